@@ -1,0 +1,116 @@
+"""What the journal keeps: the durable history of a cluster.
+
+`Machine.apply(fact)` alone changes durable state, live and in replay. Leases, heartbeats and
+progress are no facts: a restarted master learns them again from its workers. A fact is never
+changed once released; new fields get defaults, so that old journals can be read.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mrcore.ids import AttemptId, TaskId
+from mrcore.job import JobSpec, JobState
+from mrcore.tasks.spec import TaskFailure, TaskOutput
+
+
+class EpochTaken(msgspec.Struct, frozen=True, tag="epoch_taken"):
+    """A master has started. The epoch is the number of the journal entry that says so."""
+
+    epoch: int
+    writer: str
+    """Random token of the process, to recognise its own append after a lost reply."""
+    wall_seconds: float
+
+
+class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=True):
+    """A job was accepted: its claim is held, its plugin and plan are stored."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    maps: int
+    reduces: int
+    """0 for a map-only job."""
+    claim_generation: str
+    input_bytes: int = 0
+    wall_seconds: float = 0.0
+
+
+class TaskWon(msgspec.Struct, frozen=True, tag="task_won", kw_only=True):
+    """An attempt was accepted as its task's winner: from now on readers read it."""
+
+    attempt: AttemptId
+    worker_id: str
+    output: TaskOutput
+
+
+class WinnerLost(msgspec.Struct, frozen=True, tag="winner_lost"):
+    """The run of a map task can no longer be read; the task runs again."""
+
+    attempt: AttemptId
+    cause: str
+
+
+class ReducesRevoked(msgspec.Struct, frozen=True, tag="reduces_revoked"):
+    """A map task that ran again gave other content, so no accepted reduce of its job may stay."""
+
+    job_id: str
+    inputs_version: int
+    """The version that is current from now on."""
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=True):
+    """An attempt failed in a way that counts against a budget, or that a retry must know of."""
+
+    attempt: AttemptId
+    worker_id: str
+    failure: TaskFailure
+
+
+class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested"):
+    """A person wants the job to stop; refused from `CommitBegun` on."""
+
+    job_id: str
+    reason: str
+
+
+class Replaced(msgspec.Struct, frozen=True, array_like=True):
+    """An object that the commit of a job will delete or replace."""
+
+    uri: str
+    generation: str
+
+
+class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True):
+    """All tasks have winners; from here on the job can be neither cancelled nor revoked."""
+
+    job_id: str
+    replaces: tuple[Replaced, ...]
+    """Old parts and receipt, by generation: all that a commit may ever delete."""
+    wall_seconds: float = 0.0
+
+
+class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
+    """The job's last fact."""
+
+    job_id: str
+    state: JobState
+    failure: TaskFailure | None = None
+    failed_task: TaskId | None = None
+    message: str = ""
+    """One sentence for the user; empty on success."""
+    wall_seconds: float = 0.0
+
+
+Fact = (
+    EpochTaken
+    | JobSubmitted
+    | TaskWon
+    | WinnerLost
+    | ReducesRevoked
+    | AttemptFailed
+    | CancelRequested
+    | CommitBegun
+    | JobEnded
+)

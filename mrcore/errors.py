@@ -1,0 +1,109 @@
+"""Every error that mrcore raises, as one tree.
+
+    MrcoreError                 exit code 1 unless said otherwise
+    ├── UsageError              exit 2: what the user gave cannot work; found before any task runs
+    │   ├── PluginError         the plugin does not load, lacks `map`, or has the wrong arity
+    │   ├── InputError          an input is missing, matches nothing or cannot be read as its format
+    │   ├── OutputError         the output is taken, not empty, or inside an input
+    │   └── UnknownJobError     no job has this id
+    ├── ClusterUnreachableError exit 3: no master answers
+    ├── JobFailedError          exit 1: the job ran and failed
+    ├── DataError               exit 1: an input or a run is truncated or corrupt
+    │   ├── KeyTypeError        a key that cannot be ordered: a NaN, an object
+    │   └── CorruptRunError     a run object fails its CRC or cannot be parsed
+    └── StorageError            an object store refused or failed
+        ├── NotFoundError
+        ├── AlreadyExistsError      created by somebody else, where it had to be absent
+        ├── PreconditionFailedError the generation is not the expected one
+        ├── PermissionDeniedError
+        ├── DiskFullError
+        └── UnavailableError        may work when tried again (`retryable`)
+
+A message is one sentence that says what is wrong and what to do. Transport errors (gRPC, HTTP, OS)
+are mapped to this tree at one border each: `mrcore/rpc/status.py` and `mrcore/storage/`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MrcoreError(Exception):
+    """The root; `str()` of it is a sentence for the user."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+
+class UsageError(MrcoreError):
+    """What the user gave cannot work."""
+
+    exit_code = 2
+
+
+class PluginError(UsageError):
+    """The plugin does not load, lacks `map`, or has functions of the wrong arity."""
+
+
+class InputError(UsageError):
+    """An input is missing, matches nothing, or cannot be read in the format asked for."""
+
+
+class OutputError(UsageError):
+    """The output is taken, is not empty, or lies inside an input."""
+
+
+class UnknownJobError(UsageError):
+    """No job has this id."""
+
+
+class ClusterUnreachableError(MrcoreError):
+    """No master answers at the address given."""
+
+    exit_code = 3
+
+
+class JobFailedError(MrcoreError):
+    """The job ran and failed, or was cancelled."""
+
+
+class DataError(MrcoreError):
+    """Data is truncated, corrupt or not of the format it was said to be."""
+
+
+class KeyTypeError(DataError):
+    """A key of an unsupported type, a NaN, or an int where other keys have a float."""
+
+
+class CorruptRunError(DataError):
+    """A run object fails its CRC, or cannot be parsed."""
+
+
+class StorageError(MrcoreError):
+    """An object store refused or failed."""
+
+
+class NotFoundError(StorageError):
+    """The object does not exist."""
+
+
+class AlreadyExistsError(StorageError):
+    """The object exists, where it had to be absent."""
+
+
+class PreconditionFailedError(StorageError):
+    """The object's generation is not the expected one."""
+
+
+class PermissionDeniedError(StorageError):
+    """The store does not let this account do that."""
+
+
+class DiskFullError(StorageError):
+    """No space is left where the object was to be written."""
+
+
+class UnavailableError(StorageError):
+    """The store did not answer, or asked to be tried again."""
+
+    retryable = True

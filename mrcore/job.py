@@ -1,0 +1,130 @@
+"""What a job is: the specification that a client submits and every task is given.
+
+These are `msgspec.Struct`s: one definition is the frozen dataclass, the validation and the codec
+for plan objects, the journal and the pipe to a child (the public wire is protobuf, see
+`mrcore.rpc.convert`).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class InputFormat(enum.StrEnum):
+    """How an input becomes records."""
+
+    TEXT = "text"
+    WHOLE = "whole"
+    BLOCKS = "blocks"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+class OutputFormat(enum.StrEnum):
+    """How pairs become an output file."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Compression(enum.StrEnum):
+    """How output parts are compressed."""
+
+    NONE = "none"
+    GZIP = "gz"
+    BZIP2 = "bz2"
+    ZSTD = "zst"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One input argument.
+
+    `uri` is absolute and may hold wildcards; every match starts with `base_uri`, and is shown to
+    `map` as `base_given` plus the rest, so that a key reads as the user typed it.
+    """
+
+    uri: str
+    base_uri: str
+    base_given: str
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """The user's code: a bundle named by its SHA-256, and what loading it once has shown."""
+
+    sha256: str
+    name: str
+    has_reduce: bool
+    has_combine: bool = False
+    has_partition: bool = False
+    has_sort_key: bool = False
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """What must agree between the client and the workers."""
+
+    python: str
+    """Major and minor only, as in `3.11`: pickled functions do not travel further."""
+    mrcore: str
+    pyarrow: str
+    cloudpickle: str
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a job is; immutable once submitted."""
+
+    name: str
+    plugin: Plugin
+    inputs: tuple[Input, ...]
+    input_format: InputFormat = InputFormat.TEXT
+    output_uri: str
+    """The folder of the output, absolute, without a trailing slash."""
+    output_format: OutputFormat = OutputFormat.TEXT
+    compression: Compression = Compression.NONE
+    reduces: int = 0
+    """Number of reduce tasks; 0 lets the master choose (`-r auto`)."""
+    map_only: bool = False
+    total_order: bool = False
+    combine: bool = True
+    """False switches the plugin's combiner off."""
+    params: dict[str, str] = {}
+    max_attempts: int = 4
+    task_timeout_seconds: float | None = None
+    lease_seconds: float = 10.0
+    max_bad_records: int = 0
+    memory_bytes: int = 0
+    """Resident memory that a slot may use; 0 lets each worker decide (60 % over its slots)."""
+    temp_uri: str | None = None
+    """Where runs lie; default: under the output's `_tmp`."""
+    overwrite: bool = False
+    priority: int = 0
+    """Higher runs first."""
+    versions: Versions
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands. The last three are final."""
+
+    RUNNING = "running"
+    COMMITTING = "committing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Tell whether the job has ended."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class TaskState(enum.StrEnum):
+    """Where a task stands, in the words of the MapReduce paper."""
+
+    IDLE = "idle"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"

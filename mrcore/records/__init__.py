@@ -1,0 +1,1 @@
+"""Inputs cut into splits, readers of records, writers of output, codecs."""

@@ -1,0 +1,1 @@
+"""The border to gRPC: generated code, conversion, status, channels, servers."""

@@ -1,0 +1,1 @@
+"""From emitted pairs to sorted runs, and from runs to grouped keys."""
