@@ -1,0 +1,1 @@
+"""Benchmarks: each measures mrcore against a peer, in one run, with outputs verified."""
