@@ -1,0 +1,126 @@
+"""The layers hold, and every dependency is there for a reason."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tidy.tree import ROOT, python_files, shown
+
+# What to look for, where the package is not imported under its own name.
+IMPORT_NAMES = {
+    "google-cloud-storage": "google.cloud.storage",
+    "google-crc32c": "google_crc32c",
+    "googleapis-common-protos": "google.rpc",
+    "grpcio": "grpc",
+    "grpcio-health-checking": "grpc_health",
+    "grpcio-reflection": "grpc_reflection",
+    "grpcio-status": "grpc_status",
+    "protobuf": "google.protobuf",
+}
+
+# Declared ahead of the code, so that images and wheels made today fit the fleet.
+NOT_IMPORTED_YET = {"google-cloud-compute"}
+
+
+def project() -> dict[str, list[str]]:
+    """Return the names of the packages that pyproject.toml asks for, by group."""
+    parsed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"runtime": parsed["dependencies"], **parsed["optional-dependencies"]}
+    return {
+        group: [re.split(r"[<>=!~\[; ]", line, maxsplit=1)[0] for line in lines]
+        for group, lines in groups.items()
+    }
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and full name of every import, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def sources() -> list[Path]:
+    """Return the Python files that are installed."""
+    return [p for p in python_files() if shown(p).split("/")[0] in {"mrcore", "master", "worker"}]
+
+
+@pytest.mark.slow
+def test_import_contracts_hold() -> None:
+    run = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("google.cloud", {"mrcore/storage/gcs.py", "master/fleet.py"}),
+        ("google.cloud.storage", {"mrcore/storage/gcs.py"}),
+        ("click", {"mrcore/cli"}),
+        ("rich", {"mrcore/cli"}),
+    ],
+)
+def test_package_is_imported_in_its_place_only(package: str, allowed: set[str]) -> None:
+    strays = [
+        f"{shown(path)}:{line} {name}"
+        for path in sources()
+        for line, name in imports_of(path)
+        if f"{name}.".startswith(f"{package}.")
+        and not any(shown(path).startswith(place) for place in allowed)
+    ]
+    assert not strays
+
+
+def test_every_runtime_dependency_is_imported() -> None:
+    names = {name for path in sources() for _, name in imports_of(path)}
+    idle = []
+    for package in project()["runtime"]:
+        wanted = IMPORT_NAMES.get(package, package.replace("-", "_"))
+        if not any(f"{name}.".startswith(f"{wanted}.") for name in names):
+            idle.append(package)
+    assert set(idle) == NOT_IMPORTED_YET, "drop what is not used, and from the list what now is"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    reasons = dict(re.findall(r"^\| `([A-Za-z0-9-]+)` \| (\S.*?) \|$", text, re.MULTILINE))
+    wanted = {name for names in project().values() for name in names}
+    assert reasons.keys() == wanted
+
+
+def test_constraints_pin_every_dependency() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {line.split("==")[0].lower() for line in lines if not line.startswith("#")}
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+|#.*", line) for line in lines)
+    wanted = {name.lower() for names in project().values() for name in names}
+    assert wanted <= pins, "run scripts/lock"
+
+
+def test_a_child_loads_nothing_of_the_network() -> None:
+    probe = (
+        "import sys, mrcore.tasks.child; "
+        "print(*sorted({'grpc','asyncio','click','rich','google.cloud','master','worker',"
+        "'google.protobuf'} & sys.modules.keys()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT / "docs"
+    )
+    assert run.stdout.split() == []

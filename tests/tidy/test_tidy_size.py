@@ -1,0 +1,37 @@
+"""Files and functions stay of a size that a person can read."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.tidy.tree import ROOT, project_files, python_files, shown
+
+FILE_LINES = 400
+FUNCTION_LINES = 70
+
+# One machine is one piece of reasoning; cutting it would hide more than it shows.
+LONGER_FILES = {"master/machine.py": 600}
+
+
+def test_no_file_is_longer_than_its_limit() -> None:
+    files = [*python_files(), *(ROOT / "proto").rglob("*.proto")]
+    files += [path for path in project_files() if path.parent == ROOT / "scripts"]
+    long = {}
+    for path in files:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > LONGER_FILES.get(shown(path), FILE_LINES):
+            long[shown(path)] = lines
+    assert not long, f"split these by what they do: {long}"
+    assert len(files) > 50, "the tree was not found"
+
+
+def test_no_function_is_longer_than_its_limit() -> None:
+    long = {}
+    for path in python_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    long[f"{shown(path)}:{node.lineno} {node.name}"] = lines
+    assert not long, f"give the steps of these names of their own: {long}"

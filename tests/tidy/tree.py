@@ -1,0 +1,38 @@
+"""The files of the project, for the tests that read them as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GENERATED = ROOT / "mrcore/rpc/v1"
+
+_FOLDERS = (
+    *(".ci", "bench", "deploy", "docs", "examples", "master", "mrcore", "proto", "scripts"),
+    *("tests", "worker"),
+)
+
+
+def project_files() -> Iterator[Path]:
+    """Yield every file that belongs to the project, in the order of its path."""
+    for path in sorted(ROOT.iterdir()):
+        if path.is_file() and (path.suffix in {".md", ".toml", ".txt"} or path.name == "LICENSE"):
+            yield path
+    for folder in _FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def python_files() -> Iterator[Path]:
+    """Yield the Python files that people write."""
+    for path in project_files():
+        if path.suffix == ".py" and GENERATED not in path.parents:
+            yield path
+
+
+def shown(path: Path) -> str:
+    """Return the path as one would name it, from the root."""
+    return path.relative_to(ROOT).as_posix()
