@@ -1,0 +1,402 @@
+"""The user's code: unpacking a bundle, importing what is in it, and checking what was found.
+
+A bundle (`mrcore.bundle` builds it) is a zip with
+
+    manifest.json    what to load, and where each source lay on the user's machine
+    code/…           modules; the folder goes first on `sys.path`
+    files/…          side files (`--files`), for `context.file(name)`
+    functions.pkl    functions of a session, by cloudpickle; only where there is no module
+
+Sources are compiled under the paths that they had on the user's machine, so that tracebacks read as
+if the user had run them. Whoever calls `load_bundle` lets foreign code into its process: that is a
+child's business, and the inline engine's, never a daemon's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.abc
+import importlib.util
+import inspect
+import io
+import json
+import linecache
+import os
+import pickle
+import secrets
+import shutil
+import sys
+import traceback
+import types
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from mrcore.errors import PluginError
+
+MAX_BUNDLE_BYTES: Final = 48 << 20
+"""Of the zip: it travels in one message."""
+MAX_UNPACKED_BYTES: Final = 512 << 20
+MAX_MEMBERS: Final = 20_000
+
+MANIFEST: Final = "manifest.json"
+CODE: Final = "code"
+FILES: Final = "files"
+FUNCTIONS: Final = "functions.pkl"
+
+ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "map": ("key", "value"),
+    "reduce": ("key", "values"),
+    "combine": ("key", "values"),
+    "partition": ("key", "n"),
+    "sort_key": ("value",),
+    "setup": ("context",),
+}
+"""The functions of a plugin and the arguments that each is called with."""
+
+UserFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFunctions:
+    """The functions of one plugin, ready to be called."""
+
+    map: UserFunction
+    reduce: UserFunction | None = None
+    combine: UserFunction | None = None
+    partition: UserFunction | None = None
+    sort_key: UserFunction | None = None
+    setup: UserFunction | None = None
+    files_folder: Path | None = None
+    """Where the side files lie, by name; None when there are none."""
+    user_paths: tuple[str, ...] = ()
+    """The sources of the plugin, as their frames name them."""
+    name: str = ""
+
+
+def load_bundle(data: bytes, folder: Path) -> UserFunctions:
+    """Unpack a bundle below `folder`, in a folder named by its SHA-256, and load it."""
+    return load_unpacked(unpack_bundle(data, folder))
+
+
+def unpack_bundle(data: bytes, folder: Path) -> Path:
+    """Unpack a bundle into `folder/<sha256>`, once however many processes try; return that.
+
+    Raises PluginError for a zip that is damaged, too large, or has names that lead out of it.
+    """
+    target = folder / hashlib.sha256(data).hexdigest()
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{target.name[:16]}-{secrets.token_hex(4)}"
+    try:
+        draft.mkdir()
+        _extract(data, draft)
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _extract(data: bytes, draft: Path) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_MEMBERS:
+                raise PluginError(f"the plugin bundle has more than {MAX_MEMBERS:,} files")
+            room = MAX_UNPACKED_BYTES
+            for member in members:
+                path = _member_path(member.filename)
+                with archive.open(member) as source:
+                    content = source.read(room + 1)
+                room -= len(content)
+                if room < 0:
+                    raise PluginError(
+                        f"the plugin bundle unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB"
+                    )
+                target = draft / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise PluginError(f"the plugin bundle is damaged ({error}); submit the job again") from None
+
+
+def _member_path(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    allowed = name in (MANIFEST, FUNCTIONS) or (
+        len(path.parts) > 1 and path.parts[0] in (CODE, FILES)
+    )
+    if not allowed or ".." in path.parts or "\\" in name or "\0" in name or name != str(path):
+        raise PluginError(f"the plugin bundle holds a file with a name that is not allowed: {name}")
+    return path
+
+
+def load_unpacked(folder: Path) -> UserFunctions:
+    """Import the plugin that was unpacked into `folder`; raise PluginError.
+
+    The process is changed for good: the bundle's code comes first on `sys.path`, then its side
+    files, then the current folder, as for a script that is run by hand.
+    """
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    name = str(manifest["name"])
+    sources = {str(folder / member): str(path) for member, path in manifest["sources"].items()}
+    files = folder / FILES
+    here = [str(folder / CODE), *([str(files)] if files.is_dir() else []), str(Path.cwd())]
+    sys.path[:] = [*here, *(entry for entry in sys.path if entry not in here)]
+    sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _BundleFinder)]
+    sys.meta_path.insert(0, _BundleFinder(folder / CODE, sources))
+    # Only the inline engine loads several bundles in one process: each starts afresh.
+    for module_name, module in list(sys.modules.items()):
+        if isinstance(getattr(module, "__loader__", None), _HomeLoader):
+            del sys.modules[module_name]
+    importlib.invalidate_caches()
+    user_paths = tuple(sources.values())
+    found: Mapping[str, object]
+    if manifest["kind"] == "module":
+        found = _functions_of(_import(manifest["module"], name), manifest["object"], name)
+    else:
+        found = _unpickle(folder / FUNCTIONS)
+        user_paths += tuple(
+            code.co_filename
+            for code in (getattr(function, "__code__", None) for function in found.values())
+            if code is not None
+        )
+    return check_functions(
+        found,
+        name=name,
+        files_folder=files if files.is_dir() else None,
+        user_paths=tuple(dict.fromkeys(user_paths)),
+    )
+
+
+def _import(module: str, name: str) -> types.ModuleType:
+    try:
+        __import__(module)  # `importlib.import_module` would leave a frame of its own
+        return sys.modules[module]
+    except SystemExit as error:
+        raise PluginError(
+            f"{name} called sys.exit({error.code!r}) when it was imported: "
+            'put what runs a script under `if __name__ == "__main__":`'
+        ) from None
+    except Exception as error:  # noqa: BLE001 - the user's code may raise whatever it likes
+        raise PluginError(
+            f"{name} cannot be imported: {_short(error)}\n{user_traceback(error)}"
+        ) from None
+
+
+def _unpickle(path: Path) -> dict[str, object]:
+    try:
+        found = pickle.loads(path.read_bytes())
+    except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+        raise PluginError(
+            f"the functions of the job cannot be loaded: {_short(error)}\n{user_traceback(error)}"
+        ) from None
+    assert isinstance(found, dict)
+    return found
+
+
+def _functions_of(module: types.ModuleType, attribute: str | None, name: str) -> dict[str, object]:
+    """Return the plugin's functions that `module`, or an object in it, has under their names."""
+    holder: object = module
+    if attribute:
+        try:
+            for part in attribute.split("."):
+                holder = getattr(holder, part)
+        except AttributeError:
+            raise PluginError(
+                f"{module.__name__} has no {attribute}: name an object of the module, "
+                f"as in {module.__name__}:Job"
+            ) from None
+        if inspect.isfunction(holder) and not hasattr(holder, "map"):
+            raise PluginError(
+                f"{name} is a function: name a class or an object that has map and reduce"
+            )
+        if inspect.isclass(holder):
+            holder = _instance(holder, name)
+    return {key: value for key in ARGUMENTS if (value := getattr(holder, key, None)) is not None}
+
+
+def _instance(kind: type, name: str) -> object:
+    try:
+        return kind()
+    except Exception as error:  # noqa: BLE001 - the user's constructor
+        raise PluginError(
+            f"{name} cannot be made without arguments: {_short(error)}\n{user_traceback(error)}"
+        ) from None
+
+
+def check_functions(
+    found: Mapping[str, object],
+    *,
+    name: str,
+    files_folder: Path | None = None,
+    user_paths: Sequence[str] = (),
+) -> UserFunctions:
+    """Return the functions of a plugin; raise PluginError where one is missing or cannot work."""
+    checked: dict[str, UserFunction] = {}
+    for key, value in found.items():
+        if value is not None:
+            checked[key] = _checked(key, value, name)
+    if "map" not in checked:
+        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs")
+    if "combine" in checked and "sort_key" in checked:
+        raise PluginError(
+            f"{name} has both combine and sort_key{_where(checked['sort_key'])}: a combiner cannot "
+            "keep values in order, so remove one of them"
+        )
+    return UserFunctions(
+        map=checked["map"],
+        reduce=checked.get("reduce"),
+        combine=checked.get("combine"),
+        partition=checked.get("partition"),
+        sort_key=checked.get("sort_key"),
+        setup=checked.get("setup"),
+        files_folder=files_folder,
+        user_paths=tuple(user_paths),
+        name=name,
+    )
+
+
+def _checked(key: str, value: object, name: str) -> UserFunction:
+    arguments = ARGUMENTS[key]
+    shape = f"{key}({', '.join(arguments)})"
+    if not callable(value):
+        raise PluginError(
+            f"{key} in {name} is not a function but {_a(value)}: define {shape} or rename it"
+        )
+    if value is functools.reduce:
+        raise PluginError(
+            f"reduce in {name} is functools.reduce: define {shape}, or import that one under "
+            "another name"
+        )
+    if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
+        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {shape}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return value  # a builtin that does not tell its arguments
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
+        raise PluginError(
+            f"{key}{_where(value)} is declared as {key}{signature} but is called with {count}: "
+            f"define it as {shape}"
+        ) from None
+    return value
+
+
+def _a(value: object) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _where(function: object) -> str:
+    """Return ` at FILE:LINE`, or nothing where that is not known."""
+    plain: Any = inspect.unwrap(function) if callable(function) else function
+    code = getattr(plain, "__code__", None)
+    if code is None and not inspect.isclass(plain):
+        code = getattr(inspect.getattr_static(type(plain), "__call__"), "__code__", None)
+    if code is None:
+        return ""
+    return f" at {shown_path(code.co_filename)}:{code.co_firstlineno}"
+
+
+def shown_path(path: str) -> str:
+    """Return `path` as a person in the current folder would type it."""
+    here = f"{Path.cwd()}{os.sep}"
+    return path.removeprefix(here)
+
+
+def _short(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+
+
+_OUR_FOLDER = f"{Path(__file__).resolve().parent}{os.sep}"
+_MACHINERY = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
+
+
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback as Python prints it, without our frames and the import machinery's.
+
+    Frames of libraries that the user's code called stay: they are how it came there.
+    """
+    report = traceback.TracebackException.from_exception(error)
+    _strip(report, set())
+    return "".join(report.format()).rstrip("\n")
+
+
+def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
+    if id(report) in seen:
+        return
+    seen.add(id(report))
+    report.stack = traceback.StackSummary.from_list(
+        [
+            frame
+            for frame in report.stack
+            if not frame.filename.startswith((_OUR_FOLDER, *_MACHINERY))
+        ]
+    )
+    linked = [report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())]
+    for other in linked:
+        if other is not None:
+            _strip(other, seen)
+
+
+class _BundleFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules of one bundle, and has them compiled under their paths at home."""
+
+    def __init__(self, code: Path, sources: Mapping[str, str]) -> None:
+        self._code = str(code)
+        self._sources = sources
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        folders = [self._code] if path is None else [p for p in path if p.startswith(self._code)]
+        for folder in folders:
+            spec = FileFinder(folder, (SourceFileLoader, [".py"])).find_spec(fullname, target)
+            # Without a loader it is a folder without __init__.py: the ordinary finder, which
+            # looks at the same folder first, knows how to make a namespace of it.
+            if spec is not None and spec.loader is not None and spec.origin is not None:
+                home = self._sources.get(spec.origin, spec.origin)
+                spec.loader = _HomeLoader(fullname, spec.origin, home)
+                return spec
+        return None
+
+
+class _HomeLoader(SourceFileLoader):
+    """Loads one source of a bundle as if it lay where the user wrote it."""
+
+    def __init__(self, fullname: str, path: str, home: str) -> None:
+        super().__init__(fullname, path)
+        self._home = home
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        source = self.get_data(self.path)
+        # An entry without a time is one that linecache never checks against the disk: a traceback
+        # shows the lines that ran, on machines that lack the file too.
+        text = importlib.util.decode_source(source)
+        linecache.cache[self._home] = (len(source), None, text.splitlines(True), self._home)
+        code: types.CodeType = compile(source, self._home, "exec", dont_inherit=True)
+        return code
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        # On the user's own machine `__file__` is the user's file, so that data beside it is found.
+        home = Path(self._home)
+        if home.is_file() and home.read_bytes() == self.get_data(self.path):
+            module.__file__ = self._home
+        super().exec_module(module)
