@@ -1,0 +1,179 @@
+"""What a store of files is made of: paths, generations, locked folders, and the system's errors."""
+
+# A name is the text of its URI, byte for byte, and pathlib rewrites names.
+# ruff: noqa: PTH
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat as stat_bits
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Self, TypeVar
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    DiskFullError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionFailedError,
+    StorageError,
+    UnavailableError,
+)
+from mrcore.storage.base import ABSENT, ObjectInfo
+
+SCHEME: Final = "file://"
+TEMP_PREFIX: Final = ".tmp-"
+
+T = TypeVar("T")
+
+
+def file_path(uri: str) -> str:
+    """Return the path that a `file://` URI stands for; nothing is decoded."""
+    path = uri.removeprefix(SCHEME)
+    if not uri.startswith(SCHEME) or not path.startswith("/") or "\0" in path:
+        raise StorageError(f"{uri!r} names no file: write file:// and an absolute path.")
+    return path
+
+
+@contextmanager
+def os_errors(path: str) -> Iterator[None]:
+    """Turn what the system says of `path` into the errors of mrcore."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        match error.errno:
+            case errno.ENOENT:
+                raise NotFoundError(f"{path} does not exist.") from error
+            case errno.ENOTDIR:
+                raise NotFoundError(
+                    f"{path} does not exist: something above it is a file, not a folder."
+                ) from error
+            case errno.EISDIR:
+                raise NotFoundError(f"{path} is a folder, not a file.") from error
+            case errno.EEXIST:
+                raise AlreadyExistsError(f"{path} exists already.") from error
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                raise PermissionDeniedError(
+                    f"{path} cannot be used ({reason.lower()}): "
+                    "check the permissions of the file and its folder."
+                ) from error
+            case errno.ENOSPC | errno.EDQUOT:
+                raise DiskFullError(
+                    f"No space is left for {path} ({reason.lower()}): "
+                    "free some, or choose another folder."
+                ) from error
+            case errno.EIO | errno.ESTALE | errno.EMFILE | errno.ENFILE:
+                raise UnavailableError(f"{path} cannot be used now ({reason.lower()}).") from error
+            case _:
+                raise StorageError(f"{path} cannot be used ({reason.lower()}).") from error
+
+
+def generation_of(status: os.stat_result) -> str:
+    """Return what tells this version of a file from any other."""
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+
+def info_of(path: str, status: os.stat_result, crc32c: int | None = None) -> ObjectInfo:
+    """Return what is known of a file."""
+    return ObjectInfo(
+        uri=SCHEME + path,
+        size_bytes=status.st_size,
+        generation=generation_of(status),
+        crc32c=crc32c,
+        modified_seconds=status.st_mtime,
+    )
+
+
+def regular(path: str, status: os.stat_result) -> os.stat_result:
+    """Return `status` if it is that of a file that can be read at any place."""
+    if stat_bits.S_ISDIR(status.st_mode):
+        raise NotFoundError(f"{path} is a folder, not a file.")
+    if not stat_bits.S_ISREG(status.st_mode):
+        raise NotFoundError(f"{path} is no regular file: copy its content to one first.")
+    return status
+
+
+def look(path: str) -> os.stat_result | None:
+    """Return the state of a file that is to be changed, None where there is none."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat_bits.S_ISREG(status.st_mode):
+        raise StorageError(f"{path} is a folder or a device: choose another name.")
+    return status
+
+
+def check_expected(path: str, expect: str | None, current: os.stat_result | None) -> None:
+    """Raise unless the file in its current state is what the caller expects."""
+    if expect is None:
+        return
+    if expect == ABSENT:
+        if current is not None:
+            raise AlreadyExistsError(f"{path} exists already.")
+    elif current is None or generation_of(current) != expect:
+        raise PreconditionFailedError(f"{path} was changed by somebody else.")
+
+
+class LockedFolder:
+    """A folder whose names nobody else changes; `fd` is open on it."""
+
+    def __init__(self, path: str, *, create: bool) -> None:
+        if create:
+            try:
+                os.makedirs(path, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise StorageError(
+                    f"{path} cannot be a folder: it, or something above it, is a file."
+                ) from error
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def temp_path(self) -> str:
+        """Return a new name that no listing shows."""
+        return f"{self.path}/{TEMP_PREFIX}{os.urandom(8).hex()}"
+
+    def put(self, link: Callable[[str], None], path: str) -> None:
+        """Give `path` to what `link(path)` links, in place of whatever bears the name now."""
+        try:
+            link(path)
+        except FileExistsError:
+            temp = self.temp_path()
+            link(temp)
+            try:
+                os.replace(temp, path)
+            except BaseException:
+                os.unlink(temp)
+                raise
+
+    def sync(self) -> None:
+        """Make the names of the folder durable."""
+        os.fsync(self.fd)
+
+
+def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
+    """Make the folder of `path`, lock it and call `change`.
+
+    Tries again when somebody prunes the folder between the making and the locking.
+    """
+    for _ in range(100):
+        try:
+            with LockedFolder(os.path.dirname(path), create=True) as folder:
+                return change(folder)
+        except FileNotFoundError:
+            continue
+    raise UnavailableError(f"{os.path.dirname(path)} is removed again and again.")

@@ -1,0 +1,329 @@
+"""Objects as plain files: `file:///data/x` is the file `/data/x`, byte for byte.
+
+An object's generation is its inode, time of change and size. Every change of a name is made while
+the *folder* is flocked, so that a generation can be compared and the name changed in one step, and
+no lock file is left behind. New content is written to a file without a name (Linux) that is linked
+into place, so that a process killed while it writes leaves nothing; elsewhere it is written under a
+name that begins with `.tmp-`, which no listing shows.
+
+Files keep no metadata. Publishing makes a hard link, so that the publication has the generation of
+its source; where links are not supported the source is renamed, with the same effect.
+"""
+
+# A name is the text of its URI, byte for byte, and pathlib rewrites names.
+# ruff: noqa: PTH
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat as stat_bits
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from mrcore.clock import SYSTEM
+from mrcore.errors import NotFoundError
+from mrcore.storage.base import ObjectInfo, Writer
+from mrcore.storage.files import (
+    SCHEME,
+    TEMP_PREFIX,
+    LockedFolder,
+    check_expected,
+    file_path,
+    generation_of,
+    in_folder,
+    info_of,
+    look,
+    os_errors,
+    regular,
+)
+from mrcore.storage.streams import RangeStream, extend_crc32c
+
+_READ_BUFFER_BYTES: Final = 1 << 20
+_WRITE_BUFFER_BYTES: Final = 1 << 18
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+)
+_NO_NAMELESS_FILES: Final = frozenset(
+    {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
+)
+
+
+class _LocalWriter:
+    """Content on its way to a name; see `mrcore.storage.base.Writer`."""
+
+    def __init__(self, path: str, expect: str | None, durable: bool) -> None:
+        self._path = path
+        self._expect = expect
+        self._durable = durable
+        self._temp: str | None = None
+        self._crc = 0
+        with os_errors(path):
+            fd = in_folder(path, self._open)
+        self._file: BinaryIO | None = os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES)
+
+    def _open(self, folder: LockedFolder) -> int:
+        nameless = getattr(os, "O_TMPFILE", None)
+        if nameless is not None and os.path.isdir("/proc/self/fd"):
+            try:
+                return os.open(folder.path, nameless | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                if error.errno not in _NO_NAMELESS_FILES:
+                    raise
+        self._temp = folder.temp_path()
+        return os.open(self._temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        assert self._file is not None, "write after the end"
+        self._crc = extend_crc32c(self._crc, data)
+        with os_errors(self._path):
+            return self._file.write(data)
+
+    def commit(self) -> ObjectInfo:
+        assert self._file is not None, "commit after the end"
+        with os_errors(self._path):
+            self._file.flush()
+            fd = self._file.fileno()
+            # The kernel's stamps are ticks of some ms; two versions must never look alike.
+            stamp = int(SYSTEM.wall() * 1e6) * 1000 + int.from_bytes(os.urandom(2)) % 1000
+            os.utime(fd, ns=(stamp, stamp))
+            if self._durable:
+                os.fsync(fd)
+            in_folder(self._path, self._place)
+            info = info_of(self._path, os.fstat(fd), self._crc)
+        self._discard()
+        return info
+
+    def _place(self, folder: LockedFolder) -> None:
+        check_expected(self._path, self._expect, look(self._path))
+        if self._temp is None:
+            folder.put(lambda name: self._link(folder, name), self._path)
+        else:
+            os.replace(self._temp, self._path)
+            self._temp = None
+        if self._durable:
+            folder.sync()
+
+    def _link(self, folder: LockedFolder, name: str) -> None:
+        assert self._file is not None
+        # `dst_dir_fd` makes Python call linkat(), which alone follows the link in /proc.
+        source = f"/proc/self/fd/{self._file.fileno()}"
+        os.link(source, name, dst_dir_fd=folder.fd, follow_symlinks=True)
+
+    def _discard(self) -> None:
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        with suppress(OSError):  # a full disk refuses what is still buffered: nobody wants it
+            file.close()
+        if self._temp is not None:
+            with suppress(OSError):
+                os.unlink(self._temp)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._discard()
+
+
+class _FileRange:
+    """The bytes of an open file from `start` on."""
+
+    def __init__(self, path: str, fd: int, start: int) -> None:
+        self._path = path
+        self._fd = fd
+        self._start = start
+
+    def read_range(self, start: int, end: int) -> bytes:
+        with os_errors(self._path):
+            return _pread(self._fd, self._start + start, self._start + end)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _pread(fd: int, start: int, end: int) -> bytes:
+    """Return [start, end) of a file; one system call may give less than is asked for."""
+    data = os.pread(fd, end - start, start)
+    if len(data) == end - start or not data:
+        return data
+    blocks = [data]
+    position = start + len(data)
+    while position < end and (data := os.pread(fd, end - position, position)):
+        blocks.append(data)
+        position += len(data)
+    return b"".join(blocks)
+
+
+class LocalStorage:
+    """The store of `file://` URIs; see `mrcore.storage.base.Storage`."""
+
+    def stat(self, uri: str) -> ObjectInfo:
+        """Return what is known of the file."""
+        path = file_path(uri)
+        with os_errors(path):
+            return info_of(path, regular(path, os.stat(path)))
+
+    def _open(self, path: str, generation: str | None) -> tuple[int, int]:
+        """Return a file descriptor and the size."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = regular(path, os.fstat(fd))
+            if generation is not None and generation_of(status) != generation:
+                raise NotFoundError(f"{path} has changed since it was first looked at.")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, status.st_size
+
+    def read(
+        self, uri: str, start: int = 0, end: int | None = None, *, generation: str | None = None
+    ) -> bytes:
+        """Return the bytes [start, end) of the file."""
+        path = file_path(uri)
+        with os_errors(path):
+            fd, size = self._open(path, generation)
+            try:
+                stop = size if end is None else min(end, size)
+                return _pread(fd, start, stop) if start < stop else b""
+            finally:
+                os.close(fd)
+
+    def open_read(
+        self, uri: str, start: int = 0, end: int | None = None, *, generation: str | None = None
+    ) -> BinaryIO:
+        """Return a buffered, seekable stream over [start, end) of the file."""
+        path = file_path(uri)
+        with os_errors(path):
+            fd, size = self._open(path, generation)
+        stop = size if end is None else min(end, size)
+        stream = RangeStream(_FileRange(path, fd, start), max(0, stop - start))
+        return io.BufferedReader(stream, _READ_BUFFER_BYTES)
+
+    def open_write(
+        self,
+        uri: str,
+        *,
+        expect: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        durable: bool = False,
+    ) -> Writer:
+        """Start a new file; `metadata` is not kept."""
+        return _LocalWriter(file_path(uri), expect, durable)
+
+    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Yield the files below the prefix; a folder is shown even when it is empty."""
+        path = file_path(prefix)
+        folder, _, stem = path.rpartition("/")
+        with os_errors(path):
+            yield from _walk(folder or "/", stem, recursive, ())
+
+    def delete(self, uri: str, *, generation: str | None = None) -> bool:
+        """Unlink the file; its folder stays, see `prune`."""
+        path = file_path(uri)
+        with os_errors(path):
+            try:
+                with LockedFolder(os.path.dirname(path), create=False):
+                    current = look(path)
+                    if current is None or generation not in (None, generation_of(current)):
+                        return False
+                    os.unlink(path)
+                    return True
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def publish(
+        self,
+        source: ObjectInfo,
+        destination: str,
+        *,
+        expect: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Hard-link the source to its destination, durably; `metadata` is not kept."""
+        path = file_path(destination)
+        with os_errors(path):
+            return in_folder(path, lambda folder: _publish(folder, source, path, expect))
+
+
+def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | None) -> ObjectInfo:
+    current = look(path)
+    if current is not None and generation_of(current) == source.generation:
+        folder.sync()  # a former publisher may have died before it did
+        return info_of(path, current, source.crc32c)
+    source_path = file_path(source.uri)
+    status = look(source_path)
+    if status is None or generation_of(status) != source.generation:
+        raise NotFoundError(f"{source_path} is gone, or has changed, before it was published.")
+    check_expected(path, expect, current)
+    fd = os.open(source_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    try:
+        folder.put(lambda name: os.link(source_path, name), path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.replace(source_path, path)
+    folder.sync()
+    return info_of(path, status, source.crc32c)
+
+
+def _walk(
+    folder: str, stem: str, recursive: bool, above: tuple[tuple[int, int], ...]
+) -> Iterator[ObjectInfo]:
+    """Yield what lies in `folder` under names that start with `stem`, in order of whole paths.
+
+    `above` are the folders on the way here, as (device, inode): a link back to one is not followed.
+    """
+    try:
+        here = os.stat(folder)
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.startswith(stem)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    found: list[tuple[bytes, str, os.stat_result]] = []
+    for name in names:
+        if name.startswith(TEMP_PREFIX):
+            continue
+        path = os.path.join(folder, name)
+        with suppress(FileNotFoundError):  # deleted meanwhile, or a link to nowhere
+            status = os.stat(path)
+            slash = b"/" if stat_bits.S_ISDIR(status.st_mode) else b""
+            found.append((os.fsencode(name) + slash, path, status))
+    found.sort(key=lambda entry: entry[0])
+    identity = (here.st_dev, here.st_ino)
+    for _, path, status in found:
+        if stat_bits.S_ISREG(status.st_mode):
+            yield info_of(path, status)
+        elif stat_bits.S_ISDIR(status.st_mode):
+            if not recursive:
+                yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
+            elif (status.st_dev, status.st_ino) not in (*above, identity):
+                yield from _walk(path, "", True, (*above, identity))
+
+
+def prune(folder_uri: str) -> None:
+    """Remove the folder and those below it, as far as they hold no file; object stores have none.
+
+    Left-overs under temporary names go too, so call this only for a folder nobody writes to.
+    """
+    root = file_path(folder_uri.rstrip("/"))
+    for folder, _, names in os.walk(root, topdown=False):
+        if all(name.startswith(TEMP_PREFIX) for name in names):
+            for name in names:
+                Path(folder, name).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds a folder that is not empty
+                Path(folder).rmdir()
