@@ -108,7 +108,9 @@ def build_bundle_from_functions(
     finally:
         for module in registered:
             cloudpickle.unregister_pickle_by_value(sys.modules[module])
-    for module in sorted(_modules_named_in(data).difference(by_value)):
+    # A function that travels by value still tells the names of its module and package.
+    told = by_value | {module.rpartition(".")[0] for module in by_value}
+    for module in sorted(_modules_named_in(data) - told):
         source = _user_source(sys.modules[module])
         if source is not None:
             packer.roots.append(_root_of(source, module))
