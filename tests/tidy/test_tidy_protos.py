@@ -52,6 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Sequence[FileDescriptorPr
 
 def messages(file: FileDescriptorProto) -> Iterator[tuple[Place, str, DescriptorProto]]:
     """Yield every message with its place and full name, nested ones too, map entries not."""
+    waiting: list[tuple[Place, str, DescriptorProto]]
     waiting = [((FILE_MESSAGE, i), m.name, m) for i, m in enumerate(file.message_type)]
     while waiting:
         place, name, message = waiting.pop()
