@@ -2,7 +2,7 @@
 
     mkdir /tmp/meeting
     mrcore run examples/classic/map_timing.py books/*.txt -o out --input-format whole -w 2 \
-        --param folder=/tmp/meeting --param workers_wanted=2
+        --param folder=/tmp/meeting --param wanted=2
 
 Each process leaves a file in the folder, and waits inside its task until the others have come: that
 they do come is the proof, however fast or slow the machine is. The output has one line, with the
@@ -34,7 +34,7 @@ def setup(context):
 
 def map(file, text):
     patience = float(params.get("patience", 60))
-    yield "map tasks at once", meet(params["folder"], int(params["workers_wanted"]), patience)
+    yield "map tasks at once", meet(params["folder"], int(params["wanted"]), patience)
 
 
 def reduce(name, reached):

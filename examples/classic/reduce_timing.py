@@ -2,10 +2,10 @@
 
     mkdir /tmp/meeting
     mrcore run examples/classic/reduce_timing.py books/*.txt -o out --input-format whole -w 2 -r 2 \
-        --param folder=/tmp/meeting --param workers_wanted=2
+        --param folder=/tmp/meeting --param wanted=2
 
 There is a key for each reduce task, and `partition` sends it there. Each call of `reduce` waits
-until `workers_wanted` processes are inside a reduce task, and writes how many there were.
+until `wanted` processes are inside a reduce task, and writes how many there were.
 """
 
 import os
@@ -32,7 +32,7 @@ def setup(context):
 
 
 def map(file, text):
-    for task in range(int(params["workers_wanted"])):
+    for task in range(int(params["wanted"])):
         yield task, 1
 
 
@@ -42,4 +42,4 @@ def partition(task, n):
 
 def reduce(task, ones):
     patience = float(params.get("patience", 60))
-    return meet(params["folder"], int(params["workers_wanted"]), patience)
+    return meet(params["folder"], int(params["wanted"]), patience)

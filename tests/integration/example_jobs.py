@@ -1,4 +1,4 @@
-"""What each example has to give, worked out by a few sequential lines that share nothing with it."""
+"""What each example has to give, by a few sequential lines that share nothing with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sysconfig
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -142,7 +143,7 @@ def steepest_rises(texts: Texts) -> list[str]:
     found = []
     for station, measured in stations.items():
         days = sorted(measured)
-        rises = [(measured[b] - measured[a], b) for a, b in zip(days, days[1:], strict=False)]
+        rises = [(measured[b] - measured[a], b) for a, b in pairwise(days)]
         if rises:
             rise, day = max(rises, key=lambda pair: pair[0])
             found.append(f"{station}\t{day} {rise:+.1f}")

@@ -1,4 +1,4 @@
-"""The classic checks of a MapReduce: parallel tasks, each map once, nobody leaves early, crashes."""
+"""The classic checks: parallel tasks, each map once, nobody leaves early, crashes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_map_tasks_run_in_parallel(tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     result = run_classic(
-        "map_timing.py", tmp_path, workers=2, reduces=1, folder=str(meeting), workers_wanted="2"
+        "map_timing.py", tmp_path, workers=2, reduces=1, folder=str(meeting), wanted="2"
     )
     assert list(result.lines()) == ["map tasks at once\t2"]
 
@@ -46,7 +46,7 @@ def test_reduce_tasks_run_in_parallel(tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     result = run_classic(
-        "reduce_timing.py", tmp_path, workers=2, reduces=2, folder=str(meeting), workers_wanted="2"
+        "reduce_timing.py", tmp_path, workers=2, reduces=2, folder=str(meeting), wanted="2"
     )
     assert sorted(result.lines()) == ["0\t2", "1\t2"]
 
@@ -62,7 +62,7 @@ def test_one_worker_maps_one_task_at_a_time(tmp_path: Path) -> None:
         workers=1,
         reduces=1,
         folder=str(meeting),
-        workers_wanted="2",
+        wanted="2",
         patience="0.1",
     )
     assert list(result.lines()) == ["map tasks at once\t1"]
