@@ -63,10 +63,16 @@ def plan_uri(state_uri: str, job_id: str) -> str:
     return f"{state_uri}/jobs/{job_id}/plan"
 
 
+def log_prefix(state_uri: str, job_id: str) -> str:
+    """Return the prefix of all logs of a job."""
+    return f"{state_uri}/logs/{job_id}/"
+
+
 def log_uri(state_uri: str, attempt: AttemptId) -> str:
     """Return where the log of an attempt lies."""
     task = attempt.task
-    return f"{state_uri}/logs/{task.job_id}/{task.phase}-{task.index:05d}@{attempt.number}.log"
+    prefix = log_prefix(state_uri, task.job_id)
+    return f"{prefix}{task.phase}-{task.index:05d}@{attempt.number}.log"
 
 
 def claim_uri(output_uri: str) -> str:

@@ -1,0 +1,173 @@
+"""What all commands share: parameter types, common options, how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mrcore import units
+
+EXIT_INTERRUPTED = 130
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class SizeType(click.ParamType[int]):
+    """A size such as `256MiB`, as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        try:
+            return units.parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class DurationType(click.ParamType[float]):
+    """A duration such as `30s`, as seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        if isinstance(value, (int, float)):
+            return float(value)
+        try:
+            return units.parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ReducesType(click.ParamType[int]):
+    """A number of reduce tasks, or `auto`, which is 0."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; 0 for `auto`."""
+        if value in ("auto", 0):
+            return 0
+        if not str(value).isdecimal() or not 0 < int(value) <= MAX_REDUCES:
+            self.fail(
+                f"{value!r} is neither `auto` nor a number from 1 to {MAX_REDUCES}", param, ctx
+            )
+        return int(value)
+
+
+class ParamType(click.ParamType[tuple[str, str]]):
+    """`K=V`, as a pair."""
+
+    name = "k=v"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return key and value; the value may hold further `=`."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        key, equals, text = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
+        return key, text
+
+
+MAX_REDUCES = 100_000
+SIZE = SizeType()
+DURATION = DurationType()
+REDUCES = ReducesType()
+PARAM = ParamType()
+
+
+def debugging() -> bool:
+    """Tell whether errors are to be shown with our own frames (`--debug`, `MRCORE_DEBUG=1`)."""
+    return os.environ.get("MRCORE_DEBUG", "") not in ("", "0")
+
+
+def _set_debugging(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["MRCORE_DEBUG"] = "1"
+
+
+def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a click command that also takes `-h` and `--debug`."""
+
+    def decorate(body: Callable[..., Any]) -> click.Command:
+        debug = click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_set_debugging,
+            help="Show errors of mrcore itself with a traceback.",
+        )
+        defaults = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        settings["context_settings"] = {**defaults, **settings.get("context_settings", {})}
+        made: click.Command = click.command(**settings)(debug(body))
+        return made
+
+    return decorate
+
+
+def cluster_options(body: _Function) -> _Function:
+    """Add `--master`, `--state` and `--credentials`: which cluster, and how to be trusted by it."""
+    for option in (
+        click.option(
+            "--credentials",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="File with the cluster's token, where --state cannot be read.",
+        ),
+        click.option(
+            "--state",
+            "state",
+            metavar="URI",
+            help="State of the cluster, to learn address and token from.",
+        ),
+        click.option(
+            "--master",
+            metavar="HOST:PORT",
+            envvar="MRCORE_MASTER",
+            help="Address of the cluster's master (or MRCORE_MASTER in the environment).",
+        ),
+    ):
+        body = option(body)
+    return body
+
+
+def json_option(body: _Function) -> _Function:
+    """Add `--json`."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
+    )
+    return option(body)
+
+
+def print_json(value: Any) -> None:
+    """Print exactly one JSON value on stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Say something to a person, on stderr."""
+    click.echo(f"mrcore: {text}", err=True)
+
+
+def here() -> Path:
+    """Return the caller's folder."""
+    return Path.cwd()
+
+
+def on_terminal() -> bool:
+    """Tell whether stdout is a terminal, so that tables may be pretty."""
+    return sys.stdout.isatty()

@@ -1,0 +1,23 @@
+"""Turning this process into a daemon: the library itself knows neither master nor worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mrcore.embedded import daemon_command, daemon_environment
+
+
+def pass_through() -> dict[str, Any]:
+    """Return the settings of a command that hands all its arguments, `--help` too, to another."""
+    return {
+        "add_help_option": False,
+        "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},
+    }
+
+
+def become(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by `python -P -m module arguments`."""
+    os.execve(sys.executable, daemon_command(module, arguments), daemon_environment())

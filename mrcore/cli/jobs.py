@@ -1,0 +1,49 @@
+"""`mrcore jobs`: list jobs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import click
+
+from mrcore import runs
+from mrcore.cli import base, places, tables
+from mrcore.units import show_duration
+from mrcore.views import JobView, job_json, shown_uri
+
+
+@base.command()
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many."
+)
+@base.cluster_options
+@base.json_option
+def command(
+    limit: int, master: str | None, state: str | None, credentials: str | None, as_json: bool
+) -> None:
+    """List jobs, newest first: of a cluster, or else the embedded runs on this machine."""
+    if places.names_cluster(master, state, credentials):
+        with places.connected(master, state, credentials) as client:
+            found = [(job.state.value, job) for job in itertools.islice(client.list(), limit)]
+    else:
+        found = list(itertools.islice(_embedded(), limit))
+    if as_json:
+        base.print_json([{**job_json(job), "state": shown} for shown, job in found])
+        return
+    rows = [
+        (
+            job.job_id,
+            shown,
+            tables.moment(job.submitted_seconds),
+            show_duration(job.elapsed_seconds) if job.ended_seconds else "-",
+            shown_uri(job.output_uri),
+        )
+        for shown, job in found
+    ]
+    tables.print_table(("JOB", "STATE", "SUBMITTED", "TOOK", "OUTPUT"), rows)
+
+
+def _embedded() -> Iterator[tuple[str, JobView]]:
+    for record in runs.past_runs():
+        yield places.shown_state(record), record.job

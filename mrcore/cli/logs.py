@@ -1,0 +1,129 @@
+"""`mrcore logs`: what user code printed."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from mrcore import layout
+from mrcore.cli import base, places
+from mrcore.client import Client
+from mrcore.config import Credentials
+from mrcore.errors import UnknownJobError, UsageError
+from mrcore.ids import AttemptNumber, Phase
+from mrcore.storage.registry import storage_for
+from mrcore.views import AttemptLog
+
+DEFAULT_TAIL_BYTES = 65_536
+_TASK = re.compile(r"(map|reduce)-(\d{1,9})")
+
+
+@base.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--task", metavar="TASK", help="Only this task, such as map-00003.")
+@click.option("--attempt", metavar="E.N", default="", help="Only this attempt, such as 5.2.")
+@click.option(
+    "--tail",
+    "tail_bytes",
+    type=base.SIZE,
+    metavar="SIZE",
+    default="64KiB",
+    show_default=True,
+    help="Only the end of each log.",
+)
+@base.cluster_options
+@base.json_option
+def command(
+    job_id: str,
+    task: str | None,
+    attempt: str,
+    tail_bytes: int,
+    master: str | None,
+    state: str | None,
+    credentials: str | None,
+    as_json: bool,
+) -> None:
+    """Print what the attempts of a job have printed: stdout, stderr and logging.
+
+    Without --master the logs of an embedded run on this machine are shown, for seven days.
+    """
+    phase, index = _parse_task(task)
+    if attempt:
+        _check_attempt(attempt, phase)
+    if places.names_cluster(master, state, credentials):
+        found = places.cluster(master, state, credentials)
+        logs = _ask(found, job_id, phase, index, attempt, tail_bytes)
+    else:
+        logs = _look(job_id, phase, index, attempt, tail_bytes)
+    if as_json:
+        base.print_json(
+            [
+                {
+                    "attempt": log.attempt,
+                    "size_bytes": log.size_bytes,
+                    "text": log.text.decode("utf-8", "replace"),
+                }
+                for log in logs
+            ]
+        )
+        return
+    if not logs:
+        base.note(f"nothing was printed by {task or 'the tasks of ' + job_id}.")
+    for log in logs:
+        _print_log(log, with_header=len(logs) > 1)
+
+
+def _parse_task(task: str | None) -> tuple[Phase | None, int]:
+    if task is None:
+        return None, 0
+    match = _TASK.fullmatch(task)
+    if match is None:
+        raise UsageError(f"{task!r} names no task: write it as map-00003 or reduce-00000.")
+    return Phase(match[1]), int(match[2])
+
+
+def _check_attempt(attempt: str, phase: Phase | None) -> None:
+    try:
+        AttemptNumber.parse(attempt)
+    except ValueError:
+        raise UsageError(f"{attempt!r} names no attempt: write it as 5.2.") from None
+    if phase is None:
+        raise UsageError("--attempt needs --task, such as --task map-00003.")
+
+
+def _ask(
+    found: Credentials, job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
+) -> tuple[AttemptLog, ...]:
+    with Client(found) as client:
+        return client.read_log(
+            job_id, phase=phase, index=index, attempt=attempt, tail_bytes=tail_bytes
+        )
+
+
+def _look(
+    job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
+) -> tuple[AttemptLog, ...]:
+    """Read the log objects of an embedded run, whose master is mostly gone."""
+    record = places.find_run(job_id)
+    prefix = layout.log_prefix(record.state_uri, job_id)
+    if phase is not None:
+        prefix += f"{phase}-{index:05d}@{f'{attempt}.log' if attempt else ''}"
+    storage = storage_for(prefix)
+    found = []
+    for info in sorted(storage.list(prefix), key=lambda info: info.modified_seconds):
+        start = max(0, info.size_bytes - tail_bytes)
+        name = info.uri.rpartition("/")[2].removesuffix(".log")
+        text = storage.read(info.uri, start)
+        found.append(AttemptLog(attempt=name, text=text, size_bytes=info.size_bytes))
+    if not found and phase is not None and attempt:
+        raise UnknownJobError(f"{phase}-{index:05d}@{attempt} of {job_id} has printed nothing.")
+    return tuple(found)
+
+
+def _print_log(log: AttemptLog, *, with_header: bool) -> None:
+    if with_header:
+        click.echo(f"==> {log.attempt} <==")
+    if log.size_bytes > len(log.text):
+        click.echo(f"… {log.size_bytes - len(log.text):,} bytes before this; see --tail")
+    click.echo(log.text, nl=not log.text.endswith(b"\n"))

@@ -1,0 +1,15 @@
+"""`mrcore master`: become a master daemon."""
+
+from __future__ import annotations
+
+import click
+
+from mrcore.cli import base
+from mrcore.cli.daemon import become, pass_through
+
+
+@base.command(**pass_through())
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> None:
+    """Start a master; its options are those of `python -m master`, see `mrcore master --help`."""
+    become("master", arguments)

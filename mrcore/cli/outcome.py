@@ -1,0 +1,51 @@
+"""Telling how a job ended: for a program as JSON on stdout, for a person on stderr."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from mrcore.cli import base, progress
+from mrcore.job import JobState
+from mrcore.units import show_count, show_duration
+from mrcore.views import JobView, job_json, shown_uri
+
+
+def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
+    """Tell how a job ended, and return the exit code for it.
+
+    `again` is a command that runs the failed job where a debugger can look at it.
+    """
+    if as_json:
+        base.print_json(job_json(job))
+    if job.state is JobState.SUCCEEDED:
+        if not as_json:
+            _tell_success(job)
+        return 0
+    _tell_failure(job, again)
+    return 1
+
+
+def _tell_success(job: JobView) -> None:
+    place = shown_uri(job.output_uri)
+    parts = job.phases[-1].tasks if job.phases else 0
+    records = job.phases[0].records if job.phases else 0
+    failed = progress.failed_attempts(job)
+    base.note(
+        f"done in {show_duration(job.elapsed_seconds)}: {show_count(records)} records, {parts} "
+        f"parts in {place}" + (f", {failed} failed attempts." if failed else ".")
+    )
+    for name, count in sorted(job.counters.items()):
+        base.note(f"  {name} = {count:,}")
+    base.note(f"look at it with: mrcore cat {shlex.quote(place)}")
+
+
+def _tell_failure(job: JobView, again: str) -> None:
+    failure = job.failure
+    traceback = failure.traceback.rstrip() if failure is not None else ""
+    if traceback:
+        click.echo(traceback, err=True)
+    base.note(job.message or (failure.message if failure else f"the job was {job.state}."))
+    if traceback and again:
+        base.note(f"to look closer: {again}")

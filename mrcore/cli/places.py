@@ -1,0 +1,56 @@
+"""Where a job is looked for: the cluster named by options, a live embedded run, or a past one."""
+
+from __future__ import annotations
+
+from mrcore import runs, session
+from mrcore.client import Client
+from mrcore.config import Credentials
+from mrcore.errors import MrcoreError, UnknownJobError
+
+
+def cluster(master: str | None, state: str | None, credentials: str | None) -> Credentials:
+    """Return how to call the cluster that the options name."""
+    return session.find_cluster(master, state, credentials)
+
+
+def connected(master: str | None, state: str | None, credentials: str | None) -> Client:
+    """Return a client of the cluster that the options name, to be used as a context manager."""
+    return Client(cluster(master, state, credentials))
+
+
+def names_cluster(master: str | None, state: str | None, credentials: str | None) -> bool:
+    """Tell whether the options name a cluster at all."""
+    return bool(master or state or credentials)
+
+
+def find_run(job_id: str) -> runs.RunRecord:
+    """Return the record of an embedded run; raise UnknownJobError."""
+    record = runs.find_run(job_id)
+    if record is None:
+        raise UnknownJobError(
+            f"No embedded run on this machine had the job {job_id}: see `mrcore jobs`, or name its "
+            "cluster with --master HOST:PORT."
+        )
+    return record
+
+
+def live_master(record: runs.RunRecord) -> Credentials | None:
+    """Return how to call the master of an embedded run, where it still runs."""
+    from mrcore.rpc.credentials import find_credentials
+
+    if record.job.state.final:
+        return None
+    try:
+        return find_credentials(None, record.state_uri, reach_seconds=0.0)
+    except MrcoreError:
+        return None
+
+
+def shown_state(record: runs.RunRecord) -> str:
+    """Return the state of a run's job in a word; a client that was killed leaves `abandoned`."""
+    if record.job.state.final or live_master(record) is not None:
+        return record.job.state.value
+    return ABANDONED
+
+
+ABANDONED = "abandoned"

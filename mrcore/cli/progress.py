@@ -1,0 +1,225 @@
+"""Telling a person how far a job is: a live display on a terminal, plain lines elsewhere.
+
+Both write to stderr, so that stdout stays for results.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TextIO
+
+from mrcore import units
+from mrcore.clock import SYSTEM, Clock
+from mrcore.job import JobState
+from mrcore.views import FailureView, JobView, PhaseView
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+LINE_SECONDS: Final = 5.0
+"""Time between two plain lines, unless the state has changed."""
+_WINDOW_SECONDS: Final = 10.0
+"""Rates are averages over so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a job goes."""
+
+    records_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    seconds_left: float | None = None
+    """Of the current phase; None while it cannot be told."""
+
+
+class Meter:
+    """Computes the pace of a job from the views that arrive; pure, `now` is passed in."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float, int, int]] = deque()
+        self._phase: str | None = None
+
+    def update(self, job: JobView, now: float) -> Pace:
+        """Take the job as it stands at `now`, and return its pace."""
+        phase = current_phase(job)
+        if phase is None:
+            return Pace()
+        if phase.phase != self._phase:
+            self._phase = phase.phase
+            self._samples.clear()
+        self._samples.append((now, phase.done_tasks, phase.records, phase.bytes))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
+            self._samples.popleft()
+        then, done, records, size = self._samples[0]
+        seconds = now - then
+        if seconds < 0.5:
+            return Pace()
+        tasks_per_second = (phase.done_tasks - done) / seconds
+        left = phase.tasks - phase.done_tasks
+        return Pace(
+            records_per_second=max(0, phase.records - records) / seconds,
+            bytes_per_second=max(0, phase.bytes - size) / seconds,
+            seconds_left=left / tasks_per_second if tasks_per_second > 0 else None,
+        )
+
+
+def current_phase(job: JobView) -> PhaseView | None:
+    """Return the first phase that is not done; None when all are."""
+    return next((phase for phase in job.phases if phase.completed < phase.tasks), None)
+
+
+def failed_attempts(job: JobView) -> int:
+    """Return the attempts that came to nothing through somebody's fault."""
+    counts = job.attempts
+    return counts.failed + counts.infrastructure + counts.expired
+
+
+def phase_line(job: JobView, pace: Pace) -> str:
+    """Return where a job stands, as one line without the job's id."""
+    parts = [f"{phase.phase} {phase.completed}/{phase.tasks}" for phase in job.phases]
+    if job.state is JobState.COMMITTING:
+        parts.append("publishing the output")
+    if pace.records_per_second:
+        rate = units.show_count(pace.records_per_second)
+        parts.append(f"{rate} records/s, {units.show_size(pace.bytes_per_second)}/s")
+    if failed_attempts(job):
+        parts.append(f"{failed_attempts(job)} failed attempts")
+    if pace.seconds_left is not None and current_phase(job) is not None:
+        parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
+    if job.note:
+        parts.append(job.note)
+    return ", ".join(parts)
+
+
+def failure_line(failure: FailureView) -> str:
+    """Return a failed attempt as one line."""
+    place = f" on {failure.worker_id}" if failure.worker_id else ""
+    return f"{failure.attempt or 'an attempt'} failed{place}: {failure.message}"
+
+
+class PlainProgress:
+    """Lines on a stream: one when the state changes or an attempt fails, else one in 5 s."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Clock = SYSTEM) -> None:
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._meter = Meter()
+        self._said: tuple[str, ...] | None = None
+        self._said_at = clock.monotonic()
+        self._failures: set[str] = set()
+
+    def update(self, job: JobView) -> None:
+        """Print a line if there is news, or if the last one was long ago."""
+        now = self._clock.monotonic()
+        pace = self._meter.update(job, now)
+        if self._said is None:
+            tasks = ", ".join(f"{phase.tasks} {phase.phase} tasks" for phase in job.phases)
+            self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
+        for failure in job.recent_failures:
+            line = failure_line(failure)
+            if line not in self._failures:
+                self._failures.add(line)
+                self.note(line)
+        current = current_phase(job)
+        state = (job.state.value, current.phase.value if current else "", job.note)
+        if job.state.final or (state == self._said and now - self._said_at < LINE_SECONDS):
+            return
+        if self._said is not None:
+            self.note(phase_line(job, pace))
+        self._said, self._said_at = state, now
+
+    def tick(self) -> None:
+        """Nothing to do: lines come with news."""
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        print(f"mrcore: {text}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class LiveProgress:
+    """A block of lines that is redrawn: phases with bars, pace, failures."""
+
+    def __init__(self, clock: Clock = SYSTEM, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._begun = clock.monotonic()
+        self._meter = Meter()
+        self._pace = Pace()
+        self._job: JobView | None = None
+        self._live: Live | None = None
+        self._failures: set[str] = set()
+
+    def update(self, job: JobView) -> None:
+        """Take the job as it stands."""
+        from rich.live import Live
+
+        self._job = job
+        self._pace = self._meter.update(job, self._clock.monotonic())
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        for failure in job.recent_failures:
+            line = failure_line(failure)
+            if line not in self._failures:
+                self._failures.add(line)
+                self._console.print(line, style="yellow", markup=False)
+        self.tick()
+
+    def tick(self) -> None:
+        """Draw again."""
+        if self._live is not None and self._job is not None:
+            self._live.update(self._picture(self._job), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Print a line above the display."""
+        self._console.print(f"mrcore: {text}", markup=False)
+
+    def close(self) -> None:
+        """Take the display away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _picture(self, job: JobView) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        elapsed = units.show_duration(self._clock.monotonic() - self._begun)
+        title = Text.assemble((job.job_id, "bold"), f"  {job.state}  {elapsed}")
+        table = Table.grid(padding=(0, 2))
+        for phase in job.phases:
+            table.add_row(
+                f"  {phase.phase}",
+                ProgressBar(total=1.0, completed=phase.fraction, width=30),
+                f"{phase.completed}/{phase.tasks} tasks, {phase.in_progress} running",
+                f"{units.show_count(phase.records)} records, {units.show_size(phase.bytes)}",
+            )
+        return Group(title, table, Text(f"  {self._pace_line(job)}", style="dim"))
+
+    def _pace_line(self, job: JobView) -> str:
+        pace, parts = self._pace, []
+        if job.state is JobState.COMMITTING:
+            parts.append("publishing the output")
+        parts.append(f"{units.show_count(pace.records_per_second)} records/s")
+        parts.append(f"{units.show_size(pace.bytes_per_second)}/s")
+        if pace.seconds_left is not None:
+            parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
+        parts.append(f"{failed_attempts(job)} failed attempts")
+        if job.note:
+            parts.append(job.note)
+        return ", ".join(parts)
+
+
+def make_progress() -> PlainProgress | LiveProgress:
+    """Return the display that fits stderr."""
+    return LiveProgress() if sys.stderr.isatty() else PlainProgress()

@@ -1,0 +1,114 @@
+"""`mrcore run`: run a job and wait for it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from mrcore import session
+from mrcore.cli import base, job_options, outcome, progress
+from mrcore.errors import MrcoreError
+from mrcore.request import JobRequest
+from mrcore.views import JobView, refused_json
+
+
+@base.command()
+@job_options.job_options
+@click.option(
+    "-w",
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Embedded workers.  [number of cores]",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Tasks that each embedded worker runs at once.  [1]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "inline"]),
+    default="embedded",
+    show_default=True,
+    help="inline: in this one process, for a debugger.",
+)
+@click.option("--pdb", is_flag=True, help="With --engine inline: debug what the plugin raises.")
+@base.cluster_options
+@base.json_option
+def command(**options: Any) -> int:
+    """Run a job and wait for it.
+
+    PLUGIN is a Python file, a dotted module, or module:object with a function map(key, value) and,
+    mostly, reduce(key, values). INPUT is a file, a folder, a glob or a gs:// prefix.
+
+    \b
+      mrcore run wc.py books/*.txt -o out -r 4 -w 4
+      mrcore run wc.py gs://bucket/in/ -o gs://bucket/out --master 10.0.0.2:7350
+
+    Ctrl-C cancels the job. Exit codes: 0 done, 1 the job failed, 2 bad usage or input, 3 no master
+    answers, 130 interrupted.
+    """
+    request = job_options.take_request(options)
+    as_json = options["as_json"]
+    # To be told to end is to be interrupted: the job is cancelled, the daemons are stopped.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    shown = progress.make_progress()
+    try:
+        job = _run(request, options, shown)
+    except MrcoreError as error:
+        shown.close()
+        if as_json:
+            base.print_json(refused_json(request.output, str(error)))
+        raise
+    except KeyboardInterrupt:
+        if as_json:
+            base.print_json(refused_json(request.output, "interrupted"))
+        raise
+    finally:
+        shown.close()
+    return outcome.tell(job, as_json=as_json, again=_again())
+
+
+def _run(
+    request: JobRequest,
+    options: dict[str, Any],
+    shown: progress.PlainProgress | progress.LiveProgress,
+) -> JobView:
+    workers, slots = options["workers"], options["slots"]
+    if options["master"] or options["state"] or options["credentials"]:
+        if options["engine"] == "inline":
+            raise click.UsageError("--engine inline runs in this process: leave --master away")
+        if workers is not None or slots is not None:
+            shown.note("-w and --slots are for embedded workers; the cluster has its own.")
+        found = session.find_cluster(options["master"], options["state"], options["credentials"])
+        return session.run_on_cluster(request, found, observer=shown)
+    if options["engine"] == "inline":
+        from mrcore.inline import run_inline
+
+        return run_inline(
+            request,
+            slots=(workers or 1) * (slots or 1),
+            observer=shown,
+            post_mortem=options["pdb"],
+        )
+    if options["pdb"]:
+        raise click.UsageError("--pdb needs --engine inline")
+    return session.run_embedded(request, workers=workers, slots=slots or 1, observer=shown)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _again() -> str:
+    """Return the command that runs the same job in one process, under the debugger."""
+    words = [word for word in sys.argv[1:] if word not in ("--json", "--pdb")]
+    return shlex.join(["mrcore", *words, "--engine", "inline", "--pdb"])

@@ -1,0 +1,149 @@
+"""`mrcore show`: one job in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from mrcore.cli import base, places, progress, tables
+from mrcore.client import Client
+from mrcore.units import show_count, show_duration, show_size
+from mrcore.views import JobView, TaskView, job_json, shown_uri
+
+_SLOW_TASKS = 5
+"""Slow tasks that are shown."""
+
+
+@base.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--tasks", "with_tasks", is_flag=True, help="List every task with its story.")
+@base.cluster_options
+@base.json_option
+def command(
+    job_id: str,
+    with_tasks: bool,
+    master: str | None,
+    state: str | None,
+    credentials: str | None,
+    as_json: bool,
+) -> None:
+    """Show a job: phases, counters, failures, slow tasks.
+
+    Without --master an embedded run on this machine is shown; its tasks only while it runs.
+    """
+    job, tasks, shown_state = _find(job_id, master, state, credentials)
+    if as_json:
+        found = {**job_json(job), "state": shown_state}
+        if with_tasks:
+            found["task_list"] = msgspec.to_builtins(tasks)
+        base.print_json(found)
+        return
+    _print_job(job, shown_state)
+    if with_tasks:
+        _print_tasks(tasks)
+    else:
+        _print_slow(tasks)
+
+
+def _find(
+    job_id: str, master: str | None, state: str | None, credentials: str | None
+) -> tuple[JobView, list[TaskView], str]:
+    if places.names_cluster(master, state, credentials):
+        with places.connected(master, state, credentials) as client:
+            job = client.get(job_id)
+            return job, list(client.tasks(job_id)), job.state.value
+    record = places.find_run(job_id)
+    live = places.live_master(record)
+    if live is None:
+        return record.job, [], places.shown_state(record)
+    with Client(live) as client:
+        job = client.get(job_id)
+        return job, list(client.tasks(job_id)), job.state.value
+
+
+def _print_job(job: JobView, shown_state: str) -> None:
+    click.echo(f"job        {job.job_id}")
+    click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
+    click.echo(f"output     {shown_uri(job.output_uri)}")
+    click.echo(f"input      {show_size(job.input_bytes)}")
+    click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
+    if job.ended_seconds:
+        ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)
+        click.echo(f"ended      {ended}, after {took}")
+    counts = job.attempts
+    click.echo(
+        f"attempts   {counts.started} started, {counts.won} won, {counts.failed} failed, "
+        f"{counts.infrastructure} failed by machine or storage, {counts.expired} lost, "
+        f"{counts.preempted} handed back, {counts.superseded} not needed"
+    )
+    click.echo()
+    tables.print_table(
+        ("PHASE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),
+        [
+            (
+                phase.phase.value,
+                str(phase.tasks),
+                str(phase.idle),
+                str(phase.in_progress),
+                str(phase.completed),
+                show_count(phase.records),
+                show_size(phase.bytes),
+            )
+            for phase in job.phases
+        ],
+    )
+    if job.counters:
+        click.echo()
+        rows = [(name, f"{count:,}") for name, count in sorted(job.counters.items())]
+        tables.print_table(("COUNTER", "VALUE"), rows)
+    for failure in job.recent_failures:
+        click.echo()
+        click.echo(progress.failure_line(failure))
+        if failure.traceback:
+            click.echo(failure.traceback.rstrip())
+    if job.message:
+        click.echo()
+        click.echo(job.message)
+
+
+def _print_slow(tasks: Sequence[TaskView]) -> None:
+    """Print the running tasks that have taken longest."""
+    running = [
+        (attempt.elapsed_seconds, task, attempt)
+        for task in tasks
+        for attempt in task.attempts
+        if attempt.state == "running"
+    ]
+    if not running:
+        return
+    running.sort(key=lambda item: -item[0])
+    click.echo()
+    tables.print_table(
+        ("RUNNING TASK", "ATTEMPT", "WORKER", "FOR", "DONE", "STATUS"),
+        [
+            (
+                task.name,
+                attempt.number,
+                attempt.worker_id,
+                show_duration(elapsed),
+                f"{attempt.fraction:.0%}",
+                attempt.status,
+            )
+            for elapsed, task, attempt in running[:_SLOW_TASKS]
+        ],
+    )
+
+
+def _print_tasks(tasks: Sequence[TaskView]) -> None:
+    for task in tasks:
+        failures = f", {task.failures} failures" if task.failures else ""
+        click.echo(f"\n{task.name}  {task.state}{failures}")
+        for attempt in task.attempts:
+            click.echo(
+                f"  attempt {attempt.number} on {attempt.worker_id}: {attempt.state}, "
+                f"{show_duration(attempt.elapsed_seconds)}, {attempt.fraction:.0%} {attempt.status}"
+            )
+        for line in task.story:
+            click.echo(f"    {line}")

@@ -1,0 +1,30 @@
+"""`mrcore submit`: start a job on a cluster and return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mrcore import session
+from mrcore.cli import base, job_options
+from mrcore.views import job_json
+
+
+@base.command()
+@job_options.job_options
+@base.cluster_options
+@base.json_option
+def command(**options: Any) -> None:
+    """Start a job on a cluster, print its id and return.
+
+    The arguments are those of `mrcore run`; --master or --state names the cluster. Follow the job
+    with `mrcore watch`.
+    """
+    request = job_options.take_request(options)
+    found = session.find_cluster(options["master"], options["state"], options["credentials"])
+    job = session.submit(request, found, note=base.note)
+    if options["as_json"]:
+        base.print_json(job_json(job))
+    else:
+        click.echo(job.job_id)

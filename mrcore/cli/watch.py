@@ -1,0 +1,50 @@
+"""`mrcore watch`: follow a job until it has ended."""
+
+from __future__ import annotations
+
+import click
+
+from mrcore.cli import base, outcome, places, progress
+from mrcore.client import Client
+from mrcore.errors import JobFailedError
+from mrcore.follow import follow
+from mrcore.views import JobView
+
+
+@base.command()
+@click.argument("job_id", metavar="JOB")
+@base.cluster_options
+@base.json_option
+def command(
+    job_id: str, master: str | None, state: str | None, credentials: str | None, as_json: bool
+) -> int:
+    """Follow a job until it has ended; Ctrl-C leaves it alone.
+
+    Exits with 0 when the job succeeds, with 1 when it fails or is cancelled.
+    """
+    job = _watch(job_id, master, state, credentials)
+    return outcome.tell(job, as_json=as_json)
+
+
+def _watch(job_id: str, master: str | None, state: str | None, credentials: str | None) -> JobView:
+    if places.names_cluster(master, state, credentials):
+        with places.connected(master, state, credentials) as client:
+            return _follow(client, job_id)
+    record = places.find_run(job_id)
+    live = places.live_master(record)
+    if live is None:
+        if not record.job.state.final:
+            raise JobFailedError(
+                f"The client of {job_id} was killed before the job had ended: run it again."
+            )
+        return record.job
+    with Client(live) as client:
+        return _follow(client, job_id)
+
+
+def _follow(client: Client, job_id: str) -> JobView:
+    shown = progress.make_progress()
+    try:
+        return follow(client, job_id, shown, cancel_on_interrupt=False)
+    finally:
+        shown.close()

@@ -1,0 +1,231 @@
+"""`Client`: what a program or the command line can ask of a cluster's master.
+
+Every call blocks, is repeated while the master restarts (submission and reads are idempotent), and
+raises only `mrcore.errors`.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import grpc  # noqa: TID251 - a client speaks gRPC
+
+from mrcore.clock import SYSTEM, Clock
+from mrcore.config import Credentials
+from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
+from mrcore.ids import Phase
+from mrcore.job import JobSpec, TaskState
+from mrcore.rpc import convert, views
+from mrcore.rpc.channel import connect
+from mrcore.rpc.status import error_from
+from mrcore.rpc.v1 import job_service_pb2 as pb
+from mrcore.rpc.v1 import job_service_pb2_grpc
+from mrcore.views import AttemptLog, JobView, TaskView, WorkerView
+
+CALL_SECONDS: Final = 10.0
+"""Deadline of one ordinary call."""
+SUBMIT_SECONDS: Final = 600.0
+"""Deadline of one Submit: the master lists and cuts the input in it."""
+RETRY_SECONDS: Final = 300.0
+"""For how long a job that was accepted is asked for while the master is away."""
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+
+_Answer = TypeVar("_Answer")
+
+
+def new_request_id() -> str:
+    """Return an id that makes repeats of one submission recognisable."""
+    return uuid.uuid4().hex
+
+
+class Client:
+    """A connection to one master; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.credentials = credentials
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._channel = connect(credentials)
+        self._stub = job_service_pb2_grpc.JobServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a watch in another thread ends with an error."""
+        self._channel.close()
+
+    def submit(self, spec: JobSpec, bundle: bytes, request_id: str | None = None) -> JobView:
+        """Start a job and return it as accepted; repeat with the same `request_id` at will.
+
+        Raises UsageError and its children for what cannot work, before any task runs.
+        """
+        request = pb.SubmitRequest(
+            request_id=request_id or new_request_id(),
+            spec=convert.job_spec_to_proto(spec),
+            plugin_bundle=bundle,
+        )
+        answer = self._call(lambda: self._stub.Submit(request, timeout=SUBMIT_SECONDS), 10.0)
+        return views.job_view(answer.job)
+
+    def get(self, job_id: str) -> JobView:
+        """Return the job as it stands; raise UnknownJobError."""
+        request = pb.GetRequest(job_id=job_id)
+        answer = self._call(lambda: self._stub.Get(request, timeout=CALL_SECONDS))
+        return views.job_view(answer.job)
+
+    def list(self) -> Iterator[JobView]:
+        """Yield all jobs that the cluster knows, newest first."""
+        token = ""
+        while True:
+            request = pb.ListRequest(page_token=token)
+            answer = self._call(functools.partial(self._stub.List, request, timeout=CALL_SECONDS))
+            yield from (views.job_view(job) for job in answer.jobs)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def cancel(self, job_id: str, reason: str = "") -> JobView:
+        """Stop a job; return it as it stands.
+
+        Raises UnknownJobError, or UsageError for a job that has ended or is being committed.
+        """
+        request = pb.CancelRequest(job_id=job_id, reason=reason)
+        answer = self._call(lambda: self._stub.Cancel(request, timeout=CALL_SECONDS))
+        return views.job_view(answer.job)
+
+    def watch(self, job_id: str, interval_seconds: float = 0.2) -> Iterator[JobView]:
+        """Yield the job now and whenever it changed, at most so often; the last one is final.
+
+        Survives restarts of the master: while it is away the watch is tried again, and only
+        `retry_seconds` without an answer raise ClusterUnreachableError.
+        """
+        pause = _Pause(self._clock, self._retry_seconds)
+        while True:
+            request = pb.WatchRequest(job_id=job_id, interval_seconds=interval_seconds)
+            call = self._stub.Watch(request)
+            try:
+                for answer in call:
+                    pause.reset()
+                    job = views.job_view(answer.job)
+                    yield job
+                    if job.state.final:
+                        return
+            except grpc.RpcError as error:
+                pause.after(error_from(error, self.credentials.address))
+            else:
+                # A master that drains ends its streams in an orderly way.
+                pause.after(
+                    ClusterUnreachableError(
+                        f"The master at {self.credentials.address} ended the watch of {job_id}."
+                    )
+                )
+            finally:
+                call.cancel()
+
+    def tasks(
+        self, job_id: str, phase: Phase | None = None, state: TaskState | None = None
+    ) -> Iterator[TaskView]:
+        """Yield the tasks of a job: map tasks by index, then reduce tasks."""
+        token = ""
+        while True:
+            request = pb.ListTasksRequest(
+                job_id=job_id,
+                phase=views.phase_number(phase),
+                state=views.task_state_number(state),
+                page_token=token,
+            )
+            ask = functools.partial(self._stub.ListTasks, request, timeout=CALL_SECONDS)
+            answer = self._call(ask)
+            yield from (views.task_view(task) for task in answer.tasks)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """Return the workers by id."""
+        request = pb.ListWorkersRequest()
+        answer = self._call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
+        return tuple(views.worker_view(worker) for worker in answer.workers)
+
+    def drain(self, worker_id: str) -> WorkerView:
+        """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""
+        request = pb.DrainWorkerRequest(worker_id=worker_id)
+        answer = self._call(lambda: self._stub.DrainWorker(request, timeout=CALL_SECONDS))
+        return views.worker_view(answer.worker)
+
+    def read_log(
+        self,
+        job_id: str,
+        *,
+        phase: Phase | None = None,
+        index: int = 0,
+        attempt: str = "",
+        tail_bytes: int = 0,
+    ) -> tuple[AttemptLog, ...]:
+        """Return what attempts printed, oldest first; all tasks' where no phase is given.
+
+        `tail_bytes` bounds each log from its end; 0 is 64 KiB.
+        """
+        request = pb.ReadLogRequest(
+            job_id=job_id,
+            phase=views.phase_number(phase),
+            index=index,
+            attempt=attempt,
+            tail_bytes=tail_bytes,
+        )
+        answer = self._call(lambda: self._stub.ReadLog(request, timeout=CALL_SECONDS))
+        return tuple(views.attempt_log(log) for log in answer.logs)
+
+    def _call(self, attempt: Callable[[], _Answer], retry_seconds: float = CALL_SECONDS) -> _Answer:
+        """Make a unary call, again while the master does not answer."""
+        pause = _Pause(self._clock, retry_seconds)
+        while True:
+            try:
+                return attempt()
+            except grpc.RpcError as error:
+                pause.after(error_from(error, self.credentials.address))
+
+
+class _Pause:
+    """Waits between tries, for a bounded time without a success."""
+
+    def __init__(self, clock: Clock, limit_seconds: float) -> None:
+        self._clock = clock
+        self._limit_seconds = limit_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: there was an answer."""
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._since: float | None = None
+
+    def after(self, error: MrcoreError) -> None:
+        """Sleep before the next try; raise the error if it is final or the time is over."""
+        if not isinstance(error, (ClusterUnreachableError, UnavailableError)):
+            raise error from None
+        now = self._clock.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._limit_seconds:
+            raise error from None
+        self._clock.sleep(self._pause_seconds)
+        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)

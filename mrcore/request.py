@@ -1,0 +1,213 @@
+"""What a person asks for, and how it becomes a `JobSpec`: the same for the API and the CLI.
+
+`prepare` does every check that needs neither a daemon nor the user's code, so that bad input ends
+with a sentence before anything is started or written.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mrcore import __version__
+from mrcore.errors import UsageError
+from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
+
+if TYPE_CHECKING:
+    from mrcore.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Functions:
+    """A plugin given as Python callables: lambdas and closures travel through cloudpickle."""
+
+    map: Callable[..., Any]
+    reduce: Callable[..., Any] | None = None
+    combine: Callable[..., Any] | None = None
+    partition: Callable[..., Any] | None = None
+    sort_key: Callable[..., Any] | None = None
+    setup: Callable[..., Any] | None = None
+    name: str = "session"
+
+    def given(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions that were given, by name."""
+        names = ("map", "reduce", "combine", "partition", "sort_key", "setup")
+        pairs = ((name, getattr(self, name)) for name in names)
+        return {name: function for name, function in pairs if function is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job as a person asks for it: paths relative to `cwd`, nothing checked yet."""
+
+    plugin: str | Functions
+    inputs: tuple[str, ...]
+    output: str
+    cwd: Path
+    files: tuple[str, ...] = ()
+    reduces: int = 0
+    input_format: InputFormat = InputFormat.TEXT
+    output_format: OutputFormat = OutputFormat.TEXT
+    compression: Compression = Compression.NONE
+    combine: bool = True
+    map_only: bool = False
+    total_order: bool = False
+    params: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int = 4
+    task_timeout_seconds: float | None = None
+    lease_seconds: float = 10.0
+    max_bad_records: int = 0
+    memory_bytes: int = 0
+    temp: str | None = None
+    overwrite: bool = False
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that can be submitted once its plugin has been loaded (`with_plugin`)."""
+
+    spec: JobSpec
+    bundle: Bundle
+
+    def with_plugin(self, plugin: Plugin) -> Prepared:
+        """Return the same job with what loading the plugin has shown."""
+        return Prepared(msgspec.structs.replace(self.spec, plugin=plugin), self.bundle)
+
+
+def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
+    """Bundle the plugin, make the spec and, with `look`, check inputs and output on files.
+
+    Raises UsageError and its children. Object stores are left to whoever runs the job: the
+    caller of a remote cluster need not be able to read its buckets.
+    """
+    _check_combination(request)
+    output_uri = _folder_uri(request.output, request.cwd)
+    inputs = _inputs(request)
+    bundle = _bundle(request)
+    spec = JobSpec(
+        name=bundle.name,
+        plugin=Plugin(sha256=bundle.sha256, name=bundle.name, has_reduce=True),
+        inputs=inputs,
+        input_format=request.input_format,
+        output_uri=output_uri,
+        output_format=request.output_format,
+        compression=request.compression,
+        reduces=0 if request.map_only else request.reduces,
+        map_only=request.map_only,
+        total_order=request.total_order,
+        combine=request.combine,
+        params=dict(request.params),
+        max_attempts=request.max_attempts,
+        task_timeout_seconds=request.task_timeout_seconds,
+        lease_seconds=request.lease_seconds,
+        max_bad_records=request.max_bad_records,
+        memory_bytes=request.memory_bytes,
+        temp_uri=None if request.temp is None else _folder_uri(request.temp, request.cwd),
+        overwrite=request.overwrite,
+        priority=request.priority,
+        versions=versions(),
+    )
+    if look:
+        look_at_files(spec)
+    return Prepared(spec, bundle)
+
+
+def look_at_files(spec: JobSpec) -> None:
+    """Raise InputError or OutputError for what is wrong with local inputs and a local output."""
+    from mrcore.commit import check_output
+    from mrcore.records.inputs import expand
+
+    if is_local(spec.output_uri):
+        check_output(spec)
+    local = [given for given in spec.inputs if is_local(given.uri)]
+    if local:
+        expand(local, spec.output_uri)
+
+
+def load_plugin(prepared: Prepared) -> Prepared:
+    """Load the plugin once, in a child process; raise PluginError with the user's traceback."""
+    from mrcore.bundle import check_in_child
+
+    return prepared.with_plugin(check_in_child(prepared.bundle))
+
+
+@functools.cache
+def versions() -> Versions:
+    """Return what workers must agree with, without importing the heavy libraries."""
+    return Versions(
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        mrcore=__version__,
+        pyarrow=metadata.version("pyarrow"),
+        cloudpickle=metadata.version("cloudpickle"),
+    )
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether a URI names a file of this machine."""
+    return uri.startswith("file://")
+
+
+def local_places(spec: JobSpec) -> list[str]:
+    """Return the local paths that a job on other machines would have to see."""
+    uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
+    return [uri.removeprefix("file://") for uri in uris if is_local(uri)]
+
+
+def _check_combination(request: JobRequest) -> None:
+    if not request.inputs:
+        raise UsageError("A job needs at least one input: a file, a folder, a glob or a prefix.")
+    if not request.output:
+        raise UsageError("A job needs an output folder: give -o OUT.")
+    if request.map_only and request.total_order:
+        raise UsageError(
+            "--map-only writes pairs as they come, so --total-order cannot hold: drop one."
+        )
+    limits: Sequence[tuple[str, float, float]] = (
+        ("--max-attempts", request.max_attempts, 1),
+        ("--lease", request.lease_seconds, MIN_LEASE_SECONDS),
+        ("--max-bad-records", request.max_bad_records, 0),
+    )
+    for name, value, least in limits:
+        if value < least:
+            raise UsageError(f"{name} is {value:g}, but must be at least {least:g}.")
+    if request.task_timeout_seconds is not None and request.task_timeout_seconds <= 0:
+        raise UsageError("--task-timeout must be more than nothing, such as 30s.")
+    if request.memory_bytes and request.memory_bytes < MIN_MEMORY_BYTES:
+        raise UsageError(
+            f"--memory is {request.memory_bytes} bytes, but a slot needs at least "
+            f"{MIN_MEMORY_BYTES >> 20}MiB: Python and its libraries alone take most of that."
+        )
+
+
+MIN_LEASE_SECONDS = 0.5
+MIN_MEMORY_BYTES = 128 << 20
+
+
+def _folder_uri(text: str, cwd: Path) -> str:
+    from mrcore.storage.registry import absolute_uri
+
+    return absolute_uri(text, str(cwd)).rstrip("/")
+
+
+def _inputs(request: JobRequest) -> tuple[Input, ...]:
+    from mrcore.records.inputs import parse_input
+
+    return tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
+
+
+def _bundle(request: JobRequest) -> Bundle:
+    from mrcore import bundle
+
+    if isinstance(request.plugin, str):
+        return bundle.build_bundle(request.plugin, request.files, request.cwd)
+    return bundle.build_bundle_from_functions(
+        request.plugin.given(), request.files, request.cwd, request.plugin.name
+    )

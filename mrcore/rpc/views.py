@@ -1,0 +1,131 @@
+"""From the messages of `JobService` to the views that clients see."""
+
+from __future__ import annotations
+
+from mrcore.ids import Phase
+from mrcore.job import TaskState
+from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
+from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.views import (
+    AttemptCounts,
+    AttemptLog,
+    AttemptView,
+    FailureView,
+    JobView,
+    PhaseView,
+    TaskView,
+    WorkerView,
+)
+
+
+def phase_number(phase: Phase | None) -> job_pb2.Phase.ValueType:
+    """Return the enum value of a phase; unspecified for None."""
+    return job_pb2.PHASE_UNSPECIFIED if phase is None else PHASES.to_proto[phase]
+
+
+def task_state_number(state: TaskState | None) -> job_pb2.TaskState.ValueType:
+    """Return the enum value of a task's state; unspecified for None."""
+    return job_pb2.TASK_STATE_UNSPECIFIED if state is None else TASK_STATES.to_proto[state]
+
+
+def job_view(job: job_pb2.Job) -> JobView:
+    """Return a job as it stands."""
+    return JobView(
+        job_id=job.job_id,
+        name=job.spec.name,
+        state=JOB_STATES.from_proto(job.state),
+        output_uri=job.spec.output_uri,
+        phases=tuple(_phase_view(phase) for phase in job.phases),
+        counters=dict(job.counters),
+        attempts=_attempt_counts(job.attempts),
+        message=job.message,
+        failure=_failure_view(job.failure) if job.HasField("failure") else None,
+        recent_failures=tuple(
+            _failure_view(recent.failure, recent.attempt, recent.worker_id)
+            for recent in job.recent_failures
+        ),
+        note=job.note,
+        submitted_seconds=job.submitted_seconds,
+        ended_seconds=job.ended_seconds,
+        input_bytes=job.input_bytes,
+        priority=job.spec.priority,
+    )
+
+
+def _phase_view(phase: job_pb2.PhaseProgress) -> PhaseView:
+    return PhaseView(
+        phase=PHASES.from_proto(phase.phase),
+        tasks=phase.tasks,
+        idle=phase.idle,
+        in_progress=phase.in_progress,
+        completed=phase.completed,
+        records=phase.records,
+        bytes=phase.bytes,
+        done_tasks=phase.done_tasks,
+    )
+
+
+def _attempt_counts(counts: job_pb2.AttemptCounts) -> AttemptCounts:
+    return AttemptCounts(
+        started=counts.started,
+        won=counts.won,
+        failed=counts.failed,
+        infrastructure=counts.infrastructure,
+        expired=counts.expired,
+        preempted=counts.preempted,
+        superseded=counts.superseded,
+    )
+
+
+def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = "") -> FailureView:
+    return FailureView(
+        kind=FAILURE_KINDS.from_proto(failure.kind),
+        message=failure.message,
+        traceback=failure.traceback,
+        attempt=attempt,
+        worker_id=worker_id,
+    )
+
+
+def task_view(task: job_pb2.Task) -> TaskView:
+    """Return a task as it stands."""
+    return TaskView(
+        phase=PHASES.from_proto(task.phase),
+        index=task.index,
+        state=TASK_STATES.from_proto(task.state),
+        attempts=tuple(
+            AttemptView(
+                number=attempt.number,
+                worker_id=attempt.worker_id,
+                state=attempt.state,
+                elapsed_seconds=attempt.elapsed_seconds,
+                fraction=attempt.fraction,
+                status=attempt.status,
+            )
+            for attempt in task.attempts
+        ),
+        failures=task.failures,
+        story=tuple(task.story),
+    )
+
+
+def worker_view(worker: job_pb2.Worker) -> WorkerView:
+    """Return a worker as the master sees it."""
+    return WorkerView(
+        worker_id=worker.worker_id,
+        host=worker.host,
+        process_id=worker.process_id,
+        slots=worker.slots,
+        running=worker.running,
+        unstarted=worker.unstarted,
+        draining=worker.draining,
+        silent_seconds=worker.silent_seconds,
+        python=worker.versions.python,
+        mrcore=worker.versions.mrcore,
+        note=worker.note,
+    )
+
+
+def attempt_log(log: job_service_pb2.AttemptLog) -> AttemptLog:
+    """Return what one attempt printed."""
+    return AttemptLog(attempt=log.attempt, text=log.text, size_bytes=log.size_bytes)

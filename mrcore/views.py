@@ -1,0 +1,190 @@
+"""Jobs, tasks and workers as they stand: what a client gets to see.
+
+The client (`mrcore.client`) makes these from the wire, the inline engine from its own results, and
+the command line prints them. They are plain values: nothing here changes when the job does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mrcore.ids import Phase
+from mrcore.job import JobState, TaskState
+from mrcore.tasks.spec import FailureKind
+
+
+class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tasks of one phase stand."""
+
+    phase: Phase
+    tasks: int
+    idle: int = 0
+    in_progress: int = 0
+    completed: int = 0
+    records: int = 0
+    bytes: int = 0
+    done_tasks: float = 0.0
+    """Completed tasks plus the fractions of live ones."""
+
+    @property
+    def fraction(self) -> float:
+        """Return how much of the phase is done, 0 to 1; a phase without tasks is done."""
+        return min(1.0, self.done_tasks / self.tasks) if self.tasks else 1.0
+
+
+class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts by outcome, since the master started."""
+
+    started: int = 0
+    won: int = 0
+    failed: int = 0
+    infrastructure: int = 0
+    expired: int = 0
+    preempted: int = 0
+    superseded: int = 0
+
+
+class FailureView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt or a job failed, in words for the user."""
+
+    kind: FailureKind
+    message: str
+    """One sentence: what happened, to which file, record and offset."""
+    traceback: str = ""
+    """The user's own frames only."""
+    attempt: str = ""
+    """As in `map-00003@5.2`, where known."""
+    worker_id: str = ""
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it stands."""
+
+    job_id: str
+    name: str
+    state: JobState
+    output_uri: str
+    phases: tuple[PhaseView, ...] = ()
+    counters: dict[str, int] = {}
+    attempts: AttemptCounts = AttemptCounts()
+    message: str = ""
+    """One sentence where it failed or was cancelled."""
+    failure: FailureView | None = None
+    recent_failures: tuple[FailureView, ...] = ()
+    note: str = ""
+    submitted_seconds: float = 0.0
+    ended_seconds: float = 0.0
+    """Wall clock, seconds since 1970; 0 while the job runs."""
+    input_bytes: int = 0
+    priority: int = 0
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Return how long the job took; 0 while it runs."""
+        if not self.ended_seconds:
+            return 0.0
+        return max(0.0, self.ended_seconds - self.submitted_seconds)
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at a task."""
+
+    number: str
+    worker_id: str
+    state: str
+    """One word: unstarted, running, won, failed, expired, preempted, superseded."""
+    elapsed_seconds: float = 0.0
+    fraction: float = 0.0
+    status: str = ""
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """One task."""
+
+    phase: Phase
+    index: int
+    state: TaskState
+    attempts: tuple[AttemptView, ...] = ()
+    failures: int = 0
+    story: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the name within the job, as in `map-00003`."""
+        return f"{self.phase}-{self.index:05d}"
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, as the master sees it."""
+
+    worker_id: str
+    host: str = ""
+    process_id: int = 0
+    slots: int = 0
+    running: int = 0
+    unstarted: int = 0
+    draining: bool = False
+    silent_seconds: float = 0.0
+    python: str = ""
+    mrcore: str = ""
+    note: str = ""
+
+
+class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt printed: the end of it."""
+
+    attempt: str
+    text: bytes
+    size_bytes: int
+
+
+def shown_uri(uri: str) -> str:
+    """Return a URI as a person would type it: a plain path for a file."""
+    return uri.removeprefix("file://")
+
+
+def job_json(job: JobView) -> dict[str, Any]:
+    """Return the object that `--json` prints for a job; `error` only where there is one.
+
+    `tasks` counts by phase, then by state. `output` is a path for files and a URI for the rest.
+    """
+    tasks = {
+        view.phase.value: {
+            TaskState.IDLE.value: view.idle,
+            TaskState.IN_PROGRESS.value: view.in_progress,
+            TaskState.COMPLETED.value: view.completed,
+        }
+        for view in job.phases
+    }
+    result: dict[str, Any] = {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "counters": dict(sorted(job.counters.items())),
+        "tasks": tasks,
+        "attempts": msgspec.to_builtins(job.attempts),
+        "output": shown_uri(job.output_uri),
+        "elapsed_seconds": round(job.elapsed_seconds, 3),
+    }
+    if job.message or job.failure:
+        result["error"] = {
+            "message": job.message or (job.failure.message if job.failure else ""),
+            "traceback": job.failure.traceback if job.failure else "",
+            "attempt": job.failure.attempt if job.failure else "",
+        }
+    return result
+
+
+def refused_json(output: str | None, error: str) -> dict[str, Any]:
+    """Return the object that `--json` prints when no job came to be."""
+    return {
+        "job_id": None,
+        "state": JobState.FAILED.value,
+        "counters": {},
+        "tasks": {},
+        "attempts": msgspec.to_builtins(AttemptCounts()),
+        "output": output,
+        "elapsed_seconds": 0.0,
+        "error": {"message": error, "traceback": "", "attempt": ""},
+    }
