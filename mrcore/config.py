@@ -1,0 +1,137 @@
+"""Where a user's state lies, and what one must know to speak to a cluster.
+
+A master writes a `Leader` into its state, and on loopback a `Credentials` file for the processes of
+the same user. How these are found is `mrcore.rpc.credentials`; nothing here opens a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import UsageError
+
+DEFAULT_PORT: Final = 7350
+"""Where a master listens unless told otherwise, and the port of an address that names none."""
+
+
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    """The object `STATE/leader.json`: who the master is, and how to find and trust it.
+
+    Whoever may read it may join the cluster: the store's permissions are the root of trust.
+    """
+
+    cluster_id: str
+    epoch: int
+    address: str
+    """HOST:PORT as others reach it."""
+    token: str
+    fingerprint: str = ""
+    """SHA-256 of the certificate in hexadecimal; empty without TLS."""
+    certificate: str = ""
+    """The certificate as PEM; empty without TLS."""
+    serving: bool = True
+    """False once the master has ended in an orderly way."""
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a client or worker needs to call a master."""
+
+    address: str
+    token: str
+    fingerprint: str = ""
+    """SHA-256 of the master's certificate in hexadecimal; empty: plain text."""
+    certificate: str = ""
+    """PEM; where it is empty and `fingerprint` is not, the certificate is fetched and compared."""
+    state_uri: str = ""
+    cluster_id: str = ""
+
+
+def credentials_of(leader: Leader, state_uri: str) -> Credentials:
+    """Return what the leader object says, as credentials."""
+    return Credentials(
+        address=leader.address,
+        token=leader.token,
+        fingerprint=leader.fingerprint,
+        certificate=leader.certificate,
+        state_uri=state_uri,
+        cluster_id=leader.cluster_id,
+    )
+
+
+def state_home() -> Path:
+    """Return the folder of everything that mrcore keeps for this user; it may not exist yet."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG rule: a relative path is invalid and to be ignored.
+    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    return base / "mrcore"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`, `[V6]:PORT` or `HOST`; raise UsageError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or (text.endswith("]") and text.startswith("[")):
+        host, port = text, str(DEFAULT_PORT)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    valid = port.isascii() and port.isdigit() and int(port) < 65_536
+    if not host or not valid or any(c.isspace() or c in "/@[]" for c in host):
+        raise UsageError(f"{text!r} is not an address: write HOST:PORT, or [IPV6]:PORT.")
+    return host, int(port)
+
+
+def format_address(host: str, port: int) -> str:
+    """Return `HOST:PORT`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether this name or address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def loopback_file(port: int) -> Path:
+    """Return where a master of this user that listens on loopback leaves its credentials."""
+    return state_home() / "clusters" / f"{port}.json"
+
+
+def load_credentials(path: Path) -> Credentials:
+    """Read a credentials file; raise UsageError when it cannot be read or is not one."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The credentials file {path} cannot be read ({error.strerror}): give the file that "
+            "the master wrote, or --state URI."
+        ) from None
+    try:
+        return msgspec.json.decode(content, type=Credentials)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path} is not a credentials file of mrcore: {error}.") from None
+
+
+def save_credentials(credentials: Credentials, path: Path) -> None:
+    """Write a credentials file that only this user can read, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:  # mkstemp makes it 0600
+            file.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise

@@ -1,0 +1,226 @@
+"""Channels from clients and workers to the master: the token, the pinned certificate, the limits.
+
+A channel connects lazily and reconnects by itself; a call fails with UNAVAILABLE while nobody
+answers, unless it says `wait_for_ready=True`, which waits up to the call's deadline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc  # noqa: TID251 - the border to gRPC
+import grpc.aio  # noqa: TID251 - the border to gRPC
+
+from mrcore.config import Credentials, parse_address
+from mrcore.errors import ClusterUnreachableError, UsageError
+
+MAX_MESSAGE_BYTES: Final = 64 * 2**20
+"""Of one message, either way, on both sides."""
+CERTIFICATE_NAME: Final = "mrcore-master"
+"""The name in every master's certificate. What is trusted is the pin, whatever the host is."""
+CONNECT_SECONDS: Final = 5.0
+
+_OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A peer that vanished without a word is noticed within 30 s, while calls are out.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A restarted master is found again soon.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Retries are ours: they carry sequence numbers and request ids.
+    ("grpc.enable_retries", 0),
+    # A proxy for web pages cannot speak to a cluster.
+    ("grpc.enable_http_proxy", 0),
+    # Two clients in one process (two tokens) must not share a connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_Request = TypeVar("_Request")
+
+
+def fingerprint_of(certificate: str) -> str:
+    """Return the SHA-256 of a PEM certificate's DER form, in hexadecimal."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+
+
+def token_metadata(token: str) -> tuple[str, str]:
+    """Return the metadata entry that carries the cluster's token."""
+    return ("authorization", f"Bearer {token}")
+
+
+def connect(credentials: Credentials) -> grpc.Channel:
+    """Return a channel for blocking calls; close it when done.
+
+    Raises UsageError for a certificate that is not the pinned one.
+    """
+    trusted = _trusted_certificate(credentials)
+    if trusted is None:
+        channel = grpc.insecure_channel(credentials.address, options=_OPTIONS)
+    else:
+        channel = grpc.secure_channel(
+            credentials.address, grpc.ssl_channel_credentials(trusted), options=_tls_options()
+        )
+    return grpc.intercept_channel(channel, _TokenInterceptor(credentials.token))
+
+
+def connect_aio(credentials: Credentials) -> grpc.aio.Channel:
+    """Return a channel for the running event loop; close it when done.
+
+    Raises UsageError for a certificate that is not the pinned one. May block for the time of a
+    TLS handshake where the credentials have a fingerprint and no certificate.
+    """
+    interceptors = [_AioUnaryToken(credentials.token), _AioStreamToken(credentials.token)]
+    trusted = _trusted_certificate(credentials)
+    if trusted is None:
+        return grpc.aio.insecure_channel(
+            credentials.address, options=_OPTIONS, interceptors=interceptors
+        )
+    return grpc.aio.secure_channel(
+        credentials.address,
+        grpc.ssl_channel_credentials(trusted),
+        options=_tls_options(),
+        interceptors=interceptors,
+    )
+
+
+def _tls_options() -> tuple[tuple[str, Any], ...]:
+    return (*_OPTIONS, ("grpc.ssl_target_name_override", CERTIFICATE_NAME))
+
+
+def _trusted_certificate(credentials: Credentials) -> bytes | None:
+    """Return the one certificate to trust, as PEM; None for plain text."""
+    if not credentials.fingerprint:
+        if credentials.certificate:
+            raise UsageError(
+                "The credentials have a certificate and no fingerprint: take the whole file that "
+                "the master wrote."
+            )
+        return None
+    certificate = credentials.certificate or _fetch_certificate(credentials.address)
+    try:
+        found = fingerprint_of(certificate)
+    except ValueError:
+        raise UsageError("The certificate in the credentials is not PEM.") from None
+    if not hmac.compare_digest(found, credentials.fingerprint.lower().replace(":", "")):
+        raise UsageError(
+            f"The certificate of {credentials.address} has fingerprint {found}, and not "
+            f"{credentials.fingerprint}: this is not the master that was meant, or the credentials "
+            "are out of date."
+        )
+    return certificate.encode()
+
+
+def _fetch_certificate(address: str) -> str:
+    """Return the PEM certificate that is shown at `address`; nothing is trusted by that."""
+    try:
+        return ssl.get_server_certificate(parse_address(address), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise ClusterUnreachableError(
+            f"No master answers with TLS at {address} ({error.strerror or error}): is it running "
+            "there, and with --tls?"
+        ) from None
+
+
+def _with_token(
+    metadata: Sequence[tuple[str, str | bytes]] | None, token: tuple[str, str]
+) -> tuple[tuple[str, str | bytes], ...]:
+    return (*(metadata or ()), token)
+
+
+class _Details(grpc.ClientCallDetails):
+    """Call details with other metadata: gRPC has no way to change the ones it passes in."""
+
+    def __init__(
+        self, old: grpc.ClientCallDetails, metadata: tuple[tuple[str, str | bytes], ...]
+    ) -> None:
+        self.method = old.method
+        self.timeout = old.timeout
+        self.metadata = metadata
+        self.credentials = old.credentials
+        self.wait_for_ready = old.wait_for_ready
+        self.compression = old.compression
+
+
+class _TokenInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Adds the token to every call of a blocking channel."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token_metadata(token)
+
+    def _details(self, old: grpc.ClientCallDetails) -> grpc.ClientCallDetails:
+        return _Details(old, _with_token(old.metadata, self._token))
+
+    def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, _Request], Any],
+        client_call_details: grpc.ClientCallDetails,
+        request: _Request,
+    ) -> Any:
+        """Pass the call on, with the token."""
+        return continuation(self._details(client_call_details), request)
+
+    def intercept_unary_stream(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, _Request], Any],
+        client_call_details: grpc.ClientCallDetails,
+        request: _Request,
+    ) -> Any:
+        """Pass the call on, with the token."""
+        return continuation(self._details(client_call_details), request)
+
+
+def _aio_details(
+    old: grpc.aio.ClientCallDetails, token: tuple[str, str]
+) -> grpc.aio.ClientCallDetails:
+    metadata = grpc.aio.Metadata(*(old.metadata or ()))
+    metadata.add(*token)
+    return grpc.aio.ClientCallDetails(
+        method=old.method,
+        timeout=old.timeout,
+        metadata=metadata,
+        credentials=old.credentials,
+        wait_for_ready=old.wait_for_ready,
+    )
+
+
+class _AioUnaryToken(grpc.aio.UnaryUnaryClientInterceptor):
+    """Adds the token to every unary call of an asyncio channel."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token_metadata(token)
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, _Request], Awaitable[Any]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: _Request,
+    ) -> Any:
+        """Pass the call on, with the token."""
+        return await continuation(_aio_details(client_call_details, self._token), request)
+
+
+class _AioStreamToken(grpc.aio.UnaryStreamClientInterceptor):
+    """Adds the token to every streaming call of an asyncio channel.
+
+    gRPC files an interceptor under one kind of call only, so the two cannot be one class.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token_metadata(token)
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, _Request], Awaitable[Any]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: _Request,
+    ) -> Any:
+        """Pass the call on, with the token."""
+        return await continuation(_aio_details(client_call_details, self._token), request)

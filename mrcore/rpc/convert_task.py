@@ -1,0 +1,278 @@
+"""Between the messages of `worker_service.proto` and the values of `mrcore.tasks.spec`.
+
+This is the hot path of the control plane (once a task and side), so it reads and writes fields
+directly and checks only what could do harm: enums, job ids, and the lengths of texts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mrcore.errors import UsageError
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
+from mrcore.rpc.convert import (
+    check_job_id,
+    failure_from_proto,
+    failure_to_proto,
+    mark_from_proto,
+    mark_to_proto,
+)
+from mrcore.rpc.enums import PHASES
+from mrcore.rpc.text import printable
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.storage.base import ObjectInfo
+from mrcore.tasks.spec import (
+    BadRecord,
+    BlockKey,
+    KeyRange,
+    MapWork,
+    Mark,
+    Piece,
+    Progress,
+    ReduceWork,
+    RunSlice,
+    Split,
+    TaskOutput,
+    TaskResult,
+)
+
+MAX_STATUS: Final = 1_024
+MAX_RECORD: Final = 1_024
+MAX_COUNTERS: Final = 10_000
+MAX_COUNTER_NAME: Final = 200
+_INT64: Final = 2**63
+
+_MAP: Final = job_pb2.PHASE_MAP
+
+
+def attempt_to_proto(attempt: AttemptId) -> worker_service_pb2.AttemptId:
+    """Return the message."""
+    task = attempt.task
+    return worker_service_pb2.AttemptId(
+        job_id=task.job_id,
+        phase=PHASES.to_proto[task.phase],
+        index=task.index,
+        epoch=attempt.number.epoch,
+        n=attempt.number.n,
+    )
+
+
+def attempt_from_proto(message: worker_service_pb2.AttemptId) -> AttemptId:
+    """Return the id; raise UsageError for a job id or phase that cannot be."""
+    job_id = message.job_id
+    if not is_job_id(job_id):
+        check_job_id(job_id)
+    phase = Phase.MAP if message.phase == _MAP else PHASES.from_proto(message.phase)
+    return AttemptId(TaskId(job_id, phase, message.index), AttemptNumber(message.epoch, message.n))
+
+
+def object_to_proto(info: ObjectInfo) -> worker_service_pb2.ObjectRef:
+    """Return the message: name, generation, size and CRC32C; the rest stays behind."""
+    return worker_service_pb2.ObjectRef(
+        uri=info.uri, generation=info.generation, size_bytes=info.size_bytes, crc32c=info.crc32c
+    )
+
+
+def object_from_proto(message: worker_service_pb2.ObjectRef) -> ObjectInfo:
+    """Return what the message says of an object."""
+    return ObjectInfo(
+        uri=message.uri,
+        size_bytes=message.size_bytes,
+        generation=message.generation,
+        crc32c=message.crc32c if message.HasField("crc32c") else None,
+    )
+
+
+def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
+    """Return the message; counters saturate at 64 bits, texts are cut and made valid Unicode."""
+    return worker_service_pb2.TaskOutput(
+        object=None if output.object is None else object_to_proto(output.object),
+        digest=output.digest,
+        section_bytes=output.section_bytes,
+        blocks=[
+            worker_service_pb2.BlockKey(
+                first_key=b.first_key, length_bytes=b.length_bytes, rows=b.rows
+            )
+            for b in output.blocks
+        ],
+        number_kinds=output.number_kinds,
+        records_in=output.records_in,
+        records_out=output.records_out,
+        bytes_in=output.bytes_in,
+        bytes_out=output.bytes_out,
+        counters={
+            printable(name, MAX_COUNTER_NAME): max(-_INT64, min(_INT64 - 1, count))
+            for name, count in output.counters.items()
+        },
+        bad_records=[
+            worker_service_pb2.BadRecord(
+                shown=printable(bad.shown, MAX_RECORD),
+                offset=bad.offset,
+                cause=printable(bad.cause, MAX_RECORD),
+                record=printable(bad.record, MAX_RECORD),
+            )
+            for bad in output.bad_records
+        ],
+        elapsed_seconds=output.elapsed_seconds,
+    )
+
+
+def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
+    """Return the output; raise UsageError for one with too many counters."""
+    if len(message.counters) > MAX_COUNTERS:
+        raise UsageError(
+            f"A task counts under {len(message.counters):,} names, and {MAX_COUNTERS:,} is the "
+            "limit: emit such counts as pairs."
+        )
+    return TaskOutput(
+        object=object_from_proto(message.object) if message.HasField("object") else None,
+        digest=message.digest,
+        section_bytes=tuple(message.section_bytes),
+        blocks=tuple(BlockKey(b.first_key, b.length_bytes, b.rows) for b in message.blocks),
+        number_kinds=dict(message.number_kinds),
+        records_in=message.records_in,
+        records_out=message.records_out,
+        bytes_in=message.bytes_in,
+        bytes_out=message.bytes_out,
+        counters=dict(message.counters),
+        bad_records=tuple(
+            BadRecord(
+                shown=printable(bad.shown, MAX_RECORD),
+                offset=bad.offset,
+                cause=printable(bad.cause, MAX_RECORD),
+                record=printable(bad.record, MAX_RECORD),
+            )
+            for bad in message.bad_records
+        ),
+        elapsed_seconds=message.elapsed_seconds,
+    )
+
+
+def put_result(message: worker_service_pb2.HeldAttempt, result: TaskResult) -> None:
+    """Set how an attempt ended."""
+    if isinstance(result, TaskOutput):
+        message.output.CopyFrom(output_to_proto(result))
+    else:
+        message.failure.CopyFrom(failure_to_proto(result))
+
+
+def result_from_proto(message: worker_service_pb2.HeldAttempt) -> TaskResult | None:
+    """Return how an attempt ended, or None for one that has not."""
+    match message.WhichOneof("result"):
+        case "output":
+            return output_from_proto(message.output)
+        case "failure":
+            return failure_from_proto(message.failure)
+        case None:
+            return None
+
+
+def put_progress(message: worker_service_pb2.HeldAttempt, progress: Progress) -> None:
+    """Set how far an attempt is."""
+    message.fraction = progress.fraction
+    message.records = progress.records
+    message.bytes = progress.bytes
+    if progress.status:
+        message.status = printable(progress.status, MAX_STATUS)
+
+
+def progress_from_proto(message: worker_service_pb2.HeldAttempt) -> Progress:
+    """Return how far an attempt is."""
+    return Progress(
+        fraction=message.fraction,
+        records=message.records,
+        bytes=message.bytes,
+        status=printable(message.status, MAX_STATUS),
+    )
+
+
+def assignment_to_proto(
+    attempt: AttemptId,
+    inputs_version: int,
+    work: MapWork | ReduceWork | None,
+    *,
+    mark_records: bool = False,
+    skip: tuple[Mark, ...] = (),
+) -> worker_service_pb2.Assignment:
+    """Return the message; `work` is None where the worker has said that it holds the attempt."""
+    message = worker_service_pb2.Assignment(
+        attempt=attempt_to_proto(attempt),
+        inputs_version=inputs_version,
+        mark_records=mark_records,
+        skip=[mark_to_proto(mark) for mark in skip],
+    )
+    if isinstance(work, MapWork):
+        message.map.CopyFrom(map_work_to_proto(work))
+    elif work is not None:
+        message.reduce.CopyFrom(reduce_work_to_proto(work))
+    return message
+
+
+def work_from_proto(message: worker_service_pb2.Assignment) -> MapWork | ReduceWork | None:
+    """Return what an assignment asks for; None where the worker is to hold what it has."""
+    match message.WhichOneof("work"):
+        case "map":
+            return map_work_from_proto(message.map)
+        case "reduce":
+            return reduce_work_from_proto(message.reduce)
+        case None:
+            return None
+
+
+def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Mark, ...]:
+    """Return the records that the attempt skips."""
+    return tuple(mark_from_proto(mark) for mark in message.skip)
+
+
+def map_work_to_proto(work: MapWork) -> worker_service_pb2.MapWork:
+    """Return the message."""
+    return worker_service_pb2.MapWork(
+        pieces=[
+            worker_service_pb2.Piece(
+                uri=p.uri,
+                shown=p.shown,
+                start=p.start,
+                end=p.end,
+                size_bytes=p.size_bytes,
+                generation=p.generation,
+            )
+            for p in work.split.pieces
+        ],
+        partitions=work.partitions,
+    )
+
+
+def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
+    """Return the work."""
+    pieces = tuple(
+        Piece(p.uri, p.shown, p.start, p.end, p.size_bytes, p.generation) for p in message.pieces
+    )
+    return MapWork(Split(pieces), message.partitions)
+
+
+def reduce_work_to_proto(work: ReduceWork) -> worker_service_pb2.ReduceWork:
+    """Return the message."""
+    return worker_service_pb2.ReduceWork(
+        slices=[
+            worker_service_pb2.RunSlice(
+                map_index=s.map_index,
+                uri=s.uri,
+                generation=s.generation,
+                offset=s.offset,
+                length_bytes=s.length_bytes,
+            )
+            for s in work.slices
+        ],
+        low=work.keys.low,
+        high=work.keys.high,
+    )
+
+
+def reduce_work_from_proto(message: worker_service_pb2.ReduceWork) -> ReduceWork:
+    """Return the work."""
+    slices = tuple(
+        RunSlice(s.map_index, s.uri, s.generation, s.offset, s.length_bytes) for s in message.slices
+    )
+    low = message.low if message.HasField("low") else None
+    high = message.high if message.HasField("high") else None
+    return ReduceWork(slices, KeyRange(low, high))

@@ -1,0 +1,116 @@
+"""Find the credentials of a cluster: from a file, from the cluster's state, or on loopback.
+
+This imports no gRPC, so that a command can fail fast when there is no master to speak to.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mrcore import layout
+from mrcore.clock import SYSTEM, Clock
+from mrcore.config import (
+    Credentials,
+    Leader,
+    credentials_of,
+    format_address,
+    is_loopback,
+    load_credentials,
+    loopback_file,
+    parse_address,
+)
+from mrcore.errors import ClusterUnreachableError, NotFoundError, UsageError
+from mrcore.storage.registry import storage_for
+
+REACH_SECONDS: Final = 5.0
+"""How long a master that is not there is waited for; it may be starting just now."""
+_RETRY_SECONDS: Final = 0.1
+
+
+def find_credentials(
+    master: str | None,
+    state_uri: str | None = None,
+    credentials_file: str | None = None,
+    *,
+    reach_seconds: float | None = REACH_SECONDS,
+    clock: Clock = SYSTEM,
+) -> Credentials:
+    """Return what is needed to call the master at `master`, or the leader of `state_uri`.
+
+    The first that is given counts: `credentials_file`, then the leader object of `state_uri`, then
+    the file that a master of the same user leaves on loopback. An explicit `master` replaces the
+    address found there. Raises ClusterUnreachableError when nothing answers at the address within
+    `reach_seconds` (None: do not look), before the credentials matter; UsageError otherwise.
+    """
+    address = None
+    if master is not None:
+        address = format_address(*parse_address(master))
+        _reach(address, reach_seconds, clock)
+    if credentials_file is not None:
+        found = load_credentials(Path(credentials_file))
+    elif state_uri is not None:
+        found = credentials_of(read_leader(state_uri), state_uri)
+    elif address is not None:
+        found = _loopback_credentials(address)
+    else:
+        raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
+    if address is None:
+        _reach(found.address, reach_seconds, clock)
+        return found
+    return msgspec.structs.replace(found, address=address)
+
+
+def read_leader(state_uri: str) -> Leader:
+    """Return the leader object of a state; raise ClusterUnreachableError when it has none."""
+    uri = layout.leader_uri(state_uri)
+    try:
+        return msgspec.json.decode(storage_for(uri).read(uri), type=Leader)
+    except NotFoundError:
+        raise ClusterUnreachableError(
+            f"No master has led the state {state_uri} yet: start one with `mrcore master --state`, "
+            "or check the URI."
+        ) from None
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
+
+
+def _loopback_credentials(address: str) -> Credentials:
+    host, port = parse_address(address)
+    if not is_loopback(host):
+        raise UsageError(
+            f"The master at {address} wants the cluster's token: give --state URI, if you can read "
+            "it, or --credentials FILE."
+        )
+    path = loopback_file(port)
+    if not path.exists():
+        raise UsageError(
+            f"Something listens at {address}, but no master of yours has left its credentials in "
+            f"{path}: check the port, or give --state URI or --credentials FILE."
+        )
+    return load_credentials(path)
+
+
+def _reach(address: str, seconds: float | None, clock: Clock) -> None:
+    """Open and close a connection, trying again until `seconds` have passed."""
+    if seconds is None:
+        return
+    host, port = parse_address(address)
+    end = clock.monotonic() + seconds
+    while True:
+        left = end - clock.monotonic()
+        try:
+            with socket.create_connection((host, port), timeout=max(left, _RETRY_SECONDS)):
+                return
+        except OSError as error:
+            # A name that does not resolve will not get better by waiting.
+            if isinstance(error, socket.gaierror) or left <= _RETRY_SECONDS:
+                reason = error.strerror or str(error) or "no answer"
+                raise ClusterUnreachableError(
+                    f"No master answers at {address} ({reason}): is `mrcore master` running there, "
+                    "and is the port open?"
+                ) from None
+        clock.sleep(_RETRY_SECONDS)

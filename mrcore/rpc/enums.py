@@ -1,0 +1,110 @@
+"""The enums of the wire and of Python, side by side: one table each, read in both directions."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, Generic, TypeVar
+
+from mrcore.errors import UsageError
+from mrcore.ids import Phase
+from mrcore.job import Compression, InputFormat, JobState, OutputFormat, TaskState
+from mrcore.rpc.v1 import job_pb2
+from mrcore.tasks.spec import FailureKind
+
+_Member = TypeVar("_Member", bound=enum.Enum)
+_Number = TypeVar("_Number", bound=int)
+
+
+class EnumTable(Generic[_Member, _Number]):
+    """One enum: `to_proto[member]`, and `from_proto(number)` for numbers that others sent."""
+
+    def __init__(
+        self, what: str, to_proto: dict[_Member, _Number], default: _Member | None = None
+    ) -> None:
+        self.what = what
+        self.to_proto: Final = to_proto
+        self._from_proto: dict[int, _Member] = {
+            number: member for member, number in to_proto.items()
+        }
+        if default is not None:
+            self._from_proto[0] = default
+
+    def from_proto(self, number: int) -> _Member:
+        """Return the member; raise UsageError for a number that has none."""
+        try:
+            return self._from_proto[number]
+        except KeyError:
+            raise UsageError(
+                f"The message has {number} for {self.what}, which means nothing here: check that "
+                "both sides have the same version of mrcore."
+            ) from None
+
+    def optional_from_proto(self, number: int) -> _Member | None:
+        """Return the member, or None where it was not said."""
+        return None if number == 0 else self.from_proto(number)
+
+
+PHASES: Final = EnumTable(
+    "the phase", {Phase.MAP: job_pb2.PHASE_MAP, Phase.REDUCE: job_pb2.PHASE_REDUCE}
+)
+INPUT_FORMATS: Final = EnumTable(
+    "the input format",
+    {
+        InputFormat.TEXT: job_pb2.INPUT_FORMAT_TEXT,
+        InputFormat.WHOLE: job_pb2.INPUT_FORMAT_WHOLE,
+        InputFormat.BLOCKS: job_pb2.INPUT_FORMAT_BLOCKS,
+        InputFormat.JSONL: job_pb2.INPUT_FORMAT_JSONL,
+        InputFormat.CSV: job_pb2.INPUT_FORMAT_CSV,
+        InputFormat.PARQUET: job_pb2.INPUT_FORMAT_PARQUET,
+        InputFormat.ARROW: job_pb2.INPUT_FORMAT_ARROW,
+    },
+    InputFormat.TEXT,
+)
+OUTPUT_FORMATS: Final = EnumTable(
+    "the output format",
+    {
+        OutputFormat.TEXT: job_pb2.OUTPUT_FORMAT_TEXT,
+        OutputFormat.JSONL: job_pb2.OUTPUT_FORMAT_JSONL,
+        OutputFormat.CSV: job_pb2.OUTPUT_FORMAT_CSV,
+        OutputFormat.PARQUET: job_pb2.OUTPUT_FORMAT_PARQUET,
+    },
+    OutputFormat.TEXT,
+)
+COMPRESSIONS: Final = EnumTable(
+    "the compression",
+    {
+        Compression.NONE: job_pb2.COMPRESSION_NONE,
+        Compression.GZIP: job_pb2.COMPRESSION_GZIP,
+        Compression.BZIP2: job_pb2.COMPRESSION_BZIP2,
+        Compression.ZSTD: job_pb2.COMPRESSION_ZSTD,
+    },
+    Compression.NONE,
+)
+JOB_STATES: Final = EnumTable(
+    "the job's state",
+    {
+        JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
+        JobState.COMMITTING: job_pb2.JOB_STATE_COMMITTING,
+        JobState.SUCCEEDED: job_pb2.JOB_STATE_SUCCEEDED,
+        JobState.FAILED: job_pb2.JOB_STATE_FAILED,
+        JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
+    },
+)
+TASK_STATES: Final = EnumTable(
+    "the task's state",
+    {
+        TaskState.IDLE: job_pb2.TASK_STATE_IDLE,
+        TaskState.IN_PROGRESS: job_pb2.TASK_STATE_IN_PROGRESS,
+        TaskState.COMPLETED: job_pb2.TASK_STATE_COMPLETED,
+    },
+)
+FAILURE_KINDS: Final = EnumTable(
+    "the kind of failure",
+    {
+        FailureKind.USER: job_pb2.Failure.KIND_USER,
+        FailureKind.DATA: job_pb2.Failure.KIND_DATA,
+        FailureKind.INFRASTRUCTURE: job_pb2.Failure.KIND_INFRASTRUCTURE,
+        FailureKind.LOST_INPUT: job_pb2.Failure.KIND_LOST_INPUT,
+        FailureKind.PREEMPTED: job_pb2.Failure.KIND_PREEMPTED,
+    },
+)
