@@ -28,6 +28,11 @@ CLAIM = "_claim"
 SUCCESS = "_SUCCESS"
 
 
+def shown(uri: str) -> str:
+    """Return a URI as a person would type it: a file as its plain path."""
+    return uri.removeprefix("file://")
+
+
 def cluster_uri(state_uri: str) -> str:
     """Return where the cluster's id lies."""
     return f"{state_uri}/cluster.json"

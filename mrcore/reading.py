@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from mrcore import layout
-from mrcore.errors import DataError, InputError, NotFoundError
+from mrcore.errors import DataError, NotFoundError
 from mrcore.storage.registry import storage_for
 
 if TYPE_CHECKING:
@@ -27,17 +27,16 @@ class _Readable(Protocol):
 
 
 def output_parts(output_uri: str) -> list[ObjectInfo]:
-    """Return the parts of an output in order; raise InputError where no job has ended well."""
+    """Return the parts that the receipt names, in order; raise UsageError without a receipt."""
+    from mrcore.receipt import read_receipt
+
     storage = storage_for(output_uri)
     try:
-        storage.stat(layout.success_uri(output_uri))
-    except NotFoundError:
-        raise InputError(
-            f"{output_uri.removeprefix('file://')} is not the output of a job that succeeded: it "
-            "has no _SUCCESS; check the path."
-        ) from None
-    found = storage.list(f"{output_uri}/part-", recursive=False)
-    return [info for info in found if not info.is_folder]
+        return [
+            storage.stat(f"{output_uri}/{part.name}") for part in read_receipt(output_uri).parts
+        ]
+    except NotFoundError as error:
+        raise DataError(f"A part of the output is missing ({error}): `mrcore verify`.") from None
 
 
 def output_chunks(output_uri: str) -> Iterator[bytes]:
@@ -49,8 +48,7 @@ def output_chunks(output_uri: str) -> Iterator[bytes]:
                 yield from _text_chunks(part, stream)
             except (OSError, EOFError, ValueError) as error:
                 raise DataError(
-                    f"{part.uri.removeprefix('file://')} cannot be read ({error}): look with "
-                    "`mrcore verify`."
+                    f"{layout.shown(part.uri)} cannot be read ({error}): look with `mrcore verify`."
                 ) from None
 
 

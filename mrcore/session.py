@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcore import layout
 from mrcore.config import is_loopback, parse_address
 from mrcore.errors import JobFailedError, UsageError
 from mrcore.job import Compression, InputFormat, JobState, OutputFormat
 from mrcore.request import Functions, JobRequest, Prepared, load_plugin, local_places, prepare
 from mrcore.units import parse_duration, parse_size
-from mrcore.views import JobView, shown_uri
+from mrcore.views import JobView
 
 if TYPE_CHECKING:
     from mrcore.client import Client
@@ -45,7 +46,7 @@ class Result:
     @property
     def output(self) -> str:
         """Return the folder of the output: a path for files, else a URI."""
-        return shown_uri(self.job.output_uri)
+        return layout.shown(self.job.output_uri)
 
     @property
     def counters(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mrcore import layout
 from mrcore.ids import Phase
 from mrcore.job import JobState, TaskState
 from mrcore.tasks.spec import FailureKind
@@ -140,11 +141,6 @@ class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-def shown_uri(uri: str) -> str:
-    """Return a URI as a person would type it: a plain path for a file."""
-    return uri.removeprefix("file://")
-
-
 def job_json(job: JobView) -> dict[str, Any]:
     """Return the object that `--json` prints for a job; `error` only where there is one.
 
@@ -164,7 +160,7 @@ def job_json(job: JobView) -> dict[str, Any]:
         "counters": dict(sorted(job.counters.items())),
         "tasks": tasks,
         "attempts": msgspec.to_builtins(job.attempts),
-        "output": shown_uri(job.output_uri),
+        "output": layout.shown(job.output_uri),
         "elapsed_seconds": round(job.elapsed_seconds, 3),
     }
     if job.message or job.failure:

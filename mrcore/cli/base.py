@@ -163,9 +163,11 @@ def note(text: str) -> None:
     click.echo(f"mrcore: {text}", err=True)
 
 
-def here() -> Path:
-    """Return the caller's folder."""
-    return Path.cwd()
+def folder_uri(text: str) -> str:
+    """Return the URI of a folder that was typed, without a slash at its end."""
+    from mrcore.storage.registry import absolute_uri
+
+    return absolute_uri(text, str(Path.cwd())).rstrip("/")
 
 
 def on_terminal() -> bool:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 
 import click
 
 from mrcore.cli import base
-from mrcore.storage.registry import absolute_uri
 
 
 @base.command()
@@ -23,6 +21,6 @@ def command(output: str) -> None:
 
     # A reader that has seen enough ends this process, as it would end cat(1).
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    for chunk in output_chunks(absolute_uri(output, str(Path.cwd())).rstrip("/")):
+    for chunk in output_chunks(base.folder_uri(output)):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()

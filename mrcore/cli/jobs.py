@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import click
 
-from mrcore import runs
+from mrcore import layout, runs
 from mrcore.cli import base, places, tables
 from mrcore.units import show_duration
-from mrcore.views import JobView, job_json, shown_uri
+from mrcore.views import JobView, job_json
 
 
 @base.command()
@@ -37,7 +37,7 @@ def command(
             shown,
             tables.moment(job.submitted_seconds),
             show_duration(job.elapsed_seconds) if job.ended_seconds else "-",
-            shown_uri(job.output_uri),
+            layout.shown(job.output_uri),
         )
         for shown, job in found
     ]

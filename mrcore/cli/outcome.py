@@ -6,10 +6,11 @@ import shlex
 
 import click
 
+from mrcore import layout
 from mrcore.cli import base, progress
 from mrcore.job import JobState
 from mrcore.units import show_count, show_duration
-from mrcore.views import JobView, job_json, shown_uri
+from mrcore.views import JobView, job_json
 
 
 def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
@@ -28,7 +29,7 @@ def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
 
 
 def _tell_success(job: JobView) -> None:
-    place = shown_uri(job.output_uri)
+    place = layout.shown(job.output_uri)
     parts = job.phases[-1].tasks if job.phases else 0
     records = job.phases[0].records if job.phases else 0
     failed = progress.failed_attempts(job)

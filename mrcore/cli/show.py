@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import click
 import msgspec
 
+from mrcore import layout
 from mrcore.cli import base, places, progress, tables
 from mrcore.client import Client
 from mrcore.units import show_count, show_duration, show_size
-from mrcore.views import JobView, TaskView, job_json, shown_uri
+from mrcore.views import JobView, TaskView, job_json
 
 _SLOW_TASKS = 5
 """Slow tasks that are shown."""
@@ -66,7 +67,7 @@ def _find(
 def _print_job(job: JobView, shown_state: str) -> None:
     click.echo(f"job        {job.job_id}")
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
-    click.echo(f"output     {shown_uri(job.output_uri)}")
+    click.echo(f"output     {layout.shown(job.output_uri)}")
     click.echo(f"input      {show_size(job.input_bytes)}")
     click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
     if job.ended_seconds:

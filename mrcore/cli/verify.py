@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import msgspec
 
 from mrcore.cli import base, tables
-from mrcore.errors import DataError
-from mrcore.storage.registry import absolute_uri
+from mrcore.receipt import VerifyReport
+from mrcore.units import show_count, show_duration, show_size
 
 
 @base.command()
@@ -18,9 +16,41 @@ from mrcore.storage.registry import absolute_uri
 def command(output: str, as_json: bool) -> int:
     """Read every part of an output again and compare it with the receipt in OUT/_SUCCESS.
 
-    Exits with 1 when something is missing, changed or added.
+    Exits with 1 when a part is missing, changed or added.
     """
-    from mrcore.commit import verify
+    from mrcore.receipt import verify
 
-    report = verify(absolute_uri(output, str(Path.cwd())).rstrip("/"))
-    raise NotImplementedError(report, tables, msgspec, DataError)
+    report = verify(base.folder_uri(output))
+    if as_json:
+        base.print_json({"ok": report.ok, **msgspec.to_builtins(report)})
+    else:
+        _print(report)
+    for problem in report.problems:
+        base.note(problem)
+    return 0 if report.ok else 1
+
+
+def _print(report: VerifyReport) -> None:
+    receipt = report.receipt
+    rows = [
+        (
+            part.name,
+            str(part.records),
+            str(part.size_bytes),
+            "-" if part.crc32c is None else f"{part.crc32c:08x}",
+            _verdict(part.name, report.problems),
+        )
+        for part in receipt.parts
+    ]
+    tables.print_table(("PART", "RECORDS", "BYTES", "CRC32C", "CHECK"), rows)
+    if report.ok:
+        click.echo(
+            f"ok: {len(receipt.parts)} parts, {show_count(receipt.records_out)} records, "
+            f"{show_size(report.size_bytes)}, written by {receipt.job_id} "
+            f"in {show_duration(receipt.elapsed_seconds)}"
+        )
+
+
+def _verdict(name: str, problems: tuple[str, ...]) -> str:
+    found = next((problem for problem in problems if problem.startswith(f"{name} ")), None)
+    return "ok" if found is None else found.removeprefix(f"{name} ").rstrip(".")
