@@ -10,6 +10,8 @@ from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.spec import Progress, TaskResult
 
+NO_PROGRESS = Progress()
+
 
 class HeldState(enum.StrEnum):
     """What a worker says of an attempt that it holds."""
@@ -29,7 +31,7 @@ class Held:
     """Echo of the assignment, so that an attempt of a former epoch can be judged."""
     elapsed_seconds: float = 0.0
     """Since user code began; a time limit starts there."""
-    progress: Progress = Progress()
+    progress: Progress = NO_PROGRESS
     result: TaskResult | None = None
     """With FINISHED only."""
 
@@ -44,6 +46,9 @@ class WorkerAbout:
     mrcore: str = ""
     pyarrow: str = ""
     memory_bytes: int = 0
+
+
+NOT_SAID = WorkerAbout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Synced:
     """It read our nonce: no work before that."""
     park: bool = True
     """The reply may wait until there is something to say."""
-    about: WorkerAbout = WorkerAbout()
+    about: WorkerAbout = NOT_SAID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,13 @@ class CommitRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanedUp:
+    """`CleanUp` is done; a job without this one is cleaned up again by the next master."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled:
     """The shell was deaf for so long (loop or append blocked): every lease is longer by that."""
 
@@ -153,6 +165,7 @@ Event = (
     | CommitPrepared
     | CommitFinished
     | CommitRefused
+    | CleanedUp
     | Stalled
     | Ticked
 )

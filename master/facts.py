@@ -91,8 +91,17 @@ class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True)
     wall_seconds: float = 0.0
 
 
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Attempts that no fact has kept, counted by the master that ended the job."""
+
+    started: int = 0
+    expired: int = 0
+    preempted: int = 0
+    superseded: int = 0
+
+
 class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
-    """The job's last fact."""
+    """The job's outcome; nothing but `JobCleaned` may follow."""
 
     job_id: str
     state: JobState
@@ -101,6 +110,13 @@ class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
     message: str = ""
     """One sentence for the user; empty on success."""
     wall_seconds: float = 0.0
+    tally: Tally = Tally()
+
+
+class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
+    """What the ended job had staged is gone and its claim is marked: no later master need try."""
+
+    job_id: str
 
 
 Fact = (
@@ -113,4 +129,5 @@ Fact = (
     | CancelRequested
     | CommitBegun
     | JobEnded
+    | JobCleaned
 )

@@ -1,0 +1,564 @@
+"""The master's brain: `step(event, now)` returns facts and commands, and does nothing else.
+
+It reads no clock, draws no number but from the generator it was given, and never waits. What
+happened comes in as an event; what must be remembered goes out as a fact, what must be done as a
+command, in that order of durability. Time passes only in `Ticked`: whatever was received is stepped
+before anything expires.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from master import policy
+from master.commands import (
+    CheckWinner,
+    CleanUp,
+    PrepareCommit,
+    Reply,
+    RunCommit,
+    StepDown,
+    Superseded,
+    Wanted,
+)
+from master.core import Outcome
+from master.events import (
+    CancelAsked,
+    CleanedUp,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    DrainAsked,
+    Event,
+    Held,
+    HeldState,
+    Stalled,
+    Submitted,
+    Synced,
+    Ticked,
+    WinnerMissing,
+)
+from master.facts import (
+    AttemptFailed,
+    CancelRequested,
+    CommitBegun,
+    JobCleaned,
+    JobSubmitted,
+    ReducesRevoked,
+    TaskWon,
+    WinnerLost,
+)
+from master.live import Attempt, FailedReads, LiveJob, LiveTask, Worker
+from master.scheduler import Scheduler
+from mrcore.ids import AttemptId, Phase, TaskId
+from mrcore.job import JobState
+from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
+
+__all__ = ["Machine", "Outcome"]
+
+
+class Machine(Scheduler):
+    """All jobs and workers of a cluster.
+
+    A master applies every fact of its journal, takes over, and then steps events one at a time.
+    """
+
+    def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
+        """Begin to act, once every fact up to this epoch's own `EpochTaken` has been applied."""
+        assert epoch == self.epoch, f"epoch {epoch} is not the applied one, {self.epoch}"
+        self._begin(now)
+        self._wall_offset = wall - now
+        for record in self._durable.jobs.values():
+            if not record.state.final:
+                self._admit(LiveJob(record))
+            elif not record.cleaned:
+                self._command(CleanUp(record.job_id, record.state))
+        for job in list(self._jobs.values()):
+            self._resume(job)
+        leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
+        if leases:
+            self._wait_until = now + max(leases)
+        return self._outcome
+
+    def step(self, event: Event, now: float) -> Outcome:  # noqa: C901 - one case an event
+        """Take in one event; return what to journal, and what to do once that is durable."""
+        self._begin(now)
+        match event:
+            case Synced():
+                self._on_synced(event)
+            case Submitted():
+                self._on_submitted(event)
+            case CancelAsked():
+                self._on_cancel(event)
+            case DrainAsked():
+                self._on_drain(event)
+            case WinnerMissing():
+                self._on_missing(event)
+            case CommitPrepared():
+                self._on_prepared(event)
+            case CommitFinished():
+                job = self._jobs.get(event.job_id)
+                if job is not None and job.record.state is JobState.COMMITTING:
+                    self._end_job(job, JobState.SUCCEEDED)
+            case CommitRefused():
+                self._on_refused(event)
+            case CleanedUp():
+                record = self.job(event.job_id)
+                if record is not None and record.state.final and not record.cleaned:
+                    self._record(JobCleaned(event.job_id))
+            case Stalled():
+                self._on_stalled(event.seconds)
+            case Ticked():
+                self._on_ticked(event)
+            case _:
+                assert_never(event)
+        self._settle()
+        return self._outcome
+
+    def check(self) -> None:
+        """Assert every invariant; see `master.check`. Slow: for tests and simulations."""
+        from master.check import check
+
+        check(self)
+
+    def _begin(self, now: float) -> None:
+        assert now >= self.now, f"time went back from {self.now} to {now}"
+        self.now = now
+        self._outcome = Outcome()
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def _on_submitted(self, event: Submitted) -> None:
+        self._wall_offset = event.wall_seconds - self.now
+        if event.request_id in self._durable.requests or event.job_id in self._durable.jobs:
+            return
+        self._record(
+            JobSubmitted(
+                job_id=event.job_id,
+                request_id=event.request_id,
+                spec=event.spec,
+                maps=event.maps,
+                reduces=event.reduces,
+                claim_generation=event.claim_generation,
+                input_bytes=event.input_bytes,
+                wall_seconds=event.wall_seconds,
+            )
+        )
+        job = LiveJob(self._durable.jobs[event.job_id])
+        self._admit(job)
+        self._advance(job)
+
+    def _admit(self, job: LiveJob) -> None:
+        """Queue what has no winner; after a take-over, await those who may hold attempts."""
+        record = job.record
+        self._jobs[record.job_id] = job
+        for phase in (job.maps, job.reduces):
+            for index, task in enumerate(record.phase(phase.phase).tasks):
+                if task.winner is None:
+                    self._enqueue(job, TaskId(record.job_id, phase.phase, index))
+                else:
+                    self._awaited[task.worker_id] = None
+                    assert task.output is not None
+                    phase.durations.add(task.output.elapsed_seconds)
+                for failed in task.failed:
+                    self._awaited[failed.worker_id] = None
+
+    def _resume(self, job: LiveJob) -> None:
+        """Go on where the former master stopped, be it between two facts of one step."""
+        record = job.record
+        if record.state is JobState.COMMITTING:
+            self._command(RunCommit(record.job_id))
+            return
+        if record.cancel_reason is not None:
+            self._end_job(job, JobState.CANCELLED, record.cancel_reason)
+            return
+        for phase in (job.maps, job.reduces):
+            for index in range(len(phase.tasks)):
+                if self._judge(job, TaskId(record.job_id, phase.phase, index)):
+                    return
+        self._advance(job)
+
+    def _on_cancel(self, event: CancelAsked) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is not None and job.running:
+            self._record(CancelRequested(event.job_id, event.reason))
+            self._end_job(job, JobState.CANCELLED, event.reason)
+
+    def _judge(self, job: LiveJob, task_id: TaskId) -> bool:
+        """End the job if this task's budgets are spent, and tell so."""
+        task = job.record.task(task_id)
+        why = policy.verdict(task, job.record.spec, self.limits)
+        if why is None:
+            return False
+        message = f"Task {task_id.phase}-{task_id.index:05d} {why}"
+        self._end_job(job, JobState.FAILED, message, task.last_failure, task_id)
+        return True
+
+    def _advance(self, job: LiveJob) -> None:
+        """Look what a new winner makes possible, or impossible."""
+        record = job.record
+        if record.bad_records > record.spec.max_bad_records:
+            message = (
+                f"{record.bad_records} bad records were skipped, more than the "
+                f"{record.spec.max_bad_records} allowed: look at _bad/ under the output"
+            )
+            self._end_job(job, JobState.FAILED, message)
+            return
+        if not record.complete or job.preparing:
+            return
+        job.preparing, job.stale = True, False
+        self._command(PrepareCommit(record.job_id))
+
+    def _on_prepared(self, event: CommitPrepared) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None or not job.running or not job.preparing:
+            return
+        job.preparing = False
+        if job.stale or not job.record.complete:
+            self._advance(job)  # what was verified is not what would be published
+            return
+        self._record(
+            CommitBegun(
+                job_id=event.job_id, replaces=event.replaces, wall_seconds=event.wall_seconds
+            )
+        )
+        self._command(RunCommit(event.job_id))
+
+    def _on_refused(self, event: CommitRefused) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None:
+            return
+        if job.running and event.lost:
+            job.preparing = False
+            for attempt_id in event.lost:
+                if event.job_id in self._jobs:
+                    self._lose_winner(job, attempt_id, event.message)
+            if event.job_id in self._jobs:
+                self._advance(job)
+            return
+        if not job.running or job.preparing:
+            self._end_job(job, JobState.FAILED, event.message)
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def _on_synced(self, event: Synced) -> None:
+        if event.epoch > self.epoch:
+            self._command(StepDown(event.epoch))
+            return
+        worker = self._greet(event)
+        if worker is None:
+            return
+        self._hear(worker, event)
+        self._fill(worker)
+        if not event.park or self._has_news(worker):
+            self._answer(worker)
+        else:
+            self._park(worker)
+        self._set_timer(worker)
+
+    def _greet(self, event: Synced) -> Worker | None:
+        """Return who speaks, or None where the request is from the past."""
+        worker = self._workers.get(event.worker_id)
+        if worker is not None and event.session < worker.session:
+            self._command(Superseded(worker.id, event.session, event.sequence, worker.session))
+            return None
+        if worker is not None and event.session == worker.session:
+            if event.sequence <= worker.sequence:
+                return None
+        elif worker is not None:  # a new process: what the former one held is gone
+            for attempt in list(worker.held.values()):
+                if attempt.id in worker.held:  # losing one may end its job, and drop the others
+                    self._lose_attempt(attempt, "lost with its process")
+            self._forget(worker)
+            worker = None
+        if worker is None:
+            if len(self._workers) >= self.limits.workers_max:
+                lease = self.limits.lease_seconds
+                self._command(
+                    Reply(event.worker_id, event.session, event.sequence, (), sync_seconds=lease)
+                )
+                return None
+            worker = Worker(event.worker_id, event.session, self.limits.lease_seconds)
+            self._workers[worker.id] = worker
+        return worker
+
+    def _hear(self, worker: Worker, event: Synced) -> None:
+        """Take in a worker's whole state, which replaces what it said before."""
+        worker.sequence = event.sequence
+        worker.heard_at = worker.lease_from = self.now
+        worker.parked = False
+        self._hungry.pop(worker.id, None)
+        if worker.id in self._awaited:
+            del self._awaited[worker.id]
+            if not self._awaited:
+                self._wait_until = None
+        slots = min(event.slots, self.limits.slots_max)
+        self._slots += slots - worker.slots
+        worker.slots = slots
+        worker.draining = event.draining
+        worker.sees_store = event.sees_store
+        worker.about = event.about
+        worker.listed = {held.attempt: held.state for held in event.held}
+        for held in event.held:
+            if held.state is HeldState.FINISHED:
+                self._on_result(worker, held)
+        for held in event.held:
+            if held.state is not HeldState.FINISHED:
+                self._on_held(worker, held)
+        for attempt in list(worker.held.values()):
+            if attempt.id in worker.held and attempt.id not in worker.listed:
+                self._on_unlisted(worker, attempt)
+        if worker.leaving:
+            self._take_back_unstarted(worker)
+        leases = [attempt.lease_seconds for attempt in worker.held.values()]
+        worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
+
+    def _on_held(self, worker: Worker, held: Held) -> None:
+        attempt = worker.held.get(held.attempt) or self._adopt(worker, held)
+        if attempt is None:
+            return  # nobody needs it: left out of the answer, it is killed
+        attempt.known = True
+        attempt.state = held.state
+        attempt.reported_at = self.now
+        attempt.elapsed_seconds = held.elapsed_seconds
+        attempt.progress = held.progress
+
+    def _adopt(self, worker: Worker, held: Held) -> Attempt | None:
+        """Take over an attempt of a former epoch, or one whose lease ended while its task idled."""
+        task_id = held.attempt.task
+        job = self._jobs.get(task_id.job_id)
+        if job is None or not job.running or not self._issued(job, held.attempt):
+            return None
+        record = job.record
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        if record.task(task_id).winner is not None or task.attempts:
+            return None
+        if record.task(task_id).counted(held.attempt.number):
+            return None
+        started = held.state is HeldState.RUNNING
+        if worker.leaving and not started:
+            return None
+        if task_id.phase is Phase.REDUCE and (
+            held.inputs_version != record.inputs_version
+            or not (started or record.maps.complete)  # it would read what is lost
+        ):
+            return None
+        if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
+            return None
+        wanted = Wanted(
+            held.attempt,
+            held.inputs_version,
+            record.task(task_id).mark_records,
+            record.task(task_id).skip,
+        )
+        attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
+        self._hold(job, attempt, worker)
+        self._tell(task, "adopted", held.attempt.number, worker.id)
+        return attempt
+
+    def _issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
+        """Tell whether an attempt that a worker names can exist."""
+        number = attempt_id.number
+        tasks = job.phase(attempt_id.task.phase).tasks
+        if number.epoch == self.epoch and number.n > self._number:
+            return False
+        return 0 < number.epoch <= self.epoch and 0 <= attempt_id.task.index < len(tasks)
+
+    def _on_unlisted(self, worker: Worker, attempt: Attempt) -> None:
+        """Judge an attempt that its worker should hold and does not list.
+
+        A worker ignores answers to any but its newest request, so an assignment that this request
+        does not list will never be taken up: it is confirmed as taken back, or is sent again.
+        """
+        task_id = attempt.id.task
+        if attempt.taken_back or (worker.leaving and not attempt.known):
+            job = self._jobs[task_id.job_id]
+            self._drop(attempt)
+            self._requeue(job, task_id)
+        elif attempt.known:
+            self._lose_attempt(attempt, "vanished")
+
+    def _on_drain(self, event: DrainAsked) -> None:
+        worker = self._workers.get(event.worker_id)
+        if worker is not None:
+            worker.drain_asked = True
+            self._take_back_unstarted(worker)
+            self._touched[worker.id] = None
+
+    def _take_back_unstarted(self, worker: Worker) -> None:
+        for attempt in list(worker.held.values()):
+            if attempt.state is HeldState.UNSTARTED:
+                self._take_back(attempt, "taken back from a worker that leaves")
+
+    # -- results ---------------------------------------------------------------------------------
+
+    def _on_result(self, worker: Worker, held: Held) -> None:
+        """Account for a finished attempt; it is reported until the answer leaves it out."""
+        attempt = worker.held.get(held.attempt)
+        if attempt is not None:
+            self._drop(attempt)
+        task_id = held.attempt.task
+        job = self._jobs.get(task_id.job_id)
+        if job is None or not job.running or not self._issued(job, held.attempt):
+            return
+        if job.record.task(task_id).winner is not None:
+            return
+        delay = 0.0
+        match held.result:
+            case TaskOutput() as output:
+                self._on_output(job, worker, held, output)
+            case TaskFailure() as failure:
+                delay = self._on_failure(job, worker, held.attempt, failure, attempt is not None)
+            case None:
+                pass
+            case _:
+                assert_never(held.result)
+        self._requeue(job, task_id, delay)
+
+    def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
+        """Accept a result if it read what is current, whatever became of its lease."""
+        record, task_id = job.record, held.attempt.task
+        phase = job.phase(task_id.phase)
+        task = phase.tasks[task_id.index]
+        if task_id.phase is Phase.REDUCE and held.inputs_version != record.inputs_version:
+            self._tell(task, "read what is not current", held.attempt.number, worker.id)
+            return
+        before = record.task(task_id).digest
+        if task_id.phase is Phase.MAP and before not in (None, output.digest):
+            self._revoke(job)  # journaled first: a winner with other content must never stand alone
+        self._dequeue(phase, task)
+        self._record(TaskWon(attempt=held.attempt, worker_id=worker.id, output=output))
+        self._tell(task, "won", held.attempt.number, worker.id)
+        for other in list(task.attempts):
+            job.superseded += 1
+            self._tell(task, "superseded", other.id.number, other.worker_id)
+            self._drop(other)
+        phase.durations.add(output.elapsed_seconds)
+        self._credit(worker, task)
+        task.retries = 0
+        job.stale = True
+        if task_id.phase is Phase.MAP and record.maps.complete and record.reduces.tasks:
+            outputs = [t.output for t in record.maps.tasks if t.output is not None]
+            message = policy.mixed_kinds(outputs)
+            if message is not None:
+                failure = TaskFailure(kind=FailureKind.USER, message=message)
+                self._end_job(job, JobState.FAILED, message, failure)
+                return
+        self._advance(job)
+
+    def _revoke(self, job: LiveJob) -> None:
+        """A map gave other content: no reduce that has read the former one may count."""
+        record = job.record
+        self._record(ReducesRevoked(record.job_id, record.inputs_version + 1))
+        for attempt in list(job.reduces.attempts.values()):
+            self._drop(attempt)
+        for index, task in enumerate(job.reduces.tasks):
+            self._tell(task, "revoked", None, "a map gave other content when it ran again")
+            self._requeue(job, TaskId(record.job_id, Phase.REDUCE, index))
+
+    def _credit(self, worker: Worker, task: LiveTask) -> None:
+        """A success clears its worker, and speaks against those where the same task failed."""
+        worker.blames = 0
+        for worker_id in task.avoid:
+            other = self._workers.get(worker_id)
+            if other is None or other is worker:
+                continue
+            other.blames += 1
+            if other.blames >= self.limits.blames_max:
+                other.blames = 0
+                other.blamed_until = self.now + self.limits.blame_seconds
+        task.avoid.clear()
+
+    def _on_failure(
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        failure: TaskFailure,
+        held: bool,
+    ) -> float:
+        """Account for a failed attempt; return how long its task should wait for the next one."""
+        task_id = attempt_id.task
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        if failure.kind is FailureKind.PREEMPTED:
+            if held:
+                job.preempted += 1
+                self._tell(task, "preempted", attempt_id.number, worker.id)
+            return 0.0
+        if failure.kind is FailureKind.LOST_INPUT:
+            maps = len(job.maps.tasks)
+            lost = sorted({index for index in failure.lost_maps if 0 <= index < maps})
+            if lost and task_id.phase is Phase.REDUCE:
+                return self._on_lost_input(job, worker, attempt_id, lost, held)
+            failure = msgspec.structs.replace(failure, kind=FailureKind.INFRASTRUCTURE)
+        if job.record.task(task_id).counted(attempt_id.number):
+            return 0.0
+        self._record(AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure))
+        self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
+        if failure.kind is FailureKind.INFRASTRUCTURE:
+            task.avoid[worker.id] = self.now + self.limits.avoid_seconds
+        if self._judge(job, task_id):
+            return 0.0
+        return self._back_off(task)
+
+    def _on_lost_input(
+        self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool
+    ) -> float:
+        """Note who could not read which winner; not the reduce's failure, and maybe the reader's.
+
+        A failed read counts against a winner only if the reader was assigned after it.
+        """
+        task_id = attempt_id.task
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        for index in lost:
+            winner = job.record.maps.tasks[index].winner
+            if winner is None or winner > attempt_id.number:
+                continue
+            reads = job.reads.get(index)
+            if reads is None or reads.winner != winner:
+                reads = job.reads[index] = FailedReads(winner)
+            if attempt_id not in reads.by:
+                reads.by[attempt_id] = worker.id
+                self._judge_reads(job, index, reads)
+        if not held or task_id.job_id not in self._jobs:
+            return 0.0
+        task.avoid[worker.id] = self.now + self.limits.avoid_seconds
+        self._tell(task, f"could not read map {lost[0]}", attempt_id.number, worker.id)
+        return self._back_off(task)
+
+    def _judge_reads(self, job: LiveJob, index: int, reads: FailedReads) -> None:
+        """Give up a winner that two could not read, two on different workers where two live."""
+        winner = AttemptId(TaskId(job.record.job_id, Phase.MAP, index), reads.winner)
+        failed, readers = len(reads.by), len(set(reads.by.values()))
+        able = sum(1 for worker in self._workers.values() if self._may_work(worker))
+        if (failed >= 2 and (readers >= 2 or able < 2)) or failed >= self.limits.reads_max:
+            self._lose_winner(job, winner, f"{failed} reads failed")
+        elif failed == 1:
+            self._command(CheckWinner(winner))
+
+    def _on_missing(self, event: WinnerMissing) -> None:
+        job = self._jobs.get(event.attempt.task.job_id)
+        if job is not None and job.running:
+            self._lose_winner(job, event.attempt, "its run is not there")
+
+    def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
+        """Run a task again whose accepted output cannot be read."""
+        task_id = attempt_id.task
+        if not self._issued(job, attempt_id):
+            return
+        if job.record.task(task_id).winner != attempt_id.number:
+            return
+        self._record(WinnerLost(attempt_id, cause))
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        self._tell(task, "lost", attempt_id.number, cause)
+        job.stale = True
+        if self._judge(job, task_id):
+            return
+        if task_id.phase is Phase.MAP:
+            job.reads.pop(task_id.index, None)
+            for attempt in list(job.reduces.attempts.values()):
+                if attempt.state is HeldState.UNSTARTED:
+                    self._take_back(attempt, "taken back: an input is lost")
+        self._requeue(job, task_id)

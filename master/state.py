@@ -1,0 +1,345 @@
+"""What the master knows for ever: built from facts alone, the same live and in replay.
+
+These are plain structs that compare and encode, so that a replay can be checked against the live
+state. Nothing here knows of workers, leases or time; see `master.live` for that half.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from master.facts import (
+    AttemptFailed,
+    CancelRequested,
+    CommitBegun,
+    EpochTaken,
+    Fact,
+    JobCleaned,
+    JobEnded,
+    JobSubmitted,
+    ReducesRevoked,
+    Replaced,
+    Tally,
+    TaskWon,
+    WinnerLost,
+)
+from master.limits import Limits
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.job import JobSpec, JobState
+from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
+
+DEATHS_TO_SKIP = 2
+"""A record that was in work when so many attempts died is the one that kills them."""
+
+
+class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
+    """A failure that has been counted."""
+
+    number: AttemptNumber
+    worker_id: str
+
+
+class Deaths(msgspec.Struct, array_like=True):
+    """How many attempts died at one record."""
+
+    mark: Mark
+    count: int
+
+
+class TaskRecord(msgspec.Struct):
+    """One task: who won it, and what went wrong."""
+
+    winner: AttemptNumber | None = None
+    worker_id: str = ""
+    """Of the winner."""
+    output: TaskOutput | None = None
+    """Of the winner."""
+    digest: bytes | None = None
+    """Of the newest winner, present or lost: a re-run map that differs revokes the reduces."""
+    failures: int = 0
+    """By the user's code or its data, since a record was last given up for skipping."""
+    infrastructure: int = 0
+    losses: int = 0
+    failed: list[FailedAttempt] = []
+    last_failure: TaskFailure | None = None
+    same_data: int = 0
+    """How often in a row the data failed with the same words."""
+    mark_records: bool = False
+    deaths: list[Deaths] = []
+    skip: tuple[Mark, ...] = ()
+
+    def counted(self, number: AttemptNumber) -> bool:
+        """Tell whether this attempt's failure has been counted already."""
+        return any(failed.number == number for failed in self.failed)
+
+
+class PhaseRecord(msgspec.Struct):
+    """The tasks of one phase, and sums over their current winners."""
+
+    tasks: list[TaskRecord]
+    completed: int = 0
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    elapsed_seconds: float = 0.0
+    """Since floats do not subtract exactly, this one is for display only."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every task has a winner."""
+        return self.completed == len(self.tasks)
+
+
+class RecentFailure(msgspec.Struct, frozen=True):
+    """A failed attempt, for display."""
+
+    attempt: AttemptId
+    worker_id: str
+    failure: TaskFailure
+
+
+class JobRecord(msgspec.Struct, kw_only=True):
+    """One job, live or ended."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    claim_generation: str
+    input_bytes: int
+    submitted_seconds: float
+    serial: int
+    """Counts submissions: older jobs first where nothing else decides."""
+    maps: PhaseRecord
+    reduces: PhaseRecord
+    state: JobState = JobState.RUNNING
+    cancel_reason: str | None = None
+    inputs_version: int = 0
+    """Which content of the maps' outputs is current: a reduce counts only if it read this."""
+    replaces: tuple[Replaced, ...] = ()
+    failure: TaskFailure | None = None
+    failed_task: TaskId | None = None
+    message: str = ""
+    ended_seconds: float = 0.0
+    tally: Tally = Tally()
+    cleaned: bool = False
+    counters: dict[str, int] = {}
+    bad_records: int = 0
+    open_skips: int = 0
+    """Records that tasks without a winner have leave to skip."""
+    won: int = 0
+    failed: int = 0
+    infrastructure: int = 0
+    recent_failures: list[RecentFailure] = []
+
+    def phase(self, phase: Phase) -> PhaseRecord:
+        """Return the tasks of one phase."""
+        return self.maps if phase is Phase.MAP else self.reduces
+
+    def task(self, task: TaskId) -> TaskRecord:
+        """Return one task."""
+        return self.phase(task.phase).tasks[task.index]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every task of both phases has a winner."""
+        return self.maps.complete and self.reduces.complete
+
+    @property
+    def task_count(self) -> int:
+        """Return the number of tasks of both phases."""
+        return len(self.maps.tasks) + len(self.reduces.tasks)
+
+
+class Durable(msgspec.Struct):
+    """All that the journal says."""
+
+    epoch: int = 0
+    serial: int = 0
+    jobs: dict[str, JobRecord] = {}
+    """In the order of submission."""
+    requests: dict[str, str] = {}
+    """Which job a submission made."""
+    ended: list[str] = []
+    """Oldest first."""
+    ended_tasks: int = 0
+
+    def apply(self, fact: Fact, limits: Limits) -> None:
+        """Take one fact in. A fact that does not fit what is known is an AssertionError."""
+        match fact:
+            case EpochTaken():
+                assert fact.epoch > self.epoch, f"epoch {fact.epoch} after {self.epoch}"
+                self.epoch = fact.epoch
+            case JobSubmitted():
+                self._submit(fact)
+            case TaskWon():
+                self._win(fact)
+            case WinnerLost():
+                self._lose(fact)
+            case ReducesRevoked():
+                self._revoke(fact)
+            case AttemptFailed():
+                _fail(self._running(fact.attempt.task.job_id), fact, limits)
+            case CancelRequested():
+                self._running(fact.job_id).cancel_reason = fact.reason
+            case CommitBegun():
+                job = self._running(fact.job_id)
+                assert job.complete, f"{fact.job_id} commits without all its winners"
+                job.state = JobState.COMMITTING
+                job.replaces = fact.replaces
+            case JobEnded():
+                self._end(fact, limits)
+            case JobCleaned():
+                if fact.job_id in self.jobs:  # it may have been forgotten meanwhile
+                    self.jobs[fact.job_id].cleaned = True
+            case _:
+                assert_never(fact)
+
+    def _running(self, job_id: str) -> JobRecord:
+        job = self.jobs[job_id]
+        assert job.state is JobState.RUNNING, f"{job_id} is {job.state}"
+        return job
+
+    def _submit(self, fact: JobSubmitted) -> None:
+        assert fact.job_id not in self.jobs, f"{fact.job_id} submitted twice"
+        self.serial += 1
+        self.requests[fact.request_id] = fact.job_id
+        self.jobs[fact.job_id] = JobRecord(
+            job_id=fact.job_id,
+            request_id=fact.request_id,
+            spec=fact.spec,
+            claim_generation=fact.claim_generation,
+            input_bytes=fact.input_bytes,
+            submitted_seconds=fact.wall_seconds,
+            serial=self.serial,
+            maps=PhaseRecord([TaskRecord() for _ in range(fact.maps)]),
+            reduces=PhaseRecord([TaskRecord() for _ in range(fact.reduces)]),
+        )
+
+    def _win(self, fact: TaskWon) -> None:
+        job = self._running(fact.attempt.task.job_id)
+        task = job.task(fact.attempt.task)
+        assert task.winner is None, f"{fact.attempt.task} won twice"
+        task.winner = fact.attempt.number
+        task.worker_id = fact.worker_id
+        task.output = fact.output
+        task.digest = fact.output.digest
+        job.won += 1
+        _add(job, fact.attempt.task.phase, task, 1)
+
+    def _lose(self, fact: WinnerLost) -> None:
+        job = self._running(fact.attempt.task.job_id)
+        task = job.task(fact.attempt.task)
+        assert task.winner == fact.attempt.number, f"{fact.attempt} is no winner"
+        _unwin(job, fact.attempt.task.phase, task)
+        task.losses += 1
+
+    def _revoke(self, fact: ReducesRevoked) -> None:
+        job = self._running(fact.job_id)
+        assert fact.inputs_version == job.inputs_version + 1
+        job.inputs_version = fact.inputs_version
+        for task in job.reduces.tasks:
+            if task.winner is not None:
+                _unwin(job, Phase.REDUCE, task)
+
+    def _end(self, fact: JobEnded, limits: Limits) -> None:
+        job = self.jobs[fact.job_id]
+        assert not job.state.final, f"{fact.job_id} ended twice"
+        assert fact.state.final
+        job.state = fact.state
+        job.failure = fact.failure
+        job.failed_task = fact.failed_task
+        job.message = fact.message
+        job.ended_seconds = fact.wall_seconds
+        job.tally = fact.tally
+        for task in (*job.maps.tasks, *job.reduces.tasks):
+            _lighten(task)
+        self.ended.append(fact.job_id)
+        self.ended_tasks += job.task_count
+        while len(self.ended) > limits.ended_jobs_max or (
+            self.ended_tasks > limits.ended_tasks_max and len(self.ended) > 1
+        ):
+            gone = self.jobs.pop(self.ended.pop(0))
+            self.ended_tasks -= gone.task_count
+            self.requests.pop(gone.request_id, None)
+
+
+def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
+    """Add a winner to the job's sums, or take it out again: they are over current winners."""
+    output = task.output
+    assert output is not None
+    sums = job.phase(phase)
+    sums.completed += sign
+    sums.records_in += sign * output.records_in
+    sums.records_out += sign * output.records_out
+    sums.bytes_in += sign * output.bytes_in
+    sums.bytes_out += sign * output.bytes_out
+    sums.elapsed_seconds += sign * output.elapsed_seconds
+    job.bad_records += sign * len(output.bad_records)
+    job.open_skips -= sign * len(task.skip)
+    for name, value in output.counters.items():
+        total = job.counters.get(name, 0) + sign * value
+        if total or sign > 0:
+            job.counters[name] = total
+        else:
+            del job.counters[name]
+
+
+def _unwin(job: JobRecord, phase: Phase, task: TaskRecord) -> None:
+    _add(job, phase, task, -1)
+    task.winner = None
+    task.worker_id = ""
+    task.output = None
+
+
+def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
+    task, failure = job.task(fact.attempt.task), fact.failure
+    task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
+    del task.failed[: -limits.failed_attempts_max]
+    job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))
+    del job.recent_failures[: -limits.recent_failures_max]
+    last, task.last_failure = task.last_failure, failure
+    if failure.kind is FailureKind.INFRASTRUCTURE:
+        task.infrastructure += 1
+        job.infrastructure += 1
+        return
+    task.failures += 1
+    job.failed += 1
+    if failure.kind is FailureKind.DATA:
+        repeated = last is not None and last.message == failure.message
+        task.same_data = task.same_data + 1 if repeated else 1
+    if failure.died:
+        task.mark_records = True
+        if failure.mark is not None:
+            _died_at(job, task, failure.mark)
+
+
+def _died_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
+    """Count a death at a record; at the second one the record is skipped, if the job may."""
+    for deaths in task.deaths:
+        if deaths.mark == mark:
+            deaths.count += 1
+            break
+    else:
+        deaths = Deaths(mark, 1)
+        task.deaths.append(deaths)
+    allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
+    if deaths.count >= DEATHS_TO_SKIP and mark not in task.skip and allowed:
+        task.skip = (*task.skip, mark)
+        job.open_skips += 1
+        # That was progress: a task with several such records must be able to get past all of them.
+        task.failures = 0
+
+
+def _lighten(task: TaskRecord) -> None:
+    """Keep of an ended job's output what people look at, not what readers needed."""
+    if task.output is not None:
+        task.output = TaskOutput(
+            records_in=task.output.records_in,
+            records_out=task.output.records_out,
+            bytes_in=task.output.bytes_in,
+            bytes_out=task.output.bytes_out,
+            elapsed_seconds=task.output.elapsed_seconds,
+        )

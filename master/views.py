@@ -1,0 +1,313 @@
+"""The machine as people see it: plain values, made for one answer, in the fields of the wire.
+
+Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from master import policy
+from master.events import HeldState
+from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from master.state import JobRecord, PhaseRecord, RecentFailure, TaskRecord
+from mrcore.ids import AttemptNumber, Phase, TaskId
+from mrcore.job import JobSpec, JobState, TaskState
+from mrcore.tasks.spec import TaskFailure, TaskOutput
+
+if TYPE_CHECKING:
+    from master.core import Core
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseView:
+    """Where the tasks of one phase stand."""
+
+    phase: Phase
+    tasks: int
+    idle: int
+    in_progress: int
+    completed: int
+    records: int
+    """Read by accepted and live attempts; so are `bytes`."""
+    bytes: int
+    done_tasks: float
+    """Completed tasks plus the fractions of live ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCountsView:
+    """Attempts by outcome; those that no fact keeps count since this master took over."""
+
+    started: int
+    won: int
+    failed: int
+    infrastructure: int
+    expired: int
+    preempted: int
+    superseded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as it stands."""
+
+    job_id: str
+    spec: JobSpec
+    state: JobState
+    message: str
+    failure: TaskFailure | None
+    failed_task: TaskId | None
+    phases: tuple[PhaseView, ...]
+    counters: dict[str, int]
+    attempts: AttemptCountsView
+    submitted_seconds: float
+    ended_seconds: float
+    input_bytes: int
+    recent_failures: tuple[RecentFailure, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """An attempt as it stands."""
+
+    number: AttemptNumber
+    worker_id: str
+    state: str
+    """One word: unstarted, running, won, failed, expired, preempted, superseded."""
+    elapsed_seconds: float = 0.0
+    fraction: float = 0.0
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """A task as it stands."""
+
+    phase: Phase
+    index: int
+    state: TaskState
+    attempts: tuple[AttemptView, ...]
+    failures: int
+    story: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """A worker as the master sees it."""
+
+    worker_id: str
+    host: str
+    process_id: int
+    slots: int
+    running: int
+    unstarted: int
+    draining: bool
+    silent_seconds: float
+    python: str
+    mrcore: str
+    pyarrow: str
+    note: str
+
+
+def job_view(machine: Core, job_id: str) -> JobView | None:
+    """Return one job, or None where no job has this id."""
+    record = machine.job(job_id)
+    return None if record is None else _job_view(machine, record)
+
+
+def job_views(machine: Core) -> list[JobView]:
+    """Return all jobs that are remembered, newest first."""
+    return [_job_view(machine, record) for record in reversed(machine.durable().jobs.values())]
+
+
+def _job_view(machine: Core, record: JobRecord) -> JobView:
+    job = machine.live_job(record.job_id)
+    tally = record.tally if job is None else job.tally
+    return JobView(
+        job_id=record.job_id,
+        spec=record.spec,
+        state=record.state,
+        message=record.message,
+        failure=record.failure,
+        failed_task=record.failed_task,
+        phases=(
+            _phase_view(Phase.MAP, record.maps, job),
+            _phase_view(Phase.REDUCE, record.reduces, job),
+        ),
+        counters=dict(record.counters),
+        attempts=AttemptCountsView(
+            started=tally.started,
+            won=record.won,
+            failed=record.failed,
+            infrastructure=record.infrastructure,
+            expired=tally.expired,
+            preempted=tally.preempted,
+            superseded=tally.superseded,
+        ),
+        submitted_seconds=record.submitted_seconds,
+        ended_seconds=record.ended_seconds,
+        input_bytes=record.input_bytes,
+        recent_failures=tuple(record.recent_failures),
+        note="" if job is None else _job_note(machine, job),
+    )
+
+
+def _phase_view(phase: Phase, sums: PhaseRecord, job: LiveJob | None) -> PhaseView:
+    live: LivePhase | None = job.phase(phase) if job is not None else None
+    attempts = list(live.attempts.values()) if live is not None else []
+    furthest: dict[int, float] = {}
+    for attempt in attempts:
+        index = attempt.id.task.index
+        furthest[index] = max(furthest.get(index, 0.0), attempt.progress.fraction)
+    busy = live.busy if live is not None else 0
+    return PhaseView(
+        phase=phase,
+        tasks=len(sums.tasks),
+        idle=len(sums.tasks) - sums.completed - busy,
+        in_progress=busy,
+        completed=sums.completed,
+        records=sums.records_in + sum(attempt.progress.records for attempt in attempts),
+        bytes=sums.bytes_in + sum(attempt.progress.bytes for attempt in attempts),
+        done_tasks=sums.completed + sum(min(f, 1.0) for f in furthest.values()),
+    )
+
+
+def _job_note(machine: Core, job: LiveJob) -> str:
+    """Return why nothing happens, where nothing does."""
+    if not job.running or job.maps.busy or job.reduces.busy:
+        return ""
+    if machine.waiting:
+        return "waiting for workers to report after a restart of the master"
+    workers = machine.workers()
+    if not workers:
+        return "waiting for workers: none has joined yet"
+    versions = job.record.spec.versions
+    reasons = [policy.mismatch(versions, worker.about) for worker in workers]
+    if None not in reasons:
+        return f"waiting for workers: all of them run {reasons[0]}"
+    if not any(worker.sees_store for worker in workers):
+        return "waiting for workers: none of them sees the master's store"
+    if all(worker.leaving for worker in workers):
+        return "waiting for workers: all of them are leaving"
+    return ""
+
+
+def task_views(machine: Core, job_id: str) -> list[TaskView]:
+    """Return the tasks of a job, maps first, by index; nothing for an unknown job."""
+    record, job = machine.job(job_id), machine.live_job(job_id)
+    if record is None:
+        return []
+    return [
+        _task_view(
+            phase, index, task, None if job is None else job.phase(phase).tasks[index], machine.now
+        )
+        for phase in (Phase.MAP, Phase.REDUCE)
+        for index, task in enumerate(record.phase(phase).tasks)
+    ]
+
+
+def _task_view(
+    phase: Phase, index: int, record: TaskRecord, task: LiveTask | None, now: float
+) -> TaskView:
+    attempts = [
+        AttemptView(number=failed.number, worker_id=failed.worker_id, state="failed")
+        for failed in record.failed
+    ]
+    state = TaskState.IDLE
+    if record.winner is not None:
+        state = TaskState.COMPLETED
+        seconds = record.output.elapsed_seconds if record.output is not None else 0.0
+        won = AttemptView(
+            number=record.winner,
+            worker_id=record.worker_id,
+            state="won",
+            elapsed_seconds=seconds,
+            fraction=1.0,
+        )
+        attempts.append(won)
+    elif task is not None and task.attempts:
+        state = TaskState.IN_PROGRESS
+        attempts += [_attempt_view(attempt, now) for attempt in task.attempts]
+    return TaskView(
+        phase=phase,
+        index=index,
+        state=state,
+        attempts=tuple(attempts),
+        failures=record.failures,
+        story=tuple(story_lines(task)) if task is not None else (),
+    )
+
+
+def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
+    running = attempt.state is HeldState.RUNNING
+    return AttemptView(
+        number=attempt.id.number,
+        worker_id=attempt.worker_id,
+        state="running" if running else "unstarted",
+        elapsed_seconds=attempt.running_seconds(now),
+        fraction=attempt.progress.fraction,
+        status=attempt.progress.status,
+    )
+
+
+def story_lines(task: LiveTask) -> list[str]:
+    """Return the newest lines of a task's story, oldest first; times are the machine's `now`."""
+    lines = []
+    for when, what, number, where in task.story:
+        attempt = f" {number}" if number is not None else ""
+        lines.append(f"{when:.3f}{attempt} {what}: {where}")
+    return lines
+
+
+def worker_views(machine: Core, now: float) -> list[WorkerView]:
+    """Return the workers, by id."""
+    return [_worker_view(machine, worker, now) for worker in machine.workers()]
+
+
+def _worker_view(machine: Core, worker: Worker, now: float) -> WorkerView:
+    held = [attempt for attempt in worker.held.values() if not attempt.taken_back]
+    running = sum(1 for attempt in held if attempt.state is HeldState.RUNNING)
+    return WorkerView(
+        worker_id=worker.id,
+        host=worker.about.host,
+        process_id=worker.about.process,
+        slots=worker.slots,
+        running=running,
+        unstarted=len(held) - running,
+        draining=worker.leaving,
+        silent_seconds=max(0.0, now - worker.heard_at),
+        python=worker.about.python,
+        mrcore=worker.about.mrcore,
+        pyarrow=worker.about.pyarrow,
+        note=_worker_note(machine, worker, now),
+    )
+
+
+def _worker_note(machine: Core, worker: Worker, now: float) -> str:
+    """Return why a worker gets no work, where it gets none."""
+    if not worker.sees_store:
+        return "no work: it does not see the master's store"
+    if worker.leaving:
+        return "draining"
+    if now < worker.blamed_until:
+        seconds = worker.blamed_until - now
+        return f"no work for {seconds:.0f} s: tasks failed here that succeeded elsewhere"
+    for record in machine.live_jobs():
+        why = policy.mismatch(record.spec.versions, worker.about)
+        if why is not None:
+            return f"no work of {record.job_id}: it runs {why}"
+    return ""
+
+
+def winners(machine: Core, job_id: str, phase: Phase) -> Sequence[TaskOutput | None]:
+    """Return the accepted output of each task of a phase, by index; None where there is none.
+
+    Of a live job: an ended one keeps no more than its outputs' sizes. O(tasks), so a shell that
+    needs it for many reduce tasks asks once for each `inputs_version` and set of winners.
+    """
+    record = machine.job(job_id)
+    return [] if record is None else [task.output for task in record.phase(phase).tasks]
