@@ -1,0 +1,232 @@
+"""The benchmarks: each runs mrcore and its peer in turn, and compares what they have written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench import data, measure
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+MIB: Final = 1 << 20
+
+
+class WrongOutputError(Exception):
+    """What mrcore wrote is not what its peer wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much each benchmark takes on."""
+
+    text_mib: int
+    records: int
+    tasks: int
+    rounds: int
+
+
+FULL: Final = Sizes(text_mib=256, records=10_000_000, tasks=10_000, rounds=3)
+QUICK: Final = Sizes(text_mib=16, records=200_000, tasks=500, rounds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    value: float
+    unit: str
+    target: float
+    higher_is_better: bool
+    detail: str
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the target is reached."""
+        if self.higher_is_better:
+            return self.value >= self.target
+        return self.value <= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where things lie, and how big they are."""
+
+    home: Path
+    sizes: Sizes
+
+    def job(
+        self, name: str, plugin: str, inputs: Path, *options: str, sample_memory: bool = False
+    ) -> tuple[measure.Measured, Path]:
+        """Run one job with two workers on an embedded cluster; return its cost and its output."""
+        out = self.home / "out" / name
+        shutil.rmtree(out, ignore_errors=True)
+        command: list[str | Path] = [
+            *(Path(sys.executable).with_name("mrcore"), "run", ROOT / plugin, inputs),
+            *("-o", out, "-w", "2", "--json", *options),
+        ]
+        environment = {"XDG_STATE_HOME": str(self.home / "state")}
+        return measure.run(command, environment=environment, sample_memory=sample_memory), out
+
+    def against(
+        self,
+        ours: Callable[[], tuple[measure.Measured, Path]],
+        peer: Callable[[], tuple[measure.Measured, Path]],
+        same: Callable[[Path, Path], bool],
+    ) -> tuple[float, float]:
+        """Run both in turn; return the best time of each, in seconds."""
+        best = [float("inf"), float("inf")]
+        for _ in range(self.sizes.rounds):
+            our_run, our_output = ours()
+            peer_run, peer_output = peer()
+            if not same(our_output, peer_output):
+                raise WrongOutputError(f"{our_output} is not what {peer_output} holds.")
+            best = [min(best[0], our_run.seconds), min(best[1], peer_run.seconds)]
+        shutil.rmtree(self.home / "out", ignore_errors=True)
+        return best[0], best[1]
+
+
+def parts(output: Path) -> list[Path]:
+    """Return the parts of an output, in order."""
+    return sorted(output.glob("part-*"))
+
+
+def same_lines(output: Path, peer: Path) -> bool:
+    """Tell whether the parts hold the peer's lines, in whatever order."""
+    lines = [line for part in parts(output) for line in part.read_bytes().splitlines()]
+    return sorted(lines) == sorted(peer.read_bytes().splitlines())
+
+
+def same_bytes(output: Path, peer: Path) -> bool:
+    """Tell whether the parts one after the other are the peer's file."""
+    return _digest(parts(output)) == _digest([peer])
+
+
+def _digest(files: Sequence[Path]) -> str:
+    digest = hashlib.blake2b()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(MIB):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _ratio_row(name: str, seconds: tuple[float, float], peer: str, target: float) -> Row:
+    ours, theirs = seconds
+    detail = f"{ours:.2f} s, {peer} {theirs:.2f} s"
+    return Row(name, theirs / ours, "x", target, higher_is_better=True, detail=detail)
+
+
+def wordcount(bench: Bench) -> Row:
+    """Word count by a plain generator against a hand-written multiprocessing script."""
+    folder = data.words(bench.home, bench.sizes.text_mib)
+    peer_out = bench.home / "out" / "peer.txt"
+
+    def peer() -> tuple[measure.Measured, Path]:
+        script = ROOT / "bench/peer_wordcount.py"
+        files = sorted(folder.iterdir())
+        return measure.run([sys.executable, script, peer_out, *files]), peer_out
+
+    seconds = bench.against(
+        lambda: bench.job("wordcount", "bench/plugins/wordcount.py", folder), peer, same_lines
+    )
+    return _ratio_row(f"word count, {bench.sizes.text_mib} MiB", seconds, "multiprocessing", 0.5)
+
+
+def _sort(bench: Bench, plugin: str, input_format: str, target: float) -> Row:
+    folder = data.records(bench.home, bench.sizes.records)
+    peer_out = bench.home / "out" / "peer.txt"
+    options = ("--total-order", "--input-format", input_format)
+
+    def peer() -> tuple[measure.Measured, Path]:
+        options = ["--parallel=2", "-T", bench.home, "-o", peer_out]
+        command = ["sort", *options, *sorted(folder.iterdir())]
+        return measure.run(command, environment={"LC_ALL": "C"}), peer_out
+
+    seconds = bench.against(lambda: bench.job("sort", plugin, folder, *options), peer, same_bytes)
+    name = f"sort, {bench.sizes.records:,} records, {input_format}"
+    return _ratio_row(name, seconds, "sort --parallel=2", target)
+
+
+def sort_arrow(bench: Bench) -> Row:
+    """Total-order sort of 100-byte records by batches against GNU sort."""
+    return _sort(bench, "examples/sort_arrow.py", "arrow", 1.0)
+
+
+def sort_text(bench: Bench) -> Row:
+    """Total-order sort of 100-byte records, line by line, against GNU sort."""
+    return _sort(bench, "examples/sort.py", "text", 0.4)
+
+
+def tasks(bench: Bench) -> Row:
+    """Empty tasks a second, from the start of the command to its end."""
+    folder = data.small(bench.home)
+    count = bench.sizes.tasks
+    run, out = bench.job("tasks", "bench/plugins/nothing.py", folder, "-r", str(count))
+    if len(parts(out)) != count:
+        raise WrongOutputError(f"{out} holds {len(parts(out))} parts where it should hold {count}.")
+    shutil.rmtree(out)
+    detail = f"{run.seconds:.2f} s in all"
+    return Row(f"{count:,} empty tasks", count / run.seconds, "tasks/s", 2_000, True, detail)
+
+
+def small(bench: Bench) -> Row:
+    """A job over one small file, from the start of the command to its end; the median of five."""
+    folder = data.small(bench.home)
+    text = (folder / "small.txt").read_text()
+    expected = sorted(f"{word}\t{n}".encode() for word, n in Counter(text.split()).items())
+    times = []
+    for _ in range(5):
+        run, out = bench.job("small", "bench/plugins/wordcount.py", folder / "small.txt")
+        lines = [line for part in parts(out) for line in part.read_bytes().splitlines()]
+        if sorted(lines) != expected:
+            raise WrongOutputError(f"{out} does not hold the words of {folder}.")
+        times.append(run.seconds)
+        shutil.rmtree(out)
+    detail = f"best {min(times):.2f} s"
+    return Row("one small file", statistics.median(times), "s", 1.5, False, detail)
+
+
+def memory(bench: Bench) -> Row:
+    """Most memory that all processes of the two heavy jobs hold together at --memory 256MiB."""
+    jobs = [
+        ("word count", "bench/plugins/wordcount.py", data.words(bench.home, bench.sizes.text_mib)),
+        ("sort", "examples/sort.py", data.records(bench.home, bench.sizes.records)),
+    ]
+    peaks: list[tuple[float, str]] = []
+    for name, plugin, folder in jobs:
+        options = ["--memory", "256MiB", *(["--total-order"] if name == "sort" else [])]
+        run, out = bench.job("memory", plugin, folder, *options, sample_memory=True)
+        answer: dict[str, Any] = json.loads(run.stdout)
+        if answer["state"] != "succeeded":
+            raise WrongOutputError(f"{out}: the job ended as {answer['state']}.")
+        shutil.rmtree(out)
+        detail = f"{name} {run.pss_bytes / MIB:.0f} MiB (RSS {run.rss_bytes / MIB:.0f})"
+        peaks.append((run.pss_bytes / MIB, detail))
+    detail = ", ".join(text for _, text in peaks)
+    return Row("memory at --memory 256MiB", max(peaks)[0], "MiB", 900, False, detail)
+
+
+CASES: Final[dict[str, Callable[[Bench], Row]]] = {
+    "wordcount": wordcount,
+    "sort-arrow": sort_arrow,
+    "sort-text": sort_text,
+    "tasks": tasks,
+    "small": small,
+    "memory": memory,
+}
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return f"{len(os.sched_getaffinity(0))} cores, Python {version}"
