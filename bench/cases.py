@@ -71,8 +71,10 @@ class Bench:
         out = self.home / "out" / name
         shutil.rmtree(out, ignore_errors=True)
         command: list[str | Path] = [
-            *(Path(sys.executable).with_name("mrcore"), "run", ROOT / plugin, inputs),
-            *("-o", out, "-w", "2", "--json", *options),
+            Path(sys.executable).with_name("mrcore"),
+            "run",
+            *(ROOT / plugin, inputs, "-o", out),
+            *("-w", "2", "--json", *options),
         ]
         environment = {"XDG_STATE_HOME": str(self.home / "state")}
         return measure.run(command, environment=environment, sample_memory=sample_memory), out
@@ -148,8 +150,8 @@ def _sort(bench: Bench, plugin: str, input_format: str, target: float) -> Row:
     options = ("--total-order", "--input-format", input_format)
 
     def peer() -> tuple[measure.Measured, Path]:
-        options = ["--parallel=2", "-T", bench.home, "-o", peer_out]
-        command = ["sort", *options, *sorted(folder.iterdir())]
+        options: list[str | Path] = ["--parallel=2", "-T", bench.home, "-o", peer_out]
+        command: list[str | Path] = ["sort", *options, *sorted(folder.iterdir())]
         return measure.run(command, environment={"LC_ALL": "C"}), peer_out
 
     seconds = bench.against(lambda: bench.job("sort", plugin, folder, *options), peer, same_bytes)

@@ -8,23 +8,9 @@ There is a key for each reduce task, and `partition` sends it there. Each call o
 until `wanted` processes are inside a reduce task, and writes how many there were.
 """
 
-import os
-import time
-from pathlib import Path
+from rendezvous import meet
 
 params = {}
-
-
-def meet(folder, wanted, patience_seconds):
-    """Wait for `wanted` processes to have been here; return how many were, at most `wanted`."""
-    place = Path(folder)
-    (place / f"process-{os.getpid()}").touch()
-    give_up = time.monotonic() + patience_seconds
-    while True:
-        present = len(list(place.glob("process-*")))
-        if present >= wanted or time.monotonic() > give_up:
-            return min(present, wanted)
-        time.sleep(0.01)
 
 
 def setup(context):
