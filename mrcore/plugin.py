@@ -28,7 +28,6 @@ import pickle
 import secrets
 import shutil
 import sys
-import traceback
 import types
 import zipfile
 import zlib
@@ -39,6 +38,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from mrcore.errors import PluginError
+from mrcore.tracebacks import last_line, user_traceback
 
 MAX_BUNDLE_BYTES: Final = 48 << 20
 """Of the zip: it travels in one message."""
@@ -80,8 +80,13 @@ class UserFunctions:
     name: str = ""
 
 
-def load_bundle(data: bytes, folder: Path) -> UserFunctions:
-    """Unpack a bundle below `folder`, in a folder named by its SHA-256, and load it."""
+def load_bundle(data: bytes, folder: Path, sha256: str | None = None) -> UserFunctions:
+    """Unpack a bundle below `folder`, in a folder named by its SHA-256, and load it.
+
+    With `sha256`, a bundle that has another one is refused.
+    """
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise PluginError("the stored plugin bundle was changed or cut off; submit the job again")
     return load_unpacked(unpack_bundle(data, folder))
 
 
@@ -190,7 +195,7 @@ def _import(module: str, name: str) -> types.ModuleType:
         ) from None
     except Exception as error:  # noqa: BLE001 - the user's code may raise whatever it likes
         raise PluginError(
-            f"{name} cannot be imported: {_short(error)}\n{user_traceback(error)}"
+            f"{name} cannot be imported: {last_line(error)}\n{user_traceback(error)}"
         ) from None
 
 
@@ -199,7 +204,7 @@ def _unpickle(path: Path) -> dict[str, object]:
         found = pickle.loads(path.read_bytes())
     except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
         raise PluginError(
-            f"the functions of the job cannot be loaded: {_short(error)}\n{user_traceback(error)}"
+            f"the job's functions cannot be loaded: {last_line(error)}\n{user_traceback(error)}"
         ) from None
     assert isinstance(found, dict)
     return found
@@ -231,7 +236,7 @@ def _instance(kind: type, name: str) -> object:
         return kind()
     except Exception as error:  # noqa: BLE001 - the user's constructor
         raise PluginError(
-            f"{name} cannot be made without arguments: {_short(error)}\n{user_traceback(error)}"
+            f"{name} cannot be made without arguments: {last_line(error)}\n{user_traceback(error)}"
         ) from None
 
 
@@ -316,41 +321,6 @@ def shown_path(path: str) -> str:
     """Return `path` as a person in the current folder would type it."""
     here = f"{Path.cwd()}{os.sep}"
     return path.removeprefix(here)
-
-
-def _short(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-
-
-_OUR_FOLDER = f"{Path(__file__).resolve().parent}{os.sep}"
-_MACHINERY = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
-
-
-def user_traceback(error: BaseException) -> str:
-    """Return the traceback as Python prints it, without our frames and the import machinery's.
-
-    Frames of libraries that the user's code called stay: they are how it came there.
-    """
-    report = traceback.TracebackException.from_exception(error)
-    _strip(report, set())
-    return "".join(report.format()).rstrip("\n")
-
-
-def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
-    if id(report) in seen:
-        return
-    seen.add(id(report))
-    report.stack = traceback.StackSummary.from_list(
-        [
-            frame
-            for frame in report.stack
-            if not frame.filename.startswith((_OUR_FOLDER, *_MACHINERY))
-        ]
-    )
-    linked = [report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())]
-    for other in linked:
-        if other is not None:
-            _strip(other, seen)
 
 
 class _BundleFinder(importlib.abc.MetaPathFinder):

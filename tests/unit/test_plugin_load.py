@@ -20,8 +20,8 @@ from mrcore.plugin import (
     UserFunctions,
     load_bundle,
     unpack_bundle,
-    user_traceback,
 )
+from mrcore.tracebacks import user_traceback
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,229 @@
+"""The process in which user code runs: one for each slot of a worker, reused within a job.
+
+    python -P -m mrcore.tasks.child ORDERS REPORTS BOARD PARENT FOLDER < /dev/null > LOG 2>&1
+
+ORDERS, REPORTS and BOARD are inherited descriptors (see `mrcore.tasks.pipe`), PARENT is the agent's
+process id, FOLDER the worker's scratch. Whatever user code prints goes to LOG, which is emptied
+before each attempt and stored beside the job's state after it, unless nothing was printed.
+
+This process imports neither gRPC nor the daemons' packages, so that modules of the user's with
+those names are the user's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Final
+
+from mrcore import layout
+from mrcore.clock import SYSTEM
+from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
+from mrcore.ids import AttemptId
+from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
+from mrcore.tasks.run import run_task
+from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
+from mrcore.tracebacks import user_traceback
+
+PLUGINS: Final = "plugins"
+JOBS: Final = "jobs"
+MAX_ORDER_BYTES: Final = 64 << 10
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
+
+
+def main() -> None:
+    """Run orders until the agent is gone."""
+    orders, reports, board, parent = (int(argument) for argument in sys.argv[1:5])
+    # Set by the child, since only a plain spawn is safe in an agent that has threads.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    for descriptor in (orders, reports, board):
+        os.set_inheritable(descriptor, False)
+    _prepare_process()
+    child = Child(
+        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board),
+        folder=Path(sys.argv[5]), work=Path(sys.argv[5]) / f"child-{os.getpid()}",
+    )  # fmt: skip
+    child.serve()
+    # Threads that user code has left behind must not keep the process.
+    os._exit(0)
+
+
+def _prepare_process() -> None:
+    # When memory runs out, the kernel shall take a child and not its agent.
+    Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    faulthandler.enable(sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        # By lines, so that the last words of a process that crashes are kept.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=shape)
+
+
+class Child:
+    """Takes orders one by one, runs them, reports."""
+
+    def __init__(
+        self,
+        orders: socket.socket,
+        reports: socket.socket,
+        board: Board,
+        *,
+        folder: Path,
+        work: Path,
+    ) -> None:
+        self._orders = orders
+        self._reports = reports
+        self._board = board
+        self._folder = folder
+        self._work = work
+        self._jobs: dict[str, JobFile] = {}
+        self._functions: dict[str, UserFunctions | TaskFailure] = {}
+
+    def serve(self) -> None:
+        """Run orders until there can come no more."""
+        self._work.mkdir()
+        while message := self._orders.recv(MAX_ORDER_BYTES):
+            order = unpack_order(message)
+            self._board.begin(SYSTEM.monotonic())
+            result = self._run(order)
+            self._clean_up()
+            self._keep_log(order.attempt)
+            self._reports.sendall(pack_report(Finished(order.attempt, result)))
+
+    def _run(self, order: Order) -> TaskResult:
+        try:
+            job = self._job(order.attempt.task.job_id)
+            functions = self._load(order.attempt.task.job_id)
+            if isinstance(functions, TaskFailure):
+                return functions
+            spec = TaskSpec(
+                attempt=order.attempt,
+                job=job.spec,
+                state_uri=job.state_uri,
+                work=order.work,
+                inputs_version=order.inputs_version,
+                memory_bytes=order.memory_bytes,
+                mark_records=order.mark_records,
+                skip=order.skip,
+            )
+            return run_task(spec, functions, self._work, self._board)
+        except (SystemExit, KeyboardInterrupt) as error:
+            return _user_exit(error)
+        except MrcoreError as error:
+            return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
+        except Exception as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
+            traceback.print_exc()
+            return TaskFailure(
+                kind=FailureKind.INFRASTRUCTURE,
+                message=f"mrcore itself failed ({type(error).__name__}: {error}): "
+                "please report it with the traceback in the attempt's log",
+            )
+
+    def _job(self, job_id: str) -> JobFile:
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = read_job(self._folder / JOBS, job_id)
+        return job
+
+    def _load(self, job_id: str) -> UserFunctions | TaskFailure:
+        """Return the job's functions, which are loaded once; a plugin's fault is kept too."""
+        known = self._functions.get(job_id)
+        if known is None:
+            job = self._job(job_id)
+            _check_claim(job, job_id)
+            try:
+                known = _load_plugin(job, self._folder / PLUGINS)
+            except PluginError as error:
+                sentence, _, trace = str(error).partition("\n")
+                known = TaskFailure(kind=FailureKind.USER, message=sentence, traceback=trace)
+            self._functions[job_id] = known
+        return known
+
+    def _clean_up(self) -> None:
+        """Remove what the attempt has left in its folder."""
+        with os.scandir(self._work) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def _keep_log(self, attempt: AttemptId) -> None:
+        """Store what the attempt has printed, and empty the log for the next."""
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            # User code may have closed it, or put anything in its place.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()  # type: ignore[union-attr]
+        _libc.fflush(None)
+        try:
+            size = os.fstat(1).st_size
+        except OSError:
+            return
+        if size:
+            store_log(self._job(attempt.task.job_id).state_uri, attempt, os.pread(1, size, 0))
+            os.ftruncate(1, 0)
+
+
+def store_log(state_uri: str, attempt: AttemptId, text: bytes) -> None:
+    """Store what an attempt printed; a store that refuses costs the log, not the attempt."""
+    uri = layout.log_uri(state_uri, attempt)
+    try:
+        with storage_for(uri).open_write(uri) as writer:
+            writer.write(text)
+            writer.commit()
+    except StorageError as error:
+        logging.getLogger("mrcore").warning("The log of %s could not be stored: %s", attempt, error)
+
+
+def _load_plugin(job: JobFile, folder: Path) -> UserFunctions:
+    sha256 = job.spec.plugin.sha256
+    if (folder / sha256).is_dir():  # unpacked by another child, which has checked it
+        return load_unpacked(folder / sha256)
+    uri = layout.plugin_uri(job.state_uri, sha256)
+    return load_bundle(storage_for(uri).read(uri), folder, sha256)
+
+
+def _check_claim(job: JobFile, job_id: str) -> None:
+    """Make sure that this worker sees the output that the job has claimed."""
+    uri = layout.claim_uri(job.spec.output_uri)
+    try:
+        claim = json.loads(storage_for(uri).read(uri))
+        seen = isinstance(claim, dict) and claim.get("job_id") == job_id
+    except (NotFoundError, ValueError):
+        seen = False
+    if not seen:
+        raise StorageError(
+            f"this worker does not see the output {job.spec.output_uri} of job {job_id} (its claim "
+            f"{uri} is not there): use a store that every machine reaches, such as a bucket"
+        )
+
+
+def _user_exit(error: BaseException) -> TaskFailure:
+    if isinstance(error, SystemExit):
+        message = (
+            f"user code called sys.exit({error.code!r}): return, or raise an exception instead"
+        )
+    else:
+        message = "user code raised KeyboardInterrupt"
+    return TaskFailure(kind=FailureKind.USER, message=message, traceback=user_traceback(error))
+
+
+if __name__ == "__main__":
+    main()

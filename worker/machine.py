@@ -1,0 +1,414 @@
+"""What a worker holds against what it should hold: pure, without clock or I/O.
+
+The shell feeds it what happened (`step`) and obeys the commands it gets; `state()` makes the next
+request to the master, which tells everything. Two rules hold it together:
+
+- An answer speaks only of what its request said. What has changed since is told again before it
+  is dropped: an attempt that has begun or ended in the meantime is not killed unheard.
+- A finished attempt is repeated until an answer to a request that told of it omits it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+from mrcore.ids import AttemptId
+from mrcore.job import JobSpec
+from mrcore.tasks.spec import FailureKind, MapWork, Mark, ReduceWork, TaskFailure, TaskResult
+
+MAX_KNOWN_JOBS: Final = 64
+"""Specifications that are kept of jobs of which nothing is held."""
+
+
+class Hold(enum.StrEnum):
+    """How an attempt stands in this worker."""
+
+    UNSTARTED = "unstarted"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt that the master wants held; without `work` where it knows that we hold it."""
+
+    attempt: AttemptId
+    inputs_version: int = 0
+    work: MapWork | ReduceWork | None = None
+    mark_records: bool = False
+    skip: tuple[Mark, ...] = ()
+
+
+# Events: what happened.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The master answered a request."""
+
+    cluster_id: str
+    epoch: int
+    sequence: int
+    wanted: tuple[Assignment, ...] = ()
+    jobs: Mapping[str, JobSpec] = field(default_factory=dict)
+    drain: bool = False
+    leave: bool = False
+    state_uri: str = ""
+    exceed_session: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A child has taken the attempt."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The attempt will not begin here."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The attempt has a result."""
+
+    attempt: AttemptId
+    result: TaskResult
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSeen:
+    """This is what lies in the state's store under the name that tells stores apart."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun:
+    """Somebody wants this worker to leave: nothing new begins, what runs may finish."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """These attempts cannot finish before the worker has to go."""
+
+    attempts: frozenset[AttemptId]
+    reason: str
+
+
+Event = Answered | Begun | TakenBack | Ended | StoreSeen | DrainBegun | HandedBack
+
+
+# Commands: what the shell is to do.
+
+
+@dataclass(frozen=True, slots=True)
+class LearnJob:
+    """Keep the specification where children find it."""
+
+    job_id: str
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetJob:
+    """No attempt of this job is held, and it has not been heard of for long."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Run this attempt when a slot is free."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Do not begin this attempt; answer with `TakenBack`, or `Begun` when it is too late."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Stop this attempt whether or not it has begun; nobody wants its result."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtStore:
+    """Read the nonce of this state and tell it."""
+
+    state_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the process: an exit code and a sentence."""
+
+    code: int
+    reason: str
+
+
+Command = LearnJob | ForgetJob | Give | TakeBack | Kill | LookAtStore | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """One attempt in a statement."""
+
+    attempt: AttemptId
+    hold: Hold
+    inputs_version: int
+    result: TaskResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Everything that a request says, but for progress and what never changes."""
+
+    cluster_id: str
+    session: int
+    sequence: int
+    epoch: int
+    draining: bool
+    store_nonce: str
+    held: tuple[HeldState, ...]
+    known_jobs: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Held:
+    assignment: Assignment
+    hold: Hold = Hold.UNSTARTED
+    result: TaskResult | None = None
+    told: Hold | None = None
+    """What the latest request said of it."""
+
+
+class Machine:
+    """The worker's whole state."""
+
+    def __init__(self, session: int) -> None:
+        self.cluster_id = ""
+        self.session = session
+        self.epoch = 0
+        self.sequence = 0
+        self.draining = False
+        self.accepted = False
+        """A master has taken this session."""
+        self._held: dict[AttemptId, _Held] = {}
+        self._jobs: dict[str, JobSpec] = {}
+        """In the order in which they were heard of last."""
+        self._state_uri = ""
+        self._nonce = ""
+        self._told: tuple[bool, str] = (False, "")
+        """Draining and nonce, as the latest request said them."""
+
+    def step(self, event: Event) -> list[Command]:
+        """Take what happened; return what is to be done, in order."""
+        match event:
+            case Answered():
+                return self._answered(event)
+            case Begun(attempt):
+                self._move(attempt, Hold.UNSTARTED, Hold.RUNNING)
+            case TakenBack(attempt):
+                held = self._held.get(attempt)
+                if held is not None and held.hold is Hold.UNSTARTED:
+                    del self._held[attempt]
+            case Ended(attempt, result):
+                held = self._held.get(attempt)
+                if held is not None and held.hold is not Hold.FINISHED:
+                    held.hold, held.result = Hold.FINISHED, result
+            case StoreSeen(nonce):
+                self._nonce = nonce
+            case DrainBegun(reason):
+                return self._drain(reason)
+            case HandedBack(attempts, reason):
+                return self._hand_back(attempts, reason)
+            case _:
+                assert_never(event)
+        return []
+
+    def state(self) -> Statement:
+        """Return what the next request says; from now on only its answer counts."""
+        self.sequence += 1
+        self._told = (self.draining, self._nonce)
+        for held in self._held.values():
+            held.told = held.hold
+        return Statement(
+            cluster_id=self.cluster_id,
+            session=self.session,
+            sequence=self.sequence,
+            epoch=self.epoch,
+            draining=self.draining,
+            store_nonce=self._nonce,
+            held=tuple(
+                HeldState(attempt, held.hold, held.assignment.inputs_version, held.result)
+                for attempt, held in self._held.items()
+            ),
+            known_jobs=tuple(self._jobs),
+        )
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether the master should hear something that the latest request did not say."""
+        return self._told != (self.draining, self._nonce) or any(
+            held.hold is Hold.FINISHED and held.told is not Hold.FINISHED
+            for held in self._held.values()
+        )
+
+    def unfinished(self) -> int:
+        """Return the number of attempts that have yet to run or to end."""
+        return sum(held.hold is not Hold.FINISHED for held in self._held.values())
+
+    def running(self) -> list[AttemptId]:
+        """Return the attempts that have begun and not ended, oldest first."""
+        return [attempt for attempt, held in self._held.items() if held.hold is Hold.RUNNING]
+
+    def holds_nothing(self) -> bool:
+        """Tell whether every result has been accounted."""
+        return not self._held
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        for attempt, held in self._held.items():
+            assert held.assignment.attempt == attempt
+            assert (held.hold is Hold.FINISHED) == (held.result is not None), attempt
+            assert attempt.task.job_id in self._jobs, "a job was forgotten too early"
+        if self.draining:
+            assert all(held.hold is not Hold.UNSTARTED for held in self._held.values())
+
+    def _move(self, attempt: AttemptId, before: Hold, after: Hold) -> None:
+        held = self._held.get(attempt)
+        if held is not None and held.hold is before:
+            held.hold = after
+
+    def _answered(self, answer: Answered) -> list[Command]:
+        if answer.exceed_session:
+            return self._superseded(answer.exceed_session)
+        if answer.sequence != self.sequence:
+            return []
+        commands: list[Command] = []
+        if answer.cluster_id != self.cluster_id:
+            commands += self._enter_cluster(answer.cluster_id)
+        elif answer.epoch < self.epoch:
+            return []
+        self.epoch = answer.epoch
+        self.accepted = True
+        if answer.state_uri and answer.state_uri != self._state_uri:
+            self._state_uri = answer.state_uri
+            self._nonce = ""
+            commands.append(LookAtStore(answer.state_uri))
+        commands += self._learn(answer.jobs)
+        commands += self._omit({wanted.attempt for wanted in answer.wanted})
+        if answer.drain and not self.draining:
+            commands += self._drain("the master asked this worker to leave")
+        if not self.draining:
+            for wanted in answer.wanted:
+                commands += self._take(wanted)
+        commands += self._forget_jobs()
+        if answer.leave and self.draining and not self._held:
+            commands.append(Leave(0, "drained"))
+        return commands
+
+    def _superseded(self, exceed: int) -> list[Command]:
+        if self.accepted:
+            return [Leave(1, "another process has taken this worker's id: this one ends")]
+        # The clock of this machine was set back since the last process with this id.
+        self.session = exceed + 1
+        return []
+
+    def _enter_cluster(self, cluster_id: str) -> list[Command]:
+        """Become empty: nothing that was held, or known, is of this cluster."""
+        commands: list[Command] = [
+            Kill(attempt) for attempt, held in self._held.items() if held.hold is not Hold.FINISHED
+        ]
+        commands += [ForgetJob(job_id) for job_id in self._jobs]
+        self._held.clear()
+        self._jobs.clear()
+        self.cluster_id = cluster_id
+        self._state_uri = self._nonce = ""
+        return commands
+
+    def _learn(self, jobs: Mapping[str, JobSpec]) -> list[Command]:
+        commands: list[Command] = []
+        for job_id, spec in jobs.items():
+            if job_id not in self._jobs:
+                commands.append(LearnJob(job_id, spec))
+            self._jobs[job_id] = spec
+        return commands
+
+    def _omit(self, wanted: set[AttemptId]) -> list[Command]:
+        """Drop what the answer does not want, as far as its request spoke of it."""
+        commands: list[Command] = []
+        for attempt, held in list(self._held.items()):
+            if attempt in wanted or held.told is not held.hold:
+                continue
+            match held.hold:
+                case Hold.UNSTARTED:
+                    commands.append(TakeBack(attempt))
+                case Hold.RUNNING:
+                    del self._held[attempt]
+                    commands.append(Kill(attempt))
+                case Hold.FINISHED:
+                    del self._held[attempt]
+        return commands
+
+    def _take(self, wanted: Assignment) -> list[Command]:
+        job_id = wanted.attempt.task.job_id
+        if wanted.attempt in self._held or wanted.work is None or job_id not in self._jobs:
+            # What we lack and the master believes to be here, it sends when it hears that we do.
+            return []
+        self._jobs[job_id] = self._jobs.pop(job_id)
+        self._held[wanted.attempt] = _Held(wanted)
+        return [Give(wanted)]
+
+    def _forget_jobs(self) -> list[Command]:
+        excess = len(self._jobs) - MAX_KNOWN_JOBS
+        if excess <= 0:
+            return []
+        in_use = {attempt.task.job_id for attempt in self._held}
+        unused = [job_id for job_id in self._jobs if job_id not in in_use][:excess]
+        for job_id in unused:
+            del self._jobs[job_id]
+        return [ForgetJob(job_id) for job_id in unused]
+
+    def _drain(self, reason: str) -> list[Command]:
+        self.draining = True
+        unstarted = [a for a, held in self._held.items() if held.hold is Hold.UNSTARTED]
+        return self._hand_back(frozenset(unstarted), reason)
+
+    def _hand_back(self, attempts: frozenset[AttemptId], reason: str) -> list[Command]:
+        """Give up attempts as preempted, which costs their tasks nothing."""
+        commands: list[Command] = []
+        for attempt, held in self._held.items():
+            if attempt in attempts and held.hold is not Hold.FINISHED:
+                held.hold = Hold.FINISHED
+                held.result = TaskFailure(
+                    kind=FailureKind.PREEMPTED, message=f"handed back: {reason}"
+                )
+                commands.append(Kill(attempt))
+        return commands
+
+
+def can_finish(elapsed_seconds: float, fraction: float, seconds_left: float) -> bool:
+    """Tell whether an attempt is likely to end in time, by its pace so far.
+
+    One that does not say how far it is gets the benefit of the doubt when it has run for less than
+    half of what is left: most tasks are short.
+    """
+    if fraction <= 0.0:
+        return elapsed_seconds < seconds_left / 2
+    return elapsed_seconds * (1.0 - fraction) / fraction < 0.8 * seconds_left

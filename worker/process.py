@@ -1,0 +1,193 @@
+"""One child process: how it is spawned, given orders, heard, measured and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mrcore.errors import DataError
+from mrcore.ids import AttemptId
+from mrcore.tasks.pipe import (
+    MAX_INLINE_BYTES,
+    Board,
+    BoardView,
+    Finished,
+    Order,
+    ReportReader,
+    order_sockets,
+    pack_order,
+    report_sockets,
+    unpack_order,
+)
+
+MAX_AHEAD: Final = 32
+"""Orders that wait in a child's queue beyond the one that runs."""
+_READ_BYTES: Final = 1 << 18
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class ChildProcess:
+    """A child and what the agent knows of it. Nothing here blocks."""
+
+    def __init__(self, scratch: Path, environment: Mapping[str, str], number: int) -> None:
+        self.job_id: str | None = None
+        """The job whose functions it has loaded; a child serves one job only."""
+        self.sent: deque[Order] = deque()
+        """Orders in its hands, oldest first: neither finished nor taken back."""
+        self.idle_since = 0.0
+        self.kill_reason: str | None = None
+        """In words for the user, where the agent has killed it for what it did."""
+        self.log_path = scratch / f"child-{number}.log"
+        self._scratch = scratch
+        self._finished = 0
+        self._reader = ReportReader()
+        self._board, board = Board.create()
+        self._orders, self._child_orders = order_sockets()
+        self._reports, reports = report_sockets()
+        # Readable too: the child stores what it has printed itself.
+        log = os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        inherited = (self._child_orders.fileno(), reports.fileno(), board)
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-P", "-m", "mrcore.tasks.child",
+                    *map(str, inherited), str(os.getpid()), str(scratch),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=inherited,
+                process_group=0,
+            )  # fmt: skip
+        finally:
+            reports.close()
+            os.close(board)
+            os.close(log)
+        self.process_id = self._process.pid
+        self.exit_descriptor = os.pidfd_open(self._process.pid)
+        """Readable once the child is dead."""
+        for end in (self._orders, self._child_orders, self._reports):
+            end.setblocking(False)
+        self.report_descriptor = self._reports.fileno()
+
+    def send(self, order: Order) -> bool:
+        """Give it one more order; return False when its queue is full."""
+        if len(self.sent) > MAX_AHEAD:
+            return False
+        try:
+            self._orders.send(pack_order(order, self._scratch))
+        except BlockingIOError:
+            return False
+        self.job_id = order.attempt.task.job_id
+        self.sent.append(order)
+        return True
+
+    def recall(self) -> list[Order]:
+        """Take back every order that it has not begun, oldest first."""
+        recalled: list[Order] = []
+        with contextlib.suppress(BlockingIOError):
+            while message := self._child_orders.recv(2 * MAX_INLINE_BYTES):
+                recalled.append(unpack_order(message))
+        for _ in recalled:
+            self.sent.pop()
+        return recalled
+
+    def hear(self) -> list[Finished]:
+        """Return the reports that have arrived; raise DataError for what is none."""
+        heard: list[Finished] = []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while data := self._reports.recv(_READ_BYTES):
+                heard.extend(self._reader.feed(data))
+        for report in heard:
+            order = self.sent.popleft()
+            if order.attempt != report.attempt:
+                raise DataError(f"a child reports {report.attempt} and should run {order.attempt}")
+            self._finished += 1
+        return heard
+
+    def begun(self) -> Sequence[Order]:
+        """Return the orders that it has taken and of which no report was read, oldest first."""
+        taken = self._board.read().begun - self._finished
+        return [self.sent[index] for index in range(min(taken, len(self.sent)))]
+
+    def running(self) -> Order | None:
+        """Return the order that it runs, if it has taken one."""
+        begun = self.begun()
+        return begun[-1] if begun else None
+
+    def view(self) -> BoardView:
+        """Return what its board says."""
+        return self._board.read()
+
+    def holds(self, attempt: AttemptId) -> bool:
+        """Tell whether this attempt is in its hands."""
+        return any(order.attempt == attempt for order in self.sent)
+
+    def kill(self, reason: str | None = None) -> None:
+        """Kill it and all that it has started; its death is then heard as any other."""
+        if self._process.returncode is not None:
+            return
+        self.kill_reason = self.kill_reason or reason
+        # Those that have left the process group are found by their descent, while there is one.
+        family = descendants(self.process_id)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process_id, signal.SIGKILL)
+        for process_id in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+
+    def reap(self) -> int:
+        """Collect the dead child: its exit status, negative for a signal. Its group dies too."""
+        # Before the wait: until then nobody else can get this process id, and group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process_id, signal.SIGKILL)
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Give its descriptors and files back; it must be dead and reaped."""
+        os.close(self.exit_descriptor)
+        for end in (self._orders, self._child_orders, self._reports):
+            end.close()
+        self._board.close()
+        self.log_path.unlink(missing_ok=True)
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the child and of all processes that it has started."""
+        return sum(
+            resident_bytes(process_id)
+            for process_id in (self.process_id, *descendants(self.process_id))
+        )
+
+    def trim_log(self, limit_bytes: int) -> None:
+        """Empty a log that has grown beyond the limit, so that it cannot fill the disk."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > limit_bytes:
+                os.truncate(self.log_path, 0)
+                with self.log_path.open("ab") as log:
+                    log.write(b"[mrcore dropped earlier output: too much was printed]\n")
+
+
+def resident_bytes(process_id: int) -> int:
+    """Return the resident memory of one process; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{process_id}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def descendants(process_id: int) -> list[int]:
+    """Return the processes that this one has started, and those that they have, and so on."""
+    found = [process_id]
+    for parent in found:  # grows while it is walked
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (thread / "children").read_bytes().split())
+    return found[1:]
