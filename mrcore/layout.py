@@ -2,6 +2,7 @@
 
     STATE/cluster.json                 cluster id, drawn when the state is made; create-only
     STATE/leader.json                  epoch, address, fingerprint, token: who is the master
+    STATE/tls.json                     key and certificate of masters started with --tls
     STATE/lock                         on files: flocked while a master lives
     STATE/journal/00000000000000000001 one group of facts each; create-only
     STATE/plugins/<sha256>             the users' code
@@ -41,6 +42,11 @@ def cluster_uri(state_uri: str) -> str:
 def leader_uri(state_uri: str) -> str:
     """Return where the master says who and where it is."""
     return f"{state_uri}/leader.json"
+
+
+def tls_uri(state_uri: str) -> str:
+    """Return where the private key and the certificate of a master with `--tls` lie."""
+    return f"{state_uri}/tls.json"
 
 
 def lock_uri(state_uri: str) -> str:
@@ -133,6 +139,11 @@ def run_uri(spec: JobSpec, attempt: AttemptId) -> str:
     return f"{temp_prefix(spec, task.job_id)}runs/{name}"
 
 
+def bad_records_prefix(output_uri: str) -> str:
+    """Return the prefix of all skipped records of a job."""
+    return f"{output_uri}/_bad/"
+
+
 def bad_records_uri(output_uri: str, task_index: int) -> str:
     """Return where the skipped records of a map task are saved."""
-    return f"{output_uri}/_bad/map-{task_index:05d}.jsonl"
+    return f"{bad_records_prefix(output_uri)}map-{task_index:05d}.jsonl"

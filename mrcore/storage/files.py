@@ -1,7 +1,5 @@
 """What a store of files is made of: paths, generations, locked folders, and the system's errors."""
 
-# A name is the text of its URI, byte for byte, and pathlib rewrites names.
-# ruff: noqa: PTH
 from __future__ import annotations
 
 import errno

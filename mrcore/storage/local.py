@@ -10,8 +10,6 @@ Files keep no metadata. Publishing makes a hard link, so that the publication ha
 its source; where links are not supported the source is renamed, with the same effect.
 """
 
-# A name is the text of its URI, byte for byte, and pathlib rewrites names.
-# ruff: noqa: PTH
 from __future__ import annotations
 
 import errno
@@ -315,15 +313,24 @@ def _walk(
                 yield from _walk(path, "", True, (*above, identity))
 
 
-def prune(folder_uri: str) -> None:
-    """Remove the folder and those below it, as far as they hold no file; object stores have none.
+def prune(folder_uri: str, stop_uri: str) -> None:
+    """Remove a folder and those below it as far as they hold no file; object stores have none.
 
-    Left-overs under temporary names go too, so call this only for a folder nobody writes to.
+    Then do so for the folders above it, up to but without `stop_uri`. Left-overs under temporary
+    names go too, so call this only for a folder that nobody writes to any more.
     """
     root = file_path(folder_uri.rstrip("/"))
+    stop = file_path(stop_uri.rstrip("/"))
     for folder, _, names in os.walk(root, topdown=False):
         if all(name.startswith(TEMP_PREFIX) for name in names):
             for name in names:
                 Path(folder, name).unlink(missing_ok=True)
-            with suppress(OSError):  # it holds a folder that is not empty
-                Path(folder).rmdir()
+            remove_if_empty(SCHEME + folder)
+    while (root := os.path.dirname(root)).startswith(stop + "/"):
+        remove_if_empty(SCHEME + root)
+
+
+def remove_if_empty(folder_uri: str) -> None:
+    """Remove the folder unless it holds something, is not there or may not be removed."""
+    with suppress(OSError):
+        Path(file_path(folder_uri)).rmdir()

@@ -1,0 +1,283 @@
+"""How the output of a job appears: all of it, once, whoever repeats which step how often.
+
+    check_output, claim        at submit (`mrcore.claim`)
+    prepare                    all tasks have winners: list what is to be replaced; it is journaled
+    publish_job                delete the old receipt, publish the parts, delete old parts, publish
+                               the receipt last
+    clean_up, release_claim    once the end of the job is journaled
+
+Every publication is made from an object staged under `OUT/_tmp/<job>` and names the generation that
+it replaces; every deletion names the generation that `prepare` has seen. So any two committers, now
+or later, may run any prefix of these steps: the second one finds the step done and goes on, and one
+that comes after the end finds its sources gone and stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from mrcore import layout
+from mrcore.claim import (
+    Claim,
+    HasEnded,
+    check_contents,
+    check_output,
+    claim,
+    force_release,
+    holds_claim,
+    read_claim,
+    release_claim,
+    visible_objects,
+)
+from mrcore.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    OutputError,
+    PreconditionFailedError,
+)
+from mrcore.job import JobSpec
+from mrcore.receipt import Receipt, VerifyReport, make_receipt, read_receipt, verify
+from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import BadRecord, TaskOutput
+
+__all__ = [
+    "Claim",
+    "HasEnded",
+    "Receipt",
+    "Replacement",
+    "StagedPartMissingError",
+    "VerifyReport",
+    "check_output",
+    "claim",
+    "clean_up",
+    "force_release",
+    "holds_claim",
+    "make_receipt",
+    "prepare",
+    "publish_job",
+    "read_claim",
+    "read_receipt",
+    "release_claim",
+    "verify",
+]
+
+PARALLEL: Final = 16
+"""Requests in flight: one to an object store takes some 50 ms, whatever it does."""
+
+_FILE: Final = "file://"
+
+T = TypeVar("T")
+
+
+class Replacement(Protocol):
+    """An object that a commit will delete or replace, and nothing else but this version of it."""
+
+    @property
+    def uri(self) -> str:
+        """Return its name."""
+        ...
+
+    @property
+    def generation(self) -> str:
+        """Return its version."""
+        ...
+
+
+class StagedPartMissingError(NotFoundError):
+    """Staged parts are gone before they were published; `indexes` says whose."""
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        shown = ", ".join(map(str, indexes[:5])) + (", …" if len(indexes) > 5 else "")
+        super().__init__(f"The staged output of part {shown} is gone: its task has to run again.")
+        self.indexes = tuple(indexes)
+
+
+def prepare(
+    spec: JobSpec, job_id: str, parts: Sequence[TaskOutput | None]
+) -> tuple[ObjectInfo, ...]:
+    """Return the objects that the commit will replace, each with its generation; change nothing.
+
+    `parts` are the winners' outputs in order. Raises StagedPartMissingError when staged parts are
+    not there, OutputError when the output holds what this job may not replace.
+    """
+    storage = storage_for(spec.output_uri)
+    staged = {
+        info.uri: info.generation for info in storage.list(layout.staging_prefix(spec, job_id))
+    }
+    missing = [
+        index
+        for index, part in enumerate(parts)
+        if part is None
+        or part.object is None
+        or staged.get(part.object.uri) != part.object.generation
+    ]
+    if missing:
+        raise StagedPartMissingError(missing)
+    present = visible_objects(storage, spec.output_uri)
+    check_contents(spec, present)
+    receipt_uri = layout.success_uri(spec.output_uri)
+    # A listing by prefix, not a stat: the absence of a receipt is the ordinary case.
+    present += [info for info in storage.list(receipt_uri) if info.uri == receipt_uri]
+    present += storage.list(layout.bad_records_prefix(spec.output_uri))
+    return tuple(present)
+
+
+def publish_job(
+    spec: JobSpec,
+    job_id: str,
+    parts: Sequence[TaskOutput | None],
+    replaces: Iterable[Replacement],
+    receipt: Receipt,
+    *,
+    bad_records: Mapping[int, Sequence[BadRecord]] | None = None,
+    parallel: int = PARALLEL,
+) -> None:
+    """Publish the parts of a job, and its receipt last; may be called again after any failure.
+
+    `replaces` is what `prepare` returned when the commit began, `bad_records` what each map task
+    (by index) has skipped. Raises OutputError when the output no longer belongs to this job or
+    somebody has written there, NotFoundError when a staged part is gone.
+    """
+    held = read_claim(spec.output_uri)
+    if held is None or held.job_id != job_id:
+        raise OutputError(
+            f"The output {layout.shown(spec.output_uri)} no longer belongs to job {job_id}: "
+            "its claim was released, so run the job again."
+        )
+    _Committer(spec, job_id, {old.uri: old.generation for old in replaces}, parallel).run(
+        parts, receipt, bad_records or {}
+    )
+
+
+class _Committer:
+    """One run through the steps of a commit."""
+
+    def __init__(
+        self, spec: JobSpec, job_id: str, replaces: Mapping[str, str], parallel: int
+    ) -> None:
+        self._spec = spec
+        self._job_id = job_id
+        self._replaces = replaces
+        self._parallel = parallel
+        self._storage = storage_for(spec.output_uri)
+
+    def run(
+        self,
+        parts: Sequence[TaskOutput | None],
+        receipt: Receipt,
+        bad_records: Mapping[int, Sequence[BadRecord]],
+    ) -> None:
+        success_uri = layout.success_uri(self._spec.output_uri)
+        # The receipt is staged before anything changes: should it not fit, nothing has happened.
+        staged_receipt = self._stage(layout.SUCCESS, receipt.encode())
+        new = self._part_sources(parts) | self._stage_bad_records(bad_records)
+        if success_uri in self._replaces:
+            self._storage.delete(success_uri, generation=self._replaces[success_uri])
+        _in_parallel(self._publish, new.items(), self._parallel)
+        old = [item for item in self._replaces.items() if item[0] not in new]
+        _in_parallel(self._delete, old, self._parallel)
+        self._publish_one(staged_receipt, success_uri, ABSENT)
+
+    def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
+        """Return what is to be published as what, by the name of the destination."""
+        sources: dict[str, ObjectInfo] = {}
+        for index, part in enumerate(parts):
+            if part is None or part.object is None:
+                raise StagedPartMissingError([index])
+            sources[layout.part_uri(self._spec, index)] = part.object
+        return sources
+
+    def _stage_bad_records(
+        self, bad_records: Mapping[int, Sequence[BadRecord]]
+    ) -> dict[str, ObjectInfo]:
+        sources: dict[str, ObjectInfo] = {}
+        for index, records in sorted(bad_records.items()):
+            if records:
+                destination = layout.bad_records_uri(self._spec.output_uri, index)
+                name = destination.rpartition("/")[2]
+                sources[destination] = self._stage(
+                    f"bad-{name}", msgspec.json.Encoder().encode_lines(records)
+                )
+        return sources
+
+    def _stage(self, name: str, content: bytes) -> ObjectInfo:
+        """Create an object to publish from; what a former committer has staged is as good."""
+        uri = layout.staged_object_uri(self._spec, self._job_id, name)
+        try:
+            with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+                writer.write(content)
+                return writer.commit()
+        except AlreadyExistsError:
+            return self._storage.stat(uri)
+
+    def _publish(self, item: tuple[str, ObjectInfo]) -> None:
+        destination, source = item
+        self._publish_one(source, destination, self._replaces.get(destination, ABSENT))
+
+    def _publish_one(self, source: ObjectInfo, destination: str, expect: str) -> None:
+        metadata = {"mrcore-job": self._job_id}
+        try:
+            try:
+                self._storage.publish(source, destination, expect=expect, metadata=metadata)
+            except PreconditionFailedError:
+                # Whoever deleted the old object by hand wanted what happens now.
+                self._storage.publish(source, destination, expect=ABSENT, metadata=metadata)
+        except AlreadyExistsError as error:
+            raise OutputError(
+                f"{layout.shown(destination)} was written by somebody else while this job was "
+                "being committed: move it away and run the job again."
+            ) from error
+
+    def _delete(self, item: tuple[str, str]) -> None:
+        uri, generation = item
+        self._storage.delete(uri, generation=generation)
+
+
+def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
+    """Remove the job's temporaries once its end is journaled; may be repeated at any time.
+
+    A job that failed or was cancelled keeps them, for those who want to resume or look.
+    """
+    staging = layout.staging_prefix(spec, job_id)
+    runs = layout.temp_prefix(spec, job_id)
+    if success:
+        for prefix in dict.fromkeys((runs, staging)):
+            _remove_all(storage_for(prefix), prefix)
+    if spec.output_uri.startswith(_FILE):
+        from mrcore.storage.local import prune
+
+        prune(staging, spec.output_uri)
+        prune(layout.bad_records_prefix(spec.output_uri), spec.output_uri)
+    if spec.temp_uri is not None and spec.temp_uri.startswith(_FILE):
+        from mrcore.storage.local import prune
+
+        prune(runs, spec.temp_uri)
+
+
+def _remove_all(storage: Storage, prefix: str) -> None:
+    def remove(info: ObjectInfo) -> None:
+        storage.delete(info.uri, generation=info.generation)
+
+    _in_parallel(remove, storage.list(prefix), PARALLEL)
+
+
+def _in_parallel(do: Callable[[T], None], items: Iterable[T], parallel: int) -> None:
+    """Call `do` for each item, `parallel` at a time; the first error stops what has not begun."""
+    todo = list(items)
+    if parallel <= 1 or len(todo) <= 1:
+        for item in todo:
+            do(item)
+        return
+    with ThreadPoolExecutor(min(parallel, len(todo)), thread_name_prefix="commit") as pool:
+        futures = [pool.submit(do, item) for item in todo]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
