@@ -23,7 +23,7 @@ class Piece(msgspec.Struct, frozen=True):
     """The file as the user gave it: the first half of the key that `map` gets."""
     start: int
     end: int
-    """For unsplittable files [0, size); for parquet a range of row groups."""
+    """For unsplittable files [0, size); for parquet the row groups that start in the range."""
     size_bytes: int
     """Size of the whole file, to notice one that changed."""
     generation: str

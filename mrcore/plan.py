@@ -1,0 +1,102 @@
+"""What a job will do, worked out before its first task: the splits and the number of reduces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from mrcore.errors import DataError, InputError
+from mrcore.job import Compression, JobSpec
+from mrcore.records.formats import Cut, compression_of, cut_of
+from mrcore.records.inputs import InputFile, expand
+from mrcore.records.splits import cut, target_bytes
+from mrcore.records.writers import check_output_format
+from mrcore.tasks.spec import Split
+
+SMALL_INPUT_BYTES = 4 << 20
+"""Below it one reduce is quicker than several, and one part is handier."""
+REDUCE_BYTES = 64 << 20
+"""Input for each reduce of a large job, when the user leaves the number to us."""
+MAX_AUTO_REDUCES = 1000
+_FOOTER_THREADS = 16
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The tasks of a job: one map for each split, `reduces` reduces (0: map-only)."""
+
+    splits: tuple[Split, ...]
+    reduces: int
+    input_bytes: int
+    """Size of all input files, as stored."""
+
+
+def make_plan(spec: JobSpec, slots: int) -> Plan:
+    """List the input, check its formats and cut it for a cluster of `slots` slots.
+
+    Raises InputError for an input that is missing or of the wrong format, UsageError for an output
+    format that cannot be, and StorageError.
+    """
+    check_output_format(spec.output_format, spec.compression)
+    listed = expand(spec.inputs, spec.output_uri)
+    input_bytes = sum(file.size_bytes for file in listed)
+    files = _with_row_groups(listed, spec, target_bytes(input_bytes, slots))
+    return Plan(
+        splits=tuple(cut(files, spec.input_format, slots)),
+        reduces=_reduces(spec, slots, input_bytes),
+        input_bytes=input_bytes,
+    )
+
+
+def encode(plan: Plan) -> bytes:
+    """Return the plan as an object to be stored."""
+    return msgspec.msgpack.encode(plan)
+
+
+def decode(data: bytes) -> Plan:
+    """Return what `encode` encoded; raise DataError for anything else."""
+    try:
+        return msgspec.msgpack.decode(data, type=Plan)
+    except msgspec.MsgspecError as error:
+        raise DataError(
+            f"The plan of the job cannot be read ({error}): submit it again."
+        ) from error
+
+
+def auto_reduces(input_bytes: int, slots: int) -> int:
+    """Return how many reduces suit an input: 1 for a small one, else every slot gets its share."""
+    if input_bytes < SMALL_INPUT_BYTES:
+        return 1
+    return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
+
+
+def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:
+    if spec.map_only:
+        return 0
+    return spec.reduces or auto_reduces(input_bytes, slots)
+
+
+def _with_row_groups(files: Sequence[InputFile], spec: JobSpec, target: int) -> Sequence[InputFile]:
+    """Read the footers of parquet files: of the large ones to cut them, of the first to check it.
+
+    Raises InputError for a file that is no parquet file.
+    """
+    parquet = [file for file in files if cut_of(file.uri, spec.input_format) is Cut.ROW_GROUPS]
+    for file in parquet:
+        if compression_of(file.uri) is not Compression.NONE:
+            raise InputError(
+                f"The input {file.shown} is a compressed parquet file, which cannot be read in "
+                "parts: decompress it first."
+            )
+    wanted = {file.uri: file for file in parquet if file.size_bytes > target}
+    wanted |= {file.uri: file for file in parquet[:1]}
+    if not wanted:
+        return files
+    from mrcore.records.parquet_reader import row_group_starts
+
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        starts = dict(zip(wanted, pool.map(row_group_starts, wanted.values()), strict=True))
+    return [
+        msgspec.structs.replace(file, row_group_starts=starts.get(file.uri, ())) for file in files
+    ]

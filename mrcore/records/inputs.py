@@ -1,0 +1,243 @@
+"""From what a user names as input to a list of files.
+
+An input is a file, a folder (or the prefix of a bucket), or a pattern of `*`, `?`, `[…]` and `**`.
+Names that begin with `_` or `.` are markers and left-overs of tools, so a folder or a wildcard does
+not take them; a name that is spelt out does. A pattern that is itself the name of something there
+stands for that thing alone. A folder that a pattern matches gives the files below it, as it would
+had a shell filled in the pattern.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from mrcore.errors import InputError, NotFoundError, PermissionDeniedError
+from mrcore.job import Input
+from mrcore.storage.base import ObjectInfo, Storage
+from mrcore.storage.registry import absolute_uri, storage_for
+
+_WILDCARD = re.compile(r"[*?[]")
+_VISIBLE = r"[^/._][^/]*"
+_FILE_SCHEME = "file://"
+
+
+class InputFile(msgspec.Struct, frozen=True):
+    """One file of the input, as it was when it was listed."""
+
+    uri: str
+    shown: str
+    """The file as the user would write it."""
+    size_bytes: int
+    generation: str
+    row_group_starts: tuple[int, ...] = ()
+    """Parquet: the byte at which each row group starts, where the footer has been read."""
+
+
+def parse_input(text: str, cwd: str) -> Input:
+    """Return the input that a user typed in the folder `cwd`; touches no file.
+
+    Raises InputError for a `..` behind a wildcard, UsageError for an empty text.
+    """
+    wildcard = _WILDCARD.search(text)
+    if wildcard is None:
+        uri = absolute_uri(text, cwd)
+        return Input(uri=uri, base_uri=uri, base_given=text)
+    base_given = text[: text.rfind("/", 0, wildcard.start()) + 1]
+    pattern = text[len(base_given) :]
+    if ".." in pattern.split("/"):
+        raise InputError(f"The input {text} has `..` behind a wildcard: write it without `..`.")
+    base_uri = absolute_uri(base_given or "./", cwd)
+    return Input(uri=base_uri + pattern, base_uri=base_uri, base_given=base_given)
+
+
+def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[InputFile]:
+    """Return the files of `inputs`: inputs in the order given, each one's files by name.
+
+    A file that two inputs name comes twice. Files below the folder `skip_output` are left out.
+    Raises InputError when an input is missing, matches nothing or cannot be read.
+    """
+    skipped = None if skip_output is None else skip_output.rstrip("/") + "/"
+    files: list[InputFile] = []
+    for given in inputs:
+        storage = storage_for(given.uri)
+        try:
+            found = [
+                InputFile(
+                    uri=info.uri,
+                    shown=given.base_given + info.uri[len(given.base_uri) :],
+                    size_bytes=info.size_bytes,
+                    generation=info.generation,
+                )
+                for info in _find(storage, given)
+                if skipped is None or not info.uri.startswith(skipped)
+            ]
+        except PermissionDeniedError as error:
+            raise InputError(f"The input {_typed(given)} cannot be read: {error}") from error
+        if not found:
+            raise InputError(_missing(storage, given))
+        files += found
+    _probe(files)
+    return files
+
+
+def covers(given: Input, folder_uri: str) -> bool:
+    """Tell whether files below `folder_uri` would be taken by this input, judged by names alone."""
+    inside = folder_uri.rstrip("/") + "/x"
+    if _WILDCARD.search(given.uri, len(given.base_uri)):
+        matches = _pattern(given.uri[len(given.base_uri) :]).fullmatch
+        return inside.startswith(given.base_uri) and bool(matches(inside[len(given.base_uri) :]))
+    folder = given.uri.rstrip("/") + "/"
+    return inside.startswith(folder) and bool(_below(inside[len(folder) :]))
+
+
+def _find(storage: Storage, given: Input) -> Iterator[ObjectInfo]:
+    """Yield the objects of one input."""
+    literal = list(_literal(storage, given.uri))
+    if literal or not _WILDCARD.search(given.uri, len(given.base_uri)):
+        yield from literal
+        return
+    pattern = given.uri[len(given.base_uri) :]
+    wildcard = _WILDCARD.search(pattern)
+    fixed = pattern[: wildcard.start()] if wildcard else pattern
+    yield from _matching(storage, given.base_uri, fixed, pattern)
+
+
+def _literal(storage: Storage, uri: str) -> Iterator[ObjectInfo]:
+    """Yield the object of this very name, else what lies below the folder of this name."""
+    if not uri.endswith("/") and "/" in uri.partition("://")[2]:
+        try:
+            yield storage.stat(uri)
+        except NotFoundError:
+            pass
+        else:
+            return
+    folder = uri.rstrip("/") + "/" if uri != f"{_FILE_SCHEME}/" else uri
+    for info in storage.list(folder):
+        if not info.is_folder and _below(info.uri[len(folder) :]):
+            yield info
+
+
+def _matching(storage: Storage, base: str, fixed: str, pattern: str) -> Iterator[ObjectInfo]:
+    """Yield what matches; `fixed` is the start of the pattern without wildcards."""
+    compiled = _pattern(pattern)
+    if "/" not in pattern.rstrip("/") and "**" not in pattern:
+        # One level is enough, unless a folder matches: `/*.txt` must not walk the whole disk.
+        level = list(storage.list(base + fixed, recursive=False))
+        if not any(i.is_folder and compiled.fullmatch(i.uri[len(base) :] + "x") for i in level):
+            yield from _objects(level, base, compiled)
+            return
+    yield from _objects(storage.list(base + fixed), base, compiled)
+
+
+def _objects(
+    infos: Iterable[ObjectInfo], base: str, pattern: re.Pattern[str]
+) -> Iterator[ObjectInfo]:
+    for info in infos:
+        if not info.is_folder and pattern.fullmatch(info.uri[len(base) :]):
+            yield info
+
+
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern, for names relative to its base."""
+    expression = ""
+    parts = pattern.split("/")
+    for place, part in enumerate(parts):
+        last = place == len(parts) - 1
+        if part == "**":
+            expression += f"(?:{_VISIBLE}/)*" + (_VISIBLE if last else "")
+        elif part or not last:
+            expression += _component(part) + ("" if last else "/")
+    if pattern.endswith("/"):
+        return re.compile(f"{expression}{_VISIBLE}(?:/{_VISIBLE})*", re.DOTALL)
+    return re.compile(f"{expression}(?:/{_VISIBLE})*", re.DOTALL)
+
+
+def _component(part: str) -> str:
+    """Translate one component of a pattern; a wildcard in front does not match `_` or `.`."""
+    expression = r"(?![._])" if _WILDCARD.match(part) else ""
+    place = 0
+    while place < len(part):
+        char = part[place]
+        place += 1
+        if char == "*":
+            expression += "[^/]*"
+        elif char == "?":
+            expression += "[^/]"
+        elif (
+            char == "["
+            and (end := part.find("]", place + 1 + (part[place : place + 1] == "!"))) > 0
+        ):
+            expression += _set_of(part[place:end])
+            place = end + 1
+        else:
+            expression += re.escape(char)
+    return expression
+
+
+def _set_of(inside: str) -> str:
+    """Translate what stands between brackets: characters and ranges, `!` in front for the rest."""
+    negated = inside.startswith("!")
+    ranges = ""
+    chars = inside[negated:]
+    place = 0
+    while place < len(chars):
+        if chars[place + 1 : place + 2] == "-" and place + 2 < len(chars):
+            if chars[place] <= chars[place + 2]:
+                ranges += f"{re.escape(chars[place])}-{re.escape(chars[place + 2])}"
+            place += 3
+        else:
+            ranges += re.escape(chars[place])
+            place += 1
+    if negated:
+        return f"[^/{ranges}]"
+    return f"(?!/)[{ranges}]" if ranges else "(?!)"
+
+
+def _below(relative: str) -> bool:
+    """Tell whether a name below a folder is taken: no part of it begins with `_` or `.`."""
+    return all(part and part[0] not in "_." for part in relative.split("/"))
+
+
+def _typed(given: Input) -> str:
+    """Return the input as the user typed it."""
+    return given.base_given + given.uri[len(given.base_uri) :]
+
+
+def _missing(storage: Storage, given: Input) -> str:
+    """Say why an input gives no file."""
+    typed = _typed(given)
+    if _WILDCARD.search(given.uri, len(given.base_uri)):
+        return f"No file matches {typed}."
+    folder = given.uri.rstrip("/") + "/"
+    if any(storage.list(folder)):
+        return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
+    if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
+        return f"The input {typed} is a folder without files."
+    return f"The input {typed} does not exist."
+
+
+def _probe(files: Iterable[InputFile]) -> None:
+    """Raise InputError for a file that may be listed but not read.
+
+    Permissions of local files are a look at each; in a bucket they are those of the bucket.
+    """
+    buckets: set[str] = set()
+    for file in files:
+        if file.uri.startswith(_FILE_SCHEME):
+            if not os.access(file.uri.removeprefix(_FILE_SCHEME), os.R_OK):
+                raise InputError(
+                    f"The input {file.shown} cannot be read (permission denied): "
+                    "check its permissions."
+                )
+            continue
+        bucket = "/".join(file.uri.split("/", 3)[:3])
+        if bucket not in buckets and file.size_bytes:
+            buckets.add(bucket)
+            try:
+                storage_for(file.uri).read(file.uri, 0, 1)
+            except PermissionDeniedError as error:
+                raise InputError(f"The input {file.shown} cannot be read: {error}") from error

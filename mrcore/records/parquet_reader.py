@@ -1,0 +1,118 @@
+"""Records of parquet files, by row groups.
+
+A piece of a parquet file is a byte range, as of any other file; it owns the row groups that start
+in it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from mrcore.errors import DataError, InputError
+from mrcore.records.batches import Batch
+from mrcore.records.inputs import InputFile
+from mrcore.records.sources import open_file
+from mrcore.tasks.spec import Piece
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+DICT_ROWS = 4096
+ARROW_ROWS = 65536
+
+
+def row_group_starts(file: InputFile) -> tuple[int, ...]:
+    """Return the byte at which each row group starts; raise InputError for no parquet file."""
+    piece = Piece(
+        uri=file.uri,
+        shown=file.shown,
+        start=0,
+        end=file.size_bytes,
+        size_bytes=file.size_bytes,
+        generation=file.generation,
+    )
+    try:
+        with _open(piece) as parquet:
+            return tuple(_starts(parquet.metadata))
+    except DataError as error:
+        raise InputError(str(error)) from error
+
+
+def parquet_batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
+    """Yield the rows of a piece as dicts by column, or as record batches; offsets are row numbers.
+
+    Raises DataError for a file that is not parquet, is damaged, or has changed since it was listed.
+    """
+    with _open(piece) as parquet:
+        starts = _starts(parquet.metadata)
+        sizes = [*starts[1:], piece.size_bytes]
+        row = 0
+        for group, start in enumerate(starts):
+            rows = parquet.metadata.row_group(group).num_rows
+            if piece.start <= start < piece.end:
+                yield from _group(piece, parquet, group, row, sizes[group] - start, as_arrow)
+            row += rows
+
+
+def _group(
+    piece: Piece, parquet: pq.ParquetFile, group: int, row: int, size_bytes: int, as_arrow: bool
+) -> Iterator[Batch]:
+    """Yield the rows of one row group, whose first has the number `row` in the file."""
+    rows = parquet.metadata.row_group(group).num_rows
+    batches = parquet.iter_batches(
+        batch_size=ARROW_ROWS if as_arrow else DICT_ROWS, row_groups=[group], use_threads=False
+    )
+    while (batch := _next(piece, batches)) is not None:
+        share = size_bytes * batch.num_rows // rows
+        if as_arrow:
+            yield Batch(piece, (batch,), (row,), share)
+        elif batch.num_rows:
+            yield Batch(piece, batch.to_pylist(), range(row, row + batch.num_rows), share)
+        row += batch.num_rows
+
+
+def _next(piece: Piece, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    with _readable(piece):
+        return next(batches, None)
+
+
+@contextmanager
+def _open(piece: Piece) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_file(piece) as file:
+        with _readable(piece):
+            parquet = pq.ParquetFile(pa.PythonFile(cast(io.IOBase, file), mode="r"))
+        yield parquet
+
+
+@contextmanager
+def _readable(piece: Piece) -> Iterator[None]:
+    """Say which file it is that cannot be read as parquet."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{piece.shown} cannot be read as parquet ({error}): copy the file again, or choose "
+            "the --input-format that it has."
+        ) from error
+
+
+def _starts(metadata: pq.FileMetaData) -> list[int]:
+    """Return the byte at which each row group starts."""
+    starts: list[int] = []
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        if not row_group.num_columns:
+            starts.append(group)
+            continue
+        column = row_group.column(0)
+        starts.append(column.dictionary_page_offset or column.data_page_offset)
+    return starts

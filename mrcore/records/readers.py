@@ -1,0 +1,112 @@
+"""From a piece of input to batches of records.
+
+What `map` gets, by input format:
+
+========  =====================================  ================================================
+format    value                                  key
+========  =====================================  ================================================
+text      a line without its end, str            (file, byte offset of the line)
+blocks    about 256 KiB of lines as they are     (file, byte offset of the block)
+whole     the content of the file, str           the file
+jsonl     what the line's JSON says              (file, byte offset of the line)
+csv       dict of str by the header's names      (file, byte offset of the row)
+parquet   dict by column                         (file, row number)
+arrow     a pyarrow.RecordBatch                  (file, byte offset; csv, parquet: row number)
+========  =====================================  ================================================
+
+Files are shown as the user gave them. Offsets of a compressed file count decompressed bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from mrcore.errors import DataError
+from mrcore.job import InputFormat
+from mrcore.records.batches import ARROW_BLOCK_BYTES, BLOCK_BYTES, Batch, WholeBatch, piece_blocks
+from mrcore.records.formats import content_of
+from mrcore.records.lines import MAX_LINE_BYTES, decode, line_starts, split_lines
+from mrcore.records.sources import Source, open_source
+from mrcore.tasks.spec import Piece
+
+__all__ = ["Batch", "WholeBatch", "open_batches"]
+
+MAX_FILE_BYTES = MAX_LINE_BYTES
+"""A file that is one record may not be larger, decompressed."""
+
+
+def open_batches(piece: Piece, input_format: InputFormat) -> Iterator[Batch]:
+    """Yield the records of a piece in order, in batches that are never empty.
+
+    Memory is bounded by the block size or the longest record. Raises DataError for what is
+    truncated, corrupt, not of the format, or changed since it was listed, and StorageError.
+    """
+    content = content_of(piece.uri, input_format)
+    as_arrow = input_format is InputFormat.ARROW
+    if content is InputFormat.PARQUET:
+        from mrcore.records.parquet_reader import parquet_batches
+
+        return parquet_batches(piece, as_arrow=as_arrow)
+    if as_arrow:
+        from mrcore.records.arrow_reader import arrow_batches
+
+        return arrow_batches(piece, content)
+    if content is InputFormat.CSV:
+        from mrcore.records.csv_reader import csv_batches
+
+        return csv_batches(piece)
+    if content is InputFormat.WHOLE:
+        return _whole(piece)
+    make = {
+        InputFormat.TEXT: _text,
+        InputFormat.BLOCKS: _block,
+        InputFormat.JSONL: _jsonl,
+    }[content]
+    return _by_blocks(piece, make)
+
+
+MakeBatch: TypeAlias = Callable[[Piece, int, bytes, int], Batch | None]
+
+
+def _by_blocks(piece: Piece, make: MakeBatch) -> Iterator[Batch]:
+    for offset, block, size_bytes in piece_blocks(piece, BLOCK_BYTES):
+        batch = make(piece, offset, block, size_bytes)
+        if batch is not None:
+            yield batch
+
+
+def _text(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch:
+    return Batch(piece, split_lines(block), lambda: line_starts(block, offset), size_bytes)
+
+
+def _block(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch:
+    return Batch(piece, (decode(block),), (offset,), size_bytes)
+
+
+def _jsonl(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
+    from mrcore.records.jsonlines import parse_lines
+
+    values, offsets = parse_lines(block, offset, piece.shown)
+    return Batch(piece, values, offsets, size_bytes) if values else None
+
+
+def _whole(piece: Piece) -> Iterator[Batch]:
+    with open_source(piece) as source:
+        content = read_all(source, piece)
+        yield WholeBatch(piece, (decode(content),), (0,), source.input_bytes)
+
+
+def read_all(source: Source, piece: Piece) -> bytes:
+    """Return the content of a file that is one record; raise DataError when it is too large."""
+    blocks: list[bytes] = []
+    held = 0
+    while data := source.read(ARROW_BLOCK_BYTES):
+        blocks.append(data)
+        held += len(data)
+        if held > MAX_FILE_BYTES:
+            raise DataError(
+                f"{piece.shown} is larger than {MAX_FILE_BYTES} bytes, too large for one record: "
+                "use --input-format text or blocks."
+            )
+    return b"".join(blocks)

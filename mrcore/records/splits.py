@@ -1,0 +1,136 @@
+"""Cutting the input of a job into splits, one for each map task. Pure: sizes in, ranges out."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mrcore.job import InputFormat
+from mrcore.records.formats import Cut, cut_of
+from mrcore.records.inputs import InputFile
+from mrcore.tasks.spec import Piece, Split
+
+MIN_SPLIT_BYTES = 1 << 20
+MAX_SPLIT_BYTES = 64 << 20
+TASKS_PER_SLOT = 4
+"""Enough tasks that the slots finish at about the same time."""
+MAX_PIECES = 1000
+"""Files in one split: an assignment stays far below the limit of a gRPC message."""
+
+
+def target_bytes(total_bytes: int, slots: int) -> int:
+    """Return how large a split of an input of `total_bytes` should be."""
+    wanted = total_bytes // (TASKS_PER_SLOT * max(slots, 1))
+    return min(max(wanted, MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
+
+
+def cut(files: Sequence[InputFile], input_format: InputFormat, slots: int) -> list[Split]:
+    """Return the splits of `files`, in the order of the files.
+
+    Pieces follow each other as the bytes do, so the order of records is the same however they are
+    cut. An empty file gives no piece, except in the format `whole`, where it is one record.
+    """
+    target = target_bytes(sum(file.size_bytes for file in files), slots)
+    pieces: list[Piece] = []
+    for file in files:
+        pieces += _pieces(file, input_format, target)
+    packs = _pack(pieces, target)
+    packs = _spread(packs, min(TASKS_PER_SLOT * max(slots, 1), len(pieces)))
+    return [Split(pieces=tuple(pack)) for pack in packs]
+
+
+def _pieces(file: InputFile, input_format: InputFormat, target: int) -> list[Piece]:
+    """Cut one file into ranges of at most `target` bytes, as evenly as its format lets us."""
+    if not file.size_bytes and input_format is not InputFormat.WHOLE:
+        return []
+    where = cut_of(file.uri, input_format)
+    if where is Cut.ROW_GROUPS:
+        borders = _row_group_borders(file, target)
+    elif where is Cut.LINES:
+        count = -(-file.size_bytes // target)
+        borders = [file.size_bytes * i // count for i in range(count + 1)]
+    else:
+        borders = [0, file.size_bytes]
+    return [
+        Piece(
+            uri=file.uri,
+            shown=file.shown,
+            start=start,
+            end=end,
+            size_bytes=file.size_bytes,
+            generation=file.generation,
+        )
+        for start, end in pairwise(borders)
+    ]
+
+
+def _row_group_borders(file: InputFile, target: int) -> list[int]:
+    """Return borders at starts of row groups, at most `target` bytes apart where groups allow."""
+    borders = [0]
+    starts = file.row_group_starts
+    for start, following in zip(starts[1:], [*starts[2:], file.size_bytes], strict=False):
+        if following - borders[-1] > target:
+            borders.append(start)
+    return [*borders, file.size_bytes]
+
+
+def _pack(pieces: Sequence[Piece], target: int) -> list[list[Piece]]:
+    """Put neighbours together while they stay within `target` bytes."""
+    packs: list[list[Piece]] = []
+    held = 0
+    for piece in pieces:
+        size = _weight(piece)
+        if packs and held + size <= target and len(packs[-1]) < MAX_PIECES:
+            packs[-1].append(piece)
+            held += size
+        else:
+            packs.append([piece])
+            held = size
+    return packs
+
+
+def _spread(packs: list[list[Piece]], wanted: int) -> list[list[Piece]]:
+    """Halve the largest packs until there are `wanted`, or none holds two pieces.
+
+    A file that is slow to map may be small: with files left to share out, no slot waits.
+    """
+    heap = [(-sum(map(_weight, pack)), at, pack) for at, pack in _placed(packs) if len(pack) > 1]
+    heapq.heapify(heap)
+    done = [(at, pack) for at, pack in _placed(packs) if len(pack) == 1]
+    while heap and len(heap) + len(done) < wanted:
+        _, at, pack = heapq.heappop(heap)
+        middle = _middle(pack)
+        for first, half in ((at, pack[:middle]), (at + middle, pack[middle:])):
+            if len(half) > 1:
+                heapq.heappush(heap, (-sum(map(_weight, half)), first, half))
+            else:
+                done.append((first, half))
+    done += [(at, pack) for _, at, pack in heap]
+    return [pack for _, pack in sorted(done, key=lambda placed: placed[0])]
+
+
+def _placed(packs: Sequence[list[Piece]]) -> list[tuple[int, list[Piece]]]:
+    """Pair each pack with the number of pieces before it."""
+    at = 0
+    placed = []
+    for pack in packs:
+        placed.append((at, pack))
+        at += len(pack)
+    return placed
+
+
+def _middle(pack: Sequence[Piece]) -> int:
+    """Return where to halve a pack by bytes, leaving a piece on both sides."""
+    half = sum(map(_weight, pack)) / 2
+    held = 0
+    for index, piece in enumerate(pack):
+        held += _weight(piece)
+        if held >= half:
+            return min(max(index, 1), len(pack) - 1)
+    return len(pack) - 1
+
+
+def _weight(piece: Piece) -> int:
+    """Return the bytes of a piece."""
+    return piece.end - piece.start

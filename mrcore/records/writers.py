@@ -1,0 +1,242 @@
+"""From pairs to the bytes of an output part.
+
+========  =========================================================================================
+format    a pair
+========  =========================================================================================
+text      `str(key)`, a tab, `str(value)`, a newline; a value of None leaves out itself and the tab
+jsonl     `{"key":…,"value":…}`; tuples become lists; bytes, NaN and infinities are refused
+csv       `str(key),str(value)` under a header `key,value`; None is an empty field
+parquet   columns `key` and `value`, see `mrcore.records.parquet_writer`
+========  =========================================================================================
+
+The bytes depend on the pairs alone, never on how they were batched. Text with lone surrogates that
+stand for bytes that were not UTF-8 (`surrogateescape`) becomes those bytes again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from itertools import chain
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from mrcore.errors import DataError, UsageError
+from mrcore.job import Compression, OutputFormat
+from mrcore.records.outputs import Output
+from mrcore.storage.base import Writer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 4096
+"""Pairs that are formatted at a time."""
+_JOIN_ROWS = 65536
+_MAX_STRING_BYTES = 256 << 20
+"""Beyond it, arrays whose offsets are 32 bits might not hold the joined text."""
+
+
+class PartCounts(msgspec.Struct, frozen=True):
+    """What a finished part holds."""
+
+    records: int
+    size_bytes: int
+    """As stored, so after compression."""
+    crc32c: int
+    """Of the stored bytes."""
+
+
+class PartWriter(Protocol):
+    """Writes pairs to one output part. Not for use after `close`, or after an error."""
+
+    def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
+        """Append n pairs; raise DataError for one that the format cannot hold."""
+        ...
+
+    def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
+        """Append n pairs; the same bytes as `write` of the arrays' Python values."""
+        ...
+
+    def close(self) -> PartCounts:
+        """Pass everything on to the sink, which the caller commits."""
+        ...
+
+
+def open_part(
+    sink: Writer, output_format: OutputFormat, compression: Compression = Compression.NONE
+) -> PartWriter:
+    """Start a part that goes to `sink`.
+
+    Raises UsageError when the format is not compressed that way (see `check_output_format`).
+    """
+    check_output_format(output_format, compression)
+    match output_format:
+        case OutputFormat.TEXT:
+            return TextWriter(sink, compression)
+        case OutputFormat.JSONL:
+            return JsonWriter(sink, compression)
+        case OutputFormat.CSV:
+            return CsvWriter(sink, compression)
+        case OutputFormat.PARQUET:
+            from mrcore.records.parquet_writer import ParquetPartWriter
+
+            return ParquetPartWriter(sink, compression)
+
+
+def check_output_format(output_format: OutputFormat, compression: Compression) -> None:
+    """Raise UsageError when parts of this format cannot be compressed like this."""
+    if output_format is OutputFormat.PARQUET and compression is Compression.BZIP2:
+        raise UsageError("A parquet output cannot be compressed by bz2: choose gz, zst or none.")
+
+
+class _RowWriter:
+    """What the writers of lines share; they say how rows become bytes."""
+
+    def __init__(self, sink: Writer, compression: Compression) -> None:
+        self._output = Output(sink, compression)
+        self._records = 0
+
+    def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
+        """Append n pairs."""
+        for start in range(0, len(keys), ROWS):
+            some = keys[start : start + ROWS]
+            self._output.write(self._encoded(some, values[start : start + ROWS]))
+            self._records += len(some)
+
+    def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
+        """Append n pairs."""
+        for start in range(0, len(keys), _JOIN_ROWS):
+            self.write(
+                keys.slice(start, _JOIN_ROWS).to_pylist(),
+                values.slice(start, _JOIN_ROWS).to_pylist(),
+            )
+
+    def close(self) -> PartCounts:
+        """Pass everything on."""
+        self._output.finish()
+        return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
+
+    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
+        raise NotImplementedError
+
+
+class TextWriter(_RowWriter):
+    """Lines `key<TAB>value`."""
+
+    def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
+        """Append n pairs; arrays of strings (valid UTF-8) and integers never become objects."""
+        if not (_joins(keys) and _joins(values)):
+            super().write_columns(keys, values)
+            return
+        for start in range(0, len(keys), _JOIN_ROWS):
+            some = keys.slice(start, _JOIN_ROWS)
+            self._output.write(_joined(some, values.slice(start, _JOIN_ROWS)))
+            self._records += len(some)
+
+    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
+        text = _text_rows(keys, values)
+        try:
+            return text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise _not_text(keys, values) from error
+
+
+def _text_rows(keys: Sequence[object], values: Sequence[object]) -> str:
+    # One formatting of all rows costs half of what one a row does.
+    if NoneType not in set(map(type, values)):
+        return "%s\t%s\n" * len(keys) % tuple(chain.from_iterable(zip(keys, values, strict=True)))
+    return "".join(
+        f"{key!s}\n" if value is None else f"{key!s}\t{value!s}\n"
+        for key, value in zip(keys, values, strict=True)
+    )
+
+
+def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
+    """Return what to say of the first pair that is no UTF-8 text."""
+    for key, value in zip(keys, values, strict=True):
+        try:
+            f"{key!s}{value!s}".encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return DataError(
+                f"The pair {shortened(key)}: {shortened(value)} cannot be written as UTF-8, as "
+                "it has a lone surrogate: replace that."
+            )
+    raise AssertionError("some pair could not be encoded")
+
+
+def shortened(thing: object) -> str:
+    """Return what a message shows of a key or value."""
+    text = ascii(thing)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _joins(array: pa.Array[Any]) -> bool:
+    """Tell whether Arrow writes these values as `str()` does (it does not for floats, bools)."""
+    import pyarrow as pa
+
+    kind = array.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return (text or pa.types.is_integer(kind)) and not array.null_count
+
+
+def _joined(keys: pa.Array[Any], values: pa.Array[Any]) -> memoryview | bytes:
+    """Return the text of n pairs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    large = keys.nbytes + values.nbytes > _MAX_STRING_BYTES
+    kind: Any = pa.large_string() if large else pa.string()
+    join: Any = pc.binary_join_element_wise  # its stub knows no scalars
+    lines = join(keys.cast(kind), "\t", values.cast(kind), "\n", "")
+    return memoryview(lines.buffers()[2])
+
+
+class JsonWriter(_RowWriter):
+    """One JSON object a line, in UTF-8; what UTF-8 cannot hold is escaped."""
+
+    _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    _escape = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
+        return b"".join(map(self._row, keys, values))
+
+    def _row(self, key: object, value: object) -> bytes:
+        pair = {"key": key, "value": value}
+        try:
+            try:
+                return f"{self._encode(pair)}\n".encode()
+            except UnicodeEncodeError:
+                return f"{self._escape(pair)}\n".encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"The pair {shortened(key)}: {shortened(value)} cannot be written as JSON "
+                f"({error}): emit numbers, str, lists, dicts with str keys, True, False or None."
+            ) from error
+
+
+class CsvWriter(_RowWriter):
+    """Rows under a header, quoted where needed, lines ended by LF."""
+
+    def __init__(self, sink: Writer, compression: Compression) -> None:
+        super().__init__(sink, compression)
+        self._lines: list[str] = []
+        self._writer = csv.writer(_Lines(self._lines), lineterminator="\n")
+        self._output.write(b"key,value\n")
+
+    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
+        self._lines.clear()
+        self._writer.writerows(zip(keys, values, strict=True))
+        try:
+            return "".join(self._lines).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise _not_text(keys, values) from error
+
+
+class _Lines:
+    """Lets `csv.writer` append to a list."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.write = lines.append
