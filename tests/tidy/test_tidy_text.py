@@ -16,7 +16,7 @@ DOCUMENTS = [p for p in project_files() if p.suffix == ".md"]
 # Put together here, so that this file does not find itself.
 UNFINISHED = re.compile(r"\b(FIX" + r"ME|TO" + r"DO|X" + r"XX|HA" + r"CK)\b")
 MACHINE = re.compile(
-    r"/wor" + r"k/(main|shared)|/roo" + r"t/|pypi\.or" + r"g|pythonhosted|--index-ur" + r"l"
+    r"/wor" + r"k/(main|shared)|/roo" + r"t/|pypi\.or" + r"g|pythonhost" + r"ed|--index-ur" + r"l"
 )
 
 
