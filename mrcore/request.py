@@ -168,7 +168,7 @@ def _check_combination(request: JobRequest) -> None:
         raise UsageError("A job needs an output folder: give -o OUT.")
     if request.map_only and request.total_order:
         raise UsageError(
-            "--map-only writes pairs as they come, so --total-order cannot hold: drop one."
+            "--map-only writes pairs as they come, so --total-order cannot hold: drop one of them."
         )
     limits: Sequence[tuple[str, float, float]] = (
         ("--max-attempts", request.max_attempts, 1),

@@ -21,8 +21,8 @@ _SIZE_FACTORS = {
     "tib": 1 << 40,
 }
 _DURATION_FACTORS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]{0,3})", re.IGNORECASE)
-_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]{0,3})", re.IGNORECASE | re.ASCII)
+_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -40,7 +40,7 @@ def parse_size(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Return the seconds in `30s`, `500ms`, `1h30m`, `7d` or `2.5`; raise ValueError otherwise."""
     stripped = text.strip().lower()
-    if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", stripped):
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", stripped):
         return float(stripped)
     total, position = 0.0, 0
     for match in _DURATION_PART.finditer(stripped):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -57,12 +59,12 @@ def command(**options: Any) -> int:
     """
     request = job_options.take_request(options)
     as_json = options["as_json"]
-    # To be told to end is to be interrupted: the job is cancelled, the daemons are stopped.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    shown = progress.make_progress()
+    # A display that redraws itself would be in a debugger's way.
+    inline = options["engine"] == "inline"
+    shown = progress.PlainProgress() if inline else progress.make_progress()
     try:
-        job = _run(request, options, shown)
+        with _interruptible():
+            job = _run(request, options, shown)
     except MrcoreError as error:
         shown.close()
         if as_json:
@@ -74,7 +76,7 @@ def command(**options: Any) -> int:
         raise
     finally:
         shown.close()
-    return outcome.tell(job, as_json=as_json, again=_again())
+    return outcome.tell(job, as_json=as_json, again="" if _on_cluster(options) else _again())
 
 
 def _run(
@@ -83,7 +85,7 @@ def _run(
     shown: progress.PlainProgress | progress.LiveProgress,
 ) -> JobView:
     workers, slots = options["workers"], options["slots"]
-    if options["master"] or options["state"] or options["credentials"]:
+    if _on_cluster(options):
         if options["engine"] == "inline":
             raise click.UsageError("--engine inline runs in this process: leave --master away")
         if workers is not None or slots is not None:
@@ -102,6 +104,21 @@ def _run(
     if options["pdb"]:
         raise click.UsageError("--pdb needs --engine inline")
     return session.run_embedded(request, workers=workers, slots=slots or 1, observer=shown)
+
+
+def _on_cluster(options: dict[str, Any]) -> bool:
+    return bool(options["master"] or options["state"] or options["credentials"])
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take SIGTERM and SIGHUP like Ctrl-C: the job is cancelled, the daemons are stopped."""
+    former = {n: signal.signal(n, _interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

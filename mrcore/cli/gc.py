@@ -1,0 +1,79 @@
+"""`mrcore gc`: remove what ended jobs have left behind."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import click
+
+from mrcore import claim, layout, runs
+from mrcore.cli import base
+from mrcore.clock import SYSTEM
+from mrcore.ids import is_job_id
+from mrcore.storage.base import ObjectInfo
+from mrcore.storage.local import prune
+from mrcore.storage.registry import storage_for
+from mrcore.units import show_size
+
+
+@base.command()
+@click.argument("output", metavar="[OUT]", required=False)
+@click.option("--release", is_flag=True, help="Free OUT whatever job has claimed it.")
+@click.option("--temp", metavar="URI", help="Where the jobs of OUT had their --temp.")
+@click.option(
+    "--older-than",
+    "older_seconds",
+    type=base.DURATION,
+    metavar="TIME",
+    default="7d",
+    show_default=True,
+    help="Keep what is younger.",
+)
+def command(output: str | None, release: bool, temp: str | None, older_seconds: float) -> None:
+    """Remove what ended jobs have left behind.
+
+    Without OUT: the states and logs of embedded runs on this machine. With OUT: the temporaries of
+    failed jobs below OUT/_tmp (and --temp), and a claim that nobody holds any more. The output
+    itself is never touched.
+    """
+    if output is None:
+        if release or temp:
+            raise click.UsageError("--release and --temp need OUT")
+        removed = runs.sweep(older_seconds, limit=1_000_000)
+        click.echo(f"removed {removed} embedded runs")
+        return
+    output_uri = base.folder_uri(output)
+    living = _settle_claim(output_uri, release=release)
+    prefixes = [f"{output_uri}/_tmp/"]
+    if temp is not None:
+        prefixes.append(f"{base.folder_uri(temp)}/")
+    for prefix in prefixes:
+        _remove_temporaries(prefix, living, SYSTEM.wall() - older_seconds)
+
+
+def _settle_claim(output_uri: str, *, release: bool) -> str | None:
+    """Free the output if that is wanted or due; return the job that still holds it."""
+    held = claim.read_claim(output_uri)
+    if release or (held is not None and claim.is_free(held)):
+        if claim.force_release(output_uri):
+            click.echo(f"freed {layout.shown(output_uri)}")
+        return None
+    return None if held is None else held.job_id
+
+
+def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> None:
+    """Remove the folders of jobs below `prefix` in which nothing has changed since then."""
+    storage = storage_for(prefix)
+    jobs: dict[str, list[ObjectInfo]] = defaultdict(list)
+    for info in storage.list(prefix):
+        job_id, slash, _ = info.uri[len(prefix) :].partition("/")
+        if slash and is_job_id(job_id) and job_id != living:
+            jobs[job_id].append(info)
+    for job_id, infos in sorted(jobs.items()):
+        if max(info.modified_seconds for info in infos) > before_seconds:
+            continue
+        removed = sum(storage.delete(info.uri, generation=info.generation) for info in infos)
+        size = show_size(sum(info.size_bytes for info in infos))
+        if prefix.startswith("file://"):
+            prune(f"{prefix}{job_id}", prefix)
+        click.echo(f"removed {removed} temporary objects of {job_id}, {size}")

@@ -1,0 +1,287 @@
+"""The inline engine: a whole job in this one process and thread, for a debugger.
+
+The same plan, tasks and commit as on a cluster, and so the same bytes; but tasks run one after the
+other, nothing is retried, nothing is forked, and stdin and stdout are the caller's: `breakpoint()`
+in `map` gives a prompt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import pdb
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing hangs on the draw
+from typing import Any, Final
+
+from mrcore import commit, layout, runs
+from mrcore.clock import SYSTEM, Clock
+from mrcore.follow import Observer, Silent
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
+from mrcore.job import JobSpec, JobState, Plugin
+from mrcore.plan import Plan, make_plan
+from mrcore.plugin import ARGUMENTS, UserFunction, UserFunctions, load_bundle
+from mrcore.request import JobRequest, Prepared, prepare
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
+from mrcore.storage.lock import FileLock
+from mrcore.tasks.run import run_task
+from mrcore.tasks.spec import MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
+from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
+
+EPOCH: Final = 1
+"""There is no master that could restart."""
+
+
+class _TaskFailedError(Exception):
+    """A task failed; ends the job."""
+
+    def __init__(self, attempt: AttemptId, failure: TaskFailure) -> None:
+        super().__init__(failure.message)
+        self.attempt = attempt
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class _Run:
+    """One job on its way through this process."""
+
+    spec: JobSpec
+    job_id: str
+    plan: Plan
+    functions: UserFunctions
+    folder: runs.RunFolder
+    observer: Observer
+    clock: Clock
+    submitted_seconds: float
+    attempts: int = 0
+    maps: list[TaskOutput] = field(default_factory=list)
+    reduces: list[TaskOutput] = field(default_factory=list)
+
+    def run_tasks(self) -> None:
+        """Run all maps, then all reduces; raise _TaskFailedError at the first failure."""
+        for index, split in enumerate(self.plan.splits):
+            work = MapWork(split, self.plan.reduces)
+            self.maps.append(self._run_task(Phase.MAP, index, work))
+        if self.plan.reduces == 0:
+            return
+        outputs = list(enumerate(self.maps))
+        merge_number_kinds(outputs)
+        boundaries = choose_boundaries(outputs, self.plan.reduces) if self.spec.total_order else []
+        for index in range(self.plan.reduces):
+            reduce = reduce_work(outputs, self.plan.reduces, index, boundaries)
+            self.reduces.append(self._run_task(Phase.REDUCE, index, reduce))
+
+    @property
+    def parts(self) -> Sequence[TaskOutput]:
+        """Return the outputs that become parts."""
+        return self.reduces if self.plan.reduces else self.maps
+
+    def _run_task(self, phase: Phase, index: int, work: MapWork | ReduceWork) -> TaskOutput:
+        self.attempts += 1
+        task = TaskId(self.job_id, phase, index)
+        attempt = AttemptId(task, AttemptNumber(EPOCH, self.attempts))
+        spec = TaskSpec(
+            attempt=attempt,
+            job=self.spec,
+            state_uri=self.folder.state_uri,
+            work=work,
+            memory_bytes=self.spec.memory_bytes,
+        )
+        scratch = self.folder.path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        result = run_task(spec, self.functions, scratch, _NoProgress())
+        if isinstance(result, TaskFailure):
+            raise _TaskFailedError(attempt, result)
+        self.observer.update(self.view(JobState.RUNNING))
+        return result
+
+    def counters(self) -> dict[str, int]:
+        """Return the sums over all tasks."""
+        total: Counter[str] = Counter()
+        for output in (*self.maps, *self.reduces):
+            total.update(output.counters)
+        return dict(total)
+
+    def view(self, state: JobState, failed: _TaskFailedError | None = None) -> JobView:
+        """Return the job as it stands."""
+        failure = None
+        if failed is not None:
+            task = failed.attempt.task
+            failure = FailureView(
+                kind=failed.failure.kind,
+                message=failed.failure.message,
+                traceback=failed.failure.traceback,
+                attempt=f"{task.phase}-{task.index:05d}@{failed.attempt.number}",
+            )
+        won = len(self.maps) + len(self.reduces)
+        return JobView(
+            job_id=self.job_id,
+            name=self.spec.name,
+            state=state,
+            output_uri=self.spec.output_uri,
+            phases=self._phases(),
+            counters=self.counters(),
+            attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failed is not None)),
+            message=failure.message if failure else "",
+            failure=failure,
+            submitted_seconds=self.submitted_seconds,
+            ended_seconds=self.clock.wall() if state.final else 0.0,
+            input_bytes=self.plan.input_bytes,
+        )
+
+    def _phases(self) -> tuple[PhaseView, ...]:
+        phases = [_phase_view(Phase.MAP, len(self.plan.splits), self.maps)]
+        if self.plan.reduces:
+            phases.append(_phase_view(Phase.REDUCE, self.plan.reduces, self.reduces))
+        return tuple(phases)
+
+
+class _NoProgress:
+    """A progress sink for tasks that nobody watches."""
+
+    def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - ProgressSink
+        """Ignore it."""
+
+    def status(self, text: str) -> None:
+        """Show it: in this engine the user sits at the terminal."""
+        print(text, file=sys.stderr)  # noqa: T201
+
+    def mark(self, piece_uri: str, offset: int) -> None:
+        """Ignore it: nothing is retried."""
+
+
+def _phase_view(phase: Phase, tasks: int, outputs: Sequence[TaskOutput]) -> PhaseView:
+    return PhaseView(
+        phase=phase,
+        tasks=tasks,
+        idle=tasks - len(outputs),
+        completed=len(outputs),
+        records=sum(output.records_in for output in outputs),
+        bytes=sum(output.bytes_in for output in outputs),
+        done_tasks=float(len(outputs)),
+    )
+
+
+def run_inline(
+    request: JobRequest,
+    *,
+    slots: int = 1,
+    observer: Observer | None = None,
+    post_mortem: bool = False,
+    clock: Clock = SYSTEM,
+) -> JobView:
+    """Run a job in this process and return it once it has ended.
+
+    `slots` is only what the input is cut for, so that a run may be cut like one on a cluster. With
+    `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
+    what cannot work as given.
+    """
+    prepared = prepare(request)
+    folder = runs.RunFolder.create(clock)
+    try:
+        with FileLock(layout.lock_uri(folder.state_uri)):
+            functions = load_bundle(prepared.bundle.data, folder.path / "plugin")
+            prepared = prepared.with_plugin(_plugin(prepared, functions))
+            if post_mortem:
+                functions = _debugged(functions)
+            return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
+    finally:
+        folder.close()
+
+
+def _run(
+    spec: JobSpec,
+    functions: UserFunctions,
+    folder: runs.RunFolder,
+    slots: int,
+    observer: Observer,
+    clock: Clock,
+) -> JobView:
+    run = _Run(
+        spec=spec,
+        job_id=new_job_id(spec.name, clock.wall(), SystemRandom()),
+        plan=make_plan(spec, slots),
+        functions=functions,
+        folder=folder,
+        observer=observer,
+        clock=clock,
+        submitted_seconds=clock.wall(),
+    )
+    generation = commit.claim(spec, run.job_id, run.job_id, folder.state_uri, "the inline engine")
+    job = run.view(JobState.CANCELLED)
+    try:
+        observer.update(run.view(JobState.RUNNING))
+        run.run_tasks()
+        _publish(run)
+        job = run.view(JobState.SUCCEEDED)
+    except _TaskFailedError as failed:
+        job = run.view(JobState.FAILED, failed)
+    finally:
+        commit.clean_up(spec, run.job_id, job.state is JobState.SUCCEEDED)
+        commit.release_claim(spec.output_uri, generation)
+        folder.record(job)
+    observer.update(job)
+    return job
+
+
+def _plugin(prepared: Prepared, functions: UserFunctions) -> Plugin:
+    return Plugin(
+        sha256=prepared.bundle.sha256,
+        name=prepared.bundle.name,
+        has_reduce=functions.reduce is not None,
+        has_combine=functions.combine is not None,
+        has_partition=functions.partition is not None,
+        has_sort_key=functions.sort_key is not None,
+    )
+
+
+def _debugged(functions: UserFunctions) -> UserFunctions:
+    """Return the same functions, opening the debugger where one of them raises."""
+    given = {name: getattr(functions, name) for name in ARGUMENTS}
+    watched: dict[str, Any] = {
+        name: _watched(function) for name, function in given.items() if function is not None
+    }
+    return dataclasses.replace(functions, **watched)
+
+
+def _watched(function: UserFunction) -> UserFunction:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            result = function(*arguments)
+        except Exception as error:
+            pdb.post_mortem(error.__traceback__)
+            raise
+        return _watched_generator(result) if inspect.isgenerator(result) else result
+
+    return call
+
+
+def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from generator
+    except Exception as error:
+        pdb.post_mortem(error.__traceback__)
+        raise
+
+
+def _publish(run: _Run) -> None:
+    """Commit the output, as a master does."""
+    replaces = commit.prepare(run.spec, run.job_id, run.parts)
+    bad_records = {i: output.bad_records for i, output in enumerate(run.maps) if output.bad_records}
+    receipt = commit.make_receipt(
+        run.spec,
+        run.job_id,
+        run.parts,
+        records_in=sum(output.records_in for output in run.maps),
+        counters=run.counters(),
+        attempts=run.attempts,
+        bad_records=sum(map(len, bad_records.values())),
+        submitted_seconds=run.submitted_seconds,
+        ended_seconds=run.clock.wall(),
+    )
+    commit.publish_job(run.spec, run.job_id, run.parts, replaces, receipt, bad_records=bad_records)

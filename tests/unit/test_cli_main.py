@@ -1,0 +1,189 @@
+"""The command line without any daemon: help, parsing, sentences and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mrcore.cli import base, job_options
+from mrcore.cli.main import COMMANDS, cli, run_command_line
+from mrcore.job import Compression, InputFormat, OutputFormat
+from mrcore.request import JobRequest
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Return a port of loopback at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+GOLDEN = Path(__file__).parent / "golden"
+PASSED_THROUGH = {"master", "worker"}
+"""Their help is that of the daemons."""
+
+
+@pytest.mark.parametrize("name", ["mrcore", *(c for c in COMMANDS if c not in PASSED_THROUGH)])
+def test_help_is_as_recorded(name: str) -> None:
+    """Set MRCORE_REWRITE_GOLDEN=1 to record a wanted change."""
+    arguments = ["--help"] if name == "mrcore" else [name, "--help"]
+    result = CliRunner().invoke(cli, arguments, prog_name="mrcore", terminal_width=100)
+    assert result.exit_code == 0
+    golden = GOLDEN / f"help-{name}.txt"
+    if os.environ.get("MRCORE_REWRITE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(result.output, encoding="utf-8")
+    assert result.output == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_listed_command_is_there(name: str) -> None:
+    command = importlib.import_module(f"mrcore.cli.{name}").command
+    assert isinstance(command, click.Command)
+    assert command.help
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from mrcore.cli.main import run_command_line; run_command_line(['--help']);"
+        "print(sorted({'grpc', 'pyarrow', 'numpy', 'rich', 'google.cloud'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def request_for(*arguments: str) -> JobRequest:
+    """Return what `mrcore run ARGUMENTS` would ask for."""
+    taken: list[JobRequest] = []
+
+    @base.command()
+    @job_options.job_options
+    def command(**options: Any) -> None:
+        taken.append(job_options.take_request(options))
+
+    result = CliRunner().invoke(command, list(arguments))
+    assert result.exit_code == 0, result.output
+    return taken[0]
+
+
+def test_defaults_of_a_job() -> None:
+    request = request_for("wc.py", "in.txt", "-o", "out")
+    assert request == JobRequest(plugin="wc.py", inputs=("in.txt",), output="out", cwd=Path.cwd())
+
+
+def test_every_option_reaches_the_request() -> None:
+    request = request_for(
+        *("pkg.mod:Job", "a", "b/*.txt", "-o", "gs://b/out", "-r", "7", "--input-format", "blocks"),
+        *("--output-format", "jsonl", "--compress", "zst", "--no-combine", "--total-order"),
+        *("--param", "a=1", "--param", "b=x=y", "--files", "f", "--files", "g"),
+        *("--max-attempts", "2", "--task-timeout", "30s", "--lease", "2s"),
+        *("--max-bad-records", "5", "--memory", "256MiB", "--temp", "gs://t/x", "--overwrite"),
+        *("--priority", "-3"),
+    )
+    assert request == JobRequest(
+        plugin="pkg.mod:Job",
+        inputs=("a", "b/*.txt"),
+        output="gs://b/out",
+        cwd=Path.cwd(),
+        files=("f", "g"),
+        reduces=7,
+        input_format=InputFormat.BLOCKS,
+        output_format=OutputFormat.JSONL,
+        compression=Compression.ZSTD,
+        combine=False,
+        total_order=True,
+        params={"a": "1", "b": "x=y"},
+        max_attempts=2,
+        task_timeout_seconds=30.0,
+        lease_seconds=2.0,
+        max_bad_records=5,
+        memory_bytes=256 << 20,
+        temp="gs://t/x",
+        overwrite=True,
+        priority=-3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "wc.py"], "Missing argument 'INPUT...'"),
+        (["run", "wc.py", "in"], "Missing option '-o'"),
+        (["run", "wc.py", "in", "-o", "out", "-r", "many"], "neither `auto` nor a number"),
+        (["run", "wc.py", "in", "-o", "out", "-r", "-1"], "neither `auto` nor a number"),
+        (["run", "wc.py", "in", "-o", "out", "-w", "0"], "0 is not in the range"),
+        (["run", "wc.py", "in", "-o", "out", "--memory", "much"], "'much' is not a size"),
+        (["run", "wc.py", "in", "-o", "out", "--memory", "1k"], "needs at least 128MiB"),
+        (["run", "wc.py", "in", "-o", "out", "--lease", "1ms"], "--lease is 0.001, but must be"),
+        (["run", "wc.py", "in", "-o", "out", "--task-timeout", "0s"], "--task-timeout must be"),
+        (["run", "wc.py", "in", "-o", "out", "--param", "k"], "'k' is not of the form KEY=VALUE"),
+        (["run", "wc.py", "in", "-o", "out", "--input-format", "xml"], "'xml' is not one of"),
+        (["run", "wc.py", "in", "-o", ""], "A job needs an output folder"),
+        (["run", "wc.py", "in", "-o", "o", "--map-only", "--total-order"], "drop one of them"),
+        (["run", "wc.py", "in", "-o", "o", "--pdb"], "--pdb needs --engine inline"),
+        (["logs", "some-job", "--task", "nap-3"], "'nap-3' names no task"),
+        (["logs", "some-job", "--attempt", "1.2"], "--attempt needs --task"),
+        (["logs", "some-job", "--task", "map-3", "--attempt", "x"], "'x' names no attempt"),
+        (["show", "some-job"], "No embedded run on this machine had the job some-job"),
+        (["cancel", "some-job"], "No embedded run on this machine had the job some-job"),
+        (["workers"], "Which cluster? Give --master HOST:PORT or --state URI"),
+        (["workers", "--master", "nowhere:x"], "is not an address"),
+        (["cat", "nothing-here"], "no job has finished there"),
+        (["verify", "nothing-here"], "no job has finished there"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+        (["rum"], "No such command 'rum'"),
+        (["run", "--nope"], "No such option '--nope'"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_2(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert run_command_line(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mrcore: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_master_is_exit_3(
+    unused_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrcore.session.CONNECT_SECONDS", 0.2)
+    assert run_command_line(["jobs", "--master", f"127.0.0.1:{unused_port}"]) == 3
+    assert f"No master answers at 127.0.0.1:{unused_port}" in capsys.readouterr().err
+
+
+def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert run_command_line(["completion", shell]) == 0
+        assert "_MRCORE_COMPLETE" in capsys.readouterr().out
+
+
+def test_shell_completion_knows_commands_and_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_MRCORE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "mrcore run --total")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        run_command_line([])
+    assert "--total-order" in capsys.readouterr().out

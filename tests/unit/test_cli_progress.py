@@ -1,0 +1,130 @@
+"""What a person is told while a job runs: pace, plain lines, the live display."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, phase_line
+from mrcore.ids import Phase
+from mrcore.job import JobState
+from mrcore.tasks.spec import FailureKind
+from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
+from tests.unit.fake_clock import FakeClock
+
+
+def job(
+    maps_done: int,
+    *,
+    reduces_done: int = 0,
+    records: int = 0,
+    state: JobState = JobState.RUNNING,
+    note: str = "",
+    failures: tuple[FailureView, ...] = (),
+) -> JobView:
+    """Return a job of four maps and two reduces."""
+    return JobView(
+        job_id="wc-1",
+        name="wc",
+        state=state,
+        output_uri="file:///out",
+        phases=(
+            PhaseView(
+                phase=Phase.MAP,
+                tasks=4,
+                idle=4 - maps_done,
+                completed=maps_done,
+                records=records,
+                bytes=records * 10,
+                done_tasks=maps_done,
+            ),
+            PhaseView(phase=Phase.REDUCE, tasks=2, completed=reduces_done, done_tasks=reduces_done),
+        ),
+        attempts=AttemptCounts(failed=len(failures)),
+        recent_failures=failures,
+        note=note,
+        input_bytes=1000,
+    )
+
+
+def test_pace_is_an_average_over_the_last_seconds() -> None:
+    meter = Meter()
+    meter.update(job(0), 0.0)
+    pace = meter.update(job(1, records=1000), 2.0)
+    assert pace.records_per_second == 500
+    assert pace.bytes_per_second == 5000
+    assert pace.seconds_left == 6.0
+    meter.update(job(2, records=2000), 10.0)
+    pace = meter.update(job(3, records=2000), 21.0)
+    assert pace.records_per_second == 0
+
+
+def test_pace_starts_anew_with_each_phase() -> None:
+    meter = Meter()
+    meter.update(job(0), 0.0)
+    meter.update(job(3, records=9000), 5.0)
+    pace = meter.update(job(4, records=9000), 6.0)
+    assert pace.records_per_second == 0
+    assert pace.seconds_left is None
+
+
+def test_plain_lines_come_with_news_and_else_seldom() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    shown.update(job(0))
+    for done in (0, 1, 1, 2):
+        clock.advance(1.0)
+        shown.update(job(done, records=done * 100))
+    assert stream.getvalue() == "mrcore: wc-1: 4 map tasks, 2 reduce tasks, 1 kB of input.\n"
+    clock.advance(1.5)
+    shown.update(job(2, records=200))
+    shown.update(job(4, records=200))
+    shown.update(job(4, reduces_done=2, state=JobState.COMMITTING))
+    shown.update(job(4, reduces_done=2, state=JobState.SUCCEEDED))
+    lines = stream.getvalue().splitlines()[1:]
+    assert [line.split(", ")[0] for line in lines] == [
+        "mrcore: map 2/4",
+        "mrcore: map 4/4",
+        "mrcore: map 4/4",
+    ]
+    assert "36 records/s" in lines[0]
+    assert "about 5.5 s left in this phase" in lines[0]
+    assert "publishing the output" in lines[2]
+
+
+def test_a_failure_is_told_once_and_a_note_with_its_state() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    failure = FailureView(
+        kind=FailureKind.USER, message="boom", attempt="map-00001@1.2", worker_id="w1"
+    )
+    shown.update(job(0))
+    shown.update(job(0, failures=(failure,)))
+    shown.update(job(0, failures=(failure,)))
+    shown.update(job(0, note="waiting for workers"))
+    text = stream.getvalue()
+    assert text.count("map-00001@1.2 failed on w1: boom") == 1
+    assert text.count("waiting for workers") == 1
+
+
+def test_line_names_failures() -> None:
+    failure = FailureView(kind=FailureKind.USER, message="boom")
+    assert "1 failed attempts" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
+
+
+def test_live_display_shows_phases_and_leaves_no_trace() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, highlight=False)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(job(3, records=1500, note="waiting for workers"))
+    shown.tick()
+    drawn = stream.getvalue()
+    assert "3/4 tasks" in drawn
+    assert "1.5 k records" in drawn
+    assert "waiting for workers" in drawn
+    shown.note("[bold]cancelling")
+    shown.close()
+    shown.close()
+    assert "[bold]cancelling" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")

@@ -1,0 +1,127 @@
+"""The folders of embedded runs: recorded, found, swept, never while alive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mrcore import runs
+from mrcore.cli.main import run_command_line
+from mrcore.job import JobState
+from mrcore.views import JobView
+from tests.unit.fake_clock import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep runs below the test's own folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def job(job_id: str, state: JobState = JobState.SUCCEEDED) -> JobView:
+    return JobView(
+        job_id=job_id,
+        name="wc",
+        state=state,
+        output_uri=f"file:///out/{job_id}",
+        submitted_seconds=100.0,
+        ended_seconds=102.5 if state.final else 0.0,
+    )
+
+
+def recorded(job_id: str, now: float, state: JobState = JobState.SUCCEEDED) -> Path:
+    """Make the folder of a run that has ended."""
+    folder = runs.RunFolder.create(FakeClock(now))
+    folder.record(job(job_id, state))
+    folder.close()
+    return folder.path
+
+
+def test_runs_are_found_newest_first(state_home: Path) -> None:
+    recorded("a-1", 1000.0)
+    path = recorded("b-1", 2000.0)
+    (state_home / "mrcore" / "runs" / "99999999-broken").mkdir()
+    assert [record.job.job_id for record in runs.past_runs()] == ["b-1", "a-1"]
+    found = runs.find_run("b-1")
+    assert found == runs.RunRecord(job=job("b-1"), state_uri=f"file://{path}/state")
+    assert runs.find_run("c-1") is None
+
+
+def test_a_run_is_private(state_home: Path) -> None:
+    assert recorded("a-1", 1000.0).stat().st_mode & 0o777 == 0o700
+
+
+def test_sweep_spares_the_young_and_the_living() -> None:
+    old, young = recorded("old-1", 1000.0), recorded("young-1", 1000.0)
+    living = runs.RunFolder.create(FakeClock())
+    now = young.stat().st_mtime
+    for path in (old, living.path):
+        os.utime(path, (now - 100, now - 100))
+    assert runs.sweep(50.0, clock=FakeClock(now)) == 1
+    assert not old.exists()
+    assert young.exists()
+    assert living.path.exists()
+    living.close()
+    assert runs.sweep(50.0, clock=FakeClock(now)) == 1
+    assert not living.path.exists()
+
+
+def test_sweep_is_bounded() -> None:
+    for number in range(3):
+        recorded(f"a-{number}", 1000.0 + number)
+    assert runs.sweep(0.0, limit=2, clock=FakeClock(4e9)) == 2
+    assert len(list(runs.past_runs())) == 1
+
+
+def test_jobs_lists_past_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded("a-1", 1000.0)
+    recorded("b-1", 2000.0, JobState.RUNNING)
+    assert run_command_line(["jobs"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header == "JOB\tSTATE\tSUBMITTED\tTOOK\tOUTPUT"
+    assert [row.split("\t")[:2] for row in rows] == [["b-1", "abandoned"], ["a-1", "succeeded"]]
+    assert rows[1].endswith("\t2.5 s\t/out/a-1")
+
+
+def test_show_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded("a-1", 1000.0)
+    assert run_command_line(["show", "a-1"]) == 0
+    assert "state      succeeded\noutput     /out/a-1\n" in capsys.readouterr().out
+
+
+def test_watch_and_cancel_of_a_run_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded("b-1", 2000.0, JobState.RUNNING)
+    assert run_command_line(["watch", "b-1"]) == 1
+    assert "was killed before the job had ended: run it again" in capsys.readouterr().err
+    assert run_command_line(["cancel", "b-1"]) == 2
+    assert "there is nothing to cancel" in capsys.readouterr().err
+
+
+def test_logs_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
+    path = recorded("a-1", 1000.0)
+    logs = path / "state" / "logs" / "a-1"
+    logs.mkdir(parents=True)
+    (logs / "map-00000@1.1.log").write_bytes(b"first\n")
+    os.utime(logs / "map-00000@1.1.log", (1.0, 1.0))
+    (logs / "reduce-00000@1.3.log").write_bytes(b"0123456789")
+    assert run_command_line(["logs", "a-1", "--tail", "4"]) == 0
+    assert capsys.readouterr().out == (
+        "==> map-00000@1.1 <==\n… 2 bytes before this; see --tail\nrst\n"
+        "==> reduce-00000@1.3 <==\n… 6 bytes before this; see --tail\n6789\n"
+    )
+    assert run_command_line(["logs", "a-1", "--task", "map-00000"]) == 0
+    assert capsys.readouterr().out == "first\n"
+    assert run_command_line(["logs", "a-1", "--task", "map-00000", "--attempt", "1.2"]) == 2
+    assert "map-00000@1.2 of a-1 has printed nothing" in capsys.readouterr().err
+
+
+def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    path = recorded("a-1", 1000.0)
+    assert run_command_line(["gc"]) == 0
+    assert path.exists()
+    assert run_command_line(["gc", "--older-than", "0s"]) == 0
+    assert not path.exists()
+    assert capsys.readouterr().out == "removed 0 embedded runs\nremoved 1 embedded runs\n"
