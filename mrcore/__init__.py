@@ -2,4 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrcore.client import Client as Client
+    from mrcore.session import Result as Result
+    from mrcore.session import RunFailedError as RunFailedError
+    from mrcore.session import run as run
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Client": "mrcore.client",
+    "Result": "mrcore.session",
+    "RunFailedError": "mrcore.session",
+    "run": "mrcore.session",
+}
+"""Where the public names lie. They are imported when first used, so that `import mrcore` is light:
+a child that runs tasks never loads the client."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mrcore' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

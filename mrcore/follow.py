@@ -6,12 +6,14 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from mrcore.client import Client
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
 from mrcore.views import JobView
+
+if TYPE_CHECKING:
+    from mrcore.client import Client
 
 TICK_SECONDS: Final = 0.25
 CANCEL_SECONDS: Final = 30.0

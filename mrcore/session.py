@@ -9,11 +9,13 @@ print(result.counters, result.elapsed_seconds)
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from mrcore import layout
 from mrcore.config import is_loopback, parse_address
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 """How long `--master` waits for an address that does not answer, in all well below 10 s."""
+
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,92 +81,65 @@ class RunFailedError(JobFailedError):
         self.job = job
 
 
+class JobOptions(TypedDict, total=False):
+    """What can be said of a job beside plugin, inputs and output.
+
+    The functions of the plugin, and the options of the command line by their own names. Sizes and
+    durations are numbers (bytes, seconds) or texts such as "256MiB" and "30s".
+    """
+
+    map: Callable[..., Any]
+    reduce: Callable[..., Any]
+    combine: Callable[..., Any]
+    partition: Callable[..., Any]
+    sort_key: Callable[..., Any]
+    setup: Callable[..., Any]
+    name: str
+    """Of a job made from functions, for display."""
+    files: Sequence[str | os.PathLike[str]]
+    reduces: int
+    input_format: str
+    output_format: str
+    compress: str
+    no_combine: bool
+    map_only: bool
+    total_order: bool
+    params: Mapping[str, str]
+    max_attempts: int
+    task_timeout: float | str
+    lease: float | str
+    max_bad_records: int
+    memory: int | str
+    temp: str | os.PathLike[str]
+    overwrite: bool
+    priority: int
+
+
 def run(
     plugin: str | os.PathLike[str] | None = None,
     *,
-    map: Callable[..., Any] | None = None,  # noqa: A002 - the names of the plugin's functions
-    reduce: Callable[..., Any] | None = None,
-    combine: Callable[..., Any] | None = None,
-    partition: Callable[..., Any] | None = None,
-    sort_key: Callable[..., Any] | None = None,
-    setup: Callable[..., Any] | None = None,
-    inputs: str | Sequence[str | os.PathLike[str]],
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
-    name: str = "session",
-    files: Sequence[str | os.PathLike[str]] = (),
-    reduces: int | None = None,
-    input_format: str = "text",
-    output_format: str = "text",
-    compress: str = "none",
-    map_only: bool = False,
-    total_order: bool = False,
-    params: Mapping[str, str] | None = None,
-    max_attempts: int = 4,
-    task_timeout: float | str | None = None,
-    lease: float | str = 10.0,
-    max_bad_records: int = 0,
-    memory: int | str = 0,
-    temp: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    priority: int = 0,
     workers: int | None = None,
     slots: int = 1,
     master: str | None = None,
     state: str | None = None,
     credentials: str | None = None,
     engine: str = "embedded",
+    **options: Unpack[JobOptions],
 ) -> Result:
     """Run a job to its end and return its result.
 
-    Give either `plugin`, as on the command line, or the functions themselves. Without `master` or
-    `state` an embedded cluster of `workers` processes with `slots` slots each runs it; with
-    `engine="inline"` it runs in this process. Sizes and durations are numbers (bytes, seconds) or
-    texts such as "256MiB" and "30s"; `reduces=None` lets mrcore choose.
+    Give either `plugin`, as on the command line, or functions: `map=`, `reduce=` and so on. An
+    embedded cluster of `workers` processes with `slots` slots each runs it, or the cluster that
+    `master` or `state` names; with `engine="inline"` it runs in this process.
 
     Raises RunFailedError when the job failed, UsageError and its children when it cannot work as
     given, ClusterUnreachableError when no master answers.
     """
-    target: str | Functions
-    if plugin is not None and map is None:
-        target = os.fspath(plugin)
-    elif map is not None and plugin is None:
-        target = Functions(
-            map=map,
-            reduce=reduce,
-            combine=combine,
-            partition=partition,
-            sort_key=sort_key,
-            setup=setup,
-            name=name,
-        )
-    else:
-        raise UsageError("mrcore.run needs either a plugin or a map function, and not both.")
-    texts = [inputs] if isinstance(inputs, str) else list(inputs)
-    request = JobRequest(
-        plugin=target,
-        inputs=tuple(os.fspath(text) for text in texts),
-        output=os.fspath(output),
-        cwd=Path.cwd(),
-        files=tuple(os.fspath(file) for file in files),
-        reduces=reduces or 0,
-        input_format=_choice(InputFormat, input_format),
-        output_format=_choice(OutputFormat, output_format),
-        compression=_choice(Compression, compress),
-        map_only=map_only,
-        total_order=total_order,
-        params=dict(params or {}),
-        max_attempts=max_attempts,
-        task_timeout_seconds=None if task_timeout is None else _seconds(task_timeout),
-        lease_seconds=_seconds(lease),
-        max_bad_records=max_bad_records,
-        memory_bytes=_bytes(memory),
-        temp=None if temp is None else os.fspath(temp),
-        overwrite=overwrite,
-        priority=priority,
-    )
-    if master is not None or state is not None:
-        found = find_cluster(master, state, credentials)
-        job = run_on_cluster(request, found)
+    request = make_request(plugin, inputs, output, **options)
+    if master is not None or state is not None or credentials is not None:
+        job = run_on_cluster(request, find_cluster(master, state, credentials))
     elif engine == "inline":
         from mrcore.inline import run_inline
 
@@ -173,6 +151,53 @@ def run(
     if job.state is not JobState.SUCCEEDED:
         raise RunFailedError(job)
     return Result(job)
+
+
+def make_request(
+    plugin: str | os.PathLike[str] | None,
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    **options: Unpack[JobOptions],
+) -> JobRequest:
+    """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be."""
+    unknown = set(options) - set(JobOptions.__annotations__)
+    if unknown:
+        raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
+    texts = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    task_timeout, temp = options.get("task_timeout"), options.get("temp")
+    return JobRequest(
+        plugin=_target(plugin, options),
+        inputs=tuple(os.fspath(text) for text in texts),
+        output=os.fspath(output),
+        cwd=Path.cwd(),
+        files=tuple(os.fspath(file) for file in options.get("files", ())),
+        reduces=options.get("reduces", 0),
+        input_format=_choice(InputFormat, options.get("input_format", "text")),
+        output_format=_choice(OutputFormat, options.get("output_format", "text")),
+        compression=_choice(Compression, options.get("compress", "none")),
+        combine=not options.get("no_combine", False),
+        map_only=options.get("map_only", False),
+        total_order=options.get("total_order", False),
+        params=dict(options.get("params", {})),
+        max_attempts=options.get("max_attempts", 4),
+        task_timeout_seconds=None if task_timeout is None else _seconds(task_timeout),
+        lease_seconds=_seconds(options.get("lease", 10.0)),
+        max_bad_records=options.get("max_bad_records", 0),
+        memory_bytes=_bytes(options.get("memory", 0)),
+        temp=None if temp is None else os.fspath(temp),
+        overwrite=options.get("overwrite", False),
+        priority=options.get("priority", 0),
+    )
+
+
+def _target(plugin: str | os.PathLike[str] | None, options: JobOptions) -> str | Functions:
+    functions = [field.name for field in dataclasses.fields(Functions) if field.name != "name"]
+    given: dict[str, Any] = {name: options[name] for name in functions if name in options}  # type: ignore[literal-required]
+    if plugin is not None and not given:
+        return os.fspath(plugin)
+    if plugin is None and "map" in given:
+        return Functions(**given, name=options.get("name", "session"))
+    raise UsageError("mrcore.run needs either a plugin or a map function, and not both.")
 
 
 def run_embedded(
@@ -286,7 +311,7 @@ def _submit_and_follow(
     return job
 
 
-def _choice(kind: Any, text: str) -> Any:
+def _choice(kind: type[_Choice], text: str) -> _Choice:
     try:
         return kind(text)
     except ValueError:
