@@ -59,7 +59,7 @@ def shop(folder: Path) -> list[Path]:
     users.write_text("".join(f"{n}\tname {n}\n" for n in range(0, 300, 2)))
     orders.write_text(
         "".join(
-            f"{n}\t{rng.randrange(300)}\t{rng.randrange(10_000) / 100:.2f}\n" for n in range(2000)
+            f"{n}\t{rng.randrange(250)}\t{rng.randrange(10_000) / 100:.2f}\n" for n in range(2000)
         )
     )
     return [orders, users]
