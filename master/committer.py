@@ -1,0 +1,203 @@
+"""Carries out what the machine commands and what takes a while: commits, clean-ups, looks.
+
+Everything here may be repeated by this master or a later one. From `CommitBegun` on a job can only
+succeed, so publishing is tried for ever while the store may recover; before, an error that lasts
+fails the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, TypeVar, assert_never
+
+from master.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from master.events import (
+    CleanedUp,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    Event,
+    WinnerMissing,
+)
+from master.facts import Replaced
+from master.machine import Machine
+from master.planner import Plans
+from master.shell import Job
+from master.state import JobRecord
+from master.views import winners
+from mrcore import commit
+from mrcore.clock import Clock
+from mrcore.errors import MrcoreError, NotFoundError, StorageError
+from mrcore.ids import AttemptId, Phase, TaskId
+from mrcore.job import JobState
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import TaskOutput
+
+log = logging.getLogger("mrcore.master")
+
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+PREPARE_SECONDS: Final = 300.0
+"""A store that does not answer for so long fails a job that has not begun to commit."""
+CLEAN_UP_SECONDS: Final = 300.0
+"""A clean-up that did not work for so long is left to the next master, or to `mrcore gc`."""
+PARALLEL_COMMITS: Final = 8
+
+T = TypeVar("T")
+
+
+class Committer:
+    """Obeys the commands that touch a job's output."""
+
+    def __init__(self, machine: Machine, plans: Plans, clock: Clock) -> None:
+        self._machine = machine
+        self._plans = plans
+        self._clock = clock
+        self._room = asyncio.Semaphore(PARALLEL_COMMITS)
+
+    async def carry_out(self, command: Job) -> Event | None:
+        """Obey; return what to tell the machine, or None if there is nothing to tell."""
+        match command:
+            case PrepareCommit():
+                return await self._prepare(command.job_id)
+            case RunCommit():
+                return await self._run(command.job_id)
+            case CleanUp():
+                return await self._clean_up(command)
+            case CheckWinner():
+                return await self._check(command.attempt)
+            case _:
+                assert_never(command)
+
+    async def _prepare(self, job_id: str) -> Event | None:
+        job = self._machine.job(job_id)
+        if job is None or job.state is not JobState.RUNNING or not job.complete:
+            return None
+        spec, parts = job.spec, self._parts(job)
+        attempts = self._part_attempts(job)
+
+        def prepare() -> tuple[Replaced, ...]:
+            if not commit.holds_claim(spec, job.claim_generation):
+                raise MrcoreError(
+                    f"The claim on {spec.output_uri} was released while the job ran: somebody "
+                    "else may write there now, so run the job again."
+                )
+            found = commit.prepare(spec, job_id, parts)
+            return tuple(Replaced(info.uri, info.generation) for info in found)
+
+        try:
+            replaces = await self._insist(prepare, job_id, "prepare the commit", PREPARE_SECONDS)
+        except commit.StagedPartMissingError as error:
+            lost = tuple(attempts[index] for index in error.indexes)
+            return CommitRefused(job_id, str(error), lost, self._clock.wall())
+        except MrcoreError as error:
+            return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
+        return CommitPrepared(job_id, replaces, self._clock.wall())
+
+    async def _run(self, job_id: str) -> Event | None:
+        job = self._machine.job(job_id)
+        if job is None or job.state is not JobState.COMMITTING:
+            return None
+        parts = self._parts(job)
+        ended = self._clock.wall()
+        live = self._machine.live_job(job_id)
+        receipt = commit.make_receipt(
+            job.spec,
+            job_id,
+            parts,
+            records_in=job.maps.records_in,
+            counters=job.counters,
+            attempts=max(job.won, live.started if live is not None else 0),
+            bad_records=job.bad_records,
+            submitted_seconds=job.submitted_seconds,
+            ended_seconds=ended,
+        )
+        skipped = {
+            index: output.bad_records
+            for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
+            if output is not None and output.bad_records
+        }
+
+        def publish() -> None:
+            commit.publish_job(job.spec, job_id, parts, job.replaces, receipt, bad_records=skipped)
+
+        try:
+            await self._insist(publish, job_id, "publish the output", None)
+        except MrcoreError as error:
+            return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
+        return CommitFinished(job_id, self._clock.wall())
+
+    async def _clean_up(self, command: CleanUp) -> Event | None:
+        job = self._machine.job(command.job_id)
+        if job is None:
+            return None
+        spec, generation = job.spec, job.claim_generation
+        success = command.state is JobState.SUCCEEDED
+
+        def clean_up() -> None:
+            commit.clean_up(spec, command.job_id, success)
+            commit.release_claim(spec.output_uri, generation)
+
+        self._plans.forget(command.job_id)
+        try:
+            await self._insist(clean_up, command.job_id, "clean up", CLEAN_UP_SECONDS)
+        except MrcoreError as error:
+            log.warning(
+                "the temporaries could not be removed; `mrcore gc` does it later",
+                extra={"job": command.job_id, "error": str(error)},
+            )
+            return None
+        return CleanedUp(command.job_id)
+
+    async def _check(self, attempt: AttemptId) -> Event | None:
+        job = self._machine.job(attempt.task.job_id)
+        if job is None or job.state.final:
+            return None
+        record = job.task(attempt.task)
+        if record.winner != attempt.number or record.output is None or record.output.object is None:
+            return None
+        run = record.output.object
+        try:
+            info = await asyncio.to_thread(storage_for(run.uri).stat, run.uri)
+        except NotFoundError:
+            return WinnerMissing(attempt)
+        except StorageError:
+            return None  # who could not read it will say so again
+        return None if info.generation == run.generation else WinnerMissing(attempt)
+
+    def _parts(self, job: JobRecord) -> list[TaskOutput]:
+        """Return the outputs that become the parts of a job whose tasks all have winners."""
+        phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
+        parts = [part for part in winners(self._machine, job.job_id, phase) if part is not None]
+        assert len(parts) == len(job.phase(phase).tasks), f"{job.job_id} lacks winners"
+        return parts
+
+    def _part_attempts(self, job: JobRecord) -> list[AttemptId]:
+        phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
+        return [
+            AttemptId(TaskId(job.job_id, phase, index), task.winner)
+            for index, task in enumerate(job.phase(phase).tasks)
+            if task.winner is not None
+        ]
+
+    async def _insist(
+        self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None
+    ) -> T:
+        """Call `act` in a thread until it works, or fails in a way that will not pass."""
+        pause = _FIRST_PAUSE_SECONDS
+        began = self._clock.monotonic()
+        while True:
+            try:
+                async with self._room:  # not while pausing: one dead bucket must not stop all
+                    return await asyncio.to_thread(act)
+            except StorageError as error:
+                spent = self._clock.monotonic() - began
+                if not error.retryable or (limit_seconds is not None and spent > limit_seconds):
+                    raise
+                log.warning(
+                    f"could not {what}; trying again", extra={"job": job_id, "error": str(error)}
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

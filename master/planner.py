@@ -1,0 +1,237 @@
+"""From a request to a job: check, store the plugin, plan, claim the output, tell the machine.
+
+A submission goes on when its caller hangs up: the caller may repeat it with the same request id,
+and gets the same job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from random import Random  # noqa: TID251 - the type only: a generator is always passed in
+from typing import Final
+
+from master.events import Submitted
+from master.shell import Shell
+from mrcore import layout
+from mrcore.clock import Clock
+from mrcore.errors import (
+    AlreadyExistsError,
+    MrcoreError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.ids import new_job_id
+from mrcore.job import JobSpec
+from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import Split
+
+log = logging.getLogger("mrcore.master")
+
+PARALLEL_PLANS: Final = 4
+"""Submissions that are worked on at once; each may list a large bucket."""
+
+
+class Plans:
+    """The splits of live jobs; they lie in the state, since a journal entry should stay small."""
+
+    def __init__(self, storage: Storage, state_uri: str) -> None:
+        self._storage = storage
+        self._state_uri = state_uri
+        self._splits: dict[str, tuple[Split, ...]] = {}
+
+    def splits(self, job_id: str) -> tuple[Split, ...]:
+        """Return the splits of a live job, by index of their map task."""
+        return self._splits[job_id]
+
+    def load(self, job_id: str) -> None:
+        """Read the plan of a job that a former master has planned; blocks."""
+        from mrcore import plan
+
+        uri = layout.plan_uri(self._state_uri, job_id)
+        self._splits[job_id] = plan.decode(self._storage.read(uri)).splits
+
+    def store(self, job_id: str, content: bytes, splits: tuple[Split, ...]) -> None:
+        """Keep and write a new plan; blocks."""
+        uri = layout.plan_uri(self._state_uri, job_id)
+        with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+            writer.write(content)
+            writer.commit()
+        self._splits[job_id] = splits
+
+    def forget(self, job_id: str) -> None:
+        """Drop the splits of a job that has ended, from memory."""
+        self._splits.pop(job_id, None)
+
+
+class Submissions:
+    """Turns requests into jobs, each request id once."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        plans: Plans,
+        *,
+        storage: Storage,
+        state_uri: str,
+        address: str,
+        expected_slots: int,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._shell = shell
+        self._plans = plans
+        self._storage = storage
+        self._state_uri = state_uri
+        self._address = address
+        self._expected_slots = expected_slots
+        self._clock = clock
+        self._rng = rng
+        self._under_way: dict[str, asyncio.Future[str]] = {}
+        self._planned: set[str] = set()
+        """Ids of jobs that are being claimed for, and are not yet the machine's."""
+        self._room = asyncio.Semaphore(PARALLEL_PLANS)
+
+    async def submit(
+        self, group: asyncio.TaskGroup, request_id: str, spec: JobSpec, bundle: bytes
+    ) -> str:
+        """Return the id of the request's job once it is durable; raise what is wrong with it."""
+        known = self._shell.machine.job_of_request(request_id)
+        if known is not None:
+            await self._shell.flushed()
+            return known
+        future = self._under_way.get(request_id)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._under_way[request_id] = future
+            group.create_task(self._work(future, request_id, spec, bundle))
+        return await asyncio.shield(future)
+
+    async def _work(
+        self, future: asyncio.Future[str], request_id: str, spec: JobSpec, bundle: bytes
+    ) -> None:
+        try:
+            async with self._room:
+                job_id = await self._accept(request_id, spec, bundle)
+        except MrcoreError as error:
+            future.set_exception(error)
+            future.exception()  # looked at: the caller may have hung up
+        except BaseException:
+            future.cancel()
+            raise
+        else:
+            future.set_result(job_id)
+        finally:
+            del self._under_way[request_id]
+
+    async def _accept(self, request_id: str, spec: JobSpec, bundle: bytes) -> str:
+        from mrcore import commit
+
+        _check_schemes(spec)
+        job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
+        self._planned.add(job_id)
+        claimed: list[str] = []
+        accepted = False
+        try:
+            event = await asyncio.to_thread(
+                self._prepare, job_id, request_id, spec, bundle, self._slots(), claimed
+            )
+            if not self._shell.machine.has_room(event.maps + event.reduces):
+                raise UnavailableError(
+                    f"The master has no room for {event.maps + event.reduces:,} more tasks: submit "
+                    "the job again when others have ended."
+                )
+            accepted = True
+            await self._shell.settle(event)
+        finally:
+            self._planned.discard(job_id)
+            if not accepted:
+                self._plans.forget(job_id)
+                if claimed:
+                    await asyncio.to_thread(commit.release_claim, spec.output_uri, claimed[0])
+        log.info(
+            "job submitted: %d maps, %d reduces", event.maps, event.reduces, extra={"job": job_id}
+        )
+        return job_id
+
+    def _slots(self) -> int:
+        known = sum(worker.slots for worker in self._shell.machine.workers())
+        return max(known, self._expected_slots, 1)
+
+    def _prepare(
+        self,
+        job_id: str,
+        request_id: str,
+        spec: JobSpec,
+        bundle: bytes,
+        slots: int,
+        claimed: list[str],
+    ) -> Submitted:
+        """Do all that blocks; put the claim's generation into `claimed` as soon as it is held."""
+        from mrcore import commit
+        from mrcore import plan as planning
+
+        self._store_plugin(spec, bundle)
+        commit.check_output(spec)
+        plan = planning.make_plan(spec, slots)
+        claimed.append(
+            commit.claim(
+                spec,
+                job_id,
+                request_id,
+                self._state_uri,
+                self._address,
+                has_ended=self._has_ended,
+            )
+        )
+        self._plans.store(job_id, planning.encode(plan), plan.splits)
+        return Submitted(
+            job_id=job_id,
+            request_id=request_id,
+            spec=spec,
+            maps=len(plan.splits),
+            reduces=plan.reduces,
+            claim_generation=claimed[0],
+            input_bytes=plan.input_bytes,
+            wall_seconds=self._clock.wall(),
+        )
+
+    def _store_plugin(self, spec: JobSpec, bundle: bytes) -> None:
+        uri = layout.plugin_uri(self._state_uri, spec.plugin.sha256)
+        if not bundle:
+            try:
+                self._storage.stat(uri)
+            except NotFoundError:
+                raise UsageError(
+                    f"The master does not have the plugin {spec.plugin.name}: send its bundle, too."
+                ) from None
+            return
+        if hashlib.sha256(bundle).hexdigest() != spec.plugin.sha256:
+            raise UsageError(
+                f"The bundle of the plugin {spec.plugin.name} does not have the SHA-256 that the "
+                "job names: send it again."
+            )
+        try:
+            with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+                writer.write(bundle)
+                writer.commit()
+        except AlreadyExistsError:
+            return  # named by its content: what is there is the same
+
+    def _has_ended(self, state_uri: str, job_id: str) -> bool:
+        """Tell whether a job that holds a claim is known to hold it no more."""
+        if state_uri != self._state_uri or job_id in self._planned:
+            return False
+        job = self._shell.machine.job(job_id)
+        # A job that the journal does not know was never accepted: its master died while it claimed.
+        return job is None or job.state.final
+
+
+def _check_schemes(spec: JobSpec) -> None:
+    """Raise UsageError for a URI that no store here can serve."""
+    for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
+        if uri is not None:
+            storage_for(uri)

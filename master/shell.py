@@ -1,0 +1,353 @@
+"""The shell: one task owns the machine, and nothing leaves it before it is durable.
+
+    servicers, committer --(event)--> inbox --> step --> facts --> journal --> commands, reads
+
+Events are stepped in the order in which they came. Facts of all steps since the last append go into
+one entry; while an append is in flight, stepping goes on. Each command waits until the facts of its
+own step and of every step before it are durable, and so does each read: its answer is made from the
+live machine and handed out once what it shows is flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol, TypeVar
+
+from master.commands import (
+    CheckWinner,
+    CleanUp,
+    Command,
+    PrepareCommit,
+    Reply,
+    RunCommit,
+    StepDown,
+    Superseded,
+)
+from master.events import Event, Stalled, Synced, Ticked
+from master.facts import Fact, JobEnded
+from master.journal import FencedError, Journal
+from master.machine import Machine, Outcome
+from mrcore.clock import Clock
+from mrcore.errors import UnavailableError
+
+log = logging.getLogger("mrcore.master")
+
+INBOX_MAX: Final = 20_000
+"""Events that wait to be stepped; beyond it, who brings one waits."""
+BATCH_MAX: Final = 256
+"""Events between two looks at the clock."""
+STALL_SECONDS: Final = 1.0
+"""Deafness of more than this makes every lease longer by it."""
+PARK_SECONDS_MAX: Final = 1_500.0
+"""More than a third of the longest lease that a job can have."""
+HEARTBEAT_SECONDS: Final = 0.5
+"""The loop wakes at least so often, to notice that it did not."""
+FENCE_SECONDS: Final = 10.0
+"""An idle master looks so often whether another one has taken over."""
+
+Answer = Reply | Superseded
+Job = PrepareCommit | RunCommit | CleanUp | CheckWinner
+_Item = tuple[Event, asyncio.Future[None] | None]
+"""An event, and who wants to know that it was stepped."""
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """Who carries out the commands that take a while; see `master.committer`."""
+
+    async def carry_out(self, command: Job) -> Event | None:
+        """Obey the command; return the event that tells the machine of it, if there is one."""
+        ...
+
+
+class Shell:
+    """Owns the machine of a master that has taken over.
+
+    `run` must be a task of its own; every other method is called from the same event loop.
+    """
+
+    def __init__(
+        self, machine: Machine, journal: Journal, executor: Executor, clock: Clock
+    ) -> None:
+        self.machine = machine
+        self._journal = journal
+        self._executor = executor
+        self._clock = clock
+        self._inbox: asyncio.Queue[_Item] = asyncio.Queue(INBOX_MAX)
+        self._append_wanted = asyncio.Event()
+        self._appending_since: float | None = None
+        self._accounted = 0.0
+        """How much of the append in flight has been told to the machine as a stall."""
+        self._facts: list[Fact] = []
+        """Not yet given to the journal."""
+        self._recorded = 0
+        """Facts that the machine has ever given."""
+        self._flushed = 0
+        """Facts that are durable."""
+        self._held_back: deque[tuple[int, Command]] = deque()
+        """Commands, each with the number of facts that must be durable before it."""
+        self._readers: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._parked: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
+        """The newest request of each worker and session, until it is answered."""
+        self._busy = 0
+        """Commands that are being carried out."""
+        self._changed: asyncio.Future[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+
+    # -- what others call ------------------------------------------------------------------------
+
+    async def tell(self, event: Event) -> None:
+        """Have an event stepped, soon; wait only while the inbox is full."""
+        await self._inbox.put((event, None))
+
+    async def settle(self, event: Event) -> None:
+        """Have an event stepped, and wait until all that it changed is durable."""
+        stepped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._inbox.put((event, stepped))
+        await stepped
+        await self.flushed()
+
+    async def synchronize(self, event: Synced) -> Answer:
+        """Have a worker's state stepped, and wait for the answer: up to a third of a lease.
+
+        Raises UnavailableError when a later request of the worker made this one void, or when the
+        master ends.
+        """
+        key = (event.worker_id, event.session)
+        earlier = self._parked.get(key)
+        if earlier is not None:
+            if event.sequence <= earlier[0].sequence:
+                raise UnavailableError("A later request of this worker is being answered.")
+            if not earlier[1].done():
+                earlier[1].set_exception(UnavailableError("This worker has sent a later request."))
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._parked[key] = (event, future)
+        try:
+            await self._inbox.put((event, None))
+            async with asyncio.timeout(PARK_SECONDS_MAX):
+                return await future
+        except TimeoutError:
+            # The machine lets requests from the past fall; their senders have mostly gone.
+            raise UnavailableError("This request was overtaken by a later one.") from None
+        finally:
+            if self._parked[key][1] is future:
+                del self._parked[key]
+
+    async def read(self, look: Callable[[Machine], T]) -> T:
+        """Return what `look` sees in the machine, once all of that is durable."""
+        result = look(self.machine)
+        await self.flushed()
+        return result
+
+    async def flushed(self) -> None:
+        """Wait until every fact that the machine has given so far is durable."""
+        if self._flushed == self._recorded:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._readers.append((self._recorded, future))
+        await future
+
+    async def job_ended(self, timeout_seconds: float) -> None:
+        """Wait until some job has ended, durably, or a command was carried out; at most so long."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._changed,), timeout=timeout_seconds)
+
+    def dismiss(self) -> None:
+        """Answer every parked request with UNAVAILABLE: the master is about to end."""
+        for _, future in self._parked.values():
+            if not future.done():
+                future.set_exception(UnavailableError("The master is ending: try again soon."))
+
+    async def quiesce(self, timeout_seconds: float) -> None:
+        """Wait until nothing is being carried out and all is durable, at most so long."""
+        end = self._clock.monotonic() + timeout_seconds
+        while self._busy or self._held_back or not self._inbox.empty():
+            left = end - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self.job_ended(min(left, 0.02))
+        await self.flushed()
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step, flush and obey until cancelled, or until the journal fails."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._flush_forever())
+            group.create_task(self._watch_fence())
+            machine, clock = self.machine, self._clock
+            self._take(machine.take_over(machine.epoch, clock.monotonic(), clock.wall()))
+            await self._step_forever()
+
+    async def _step_forever(self) -> None:
+        woken = self._clock.monotonic()
+        while True:
+            worked = self._clock.monotonic() - woken
+            pause = self._pause()
+            asleep = self._clock.monotonic()
+            batch = await self._receive(pause)
+            woken = self._clock.monotonic()
+            late = woken - asleep - pause
+            for event, stepped in batch:
+                self._step(event)
+                if stepped is not None and not stepped.done():
+                    stepped.set_result(None)
+            self._account_for(max(late, worked))
+            deadline = self.machine.next_deadline()
+            now = self._clock.monotonic()
+            if self._inbox.empty() and deadline is not None and deadline <= now:
+                self._step(Ticked(self._clock.wall()))
+            if self._facts:
+                self._append_wanted.set()
+            self._release()
+
+    def _pause(self) -> float:
+        """Return how long the loop may sleep when nothing happens."""
+        deadline = self.machine.next_deadline()
+        if deadline is None:
+            return HEARTBEAT_SECONDS
+        return min(max(deadline - self._clock.monotonic(), 0.0), HEARTBEAT_SECONDS)
+
+    async def _receive(self, pause: float) -> list[_Item]:
+        """Return what has come, waiting at most `pause` seconds for the first of it."""
+        batch: list[_Item] = []
+        inbox = self._inbox
+        # A turn of the loop lets in what has arrived: nothing expires before that is stepped.
+        await asyncio.sleep(0)
+        if inbox.empty() and pause > 0:
+            try:
+                async with asyncio.timeout(pause):
+                    batch.append(await inbox.get())
+            except TimeoutError:
+                return batch
+        while len(batch) < BATCH_MAX and not inbox.empty():
+            batch.append(inbox.get_nowait())
+        return batch
+
+    def _account_for(self, deaf_seconds: float) -> None:
+        """Make every lease longer by the time in which nobody could be heard or answered."""
+        if deaf_seconds > STALL_SECONDS:
+            log.warning("the event loop was blocked", extra={"seconds": round(deaf_seconds, 3)})
+            self._step(Stalled(deaf_seconds))
+        elif self._appending_since is not None:
+            # Said in slices, so that nothing expires while the append is still blocked.
+            blocked = self._clock.monotonic() - self._appending_since
+            if blocked > STALL_SECONDS and blocked - self._accounted >= HEARTBEAT_SECONDS / 2:
+                slice_seconds, self._accounted = blocked - self._accounted, blocked
+                self._step(Stalled(slice_seconds))
+
+    def _step(self, event: Event) -> None:
+        self._take(self.machine.step(event, self._clock.monotonic()))
+
+    def _take(self, outcome: Outcome) -> None:
+        """Line up what a step gave: the facts for the journal, the commands behind them."""
+        if outcome.facts:
+            self._facts += outcome.facts
+            self._recorded += len(outcome.facts)
+        for command in outcome.commands:
+            self._held_back.append((self._recorded, command))
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    async def _flush_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._append_wanted.wait()
+            self._append_wanted.clear()
+            if not self._facts:
+                continue
+            facts, self._facts = self._facts, []
+            self._appending_since = self._clock.monotonic()
+            self._accounted = 0.0
+            await loop.run_in_executor(self._thread, self._journal.append, facts)
+            self._appending_since = None
+            self._flushed += len(facts)
+            if self._facts:
+                self._append_wanted.set()
+            self._release()
+            if any(isinstance(fact, JobEnded) for fact in facts):
+                self._pulse()
+
+    async def _watch_fence(self) -> None:
+        """Find out that another master has taken over, even while there is nothing to append."""
+        while True:
+            await asyncio.sleep(FENCE_SECONDS)
+            await self._check_fence()
+
+    async def _check_fence(self) -> None:
+        # In the journal's thread, so that no append of ours comes between number and look.
+        loop = asyncio.get_running_loop()
+        try:
+            fenced = await loop.run_in_executor(self._thread, self._journal.fenced)
+        except UnavailableError as error:
+            log.warning("the journal does not answer", extra={"error": str(error)})
+            return
+        if fenced:
+            raise FencedError(
+                "Another master has taken over this state: this one has stepped down."
+            )
+
+    def close(self) -> None:
+        """Let go of the journal's thread; an append in flight ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # -- obeying ---------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        """Obey the commands, and wake the readers, whose facts are durable."""
+        held_back, flushed = self._held_back, self._flushed
+        while held_back and held_back[0][0] <= flushed:
+            self._obey(held_back.popleft()[1])
+        while self._readers and self._readers[0][0] <= flushed:
+            future = self._readers.popleft()[1]
+            if not future.done():
+                future.set_result(None)
+
+    def _pulse(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Reply() | Superseded():
+                self._answer(command)
+            case StepDown():
+                log.warning("a worker has seen a later master", extra={"epoch": command.epoch})
+                self._spawn(self._doubt(command.epoch))
+            case _:
+                self._busy += 1
+                self._spawn(self._carry_out(command))
+
+    def _answer(self, answer: Answer) -> None:
+        parked = self._parked.get((answer.worker_id, answer.session))
+        if parked is not None and parked[0].sequence == answer.sequence and not parked[1].done():
+            parked[1].set_result(answer)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        assert self._group is not None, "commands are obeyed only while `run` runs"
+        self._group.create_task(work)
+
+    async def _doubt(self, epoch: int) -> None:
+        """Leave if a later master exists; else turn away the workers that have dreamt of one."""
+        await self._check_fence()
+        for event, future in self._parked.values():
+            if event.epoch == epoch and not future.done():
+                future.set_exception(
+                    UnavailableError(f"This state has never had the epoch {epoch}: start anew.")
+                )
+
+    async def _carry_out(self, command: Job) -> None:
+        try:
+            event = await self._executor.carry_out(command)
+        finally:
+            self._busy -= 1
+            self._pulse()
+        if event is not None:
+            await self.tell(event)
