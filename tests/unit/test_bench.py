@@ -1,0 +1,116 @@
+"""The benchmarks measure what they say: their data, their peer, their clock and their verdicts."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench import cases, data, measure
+from bench.__main__ import line
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_data_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert content(data.words(a, 1)) == content(data.words(b, 1))
+    assert content(data.records(a, 1_000)) == content(data.records(b, 1_000))
+
+
+def test_words_are_many_and_some_are_frequent(tmp_path: Path) -> None:
+    text = b"".join(content(data.words(tmp_path, 1)).values())
+    assert len(text) >= 1 << 20
+    counts = Counter(text.split())
+    assert len(counts) > 20_000
+    assert counts.most_common(1)[0][1] > len(text.split()) / 50
+
+
+def test_records_have_a_hundred_bytes_and_keys_of_their_own(tmp_path: Path) -> None:
+    lines = b"".join(content(data.records(tmp_path, 2_000)).values()).splitlines(keepends=True)
+    assert len(lines) == 2_000
+    assert {len(record) for record in lines} == {100}
+    assert len({record[:10] for record in lines}) == 2_000
+    assert [int(record[11:23]) for record in lines] == list(range(2_000))
+
+
+def test_data_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    folder = data.small(tmp_path)
+    (folder / "small.txt").write_text("kept")
+    assert (data.small(tmp_path) / "small.txt").read_text() == "kept"
+
+
+def test_half_made_data_is_not_taken(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        data.kept(tmp_path / "x", fail)
+    assert not (tmp_path / "x").exists()
+    assert list(data.kept(tmp_path / "x", lambda folder: None).iterdir()) == []
+
+
+def test_peer_counts_words(tmp_path: Path) -> None:
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    files[0].write_text("to be or\nnot to be\n")
+    files[1].write_text("be")
+    out = tmp_path / "out"
+    measure.run([sys.executable, cases.ROOT / "bench/peer_wordcount.py", out, *files])
+    assert out.read_text() == "be\t3\nnot\t1\nor\t1\nto\t2\n"
+
+
+def test_memory_is_that_of_all_processes(tmp_path: Path) -> None:
+    """A parent and its child hold 64 MiB each, for many times as long as a sample takes."""
+    program = (
+        "import subprocess, sys, time\n"
+        "held = b'x' * (64 << 20)\n"
+        "if len(sys.argv) < 2: subprocess.run([sys.executable, sys.argv[0], 'child'], check=True)\n"
+        "else: time.sleep(1.0)\n"
+    )
+    script = tmp_path / "hold.py"
+    script.write_text(program)
+    measured = measure.run([sys.executable, script], sample_memory=True)
+    assert measured.pss_bytes > 128 << 20
+    assert measured.rss_bytes >= measured.pss_bytes
+
+
+def test_command_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match="ended with 3: no luck"):
+        measure.run(
+            [sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "higher", "verdict"),
+    [
+        (2.0, True, "reached"),
+        (0.5, True, "MISSED"),
+        (0.5, False, "reached"),
+        (2.0, False, "MISSED"),
+    ],
+)
+def test_verdict_goes_the_right_way(value: float, higher: bool, verdict: str) -> None:
+    shown = line(cases.Row("a case", value, "x", 1.0, higher, "detail"))
+    assert verdict in shown
+    assert ("at least 1 x" if higher else "at most 1 x") in shown
+
+
+def test_outputs_that_differ_are_told_apart(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "part-00000").write_text("b\t1\n")
+    (out / "part-00001").write_text("a\t1\n")
+    peer = tmp_path / "peer"
+    peer.write_text("a\t1\nb\t1\n")
+    assert cases.same_lines(out, peer)
+    assert not cases.same_bytes(out, peer)
+    peer.write_text("b\t1\na\t1\n")
+    assert cases.same_bytes(out, peer)
+    peer.write_text("a\t1\nb\t2\n")
+    assert not cases.same_lines(out, peer)
