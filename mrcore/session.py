@@ -193,11 +193,11 @@ def make_request(
 def _target(plugin: str | os.PathLike[str] | None, options: JobOptions) -> str | Functions:
     functions = [field.name for field in dataclasses.fields(Functions) if field.name != "name"]
     given: dict[str, Any] = {name: options[name] for name in functions if name in options}  # type: ignore[literal-required]
-    if plugin is not None and not given:
+    if plugin is not None and not given and not callable(plugin):
         return os.fspath(plugin)
     if plugin is None and "map" in given:
         return Functions(**given, name=options.get("name", "session"))
-    raise UsageError("mrcore.run needs either a plugin or a map function, and not both.")
+    raise UsageError("mrcore.run needs either plugin=PATH or map=FUNCTION, and not both.")
 
 
 def run_embedded(
