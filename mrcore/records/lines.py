@@ -35,49 +35,69 @@ def line_blocks(
     A block has about `block_bytes`, or one longer line. Raises DataError for a line that is longer
     than `max_line_bytes`.
     """
-    position = max(0, start - 1)
-    skipping = start > 0
+    position, first = start, b""
+    if start > 0:
+        position, first = _behind_newline(read, start - 1, end, block_bytes)
+        if end is not None and position >= end:
+            return
     parts: list[bytes] = []
     held = 0
-    while data := read(block_bytes):
-        ended = False
-        while end is None and len(data) < block_bytes and not ended:
-            more = read(block_bytes - len(data))
-            data += more
-            ended = not more
-        low = 0
-        if skipping:
-            low = data.find(b"\n") + 1
-            if not low:
-                position += len(data)
-                if end is not None and position >= end:
-                    return
-                continue
-            skipping = False
-            if end is not None and position + low >= end:
-                return
+    for data, final in _filled(read, first, block_bytes, end is None):
         last = 0
         if end is not None and position + len(data) >= end:
             # The byte before `end` may be the newline of the last line that is ours.
-            last = data.find(b"\n", max(low, end - 1 - position)) + 1
-        high = last or (len(data) if ended else data.rfind(b"\n", low) + 1)
+            last = data.find(b"\n", max(0, end - 1 - position)) + 1
+        high = last or (len(data) if final else data.rfind(b"\n") + 1)
         if high:
-            parts.append(data[low:high])
-            yield position + low - held, parts[0] if len(parts) == 1 else b"".join(parts)
-            parts, held, low = [], 0, high
+            parts.append(data[:high])
+            yield position - held, parts[0] if len(parts) == 1 else b"".join(parts)
+            parts, held = [], 0
         if last:
             return
-        if low < len(data):
-            parts.append(data[low:])
-            held += len(data) - low
+        if high < len(data):
+            parts.append(data[high:])
+            held += len(data) - high
         position += len(data)
         if held > max_line_bytes:
             raise DataError(
                 f"{shown} has a line of more than {max_line_bytes} bytes at byte "
-                f"{position - held}: read it with --input-format blocks or whole, or split it."
+                f"{position - held}: split it, or leave the file out."
             )
     if held:
         yield position - held, b"".join(parts)
+
+
+def _behind_newline(
+    read: Callable[[int], bytes], position: int, end: int | None, block_bytes: int
+) -> tuple[int, bytes]:
+    """Return the place behind the first newline from `position` on, and what was read from there.
+
+    Stops looking at `end`.
+    """
+    while (end is None or position < end) and (data := read(block_bytes)):
+        newline = data.find(b"\n")
+        if newline >= 0:
+            return position + newline + 1, data[newline + 1 :]
+        position += len(data)
+    return position, b""
+
+
+def _filled(
+    read: Callable[[int], bytes], first: bytes, block_bytes: int, to_end: bool
+) -> Iterator[tuple[bytes, bool]]:
+    """Yield `first` and what follows in blocks; when reading to the end, tell which is the last.
+
+    That spares the end of a file that has no newline a block of its own.
+    """
+    data = first or read(block_bytes)
+    final = False
+    while data:
+        while to_end and not final and len(data) < block_bytes:
+            more = read(block_bytes - len(data))
+            data += more
+            final = not more
+        yield data, final
+        data = b"" if final else read(block_bytes)
 
 
 def line_starts(block: bytes, offset: int) -> list[int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from mrcore.errors import DataError, NotFoundError, PreconditionFailedError
 from mrcore.job import Compression
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 PAST_END_BYTES = 64 << 10
 """Read along with a range: nearly always the end of its last line lies there."""
 
-_ARROW_CODECS: Final[dict[Compression, Literal["gzip", "bz2", "zstd"]]] = {
-    Compression.GZIP: "gzip",
-    Compression.BZIP2: "bz2",
-    Compression.ZSTD: "zstd",
-}
+_STORED_BYTES = 64 << 10
 
 
 class Source(Protocol):
@@ -75,11 +72,21 @@ def open_stream(piece: Piece) -> Iterator[tuple[pa.NativeFile, BinaryIO]]:
 
     compression = compression_of(piece.uri)
     with open_file(piece) as file:
-        stored = pa.PythonFile(cast(io.IOBase, file), mode="r")
         if compression is Compression.NONE:
-            yield stored, file
+            yield pa.PythonFile(cast(io.IOBase, file), mode="r"), file
         else:
-            yield pa.CompressedInputStream(stored, _ARROW_CODECS[compression]), file
+            yield _decompress(file, compression), file
+
+
+def _decompress(file: BinaryIO, compression: Compression) -> pa.NativeFile:
+    """Return the content of a compressed file as a stream; it raises OSError or ArrowException."""
+    import pyarrow as pa
+
+    if compression is Compression.BZIP2:
+        # Arrow's own decoder fails on a stream without content among others.
+        return pa.PythonFile(_Bzip2Stream(file), mode="r")
+    codec: Literal["gzip", "zstd"] = "gzip" if compression is Compression.GZIP else "zstd"
+    return pa.CompressedInputStream(pa.PythonFile(cast(io.IOBase, file), mode="r"), codec)
 
 
 @contextmanager
@@ -139,27 +146,25 @@ class _Decompressed:
     """The content of a compressed file, all of its members or frames, in bounded memory."""
 
     def __init__(self, piece: Piece, file: BinaryIO, compression: Compression) -> None:
-        import pyarrow as pa
-
         self.input_bytes = 0
         self._piece = piece
         self._file = file
         self._compression = compression
-        self._stream = pa.CompressedInputStream(
-            pa.PythonFile(cast(io.IOBase, file), mode="r"), _ARROW_CODECS[compression]
-        )
+        self._stream = _decompress(file, compression)
 
     def read(self, size: int, /) -> bytes:
         """Return the next `size` bytes of the content."""
+        import pyarrow as pa
+
         try:
             with _same_file(self._piece):
                 data: bytes = self._stream.read(size)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise self._broken(error) from error
         self.input_bytes = self._file.tell()
         return data
 
-    def _broken(self, error: OSError) -> DataError:
+    def _broken(self, error: Exception) -> DataError:
         shown, at = self._piece.shown, self._file.tell()
         if "Truncated" in str(error):
             return DataError(
@@ -170,3 +175,42 @@ class _Decompressed:
             f"{shown} is not valid {self._compression} data, at or before byte {at} ({error}): "
             "copy the file again, or name it by what it is."
         )
+
+
+class _Bzip2Stream(io.RawIOBase):
+    """The content of all streams of a bz2 file, one behind the other."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._decoder = bz2.BZ2Decompressor()
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        blocks: list[bytes] = []
+        while size > 0 and (block := self._some(size)):
+            blocks.append(block)
+            size -= len(block)
+        return b"".join(blocks)
+
+    def _some(self, limit: int) -> bytes:
+        """Return at least one byte and at most `limit`, none at the end."""
+        while True:
+            stored = b""
+            if self._decoder.eof:
+                stored = self._decoder.unused_data
+                self._decoder = bz2.BZ2Decompressor()
+                self._begun = False
+            if not stored and self._decoder.needs_input:
+                stored = self._file.read(_STORED_BYTES)
+                if not stored:
+                    if self._begun:
+                        raise OSError("Truncated compressed stream")
+                    return b""
+            self._begun = True
+            if block := self._decoder.decompress(stored, limit):
+                return block

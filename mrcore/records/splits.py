@@ -21,7 +21,7 @@ MAX_PIECES = 1000
 
 def target_bytes(total_bytes: int, slots: int) -> int:
     """Return how large a split of an input of `total_bytes` should be."""
-    wanted = total_bytes // (TASKS_PER_SLOT * max(slots, 1))
+    wanted = -(-total_bytes // (TASKS_PER_SLOT * max(slots, 1)))
     return min(max(wanted, MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
 
 
@@ -125,9 +125,11 @@ def _middle(pack: Sequence[Piece]) -> int:
     half = sum(map(_weight, pack)) / 2
     held = 0
     for index, piece in enumerate(pack):
-        held += _weight(piece)
-        if held >= half:
-            return min(max(index, 1), len(pack) - 1)
+        with_piece = held + _weight(piece)
+        if with_piece >= half:
+            nearest = index + 1 if with_piece - half <= half - held else index
+            return min(max(nearest, 1), len(pack) - 1)
+        held = with_piece
     return len(pack) - 1
 
 
