@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import deque
@@ -42,8 +43,12 @@ class ChildProcess:
         self.sent: deque[Order] = deque()
         """Orders in its hands, oldest first: neither finished nor taken back."""
         self.idle_since = 0.0
+        self.doomed = False
+        """It was killed, and its death is yet to be heard."""
         self.kill_reason: str | None = None
         """In words for the user, where the agent has killed it for what it did."""
+        self.is_deaf = False
+        """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
         self._scratch = scratch
         self._finished = 0
@@ -74,8 +79,6 @@ class ChildProcess:
         self.process_id = self._process.pid
         self.exit_descriptor = os.pidfd_open(self._process.pid)
         """Readable once the child is dead."""
-        for end in (self._orders, self._child_orders, self._reports):
-            end.setblocking(False)
         self.report_descriptor = self._reports.fileno()
 
     def send(self, order: Order) -> bool:
@@ -83,7 +86,7 @@ class ChildProcess:
         if len(self.sent) > MAX_AHEAD:
             return False
         try:
-            self._orders.send(pack_order(order, self._scratch))
+            self._orders.send(pack_order(order, self._scratch), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         self.job_id = order.attempt.task.job_id
@@ -94,7 +97,8 @@ class ChildProcess:
         """Take back every order that it has not begun, oldest first."""
         recalled: list[Order] = []
         with contextlib.suppress(BlockingIOError):
-            while message := self._child_orders.recv(2 * MAX_INLINE_BYTES):
+            # By the flag, since O_NONBLOCK would be the child's as well.
+            while message := self._child_orders.recv(2 * MAX_INLINE_BYTES, socket.MSG_DONTWAIT):
                 recalled.append(unpack_order(message))
         for _ in recalled:
             self.sent.pop()
@@ -104,12 +108,13 @@ class ChildProcess:
         """Return the reports that have arrived; raise DataError for what is none."""
         heard: list[Finished] = []
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while data := self._reports.recv(_READ_BYTES):
+            while data := self._reports.recv(_READ_BYTES, socket.MSG_DONTWAIT):
                 heard.extend(self._reader.feed(data))
+            self.is_deaf = True
         for report in heard:
-            order = self.sent.popleft()
-            if order.attempt != report.attempt:
-                raise DataError(f"a child reports {report.attempt} and should run {order.attempt}")
+            if not self.sent or self.sent[0].attempt != report.attempt:
+                raise DataError(f"a child reports {report.attempt}, which it was not to run")
+            self.sent.popleft()
             self._finished += 1
         return heard
 
@@ -135,6 +140,7 @@ class ChildProcess:
         """Kill it and all that it has started; its death is then heard as any other."""
         if self._process.returncode is not None:
             return
+        self.doomed = True
         self.kill_reason = self.kill_reason or reason
         # Those that have left the process group are found by their descent, while there is one.
         family = descendants(self.process_id)

@@ -15,9 +15,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import io
 import json
 import logging
+import mmap
 import os
 import shutil
 import signal
@@ -33,6 +35,7 @@ from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.ids import AttemptId
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
+from mrcore.tasks.attempt_log import store_log
 from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
 from mrcore.tasks.run import run_task
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
@@ -94,16 +97,19 @@ class Child:
         self._folder = folder
         self._work = work
         self._jobs: dict[str, JobFile] = {}
+        self._settled_bytes = 0
+        """Resident memory when all that can be given back was."""
         self._functions: dict[str, UserFunctions | TaskFailure] = {}
 
     def serve(self) -> None:
         """Run orders until there can come no more."""
         self._work.mkdir()
+        gc.freeze()  # what the imports have made lives as long as the process
         while message := self._orders.recv(MAX_ORDER_BYTES):
             order = unpack_order(message)
             self._board.begin(SYSTEM.monotonic())
             result = self._run(order)
-            self._clean_up()
+            self._clean_up(order.memory_bytes)
             self._keep_log(order.attempt)
             self._reports.sendall(pack_report(Finished(order.attempt, result)))
 
@@ -156,8 +162,14 @@ class Child:
             self._functions[job_id] = known
         return known
 
-    def _clean_up(self) -> None:
-        """Remove what the attempt has left in its folder."""
+    def _clean_up(self, memory_bytes: int) -> None:
+        """Remove what the attempt has left in its folder, and give back much unused memory."""
+        resident = resident_bytes()
+        if resident > max(memory_bytes / 2, 1.2 * self._settled_bytes):
+            gc.collect()
+            sys.modules["pyarrow"].default_memory_pool().release_unused()
+            _libc.malloc_trim(0)
+            self._settled_bytes = resident_bytes()
         with os.scandir(self._work) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -181,15 +193,10 @@ class Child:
             os.ftruncate(1, 0)
 
 
-def store_log(state_uri: str, attempt: AttemptId, text: bytes) -> None:
-    """Store what an attempt printed; a store that refuses costs the log, not the attempt."""
-    uri = layout.log_uri(state_uri, attempt)
-    try:
-        with storage_for(uri).open_write(uri) as writer:
-            writer.write(text)
-            writer.commit()
-    except StorageError as error:
-        logging.getLogger("mrcore").warning("The log of %s could not be stored: %s", attempt, error)
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    with Path("/proc/self/statm").open("rb") as statm:
+        return int(statm.read().split()[1]) * mmap.PAGESIZE
 
 
 def _load_plugin(job: JobFile, folder: Path) -> UserFunctions:

@@ -1,0 +1,60 @@
+"""Why a child died, in words for the person whose code it ran."""
+
+from __future__ import annotations
+
+import signal
+
+from mrcore.tasks.pipe import Order
+from mrcore.tasks.spec import FailureKind, Mark, TaskFailure
+
+_SIGNALS = {
+    signal.SIGSEGV: "crashed with a segmentation fault",
+    signal.SIGBUS: "crashed with a bus error",
+    signal.SIGABRT: "aborted",
+    signal.SIGFPE: "crashed with an arithmetic error",
+    signal.SIGILL: "crashed on an illegal instruction",
+    signal.SIGKILL: "was killed, most likely by the kernel because the machine ran out of memory",
+    signal.SIGTERM: "was terminated",
+}
+
+
+def death_failure(
+    order: Order, status: int, kill_reason: str | None, mark: Mark | None
+) -> TaskFailure:
+    """Return the failure of an attempt whose process has died.
+
+    `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did.
+    """
+    task = order.attempt.task
+    place = f", with the record at byte {mark.offset:,} of {mark.uri} in work" if mark else ""
+    what = kill_reason if kill_reason is not None else f"{_cause(status)} without a traceback"
+    return TaskFailure(
+        kind=FailureKind.USER,
+        message=f"the process of {task.phase} task {task.index} {what}{place}",
+        died=True,
+        mark=mark if order.mark_records else None,
+    )
+
+
+def _cause(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    number = -status
+    try:
+        known = signal.Signals(number)
+    except ValueError:
+        return f"was ended by signal {number}"
+    return f"{_SIGNALS.get(known, f'was ended by {known.name}')} (signal {number})"
+
+
+def memory_reason(used_bytes: int, limit_bytes: int) -> str:
+    """Return why a child that is too large is killed."""
+    return (
+        f"used {used_bytes >> 20:,} MiB of the {limit_bytes >> 20:,} MiB that --memory allows a "
+        "slot: hold less at once, or give more"
+    )
+
+
+def timeout_reason(limit_seconds: float) -> str:
+    """Return why a child that is too slow is killed."""
+    return f"ran longer than the {limit_seconds:g} s that --task-timeout allows"

@@ -1,0 +1,204 @@
+"""Start a worker: `python -P -m worker --master HOST:PORT`, or `--state URI`.
+
+Children are started before anything else is imported: they take as long to be ready as the agent
+takes to find its master.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from random import Random  # noqa: TID251 - made here, passed on
+from typing import TYPE_CHECKING, Any, Final
+
+from mrcore import logs
+from mrcore.clock import SYSTEM
+from mrcore.tasks.attempt_log import store_log
+from mrcore.units import parse_duration, parse_size
+from worker.messages import Leave
+from worker.scratch import scratch_folder
+from worker.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from worker.agent import Agent
+
+GRACE_SECONDS: Final = 25.0
+"""From SIGTERM to the end, at most; the first SIGKILL of common supervisors comes after 30."""
+
+log = logging.getLogger("worker")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker until it is told to leave; return its exit code."""
+    options = _parser().parse_args(arguments)
+    if not (options.master or options.state or options.credentials):
+        _parser().error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
+    logs.configure(options.log_level)
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(scratch_folder(options.scratch))
+        supervisor = Supervisor(
+            slots=options.slots,
+            slot_memory_bytes=options.memory or _default_memory_bytes(options.slots),
+            scratch=scratch,
+            environment=os.environ,
+            clock=SYSTEM,
+            store_log=store_log,
+        )
+        stack.callback(supervisor.close)
+        supervisor.prestart()
+        return asyncio.run(_serve(options, supervisor, hurry=stack.close))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="worker", description="Run tasks for a master until told to leave."
+    )
+    add = parser.add_argument
+    add("--master", metavar="HOST:PORT", help="the master's address")
+    add("--state", metavar="URI", help="the cluster's state: its leader object names the master")
+    add("--credentials", metavar="FILE", help="the cluster's credentials, as the master wrote them")
+    add("--slots", type=_slots, default=1, metavar="N", help="attempts to run at once (default 1)")
+    add(
+        "--memory", type=_size, default=0, metavar="SIZE",
+        help="resident memory for each slot (default: 60 %% of the machine over the slots)",
+    )  # fmt: skip
+    add("--id", default="", metavar="NAME", help="a name that a restarted process keeps")
+    add("--scratch", type=Path, metavar="DIR", help="where temporary files lie")
+    add(
+        "--grace", type=_duration, default=GRACE_SECONDS, metavar="TIME",
+        help="how long to finish work after SIGTERM (default 25s)",
+    )  # fmt: skip
+    add("--preemption-notice", action="store_true", help="heed Compute Engine's metadata server")
+    add("--log-level", default="info", choices=logs.LEVELS, help="how much to say (default info)")
+    add("--ready-fd", type=int, metavar="N", help="write a line here once a master has answered")
+    add("--lifeline-fd", type=int, metavar="N", help="leave at once when this can be read")
+    return parser
+
+
+def _slots(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return number
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _default_memory_bytes(slots: int) -> int:
+    from mrcore.embedded import MEMORY_SHARE, machine_memory_bytes
+
+    return int(machine_memory_bytes() * MEMORY_SHARE / slots)
+
+
+async def _serve(
+    options: argparse.Namespace, supervisor: Supervisor, hurry: Callable[[], None]
+) -> int:
+    from mrcore.request import versions
+    from worker.agent import Agent
+    from worker.link import About, Link, Where
+    from worker.machine import Machine
+
+    loop = asyncio.get_running_loop()
+    # Milliseconds since 1970: higher with each process of an id. Where the clock was set back, the
+    # master says which number to exceed.
+    agent = Agent(Machine(session=int(SYSTEM.wall() * 1000)), supervisor)
+    loop.set_exception_handler(lambda _, context: _give_up(agent, context))
+    host = socket.gethostname()
+    about = About(
+        worker_id=options.id or f"{host}-{os.getpid()}-{secrets.token_hex(3)}",
+        slots=options.slots,
+        memory_bytes=supervisor.slot_memory_bytes * options.slots,
+        host=host,
+        process_id=os.getpid(),
+        versions=versions(),
+    )
+    where = Where(options.master, options.state, options.credentials)
+    link = Link(agent, about, where, SYSTEM, Random())
+    async with _signals(agent, options.grace, hurry):
+        if options.lifeline_fd is not None:
+            loop.add_reader(
+                options.lifeline_fd, lambda: agent.leave(Leave(0, "whoever started it is gone"))
+            )
+        if options.preemption_notice or "GCE_METADATA_HOST" in os.environ:
+            _heed_notices(agent, loop)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(agent.run()), group.create_task(link.run())]
+            ready = _say_ready(link.connected, options.ready_fd, about.worker_id)
+            tasks.append(group.create_task(ready))
+            leave = await agent.left
+            for task in tasks:
+                task.cancel()
+    log.log(logging.INFO if leave.code == 0 else logging.ERROR, "leaving: %s", leave.reason)
+    return leave.code
+
+
+@contextlib.asynccontextmanager
+async def _signals(
+    agent: Agent, grace_seconds: float, hurry: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Drain at the first SIGTERM or SIGINT; end the process at the second."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    heard: list[int] = []
+
+    def on_signal(number: int) -> None:
+        heard.append(number)
+        if len(heard) == 1:
+            agent.drain(f"got {signal.Signals(number).name}", grace_seconds)
+        else:
+            hurry()
+            os._exit(128 + number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _heed_notices(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+    from worker import notice
+
+    def on_notice() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we have left already
+            loop.call_soon_threadsafe(
+                agent.drain, "this machine is preempted", notice.NOTICE_SECONDS
+            )
+
+    notice.watch(os.environ.get("GCE_METADATA_HOST", notice.DEFAULT_HOST), SYSTEM, on_notice)
+
+
+async def _say_ready(connected: asyncio.Event, descriptor: int | None, worker_id: str) -> None:
+    await connected.wait()
+    if descriptor is not None:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as ready:
+            ready.write(json.dumps({"worker_id": worker_id}) + "\n")
+
+
+def _give_up(agent: Agent, context: dict[str, Any]) -> None:
+    """A callback of ours failed: what it had to do is lost, so a new process must do it."""
+    log.critical("%s", context.get("message"), exc_info=context.get("exception"))
+    agent.leave(Leave(1, "a defect in mrcore; please report it with the lines above"))

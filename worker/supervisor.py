@@ -1,0 +1,371 @@
+"""The children of one worker: who runs what, within which limits, and what their deaths mean.
+
+At most `slots` children have orders at any time. As many again may stay idle, each with the
+functions of a job loaded, so that two jobs that take turns do not pay for a new process each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mrcore.clock import Clock
+from mrcore.errors import DataError
+from mrcore.ids import AttemptId
+from mrcore.job import JobSpec
+from mrcore.tasks.pipe import JobFile, Order, write_job
+from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
+from worker.deaths import death_failure, memory_reason, timeout_reason
+from worker.messages import Assignment
+from worker.process import ChildProcess
+
+TICK_SECONDS: Final = 0.1
+"""How often limits are looked at."""
+IDLE_SECONDS: Final = 10.0
+"""After so long without work a child makes room for one that is ready for any job."""
+MAX_LOG_BYTES: Final = 16 << 20
+_BAD_STARTS: Final = 3
+"""Children in a row that died before they took an order, until attempts fail for it."""
+_RESTART_SECONDS: Final = 1.0
+_THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+)  # fmt: skip
+_ROOMY_BYTES: Final = 512 << 20
+_RETIRE_SHARE: Final = 0.6
+
+log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that has begun."""
+
+    attempt: AttemptId
+    elapsed_seconds: float
+    progress: Progress
+
+
+def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) -> dict[str, str]:
+    """Return the environment of children: the caller's, with defaults that suit many slots."""
+    result = dict(environment)
+    path = result.pop("MRCORE_CHILD_PYTHONPATH", None)
+    if path:
+        result["PYTHONPATH"] = path
+    # A slot is one core's worth of work: libraries that start a thread a core would fight.
+    for name in _THREAD_VARIABLES:
+        result.setdefault(name, "1")
+    # Code that walks over a set emits in the same order in every attempt.
+    result.setdefault("PYTHONHASHSEED", "0")
+    if slot_memory_bytes >= _ROOMY_BYTES:
+        # Keeping freed memory makes big sorts faster; tight slots need it back.
+        result.setdefault("MALLOC_MMAP_THRESHOLD_", "2000000000")
+        result.setdefault("MALLOC_TRIM_THRESHOLD_", "2000000000")
+    return result
+
+
+class Supervisor:
+    """Owns the children. All methods run in the event loop's thread, and none blocks."""
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        slot_memory_bytes: int,
+        scratch: Path,
+        environment: Mapping[str, str],
+        clock: Clock,
+        store_log: Callable[[str, AttemptId, bytes], None],
+    ) -> None:
+        self.slots = slots
+        self.slot_memory_bytes = slot_memory_bytes
+        self.on_ended: Callable[[AttemptId, TaskResult], None] = _nobody_listens
+        self._scratch = scratch
+        self._environment = child_environment(environment, slot_memory_bytes)
+        self._clock = clock
+        self._store_log = store_log
+        self._children: list[ChildProcess] = []
+        self._queue: deque[Order] = deque()
+        self._jobs: dict[str, JobFile] = {}
+        self._unwanted: set[AttemptId] = set()
+        self._spawned = 0
+        self._bad_starts = 0
+        self._restart_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._group: asyncio.TaskGroup | None = None
+        (scratch / "jobs").mkdir()
+
+    # What the machine commands.
+
+    def learn(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
+        """Keep a job where children find it."""
+        self._jobs[job_id] = JobFile(spec, state_uri)
+        write_job(self._scratch / "jobs", job_id, self._jobs[job_id])
+
+    def forget(self, job_id: str) -> None:
+        """Forget a job of which nothing is held."""
+        self._jobs.pop(job_id, None)
+        (self._scratch / "jobs" / job_id).unlink(missing_ok=True)
+
+    def give(self, assignment: Assignment) -> None:
+        """Run this attempt when there is a slot for it; its job has been learnt."""
+        assert assignment.work is not None
+        spec = self._jobs[assignment.attempt.task.job_id].spec
+        self._queue.append(
+            Order(
+                attempt=assignment.attempt,
+                work=assignment.work,
+                inputs_version=assignment.inputs_version,
+                memory_bytes=spec.memory_bytes or self.slot_memory_bytes,
+                mark_records=assignment.mark_records,
+                skip=assignment.skip,
+            )
+        )
+
+    def take_back(self, attempt: AttemptId) -> bool:
+        """Drop an attempt that has not begun; return False when it has."""
+        child = self._holder(attempt)
+        if child is not None:
+            self._queue.extendleft(reversed(child.recall()))
+            if child.holds(attempt):
+                return False
+        self._queue = deque(order for order in self._queue if order.attempt != attempt)
+        return True
+
+    def kill(self, attempt: AttemptId) -> None:
+        """Stop an attempt, begun or not, and report nothing of it."""
+        if self.take_back(attempt):
+            return
+        child = self._holder(attempt)
+        assert child is not None
+        self._unwanted.add(attempt)
+        child.kill()
+
+    def dispatch(self) -> None:
+        """Hand waiting orders to children: the oldest first, and none before an older one."""
+        self._place()
+        if not self._queue:
+            self._level()
+            self._place()
+
+    # What the link asks.
+
+    def running(self) -> Iterator[Running]:
+        """Yield every attempt that has begun, with how far it is."""
+        now = self._clock.monotonic()
+        for child in self._children:
+            if child.sent:
+                view = child.view()
+                for order in child.begun():
+                    yield Running(order.attempt, max(0.0, now - view.started_at), view.progress)
+
+    def starving(self) -> bool:
+        """Tell whether a slot has nothing to do."""
+        return sum(bool(child.sent) for child in self._children) < self.slots
+
+    # The life of children.
+
+    def prestart(self) -> None:
+        """Start a child for each slot, so that they are ready when work comes."""
+        while len(self._children) < self.slots:
+            self._spawn()
+
+    async def run(self) -> None:
+        """Watch over the children until cancelled; then kill them all."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for child in self._children:
+                    self._listen(child)
+                while True:
+                    await asyncio.sleep(TICK_SECONDS)
+                    self._tick()
+        finally:
+            self._group = None
+            self.close()
+
+    def close(self) -> None:
+        """Kill every child and wait for their deaths."""
+        for child in self._children:
+            self._unlisten(child)
+            child.kill()
+        for child in self._children:
+            child.reap()
+            child.close()
+        self._children.clear()
+
+    def _spawn(self) -> ChildProcess:
+        self._spawned += 1
+        child = ChildProcess(self._scratch, self._environment, self._spawned)
+        child.idle_since = self._clock.monotonic()
+        self._children.append(child)
+        self._listen(child)
+        return child
+
+    def _listen(self, child: ChildProcess) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(child.report_descriptor, self._hear, child)
+            self._loop.add_reader(child.exit_descriptor, self._bury, child)
+
+    def _unlisten(self, child: ChildProcess) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(child.report_descriptor)
+            self._loop.remove_reader(child.exit_descriptor)
+
+    def _holder(self, attempt: AttemptId) -> ChildProcess | None:
+        return next((child for child in self._children if child.holds(attempt)), None)
+
+    def _child_for(self, job_id: str) -> ChildProcess | None:
+        """Return the child that should get the next order of this job, if one can take it now."""
+        busy = [child for child in self._children if child.sent]
+        if len(busy) >= self.slots:
+            # Ahead of need, so that the next attempt starts without a round trip through us.
+            alike = [child for child in busy if child.job_id == job_id and not child.doomed]
+            return min(alike, key=lambda child: len(child.sent), default=None)
+        idle = [child for child in self._children if not child.sent and not child.doomed]
+        for wanted in (job_id, None):
+            for child in idle:
+                if child.job_id == wanted:
+                    return child
+        if self._clock.monotonic() < self._restart_at:
+            return None
+        if len(self._children) >= 2 * self.slots and idle:
+            min(idle, key=lambda child: child.idle_since).kill()
+        return self._spawn()
+
+    def _place(self) -> None:
+        while self._queue:
+            child = self._child_for(self._queue[0].attempt.task.job_id)
+            if child is None or not child.send(self._queue[0]):
+                return
+            self._queue.popleft()
+
+    def _level(self) -> None:
+        """Queue again what waits behind others in a busy child while a slot is idle."""
+        busy = [child for child in self._children if len(child.sent) > 1]
+        if not busy or not self.starving():
+            return
+        longest = max(busy, key=lambda child: len(child.sent))
+        self._queue.extend(longest.recall())
+
+    def _hear(self, child: ChildProcess) -> None:
+        try:
+            reports = child.hear()
+        except DataError as error:
+            log.error("child %d: %s", child.process_id, error)
+            child.kill("wrote into a descriptor that is not its own")
+            reports, child.is_deaf = [], True
+        if child.is_deaf and self._loop is not None:
+            self._loop.remove_reader(child.report_descriptor)
+        if reports:
+            self._bad_starts = 0
+            self._retire_if_large(child)
+        for report in reports:
+            if report.attempt in self._unwanted:
+                self._unwanted.discard(report.attempt)
+            else:
+                self.on_ended(report.attempt, report.result)
+        self.dispatch()
+
+    def _retire_if_large(self, child: ChildProcess) -> None:
+        """Replace an idle child that kept much memory: the next attempt is not to pay for it."""
+        child.idle_since = self._clock.monotonic()
+        spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
+        limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
+        if not child.sent and child.resident_bytes() > _RETIRE_SHARE * limit:
+            child.kill()
+
+    def _bury(self, child: ChildProcess) -> None:
+        """A child is dead: settle what it held, and put another in its place."""
+        self._hear(child)
+        self._unlisten(child)
+        self._queue.extendleft(reversed(child.recall()))
+        self._children.remove(child)
+        view = child.view()
+        status = child.reap()
+        lost = child.sent[0] if child.sent else None
+        printed = _tail(child.log_path)
+        child.close()
+        assert self._group is not None
+        if lost is not None:
+            self._bad_starts = 0
+            if lost.attempt in self._unwanted:
+                self._unwanted.discard(lost.attempt)
+            else:
+                mark = view.mark if lost.mark_records else None
+                failure = death_failure(lost, status, child.kill_reason, mark)
+                self._group.create_task(self._report_death(lost, failure, printed))
+        elif child.job_id is None and not child.doomed:
+            self._count_bad_start(status, printed)
+        self._group.create_task(self._sweep(child.process_id))
+        if self._clock.monotonic() >= self._restart_at:
+            self.prestart()
+        self.dispatch()
+
+    async def _report_death(self, order: Order, failure: TaskFailure, printed: bytes) -> None:
+        if printed:
+            state_uri = self._jobs[order.attempt.task.job_id].state_uri
+            await asyncio.to_thread(self._store_log, state_uri, order.attempt, printed)
+        self.on_ended(order.attempt, failure)
+
+    async def _sweep(self, process_id: int) -> None:
+        folder = self._scratch / f"child-{process_id}"
+        await asyncio.to_thread(shutil.rmtree, folder, True)
+
+    def _count_bad_start(self, status: int, printed: bytes) -> None:
+        self._bad_starts += 1
+        self._restart_at = self._clock.monotonic() + _RESTART_SECONDS
+        words = printed.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+        log.error("a child died while it started (status %d): %s", status, words[-1])
+        if self._bad_starts < _BAD_STARTS:
+            return
+        failure = TaskFailure(
+            kind=FailureKind.INFRASTRUCTURE,
+            message=f"this worker cannot start the processes that run tasks: {words[-1]}",
+        )
+        queue, self._queue = self._queue, deque()
+        for order in queue:
+            self.on_ended(order.attempt, failure)
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        for child in self._children:
+            order = child.running() if child.sent else None
+            if order is not None and not child.doomed:
+                self._hold_to_limits(child, order, now)
+            elif child.job_id is not None and order is None:
+                self._make_room(child, now)
+        if now >= self._restart_at:
+            self.prestart()
+        self.dispatch()
+
+    def _make_room(self, child: ChildProcess, now: float) -> None:
+        """Replace a child that has been idle for long by one that any job can have."""
+        if not child.sent and now - child.idle_since > IDLE_SECONDS:
+            child.kill()
+
+    def _hold_to_limits(self, child: ChildProcess, order: Order, now: float) -> None:
+        limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
+        if limit is not None and now - child.view().started_at > limit:
+            child.kill(timeout_reason(limit))
+        used = child.resident_bytes()
+        if order.memory_bytes and used > order.memory_bytes:
+            child.kill(memory_reason(used, order.memory_bytes))
+        child.trim_log(MAX_LOG_BYTES)
+
+
+def _nobody_listens(attempt: AttemptId, result: TaskResult) -> None:
+    raise AssertionError(f"{attempt} ended and nobody listens")
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - MAX_LOG_BYTES))
+        return stream.read()
