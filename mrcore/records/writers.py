@@ -190,7 +190,8 @@ def _joined(keys: pa.Array[Any], values: pa.Array[Any]) -> memoryview | bytes:
     large = keys.nbytes + values.nbytes > _MAX_STRING_BYTES
     kind: Any = pa.large_string() if large else pa.string()
     join: Any = pc.binary_join_element_wise  # its stub knows no scalars
-    lines = join(keys.cast(kind), "\t", values.cast(kind), "\n", "")
+    tab, newline, nothing = (pa.scalar(text, kind) for text in ("\t", "\n", ""))
+    lines = join(keys.cast(kind), tab, values.cast(kind), newline, nothing)
     return memoryview(lines.buffers()[2])
 
 
@@ -223,7 +224,8 @@ class CsvWriter(_RowWriter):
     def __init__(self, sink: Writer, compression: Compression) -> None:
         super().__init__(sink, compression)
         self._lines: list[str] = []
-        self._writer = csv.writer(_Lines(self._lines), lineterminator="\n")
+        # A terminator of both has the fields quoted that hold either; `_Lines` takes the CR off.
+        self._writer = csv.writer(_Lines(self._lines), lineterminator="\r\n")
         self._output.write(b"key,value\n")
 
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
@@ -236,7 +238,10 @@ class CsvWriter(_RowWriter):
 
 
 class _Lines:
-    """Lets `csv.writer` append to a list."""
+    """Lets `csv.writer` append to a list, rows ended by CRLF becoming rows ended by LF."""
 
     def __init__(self, lines: list[str]) -> None:
-        self.write = lines.append
+        self._lines = lines
+
+    def write(self, row: str) -> None:
+        self._lines.append(f"{row[:-2]}\n")

@@ -1,0 +1,244 @@
+"""Output parts: what pairs look like in each format, by whatever way they come."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcore.errors import DataError, UsageError
+from mrcore.job import Compression, OutputFormat
+from mrcore.records import parquet_writer, writers
+from mrcore.records.writers import PartCounts, open_part
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.streams import extend_crc32c
+
+Pairs = Sequence[tuple[object, object]]
+
+
+def written(
+    pairs: Pairs,
+    output_format: OutputFormat = OutputFormat.TEXT,
+    compression: Compression = Compression.NONE,
+    *,
+    sizes: Sequence[int] = (1 << 20,),
+) -> bytes:
+    """Return the part that holds `pairs`, written in batches of `sizes` in turn."""
+    store = MemoryStorage()
+    with store.open_write("mem://out/part") as sink:
+        part = open_part(sink, output_format, compression)
+        start = turn = 0
+        while start < len(pairs):
+            some = pairs[start : start + sizes[turn % len(sizes)]]
+            part.write([key for key, _ in some], tuple(value for _, value in some))
+            start += len(some)
+            turn += 1
+        counts = part.close()
+        sink.commit()
+    data = store.read("mem://out/part")
+    assert counts == PartCounts(len(pairs), len(data), extend_crc32c(0, data))
+    return data
+
+
+def written_columns(keys: pa.Array, values: pa.Array) -> bytes:  # type: ignore[type-arg]
+    store = MemoryStorage()
+    with store.open_write("mem://out/part") as sink:
+        part = open_part(sink, OutputFormat.TEXT)
+        part.write_columns(keys, values)
+        assert part.close().records == len(keys)
+        sink.commit()
+    return store.read("mem://out/part")
+
+
+THINGS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.binary(max_size=4)
+    | st.tuples(st.text(max_size=3), st.integers())
+)
+UTF8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+def test_text() -> None:
+    pairs = [("a", 1), (2, None), (None, 1.5), (("x", 1), b"y"), (True, "é"), ("b\udcff", -1)]
+    assert written(pairs) == (b"a\t1\n2\nNone\t1.5\n('x', 1)\tb'y'\nTrue\t\xc3\xa9\nb\xff\t-1\n")
+    assert written([]) == b""
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(THINGS, THINGS), max_size=20), st.lists(st.integers(1, 7), min_size=1))
+def test_text_is_str_of_each_however_batched(pairs: Pairs, sizes: list[int]) -> None:
+    expected = "".join(
+        str(key) + ("" if value is None else f"\t{value!s}") + "\n" for key, value in pairs
+    )
+    try:
+        encoded = expected.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        with pytest.raises(DataError, match="lone surrogate"):
+            written(pairs, sizes=sizes)
+    else:
+        assert written(pairs, sizes=sizes) == encoded
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(UTF8) | st.lists(st.integers(-(2**63), 2**63 - 1)),
+    st.sampled_from(["text", "int64", "int8", "uint64", "float", "bool", "none", "bytes", "gaps"]),
+    st.data(),
+)
+def test_columns_give_the_bytes_of_lists(
+    keys: list[object], kind: str, data: st.DataObject
+) -> None:
+    things: dict[str, tuple[st.SearchStrategy[object], object]] = {
+        "text": (UTF8, pa.string()),
+        "int64": (st.integers(-(2**63), 2**63 - 1), pa.int64()),
+        "int8": (st.integers(-128, 127), pa.int8()),
+        "uint64": (st.integers(0, 2**64 - 1), pa.uint64()),
+        "float": (st.floats(), pa.float64()),
+        "bool": (st.booleans(), pa.bool_()),
+        "none": (st.none(), pa.null()),
+        "bytes": (st.binary(max_size=4), pa.binary()),
+        "gaps": (st.none() | UTF8, pa.large_string()),
+    }
+    strategy, type_ = things[kind]
+    values = data.draw(st.lists(strategy, min_size=len(keys), max_size=len(keys)))
+    key_type = pa.int64() if keys and isinstance(keys[0], int) else pa.string()
+    key_array = pa.array(keys, key_type)
+    value_array = pa.array(values, type_)  # type: ignore[call-overload]
+    assert written_columns(key_array, value_array) == written(list(zip(keys, values, strict=True)))
+    some = data.draw(st.integers(0, len(keys)))
+    assert written_columns(key_array[some:], value_array[some:]) == written(
+        list(zip(keys[some:], values[some:], strict=True))
+    )
+
+
+def test_columns_beyond_32_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "_MAX_STRING_BYTES", 10)
+    keys, values = pa.array(["a" * 20, "b"]), pa.array([1, 2])
+    assert written_columns(keys, values) == b"a" * 20 + b"\t1\nb\t2\n"
+
+
+def test_jsonl() -> None:
+    pairs = [("é\n", 1), (("a", 1), {"k": [1.5, None, True]}), (None, "\udcff"), ("\ud800", 2**70)]
+    data = written(pairs, OutputFormat.JSONL)
+    assert data.decode().split("\n") == [
+        '{"key":"é\\n","value":1}',
+        '{"key":["a",1],"value":{"k":[1.5,null,true]}}',
+        '{"key":null,"value":"\\udcff"}',
+        '{"key":"\\ud800","value":1180591620717411303424}',
+        "",
+    ]
+    assert json.loads(data.split(b"\n")[2])["value"] == "\udcff"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"x", {1, 2}, object, {(1,): 2}])
+def test_what_json_cannot_hold(value: object) -> None:
+    with pytest.raises(DataError, match=r"^The pair 'k': .* cannot be written as JSON \("):
+        written([("k", value)], OutputFormat.JSONL)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(UTF8, st.none() | st.integers() | st.floats(allow_nan=False) | UTF8)))
+def test_csv_reads_back(pairs: Pairs) -> None:
+    data = written(pairs, OutputFormat.CSV, sizes=[2, 3])
+    assert data.startswith(b"key,value\n")
+    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
+    assert rows[1:] == [[str(key), "" if value is None else str(value)] for key, value in pairs]
+
+
+def test_csv_quotes() -> None:
+    assert written([('a"b', "x,y"), ("l\nm", None), (1, "\udcff")], OutputFormat.CSV) == (
+        b'key,value\n"a""b","x,y"\n"l\nm",\n1,\xff\n'
+    )
+    with pytest.raises(DataError, match="lone surrogate"):
+        written([("a", "\ud800")], OutputFormat.CSV)
+
+
+def unzstd(data: bytes) -> bytes:
+    with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+        return bytes(stream.read())
+
+
+@pytest.mark.parametrize(
+    ("compression", "decompress"),
+    [
+        (Compression.GZIP, gzip.decompress),
+        (Compression.BZIP2, bz2.decompress),
+        (Compression.ZSTD, unzstd),
+    ],
+)
+@pytest.mark.parametrize("output_format", [OutputFormat.TEXT, OutputFormat.JSONL, OutputFormat.CSV])
+def test_compressed_parts_depend_on_the_pairs_alone(
+    compression: Compression, decompress: "type[bytes]", output_format: OutputFormat
+) -> None:
+    pairs = [(f"key {i * 7919 % 104729}", i) for i in range(120_000)]
+    data = written(pairs, output_format, compression)
+    assert data == written(pairs, output_format, compression, sizes=[1, 40_000, 333])
+    assert decompress(data) == written(pairs, output_format)
+    assert decompress(written([], output_format, compression)) == written([], output_format)
+
+
+def test_gzip_holds_no_time() -> None:
+    data = written([("a", 1)], OutputFormat.TEXT, Compression.GZIP)
+    assert data[:10] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
+
+
+def read_parquet(data: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(data))
+
+
+@pytest.mark.parametrize("compression", [Compression.NONE, Compression.GZIP, Compression.ZSTD])
+def test_parquet(compression: Compression) -> None:
+    pairs = [(f"k{i}", i if i % 3 else None) for i in range(70_000)]
+    data = written(pairs, OutputFormat.PARQUET, compression)
+    assert data == written(pairs, OutputFormat.PARQUET, compression, sizes=[1, 5000, 30_000])
+    file = read_parquet(data)
+    assert dict(zip(file.schema_arrow.names, map(str, file.schema_arrow.types), strict=True)) == {
+        "key": "string",
+        "value": "int64",
+    }
+    assert [file.metadata.row_group(i).num_rows for i in range(2)] == [65536, 4464]
+    table = file.read().to_pydict()
+    assert list(zip(table["key"], table["value"], strict=True)) == pairs
+
+
+def test_parquet_without_pairs() -> None:
+    file = read_parquet(written([], OutputFormat.PARQUET))
+    assert file.metadata.num_rows == 0
+    assert file.schema_arrow.names == ["key", "value"]
+
+
+def test_large_values_end_a_row_group_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
+    pairs = [(i, "x" * 9) for i in range(5000)]
+    data = written(pairs, OutputFormat.PARQUET, sizes=[17])
+    assert data == written(pairs, OutputFormat.PARQUET)
+    metadata = read_parquet(data).metadata
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert groups == [2048, 2048, 904]
+
+
+def test_parquet_names_the_pair_that_does_not_fit() -> None:
+    pairs: list[tuple[object, object]] = [(f"k{i}", i) for i in range(65_600)]
+    pairs[65_590] = ("k", "text")
+    with pytest.raises(DataError, match=r"^The value 'text' of pair 65591 does not fit .* int64"):
+        written(pairs, OutputFormat.PARQUET)
+    with pytest.raises(DataError, match=r"^The keys cannot be a column of parquet"):
+        written([("a", 1), (("b", 1), 2)], OutputFormat.PARQUET)
+    with pytest.raises(DataError, match=r"^The values cannot be a column of parquet"):
+        written([("a", 2**70)], OutputFormat.PARQUET)
+
+
+def test_parquet_and_bz2_do_not_go_together() -> None:
+    with pytest.raises(UsageError, match="bz2"):
+        written([], OutputFormat.PARQUET, Compression.BZIP2)
