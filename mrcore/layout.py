@@ -31,7 +31,7 @@ SUCCESS = "_SUCCESS"
 
 def shown(uri: str) -> str:
     """Return a URI as a person would type it: a file as its plain path."""
-    return uri.removeprefix("file://")
+    return uri.removeprefix("file://") or "/"
 
 
 def cluster_uri(state_uri: str) -> str:

@@ -89,7 +89,7 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
     caller of a remote cluster need not be able to read its buckets.
     """
     _check_combination(request)
-    output_uri = _folder_uri(request.output, request.cwd)
+    output_uri = folder_uri(request.output, request.cwd)
     inputs = _inputs(request)
     bundle = _bundle(request)
     spec = JobSpec(
@@ -110,7 +110,7 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
         lease_seconds=request.lease_seconds,
         max_bad_records=request.max_bad_records,
         memory_bytes=request.memory_bytes,
-        temp_uri=None if request.temp is None else _folder_uri(request.temp, request.cwd),
+        temp_uri=None if request.temp is None else folder_uri(request.temp, request.cwd),
         overwrite=request.overwrite,
         priority=request.priority,
         versions=versions(),
@@ -191,10 +191,14 @@ MIN_LEASE_SECONDS = 0.5
 MIN_MEMORY_BYTES = 128 << 20
 
 
-def _folder_uri(text: str, cwd: Path) -> str:
-    from mrcore.storage.registry import absolute_uri
+def folder_uri(text: str, cwd: Path) -> str:
+    """Return the URI of a folder that was typed, without a slash at its end."""
+    from mrcore.storage.registry import absolute_uri, check_scheme
 
-    return absolute_uri(text, str(cwd)).rstrip("/")
+    uri = absolute_uri(text, str(cwd))
+    check_scheme(uri)
+    scheme, separator, path = uri.partition("://")
+    return f"{scheme}{separator}{path.rstrip('/')}"
 
 
 def _inputs(request: JobRequest) -> tuple[Input, ...]:

@@ -21,7 +21,15 @@ from mrcore import layout
 from mrcore.config import is_loopback, parse_address
 from mrcore.errors import JobFailedError, UsageError
 from mrcore.job import Compression, InputFormat, JobState, OutputFormat
-from mrcore.request import Functions, JobRequest, Prepared, load_plugin, local_places, prepare
+from mrcore.request import (
+    Functions,
+    JobRequest,
+    Prepared,
+    folder_uri,
+    load_plugin,
+    local_places,
+    prepare,
+)
 from mrcore.units import parse_duration, parse_size
 from mrcore.views import JobView
 
@@ -273,9 +281,8 @@ def find_cluster(
     credentials are looked for; UsageError when these are missing.
     """
     from mrcore.rpc.credentials import find_credentials
-    from mrcore.storage.registry import absolute_uri
 
-    state_uri = None if state is None else absolute_uri(state, str(Path.cwd())).rstrip("/")
+    state_uri = None if state is None else folder_uri(state, Path.cwd())
     return find_credentials(master, state_uri, credentials, reach_seconds=CONNECT_SECONDS)
 
 

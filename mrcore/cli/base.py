@@ -165,9 +165,9 @@ def note(text: str) -> None:
 
 def folder_uri(text: str) -> str:
     """Return the URI of a folder that was typed, without a slash at its end."""
-    from mrcore.storage.registry import absolute_uri
+    from mrcore import request
 
-    return absolute_uri(text, str(Path.cwd())).rstrip("/")
+    return request.folder_uri(text, Path.cwd())
 
 
 def on_terminal() -> bool:

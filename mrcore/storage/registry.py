@@ -49,16 +49,21 @@ def storage_for(uri: str) -> Storage:
 
     Raises UsageError for a scheme that nobody registered, and for a text without one.
     """
-    scheme = uri.partition("://")[0] if "://" in uri else ""
+    scheme = check_scheme(uri)
     with _lock:
         store = _stores.get(scheme)
         if store is None:
-            factory = _factories.get(scheme)
-            if factory is None:
-                known = ", ".join(f"{name}://" for name in _factories)
-                raise UsageError(f"{uri!r} has no scheme that is known here: use one of {known}.")
-            store = _stores[scheme] = factory()
+            store = _stores[scheme] = _factories[scheme]()
         return store
+
+
+def check_scheme(uri: str) -> str:
+    """Return the scheme of a URI, without making its store; raise UsageError for an unknown one."""
+    scheme = uri.partition("://")[0] if "://" in uri else ""
+    if scheme not in _factories:
+        known = ", ".join(f"{name}://" for name in _factories)
+        raise UsageError(f"{uri!r} has no scheme that is known here: use one of {known}.")
+    return scheme
 
 
 def absolute_uri(text: str, cwd: str) -> str:

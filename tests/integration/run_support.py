@@ -1,0 +1,146 @@
+"""Running `mrcore` as a user does, in a folder of its own, and looking at what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MRCORE = str(Path(sys.executable).with_name("mrcore"))
+MARK = "MRCORE_TEST_MARK"
+
+WORD_COUNT = """
+    def map(key, value):
+        for word in value.split():
+            yield word, 1
+
+    def reduce(key, values):
+        return sum(values)
+
+    combine = reduce
+"""
+
+
+class Place:
+    """A folder for one test: its inputs, its outputs, the state of its runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / "work"
+        self.work.mkdir()
+        self.mark = uuid.uuid4().hex
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            "XDG_STATE_HOME": str(root / "state"),
+            "TMPDIR": str(root),
+            MARK: self.mark,
+        }
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Make a file; text is dedented."""
+        path = self.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            content = textwrap.dedent(content).encode("utf-8", "surrogateescape")
+        path.write_bytes(content)
+        return path
+
+    def run(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run `mrcore ARGUMENTS` to its end."""
+        return subprocess.run(
+            [MRCORE, *arguments],
+            cwd=self.work,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def done(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `mrcore ARGUMENTS`, which must succeed."""
+        result = self.run(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """Run `mrcore ARGUMENTS --json`, which must succeed, and return the object."""
+        found: dict[str, Any] = json.loads(self.done(*arguments, "--json").stdout)
+        return found
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `mrcore ARGUMENTS` as the leader of a process group, as a shell would."""
+        return subprocess.Popen(
+            [MRCORE, *arguments],
+            cwd=self.work,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    def parts(self, output: str = "out") -> dict[str, bytes]:
+        """Return the parts of an output by name."""
+        return {
+            path.name: path.read_bytes() for path in sorted((self.work / output).glob("part-*"))
+        }
+
+    def lines(self, output: str = "out") -> list[str]:
+        """Return the lines of all parts, in order."""
+        return b"".join(self.parts(output).values()).decode().splitlines()
+
+    def processes(self) -> dict[int, str]:
+        """Return the living processes of this place: id and command line."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() not in (folder / "environ").read_bytes():
+                    continue
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                if state != "Z":
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(folder.name)] = command
+            except OSError:
+                continue
+        return found
+
+    def kill_all(self) -> None:
+        """End whatever a test has left running."""
+        for process_id in self.processes():
+            try:
+                os.kill(process_id, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def wait_until(condition: Any, seconds: float = 20.0) -> Any:
+    """Return what `condition()` gives once it is true; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not true within {seconds} s: {condition}")
+
+
+def words(count: int, seed: int = 7) -> Iterator[str]:
+    """Yield lines of words, some of them frequent, none of them random."""
+    state = seed
+    for _ in range(count):
+        line = []
+        for _ in range(8):
+            state = (state * 1_103_515_245 + 12_345) % 2**31
+            line.append(f"w{min(state % 997, state // 7 % 97)}")
+        yield " ".join(line)

@@ -1,0 +1,131 @@
+"""Runs that do not go to their end: Ctrl-C, signals, kill -9 of the client and of daemons."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.run_support import Place, wait_until
+
+SLOW = """
+    import pathlib
+    import time
+
+    def map(key, value):
+        pathlib.Path("started").touch()
+        while not pathlib.Path("go").exists():
+            time.sleep(0.02)
+        yield value, 1
+
+    def reduce(key, values):
+        return sum(values)
+"""
+
+
+@pytest.fixture
+def slow(place: Place) -> subprocess.Popen[str]:
+    """Start a run whose map waits for a file called `go`, and wait until it does."""
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    process = place.start("run", "slow.py", "in.txt", "-o", "out", "-w", "2", "-r", "1")
+    wait_until((place.work / "started").exists)
+    return process
+
+
+def leavings(folder: Path) -> list[str]:
+    """Return the names in an output that somebody could take for a result or a claim."""
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("_tmp", "_bad"))
+
+
+@pytest.mark.parametrize("to_group", [True, False])
+def test_interrupt_cancels_the_job_and_ends_everything(
+    place: Place, slow: subprocess.Popen[str], to_group: bool
+) -> None:
+    if to_group:
+        os.killpg(slow.pid, signal.SIGINT)
+    else:
+        slow.send_signal(signal.SIGINT)
+    _, said = slow.communicate(timeout=20)
+    assert slow.returncode == 130
+    assert "Ctrl-C again leaves at once" in said
+    assert "has ended: cancelled" in said
+    assert "Traceback" not in said
+    assert place.processes() == {}
+    assert leavings(place.work / "out") == []
+    assert "cancelled" in place.done("jobs").stdout
+
+
+def test_second_interrupt_leaves_at_once(place: Place, slow: subprocess.Popen[str]) -> None:
+    slow.send_signal(signal.SIGINT)
+    slow.send_signal(signal.SIGINT)
+    _, said = slow.communicate(timeout=20)
+    assert slow.returncode == 130
+    assert "Traceback" not in said
+    assert place.processes() == {}
+
+
+def test_sigterm_is_an_interrupt(place: Place, slow: subprocess.Popen[str]) -> None:
+    slow.terminate()
+    slow.communicate(timeout=20)
+    assert slow.returncode == 130
+    assert place.processes() == {}
+
+
+def test_kill_of_the_client_leaves_no_process_and_no_lock(
+    place: Place, slow: subprocess.Popen[str]
+) -> None:
+    slow.kill()
+    slow.communicate(timeout=20)
+    wait_until(lambda: not place.processes())
+    assert "abandoned" in place.done("jobs").stdout
+    # The claim is that of a dead state, so the next run takes the output over.
+    (place.work / "go").touch()
+    place.done("run", "slow.py", "in.txt", "-o", "out", "-w", "1", "-r", "1")
+    assert place.lines() == ["a\t1"]
+    freed = place.done("gc", "out", "--older-than", "0s").stdout
+    assert "temporary objects" in freed or not (place.work / "out" / "_tmp").exists()
+    assert not (place.work / "out" / "_tmp").exists()
+
+
+@pytest.mark.parametrize("daemon", ["master", "worker"])
+def test_a_daemon_that_is_killed_is_started_again(
+    place: Place, slow: subprocess.Popen[str], daemon: str
+) -> None:
+    victims = [pid for pid, command in place.processes().items() if f"-m {daemon} " in command]
+    assert victims
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    (place.work / "go").touch()
+    _, said = slow.communicate(timeout=60)
+    assert slow.returncode == 0, said
+    assert place.lines() == ["a\t1"]
+
+
+def test_a_live_run_can_be_listed_shown_and_cancelled(
+    place: Place, slow: subprocess.Popen[str]
+) -> None:
+    job_id, state = place.done("jobs").stdout.splitlines()[1].split("\t")[:2]
+    assert state == "running"
+    shown = place.done("show", job_id).stdout
+    assert "RUNNING TASK" in shown
+    assert "map-00000" in place.done("show", job_id, "--tasks").stdout
+    place.done("cancel", job_id)
+    _, said = slow.communicate(timeout=20)
+    assert slow.returncode == 1
+    assert "cancel" in said
+
+
+def test_a_job_without_end_is_stopped_by_its_time_limit(place: Place) -> None:
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    options = ("--task-timeout", "300ms", "--max-attempts", "1", "-w", "1")
+    result = place.run("run", "slow.py", "in.txt", "-o", "out", *options)
+    assert result.returncode == 1
+    assert "time" in result.stderr
+    assert leavings(place.work / "out") == []
