@@ -70,12 +70,10 @@ class Shell:
     `run` must be a task of its own; every other method is called from the same event loop.
     """
 
-    def __init__(
-        self, machine: Machine, journal: Journal, executor: Executor, clock: Clock
-    ) -> None:
+    def __init__(self, machine: Machine, journal: Journal, clock: Clock) -> None:
         self.machine = machine
         self._journal = journal
-        self._executor = executor
+        self._executor: Executor | None = None
         self._clock = clock
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue(INBOX_MAX)
         self._append_wanted = asyncio.Event()
@@ -176,10 +174,11 @@ class Shell:
 
     # -- the loop --------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, executor: Executor) -> None:
         """Step, flush and obey until cancelled, or until the journal fails."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._executor = executor
             group.create_task(self._flush_forever())
             group.create_task(self._watch_fence())
             machine, clock = self.machine, self._clock
@@ -344,6 +343,7 @@ class Shell:
                 )
 
     async def _carry_out(self, command: Job) -> None:
+        assert self._executor is not None, "commands are obeyed only while `run` runs"
         try:
             event = await self._executor.carry_out(command)
         finally:

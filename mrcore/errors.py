@@ -5,7 +5,9 @@
     │   ├── PluginError         the plugin does not load, lacks `map`, or has the wrong arity
     │   ├── InputError          an input is missing, matches nothing or cannot be read as its format
     │   ├── OutputError         the output is taken, not empty, or inside an input
-    │   └── UnknownJobError     no job has this id
+    │   ├── UnknownJobError     no job has this id
+    │   ├── UnknownWorkerError  no worker has this id
+    │   └── JobEndedError       the job has ended, or is being committed: it cannot be stopped
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
     ├── DataError               exit 1: an input or a run is truncated or corrupt
@@ -55,6 +57,14 @@ class OutputError(UsageError):
 
 class UnknownJobError(UsageError):
     """No job has this id."""
+
+
+class UnknownWorkerError(UsageError):
+    """No worker has this id."""
+
+
+class JobEndedError(UsageError):
+    """The job has ended, or is being committed, and can no longer be stopped."""
 
 
 class ClusterUnreachableError(MrcoreError):

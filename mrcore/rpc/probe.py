@@ -19,7 +19,7 @@ async def answers(credentials: Credentials, timeout_seconds: float) -> bool:
         async with connect_aio(credentials) as channel:
             stub = job_service_pb2_grpc.JobServiceStub(channel)
             request = job_service_pb2.ListRequest(page_size=1)
-            await stub.List(request, timeout=timeout_seconds, wait_for_ready=True)
+            await stub.List(request, timeout=timeout_seconds)
     except (grpc.RpcError, MrcoreError):
         return False
     return True

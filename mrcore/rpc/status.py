@@ -30,6 +30,8 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.InputError: grpc.StatusCode.NOT_FOUND,
     errors.OutputError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnknownJobError: grpc.StatusCode.NOT_FOUND,
+    errors.UnknownWorkerError: grpc.StatusCode.NOT_FOUND,
+    errors.JobEndedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClusterUnreachableError: grpc.StatusCode.UNAVAILABLE,
     errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DataError: grpc.StatusCode.DATA_LOSS,

@@ -1,0 +1,144 @@
+"""From a machine's `Reply` to the message that a worker gets: each new attempt with its work.
+
+The machine knows tasks by number; the splits come from the plan, the slices of runs from the
+outputs of the current winners. An attempt whose work cannot be told now is left out: the next
+request of the worker lacks it, and the machine sends it again or has thought better of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from master.commands import Reply, Wanted
+from master.machine import Machine
+from master.planner import Plans
+from master.state import JobRecord
+from master.wire import shown_spec
+from mrcore.ids import AttemptId, Phase
+from mrcore.job import JobSpec
+from mrcore.rpc.convert_task import assignment_to_proto, attempt_from_proto
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.tasks.spec import MapWork, ReduceWork, TaskOutput
+
+RESPONSE_BYTES_MAX: Final = 16 * 2**20
+"""What does not fit goes with the next answer."""
+_CACHED_JOBS: Final = 1_000
+
+
+class Assigner:
+    """Adds to replies what workers need to begin."""
+
+    def __init__(self, machine: Machine, plans: Plans, cluster_id: str, state_uri: str) -> None:
+        self._machine = machine
+        self._plans = plans
+        self._cluster_id = cluster_id
+        self._state_uri = state_uri
+        self._specs: dict[str, job_pb2.JobSpec] = {}
+        self._boundaries: dict[str, tuple[int, Sequence[bytes]]] = {}
+        """Of total-order jobs: the inputs version and the bounds between reduces, chosen once."""
+
+    def empty_response(self, sequence: int) -> worker_service_pb2.SynchronizeResponse:
+        """Return an answer that asks for nothing."""
+        return worker_service_pb2.SynchronizeResponse(
+            cluster_id=self._cluster_id,
+            epoch=self._machine.epoch,
+            sequence=sequence,
+            state_uri=self._state_uri,
+        )
+
+    def response(
+        self, request: worker_service_pb2.SynchronizeRequest, reply: Reply
+    ) -> worker_service_pb2.SynchronizeResponse:
+        """Return everything that the worker should hold, with the work that it does not have."""
+        response = self.empty_response(reply.sequence)
+        response.sync_seconds = reply.sync_seconds
+        response.drain = reply.drain
+        response.leave = reply.leave
+        if not reply.wanted:
+            return response
+        holds = {attempt_from_proto(held.attempt) for held in request.held}
+        told = set(request.known_jobs)
+        left = RESPONSE_BYTES_MAX
+        for wanted in reply.wanted:
+            if wanted.attempt in holds:
+                response.wanted.append(
+                    assignment_to_proto(wanted.attempt, wanted.inputs_version, None)
+                )
+                continue
+            if left <= 0:
+                continue
+            job = self._machine.job(wanted.attempt.task.job_id)
+            work = self._work(job, wanted) if job is not None else None
+            if job is None or work is None:
+                continue
+            message = assignment_to_proto(
+                wanted.attempt,
+                wanted.inputs_version,
+                work,
+                mark_records=wanted.mark_records,
+                skip=wanted.skip,
+            )
+            response.wanted.append(message)
+            left -= message.ByteSize()
+            if job.job_id not in told:
+                told.add(job.job_id)
+                info = response.jobs.add(job_id=job.job_id, spec=self._spec(job.job_id, job.spec))
+                left -= info.ByteSize()
+        return response
+
+    def _spec(self, job_id: str, spec: JobSpec) -> job_pb2.JobSpec:
+        message = self._specs.get(job_id)
+        if message is None:
+            _bound(self._specs)
+            # Tasks read pieces, not inputs: one stands for all, since a job must have one.
+            message = self._specs[job_id] = shown_spec(spec, inputs=1)
+        return message
+
+    def _work(self, job: JobRecord, wanted: Wanted) -> MapWork | ReduceWork | None:
+        if job.state.final:
+            return None
+        task = wanted.attempt.task
+        if task.phase is Phase.MAP:
+            return MapWork(self._plans.splits(job.job_id)[task.index], len(job.reduces.tasks))
+        return self._reduce_work(job, wanted.attempt, wanted.inputs_version)
+
+    def _reduce_work(
+        self, job: JobRecord, attempt: AttemptId, inputs_version: int
+    ) -> ReduceWork | None:
+        from mrcore.shuffle.ranges import reduce_work
+
+        # The machine may be ahead of this reply: a winner may be lost, or replaced, since.
+        if job.inputs_version != inputs_version or not job.maps.complete:
+            return None
+        outputs = [
+            (index, record.output)
+            for index, record in enumerate(job.maps.tasks)
+            if record.output is not None
+        ]
+        reduces = len(job.reduces.tasks)
+        boundaries = self._bounds(job, outputs, reduces)
+        return reduce_work(outputs, reduces, attempt.task.index, boundaries)
+
+    def _bounds(
+        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]], reduces: int
+    ) -> Sequence[bytes] | None:
+        """Return the keys between the reduces of a total-order job; None for any other."""
+        if not job.spec.total_order:
+            return None
+        known = self._boundaries.get(job.job_id)
+        if known is not None and known[0] == job.inputs_version:
+            return known[1]
+        from mrcore.shuffle.ranges import choose_boundaries
+
+        _bound(self._boundaries)
+        # Runs of one inputs version have the same content, so a re-run map changes nothing here.
+        chosen = choose_boundaries(outputs, reduces)
+        self._boundaries[job.job_id] = (job.inputs_version, chosen)
+        return chosen
+
+
+def _bound(cache: dict[str, Any]) -> None:
+    """Forget the oldest entry of a full cache."""
+    if len(cache) >= _CACHED_JOBS:
+        del cache[next(iter(cache))]

@@ -1,0 +1,292 @@
+"""One life of a master: bind, take over, serve, drain.
+
+The order of the start is the order of safety: the port first, so that this master cannot take
+itself for the former one; then whether the former one lives; the lock of a state on files; the
+journal, which decides; the leader object; and only then does anybody get an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from random import SystemRandom  # noqa: TID251 - the one generator, made here and passed in
+from typing import Final
+
+import msgspec
+
+from master.assign import Assigner
+from master.committer import Committer
+from master.events import CancelAsked
+from master.journal import Journal
+from master.leader import (
+    Cluster,
+    announce,
+    new_token,
+    open_cluster,
+    open_tls,
+    protect_folder,
+    read_leader,
+    retire,
+)
+from master.limits import Limits
+from master.machine import Machine
+from master.options import Options
+from master.planner import Plans, Submissions
+from master.service import SERVICES, JobService, WorkerService
+from master.shell import Shell
+from mrcore import layout
+from mrcore.clock import SYSTEM
+from mrcore.config import (
+    Credentials,
+    Leader,
+    credentials_of,
+    format_address,
+    is_loopback,
+    loopback_file,
+    save_credentials,
+)
+from mrcore.errors import AlreadyExistsError, MrcoreError, UsageError
+from mrcore.rpc.channel import fingerprint_of
+from mrcore.rpc.probe import answers
+from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
+from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
+from mrcore.storage.lock import FileLock
+from mrcore.storage.registry import storage_for
+
+log = logging.getLogger("mrcore.master")
+
+LIVE_SECONDS: Final = 2.0
+"""A former leader that does not answer for so long is taken for dead."""
+GRACE_SECONDS: Final = 1.0
+"""Running calls get so long when the master ends; parked ones are woken at once."""
+QUIESCE_SECONDS: Final = 3.0
+"""Commits and clean-ups get so long; the next master finishes what is left."""
+LOCK_SECONDS: Final = 1.0
+_FILE: Final = "file://"
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+class _EndedError(Exception):
+    """Cancels what still runs beside a master that has drained."""
+
+
+async def run(options: Options) -> None:
+    """Be the master until a signal says to end; raise MrcoreError for what prevents it."""
+    async with stop_on_signals() as stop:
+        _watch_lifeline(options.lifeline_fd)
+        try:
+            await _Life(options).live(stop)
+        except* _EndedError:
+            log.info("has ended in an orderly way")
+        except* MrcoreError as group:
+            raise _first(group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _watch_lifeline(descriptor: int | None) -> None:
+    """Leave when the other end of this pipe is gone, as after `kill -9` of who started us."""
+    if descriptor is None:
+        return
+
+    def on_readable() -> None:
+        if not os.read(descriptor, 1):
+            # Nobody is left to answer to, and the journal is whole at every moment.
+            os._exit(0)
+
+    asyncio.get_running_loop().add_reader(descriptor, on_readable)
+
+
+class _Life:
+    """From bind to drain."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._state_uri = options.state_uri
+        self._storage = storage_for(options.state_uri)
+        self._rng = SystemRandom()
+
+    async def live(self, stop: asyncio.Event) -> None:
+        """Take over, serve until `stop`, drain; end with _EndedError in an exception group."""
+        options, storage, state_uri = self._options, self._storage, self._state_uri
+        self._protect_state()
+        former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
+        tls = await asyncio.to_thread(open_tls, storage, state_uri, SYSTEM) if options.tls else None
+        # A restarted master keeps the token, so that nobody has to look for it again.
+        token = former.token if former is not None else new_token()
+        server = RpcServer(token)
+        port = server.bind(options.host, options.port, tls)
+        address = format_address(self._advertised_host(), port)
+        if former is not None and former.serving and former.address != address:
+            await self._refuse_beside(former)
+        async with asyncio.TaskGroup() as group:
+            await self._take_lock(group)
+            cluster = await asyncio.to_thread(open_cluster, storage, state_uri)
+            machine = Machine(Limits(), self._rng)
+            journal = await asyncio.to_thread(self._replay, machine)
+            leader = _leader(cluster, machine.epoch, address, token, tls)
+            await asyncio.to_thread(announce, storage, state_uri, leader)
+            log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.epoch})
+            await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
+            await asyncio.to_thread(retire, storage, state_uri, leader)
+            raise _EndedError
+
+    def _protect_state(self) -> None:
+        if self._state_uri.startswith(_FILE):
+            folder = Path(self._state_uri.removeprefix(_FILE))
+            if protect_folder(folder):
+                log.warning("other users can read %s, and so can join this cluster", folder)
+
+    def _advertised_host(self) -> str:
+        if self._options.advertise:
+            return self._options.advertise
+        host = self._options.host
+        return socket.gethostname() if host in _WILDCARDS else host
+
+    async def _refuse_beside(self, former: Leader) -> None:
+        """Raise UsageError if the former leader is alive, unless told to take over."""
+        if self._options.take_over:
+            return
+        if await answers(credentials_of(former, self._state_uri), LIVE_SECONDS):
+            raise UsageError(
+                f"A master already leads {self._state_uri}, at {former.address}: stop it, or add "
+                "--take-over to replace it."
+            )
+
+    async def _take_lock(self, group: asyncio.TaskGroup) -> None:
+        """Hold the lock of a state on files for the life of this process."""
+        if not self._state_uri.startswith(_FILE):
+            return
+        uri = layout.lock_uri(self._state_uri)
+        try:
+            self._lock = await asyncio.to_thread(FileLock, uri)
+        except AlreadyExistsError:
+            if not self._options.take_over:
+                raise UsageError(
+                    f"Another master on this machine holds {self._state_uri}: stop it, or add "
+                    "--take-over to replace it."
+                ) from None
+            group.create_task(self._lock_later(uri))
+
+    async def _lock_later(self, uri: str) -> None:
+        """Take the lock once the replaced master has noticed, and left."""
+        while True:
+            try:
+                self._lock = await asyncio.to_thread(FileLock, uri)
+            except AlreadyExistsError:
+                await asyncio.sleep(LOCK_SECONDS)
+            else:
+                return
+
+    def _replay(self, machine: Machine) -> Journal:
+        """Become the master in the journal, and bring the machine to where it ends; blocks."""
+        journal = Journal(self._storage, self._state_uri, secrets.token_hex(8), SYSTEM)
+        for entry in journal.take_over():
+            for fact in entry.facts:
+                machine.apply(fact)
+        return journal
+
+    async def _serve(
+        self,
+        group: asyncio.TaskGroup,
+        server: RpcServer,
+        shell: Shell,
+        cluster: Cluster,
+        leader: Leader,
+        stop: asyncio.Event,
+    ) -> None:
+        """Answer calls until `stop`, then drain."""
+        plans = Plans(self._storage, self._state_uri)
+        lost = await asyncio.to_thread(_load_plans, shell.machine, plans)
+        submissions = Submissions(
+            shell,
+            plans,
+            storage=self._storage,
+            state_uri=self._state_uri,
+            address=leader.address,
+            expected_slots=self._options.expect_slots,
+            clock=SYSTEM,
+            rng=self._rng,
+        )
+        jobs = JobService(
+            shell,
+            submissions,
+            draining=server.draining,
+            group=group,
+            storage=self._storage,
+            state_uri=self._state_uri,
+            clock=SYSTEM,
+        )
+        assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
+        workers = WorkerService(shell, assigner, cluster)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)
+        group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM)))
+        for event in lost:
+            await shell.tell(event)
+        await server.start(SERVICES)
+        with self._found_on_loopback(credentials_of(leader, self._state_uri)):
+            self._say_ready(leader.address)
+            await stop.wait()
+            log.info("drains")
+            server.draining.set()
+            shell.dismiss()
+            await server.drain(GRACE_SECONDS)
+        await shell.quiesce(QUIESCE_SECONDS)
+
+    def _say_ready(self, address: str) -> None:
+        descriptor = self._options.ready_fd
+        if descriptor is not None:
+            line = msgspec.json.encode({"address": address, "state_uri": self._state_uri})
+            # Who waited may be gone by now, and that is no reason to fail.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(descriptor, line + b"\n")
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _found_on_loopback(self, credentials: Credentials) -> Iterator[None]:
+        """Leave the credentials where other processes of this user look for them."""
+        # With a lifeline the cluster belongs to one process, which knows its state.
+        if not is_loopback(self._options.host) or self._options.lifeline_fd is not None:
+            yield
+            return
+        path = loopback_file(int(credentials.address.rpartition(":")[2]))
+        save_credentials(credentials, path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _load_plans(machine: Machine, plans: Plans) -> list[CancelAsked]:
+    """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks."""
+    lost = []
+    for job in machine.live_jobs():
+        try:
+            plans.load(job.job_id)
+        except MrcoreError as error:
+            log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
+            reason = f"Its plan cannot be read ({error}): submit the job again."
+            lost.append(CancelAsked(job.job_id, reason, SYSTEM.wall()))
+    return lost
+
+
+def _leader(cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None) -> Leader:
+    return Leader(
+        cluster_id=cluster.cluster_id,
+        epoch=epoch,
+        address=address,
+        token=token,
+        certificate=tls.certificate if tls is not None else "",
+        fingerprint=fingerprint_of(tls.certificate) if tls is not None else "",
+    )

@@ -1,0 +1,183 @@
+"""Between the master's own values (events, replies, views) and the messages of its services."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from master.events import Held, HeldState, Synced, WorkerAbout
+from master.views import AttemptView, JobView, PhaseView, TaskView, WorkerView
+from mrcore.errors import UsageError
+from mrcore.ids import AttemptId
+from mrcore.job import JobSpec
+from mrcore.rpc.convert import failure_to_proto, job_spec_to_proto, text_within, versions_from_proto
+from mrcore.rpc.convert_task import attempt_from_proto, progress_from_proto, result_from_proto
+from mrcore.rpc.enums import JOB_STATES, PHASES, TASK_STATES
+from mrcore.rpc.text import printable
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.tasks.spec import Progress
+
+INPUTS_SHOWN: Final = 100
+"""Inputs of a job that are told with it; a job may have very many."""
+MAX_WORKER_ID: Final = 200
+MAX_HELD: Final = 10_000
+_UINT64: Final = 2**64 - 1
+_NO_PROGRESS: Final = Progress()
+
+_HELD: Final[dict[int, HeldState]] = {
+    worker_service_pb2.HeldAttempt.STATE_UNSTARTED: HeldState.UNSTARTED,
+    worker_service_pb2.HeldAttempt.STATE_RUNNING: HeldState.RUNNING,
+    worker_service_pb2.HeldAttempt.STATE_FINISHED: HeldState.FINISHED,
+}
+
+
+def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str) -> Synced:
+    """Return what a worker says; raise UsageError for what no worker can say."""
+    if len(message.held) > MAX_HELD:
+        raise UsageError(f"A worker may hold {MAX_HELD:,} attempts, not {len(message.held):,}.")
+    versions = versions_from_proto(message.versions)
+    return Synced(
+        worker_id=text_within(message.worker_id, "the worker's id", MAX_WORKER_ID, required=True),
+        session=message.session,
+        sequence=message.sequence,
+        epoch=message.epoch,
+        slots=message.slots,
+        held=tuple(_held_from_proto(held) for held in message.held),
+        draining=message.draining,
+        sees_store=message.store_nonce == nonce,
+        park=message.park,
+        about=WorkerAbout(
+            host=printable(message.host, MAX_WORKER_ID),
+            process=message.process_id,
+            python=versions.python,
+            mrcore=versions.mrcore,
+            pyarrow=versions.pyarrow,
+            memory_bytes=message.memory_bytes,
+        ),
+    )
+
+
+def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
+    state = _HELD.get(message.state)
+    if state is None:
+        raise UsageError(f"The state {message.state} of an attempt means nothing here.")
+    result = result_from_proto(message)
+    if (result is not None) != (state is HeldState.FINISHED):
+        raise UsageError("An attempt has a result if, and only if, it is finished.")
+    return Held(
+        attempt=attempt_from_proto(message.attempt),
+        state=state,
+        inputs_version=message.inputs_version,
+        elapsed_seconds=message.elapsed_seconds,
+        progress=progress_from_proto(message) if state is HeldState.RUNNING else _NO_PROGRESS,
+        result=result,
+    )
+
+
+def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
+    """Return the message of a specification with at most so many of its inputs."""
+    message = job_spec_to_proto(spec)
+    if len(message.inputs) > inputs:
+        del message.inputs[inputs:]
+    return message
+
+
+def job_to_proto(view: JobView) -> job_pb2.Job:
+    """Return the message of a job as it stands."""
+    message = job_pb2.Job(
+        job_id=view.job_id,
+        spec=shown_spec(view.spec),
+        state=JOB_STATES.to_proto[view.state],
+        message=printable(view.message, 8_192),
+        phases=[_phase_to_proto(phase) for phase in view.phases],
+        counters={name: _int64(count) for name, count in view.counters.items()},
+        attempts=job_pb2.AttemptCounts(
+            started=view.attempts.started,
+            won=view.attempts.won,
+            failed=view.attempts.failed,
+            infrastructure=view.attempts.infrastructure,
+            expired=view.attempts.expired,
+            preempted=view.attempts.preempted,
+            superseded=view.attempts.superseded,
+        ),
+        submitted_seconds=view.submitted_seconds,
+        ended_seconds=view.ended_seconds,
+        input_bytes=view.input_bytes,
+        recent_failures=[
+            job_pb2.AttemptFailure(
+                attempt=attempt_name(recent.attempt),
+                worker_id=recent.worker_id,
+                failure=failure_to_proto(recent.failure),
+            )
+            for recent in view.recent_failures
+        ],
+        note=view.note,
+    )
+    if view.failure is not None:
+        message.failure.CopyFrom(failure_to_proto(view.failure))
+    return message
+
+
+def attempt_name(attempt: AttemptId) -> str:
+    """Return an attempt's name within its job, as in `map-00003@5.2`."""
+    return f"{attempt.task.phase}-{attempt.task.index:05d}@{attempt.number}"
+
+
+def _phase_to_proto(view: PhaseView) -> job_pb2.PhaseProgress:
+    return job_pb2.PhaseProgress(
+        phase=PHASES.to_proto[view.phase],
+        tasks=view.tasks,
+        idle=view.idle,
+        in_progress=view.in_progress,
+        completed=view.completed,
+        records=_uint64(view.records),
+        bytes=_uint64(view.bytes),
+        done_tasks=view.done_tasks,
+    )
+
+
+def task_to_proto(view: TaskView) -> job_pb2.Task:
+    """Return the message of a task as it stands."""
+    return job_pb2.Task(
+        phase=PHASES.to_proto[view.phase],
+        index=view.index,
+        state=TASK_STATES.to_proto[view.state],
+        attempts=[_attempt_to_proto(attempt) for attempt in view.attempts],
+        failures=view.failures,
+        story=[printable(line, 1_024) for line in view.story],
+    )
+
+
+def _attempt_to_proto(view: AttemptView) -> job_pb2.Attempt:
+    return job_pb2.Attempt(
+        number=str(view.number),
+        worker_id=view.worker_id,
+        state=view.state,
+        elapsed_seconds=view.elapsed_seconds,
+        fraction=view.fraction,
+        status=view.status,
+    )
+
+
+def worker_to_proto(view: WorkerView) -> job_pb2.Worker:
+    """Return the message of a worker as the master sees it."""
+    return job_pb2.Worker(
+        worker_id=view.worker_id,
+        host=view.host,
+        process_id=view.process_id,
+        slots=view.slots,
+        running=view.running,
+        unstarted=view.unstarted,
+        draining=view.draining,
+        silent_seconds=view.silent_seconds,
+        versions=job_pb2.Versions(python=view.python, mrcore=view.mrcore, pyarrow=view.pyarrow),
+        note=view.note,
+    )
+
+
+def _int64(number: int) -> int:
+    """Sums of counters may outgrow the wire: they saturate there, and are whole in the receipt."""
+    return max(-(2**63), min(2**63 - 1, number))
+
+
+def _uint64(number: int) -> int:
+    return max(0, min(_UINT64, number))
