@@ -13,7 +13,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from random import Random  # noqa: TID251 - the type only: a generator is passed in
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc  # noqa: TID251 - this is the worker's border to gRPC
 import grpc.aio  # noqa: TID251 - this is the worker's border to gRPC
@@ -35,10 +35,13 @@ from mrcore.rpc.convert_task import (
 from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub, WorkerServiceStub
+from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
 from worker.agent import Agent
 from worker.messages import Answered, Assignment, Hold, Leave
 from worker.supervisor import Running
+
+if TYPE_CHECKING:
+    from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 FIRST_SECONDS: Final = 10.0
 """Wrong credentials are looked at again for so long: a master may be starting just now."""

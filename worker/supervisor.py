@@ -302,7 +302,7 @@ class Supervisor:
                 mark = view.mark if lost.mark_records else None
                 failure = death_failure(lost, status, child.kill_reason, mark)
                 self._group.create_task(self._report_death(lost, failure, printed))
-        elif child.job_id is None and not child.doomed:
+        elif view.begun == 0 and not child.doomed:
             self._count_bad_start(status, printed)
         self._group.create_task(self._sweep(child.process_id))
         if self._clock.monotonic() >= self._restart_at:

@@ -1,0 +1,481 @@
+"""Children over the real pipe: what user code may do to its process, and what is said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from mrcore import layout
+from mrcore.bundle import build_bundle
+from mrcore.clock import SYSTEM
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.job import Input, JobSpec, Plugin, Versions
+from mrcore.tasks.attempt_log import store_log
+from mrcore.tasks.spec import (
+    FailureKind,
+    MapWork,
+    Piece,
+    Split,
+    TaskFailure,
+    TaskOutput,
+    TaskResult,
+)
+from worker.messages import Assignment
+from worker.process import descendants
+from worker.supervisor import Supervisor
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class House:
+    """A supervisor, a state and an output in a folder, and a job or two."""
+
+    def __init__(self, folder: Path, slots: int = 1) -> None:
+        self.folder = folder
+        self.state_uri = f"file://{folder}/state"
+        (folder / "scratch").mkdir()
+        (folder / "state/plugins").mkdir(parents=True)
+        self.supervisor = Supervisor(
+            slots=slots,
+            slot_memory_bytes=1 << 30,
+            scratch=folder / "scratch",
+            environment=os.environ,
+            clock=SYSTEM,
+            store_log=store_log,
+        )
+        self.supervisor.on_ended = self._ended
+        self.results: dict[AttemptId, TaskResult] = {}
+        self._news = asyncio.Event()
+
+    def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
+        assert attempt not in self.results
+        self.results[attempt] = result
+        self._news.set()
+
+    def job(
+        self,
+        source: str,
+        job_id: str = "job",
+        *,
+        memory_bytes: int = 0,
+        timeout_seconds: float | None = None,
+        claimed: bool = True,
+    ) -> None:
+        """Make a job whose plugin has this source (dedented)."""
+        (self.folder / f"{job_id}.py").write_text(textwrap.dedent(source))
+        bundle = build_bundle(f"{job_id}.py", [], self.folder)
+        (self.folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
+        out = self.folder / f"out-{job_id}"
+        out.mkdir()
+        if claimed:
+            (out / "_claim").write_text(json.dumps({"job_id": job_id}))
+        spec = JobSpec(
+            name=job_id,
+            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=False),
+            inputs=(Input("file:///x", "file:///x", "x"),),
+            output_uri=f"file://{out}",
+            map_only=True,
+            memory_bytes=memory_bytes,
+            task_timeout_seconds=timeout_seconds,
+            versions=Versions("", "", "", ""),
+        )
+        self.supervisor.learn(job_id, spec, self.state_uri)
+
+    def give(self, text: str = "a\n", job_id: str = "job", *, mark: bool = False) -> AttemptId:
+        """Give one map attempt over a file with this text."""
+        self.given = getattr(self, "given", 0) + 1
+        path = self.folder / f"input-{self.given}"
+        path.write_text(text)
+        info = path.stat()
+        generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+        piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
+        attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
+        self.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,)), 0), mark_records=mark))
+        self.supervisor.dispatch()
+        return attempt
+
+    async def result(self, attempt: AttemptId) -> TaskResult:
+        """Wait for the result of an attempt."""
+        while attempt not in self.results:
+            self._news.clear()
+            await self._news.wait()
+        return self.results[attempt]
+
+    async def failure(self, attempt: AttemptId) -> TaskFailure:
+        """Wait for an attempt that has to fail."""
+        result = await self.result(attempt)
+        assert isinstance(result, TaskFailure), result
+        return result
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that only the file system or /proc shows."""
+        while not condition():  # noqa: ASYNC110 - nothing here could set an event
+            await asyncio.sleep(0.01)
+
+    def log_path(self, attempt: AttemptId) -> Path:
+        """Return where the output of an attempt is stored, if it printed something."""
+        return Path(layout.log_uri(self.state_uri, attempt).removeprefix("file://"))
+
+    def log(self, attempt: AttemptId) -> str:
+        """Return what was stored of an attempt's output."""
+        return self.log_path(attempt).read_text()
+
+
+def alive(process_id: int) -> bool:
+    """Tell whether a process lives (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+MAP = """
+    def map(key, value):
+        yield value, 1
+"""
+
+
+def in_house(
+    slots: int = 1,
+) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
+    """Run a test with a supervisor that lives as long as it, and leaves nothing."""
+
+    def decorate(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], None]:
+        async def run(house: House) -> None:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(house.supervisor.run())
+                try:
+                    await test(house)
+                finally:
+                    task.cancel()
+
+        def call(tmp_path: Path) -> None:
+            house = House(tmp_path, slots)
+            try:
+                asyncio.run(run(house))
+            finally:
+                house.supervisor.close()
+            assert descendants(os.getpid()) == []
+            assert list((tmp_path / "scratch").glob("*.log")) == []
+
+        call.__name__ = test.__name__
+        call.__doc__ = test.__doc__
+        return call
+
+    return decorate
+
+
+@in_house()
+async def test_a_process_is_reused_within_a_job(house: House) -> None:
+    house.job("import os\ndef map(key, value):\n    yield value, os.getpid()\n")
+    attempts = [house.give(f"line {n}\n") for n in range(50)]
+    results = [await house.result(attempt) for attempt in attempts]
+    assert all(isinstance(r, TaskOutput) and r.records_out == 1 for r in results), results
+    assert len(descendants(os.getpid())) == 1
+    assert not (house.folder / "state/logs").exists(), "nobody printed"
+
+
+@in_house()
+async def test_another_job_gets_another_process(house: House) -> None:
+    source = """
+        import os
+        print(os.getpid())
+        def map(key, value):
+            yield value, print(os.getpid())
+    """
+    house.job(source, "one")
+    house.job(source, "two")
+    first, second = house.give(job_id="one"), house.give(job_id="two")
+    third = house.give(job_id="one")
+    for attempt in (first, second, third):
+        assert isinstance(await house.result(attempt), TaskOutput)
+    one, two = set(house.log(first).split()), set(house.log(second).split())
+    assert len(one) == len(two) == 1
+    assert one.isdisjoint(two)
+    assert house.log(third).split() == [*one], "the plugin was imported once, in the same process"
+
+
+@in_house()
+async def test_an_exception_is_a_failure_with_the_users_frames(house: House) -> None:
+    house.job("def map(key, value):\n    return helper(value)\ndef helper(v):\n    return {}[v]\n")
+    failure = await house.failure(house.give("oops\n"))
+    assert (failure.kind, failure.died) == (FailureKind.USER, False)
+    assert f'File "{house.folder}/job.py", line 2, in map' in failure.traceback
+    assert "KeyError: 'oops'" in failure.traceback
+    assert "/mrcore/" not in failure.traceback
+
+
+@in_house()
+async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(house: House) -> None:
+    house.job("print('importing')\nraise RuntimeError('no')\n")
+    first, second = house.give(), house.give()
+    failure = await house.failure(first)
+    assert failure.message == "job.py cannot be imported: RuntimeError: no"
+    assert f'File "{house.folder}/job.py", line 2' in failure.traceback
+    assert await house.failure(second) == failure
+    assert house.log(first) == "importing\n"
+
+
+@in_house()
+async def test_a_worker_that_does_not_see_the_output_says_so(house: House) -> None:
+    house.job(MAP, claimed=False)
+    failure = await house.failure(house.give())
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "this worker does not see the output file://" in failure.message
+    assert "use a store that every machine reaches" in failure.message
+    (house.folder / "out-job/_claim").write_text('{"job_id": "job"}')
+    assert isinstance(await house.result(house.give()), TaskOutput)
+
+
+@in_house()
+async def test_what_is_printed_is_kept_for_each_attempt(house: House) -> None:
+    house.job("""
+        import logging, os, sys
+        def map(key, value):
+            if value == "quiet":
+                return []
+            print("out", value)
+            print("err", value, file=sys.stderr)
+            logging.getLogger("mine").info("logged %s", value)
+            os.system(f"echo shell {value}")
+            return []
+    """)
+    loud, quiet, loud_again = house.give("a\n"), house.give("quiet\n"), house.give("b\n")
+    await house.result(loud_again)
+    lines = house.log(loud).splitlines()
+    assert [line for line in lines if "logged" not in line] == ["out a", "err a", "shell a"]
+    assert any(line.endswith("INFO mine: logged a") for line in lines)
+    assert house.log(loud_again).count("\n") == 4
+    assert not house.log_path(quiet).exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("import os; os._exit(3)", "exited with status 3 without a traceback"),
+        (
+            "import ctypes; ctypes.string_at(0)",
+            "crashed with a segmentation fault (signal 11) without a traceback",
+        ),
+        ("import os; os.abort()", "aborted (signal 6) without a traceback"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "was killed, most likely by the kernel because the machine ran out of memory "
+            "(signal 9) without a traceback",
+        ),
+        ("import os; os.closerange(0, 100)", "exited with status"),
+    ],
+)
+def test_a_death_is_named(tmp_path: Path, body: str, sentence: str) -> None:
+    @in_house()
+    async def run(house: House) -> None:
+        house.job(f"def map(key, value):\n    print('last words')\n    {body}\n    return []\n")
+        attempt = house.give(mark=True)
+        failure = await house.failure(attempt)
+        assert failure.kind is FailureKind.USER
+        assert failure.died
+        assert failure.message.startswith(f"the process of map task 1 {sentence}")
+        assert failure.mark is not None
+        assert failure.mark.uri.endswith("/input-1")
+        assert failure.message.endswith(f"with the record at byte 0 of {failure.mark.uri} in work")
+        if "closerange" not in body:
+            assert house.log(attempt).startswith("last words\n")
+        house.job(MAP, "next")
+        assert isinstance(await house.result(house.give(job_id="next")), TaskOutput)
+
+    run(tmp_path)
+
+
+@in_house()
+async def test_sys_exit_is_a_failure_and_costs_no_process(house: House) -> None:
+    house.job("import sys\ndef map(key, value):\n    sys.exit('enough')\n")
+    failure = await house.failure(house.give())
+    assert "sys.exit('enough')" in failure.message + failure.traceback
+    assert not failure.died
+
+
+@in_house()
+async def test_a_time_limit_ends_an_attempt_and_spares_those_behind_it(house: House) -> None:
+    house.job(
+        """
+        import threading
+        def map(key, value):
+            if value == "hang":
+                threading.Event().wait()
+            return []
+        """,
+        timeout_seconds=0.5,
+    )
+    hang, after = house.give("hang\n"), house.give("fine\n")
+    failure = await house.failure(hang)
+    assert failure.died
+    assert failure.message == (
+        "the process of map task 1 ran longer than the 0.5 s that --task-timeout allows"
+    )
+    assert isinstance(await house.result(after), TaskOutput)
+
+
+@in_house()
+async def test_a_memory_hog_is_killed_for_that(house: House) -> None:
+    house.job(
+        """
+        import threading
+        def map(key, value):
+            hog = bytearray(b"x") * (400 << 20)
+            threading.Event().wait()
+        """,
+        memory_bytes=300 << 20,
+    )
+    failure = await house.failure(house.give())
+    assert failure.died
+    used, _, rest = failure.message.removeprefix("the process of map task 1 used ").partition(" ")
+    assert int(used) > 300
+    assert rest.startswith("MiB of the 300 MiB that --memory allows a slot: ")
+
+
+GRANDCHILDREN = """
+    import os, subprocess, sys
+    def map(key, value):
+        tree = [sys.executable, "-c", "import os,signal; os.fork(); signal.pause()"]
+        for setsid in (False, True):
+            subprocess.Popen(tree, start_new_session=setsid)
+        os.fork() or signal_pause()
+        print("ready", flush=True)
+        signal_pause()
+    def signal_pause():
+        import signal
+        signal.pause()
+"""
+
+
+@in_house()
+async def test_a_killed_attempt_takes_all_its_processes_along(house: House) -> None:
+    house.job(GRANDCHILDREN)
+    attempt = house.give()
+    me = os.getpid()
+    await house.until(lambda: len(descendants(me)) == 6)
+    family = descendants(me)
+    house.supervisor.kill(attempt)
+    await house.until(lambda: not any(alive(process_id) for process_id in family))
+    assert attempt not in house.results, "nobody wants to hear of it"
+
+
+@in_house()
+async def test_only_what_has_not_begun_can_be_taken_back(house: House) -> None:
+    house.job("""
+        import threading
+        def map(key, value):
+            print(value, flush=True)
+            if value == "long":
+                threading.Event().wait()
+            return []
+    """)
+    first, second, third = house.give("long\n"), house.give("b\n"), house.give("c\n")
+    supervisor = house.supervisor
+    await house.until(lambda: [r.attempt for r in supervisor.running()] == [first])
+    assert not supervisor.take_back(first)
+    assert supervisor.take_back(second)
+    supervisor.kill(first)
+    assert isinstance(await house.result(third), TaskOutput)
+    assert set(house.results) == {third}
+    assert not house.log_path(second).exists()
+
+
+@in_house(slots=2)
+async def test_an_idle_slot_takes_over_what_waits_behind_a_long_attempt(house: House) -> None:
+    house.job("""
+        import os, threading
+        def map(key, value):
+            print(os.getpid())
+            if value == "long":
+                threading.Event().wait()
+            return []
+    """)
+    house.give("long\n")
+    others = [house.give("short\n") for _ in range(20)]
+    for attempt in others:
+        assert isinstance(await house.result(attempt), TaskOutput)
+    assert len({house.log(attempt) for attempt in others}) == 1
+
+
+@in_house()
+async def test_progress_and_status_are_seen_while_it_runs(house: House) -> None:
+    house.job("""
+        import threading
+        context = None
+        def setup(given):
+            global context
+            context = given
+        def map(key, value):
+            context.status("at " + value)
+            threading.Event().wait()
+    """)
+    attempt = house.give("line\n")
+    supervisor = house.supervisor
+    await house.until(lambda: [r.progress.status for r in supervisor.running()] == ["at line"])
+    (running,) = supervisor.running()
+    assert running.attempt == attempt
+    assert 0.0 <= running.elapsed_seconds < 30.0
+
+
+@in_house()
+async def test_a_long_order_goes_through_a_file(house: House) -> None:
+    house.job(MAP)
+    piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
+    attempt = AttemptId(TaskId("job", Phase.MAP, 0), AttemptNumber(1, 1))
+    house.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.dispatch()
+    await house.failure(attempt)
+    assert list((house.folder / "scratch").glob("*.order")) == []
+
+
+AGENT = r"""
+import asyncio, sys
+from pathlib import Path
+from tests.unit.test_worker_supervisor import House
+house = House(Path(sys.argv[1]))
+house.job("import signal\ndef map(key, value):\n    signal.pause()\n")
+house.give()
+async def main():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(house.supervisor.run())
+        await house.until(lambda: list(house.supervisor.running()))
+        print("running", flush=True)
+asyncio.run(main())
+"""
+
+
+def test_children_die_with_their_agent(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", AGENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as agent:
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == "running\n"
+        (child,) = descendants(agent.pid)
+        exit_descriptor = os.pidfd_open(child)
+        agent.send_signal(signal.SIGKILL)
+        assert select.select([exit_descriptor], [], [], 30.0)[0], "the child outlived its agent"
+        os.close(exit_descriptor)
+
+
+@in_house()
+async def test_a_child_that_cannot_start_fails_its_attempts(house: House) -> None:
+    house.job(MAP)
+    site = house.folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import os; os._exit(7)\n")
+    house.supervisor.close()
+    house.supervisor._environment["PYTHONPATH"] = str(site)
+    failure = await house.failure(house.give())
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message.startswith("this worker cannot start the processes that run tasks")
