@@ -199,7 +199,7 @@ def _set_of(inside: str) -> str:
 
 def _below(relative: str) -> bool:
     """Tell whether a name below a folder is taken: no part of it begins with `_` or `.`."""
-    return all(part and part[0] not in "_." for part in relative.split("/"))
+    return not any(part.startswith(("_", ".")) for part in relative.split("/"))
 
 
 def _typed(given: Input) -> str:

@@ -115,11 +115,10 @@ def decode(block: bytes) -> str:
 
 def split_lines(block: bytes) -> list[str]:
     """Return the lines of a block without their ends."""
-    text = decode(block)
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
     # `str.splitlines` would also split at form feeds, U+2028 and others.
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-    lines = text.split("\n")
+    lines = decode(block).split("\n")
     if not lines[-1]:
         lines.pop()
     return lines

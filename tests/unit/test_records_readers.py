@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcore.errors import DataError
+from mrcore.errors import DataError, UnavailableError
 from mrcore.job import InputFormat
 from mrcore.records import readers
 from mrcore.records.batches import BLOCK_BYTES
 from mrcore.records.inputs import expand, parse_input
 from mrcore.records.readers import open_batches
 from mrcore.records.splits import cut
+from mrcore.storage.registry import storage_for
 from tests.unit.records_pieces import batches_of, input_file, piece_of, records_of
 
 
@@ -200,6 +202,18 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path: Path, input_format: I
     path.unlink()
     with pytest.raises(DataError, match=r"^a.txt was changed or deleted"):
         list(open_batches(split.pieces[0], input_format))
+
+
+@pytest.mark.parametrize("name", ["x", "x.gz", "x.bz2", "x.zst", "x.parquet", "x.csv"])
+def test_trouble_of_the_store_stays_what_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise UnavailableError("The store is out of order.")
+
+    file = input_file(b"x" * 100, name)
+    monkeypatch.setattr(storage_for(file.uri), "open_read", lambda *_, **__: Stream(b"x" * 100))
+    with pytest.raises(UnavailableError, match=r"^The store is out of order.$"):
+        list(open_batches(piece_of(file), InputFormat.ARROW))
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:

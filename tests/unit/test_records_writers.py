@@ -141,6 +141,22 @@ def test_jsonl() -> None:
     assert json.loads(data.split(b"\n")[2])["value"] == "\udcff"
 
 
+PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PLAIN, PLAIN | st.floats(allow_nan=False, allow_infinity=False))))
+def test_jsonl_is_what_json_writes_however_batched(pairs: Pairs) -> None:
+    data = written(pairs, OutputFormat.JSONL, sizes=[1, 2, 50])
+    assert data == written(pairs, OutputFormat.JSONL)
+    rows = [json.loads(line) for line in data.split(b"\n")[:-1]]
+    assert [(row["key"], row["value"]) for row in rows] == pairs
+    for line, (key, value) in zip(data.split(b"\n"), pairs, strict=False):
+        text = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":"))
+        ascii_text = json.dumps({"key": key, "value": value}, separators=(",", ":"))
+        assert line.decode() in (text, ascii_text)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"x", {1, 2}, object, {(1,): 2}])
 def test_what_json_cannot_hold(value: object) -> None:
     with pytest.raises(DataError, match=r"^The pair 'k': .* cannot be written as JSON \("):
