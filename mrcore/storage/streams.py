@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Protocol
 
 import google_crc32c
@@ -22,7 +25,7 @@ class RangeSource(Protocol):
     """Something of a fixed size that can be read at any place."""
 
     def read_range(self, start: int, end: int) -> bytes:
-        """Return the bytes [start, end), all of them; both lie within the source."""
+        """Return bytes of [start, end) from `start` on; no bytes mean that the source ends."""
         ...
 
     def close(self) -> None:
@@ -33,7 +36,7 @@ class RangeSource(Protocol):
 class RangeStream(io.RawIOBase):
     """A read-only, seekable stream over [0, size_bytes) of a source, for `io.BufferedReader`.
 
-    One call of the source answers one call here, so the buffer size decides the range size.
+    One call of the source answers one call here, so the buffer size bounds the range size.
     """
 
     def __init__(self, source: RangeSource, size_bytes: int) -> None:
@@ -78,3 +81,68 @@ class RangeStream(io.RawIOBase):
         if not self.closed:
             super().close()
             self._source.close()
+
+
+class ReadAhead:
+    """A `RangeSource` over a distant object: blocks are fetched before they are asked for.
+
+    It does so only while reading goes straight on from where it was; a jump fetches what it is
+    asked for. Holds at most `blocks_ahead` + 1 blocks. Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, int], bytes],
+        size_bytes: int,
+        pool: Executor,
+        *,
+        block_bytes: int,
+        blocks_ahead: int,
+    ) -> None:
+        self._fetch = fetch
+        self._size_bytes = size_bytes
+        self._pool = pool
+        self._block_bytes = block_bytes
+        self._blocks_ahead = blocks_ahead
+        self._start = 0
+        self._block = b""
+        self._ahead: deque[tuple[int, Future[bytes]]] = deque()
+
+    def read_range(self, start: int, end: int) -> bytes:
+        """Return bytes from `start` on: at least one of them, at most up to `end`."""
+        offset = start - self._start
+        if not 0 <= offset < len(self._block):
+            self._load(start, end)
+            offset = 0
+        return self._block[offset : offset + end - start]
+
+    def _load(self, start: int, end: int) -> None:
+        straight = start == self._start + len(self._block)
+        if not straight:
+            self._drop_ahead()
+        if self._ahead and self._ahead[0][0] == start:
+            self._block = self._ahead.popleft()[1].result()
+        else:
+            length = self._block_bytes if straight else end - start
+            self._block = self._fetch(start, min(start + length, self._size_bytes))
+        self._start = start
+        if straight:
+            self._fetch_ahead(start + len(self._block))
+
+    def _fetch_ahead(self, position: int) -> None:
+        if self._ahead:
+            position = self._ahead[-1][0] + self._block_bytes
+        while position < self._size_bytes and len(self._ahead) < self._blocks_ahead:
+            end = min(position + self._block_bytes, self._size_bytes)
+            self._ahead.append((position, self._pool.submit(self._fetch, position, end)))
+            position = end
+
+    def _drop_ahead(self) -> None:
+        for _, future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+
+    def close(self) -> None:
+        """Forget what was fetched."""
+        self._drop_ahead()
+        self._block = b""
