@@ -114,6 +114,7 @@ class Link:
         """Synchronise until cancelled; what goes wrong is tried again, or ends the agent."""
         started = self._clock.monotonic()
         while True:
+            eager = self._clock.monotonic() - started < EAGER_SECONDS
             try:
                 credentials = await asyncio.to_thread(self._find)
                 async with connect_aio(credentials) as channel:
@@ -125,9 +126,10 @@ class Link:
                 if wrong and waited > FIRST_SECONDS:
                     self._agent.leave(Leave(error.exit_code, str(error)))
                     return
-                self._complain(error)
+                # A master that starts together with its workers is no reason to worry.
+                if not eager or self.connected.is_set():
+                    self._complain(error)
             self._failures += 1
-            eager = self._clock.monotonic() - started < EAGER_SECONDS
             pause = min(0.1 * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
             jittered = pause * self._rng.uniform(0.5, 1.0)
             await asyncio.sleep(EAGER_PAUSE_SECONDS if eager else jittered)
@@ -235,7 +237,7 @@ class Link:
             draining=state.draining,
             store_nonce=state.store_nonce,
             known_jobs=state.known_jobs,
-            park=True,
+            park=self._agent.machine.accepted,  # the first answer says where the store is
         )
         running = {one.attempt: one for one in self._agent.supervisor.running()}
         for held in state.held:
