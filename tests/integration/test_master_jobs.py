@@ -1,0 +1,237 @@
+"""A real master and a worker that the test drives: from Submit to the receipt."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrcore import errors, layout
+from mrcore.ids import Phase
+from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import MapWork, ReduceWork
+from tests.integration.daemons import Daemon
+from tests.integration.fake_worker import CALL_SECONDS, FakeClient, FakeWorker, make_spec
+from tests.integration.master_house import BUNDLE, SHA256, House, refused
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def master(house: House) -> Iterator[Daemon]:
+    with house.master() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(house: House, master: Daemon) -> Iterator[FakeClient]:
+    with FakeClient(house.credentials()) as found:
+        yield found
+
+
+def test_a_map_only_job_runs_from_submit_to_receipt(house: House, client: FakeClient) -> None:
+    job = client.submit(house.spec(map_only=True), BUNDLE)
+    assert job.state == job_pb2.JOB_STATE_RUNNING
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        assert {one.task.index for one in worker.work} == {0, 1}
+        worker.work_off()
+    done = client.wait(job.job_id)
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
+    assert dict(done.counters) == {"seen": 4}
+    assert (house.out / "part-00000").read_text() == f"{job.job_id}/map-00000\n"
+    receipt = json.loads((house.out / "_SUCCESS").read_text())
+    assert receipt["job_id"] == job.job_id
+    assert [part["name"] for part in receipt["parts"]] == ["part-00000", "part-00001"]
+    assert receipt["counters"] == {"seen": 4}
+
+
+def test_a_reduce_gets_the_runs_of_all_maps(
+    house: House, master: Daemon, client: FakeClient
+) -> None:
+    job = client.submit(house.spec(reduces=2), BUNDLE)
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        maps = list(worker.work)
+        assert {attempt.task.phase for attempt in maps} == {Phase.MAP}
+        for attempt in maps:
+            work = worker.work[attempt]
+            assert isinstance(work, MapWork)
+            assert work.partitions == 2
+            worker.finish(attempt)
+        runs = [worker.output_uri(attempt) for attempt in sorted(maps)]
+        worker.synchronize()
+        reduces = {attempt.task.index: work for attempt, work in worker.work.items()}
+        assert set(reduces) == {0, 1}
+        for index, reduce in reduces.items():
+            assert isinstance(reduce, ReduceWork)
+            # One byte a partition: section `index` of each run, in the order of the maps.
+            assert [(one.map_index, one.offset, one.length_bytes) for one in reduce.slices] == [
+                (0, index, 1),
+                (1, index, 1),
+            ]
+            assert [one.uri for one in reduce.slices] == runs
+        worker.work_off()
+    assert client.wait(job.job_id).state == job_pb2.JOB_STATE_SUCCEEDED
+    assert (house.out / "part-00001").read_text() == f"{job.job_id}/reduce-00001\n"
+    assert master.stop() == 0  # which waits for what is still to be cleaned up
+    assert not (house.out / "_tmp").exists()
+    assert not (house.out / "_claim").exists()
+
+
+def test_a_submission_that_is_repeated_is_the_same_job(house: House, client: FakeClient) -> None:
+    first = client.submit(house.spec(map_only=True), BUNDLE, "one")
+    assert client.submit(house.spec(map_only=True), BUNDLE, "one").job_id == first.job_id
+    with refused(errors.OutputError, "is taken by job"):
+        client.submit(house.spec(map_only=True), BUNDLE, "two")
+
+
+def test_submissions_at_the_same_time_are_one_job(house: House, client: FakeClient) -> None:
+    ids: list[str] = []
+
+    def submit() -> None:
+        ids.append(client.submit(house.spec(map_only=True), BUNDLE, "one").job_id)
+
+    threads = [threading.Thread(target=submit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+
+
+def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: FakeClient) -> None:
+    with refused(errors.UsageError, "send its bundle"):
+        client.submit(house.spec(), b"")
+    with refused(errors.InputError, "does not exist"):
+        client.submit(
+            make_spec(f"file://{house.folder}/missing", f"file://{house.out}", SHA256), BUNDLE
+        )
+    with refused(errors.UsageError, "SHA-256"):
+        client.submit(house.spec(), b"another bundle")
+    with refused(errors.UsageError, "scheme"):
+        client.submit(house.spec(temp_uri="ftp://host/x"), BUNDLE)
+    with refused(errors.UsageError, "request_id"):
+        client.submit(house.spec(), BUNDLE, "")
+    assert not house.out.exists()
+    house.out.mkdir()
+    (house.out / "mine").write_text("x")
+    with refused(errors.OutputError, "not empty"):
+        client.submit(house.spec(), BUNDLE)
+    assert [path.name for path in house.out.iterdir()] == ["mine"]
+
+
+def test_a_task_that_always_fails_ends_its_job(house: House, client: FakeClient) -> None:
+    job = client.submit(house.spec(map_only=True, max_attempts=2), BUNDLE)
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        while worker.work:
+            for attempt in worker.work:
+                if attempt.task.index == 0:
+                    worker.fail(attempt, "wc.py raised ValueError at in/a, offset 0")
+            worker.synchronize(park=True)
+    failed = client.wait(job.job_id)
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert "ValueError" in failed.failure.message
+    assert failed.failure.traceback == "Traceback: wc.py line 3"
+    assert not list(house.out.glob("part-*"))
+
+
+def test_a_job_can_be_cancelled_once(house: House, client: FakeClient) -> None:
+    job = client.submit(house.spec(map_only=True), BUNDLE)
+    request = job_service_pb2.CancelRequest(job_id=job.job_id, reason="enough")
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        assert worker.work
+        stopped = client.stub.Cancel(request, timeout=CALL_SECONDS).job
+        assert stopped.state == job_pb2.JOB_STATE_CANCELLED
+        worker.synchronize()
+        assert not worker.work
+    assert client.stub.Cancel(request, timeout=CALL_SECONDS).job.message == stopped.message
+    with refused(errors.UnknownJobError, "no-such-job"):
+        client.stub.Cancel(job_service_pb2.CancelRequest(job_id="no-such-job"))
+
+
+def test_what_has_succeeded_cannot_be_cancelled(house: House, client: FakeClient) -> None:
+    job = client.submit(house.spec(map_only=True), BUNDLE)
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        worker.work_off()
+    client.wait(job.job_id)
+    with refused(errors.JobEndedError, "has ended"):
+        client.stub.Cancel(job_service_pb2.CancelRequest(job_id=job.job_id))
+
+
+def test_lists_come_in_pages(house: House, client: FakeClient) -> None:
+    ids = [
+        client.submit(
+            make_spec(f"file://{house.folder}/in/", f"file://{house.out}{n}", SHA256),
+            BUNDLE,
+            f"{n}",
+        ).job_id
+        for n in range(3)
+    ]
+    page = client.stub.List(job_service_pb2.ListRequest(page_size=2))
+    assert [job.job_id for job in page.jobs] == [ids[2], ids[1]]
+    rest = client.stub.List(
+        job_service_pb2.ListRequest(page_size=2, page_token=page.next_page_token)
+    )
+    assert [job.job_id for job in rest.jobs] == [ids[0]]
+    assert not rest.next_page_token
+    tasks = client.stub.ListTasks(job_service_pb2.ListTasksRequest(job_id=ids[0], page_size=1))
+    assert [(task.phase, task.index) for task in tasks.tasks] == [(job_pb2.PHASE_MAP, 0)]
+    request = job_service_pb2.ListTasksRequest(job_id=ids[0], page_token=tasks.next_page_token)
+    tasks = client.stub.ListTasks(request)
+    assert [(task.phase, task.index) for task in tasks.tasks] == [
+        (job_pb2.PHASE_MAP, 1),
+        (job_pb2.PHASE_REDUCE, 0),
+    ]
+    with refused(errors.UsageError, "page_token"):
+        client.stub.ListTasks(job_service_pb2.ListTasksRequest(job_id=ids[0], page_token="x"))
+
+
+def test_workers_are_listed_and_drained(house: House, client: FakeClient) -> None:
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        listed = client.stub.ListWorkers(job_service_pb2.ListWorkersRequest()).workers
+        assert [(one.worker_id, one.slots, one.draining) for one in listed] == [("w1", 4, False)]
+        drain = job_service_pb2.DrainWorkerRequest(worker_id="w1")
+        assert client.stub.DrainWorker(drain, timeout=CALL_SECONDS).worker.draining
+        answer = worker.synchronize()
+        assert answer.drain
+        assert answer.leave
+    with refused(errors.UnknownWorkerError, "w2"):
+        client.stub.DrainWorker(job_service_pb2.DrainWorkerRequest(worker_id="w2"))
+
+
+def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
+    job = client.submit(house.spec(map_only=True), BUNDLE)
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        attempts = sorted(worker.work)
+    for attempt in attempts:
+        uri = layout.log_uri(house.state_uri, attempt)
+        with storage_for(uri).open_write(uri) as writer:
+            writer.write(f"{attempt.task.index}: printed".encode())
+            writer.commit()
+    request = job_service_pb2.ReadLogRequest(job_id=job.job_id, tail_bytes=4)
+    logs = client.stub.ReadLog(request).logs
+    assert [(log.text, log.size_bytes) for log in logs] == [(b"nted", 10), (b"nted", 10)]
+    one = job_service_pb2.ReadLogRequest(job_id=job.job_id, phase=job_pb2.PHASE_MAP, index=1)
+    (log,) = client.stub.ReadLog(one).logs
+    assert log.text == b"1: printed"
+    assert log.attempt == f"map-00001@{attempts[1].number}"
+    one.phase = job_pb2.PHASE_REDUCE
+    with refused(errors.NotFoundError, "reduce-00001"):
+        client.stub.ReadLog(one)
+    one.attempt = "../x"
+    with refused(errors.UsageError, "5.2"):
+        client.stub.ReadLog(one)
