@@ -73,7 +73,7 @@ class Agent:
             self.supervisor.dispatch()
         if self.machine.draining and not self.machine.unfinished():
             self._all_ended.set()
-        if self.machine.has_news:
+        if self.machine.has_news():
             self.tell()
         return bool(commands)
 

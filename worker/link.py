@@ -188,7 +188,7 @@ class Link:
 
     def _due(self, sent_at: float, patience: float) -> float | None:
         """Return when the call in flight should give way to news; None when there is none."""
-        if not self._agent.machine.has_news:
+        if not self._agent.machine.has_news():
             return None
         if self._news_at is None:
             self._news_at = self._clock.monotonic()

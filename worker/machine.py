@@ -117,7 +117,6 @@ class Machine:
             known_jobs=tuple(self._jobs),
         )
 
-    @property
     def has_news(self) -> bool:
         """Tell whether the master should hear something that the latest request did not say."""
         return self._told != (self.draining, self._nonce) or any(
