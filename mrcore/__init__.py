@@ -6,6 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mrcore.aggregates import count as count
+    from mrcore.aggregates import max as max  # noqa: A004 - it is mrcore.max
+    from mrcore.aggregates import min as min  # noqa: A004 - it is mrcore.min
+    from mrcore.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
     from mrcore.client import Client as Client
     from mrcore.session import Result as Result
     from mrcore.session import RunFailedError as RunFailedError
@@ -17,7 +21,11 @@ _PUBLIC = {
     "Client": "mrcore.client",
     "Result": "mrcore.session",
     "RunFailedError": "mrcore.session",
+    "count": "mrcore.aggregates",
+    "max": "mrcore.aggregates",
+    "min": "mrcore.aggregates",
     "run": "mrcore.session",
+    "sum": "mrcore.aggregates",
 }
 """Where the public names lie. They are imported when first used, so that `import mrcore` is light:
 a child that runs tasks never loads the client."""

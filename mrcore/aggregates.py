@@ -1,0 +1,52 @@
+"""Aggregates that may stand for `reduce` and `combine`: `reduce = combine = mrcore.sum`.
+
+They work as functions of (key, values) like those a user writes, and are known to the shuffle,
+which computes them over columns where that gives exactly the same.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+
+class AggregateKind(enum.Enum):
+    """Which aggregate it is."""
+
+    SUM = "sum"
+    COUNT = "count"
+    MIN = "min"
+    MAX = "max"
+
+
+class Aggregate:
+    """A function of (key, values) that the shuffle knows."""
+
+    def __init__(self, kind: AggregateKind, function: Callable[[Iterable[Any]], Any]) -> None:
+        self.kind = kind
+        self.__name__ = kind.value
+        self._function = function
+
+    def __call__(self, key: Any, values: Iterable[Any]) -> Any:
+        """Return the aggregate of the values; the key plays no part."""
+        return self._function(values)
+
+    def __repr__(self) -> str:
+        return f"mrcore.{self.kind.value}"
+
+    def __reduce__(self) -> str:
+        # A global name of this module: pickled functions find the one object again.
+        return self.kind.value
+
+
+def _count(values: Iterable[Any]) -> int:
+    return builtins.sum(1 for _ in values)
+
+
+sum: Final = Aggregate(AggregateKind.SUM, builtins.sum)  # noqa: A001 - it is mrcore.sum
+count: Final = Aggregate(AggregateKind.COUNT, _count)
+"""How many values; as a combiner it counts what `map` emitted, and then adds the counts."""
+min: Final = Aggregate(AggregateKind.MIN, builtins.min)  # noqa: A001 - it is mrcore.min
+max: Final = Aggregate(AggregateKind.MAX, builtins.max)  # noqa: A001 - it is mrcore.max

@@ -1,0 +1,43 @@
+"""How much a task may hold, counted in bytes of its data.
+
+Decisions rest on counted bytes and rows alone, never on measured memory or time: a task that runs
+again under the same limit spills at the same places and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+BASELINE_BYTES: Final = 128 << 20
+"""The interpreter, pyarrow and numpy (80 to 100 MiB resident), a batch of input, and slack."""
+MIN_BYTES: Final = 12 << 20
+DEFAULT_MEMORY_BYTES: Final = 512 << 20
+MAX_BATCH_BYTES: Final = 512 << 20
+"""Larger batches sort no faster; and the offsets of Arrow's strings have 31 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the parts of a task may hold."""
+
+    collect_bytes: int
+    """Of pairs that wait, as Python objects or as columns, before they are sorted and spilled."""
+    sort_bytes: int
+    """Of columns sorted in memory at once: sorting and writing them takes about as much again."""
+    merge_bytes: int
+    """Of blocks decoded during a merge."""
+
+    @classmethod
+    def of(cls, memory_bytes: int) -> Budget:
+        """Return the budget of a child that may have so much resident memory (0: a default)."""
+        free = max(MIN_BYTES, (memory_bytes or DEFAULT_MEMORY_BYTES) - BASELINE_BYTES)
+        part = min(MAX_BATCH_BYTES, free // 4)
+        return cls(collect_bytes=part, sort_bytes=part, merge_bytes=part)
+
+    def fan_in(self, block_bytes: int) -> int:
+        """Return how many runs may be merged at once, given the size of a block of theirs.
+
+        A run in a merge holds a block twice: as it is read, and among the rows of the round.
+        """
+        return max(2, self.merge_bytes // (2 * max(1, block_bytes)))

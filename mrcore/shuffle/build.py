@@ -1,0 +1,226 @@
+"""Building the run of a map task: batches are gathered, sorted, spilled and merged into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.columns import Columns, KeyKind, Layout, concat
+from mrcore.shuffle.combine import Combiner
+from mrcore.shuffle.hashing import partition_of
+from mrcore.shuffle.keys import keys_to_python, shown
+from mrcore.shuffle.merge import SortedChunk, chunk_rows, merge
+from mrcore.shuffle.runfile import RunWriter
+from mrcore.shuffle.sorting import KeyRows, sort_keys, sort_part
+from mrcore.shuffle.spill import Spill, SpillFolder
+from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction
+
+_MIN_BLOCK_BYTES: Final = 32 << 10
+_BLOCKS_PER_REDUCE: Final = 8
+"""In total order: how finely the reduce tasks can share out a run, as far as it is large enough."""
+
+
+class RunBuilder:
+    """Takes batches of pairs in the order of emission, and writes them as one run.
+
+    `partitions` sections, by `partition` (the user's function) or the keys' hashes; or, in total
+    order, one section sorted as a whole.
+    """
+
+    def __init__(
+        self,
+        partitions: int,
+        budget: Budget,
+        folder: Path,
+        *,
+        total_order: bool = False,
+        partition: UserFunction | None = None,
+        combiner: Combiner | None = None,
+    ) -> None:
+        self._partitions = partitions
+        self._budget = budget
+        self._total_order = total_order
+        self._partition = None if total_order else partition
+        self._combiner = combiner
+        self._spill_folder = SpillFolder(folder)
+        self._spills: list[Spill] = []
+        self._batches: list[Columns] = []
+        self._parts: list[np.ndarray] = []
+        self._held_bytes = 0
+        self._total_bytes = 0
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether no pair was added."""
+        return not self._batches and not self._spills
+
+    def add(self, batch: Columns) -> None:
+        """Append pairs; spill where the budget says so."""
+        if not len(batch):
+            return
+        if self._partition is not None:
+            self._parts.append(_user_parts(self._partition, batch, self._partitions))
+        self._batches.append(batch)
+        size_bytes = batch.size_bytes
+        self._held_bytes += size_bytes
+        self._total_bytes += size_bytes
+        if self._held_bytes >= self._budget.collect_bytes:
+            self.spill()
+
+    def spill(self) -> None:
+        """Sort what is held and write it to the local disk."""
+        if self._batches:
+            sections = self._sorted_sections()
+            self._spills.append(self._spill_folder.write(sections, MAX_BLOCK_BYTES))
+
+    @property
+    def block_bytes(self) -> int:
+        """Return the size of the run's blocks."""
+        if not self._total_order:
+            return MAX_BLOCK_BYTES
+        fine = self._total_bytes // (_BLOCKS_PER_REDUCE * self._partitions)
+        return min(MAX_BLOCK_BYTES, max(_MIN_BLOCK_BYTES, fine))
+
+    def write(self, writer: RunWriter) -> None:
+        """Write all sections."""
+        if self._spills:
+            self.spill()
+            sections = self._merged_sections()
+        else:
+            sections = self._sorted_sections()
+        for section in sections:
+            for batch in section:
+                writer.add(batch)
+            writer.end_section()
+
+    def close(self) -> None:
+        """Remove what lies on the local disk."""
+        self._spill_folder.close()
+
+    def _sorted_sections(self) -> Iterator[Iterator[Columns]]:
+        """Empty what is held into sorted sections."""
+        batches, parts = self._batches, self._parts
+        self._batches, self._parts, self._held_bytes = [], [], 0
+        batch = concat(batches)
+        batches.clear()
+        # Rows in the order in which equal keys shall stay: by `sort_key`, then by emission.
+        rows: np.ndarray | None = None
+        if batch.order is not None:
+            rows, _ = sort_keys(KeyKind.ENCODED, batch.order)
+        key_rows = KeyRows(batch.key_kind, batch.keys)
+        if self._total_order:
+            yield self._sorted(batch, key_rows, np.arange(len(batch)) if rows is None else rows)
+            return
+        if parts:
+            part_of = np.concatenate(parts)
+        else:
+            part_of = partition_of(batch.key_kind, batch.keys, self._partitions)
+        if rows is None:
+            rows = np.argsort(part_of, kind="stable")
+        else:
+            rows = rows[np.argsort(part_of[rows], kind="stable")]
+        ends = np.cumsum(np.bincount(part_of, minlength=self._partitions))
+        start = 0
+        for end in ends.tolist():
+            yield self._sorted(batch, key_rows, rows[start:end])
+            start = end
+
+    def _sorted(self, batch: Columns, key_rows: KeyRows, rows: np.ndarray) -> Iterator[Columns]:
+        if not len(rows):
+            return iter(())
+        order, new = sort_part(key_rows, rows)
+        chunks = _chunks(batch, order, new)
+        # Combining what hardly repeats would cost more than it saves.
+        if self._combiner is not None and 2 * np.count_nonzero(new) <= len(rows):
+            return self._combiner.combine_stream(chunks)
+        return (chunk.columns for chunk in chunks)
+
+    def _merged_sections(self) -> Iterator[Iterator[Columns]]:
+        spills = reduce_spills(
+            self._spills, self._spill_folder, self._budget, self._section_count, self._combined
+        )
+        layout = common_layout_of(spills)
+        for index in range(self._section_count):
+            yield self._combined(merge([spill.section(index) for spill in spills], layout))
+
+    @property
+    def _section_count(self) -> int:
+        return 1 if self._total_order else self._partitions
+
+    def _combined(self, chunks: Iterator[SortedChunk]) -> Iterator[Columns]:
+        if self._combiner is not None:
+            return self._combiner.combine_stream(chunks)
+        return (chunk.columns for chunk in chunks)
+
+
+def _chunks(batch: Columns, order: np.ndarray, new: np.ndarray) -> Iterator[SortedChunk]:
+    rows = chunk_rows(len(batch), batch.size_bytes)
+    for start in range(0, len(order), rows):
+        yield SortedChunk(batch.take(order[start : start + rows]), new[start : start + rows])
+
+
+def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.ndarray:
+    """Return what the user's `partition` says of each key, checked."""
+    keys = keys_to_python(batch.key_kind, batch.keys)
+    parts: list[object] = []
+    try:
+        parts.extend(map(partition, keys, [partitions] * len(keys)))
+    except CAUGHT as error:
+        key = keys[len(parts)]
+        raise UserCodeError.raised("partition", error, key=key, has_key=True) from error
+    for key, part in zip(keys, parts, strict=True):
+        if type(part) is not int or not 0 <= part < partitions:
+            raise UserCodeError(
+                "partition",
+                f"partition returned {shown(part)} for the key {shown(key)}: it must return an "
+                f"int from 0 to {partitions - 1}",
+                key=key,
+                has_key=True,
+            )
+    return np.array(parts, np.min_scalar_type(partitions - 1))
+
+
+def common_layout_of(spills: Iterable[Spill]) -> Layout:
+    """Return the layout that all spills (at least one) can be brought to."""
+    layout: Layout | None = None
+    for spill in spills:
+        layout = spill.layout if layout is None else layout.join(spill.layout)
+    assert layout is not None
+    return layout
+
+
+def reduce_spills(
+    spills: list[Spill],
+    folder: SpillFolder,
+    budget: Budget,
+    sections: int,
+    finish: Callable[[Iterator[SortedChunk]], Iterator[Columns]],
+) -> list[Spill]:
+    """Merge neighbours until few enough are left to be merged at once; return those."""
+    fan_in = budget.fan_in(MAX_BLOCK_BYTES)
+    while len(spills) > fan_in:
+        merged = []
+        for start in range(0, len(spills), fan_in):
+            group = spills[start : start + fan_in]
+            if len(group) == 1:
+                merged.append(group[0])
+                continue
+            layout = common_layout_of(group)
+            merged.append(
+                folder.write(
+                    (
+                        finish(merge([spill.section(index) for spill in group], layout))
+                        for index in range(sections)
+                    ),
+                    MAX_BLOCK_BYTES,
+                )
+            )
+            for spill in group:
+                folder.remove(spill)
+        spills = merged
+    return spills

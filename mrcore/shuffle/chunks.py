@@ -1,0 +1,52 @@
+"""Eight bytes at a time of every row of a string column, as numbers that compare alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+CHUNK: Final = 8
+
+
+class ByteRows:
+    """The rows of a string or binary column, seen as big-endian chunks of eight bytes.
+
+    `lengths` has the size of each row in bytes. Makes one copy of the column's bytes.
+    """
+
+    __slots__ = ("_starts", "_words", "lengths")
+
+    def __init__(self, column: pa.Array) -> None:
+        n = len(column)
+        _, offsets_buffer, data = column.buffers()
+        if n == 0 or offsets_buffer is None:
+            offsets = np.zeros(n + 1, np.int32)
+        else:
+            offsets = np.frombuffer(offsets_buffer, np.int32)[column.offset : column.offset + n + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        padded = np.empty(last - first + CHUNK, np.uint8)
+        if last > first:
+            padded[:-CHUNK] = np.frombuffer(data, np.uint8)[first:last]
+        padded[-CHUNK:] = 0
+        # Every byte of the column starts a word: rows are aligned to nothing.
+        self._words = np.ndarray((last - first + 1,), ">u8", padded, 0, (1,))
+        self._starts = offsets[:-1] - np.int32(first)
+        self.lengths = np.diff(offsets)
+
+    def chunk(self, skip: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return bytes [skip, skip + 8) of all rows or of `rows`, zero-padded, as uint64."""
+        starts, left = self._starts, self.lengths
+        if rows is not None:
+            starts, left = starts[rows], left[rows]
+        left = left - skip
+        places = np.minimum(starts.astype(np.int64) + skip, len(self._words) - 1)
+        words = self._words[places].astype(np.uint64)
+        if len(left) and left.min() >= CHUNK:
+            return words
+        shift = ((CHUNK - np.clip(left, 1, CHUNK)) * 8).astype(np.uint64)
+        words >>= shift
+        words <<= shift
+        words[left <= 0] = 0
+        return words

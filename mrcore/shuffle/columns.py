@@ -1,0 +1,152 @@
+"""A batch of pairs as Arrow columns: what is sorted, written, merged and grouped."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from mrcore.shuffle.encoding import encode_column
+from mrcore.shuffle.values import ValueKind, pickled
+
+MAX_ROWS_BYTES: Final = 1 << 30
+"""Of one batch: the offsets of Arrow's string and binary columns have 31 bits."""
+
+
+class KeyKind(enum.IntEnum):
+    """How the keys of a batch are represented."""
+
+    ENCODED = 0
+    """Any keys, by `mrcore.shuffle.encoding`; binary."""
+    STR = 1
+    INT = 2
+    FLOAT = 3
+    """Neither NaN nor -0.0."""
+    BYTES = 4
+
+    @property
+    def type(self) -> pa.DataType:
+        """Return the Arrow type of the column."""
+        return _KEY_TYPES[self]
+
+
+_KEY_TYPES: Final = {
+    KeyKind.ENCODED: pa.binary(),
+    KeyKind.STR: pa.string(),
+    KeyKind.INT: pa.int64(),
+    KeyKind.FLOAT: pa.float64(),
+    KeyKind.BYTES: pa.binary(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Pairs, column by column: `keys` and `values` of one length, and `order` where values sort.
+
+    `order` holds the encoded `sort_key` of each value.
+    """
+
+    key_kind: KeyKind
+    keys: pa.Array
+    value_kind: ValueKind
+    values: pa.Array
+    order: pa.Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes that the rows take, whatever buffers they are slices of."""
+        order = 0 if self.order is None else self.order.nbytes
+        return int(self.keys.nbytes + self.values.nbytes + order)
+
+    def slice(self, start: int, length: int) -> Columns:
+        """Return rows [start, start + length), without a copy."""
+        order = None if self.order is None else self.order.slice(start, length)
+        keys, values = self.keys.slice(start, length), self.values.slice(start, length)
+        return Columns(self.key_kind, keys, self.value_kind, values, order)
+
+    def take(self, rows: np.ndarray) -> Columns:
+        """Return the rows of these numbers, in that order."""
+        index = pa.array(rows)
+        order = None if self.order is None else self.order.take(index)
+        keys, values = self.keys.take(index), self.values.take(index)
+        return Columns(self.key_kind, keys, self.value_kind, values, order)
+
+    def encoded(self) -> Columns:
+        """Return the same rows with encoded keys."""
+        if self.key_kind is KeyKind.ENCODED:
+            return self
+        keys = encode_column(self.keys)
+        return Columns(KeyKind.ENCODED, keys, self.value_kind, self.values, self.order)
+
+    def pickled(self) -> Columns:
+        """Return the same rows with pickled values."""
+        if self.value_kind is ValueKind.PICKLED:
+            return self
+        values = pickled(self.values)
+        return Columns(self.key_kind, self.keys, ValueKind.PICKLED, values, self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How batches that are to be joined represent their keys and values."""
+
+    key_kind: KeyKind
+    value_kind: ValueKind
+    value_type: pa.DataType
+
+    @classmethod
+    def of(cls, batch: Columns) -> Layout:
+        """Return the layout of one batch."""
+        return cls(batch.key_kind, batch.value_kind, batch.values.type)
+
+    def join(self, other: Layout) -> Layout:
+        """Return the layout that both can be brought to without losing anything."""
+        key_kind = self.key_kind if self.key_kind is other.key_kind else KeyKind.ENCODED
+        if self.value_kind is other.value_kind and self.value_type.equals(other.value_type):
+            return Layout(key_kind, self.value_kind, self.value_type)
+        return Layout(key_kind, ValueKind.PICKLED, pa.binary())
+
+    def apply(self, batch: Columns) -> Columns:
+        """Bring `batch`, whose layout joined this one, to it."""
+        if batch.key_kind is not self.key_kind:
+            batch = batch.encoded()
+        if batch.value_kind is not self.value_kind or batch.values.type != self.value_type:
+            batch = batch.pickled()
+        return batch
+
+
+EMPTY_LAYOUT: Final = Layout(KeyKind.ENCODED, ValueKind.PICKLED, pa.binary())
+
+
+def common_layout(batches: Sequence[Columns]) -> Layout:
+    """Return the layout that all batches (at least one) can be brought to."""
+    layout = Layout.of(batches[0])
+    for batch in batches[1:]:
+        if batch.key_kind is not layout.key_kind or batch.values.type is not layout.value_type:
+            layout = layout.join(Layout.of(batch))
+    return layout
+
+
+def concat(batches: Sequence[Columns]) -> Columns:
+    """Join batches (at least one) into one, in order."""
+    if len(batches) == 1:
+        return batches[0]
+    layout = common_layout(batches)
+    batches = [layout.apply(batch) for batch in batches]
+    order = None
+    if batches[0].order is not None:
+        order = pa.concat_arrays([batch.order for batch in batches])
+    return Columns(
+        layout.key_kind,
+        pa.concat_arrays([batch.keys for batch in batches]),
+        layout.value_kind,
+        pa.concat_arrays([batch.values for batch in batches]),
+        order,
+    )

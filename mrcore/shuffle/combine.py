@@ -1,0 +1,149 @@
+"""The combiner: what `combine` may return, and aggregates over columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mrcore.aggregates import Aggregate, AggregateKind, count
+from mrcore.aggregates import sum as sum_
+from mrcore.shuffle.columns import Columns
+from mrcore.shuffle.groups import Groups, GroupStream
+from mrcore.shuffle.keys import key_column, keys_to_python, shown
+from mrcore.shuffle.merge import SortedChunk
+from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, check_pairs, is_iterator
+from mrcore.shuffle.values import UnpicklableValueError, ValueKind, to_python, value_column
+
+
+class Combiner:
+    """The user's `combine`, checked at every call.
+
+    `lift` tells that each value that `map` emits counts as 1 before it is combined: that makes
+    `combine = mrcore.count` right however often it runs.
+    """
+
+    def __init__(self, function: UserFunction) -> None:
+        self.lift = isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
+        self.function: UserFunction = sum_ if self.lift else function
+
+    def fold(self, key: Any, values: Iterable[Any]) -> list[Any]:
+        """Return the values that stand for `values` from now on: one, none or several."""
+        try:
+            result = self.function(key, iter(values))
+            if not is_iterator(result):
+                return [] if result is None else [result]
+            pairs = list(result)
+        except UserCodeError:
+            raise
+        except CAUGHT as error:
+            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+        check_pairs("combine", pairs)
+        for other, _ in pairs:
+            if type(other) is not type(key) or other != key:
+                raise UserCodeError(
+                    "combine",
+                    f"combine yielded the key {shown(other)} for the key {shown(key)}: a combiner "
+                    "must keep the key",
+                    key=key,
+                    has_key=True,
+                )
+        return [value for _, value in pairs]
+
+    def combine_stream(self, chunks: Iterator[SortedChunk]) -> Iterator[Columns]:
+        """Yield the sorted rows that are left of a sorted stream."""
+        stream = GroupStream(chunks)
+        for item in stream:
+            if isinstance(item, Groups):
+                yield from self._combine_groups(item)
+            else:
+                values = self.fold(item.key, item.values)
+                stream.check()
+                if values:
+                    yield python_columns([item.key] * len(values), values)
+
+    def _combine_groups(self, groups: Groups) -> Iterator[Columns]:
+        columns = groups.columns
+        sums = aggregate_groups(self.function, groups)
+        if sums is not None:
+            keys = columns.keys.take(pa.array(groups.starts))
+            yield Columns(columns.key_kind, keys, ValueKind.INT, sums)
+            return
+        keys = keys_to_python(columns.key_kind, columns.keys.take(pa.array(groups.starts)))
+        values = to_python(columns.value_kind, columns.values)
+        out_keys: list[Any] = []
+        out_values: list[Any] = []
+        bounds = zip(groups.starts.tolist(), groups.ends.tolist(), strict=True)
+        for key, (start, end) in zip(keys, bounds, strict=True):
+            left = values[start:end]
+            if end - start > 1:
+                left = self.fold(key, left)
+            out_keys.extend([key] * len(left))
+            out_values.extend(left)
+        if out_keys:
+            yield python_columns(out_keys, out_values)
+
+
+def combiner_of(function: UserFunction | None) -> Combiner | None:
+    """Return the combiner of a job, if it has one."""
+    return None if function is None else Combiner(function)
+
+
+def reduce_after(reduce: UserFunction | None, combine: UserFunction | None) -> UserFunction | None:
+    """Return what `reduce` has to be, given that `combine` has run: counts are added up."""
+    if reduce is count and combine is count:
+        return sum_
+    return reduce
+
+
+def python_columns(keys: list[Any], values: list[Any]) -> Columns:
+    """Return columns of keys that were checked before, and of any values."""
+    key_kind, key_column_ = key_column(keys)
+    try:
+        value_kind, value_column_ = value_column(values)
+    except UnpicklableValueError as error:
+        raise unpicklable("combine", keys[error.index], values[error.index], error) from None
+    return Columns(key_kind, key_column_, value_kind, value_column_)
+
+
+def unpicklable(function: str, key: Any, value: Any, error: Exception) -> UserCodeError:
+    """Return the error for a value that cannot be pickled."""
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return UserCodeError(
+        function,
+        f"{function} emitted, for the key {shown(key)}, a value of type {name} that cannot be "
+        f"pickled ({error}): emit plain data instead",
+        key=key,
+        has_key=True,
+    )
+
+
+_UFUNCS: dict[AggregateKind, Callable[..., np.ndarray]] = {
+    AggregateKind.SUM: np.add.reduceat,
+    AggregateKind.MIN: np.minimum.reduceat,
+    AggregateKind.MAX: np.maximum.reduceat,
+}
+_SAFE_SUM = 1 << 62
+
+
+def aggregate_groups(function: UserFunction | None, groups: Groups) -> pa.Array | None:
+    """Return the aggregate of each group as int64, where columns give exactly what Python would.
+
+    None for functions of the user, for values other than int64 (the sum of floats depends on the
+    order of additions, so Python's is the one that counts), and for sums that might not fit.
+    """
+    if not isinstance(function, Aggregate):
+        return None
+    if function.kind is AggregateKind.COUNT:
+        return pa.array(groups.ends - groups.starts, pa.int64())
+    if groups.columns.value_kind is not ValueKind.INT:
+        return None
+    values = groups.columns.values.to_numpy()[: int(groups.ends[-1])]
+    if function.kind is AggregateKind.SUM:
+        largest = max(int(values.max()), -int(values.min()))
+        if largest * int((groups.ends - groups.starts).max()) >= _SAFE_SUM:
+            return None
+    return pa.array(_UFUNCS[function.kind](values, groups.starts))

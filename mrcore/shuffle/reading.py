@@ -1,0 +1,125 @@
+"""Reading the slices of runs that a reduce task was given: ahead, in parallel, checked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Final
+
+from mrcore.errors import CorruptRunError, NotFoundError
+from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
+from mrcore.shuffle.columns import Columns
+from mrcore.storage.base import Storage
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import RunSlice
+
+RANGE_BYTES: Final = 8 << 20
+STREAMS: Final = 16
+"""Ranges in flight from an object store: latency, not bandwidth, is what one stream waits for."""
+_NEARBY: Final = ("file://", "mem://")
+
+
+class LostRunError(Exception):
+    """The run of a map task is gone or damaged; the map has to run again."""
+
+    def __init__(self, map_index: int, cause: str) -> None:
+        super().__init__(cause)
+        self.map_index = map_index
+
+
+def read_slices(
+    slices: Sequence[RunSlice],
+    ahead_bytes: int,
+    store_of: Callable[[str], Storage] = storage_for,
+) -> Iterator[Columns]:
+    """Yield the blocks of all slices, in order, with at most `ahead_bytes` read ahead.
+
+    Raises LostRunError for a run that is gone or damaged, other StorageErrors as they come.
+    """
+    with ExitStack() as stack:
+        ranges = _ranges(slices)
+        datas: Iterator[bytes]
+        if all(slice_.uri.startswith(_NEARBY) for slice_ in slices):
+            # The page cache answers at once, and threads would only cost.
+            datas = (_read(slices[i], start, end, store_of) for i, start, end in ranges)
+        else:
+            pool = stack.enter_context(ThreadPoolExecutor(STREAMS, "mrcore-read"))
+            datas = _ahead(pool, slices, ranges, ahead_bytes, store_of)
+            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        for slice_ in slices:
+            count = -(-slice_.length_bytes // RANGE_BYTES)
+            try:
+                yield from blocks_of(next(datas) for _ in range(count))
+            except CorruptRunError as error:
+                raise LostRunError(
+                    slice_.map_index, f"the run of map task {slice_.map_index}: {error}"
+                ) from None
+
+
+def _ranges(slices: Sequence[RunSlice]) -> Iterator[tuple[int, int, int]]:
+    for index, slice_ in enumerate(slices):
+        end = slice_.offset + slice_.length_bytes
+        for start in range(slice_.offset, end, RANGE_BYTES):
+            yield index, start, min(end, start + RANGE_BYTES)
+
+
+def _read(slice_: RunSlice, start: int, end: int, store_of: Callable[[str], Storage]) -> bytes:
+    try:
+        data = store_of(slice_.uri).read(slice_.uri, start, end, generation=slice_.generation)
+    except NotFoundError as error:
+        raise LostRunError(
+            slice_.map_index, f"the run of map task {slice_.map_index} is gone: {error}"
+        ) from None
+    if len(data) != end - start:
+        raise LostRunError(
+            slice_.map_index, f"the run of map task {slice_.map_index} is cut off: {slice_.uri}"
+        )
+    return data
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    slices: Sequence[RunSlice],
+    ranges: Iterator[tuple[int, int, int]],
+    ahead_bytes: int,
+    store_of: Callable[[str], Storage],
+) -> Iterator[bytes]:
+    """Yield the bytes of each range, with later ones on their way."""
+    flying: deque[tuple[int, Future[bytes]]] = deque()
+    flying_bytes = 0
+    more = True
+    while True:
+        while more and (not flying or flying_bytes < ahead_bytes):
+            found = next(ranges, None)
+            if found is None:
+                more = False
+                break
+            index, start, end = found
+            flying.append((end - start, pool.submit(_read, slices[index], start, end, store_of)))
+            flying_bytes += end - start
+        if not flying:
+            return
+        size, future = flying.popleft()
+        yield future.result()
+        flying_bytes -= size
+
+
+def blocks_of(datas: Iterator[bytes]) -> Iterator[Columns]:
+    """Yield the blocks in a stream of bytes, cut anywhere; raise CorruptRunError."""
+    rest = b""
+    for more in datas:
+        data = rest + more if rest else more
+        at = 0
+        while at + HEADER_BYTES <= len(data):
+            head = data[at : at + HEADER_BYTES]
+            header = BlockHeader.parse(head)
+            start = at + HEADER_BYTES
+            if start + header.body_bytes > len(data):
+                break
+            at = start + header.body_bytes
+            yield decode_block(header, head, data[start:at])
+        rest = data[at:]
+    if rest:
+        raise CorruptRunError("a block is cut off")

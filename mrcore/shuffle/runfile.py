@@ -1,0 +1,172 @@
+"""Run files: sections of sorted blocks, one for each partition, and a footer.
+
+A run is one object. Readers get the offset and the length of their section (or, in total order, of
+their blocks) with their assignment, so they never read the footer; that is for tools and people.
+
+    sections      blocks (`mrcore.shuffle.blocks`), partition by partition, from offset 0
+    footer        msgpack of `RunFooter`
+    its length    u32
+    its CRC32C    u32
+    magic         4 bytes   MRF1
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import Final, Protocol
+
+import msgspec
+
+from mrcore.errors import CorruptRunError
+from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS, BlockEncoder, cut_blocks
+from mrcore.shuffle.columns import Columns, concat
+from mrcore.shuffle.keys import encoded_key
+from mrcore.storage.base import Storage
+from mrcore.storage.streams import extend_crc32c
+from mrcore.tasks.spec import BlockKey
+
+MAGIC: Final = b"MRF1"
+_TAIL: Final = struct.Struct("<II4s")
+_BUFFER_BYTES: Final = 1 << 20
+FIRST_KEY_BYTES: Final = 64
+"""Of the first key of each block that is reported in total order."""
+
+
+class Sink(Protocol):
+    """Where the bytes of a run go: a Writer of a store, or a local file."""
+
+    def write(self, data: bytes, /) -> int:
+        """Append."""
+        ...
+
+
+class SectionFooter(msgspec.Struct, frozen=True, array_like=True):
+    """One section of a run."""
+
+    offset: int
+    length_bytes: int
+    rows: int
+    crc32c: int
+    """Of all bytes of the section."""
+
+
+class RunFooter(msgspec.Struct, frozen=True):
+    """What a run says of itself."""
+
+    kinds: tuple[tuple[str, str], ...]
+    """How blocks represent keys and values: nearly always one pair of kinds for all of them."""
+    sections: tuple[SectionFooter, ...]
+
+
+class RunWriter:
+    """Writes one run; rows come section by section, and sorted within.
+
+    With `first_keys`, `blocks` tells the first key, length and rows of every block.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        codec: str | None,
+        block_bytes: int = MAX_BLOCK_BYTES,
+        *,
+        first_keys: bool = False,
+    ) -> None:
+        self._sink = sink
+        self._encoder = BlockEncoder(codec)
+        self._block_bytes = block_bytes
+        self._first_keys = first_keys
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._waiting: list[Columns] = []
+        self._waiting_bytes = 0
+        self._waiting_rows = 0
+        self._section_start = 0
+        self._section_rows = 0
+        self._section_crc = 0
+        self._kinds: set[tuple[str, str]] = set()
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.size_bytes = 0
+        self.raw_bytes = 0
+        self.rows = 0
+        self.sections: list[SectionFooter] = []
+        self.blocks: list[BlockKey] = []
+
+    def add(self, batch: Columns) -> None:
+        """Append sorted rows to the section, however many or few."""
+        self._waiting.append(batch)
+        self._waiting_bytes += batch.size_bytes
+        self._waiting_rows += len(batch)
+        if self._waiting_bytes >= self._block_bytes or self._waiting_rows >= MAX_ROWS:
+            self._write_waiting()
+
+    def end_section(self) -> None:
+        """End the section; the next batch belongs to the next partition."""
+        self._write_waiting()
+        length = self.size_bytes - self._section_start
+        self.sections.append(
+            SectionFooter(self._section_start, length, self._section_rows, self._section_crc)
+        )
+        self._digest.update(b"section")
+        self._section_start, self._section_rows, self._section_crc = self.size_bytes, 0, 0
+
+    def finish(self) -> bytes:
+        """Write the footer and return the digest of the run.
+
+        It is taken over the blocks' headers, each of which has the CRC32C of its block: made to
+        notice a map that is not deterministic, not to resist a forger.
+        """
+        footer = RunFooter(tuple(sorted(self._kinds)), tuple(self.sections))
+        content = msgspec.msgpack.encode(footer)
+        tail = _TAIL.pack(len(content), extend_crc32c(0, content), MAGIC)
+        self._push(content + tail)
+        self._flush()
+        return self._digest.digest()
+
+    def _write_waiting(self) -> None:
+        if not self._waiting:
+            return
+        batch = concat(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = self._waiting_rows = 0
+        for block in cut_blocks(batch, self._block_bytes):
+            head, body = self._encoder.encode(block)
+            self._kinds.add((block.key_kind.name.lower(), block.value_kind.name.lower()))
+            self._digest.update(head)
+            self._section_crc = extend_crc32c(extend_crc32c(self._section_crc, head), body)
+            self._section_rows += len(block)
+            self.rows += len(block)
+            self.raw_bytes += block.size_bytes
+            if self._first_keys:
+                first = encoded_key(block.key_kind, block.keys, 0)[:FIRST_KEY_BYTES]
+                self.blocks.append(BlockKey(first, len(head) + len(body), len(block)))
+            self._push(head)
+            self._push(body)
+
+    def _push(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._pieces_bytes += len(data)
+        self.size_bytes += len(data)
+        if self._pieces_bytes >= _BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        for data in self._pieces if len(self._pieces) == 1 else [b"".join(self._pieces)]:
+            self._sink.write(data)
+        self._pieces.clear()
+        self._pieces_bytes = 0
+
+
+def read_footer(storage: Storage, uri: str) -> RunFooter:
+    """Return the footer of a run; raise CorruptRunError."""
+    size = storage.stat(uri).size_bytes
+    tail = storage.read(uri, max(0, size - _TAIL.size), size)
+    try:
+        length, crc, magic = _TAIL.unpack(tail)
+        content = storage.read(uri, max(0, size - _TAIL.size - length), size - _TAIL.size)
+        if magic != MAGIC or extend_crc32c(0, content) != crc:
+            raise CorruptRunError(f"{uri} is damaged: its footer fails its CRC32C")
+        return msgspec.msgpack.decode(content, type=RunFooter)
+    except (struct.error, msgspec.MsgspecError):
+        raise CorruptRunError(f"{uri} is damaged: its footer cannot be parsed") from None

@@ -1,0 +1,170 @@
+"""Stable sorting of columns in NumPy, by chunks of eight bytes, ties only going on to the next."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from mrcore.shuffle.chunks import CHUNK, ByteRows
+from mrcore.shuffle.columns import Columns, KeyKind
+from mrcore.shuffle.encoding import ascending_bits
+
+_SIGN: Final = np.uint64(1 << 63)
+_HALF: Final = np.uint64(32)
+_LOW: Final = np.uint64((1 << 32) - 1)
+
+
+def sort_rows(batch: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stable order of a batch by key, then by `order`; and where keys begin.
+
+    The first is row numbers, the second a bool a row, in sorted order: its key is not that of the
+    row before.
+    """
+    if batch.order is None:
+        return sort_keys(batch.key_kind, batch.keys)
+    first, _ = sort_keys(KeyKind.ENCODED, batch.order)
+    then, new = sort_keys(batch.key_kind, batch.keys.take(pa.array(first)))
+    return first[then], new
+
+
+def sort_keys(kind: KeyKind, keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stable order of keys, and where keys begin, as `sort_rows` does."""
+    return _sort(number_of(kind, keys), None if _fixed(kind) else ByteRows(keys), None)
+
+
+def sort_part(key_rows: KeyRows, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `rows` (ascending) in the stable order of their keys, and where keys begin."""
+    numbers = None if key_rows.numbers is None else key_rows.numbers[rows]
+    perm, new = _sort(numbers, key_rows.bytes, rows)
+    return rows[perm], new
+
+
+class KeyRows:
+    """A column of keys made ready to sort parts of it."""
+
+    __slots__ = ("bytes", "numbers")
+
+    def __init__(self, kind: KeyKind, keys: pa.Array) -> None:
+        self.numbers = number_of(kind, keys)
+        self.bytes = None if _fixed(kind) else ByteRows(keys)
+
+
+def _fixed(kind: KeyKind) -> bool:
+    return kind in (KeyKind.INT, KeyKind.FLOAT)
+
+
+def number_of(kind: KeyKind, keys: pa.Array) -> np.ndarray | None:
+    """Return int and float keys as uint64 that sort alike; None for others."""
+    if kind is KeyKind.INT:
+        return keys.to_numpy().view(np.uint64) ^ _SIGN
+    if kind is KeyKind.FLOAT:
+        return ascending_bits(keys.to_numpy())
+    return None
+
+
+def prefixes(kind: KeyKind, keys: pa.Array) -> np.ndarray:
+    """Return uint64 that never disagree with the order of the keys, though they may tie."""
+    numbers = number_of(kind, keys)
+    return ByteRows(keys).chunk(0) if numbers is None else numbers
+
+
+def _sort(
+    numbers: np.ndarray | None, bytes_: ByteRows | None, rows: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    skip = 0
+    if numbers is None:
+        assert bytes_ is not None
+        skip = _common_prefix(bytes_, rows)
+        numbers = bytes_.chunk(skip, rows)
+    # The fast argsort is not stable, so ties are put back in order at the end.
+    perm = np.argsort(numbers)
+    new = _changes(numbers[perm])
+    if bytes_ is not None:
+        _break_ties(bytes_, rows, skip + CHUNK, perm, new)
+    _restore_order(perm, new)
+    return perm, new
+
+
+def _changes(ascending: np.ndarray) -> np.ndarray:
+    new = np.empty(len(ascending), bool)
+    new[:1] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
+    return new
+
+
+def _common_prefix(bytes_: ByteRows, rows: np.ndarray | None) -> int:
+    """Return how many bytes all rows start with alike (a few may be missed)."""
+    lengths = bytes_.lengths if rows is None else bytes_.lengths[rows]
+    shortest = int(lengths.min()) if len(lengths) else 0
+    sample = np.linspace(0, len(lengths) - 1, 16).astype(np.int64) if len(lengths) else None
+    skip = 0
+    while skip < shortest:
+        if sample is not None and rows is not None:
+            probe = bytes_.chunk(skip, rows[sample])
+        else:
+            probe = bytes_.chunk(skip, sample)
+        if probe.min() >> np.uint64(56) != probe.max() >> np.uint64(56):
+            break  # the first byte differs already: no need to look at all rows
+        chunk = bytes_.chunk(skip, rows)
+        differing = int(chunk.min()) ^ int(chunk.max())
+        same = (64 - differing.bit_length()) // 8
+        skip += min(same, shortest - skip)
+        if same < CHUNK:
+            break
+    return skip
+
+
+def _ties(new: np.ndarray) -> np.ndarray:
+    """Return the places of rows that are equal to a neighbour, as far as is known."""
+    tied = ~new
+    tied[:-1] |= tied[1:]
+    return np.flatnonzero(tied)
+
+
+def _break_ties(
+    bytes_: ByteRows, rows: np.ndarray | None, skip: int, perm: np.ndarray, new: np.ndarray
+) -> None:
+    """Order tied rows by their next chunks, at last by length; changes `perm` and `new`."""
+    while True:
+        places = _ties(new)
+        if not len(places):
+            return
+        tied = perm[places] if rows is None else rows[perm[places]]
+        lengths = bytes_.lengths[tied]
+        # Zero padding makes a row tie with one that goes on with zero bytes: length decides.
+        last = int(lengths.max()) <= skip
+        numbers = lengths.astype(np.uint64) if last else bytes_.chunk(skip, tied)
+        groups = np.cumsum(new[places])
+        if last and not np.any((lengths[1:] != lengths[:-1]) & ~new[places][1:]):
+            return
+        order, changed = _sort_within(groups, numbers)
+        perm[places] = perm[places][order]
+        new[places] |= changed
+        if last:
+            return
+        skip += CHUNK
+
+
+def _sort_within(groups: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order by (group, number), and where either changes.
+
+    Two fast sorts of integers, several times faster than `np.lexsort`.
+    """
+    by_number = np.argsort(numbers)
+    ranks = np.empty(len(numbers), np.uint64)
+    ranks[by_number] = np.cumsum(_changes(numbers[by_number]))
+    packed = (groups.astype(np.uint64) << _HALF) | ranks
+    order = np.argsort(packed)
+    return order, _changes(packed[order])
+
+
+def _restore_order(perm: np.ndarray, new: np.ndarray) -> None:
+    """Put rows of one key back in the order in which they came."""
+    places = _ties(new)
+    if not len(places):
+        return
+    packed = (np.cumsum(new[places]).astype(np.uint64) << _HALF) | perm[places].astype(np.uint64)
+    packed.sort()
+    perm[places] = packed & _LOW

@@ -1,0 +1,102 @@
+"""The border between our code and the user's: who raised, and what a function returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import GeneratorType
+from typing import Any, Final
+
+from mrcore.shuffle.keys import shown
+
+UserFunction = Callable[..., Any]
+
+CAUGHT: Final = (Exception, SystemExit, KeyboardInterrupt)
+"""What user code may raise and be an ordinary failure: sys.exit() must not end the child."""
+
+
+class UserCodeError(Exception):
+    """A function of the user raised, or gave back what it must not.
+
+    `function` is its name ("map"), `problem` a phrase for the message, `error` what was raised
+    (None where nothing was), `has_key` and `key` what it was called with.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        problem: str,
+        *,
+        error: BaseException | None = None,
+        key: object = None,
+        has_key: bool = False,
+    ) -> None:
+        super().__init__(problem)
+        self.function = function
+        self.problem = problem
+        self.error = error
+        self.key = key
+        self.has_key = has_key
+
+    @classmethod
+    def raised(cls, function: str, error: BaseException, **key: Any) -> UserCodeError:
+        """Return the error for an exception that came out of the user's function."""
+        return cls(function, f"{function} raised {describe(error)}", error=error, **key)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line: its type and its message."""
+    name = type(error).__qualname__
+    text = str(error).strip()
+    if isinstance(error, MemoryError) and not text:
+        text = "the memory limit was reached; give tasks more by --memory"
+    first = text.splitlines()[0] if text else ""
+    return f"{name}: {first[:300]}" if first else name
+
+
+def is_iterator(result: object) -> bool:
+    """Tell whether a result is a generator or an iterator, which stands for its pairs."""
+    return type(result) is GeneratorType or hasattr(type(result), "__next__")
+
+
+def pairs_of(results: Iterator[Any]) -> Iterator[Any]:
+    """Yield the pairs of what a `map` that is no generator function has returned, one by one."""
+    for result in results:
+        if result is None:
+            continue
+        if isinstance(result, dict):
+            yield from result.items()
+            continue
+        try:
+            pairs = iter(result)
+        except TypeError:
+            raise UserCodeError(
+                "map",
+                f"map returned {shown(result)}, not pairs: yield (key, value), or return a list of "
+                "pairs, a dict or None",
+            ) from None
+        if isinstance(result, str | bytes):
+            raise bad_pair("map", result, verb="returned")
+        yield from pairs
+
+
+def check_pairs(function: str, pairs: Sequence[Any]) -> None:
+    """Raise UserCodeError unless all are tuples or lists of two."""
+    kinds = set(map(type, pairs))
+    if kinds <= _PAIR_TYPES and set(map(len, pairs)) <= {2}:
+        return
+    for pair in pairs:
+        check_pair(function, pair)
+
+
+_PAIR_TYPES: Final = frozenset((tuple, list))
+
+
+def check_pair(function: str, pair: Any) -> None:
+    """Raise UserCodeError unless it is a tuple or a list of two."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise bad_pair(function, pair)
+
+
+def bad_pair(function: str, pair: object, verb: str = "yielded") -> UserCodeError:
+    """Return the error for something that is no pair."""
+    return UserCodeError(function, f"{function} {verb} {shown(pair)}, not a (key, value) pair")

@@ -1,0 +1,139 @@
+"""Columns of values: native where a batch has one exact type that fits, pickled otherwise."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+PROTOCOL: Final = 5
+
+
+class ValueKind(enum.IntEnum):
+    """How the values of a batch are represented."""
+
+    PICKLED = 0
+    """Each value by itself; binary."""
+    INT = 1
+    FLOAT = 2
+    STR = 3
+    BYTES = 4
+    BOOL = 5
+    NONE = 6
+    ARROW = 7
+    """Another Arrow type, or one with nulls, that a user's RecordBatch brought along."""
+
+    @property
+    def type(self) -> pa.DataType | None:
+        """Return the Arrow type of the column, None where it is not fixed."""
+        return _TYPES.get(self)
+
+
+_TYPES: Final = {
+    ValueKind.PICKLED: pa.binary(),
+    ValueKind.INT: pa.int64(),
+    ValueKind.FLOAT: pa.float64(),
+    ValueKind.STR: pa.string(),
+    ValueKind.BYTES: pa.binary(),
+    ValueKind.BOOL: pa.bool_(),
+    ValueKind.NONE: pa.null(),
+}
+_NATIVE: Final[dict[type, ValueKind]] = {
+    int: ValueKind.INT,
+    float: ValueKind.FLOAT,
+    str: ValueKind.STR,
+    bytes: ValueKind.BYTES,
+    bool: ValueKind.BOOL,
+    type(None): ValueKind.NONE,
+}
+_KINDS_OF_TYPES: Final = {
+    type_: kind for kind, type_ in _TYPES.items() if kind is not ValueKind.PICKLED
+}
+
+
+class UnpicklableValueError(Exception):
+    """The value at `index` of a batch cannot be pickled; carries why."""
+
+    def __init__(self, index: int, cause: str) -> None:
+        super().__init__(cause)
+        self.index = index
+
+
+def value_column(values: Sequence[object]) -> tuple[ValueKind, pa.Array]:
+    """Return the column of Python values; raise UnpicklableValueError.
+
+    The exact type of every value is kept: True does not become 1, nor 1 a 1.0.
+    """
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        kind = _NATIVE.get(next(iter(kinds)))
+        if kind is not None:
+            try:
+                column = pa.array(values, kind.type)
+            except (UnicodeEncodeError, OverflowError, pa.ArrowException):
+                pass  # a lone surrogate, or an int beyond 64 bits
+            else:
+                return kind, column
+    return ValueKind.PICKLED, _pickle(values)
+
+
+def _pickle(values: Sequence[object]) -> pa.Array:
+    out: list[bytes] = []
+    try:
+        # `extend` keeps what it got before an exception, and so tells which value it was.
+        out.extend(map(pickle.dumps, values, repeat(PROTOCOL)))
+    except Exception as error:  # noqa: BLE001 - __reduce__ is the user's, and may raise anything
+        raise UnpicklableValueError(len(out), str(error)) from None
+    return pa.array(out, pa.binary())
+
+
+def pickled(column: pa.Array) -> pa.Array:
+    """Return a native column as pickled values."""
+    return _pickle(column.to_pylist())
+
+
+def arrow_value_column(column: pa.Array) -> tuple[ValueKind, pa.Array]:
+    """Return a column of a user's RecordBatch as it is carried: never converted but in layout."""
+    column = plain(column)
+    if not _self_contained(column.type):
+        return ValueKind.PICKLED, pickled(column)
+    kind = _KINDS_OF_TYPES.get(column.type)
+    if kind is None or (column.null_count and kind is not ValueKind.NONE):
+        kind = ValueKind.ARROW
+    return kind, column
+
+
+def _self_contained(type_: pa.DataType) -> bool:
+    """Tell whether a batch of this type is one IPC message, without dictionaries beside it."""
+    if pa.types.is_dictionary(type_) or isinstance(type_, pa.BaseExtensionType):
+        return False
+    return all(_self_contained(type_.field(i).type) for i in range(type_.num_fields))
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """Return a column without a dictionary, run ends, views or 64-bit offsets."""
+    type_ = column.type
+    if pa.types.is_dictionary(type_):
+        column = column.dictionary_decode()
+    elif pa.types.is_run_end_encoded(type_):
+        column = pc.run_end_decode(column)
+    type_ = column.type
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return column.cast(pa.string())
+    if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return column.cast(pa.binary())
+    return column
+
+
+def to_python(kind: ValueKind, column: pa.Array) -> list[Any]:
+    """Return the values of a column as Python objects."""
+    if kind is ValueKind.PICKLED:
+        return list(map(pickle.loads, column.to_pylist()))
+    if kind in (ValueKind.INT, ValueKind.FLOAT):
+        return column.to_numpy().tolist()  # type: ignore[no-any-return] - numpy is lax here
+    return column.to_pylist()  # type: ignore[no-any-return]

@@ -1,0 +1,289 @@
+"""The map task: read a split, write a run (or, for map-only jobs, a part)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import length_hint
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mrcore import layout
+from mrcore.errors import KeyTypeError
+from mrcore.job import InputFormat
+from mrcore.plugin import UserFunctions
+from mrcore.records.readers import Batch, open_batches
+from mrcore.records.writers import PartWriter, open_part
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.build import RunBuilder
+from mrcore.shuffle.collect import BATCH_ROWS, Collector, arrow_batches, draw
+from mrcore.shuffle.combine import combiner_of
+from mrcore.shuffle.runfile import RunWriter
+from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, pairs_of
+from mrcore.shuffle.values import plain
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.spec import BadRecord, MapWork, Mark, TaskOutput, TaskSpec
+
+_SHOWN_CHARACTERS: Final = 200
+_SAVED_CHARACTERS: Final = 1024
+
+
+class RecordError(Exception):
+    """The user's map failed on a record; carries the record."""
+
+    def __init__(self, error: UserCodeError, batch: Batch, index: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.shown = batch.piece.shown
+        self.mark = Mark(batch.piece.uri, batch.offsets[index])
+        self.record = record_text(batch.values[index], _SHOWN_CHARACTERS)
+
+
+class PieceError(Exception):
+    """Something that map emitted from a batch of records cannot be; carries where they lie."""
+
+    def __init__(self, error: Exception, batch: Batch) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.shown = batch.piece.shown
+
+
+def record_text(value: object, characters: int) -> str:
+    """Return a record as text, cut to so many characters."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= characters else f"{text[:characters]}…"
+
+
+class Records:
+    """The records of a split as the user's map is to see them, and which one it is at."""
+
+    def __init__(self, spec: TaskSpec, work: MapWork, progress: ProgressSink) -> None:
+        self._spec = spec
+        self._split = work.split
+        self._progress = progress
+        self._skip: dict[str, set[int]] = {}
+        for mark in spec.skip:
+            self._skip.setdefault(mark.uri, set()).add(mark.offset)
+        self._values: Iterator[Any] = iter(())
+        self._count = 0
+        self.batch: Batch | None = None
+        self.records = 0
+        self.size_bytes = 0
+        self.bad: list[BadRecord] = []
+
+    def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
+        """Yield keys and values of each batch, to be drawn in step."""
+        total = max(1, self._split.size_bytes)
+        for piece in self._split.pieces:
+            for found in open_batches(piece, self._spec.job.input_format):
+                batch = self._without_bad(found) if piece.uri in self._skip else found
+                self.batch = batch
+                self._count = len(batch.values)
+                self._values = iter(batch.values)
+                values = self._marked(batch) if self._spec.mark_records else self._values
+                yield batch.keys(), values
+                self.records += self._count
+                self.size_bytes += batch.size_bytes
+                self._progress.update(
+                    min(1.0, self.size_bytes / total), self.records, self.size_bytes
+                )
+
+    @property
+    def index(self) -> int:
+        """Return the number, within the batch, of the record drawn last."""
+        return self._count - length_hint(self._values) - 1
+
+    def _marked(self, batch: Batch) -> Iterator[Any]:
+        mark, uri = self._progress.mark, batch.piece.uri
+        for offset, value in zip(batch.offsets, self._values, strict=True):
+            mark(uri, offset)
+            yield value
+
+    def _without_bad(self, batch: Batch) -> Batch:
+        bad = self._skip[batch.piece.uri]
+        offsets = list(batch.offsets)
+        if bad.isdisjoint(offsets):
+            return batch
+        keep = [offset not in bad for offset in offsets]
+        for offset, value, kept in zip(offsets, batch.values, keep, strict=True):
+            if not kept:
+                self.bad.append(
+                    BadRecord(
+                        batch.piece.shown,
+                        offset,
+                        "two attempts failed on this record",
+                        record_text(value, _SAVED_CHARACTERS),
+                    )
+                )
+        values = [value for value, kept in zip(batch.values, keep, strict=True) if kept]
+        left = [offset for offset, kept in zip(offsets, keep, strict=True) if kept]
+        return type(batch)(batch.piece, values, left, batch.size_bytes)
+
+
+def run_map(
+    spec: TaskSpec,
+    functions: UserFunctions,
+    scratch: Path,
+    progress: ProgressSink,
+) -> TaskOutput:
+    """Run one map attempt.
+
+    Raises RecordError and UserCodeError for what the user's code does, KeyTypeError, DataError and
+    StorageErrors.
+    """
+    work = spec.work
+    assert isinstance(work, MapWork)
+    records = Records(spec, work, progress)
+    if work.partitions:
+        output = _map_to_run(spec, functions, scratch, records, work.partitions)
+    else:
+        output = _map_to_part(spec, functions, records)
+    return msgspec.structs.replace(
+        output,
+        records_in=records.records,
+        bytes_in=records.size_bytes,
+        bad_records=tuple(records.bad),
+    )
+
+
+def _map_to_run(
+    spec: TaskSpec, functions: UserFunctions, scratch: Path, records: Records, partitions: int
+) -> TaskOutput:
+    job = spec.job
+    budget = Budget.of(spec.memory_bytes)
+    combiner = combiner_of(functions.combine if job.combine else None)
+    builder = RunBuilder(
+        partitions,
+        budget,
+        scratch / "spills",
+        total_order=job.total_order,
+        partition=functions.partition,
+        combiner=combiner,
+    )
+    collector = Collector(builder, budget, combiner=combiner, sort_key=functions.sort_key)
+    try:
+        _collect(job.input_format, functions.map, records, collector)
+        output = _write_run(spec, builder, partitions)
+    finally:
+        builder.close()
+    return msgspec.structs.replace(
+        output, number_kinds=collector.types.number_kinds, records_out=collector.pairs
+    )
+
+
+def _collect(
+    input_format: InputFormat, user_map: UserFunction, records: Records, collector: Collector
+) -> None:
+    for keys, values in records.batches():
+        batch = records.batch
+        assert batch is not None
+        try:
+            if input_format is InputFormat.ARROW:
+                for table in _tables(user_map, keys, values):
+                    collector.add_arrow(table)
+            else:
+                collector.start_batch(len(batch.values), batch.size_bytes)
+                collector.add(_pairs(user_map, keys, values))
+        except (UserCodeError, KeyTypeError) as error:
+            raise _located(error, batch, records.index) from error
+    collector.finish()
+
+
+def _located(error: Exception, batch: Batch, index: int) -> Exception:
+    """Say where the input lies that map failed on: the record where that is known."""
+    if isinstance(error, UserCodeError) and error.function != "map":
+        return error
+    if isinstance(error, UserCodeError) and error.error is not None and index >= 0:
+        return RecordError(error, batch, index)
+    return PieceError(error, batch)
+
+
+def _pairs(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) -> Iterator[Any]:
+    """Return what the user's map emits from a batch of records, lazily."""
+    results = map(user_map, keys, values)
+    if inspect.isgeneratorfunction(user_map):
+        return chain.from_iterable(results)
+    return pairs_of(results)
+
+
+def _tables(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) -> Iterator[Any]:
+    """Yield the tables that the user's map makes of RecordBatches."""
+    results = map(user_map, keys, values)
+    try:
+        for result in results:
+            if result is None:
+                continue
+            if hasattr(result, "schema"):
+                yield result
+            elif isinstance(result, Iterator | list | tuple):
+                yield from result
+            else:
+                yield result  # refused where it is looked at
+    except CAUGHT as error:
+        raise UserCodeError.raised("map", error) from error
+
+
+def _write_run(spec: TaskSpec, builder: RunBuilder, partitions: int) -> TaskOutput:
+    job = spec.job
+    sections = (0,) * partitions
+    if builder.empty:
+        return TaskOutput(section_bytes=() if job.total_order else sections)
+    uri = layout.run_uri(job, spec.attempt)
+    with storage_for(uri).open_write(uri) as sink:
+        writer = RunWriter(sink, codec_for(uri), builder.block_bytes, first_keys=job.total_order)
+        builder.write(writer)
+        digest = writer.finish()
+        if not writer.rows:  # the combiner has dropped everything
+            return TaskOutput(section_bytes=() if job.total_order else sections)
+        info = sink.commit()
+    return TaskOutput(
+        object=info,
+        digest=digest,
+        section_bytes=()
+        if job.total_order
+        else tuple(section.length_bytes for section in writer.sections),
+        blocks=tuple(writer.blocks),
+        bytes_out=info.size_bytes,
+    )
+
+
+def codec_for(uri: str) -> str:
+    """Return how runs are compressed: by LZ4 on the local disk, by zstd where bytes travel."""
+    return "lz4" if uri.startswith(("file://", "mem://")) else "zstd"
+
+
+def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> TaskOutput:
+    job = spec.job
+    uri = layout.staged_part_uri(job, spec.attempt)
+    with storage_for(uri).open_write(uri) as sink:
+        part = open_part(sink, job.output_format, job.compression)
+        for keys, values in records.batches():
+            batch = records.batch
+            assert batch is not None
+            try:
+                if job.input_format is InputFormat.ARROW:
+                    _write_tables(_tables(functions.map, keys, values), part)
+                else:
+                    _write_pairs(_pairs(functions.map, keys, values), part)
+            except UserCodeError as error:
+                raise _located(error, batch, records.index) from error
+        counts = part.close()
+        info = sink.commit()
+    if info.crc32c is None:
+        info = msgspec.structs.replace(info, crc32c=counts.crc32c)
+    return TaskOutput(object=info, records_out=counts.records, bytes_out=counts.size_bytes)
+
+
+def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
+    while drawn := draw(pairs, BATCH_ROWS // 8):
+        part.write([key for key, _ in drawn], [value for _, value in drawn])
+
+
+def _write_tables(tables: Iterator[Any], part: PartWriter) -> None:
+    for table in tables:
+        for batch in arrow_batches("map", table):
+            part.write_columns(plain(batch.column("key")), plain(batch.column("value")))

@@ -1,0 +1,123 @@
+"""One attempt at a task, as a function: what it did, or in words why it failed."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import shutil
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mrcore.clock import SYSTEM, Clock
+from mrcore.errors import (
+    DataError,
+    KeyTypeError,
+    MrcoreError,
+)
+from mrcore.plugin import UserFunctions
+from mrcore.shuffle.keys import shown
+from mrcore.shuffle.reading import LostRunError
+from mrcore.shuffle.user import CAUGHT, UserCodeError
+from mrcore.tasks.context import Context
+from mrcore.tasks.map import PieceError, RecordError, run_map
+from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.reduce import run_reduce
+from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure, TaskResult, TaskSpec
+from mrcore.tracebacks import user_traceback
+
+_GC_THRESHOLDS: Final = (100_000, 20, 20)
+
+__all__ = ["ProgressSink", "run_task"]
+
+
+def run_task(
+    spec: TaskSpec,
+    functions: UserFunctions,
+    scratch: Path,
+    progress: ProgressSink,
+    clock: Clock = SYSTEM,
+) -> TaskResult:
+    """Run one attempt, with temporary files below `scratch`, which is left as it was found.
+
+    Whatever the user's code, the data or the storage does comes back as a TaskFailure; only
+    defects of our own are raised.
+    """
+    started = clock.monotonic()
+    folder = scratch / f"attempt-{spec.attempt.number}"
+    thresholds = gc.get_threshold()
+    # A task makes millions of small objects, hardly any of them in cycles: they are scanned less
+    # often, but still are, since the user's code may well make cycles.
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        result = _run(spec, functions, folder, progress)
+    except MemoryError as error:
+        result = _failure(FailureKind.USER, f"the task ran out of memory ({error})".strip())
+    except LostRunError as error:
+        result = TaskFailure(
+            kind=FailureKind.LOST_INPUT, message=str(error), lost_maps=(error.map_index,)
+        )
+    except DataError as error:
+        result = _failure(FailureKind.DATA, str(error))
+    except MrcoreError as error:
+        result = _failure(FailureKind.INFRASTRUCTURE, str(error))
+    except OSError as error:
+        result = _failure(FailureKind.INFRASTRUCTURE, _disk_message(error, scratch))
+    finally:
+        gc.set_threshold(*thresholds)
+        shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(result, TaskFailure):
+        return result
+    return msgspec.structs.replace(result, elapsed_seconds=clock.monotonic() - started)
+
+
+def _run(
+    spec: TaskSpec, functions: UserFunctions, folder: Path, progress: ProgressSink
+) -> TaskResult:
+    task = spec.attempt.task
+    context = Context(
+        task=f"{task.phase}-{task.index:05d}",
+        params=spec.job.params,
+        files_folder=functions.files_folder,
+        on_status=progress.status,
+    )
+    try:
+        if functions.setup is not None:
+            try:
+                functions.setup(context)
+            except CAUGHT as error:
+                raise UserCodeError.raised("setup", error) from error
+        run = run_map if isinstance(spec.work, MapWork) else run_reduce
+        output = run(spec, functions, folder, progress)
+    except RecordError as failed:
+        message = (
+            f"{failed.error.problem}, on the record at offset {failed.mark.offset} of "
+            f"{failed.shown}: {failed.record}"
+        )
+        return _user_failure(failed.error, message, mark=failed.mark)
+    except PieceError as failed:
+        if isinstance(failed.error, UserCodeError):
+            return _user_failure(failed.error, f"{failed.error.problem} (in {failed.shown})")
+        return _failure(FailureKind.USER, f"{failed.error} (in {failed.shown})")
+    except UserCodeError as failed:
+        where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
+        return _user_failure(failed, f"{failed.problem}{where}")
+    except KeyTypeError as failed:
+        return _failure(FailureKind.USER, str(failed))
+    return msgspec.structs.replace(output, counters=dict(context.counters))
+
+
+def _user_failure(failed: UserCodeError, message: str, mark: Mark | None = None) -> TaskFailure:
+    trace = "" if failed.error is None else user_traceback(failed.error)
+    return TaskFailure(kind=FailureKind.USER, message=message, traceback=trace, mark=mark)
+
+
+def _failure(kind: FailureKind, message: str) -> TaskFailure:
+    return TaskFailure(kind=kind, message=message)
+
+
+def _disk_message(error: OSError, scratch: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left for temporary files below {scratch}: free some, or use --scratch"
+    return f"a temporary file below {scratch} failed: {error}"
