@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import inspect
 import pdb
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 from mrcore import commit, layout, runs
 from mrcore.clock import SYSTEM, Clock
+from mrcore.errors import KeyTypeError
 from mrcore.follow import Observer, Silent
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
 from mrcore.job import JobSpec, JobState, Plugin
@@ -28,8 +28,9 @@ from mrcore.plugin import ARGUMENTS, UserFunction, UserFunctions, load_bundle
 from mrcore.request import JobRequest, Prepared, prepare
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.lock import FileLock
+from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
-from mrcore.tasks.spec import MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
+from mrcore.tasks.spec import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
 from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
 
 EPOCH: Final = 1
@@ -43,6 +44,16 @@ class _TaskFailedError(Exception):
         super().__init__(failure.message)
         self.attempt = attempt
         self.failure = failure
+
+    def view(self) -> FailureView:
+        """Return the failure, as it is shown."""
+        task = self.attempt.task
+        return FailureView(
+            kind=self.failure.kind,
+            message=self.failure.message,
+            traceback=self.failure.traceback,
+            attempt=f"{task.phase}-{task.index:05d}@{self.attempt.number}",
+        )
 
 
 @dataclass(slots=True)
@@ -69,8 +80,10 @@ class _Run:
         if self.plan.reduces == 0:
             return
         outputs = list(enumerate(self.maps))
-        merge_number_kinds(outputs)
-        boundaries = choose_boundaries(outputs, self.plan.reduces) if self.spec.total_order else []
+        merge_number_kinds(self.maps)
+        boundaries = None
+        if self.spec.total_order:
+            boundaries = choose_boundaries(self.maps, self.plan.reduces)
         for index in range(self.plan.reduces):
             reduce = reduce_work(outputs, self.plan.reduces, index, boundaries)
             self.reduces.append(self._run_task(Phase.REDUCE, index, reduce))
@@ -93,7 +106,7 @@ class _Run:
         )
         scratch = self.folder.path / "scratch"
         scratch.mkdir(exist_ok=True)
-        result = run_task(spec, self.functions, scratch, _NoProgress())
+        result = run_task(spec, self.functions, scratch, NoProgress())
         if isinstance(result, TaskFailure):
             raise _TaskFailedError(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
@@ -106,17 +119,8 @@ class _Run:
             total.update(output.counters)
         return dict(total)
 
-    def view(self, state: JobState, failed: _TaskFailedError | None = None) -> JobView:
+    def view(self, state: JobState, failure: FailureView | None = None) -> JobView:
         """Return the job as it stands."""
-        failure = None
-        if failed is not None:
-            task = failed.attempt.task
-            failure = FailureView(
-                kind=failed.failure.kind,
-                message=failed.failure.message,
-                traceback=failed.failure.traceback,
-                attempt=f"{task.phase}-{task.index:05d}@{failed.attempt.number}",
-            )
         won = len(self.maps) + len(self.reduces)
         return JobView(
             job_id=self.job_id,
@@ -125,7 +129,7 @@ class _Run:
             output_uri=self.spec.output_uri,
             phases=self._phases(),
             counters=self.counters(),
-            attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failed is not None)),
+            attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
             message=failure.message if failure else "",
             failure=failure,
             submitted_seconds=self.submitted_seconds,
@@ -138,20 +142,6 @@ class _Run:
         if self.plan.reduces:
             phases.append(_phase_view(Phase.REDUCE, self.plan.reduces, self.reduces))
         return tuple(phases)
-
-
-class _NoProgress:
-    """A progress sink for tasks that nobody watches."""
-
-    def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - ProgressSink
-        """Ignore it."""
-
-    def status(self, text: str) -> None:
-        """Show it: in this engine the user sits at the terminal."""
-        print(text, file=sys.stderr)  # noqa: T201
-
-    def mark(self, piece_uri: str, offset: int) -> None:
-        """Ignore it: nothing is retried."""
 
 
 def _phase_view(phase: Phase, tasks: int, outputs: Sequence[TaskOutput]) -> PhaseView:
@@ -219,7 +209,11 @@ def _run(
         _publish(run)
         job = run.view(JobState.SUCCEEDED)
     except _TaskFailedError as failed:
-        job = run.view(JobState.FAILED, failed)
+        job = run.view(JobState.FAILED, failed.view())
+    except KeyTypeError as error:
+        # Each map was right by itself; what they have emitted does not go together.
+        failure = FailureView(kind=FailureKind.USER, message=str(error))
+        job = run.view(JobState.FAILED, failure)
     finally:
         commit.clean_up(spec, run.job_id, job.state is JobState.SUCCEEDED)
         commit.release_claim(spec.output_uri, generation)

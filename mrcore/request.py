@@ -93,7 +93,7 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
     inputs = _inputs(request)
     bundle = _bundle(request)
     spec = JobSpec(
-        name=bundle.name,
+        name=_job_name(request.plugin),
         plugin=Plugin(sha256=bundle.sha256, name=bundle.name, has_reduce=True),
         inputs=inputs,
         input_format=request.input_format,
@@ -201,10 +201,23 @@ def folder_uri(text: str, cwd: Path) -> str:
     return f"{scheme}{separator}{path.rstrip('/')}"
 
 
+def _job_name(plugin: str | Functions) -> str:
+    """Return a short name: `wc` for `jobs/wc.py`, `wc-Job` for `jobs.wc:Job`."""
+    if not isinstance(plugin, str):
+        return plugin.name
+    place, _, attribute = plugin.partition(":")
+    stem = place.removesuffix(".py").replace("/", ".").rpartition(".")[2]
+    return f"{stem}-{attribute}" if attribute else stem or "job"
+
+
 def _inputs(request: JobRequest) -> tuple[Input, ...]:
     from mrcore.records.inputs import parse_input
+    from mrcore.storage.registry import check_scheme
 
-    return tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
+    inputs = tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
+    for given in inputs:
+        check_scheme(given.uri)
+    return inputs
 
 
 def _bundle(request: JobRequest) -> Bundle:

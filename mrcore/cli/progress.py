@@ -71,6 +71,10 @@ def current_phase(job: JobView) -> PhaseView | None:
     return next((phase for phase in job.phases if phase.completed < phase.tasks), None)
 
 
+def _tasks(phase: PhaseView) -> str:
+    return f"{phase.tasks:,} {phase.phase} task{'s' if phase.tasks != 1 else ''}"
+
+
 def failed_attempts(job: JobView) -> int:
     """Return the attempts that came to nothing through somebody's fault."""
     counts = job.attempts
@@ -116,7 +120,7 @@ class PlainProgress:
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None:
-            tasks = ", ".join(f"{phase.tasks} {phase.phase} tasks" for phase in job.phases)
+            tasks = ", ".join(_tasks(phase) for phase in job.phases)
             self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
         for failure in job.recent_failures:
             line = failure_line(failure)

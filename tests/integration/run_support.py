@@ -90,6 +90,18 @@ class Place:
             process_group=0,
         )
 
+    def start_daemon(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `mrcore master` or `mrcore worker`; its log lies in the place's root."""
+        with (self.root / f"{arguments[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [MRCORE, *arguments],
+                cwd=self.work,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
     def parts(self, output: str = "out") -> dict[str, bytes]:
         """Return the parts of an output by name."""
         return {

@@ -1,0 +1,65 @@
+"""`mrcore.run` from a program: functions, closures, results and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mrcore
+from mrcore.errors import InputError, UsageError
+from tests.integration.run_support import Place
+
+
+@pytest.fixture(autouse=True)
+def here(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the place's folder, with its environment."""
+    monkeypatch.chdir(place.work)
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    place.write("in/a.txt", "b a\n")
+    place.write("in/b.txt", "b\n")
+    return place.work
+
+
+@pytest.mark.parametrize("engine", ["embedded", "inline"])
+def test_lambdas_and_closures(engine: str) -> None:
+    suffix = "!"
+    result = mrcore.run(
+        map=lambda key, line: [(word + suffix, 1) for word in line.split()],
+        reduce=lambda key, values: sum(values),
+        inputs=["in/*.txt"],
+        output="out",
+        reduces=1,
+        workers=1,
+        engine=engine,
+        params={"a": "b"},
+        task_timeout="30s",
+    )
+    assert list(result.lines()) == ["a!\t1", "b!\t2"]
+    assert result.output == str(Path.cwd() / "out")
+    assert result.job.state == "succeeded"
+    assert result.elapsed_seconds > 0
+
+
+def test_failure_has_the_job_and_the_users_traceback() -> None:
+    def refuse(key: object, line: str) -> None:
+        raise ValueError("never")
+
+    with pytest.raises(mrcore.RunFailedError, match="ValueError: never") as caught:
+        mrcore.run(map=refuse, inputs="in", output="out", workers=1, max_attempts=1)
+    assert caught.value.job.attempts.failed == 1
+    assert "in refuse" in str(caught.value)
+
+
+def test_what_cannot_work_is_refused() -> None:
+    with pytest.raises(InputError, match="none does not exist"):
+        mrcore.run("wc.py", inputs=["none"], output="out")
+    with pytest.raises(UsageError, match="needs either"):
+        mrcore.run(inputs=["in"], output="out")
+    with pytest.raises(UsageError, match="'xml' is not one of text, whole"):
+        mrcore.run("wc.py", inputs=["in"], output="out", input_format="xml")
+    with pytest.raises(UsageError, match="no engine"):
+        mrcore.run("wc.py", inputs=["in"], output="out", engine="spark")
+    with pytest.raises(UsageError, match="knows no option 'typo'"):
+        mrcore.run("wc.py", inputs=["in"], output="out", typo=1)  # type: ignore[call-arg]

@@ -1,0 +1,156 @@
+"""The commands against a cluster that is up: `mrcore master`, `mrcore worker` and the rest."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.run_support import WORD_COUNT, Place, wait_until
+from tests.integration.test_run_interrupted import SLOW
+
+
+def free_port() -> int:
+    """Return a port of loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Cluster:
+    """A master and a worker, started by the command line."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.address = f"127.0.0.1:{free_port()}"
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        place.environment["MRCORE_MASTER"] = self.address
+
+    def start_master(self) -> subprocess.Popen[bytes]:
+        """Start the master, or start it again on the same state."""
+        return self._start("master", "--listen", self.address, "--state", "cluster")
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        return self._start("worker", "--master", self.address, "--slots", "2")
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        process = self.place.start_daemon(*arguments)
+        self.daemons.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Stop everything in order: the newest first."""
+        for process in reversed(self.daemons):
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture
+def cluster(place: Place) -> Iterator[Cluster]:
+    """Start a cluster with one worker."""
+    found = Cluster(place)
+    try:
+        found.start_master()
+        found.start_worker()
+        wait_until(lambda: json.loads(place.run("workers", "--json").stdout or "[]"))
+        yield found
+    finally:
+        found.stop()
+
+
+def test_run_submit_watch_and_the_tables(place: Place, cluster: Cluster) -> None:
+    place.write("wc.py", WORD_COUNT)
+    place.write("in.txt", "a b\nb\n")
+    result = place.done("run", "wc.py", "in.txt", "-o", "out", "-r", "1", "-w", "2")
+    assert "the cluster has its own" in result.stderr
+    assert place.lines() == ["a\t1", "b\t2"]
+    job_id = place.done("submit", "wc.py", "in.txt", "-o", "two", "-r", "2").stdout.strip()
+    watched = place.done("watch", job_id)
+    assert "done in" in watched.stderr
+    assert sorted(place.lines("two")) == ["a\t1", "b\t2"]
+    listed = json.loads(place.done("jobs", "--json").stdout)
+    assert [job["state"] for job in listed] == ["succeeded", "succeeded"]
+    assert listed[0]["job_id"] == job_id
+    shown = place.json("show", job_id, "--tasks")
+    assert [task["state"] for task in shown["task_list"]] == ["completed"] * 3
+    refused = place.run("submit", "wc.py", "in.txt", "-o", "two")
+    assert refused.returncode == 2
+    assert "is not empty" in refused.stderr
+    missing = place.run("submit", "wc.py", "none.txt", "-o", "three")
+    assert missing.returncode == 2
+    assert "none.txt does not exist" in missing.stderr
+    assert not (place.work / "three").exists()
+    unknown = place.run("show", "no-such-job")
+    assert unknown.returncode == 2
+    assert "no-such-job" in unknown.stderr
+
+
+def test_watch_lets_the_job_be_and_cancel_ends_it(place: Place, cluster: Cluster) -> None:
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    job_id = place.done("submit", "slow.py", "in.txt", "-o", "out").stdout.strip()
+    wait_until((place.work / "started").exists)
+    watch = place.start("watch", job_id)
+    assert watch.stderr is not None
+    assert job_id in watch.stderr.readline()
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=20)
+    assert watch.returncode == 130
+    assert place.json("show", job_id)["state"] == "running"
+    assert place.done("cancel", job_id).stdout.startswith(f"{job_id}: ")
+    watched = place.run("watch", job_id, "--json")
+    assert watched.returncode == 1
+    assert json.loads(watched.stdout)["state"] == "cancelled"
+    again = place.run("cancel", job_id)
+    assert again.returncode in (0, 2)
+
+
+def test_interrupted_run_cancels_on_the_cluster(place: Place, cluster: Cluster) -> None:
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    run = place.start("run", "slow.py", "in.txt", "-o", "out")
+    wait_until((place.work / "started").exists)
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert json.loads(place.done("jobs", "--json").stdout)[0]["state"] == "cancelled"
+
+
+def test_a_run_survives_a_restart_of_the_master(place: Place, cluster: Cluster) -> None:
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    run = place.start("run", "slow.py", "in.txt", "-o", "out", "-r", "1", "--lease", "2s")
+    wait_until((place.work / "started").exists)
+    cluster.daemons[0].kill()
+    cluster.daemons[0].wait()
+    (place.work / "go").touch()
+    cluster.start_master()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert place.lines() == ["a\t1"]
+
+
+def test_a_drained_worker_leaves(place: Place, cluster: Cluster) -> None:
+    (worker,) = json.loads(place.done("workers", "--json").stdout)
+    assert worker["slots"] == 2
+    assert "drains" in place.done("drain", worker["worker_id"]).stdout
+    assert cluster.daemons[1].wait(20) == 0
+    assert place.run("drain", "nobody").returncode == 2
+
+
+def test_a_master_beyond_loopback_needs_tls(place: Place) -> None:
+    result = place.run("master", "--listen", "0.0.0.0:0", "--state", "cluster")
+    assert result.returncode == 2
+    assert "--tls" in result.stderr
+    assert result.stderr.startswith("mrcore")
+
+
+def test_help_of_the_daemons_is_theirs(place: Place) -> None:
+    for daemon in ("master", "worker"):
+        assert "--lifeline-fd" in place.done(daemon, "--help").stdout
