@@ -90,8 +90,8 @@ class Agent:
     def drain(self, reason: str, seconds: float) -> None:
         """Leave within `seconds`: nothing new begins, and what cannot finish is handed back."""
         log.info("draining: %s", reason)
-        self.feed(DrainBegun(reason))
         self.note_begun()
+        self.feed(DrainBegun(reason))
         late = {
             running.attempt
             for running in self.supervisor.running()

@@ -1,0 +1,531 @@
+"""A real worker process against a master of which the test speaks every word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from mrcore.bundle import build_bundle
+from mrcore.config import Credentials, save_credentials
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.job import Input, JobSpec, Plugin
+from mrcore.request import versions
+from mrcore.rpc.convert import job_spec_to_proto
+from mrcore.rpc.convert_task import assignment_to_proto, attempt_from_proto
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2_grpc
+from mrcore.rpc.v1 import worker_service_pb2 as pb
+from mrcore.tasks.spec import MapWork, Piece, Split
+from worker.process import descendants
+
+Held = pb.HeldAttempt
+PLUGIN = """
+import os, signal
+def map(key, value):
+    if value == "hang":
+        open(os.environ["TEST_FLAG"], "w").close()
+        signal.pause()
+    if value == "wait":
+        open(os.environ["TEST_FLAG"], "w").close()
+        with open(os.environ["TEST_PIPE"]) as pipe:
+            pipe.read()
+    yield value, 1
+"""
+
+
+class Call:
+    """One request, to be answered by the test."""
+
+    def __init__(self, request: pb.SynchronizeRequest) -> None:
+        self.request = request
+        self.response: asyncio.Future[pb.SynchronizeResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def states(self) -> dict[int, int]:
+        """Return the states of the attempts that it lists, by the index of their task."""
+        return {held.attempt.index: held.state for held in self.request.held}
+
+    def failure(self, index: int) -> job_pb2.Failure:
+        """Return the failure that it tells of a task."""
+        (found,) = [held for held in self.request.held if held.attempt.index == index]
+        assert found.HasField("failure")
+        return found.failure
+
+
+class FakeMaster(worker_service_pb2_grpc.WorkerServiceServicer):
+    """Hands every request to the test, and answers what it says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state_uri = f"file://{folder}/state"
+        self.token = "right"
+        self.epoch = 1
+        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._jobs_sent = False
+        self._server: grpc.aio.Server | None = None
+        (folder / "state/plugins").mkdir(parents=True)
+        (folder / "state/cluster.json").write_text('{"cluster_id": "c1", "nonce": "n1"}')
+        (folder / "out").mkdir()
+        (folder / "out/_claim").write_text('{"job_id": "job"}')
+        (folder / "job.py").write_text(PLUGIN)
+        bundle = build_bundle("job.py", [], folder)
+        (folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
+        self.spec = JobSpec(
+            name="job",
+            plugin=Plugin(bundle.sha256, "job.py", has_reduce=False),
+            inputs=(Input("file:///x", "file:///x", "x"),),
+            output_uri=f"file://{folder}/out",
+            map_only=True,
+            versions=versions(),
+        )
+
+    async def start(self) -> None:
+        """Listen at a new port, and say so in the credentials file."""
+        self._server = grpc.aio.server()
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        credentials = Credentials(address=f"127.0.0.1:{port}", token="right")
+        save_credentials(credentials, self.folder / "credentials")
+
+    async def stop(self) -> None:
+        """Drop every connection."""
+        assert self._server is not None
+        await self._server.stop(None)
+
+    async def Synchronize(  # noqa: N802 - the name in the proto
+        self,
+        request: pb.SynchronizeRequest,
+        context: grpc.aio.ServicerContext[pb.SynchronizeRequest, pb.SynchronizeResponse],
+    ) -> pb.SynchronizeResponse:
+        """Wait for the test's answer."""
+        if ("authorization", f"Bearer {self.token}") not in (context.invocation_metadata() or ()):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token")
+        call = Call(request)
+        self._calls.put_nowait(call)
+        return await call.response
+
+    async def call(self) -> Call:
+        """Return the next request; those that were cancelled in favour of it are skipped."""
+        while True:
+            call = await self._calls.get()
+            if not call.response.cancelled():
+                return call
+
+    async def until(self, condition: Callable[[Call], bool], *wanted: pb.Assignment) -> Call:
+        """Answer requests in the same way until one satisfies `condition`; return it."""
+        while not condition(call := await self.call()):
+            self.answer(call, *wanted)
+        return call
+
+    def answer(
+        self, call: Call, *wanted: pb.Assignment, drain: bool = False, leave: bool = False
+    ) -> None:
+        """Answer with all that the worker should hold."""
+        response = pb.SynchronizeResponse(
+            cluster_id="c1",
+            epoch=self.epoch,
+            sequence=call.request.sequence,
+            wanted=wanted,
+            sync_seconds=3.0,
+            drain=drain,
+            leave=leave,
+            state_uri=self.state_uri,
+        )
+        if wanted and "job" not in call.request.known_jobs:
+            response.jobs.add(job_id="job", spec=job_spec_to_proto(self.spec))
+        if not call.response.done():
+            call.response.set_result(response)
+
+    async def greet(self) -> Call:
+        """Go through the first requests; return the first one that may be given work."""
+        self.answer(await self.call())
+        return await self.until(lambda call: call.request.store_nonce == "n1")
+
+    def read(self, uri: str) -> str:
+        """Return the content of a file by its URI."""
+        return Path(uri.removeprefix("file://")).read_text()
+
+    def assignment(self, index: int, text: str) -> pb.Assignment:
+        """Return a map attempt over a file with this text."""
+        path = self.folder / f"input-{index}"
+        path.write_text(text)
+        info = path.stat()
+        generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+        piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
+        return assignment_to_proto(_attempt(index), 0, MapWork(Split((piece,)), 0))
+
+
+def _attempt(index: int) -> AttemptId:
+    return AttemptId(TaskId("job", Phase.MAP, index), AttemptNumber(1, index + 1))
+
+
+def is_there(process_id: int) -> bool:
+    """Tell whether a process is there."""
+    return Path(f"/proc/{process_id}").exists()
+
+
+class Worker:
+    """The process under test."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path, lifeline: int) -> None:
+        self.process = process
+        self.folder = folder
+        self.lifeline = lifeline
+
+    async def begun(self) -> None:
+        """Wait until the plugin says that it hangs or waits."""
+        while not (self.folder / "flag").exists():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)
+
+    def release(self) -> None:
+        """Let the plugin that waits go on."""
+        os.close(os.open(self.folder / "pipe", os.O_WRONLY))
+
+    async def end(self) -> tuple[int, str]:
+        """Wait for its end; return exit code and what it logged."""
+        code = await self.process.wait()
+        return code, (self.folder / "worker.log").read_text()
+
+    def scratch(self) -> list[Path]:
+        """Return the folders of workers that are there."""
+        return list((self.folder / "scratch").iterdir())
+
+
+@contextlib.asynccontextmanager
+async def start_worker(folder: Path, *arguments: str, **environment: str) -> AsyncIterator[Worker]:
+    """Start a worker; kill it in the end, if need be."""
+    os.mkfifo(folder / "pipe") if not (folder / "pipe").exists() else None
+    reader, writer = os.pipe()
+    with (folder / "worker.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "worker",
+            "--credentials", str(folder / "credentials"),
+            "--scratch", str(folder / "scratch"),
+            "--lifeline-fd", str(reader), *arguments,
+            stdout=log, stderr=log, pass_fds=(reader,),
+            env={
+                **os.environ, **environment,
+                "TEST_FLAG": str(folder / "flag"), "TEST_PIPE": str(folder / "pipe"),
+            },
+        )  # fmt: skip
+    os.close(reader)
+    worker = Worker(process, folder, writer)
+    try:
+        yield worker
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        with contextlib.suppress(OSError):
+            os.close(worker.lifeline)
+
+
+Test = Callable[[FakeMaster, Worker], Awaitable[None]]
+
+
+def conversation(*arguments: str, **environment: str) -> Callable[[Test], Callable[[Path], None]]:
+    """Run a test with a master and a worker."""
+
+    def decorate(test: Test) -> Callable[[Path], None]:
+        async def run(folder: Path) -> None:
+            master = FakeMaster(folder)
+            await master.start()
+            try:
+                async with (
+                    asyncio.timeout(50),
+                    start_worker(folder, *arguments, **environment) as worker,
+                ):
+                    await test(master, worker)
+            finally:
+                await master.stop()
+
+        def call(tmp_path: Path) -> None:
+            asyncio.run(run(tmp_path))
+
+        call.__name__, call.__doc__ = test.__name__, test.__doc__
+        return call
+
+    return decorate
+
+
+@conversation("--slots", "2", "--memory", "300MiB", "--id", "me")
+async def test_the_first_words(master: FakeMaster, worker: Worker) -> None:
+    first = await master.call()
+    said = first.request
+    assert (said.cluster_id, said.worker_id, said.slots, said.park) == ("", "me", 2, False)
+    assert said.memory_bytes == 600 << 20
+    assert said.process_id == worker.process.pid
+    assert said.host == socket.gethostname()
+    assert said.versions.python == f"3.{sys.version_info.minor}"
+    assert said.store_nonce == ""
+    master.answer(first)
+    second = await master.until(lambda call: bool(call.request.store_nonce))
+    assert (second.request.cluster_id, second.request.store_nonce) == ("c1", "n1")
+    assert second.request.park
+    assert second.request.sequence > said.sequence
+    assert second.request.session == said.session
+
+
+@conversation()
+async def test_an_attempt_is_run_and_told_until_it_is_accounted(
+    master: FakeMaster, worker: Worker
+) -> None:
+    wanted = master.assignment(0, "a\nb\n")
+    master.answer(await master.greet(), wanted)
+    done = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, wanted)
+    (held,) = done.request.held
+    assert attempt_from_proto(held.attempt) == _attempt(0)
+    assert (held.output.records_in, held.output.records_out) == (2, 2)
+    assert master.read(held.output.object.uri) == "a\t1\nb\t1\n"
+    assert done.request.known_jobs == ["job"]
+    master.answer(done, wanted)
+    again = await master.call()
+    assert again.states() == {0: Held.STATE_FINISHED}
+    master.answer(again)
+    assert (await master.call()).states() == {}
+
+
+@conversation()
+async def test_news_cuts_a_parked_call_short(master: FakeMaster, worker: Worker) -> None:
+    wanted = master.assignment(0, "wait\n")
+    master.answer(await master.greet(), wanted)
+    await worker.begun()
+    parked = await master.call()
+    assert 0 in parked.states()
+    worker.release()
+    news = await master.call()
+    assert news.states() == {0: Held.STATE_FINISHED}
+    assert parked.response.cancelled()
+    assert news.request.sequence == parked.request.sequence + 1
+
+
+@conversation()
+async def test_what_is_omitted_is_killed_and_the_slot_goes_on(
+    master: FakeMaster, worker: Worker
+) -> None:
+    hang, fine = master.assignment(0, "hang\n"), master.assignment(1, "fine\n")
+    master.answer(await master.greet(), hang)
+    await worker.begun()
+    running = await master.until(lambda call: call.states() == {0: Held.STATE_RUNNING}, hang)
+    assert running.request.held[0].elapsed_seconds > 0.0
+    master.answer(running, fine)
+    done = await master.until(lambda call: call.states() == {1: Held.STATE_FINISHED}, fine)
+    assert done.request.held[0].HasField("output")
+
+
+@conversation()
+async def test_sigterm_hands_back_what_waits_and_finishes_what_runs(
+    master: FakeMaster, worker: Worker
+) -> None:
+    both = master.assignment(0, "wait\n"), master.assignment(1, "fine\n")
+    master.answer(await master.greet(), *both)
+    await worker.begun()
+    worker.process.terminate()
+    draining = await master.until(lambda call: call.request.draining, *both)
+    assert draining.states() == {0: Held.STATE_RUNNING, 1: Held.STATE_FINISHED}
+    assert draining.failure(1).kind == job_pb2.Failure.KIND_PREEMPTED
+    assert "SIGTERM" in draining.failure(1).message
+    master.answer(draining, both[0], drain=True)
+    worker.release()
+    done = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, both[0])
+    assert done.request.held[0].HasField("output")
+    master.answer(done, drain=True)
+    master.answer(await master.call(), drain=True, leave=True)
+    code, said = await worker.end()
+    assert code == 0
+    assert "leaving: drained" in said
+    assert worker.scratch() == []
+
+
+@conversation("--grace", "3.5s")
+async def test_what_does_not_finish_in_time_is_handed_back(
+    master: FakeMaster, worker: Worker
+) -> None:
+    hang = master.assignment(0, "hang\n")
+    master.answer(await master.greet(), hang)
+    await worker.begun()
+    worker.process.terminate()
+    back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, hang)
+    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
+    master.answer(back, leave=True)
+    assert (await worker.end())[0] == 0
+
+
+@conversation()
+async def test_a_second_signal_ends_it_at_once(master: FakeMaster, worker: Worker) -> None:
+    hang = master.assignment(0, "hang\n")
+    master.answer(await master.greet(), hang)
+    await worker.begun()
+    (child,) = descendants(worker.process.pid)
+    worker.process.send_signal(signal.SIGINT)
+    await master.until(lambda call: call.request.draining, hang)
+    worker.process.send_signal(signal.SIGINT)
+    assert (await worker.end())[0] == 130
+    assert worker.scratch() == []
+    assert not is_there(child)
+
+
+@conversation()
+async def test_it_leaves_when_its_lifeline_is_cut(master: FakeMaster, worker: Worker) -> None:
+    hang = master.assignment(0, "hang\n")
+    master.answer(await master.greet(), hang)
+    await worker.begun()
+    os.close(worker.lifeline)
+    code, said = await worker.end()
+    assert (code, worker.scratch()) == (0, [])
+    assert "whoever started it is gone" in said
+
+
+@conversation()
+async def test_a_restarted_master_is_found_and_told_everything(
+    master: FakeMaster, worker: Worker
+) -> None:
+    hang = master.assignment(0, "hang\n")
+    master.answer(await master.greet(), hang)
+    await worker.begun()
+    await master.stop()
+    master.epoch = 2
+    await master.start()
+    call = await master.until(lambda call: call.states() == {0: Held.STATE_RUNNING}, hang)
+    assert call.request.epoch == 1
+    master.answer(call, hang)
+    assert (await master.call()).request.epoch == 2
+
+
+@conversation()
+async def test_credentials_are_read_again_when_the_token_is_refused(
+    master: FakeMaster, worker: Worker
+) -> None:
+    master.answer(await master.greet())
+    call = await master.call()
+    master.token = "new"
+    master.answer(call)
+    path = worker.folder / "credentials"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "token": "new"}))
+    assert (await master.call()).request.cluster_id == "c1"
+
+
+@conversation()
+async def test_a_superseded_process_says_so_and_leaves(master: FakeMaster, worker: Worker) -> None:
+    call = await master.greet()
+    call.response.set_result(pb.SynchronizeResponse(exceed_session=call.request.session + 1))
+    code, said = await worker.end()
+    assert code == 1
+    assert "another process has taken this worker's id" in said
+
+
+@conversation()
+async def test_another_session_is_tried_when_the_clock_was_set_back(
+    master: FakeMaster, worker: Worker
+) -> None:
+    call = await master.call()
+    session = call.request.session
+    call.response.set_result(pb.SynchronizeResponse(exceed_session=session + 1000))
+    assert (await master.call()).request.session == session + 1001
+
+
+def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: Path) -> None:
+    async def run() -> None:
+        master = FakeMaster(tmp_path)
+        await master.start()
+        hang = master.assignment(0, "hang\n")
+        async with asyncio.timeout(50):
+            async with start_worker(tmp_path) as first:
+                master.answer(await master.greet(), hang)
+                await first.begun()
+                (child,) = descendants(first.process.pid)
+                exit_descriptor = os.pidfd_open(child)
+                died = asyncio.Event()
+                asyncio.get_running_loop().add_reader(exit_descriptor, died.set)
+                first.process.kill()
+                await died.wait()
+                asyncio.get_running_loop().remove_reader(exit_descriptor)
+                os.close(exit_descriptor)
+            (left,) = first.scratch()
+            async with start_worker(tmp_path) as second:
+                await master.until(lambda call: call.request.process_id == second.process.pid)
+                (own,) = second.scratch()
+                assert own != left
+        await master.stop()
+
+    asyncio.run(run())
+
+
+@contextlib.contextmanager
+def metadata_server() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield the address of a metadata server, and a function that preempts the machine."""
+    preempted = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path.startswith("/computeMetadata/v1/instance/preempted?wait_for_change=")
+            assert self.headers["Metadata-Flavor"] == "Google"
+            preempted.wait(30.0)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"TRUE")
+
+        def log_message(self, *arguments: Any) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", preempted.set
+    finally:
+        preempted.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_preemption_notice_hands_back_what_cannot_finish(tmp_path: Path) -> None:
+    with metadata_server() as (host, preempt):
+
+        @conversation(GCE_METADATA_HOST=host)
+        async def talk(master: FakeMaster, worker: Worker) -> None:
+            both = master.assignment(0, "wait\n"), master.assignment(1, "fine\n")
+            master.answer(await master.greet(), *both)
+            await worker.begun()
+            preempt()
+            call = await master.until(lambda call: call.request.draining, *both)
+            assert call.failure(1).kind == job_pb2.Failure.KIND_PREEMPTED
+            assert "preempted" in call.failure(1).message
+
+        talk(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
+        (["--master", "x:1", "--slots", "0"], "'0' is not a number from 1 to 1024"),
+        (["--master", "x:1", "--memory", "much"], "'much' is not a size"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from worker.main import main
+
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert sentence in capsys.readouterr().err
