@@ -19,9 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-
 from mrcore.errors import CorruptRunError, DataError
+from mrcore.shuffle.arrow import RecordBatch, pa
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.values import ValueKind
 from mrcore.storage.streams import extend_crc32c
@@ -91,7 +90,7 @@ class BlockEncoder:
         crc = extend_crc32c(extend_crc32c(0, header[_CRC_START:]), body)
         return MAGIC + _U32.pack(crc) + header[_CRC_START:], body
 
-    def _message(self, batch: pa.RecordBatch) -> bytes:
+    def _message(self, batch: RecordBatch) -> bytes:
         """Return the batch as one IPC message: the second of a stream, whose first is the schema.
 
         `RecordBatch.serialize` makes the same, but takes no codec.
@@ -103,7 +102,8 @@ class BlockEncoder:
         data = sink.getvalue()
         (metadata_bytes,) = _U32.unpack(data.slice(_MARK_BYTES, _U32.size))
         start = _MARK_BYTES + _U32.size + metadata_bytes
-        return data.slice(start, end - start).to_pybytes()
+        message: bytes = data.slice(start, end - start).to_pybytes()
+        return message
 
 
 _MARK_BYTES: Final = 4

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
+
+from mrcore.shuffle.arrow import Array
 
 CHUNK: Final = 8
 
@@ -18,7 +19,7 @@ class ByteRows:
 
     __slots__ = ("_starts", "_words", "lengths")
 
-    def __init__(self, column: pa.Array) -> None:
+    def __init__(self, column: Array) -> None:
         n = len(column)
         _, offsets_buffer, data = column.buffers()
         if n == 0 or offsets_buffer is None:

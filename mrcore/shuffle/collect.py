@@ -8,9 +8,8 @@ from itertools import chain, islice
 from sys import getsizeof
 from typing import Any, Final
 
-import pyarrow as pa
-
 from mrcore.errors import KeyTypeError
+from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns
@@ -123,7 +122,7 @@ class Collector:
         order = None if self._sort_key is None else self._order(keys, values)
         return Columns(key_kind, key_array, value_kind, value_array, order)
 
-    def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> pa.Array:
+    def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> Array:
         assert self._sort_key is not None
         found: list[Any] = []
         try:
@@ -136,7 +135,7 @@ class Collector:
         except KeyTypeError as error:
             raise KeyTypeError(f"sort_key returned what cannot be sorted: {error}") from None
 
-    def add_arrow(self, table: pa.RecordBatch | pa.Table) -> None:
+    def add_arrow(self, table: RecordBatch) -> None:
         """Take a RecordBatch or Table with the columns `key` and `value`."""
         for batch in arrow_batches("map", table):
             self.pairs += batch.num_rows
@@ -165,10 +164,10 @@ class Collector:
             self._grouping.flush()
 
 
-def arrow_batches(function: str, table: Any) -> Iterator[pa.RecordBatch]:
+def arrow_batches(function: str, table: Any) -> Iterator[RecordBatch]:
     """Yield the batches of what a function over RecordBatches gave; raise UserCodeError."""
     if isinstance(table, pa.RecordBatch):
-        batches: Iterable[pa.RecordBatch] = [table]
+        batches: Iterable[RecordBatch] = [table]
     elif isinstance(table, pa.Table):
         batches = table.to_batches(max_chunksize=1 << 20)
     else:
@@ -230,7 +229,7 @@ class _Grouping:
         while head := draw(pairs, _HEAD_ROWS):
             before = len(self._groups)
             self._add_checked(head)
-            if self.hazardous:
+            if self._hazardous():
                 return self._leave(pairs)
             kind = type(head[0][0])
             rows = min(self._rows, max(64, self._limit_bytes // (8 * self._value_bytes)))
@@ -240,7 +239,7 @@ class _Grouping:
                     pairs = chain((foreign,), pairs)
             else:
                 self._add_checked(draw(pairs, DRAW_ROWS))
-                if self.hazardous:
+                if self._hazardous():
                     return self._leave(pairs)
             self._pending_rows += len(head) + rows
             self._rows = min(_GROUP_ROWS, 2 * self._rows)
@@ -249,8 +248,7 @@ class _Grouping:
                 return self._leave(pairs)
         return None
 
-    @property
-    def hazardous(self) -> bool:
+    def _hazardous(self) -> bool:
         """Tell whether a dict would take two keys for one."""
         return self._owner.types.collide
 
@@ -266,7 +264,7 @@ class _Grouping:
         if self._combiner.lift:
             values = [1] * len(values)
         self._value_bytes = max(8, _sizes(values) // len(values))
-        if self.hazardous:
+        if self._hazardous():
             self._owner.pairs += len(keys)
             self._flush_columns(keys, values)
             return

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
+from mrcore.shuffle.arrow import Array, DataType, pa
 from mrcore.shuffle.encoding import encode_column
 from mrcore.shuffle.values import ValueKind, pickled
 
@@ -29,7 +29,7 @@ class KeyKind(enum.IntEnum):
     BYTES = 4
 
     @property
-    def type(self) -> pa.DataType:
+    def type(self) -> DataType:
         """Return the Arrow type of the column."""
         return _KEY_TYPES[self]
 
@@ -51,10 +51,10 @@ class Columns:
     """
 
     key_kind: KeyKind
-    keys: pa.Array
+    keys: Array
     value_kind: ValueKind
-    values: pa.Array
-    order: pa.Array | None = None
+    values: Array
+    order: Array | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -99,7 +99,7 @@ class Layout:
 
     key_kind: KeyKind
     value_kind: ValueKind
-    value_type: pa.DataType
+    value_type: DataType
 
     @classmethod
     def of(cls, batch: Columns) -> Layout:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mrcore.aggregates import Aggregate, AggregateKind, count
 from mrcore.aggregates import sum as sum_
+from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
@@ -129,7 +129,7 @@ _UFUNCS: dict[AggregateKind, Callable[..., np.ndarray]] = {
 _SAFE_SUM = 1 << 62
 
 
-def aggregate_groups(function: UserFunction | None, groups: Groups) -> pa.Array | None:
+def aggregate_groups(function: UserFunction | None, groups: Groups) -> Array | None:
     """Return the aggregate of each group as int64, where columns give exactly what Python would.
 
     None for functions of the user, for values other than int64 (the sum of floats depends on the

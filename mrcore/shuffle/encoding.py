@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+
+from mrcore.shuffle.arrow import Array, pa, pc
 
 Key = None | bool | int | float | str | bytes | tuple["Key", ...]
 
@@ -144,10 +144,10 @@ def _take(data: bytes, at: int) -> tuple[Key, int]:
     return (None if tag == NONE else tag == TRUE), at
 
 
-def encode_many(keys: Sequence[object]) -> pa.Array:
+def encode_many(keys: Sequence[object]) -> Array:
     """Return the encodings of `keys` as a binary column; a uniform batch is encoded in C."""
     kinds = set(map(type, keys))
-    column: pa.Array | None = None
+    column: Array | None = None
     if len(kinds) == 1:
         (kind,) = kinds
         if kind is tuple:
@@ -162,11 +162,11 @@ def encode_many(keys: Sequence[object]) -> pa.Array:
     return column
 
 
-def _tuples(keys: Sequence[object]) -> pa.Array | None:
-    lengths = set(map(len, keys))  # type: ignore[arg-type] - all of them are tuples
+def _tuples(keys: Sequence[Any]) -> Array | None:
+    lengths = set(map(len, keys))
     if len(lengths) != 1 or lengths == {0}:
         return None
-    parts = [encode_many(column) for column in zip(*keys, strict=True)]  # type: ignore[arg-type]
+    parts = [encode_many(column) for column in zip(*keys, strict=True)]
     return pc.binary_join_element_wise(
         pa.scalar(bytes([TUPLE])), *parts, pa.scalar(bytes([END])), pa.scalar(b"")
     )
@@ -175,13 +175,13 @@ def _tuples(keys: Sequence[object]) -> pa.Array | None:
 NATIVE_TYPES: Final = {str: pa.string(), int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
 
 
-def encode_column(column: pa.Array) -> pa.Array:
+def encode_column(column: Array) -> Array:
     """Return the encodings of a native column (string, binary, int64 or float64, no nulls)."""
     if pa.types.is_int64(column.type):
-        bits = _numbers(column).view(np.uint64) ^ np.uint64(_SIGN)
+        bits = column.to_numpy().view(np.uint64) ^ np.uint64(_SIGN)
         return _fixed(INT64, bits)
     if pa.types.is_float64(column.type):
-        return _fixed(FLOAT, ascending_bits(_numbers(column)))
+        return _fixed(FLOAT, ascending_bits(column.to_numpy()))
     tag = STR if pa.types.is_string(column.type) else BYTES
     data = column.view(pa.binary())
     if _has_zero(data):
@@ -195,14 +195,11 @@ def ascending_bits(numbers: np.ndarray) -> np.ndarray:
     """Return float64 as uint64 of the same order; -0.0 counts as 0.0."""
     bits = (numbers + 0.0).view(np.uint64)
     sign = np.uint64(_SIGN)
-    return np.where(bits & sign, ~bits, bits | sign)
+    flipped: np.ndarray = np.where(bits & sign, ~bits, bits | sign)
+    return flipped
 
 
-def _numbers(column: pa.Array) -> np.ndarray:
-    return column.to_numpy()
-
-
-def _fixed(tag: int, bits: np.ndarray) -> pa.Array:
+def _fixed(tag: int, bits: np.ndarray) -> Array:
     """Return rows of one tag and eight big-endian bytes."""
     rows = np.empty((len(bits), 9), np.uint8)
     rows[:, 0] = tag
@@ -213,7 +210,7 @@ def _fixed(tag: int, bits: np.ndarray) -> pa.Array:
     )
 
 
-def _has_zero(column: pa.Array) -> bool:
+def _has_zero(column: Array) -> bool:
     data = column.buffers()[2]
     if data is None or not len(column):
         return False

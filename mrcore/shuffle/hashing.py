@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.shuffle.chunks import CHUNK, ByteRows
 from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import BYTES, FLOAT, INT64, STR, ascending_bits
@@ -22,7 +21,7 @@ _MIX_2: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SIGN: Final = np.uint64(1 << 63)
 
 
-def partition_of(kind: KeyKind, keys: pa.Array, partitions: int) -> np.ndarray:
+def partition_of(kind: KeyKind, keys: Array, partitions: int) -> np.ndarray:
     """Return the partition of each key, as the smallest unsigned type that holds them."""
     dtype = np.min_scalar_type(partitions - 1)
     if partitions == 1:
@@ -31,7 +30,7 @@ def partition_of(kind: KeyKind, keys: pa.Array, partitions: int) -> np.ndarray:
     return ((high * np.uint64(partitions)) >> np.uint64(32)).astype(dtype)
 
 
-def hash_keys(kind: KeyKind, keys: pa.Array) -> np.ndarray:
+def hash_keys(kind: KeyKind, keys: Array) -> np.ndarray:
     """Return a hash of 64 bits of each key."""
     if kind is KeyKind.INT:
         return _finish(keys.to_numpy().view(np.uint64) ^ _SIGN)
@@ -42,7 +41,7 @@ def hash_keys(kind: KeyKind, keys: pa.Array) -> np.ndarray:
     return _hash_bytes(keys)
 
 
-def _hash_bytes(keys: pa.Array) -> np.ndarray:
+def _hash_bytes(keys: Array) -> np.ndarray:
     rows = ByteRows(keys)
     lengths = rows.lengths
     state = (rows.chunk(0) ^ lengths.astype(np.uint64)) * _MULTIPLIER
@@ -57,7 +56,7 @@ def _hash_bytes(keys: pa.Array) -> np.ndarray:
     return _finish(state)
 
 
-def _hash_encoded(keys: pa.Array) -> np.ndarray:
+def _hash_encoded(keys: Array) -> np.ndarray:
     """Hash each key as its native column would be, those that have no such column as they are."""
     if not len(keys):
         return np.zeros(0, np.uint64)

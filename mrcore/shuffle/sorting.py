@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
+from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.chunks import CHUNK, ByteRows
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.encoding import ascending_bits
@@ -29,7 +29,7 @@ def sort_rows(batch: Columns) -> tuple[np.ndarray, np.ndarray]:
     return first[then], new
 
 
-def sort_keys(kind: KeyKind, keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def sort_keys(kind: KeyKind, keys: Array) -> tuple[np.ndarray, np.ndarray]:
     """Return the stable order of keys, and where keys begin, as `sort_rows` does."""
     return _sort(number_of(kind, keys), None if _fixed(kind) else ByteRows(keys), None)
 
@@ -46,7 +46,7 @@ class KeyRows:
 
     __slots__ = ("bytes", "numbers")
 
-    def __init__(self, kind: KeyKind, keys: pa.Array) -> None:
+    def __init__(self, kind: KeyKind, keys: Array) -> None:
         self.numbers = number_of(kind, keys)
         self.bytes = None if _fixed(kind) else ByteRows(keys)
 
@@ -55,16 +55,15 @@ def _fixed(kind: KeyKind) -> bool:
     return kind in (KeyKind.INT, KeyKind.FLOAT)
 
 
-def number_of(kind: KeyKind, keys: pa.Array) -> np.ndarray | None:
+def number_of(kind: KeyKind, keys: Array) -> np.ndarray | None:
     """Return int and float keys as uint64 that sort alike; None for others."""
-    if kind is KeyKind.INT:
-        return keys.to_numpy().view(np.uint64) ^ _SIGN
-    if kind is KeyKind.FLOAT:
-        return ascending_bits(keys.to_numpy())
-    return None
+    if not _fixed(kind):
+        return None
+    numbers: np.ndarray = keys.to_numpy()
+    return numbers.view(np.uint64) ^ _SIGN if kind is KeyKind.INT else ascending_bits(numbers)
 
 
-def prefixes(kind: KeyKind, keys: pa.Array) -> np.ndarray:
+def prefixes(kind: KeyKind, keys: Array) -> np.ndarray:
     """Return uint64 that never disagree with the order of the keys, though they may tie."""
     numbers = number_of(kind, keys)
     return ByteRows(keys).chunk(0) if numbers is None else numbers

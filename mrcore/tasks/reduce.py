@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 
 from mrcore import layout
 from mrcore.plugin import UserFunctions
 from mrcore.records.writers import PartWriter, open_part
+from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import common_layout_of, reduce_spills

@@ -18,7 +18,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
-from mrcore.tasks.spec import MapWork, Piece, Split, TaskFailure, TaskOutput, TaskSpec
+from mrcore.tasks.spec import MapWork, Piece, Split, TaskOutput, TaskResult, TaskSpec
 
 Pair = tuple[Any, Any]
 
@@ -51,7 +51,7 @@ class Job:
         """Return the first attempt at a task."""
         return AttemptId(TaskId("test-1", phase, index), AttemptNumber(1, index))
 
-    def run_map(self, index: int, **extra: Any) -> TaskOutput | TaskFailure:
+    def run_map(self, index: int, **extra: Any) -> TaskResult:
         """Run one map task."""
         uri = f"mem://in/{index}.txt"
         text = self.texts[index]
@@ -64,12 +64,12 @@ class Job:
         work = MapWork(Split((piece,)), reduces)
         return self._run(Phase.MAP, index, work, **extra)
 
-    def run_reduce(self, index: int, boundaries: Sequence[bytes] | None) -> Any:
+    def run_reduce(self, index: int, boundaries: Sequence[bytes] | None) -> TaskResult:
         """Run one reduce task over the outputs of all maps."""
         work = reduce_work(list(enumerate(self.outputs)), self.reduces, index, boundaries)
         return self._run(Phase.REDUCE, index, work)
 
-    def _run(self, phase: Phase, index: int, work: Any, **extra: Any) -> Any:
+    def _run(self, phase: Phase, index: int, work: Any, **extra: Any) -> TaskResult:
         spec = TaskSpec(
             attempt=self.attempt(phase, index),
             job=self.spec,
