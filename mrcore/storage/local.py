@@ -46,7 +46,7 @@ _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 _NO_NAMELESS_FILES: Final = frozenset(
-    {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
+    {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
 )
 
 
@@ -71,8 +71,10 @@ class _LocalWriter:
             except OSError as error:
                 if error.errno not in _NO_NAMELESS_FILES:
                     raise
-        self._temp = folder.temp_path()
-        return os.open(self._temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        temp = folder.temp_path()
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._temp = temp
+        return fd
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         assert self._file is not None, "write after the end"

@@ -1,0 +1,192 @@
+"""A store that wraps another one and fails, for tests and simulations.
+
+What fails is decided by a *plan*: a function of the operation, the object and a running number.
+`random_faults` draws from a seeded generator, `script` follows a list. Operations are `stat`,
+`read`, `open_read`, `commit` (of a writer), `list`, `delete` and `publish`.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from random import Random  # noqa: TID251 - the type only: a generator is always passed in
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+from mrcore.errors import UnavailableError
+from mrcore.storage.base import ObjectInfo, Storage, Writer
+
+T = TypeVar("T")
+
+
+class FaultKind(enum.Enum):
+    """What goes wrong with one operation."""
+
+    BEFORE = "before"
+    """It fails and nothing has happened."""
+    AFTER = "after"
+    """It has happened, and the reply is lost."""
+    TRUNCATE = "truncate"
+    """A read gives the first half only, and says nothing; other operations work."""
+
+
+Plan = Callable[[str, str, int], FaultKind | None]
+"""(operation, URI, how many operations came before it) -> what goes wrong, or None."""
+
+Hook = Callable[[str, str], None]
+"""(operation, URI); called before each operation, to delay it or to let others act."""
+
+
+def random_faults(rng: Random, rates: Mapping[str, Mapping[FaultKind, float]]) -> Plan:
+    """Return a plan that draws: `rates` is the probability of each kind by operation (or `*`)."""
+
+    def plan(operation: str, uri: str, number: int) -> FaultKind | None:
+        draw = rng.random()
+        for kind, rate in rates.get(operation, rates.get("*", {})).items():
+            if draw < rate:
+                return kind
+            draw -= rate
+        return None
+
+    return plan
+
+
+def script(faults: Mapping[int, FaultKind]) -> Plan:
+    """Return a plan that strikes the operations with these numbers, which count from 0."""
+    return lambda operation, uri, number: faults.get(number)
+
+
+class _FaultyWriter:
+    """A writer whose commit may fail."""
+
+    def __init__(self, storage: FaultyStorage, uri: str, inner: Writer) -> None:
+        self._storage = storage
+        self._uri = uri
+        self._inner = inner
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        return self._inner.write(data)
+
+    def commit(self) -> ObjectInfo:
+        return self._storage.run("commit", self._uri, self._inner.commit)
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._inner.__exit__(kind, error, trace)
+
+
+class FaultyStorage:
+    """`inner`, with the faults of `plan`; see `mrcore.storage.base.Storage`.
+
+    `error` makes what is raised, UnavailableError unless given.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        plan: Plan,
+        *,
+        error: Callable[[str], BaseException] = UnavailableError,
+        hook: Hook | None = None,
+    ) -> None:
+        self._inner = inner
+        self._plan = plan
+        self._error = error
+        self._hook = hook
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def _draw(self, operation: str, uri: str) -> FaultKind | None:
+        if self._hook is not None:
+            self._hook(operation, uri)
+        with self._lock:
+            kind = self._plan(operation, uri, next(self._numbers))
+        if kind is FaultKind.BEFORE:
+            raise self._error(f"{operation} of {uri} was made to fail.")
+        return kind
+
+    def run(self, operation: str, uri: str, do: Callable[[], T]) -> T:
+        """Run an operation of the inner store, unless it is to fail before."""
+        kind = self._draw(operation, uri)
+        result = do()
+        if kind is FaultKind.AFTER:
+            raise self._error(f"The reply to {operation} of {uri} was made to be lost.")
+        return result
+
+    def stat(self, uri: str) -> ObjectInfo:
+        """Return what is known of the object."""
+        return self.run("stat", uri, lambda: self._inner.stat(uri))
+
+    def read(
+        self, uri: str, start: int = 0, end: int | None = None, *, generation: str | None = None
+    ) -> bytes:
+        """Return the bytes [start, end), or the first half of them."""
+        kind = self._draw("read", uri)
+        content = self._inner.read(uri, start, end, generation=generation)
+        return self._maybe_half(kind, "read", uri, content)
+
+    def _maybe_half(
+        self, kind: FaultKind | None, operation: str, uri: str, content: bytes
+    ) -> bytes:
+        if kind is FaultKind.AFTER:
+            raise self._error(f"The reply to {operation} of {uri} was made to be lost.")
+        return content[: len(content) // 2] if kind is FaultKind.TRUNCATE else content
+
+    def open_read(
+        self, uri: str, start: int = 0, end: int | None = None, *, generation: str | None = None
+    ) -> BinaryIO:
+        """Return a stream over [start, end), or over the first half of it."""
+        kind = self._draw("open_read", uri)
+        if kind is None:
+            return self._inner.open_read(uri, start, end, generation=generation)
+        content = self._inner.read(uri, start, end, generation=generation)
+        return io.BytesIO(self._maybe_half(kind, "open_read", uri, content))
+
+    def open_write(
+        self,
+        uri: str,
+        *,
+        expect: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        durable: bool = False,
+    ) -> Writer:
+        """Start a new object; only its commit may fail."""
+        inner = self._inner.open_write(uri, expect=expect, metadata=metadata, durable=durable)
+        return _FaultyWriter(self, uri, inner)
+
+    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Yield the objects below the prefix; it fails as a whole or not at all."""
+        yield from self.run(
+            "list", prefix, lambda: [*self._inner.list(prefix, recursive=recursive)]
+        )
+
+    def delete(self, uri: str, *, generation: str | None = None) -> bool:
+        """Delete the object."""
+        return self.run("delete", uri, lambda: self._inner.delete(uri, generation=generation))
+
+    def publish(
+        self,
+        source: ObjectInfo,
+        destination: str,
+        *,
+        expect: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Copy the source to its destination."""
+        return self.run(
+            "publish",
+            destination,
+            lambda: self._inner.publish(source, destination, expect=expect, metadata=metadata),
+        )

@@ -1,0 +1,82 @@
+"""Fixtures that all kinds of tests share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import stores
+from tests.gcsserver import GcsServer
+from tests.stores import Place
+
+_buckets = itertools.count(1)
+
+PLACES = ["memory", "file", "file-named-temporaries", "file-no-links", "gs"]
+ALL_PLACES = [*PLACES, "faulty-memory", "faulty-file", "faulty-gs"]
+
+
+@pytest.fixture(scope="session")
+def _gcs_process_server() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs_server(
+    _gcs_process_server: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GcsServer]:
+    """A GCS server of this process that `STORAGE_EMULATOR_HOST` names, without faults."""
+    server = _gcs_process_server
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    rewrite_bytes = server.store.rewrite_bytes
+    yield server
+    server.faults.clear()
+    server.store.rewrite_bytes = rewrite_bytes
+
+
+@pytest.fixture
+def gcs_place(gcs_server: GcsServer) -> Iterator[Place]:
+    """A bucket of its own on that server, and the store that the registry then gives."""
+    place = stores.gcs_place(gcs_server, f"bucket-{next(_buckets)}")
+    with stores.registered(place):
+        yield place
+
+
+def _place(kind: str, request: pytest.FixtureRequest) -> Place:
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    folder: Path = request.getfixturevalue("tmp_path")
+    match kind:
+        case "memory":
+            return stores.memory_place()
+        case "file":
+            return stores.file_place(folder)
+        case "file-named-temporaries":
+            stores.without_nameless_files(monkeypatch)
+            return stores.file_place(folder, kind)
+        case "file-no-links":
+            stores.without_links(monkeypatch)
+            return stores.file_place(folder, kind)
+        case "gs":
+            server: GcsServer = request.getfixturevalue("gcs_server")
+            return stores.gcs_place(server, f"bucket-{next(_buckets)}")
+        case _:
+            return stores.wrapped(_place(kind.removeprefix("faulty-"), request))
+
+
+@pytest.fixture(params=PLACES)
+def any_storage(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Each kind of store in turn, which the registry then gives for its scheme."""
+    place = _place(request.param, request)
+    with stores.registered(place):
+        yield place
+
+
+@pytest.fixture(params=ALL_PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Like `any_storage`, and each behind a faulty store without faults."""
+    place = _place(request.param, request)
+    with stores.registered(place):
+        yield place

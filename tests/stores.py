@@ -1,0 +1,150 @@
+"""Stores as tests see them: the store, where to write, and a side door that does not go through it.
+
+`Place.put` and `Place.get` reach the content without the store under test, so that its reads are
+tested without trusting its writes, and the other way round.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mrcore.storage import registry
+from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.storage.faulty import FaultyStorage
+from mrcore.storage.gcs import GcsStorage
+from mrcore.storage.local import LocalStorage
+from mrcore.storage.memory import MemoryStorage
+from tests.gcsserver import GcsServer
+from tests.gcsserver.errors import ApiError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store to test; names are relative to `base_uri`."""
+
+    kind: str
+    storage: Storage
+    base_uri: str
+    put: Callable[[str, bytes], None]
+    get: Callable[[str], bytes | None]
+    names: Callable[[], list[str]]
+    """Everything that lies there, in no order; files show temporary names too."""
+    keeps_metadata: bool = True
+
+    def uri(self, name: str) -> str:
+        return f"{self.base_uri}/{name}"
+
+    def write(
+        self, name: str, content: bytes, *, expect: str | None = None, durable: bool = False
+    ) -> ObjectInfo:
+        with self.storage.open_write(self.uri(name), expect=expect, durable=durable) as writer:
+            writer.write(content)
+            return writer.commit()
+
+    def create(self, name: str, content: bytes) -> ObjectInfo:
+        return self.write(name, content, expect=ABSENT)
+
+
+def memory_place() -> Place:
+    storage = MemoryStorage()
+    base = "mem://test"
+
+    def get(name: str) -> bytes | None:
+        found = storage._objects.get(f"{base}/{name}")
+        return None if found is None else found.content
+
+    def put(name: str, content: bytes) -> None:
+        with storage._lock:
+            storage._store(f"{base}/{name}", content, {}, None)
+
+    def names() -> list[str]:
+        return [uri.removeprefix(f"{base}/") for uri in storage._objects]
+
+    return Place("memory", storage, base, put, get, names)
+
+
+def file_place(folder: Path, kind: str = "file") -> Place:
+    base = f"{folder}/objects"
+
+    def get(name: str) -> bytes | None:
+        path = Path(f"{base}/{name}")
+        return path.read_bytes() if path.is_file() else None
+
+    def put(name: str, content: bytes) -> None:
+        path = Path(f"{base}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def names() -> list[str]:
+        found = (Path(top, name) for top, _, files in os.walk(base) for name in files)
+        return [str(path.relative_to(base)) for path in found]
+
+    storage = LocalStorage()
+    return Place(kind, storage, f"file://{base}", put, get, names, keeps_metadata=False)
+
+
+def gcs_place(server: GcsServer, bucket: str) -> Place:
+    server.store.create_bucket(bucket)
+
+    def get(name: str) -> bytes | None:
+        try:
+            return server.store.get(bucket, f"base/{name}").content
+        except ApiError:
+            return None
+
+    def put(name: str, content: bytes) -> None:
+        server.store.insert(bucket, f"base/{name}", content)
+
+    def names() -> list[str]:
+        listing = server.store.list(bucket, max_results=1_000_000)
+        return [item.name.removeprefix("base/") for item in listing.items]
+
+    return Place("gs", fast_gcs_storage(), f"gs://{bucket}/base", put, get, names)
+
+
+def fast_gcs_storage() -> GcsStorage:
+    """Return a store that gives up soon, for a server that is near."""
+    return GcsStorage(deadline_seconds=5.0, timeout_seconds=5.0, first_delay_seconds=0.01)
+
+
+def wrapped(place: Place) -> Place:
+    """Return the place behind a faulty store that has no faults."""
+    storage = FaultyStorage(place.storage, lambda operation, uri, number: None)
+    return replace(place, kind=f"faulty-{place.kind}", storage=storage)
+
+
+def without_nameless_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system have no files without a name, as most have not."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the file system have neither hard links nor files without a name, as on many sticks."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@contextmanager
+def registered(place: Place) -> Iterator[None]:
+    """Let the registry give this store for its scheme, as long as the block lasts."""
+    scheme = place.base_uri.partition("://")[0]
+    factories, stores = dict(registry._factories), dict(registry._stores)
+    registry.register(scheme, lambda: place.storage)
+    try:
+        yield
+    finally:
+        with registry._lock:
+            registry._factories.clear()
+            registry._factories.update(factories)
+            registry._stores.clear()
+            registry._stores.update(stores)

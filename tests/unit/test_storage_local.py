@@ -1,0 +1,274 @@
+"""What only a store of files has to get right: folders, links, locks, processes that die."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    DiskFullError,
+    MrcoreError,
+    NotFoundError,
+    PermissionDeniedError,
+    StorageError,
+    UnavailableError,
+)
+from mrcore.storage.base import ABSENT
+from mrcore.storage.files import os_errors
+from mrcore.storage.local import LocalStorage, prune, remove_if_empty
+from mrcore.storage.lock import FileLock, is_locked
+from tests import stores
+from tests.stores import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return stores.file_place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EACCES, PermissionDeniedError),
+        (errno.EROFS, PermissionDeniedError),
+        (errno.ENOENT, NotFoundError),
+        (errno.ENOTDIR, NotFoundError),
+        (errno.EEXIST, AlreadyExistsError),
+        (errno.EIO, UnavailableError),
+        (errno.ENAMETOOLONG, StorageError),
+    ],
+)
+def test_what_the_system_says_becomes_an_error_of_ours(
+    number: int, kind: type[MrcoreError]
+) -> None:
+    with pytest.raises(kind, match="/data/x") as caught, os_errors("/data/x"):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
+
+
+def test_a_full_disk_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="free some, or choose another folder"):
+        place.write("x", b"1", durable=True)
+    assert place.names() == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_writer_that_is_killed_leaves_nothing(place: Place, replaced: bool) -> None:
+    if replaced:
+        place.put("folder/x", b"before")
+    script = (
+        "import os, signal, sys\n"
+        "from mrcore.storage.local import LocalStorage\n"
+        "writer = LocalStorage().open_write(sys.argv[1])\n"
+        "writer.write(bytes(1_000_000))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, place.uri("folder/x")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert place.names() == (["folder/x"] if replaced else [])
+
+
+def test_temporary_names_are_hidden_and_discarded(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.without_nameless_files(monkeypatch)
+    with place.storage.open_write(place.uri("x")) as writer:
+        writer.write(b"1")
+        (hidden,) = place.names()
+        assert hidden.startswith(".tmp-")
+        assert list(place.storage.list(place.uri(""))) == []
+    assert place.names() == []
+
+
+def test_the_mode_of_a_new_file_obeys_the_umask(place: Place) -> None:
+    before = os.umask(0o027)
+    try:
+        info = place.create("x", b"1")
+    finally:
+        os.umask(before)
+    assert Path(info.uri.removeprefix("file://")).stat().st_mode & 0o777 == 0o640
+
+
+def test_no_lock_file_stays(place: Place) -> None:
+    info = place.create("folder/x", b"1")
+    place.write("folder/x", b"2", expect=info.generation)
+    place.storage.publish(place.storage.stat(info.uri), place.uri("folder/y"), expect=ABSENT)
+    assert sorted(place.names()) == ["folder/x", "folder/y"]
+
+
+def test_a_change_waits_for_who_holds_the_folder(place: Place) -> None:
+    import fcntl
+
+    place.put("folder/x", b"1")
+    holder = os.open(f"{place.base_uri.removeprefix('file://')}/folder", os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    deleted = threading.Event()
+
+    def delete() -> None:
+        place.storage.delete(place.uri("folder/x"))
+        deleted.set()
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    assert not deleted.wait(0.1)
+    assert place.get("folder/x") == b"1"
+    os.close(holder)
+    assert deleted.wait(30)
+    thread.join()
+    assert place.get("folder/x") is None
+
+
+def test_a_folder_is_no_object(place: Place) -> None:
+    place.put("folder/x", b"1")
+    with pytest.raises(StorageError, match="folder"):
+        place.create("folder", b"1")
+    with pytest.raises(StorageError, match="folder"):
+        place.storage.delete(place.uri("folder"))
+    assert place.names() == ["folder/x"]
+
+
+def test_links_are_followed_but_not_in_circles(place: Place, tmp_path: Path) -> None:
+    place.put("a/x", b"12")
+    root = Path(place.base_uri.removeprefix("file://"))
+    (tmp_path / "elsewhere").write_bytes(b"123")
+    (root / "a/back").symlink_to(root)
+    (root / "a/file").symlink_to(tmp_path / "elsewhere")
+    (root / "a/nowhere").symlink_to(root / "nothing")
+    found = {info.uri: info.size_bytes for info in place.storage.list(place.uri(""))}
+    assert found == {place.uri("a/file"): 3, place.uri("a/x"): 2}
+
+
+def test_names_that_are_not_utf8_survive(place: Place) -> None:
+    root = os.fsencode(place.base_uri.removeprefix("file://"))
+    os.makedirs(root)  # noqa: PTH103 - a path of bytes
+    with open(root + b"/caf\xe9", "wb") as stream:  # noqa: PTH123 - a path of bytes
+        stream.write(b"1")
+    (info,) = place.storage.list(place.uri(""))
+    assert place.storage.read(info.uri) == b"1"
+    assert place.storage.delete(info.uri)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_regular_files_can_be_read(place: Place, make: Callable[[str], None]) -> None:
+    place.put("x", b"1")
+    make(place.uri("odd").removeprefix("file://"))
+    with pytest.raises(NotFoundError, match=r"folder|regular"):
+        place.storage.read(place.uri("odd"))
+    with pytest.raises(NotFoundError, match=r"folder|regular"):
+        place.storage.stat(place.uri("odd"))
+    assert [i.uri for i in place.storage.list(place.uri(""))] == [place.uri("x")]
+
+
+@pytest.mark.parametrize("uri", ["file://relative", "/no/scheme", "file://", "file:///a\0b"])
+def test_what_names_no_file_is_refused(uri: str) -> None:
+    with pytest.raises(StorageError, match="absolute path"):
+        LocalStorage().stat(uri)
+
+
+class TestPruning:
+    """Folders that object stores do not have."""
+
+    def test_empty_folders_go_up_to_the_stop(self, place: Place) -> None:
+        for name in ("out/_tmp/job/staged/x", "out/_tmp/job/runs/y"):
+            place.put(name, b"")
+            place.storage.delete(place.uri(name))
+        place.put("out/_tmp/job/runs/.tmp-left-over", b"")
+        prune(place.uri("out/_tmp/job/"), place.uri("out"))
+        assert os.listdir(place.uri("out").removeprefix("file://")) == []  # noqa: PTH208
+
+    def test_what_holds_a_file_stays(self, place: Place) -> None:
+        place.put("out/_tmp/other/x", b"")
+        place.put("out/_tmp/job/runs/y", b"")
+        place.put("out/_tmp/job/staged/z", b"")
+        place.storage.delete(place.uri("out/_tmp/job/staged/z"))
+        prune(place.uri("out/_tmp/job"), place.uri("out"))
+        assert sorted(place.names()) == ["out/_tmp/job/runs/y", "out/_tmp/other/x"]
+        folder = place.uri("out/_tmp/job").removeprefix("file://")
+        assert os.listdir(folder) == ["runs"]  # noqa: PTH208
+
+    def test_what_is_not_there_is_no_error(self, place: Place) -> None:
+        prune(place.uri("nothing/at/all"), place.uri("nothing"))
+        remove_if_empty(place.uri("nothing"))
+
+    def test_no_writer_loses_its_folder(self, place: Place) -> None:
+        done = threading.Event()
+
+        def prune_on_and_on() -> None:
+            while not done.is_set():
+                prune(place.uri("a/b"), place.base_uri)
+
+        thread = threading.Thread(target=prune_on_and_on)
+        thread.start()
+        try:
+            for number in range(50):
+                name = f"a/b/c/{number}"
+                place.create(name, b"x")
+                assert place.get(name) == b"x"
+                assert place.storage.delete(place.uri(name))
+        finally:
+            done.set()
+            thread.join()
+
+
+class TestLock:
+    """The lock of a state on files."""
+
+    def test_one_holder_at_a_time(self, tmp_path: Path) -> None:
+        uri = f"file://{tmp_path}/state/lock"
+        assert not is_locked(uri)
+        with FileLock(uri):
+            assert is_locked(uri)
+            with pytest.raises(AlreadyExistsError, match="still alive"):
+                FileLock(uri)
+        assert not is_locked(uri)
+        FileLock(uri).close()
+
+    def test_a_process_that_dies_frees_it(self, tmp_path: Path) -> None:
+        uri = f"file://{tmp_path}/lock"
+        script = (
+            "import sys\n"
+            "from mrcore.storage.lock import FileLock\n"
+            "lock = FileLock(sys.argv[1])\n"
+            "print('held', flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", script, uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            assert is_locked(uri)
+            holder.kill()
+        assert not is_locked(uri)
+
+    def test_looking_takes_it_from_nobody(self, tmp_path: Path) -> None:
+        uri = f"file://{tmp_path}/lock"
+        done = threading.Event()
+
+        def look_on_and_on() -> None:
+            while not done.is_set():
+                is_locked(uri)
+
+        thread = threading.Thread(target=look_on_and_on)
+        thread.start()
+        try:
+            for _ in range(200):
+                FileLock(uri).close()
+        finally:
+            done.set()
+            thread.join()
