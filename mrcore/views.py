@@ -172,8 +172,13 @@ def job_json(job: JobView) -> dict[str, Any]:
     return result
 
 
-def refused_json(output: str | None, error: str) -> dict[str, Any]:
-    """Return the object that `--json` prints when no job came to be."""
+def broken_json(output: str | None, error: str, job: JobView | None) -> dict[str, Any]:
+    """Return the object that `--json` prints when the command ends before the job has.
+
+    `job` is what was last seen of it; None when no job came to be.
+    """
+    if job is not None:
+        return {**job_json(job), "error": {"message": error, "traceback": "", "attempt": ""}}
     return {
         "job_id": None,
         "state": JobState.FAILED.value,

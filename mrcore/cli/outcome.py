@@ -33,9 +33,10 @@ def _tell_success(job: JobView) -> None:
     parts = job.phases[-1].tasks if job.phases else 0
     records = job.phases[0].records if job.phases else 0
     failed = progress.failed_attempts(job)
+    ending = f", {failed} failed attempts." if failed else "."
     base.note(
         f"done in {show_duration(job.elapsed_seconds)}: {show_count(records)} records, {parts} "
-        f"parts in {place}" + (f", {failed} failed attempts." if failed else ".")
+        f"part{'s' if parts != 1 else ''} in {place}{ending}"
     )
     for name, count in sorted(job.counters.items()):
         base.note(f"  {name} = {count:,}")

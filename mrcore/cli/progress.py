@@ -105,9 +105,13 @@ def failure_line(failure: FailureView) -> str:
 
 
 class PlainProgress:
-    """Lines on a stream: one when the state changes or an attempt fails, else one in 5 s."""
+    """Lines on a stream: one when the state changes or an attempt fails, else one in 5 s.
+
+    `job` is the job as last seen.
+    """
 
     def __init__(self, stream: TextIO | None = None, clock: Clock = SYSTEM) -> None:
+        self.job: JobView | None = None
         self._stream = stream or sys.stderr
         self._clock = clock
         self._meter = Meter()
@@ -117,6 +121,7 @@ class PlainProgress:
 
     def update(self, job: JobView) -> None:
         """Print a line if there is news, or if the last one was long ago."""
+        self.job = job
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None:
@@ -147,7 +152,10 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A block of lines that is redrawn: phases with bars, pace, failures."""
+    """A block of lines that is redrawn: phases with bars, pace, failures.
+
+    `job` is the job as last seen.
+    """
 
     def __init__(self, clock: Clock = SYSTEM, console: Console | None = None) -> None:
         from rich.console import Console
@@ -157,7 +165,7 @@ class LiveProgress:
         self._begun = clock.monotonic()
         self._meter = Meter()
         self._pace = Pace()
-        self._job: JobView | None = None
+        self.job: JobView | None = None
         self._live: Live | None = None
         self._failures: set[str] = set()
 
@@ -165,7 +173,7 @@ class LiveProgress:
         """Take the job as it stands."""
         from rich.live import Live
 
-        self._job = job
+        self.job = job
         self._pace = self._meter.update(job, self._clock.monotonic())
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -179,8 +187,8 @@ class LiveProgress:
 
     def tick(self) -> None:
         """Draw again."""
-        if self._live is not None and self._job is not None:
-            self._live.update(self._picture(self._job), refresh=True)
+        if self._live is not None and self.job is not None:
+            self._live.update(self._picture(self.job), refresh=True)
 
     def note(self, text: str) -> None:
         """Print a line above the display."""

@@ -16,7 +16,7 @@ from mrcore import session
 from mrcore.cli import base, job_options, outcome, progress
 from mrcore.errors import MrcoreError
 from mrcore.request import JobRequest
-from mrcore.views import JobView, refused_json
+from mrcore.views import JobView, broken_json
 
 
 @base.command()
@@ -68,11 +68,11 @@ def command(**options: Any) -> int:
     except MrcoreError as error:
         shown.close()
         if as_json:
-            base.print_json(refused_json(request.output, str(error)))
+            base.print_json(broken_json(request.output, str(error), shown.job))
         raise
     except KeyboardInterrupt:
         if as_json:
-            base.print_json(refused_json(request.output, "interrupted"))
+            base.print_json(broken_json(request.output, "interrupted", shown.job))
         raise
     finally:
         shown.close()

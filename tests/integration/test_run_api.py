@@ -54,7 +54,7 @@ def test_failure_has_the_job_and_the_users_traceback() -> None:
 
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(InputError, match="none does not exist"):
-        mrcore.run("wc.py", inputs=["none"], output="out")
+        mrcore.run(map=print, inputs=["none"], output="out")
     with pytest.raises(UsageError, match="needs either"):
         mrcore.run(inputs=["in"], output="out")
     with pytest.raises(UsageError, match="'xml' is not one of text, whole"):

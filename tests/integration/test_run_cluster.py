@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,11 @@ class Cluster:
         self.daemons.append(process)
         return process
 
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the workers that the master knows; none while it does not answer."""
+        found: list[dict[str, Any]] = json.loads(self.place.run("workers", "--json").stdout or "[]")
+        return found
+
     def stop(self) -> None:
         """Stop everything in order: the newest first."""
         for process in reversed(self.daemons):
@@ -51,20 +57,22 @@ class Cluster:
             process.wait(20)
 
 
-@pytest.fixture
-def cluster(place: Place) -> Iterator[Cluster]:
-    """Start a cluster with one worker."""
-    found = Cluster(place)
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Start a cluster with one worker, for all tests: each costs seconds."""
+    found = Cluster(Place(tmp_path_factory.mktemp("cluster")))
     try:
         found.start_master()
         found.start_worker()
-        wait_until(lambda: json.loads(place.run("workers", "--json").stdout or "[]"))
+        wait_until(found.workers)
         yield found
     finally:
         found.stop()
+    assert found.place.processes() == {}
 
 
-def test_run_submit_watch_and_the_tables(place: Place, cluster: Cluster) -> None:
+def test_run_submit_watch_and_the_tables(cluster: Cluster) -> None:
+    place = cluster.place
     place.write("wc.py", WORD_COUNT)
     place.write("in.txt", "a b\nb\n")
     result = place.done("run", "wc.py", "in.txt", "-o", "out", "-r", "1", "-w", "2")
@@ -74,7 +82,7 @@ def test_run_submit_watch_and_the_tables(place: Place, cluster: Cluster) -> None
     watched = place.done("watch", job_id)
     assert "done in" in watched.stderr
     assert sorted(place.lines("two")) == ["a\t1", "b\t2"]
-    listed = json.loads(place.done("jobs", "--json").stdout)
+    listed = json.loads(place.done("jobs", "--json", "-n", "2").stdout)
     assert [job["state"] for job in listed] == ["succeeded", "succeeded"]
     assert listed[0]["job_id"] == job_id
     shown = place.json("show", job_id, "--tasks")
@@ -91,10 +99,13 @@ def test_run_submit_watch_and_the_tables(place: Place, cluster: Cluster) -> None
     assert "no-such-job" in unknown.stderr
 
 
-def test_watch_lets_the_job_be_and_cancel_ends_it(place: Place, cluster: Cluster) -> None:
-    place.write("slow.py", SLOW)
+def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:
+    place = cluster.place
     place.write("in.txt", "a\n")
-    job_id = place.done("submit", "slow.py", "in.txt", "-o", "out").stdout.strip()
+    place.write("slow.py", SLOW)
+    for name in ("started", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    job_id = place.done("submit", "slow.py", "in.txt", "-o", "watched").stdout.strip()
     wait_until((place.work / "started").exists)
     watch = place.start("watch", job_id)
     assert watch.stderr is not None
@@ -111,10 +122,13 @@ def test_watch_lets_the_job_be_and_cancel_ends_it(place: Place, cluster: Cluster
     assert again.returncode in (0, 2)
 
 
-def test_interrupted_run_cancels_on_the_cluster(place: Place, cluster: Cluster) -> None:
-    place.write("slow.py", SLOW)
+def test_interrupted_run_cancels_on_the_cluster(cluster: Cluster) -> None:
+    place = cluster.place
     place.write("in.txt", "a\n")
-    run = place.start("run", "slow.py", "in.txt", "-o", "out")
+    place.write("slow.py", SLOW)
+    for name in ("started", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    run = place.start("run", "slow.py", "in.txt", "-o", "interrupted")
     wait_until((place.work / "started").exists)
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=20)
@@ -122,10 +136,13 @@ def test_interrupted_run_cancels_on_the_cluster(place: Place, cluster: Cluster) 
     assert json.loads(place.done("jobs", "--json").stdout)[0]["state"] == "cancelled"
 
 
-def test_a_run_survives_a_restart_of_the_master(place: Place, cluster: Cluster) -> None:
-    place.write("slow.py", SLOW)
+def test_a_run_survives_a_restart_of_the_master(cluster: Cluster) -> None:
+    place = cluster.place
     place.write("in.txt", "a\n")
-    run = place.start("run", "slow.py", "in.txt", "-o", "out", "-r", "1", "--lease", "2s")
+    place.write("slow.py", SLOW)
+    for name in ("started", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    run = place.start("run", "slow.py", "in.txt", "-o", "restarted", "-r", "1", "--lease", "2s")
     wait_until((place.work / "started").exists)
     cluster.daemons[0].kill()
     cluster.daemons[0].wait()
@@ -133,14 +150,17 @@ def test_a_run_survives_a_restart_of_the_master(place: Place, cluster: Cluster) 
     cluster.start_master()
     _, said = run.communicate(timeout=60)
     assert run.returncode == 0, said
-    assert place.lines() == ["a\t1"]
+    assert place.lines("restarted") == ["a\t1"]
 
 
-def test_a_drained_worker_leaves(place: Place, cluster: Cluster) -> None:
-    (worker,) = json.loads(place.done("workers", "--json").stdout)
+def test_a_drained_worker_leaves(cluster: Cluster) -> None:
+    place = cluster.place
+    process = cluster.start_worker()
+    wait_until(lambda: len(cluster.workers()) == 2)
+    (worker,) = (w for w in cluster.workers() if w["process_id"] == process.pid)
     assert worker["slots"] == 2
     assert "drains" in place.done("drain", worker["worker_id"]).stdout
-    assert cluster.daemons[1].wait(20) == 0
+    assert process.wait(20) == 0
     assert place.run("drain", "nobody").returncode == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -31,7 +32,8 @@ def slow(place: Place) -> subprocess.Popen[str]:
     """Start a run whose map waits for a file called `go`, and wait until it does."""
     place.write("slow.py", SLOW)
     place.write("in.txt", "a\n")
-    process = place.start("run", "slow.py", "in.txt", "-o", "out", "-w", "2", "-r", "1")
+    options = ("-w", "1", "-r", "1", "--lease", "2s", "--json")
+    process = place.start("run", "slow.py", "in.txt", "-o", "out", *options)
     wait_until((place.work / "started").exists)
     return process
 
@@ -51,8 +53,9 @@ def test_interrupt_cancels_the_job_and_ends_everything(
         os.killpg(slow.pid, signal.SIGINT)
     else:
         slow.send_signal(signal.SIGINT)
-    _, said = slow.communicate(timeout=20)
+    printed, said = slow.communicate(timeout=20)
     assert slow.returncode == 130
+    assert json.loads(printed)["state"] == "cancelled"
     assert "Ctrl-C again leaves at once" in said
     assert "has ended: cancelled" in said
     assert "Traceback" not in said

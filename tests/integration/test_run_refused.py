@@ -50,7 +50,6 @@ PLUGINS = {
         ("wc.py in.txt -o folder", "is not empty"),
         ("wc.py in.txt -o out --files none.txt", "none.txt does not exist"),
         ("wc.py in.txt -o s3://bucket/out", "no scheme that is known here"),
-        ("wc.py in.txt -o out --output-format parquet --compress gz", "parquet"),
     ],
 )
 def test_bad_input_is_exit_2_with_a_sentence(place: Place, arguments: str, said: str) -> None:
