@@ -77,6 +77,12 @@ class Committer:
             return None
         spec, parts = job.spec, self._parts(job)
         attempts = self._part_attempts(job)
+        receipt = self._receipt(job, parts)
+        skipped = {
+            index: output.bad_records
+            for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
+            if output is not None and output.bad_records
+        }
 
         def prepare() -> tuple[Replaced, ...]:
             if not commit.holds_claim(spec, job.claim_generation):
@@ -84,7 +90,7 @@ class Committer:
                     f"The claim on {spec.output_uri} was released while the job ran: somebody "
                     "else may write there now, so run the job again."
                 )
-            found = commit.prepare(spec, job_id, parts)
+            found = commit.prepare(spec, job_id, parts, receipt, bad_records=skipped)
             return tuple(Replaced(info.uri, info.generation) for info in found)
 
         try:
@@ -96,32 +102,28 @@ class Committer:
             return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
         return CommitPrepared(job_id, replaces, self._clock.wall())
 
-    async def _run(self, job_id: str) -> Event | None:
-        job = self._machine.job(job_id)
-        if job is None or job.state is not JobState.COMMITTING:
-            return None
-        parts = self._parts(job)
-        ended = self._clock.wall()
-        live = self._machine.live_job(job_id)
-        receipt = commit.make_receipt(
+    def _receipt(self, job: JobRecord, parts: list[TaskOutput]) -> commit.Receipt:
+        live = self._machine.live_job(job.job_id)
+        return commit.make_receipt(
             job.spec,
-            job_id,
+            job.job_id,
             parts,
             records_in=job.maps.records_in,
             counters=job.counters,
             attempts=max(job.won, live.started if live is not None else 0),
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
-            ended_seconds=ended,
+            ended_seconds=self._clock.wall(),
         )
-        skipped = {
-            index: output.bad_records
-            for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
-            if output is not None and output.bad_records
-        }
+
+    async def _run(self, job_id: str) -> Event | None:
+        job = self._machine.job(job_id)
+        if job is None or job.state is not JobState.COMMITTING:
+            return None
+        parts = self._parts(job)
 
         def publish() -> None:
-            commit.publish_job(job.spec, job_id, parts, job.replaces, receipt, bad_records=skipped)
+            commit.publish_job(job.spec, job_id, parts, job.replaces)
 
         try:
             await self._insist(publish, job_id, "publish the output", None)

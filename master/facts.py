@@ -87,7 +87,8 @@ class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True)
 
     job_id: str
     replaces: tuple[Replaced, ...]
-    """Old parts and receipt, by generation: all that a commit may ever delete."""
+    """Old parts and receipt, by generation: all that a commit may ever delete; and, below the
+    output's `_tmp`, the receipt and lists of bad records that are staged to be published."""
     wall_seconds: float = 0.0
 
 

@@ -1,19 +1,22 @@
 """How the output of a job appears: all of it, once, whoever repeats which step how often.
 
     check_output, claim        at submit (`mrcore.claim`)
-    prepare                    all tasks have winners: list what is to be replaced; it is journaled
+    prepare                    all tasks have winners: stage the receipt, list what goes away;
+                               its answer is journaled
     publish_job                delete the old receipt, publish the parts, delete old parts, publish
                                the receipt last
     clean_up, release_claim    once the end of the job is journaled
 
-Every publication is made from an object staged under `OUT/_tmp/<job>` and names the generation that
-it replaces; every deletion names the generation that `prepare` has seen. So any two committers, now
-or later, may run any prefix of these steps: the second one finds the step done and goes on, and one
-that comes after the end finds its sources gone and stops.
+Every publication is made from an object staged under `OUT/_tmp/<job>`, of a generation that the
+journal names, and names the generation that it replaces; every deletion names the generation that
+`prepare` has seen. So any two committers, now or later, may run any prefix of these steps: the
+second one finds the step done and goes on, and one that comes after the end finds its sources gone
+and stops.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
@@ -48,8 +51,8 @@ from mrcore.tasks.spec import BadRecord, TaskOutput
 __all__ = [
     "Claim",
     "HasEnded",
+    "Prepared",
     "Receipt",
-    "Replacement",
     "StagedPartMissingError",
     "VerifyReport",
     "check_output",
@@ -69,13 +72,14 @@ __all__ = [
 PARALLEL: Final = 16
 """Requests in flight: one to an object store takes some 50 ms, whatever it does."""
 
+_BAD: Final = "bad-"
 _FILE: Final = "file://"
 
 T = TypeVar("T")
 
 
-class Replacement(Protocol):
-    """An object that a commit will delete or replace, and nothing else but this version of it."""
+class Prepared(Protocol):
+    """One version of an object that a commit has to do with: to replace, delete or publish."""
 
     @property
     def uri(self) -> str:
@@ -98,15 +102,22 @@ class StagedPartMissingError(NotFoundError):
 
 
 def prepare(
-    spec: JobSpec, job_id: str, parts: Sequence[TaskOutput | None]
+    spec: JobSpec,
+    job_id: str,
+    parts: Sequence[TaskOutput | None],
+    receipt: Receipt,
+    *,
+    bad_records: Mapping[int, Sequence[BadRecord]] | None = None,
 ) -> tuple[ObjectInfo, ...]:
-    """Return the objects that the commit will replace, each with its generation; change nothing.
+    """Return what `publish_job` has to know, each object with its generation, for the journal.
 
+    These are the objects that the commit will replace, and those that are staged here to be
+    published: the receipt, and what each map task (by index) has skipped. Nothing else changes.
     `parts` are the winners' outputs in order. Raises StagedPartMissingError when staged parts are
     not there, OutputError when the output holds what this job may not replace.
     """
     storage = storage_for(spec.output_uri)
-    staged = {
+    listed = {
         info.uri: info.generation for info in storage.list(layout.staging_prefix(spec, job_id))
     }
     missing = [
@@ -114,7 +125,7 @@ def prepare(
         for index, part in enumerate(parts)
         if part is None
         or part.object is None
-        or staged.get(part.object.uri) != part.object.generation
+        or listed.get(part.object.uri) != part.object.generation
     ]
     if missing:
         raise StagedPartMissingError(missing)
@@ -124,24 +135,44 @@ def prepare(
     # A listing by prefix, not a stat: the absence of a receipt is the ordinary case.
     present += [info for info in storage.list(receipt_uri) if info.uri == receipt_uri]
     present += storage.list(layout.bad_records_prefix(spec.output_uri))
-    return tuple(present)
+    staged = [_stage(spec, job_id, layout.SUCCESS, receipt.encode())]
+    for index, records in sorted((bad_records or {}).items()):
+        if records:
+            name = layout.bad_records_uri(spec.output_uri, index).rpartition("/")[2]
+            content = msgspec.json.Encoder().encode_lines(records)
+            staged.append(_stage(spec, job_id, f"{_BAD}{name}", content))
+    return (*present, *staged)
+
+
+def _stage(spec: JobSpec, job_id: str, name: str, content: bytes) -> ObjectInfo:
+    """Create an object to publish from, named by its content too.
+
+    So a former call can only have staged the same; what it staged otherwise is never published.
+    """
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    uri = layout.staged_object_uri(spec, job_id, f"{name}-{digest}")
+    storage = storage_for(uri)
+    try:
+        with storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+            writer.write(content)
+            return writer.commit()
+    except AlreadyExistsError:
+        return storage.stat(uri)
 
 
 def publish_job(
     spec: JobSpec,
     job_id: str,
     parts: Sequence[TaskOutput | None],
-    replaces: Iterable[Replacement],
-    receipt: Receipt,
+    prepared: Iterable[Prepared],
     *,
-    bad_records: Mapping[int, Sequence[BadRecord]] | None = None,
     parallel: int = PARALLEL,
 ) -> None:
     """Publish the parts of a job, and its receipt last; may be called again after any failure.
 
-    `replaces` is what `prepare` returned when the commit began, `bad_records` what each map task
-    (by index) has skipped. Raises OutputError when the output no longer belongs to this job or
-    somebody has written there, NotFoundError when a staged part is gone.
+    `prepared` is what `prepare` returned when the commit began. Raises OutputError when the output
+    no longer belongs to this job or somebody has written there, NotFoundError when what is staged
+    is gone.
     """
     held = read_claim(spec.output_uri)
     if held is None or held.job_id != job_id:
@@ -149,39 +180,51 @@ def publish_job(
             f"The output {layout.shown(spec.output_uri)} no longer belongs to job {job_id}: "
             "its claim was released, so run the job again."
         )
-    _Committer(spec, job_id, {old.uri: old.generation for old in replaces}, parallel).run(
-        parts, receipt, bad_records or {}
-    )
+    _Committer(spec, job_id, prepared, parallel).run(parts)
 
 
 class _Committer:
-    """One run through the steps of a commit."""
+    """One run through the steps of a commit. It creates nothing that it has not been told of."""
 
     def __init__(
-        self, spec: JobSpec, job_id: str, replaces: Mapping[str, str], parallel: int
+        self, spec: JobSpec, job_id: str, prepared: Iterable[Prepared], parallel: int
     ) -> None:
         self._spec = spec
         self._job_id = job_id
-        self._replaces = replaces
         self._parallel = parallel
         self._storage = storage_for(spec.output_uri)
+        self._staged: dict[str, ObjectInfo] = {}
+        """What `prepare` has staged, by the name it gets."""
+        self._replaces: dict[str, str] = {}
+        """Generations of what may be replaced or deleted, by name."""
+        staging = layout.staged_object_uri(spec, job_id, "")
+        for item in prepared:
+            name = item.uri.removeprefix(staging)
+            if name == item.uri:
+                self._replaces[item.uri] = item.generation
+            else:
+                source = ObjectInfo(uri=item.uri, size_bytes=0, generation=item.generation)
+                self._staged[self._destination(name)] = source
 
-    def run(
-        self,
-        parts: Sequence[TaskOutput | None],
-        receipt: Receipt,
-        bad_records: Mapping[int, Sequence[BadRecord]],
-    ) -> None:
+    def _destination(self, staged_name: str) -> str:
+        name, _, _ = staged_name.rpartition("-")
+        if name == layout.SUCCESS:
+            return layout.success_uri(self._spec.output_uri)
+        return layout.bad_records_prefix(self._spec.output_uri) + name.removeprefix(_BAD)
+
+    def run(self, parts: Sequence[TaskOutput | None]) -> None:
         success_uri = layout.success_uri(self._spec.output_uri)
-        # The receipt is staged before anything changes: should it not fit, nothing has happened.
-        staged_receipt = self._stage(layout.SUCCESS, receipt.encode())
-        new = self._part_sources(parts) | self._stage_bad_records(bad_records)
+        receipt = self._staged.pop(success_uri)
+        sources = self._part_sources(parts)
         if success_uri in self._replaces:
-            self._storage.delete(success_uri, generation=self._replaces[success_uri])
-        _in_parallel(self._publish, new.items(), self._parallel)
-        old = [item for item in self._replaces.items() if item[0] not in new]
+            self._delete((success_uri, self._replaces[success_uri]))
+        # One after the other: a committer that comes too late stops at the first part.
+        for new in (sources, self._staged):
+            _in_parallel(self._publish, new.items(), self._parallel)
+        kept = sources.keys() | self._staged.keys()
+        old = [item for item in self._replaces.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
-        self._publish_one(staged_receipt, success_uri, ABSENT)
+        self._publish_one(receipt, success_uri, ABSENT)
 
     def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
         """Return what is to be published as what, by the name of the destination."""
@@ -191,29 +234,6 @@ class _Committer:
                 raise StagedPartMissingError([index])
             sources[layout.part_uri(self._spec, index)] = part.object
         return sources
-
-    def _stage_bad_records(
-        self, bad_records: Mapping[int, Sequence[BadRecord]]
-    ) -> dict[str, ObjectInfo]:
-        sources: dict[str, ObjectInfo] = {}
-        for index, records in sorted(bad_records.items()):
-            if records:
-                destination = layout.bad_records_uri(self._spec.output_uri, index)
-                name = destination.rpartition("/")[2]
-                sources[destination] = self._stage(
-                    f"bad-{name}", msgspec.json.Encoder().encode_lines(records)
-                )
-        return sources
-
-    def _stage(self, name: str, content: bytes) -> ObjectInfo:
-        """Create an object to publish from; what a former committer has staged is as good."""
-        uri = layout.staged_object_uri(self._spec, self._job_id, name)
-        try:
-            with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
-                writer.write(content)
-                return writer.commit()
-        except AlreadyExistsError:
-            return self._storage.stat(uri)
 
     def _publish(self, item: tuple[str, ObjectInfo]) -> None:
         destination, source = item

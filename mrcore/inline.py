@@ -265,7 +265,6 @@ def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
 
 def _publish(run: _Run) -> None:
     """Commit the output, as a master does."""
-    replaces = commit.prepare(run.spec, run.job_id, run.parts)
     bad_records = {i: output.bad_records for i, output in enumerate(run.maps) if output.bad_records}
     receipt = commit.make_receipt(
         run.spec,
@@ -278,4 +277,5 @@ def _publish(run: _Run) -> None:
         submitted_seconds=run.submitted_seconds,
         ended_seconds=run.clock.wall(),
     )
-    commit.publish_job(run.spec, run.job_id, run.parts, replaces, receipt, bad_records=bad_records)
+    prepared = commit.prepare(run.spec, run.job_id, run.parts, receipt, bad_records=bad_records)
+    commit.publish_job(run.spec, run.job_id, run.parts, prepared)
