@@ -25,7 +25,7 @@ from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
 from mrcore.job import JobSpec, JobState, Plugin
 from mrcore.plan import Plan, make_plan
 from mrcore.plugin import ARGUMENTS, UserFunction, UserFunctions, load_bundle
-from mrcore.request import JobRequest, Prepared, prepare
+from mrcore.request import JobRequest, Prepared, before_tasks, prepare
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.lock import FileLock
 from mrcore.tasks.progress import NoProgress
@@ -191,17 +191,20 @@ def _run(
     observer: Observer,
     clock: Clock,
 ) -> JobView:
+    job_id = new_job_id(spec.name, clock.wall(), SystemRandom())
+    with before_tasks():
+        plan = make_plan(spec, slots)
+        generation = commit.claim(spec, job_id, job_id, folder.state_uri, "the inline engine")
     run = _Run(
         spec=spec,
-        job_id=new_job_id(spec.name, clock.wall(), SystemRandom()),
-        plan=make_plan(spec, slots),
+        job_id=job_id,
+        plan=plan,
         functions=functions,
         folder=folder,
         observer=observer,
         clock=clock,
         submitted_seconds=clock.wall(),
     )
-    generation = commit.claim(spec, run.job_id, run.job_id, folder.state_uri, "the inline engine")
     job = run.view(JobState.CANCELLED)
     try:
         observer.update(run.view(JobState.RUNNING))

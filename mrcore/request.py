@@ -6,9 +6,10 @@ with a sentence before anything is started or written.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.errors import UsageError
+from mrcore.errors import NotFoundError, PermissionDeniedError, UsageError
 from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
         versions=versions(),
     )
     if look:
-        look_at_files(spec)
+        with before_tasks():
+            look_at_files(spec)
     return Prepared(spec, bundle)
 
 
@@ -130,6 +132,15 @@ def look_at_files(spec: JobSpec) -> None:
     local = [given for given in spec.inputs if is_local(given.uri)]
     if local:
         expand(local, spec.output_uri)
+
+
+@contextlib.contextmanager
+def before_tasks() -> Iterator[None]:
+    """Turn what a store refuses before any task has run into a UsageError: it is bad input."""
+    try:
+        yield
+    except (NotFoundError, PermissionDeniedError) as error:
+        raise UsageError(str(error)) from error
 
 
 def load_plugin(prepared: Prepared) -> Prepared:

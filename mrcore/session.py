@@ -25,6 +25,7 @@ from mrcore.request import (
     Functions,
     JobRequest,
     Prepared,
+    before_tasks,
     folder_uri,
     load_plugin,
     local_places,
@@ -259,7 +260,7 @@ def submit(
 
     prepared = load_plugin(prepare(request, look=False))
     _warn_of_local_places(prepared, credentials, note)
-    with Client(credentials) as client:
+    with Client(credentials) as client, before_tasks():
         return client.submit(prepared.spec, prepared.bundle.data)
 
 
@@ -300,7 +301,8 @@ def _submit_and_follow(
     told = observer or Silent()
     request_id = new_request_id()
     try:
-        job = client.submit(prepared.spec, prepared.bundle.data, request_id)
+        with before_tasks():
+            job = client.submit(prepared.spec, prepared.bundle.data, request_id)
     except KeyboardInterrupt:
         # The master may have it already: ask again by the same id, so that it can be cancelled.
         told.note("cancelling; Ctrl-C again leaves at once.")

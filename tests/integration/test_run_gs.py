@@ -1,0 +1,43 @@
+"""Runs whose input, output and temporaries lie in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gcsserver.server import GcsServer
+from tests.integration.run_support import WORD_COUNT, Place
+
+
+@pytest.fixture
+def bucket(place: Place) -> Iterator[GcsServer]:
+    """Serve a bucket to everything that runs in the place."""
+    with GcsServer() as server:
+        server.store.create_bucket("books")
+        place.environment["STORAGE_EMULATOR_HOST"] = server.url
+        yield server
+
+
+def test_from_bucket_to_bucket(place: Place, bucket: GcsServer) -> None:
+    place.write("wc.py", WORD_COUNT)
+    place.write("lines.py", "def map(key, value):\n    yield value, None\n")
+    place.write("in/1.txt", "a b\n")
+    place.write("in/2.txt", "b c\n")
+    place.done("run", "lines.py", "in", "-o", "gs://books/lines", "--map-only", "-w", "1")
+    assert place.done("cat", "gs://books/lines").stdout == "a b\nb c\n"
+    options = ("-r", "2", "-w", "2", "--temp", "gs://books/temporary")
+    found = place.json("run", "wc.py", "gs://books/lines/", "-o", "gs://books/out", *options)
+    assert found["output"] == "gs://books/out"
+    counted = place.done("cat", "gs://books/out").stdout
+    assert sorted(counted.splitlines()) == ["a\t1", "b\t2", "c\t1"]
+    assert "ok: 2 parts" in place.done("verify", "gs://books/out").stdout
+    refused = place.run("run", "wc.py", "gs://books/lines/", "-o", "gs://books/out", "-w", "1")
+    assert refused.returncode == 2
+    assert "is not empty" in refused.stderr
+    missing = place.run("run", "wc.py", "gs://books/none/*", "-o", "gs://books/new", "-w", "1")
+    assert missing.returncode == 2
+    assert "No file matches gs://books/none/*" in missing.stderr
+    elsewhere = place.run("run", "wc.py", "gs://not-there/x", "-o", "gs://books/new", "-w", "1")
+    assert elsewhere.returncode == 2
+    assert len(elsewhere.stderr.splitlines()) == 1
