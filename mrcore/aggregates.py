@@ -27,11 +27,12 @@ class Aggregate:
     def __init__(self, kind: AggregateKind, function: Callable[[Iterable[Any]], Any]) -> None:
         self.kind = kind
         self.__name__ = kind.value
-        self._function = function
+        self.function = function
+        """The same of the values alone."""
 
     def __call__(self, key: Any, values: Iterable[Any]) -> Any:
         """Return the aggregate of the values; the key plays no part."""
-        return self._function(values)
+        return self.function(values)
 
     def __repr__(self) -> str:
         return f"mrcore.{self.kind.value}"

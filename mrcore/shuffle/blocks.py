@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mrcore.errors import CorruptRunError, DataError
 from mrcore.shuffle.arrow import RecordBatch, pa
@@ -68,7 +68,9 @@ class BlockEncoder:
     """Makes blocks, with one codec."""
 
     def __init__(self, codec: str | None) -> None:
-        self._options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
+        self._plain = pa.ipc.IpcWriteOptions(use_threads=False)
+        self._packed = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
+        self._plain_blocks = 0
 
     def encode(self, batch: Columns) -> tuple[bytes, bytes]:
         """Return a block of the batch, as its head and its body."""
@@ -76,7 +78,13 @@ class BlockEncoder:
         if batch.order is not None:
             columns.append(batch.order)
         record_batch = pa.record_batch(columns, _NAMES[: len(columns)])
-        body = self._message(record_batch)
+        if self._plain_blocks:
+            self._plain_blocks -= 1
+            body = _message(record_batch, self._plain)
+        else:
+            body = _message(record_batch, self._packed)
+            if len(body) > _WORTHWHILE * batch.size_bytes:
+                self._plain_blocks = _PLAIN_BLOCKS
         has_schema = batch.value_kind is ValueKind.ARROW
         if has_schema:
             schema = record_batch.schema.remove_metadata().serialize().to_pybytes()
@@ -90,20 +98,26 @@ class BlockEncoder:
         crc = extend_crc32c(extend_crc32c(0, header[_CRC_START:]), body)
         return MAGIC + _U32.pack(crc) + header[_CRC_START:], body
 
-    def _message(self, batch: RecordBatch) -> bytes:
-        """Return the batch as one IPC message: the second of a stream, whose first is the schema.
 
-        `RecordBatch.serialize` makes the same, but takes no codec.
-        """
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema, options=self._options) as stream:
-            stream.write_batch(batch)
-            end = sink.tell()
-        data = sink.getvalue()
-        (metadata_bytes,) = _U32.unpack(data.slice(_MARK_BYTES, _U32.size))
-        start = _MARK_BYTES + _U32.size + metadata_bytes
-        message: bytes = data.slice(start, end - start).to_pybytes()
-        return message
+_WORTHWHILE: Final = 0.8
+_PLAIN_BLOCKS: Final = 15
+"""After one that hardly shrank, so many blocks are not compressed before it is tried again."""
+
+
+def _message(batch: RecordBatch, options: Any) -> bytes:
+    """Return the batch as one IPC message: the second of a stream, whose first is the schema.
+
+    `RecordBatch.serialize` makes the same, but takes no codec.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+        end = sink.tell()
+    data = sink.getvalue()
+    (metadata_bytes,) = _U32.unpack(data.slice(_MARK_BYTES, _U32.size))
+    start = _MARK_BYTES + _U32.size + metadata_bytes
+    message: bytes = data.slice(start, end - start).to_pybytes()
+    return message
 
 
 _MARK_BYTES: Final = 4

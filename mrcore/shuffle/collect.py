@@ -37,7 +37,7 @@ DRAW_ROWS: Final = 1024
 _BATCH_BYTES: Final = 2 << 20
 _HEAD_ROWS: Final = 32
 _GROUP_ROWS: Final = 65_536
-_FOLD_ROWS: Final = 262_144
+_FOLD_ROWS: Final = 524_288
 _TRIAL_ROWS: Final = 32_768
 _ENTRY_BYTES: Final = 200
 """Of a dict's entry and of the list that is its value."""
@@ -344,19 +344,17 @@ class _Grouping:
     def fold(self) -> None:
         """Combine the values of every key that has more than one."""
         self._owner.pairs += self._count_pending()
-        fold = self._combiner.fold
         groups = self._groups
-        empty = []
-        for key, values in groups.items():
-            if len(values) > 1:
-                left = groups[key] = fold(key, values)
-                if not left:
-                    empty.append(key)
-        for key in empty:
-            del groups[key]
+        keys = [key for key, values in groups.items() if len(values) > 1]
+        left = self._combiner.fold_many(keys, map(groups.__getitem__, keys))
+        groups.update(zip(keys, left, strict=True))
+        if [] in left:
+            for key in [key for key, values in groups.items() if not values]:
+                del groups[key]
         self._pending_rows = 0
-        self._folded_rows = sum(map(len, groups.values()))
-        self._folded_bytes = sum(map(_sizes, groups.values()))
+        folded = list(chain.from_iterable(groups.values()))
+        self._folded_rows = len(folded)
+        self._folded_bytes = _sizes(folded)
 
     def flush(self) -> None:
         """Pass all groups on as columns, folded; the dict is empty afterwards."""

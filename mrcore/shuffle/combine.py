@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
-from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, check_pairs, is_iterator
+from mrcore.shuffle.user import (
+    CAUGHT,
+    UserCodeError,
+    UserFunction,
+    check_pairs,
+    is_iterator_type,
+)
 from mrcore.shuffle.values import UnpicklableValueError, ValueKind, to_python, value_column
 
 
@@ -33,11 +40,17 @@ class Combiner:
         """Return the values that stand for `values` from now on: one, none or several."""
         try:
             result = self.function(key, iter(values))
-            if not is_iterator(result):
-                return [] if result is None else [result]
+        except CAUGHT as error:
+            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+        return self._left(key, result)
+
+    def _left(self, key: Any, result: Any) -> list[Any]:
+        if result is None:
+            return []
+        if not is_iterator_type(type(result)):
+            return [result]
+        try:
             pairs = list(result)
-        except UserCodeError:
-            raise
         except CAUGHT as error:
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
         check_pairs("combine", pairs)
@@ -51,6 +64,24 @@ class Combiner:
                     has_key=True,
                 )
         return [value for _, value in pairs]
+
+    def fold_many(self, keys: Sequence[Any], lists: Iterable[list[Any]]) -> list[list[Any]]:
+        """Return what stands for the values of each key, as `fold` does, with less ado."""
+        results: list[Any] = []
+        values = map(iter, lists)
+        try:
+            # `extend` keeps what it got before an exception, and so tells which key it was.
+            if isinstance(self.function, Aggregate):
+                results.extend(map(self.function.function, values))
+            else:
+                results.extend(map(self.function, keys, values))
+        except CAUGHT as error:
+            key = keys[len(results)]
+            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+        kinds = set(map(type, results))
+        if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
+            return [[result] for result in results]
+        return list(map(self._left, keys, results))
 
     def combine_stream(self, chunks: Iterator[SortedChunk]) -> Iterator[Columns]:
         """Yield the sorted rows that are left of a sorted stream."""
@@ -73,17 +104,11 @@ class Combiner:
             return
         keys = keys_to_python(columns.key_kind, columns.keys.take(pa.array(groups.starts)))
         values = to_python(columns.value_kind, columns.values)
-        out_keys: list[Any] = []
-        out_values: list[Any] = []
-        bounds = zip(groups.starts.tolist(), groups.ends.tolist(), strict=True)
-        for key, (start, end) in zip(keys, bounds, strict=True):
-            left = values[start:end]
-            if end - start > 1:
-                left = self.fold(key, left)
-            out_keys.extend([key] * len(left))
-            out_values.extend(left)
+        slices = map(slice, groups.starts.tolist(), groups.ends.tolist())
+        left = self.fold_many(keys, map(values.__getitem__, slices))
+        out_keys = [key for key, some in zip(keys, left, strict=True) for _ in some]
         if out_keys:
-            yield python_columns(out_keys, out_values)
+            yield python_columns(out_keys, list(chain.from_iterable(left)))
 
 
 def combiner_of(function: UserFunction | None) -> Combiner | None:

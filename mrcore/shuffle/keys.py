@@ -15,7 +15,7 @@ from typing import Any, Final
 from mrcore.errors import KeyTypeError
 from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.shuffle.columns import KeyKind
-from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode_column, encode_many
+from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
 from mrcore.shuffle.values import plain
 
 _KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple))
@@ -213,10 +213,8 @@ def keys_to_python(kind: KeyKind, column: Array) -> list[Any]:
 
 def encoded_key(kind: KeyKind, column: Array, row: int) -> bytes:
     """Return the encoding of one key of a column."""
-    one = column.slice(row, 1)
-    if kind is not KeyKind.ENCODED:
-        one = encode_column(one)
-    return one[0].as_py()  # type: ignore[no-any-return]
+    key = column[row].as_py()
+    return key if kind is KeyKind.ENCODED else encode(key)
 
 
 def check_number_kinds(kinds: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from mrcore.tasks.spec import BlockKey
 MAGIC: Final = b"MRF1"
 _TAIL: Final = struct.Struct("<II4s")
 _BUFFER_BYTES: Final = 1 << 20
+_LARGE_BYTES: Final = 128 << 10
 FIRST_KEY_BYTES: Final = 64
 """Of the first key of each block that is reported in total order."""
 
@@ -152,7 +153,9 @@ class RunWriter:
             self._flush()
 
     def _flush(self) -> None:
-        for data in self._pieces if len(self._pieces) == 1 else [b"".join(self._pieces)]:
+        # Large pieces are not worth a copy, small ones are not worth a call.
+        few = self._pieces_bytes >= _LARGE_BYTES * len(self._pieces)
+        for data in self._pieces if few else [b"".join(self._pieces)]:
             self._sink.write(data)
         self._pieces.clear()
         self._pieces_bytes = 0

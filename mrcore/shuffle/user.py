@@ -53,9 +53,9 @@ def describe(error: BaseException) -> str:
     return f"{name}: {first[:300]}" if first else name
 
 
-def is_iterator(result: object) -> bool:
-    """Tell whether a result is a generator or an iterator, which stands for its pairs."""
-    return type(result) is GeneratorType or hasattr(type(result), "__next__")
+def is_iterator_type(kind: type) -> bool:
+    """Tell whether results of this type are generators or iterators: they stand for pairs."""
+    return kind is GeneratorType or hasattr(kind, "__next__")
 
 
 def pairs_of(results: Iterator[Any]) -> Iterator[Any]:

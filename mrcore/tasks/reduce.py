@@ -26,7 +26,7 @@ from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
 from mrcore.shuffle.spill import SpillFolder
-from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, check_pairs, is_iterator
+from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, check_pairs, is_iterator_type
 from mrcore.shuffle.values import ValueKind, to_python
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
@@ -229,7 +229,7 @@ class Reducer:
             key = keys[len(results)]
             raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
         kinds = set(map(type, results))
-        if type(None) not in kinds and not any(hasattr(kind, "__next__") for kind in kinds):
+        if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             self._part.write(keys, results)
             return
         for key, result in zip(keys, results, strict=True):
@@ -238,7 +238,7 @@ class Reducer:
     def _write_result(self, key: Any, result: Any) -> None:
         if result is None:
             return
-        if not is_iterator(result):
+        if not is_iterator_type(type(result)):
             self._part.write([key], [result])
             return
         while True:
