@@ -37,6 +37,10 @@ EPOCH: Final = 1
 """There is no master that could restart."""
 
 
+_LEFT_DEBUGGER: Final = "bdb.BdbQuit"
+"""The last line of a traceback when a person has typed `quit` at a prompt of the debugger."""
+
+
 class _TaskFailedError(Exception):
     """A task failed; ends the job."""
 
@@ -108,6 +112,8 @@ class _Run:
         scratch.mkdir(exist_ok=True)
         result = run_task(spec, self.functions, scratch, NoProgress())
         if isinstance(result, TaskFailure):
+            if result.traceback.endswith(_LEFT_DEBUGGER):
+                raise KeyboardInterrupt
             raise _TaskFailedError(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
         return result

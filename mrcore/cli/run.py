@@ -76,7 +76,7 @@ def command(**options: Any) -> int:
         raise
     finally:
         shown.close()
-    return outcome.tell(job, as_json=as_json, again="" if _on_cluster(options) else _again())
+    return outcome.tell(job, as_json=as_json, again=_again(options))
 
 
 def _run(
@@ -125,7 +125,10 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _again() -> str:
-    """Return the command that runs the same job in one process, under the debugger."""
-    words = [word for word in sys.argv[1:] if word not in ("--json", "--pdb")]
-    return shlex.join(["mrcore", *words, "--engine", "inline", "--pdb"])
+def _again(options: dict[str, Any]) -> str:
+    """Return the command that runs the same job under the debugger; empty if this was it."""
+    if options["pdb"] or _on_cluster(options):
+        return ""
+    words = [word for word in sys.argv[1:] if word != "--json"]
+    inline = [] if options["engine"] == "inline" else ["--engine", "inline"]
+    return shlex.join(["mrcore", *words, *inline, "--pdb"])

@@ -1,0 +1,114 @@
+"""What a person at a terminal gets: the live display, the debugger, a pipe that closes early."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+
+from tests.integration.run_support import MRCORE, WORD_COUNT, Place, words
+
+RAISES = """
+    def map(key, value):
+        secret = value + "!"
+        if value == "bad":
+            raise ValueError("no")
+        yield secret, 1
+"""
+
+
+def test_live_display_on_a_terminal(place: Place) -> None:
+    place.write("wc.py", WORD_COUNT)
+    place.write("in.txt", "a\n")
+    ours, theirs = pty.openpty()
+    arguments = [MRCORE, "run", "wc.py", "in.txt", "-o", "out", "-w", "1", "-r", "1"]
+    process = subprocess.Popen(
+        arguments, cwd=place.work, env={**place.environment, "TERM": "xterm"}, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert process.wait(20) == 0
+    assert b"/1 tasks" in shown
+    assert b"\x1b[2K" in shown
+    assert shown.rstrip().endswith(f"mrcore cat {place.work}/out".encode())
+
+
+def test_debugger_opens_where_the_plugin_raises(place: Place) -> None:
+    place.write("job.py", RAISES)
+    place.write("in.txt", "good\nbad\n")
+    result = subprocess.run(
+        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline", "--pdb"],
+        cwd=place.work,
+        env=place.environment,
+        input="p secret\nq\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "'bad!'" in result.stdout
+    assert result.returncode == 1
+    assert "ValueError: no" in result.stderr
+
+
+def test_breakpoint_gives_a_prompt(place: Place) -> None:
+    place.write("job.py", RAISES.replace('raise ValueError("no")', "breakpoint()"))
+    place.write("in.txt", "bad\n")
+    result = subprocess.run(
+        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline"],
+        cwd=place.work,
+        env=place.environment,
+        input="p value * 2\nc\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "'badbad'" in result.stdout
+    assert result.returncode == 0, result.stderr
+    assert place.lines() == ["bad!\t1"]
+
+
+def test_leaving_the_debugger_is_an_interrupt(place: Place) -> None:
+    place.write("job.py", RAISES.replace('raise ValueError("no")', "breakpoint()"))
+    place.write("in.txt", "bad\n")
+    result = subprocess.run(
+        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline"],
+        cwd=place.work,
+        env=place.environment,
+        input="q\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert not (place.work / "out").exists() or not list((place.work / "out").glob("[!_]*"))
+
+
+def test_cat_ends_quietly_when_its_reader_does(place: Place) -> None:
+    place.write("lines.py", "def map(key, value):\n    yield value, None\n")
+    place.write("in.txt", "\n".join(words(20_000)))
+    options = ("--map-only", "--engine", "inline")
+    place.done("run", "lines.py", "in.txt", "-o", "out", *options)
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {MRCORE} cat out | head -n 1"],
+        cwd=place.work,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
