@@ -68,6 +68,9 @@ def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecor
         if task_id.job_id == job.record.job_id and task_id.phase is phase.phase
     )
     assert phase.ready == queued.total(), "ready tasks are the valid entries of the heap"
+    cap = machine.now + machine.limits.retry_cap_seconds
+    due = [due for due, ticket, _ in machine.delayed_tasks() if ticket in delayed]
+    assert max(due, default=cap) <= cap, "no back-off is longer than the cap"
     assert phase.delayed == sum(1 for task in phase.tasks if task.delayed)
     assert phase.busy == sum(1 for task in phase.tasks if task.attempts)
     seen = 0

@@ -254,6 +254,11 @@ class Core:
         task = self._jobs[task_id.job_id].phase(task_id.phase).tasks[task_id.index]
         self._tell(task, why, attempt.id.number, worker.id)
 
+    def _leave_with(self, attempt: Attempt) -> None:
+        """Undo `_take_back`."""
+        attempt.taken_back = False
+        self._workers[attempt.worker_id].taken_back -= 1
+
     def _requeue(self, job: LiveJob, task_id: TaskId, delay: float = 0.0) -> None:
         """Make a task idle again, unless it is, is in progress, is won, or its job has ended."""
         if job.record.job_id not in self._jobs or not job.running:

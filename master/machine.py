@@ -319,6 +319,8 @@ class Machine(Scheduler):
         attempt = worker.held.get(held.attempt) or self._adopt(worker, held)
         if attempt is None:
             return  # nobody needs it: left out of the answer, it is killed
+        if attempt.taken_back and held.state is HeldState.RUNNING:
+            self._leave_with(attempt)  # it began before its worker heard that it was taken back
         attempt.known = True
         attempt.state = held.state
         attempt.reported_at = self.now

@@ -177,9 +177,9 @@ class Scheduler(Core):
         if worker.parked and worker.answer_at <= self.now:
             self._fill(worker)
             self._answer(worker)
-        silent = self.now - worker.lease_from
         for attempt in list(worker.held.values()):
-            if attempt.lease_seconds <= silent and attempt.id in worker.held:
+            lapsed = worker.lease_from + attempt.lease_seconds <= self.now
+            if lapsed and attempt.id in worker.held:
                 self._lose_attempt(attempt, "expired")
         leases = [attempt.lease_seconds for attempt in worker.held.values()]
         worker.lease_seconds = min(leases, default=self.limits.lease_seconds)

@@ -1,0 +1,237 @@
+"""Machines with one thing wrong each: the simulation must find every one of them.
+
+They test the tests: an oracle that stays silent here would stay silent when the real machine
+breaks in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from master.events import Held, Synced
+from master.facts import Fact, WinnerLost
+from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from master.machine import Machine
+from mrcore.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
+
+
+class NoLeases(Machine):
+    """Never gives up a silent worker."""
+
+    def _on_timer(self, worker: Worker) -> None:
+        worker.lease_from = self.now
+        super()._on_timer(worker)
+
+
+class NoSessionFence(Machine):
+    """Takes a new process, or the ghost of an old one, for the one it knows."""
+
+    def _greet(self, event: Synced) -> Worker | None:
+        worker = self._workers.get(event.worker_id)
+        if worker is None or worker.session == event.session:
+            return super()._greet(event)
+        worker.session = event.session
+        return worker
+
+
+class NoSequenceFence(Machine):
+    """Believes a late request as if it were the newest."""
+
+    def _greet(self, event: Synced) -> Worker | None:
+        worker = self._workers.get(event.worker_id)
+        if worker is None or worker.session != event.session:
+            return super()._greet(event)
+        return worker
+
+
+class NoVersionFence(Machine):
+    """Accepts reduces whatever content of the maps they read."""
+
+    def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
+        current = dataclasses.replace(held, inputs_version=job.record.inputs_version)
+        super()._on_output(job, worker, current, output)
+
+
+class NoRevocation(Machine):
+    """Keeps the reduces when a map that ran again gave other content."""
+
+    def _revoke(self, job: LiveJob) -> None:
+        pass
+
+
+class NoAttemptFence(Machine):
+    """Lets a second attempt win a task that is won."""
+
+    def _on_result(self, worker: Worker, held: Held) -> None:
+        job = self._jobs.get(held.attempt.task.job_id)
+        if job is not None and job.running and isinstance(held.result, TaskOutput):
+            task = job.record.task(held.attempt.task)
+            if task.winner not in (None, held.attempt.number):
+                task.winner = held.attempt.number
+        super()._on_result(worker, held)
+
+
+class NumbersOfOneEpoch(Machine):
+    """Counts attempts anew after each restart, without the epoch."""
+
+    def _next_number(self) -> AttemptNumber:
+        self._number += 1
+        return AttemptNumber(1, self._number)
+
+
+class NumbersReused(Machine):
+    """Comes back to a number after a while."""
+
+    def _next_number(self) -> AttemptNumber:
+        self._number += 1
+        return AttemptNumber(self.epoch, 1 + self._number % 5)
+
+
+class PreemptionsCount(Machine):
+    """Takes a preemption for a failure of the user's code."""
+
+    def _on_failure(
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        failure: TaskFailure,
+        held: bool,
+    ) -> float:
+        if failure.kind is FailureKind.PREEMPTED:
+            failure = msgspec.structs.replace(failure, kind=FailureKind.USER)
+        return super()._on_failure(job, worker, attempt_id, failure, held)
+
+
+class RepeatsCount(Machine):
+    """Counts a failure again each time that it is reported."""
+
+    def _on_failure(
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        failure: TaskFailure,
+        held: bool,
+    ) -> float:
+        job.record.task(attempt_id.task).failed.clear()
+        return super()._on_failure(job, worker, attempt_id, failure, held)
+
+
+class NoBackOffCap(Machine):
+    """Waits twice as long before every retry, for ever."""
+
+    def _back_off(self, task: LiveTask) -> float:
+        task.retries += 1
+        return 2.0**task.retries
+
+
+class EarlyJob(LiveJob):
+    """Opens its reduces as soon as no map is idle."""
+
+    def serving(self) -> LivePhase | None:
+        """Return the reduces too early."""
+        phase = super().serving()
+        early = phase is self.maps and not self.maps.ready and self.reduces.ready
+        return self.reduces if early else phase
+
+
+class ReducesEarly(Machine):
+    """Assigns reduces before all maps have winners."""
+
+    def _admit(self, job: LiveJob) -> None:
+        super()._admit(EarlyJob(job.record))
+
+
+class LateResultsRefused(Machine):
+    """Throws away the result of an attempt whose lease has ended."""
+
+    def _on_result(self, worker: Worker, held: Held) -> None:
+        if held.attempt in worker.held:
+            super()._on_result(worker, held)
+
+
+class TakenBackAtOnce(Machine):
+    """Gives what it takes back to another before its worker has confirmed."""
+
+    def _take_back(self, attempt: Attempt, why: str) -> None:
+        job = self._jobs[attempt.id.task.job_id]
+        self._drop(attempt)
+        self._requeue(job, attempt.id.task)
+
+
+class FinishedIsWanted(Machine):
+    """Goes on wanting an attempt that has been reported as finished."""
+
+    def _on_result(self, worker: Worker, held: Held) -> None:
+        attempt = worker.held.get(held.attempt)
+        super()._on_result(worker, held)
+        if attempt is not None and isinstance(held.result, TaskFailure):
+            worker.held[held.attempt] = attempt
+
+
+class NeverRipe(Machine):
+    """Forgets tasks that wait for their back-off to end."""
+
+    def _ripen(self) -> None:
+        pass
+
+
+class LossesIgnored(Machine):
+    """Does not believe that an accepted output can be gone."""
+
+    def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
+        pass
+
+
+class LossesUnjournaled(Machine):
+    """Changes what is durable without a fact that says so."""
+
+    def _record(self, fact: Fact) -> None:
+        if isinstance(fact, WinnerLost):
+            self.apply(fact)
+        else:
+            super()._record(fact)
+
+
+class TasksForgotten(Machine):
+    """Does not queue a task again that was lost with its worker."""
+
+    def _requeue(self, job: LiveJob, task_id: TaskId, delay: float = 0.0) -> None:
+        if delay == 0.0:
+            super()._requeue(job, task_id)
+
+
+class ParksForEver(Machine):
+    """Answers a parked request only when there is something to say."""
+
+    def _park(self, worker: Worker) -> None:
+        super()._park(worker)
+        worker.answer_at = self.now + 10_000.0
+
+
+MUTANTS: tuple[type[Machine], ...] = (
+    NoLeases,
+    NoSessionFence,
+    NoSequenceFence,
+    NoVersionFence,
+    NoRevocation,
+    NoAttemptFence,
+    NumbersOfOneEpoch,
+    NumbersReused,
+    PreemptionsCount,
+    RepeatsCount,
+    NoBackOffCap,
+    ReducesEarly,
+    LateResultsRefused,
+    TakenBackAtOnce,
+    FinishedIsWanted,
+    NeverRipe,
+    LossesIgnored,
+    LossesUnjournaled,
+    TasksForgotten,
+    ParksForEver,
+)

@@ -1,0 +1,226 @@
+"""What a run must never show, judged from outside the machine: by its answers and by the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from master.commands import Reply
+from master.events import CommitFinished, Event, Held, HeldState, Synced
+from master.facts import AttemptFailed, JobEnded, TaskWon
+from master.limits import Limits
+from master.machine import Machine, Outcome
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.job import JobState
+from mrcore.tasks.spec import FailureKind, TaskOutput
+from tests.sim.jobs import SimJob
+from tests.sim.world import World
+
+EPSILON = 1e-6
+TICK_SECONDS = 1.5
+"""How late a tick may be, after a stall."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a worker listed in its newest request that was stepped."""
+
+    session: int
+    sequence: int
+    at: float
+    held: dict[AttemptId, Held]
+    relied_on: dict[AttemptId, Held]
+    """Those that the machine went on to count on; the others were to be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is compared across one step."""
+
+    report: Report | None
+    acceptable: tuple[Held, ...]
+    """Results that have to count."""
+
+
+class Oracle:
+    """Remembers what was said and done in a run, and asserts what must follow."""
+
+    def __init__(self, world: World, jobs: dict[str, SimJob], limits: Limits) -> None:
+        self.world = world
+        self.jobs = jobs
+        self.limits = limits
+        self.epoch = 0
+        self.reports: dict[str, Report] = {}
+        self.unanswered: dict[str, float] = {}
+        self.given: dict[AttemptId, str] = {}
+        self.numbers: dict[AttemptNumber, TaskId] = {}
+        self.counted: dict[AttemptId, None] = {}
+        self.ever_won: dict[TaskId, None] = {}
+
+    def took_over(self, epoch: int) -> None:
+        """Forget what the former process had heard."""
+        self.epoch = epoch
+        self.reports.clear()
+        self.unanswered.clear()
+        # A failure of the unflushed suffix was never durable: it is rightly counted once more.
+        self.counted.clear()
+
+    def stalled(self, seconds: float) -> None:
+        """The shell was deaf: nobody can have been answered."""
+        for worker_id in self.unanswered:
+            self.unanswered[worker_id] += seconds
+
+    # -- around a step ---------------------------------------------------------------------------
+
+    def before(self, event: Event, machine: Machine) -> Before | None:
+        """Note what a request says before it is stepped."""
+        if not isinstance(event, Synced):
+            return None
+        report = self.reports.get(event.worker_id)
+        if report is not None and machine.worker(event.worker_id) is None:
+            report = None  # silent for so long that it was forgotten
+            del self.reports[event.worker_id]
+        old = report is not None and (event.session, event.sequence) <= (
+            report.session,
+            report.sequence,
+        )
+        acceptable = () if old else tuple(h for h in event.held if self._counts(machine, h))
+        if not old:
+            self.reports[event.worker_id] = Report(
+                event.session,
+                event.sequence,
+                self.world.now,
+                {held.attempt: held for held in event.held},
+                {},
+            )
+            self.unanswered[event.worker_id] = self.world.now
+        return Before(report, acceptable)
+
+    def _counts(self, machine: Machine, held: Held) -> bool:
+        """Tell whether a result has to be accepted, whatever became of its lease."""
+        job = machine.job(held.attempt.task.job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            return False
+        if not isinstance(held.result, TaskOutput):
+            return False
+        current = held.attempt.task.phase is Phase.MAP or held.inputs_version == job.inputs_version
+        return current and job.task(held.attempt.task).winner is None
+
+    def after(
+        self, event: Event, before: Before | None, outcome: Outcome, machine: Machine
+    ) -> None:
+        """Judge what a step gave."""
+        for fact in outcome.facts:
+            if isinstance(fact, TaskWon):
+                self.ever_won[fact.attempt.task] = None
+            elif isinstance(fact, AttemptFailed):
+                assert fact.attempt not in self.counted, f"{fact.attempt} failed twice"
+                self.counted[fact.attempt] = None
+                assert fact.failure.kind is not FailureKind.PREEMPTED, "a preemption was counted"
+            elif isinstance(fact, JobEnded) and fact.state is JobState.FAILED:
+                assert self._may_fail(fact), f"{fact.job_id} failed without cause: {fact.message}"
+            elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
+                assert isinstance(event, CommitFinished), f"{fact.job_id} ended uncommitted"
+        if isinstance(event, Synced) and before is not None:
+            self._judge_request(event, before, machine)
+        for command in outcome.commands:
+            if isinstance(command, Reply):
+                self._judge_reply(command, machine)
+        self._judge_patience(machine)
+
+    def _may_fail(self, fact: JobEnded) -> bool:
+        job = self.jobs[fact.job_id]
+        if fact.failed_task is None and job.killers and not job.max_bad_records:
+            return True
+        return job.may_fail(fact.failed_task, self.limits)
+
+    def _judge_request(self, event: Synced, before: Before, machine: Machine) -> None:
+        worker, report = machine.worker(event.worker_id), self.reports[event.worker_id]
+        if worker is not None and worker.sequence == event.sequence:
+            report.relied_on = {a: held for a, held in report.held.items() if a in worker.held}
+        for held in before.acceptable:
+            job = machine.job(held.attempt.task.job_id)
+            assert job is not None
+            running = job.state is JobState.RUNNING
+            won = job.task(held.attempt.task).winner is not None
+            revoked = held.inputs_version != job.inputs_version
+            assert won or revoked or not running, f"{held.attempt} was refused"
+
+    def _judge_reply(self, reply: Reply, machine: Machine) -> None:
+        report = self.reports[reply.worker_id]
+        newest = (report.session, report.sequence)
+        assert (reply.session, reply.sequence) == newest, "an answer to an old request"
+        self.unanswered.pop(reply.worker_id, None)
+        for wanted in reply.wanted:
+            attempt = wanted.attempt
+            held = report.held.get(attempt)
+            assert held is None or held.state is not HeldState.FINISHED, (
+                f"{attempt} has finished, and is wanted"
+            )
+            job = machine.job(attempt.task.job_id)
+            assert job is not None
+            assert not job.state.final, f"{attempt} of an ended job is wanted"
+            task = self.numbers.setdefault(attempt.number, attempt.task)
+            assert task == attempt.task, f"number {attempt.number} was used twice"
+            new = attempt not in self.given and attempt.number.epoch == self.epoch
+            first = self.given.setdefault(attempt, reply.worker_id)
+            assert first == reply.worker_id, f"{attempt} was given to {first} too"
+            if new:
+                self._judge_assignment(attempt, reply.worker_id, machine)
+
+    def _judge_assignment(self, attempt: AttemptId, worker_id: str, machine: Machine) -> None:
+        """Nobody else may be known to work at a task, but for a straggler's backup."""
+        job = machine.job(attempt.task.job_id)
+        assert job is not None
+        if attempt.task in self.ever_won:
+            return  # it runs again since its output was lost; whoever still tries does no harm
+        for other_id, report in self.reports.items():
+            worker = machine.worker(other_id)
+            if other_id == worker_id or worker is None or worker.session != report.session:
+                continue
+            for held in report.relied_on.values():
+                same = held.attempt.task == attempt.task
+                if not same:
+                    continue
+                if held.inputs_version != job.inputs_version:
+                    continue  # revoked
+                if self.world.now - report.at >= job.spec.lease_seconds - EPSILON:
+                    continue
+                elapsed = held.elapsed_seconds + self.world.now - report.at
+                enough = elapsed >= self.limits.backup_floor_seconds - EPSILON
+                backup = held.state is HeldState.RUNNING and enough
+                assert backup, f"{attempt} given out while {other_id} holds {held.attempt}"
+
+    def _judge_patience(self, machine: Machine) -> None:
+        """Every request is answered within a third of a lease, and a little."""
+        longest = max((job.lease_seconds for job in self.jobs.values()), default=0.0)
+        longest = max(longest, self.limits.lease_seconds) / self.limits.parks_per_lease
+        for worker_id, since in self.unanswered.items():
+            if machine.worker(worker_id) is not None:
+                late = self.world.now - since - longest
+                assert late < TICK_SECONDS, f"{worker_id} waits for an answer since {since}"
+
+    # -- outputs ---------------------------------------------------------------------------------
+
+    def winner_ids(self, machine: Machine, job_id: str, phase: Phase) -> list[AttemptId]:
+        """Return the winner of every task of a phase; each must have one."""
+        job = machine.job(job_id)
+        assert job is not None
+        ids = []
+        for index, task in enumerate(job.phase(phase).tasks):
+            assert task.winner is not None, f"{job_id} {phase} {index} has no winner"
+            ids.append(AttemptId(TaskId(job_id, phase, index), task.winner))
+        return ids
+
+    def published(self, machine: Machine, job_id: str, parts: list[AttemptId]) -> None:
+        """A commit has published these parts: one version of everything, and always the same."""
+        job, store = self.jobs[job_id], self.world.store
+        assert job.published in (None, tuple(parts)), f"{job_id} published two sets of parts"
+        job.published = tuple(parts)
+        record = machine.job(job_id)
+        assert record is not None
+        assert record.counters.get("tasks", 0) == job.maps + job.reduces, "counters add up"
+        current = tuple(task.digest for task in record.maps.tasks)
+        for part in parts:
+            assert part in store.parts, f"{part} was never written"
+            if part.task.phase is Phase.REDUCE:
+                assert store.parts[part] == current, f"{part} mixes versions of its inputs"

@@ -1,0 +1,180 @@
+"""One seed is one run: real machine, fake time, network, store, workers and shell."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from master.events import CancelAsked, DrainAsked, Synced
+from master.machine import Machine
+from tests.sim.jobs import SimJob
+from tests.sim.masters import WALL, SimMaster
+from tests.sim.workers import Response, SimWorker
+from tests.sim.world import World
+
+CHAOS_SECONDS = 90.0
+CALM_SECONDS = 1_500.0
+"""Long enough for leases, back-offs and stragglers to run out; a job that lives then is stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run went."""
+
+    seed: int
+    problem: str
+    """Empty where all was well, else what was not."""
+    digest: str
+    """Of everything that happened, to compare runs."""
+    seconds: float
+    """Simulated."""
+    steps: int
+    log: list[str]
+
+
+class Simulation:
+    """A cluster of one master and some workers, under faults and then in peace."""
+
+    def __init__(self, seed: int, make: type[Machine]) -> None:
+        self.world = world = World(seed)
+        rng = world.rng
+        self.jobs: dict[str, SimJob] = {}
+        self.upcoming = [
+            SimJob.draw(rng, n, world.rates.lease_seconds) for n in range(rng.choice((1, 2, 3)))
+        ]
+        self.workers: dict[str, SimWorker] = {}
+        self.master = SimMaster(world, self.jobs, make, self._deliver)
+        for n in range(rng.choice((2, 3, 4))):
+            name = f"w{n}"
+            self.workers[name] = SimWorker(world, name, self.jobs, self._call)
+        for job in self.upcoming:
+            world.at(rng.uniform(0.0, 40.0), self._submit(job))
+        world.at(1.0, self._mischief)
+        world.at(CHAOS_SECONDS, self._calm)
+
+    # -- the wire --------------------------------------------------------------------------------
+
+    def _call(self, request: Synced) -> None:
+        self.world.send(request.worker_id, "master", lambda: self.master.event(request))
+
+    def _deliver(self, worker_id: str, response: Response) -> None:
+        worker = self.workers[worker_id]
+        self.world.send("master", worker_id, lambda: worker.receive(response))
+
+    def _submit(self, job: SimJob) -> Callable[[], None]:
+        """Submit until it is durable, as a client with a request_id does."""
+
+        def submit() -> None:
+            self.jobs[job.job_id] = job
+            life = self.master.life
+            if life is None or life.machine.job(job.job_id) is None:
+                self.master.event(job.submitted(WALL + self.world.now))
+            if self.master.replayed().job(job.job_id) is None:
+                self.world.at(3.0, submit)
+
+        return submit
+
+    # -- chaos -----------------------------------------------------------------------------------
+
+    def _mischief(self) -> None:
+        """Once a simulated second: let something break, perhaps."""
+        world, rates, rng = self.world, self.world.rates, self.world.rng
+        if world.calm:
+            return
+        world.at(1.0, self._mischief)
+        worker = self.workers[rng.choice(sorted(self.workers))]
+        if worker.up and world.chance(rates.worker_crash):
+            worker.crash()
+        if worker.up and world.chance(rates.worker_pause):
+            worker.pause()
+            world.at(worker.paused_until - world.now + 0.001, worker.talk)
+        if world.chance(rates.preempt / 3):
+            worker.preempt()
+        if world.chance(rates.cut):
+            ends = (worker.name, "master")
+            world.cut(*(ends if rng.random() < 0.5 else ends[::-1]))
+        if world.chance(rates.master_crash):
+            self.master.crash()
+        if world.chance(rates.master_stall):
+            self.master.stall()
+        if world.chance(rates.vanish):
+            self._vanish()
+        if world.chance(rates.drain):
+            self.master.event(DrainAsked(worker.name))
+        if self.jobs and world.chance(rates.cancel):
+            job_id = rng.choice(sorted(self.jobs))
+            self.master.event(CancelAsked(job_id, "not needed", WALL + world.now))
+
+    def _vanish(self) -> None:
+        life = self.master.life
+        reading = [
+            record.job_id
+            for record in (life.machine.live_jobs() if life is not None else [])
+            if record.maps.complete and record.reduces.completed >= record.serial % 2
+        ]
+        runs = [run for run in self.world.store.runs if run.task.job_id in reading]
+        if runs:
+            gone = self.world.rng.choice(runs)
+            del self.world.store.runs[gone]
+            self.jobs[gone.task.job_id].vanished += 1
+            self.world.note(f"the run of {gone} vanishes")
+
+    def _calm(self) -> None:
+        """End the chaos; one worker never comes back, the others do."""
+        self.world.heal()
+        names = sorted(self.workers)
+        self.workers[self.world.rng.choice(names)].die()
+        for name in names:
+            self.workers[name].boot()
+        self.master.boot()
+
+    # -- the run ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Play until all jobs have ended; assert what must hold then."""
+        while self.world.next():
+            if self.world.calm and self._finished():
+                break
+            assert self.world.now < CHAOS_SECONDS + CALM_SECONDS, f"stuck: {self._stuck()}"
+        assert self._finished(), f"nothing happens any more: {self._stuck()}"
+        life = self.master.life
+        assert life is not None
+        replayed = self.master.replayed()
+        assert replayed.durable() == life.machine.durable(), "replay differs from live"
+        for job in self.jobs.values():
+            record = replayed.job(job.job_id)
+            assert record is not None
+            committed = record.state.value == "succeeded"
+            assert committed <= (job.published is not None), f"{job.job_id} published nothing"
+
+    def _finished(self) -> bool:
+        """Tell whether every job has ended, durably, and no worker works any more."""
+        life = self.master.life
+        if life is None or life.pending or life.in_flight or len(self.jobs) < len(self.upcoming):
+            return False
+        records = life.machine.durable().jobs
+        done = all(job in records and records[job].cleaned for job in self.jobs)
+        return done and not any(worker.held for worker in self.workers.values())
+
+    def _stuck(self) -> str:
+        life = self.master.life
+        if life is None:
+            return "no master"
+        states = [f"{job.job_id} {job.state}" for job in life.machine.durable().jobs.values()]
+        held = [f"{w.name} {list(w.held)}" for w in self.workers.values() if w.held]
+        return ", ".join(states + held)
+
+
+def simulate(seed: int, make: type[Machine] = Machine) -> Result:
+    """Play one seed."""
+    simulation = Simulation(seed, make)
+    problem = ""
+    try:
+        simulation.run()
+    except AssertionError as error:
+        problem = str(error) or traceback.format_exc()
+    world = simulation.world
+    digest = hashlib.sha256("\n".join(world.log).encode()).hexdigest()
+    return Result(seed, problem, digest, world.now, simulation.master.steps, world.log)

@@ -1,0 +1,293 @@
+"""A simulated worker: what a real one promises on the wire, with a body that crashes and pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from master.commands import Reply, Wanted
+from master.events import Held, HeldState, Synced
+from mrcore.ids import AttemptId, Phase
+from mrcore.storage.base import ObjectInfo
+from mrcore.tasks.spec import (
+    BadRecord,
+    FailureKind,
+    Mark,
+    Progress,
+    TaskFailure,
+    TaskOutput,
+    TaskResult,
+)
+from tests.sim.jobs import SimJob
+from tests.sim.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A `Reply` with the work that the master's shell adds."""
+
+    reply: Reply
+    epoch: int
+    slices: dict[AttemptId, dict[int, AttemptId]]
+    """What a reduce attempt is to read: the winner of each map."""
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """One attempt in a worker's hands."""
+
+    wanted: Wanted
+    slices: dict[int, AttemptId]
+    state: HeldState = HeldState.UNSTARTED
+    started_at: float = 0.0
+    result: TaskResult | None = None
+    seconds: float = 0.0
+
+
+class SimWorker:
+    """One machine, on which one worker process after the other lives."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        jobs: dict[str, SimJob],
+        call: Callable[[Synced], None],
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.jobs = jobs
+        self.call = call
+        self.slots = world.rng.choice((1, 2, 3))
+        self.session = 0
+        self.up = False
+        self.dead = False
+        """For ever."""
+        self.paused_until = 0.0
+        self.boot()
+
+    # -- the process -----------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Start a process, which holds nothing."""
+        if self.up or self.dead:
+            return
+        self.session += 1
+        self.up = True
+        self.sequence = 0
+        self.epoch = 0
+        self.draining = False
+        self.held: dict[AttemptId, Holding] = {}
+        self.sync_seconds = 2.0
+        self.world.note(f"{self.name} boots, session {self.session}")
+        self.talk()
+
+    def crash(self) -> None:
+        """Lose everything at once; a new process comes later."""
+        self.up = False
+        self.held = {}
+        self.world.note(f"{self.name} crashes")
+        self.world.at(self.world.rng.choice((0.5, 5.0, 40.0)), self.boot)
+
+    def die(self) -> None:
+        """Stop for ever, without a word."""
+        self.dead = True
+        self.up = False
+        self.held = {}
+        self.world.note(f"{self.name} dies for ever")
+
+    def pause(self) -> None:
+        """Freeze with everything in hand, as SIGSTOP does."""
+        self.paused_until = self.world.now + self.world.rng.choice((1.0, 6.0, 25.0))
+        self.world.note(f"{self.name} pauses until {self.paused_until:.2f}")
+
+    def preempt(self) -> None:
+        """Get notice: hand back what is not done, leave soon."""
+        if not self.up:
+            return
+        self.draining = True
+        for holding in self.held.values():
+            if holding.state is not HeldState.FINISHED:
+                failure = TaskFailure(kind=FailureKind.PREEMPTED, message="the machine is taken")
+                self._finish(holding, failure)
+        self.world.note(f"{self.name} has notice")
+        self._mine(6.0, self.crash)
+        self.talk()
+
+    def _mine(self, delay: float, action: Callable[[], None]) -> None:
+        """Do something later if this process still lives then; a pause moves it on."""
+        session = self.session
+
+        def run() -> None:
+            if not self.up or self.session != session:
+                return
+            late = self.paused_until - self.world.now
+            if late > 0:
+                self.world.at(late, run)
+            else:
+                action()
+
+        self.world.at(delay, run)
+
+    # -- talking ---------------------------------------------------------------------------------
+
+    def talk(self) -> None:
+        """Cancel the parked call, if any, and state everything once more."""
+        if not self.up or self.paused_until > self.world.now:
+            return
+        self.sequence += 1
+        sequence, now = self.sequence, self.world.now
+        held = tuple(
+            Held(
+                attempt=attempt_id,
+                state=holding.state,
+                inputs_version=holding.wanted.inputs_version,
+                elapsed_seconds=now - holding.started_at
+                if holding.state is HeldState.RUNNING
+                else 0.0,
+                progress=Progress(fraction=0.5),
+                result=holding.result,
+            )
+            for attempt_id, holding in self.held.items()
+        )
+        self.call(
+            Synced(
+                worker_id=self.name,
+                session=self.session,
+                sequence=sequence,
+                epoch=self.epoch,
+                slots=self.slots,
+                held=held,
+                draining=self.draining,
+            )
+        )
+
+        def retry() -> None:
+            if self.sequence == sequence:
+                self.talk()
+
+        self._mine(self.sync_seconds + 1.0, retry)
+
+    def receive(self, response: Response) -> None:
+        """Do what the answer says, if it is the one to our newest request."""
+        self._mine(0.0, lambda: self._receive(response))
+
+    def _receive(self, response: Response) -> None:
+        reply = response.reply
+        if reply.session != self.session or response.epoch < self.epoch:
+            return
+        self.epoch = response.epoch
+        if reply.sequence != self.sequence:
+            return
+        self.sync_seconds = reply.sync_seconds
+        wanted = {each.attempt: each for each in reply.wanted}
+        for attempt_id in [held for held in self.held if held not in wanted]:
+            del self.held[attempt_id]
+        for attempt_id, each in wanted.items():
+            if attempt_id not in self.held:
+                self.held[attempt_id] = Holding(each, response.slices.get(attempt_id, {}))
+        if reply.drain and not self.draining:
+            self.draining = True
+        if self.draining:
+            for attempt_id, holding in list(self.held.items()):
+                if holding.state is HeldState.UNSTARTED:
+                    del self.held[attempt_id]
+        if reply.leave:
+            self.up = False
+            self.world.note(f"{self.name} leaves")
+            self.world.at(5.0, self.boot)
+            return
+        self._start()
+        self.talk()
+
+    # -- working ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        running = sum(1 for h in self.held.values() if h.state is HeldState.RUNNING)
+        for holding in self.held.values():
+            if running >= self.slots:
+                return
+            if holding.state is HeldState.UNSTARTED and not self.draining:
+                running += 1
+                self._run(holding)
+
+    def _run(self, holding: Holding) -> None:
+        attempt_id = holding.wanted.attempt
+        store, job = self.world.store, self.jobs[attempt_id.task.job_id]
+        assert attempt_id not in store.written, f"{attempt_id} runs twice"
+        store.written[attempt_id] = None
+        holding.state = HeldState.RUNNING
+        holding.started_at = self.world.now
+        seconds = job.task_seconds * self.world.rng.uniform(0.5, 1.5)
+        if attempt_id.task.phase is Phase.REDUCE:
+            seconds *= 5.0  # so that inputs are lost while they are read
+        if self.world.chance(self.world.rates.straggler):
+            seconds += 60.0
+        holding.seconds = seconds
+
+        def end() -> None:
+            if self.held.get(attempt_id) is holding and holding.state is HeldState.RUNNING:
+                self._finish(holding, self._result(holding, job))
+                self._start()
+                self.talk()
+
+        self._mine(seconds, end)
+
+    def _finish(self, holding: Holding, result: TaskResult) -> None:
+        holding.state = HeldState.FINISHED
+        holding.result = result
+        if isinstance(result, TaskFailure):
+            self.jobs[holding.wanted.attempt.task.job_id].failed(holding.wanted.attempt, result)
+
+    def _result(self, holding: Holding, job: SimJob) -> TaskResult:
+        """Run user code, so to say: it fails, dies, cannot read, or writes its object."""
+        world, rates, attempt_id = self.world, self.world.rates, holding.wanted.attempt
+        task = attempt_id.task
+        if world.chance(rates.user_failure):
+            return TaskFailure(kind=FailureKind.USER, message="ValueError in map")
+        if world.chance(rates.data_failure):
+            return TaskFailure(kind=FailureKind.DATA, message="the gz is truncated")
+        if world.chance(rates.infrastructure_failure):
+            return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message="503")
+        bad: tuple[BadRecord, ...] = ()
+        mark = Mark("input", task.index)
+        if task.phase is Phase.MAP and task.index in job.killers:
+            if mark not in holding.wanted.skip:
+                known = mark if holding.wanted.mark_records else None
+                return TaskFailure(kind=FailureKind.USER, message="it died", died=True, mark=known)
+            bad = (BadRecord("input", task.index, "it died", ""),)
+        read: tuple[bytes, ...] = ()
+        if task.phase is Phase.REDUCE:
+            lost = [
+                index
+                for index, winner in sorted(holding.slices.items())
+                if winner not in world.store.runs or world.chance(rates.read_failure / 10)
+            ]
+            if lost:
+                return TaskFailure(
+                    kind=FailureKind.LOST_INPUT, message="no run", lost_maps=tuple(lost)
+                )
+            assert len(holding.slices) == job.maps, f"{attempt_id} was not given all its inputs"
+            read = tuple(world.store.runs[holding.slices[i]] for i in range(job.maps))
+        return self._write(holding, job, read, bad)
+
+    def _write(
+        self, holding: Holding, job: SimJob, read: tuple[bytes, ...], bad: tuple[BadRecord, ...]
+    ) -> TaskOutput:
+        attempt_id = holding.wanted.attempt
+        digest = b""
+        if attempt_id.task.phase is Phase.MAP and job.reduces:
+            version = str(attempt_id.number) if self.world.rates.varied_maps else ""
+            digest = f"{attempt_id.task.index}{version}".encode()
+            self.world.store.runs[attempt_id] = digest
+        else:
+            self.world.store.parts[attempt_id] = read
+        return TaskOutput(
+            object=ObjectInfo(uri=str(attempt_id), generation="1", size_bytes=1, crc32c=0),
+            digest=digest,
+            records_in=10,
+            bytes_out=5,
+            counters={"tasks": 1},
+            bad_records=bad,
+            elapsed_seconds=holding.seconds,
+        )
