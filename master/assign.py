@@ -133,7 +133,7 @@ class Assigner:
 
         _bound(self._boundaries)
         # Runs of one inputs version have the same content, so a re-run map changes nothing here.
-        chosen = choose_boundaries(outputs, reduces)
+        chosen = choose_boundaries([output for _, output in outputs], reduces)
         self._boundaries[job.job_id] = (job.inputs_version, chosen)
         return chosen
 
