@@ -97,6 +97,15 @@ def test_a_foreign_object_in_the_place_of_a_part_is_not_replaced(any_storage: Pl
     assert any_storage.get("out/_SUCCESS") is None
 
 
+def test_a_foreign_receipt_is_not_replaced(any_storage: Place) -> None:
+    job = CommittedJob(any_storage, "j", 1, make_spec(any_storage)).begin()
+    job.prepared = job.prepare()
+    any_storage.put("out/_SUCCESS", b"mine")
+    with pytest.raises(OutputError, match=r"_SUCCESS was written by somebody else"):
+        job.publish()
+    assert any_storage.get("out/_SUCCESS") == b"mine"
+
+
 def test_a_part_deleted_by_hand_is_no_obstacle(any_storage: Place) -> None:
     old_job(any_storage)
     job = new_job(any_storage)
