@@ -1,0 +1,110 @@
+"""Workers under a real master: killed processes, bad code, and two jobs at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.run_support import Place, wait_until
+
+GATED = """
+    import os, pathlib, threading
+    PHASE = {phase!r}
+    HERE = pathlib.Path({folder!r})
+
+    def gate(name):
+        # The first process that comes here says who it is and never goes on.
+        try:
+            with open(HERE / "victim", "x") as flag:
+                flag.write(str(os.getppid()))
+        except FileExistsError:
+            return
+        threading.Event().wait()
+
+    def map(key, value):
+        if PHASE == "map":
+            gate(key)
+        for word in value.split():
+            yield word, 1
+
+    def reduce(key, values):
+        if PHASE == "reduce":
+            gate(key)
+        return sum(values)
+"""
+
+
+@pytest.mark.parametrize("phase", ["map", "reduce"])
+def test_a_job_outlives_a_killed_worker(place: Place, phase: str) -> None:
+    place.write("wc.py", GATED.format(phase=phase, folder=str(place.work)))
+    for number in range(4):
+        place.write(f"in/{number}.txt", f"a b a\nc{number}\n")
+    job = place.start("run", "wc.py", "in/", "-o", "out", "-w", "2", "-r", "2", "--lease", "1s")
+    victim = place.work / "victim"
+    wait_until(lambda: victim.exists() and victim.read_text())
+    os.kill(int(victim.read_text()), signal.SIGKILL)
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 0, said
+    assert sorted(place.lines()) == ["a\t8", "b\t4", "c0\t1", "c1\t1", "c2\t1", "c3\t1"]
+
+
+def test_a_record_that_crashes_its_process_is_skipped_where_that_is_allowed(place: Place) -> None:
+    place.write("crash.py", """
+        import ctypes
+        def map(key, value):
+            if value == "evil":
+                ctypes.string_at(0)
+            yield value, key[1]
+    """)  # fmt: skip
+    place.write("in.txt", "good\nfine\nevil\nlast\n")
+    arguments = ("run", "crash.py", "in.txt", "-o", "out", "-w", "1", "--map-only")
+    refused = place.run(*arguments)
+    assert refused.returncode == 1
+    assert "crashed with a segmentation fault (signal 11)" in refused.stderr
+    assert "the record at byte 10 of " in refused.stderr
+    assert "in.txt" in refused.stderr
+    place.done(*arguments[:4], "skipped", *arguments[5:], "--max-bad-records", "1")
+    assert place.lines("skipped") == ["good\t0", "fine\t5", "last\t15"]
+    (bad,) = (place.work / "skipped/_bad").iterdir()
+    assert "evil" in bad.read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "option", "sentence"),
+    [
+        (
+            "hog = bytearray(b'x') * (600 << 20); threading.Event().wait()",
+            "--memory=300MiB",
+            "MiB of the 300 MiB that --memory allows a slot",
+        ),
+        (
+            "threading.Event().wait()",
+            "--task-timeout=0.5s",
+            "ran longer than the 0.5 s that --task-timeout allows",
+        ),
+        ("os._exit(3)", "--param=a=b", "exited with status 3 without a traceback"),
+    ],
+)
+def test_limits_and_exits_are_named(place: Place, body: str, option: str, sentence: str) -> None:
+    place.write("bad.py", f"import os, threading\ndef map(key, value):\n    {body}\n")
+    place.write("in.txt", "x\n")
+    arguments = ("run", "bad.py", "in.txt", "-o", "out", "-w", "1", "--max-attempts", "1")
+    result = place.run(*arguments, option)
+    assert result.returncode == 1
+    assert sentence in result.stderr
+
+
+def test_the_users_modules_may_be_called_like_ours(place: Place) -> None:
+    for name in ("worker", "master", "util"):
+        place.write(f"{name}.py", f"me = 'my {name}'\n")
+    place.write("job.py", """
+        import worker, master, util
+        def map(key, value):
+            yield worker.me, master.me + util.me
+    """)  # fmt: skip
+    place.write("in.txt", "x\n")
+    place.environment["PYTHONPATH"] = str(place.work)
+    place.done("run", "job.py", "in.txt", "-o", "out", "-w", "1", "--map-only")
+    assert place.lines() == ["my worker\tmy mastermy util"]
