@@ -1,0 +1,95 @@
+"""From what a person asks for to a JobSpec, by the API's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrcore.errors import InputError, OutputError, UsageError
+from mrcore.job import Compression, Input, InputFormat, OutputFormat
+from mrcore.request import Functions, local_places, prepare, versions
+from mrcore.session import JobOptions, make_request
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a plugin and an input."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (tmp_path / "in.txt").write_text("a\n")
+    return tmp_path
+
+
+def test_every_option_of_the_api(here: Path) -> None:
+    options: JobOptions = {
+        "files": [here / "in.txt"],
+        "reduces": 3,
+        "input_format": "blocks",
+        "output_format": "csv",
+        "compress": "gz",
+        "no_combine": True,
+        "total_order": True,
+        "params": {"a": "b"},
+        "max_attempts": 2,
+        "task_timeout": "1m",
+        "lease": 3,
+        "max_bad_records": 1,
+        "memory": "1GiB",
+        "temp": Path("tmp"),
+        "overwrite": True,
+        "priority": 5,
+    }
+    spec = prepare(make_request(Path("wc.py"), Path("in.txt"), "out/", **options)).spec
+    assert spec.name == "wc"
+    assert spec.inputs == (
+        Input(uri=f"file://{here}/in.txt", base_uri=f"file://{here}/in.txt", base_given="in.txt"),
+    )
+    assert spec.output_uri == f"file://{here}/out"
+    assert spec.input_format is InputFormat.BLOCKS
+    assert spec.output_format is OutputFormat.CSV
+    assert spec.compression is Compression.GZIP
+    assert (spec.reduces, spec.combine, spec.total_order) == (3, False, True)
+    assert (spec.params, spec.max_attempts, spec.priority) == ({"a": "b"}, 2, 5)
+    assert (spec.task_timeout_seconds, spec.lease_seconds) == (60.0, 3.0)
+    assert (spec.max_bad_records, spec.memory_bytes) == (1, 1 << 30)
+    assert (spec.temp_uri, spec.overwrite) == (f"file://{here}/tmp", True)
+    assert spec.versions == versions()
+
+
+def test_functions_are_a_plugin() -> None:
+    request = make_request(None, ["in.txt"], "out", map=print, reduce=sum, name="mine")
+    assert request.plugin == Functions(map=print, reduce=sum, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "name"),
+    [("wc.py", "wc"), ("./wc.py:Job", "wc-Job"), ("wc", "wc"), ("wc:map", "wc-map")],
+)
+def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
+    assert prepare(make_request(plugin, "in.txt", "out")).spec.name == name
+
+
+def test_map_only_has_no_reduces() -> None:
+    spec = prepare(make_request("wc.py", "in.txt", "out", map_only=True, reduces=4)).spec
+    assert spec.reduces == 0
+
+
+def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:
+    before = sorted(here.iterdir())
+    with pytest.raises(InputError, match="none does not exist"):
+        prepare(make_request("wc.py", "none", "out"))
+    with pytest.raises(OutputError, match="current folder"):
+        prepare(make_request("wc.py", "in.txt", "."))
+    with pytest.raises(UsageError, match="no scheme that is known here"):
+        prepare(make_request("wc.py", "s3://bucket/in", "out"))
+    with pytest.raises(UsageError, match="'soon' is not a duration"):
+        make_request("wc.py", "in.txt", "out", lease="soon")
+    assert sorted(here.iterdir()) == before
+
+
+def test_a_remote_cluster_looks_for_itself() -> None:
+    prepared = prepare(make_request("wc.py", "gs://b/in", "gs://b/out"), look=False)
+    assert local_places(prepared.spec) == []
+    prepared = prepare(make_request("wc.py", "none", "gs://b/out"), look=False)
+    assert len(local_places(prepared.spec)) == 1
