@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import InputFormat, JobSpec, OutputFormat, Plugin, Versions
 from mrcore.plugin import UserFunctions
+from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
@@ -85,22 +88,39 @@ class Job:
 
     def run(self) -> list[bytes]:
         """Run it all; return the content of each part."""
+        return list(self.run_lazily())
+
+    def run_lazily(self) -> Iterator[bytes]:
+        """Run it all; yield the content of each part as soon as it is there."""
         register("mem", MemoryStorage)
         for index in range(len(self.texts)):
             result = self.run_map(index)
             assert isinstance(result, TaskOutput), result
             self.outputs.append(result)
         if self.spec.map_only:
-            return [content_of(output) for output in self.outputs]
+            yield from map(content_of, self.outputs)
+            return
         merge_number_kinds(self.outputs)
         total = self.spec.total_order
         boundaries = choose_boundaries(self.outputs, self.reduces) if total else None
-        parts = []
         for index in range(self.reduces):
             result = self.run_reduce(index, boundaries)
             assert isinstance(result, TaskOutput), result
-            parts.append(content_of(result))
-        return parts
+            yield content_of(result)
+
+
+@contextmanager
+def tiny_budget() -> Iterator[None]:
+    """Make every task spill after a few pairs, and merge two runs at a time."""
+    tiny = Budget(collect_bytes=150, sort_bytes=150, merge_bytes=1)
+    with patch.object(Budget, "of", lambda memory_bytes: tiny):
+        yield
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """Change nothing."""
+    yield
 
 
 def content_of(output: TaskOutput) -> bytes:
