@@ -1,0 +1,101 @@
+"""The leader object: replaced by compare-and-swap, never by a lower epoch."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from master.journal import FencedError
+from master.leader import (
+    announce,
+    make_certificate,
+    open_cluster,
+    open_tls,
+    protect_folder,
+    read_leader,
+    retire,
+)
+from mrcore import layout
+from mrcore.config import Leader
+from mrcore.errors import MrcoreError
+from mrcore.rpc.channel import fingerprint_of
+from mrcore.storage.faulty import FaultyStorage, script
+from mrcore.storage.memory import MemoryStorage
+from tests.unit.fake_clock import FakeClock
+
+STATE = "mem://space/state"
+
+
+def leader(epoch: int) -> Leader:
+    return Leader(cluster_id="c", epoch=epoch, address=f"host:{epoch}", token="t")
+
+
+def test_the_cluster_is_drawn_once() -> None:
+    storage = MemoryStorage()
+    first = open_cluster(storage, STATE)
+    assert open_cluster(storage, STATE) == first
+    assert open_cluster(storage, "mem://space/other") != first
+
+
+def test_a_higher_epoch_replaces_a_lower_one_only() -> None:
+    storage = MemoryStorage()
+    assert read_leader(storage, STATE)[0] is None
+    announce(storage, STATE, leader(3))
+    announce(storage, STATE, leader(7))
+    with pytest.raises(FencedError, match="epoch 7 leads"):
+        announce(storage, STATE, leader(5))
+    assert read_leader(storage, STATE)[0] == leader(7)
+
+
+def test_a_leader_that_comes_between_look_and_change_wins() -> None:
+    storage = MemoryStorage()
+    announce(storage, STATE, leader(1))
+    beaten = False
+
+    def overtake(operation: str, uri: str) -> None:
+        nonlocal beaten
+        if operation == "commit" and not beaten:
+            beaten = True
+            announce(storage, STATE, leader(9))
+
+    with pytest.raises(FencedError):
+        announce(FaultyStorage(storage, script({}), hook=overtake), STATE, leader(5))
+    assert read_leader(storage, STATE)[0] == leader(9)
+
+
+def test_only_the_leader_itself_can_retire() -> None:
+    storage = MemoryStorage()
+    announce(storage, STATE, leader(4))
+    retire(storage, STATE, leader(3))
+    assert read_leader(storage, STATE)[0] == leader(4)
+    retire(storage, STATE, leader(4))
+    assert read_leader(storage, STATE)[0] == msgspec.structs.replace(leader(4), serving=False)
+
+
+def test_garbage_is_named() -> None:
+    storage = MemoryStorage()
+    with storage.open_write(layout.leader_uri(STATE)) as writer:
+        writer.write(b"{}")
+        writer.commit()
+    with pytest.raises(MrcoreError, match=r"leader\.json cannot be read"):
+        read_leader(storage, STATE)
+
+
+def test_the_certificate_is_made_once() -> None:
+    storage = MemoryStorage()
+    clock = FakeClock(1_800_000_000.0)
+    key = open_tls(storage, STATE, clock)
+    assert open_tls(storage, STATE, clock) == key
+    assert "PRIVATE KEY" in key.key
+    assert fingerprint_of(key.certificate) != fingerprint_of(make_certificate(1.8e9).certificate)
+
+
+def test_a_new_state_is_for_its_user_alone(tmp_path: Path) -> None:
+    assert not protect_folder(tmp_path / "a" / "state")
+    assert stat.S_IMODE((tmp_path / "a" / "state").stat().st_mode) == 0o700
+    assert not protect_folder(tmp_path / "a" / "state")
+    (tmp_path / "open").mkdir(mode=0o755)
+    assert protect_folder(tmp_path / "open")
