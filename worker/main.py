@@ -55,7 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         stack.callback(supervisor.close)
         supervisor.prestart()
-        return asyncio.run(_serve(options, supervisor, hurry=stack.close))
+        # Unlike asyncio.run, this does not wait for threads that may be blocked on a store.
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(_serve(options, supervisor, hurry=stack.close))
+        finally:
+            loop.close()
 
 
 def _parser() -> argparse.ArgumentParser:

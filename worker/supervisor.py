@@ -20,6 +20,7 @@ from mrcore.clock import Clock
 from mrcore.errors import DataError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
+from mrcore.tasks.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.pipe import JobFile, Order, write_job
 from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
 from worker.deaths import death_failure, memory_reason, timeout_reason
@@ -30,7 +31,6 @@ TICK_SECONDS: Final = 0.1
 """How often limits are looked at."""
 IDLE_SECONDS: Final = 10.0
 """After so long without work a child makes room for one that is ready for any job."""
-MAX_LOG_BYTES: Final = 16 << 20
 _BAD_STARTS: Final = 3
 """Children in a row that died before they took an order, until attempts fail for it."""
 _RESTART_SECONDS: Final = 1.0
@@ -182,14 +182,19 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for child in self._children:
-                    self._listen(child)
-                while True:
-                    await asyncio.sleep(TICK_SECONDS)
-                    self._tick()
+                try:
+                    await self._watch()
+                finally:
+                    self.close()
         finally:
             self._group = None
-            self.close()
+
+    async def _watch(self) -> None:
+        for child in self._children:
+            self._listen(child)
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._tick()
 
     def close(self) -> None:
         """Kill every child and wait for their deaths."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from mrcore import layout
 from mrcore.errors import StorageError
 from mrcore.ids import AttemptId
 from mrcore.storage.registry import storage_for
+
+MAX_LOG_BYTES: Final = 16 << 20
+"""What is kept of the output of one attempt: its end."""
 
 
 def store_log(state_uri: str, attempt: AttemptId, text: bytes) -> None:

@@ -35,7 +35,7 @@ from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.ids import AttemptId
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.attempt_log import store_log
+from mrcore.tasks.attempt_log import MAX_LOG_BYTES, store_log
 from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
 from mrcore.tasks.run import run_task
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
@@ -69,7 +69,8 @@ def main() -> None:
 
 def _prepare_process() -> None:
     # When memory runs out, the kernel shall take a child and not its agent.
-    Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    with contextlib.suppress(OSError):  # in some containers /proc cannot be written
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     faulthandler.enable(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         # By lines, so that the last words of a process that crashes are kept.
@@ -189,8 +190,13 @@ class Child:
         except OSError:
             return
         if size:
-            store_log(self._job(attempt.task.job_id).state_uri, attempt, os.pread(1, size, 0))
+            store_log(self._job(attempt.task.job_id).state_uri, attempt, _tail(size))
             os.ftruncate(1, 0)
+
+
+def _tail(size: int) -> bytes:
+    """Return the end of the log, which is `size` long."""
+    return os.pread(1, MAX_LOG_BYTES, max(0, size - MAX_LOG_BYTES))
 
 
 def resident_bytes() -> int:

@@ -1,0 +1,165 @@
+"""Orders, reports and the board, between two ends in one process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcore.errors import DataError
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.tasks.pipe import (
+    MAX_INLINE_BYTES,
+    Board,
+    Finished,
+    Order,
+    ReportReader,
+    order_sockets,
+    pack_order,
+    pack_report,
+    unpack_order,
+)
+from mrcore.tasks.spec import (
+    FailureKind,
+    MapWork,
+    Mark,
+    Piece,
+    Progress,
+    ReduceWork,
+    RunSlice,
+    Split,
+    TaskFailure,
+    TaskOutput,
+)
+
+
+def order(n: int, pieces: int = 1) -> Order:
+    """Return an order of so many pieces."""
+    piece = Piece("file:///a", "a", 0, 9, 9, "g")
+    attempt = AttemptId(TaskId("job", Phase.MAP, n), AttemptNumber(1, n))
+    return Order(attempt, MapWork(Split((piece,) * pieces), 4), 3, 1 << 20, True, (Mark("u", 5),))
+
+
+def test_orders_survive_the_journey(tmp_path: Path) -> None:
+    reduce = Order(
+        AttemptId(TaskId("job", Phase.REDUCE, 1), AttemptNumber(2, 3)),
+        ReduceWork((RunSlice(0, "file:///r", "g", 10, 20),)),
+    )
+    for sent in (order(1), order(2, pieces=5_000), reduce):
+        message = pack_order(sent, tmp_path)
+        assert len(message) <= MAX_INLINE_BYTES + 1
+        assert unpack_order(message) == sent
+    assert list(tmp_path.iterdir()) == [], "the file of a long order is gone once it is read"
+
+
+def test_an_order_goes_to_one_reader_only(tmp_path: Path) -> None:
+    agent, child = order_sockets()
+    with agent, child:
+        for n in range(100):
+            agent.send(pack_order(order(n), tmp_path))
+        taken: dict[str, list[int]] = {"child": [], "agent": []}
+
+        def take(who: str) -> None:
+            while True:
+                try:
+                    message = child.recv(MAX_INLINE_BYTES * 2, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    return
+                taken[who].append(unpack_order(message).attempt.task.index)
+
+        threads = [threading.Thread(target=take, args=(who,)) for who in taken]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(taken["child"] + taken["agent"]) == list(range(100))
+    assert all(found == sorted(found) for found in taken.values()), "in order"
+
+
+RESULTS = [
+    TaskOutput(records_in=5, counters={"a": -3}),
+    TaskFailure(kind=FailureKind.USER, message="no", traceback="t\n" * 5_000),
+]
+
+
+@given(st.lists(st.sampled_from(RESULTS), max_size=6), st.integers(1, 40_000))
+def test_reports_are_cut_out_of_any_chunks(
+    results: list[TaskOutput | TaskFailure], size: int
+) -> None:
+    reports = [Finished(order(n).attempt, result) for n, result in enumerate(results)]
+    stream = b"".join(pack_report(report) for report in reports)
+    reader = ReportReader()
+    found: list[Finished] = []
+    for start in range(0, len(stream), size):
+        found.extend(reader.feed(stream[start : start + size]))
+    assert found == reports
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff\xff\xff\xff", b"\x04\0\0\0none", b"hello, world"])
+def test_what_is_no_report_is_refused(nonsense: bytes) -> None:
+    with pytest.raises(DataError):
+        list(ReportReader().feed(nonsense))
+
+
+def boards() -> tuple[Board, Board]:
+    """Return the agent's and the child's view of one board."""
+    reader, descriptor = Board.create()
+    writer = Board(descriptor)
+    os.close(descriptor)
+    return reader, writer
+
+
+def test_a_board_shows_what_was_written_last() -> None:
+    reader, writer = boards()
+    assert reader.read().begun == 0
+    assert reader.read().mark is None
+    writer.begin(12.5)
+    writer.status("näh\udc80")
+    writer.update(0.25, 10, 999)
+    writer.mark("file:///ä", 7)
+    writer.mark("file:///ä", 8)
+    view = reader.read()
+    assert (view.begun, view.started_at) == (1, 12.5)
+    assert view.progress == Progress(0.25, 10, 999, "näh?")
+    assert view.mark == Mark("file:///ä", 8)
+    writer.begin(13.5)
+    view = reader.read()
+    assert (view.begun, view.started_at, view.progress) == (2, 13.5, Progress())
+    assert view.mark is None
+
+
+def test_long_texts_are_cut() -> None:
+    reader, writer = boards()
+    writer.begin(0.0)
+    writer.status("s" * 5_000)
+    writer.mark("u" * 9_000, 1)
+    view = reader.read()
+    assert view.progress.status == "s" * 1_024
+    assert view.mark == Mark("u" * 4_096, 1)
+
+
+def test_what_is_read_belongs_together() -> None:
+    reader, writer = boards()
+    writer.begin(0.0)
+    stop = threading.Event()
+
+    def write() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            writer.update(float(n), n, n)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(2_000):
+            progress = reader.read().progress
+            assert progress.fraction == progress.records == progress.bytes
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,36 @@
+"""Folders that go with their worker, or with the next one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.scratch import scratch_folder
+
+
+def test_it_is_there_and_then_gone(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "base") as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub/file").write_text("x")
+        assert folder.parent == tmp_path / "base"
+    assert list((tmp_path / "base").iterdir()) == []
+
+
+def test_it_goes_when_the_worker_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), scratch_folder(tmp_path):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_folders_of_dead_workers_are_swept(tmp_path: Path) -> None:
+    dead = tmp_path / "worker-1-dead"
+    dead.mkdir()
+    (dead / "run").write_text("x")
+    (tmp_path / "mine").mkdir()
+    with scratch_folder(tmp_path) as first:
+        assert not dead.exists()
+        with scratch_folder(tmp_path) as second:
+            assert first.is_dir()
+            assert second.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
