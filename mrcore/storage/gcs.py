@@ -29,13 +29,11 @@ from mrcore.errors import (
 )
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.files import os_errors
+from mrcore.storage.gcs_client import GcsConnection
 from mrcore.storage.gcs_errors import gcs_errors, source_errors
 from mrcore.storage.streams import RangeStream, ReadAhead
 
 SCHEME: Final = "gs://"
-CONNECTIONS: Final = 64
-"""Connections kept to the service: as many range reads may run side by side."""
-
 _ATTEMPT: Final = "mrcore-write"
 _SOURCE: Final = "mrcore-source"
 _OWN_METADATA: Final = frozenset({_ATTEMPT, _SOURCE})
@@ -117,39 +115,16 @@ class GcsStorage:
         timeout_seconds: float = 30.0,
         first_delay_seconds: float = 0.25,
     ) -> None:
-        self._deadline_seconds = deadline_seconds
-        self._first_delay_seconds = first_delay_seconds
-        self._timeout = (min(10.0, timeout_seconds), timeout_seconds)
+        self._connection = GcsConnection(deadline_seconds, timeout_seconds, first_delay_seconds)
         self._lock = threading.Lock()
-        self._lazy_client: Any = None
-        self._lazy_retry: Any = None
         self._lazy_pool: ThreadPoolExecutor | None = None
 
-    # The client
-
-    def _client(self) -> Any:
-        with self._lock:
-            if self._lazy_client is None:
-                self._lazy_retry = self._make_retry()
-                self._lazy_client = _make_client()
-            return self._lazy_client
-
-    def _make_retry(self) -> Any:
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251 - the GCS store
-
-        paced = DEFAULT_RETRY.with_delay(self._first_delay_seconds, maximum=8.0, multiplier=2.0)
-        return paced.with_timeout(self._deadline_seconds)
-
-    def _bounds(self) -> dict[str, Any]:
-        """Return the arguments that every call of the client gets."""
-        return {"retry": self._lazy_retry, "timeout": self._timeout}
-
-    def _blob(self, uri: str, generation: str | None = None, **options: Any) -> Any:
+    def _blob(self, uri: str, **options: Any) -> Any:
+        # Never of a given generation: in a bucket with versions that would reach deleted objects.
         bucket, name = split_uri(uri)
         if not name:
             raise StorageError(f"{uri!r} names a bucket, not an object in it.")
-        number = None if generation is None else _number(uri, generation)
-        return self._client().bucket(bucket).blob(name, generation=number, **options)
+        return self._connection.client().bucket(bucket).blob(name, **options)
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -164,7 +139,7 @@ class GcsStorage:
     def _load(self, uri: str) -> Any:
         """Return the blob with its metadata; raise NotFoundError."""
         blob = self._blob(uri)
-        blob.reload(**self._bounds())
+        blob.reload(**self._connection.bounds())
         return blob
 
     def stat(self, uri: str) -> ObjectInfo:
@@ -181,26 +156,29 @@ class GcsStorage:
             return b""
         from google.api_core.exceptions import RequestRangeNotSatisfiable
 
-        with gcs_errors(uri):
-            blob = self._blob(uri, generation)
-            try:
-                content: bytes = blob.download_as_bytes(
+        try:
+            with gcs_errors(uri):
+                content: bytes = self._blob(uri).download_as_bytes(
                     start=start or None,
                     end=None if end is None else end - 1,
                     raw_download=True,
                     checksum="crc32c",
                     single_shot_download=True,
-                    if_generation_match=blob.generation,
-                    **self._bounds(),
+                    if_generation_match=_expected(uri, generation),
+                    **self._connection.bounds(),
                 )
-            except RequestRangeNotSatisfiable:  # the object is there, and ends before `start`
-                return b""
-            return content
+                return content
+        except PreconditionFailedError as error:
+            raise _changed(uri) from error
+        except StorageError as error:
+            if isinstance(error.__cause__, RequestRangeNotSatisfiable):
+                return b""  # the object is there, and ends before `start`
+            raise
 
     def _stat_version(self, uri: str, generation: str | None) -> ObjectInfo:
         info = self.stat(uri)
         if generation not in (None, info.generation):
-            raise NotFoundError(f"{uri} has changed since it was first looked at.")
+            raise _changed(uri)
         return info
 
     def open_read(
@@ -251,39 +229,47 @@ class GcsStorage:
                     size=content.seek(0, io.SEEK_END),
                     content_type="application/octet-stream",
                     checksum="crc32c",
-                    if_generation_match=None if expect is None else _number(uri, expect),
-                    **self._bounds(),
+                    if_generation_match=_expected(uri, expect),
+                    **self._connection.bounds(),
                 )
                 return _info(uri, blob)
         except (PreconditionFailedError, UnavailableError) as error:
-            return self._own_or_raise(uri, _ATTEMPT, token, expect, error)
+            return self._own_or_raise(uri, (_ATTEMPT, token), expect, error)
 
     def _own_or_raise(
-        self, uri: str, key: str, value: str, expect: str | None, error: StorageError
+        self,
+        uri: str,
+        mark: tuple[str, str],
+        expect: str | None,
+        error: StorageError,
+        source: ObjectInfo | None = None,
     ) -> ObjectInfo:
         """Return the object if it bears our mark: the request did work, and its reply was lost."""
-        own = self._marked(uri, key, value)
+        own = self._marked(uri, mark)
         if own is not None:
             return own
-        if isinstance(error, PreconditionFailedError) and expect == ABSENT:
-            raise AlreadyExistsError(f"{uri} exists already.") from error
+        if isinstance(error, PreconditionFailedError):
+            if source is not None:  # was it the condition on the source?
+                self._stat_version(source.uri, source.generation)
+            if expect == ABSENT:
+                raise AlreadyExistsError(f"{uri} exists already.") from error
         raise error
 
-    def _marked(self, uri: str, key: str, value: str) -> ObjectInfo | None:
+    def _marked(self, uri: str, mark: tuple[str, str]) -> ObjectInfo | None:
         try:
             with gcs_errors(uri):
                 blob = self._load(uri)
         except NotFoundError:
             return None
-        return _info(uri, blob) if (blob.metadata or {}).get(key) == value else None
+        return _info(uri, blob) if mark in (blob.metadata or {}).items() else None
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:
         """Delete the object, if it is of this generation."""
         try:
             with gcs_errors(uri):
                 self._blob(uri).delete(
-                    if_generation_match=None if generation is None else _number(uri, generation),
-                    **self._bounds(),
+                    if_generation_match=_expected(uri, generation),
+                    **self._connection.bounds(),
                 )
         except (NotFoundError, PreconditionFailedError):
             return False
@@ -301,7 +287,7 @@ class GcsStorage:
         digest = hashlib.sha256(source.uri.encode("utf-8", "surrogatepass")).hexdigest()
         mark = f"{digest[:32]}#{source.generation}"
         if expect != ABSENT:  # create-only is safe to try at once: whatever is there answers 412
-            done = self._marked(destination, _SOURCE, mark)
+            done = self._marked(destination, (_SOURCE, mark))
             if done is not None:
                 return done
         try:
@@ -313,18 +299,18 @@ class GcsStorage:
                     self._rewrite(source, target, expect)
                 return _info(destination, target)
         except StorageError as error:
-            return self._own_or_raise(destination, _SOURCE, mark, expect, error)
+            return self._own_or_raise(destination, (_SOURCE, mark), expect, error, source)
 
     def _rewrite(self, source: ObjectInfo, target: Any, expect: str | None) -> None:
-        blob = self._blob(source.uri, source.generation)
+        blob = self._blob(source.uri)
         token: str | None = None
         while True:
             token, _, _ = target.rewrite(
                 blob,
                 token=token,
-                if_generation_match=None if expect is None else _number(source.uri, expect),
-                if_source_generation_match=blob.generation,
-                **self._bounds(),
+                if_generation_match=_expected(source.uri, expect),
+                if_source_generation_match=_expected(source.uri, source.generation),
+                **self._connection.bounds(),
             )
             if token is None:
                 return
@@ -335,12 +321,12 @@ class GcsStorage:
         """Yield the objects below the prefix, page by page; markers of folders are left out."""
         bucket, name = split_uri(prefix)
         with gcs_errors(prefix):
-            listing = self._client().list_blobs(
+            listing = self._connection.client().list_blobs(
                 bucket,
                 prefix=name or None,
                 delimiter=None if recursive else "/",
                 fields=_FIELDS,
-                **self._bounds(),
+                **self._connection.bounds(),
             )
             pages = listing.pages
         while True:
@@ -361,28 +347,14 @@ class GcsStorage:
             yield from found
 
 
-def _make_client() -> Any:
-    """Return a client whose connections are kept for all threads of the process."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage  # noqa: TID251 - this is the store
-    from requests.adapters import HTTPAdapter
-
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        client = storage.Client(project="none", credentials=anonymous)
-    else:
-        client = storage.Client(project=None)
-    # Newer clients look up each bucket from threads of their own, for traces that nobody asked for.
-    client._bucket_metadata_cache = None  # noqa: SLF001 - there is only an environment variable
-    session = client._http  # noqa: SLF001 - there is no public way to size its pool
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
-    return client
+def _changed(uri: str) -> NotFoundError:
+    return NotFoundError(f"{uri} has changed since it was first looked at.")
 
 
-def _number(uri: str, generation: str) -> int:
+def _expected(uri: str, generation: str | None) -> int | None:
+    """Return a generation as the client wants it; 0 is an object that does not exist."""
     try:
-        return int(generation)
+        return None if generation is None else int(generation)
     except ValueError:
         raise PreconditionFailedError(f"{uri} never had a generation {generation!r}.") from None
 
@@ -392,7 +364,7 @@ def _info(uri: str, blob: Any) -> ObjectInfo:
     updated = blob.updated
     return ObjectInfo(
         uri=uri,
-        size_bytes=int(blob.size),
+        size_bytes=int(blob.size or 0),  # left out of a reply when it is 0 by some servers
         generation=str(blob.generation),
         crc32c=None if blob.crc32c is None else int.from_bytes(b64decode(blob.crc32c)),
         modified_seconds=0.0 if updated is None else updated.timestamp(),

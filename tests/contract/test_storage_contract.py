@@ -234,9 +234,9 @@ class TestWriting:
         with place.storage.open_write(place.uri("x"), metadata={"key": "value é"}) as writer:
             info = writer.commit()
         expected = {"key": "value é"} if place.keeps_metadata else {}
-        assert info.metadata == expected
-        assert place.storage.stat(info.uri).metadata == expected
-        assert [i.metadata for i in place.storage.list(place.uri(""))] == [expected]
+        (listed,) = place.storage.list(place.uri(""))
+        for found in (info, place.storage.stat(info.uri), listed):
+            assert expected.items() <= found.metadata.items()  # a server may add its own
 
     @pytest.mark.parametrize("name", ODD_NAMES)
     def test_a_name_is_what_it_is(self, place: Place, name: str) -> None:
@@ -392,4 +392,5 @@ class TestPublishing:
     def test_metadata_goes_to_the_destination(self, place: Place) -> None:
         source = place.create("staged", b"1")
         published = place.storage.publish(source, place.uri("out"), metadata={"job": "j"})
-        assert published.metadata == ({"job": "j"} if place.keeps_metadata else {})
+        expected = {"job": "j"} if place.keeps_metadata else {}
+        assert expected.items() <= published.metadata.items()
