@@ -280,7 +280,8 @@ class _Grouping:
         """Group up to `rows` pairs; stop at a key of another type, and return that pair.
 
         All keys so far are `str` (or `bytes`), which are equal to nothing of another type, so that
-        a foreign key is always a new one.
+        a foreign key is always a new one. Pairs are looked at where their key is new too: "ab" is
+        no pair, though it can be unpacked.
         """
         groups = self._groups
         get = groups.get
@@ -295,7 +296,7 @@ class _Grouping:
                 found = get(key)
                 if found is not None:
                     found.append(value)
-                elif type(key) is kind:
+                elif type(key) is kind and type(pair) is tuple:
                     groups[key] = [value]
                 else:
                     return pair

@@ -43,6 +43,6 @@ class Context:
         """Return where a side file of `--files` lies on this machine; raise UsageError."""
         if self._files_folder is not None:
             path = self._files_folder / name
-            if path.exists() and path.resolve().is_relative_to(self._files_folder.resolve()):
+            if not Path(name).is_absolute() and ".." not in Path(name).parts and path.exists():
                 return path
         raise UsageError(f"there is no side file {name!r}: name it by --files when the job is run")

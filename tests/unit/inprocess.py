@@ -54,15 +54,15 @@ class Job:
         """Return the first attempt at a task."""
         return AttemptId(TaskId("test-1", phase, index), AttemptNumber(1, index))
 
-    def run_map(self, index: int, **extra: Any) -> TaskResult:
+    def run_map(self, index: int, extension: str = "txt", **extra: Any) -> TaskResult:
         """Run one map task."""
-        uri = f"mem://in/{index}.txt"
+        uri = f"mem://in/{index}.{extension}"
         text = self.texts[index]
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
         with storage_for(uri).open_write(uri) as sink:
             sink.write(data)
             info = sink.commit()
-        piece = Piece(uri, f"in/{index}.txt", 0, len(data), len(data), info.generation)
+        piece = Piece(uri, f"in/{index}.{extension}", 0, len(data), len(data), info.generation)
         reduces = 0 if self.spec.map_only else self.reduces
         work = MapWork(Split((piece,)), reduces)
         return self._run(Phase.MAP, index, work, **extra)

@@ -42,7 +42,7 @@ def tasks(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> list[list
 def seen_by_reduce(job_tasks: list[list[Pair]], reduces: int, **options: Any) -> list[list[Pair]]:
     """Return, for each reduce task, the keys and lists of values that its reduce was given."""
     texts, user_map = emitting(job_tasks)
-    seen: list[list[Pair]] = []
+    seen: list[Pair] = []
 
     def reduce(key: Any, values: Iterator[Any]) -> None:
         seen.append((key, list(values)))

@@ -52,7 +52,7 @@ KEYS = st.one_of(keys_with(INTS), keys_with(FLOATS))
 class Rank:
     """The defined order of keys, written the slow way."""
 
-    KINDS = (type(None), bool, (int, float), str, bytes, tuple)
+    KINDS: Any = (type(None), bool, (int, float), str, bytes, tuple)
 
     def __init__(self, key: Any) -> None:
         self.key = key

@@ -1,0 +1,175 @@
+"""The k-way merge, groups that cross chunks, and the spills behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcore.shuffle import merge as merging
+from mrcore.shuffle.blocks import cut_blocks
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.build import RunBuilder
+from mrcore.shuffle.columns import Columns, common_layout
+from mrcore.shuffle.encoding import encode, encode_many
+from mrcore.shuffle.groups import Groups, GroupStream
+from mrcore.shuffle.keys import key_column, keys_to_python
+from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
+from mrcore.shuffle.runfile import RunWriter
+from mrcore.shuffle.spill import SpillFolder
+from mrcore.shuffle.values import to_python, value_column
+
+Row = tuple[Any, int]
+
+KEYS = st.one_of(
+    st.sampled_from(["a", "b", "same eight bytes 1", "same eight bytes 2", "same eight bytes "]),
+    st.none(),
+    st.sampled_from(["a", "b"]),
+)
+
+
+def columns_of(rows: list[Row], *, order: bool = False) -> Columns:
+    """Return columns; values are numbers, and sort by their last digit with `order`."""
+    keys, values = [key for key, _ in rows], [value for _, value in rows]
+    sorting = encode_many([value % 3 for value in values]) if order else None
+    return Columns(*key_column(keys), *value_column(values), sorting)
+
+
+def rows_of(columns: Columns) -> list[Row]:
+    """Return the rows of columns."""
+    keys = keys_to_python(columns.key_kind, columns.keys)
+    return list(zip(keys, to_python(columns.value_kind, columns.values), strict=True))
+
+
+@st.composite
+def cut_runs(draw: st.DrawFn) -> tuple[list[list[list[Row]]], bool]:
+    """Return sorted runs, each cut into blocks; values number the rows of all runs."""
+    order = draw(st.booleans())
+    number = 0
+    runs = []
+    for _ in range(draw(st.integers(1, 5))):
+        rows = []
+        for key in draw(st.lists(KEYS, max_size=12)):
+            rows.append((key, number))
+            number += 1
+        rows.sort(key=lambda row: (encode(row[0]), row[1] % 3 if order else 0))
+        blocks = []
+        while rows:
+            size = draw(st.integers(1, 4))
+            blocks.append(rows[:size])
+            rows = rows[size:]
+        runs.append(blocks)
+    return runs, order
+
+
+@given(cut_runs(), st.integers(1, 5))
+@settings(max_examples=200, deadline=None)
+def test_merging_is_a_stable_sort(cut: tuple[list[list[list[Row]]], bool], chunk_rows: int) -> None:
+    runs, order = cut
+    rows = [row for blocks in runs for block in blocks for row in block]
+    expected = sorted(rows, key=lambda row: (encode(row[0]), row[1] % 3 if order else 0))
+    batches = [[columns_of(block, order=order) for block in blocks] for blocks in runs]
+    layout = common_layout([batch for run in batches for batch in run] or [columns_of([])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "CHUNK_ROWS", chunk_rows)
+        chunks = list(merge(batches, layout))
+    assert [row for chunk in chunks for row in rows_of(chunk.columns)] == expected
+    news = [bool(flag) for chunk in chunks for flag in chunk.new]
+    keys = [encode(key) for key, _ in expected]
+    assert news == [i == 0 or key != keys[i - 1] for i, key in enumerate(keys)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30), st.data())
+@settings(max_examples=100, deadline=None)
+def test_groups_are_whole_wherever_chunks_end(rows: list[Row], data: st.DataObject) -> None:
+    rows = sorted(rows, key=lambda row: row[0])
+    taken = data.draw(st.sampled_from([0, 1, 2, 100]), label="values that the reducer takes")
+    stream = GroupStream(iter(chunks_of(rows, data.draw(st.integers(1, 6), label="chunk"))))
+    found = []
+    for item in stream:
+        if isinstance(item, Groups):
+            keys = keys_to_python(item.columns.key_kind, item.columns.keys)
+            values = to_python(item.columns.value_kind, item.columns.values)
+            for start, end in zip(item.starts.tolist(), item.ends.tolist(), strict=True):
+                found.append((keys[start], values[start:end][:taken]))
+        else:
+            found.append((item.key, list(islice(item.values, taken))))
+    expected = [
+        (key, [value for _, value in group][:taken])
+        for key, group in groupby(rows, key=lambda row: row[0])
+    ]
+    assert found == expected
+
+
+def chunks_of(rows: list[Row], size: int) -> Iterator[SortedChunk]:
+    """Yield sorted rows in chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "CHUNK_ROWS", size)
+        yield from list(sort_in_memory(columns_of(rows))) if rows else []
+
+
+def test_what_fails_while_values_are_read_is_not_swallowed_by_the_reducer() -> None:
+    def chunks() -> Iterator[SortedChunk]:
+        yield from chunks_of([("a", 1), ("a", 2)], 2)
+        raise OSError("the disk is gone")
+
+    stream = GroupStream(chunks())
+    group = next(iter(stream))
+    assert not isinstance(group, Groups)
+    with pytest.raises(OSError, match="disk"):
+        list(group.values)
+    with pytest.raises(OSError, match="disk"):
+        stream.check()
+
+
+@pytest.mark.parametrize("fan_in_bytes", [1, 1 << 30])
+def test_spills_are_merged_and_removed(tmp_path: Path, fan_in_bytes: int) -> None:
+    budget = Budget(collect_bytes=2_000, sort_bytes=2_000, merge_bytes=fan_in_bytes)
+    builder = RunBuilder(3, budget, tmp_path / "spills")
+    rows = [(f"key {i * 7919 % 500}", i) for i in range(3_000)]
+    for start in range(0, len(rows), 50):
+        builder.add(columns_of(rows[start : start + 50]))
+    assert len(list((tmp_path / "spills").iterdir())) == 20
+    sink = Sink()
+    writer = RunWriter(sink, None)
+    builder.write(writer)
+    writer.finish()
+    builder.close()
+    assert list((tmp_path / "spills").iterdir()) == []
+    assert writer.rows == 3_000
+    assert [section.rows > 0 for section in writer.sections] == [True] * 3
+
+
+class Sink:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> int:
+        self.data += data
+        return len(data)
+
+
+def test_a_spill_is_read_back_section_by_section(tmp_path: Path) -> None:
+    folder = SpillFolder(tmp_path)
+    first, second = columns_of([("a", 1), ("b", 2)]), columns_of([(None, 3)])
+    spill = folder.write([[first], [], [second]], 1 << 20)
+    assert [[rows_of(block) for block in spill.section(i)] for i in range(3)] == [
+        [[("a", 1), ("b", 2)]], [], [[(None, 3)]],
+    ]  # fmt: skip
+    folder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.lists(st.integers(0, 2_000), min_size=1, max_size=60), st.integers(1, 4_000))
+def test_blocks_are_bounded_however_uneven_the_rows_are(sizes: list[int], limit: int) -> None:
+    batch = columns_of([("x" * size, i) for i, size in enumerate(sizes)])
+    blocks = list(cut_blocks(batch, limit))
+    assert [row for block in blocks for row in rows_of(block)] == rows_of(batch)
+    assert all(len(block) == 1 or block.size_bytes <= 2 * limit for block in blocks)

@@ -1,0 +1,420 @@
+"""Attempts that fail, and what they say: whose fault, which record, which key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcore
+from mrcore.errors import DiskFullError, UnavailableError, UsageError
+from mrcore.job import InputFormat, JobSpec, OutputFormat
+from mrcore.plugin import UserFunctions
+from mrcore.shuffle.arrow import pa
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.registry import register, storage_for
+from mrcore.tasks.context import Context
+from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
+from tests.unit.inprocess import Job, content_of, emitting, spec_of, tiny_budget
+
+URI = "mem://in/0.txt"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory() -> None:
+    register("mem", MemoryStorage)
+
+
+LINES = "ab\ncd\nef\n"
+
+
+def failing_map(functions: UserFunctions, text: str = LINES, **options: Any) -> TaskFailure:
+    """Return how the only map task of a job fails."""
+    extra = options.pop("extra", {})
+    result = Job([text], functions, **options).run_map(0, **extra)
+    assert isinstance(result, TaskFailure), result
+    return result
+
+
+def failing_reduce(functions: UserFunctions, **options: Any) -> TaskFailure:
+    """Return how the only reduce task of a job fails."""
+    job = Job([LINES], functions, **options)
+    output = job.run_map(0)
+    assert isinstance(output, TaskOutput), output
+    job.outputs.append(output)
+    result = job.run_reduce(0, None)
+    assert isinstance(result, TaskFailure), result
+    return result
+
+
+def emit(key: Any, value: str) -> Iterator[Any]:
+    """Emit the line."""
+    yield value, 1
+
+
+def generator_map(key: Any, value: str) -> Iterator[Any]:
+    yield value, 1
+    if value == "cd":
+        raise ValueError("cannot read this\nat all")
+
+
+def list_map(key: Any, value: str) -> list[Any]:
+    return list(generator_map(key, value))
+
+
+@pytest.mark.parametrize("user_map", [generator_map, list_map])
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
+@pytest.mark.parametrize("marking", [False, True])
+@pytest.mark.parametrize("map_only", [False, True])
+def test_a_map_that_raises_names_the_record(
+    user_map: Any, combine: Any, marking: bool, map_only: bool
+) -> None:
+    failure = failing_map(
+        UserFunctions(map=user_map, combine=combine),
+        spec=spec_of(map_only=map_only),
+        extra={"mark_records": marking},
+    )
+    assert failure.kind is FailureKind.USER
+    assert failure.message == (
+        "map raised ValueError: cannot read this, on the record at offset 3 of in/0.txt: cd"
+    )
+    assert failure.mark == Mark(URI, 3)
+    assert not failure.died
+    assert (
+        'in generator_map\n    raise ValueError("cannot read this\\nat all")' in failure.traceback
+    )
+    assert failure.traceback.endswith("ValueError: cannot read this\nat all")
+    assert "mrcore/" not in failure.traceback.replace(str(Path(__file__)), "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(3), "map raised SystemExit: 3"),
+        (KeyboardInterrupt(), "map raised KeyboardInterrupt"),
+        (MemoryError(), "map raised MemoryError: the memory limit was reached"),
+        (RecursionError("deep"), "map raised RecursionError: deep"),
+        (FileNotFoundError(2, "No such file", "x"), "map raised FileNotFoundError: [Errno 2]"),
+        (UnavailableError("the user's own"), "map raised UnavailableError: the user's own"),
+        (StopIteration(), "map raised RuntimeError: generator raised StopIteration"),
+    ],
+)
+def test_whatever_a_map_raises_is_the_users(error: BaseException, said: str) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        yield value, 1
+        raise error
+
+    failure = failing_map(UserFunctions(map=user_map))
+    assert failure.kind is FailureKind.USER
+    assert failure.message.startswith(said)
+    assert failure.mark == Mark(URI, 0)
+
+
+def test_a_long_record_is_cut() -> None:
+    def user_map(key: Any, value: str) -> None:
+        raise ValueError
+
+    failure = failing_map(UserFunctions(map=user_map), "x" * 10_000)
+    assert failure.message.endswith(": " + "x" * 200 + "…")
+
+
+@pytest.mark.parametrize(
+    ("emitted", "said"),
+    [
+        ("abc", "map yielded 'abc', not a (key, value) pair"),
+        ("ab", "map yielded 'ab', not a (key, value) pair"),
+        (("a", 1, 2), "map yielded ('a', 1, 2), not a (key, value) pair"),
+        (7, "map yielded 7, not a (key, value) pair"),
+        (([1], 1), "the key [1] has the type list: keys are None, bool, int, float, str"),
+        ((float("nan"), 1), "the key nan is or holds a NaN"),
+    ],
+)
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
+@pytest.mark.parametrize("later", [0, 5_000])
+def test_what_is_no_pair_or_no_key_is_refused(
+    emitted: Any, said: str, combine: Any, later: int
+) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        for _ in range(later):
+            yield "x", 1
+        yield emitted
+
+    failure = failing_map(UserFunctions(map=user_map, combine=combine))
+    assert failure.kind is FailureKind.USER
+    assert failure.message.startswith(said)
+    assert failure.message.endswith("(in in/0.txt)")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [("abc", "map returned 'abc', not a (key"), (5, "map returned 5, not pairs: yield")],
+)
+def test_what_map_returns_must_be_pairs(returned: Any, said: str) -> None:
+    failure = failing_map(UserFunctions(map=lambda key, value: returned))
+    assert failure.message.startswith(said)
+
+
+@pytest.mark.parametrize("combine", [None, lambda key, values: list(values)[-1]])
+def test_a_value_that_cannot_be_pickled_is_named(combine: Any) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        yield value, 1
+        yield "bad", (lambda: 0) if value == "ef" else 2
+
+    failure = failing_map(UserFunctions(map=user_map, combine=combine))
+    assert failure.kind is FailureKind.USER
+    assert "for the key 'bad', a value of type function that cannot be pickled" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("combine", "said"),
+    [
+        (lambda key, values: 1 // 0, "combine raised ZeroDivisionError: integer division"),
+        (lambda key, values: iter([("other", 1)]), "combine yielded the key 'other' for the key"),
+        (lambda key, values: iter([1]), "combine yielded 1, not a (key, value) pair"),
+    ],
+)
+def test_a_combiner_that_fails_names_the_key(combine: Any, said: str) -> None:
+    def user_map(key: Any, value: str) -> Any:
+        return [("k", 1), ("k", 2)]
+
+    failure = failing_map(UserFunctions(map=user_map, combine=combine))
+    assert failure.kind is FailureKind.USER
+    assert failure.message.startswith(said)
+    assert failure.mark is None
+
+
+def test_an_aggregate_of_what_cannot_be_added_is_the_users_failure() -> None:
+    failure = failing_reduce(UserFunctions(map=lambda k, v: [("k", "text")], reduce=mrcore.sum))
+    assert failure.kind is FailureKind.USER
+    assert "unsupported operand" in failure.message
+    assert "for the key 'k'" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("partition", "said"),
+    [
+        (lambda key, n: n, "partition returned 3 for the key 'ab': it must return an int from 0"),
+        (lambda key, n: "0", "partition returned '0' for the key 'ab'"),
+        (lambda key, n: True, "partition returned True for the key 'ab'"),
+        (lambda key, n: key[5], "partition raised IndexError: string index out of range, for the"),
+    ],
+)
+def test_a_partition_that_fails_names_the_key(partition: Any, said: str) -> None:
+    failure = failing_map(UserFunctions(map=emit, partition=partition), reduces=3)
+    assert failure.kind is FailureKind.USER
+    assert failure.message.startswith(said)
+
+
+def test_a_sort_key_that_fails_names_the_key() -> None:
+    failure = failing_map(UserFunctions(map=emit, sort_key=lambda value: value.x))
+    assert failure.message.startswith("sort_key raised AttributeError: 'int' object has no")
+    failure = failing_map(UserFunctions(map=emit, sort_key=lambda value: [value]))
+    assert failure.message.startswith("sort_key returned what cannot be sorted: the key [1] has")
+
+
+def yielding_reduce(key: str, values: Iterator[int]) -> Iterator[Any]:
+    yield key, 1
+    if key == "cd":
+        raise KeyError("nothing there")
+
+
+def returning_reduce(key: str, values: Iterator[int]) -> Any:
+    return list(yielding_reduce(key, values))
+
+
+def iterator_reduce(key: str, values: Iterator[int]) -> Any:
+    return yielding_reduce(key, values)
+
+
+@pytest.mark.parametrize("reduce", [yielding_reduce, returning_reduce, iterator_reduce])
+def test_a_reduce_that_raises_names_the_key(reduce: Any) -> None:
+    failure = failing_reduce(UserFunctions(map=emit, reduce=reduce))
+    assert failure.kind is FailureKind.USER
+    assert failure.message == "reduce raised KeyError: 'nothing there', for the key 'cd'"
+    assert 'raise KeyError("nothing there")' in failure.traceback
+
+
+def test_what_a_reduce_yields_must_be_pairs() -> None:
+    failure = failing_reduce(UserFunctions(map=emit, reduce=lambda k, v: iter(["no"])))
+    assert failure.message == "reduce yielded 'no', not a (key, value) pair"
+
+
+def test_a_setup_that_raises_is_the_users() -> None:
+    def setup(context: Context) -> None:
+        context.file("missing.txt")
+
+    failure = failing_map(UserFunctions(map=emit, setup=setup))
+    assert failure.kind is FailureKind.USER
+    assert failure.message.startswith(
+        "setup raised UsageError: there is no side file 'missing.txt'"
+    )
+
+
+def test_a_truncated_input_is_bad_data() -> None:
+    import gzip
+
+    register("mem", MemoryStorage)
+    job = Job([gzip.compress(b"line\n" * 1000)[:-9]], UserFunctions(map=emit))
+    result = job.run_map(0, extension="txt.gz")
+    assert isinstance(result, TaskFailure)
+    assert result.kind is FailureKind.DATA
+    assert "0.txt.gz" in result.message
+
+
+def test_a_lost_run_names_its_map() -> None:
+    job = Job(["ab\n"] * 3, UserFunctions(map=emit, reduce=lambda key, values: sum(values)))
+    for index in range(3):
+        output = job.run_map(index)
+        assert isinstance(output, TaskOutput)
+        job.outputs.append(output)
+    lost = job.outputs[1].object
+    assert lost is not None
+    storage_for(lost.uri).delete(lost.uri)
+    failure = job.run_reduce(0, None)
+    assert isinstance(failure, TaskFailure)
+    assert failure.kind is FailureKind.LOST_INPUT
+    assert failure.lost_maps == (1,)
+
+
+class Full(MemoryStorage):
+    """A store without room."""
+
+    error: Exception = DiskFullError("no space is left on mem")
+
+    def open_write(self, uri: str, **options: Any) -> Any:
+        if not uri.startswith("mem://in/"):
+            raise self.error
+        return super().open_write(uri, **options)
+
+
+@pytest.mark.parametrize("error", [DiskFullError("no space is left"), UnavailableError("503")])
+def test_a_store_that_fails_is_the_infrastructure(error: Exception) -> None:
+    store = Full()
+    store.error = error
+    register("mem", lambda: store)
+    failure = failing_map(UserFunctions(map=emit))
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message == str(error)
+
+
+def test_a_full_scratch_disk_is_the_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def no_space(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mrcore.shuffle.spill.os.write", no_space)
+    with tiny_budget():
+        failure = failing_map(UserFunctions(map=emit), "some line\n" * 100)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message.startswith("no space is left for temporary files below ")
+
+
+def test_records_to_skip_are_skipped_and_reported() -> None:
+    job = Job(["ab\ncd\nef\n"], UserFunctions(map=generator_map, reduce=mrcore.sum))
+    output = job.run_map(0, skip=(Mark(URI, 3), Mark("mem://other", 0)))
+    assert isinstance(output, TaskOutput)
+    (bad,) = output.bad_records
+    assert (bad.shown, bad.offset, bad.record) == ("in/0.txt", 3, "cd")
+    assert output.records_in == 2
+    job.outputs.append(output)
+    result = job.run_reduce(0, None)
+    assert isinstance(result, TaskOutput)
+    assert content_of(result) == b"ab\t1\nef\t1\n"
+
+
+class Recorder(NoProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def status(self, text: str) -> None:
+        self.said.append(text)
+
+    def mark(self, piece_uri: str, offset: int) -> None:
+        self.said.append((piece_uri, offset))
+
+
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
+def test_each_record_is_marked_before_it_is_mapped(combine: Any) -> None:
+    recorder = Recorder()
+
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        recorder.said.append(value)
+        yield value, 1
+
+    job = Job(["ab\ncd\n"], UserFunctions(map=user_map, combine=combine), progress=recorder)
+    job.run_map(0, mark_records=True)
+    assert recorder.said == [(URI, 0), "ab", (URI, 3), "cd"]
+
+
+def test_the_context_counts_speaks_and_has_params_and_files(tmp_path: Path) -> None:
+    (tmp_path / "stop.txt").write_text("cd")
+    kept: list[Context] = []
+
+    def setup(context: Context) -> None:
+        kept[:] = [context]
+        context.status(f"{context.task} of {context.params['x']}")
+
+    def user_map(key: Any, value: str) -> Any:
+        (context,) = kept
+        context.count("lines")
+        if value not in context.file("stop.txt").read_text():
+            context.count("kept", 10)
+            return [(value, 1)]
+        return None
+
+    recorder = Recorder()
+    functions = UserFunctions(map=user_map, setup=setup, files_folder=tmp_path)
+    job = Job([LINES], functions, spec=spec_of(params={"x": "y"}), progress=recorder)
+    output = job.run_map(0)
+    assert isinstance(output, TaskOutput)
+    assert output.counters == {"lines": 3, "kept": 20}
+    assert recorder.said == ["map-00000 of y"]
+    with pytest.raises(UsageError, match="no side file"):
+        kept[0].file("../" + tmp_path.name)
+    with pytest.raises(TypeError, match="takes a str and an int"):
+        kept[0].count("half", 0.5)  # type: ignore[arg-type]
+
+
+ARROW = spec_of(input_format=InputFormat.ARROW)
+
+
+@pytest.mark.parametrize(
+    ("user_map", "said"),
+    [
+        (lambda key, batch: 5, "map gave 5: with --input-format arrow"),
+        (lambda key, batch: batch, "map gave the columns line: it must give the columns key and"),
+        (lambda key, batch: batch.column("nope"), "map raised KeyError:"),
+        (
+            lambda key, batch: pa.table({"key": [[1]], "value": [1]}),
+            "the key [1] has the type list",
+        ),
+    ],
+)
+@pytest.mark.parametrize("spec", [ARROW, spec_of(input_format=InputFormat.ARROW, map_only=True)])
+def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec) -> None:
+    if spec.map_only and "type list" in said:
+        said = ""  # as they come: what is no key may still be written
+        job = Job(["ab\n"], UserFunctions(map=user_map), spec=spec)
+        assert job.run() == [b"[1]\t1\n"]
+        return
+    failure = failing_map(UserFunctions(map=user_map), "ab\n", spec=spec)
+    assert failure.kind is FailureKind.USER
+    assert said in failure.message
+
+
+def test_counts_are_counted_once_and_bytes_are_told() -> None:
+    texts, user_map = emitting([[("a", 1), ("b", 2), ("a", 3)]])
+    job = Job(texts, UserFunctions(map=user_map, reduce=mrcore.sum, combine=mrcore.sum))
+    job.spec = spec_of(output_format=OutputFormat.JSONL)
+    (part,) = job.run()
+    (output,) = job.outputs
+    assert (output.records_in, output.records_out, output.bytes_in) == (1, 3, len(texts[0]))
+    assert output.object is not None
+    assert output.bytes_out == output.object.size_bytes
+    assert part.count(b"\n") == 2
