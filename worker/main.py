@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mrcore import logs
 from mrcore.clock import SYSTEM
+from mrcore.errors import UsageError
+from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.tasks.attempt_log import store_log
 from mrcore.units import parse_duration, parse_size
 from worker.messages import Leave
@@ -69,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--master", metavar="HOST:PORT", help="the master's address")
-    add("--state", metavar="URI", help="the cluster's state: its leader object names the master")
+    add(
+        "--state", type=_state, metavar="URI",
+        help="the cluster's state: its leader object names the master",
+    )  # fmt: skip
     add("--credentials", metavar="FILE", help="the cluster's credentials, as the master wrote them")
     add("--slots", type=_slots, default=1, metavar="N", help="attempts to run at once (default 1)")
     add(
@@ -87,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--ready-fd", type=int, metavar="N", help="write a line here once a master has answered")
     add("--lifeline-fd", type=int, metavar="N", help="leave at once when this can be read")
     return parser
+
+
+def _state(text: str) -> str:
+    try:
+        uri = absolute_uri(text, str(Path.cwd()))
+        check_scheme(uri)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return uri
 
 
 def _slots(text: str) -> int:

@@ -1,0 +1,153 @@
+"""A supervisor with a state, an output and some jobs, for tests of what children do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from mrcore import layout
+from mrcore.bundle import build_bundle
+from mrcore.clock import SYSTEM
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.job import Input, JobSpec, Plugin, Versions
+from mrcore.tasks.attempt_log import store_log
+from mrcore.tasks.spec import MapWork, Piece, Split, TaskFailure, TaskResult
+from worker.messages import Assignment
+from worker.process import descendants
+from worker.supervisor import Supervisor
+
+
+class House:
+    """A supervisor, a state and an output in a folder, and a job or two."""
+
+    def __init__(self, folder: Path, slots: int = 1) -> None:
+        self.folder = folder
+        self.state_uri = f"file://{folder}/state"
+        (folder / "scratch").mkdir()
+        (folder / "state/plugins").mkdir(parents=True)
+        self.supervisor = Supervisor(
+            slots=slots,
+            slot_memory_bytes=1 << 30,
+            scratch=folder / "scratch",
+            environment=os.environ,
+            clock=SYSTEM,
+            store_log=store_log,
+        )
+        self.supervisor.on_ended = self._ended
+        self.results: dict[AttemptId, TaskResult] = {}
+        self._news = asyncio.Event()
+
+    def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
+        assert attempt not in self.results
+        self.results[attempt] = result
+        self._news.set()
+
+    def job(
+        self,
+        source: str,
+        job_id: str = "job",
+        *,
+        memory_bytes: int = 0,
+        timeout_seconds: float | None = None,
+        claimed: bool = True,
+    ) -> None:
+        """Make a job whose plugin has this source (dedented)."""
+        (self.folder / f"{job_id}.py").write_text(textwrap.dedent(source))
+        bundle = build_bundle(f"{job_id}.py", [], self.folder)
+        (self.folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
+        out = self.folder / f"out-{job_id}"
+        out.mkdir()
+        if claimed:
+            (out / "_claim").write_text(json.dumps({"job_id": job_id}))
+        spec = JobSpec(
+            name=job_id,
+            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=False),
+            inputs=(Input("file:///x", "file:///x", "x"),),
+            output_uri=f"file://{out}",
+            map_only=True,
+            memory_bytes=memory_bytes,
+            task_timeout_seconds=timeout_seconds,
+            versions=Versions("", "", "", ""),
+        )
+        self.supervisor.learn(job_id, spec, self.state_uri)
+
+    def give(self, text: str = "a\n", job_id: str = "job", *, mark: bool = False) -> AttemptId:
+        """Give one map attempt over a file with this text."""
+        self.given = getattr(self, "given", 0) + 1
+        path = self.folder / f"input-{self.given}"
+        path.write_text(text)
+        info = path.stat()
+        generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+        piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
+        attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
+        self.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,)), 0), mark_records=mark))
+        self.supervisor.dispatch()
+        return attempt
+
+    async def result(self, attempt: AttemptId) -> TaskResult:
+        """Wait for the result of an attempt."""
+        while attempt not in self.results:
+            self._news.clear()
+            await self._news.wait()
+        return self.results[attempt]
+
+    async def failure(self, attempt: AttemptId) -> TaskFailure:
+        """Wait for an attempt that has to fail."""
+        result = await self.result(attempt)
+        assert isinstance(result, TaskFailure), result
+        return result
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that only the file system or /proc shows."""
+        while not condition():  # noqa: ASYNC110 - nothing here could set an event
+            await asyncio.sleep(0.01)
+
+    def log_path(self, attempt: AttemptId) -> Path:
+        """Return where the output of an attempt is stored, if it printed something."""
+        return Path(layout.log_uri(self.state_uri, attempt).removeprefix("file://"))
+
+    def log(self, attempt: AttemptId) -> str:
+        """Return what was stored of an attempt's output."""
+        return self.log_path(attempt).read_text()
+
+
+def alive(process_id: int) -> bool:
+    """Tell whether a process lives (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def in_house(
+    slots: int = 1,
+) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
+    """Run a test with a supervisor that lives as long as it, and leaves nothing."""
+
+    def decorate(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], None]:
+        async def run(house: House) -> None:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(house.supervisor.run())
+                try:
+                    await test(house)
+                finally:
+                    task.cancel()
+
+        def call(tmp_path: Path) -> None:
+            house = House(tmp_path, slots)
+            try:
+                asyncio.run(run(house))
+            finally:
+                house.supervisor.close()
+            assert descendants(os.getpid()) == []
+            assert list((tmp_path / "scratch").glob("*.log")) == []
+
+        call.__name__ = test.__name__
+        call.__doc__ = test.__doc__
+        return call
+
+    return decorate
