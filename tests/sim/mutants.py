@@ -173,11 +173,11 @@ class FinishedIsWanted(Machine):
             worker.held[held.attempt] = attempt
 
 
-class NeverRipe(Machine):
-    """Forgets tasks that wait for their back-off to end."""
+class BackOffsForgotten(Machine):
+    """Loses the tasks that wait for their back-off to end."""
 
     def _ripen(self) -> None:
-        pass
+        self._delayed.clear()
 
 
 class LossesIgnored(Machine):
@@ -229,7 +229,7 @@ MUTANTS: tuple[type[Machine], ...] = (
     LateResultsRefused,
     TakenBackAtOnce,
     FinishedIsWanted,
-    NeverRipe,
+    BackOffsForgotten,
     LossesIgnored,
     LossesUnjournaled,
     TasksForgotten,

@@ -99,27 +99,11 @@ class Simulation:
             self.master.crash()
         if world.chance(rates.master_stall):
             self.master.stall()
-        if world.chance(rates.vanish):
-            self._vanish()
         if world.chance(rates.drain):
             self.master.event(DrainAsked(worker.name))
         if self.jobs and world.chance(rates.cancel):
             job_id = rng.choice(sorted(self.jobs))
             self.master.event(CancelAsked(job_id, "not needed", WALL + world.now))
-
-    def _vanish(self) -> None:
-        life = self.master.life
-        reading = [
-            record.job_id
-            for record in (life.machine.live_jobs() if life is not None else [])
-            if record.maps.complete and record.reduces.completed >= record.serial % 2
-        ]
-        runs = [run for run in self.world.store.runs if run.task.job_id in reading]
-        if runs:
-            gone = self.world.rng.choice(runs)
-            del self.world.store.runs[gone]
-            self.jobs[gone.task.job_id].vanished += 1
-            self.world.note(f"the run of {gone} vanishes")
 
     def _calm(self) -> None:
         """End the chaos; one worker never comes back, the others do."""

@@ -40,6 +40,8 @@ class Holding:
     slices: dict[int, AttemptId]
     state: HeldState = HeldState.UNSTARTED
     started_at: float = 0.0
+    read: tuple[bytes, ...] | TaskFailure | None = None
+    """What a reduce read as it began, where it did; others read as they end."""
     result: TaskResult | None = None
     seconds: float = 0.0
 
@@ -220,7 +222,9 @@ class SimWorker:
         holding.started_at = self.world.now
         seconds = job.task_seconds * self.world.rng.uniform(0.5, 1.5)
         if attempt_id.task.phase is Phase.REDUCE:
-            seconds *= 5.0  # so that inputs are lost while they are read
+            seconds *= 5.0  # so that inputs are lost meanwhile
+            if self.world.rng.random() < 0.7:
+                holding.read = self._read(holding, job)
         if self.world.chance(self.world.rates.straggler):
             seconds += 60.0
         holding.seconds = seconds
@@ -258,18 +262,33 @@ class SimWorker:
             bad = (BadRecord("input", task.index, "it died", ""),)
         read: tuple[bytes, ...] = ()
         if task.phase is Phase.REDUCE:
-            lost = [
-                index
-                for index, winner in sorted(holding.slices.items())
-                if winner not in world.store.runs or world.chance(rates.read_failure / 10)
-            ]
-            if lost:
-                return TaskFailure(
-                    kind=FailureKind.LOST_INPUT, message="no run", lost_maps=tuple(lost)
-                )
-            assert len(holding.slices) == job.maps, f"{attempt_id} was not given all its inputs"
-            read = tuple(world.store.runs[holding.slices[i]] for i in range(job.maps))
+            found = holding.read if holding.read is not None else self._read(holding, job)
+            if isinstance(found, TaskFailure):
+                return found
+            read = found
         return self._write(holding, job, read, bad)
+
+    def _read(self, holding: Holding, job: SimJob) -> tuple[bytes, ...] | TaskFailure:
+        """Read all runs; return what they hold, or which are lost."""
+        runs, rate = self.world.store.runs, self.world.rates.read_failure / 10
+        assert sorted(holding.slices) == list(range(job.maps)), "not given all its inputs"
+        lost = tuple(
+            index
+            for index, winner in sorted(holding.slices.items())
+            if winner not in runs or self.world.chance(rate)
+        )
+        if lost:
+            return TaskFailure(kind=FailureKind.LOST_INPUT, message="no run", lost_maps=lost)
+        return tuple(runs[holding.slices[index]] for index in range(job.maps))
+
+    def _vanish(self, job: SimJob) -> None:
+        """Lose a run just when some reduces have read it and others have not."""
+        runs = [run for run in self.world.store.runs if run.task.job_id == job.job_id]
+        if runs:
+            gone = self.world.rng.choice(runs)
+            del self.world.store.runs[gone]
+            job.vanished += 1
+            self.world.note(f"the run of {gone} vanishes")
 
     def _write(
         self, holding: Holding, job: SimJob, read: tuple[bytes, ...], bad: tuple[BadRecord, ...]
@@ -282,6 +301,8 @@ class SimWorker:
             self.world.store.runs[attempt_id] = digest
         else:
             self.world.store.parts[attempt_id] = read
+            if self.world.chance(self.world.rates.vanish):
+                self._vanish(job)
         return TaskOutput(
             object=ObjectInfo(uri=str(attempt_id), generation="1", size_bytes=1, crc32c=0),
             digest=digest,

@@ -34,6 +34,7 @@ class Rates:
     read_failure: float
     """Of a read whose object is there."""
     vanish: float
+    """Of a run of the same job, at each part that is written."""
     preempt: float
     straggler: float
     varied_maps: bool
@@ -60,10 +61,10 @@ class Rates:
             data_failure=rng.choice((0.0, 0.0, 0.0, 0.03)),
             infrastructure_failure=rng.choice((0.0, 0.0, 0.1, 0.3)),
             read_failure=rng.choice((0.0, 0.0, 0.1)),
-            vanish=rng.choice((0.0, 0.1, 0.2, 0.4)),
+            vanish=rng.choice((0.0, 0.1, 0.3, 0.5)),
             preempt=rng.choice((0.0, 0.0, 0.3)),
             straggler=rng.choice((0.0, 0.0, 0.1)),
-            varied_maps=rng.random() < 0.5,
+            varied_maps=rng.random() < 0.7,
             cancel=rng.choice((0.0, 0.0, 0.0, 0.02)),
             drain=rng.choice((0.0, 0.0, 0.05)),
             lost_part=rng.choice((0.0, 0.0, 0.3)),

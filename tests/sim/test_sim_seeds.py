@@ -1,0 +1,63 @@
+"""Hundreds of seeds: no invariant breaks, no oracle objects, every job ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from master.machine import Machine
+from tests.sim.mutants import MUTANTS
+from tests.sim.simulator import simulate
+
+SEEDS = 320
+SEEDS_A_MUTANT = 320
+HERE = Path(__file__).parent
+
+
+def kept_seeds() -> list[int]:
+    """Return the seeds that failed once."""
+    lines = (HERE / "seeds.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, 40))
+def test_seeds_are_well(start: int) -> None:
+    bad = {seed: simulate(seed).problem for seed in range(start, start + 40)}
+    assert not any(bad.values()), {seed: problem for seed, problem in bad.items() if problem}
+
+
+@pytest.mark.parametrize("seed", kept_seeds())
+def test_a_seed_that_failed_once_is_well(seed: int) -> None:
+    assert simulate(seed).problem == ""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.__name__))
+def test_every_mutant_is_found(mutant: type[Machine]) -> None:
+    found = next((seed for seed in range(SEEDS_A_MUTANT) if simulate(seed, mutant).problem), None)
+    assert found is not None, f"nothing was wrong with {mutant.__doc__}"
+
+
+def test_a_run_is_the_same_under_any_hash_seed() -> None:
+    script = (
+        "import json; from tests.sim.simulator import simulate;"
+        "print(json.dumps([simulate(seed).digest for seed in range(12)]))"
+    )
+    digests = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=HERE.parent.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.append(json.loads(done.stdout))
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 12, "seeds differ"
