@@ -9,6 +9,8 @@ import sys
 from master.main import main
 
 if __name__ == "__main__":
+    # Our own sentences say what went wrong; gRPC's C core would add lines of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     code = main(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()

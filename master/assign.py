@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from master.commands import Reply, Wanted
+from master.events import Synced
 from master.machine import Machine
 from master.planner import Plans
 from master.state import JobRecord
 from master.wire import shown_spec
 from mrcore.ids import AttemptId, Phase
 from mrcore.job import JobSpec
-from mrcore.rpc.convert_task import assignment_to_proto, attempt_from_proto
+from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.tasks.spec import MapWork, ReduceWork, TaskOutput
 
@@ -48,7 +49,7 @@ class Assigner:
         )
 
     def response(
-        self, request: worker_service_pb2.SynchronizeRequest, reply: Reply
+        self, request: worker_service_pb2.SynchronizeRequest, event: Synced, reply: Reply
     ) -> worker_service_pb2.SynchronizeResponse:
         """Return everything that the worker should hold, with the work that it does not have."""
         response = self.empty_response(reply.sequence)
@@ -57,14 +58,16 @@ class Assigner:
         response.leave = reply.leave
         if not reply.wanted:
             return response
-        holds = {attempt_from_proto(held.attempt) for held in request.held}
+        names = {
+            held.attempt: message.attempt
+            for held, message in zip(event.held, request.held, strict=True)
+        }
         told = set(request.known_jobs)
         left = RESPONSE_BYTES_MAX
         for wanted in reply.wanted:
-            if wanted.attempt in holds:
-                response.wanted.append(
-                    assignment_to_proto(wanted.attempt, wanted.inputs_version, None)
-                )
+            name = names.get(wanted.attempt)
+            if name is not None:
+                response.wanted.add(attempt=name, inputs_version=wanted.inputs_version)
                 continue
             if left <= 0:
                 continue

@@ -94,7 +94,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             response = self._assigner.empty_response(request.sequence)
             response.exceed_session = answer.exceed_session
             return response
-        return self._assigner.response(request, answer)
+        return self._assigner.response(request, event, answer)
 
 
 class JobService(job_service_pb2_grpc.JobServiceServicer):

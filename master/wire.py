@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from master.events import Held, HeldState, Synced, WorkerAbout
 from master.views import AttemptView, JobView, PhaseView, TaskView, WorkerView
 from mrcore.errors import UsageError
@@ -75,10 +77,7 @@ def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
 
 def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
     """Return the message of a specification with at most so many of its inputs."""
-    message = job_spec_to_proto(spec)
-    if len(message.inputs) > inputs:
-        del message.inputs[inputs:]
-    return message
+    return job_spec_to_proto(msgspec.structs.replace(spec, inputs=spec.inputs[:inputs]))
 
 
 def job_to_proto(view: JobView) -> job_pb2.Job:
