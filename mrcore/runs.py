@@ -25,6 +25,7 @@ import msgspec
 
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import state_home
+from mrcore.errors import UsageError
 from mrcore.views import JobView
 
 KEEP_SECONDS: Final = 7 * 86_400.0
@@ -55,12 +56,18 @@ class RunFolder:
 
     @classmethod
     def create(cls, clock: Clock = SYSTEM) -> Self:
-        """Make a folder that only this user can enter."""
+        """Make a folder that only this user can enter; raise UsageError where none can be made."""
         stamp = datetime.fromtimestamp(clock.wall(), UTC).strftime("%Y%m%d-%H%M%S")
         path = runs_folder() / f"{stamp}-{os.getpid()}-{secrets.token_hex(3)}"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise UsageError(
+                f"The folder of embedded runs, {path.parent}, cannot be written "
+                f"({error.strerror}): let XDG_STATE_HOME name one that can."
+            ) from None
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(path, handle)
 

@@ -94,6 +94,12 @@ def run_command_line(arguments: list[str]) -> int:
             raise
         _say(str(error))
         return error.exit_code
+    except OSError as error:
+        if debugging():
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        _say(f"the operating system refused, {error.strerror or error}{place}.")
+        return 1
     except Exception as error:
         if debugging():
             raise

@@ -127,6 +127,8 @@ class PlainProgress:
         if self._said is None:
             tasks = ", ".join(_tasks(phase) for phase in job.phases)
             self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
+            if job.note:
+                self.note(job.note)
         for failure in job.recent_failures:
             line = failure_line(failure)
             if line not in self._failures:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from mrcore import session
 from mrcore.cli import base, job_options, outcome, progress
@@ -86,8 +87,6 @@ def _run(
 ) -> JobView:
     workers, slots = options["workers"], options["slots"]
     if _on_cluster(options):
-        if options["engine"] == "inline":
-            raise click.UsageError("--engine inline runs in this process: leave --master away")
         if workers is not None or slots is not None:
             shown.note("-w and --slots are for embedded workers; the cluster has its own.")
         found = session.find_cluster(options["master"], options["state"], options["credentials"])
@@ -107,7 +106,14 @@ def _run(
 
 
 def _on_cluster(options: dict[str, Any]) -> bool:
-    return bool(options["master"] or options["state"] or options["credentials"])
+    """Tell whether a cluster is named; the inline engine passes over one of the environment."""
+    named = [name for name in ("master", "state", "credentials") if options[name]]
+    if named and options["engine"] == "inline":
+        source = click.get_current_context().get_parameter_source
+        if any(source(name) is ParameterSource.COMMANDLINE for name in named):
+            raise click.UsageError(f"--engine inline runs in this process: drop --{named[0]}")
+        return False
+    return bool(named)
 
 
 @contextlib.contextmanager

@@ -132,6 +132,10 @@ def test_every_option_reaches_the_request() -> None:
         (["run", "wc.py", "in", "-o", ""], "A job needs an output folder"),
         (["run", "wc.py", "in", "-o", "o", "--map-only", "--total-order"], "drop one of them"),
         (["run", "wc.py", "in", "-o", "o", "--pdb"], "--pdb needs --engine inline"),
+        (
+            ["run", "wc.py", "in", "-o", "o", "--engine", "inline", "--master", "h:1"],
+            "--engine inline runs in this process: drop --master",
+        ),
         (["logs", "some-job", "--task", "nap-3"], "'nap-3' names no task"),
         (["logs", "some-job", "--attempt", "1.2"], "--attempt needs --task"),
         (["logs", "some-job", "--task", "map-3", "--attempt", "x"], "'x' names no attempt"),

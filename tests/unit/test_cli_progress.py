@@ -108,6 +108,12 @@ def test_a_failure_is_told_once_and_a_note_with_its_state() -> None:
     assert text.count("waiting for workers") == 1
 
 
+def test_a_job_that_waits_says_so_at_once() -> None:
+    stream = io.StringIO()
+    PlainProgress(stream, FakeClock()).update(job(0, note="waiting for workers"))
+    assert stream.getvalue().endswith("mrcore: waiting for workers\n")
+
+
 def test_line_names_failures() -> None:
     failure = FailureView(kind=FailureKind.USER, message="boom")
     assert "1 failed attempts" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))

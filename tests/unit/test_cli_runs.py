@@ -9,6 +9,7 @@ import pytest
 
 from mrcore import runs
 from mrcore.cli.main import run_command_line
+from mrcore.errors import UsageError
 from mrcore.job import JobState
 from mrcore.views import JobView
 from tests.unit.fake_clock import FakeClock
@@ -52,6 +53,15 @@ def test_runs_are_found_newest_first(state_home: Path) -> None:
 
 def test_a_run_is_private(state_home: Path) -> None:
     assert recorded("a-1", 1000.0).stat().st_mode & 0o777 == 0o700
+
+
+def test_state_that_cannot_be_written_is_a_sentence(
+    state_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state_home / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_home / "file"))
+    with pytest.raises(UsageError, match="let XDG_STATE_HOME name one that can"):
+        runs.RunFolder.create()
 
 
 def test_sweep_spares_the_young_and_the_living() -> None:
