@@ -61,8 +61,8 @@ class Core:
         """Parked workers with a free slot, longest waiting first."""
         self._touched: dict[str, None] = {}
         """Workers whose wanted attempts have changed in this step."""
-        self._review_at: float | None = None
-        """When stragglers are looked for; None while no worker is hungry or no job lives."""
+        self._review_at = float("-inf")
+        """Stragglers are not looked for before, and only while a worker is hungry."""
         self._awaited: dict[str, None] = {}
         """After a take-over: workers that may hold attempts and have not synchronised yet."""
         self._wait_until: float | None = None
@@ -331,7 +331,7 @@ class Core:
         """Tell whether the newest request of a worker deserves an answer at once."""
         if worker.leaving and not (worker.draining or worker.drain_told):
             return True
-        if worker.leaving and not (worker.held or worker.listed):
+        if worker.leaving and not worker.held:
             return True
         if worker.active != len(worker.listed):
             return True
@@ -353,7 +353,7 @@ class Core:
                 worker.sequence,
                 tuple(a.wanted for a in worker.held.values() if not a.taken_back),
                 drain=worker.leaving,
-                leave=worker.leaving and not worker.held and not worker.listed,
+                leave=worker.leaving and not worker.held,
                 sync_seconds=self._sync_seconds(worker),
             )
         )

@@ -24,9 +24,12 @@ class Scheduler(Core):
             if worker is not None and worker.timer == when:
                 break
             heapq.heappop(self._timers)
-        dues = [self._alarm, self._review_at, self._wait_until]
+        dues = [self._alarm, self._wait_until]
+        if self._searching():
+            dues.append(self._review_at)
         dues += [heap[0][0] for heap in (self._timers, self._delayed) if heap]
-        return min((due for due in dues if due is not None), default=None)
+        due = min((due for due in dues if due is not None), default=None)
+        return None if due is None else max(due, self.now)
 
     # -- assignment ------------------------------------------------------------------------------
 
@@ -58,7 +61,13 @@ class Scheduler(Core):
         if worker.active < worker.slots:
             return 0
         median = phase.durations.median()
-        return policy.prefetch(median, phase.ready, worker.slots, self._slots, self.limits)
+        idle = max(0, phase.ready - self._free_slots())  # those who idle come first
+        return policy.prefetch(median, idle, worker.slots, self._slots, self.limits)
+
+    def _free_slots(self) -> int:
+        """Return the slots of hungry workers that nothing fills."""
+        workers = (self._workers[worker_id] for worker_id in self._hungry)
+        return sum(worker.slots - worker.active for worker in workers)
 
     def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
         """Return the job to serve, among those with idle tasks that this worker can run."""
@@ -134,11 +143,10 @@ class Scheduler(Core):
                 if not self._work_is_ready():
                     break
                 self._wake(self._workers[worker_id])
-        searching = self._hungry and any(job.running for job in self._jobs.values())
-        if not searching:
-            self._review_at = None
-        elif self._review_at is None:
-            self._review_at = self.now + self.limits.review_seconds
+
+    def _searching(self) -> bool:
+        """Tell whether a worker idles while a job runs."""
+        return bool(self._hungry) and any(job.running for job in self._jobs.values())
 
     def _wake(self, worker: Worker) -> None:
         self._fill(worker)
@@ -168,8 +176,8 @@ class Scheduler(Core):
                 self._on_timer(worker)
         if self._alarm is not None and self._alarm <= self.now:
             self._alarm = None
-        if self._review_at is not None and self._review_at <= self.now:
-            self._review_at = None
+        if self._review_at <= self.now and self._searching():
+            self._review_at = self.now + self.limits.review_seconds
             self._review()
 
     def _on_timer(self, worker: Worker) -> None:
@@ -226,7 +234,7 @@ class Scheduler(Core):
             return
         median = phase.durations.median()
         patience = max(self.limits.steal_floor_seconds, 4.0 * (median or 0.0))
-        free = sum(w.slots - w.active for w in map(self._workers.__getitem__, self._hungry))
+        free = self._free_slots()
         slowest = sorted(
             phase.attempts.values(), key=lambda a: (-a.running_seconds(self.now), a.id)
         )

@@ -1,0 +1,46 @@
+"""Play many seeds of the simulation: what `scripts/sim` runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.sim.simulator import simulate
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Return 0 if every seed was well."""
+    parser = argparse.ArgumentParser("scripts/sim", description="Play many seeds.")
+    parser.add_argument("seeds", type=int, nargs="?", default=1_000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--log", type=int, metavar="SEED", help="print what happens in this one")
+    options = parser.parse_args()
+    if options.log is not None:
+        result = simulate(options.log)
+        say("\n".join(result.log))
+        say(result.problem or "all is well")
+        return 1 if result.problem else 0
+    begun, failed, simulated = time.perf_counter(), 0, 0.0
+    for seed in range(options.start, options.start + options.seeds):
+        result = simulate(seed)
+        simulated += result.seconds
+        if result.problem:
+            failed += 1
+            say(f"seed {seed}: {result.problem}")
+    seconds = time.perf_counter() - begun
+    say(
+        f"{options.seeds} seeds, {failed} failed, {simulated / 3600:.1f} simulated hours in "
+        f"{seconds:.1f} s, {options.seeds / seconds:.0f} seeds a second"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
