@@ -59,6 +59,16 @@ class Committer:
 
     async def carry_out(self, command: Job) -> Event | None:
         """Obey; return what to tell the machine, or None if there is nothing to tell."""
+        try:
+            return await self._obey(command)
+        except Exception as error:  # a defect must not end the other jobs, too
+            log.exception("could not obey %r", command)
+            if isinstance(command, PrepareCommit | RunCommit):
+                message = f"The master failed to commit ({error!r}): its log says where."
+                return CommitRefused(command.job_id, message, wall_seconds=self._clock.wall())
+            return None
+
+    async def _obey(self, command: Job) -> Event | None:
         match command:
             case PrepareCommit():
                 return await self._prepare(command.job_id)

@@ -119,6 +119,12 @@ class Submissions:
         except MrcoreError as error:
             future.set_exception(error)
             future.exception()  # looked at: the caller may have hung up
+        except Exception as error:  # a defect must not end the other jobs, too
+            log.exception("a submission has failed")
+            future.set_exception(
+                MrcoreError(f"The master failed on this job ({error!r}): its log says where.")
+            )
+            future.exception()
         except BaseException:
             future.cancel()
             raise

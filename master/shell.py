@@ -28,7 +28,7 @@ from master.commands import (
     Superseded,
 )
 from master.events import Event, Stalled, Synced, Ticked
-from master.facts import Fact, JobEnded
+from master.facts import AttemptFailed, Fact, JobEnded, WinnerLost
 from master.journal import FencedError, Journal
 from master.machine import Machine, Outcome
 from mrcore.clock import Clock
@@ -133,7 +133,8 @@ class Shell:
             # The machine lets requests from the past fall; their senders have mostly gone.
             raise UnavailableError("This request was overtaken by a later one.") from None
         finally:
-            if self._parked[key][1] is future:
+            newest = self._parked.get(key)
+            if newest is not None and newest[1] is future:
                 del self._parked[key]
 
     async def read(self, look: Callable[[Machine], T]) -> T:
@@ -271,6 +272,9 @@ class Shell:
             if self._facts:
                 self._append_wanted.set()
             self._release()
+            for fact in facts:
+                if isinstance(fact, JobEnded | AttemptFailed | WinnerLost):
+                    _log(fact)
             if any(isinstance(fact, JobEnded) for fact in facts):
                 self._pulse()
 
@@ -351,3 +355,18 @@ class Shell:
             self._pulse()
         if event is not None:
             await self.tell(event)
+
+
+def _log(fact: JobEnded | AttemptFailed | WinnerLost) -> None:
+    """Tell in the log what has become true, once it is durable."""
+    match fact:
+        case JobEnded():
+            log.info("job %s", fact.state, extra={"job": fact.job_id, "error": fact.message})
+        case AttemptFailed():
+            log.warning(
+                "attempt failed: %s",
+                fact.failure.message,
+                extra={"attempt": str(fact.attempt), "worker": fact.worker_id},
+            )
+        case WinnerLost():
+            log.warning("run lost: %s", fact.cause, extra={"attempt": str(fact.attempt)})

@@ -27,7 +27,7 @@ from mrcore.errors import UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
 
 _HEALTH_PREFIX: Final = "/grpc.health.v1.Health/"
-MAX_CALLS: Final = 10_000
+MAX_CALLS: Final = 20_000
 """Calls at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+import grpc
 import msgspec
 
 from mrcore import layout
@@ -81,8 +82,9 @@ class FakeWorker:
     """Synchronises when told to, and reports what it is told to report."""
 
     def __init__(self, credentials: Credentials, worker_id: str = "w1", session: int = 1) -> None:
-        self._channel = connect(credentials)
-        self._stub = WorkerServiceStub(self._channel)
+        self._credentials = credentials
+        self._channel: grpc.Channel | None = None
+        self.reconnect()
         self.worker_id = worker_id
         self.session = session
         self.sequence = 0
@@ -104,7 +106,15 @@ class FakeWorker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._channel.close()
+        if self._channel is not None:
+            self._channel.close()
+
+    def reconnect(self) -> None:
+        """Forget the connection, as to a master that was killed, and begin another."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = connect(self._credentials)
+        self._stub = WorkerServiceStub(self._channel)
 
     def synchronize(self, *, park: bool = False) -> pb.SynchronizeResponse:
         """State everything that is held, and hold from then on what the answer says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +54,10 @@ def refused(kind: type[MrcoreError], words: str) -> Iterator[None]:
     error = error_from(caught.value, "the master")
     assert type(error) is kind, error
     assert words in str(error)
+
+
+def free_port() -> int:
+    """Return a port that nobody has just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import signal
-import socket
 import stat
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mrcore.rpc.credentials import find_credentials, read_leader
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from tests.integration.daemons import start_daemon, start_master
 from tests.integration.fake_worker import FakeClient, FakeWorker, make_spec
-from tests.integration.master_house import BUNDLE, SHA256, House, refused
+from tests.integration.master_house import BUNDLE, SHA256, House, free_port, refused
 
 
 @pytest.fixture
@@ -31,17 +31,13 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
     listen = f"127.0.0.1:{free_port()}"
-    with house.master(listen=listen) as first:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(house.master(listen=listen))
         credentials = house.credentials()
-        with FakeClient(credentials) as client, FakeWorker(credentials) as worker:
+        worker = stack.enter_context(FakeWorker(credentials))
+        with FakeClient(credentials) as client:
             job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
             worker.join()
             one, other = sorted(worker.work)
@@ -49,19 +45,16 @@ def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
             worker.synchronize()
             assert set(worker.work) == {other}
             worker.finish(other)
-            first.kill()
-    with house.master(listen=listen):
+        first.kill()
+        stack.enter_context(house.master(listen=listen))
         again = house.credentials()
         assert again.token == credentials.token
         assert again.cluster_id == credentials.cluster_id
         assert read_leader(house.state_uri).epoch > worker.epoch
-        with FakeClient(credentials) as client, FakeWorker(credentials, session=1) as back:
-            # The same process of the worker, which still holds what it finished.
-            back.__dict__.update(
-                {**worker.__dict__, "_channel": back._channel, "_stub": back._stub}
-            )
+        with FakeClient(credentials) as client:
             assert client.submit(house.spec(map_only=True), BUNDLE).job_id == job_id
-            back.work_off()
+            worker.reconnect()  # the same process, which still holds what it finished
+            worker.work_off()
             done = client.wait(job_id)
     assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
     assert dict(done.counters) == {"seen": 4}

@@ -1,0 +1,113 @@
+"""A master whose state lies in a bucket: no lock there, only conditional creates."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from mrcore import layout
+from mrcore.config import Credentials, credentials_of
+from mrcore.errors import AlreadyExistsError
+from mrcore.job import JobSpec
+from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.v1 import job_pb2
+from mrcore.storage.gcs import GcsStorage
+from mrcore.storage.registry import register, storage_for
+from tests.gcsserver.faults import Fault
+from tests.gcsserver.server import GcsServer
+from tests.integration.daemons import start_master
+from tests.integration.fake_worker import FakeClient, FakeWorker, make_spec
+from tests.integration.master_house import BUNDLE, SHA256, free_port
+
+STATE = "gs://cluster/state"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        server.store.create_bucket("cluster")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        register("gs", GcsStorage)  # in place of one that knows another server
+        for name in ("a", "b"):
+            with storage_for(STATE).open_write(f"gs://cluster/in/{name}") as writer:
+                writer.write(b"line\n")
+                writer.commit()
+        yield server
+        register("gs", GcsStorage)
+
+
+def spec() -> JobSpec:
+    return make_spec("gs://cluster/in/", "gs://cluster/out", SHA256)
+
+
+def credentials() -> Credentials:
+    return credentials_of(read_leader(STATE), STATE)
+
+
+def read(uri: str) -> bytes:
+    return storage_for(uri).read(uri)
+
+
+def test_a_job_outlives_its_master_and_lost_replies(tmp_path: Path, bucket: GcsServer) -> None:
+    # Some creates happen and the answer is lost, some do not happen at all.
+    faults = [
+        Fault("lost", "objects.insert", count=8, probability=0.5),
+        Fault("error", "objects.insert", count=4, probability=0.3),
+    ]
+    bucket.faults.add(*faults)
+    listen = f"127.0.0.1:{free_port()}"
+    with start_master(tmp_path, STATE, listen=listen) as first, FakeWorker(credentials()) as worker:
+        with FakeClient(credentials()) as client:
+            job_id = client.submit(spec(), BUNDLE).job_id
+        worker.join()
+        one, other = sorted(worker.work)
+        worker.finish(one)
+        worker.synchronize()
+        worker.finish(other)
+        first.kill()
+        with start_master(tmp_path, STATE, listen=listen), FakeClient(credentials()) as client:
+            worker.reconnect()
+            worker.work_off()
+            done = client.wait(job_id)
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
+    assert done.attempts.won == 3
+    assert read("gs://cluster/out/part-00000") == f"{job_id}/reduce-00000\n".encode()
+    assert all(fault.hits for fault in faults)
+    numbers = [info.uri[-20:] for info in storage_for(STATE).list(layout.journal_prefix(STATE))]
+    assert numbers == [f"{number:020d}" for number in range(1, len(numbers) + 1)]
+
+
+def test_a_master_that_slept_finds_itself_replaced(tmp_path: Path, bucket: GcsServer) -> None:
+    with start_master(tmp_path, STATE) as first, FakeWorker(credentials()) as stale:
+        stale.join()
+        first.process.send_signal(signal.SIGSTOP)
+        with start_master(tmp_path, STATE) as second:
+            first.process.send_signal(signal.SIGCONT)
+            stale.epoch = read_leader(STATE).epoch
+            with pytest.raises(grpc.RpcError):  # it looks in the journal, and leaves
+                stale.synchronize()
+            assert first.wait() == 4
+            assert read_leader(STATE).address == second.address
+            with FakeClient(credentials()) as client:
+                assert client.submit(spec(), BUNDLE).state == job_pb2.JOB_STATE_RUNNING
+
+
+def test_a_second_master_is_refused_while_the_first_answers(
+    tmp_path: Path, bucket: GcsServer
+) -> None:
+    with start_master(tmp_path, STATE) as first:
+        with start_master(tmp_path, STATE, wait=False) as second:
+            assert second.wait() == 2
+            assert "already leads gs://cluster/state" in second.log()
+        assert first.stop() == 0
+    # The journal has one start, and nobody else wrote there.
+    assert len(list(storage_for(STATE).list(layout.journal_prefix(STATE)))) == 1
+    with (
+        pytest.raises(AlreadyExistsError),
+        storage_for(STATE).open_write(layout.journal_uri(STATE, 1), expect="0") as writer,
+    ):
+        writer.commit()
