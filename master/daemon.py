@@ -82,10 +82,20 @@ async def run(options: Options) -> None:
         _watch_lifeline(options.lifeline_fd)
         try:
             await _Life(options).live(stop)
-        except* _EndedError:
+        except BaseExceptionGroup as group:
+            error = _cause(group)
+        if isinstance(error, _EndedError):
             log.info("has ended in an orderly way")
-        except* MrcoreError as group:
-            raise _first(group) from None
+        else:
+            raise error
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error to tell: the group itself where a defect is among them."""
+    errors = [_first(one) for one in group.exceptions]
+    if any(not isinstance(error, MrcoreError | _EndedError) for error in errors):
+        return group
+    return next((error for error in errors if isinstance(error, MrcoreError)), errors[0])
 
 
 def _first(error: BaseException) -> BaseException:
