@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,17 @@ SLOW = """
 
 
 @pytest.fixture
-def slow(place: Place) -> subprocess.Popen[str]:
+def slow(place: Place) -> Iterator[subprocess.Popen[str]]:
     """Start a run whose map waits for a file called `go`, and wait until it does."""
     place.write("slow.py", SLOW)
     place.write("in.txt", "a\n")
     options = ("-w", "1", "-r", "1", "--lease", "2s", "--json")
     process = place.start("run", "slow.py", "in.txt", "-o", "out", *options)
     wait_until((place.work / "started").exists)
-    return process
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
 
 
 def leavings(folder: Path) -> list[str]:
@@ -115,8 +119,8 @@ def test_a_live_run_can_be_listed_shown_and_cancelled(
 ) -> None:
     job_id, state = place.done("jobs").stdout.splitlines()[1].split("\t")[:2]
     assert state == "running"
-    shown = place.done("show", job_id).stdout
-    assert "RUNNING TASK" in shown
+    # The master learns that the attempt runs when its worker synchronises next.
+    wait_until(lambda: "RUNNING TASK" in place.done("show", job_id).stdout)
     assert "map-00000" in place.done("show", job_id, "--tasks").stdout
     place.done("cancel", job_id)
     _, said = slow.communicate(timeout=20)
