@@ -42,6 +42,8 @@ class Core:
         self._rng = rng
         self._durable = Durable()
         self._jobs: dict[str, LiveJob] = {}
+        self._told: dict[str, LiveJob] = {}
+        """The newest of the jobs that have ended, for the stories of their tasks."""
         self._workers: dict[str, Worker] = {}
         self._outcome = Outcome()
         self._wall_offset = 0.0
@@ -94,6 +96,10 @@ class Core:
     def live_job(self, job_id: str) -> LiveJob | None:
         """Return the volatile half of a job that has not ended."""
         return self._jobs.get(job_id)
+
+    def told_job(self, job_id: str) -> LiveJob | None:
+        """Return the volatile half of a live job, or of one that ended lately: for display."""
+        return self._jobs.get(job_id) or self._told.get(job_id)
 
     def workers(self) -> list[Worker]:
         """Return the workers that are not forgotten, by id."""
@@ -289,6 +295,9 @@ class Core:
                 self._drop(attempt)
         job_id = job.record.job_id
         del self._jobs[job_id]
+        self._told[job_id] = job
+        if len(self._told) > self.limits.ended_stories_max:
+            del self._told[next(iter(self._told))]
         self._record(
             JobEnded(
                 job_id=job_id,
@@ -317,7 +326,8 @@ class Core:
             heapq.heappush(self._timers, (due, worker.id))
 
     def _sync_seconds(self, worker: Worker) -> float:
-        return worker.lease_seconds / self.limits.parks_per_lease
+        third = worker.lease_seconds / self.limits.parks_per_lease
+        return min(third, self.limits.sync_max_seconds)
 
     def _forget(self, worker: Worker) -> None:
         """Drop a worker that holds nothing."""

@@ -14,6 +14,8 @@ class Limits:
     """Of a worker that holds nothing; an attempt has the lease of its job."""
     parks_per_lease: int = 3
     """A parked request is answered after a lease divided by this, at the latest."""
+    sync_max_seconds: float = 10.0
+    """However long the lease: progress is for people to see, and stragglers are found by it."""
 
     # Budgets of one task.
     infrastructure_max: int = 8
@@ -60,14 +62,16 @@ class Limits:
     """Requests of further workers are answered with nothing."""
     live_jobs_max: int = 1_000
     """Checked before a claim is taken (`Machine.has_room`)."""
-    live_tasks_max: int = 2_000_000
+    live_tasks_max: int = 500_000
     """Of all live jobs; checked with the same question."""
     ended_jobs_max: int = 1_000
     """The newest are remembered."""
-    ended_tasks_max: int = 500_000
+    ended_tasks_max: int = 200_000
     """Of all ended jobs that are remembered; the oldest jobs go first."""
     story_lines: int = 50
     """The newest lines that are kept of each task."""
+    ended_stories_max: int = 8
+    """Jobs whose tasks' stories are kept after their end: the newest."""
     recent_failures_max: int = 8
     """The newest failures that are kept of each job."""
     failed_attempts_max: int = 64

@@ -65,6 +65,8 @@ class LiveTask:
     expiries: int = 0
     avoid: dict[str, float] = field(default_factory=dict)
     """Workers where it failed, and until when it keeps away from them."""
+    suspects: list[str] = field(default_factory=list)
+    """Workers where it failed by storage or machine: at fault if it succeeds elsewhere."""
     story: list[Line] = field(default_factory=list)
 
 

@@ -461,9 +461,12 @@ class Machine(Scheduler):
             self._requeue(job, TaskId(record.job_id, Phase.REDUCE, index))
 
     def _credit(self, worker: Worker, task: LiveTask) -> None:
-        """A success clears its worker, and speaks against those where the same task failed."""
+        """A success clears its worker, and speaks against those where the same task failed.
+
+        Reads that fail are not held against their reader: the object may be at fault.
+        """
         worker.blames = 0
-        for worker_id in task.avoid:
+        for worker_id in sorted(set(task.suspects)):
             other = self._workers.get(worker_id)
             if other is None or other is worker:
                 continue
@@ -471,6 +474,7 @@ class Machine(Scheduler):
             if other.blames >= self.limits.blames_max:
                 other.blames = 0
                 other.blamed_until = self.now + self.limits.blame_seconds
+        task.suspects.clear()
         task.avoid.clear()
 
     def _on_failure(
@@ -501,6 +505,7 @@ class Machine(Scheduler):
         self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
         if failure.kind is FailureKind.INFRASTRUCTURE:
             task.avoid[worker.id] = self.now + self.limits.avoid_seconds
+            task.suspects.append(worker.id)
         if self._judge(job, task_id):
             return 0.0
         return self._back_off(task)

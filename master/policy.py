@@ -106,7 +106,7 @@ def verdict(task: TaskRecord, spec: JobSpec, limits: Limits) -> str | None:
         if task.failures and task.failures >= spec.max_attempts:
             return f"failed {_times(task.failures)}: {failure.message}"
         if failure.kind is FailureKind.DATA and task.same_data >= SAME_DATA_MAX:
-            return f"failed twice alike: {failure.message}"
+            return f"failed twice in the same way: {failure.message}"
         if task.infrastructure >= limits.infrastructure_max:
             times = _times(task.infrastructure)
             return f"failed {times} by storage or machines, not by its code: {failure.message}"

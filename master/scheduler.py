@@ -204,7 +204,6 @@ class Scheduler(Core):
         self._drop(attempt)
         job.expired += 1
         task.expiries += 1
-        task.avoid[attempt.worker_id] = self.now + self.limits.avoid_seconds
         self._tell(task, why, attempt.id.number, attempt.worker_id)
         if task.expiries < self.limits.expiries_max:
             self._requeue(job, task_id, self._back_off(task))

@@ -198,7 +198,7 @@ def _job_note(machine: Core, job: LiveJob) -> str:
 
 def task_views(machine: Core, job_id: str) -> list[TaskView]:
     """Return the tasks of a job, maps first, by index; nothing for an unknown job."""
-    record, job = machine.job(job_id), machine.live_job(job_id)
+    record, job = machine.job(job_id), machine.told_job(job_id)
     if record is None:
         return []
     return [

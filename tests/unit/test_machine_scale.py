@@ -1,0 +1,197 @@
+"""The machine at size: steps cost what happens in them, and what is kept has a bound."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+import msgspec
+
+from master import views
+from master.commands import Reply
+from master.events import (
+    CancelAsked,
+    CommitFinished,
+    CommitPrepared,
+    Event,
+    Held,
+    HeldState,
+    Submitted,
+    Synced,
+)
+from master.facts import EpochTaken, Fact
+from master.limits import Limits
+from master.machine import Machine
+from master.state import Durable
+from mrcore.ids import AttemptId, Phase
+from mrcore.job import JobSpec, JobState, Plugin, Versions
+from mrcore.tasks.spec import TaskOutput
+
+TASKS_A_SECOND = 5_000
+
+
+class Cluster:
+    """Workers that finish at once whatever they are given."""
+
+    def __init__(self, limits: Limits, workers: int = 2) -> None:
+        self.machine = Machine(limits, Random(0))
+        self.facts: list[Fact] = [EpochTaken(1, "writer", 0.0)]
+        self.machine.apply(self.facts[0])
+        self.machine.take_over(1, 0.0, 0.0)
+        self.held: dict[str, tuple[AttemptId, ...]] = {f"w{n}": () for n in range(workers)}
+        self.sequence = 0
+        self.now = 0.0
+
+    def step(self, event: Event) -> None:
+        """Step an event, and hand its answers to the workers."""
+        outcome = self.machine.step(event, self.now)
+        self.facts += outcome.facts
+        for command in outcome.commands:
+            if isinstance(command, Reply):
+                self.held[command.worker_id] = tuple(each.attempt for each in command.wanted)
+
+    def submit(self, job_id: str, maps: int, reduces: int) -> None:
+        """Submit a job."""
+        spec = JobSpec(
+            name=job_id,
+            plugin=Plugin(sha256="0", name="p", has_reduce=True),
+            inputs=(),
+            output_uri="mem://out",
+            map_only=reduces == 0,
+            versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
+        )
+        self.step(
+            Submitted(
+                job_id=job_id,
+                request_id=f"request of {job_id}",
+                spec=spec,
+                maps=maps,
+                reduces=reduces,
+                claim_generation="1",
+            )
+        )
+
+    def sync(self, worker: str) -> None:
+        """Report everything that a worker holds as finished."""
+        self.now += 0.01
+        self.sequence += 1
+        output = TaskOutput(
+            digest=b"x", elapsed_seconds=0.001, counters={"tasks": 1}, records_in=10
+        )
+        held = tuple(
+            Held(attempt, HeldState.FINISHED, result=output) for attempt in self.held[worker]
+        )
+        self.step(Synced(worker, 1, self.sequence, 1, slots=1, held=held))
+
+
+def test_ten_thousand_tasks_are_scheduled_at_speed() -> None:
+    cluster = Cluster(Limits())
+    begun = time.process_time()
+    cluster.submit("j", maps=10_000, reduces=16)
+    job = cluster.machine.job("j")
+    assert job is not None
+    syncs = 0
+    while not job.complete:
+        for worker in cluster.held:
+            cluster.sync(worker)
+            syncs += 1
+    seconds = time.process_time() - begun
+    assert seconds < 10_016 / TASKS_A_SECOND, f"{10_016 / seconds:.0f} tasks a second"
+    assert syncs < 10_016 / 30, "small tasks are sent ahead, many in one answer"
+    view = views.job_view(cluster.machine, "j")
+    assert view is not None
+    assert view.counters == {"tasks": 10_016}
+    assert view.phases[0].records == 100_000
+    cluster.step(CommitPrepared("j", ()))
+    cluster.step(CommitFinished("j"))
+    assert job.state is JobState.SUCCEEDED
+    cluster.machine.check()
+
+
+def test_the_last_tasks_spread_over_all_workers() -> None:
+    cluster = Cluster(Limits(), workers=4)
+    cluster.submit("j", maps=1_000, reduces=0)
+    job = cluster.machine.job("j")
+    assert job is not None
+    shares = dict.fromkeys(cluster.held, 0)
+    while not job.complete:
+        for worker in cluster.held:
+            shares[worker] += len(cluster.held[worker])
+            cluster.sync(worker)
+    assert min(shares.values()) > 1_000 / 4 / 2, shares
+
+
+def test_ended_jobs_are_forgotten_in_the_order_of_their_end() -> None:
+    cluster = Cluster(Limits(ended_jobs_max=3))
+    for n in range(5):
+        cluster.submit(f"j{n}", maps=1, reduces=1)
+    for n in (4, 3, 2, 1, 0):
+        cluster.step(CancelAsked(f"j{n}", ""))
+    assert [view.job_id for view in views.job_views(cluster.machine)] == ["j2", "j1", "j0"]
+    assert cluster.machine.job_of_request("request of j4") is None
+    assert cluster.machine.job_of_request("request of j0") == "j0"
+
+
+def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
+    cluster = Cluster(Limits(ended_tasks_max=100))
+    for n in range(3):
+        cluster.submit(f"j{n}", maps=60, reduces=0)
+        cluster.step(CancelAsked(f"j{n}", ""))
+    assert list(cluster.machine.durable().jobs) == ["j2"]
+    assert cluster.machine.durable().ended_tasks == 60
+
+
+def test_room_is_told_before_a_claim_is_taken() -> None:
+    cluster = Cluster(Limits(live_jobs_max=2, live_tasks_max=10))
+    assert cluster.machine.has_room(10)
+    assert not cluster.machine.has_room(11)
+    cluster.submit("a", maps=4, reduces=1)
+    assert cluster.machine.has_room(5)
+    assert not cluster.machine.has_room(6)
+    cluster.submit("b", maps=1, reduces=0)
+    assert not cluster.machine.has_room(1)
+
+
+def test_workers_beyond_the_limit_get_nothing() -> None:
+    cluster = Cluster(Limits(workers_max=2), workers=3)
+    cluster.submit("j", maps=9, reduces=0)
+    for worker in cluster.held:
+        cluster.sync(worker)
+    assert [bool(held) for held in cluster.held.values()] == [True, True, False]
+    assert len(views.worker_views(cluster.machine, cluster.now)) == 2
+
+
+def test_stories_outlive_their_job() -> None:
+    cluster = Cluster(Limits(story_lines=3, ended_stories_max=1))
+    for job_id in ("old", "new"):
+        cluster.submit(job_id, maps=1, reduces=0)
+        cluster.sync("w0")
+        cluster.step(CancelAsked(job_id, ""))
+        cluster.sync("w0")
+    assert views.task_views(cluster.machine, "old")[0].story == ()
+    story = views.task_views(cluster.machine, "new")[0].story
+    assert len(story) == 1
+    assert "assigned: w0" in story[0]
+
+
+def test_durable_state_encodes_and_replays_from_its_facts() -> None:
+    cluster = Cluster(Limits())
+    cluster.submit("j", maps=3, reduces=2)
+    for _ in range(4):
+        cluster.sync("w0")
+    replayed = Machine(Limits(), Random(9))
+    for fact in cluster.facts:
+        replayed.apply(msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=Fact))
+    assert replayed.durable() == cluster.machine.durable()
+    encoded = msgspec.msgpack.encode(cluster.machine.durable())
+    assert msgspec.msgpack.decode(encoded, type=Durable) == cluster.machine.durable()
+
+
+def test_winners_are_listed_by_index() -> None:
+    cluster = Cluster(Limits())
+    cluster.submit("j", maps=2, reduces=1)
+    cluster.sync("w0")
+    cluster.sync("w0")
+    outputs = views.winners(cluster.machine, "j", Phase.MAP)
+    assert [output is not None for output in outputs] == [True, False]
+    assert list(views.winners(cluster.machine, "unknown", Phase.MAP)) == []
