@@ -361,7 +361,8 @@ def _log(fact: JobEnded | AttemptFailed | WinnerLost) -> None:
     """Tell in the log what has become true, once it is durable."""
     match fact:
         case JobEnded():
-            log.info("job %s", fact.state, extra={"job": fact.job_id, "error": fact.message})
+            about = {"job": fact.job_id, **({"error": fact.message} if fact.message else {})}
+            log.info("job %s", fact.state, extra=about)
         case AttemptFailed():
             log.warning(
                 "attempt failed: %s",

@@ -1,18 +1,25 @@
-"""Which bytes of which runs a reduce task reads; pure functions over what maps have reported."""
+"""Which bytes of which runs a reduce task reads; pure functions over what maps have reported.
+
+The master calls some of these in its event loop, so what needs Arrow is imported where it is used.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
-from mrcore.shuffle.columns import Columns
-from mrcore.shuffle.keys import check_number_kinds, encoded_key
 from mrcore.tasks.spec import KeyRange, ReduceWork, RunSlice, TaskOutput
+
+if TYPE_CHECKING:
+    from mrcore.shuffle.columns import Columns
 
 
 def merge_number_kinds(outputs: Iterable[TaskOutput]) -> dict[str, str]:
     """Return the number type of each position of a job's keys; raise KeyTypeError if mixed."""
+    from mrcore.shuffle.keys import check_number_kinds
+
     return check_number_kinds(output.number_kinds for output in outputs)
 
 
@@ -100,6 +107,8 @@ def trim(batch: Columns, keys: KeyRange) -> Columns:
 
 def _first_at(batch: Columns, bound: bytes) -> int:
     """Return the number of the first row whose encoded key is `bound` or greater."""
+    from mrcore.shuffle.keys import encoded_key
+
     return bisect_left(
         range(len(batch)),
         bound,
