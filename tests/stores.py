@@ -36,6 +36,7 @@ class Place:
     names: Callable[[], list[str]]
     """Everything that lies there, in no order; files show temporary names too."""
     keeps_metadata: bool = True
+    close: Callable[[], None] = lambda: None
 
     def uri(self, name: str) -> str:
         return f"{self.base_uri}/{name}"
@@ -105,12 +106,29 @@ def gcs_place(server: GcsServer, bucket: str) -> Place:
         listing = server.store.list(bucket, max_results=1_000_000)
         return [item.name.removeprefix("base/") for item in listing.items]
 
-    return Place("gs", fast_gcs_storage(), f"gs://{bucket}/base", put, get, names)
+    storage = fast_gcs_storage()
+    return Place("gs", storage, f"gs://{bucket}/base", put, get, names, close=storage.close)
+
+
+@contextmanager
+def impatient_gcs_storage(
+    deadline_seconds: float, timeout_seconds: float = 2.0
+) -> Iterator[GcsStorage]:
+    """Give a store that retries for so long, and waits for one answer for so long."""
+    storage = GcsStorage(
+        deadline_seconds=deadline_seconds,
+        timeout_seconds=timeout_seconds,
+        first_pause_seconds=0.01,
+    )
+    try:
+        yield storage
+    finally:
+        storage.close()
 
 
 def fast_gcs_storage() -> GcsStorage:
     """Return a store that gives up soon, for a server that is near."""
-    return GcsStorage(deadline_seconds=5.0, timeout_seconds=5.0, first_delay_seconds=0.01)
+    return GcsStorage(deadline_seconds=5.0, timeout_seconds=5.0, first_pause_seconds=0.01)
 
 
 def wrapped(place: Place) -> Place:
@@ -143,6 +161,7 @@ def registered(place: Place) -> Iterator[None]:
     try:
         yield
     finally:
+        place.close()
         with registry._lock:
             registry._factories.clear()
             registry._factories.update(factories)

@@ -1,45 +1,93 @@
-"""The one client that a process has for Google Cloud Storage, made when first needed."""
+"""The one client that a process has for Google Cloud Storage, and how its calls are repeated.
+
+Repeating is done here, around whole calls, and not by the client: it repeats some failures only,
+and says nothing of them to a caller who must know whether a request may have worked. A resumable
+upload alone is repeated by the client, chunk by chunk, within one call.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from mrcore.clock import SYSTEM, Clock
+from mrcore.errors import UnavailableError
+from mrcore.storage.gcs_errors import gcs_errors
 
 CONNECTIONS: Final = 64
 """Connections kept to the service: as many range reads may run side by side."""
+_LONGEST_PAUSE_SECONDS: Final = 8.0
+
+T = TypeVar("T")
 
 
 class GcsConnection:
     """A lazy client, and the bounds of every call made with it; for all threads of the process."""
 
     def __init__(
-        self, deadline_seconds: float, timeout_seconds: float, first_delay_seconds: float
+        self,
+        deadline_seconds: float,
+        timeout_seconds: float,
+        first_pause_seconds: float,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._deadline_seconds = deadline_seconds
-        self._first_delay_seconds = first_delay_seconds
-        self._timeout = (min(10.0, timeout_seconds), timeout_seconds)
+        self._first_pause_seconds = first_pause_seconds
+        self._clock = clock
         self._lock = threading.Lock()
         self._client: Any = None
-        self._retry: Any = None
+        self.bounds: Final[dict[str, Any]] = {
+            "retry": None,
+            "timeout": (min(10.0, timeout_seconds), timeout_seconds),
+        }
+        """What every call of the client is given, but for uploads."""
 
     def client(self) -> Any:
         """Return the client."""
         with self._lock:
             if self._client is None:
-                from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251 - the GCS store
-
-                paced = DEFAULT_RETRY.with_delay(
-                    self._first_delay_seconds, maximum=8.0, multiplier=2.0
-                )
-                self._retry = paced.with_timeout(self._deadline_seconds)
-                self._client = _make_client()
+                with gcs_errors("gs://"):
+                    self._client = _make_client()
             return self._client
 
-    def bounds(self) -> dict[str, Any]:
-        """Return the retry policy and the time limit, which every call of the client gets."""
-        self.client()
-        return {"retry": self._retry, "timeout": self._timeout}
+    def close(self) -> None:
+        """Close every connection; the next call makes new ones."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def upload_bounds(self, on_error: Callable[[Exception], None]) -> dict[str, Any]:
+        """Return what an upload is given: its requests are repeated, and `on_error` hears of it."""
+        from google.api_core.retry import Retry
+        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251 - the GCS store
+
+        retry = Retry(
+            predicate=DEFAULT_RETRY._predicate,  # noqa: SLF001 - the list of what is transient
+            initial=self._first_pause_seconds,
+            maximum=_LONGEST_PAUSE_SECONDS,
+            timeout=self._deadline_seconds,
+            on_error=on_error,
+        )
+        return {**self.bounds, "retry": retry}
+
+    def insist(self, uri: str, act: Callable[[], T]) -> T:
+        """Call `act` until it works, fails for good, or the deadline has passed."""
+        deadline = self._clock.monotonic() + self._deadline_seconds
+        pause = self._first_pause_seconds
+        while True:
+            try:
+                with gcs_errors(uri):
+                    return act()
+            except UnavailableError:
+                # Between half and the whole of it: who failed together should not come together.
+                chosen = pause * (0.5 + os.urandom(1)[0] / 510)
+                if self._clock.monotonic() + chosen >= deadline:
+                    raise
+            self._clock.sleep(chosen)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def _make_client() -> Any:

@@ -69,8 +69,8 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
         return UnavailableError(f"{uri} arrived damaged (its CRC32C differs): try again.")
     if isinstance(error, auth.DefaultCredentialsError):
         return PermissionDeniedError(
-            f"{uri} cannot be used without Google credentials: run `gcloud auth "
-            "application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
+            f"{uri} cannot be used without Google credentials ({_short(str(error))}): run `gcloud "
+            "auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         )
     if isinstance(error, auth.RefreshError):
         return PermissionDeniedError(

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from tests.gcsserver.errors import invalid
 
-Kind = Literal["error", "drop", "lost", "cut", "slow", "delay"]
+Kind = Literal["error", "drop", "lost", "cut", "slow", "delay", "corrupt"]
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class Fault:
     lost:  do it, then close without an answer  cut:  answer half of the body, then close
     slow:  answer the body in small steps, over `seconds` in all
     delay: wait `seconds`, then do it as always
+    corrupt: answer with the first byte of the body changed
     """
 
     kind: Kind

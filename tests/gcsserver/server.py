@@ -199,6 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._hang_up()
             case Fault(kind="slow", seconds=seconds):
                 self._send_slowly(response, seconds)
+            case Fault(kind="corrupt"):
+                response.body = bytes([response.body[0] ^ 1]) + response.body[1:]
+                self._send(response)
             case _:
                 self._send(response)
 

@@ -136,12 +136,6 @@ class Store:
             objects[name] = version
             return version
 
-    def check_insert(self, bucket: str, name: str, conditions: Conditions) -> None:
-        """Raise what `insert` would raise now."""
-        check_name(name)
-        with self._lock:
-            conditions.check(self._objects(bucket).get(name))
-
     def get(
         self,
         bucket: str,

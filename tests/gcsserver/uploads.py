@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tests.gcsserver.errors import ApiError, invalid, required
 from tests.gcsserver.model import Conditions, ObjectVersion
-from tests.gcsserver.store import Store
+from tests.gcsserver.store import Store, check_name
 from tests.gcsserver.wire import ContentRange, Request, Response, parse_multipart
 
 CHUNK_BYTES = 256 * 1024
@@ -28,7 +28,6 @@ class _Session:
     total: int | None
     content: bytearray = field(default_factory=bytearray)
     version: ObjectVersion | None = None
-    cancelled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -39,6 +38,7 @@ class Uploads:
         self._store = store
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
+        self._started = 0
 
     def simple(self, bucket: str, request: Request) -> ObjectVersion:
         """Insert the body of a media upload."""
@@ -71,13 +71,18 @@ class Uploads:
         if media_type := request.headers.get("x-upload-content-type"):
             resource.setdefault("contentType", media_type)
         length = request.headers.get("x-upload-content-length")
-        conditions = Conditions.parse(request.params)
-        self._store.check_insert(bucket, name, conditions)
+        self._store.check_bucket(bucket)
+        check_name(name)
         session = _Session(
-            bucket, name, resource, conditions, None if length is None else int(length)
+            bucket,
+            name,
+            resource,
+            Conditions.parse(request.params),
+            None if length is None else int(length),
         )
         with self._lock:
-            upload_id = f"upload-{len(self._sessions) + 1}"
+            self._started += 1
+            upload_id = f"upload-{self._started}"
             self._sessions[upload_id] = session
         location = (
             f"{request.base_url}/upload/storage/v1/b/{bucket}/o?uploadType=resumable"
@@ -90,8 +95,6 @@ class Uploads:
             session = self._sessions.get(upload_id)
         if session is None:
             raise ApiError(404, "notFound", "No such upload session.")
-        if session.cancelled:
-            raise ApiError(410, "gone", "The upload session was cancelled.")
         return session
 
     def name_of(self, upload_id: str) -> str:
@@ -102,10 +105,9 @@ class Uploads:
 
     def cancel(self, upload_id: str) -> Response:
         """End a session; 499 is how the API says that this has worked."""
-        session = self._session(upload_id)
-        with session.lock:
-            session.cancelled = True
-            session.content.clear()
+        self._session(upload_id)
+        with self._lock:
+            self._sessions.pop(upload_id, None)
         return Response(499)
 
     def chunk(self, upload_id: str, request: Request) -> ObjectVersion | Response:

@@ -1,0 +1,124 @@
+"""Writing to Google Cloud Storage: content is gathered first, and sent when it is committed."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mrcore.errors import PreconditionFailedError, StorageError, UnavailableError
+from mrcore.storage.base import ABSENT, ObjectInfo
+from mrcore.storage.files import os_errors
+from mrcore.storage.gcs_client import GcsConnection
+from mrcore.storage.gcs_objects import ATTEMPT, blob_of, expected, info_of, marked, refused
+
+_SPOOL_BYTES: Final = 8 << 20
+"""Content up to here stays in memory; more lies in a temporary file without a name."""
+_ONE_REQUEST_BYTES: Final = 8 << 20
+"""The client's own limit for sending content in one request."""
+_CHUNK_BYTES: Final = 16 << 20
+
+
+class GcsWriter:
+    """Content on its way to a name; see `mrcore.storage.base.Writer`.
+
+    Nothing is sent before `commit`, for what the client's own writers send appears when they are
+    closed, on the error path too.
+    """
+
+    def __init__(
+        self,
+        connection: GcsConnection,
+        uri: str,
+        expect: str | None,
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._connection = connection
+        self._uri = uri
+        self._expect = expect
+        self._mark = (ATTEMPT, os.urandom(16).hex())
+        self._metadata = {**metadata, **dict([self._mark])}
+        self._spool: tempfile.SpooledTemporaryFile[bytes] | None = _new_spool()
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append."""
+        assert self._spool is not None, "write after the end"
+        with os_errors(tempfile.gettempdir()):
+            return self._spool.write(data)
+
+    def commit(self) -> ObjectInfo:
+        """Send the content, in one request or in a resumable upload."""
+        assert self._spool is not None, "commit after the end"
+        spool = self._spool
+        size = spool.seek(0, io.SEEK_END)
+        failures: list[Exception] = []
+        bounds = self._connection.bounds
+        if size > _ONE_REQUEST_BYTES:
+            bounds = self._connection.upload_bounds(failures.append)
+
+        def send() -> ObjectInfo:
+            try:
+                return self._send(spool, size, bounds)
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        try:
+            info = self._connection.insist(self._uri, send)
+        except (PreconditionFailedError, UnavailableError) as error:
+            own = marked(self._connection, self._uri, self._mark)
+            if own is None:
+                raise self._refusal(error, len(failures)) from error
+            info = own
+        self._discard()
+        return info
+
+    def _send(
+        self, spool: tempfile.SpooledTemporaryFile[bytes], size: int, bounds: dict[str, Any]
+    ) -> ObjectInfo:
+        blob = blob_of(self._connection, self._uri, chunk_size=_CHUNK_BYTES)
+        blob.metadata = self._metadata
+        blob.upload_from_file(
+            spool,
+            rewind=True,
+            size=size,
+            content_type="application/octet-stream",
+            checksum="crc32c",
+            if_generation_match=expected(self._uri, self._expect),
+            **bounds,
+        )
+        return info_of(self._uri, blob)
+
+    def _refusal(self, error: StorageError, failures: int) -> StorageError:
+        conditional = self._expect not in (None, ABSENT)
+        if isinstance(error, PreconditionFailedError) and failures > 1 and conditional:
+            # One of the failures may have been a success that somebody has since built upon.
+            return UnavailableError(
+                f"{self._uri} was replaced by somebody else, perhaps after this process had: "
+                "look at it, then try again."
+            )
+        return refused(self._uri, self._expect, error)
+
+    def _discard(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self._discard()
+
+
+def _new_spool() -> tempfile.SpooledTemporaryFile[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
