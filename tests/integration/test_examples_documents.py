@@ -16,7 +16,7 @@ TEXT = "the whale and the sea\nthe captain\n"
 
 def block(document: str, holding: str) -> str:
     """Return the one Python block of a document in which a text stands."""
-    blocks = re.findall(
+    blocks: list[str] = re.findall(
         r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL
     )
     found = [code for code in blocks if holding in code]
