@@ -709,7 +709,7 @@ class Job(_message.Message):
     """Something a person should know, such as "waiting for workers"."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
-        """What it is."""
+        """What it is, with at most 100 of its inputs."""
 
     @_builtins.property
     def failure(self) -> Global___Failure:

@@ -484,7 +484,9 @@ class SynchronizeResponse(_message.Message):
     state_uri: _builtins.str
     """Where cluster.json lies: read it and tell its nonce."""
     exceed_session: _builtins.int
-    """A lower session was superseded: the next process must use a session above this."""
+    """Not 0: a newer process has this worker's id, so leave; the next process must use a session
+    above this.
+    """
     @_builtins.property
     def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """What is missing here is to be killed, or forgotten when finished."""
@@ -527,7 +529,7 @@ class JobInfo(_message.Message):
     """Its id."""
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
-        """What it is."""
+        """What it is; one of its inputs stands for all, since tasks read pieces."""
 
     def __init__(
         self,

@@ -49,8 +49,9 @@ class WorkerServiceServicer:
     """
 
     def Synchronize(self, request, context):
-        """UNAVAILABLE: try again, the master restarts. UNAUTHENTICATED: read the leader object again.
-        ABORTED: a newer process has this worker's id; leave. INVALID_ARGUMENT: versions do not speak.
+        """UNAVAILABLE: try again with the next sequence; the master restarts, or a later request of this
+        worker is being answered. UNAUTHENTICATED: read the leader object again. INVALID_ARGUMENT: the
+        request is malformed or beyond a bound; leave.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,9 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Synchronize: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.SynchronizeRequest, _worker_service_pb2.SynchronizeResponse]
-    """UNAVAILABLE: try again, the master restarts. UNAUTHENTICATED: read the leader object again.
-    ABORTED: a newer process has this worker's id; leave. INVALID_ARGUMENT: versions do not speak.
+    """UNAVAILABLE: try again with the next sequence; the master restarts, or a later request of this
+    worker is being answered. UNAUTHENTICATED: read the leader object again. INVALID_ARGUMENT: the
+    request is malformed or beyond a bound; leave.
     """
 
 @_typing.type_check_only
@@ -48,8 +49,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Synchronize: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.SynchronizeRequest, _worker_service_pb2.SynchronizeResponse]  # type: ignore[assignment]
-    """UNAVAILABLE: try again, the master restarts. UNAUTHENTICATED: read the leader object again.
-    ABORTED: a newer process has this worker's id; leave. INVALID_ARGUMENT: versions do not speak.
+    """UNAVAILABLE: try again with the next sequence; the master restarts, or a later request of this
+    worker is being answered. UNAUTHENTICATED: read the leader object again. INVALID_ARGUMENT: the
+    request is malformed or beyond a bound; leave.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,8 +65,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.SynchronizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.SynchronizeResponse, _abc.Awaitable[_worker_service_pb2.SynchronizeResponse]]:
-        """UNAVAILABLE: try again, the master restarts. UNAUTHENTICATED: read the leader object again.
-        ABORTED: a newer process has this worker's id; leave. INVALID_ARGUMENT: versions do not speak.
+        """UNAVAILABLE: try again with the next sequence; the master restarts, or a later request of this
+        worker is being answered. UNAUTHENTICATED: read the leader object again. INVALID_ARGUMENT: the
+        request is malformed or beyond a bound; leave.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
