@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,31 @@ def test_a_job_outlives_its_master_and_lost_replies(tmp_path: Path, bucket: GcsS
     assert all(fault.hits for fault in faults)
     numbers = [info.uri[-20:] for info in storage_for(STATE).list(layout.journal_prefix(STATE))]
     assert numbers == [f"{number:020d}" for number in range(1, len(numbers) + 1)]
+
+
+def test_a_master_killed_in_a_commit_is_finished_by_the_next(
+    tmp_path: Path, bucket: GcsServer
+) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    # The parts arrive, and the receipt does not: the commit stops half-way.
+    stuck = Fault("error", "objects.rewrite", "*_SUCCESS*")
+    bucket.faults.add(stuck)
+    with start_master(tmp_path, STATE, listen=listen) as first, FakeWorker(credentials()) as worker:
+        with FakeClient(credentials()) as client:
+            job_id = client.submit(spec(), BUNDLE).job_id
+            worker.join()
+            worker.work_off()
+            while not stuck.hits:
+                time.sleep(0.01)
+            assert client.get(job_id).state == job_pb2.JOB_STATE_COMMITTING
+        first.kill()
+        bucket.faults.clear()
+        with start_master(tmp_path, STATE, listen=listen), FakeClient(credentials()) as client:
+            done = client.wait(job_id)
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
+    names = [info.uri for info in storage_for(STATE).list("gs://cluster/out/part-")]
+    assert names == ["gs://cluster/out/part-00000"]
+    assert job_id.encode() in read("gs://cluster/out/_SUCCESS")
 
 
 def test_a_master_that_slept_finds_itself_replaced(tmp_path: Path, bucket: GcsServer) -> None:

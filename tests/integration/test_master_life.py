@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
 import stat
+import time
 from pathlib import Path
 
 import msgspec
@@ -61,6 +63,35 @@ def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
     # Each map was accepted from its first attempt: nothing ran twice.
     assert done.attempts.won == 2
     assert json.loads((house.out / "_SUCCESS").read_text())["job_id"] == job_id
+
+
+def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: House) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(house.master(listen=listen))
+        credentials = house.credentials()
+        worker = stack.enter_context(FakeWorker(credentials))
+        client = stack.enter_context(FakeClient(credentials))
+        job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
+        worker.join()
+        # Whoever holds the folder's lock keeps parts from being published there.
+        folder = os.open(house.out, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        worker.work_off()
+        while client.get(job_id).state != job_pb2.JOB_STATE_COMMITTING:
+            time.sleep(0.01)
+        with refused(errors.JobEndedError, "is being committed"):
+            client.stub.Cancel(job_service_pb2.CancelRequest(job_id=job_id))
+        first.kill()
+        os.close(folder)
+        assert not (house.out / "_SUCCESS").exists()
+        stack.enter_context(house.master(listen=listen))
+        with FakeClient(credentials) as again:
+            done = again.wait(job_id)
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
+    receipt = json.loads((house.out / "_SUCCESS").read_text())
+    assert [part["name"] for part in receipt["parts"]] == ["part-00000", "part-00001"]
+    assert sorted(path.name for path in house.out.glob("part-*")) == ["part-00000", "part-00001"]
 
 
 def test_a_worker_that_saw_a_later_master_is_believed_only_with_the_journal(house: House) -> None:
