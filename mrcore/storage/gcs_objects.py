@@ -64,7 +64,7 @@ def info_of(uri: str, blob: Any) -> ObjectInfo:
     updated = blob.updated
     return ObjectInfo(
         uri=uri,
-        size_bytes=int(blob.size),
+        size_bytes=int(blob.size or 0),  # a service may leave out what is zero
         generation=str(blob.generation),
         crc32c=None if blob.crc32c is None else int.from_bytes(b64decode(blob.crc32c)),
         modified_seconds=0.0 if updated is None else updated.timestamp(),
