@@ -298,7 +298,7 @@ def _submit_and_follow(
     from mrcore.client import new_request_id
     from mrcore.follow import Silent, cancel, follow
 
-    told = observer or Silent()
+    told = _Recorder(observer or Silent(), record)
     request_id = new_request_id()
     try:
         with before_tasks():
@@ -309,15 +309,26 @@ def _submit_and_follow(
         job = client.submit(prepared.spec, prepared.bundle.data, request_id)
         cancel(client, job.job_id, told)
         raise
-    record(job)
     told.update(job)
-    try:
-        job = follow(client, job.job_id, told, tend=tend)
-    except KeyboardInterrupt:
-        record(client.get(job.job_id))
-        raise
-    record(job)
-    return job
+    return follow(client, job.job_id, told, tend=tend)
+
+
+class _Recorder:
+    """An observer that also writes down each new state of the job."""
+
+    def __init__(self, told: Observer, record: Callable[[JobView], None]) -> None:
+        self._record = record
+        self._state: JobState | None = None
+        self._told = told
+        self.tick = told.tick
+        self.note = told.note
+
+    def update(self, job: JobView) -> None:
+        """Pass the job on; a new state is recorded first, whatever an interrupt may do then."""
+        if job.state is not self._state:
+            self._state = job.state
+            self._record(job)
+        self._told.update(job)
 
 
 def _choice(kind: type[_Choice], text: str) -> _Choice:

@@ -7,10 +7,13 @@ from typing import cast
 
 import pytest
 
+from mrcore.bundle import Bundle
 from mrcore.client import Client
 from mrcore.errors import MrcoreError, UnknownJobError, UsageError
 from mrcore.follow import follow
-from mrcore.job import JobState
+from mrcore.job import JobSpec, JobState
+from mrcore.request import Prepared
+from mrcore.session import _submit_and_follow
 from mrcore.views import JobView
 
 
@@ -134,3 +137,31 @@ def test_a_dead_cluster_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient(job(JobState.RUNNING), job(JobState.RUNNING))
     with pytest.raises(MrcoreError, match="killed by signal 9"):
         follow(cast("Client", client), "j-1", Recorder(), tend=tend)
+
+
+def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> None:
+    client = FakeClient()
+    request_ids = []
+
+    def submit(spec: object, bundle: bytes, request_id: str) -> JobView:
+        request_ids.append(request_id)
+        if len(request_ids) == 1:
+            raise KeyboardInterrupt
+        return job(JobState.RUNNING)
+
+    client.submit = submit  # type: ignore[attr-defined]
+    prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
+    with pytest.raises(KeyboardInterrupt):
+        _submit_and_follow(cast("Client", client), prepared, None)
+    assert len(set(request_ids)) == 1
+    assert len(request_ids) == 2
+    assert client.cancelled == ["j-1"]
+
+
+def test_each_new_state_is_recorded_once() -> None:
+    client = FakeClient(*(job(state) for state in (JobState.RUNNING, JobState.SUCCEEDED)))
+    client.submit = lambda *_: job(JobState.RUNNING)  # type: ignore[attr-defined]
+    recorded: list[JobView] = []
+    prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
+    _submit_and_follow(cast("Client", client), prepared, None, record=recorded.append)
+    assert [view.state for view in recorded] == [JobState.RUNNING, JobState.SUCCEEDED]
