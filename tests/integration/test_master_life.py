@@ -13,8 +13,10 @@ import stat
 import time
 from pathlib import Path
 
+import grpc
 import msgspec
 import pytest
+from grpc_health.v1 import health_pb2
 
 from master.journal import Entry
 from mrcore import errors, layout
@@ -144,6 +146,26 @@ def test_the_token_is_asked_of_everybody(house: House) -> None:
             client.submit(house.spec(), BUNDLE)
         with FakeWorker(wrong) as worker, refused(UsageError, "does not accept this token"):
             worker.join()
+
+
+def test_health_is_open_to_everybody(house: House) -> None:
+    with house.master() as daemon, grpc.insecure_channel(daemon.address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        for service in ("", "mrcore.rpc.v1.JobService", "mrcore.rpc.v1.WorkerService"):
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_watch_of_no_job_is_told(house: House) -> None:
+    with house.master(), FakeClient(house.credentials()) as client:
+        with refused(errors.UnknownJobError, "no-such-job"):
+            list(client.stub.Watch(job_service_pb2.WatchRequest(job_id="no-such-job")))
+        with refused(UsageError, "not a job id"):
+            client.get("../../etc")
 
 
 def test_tls_is_pinned(house: House) -> None:
