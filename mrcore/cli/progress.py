@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS: Final = 5.0
 """Time between two plain lines, unless the state has changed."""
+NOTE_SECONDS: Final = 2.0
+"""A note of the master that lasts so long is told."""
 _WINDOW_SECONDS: Final = 10.0
 """Rates are averages over so long."""
 
@@ -118,6 +120,7 @@ class PlainProgress:
         self._said: tuple[str, ...] | None = None
         self._said_at = clock.monotonic()
         self._failures: set[str] = set()
+        self._noted, self._noted_at, self._note_told = "", 0.0, False
 
     def update(self, job: JobView) -> None:
         """Print a line if there is news, or if the last one was long ago."""
@@ -127,15 +130,14 @@ class PlainProgress:
         if self._said is None:
             tasks = ", ".join(_tasks(phase) for phase in job.phases)
             self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
-            if job.note:
-                self.note(job.note)
         for failure in job.recent_failures:
             line = failure_line(failure)
             if line not in self._failures:
                 self._failures.add(line)
                 self.note(line)
         current = current_phase(job)
-        state = (job.state.value, current.phase.value if current else "", job.note)
+        state = (job.state.value, current.phase.value if current else "")
+        self._heed_note(job, now)
         if job.state.final or (state == self._said and now - self._said_at < LINE_SECONDS):
             return
         if self._said is not None:
@@ -143,7 +145,17 @@ class PlainProgress:
         self._said, self._said_at = state, now
 
     def tick(self) -> None:
-        """Nothing to do: lines come with news."""
+        """Tell what the job waits for, once that lasts."""
+        if self.job is not None:
+            self._heed_note(self.job, self._clock.monotonic())
+
+    def _heed_note(self, job: JobView, now: float) -> None:
+        """Tell the job's note if it stays; workers that join in a moment are nobody's concern."""
+        if job.note != self._noted:
+            self._noted, self._noted_at, self._note_told = job.note, now, False
+        if job.note and not self._note_told and now - self._noted_at >= NOTE_SECONDS:
+            self._note_told = True
+            self.note(job.note)
 
     def note(self, text: str) -> None:
         """Print a line."""

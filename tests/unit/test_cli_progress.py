@@ -93,7 +93,7 @@ def test_plain_lines_come_with_news_and_else_seldom() -> None:
     assert "publishing the output" in lines[2]
 
 
-def test_a_failure_is_told_once_and_a_note_with_its_state() -> None:
+def test_a_failure_is_told_once() -> None:
     stream, clock = io.StringIO(), FakeClock()
     shown = PlainProgress(stream, clock)
     failure = FailureView(
@@ -102,16 +102,26 @@ def test_a_failure_is_told_once_and_a_note_with_its_state() -> None:
     shown.update(job(0))
     shown.update(job(0, failures=(failure,)))
     shown.update(job(0, failures=(failure,)))
+    assert stream.getvalue().count("map-00001@1.2 failed on w1: boom") == 1
+
+
+def test_a_note_is_told_once_it_lasts() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    shown.tick()
     shown.update(job(0, note="waiting for workers"))
-    text = stream.getvalue()
-    assert text.count("map-00001@1.2 failed on w1: boom") == 1
-    assert text.count("waiting for workers") == 1
-
-
-def test_a_job_that_waits_says_so_at_once() -> None:
-    stream = io.StringIO()
-    PlainProgress(stream, FakeClock()).update(job(0, note="waiting for workers"))
-    assert stream.getvalue().endswith("mrcore: waiting for workers\n")
+    clock.advance(1.9)
+    shown.tick()
+    assert "waiting" not in stream.getvalue()
+    clock.advance(0.2)
+    shown.tick()
+    shown.tick()
+    assert stream.getvalue().count("mrcore: waiting for workers\n") == 1
+    shown.update(job(0))
+    shown.update(job(0, note="waiting for workers"))
+    clock.advance(3.0)
+    shown.tick()
+    assert stream.getvalue().count("mrcore: waiting for workers\n") == 2
 
 
 def test_line_names_failures() -> None:
