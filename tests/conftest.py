@@ -14,7 +14,8 @@ from tests.stores import Place
 
 _buckets = itertools.count(1)
 
-PLACES = ["memory", "file", "file-named-temporaries", "file-no-links", "gs"]
+FILES = ["file", "file-named-temporaries", "file-no-links", "file-no-folder-locks"]
+PLACES = ["memory", *FILES, "gs"]
 ALL_PLACES = [*PLACES, "faulty-memory", "faulty-file", "faulty-gs"]
 
 
@@ -48,6 +49,8 @@ def gcs_place(gcs_server: GcsServer) -> Iterator[Place]:
 def _place(kind: str, request: pytest.FixtureRequest) -> Place:
     monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     folder: Path = request.getfixturevalue("tmp_path")
+    if kind.startswith("file-"):
+        stores.without_fsync(monkeypatch)  # one kind of files with it is enough
     match kind:
         case "memory":
             return stores.memory_place()
@@ -58,6 +61,9 @@ def _place(kind: str, request: pytest.FixtureRequest) -> Place:
             return stores.file_place(folder, kind)
         case "file-no-links":
             stores.without_links(monkeypatch)
+            return stores.file_place(folder, kind)
+        case "file-no-folder-locks":
+            stores.without_folder_locks(monkeypatch)
             return stores.file_place(folder, kind)
         case "gs":
             server: GcsServer = request.getfixturevalue("gcs_server")

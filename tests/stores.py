@@ -6,7 +6,10 @@ tested without trusting its writes, and the other way round.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -127,8 +130,8 @@ def impatient_gcs_storage(
 
 
 def fast_gcs_storage() -> GcsStorage:
-    """Return a store that gives up soon, for a server that is near."""
-    return GcsStorage(deadline_seconds=5.0, timeout_seconds=5.0, first_pause_seconds=0.01)
+    """Return a store that tries again at once, for a server that is near."""
+    return GcsStorage(deadline_seconds=30.0, timeout_seconds=20.0, first_pause_seconds=0.01)
 
 
 def wrapped(place: Place) -> Place:
@@ -150,6 +153,24 @@ def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delattr(os, "O_TMPFILE")
     monkeypatch.setattr(os, "link", refuse)
+
+
+def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the disk: what lies in the page cache is all that a test can see."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+def without_folder_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system lock no folders, as with NFS, which has no files without a name either."""
+    flock = fcntl.flock
+
+    def refuse_folders(fd: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(fd, operation)
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(fcntl, "flock", refuse_folders)
 
 
 @contextmanager

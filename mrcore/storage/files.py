@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat as stat_bits
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Self, TypeVar
 
 from mrcore.errors import (
@@ -23,6 +23,9 @@ from mrcore.storage.base import ABSENT, ObjectInfo
 
 SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"
+
+_LOCK_NAME: Final = f"{TEMP_PREFIX}lock"
+_NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 
 T = TypeVar("T")
 
@@ -116,6 +119,24 @@ def check_expected(path: str, expect: str | None, current: os.stat_result | None
         raise PreconditionFailedError(f"{path} was changed by somebody else.")
 
 
+def _lock_by_file(folder: str) -> int:
+    """Lock a hidden file in the folder, and return it: NFS locks files only."""
+    path = f"{folder}/{_LOCK_NAME}"
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # Whoever held it has removed it, and somebody else may have made another.
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
 class LockedFolder:
     """A folder whose names nobody else changes; `fd` is open on it."""
 
@@ -129,16 +150,26 @@ class LockedFolder:
                 ) from error
         self.path = path
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock_fd: int | None = None
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(self.fd)
-            raise
+        except OSError as error:
+            try:
+                if error.errno not in _NO_FOLDER_LOCKS:
+                    raise
+                self._lock_fd = _lock_by_file(path)
+            except BaseException:
+                os.close(self.fd)
+                raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._lock_fd is not None:
+            with suppress(OSError):
+                os.unlink(f"{self.path}/{_LOCK_NAME}")  # who waits for it will notice
+            os.close(self._lock_fd)
         os.close(self.fd)
 
     def temp_path(self) -> str:

@@ -178,8 +178,8 @@ def test_nobody_at_home_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_damaged_content_is_noticed(place: Place, gcs_server: GcsServer) -> None:
     place.put("x", SMALL)
     gcs_server.faults.add(Fault("corrupt", "objects.media"))
-    with pytest.raises(UnavailableError, match="damaged"):
-        place.storage.read(place.uri("x"))
+    with impatient_gcs_storage(0.2) as storage, pytest.raises(UnavailableError, match="damaged"):
+        storage.read(place.uri("x"))
 
 
 def test_credentials_that_are_not_accepted_are_told_as_such(

@@ -31,8 +31,11 @@ MANY = 60
 
 
 @pytest.fixture(params=["memory", "file"])
-def make_place(request: pytest.FixtureRequest, tmp_path: Path) -> MakePlace:
+def make_place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> MakePlace:
     """Return a function that gives an empty place."""
+    stores.without_fsync(monkeypatch)
 
     def make() -> Place:
         if request.param == "memory":
