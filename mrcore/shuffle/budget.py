@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-BASELINE_BYTES: Final = 128 << 20
-"""The interpreter, pyarrow and numpy (80 to 100 MiB resident), a batch of input, and slack."""
+BASELINE_BYTES: Final = 136 << 20
+"""The interpreter, pyarrow and numpy (100 to 110 MiB resident once used), a batch of input, the
+ranges that are read and written, and what allocators keep."""
 MIN_BYTES: Final = 12 << 20
 DEFAULT_MEMORY_BYTES: Final = 512 << 20
 MAX_BATCH_BYTES: Final = 512 << 20
@@ -24,7 +25,7 @@ class Budget:
     collect_bytes: int
     """Of pairs that wait, as Python objects or as columns, before they are sorted and spilled."""
     sort_bytes: int
-    """Of columns sorted in memory at once: sorting and writing them takes about as much again."""
+    """Of columns sorted in memory at once, with what sorting takes beside them."""
     merge_bytes: int
     """Of blocks decoded during a merge."""
 
@@ -32,8 +33,8 @@ class Budget:
     def of(cls, memory_bytes: int) -> Budget:
         """Return the budget of a child that may have so much resident memory (0: a default)."""
         free = max(MIN_BYTES, (memory_bytes or DEFAULT_MEMORY_BYTES) - BASELINE_BYTES)
-        part = min(MAX_BATCH_BYTES, free // 4)
-        return cls(collect_bytes=part, sort_bytes=part, merge_bytes=part)
+        part = min(MAX_BATCH_BYTES, 2 * free // 5)
+        return cls(collect_bytes=part, sort_bytes=part, merge_bytes=free // 4)
 
     def fan_in(self, block_bytes: int) -> int:
         """Return how many runs may be merged at once, given the size of a block of theirs.

@@ -66,9 +66,8 @@ class RunBuilder:
         if self._partition is not None:
             self._parts.append(_user_parts(self._partition, batch, self._partitions))
         self._batches.append(batch)
-        size_bytes = batch.size_bytes
-        self._held_bytes += size_bytes
-        self._total_bytes += size_bytes
+        self._held_bytes += batch.sorting_bytes
+        self._total_bytes += batch.size_bytes
         if self._held_bytes >= self._budget.collect_bytes:
             self.spill()
 

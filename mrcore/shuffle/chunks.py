@@ -41,9 +41,11 @@ class ByteRows:
         starts, left = self._starts, self.lengths
         if rows is not None:
             starts, left = starts[rows], left[rows]
-        left = left - skip
-        places = np.minimum(starts.astype(np.int64) + skip, len(self._words) - 1)
-        words = self._words[places].astype(np.uint64)
+        places = starts + np.int32(skip)
+        np.minimum(places, np.int32(len(self._words) - 1), out=places)
+        words = self._words[places].byteswap(inplace=True).view(np.uint64)  # little-endian here
+        del places
+        left = left - np.int32(skip)
         if len(left) and left.min() >= CHUNK:
             return words
         shift = ((CHUNK - np.clip(left, 1, CHUNK)) * 8).astype(np.uint64)

@@ -35,6 +35,8 @@ BATCH_ROWS: Final = 8192
 DRAW_ROWS: Final = 1024
 """Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
 _BATCH_BYTES: Final = 2 << 20
+_FIRST_ROWS: Final = 16
+"""Of the first batch, while nothing is known of the size of values."""
 _HEAD_ROWS: Final = 32
 _GROUP_ROWS: Final = 65_536
 _FOLD_ROWS: Final = 524_288
@@ -68,12 +70,12 @@ class Collector:
         self._grouping: _Grouping | None = None
         if combiner is not None:
             self._grouping = _Grouping(self, combiner, budget.collect_bytes)
-        self._rows = 256
+        self._rows = _FIRST_ROWS
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Tell of the input that the next pairs come from: huge records may make huge values."""
         if size_bytes > _LARGE_RECORD_BYTES * records:
-            self._rows = min(self._rows, 64)
+            self._rows = min(self._rows, _FIRST_ROWS)
 
     def add(self, pairs: Iterator[Any]) -> None:
         """Take all pairs that an iterator over the user's `map` yields.

@@ -15,6 +15,8 @@ from mrcore.shuffle.values import ValueKind, pickled
 
 MAX_ROWS_BYTES: Final = 1 << 30
 """Of one batch: the offsets of Arrow's string and binary columns have 31 bits."""
+SORTING_ROW_BYTES: Final = 96
+"""Row numbers, chunks of keys and their copies in order, at the worst time."""
 
 
 class KeyKind(enum.IntEnum):
@@ -64,6 +66,11 @@ class Columns:
         """Return the bytes that the rows take, whatever buffers they are slices of."""
         order = 0 if self.order is None else self.order.nbytes
         return int(self.keys.nbytes + self.values.nbytes + order)
+
+    @property
+    def sorting_bytes(self) -> int:
+        """Return the bytes that the rows take, and those that sorting them will."""
+        return self.size_bytes + SORTING_ROW_BYTES * len(self)
 
     def slice(self, start: int, length: int) -> Columns:
         """Return rows [start, start + length), without a copy."""

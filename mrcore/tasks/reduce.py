@@ -101,7 +101,7 @@ class Source:
         held_bytes = 0
         for batch in self._batches():
             held.append(batch)
-            held_bytes += batch.size_bytes
+            held_bytes += batch.sorting_bytes
             if held_bytes >= self._budget.sort_bytes:
                 spills.append(self._folder.write([_sorted(held)], MAX_BLOCK_BYTES))
                 held_bytes = 0

@@ -6,7 +6,7 @@ import errno
 import gc
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from mrcore.errors import (
     MrcoreError,
 )
 from mrcore.plugin import UserFunctions
+from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user import CAUGHT, UserCodeError
@@ -28,6 +29,7 @@ from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure, TaskResul
 from mrcore.tracebacks import user_traceback
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
+_AMPLE_BYTES: Final = 1 << 30
 
 __all__ = ["ProgressSink", "run_task"]
 
@@ -50,6 +52,11 @@ def run_task(
     # A task makes millions of small objects, hardly any of them in cycles: they are scanned less
     # often, but still are, since the user's code may well make cycles.
     gc.set_threshold(*_GC_THRESHOLDS)
+    # A slot is one core; and threads would have allocators of their own, which keep memory.
+    pa.set_cpu_count(1)
+    usual = pa.default_memory_pool()
+    pool = frugal_pool() if 0 < spec.memory_bytes < _AMPLE_BYTES else usual
+    pa.set_memory_pool(pool)
     try:
         result = _run(spec, functions, folder, progress)
     except MemoryError as error:
@@ -65,11 +72,24 @@ def run_task(
     except OSError as error:
         result = _failure(FailureKind.INFRASTRUCTURE, _disk_message(error, scratch))
     finally:
+        pa.set_memory_pool(usual)
+        if pool is not usual:
+            pool.release_unused()
         gc.set_threshold(*thresholds)
         shutil.rmtree(folder, ignore_errors=True)
     if isinstance(result, TaskFailure):
         return result
     return msgspec.structs.replace(result, elapsed_seconds=clock.monotonic() - started)
+
+
+def frugal_pool() -> Any:
+    """Return the allocator for tight limits: the default keeps 30 to 60 MiB more for itself.
+
+    In return the default sorts faster.
+    """
+    if "jemalloc" in pa.supported_memory_backends():
+        return pa.jemalloc_memory_pool()
+    return pa.system_memory_pool()
 
 
 def _run(

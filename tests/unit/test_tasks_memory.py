@@ -1,0 +1,63 @@
+"""A task's resident memory stays within its limit, however much data passes through."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT_MIB = 208
+ROWS = 1_000_000
+"""Some 190 MB of columns, twice what the limit leaves for all data."""
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import mrcore
+from mrcore.plugin import UserFunctions
+from tests.unit.inprocess import Job, spec_of
+
+def peak_mib():
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) // 1024
+
+def user_map(key, value):
+    for i in range({rows} // 10):
+        yield ({key}), "value %08d " % i * 6
+
+def reduce(key, values):
+    return sum(1 for _ in values)
+
+functions = UserFunctions(map=user_map, reduce=reduce, combine={combine})
+spec = spec_of(output_uri="file://" + sys.argv[1])
+job = Job(["\\n".join("0123456789")], functions, 1, spec, {limit} << 20)
+(part,) = job.run()
+counts = sorted(int(line.split(b"\\t")[1]) for line in part.splitlines())
+print(json.dumps([peak_mib(), sum(counts), counts[-1]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "combine", "hottest"),
+    [
+        ('"hot" if i % 10 else f"k{value}-{i}"', "None", 900_000),
+        ('f"{value}-{i:07d}"', "lambda key, values: next(values)", 1),
+    ],
+    ids=["a key with most values", "keys that never repeat"],
+)
+def test_data_of_any_size_stays_within_the_limit(
+    tmp_path: Path, key: str, combine: str, hottest: int
+) -> None:
+    program = PROGRAM.format(key=key, combine=combine, rows=ROWS, limit=LIMIT_MIB)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "out")],
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    peak, total, most = json.loads(done.stdout)
+    assert (total, most) == (ROWS, hottest)
+    assert peak < LIMIT_MIB
