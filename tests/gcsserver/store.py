@@ -11,7 +11,14 @@ from typing import Any
 
 from mrcore.clock import SYSTEM, Clock
 from tests.gcsserver.errors import ApiError, invalid, no_bucket, no_object
-from tests.gcsserver.model import WRITABLE, Conditions, ObjectVersion, check_hashes
+from tests.gcsserver.model import (
+    WRITABLE,
+    Conditions,
+    ObjectVersion,
+    base64_crc32c,
+    base64_md5,
+    check_hashes,
+)
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 MAX_COMPONENTS = 32
@@ -116,7 +123,8 @@ class Store:
         """Store new content; `body` is the resource given, with checksums to be met."""
         check_name(name)
         body = body or {}
-        check_hashes(content, body)
+        checksums = {"crc32c": base64_crc32c(content), "md5Hash": base64_md5(content)}
+        check_hashes(checksums, body)
         with self._lock:
             objects = self._objects(bucket)
             (conditions or Conditions()).check(objects.get(name))
@@ -126,6 +134,8 @@ class Store:
                 bucket=bucket,
                 name=name,
                 content=content,
+                crc32c=checksums["crc32c"],
+                md5=checksums["md5Hash"],
                 generation=self._last_generation,
                 created=now,
                 updated=now,
