@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mrcore.clock import SYSTEM, Clock
-from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
+from mrcore.errors import MrcoreError
 from mrcore.views import JobView
 
 if TYPE_CHECKING:
     from mrcore.client import Client
 
 TICK_SECONDS: Final = 0.25
+CANCELLING: Final = "cancelling the job; Ctrl-C again leaves at once."
 CANCEL_SECONDS: Final = 30.0
 """How long a cancelled job is waited for: its tasks are killed and its claim is freed."""
 
@@ -67,22 +67,45 @@ def follow(
     try:
         return watcher.until_final(observer, tend, None, clock)
     except KeyboardInterrupt:
-        if not cancel_on_interrupt:
-            raise
-        observer.note(f"cancelling {job_id}; Ctrl-C again leaves at once.")
-        cancel(client, job_id, observer)
-        with contextlib.suppress(TimeoutError):
-            job = watcher.until_final(observer, tend, CANCEL_SECONDS, clock)
-            observer.note(f"{job_id} has ended: {job.state}.")
+        if cancel_on_interrupt:
+            observer.note(CANCELLING)
+            _cancel(client, job_id, observer, tend, watcher, clock)
         raise
 
 
-def cancel(client: Client, job_id: str, observer: Observer) -> None:
-    """Cancel a job for a person who wants to leave; what hinders it is only told."""
+def cancel_and_wait(
+    client: Client,
+    job_id: str,
+    observer: Observer,
+    *,
+    tend: Callable[[], None] = lambda: None,
+    clock: Clock = SYSTEM,
+) -> None:
+    """Cancel a job for a person who wants to leave, and wait for its end, but not for ever."""
+    _cancel(client, job_id, observer, tend, _Watcher(client, job_id), clock)
+
+
+def _cancel(
+    client: Client,
+    job_id: str,
+    observer: Observer,
+    tend: Callable[[], None],
+    watcher: _Watcher,
+    clock: Clock,
+) -> None:
     try:
         client.cancel(job_id, "interrupted")
-    except (UsageError, ClusterUnreachableError) as error:
+    except MrcoreError as error:
+        # It has ended, or is being committed, or nobody answers: the end of it is told below.
         observer.note(str(error))
+    try:
+        job = watcher.until_final(observer, tend, CANCEL_SECONDS, clock)
+    except TimeoutError:
+        observer.note(f"{job_id} has not ended within {CANCEL_SECONDS:g} s; leaving it.")
+    except MrcoreError as error:
+        observer.note(str(error))
+    else:
+        observer.note(f"{job_id} has ended: {job.state}.")
 
 
 class _Watcher:

@@ -296,7 +296,7 @@ def _submit_and_follow(
     record: Callable[[JobView], None] = lambda job: None,
 ) -> JobView:
     from mrcore.client import new_request_id
-    from mrcore.follow import Silent, cancel, follow
+    from mrcore.follow import CANCELLING, Silent, cancel_and_wait, follow
 
     told = _Recorder(observer or Silent(), record)
     request_id = new_request_id()
@@ -305,9 +305,10 @@ def _submit_and_follow(
             job = client.submit(prepared.spec, prepared.bundle.data, request_id)
     except KeyboardInterrupt:
         # The master may have it already: ask again by the same id, so that it can be cancelled.
-        told.note("cancelling; Ctrl-C again leaves at once.")
+        told.note(CANCELLING)
         job = client.submit(prepared.spec, prepared.bundle.data, request_id)
-        cancel(client, job.job_id, told)
+        told.update(job)
+        cancel_and_wait(client, job.job_id, told, tend=tend)
         raise
     told.update(job)
     return follow(client, job.job_id, told, tend=tend)

@@ -136,7 +136,7 @@ class Place:
                 continue
 
 
-def wait_until(condition: Any, seconds: float = 20.0) -> Any:
+def wait_until(condition: Any, seconds: float = 40.0) -> Any:
     """Return what `condition()` gives once it is true; fail after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -111,7 +111,7 @@ def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:
     assert watch.stderr is not None
     assert job_id in watch.stderr.readline()
     watch.send_signal(signal.SIGINT)
-    watch.communicate(timeout=20)
+    watch.communicate(timeout=50)
     assert watch.returncode == 130
     assert place.json("show", job_id)["state"] == "running"
     assert place.done("cancel", job_id).stdout.startswith(f"{job_id}: ")
@@ -131,7 +131,7 @@ def test_interrupted_run_cancels_on_the_cluster(cluster: Cluster) -> None:
     run = place.start("run", "slow.py", "in.txt", "-o", "interrupted")
     wait_until((place.work / "started").exists)
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=20)
+    run.communicate(timeout=50)
     assert run.returncode == 130
     assert json.loads(place.done("jobs", "--json").stdout)[0]["state"] == "cancelled"
 

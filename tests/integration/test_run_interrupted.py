@@ -57,7 +57,7 @@ def test_interrupt_cancels_the_job_and_ends_everything(
         os.killpg(slow.pid, signal.SIGINT)
     else:
         slow.send_signal(signal.SIGINT)
-    printed, said = slow.communicate(timeout=20)
+    printed, said = slow.communicate(timeout=50)
     assert slow.returncode == 130
     assert json.loads(printed)["state"] == "cancelled"
     assert "Ctrl-C again leaves at once" in said
@@ -71,7 +71,7 @@ def test_interrupt_cancels_the_job_and_ends_everything(
 def test_second_interrupt_leaves_at_once(place: Place, slow: subprocess.Popen[str]) -> None:
     slow.send_signal(signal.SIGINT)
     slow.send_signal(signal.SIGINT)
-    _, said = slow.communicate(timeout=20)
+    _, said = slow.communicate(timeout=50)
     assert slow.returncode == 130
     assert "Traceback" not in said
     assert place.processes() == {}
@@ -79,7 +79,7 @@ def test_second_interrupt_leaves_at_once(place: Place, slow: subprocess.Popen[st
 
 def test_sigterm_is_an_interrupt(place: Place, slow: subprocess.Popen[str]) -> None:
     slow.terminate()
-    slow.communicate(timeout=20)
+    slow.communicate(timeout=50)
     assert slow.returncode == 130
     assert place.processes() == {}
 
@@ -88,7 +88,7 @@ def test_kill_of_the_client_leaves_no_process_and_no_lock(
     place: Place, slow: subprocess.Popen[str]
 ) -> None:
     slow.kill()
-    slow.communicate(timeout=20)
+    slow.communicate(timeout=50)
     wait_until(lambda: not place.processes())
     assert "abandoned" in place.done("jobs").stdout
     # The claim is that of a dead state, so the next run takes the output over.
@@ -123,7 +123,7 @@ def test_a_live_run_can_be_listed_shown_and_cancelled(
     wait_until(lambda: "RUNNING TASK" in place.done("show", job_id).stdout)
     assert "map-00000" in place.done("show", job_id, "--tasks").stdout
     place.done("cancel", job_id)
-    _, said = slow.communicate(timeout=20)
+    _, said = slow.communicate(timeout=50)
     assert slow.returncode == 1
     assert "cancel" in said
 

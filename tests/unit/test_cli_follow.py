@@ -93,7 +93,7 @@ def test_interrupt_cancels_and_waits_for_the_end() -> None:
     assert client.cancelled == ["j-1"]
     assert observer.states == [JobState.RUNNING, JobState.CANCELLED]
     assert observer.notes == [
-        "cancelling j-1; Ctrl-C again leaves at once.",
+        "cancelling the job; Ctrl-C again leaves at once.",
         "j-1 has ended: cancelled.",
     ]
 
@@ -105,6 +105,19 @@ def test_interrupt_of_a_commit_lets_it_finish() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_follow(client, observer)
     assert observer.notes[1:] == ["j-1 is being committed.", "j-1 has ended: succeeded."]
+
+
+def test_cancel_that_does_not_come_through_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrcore.follow.CANCEL_SECONDS", 0.0)
+    observer = Recorder(interrupt_at=JobState.RUNNING)
+    with pytest.raises(KeyboardInterrupt):
+        run_follow(FakeClient(job(JobState.RUNNING)), observer)
+    assert observer.notes[1:] == ["j-1 has not ended within 0 s; leaving it."]
+    monkeypatch.setattr("mrcore.follow.CANCEL_SECONDS", 30.0)
+    observer = Recorder(interrupt_at=JobState.RUNNING)
+    with pytest.raises(KeyboardInterrupt):
+        run_follow(FakeClient(job(JobState.RUNNING), UsageError("gone")), observer)
+    assert observer.notes[1:] == ["gone"]
 
 
 def test_second_interrupt_leaves_at_once() -> None:
@@ -140,7 +153,7 @@ def test_a_dead_cluster_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> None:
-    client = FakeClient()
+    client = FakeClient(job(JobState.CANCELLED))
     request_ids = []
 
     def submit(spec: object, bundle: bytes, request_id: str) -> JobView:
@@ -152,7 +165,8 @@ def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> Non
     client.submit = submit  # type: ignore[attr-defined]
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
     with pytest.raises(KeyboardInterrupt):
-        _submit_and_follow(cast("Client", client), prepared, None)
+        _submit_and_follow(cast("Client", client), prepared, observer := Recorder())
+    assert observer.states == [JobState.RUNNING, JobState.CANCELLED]
     assert len(set(request_ids)) == 1
     assert len(request_ids) == 2
     assert client.cancelled == ["j-1"]
