@@ -34,14 +34,18 @@ def run(
     environment: Mapping[str, str] | None = None,
     sample_memory: bool = False,
 ) -> Measured:
-    """Run a command to its end; raise RuntimeError with what it said when it fails."""
+    """Run a command to its end; raise RuntimeError with what it said when it fails.
+
+    Python keeps compiled modules, as it does for users, whatever the caller's environment says.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
     process = subprocess.Popen(
         [os.fspath(word) for word in command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+        env={**inherited, **(environment or {})},
         text=True,
     )
     sampler = _Sampler(process.pid) if sample_memory else None
