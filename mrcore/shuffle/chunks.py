@@ -43,7 +43,7 @@ class ByteRows:
             starts, left = starts[rows], left[rows]
         places = starts + np.int32(skip)
         np.minimum(places, np.int32(len(self._words) - 1), out=places)
-        words = self._words[places].byteswap(inplace=True).view(np.uint64)  # little-endian here
+        words: np.ndarray = self._words[places].byteswap(inplace=True).view(np.uint64)
         del places
         left = left - np.int32(skip)
         if len(left) and left.min() >= CHUNK:
