@@ -499,14 +499,19 @@ class Machine(Scheduler):
             if lost and task_id.phase is Phase.REDUCE:
                 return self._on_lost_input(job, worker, attempt_id, lost, held)
             failure = msgspec.structs.replace(failure, kind=FailureKind.INFRASTRUCTURE)
-        if job.record.task(task_id).counted(attempt_id.number):
+        record = job.record.task(task_id)
+        if record.counted(attempt_id.number):
             return 0.0
+        skips = len(record.skip)
         self._record(AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure))
         self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
         if failure.kind is FailureKind.INFRASTRUCTURE:
             task.avoid[worker.id] = self.now + self.limits.avoid_seconds
             task.suspects.append(worker.id)
         if self._judge(job, task_id):
+            return 0.0
+        if len(record.skip) > skips:
+            task.retries = 0  # the cause is out of the way
             return 0.0
         return self._back_off(task)
 

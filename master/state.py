@@ -30,8 +30,8 @@ from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import JobSpec, JobState
 from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
 
-DEATHS_TO_SKIP = 2
-"""A record that was in work when so many attempts died is the one that kills them."""
+FAILURES_TO_SKIP = 2
+"""A record at which so many attempts raised or died is the cause."""
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -41,8 +41,8 @@ class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
     worker_id: str
 
 
-class Deaths(msgspec.Struct, array_like=True):
-    """How many attempts died at one record."""
+class Culprit(msgspec.Struct, array_like=True):
+    """How many attempts raised or died at one record."""
 
     mark: Mark
     count: int
@@ -67,7 +67,7 @@ class TaskRecord(msgspec.Struct):
     same_data: int = 0
     """How often in a row the data failed with the same words."""
     mark_records: bool = False
-    deaths: list[Deaths] = []
+    culprits: list[Culprit] = []
     skip: tuple[Mark, ...] = ()
 
     def counted(self, number: AttemptNumber) -> bool:
@@ -312,25 +312,25 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
         task.same_data = task.same_data + 1 if repeated else 1
     if failure.died:
         task.mark_records = True
-        if failure.mark is not None:
-            _died_at(job, task, failure.mark)
+    if failure.mark is not None:
+        _failed_at(job, task, failure.mark)
 
 
-def _died_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
-    """Count a death at a record; at the second one the record is skipped, if the job may."""
-    for deaths in task.deaths:
-        if deaths.mark == mark:
-            deaths.count += 1
+def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
+    """Count a failure at a record; at the second one the record is skipped, if the job may."""
+    for culprit in task.culprits:
+        if culprit.mark == mark:
+            culprit.count += 1
             break
     else:
-        deaths = Deaths(mark, 1)
-        task.deaths.append(deaths)
+        culprit = Culprit(mark, 1)
+        task.culprits.append(culprit)
     allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
-    if deaths.count >= DEATHS_TO_SKIP and mark not in task.skip and allowed:
+    if culprit.count >= FAILURES_TO_SKIP and mark not in task.skip and allowed:
         task.skip = (*task.skip, mark)
         job.open_skips += 1
         # That was progress: a task with several such records must be able to get past all of them.
-        task.failures = 0
+        task.failures = task.same_data = 0
 
 
 def _lighten(task: TaskRecord) -> None:

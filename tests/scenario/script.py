@@ -14,7 +14,7 @@ events, with what may follow them:
     sync WORKER [slots=N] [session=N] [seq=N] [epoch=N] [draining] [blind] [unparked] HELD...
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
-        infrastructure:A  preempted:A  died:A:OFFSET  unread:A:MAP,MAP  skipped:A:N
+        infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:MAP,MAP  skipped:A:N
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
@@ -137,9 +137,10 @@ def parse_result(state: str, more: str) -> TaskResult:
     if state == "skipped":
         bad = tuple(BadRecord("input", n, "it died", "") for n in range(int(more)))
         return TaskOutput(bad_records=bad, elapsed_seconds=1.0)
-    if state == "died":
+    if state in ("died", "raised"):
         mark = Mark("input", int(more)) if more else None
-        return TaskFailure(kind=FailureKind.USER, message="signal 11", died=True, mark=mark)
+        died = state == "died"
+        return TaskFailure(kind=FailureKind.USER, message=state, died=died, mark=mark)
     if state == "unread":
         lost = tuple(int(index) for index in more.split(","))
         return TaskFailure(kind=FailureKind.LOST_INPUT, message="not found", lost_maps=lost)
