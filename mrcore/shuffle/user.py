@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from types import GeneratorType
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from mrcore.shuffle.keys import shown
 
 UserFunction = Callable[..., Any]
 
+DRAW_ROWS: Final = 1024
+"""Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
 CAUGHT: Final = (Exception, SystemExit, KeyboardInterrupt)
 """What user code may raise and be an ordinary failure: sys.exit() must not end the child."""
 
@@ -100,3 +103,15 @@ def check_pair(function: str, pair: Any) -> None:
 def bad_pair(function: str, pair: object, verb: str = "yielded") -> UserCodeError:
     """Return the error for something that is no pair."""
     return UserCodeError(function, f"{function} {verb} {shown(pair)}, not a (key, value) pair")
+
+
+def draw(pairs: Iterator[Any], rows: int) -> list[Any]:
+    """Return the next pairs that the user's `map` yields, checked to be pairs."""
+    try:
+        drawn = list(islice(pairs, rows))
+    except UserCodeError:
+        raise
+    except CAUGHT as error:
+        raise UserCodeError.raised("map", error) from error
+    check_pairs("map", drawn)
+    return drawn

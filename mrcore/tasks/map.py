@@ -19,10 +19,17 @@ from mrcore.records.readers import Batch, open_batches
 from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
-from mrcore.shuffle.collect import BATCH_ROWS, Collector, arrow_batches, draw
+from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import combiner_of
 from mrcore.shuffle.runfile import RunWriter
-from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, pairs_of
+from mrcore.shuffle.user import (
+    CAUGHT,
+    DRAW_ROWS,
+    UserCodeError,
+    UserFunction,
+    draw,
+    pairs_of,
+)
 from mrcore.shuffle.values import plain
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
@@ -279,7 +286,7 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
 
 
 def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
-    while drawn := draw(pairs, BATCH_ROWS // 8):
+    while drawn := draw(pairs, DRAW_ROWS):
         part.write([key for key, _ in drawn], [value for _, value in drawn])
 
 

@@ -26,7 +26,14 @@ from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
 from mrcore.shuffle.spill import SpillFolder
-from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction, check_pairs, is_iterator_type
+from mrcore.shuffle.user import (
+    CAUGHT,
+    DRAW_ROWS,
+    UserCodeError,
+    UserFunction,
+    check_pairs,
+    is_iterator_type,
+)
 from mrcore.shuffle.values import ValueKind, to_python
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
@@ -34,7 +41,7 @@ from mrcore.tasks.spec import ReduceWork, TaskOutput, TaskSpec
 
 _CALLS: Final = 1024
 """Groups whose results are alive at once."""
-_DRAW: Final = 1024
+
 _READ_SHARE: Final = 0.5
 """Of the progress of a reduce task."""
 
@@ -211,7 +218,7 @@ class Reducer:
         pairs = chain.from_iterable(map(self._reduce, remaining, values))
         while True:
             try:
-                drawn = list(islice(pairs, _DRAW))
+                drawn = list(islice(pairs, DRAW_ROWS))
             except CAUGHT as error:
                 key = keys[len(keys) - length_hint(remaining) - 1]
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
@@ -243,7 +250,7 @@ class Reducer:
             return
         while True:
             try:
-                drawn = list(islice(result, _DRAW))
+                drawn = list(islice(result, DRAW_ROWS))
             except CAUGHT as error:
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
             if not drawn:

@@ -1,0 +1,134 @@
+"""What tasks do beside mapping and reducing: marks, skipped records, the context, Arrow, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcore
+from mrcore.errors import UsageError
+from mrcore.job import InputFormat, JobSpec, OutputFormat
+from mrcore.plugin import UserFunctions
+from mrcore.shuffle.arrow import pa
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.registry import register
+from mrcore.tasks.context import Context
+from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.spec import FailureKind, Mark, TaskOutput
+from tests.unit.inprocess import Job, content_of, emitting, spec_of
+from tests.unit.test_tasks_run import LINES, URI, failing_map, generator_map
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory() -> None:
+    register("mem", MemoryStorage)
+
+
+def test_records_to_skip_are_skipped_and_reported() -> None:
+    job = Job(["ab\ncd\nef\n"], UserFunctions(map=generator_map, reduce=mrcore.sum))
+    output = job.run_map(0, skip=(Mark(URI, 3), Mark("mem://other", 0)))
+    assert isinstance(output, TaskOutput)
+    (bad,) = output.bad_records
+    assert (bad.shown, bad.offset, bad.record) == ("in/0.txt", 3, "cd")
+    assert output.records_in == 2
+    job.outputs.append(output)
+    result = job.run_reduce(0, None)
+    assert isinstance(result, TaskOutput)
+    assert content_of(result) == b"ab\t1\nef\t1\n"
+
+
+class Recorder(NoProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def status(self, text: str) -> None:
+        self.said.append(text)
+
+    def mark(self, piece_uri: str, offset: int) -> None:
+        self.said.append((piece_uri, offset))
+
+
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
+def test_each_record_is_marked_before_it_is_mapped(combine: Any) -> None:
+    recorder = Recorder()
+
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        recorder.said.append(value)
+        yield value, 1
+
+    job = Job(["ab\ncd\n"], UserFunctions(map=user_map, combine=combine), progress=recorder)
+    job.run_map(0, mark_records=True)
+    assert recorder.said == [(URI, 0), "ab", (URI, 3), "cd"]
+
+
+def test_the_context_counts_speaks_and_has_params_and_files(tmp_path: Path) -> None:
+    (tmp_path / "stop.txt").write_text("cd")
+    kept: list[Context] = []
+
+    def setup(context: Context) -> None:
+        kept[:] = [context]
+        context.status(f"{context.task} of {context.params['x']}")
+
+    def user_map(key: Any, value: str) -> Any:
+        (context,) = kept
+        context.count("lines")
+        if value not in context.file("stop.txt").read_text():
+            context.count("kept", 10)
+            return [(value, 1)]
+        return None
+
+    recorder = Recorder()
+    functions = UserFunctions(map=user_map, setup=setup, files_folder=tmp_path)
+    job = Job([LINES], functions, spec=spec_of(params={"x": "y"}), progress=recorder)
+    output = job.run_map(0)
+    assert isinstance(output, TaskOutput)
+    assert output.counters == {"lines": 3, "kept": 20}
+    assert recorder.said == ["map-00000 of y"]
+    with pytest.raises(UsageError, match="no side file"):
+        kept[0].file("../" + tmp_path.name)
+    with pytest.raises(TypeError, match="takes a str and an int"):
+        kept[0].count("half", 0.5)  # type: ignore[arg-type]
+
+
+ARROW = spec_of(input_format=InputFormat.ARROW)
+
+
+@pytest.mark.parametrize(
+    ("user_map", "said"),
+    [
+        (lambda key, batch: 5, "map gave 5: with --input-format arrow"),
+        (lambda key, batch: batch, "map gave the columns line: it must give the columns key and"),
+        (lambda key, batch: batch.column("nope"), "map raised KeyError:"),
+        (
+            lambda key, batch: pa.table({"key": [[1]], "value": [1]}),
+            "the key [1] has the type list",
+        ),
+    ],
+)
+@pytest.mark.parametrize("spec", [ARROW, spec_of(input_format=InputFormat.ARROW, map_only=True)])
+def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec) -> None:
+    if spec.map_only and "type list" in said:
+        said = ""  # as they come: what is no key may still be written
+        job = Job(["ab\n"], UserFunctions(map=user_map), spec=spec)
+        assert job.run() == [b"[1]\t1\n"]
+        return
+    failure = failing_map(UserFunctions(map=user_map), "ab\n", spec=spec)
+    assert failure.kind is FailureKind.USER
+    assert said in failure.message
+
+
+def test_counts_are_counted_once_and_bytes_are_told() -> None:
+    texts, user_map = emitting([[("a", 1), ("b", 2), ("a", 3)]])
+    job = Job(texts, UserFunctions(map=user_map, reduce=mrcore.sum, combine=mrcore.sum))
+    job.spec = spec_of(output_format=OutputFormat.JSONL)
+    (part,) = job.run()
+    (output,) = job.outputs
+    assert (output.records_in, output.records_out, output.bytes_in) == (1, 3, len(texts[0]))
+    assert output.object is not None
+    assert output.bytes_out == output.object.size_bytes
+    assert part.count(b"\n") == 2
