@@ -201,8 +201,7 @@ def reduce_spills(
     finish: Callable[[Iterator[SortedChunk]], Iterator[Columns]],
 ) -> list[Spill]:
     """Merge neighbours until few enough are left to be merged at once; return those."""
-    fan_in = budget.fan_in(MAX_BLOCK_BYTES)
-    while len(spills) > fan_in:
+    while len(spills) > (fan_in := budget.fan_in(max(spill.block_bytes for spill in spills))):
         merged = []
         for start in range(0, len(spills), fan_in):
             group = spills[start : start + fan_in]

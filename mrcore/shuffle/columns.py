@@ -136,8 +136,7 @@ def common_layout(batches: Sequence[Columns]) -> Layout:
     """Return the layout that all batches (at least one) can be brought to."""
     layout = Layout.of(batches[0])
     for batch in batches[1:]:
-        if batch.key_kind is not layout.key_kind or batch.values.type is not layout.value_type:
-            layout = layout.join(Layout.of(batch))
+        layout = layout.join(Layout.of(batch))
     return layout
 
 

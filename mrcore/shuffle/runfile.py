@@ -89,7 +89,7 @@ class RunWriter:
         self._kinds: set[tuple[str, str]] = set()
         self._digest = hashlib.blake2b(digest_size=16)
         self.size_bytes = 0
-        self.raw_bytes = 0
+        self.largest_block_bytes = 0
         self.rows = 0
         self.sections: list[SectionFooter] = []
         self.blocks: list[BlockKey] = []
@@ -138,7 +138,7 @@ class RunWriter:
             self._section_crc = extend_crc32c(extend_crc32c(self._section_crc, head), body)
             self._section_rows += len(block)
             self.rows += len(block)
-            self.raw_bytes += block.size_bytes
+            self.largest_block_bytes = max(self.largest_block_bytes, block.size_bytes)
             if self._first_keys:
                 first = encoded_key(block.key_kind, block.keys, 0)[:FIRST_KEY_BYTES]
                 self.blocks.append(BlockKey(first, len(head) + len(body), len(block)))

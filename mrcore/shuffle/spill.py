@@ -9,7 +9,7 @@ from typing import Final
 
 from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
 from mrcore.shuffle.columns import EMPTY_LAYOUT, Columns, Layout
-from mrcore.shuffle.runfile import RunWriter, SectionFooter
+from mrcore.shuffle.runfile import RunWriter
 
 LOCAL_CODEC: Final = "lz4"
 """Costs 8 % of the speed and halves the bytes."""
@@ -18,10 +18,12 @@ LOCAL_CODEC: Final = "lz4"
 class Spill:
     """One sorted run in a scratch file: sections by partition, read block by block."""
 
-    def __init__(self, path: Path, sections: list[SectionFooter], layout: Layout) -> None:
+    def __init__(self, path: Path, writer: RunWriter, layout: Layout) -> None:
         self.path = path
         self.layout = layout
-        self._sections = sections
+        self.block_bytes = writer.largest_block_bytes
+        """Of the largest block, decoded."""
+        self._sections = writer.sections
         self._fd = os.open(path, os.O_RDONLY)
 
     def section(self, index: int) -> Iterator[Columns]:
@@ -66,7 +68,7 @@ class SpillFolder:
             writer.finish()
         if layout is None:  # a combiner may have dropped every value
             layout = EMPTY_LAYOUT
-        spill = Spill(path, writer.sections, layout)
+        spill = Spill(path, writer, layout)
         self._live.append(spill)
         return spill
 

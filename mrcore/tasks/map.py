@@ -21,6 +21,7 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import combiner_of
+from mrcore.shuffle.merge import CHUNK_BYTES
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.user import (
     CAUGHT,
@@ -275,7 +276,10 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
                 if job.input_format is InputFormat.ARROW:
                     _write_tables(_tables(functions.map, keys, values), part)
                 else:
-                    _write_pairs(_pairs(functions.map, keys, values), part)
+                    # What is emitted is likely to be as large as what came in.
+                    rows = max(1, CHUNK_BYTES * len(batch.values) // max(1, batch.size_bytes))
+                    pairs = _pairs(functions.map, keys, values)
+                    _write_pairs(pairs, part, min(DRAW_ROWS, rows))
             except UserCodeError as error:
                 raise _located(error, batch, records.index) from error
         counts = part.close()
@@ -285,8 +289,8 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
     return TaskOutput(object=info, records_out=counts.records, bytes_out=counts.size_bytes)
 
 
-def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
-    while drawn := draw(pairs, DRAW_ROWS):
+def _write_pairs(pairs: Iterator[Any], part: PartWriter, rows: int) -> None:
+    while drawn := draw(pairs, rows):
         part.write([key for key, _ in drawn], [value for _, value in drawn])
 
 

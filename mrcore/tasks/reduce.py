@@ -22,7 +22,7 @@ from mrcore.shuffle.columns import Columns, KeyKind, concat
 from mrcore.shuffle.combine import aggregate_groups, reduce_after
 from mrcore.shuffle.groups import Groups, GroupStream, LongGroup
 from mrcore.shuffle.keys import keys_to_python
-from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
+from mrcore.shuffle.merge import CHUNK_BYTES, SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
 from mrcore.shuffle.spill import SpillFolder
@@ -185,10 +185,13 @@ class Reducer:
         self._reduce = reduce
         self._yields = inspect.isgeneratorfunction(reduce)
         self._part = part
+        self._draw_rows = DRAW_ROWS
 
     def run(self, stream: GroupStream) -> None:
         """Reduce all groups, in order."""
         for item in stream:
+            # What is yielded is likely to be as large as what came in.
+            self._draw_rows = max(1, min(DRAW_ROWS, CHUNK_BYTES // item.row_bytes))
             if isinstance(item, LongGroup):
                 self._reduce_long(item, stream)
                 continue
@@ -218,7 +221,7 @@ class Reducer:
         pairs = chain.from_iterable(map(self._reduce, remaining, values))
         while True:
             try:
-                drawn = list(islice(pairs, DRAW_ROWS))
+                drawn = list(islice(pairs, self._draw_rows))
             except CAUGHT as error:
                 key = keys[len(keys) - length_hint(remaining) - 1]
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
@@ -250,7 +253,7 @@ class Reducer:
             return
         while True:
             try:
-                drawn = list(islice(result, DRAW_ROWS))
+                drawn = list(islice(result, self._draw_rows))
             except CAUGHT as error:
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
             if not drawn:

@@ -266,6 +266,8 @@ def test_joining_batches_of_different_kinds_keeps_every_type() -> None:
         [(None, 2.5)],
         [(b"c", None)],
         [("d", 1 << 70)],
+        [("e", b"raw")],
+        [("f", [1])],
     ]
     joined = concat([columns_of(rows[:0]) if not rows else _columns(rows) for rows in parts])
     assert repr(rows_of(joined)) == repr([row for rows in parts for row in rows])

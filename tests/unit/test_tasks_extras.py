@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,18 @@ import mrcore
 from mrcore.errors import UsageError
 from mrcore.job import InputFormat, JobSpec, OutputFormat
 from mrcore.plugin import UserFunctions
+from mrcore.records.writers import PartCounts
 from mrcore.shuffle.arrow import pa
+from mrcore.shuffle.columns import Columns
+from mrcore.shuffle.groups import GroupStream
+from mrcore.shuffle.keys import key_column
+from mrcore.shuffle.merge import sort_in_memory
+from mrcore.shuffle.values import value_column
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks.context import Context
 from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.reduce import Reducer
 from mrcore.tasks.spec import FailureKind, Mark, TaskOutput
 from tests.unit.inprocess import Job, content_of, emitting, spec_of
 from tests.unit.test_tasks_run import LINES, URI, failing_map, generator_map
@@ -132,3 +139,33 @@ def test_counts_are_counted_once_and_bytes_are_told() -> None:
     assert output.object is not None
     assert output.bytes_out == output.object.size_bytes
     assert part.count(b"\n") == 2
+
+
+class Part:
+    """Keeps how many pairs each call was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
+        self.calls.append(len(keys))
+
+    def write_columns(self, keys: Any, values: Any) -> None:
+        self.calls.append(len(keys))
+
+    def close(self) -> PartCounts:
+        return PartCounts(sum(self.calls), 0, 0)
+
+
+def test_few_large_pairs_are_alive_at_once() -> None:
+    def reduce(key: str, values: Iterator[str]) -> Iterator[Any]:
+        for value in values:
+            yield key, value
+
+    part = Part()
+    rows = [("k", "x" * 300_000), ("l", "y" * 300_000)] * 40
+    keys, values = [key for key, _ in rows], [value for _, value in rows]
+    batch = Columns(*key_column(keys), *value_column(values))
+    Reducer(reduce, part).run(GroupStream(sort_in_memory(batch)))
+    assert part.close().records == 80
+    assert max(part.calls) < 10
