@@ -281,7 +281,10 @@ class _Life:
 def _load_plans(machine: Machine, plans: Plans) -> list[CancelAsked]:
     """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks."""
     lost = []
-    for job in machine.live_jobs():
+    # From what the journal says: the machine admits its live jobs only when it takes over.
+    for job in machine.durable().jobs.values():
+        if job.state.final:
+            continue
         try:
             plans.load(job.job_id)
         except MrcoreError as error:

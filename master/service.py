@@ -49,6 +49,11 @@ TASKS_PAGE: Final = (1_000, 10_000)
 """Entries of a page: unless told, and at most."""
 PAGE_BYTES_MAX: Final = 32 * 2**20
 WATCH_SECONDS: Final = 0.2
+_FINAL: Final = (
+    job_pb2.JOB_STATE_SUCCEEDED,
+    job_pb2.JOB_STATE_FAILED,
+    job_pb2.JOB_STATE_CANCELLED,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _Request = TypeVar("_Request")
@@ -185,7 +190,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 if content != last:
                     last = content
                     yield pb.WatchResponse(job=job)
-                if self._final(job_id):
+                # As sent, not as it is by now: the last answer of a watch shows the end.
+                if job.state in _FINAL:
                     return
                 await self._wait_for_change(job_id, interval)
         except MrcoreError as error:
