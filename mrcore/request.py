@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.errors import NotFoundError, PermissionDeniedError, UsageError
+from mrcore.errors import NotFoundError, OutputError, PermissionDeniedError, UsageError
 from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
 
 if TYPE_CHECKING:
@@ -123,15 +124,32 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
 
 
 def look_at_files(spec: JobSpec) -> None:
-    """Raise InputError or OutputError for what is wrong with local inputs and a local output."""
+    """Raise UsageError for what is wrong with local inputs, output and temporaries."""
     from mrcore.commit import check_output
     from mrcore.records.inputs import expand
 
     if is_local(spec.output_uri):
         check_output(spec)
+    for name, uri in (("-o", spec.output_uri), ("--temp", spec.temp_uri)):
+        if uri is not None and is_local(uri):
+            _check_writable(name, uri.removeprefix("file://"))
     local = [given for given in spec.inputs if is_local(given.uri)]
     if local:
         expand(local, spec.output_uri)
+
+
+def _check_writable(option: str, folder: str) -> None:
+    """Raise OutputError unless the folder, or what is there of the way to it, can be written to."""
+    place = Path(folder)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{option} {folder} cannot be a folder: {place} is a file; name another.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{option} {folder} cannot be used: you may not write to {place}; "
+            "change its permissions, or name another folder."
+        )
 
 
 @contextlib.contextmanager

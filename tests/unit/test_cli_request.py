@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,20 @@ def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:
     with pytest.raises(UsageError, match="'soon' is not a duration"):
         make_request("wc.py", "in.txt", "out", lease="soon")
     assert sorted(here.iterdir()) == before
+
+
+def test_folders_that_cannot_be_made_are_refused(here: Path) -> None:
+    with pytest.raises(OutputError, match=r"-o .* cannot be a folder: .*wc\.py is a file"):
+        prepare(make_request("wc.py", "in.txt", "wc.py/deep/out"))
+    with pytest.raises(OutputError, match=r"--temp .* cannot be a folder: .*in\.txt is a file"):
+        prepare(make_request("wc.py", "in.txt", "out", temp="in.txt/t"))
+    assert not (here / "out").exists()
+
+
+def test_folders_without_permission_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match=r"--temp .* you may not write"):
+        prepare(make_request("wc.py", "in.txt", "gs://b/out", temp="t"))
 
 
 def test_a_remote_cluster_looks_for_itself() -> None:
