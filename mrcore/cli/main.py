@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from mrcore import __version__
-from mrcore.cli.base import EXIT_INTERRUPTED, debugging
+from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json
 from mrcore.errors import MrcoreError
 
 COMMANDS = {
@@ -81,7 +81,10 @@ def run_command_line(arguments: list[str]) -> int:
         result = cli.main(arguments, prog_name="mrcore", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        _say(_usage_sentence(error))
+        sentence = _usage_sentence(error)
+        if arguments[:1] == ["run"] and "--json" in arguments:
+            _say_as_json(sentence)
+        _say(sentence)
         return 2
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted.")
@@ -120,6 +123,13 @@ def _usage_sentence(error: click.ClickException) -> str:
 
 def _say(sentence: str) -> None:
     click.echo(f"mrcore: {sentence}", err=True)
+
+
+def _say_as_json(sentence: str) -> None:
+    """Print the object of a job that never came to be: its options could not be read."""
+    from mrcore.views import broken_json
+
+    print_json(broken_json(None, sentence, None))
 
 
 def _forget_stdout() -> None:

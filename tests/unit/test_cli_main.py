@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import socket
 import subprocess
@@ -191,3 +192,14 @@ def test_shell_completion_knows_commands_and_options(
     with pytest.raises(SystemExit):
         run_command_line([])
     assert "--total-order" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [["-r", "x"], ["--bogus"], ["--pdb", "-o", "out"], []])
+def test_options_that_cannot_be_read_give_json_too(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["run", "wc.py", "in", *wrong, "--json"]) == 2
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["job_id"], found["state"]) == (None, "failed")
+    assert told.err == f"mrcore: {found['error']['message']}\n"
