@@ -17,7 +17,7 @@ class ByteRows:
     `lengths` has the size of each row in bytes. Makes one copy of the column's bytes.
     """
 
-    __slots__ = ("_starts", "_words", "lengths")
+    __slots__ = ("_padded", "_starts", "_words", "lengths")
 
     def __init__(self, column: Array) -> None:
         n = len(column)
@@ -31,6 +31,7 @@ class ByteRows:
         if last > first:
             padded[:-CHUNK] = np.frombuffer(data, np.uint8)[first:last]
         padded[-CHUNK:] = 0
+        self._padded = padded
         # Every byte of the column starts a word: rows are aligned to nothing.
         self._words = np.ndarray((last - first + 1,), ">u8", padded, 0, (1,))
         self._starts = offsets[:-1] - np.int32(first)
@@ -53,3 +54,13 @@ class ByteRows:
         words <<= shift
         words[left <= 0] = 0
         return words
+
+    def windows(self, skip: int, size: int, rows: np.ndarray) -> list[bytes]:
+        """Return bytes [skip, skip + size) of `rows`, as far as each of them goes."""
+        lengths = self.lengths[rows].astype(np.int64)
+        starts = self._starts[rows].astype(np.int64)
+        begins = starts + np.minimum(lengths, skip)
+        ends = starts + np.minimum(lengths, skip + size)
+        data = self._padded.data
+        spans = zip(begins.tolist(), ends.tolist(), strict=True)
+        return [bytes(data[begin:end]) for begin, end in spans]

@@ -1,11 +1,13 @@
 """Which partition a key belongs to: the same in every process, in either representation.
 
 Hashed are the UTF-8 of a str, the content of a bytes, the 64 bits of an int or a float, and the
-encoding of any other key. Python's `hash()` differs between processes, so it has no place here.
+encoding of any other key; of what is long, a digest. Python's `hash()` differs between processes,
+so it has no place here.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import numpy as np
@@ -19,6 +21,8 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_2: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SIGN: Final = np.uint64(1 << 63)
+_LONG_BYTES: Final = 1024
+"""Longer rows are hashed one by one, since a round for every eight bytes would take too many."""
 
 
 def partition_of(kind: KeyKind, keys: Array, partitions: int) -> np.ndarray:
@@ -43,8 +47,12 @@ def hash_keys(kind: KeyKind, keys: Array) -> np.ndarray:
 
 def _hash_bytes(keys: Array) -> np.ndarray:
     rows = ByteRows(keys)
-    lengths = rows.lengths
-    state = (rows.chunk(0) ^ lengths.astype(np.uint64)) * _MULTIPLIER
+    state = (rows.chunk(0) ^ rows.lengths.astype(np.uint64)) * _MULTIPLIER
+    long = rows.lengths > _LONG_BYTES
+    for row in np.flatnonzero(long).tolist():
+        digest = hashlib.blake2b(keys[row].as_buffer(), digest_size=8).digest()
+        state[row] = int.from_bytes(digest, "little")
+    lengths = np.where(long, 0, rows.lengths)
     skip = CHUNK
     longest = int(lengths.max()) if len(lengths) else 0
     while skip < longest:

@@ -14,6 +14,12 @@ from mrcore.shuffle.encoding import ascending_bits
 _SIGN: Final = np.uint64(1 << 63)
 _HALF: Final = np.uint64(32)
 _LOW: Final = np.uint64((1 << 32) - 1)
+_LONG_BYTES: Final = 256
+"""From here on few rows are compared by windows, as Python's bytes: a key of a megabyte would take
+NumPy a hundred thousand rounds."""
+_WINDOWS_BYTES: Final = 4 << 20
+"""Of all windows at once."""
+_FEW_ROWS: Final = _WINDOWS_BYTES // _LONG_BYTES
 
 
 def sort_rows(batch: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +103,8 @@ def _common_prefix(bytes_: ByteRows, rows: np.ndarray | None) -> int:
     """Return how many bytes all rows start with alike (a few may be missed)."""
     lengths = bytes_.lengths if rows is None else bytes_.lengths[rows]
     shortest = int(lengths.min()) if len(lengths) else 0
+    if len(lengths) <= _FEW_ROWS:
+        shortest = min(shortest, _LONG_BYTES)
     sample = np.linspace(0, len(lengths) - 1, 16).astype(np.int64) if len(lengths) else None
     skip = 0
     while skip < shortest:
@@ -121,6 +129,9 @@ def _break_ties(
     """Order rows that tie on their chunk at `skip` by what follows; changes `perm` and `new`."""
     places = _tied(new)
     while len(places):
+        if skip >= _LONG_BYTES and len(places) <= _FEW_ROWS:
+            _break_long_ties(bytes_, rows, skip, places, perm, new)
+            return
         numbers = perm[places] if rows is None else rows[perm[places]]
         left = bytes_.lengths[numbers] - np.int32(skip)
         # Zero padding makes a row tie with one that goes on with zero bytes: the shorter is first.
@@ -134,6 +145,28 @@ def _break_ties(
         skip += CHUNK
         _sort_within(places, bytes_.chunk(skip, numbers), perm, new)
         places = places[_tied(new[places])]
+
+
+def _break_long_ties(
+    bytes_: ByteRows,
+    rows: np.ndarray | None,
+    skip: int,
+    places: np.ndarray,
+    perm: np.ndarray,
+    new: np.ndarray,
+) -> None:
+    """Order the rows at `places`, which tie up to `skip`; changes `perm` and `new`."""
+    while len(places):
+        size = _WINDOWS_BYTES // len(places)
+        numbers = perm[places] if rows is None else rows[perm[places]]
+        windows = bytes_.windows(skip, size, numbers)
+        ranks = {window: rank for rank, window in enumerate(sorted(set(windows)))}
+        _sort_within(places, np.array([ranks[window] for window in windows]), perm, new)
+        # A row that ends within its window is told apart from all that do not.
+        numbers = perm[places] if rows is None else rows[perm[places]]
+        places = places[bytes_.lengths[numbers] - np.int32(skip) >= size]
+        places = places[_tied(new[places])]
+        skip += size
 
 
 def _tied(new: np.ndarray) -> np.ndarray:

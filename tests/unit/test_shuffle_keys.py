@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import KeyTypeError
+from mrcore.shuffle import sorting
 from mrcore.shuffle.arrow import pa
+from mrcore.shuffle.chunks import ByteRows
 from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import decode, encode, encode_column, encode_many
 from mrcore.shuffle.hashing import partition_of
@@ -125,6 +128,35 @@ def test_columns_sort_stably_and_find_where_keys_begin(keys: list[Any]) -> None:
     ]
     assert new.tolist() == changes
     assert list(map(repr, keys_to_python(kind, column))) == [repr(_normal(key)) for key in keys]
+
+
+LONG = st.builds(
+    lambda prefix, length, end: "p" * prefix + "q" * length + end,
+    st.sampled_from([0, 255, 256, 300]), st.integers(0, 3).map(lambda n: 64 * n), TEXT,
+)  # fmt: skip
+
+
+@given(st.lists(LONG, max_size=12), st.sampled_from([64, 1 << 20]))
+@settings(max_examples=100, deadline=None)
+def test_long_keys_sort_as_short_ones_do(keys: list[str], windows_bytes: int) -> None:
+    kind, column = key_column(keys)
+    with patch.object(sorting, "_WINDOWS_BYTES", max(windows_bytes, len(keys))):
+        order, new = sort_keys(kind, column)
+    expected = sorted(range(len(keys)), key=lambda i: encode(keys[i]))
+    assert order.tolist() == expected
+    assert np.count_nonzero(new) == len(set(keys))
+
+
+def test_keys_of_a_megabyte_take_few_rounds() -> None:
+    keys = ["k" * 1_000_000 + end for end in "bab"] + ["short"]
+    kind, column = key_column(keys)
+    with patch.object(ByteRows, "chunk", autospec=True, side_effect=ByteRows.chunk) as chunk:
+        order, _ = sort_keys(kind, column)
+        native = partition_of(kind, column, 1000)
+    assert order.tolist() == [1, 0, 2, 3]
+    assert native[0] == native[2]
+    assert partition_of(KeyKind.ENCODED, encode_column(column), 1000).tolist() == native.tolist()
+    assert chunk.call_count < 1000
 
 
 @given(SINGLE, st.integers(1, 300))
