@@ -101,6 +101,7 @@ class Grouping:
             values = [1] * len(values)
         self._value_bytes = max(8, _sizes(values) // len(values))
         if self._hazardous():
+            self.flush()  # first, since values have to stay in the order of their emission
             self.pairs += len(keys)
             self._add(keys, values)
             return

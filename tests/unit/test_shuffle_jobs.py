@@ -181,6 +181,20 @@ def test_keys_that_a_dict_would_merge_stay_apart() -> None:
     }  # fmt: skip
 
 
+def test_values_stay_in_order_where_a_dict_gives_way_to_columns() -> None:
+    # The first True beside a 1 comes when "k" has values in the dict already.
+    pairs: list[Pair] = [("k", [i]) for i in range(200)]
+    pairs += [(1, [0]), (True, [0])]
+    pairs += [("k", [i]) for i in range(200, 400)]
+
+    def concatenated(key: Any, values: Any) -> list[int]:
+        return [number for value in values for number in value]
+
+    (found,) = seen_by_reduce([pairs], 1, combine=concatenated)
+    (values,) = [values for key, values in found if key == "k"]
+    assert concatenated("k", values) == list(range(400))
+
+
 @pytest.mark.parametrize("returned", ["list", "dict", "Counter", "None", "iterator", "lists"])
 def test_what_map_may_return(returned: str) -> None:
     def user_map(key: Any, value: str) -> Any:
