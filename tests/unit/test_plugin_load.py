@@ -213,8 +213,12 @@ def test_an_object_that_cannot_hold_them(tmp_path: Path, target: str, sentence: 
     assert str(caught.value).startswith(sentence)
 
 
-def test_users_modules_may_have_the_names_of_our_packages(tmp_path: Path) -> None:
+def test_users_modules_may_have_the_names_of_our_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("worker", "master", "util"):
+        # A child has never imported ours; another test of this process may have.
+        monkeypatch.delitem(sys.modules, name, raising=False)
         (tmp_path / f"{name}.py").write_text(f"me = 'the {name} of the user'\n")
     functions = load(
         tmp_path,
