@@ -14,7 +14,15 @@ from mrcore.shuffle.combine import Combiner, unpicklable
 from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
-from mrcore.shuffle.user import CAUGHT, DRAW_ROWS, UserCodeError, UserFunction, draw
+from mrcore.shuffle.user import (
+    CAUGHT,
+    DRAW_BYTES,
+    DRAW_ROWS,
+    Drawer,
+    UserCodeError,
+    UserFunction,
+    draw,
+)
 from mrcore.shuffle.values import (
     UnpicklableValueError,
     ValueKind,
@@ -24,7 +32,6 @@ from mrcore.shuffle.values import (
 )
 
 BATCH_ROWS: Final = 8192
-_BATCH_BYTES: Final = 2 << 20
 _FIRST_ROWS: Final = 16
 """Of the first batch, while nothing is known of the size of values."""
 _LARGE_RECORD_BYTES: Final = 64 << 10
@@ -54,6 +61,7 @@ class Collector:
                 combiner, self.types, self._add_grouped, builder.spill, budget.collect_bytes
             )
         self._rows = _FIRST_ROWS
+        self._drawer = Drawer("map")
 
     @property
     def pairs(self) -> int:
@@ -84,11 +92,12 @@ class Collector:
         keys: list[Any] = []
         values: list[Any] = []
         while len(keys) < self._rows:
-            few = draw(pairs, min(DRAW_ROWS, self._rows - len(keys)))
-            if not few:
-                break
+            rows = min(DRAW_ROWS, self._rows - len(keys))
+            few = draw(self._drawer, pairs, rows)
             keys += [key for key, _ in few]
             values += [value for _, value in few]
+            if len(few) < rows:
+                break  # at the end, or among large values
         return (keys, values) if keys else None
 
     def add_batch(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
@@ -100,7 +109,7 @@ class Collector:
         columns = self.columns(keys, values)
         self._builder.add(columns)
         # So many rows next time that they come to the bytes of a batch; growing by steps.
-        fitting = max(1, len(keys) * _BATCH_BYTES // max(1, columns.size_bytes))
+        fitting = max(1, len(keys) * DRAW_BYTES // max(1, columns.size_bytes))
         self._rows = min(BATCH_ROWS, 2 * self._rows, fitting)
 
     def columns(self, keys: Sequence[Any], values: Sequence[Any]) -> Columns:

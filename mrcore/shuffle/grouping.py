@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
-from mrcore.shuffle.user import CAUGHT, DRAW_ROWS, UserCodeError, check_pair, draw
+from mrcore.shuffle.user import CAUGHT, DRAW_ROWS, Drawer, UserCodeError, check_pair, draw
 
 _HEAD_ROWS: Final = 32
-_GROUP_ROWS: Final = 65_536
-_FOLD_ROWS: Final = 524_288
+_FAST_ROWS: Final = 65_536
+_FOLD_ROWS: Final = 2_097_152
 _TRIAL_ROWS: Final = 32_768
 _FLUSH_ROWS: Final = 8192
 _ENTRY_BYTES: Final = 200
@@ -46,39 +46,37 @@ class Grouping:
         self._add = add
         self._spill = spill
         self._limit_bytes = limit_bytes
+        self._drawer = Drawer("map")
         self._groups: dict[Any, list[Any]] = {}
         self._tried = False
-        self._rows = DRAW_ROWS
+        self._rows = _HEAD_ROWS
+        self._fast_rows = DRAW_ROWS
         self._keys_bytes = 0
         self._folded_rows = 0
         self._folded_bytes = 0
         self._pending_rows = 0
-        """At most so many values wait to be folded."""
-        self._value_bytes = 40
+        """At most so many values wait to be folded, of so many bytes."""
+        self._pending_bytes = 0
 
     def add(self, pairs: Iterator[Any]) -> Iterator[Any] | None:
         """Take all pairs; return None, or those that are left when columns are better from here.
 
-        Each round begins with a few pairs that are looked at closely: their sizes stand for those
-        of the round. The rest runs through a bare loop.
+        Each round begins with a few pairs that are looked at closely. Where they have one type of
+        key and values of a fixed size, such as numbers, a bare loop takes many more like them.
         """
-        while head := draw(pairs, _HEAD_ROWS):
+        while some := draw(self._drawer, pairs, self._rows):
             before = len(self._groups)
-            self._add_checked(head)
+            self._add_checked(some)
             if self._hazardous():
                 return self._leave(pairs)
-            kind = type(head[0][0])
-            rows = min(self._rows, max(64, self._limit_bytes // (8 * self._value_bytes)))
-            if kind in (str, bytes) and self._only(kind):
-                foreign = self._add_fast(pairs, rows, kind)
+            kind = type(some[-1][0])
+            if kind in (str, bytes) and self._types.only(kind) and type(some[-1][1]) in _SIZES:
+                foreign = self._add_fast(pairs, self._fast_rows, kind)
                 if foreign is not None:
                     pairs = chain((foreign,), pairs)
+                self._rows, self._fast_rows = _HEAD_ROWS, min(_FAST_ROWS, 2 * self._fast_rows)
             else:
-                self._add_checked(draw(pairs, DRAW_ROWS))
-                if self._hazardous():
-                    return self._leave(pairs)
-            self._pending_rows += len(head) + rows
-            self._rows = min(_GROUP_ROWS, 2 * self._rows)
+                self._rows = DRAW_ROWS
             self._count_new_keys(len(self._groups) - before)
             if not self._worthwhile():
                 return self._leave(pairs)
@@ -88,9 +86,6 @@ class Grouping:
         """Tell whether a dict would take two keys for one."""
         return self._types.collide
 
-    def _only(self, kind: type) -> bool:
-        return self._types.only(kind)
-
     def _add_checked(self, pairs: list[Any]) -> None:
         """Group a few pairs, whatever their keys are, unless that would be hazardous."""
         if not pairs:
@@ -99,7 +94,8 @@ class Grouping:
         values = [value for _, value in pairs]
         if self._combiner.lift:
             values = [1] * len(values)
-        self._value_bytes = max(8, _sizes(values) // len(values))
+        self._pending_rows += len(values)
+        self._pending_bytes += _sizes(values)
         if self._hazardous():
             self.flush()  # first, since values have to stay in the order of their emission
             self.pairs += len(keys)
@@ -120,6 +116,8 @@ class Grouping:
         a foreign key is always a new one. Pairs are looked at where their key is new too: "ab" is
         no pair, though it can be unpacked.
         """
+        self._pending_rows += rows
+        self._pending_bytes += rows * _SIZES[int]
         groups = self._groups
         get = groups.get
         lift = self._combiner.lift
@@ -153,17 +151,15 @@ class Grouping:
     def _worthwhile(self) -> bool:
         """Fold and flush what is due; return False when too few keys repeat."""
         if not self._tried and self._pending_rows >= _TRIAL_ROWS:
-            self._pending_rows = self._count_pending()
+            self._recount()
             if self._pending_rows >= _TRIAL_ROWS:
                 self._tried = True
                 if 2 * len(self._groups) > self._pending_rows:
                     return False
-        full = self._size_bytes() > self._limit_bytes
-        if not full and self._pending_rows < _FOLD_ROWS:
+        if not self._full():
             return True
-        self._pending_rows = self._count_pending()
-        full = self._size_bytes() > self._limit_bytes
-        if not full and self._pending_rows < _FOLD_ROWS:
+        self._recount()
+        if not self._full():
             return True
         before = self._pending_rows + self._folded_rows
         self.fold()
@@ -173,8 +169,17 @@ class Grouping:
             self._spill()
         return pays
 
+    def _full(self) -> bool:
+        return self._size_bytes() > self._limit_bytes or self._pending_rows >= _FOLD_ROWS
+
     def _size_bytes(self) -> int:
-        return self._keys_bytes + self._folded_bytes + self._pending_rows * self._value_bytes
+        return self._keys_bytes + self._folded_bytes + self._pending_bytes
+
+    def _recount(self) -> None:
+        """Count the values that wait; before, the bare loop's were only known to be so many."""
+        rows = self._count_pending()
+        self._pending_bytes = self._pending_bytes * rows // max(1, self._pending_rows)
+        self._pending_rows = rows
 
     def _count_pending(self) -> int:
         return sum(map(len, self._groups.values())) - self._folded_rows
@@ -189,7 +194,7 @@ class Grouping:
         if [] in left:
             for key in [key for key, values in groups.items() if not values]:
                 del groups[key]
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         folded = list(chain.from_iterable(groups.values()))
         self._folded_rows = len(folded)
         self._folded_bytes = _sizes(folded)

@@ -22,25 +22,13 @@ class Groups:
     starts: np.ndarray
     ends: np.ndarray
 
-    @property
-    def row_bytes(self) -> int:
-        """Return the bytes of a pair, about."""
-        return row_bytes(self.columns)
-
-
-def row_bytes(columns: Columns) -> int:
-    """Return the bytes of a row on average, at least 1."""
-    return max(1, columns.size_bytes // max(1, len(columns)))
-
 
 class LongGroup:
     """One group that ends nobody knows where; `values` may be read once, until the next group."""
 
-    def __init__(self, key: Any, values: Iterator[Any], row_bytes: int) -> None:
+    def __init__(self, key: Any, values: Iterator[Any]) -> None:
         self.key = key
         self.values = values
-        self.row_bytes = row_bytes
-        """Of a pair, about."""
 
 
 class GroupStream:
@@ -72,7 +60,7 @@ class GroupStream:
             tail = chunk.columns.slice(int(starts[-1]), len(chunk.columns) - int(starts[-1]))
             values = self._values_of(tail)
             (key,) = keys_to_python(tail.key_kind, tail.keys.slice(0, 1))
-            yield LongGroup(key, values, row_bytes(tail))
+            yield LongGroup(key, values)
             for _ in values:  # what the user's function left
                 pass
             self.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from sys import getsizeof
 from types import GeneratorType
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ UserFunction = Callable[..., Any]
 
 DRAW_ROWS: Final = 1024
 """Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
+DRAW_BYTES: Final = 2 << 20
+_FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
 CAUGHT: Final = (Exception, SystemExit, KeyboardInterrupt)
 """What user code may raise and be an ordinary failure: sys.exit() must not end the child."""
 
@@ -105,13 +108,48 @@ def bad_pair(function: str, pair: object, verb: str = "yielded") -> UserCodeErro
     return UserCodeError(function, f"{function} {verb} {shown(pair)}, not a (key, value) pair")
 
 
-def draw(pairs: Iterator[Any], rows: int) -> list[Any]:
-    """Return the next pairs that the user's `map` yields, checked to be pairs."""
+class Drawer:
+    """Draws pairs from what the user's code yields: some at a time, few while they are large.
+
+    A value of a few bytes may be followed by one of many megabytes, so where values have no fixed
+    size each is looked at; numbers, which are drawn in C, are taken to be followed by numbers.
+    """
+
+    def __init__(self, function: str, limit_bytes: int = DRAW_BYTES) -> None:
+        self._function = function
+        self._limit_bytes = limit_bytes
+        self._fixed = False
+
+    def draw(self, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> list[Any]:
+        """Return up to `rows` pairs, none at the end; raise UserCodeError for what is no pair.
+
+        What the user's code raises comes through as it is.
+        """
+        drawn = list(islice(pairs, rows)) if self._fixed else self._draw_measured(pairs, rows)
+        if drawn:
+            check_pairs(self._function, drawn)
+            self._fixed = type(drawn[-1][1]) in _FIXED_SIZES
+        return drawn
+
+    def _draw_measured(self, pairs: Iterator[Any], rows: int) -> list[Any]:
+        drawn: list[Any] = []
+        left = self._limit_bytes
+        for pair in islice(pairs, rows):
+            drawn.append(pair)
+            try:
+                left -= getsizeof(pair[1])
+            except (TypeError, LookupError):
+                break  # no pair, as will be found
+            if left < 0:
+                break
+        return drawn
+
+
+def draw(drawer: Drawer, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> list[Any]:
+    """Return the next pairs that the user's `map` emits; raise UserCodeError."""
     try:
-        drawn = list(islice(pairs, rows))
+        return drawer.draw(pairs, rows)
     except UserCodeError:
         raise
     except CAUGHT as error:
         raise UserCodeError.raised("map", error) from error
-    check_pairs("map", drawn)
-    return drawn

@@ -21,11 +21,10 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import combiner_of
-from mrcore.shuffle.merge import CHUNK_BYTES
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.user import (
     CAUGHT,
-    DRAW_ROWS,
+    Drawer,
     UserCodeError,
     UserFunction,
     draw,
@@ -276,10 +275,7 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
                 if job.input_format is InputFormat.ARROW:
                     _write_tables(_tables(functions.map, keys, values), part)
                 else:
-                    # What is emitted is likely to be as large as what came in.
-                    rows = max(1, CHUNK_BYTES * len(batch.values) // max(1, batch.size_bytes))
-                    pairs = _pairs(functions.map, keys, values)
-                    _write_pairs(pairs, part, min(DRAW_ROWS, rows))
+                    _write_pairs(_pairs(functions.map, keys, values), part)
             except UserCodeError as error:
                 raise _located(error, batch, records.index) from error
         counts = part.close()
@@ -289,8 +285,9 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
     return TaskOutput(object=info, records_out=counts.records, bytes_out=counts.size_bytes)
 
 
-def _write_pairs(pairs: Iterator[Any], part: PartWriter, rows: int) -> None:
-    while drawn := draw(pairs, rows):
+def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
+    drawer = Drawer("map")
+    while drawn := draw(drawer, pairs):
         part.write([key for key, _ in drawn], [value for _, value in drawn])
 
 

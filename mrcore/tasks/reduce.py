@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from operator import length_hint
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +22,15 @@ from mrcore.shuffle.columns import Columns, KeyKind, concat
 from mrcore.shuffle.combine import aggregate_groups, reduce_after
 from mrcore.shuffle.groups import Groups, GroupStream, LongGroup
 from mrcore.shuffle.keys import keys_to_python
-from mrcore.shuffle.merge import CHUNK_BYTES, SortedChunk, merge, sort_in_memory
+from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
 from mrcore.shuffle.spill import SpillFolder
 from mrcore.shuffle.user import (
     CAUGHT,
-    DRAW_ROWS,
+    Drawer,
     UserCodeError,
     UserFunction,
-    check_pairs,
     is_iterator_type,
 )
 from mrcore.shuffle.values import ValueKind, to_python
@@ -185,13 +184,11 @@ class Reducer:
         self._reduce = reduce
         self._yields = inspect.isgeneratorfunction(reduce)
         self._part = part
-        self._draw_rows = DRAW_ROWS
+        self._drawer = Drawer("reduce")
 
     def run(self, stream: GroupStream) -> None:
         """Reduce all groups, in order."""
         for item in stream:
-            # What is yielded is likely to be as large as what came in.
-            self._draw_rows = max(1, min(DRAW_ROWS, CHUNK_BYTES // item.row_bytes))
             if isinstance(item, LongGroup):
                 self._reduce_long(item, stream)
                 continue
@@ -221,7 +218,9 @@ class Reducer:
         pairs = chain.from_iterable(map(self._reduce, remaining, values))
         while True:
             try:
-                drawn = list(islice(pairs, self._draw_rows))
+                drawn = self._drawer.draw(pairs)
+            except UserCodeError:
+                raise
             except CAUGHT as error:
                 key = keys[len(keys) - length_hint(remaining) - 1]
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
@@ -253,7 +252,9 @@ class Reducer:
             return
         while True:
             try:
-                drawn = list(islice(result, self._draw_rows))
+                drawn = self._drawer.draw(result)
+            except UserCodeError:
+                raise
             except CAUGHT as error:
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
             if not drawn:
@@ -275,5 +276,4 @@ class Reducer:
             raise
 
     def _write_pairs(self, pairs: Sequence[Any]) -> None:
-        check_pairs("reduce", pairs)
         self._part.write([key for key, _ in pairs], [value for _, value in pairs])

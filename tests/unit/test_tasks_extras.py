@@ -169,3 +169,31 @@ def test_few_large_pairs_are_alive_at_once() -> None:
     Reducer(reduce, part).run(GroupStream(sort_in_memory(batch)))
     assert part.close().records == 80
     assert max(part.calls) < 10
+
+
+class Large(str):
+    """A str that is counted while it is alive."""
+
+    alive = 0
+    most = 0
+
+    def __init__(self, text: str) -> None:
+        Large.alive += 1
+        Large.most = max(Large.most, Large.alive)
+
+    def __del__(self) -> None:
+        Large.alive -= 1
+
+
+@pytest.mark.parametrize("combine", [None, lambda key, values: next(values)])
+def test_large_values_after_small_ones_are_drawn_few_at_a_time(combine: Any) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        for i in range(5_000):
+            yield f"k{i}", "small"
+        for i in range(40):
+            yield f"k{i % 3}", Large("x" * 1_000_000)
+
+    Large.most = 0
+    job = Job(["line\n"], UserFunctions(map=user_map, combine=combine), memory_bytes=1)
+    assert isinstance(job.run_map(0), TaskOutput)
+    assert 0 < Large.most < 20
