@@ -32,10 +32,11 @@ class Sizes:
     records: int
     tasks: int
     rounds: int
+    skewed_lines: int
 
 
-FULL: Final = Sizes(text_mib=256, records=10_000_000, tasks=10_000, rounds=3)
-QUICK: Final = Sizes(text_mib=16, records=200_000, tasks=500, rounds=1)
+FULL: Final = Sizes(text_mib=256, records=10_000_000, tasks=10_000, rounds=3, skewed_lines=125)
+QUICK: Final = Sizes(text_mib=16, records=200_000, tasks=500, rounds=1, skewed_lines=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,27 @@ def memory(bench: Bench) -> Row:
     return Row("memory at --memory 256MiB", max(peaks)[0], "MiB", 900, False, detail)
 
 
+def skew(bench: Bench) -> Row:
+    """One partition of 2 GiB with nine tenths of its pairs under one key, at --memory 256MiB.
+
+    A child that exceeded it would be ended, and the job fail.
+    """
+    lines = bench.sizes.skewed_lines
+    source = bench.home / "skewed.txt"
+    source.write_text("".join(f"{number}\n" for number in range(lines)))
+    run, out = bench.job(
+        "skew", "bench/plugins/skewed.py", source, "-r", "1", "--memory", "256MiB",
+        sample_memory=True,
+    )  # fmt: skip
+    (part,) = parts(out)
+    counts = [int(line.rpartition(b"\t")[2]) for line in part.read_bytes().splitlines()]
+    if (len(counts), max(counts)) != (10_000 * lines + 1, 90_000 * lines):
+        raise WrongOutputError(f"{out} does not hold the counts of {source}.")
+    shutil.rmtree(out)
+    detail = f"{run.seconds:.0f} s"
+    return Row("one partition, one hot key", run.pss_bytes / MIB, "MiB", 900, False, detail)
+
+
 CASES: Final[dict[str, Callable[[Bench], Row]]] = {
     "wordcount": wordcount,
     "sort-arrow": sort_arrow,
@@ -225,6 +247,7 @@ CASES: Final[dict[str, Callable[[Bench], Row]]] = {
     "tasks": tasks,
     "small": small,
     "memory": memory,
+    "skew": skew,
 }
 
 
