@@ -2,54 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from mrcore.storage.gcs import GcsStorage
-from mrcore.storage.registry import register
-from tests.integration.fault_cluster import (
-    FILES,
-    Cluster,
-    Scene,
-    gcs_process,
-    set_faults,
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with gcs_process() as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", url)
-        register("gs", GcsStorage)  # in place of one that knows another server
-        yield url
-        register("gs", GcsStorage)
-
-
-@pytest.fixture(scope="module", params=["file", "gs"])
-def cluster(
-    request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    """A cluster for all tests of one kind of store: each start costs a second."""
-    folder = tmp_path_factory.mktemp(f"faults-{request.param}")
-    with contextlib.ExitStack() as stack:
-        found = Cluster(request.param, folder, server, stack)
-        found.start_master()
-        yield found
-        assert found.master.stop() == 0
-
-
-@pytest.fixture
-def scene(cluster: Cluster, tmp_path: Path) -> Iterator[Scene]:
-    found = Scene(cluster, tmp_path)
-    try:
-        yield found
-        found.stop_workers()
-    finally:
-        set_faults(cluster.url)
-        found.close()
+from tests.integration.fault_cluster import FILES, Scene
 
 
 @pytest.mark.parametrize("phase", ["map", "reduce"])
