@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat as stat_bits
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self, TypeVar
@@ -206,3 +207,72 @@ def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
         except FileNotFoundError:
             continue
     raise UnavailableError(f"{os.path.dirname(path)} is removed again and again.")
+
+
+class _Syncs:
+    """The syncs of one folder while somebody waits for one."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.asked = 0
+        self.done = 0
+        """So many of those that asked are served."""
+        self.busy = False
+
+
+class FolderSync:
+    """Makes the names of folders durable for many threads at once.
+
+    One thread syncs a folder for all that asked before it began; who asks later waits for the next
+    sync. So thousands of publications cost a few syncs, not one each.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._folders: dict[str, _Syncs] = {}
+        """Only folders that somebody waits for."""
+
+    def __call__(self, path: str) -> None:
+        """Return once what the folder held when this was called is durable."""
+        with self._changed:
+            folder = self._folders.setdefault(path, _Syncs())
+            folder.users += 1
+            folder.asked += 1
+            ticket = folder.asked
+        try:
+            while not self._served(folder, ticket):
+                covered = folder.asked
+                try:
+                    sync(path)
+                    folder.done = covered
+                finally:
+                    with self._changed:
+                        folder.busy = False
+                        self._changed.notify_all()
+        finally:
+            with self._changed:
+                folder.users -= 1
+                if not folder.users:
+                    del self._folders[path]
+
+    def _served(self, folder: _Syncs, ticket: int) -> bool:
+        """Wait for one's turn; return False when it is on the caller to sync."""
+        with self._changed:
+            while folder.busy and folder.done < ticket:
+                self._changed.wait()
+            if folder.done >= ticket:
+                return True
+            folder.busy = True
+            return False
+
+
+def sync(path: str) -> None:
+    """Make the content of a file, or the names of a folder, durable, if it is there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -24,10 +24,11 @@ from typing import BinaryIO, Final, Self
 
 from mrcore.clock import SYSTEM
 from mrcore.errors import NotFoundError
-from mrcore.storage.base import ObjectInfo, Writer
+from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.files import (
     SCHEME,
     TEMP_PREFIX,
+    FolderSync,
     LockedFolder,
     check_expected,
     file_path,
@@ -37,9 +38,11 @@ from mrcore.storage.files import (
     look,
     os_errors,
     regular,
+    sync,
 )
 from mrcore.storage.streams import RangeStream, extend_crc32c
 
+_sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20
 _WRITE_BUFFER_BYTES: Final = 1 << 18
 _NO_LINKS: Final = frozenset(
@@ -248,34 +251,49 @@ class LocalStorage:
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """Hard-link the source to its destination, durably; `metadata` is not kept."""
+        """Hard-link the source to its destination, durably; `metadata` is not kept.
+
+        Both syncs are done without the lock of the folder, so that many publishers share them.
+        """
         path = file_path(destination)
         with os_errors(path):
-            return in_folder(path, lambda folder: _publish(folder, source, path, expect))
+            if source.size_bytes:  # of an empty file there is but the name
+                sync(file_path(source.uri))
+            published = _link_new(source, path) if expect == ABSENT else None
+            if published is None:
+                published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
+            _sync_folder(os.path.dirname(path))  # a former publisher may have died before it did
+            return published
+
+
+def _link_new(source: ObjectInfo, path: str) -> ObjectInfo | None:
+    """Link the source to a new name, which needs no lock; return None where that is not enough."""
+    source_path = file_path(source.uri)
+    status = look(source_path)
+    if status is None or generation_of(status) != source.generation:
+        return None
+    try:
+        os.link(source_path, path)
+    except OSError:  # taken, no folder yet, no links here: the careful way tells, or does it
+        return None
+    return info_of(path, status, source.crc32c)
 
 
 def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | None) -> ObjectInfo:
     current = look(path)
     if current is not None and generation_of(current) == source.generation:
-        folder.sync()  # a former publisher may have died before it did
         return info_of(path, current, source.crc32c)
     source_path = file_path(source.uri)
     status = look(source_path)
     if status is None or generation_of(status) != source.generation:
         raise NotFoundError(f"{source_path} is gone, or has changed, before it was published.")
     check_expected(path, expect, current)
-    fd = os.open(source_path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
     try:
         folder.put(lambda name: os.link(source_path, name), path)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         os.replace(source_path, path)
-    folder.sync()
     return info_of(path, status, source.crc32c)
 
 
