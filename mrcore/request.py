@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.errors import NotFoundError, OutputError, PermissionDeniedError, UsageError
+from mrcore.errors import (
+    NotFoundError,
+    OutputError,
+    PermissionDeniedError,
+    PluginError,
+    UsageError,
+)
 from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
 
 if TYPE_CHECKING:
@@ -80,7 +86,15 @@ class Prepared:
     bundle: Bundle
 
     def with_plugin(self, plugin: Plugin) -> Prepared:
-        """Return the same job with what loading the plugin has shown."""
+        """Return the same job with what loading the plugin has shown.
+
+        Raises PluginError where options and functions exclude each other.
+        """
+        if plugin.has_partition and self.spec.total_order:
+            raise PluginError(
+                f"The plugin {plugin.name} has a function partition, and --total-order decides by "
+                "itself where keys go: leave out one of the two."
+            )
         return Prepared(msgspec.structs.replace(self.spec, plugin=plugin), self.bundle)
 
 

@@ -211,13 +211,13 @@ def _missing(storage: Storage, given: Input) -> str:
     """Say why an input gives no file."""
     typed = _typed(given)
     if _WILDCARD.search(given.uri, len(given.base_uri)):
-        return f"No file matches {typed}."
+        return f"No file matches {typed}: check the pattern, and from which folder it counts."
     folder = given.uri.rstrip("/") + "/"
     if any(storage.list(folder)):
         return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
-        return f"The input {typed} is a folder without files."
-    return f"The input {typed} does not exist."
+        return f"The input {typed} is a folder without files: name one that holds the data."
+    return f"The input {typed} does not exist: check its spelling and the current folder."
 
 
 def _probe(files: Iterable[InputFile]) -> None:

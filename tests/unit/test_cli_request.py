@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.errors import InputError, OutputError, UsageError
+from mrcore.errors import InputError, OutputError, PluginError, UsageError
 from mrcore.job import Compression, Input, InputFormat, OutputFormat
-from mrcore.request import Functions, local_places, prepare, versions
+from mrcore.request import Functions, load_plugin, local_places, prepare, versions
 from mrcore.session import JobOptions, make_request
 
 
@@ -108,3 +108,12 @@ def test_a_remote_cluster_looks_for_itself() -> None:
     assert local_places(prepared.spec) == []
     prepared = prepare(make_request("wc.py", "none", "gs://b/out"), look=False)
     assert len(local_places(prepared.spec)) == 1
+
+
+def test_a_partition_of_ones_own_excludes_a_total_order(here: Path) -> None:
+    with (here / "wc.py").open("a") as plugin:
+        plugin.write("def partition(key, n):\n    return 0\n")
+    assert load_plugin(prepare(make_request(Path("wc.py"), Path("in.txt"), "out"))).spec
+    ordered = prepare(make_request(Path("wc.py"), Path("in.txt"), "out", total_order=True))
+    with pytest.raises(PluginError, match="leave out one of the two"):
+        load_plugin(ordered)

@@ -131,12 +131,21 @@ def test_the_output_is_no_input(folder: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nope.txt", "The input nope.txt does not exist."),
-        ("in/nope/", "The input in/nope/ does not exist."),
-        ("in/a.txt/b", "The input in/a.txt/b does not exist."),
-        ("in/*.gz", "No file matches in/*.gz."),
-        ("nope/**", "No file matches nope/**."),
-        ("empty", "The input empty is a folder without files."),
+        (
+            "nope.txt",
+            "The input nope.txt does not exist: check its spelling and the current folder.",
+        ),
+        (
+            "in/nope/",
+            "The input in/nope/ does not exist: check its spelling and the current folder.",
+        ),
+        (
+            "in/a.txt/b",
+            "The input in/a.txt/b does not exist: check its spelling and the current folder.",
+        ),
+        ("in/*.gz", "No file matches in/*.gz: check the pattern, and from which folder it counts."),
+        ("nope/**", "No file matches nope/**: check the pattern, and from which folder it counts."),
+        ("empty", "The input empty is a folder without files: name one that holds the data."),
         ("marks", "The input marks holds only names that begin with `_` or `.`: name the files."),
         ("*/../in", "The input */../in has `..` behind a wildcard: write it without `..`."),
     ],
