@@ -24,7 +24,7 @@ from typing import BinaryIO, Final, Self
 
 from mrcore.clock import SYSTEM
 from mrcore.errors import NotFoundError
-from mrcore.storage.base import ABSENT, ObjectInfo, Writer
+from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.files import (
     SCHEME,
     TEMP_PREFIX,
@@ -259,24 +259,9 @@ class LocalStorage:
         with os_errors(path):
             if source.size_bytes:  # of an empty file there is but the name
                 sync(file_path(source.uri))
-            published = _link_new(source, path) if expect == ABSENT else None
-            if published is None:
-                published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
+            published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
             _sync_folder(os.path.dirname(path))  # a former publisher may have died before it did
             return published
-
-
-def _link_new(source: ObjectInfo, path: str) -> ObjectInfo | None:
-    """Link the source to a new name, which needs no lock; return None where that is not enough."""
-    source_path = file_path(source.uri)
-    status = look(source_path)
-    if status is None or generation_of(status) != source.generation:
-        return None
-    try:
-        os.link(source_path, path)
-    except OSError:  # taken, no folder yet, no links here: the careful way tells, or does it
-        return None
-    return info_of(path, status, source.crc32c)
 
 
 def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | None) -> ObjectInfo:
