@@ -25,6 +25,7 @@ from mrcore.storage.base import ABSENT, ObjectInfo
 SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"
 
+_TRIES: Final = 1000
 _LOCK_NAME: Final = f"{TEMP_PREFIX}lock"
 _NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -146,6 +147,10 @@ class LockedFolder:
             try:
                 os.makedirs(path, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
+                if isinstance(error, FileExistsError) and (
+                    not os.path.lexists(path) or os.path.isdir(path)
+                ):
+                    raise FileNotFoundError(path) from error  # pruned just now: not a file
                 raise StorageError(
                     f"{path} cannot be a folder: it, or something above it, is a file."
                 ) from error
@@ -200,7 +205,7 @@ def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
 
     Tries again when somebody prunes the folder between the making and the locking.
     """
-    for _ in range(100):
+    for _ in range(_TRIES):
         try:
             with LockedFolder(os.path.dirname(path), create=True) as folder:
                 return change(folder)

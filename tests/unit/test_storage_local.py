@@ -209,7 +209,8 @@ class TestPruning:
         done = threading.Event()
 
         def prune_on_and_on() -> None:
-            while not done.is_set():
+            # Each job prunes once; without a breath between, no writer would ever get its turn.
+            while not done.wait(0.001):
                 prune(place.uri("a/b"), place.base_uri)
 
         thread = threading.Thread(target=prune_on_and_on)
