@@ -3,28 +3,38 @@
 The machine knows tasks by number; the splits come from the plan, the slices of runs from the
 outputs of the current winners. An attempt whose work cannot be told now is left out: the next
 request of the worker lacks it, and the machine sends it again or has thought better of it.
+
+A defect met here concerns one job, and would be met again with every request: that job is to fail,
+with a sentence, and the others of the same answer go on.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
 from master.commands import Reply, Wanted
-from master.events import Synced
+from master.events import JobBroken, Synced
 from master.machine import Machine
 from master.planner import Plans
 from master.state import JobRecord
 from master.wire import shown_spec
+from mrcore.errors import MrcoreError, UsageError
 from mrcore.ids import AttemptId, Phase
 from mrcore.job import JobSpec
 from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.tasks.spec import MapWork, ReduceWork, TaskOutput
 
+log = logging.getLogger("mrcore.master")
+
 RESPONSE_BYTES_MAX: Final = 16 * 2**20
 """What does not fit goes with the next answer."""
+ASSIGNMENT_BYTES_MAX: Final = 24 * 2**20
+"""Of one attempt, so that it, what came before it and its job's description fit into a message."""
 _CACHED_JOBS: Final = 1_000
+_DEFECT: Final = "The master could not give out the job's tasks ({!r}): its log says where."
 
 
 class Assigner:
@@ -38,6 +48,8 @@ class Assigner:
         self._specs: dict[str, job_pb2.JobSpec] = {}
         self._boundaries: dict[str, tuple[int, Sequence[bytes]]] = {}
         """Of total-order jobs: the inputs version and the bounds between reduces, chosen once."""
+        self._starts: dict[str, tuple[int, list[Sequence[int]]]] = {}
+        """Of jobs that reduce: the inputs version, and where the sections of each run begin."""
 
     def empty_response(self, sequence: int) -> worker_service_pb2.SynchronizeResponse:
         """Return an answer that asks for nothing."""
@@ -50,14 +62,18 @@ class Assigner:
 
     def response(
         self, request: worker_service_pb2.SynchronizeRequest, event: Synced, reply: Reply
-    ) -> worker_service_pb2.SynchronizeResponse:
-        """Return everything that the worker should hold, with the work that it does not have."""
+    ) -> tuple[worker_service_pb2.SynchronizeResponse, list[JobBroken]]:
+        """Return everything that the worker should hold, with the work that it does not have.
+
+        What comes second is for the machine: jobs of which this could not be told.
+        """
         response = self.empty_response(reply.sequence)
         response.sync_seconds = reply.sync_seconds
         response.drain = reply.drain
         response.leave = reply.leave
+        broken: dict[str, JobBroken] = {}
         if not reply.wanted:
-            return response
+            return response, []
         names = {
             held.attempt: message.attempt
             for held, message in zip(event.held, request.held, strict=True)
@@ -72,23 +88,48 @@ class Assigner:
             if left <= 0:
                 continue
             job = self._machine.job(wanted.attempt.task.job_id)
-            work = self._work(job, wanted) if job is not None else None
-            if job is None or work is None:
+            if job is None or job.state.final or job.job_id in broken:
                 continue
-            message = assignment_to_proto(
-                wanted.attempt,
-                wanted.inputs_version,
-                work,
-                mark_records=wanted.mark_records,
-                skip=wanted.skip,
+            try:
+                left -= self._add(response, job, wanted, told)
+            except MrcoreError as error:
+                broken[job.job_id] = JobBroken(job.job_id, str(error))
+            except Exception as error:  # a defect must not end the other jobs, too
+                log.exception("an attempt could not be given out", extra={"job": job.job_id})
+                broken[job.job_id] = JobBroken(job.job_id, _DEFECT.format(error))
+        return response, list(broken.values())
+
+    def _add(
+        self,
+        response: worker_service_pb2.SynchronizeResponse,
+        job: JobRecord,
+        wanted: Wanted,
+        told: set[str],
+    ) -> int:
+        """Add an attempt with its work, and its job where that is not `told`; return the bytes."""
+        work = self._work(job, wanted)
+        if work is None:
+            return 0
+        message = assignment_to_proto(
+            wanted.attempt,
+            wanted.inputs_version,
+            work,
+            mark_records=wanted.mark_records,
+            skip=wanted.skip,
+        )
+        size = message.ByteSize()
+        if size > ASSIGNMENT_BYTES_MAX:
+            raise UsageError(
+                f"To say what one of its {wanted.attempt.task.phase} tasks reads takes {size:,} "
+                f"bytes, and {ASSIGNMENT_BYTES_MAX:,} is the limit: give fewer and larger files."
             )
-            response.wanted.append(message)
-            left -= message.ByteSize()
-            if job.job_id not in told:
-                told.add(job.job_id)
-                info = response.jobs.add(job_id=job.job_id, spec=self._spec(job.job_id, job.spec))
-                left -= info.ByteSize()
-        return response
+        if job.job_id not in told:
+            spec = self._spec(job.job_id, job.spec)
+            info = response.jobs.add(job_id=job.job_id, spec=spec)
+            told.add(job.job_id)
+            size += info.ByteSize()
+        response.wanted.append(message)
+        return size
 
     def _spec(self, job_id: str, spec: JobSpec) -> job_pb2.JobSpec:
         message = self._specs.get(job_id)
@@ -99,8 +140,6 @@ class Assigner:
         return message
 
     def _work(self, job: JobRecord, wanted: Wanted) -> MapWork | ReduceWork | None:
-        if job.state.final:
-            return None
         task = wanted.attempt.task
         if task.phase is Phase.MAP:
             return MapWork(self._plans.splits(job.job_id)[task.index], len(job.reduces.tasks))
@@ -121,7 +160,23 @@ class Assigner:
         ]
         reduces = len(job.reduces.tasks)
         boundaries = self._bounds(job, outputs, reduces)
-        return reduce_work(outputs, reduces, attempt.task.index, boundaries)
+        starts = self._section_starts(job, outputs)
+        return reduce_work(outputs, reduces, attempt.task.index, boundaries, starts)
+
+    def _section_starts(
+        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]]
+    ) -> list[Sequence[int]]:
+        from mrcore.shuffle.ranges import section_starts
+
+        known = self._starts.get(job.job_id)
+        if known is not None and known[0] == job.inputs_version:
+            return known[1]
+        # These are large: maps times reduces. None outlives its job for long.
+        live = {record.job_id for record in self._machine.live_jobs()}
+        self._starts = {job_id: old for job_id, old in self._starts.items() if job_id in live}
+        starts = [section_starts(output) for _, output in outputs]
+        self._starts[job.job_id] = (job.inputs_version, starts)
+        return starts
 
     def _bounds(
         self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]], reduces: int

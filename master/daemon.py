@@ -22,7 +22,7 @@ import msgspec
 
 from master.assign import Assigner
 from master.committer import Committer
-from master.events import CancelAsked
+from master.events import JobBroken
 from master.journal import Journal
 from master.leader import (
     Cluster,
@@ -51,7 +51,7 @@ from mrcore.config import (
     loopback_file,
     save_credentials,
 )
-from mrcore.errors import AlreadyExistsError, MrcoreError, UsageError
+from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
 from mrcore.rpc.channel import fingerprint_of
 from mrcore.rpc.probe import answers
 from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
@@ -66,7 +66,8 @@ LIVE_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 1.0
 """Running calls get so long when the master ends; parked ones are woken at once."""
 QUIESCE_SECONDS: Final = 3.0
-"""Commits and clean-ups get so long; the next master finishes what is left."""
+"""Commits and clean-ups get so long, and the last word in the leader object; the next master
+finishes what is left."""
 LOCK_SECONDS: Final = 1.0
 _FILE: Final = "file://"
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -148,8 +149,17 @@ class _Life:
             await asyncio.to_thread(announce, storage, state_uri, leader)
             log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.epoch})
             await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
-            await asyncio.to_thread(retire, storage, state_uri, leader)
+            await self._retire(leader)
             raise _EndedError
+
+    async def _retire(self, leader: Leader) -> None:
+        """Say that this master has ended, if the store can be told in time."""
+        try:
+            async with asyncio.timeout(QUIESCE_SECONDS):
+                await asyncio.to_thread(retire, self._storage, self._state_uri, leader)
+        except (TimeoutError, StorageError) as error:
+            # The next master finds nobody at this address, which is as good.
+            log.warning("the leader object still names this master", extra={"error": str(error)})
 
     def _protect_state(self) -> None:
         if self._state_uri.startswith(_FILE):
@@ -278,7 +288,7 @@ class _Life:
             path.unlink(missing_ok=True)
 
 
-def _load_plans(machine: Machine, plans: Plans) -> list[CancelAsked]:
+def _load_plans(machine: Machine, plans: Plans) -> list[JobBroken]:
     """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks."""
     lost = []
     # From what the journal says: the machine admits its live jobs only when it takes over.
@@ -290,7 +300,7 @@ def _load_plans(machine: Machine, plans: Plans) -> list[CancelAsked]:
         except MrcoreError as error:
             log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
             reason = f"Its plan cannot be read ({error}): submit the job again."
-            lost.append(CancelAsked(job.job_id, reason, SYSTEM.wall()))
+            lost.append(JobBroken(job.job_id, reason))
     return lost
 
 

@@ -94,6 +94,14 @@ class CancelAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class JobBroken:
+    """The shell cannot go on with a job: its plan is gone, or a defect of ours concerns it."""
+
+    job_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DrainAsked:
     """Somebody wants a worker to finish what it has and leave."""
 
@@ -160,6 +168,7 @@ Event = (
     Synced
     | Submitted
     | CancelAsked
+    | JobBroken
     | DrainAsked
     | WinnerMissing
     | CommitPrepared

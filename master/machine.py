@@ -34,6 +34,7 @@ from master.events import (
     Event,
     Held,
     HeldState,
+    JobBroken,
     Stalled,
     Submitted,
     Synced,
@@ -92,6 +93,10 @@ class Machine(Scheduler):
                 self._on_submitted(event)
             case CancelAsked():
                 self._on_cancel(event)
+            case JobBroken():
+                job = self._jobs.get(event.job_id)
+                if job is not None and job.running:  # what commits needs nothing but the store
+                    self._end_job(job, JobState.FAILED, event.message)
             case DrainAsked():
                 self._on_drain(event)
             case WinnerMissing():

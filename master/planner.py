@@ -18,6 +18,7 @@ from mrcore import layout
 from mrcore.clock import Clock
 from mrcore.errors import (
     AlreadyExistsError,
+    DefectError,
     MrcoreError,
     NotFoundError,
     UnavailableError,
@@ -122,7 +123,7 @@ class Submissions:
         except Exception as error:  # a defect must not end the other jobs, too
             log.exception("a submission has failed")
             future.set_exception(
-                MrcoreError(f"The master failed on this job ({error!r}): its log says where.")
+                DefectError(f"The master failed on this job ({error!r}): its log says where.")
             )
             future.exception()
         except BaseException:

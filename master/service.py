@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -11,7 +12,7 @@ import grpc.aio  # noqa: TID251 - a servicer speaks gRPC
 from master import views
 from master.assign import Assigner
 from master.commands import Superseded
-from master.events import CancelAsked, DrainAsked
+from master.events import CancelAsked, DrainAsked, JobBroken
 from master.leader import Cluster
 from master.logs import read_logs
 from master.machine import Machine
@@ -20,6 +21,7 @@ from master.shell import Shell
 from master.wire import job_to_proto, synced_from_proto, task_to_proto, worker_to_proto
 from mrcore.clock import Clock
 from mrcore.errors import (
+    DefectError,
     JobEndedError,
     MrcoreError,
     UnavailableError,
@@ -40,6 +42,8 @@ from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
 from mrcore.storage.base import Storage
+
+log = logging.getLogger("mrcore.master")
 
 SERVICES: Final = ("mrcore.rpc.v1.JobService", "mrcore.rpc.v1.WorkerService")
 MAX_REQUEST_ID: Final = 200
@@ -64,16 +68,23 @@ _Self = TypeVar("_Self")
 def _answering(
     method: Callable[[_Self, _Request, Context], Awaitable[_Response]],
 ) -> Callable[[_Self, _Request, Context], Awaitable[_Response]]:
-    """Turn the project's errors into gRPC's, at the one place where they leave."""
+    """Turn errors into gRPC's, at the one place where they leave."""
 
     async def answer(self: _Self, request: _Request, context: Context) -> _Response:
         try:
             return await method(self, request, context)
         except MrcoreError as error:
             await abort(context, error)
+        except Exception as error:
+            log.exception("a call has met a defect")
+            await abort(context, _defect(error))
 
     answer.__doc__ = method.__doc__
     return answer
+
+
+def _defect(error: Exception) -> DefectError:
+    return DefectError(f"The master failed on this call ({error!r}): its log says where.")
 
 
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
@@ -90,6 +101,17 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> SynchronizeResponse:
         """Tell the machine what a worker holds; answer what it should hold."""
         del context
+        try:
+            return await self._synchronize(request)
+        except MrcoreError:
+            raise
+        except Exception as error:
+            # The worker will say the same again, and again: its jobs must not wait for ever.
+            for job_id in {held.attempt.job_id: None for held in request.held}:
+                await self._shell.tell(JobBroken(job_id, str(_defect(error))))
+            raise
+
+    async def _synchronize(self, request: SynchronizeRequest) -> SynchronizeResponse:
         if request.cluster_id not in ("", self._cluster.cluster_id):
             # It held work of another state: our id empties it, and then it comes again.
             return self._assigner.empty_response(request.sequence)
@@ -99,7 +121,10 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             response = self._assigner.empty_response(request.sequence)
             response.exceed_session = answer.exceed_session
             return response
-        return self._assigner.response(request, event, answer)
+        response, broken = self._assigner.response(request, event, answer)
+        for one in broken:
+            await self._shell.tell(one)
+        return response
 
 
 class JobService(job_service_pb2_grpc.JobServiceServicer):
@@ -139,7 +164,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         job_id = await self._submissions.submit(
             self._group, request_id, spec, request.plugin_bundle
         )
-        return pb.SubmitResponse(job=_job(self._shell.machine, job_id))
+        job = await self._shell.read(lambda machine: _job(machine, job_id))
+        return pb.SubmitResponse(job=job)
 
     @_answering
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: N802
@@ -167,7 +193,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         if job.state == job_pb2.JOB_STATE_RUNNING:
             reason = printable(request.reason, MAX_REASON)
             await self._shell.settle(CancelAsked(job_id, reason, self._clock.wall()))
-            job = _job(self._shell.machine, job_id)
+            job = await self._shell.read(lambda machine: _job(machine, job_id))
         if job.state == job_pb2.JOB_STATE_COMMITTING:
             raise JobEndedError(f"Job {job_id} is being committed: it can no longer be cancelled.")
         if job.state in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
@@ -196,6 +222,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 await self._wait_for_change(job_id, interval)
         except MrcoreError as error:
             await abort(context, error)
+        except Exception as error:
+            log.exception("a call has met a defect")
+            await abort(context, _defect(error))
 
     def _final(self, job_id: str) -> bool:
         job = self._shell.machine.job(job_id)
@@ -238,18 +267,11 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Ask a worker to finish and leave."""
         del context
         worker_id = text_within(request.worker_id, "the worker's id", 200, required=True)
-        self._worker(worker_id)
-        await self._shell.settle(DrainAsked(worker_id))
-        return pb.DrainWorkerResponse(worker=self._worker(worker_id))
-
-    def _worker(self, worker_id: str) -> job_pb2.Worker:
         now = self._clock.monotonic()
-        for view in views.worker_views(self._shell.machine, now):
-            if view.worker_id == worker_id:
-                return worker_to_proto(view)
-        raise UnknownWorkerError(
-            f"No worker {printable(worker_id, 100)!r} is known here: `mrcore workers` lists them."
-        )
+        _worker(self._shell.machine, worker_id, now)
+        await self._shell.settle(DrainAsked(worker_id))
+        worker = await self._shell.read(lambda machine: _worker(machine, worker_id, now))
+        return pb.DrainWorkerResponse(worker=worker)
 
     @_answering
     async def ReadLog(  # noqa: N802 - named by the proto
@@ -270,6 +292,15 @@ def _job(machine: Machine, job_id: str) -> job_pb2.Job:
     if view is None:
         raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
     return job_to_proto(view)
+
+
+def _worker(machine: Machine, worker_id: str, now: float) -> job_pb2.Worker:
+    for view in views.worker_views(machine, now):
+        if view.worker_id == worker_id:
+            return worker_to_proto(view)
+    raise UnknownWorkerError(
+        f"No worker {printable(worker_id, 100)!r} is known here: `mrcore workers` lists them."
+    )
 
 
 def _page_size(asked: int, bounds: tuple[int, int]) -> int:

@@ -28,9 +28,10 @@ from master.commands import (
     Superseded,
 )
 from master.events import Event, Stalled, Synced, Ticked
-from master.facts import AttemptFailed, Fact, JobEnded, WinnerLost
+from master.facts import Fact, JobEnded
 from master.journal import FencedError, Journal
 from master.machine import Machine, Outcome
+from master.telling import tell
 from mrcore.clock import Clock
 from mrcore.errors import UnavailableError
 
@@ -93,6 +94,8 @@ class Shell:
         """The newest request of each worker and session, until it is answered."""
         self._busy = 0
         """Commands that are being carried out."""
+        self._before_tick: int | None = None
+        """Once a deadline has passed: events that had come by then, and are stepped first."""
         self._changed: asyncio.Future[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -166,12 +169,18 @@ class Shell:
     async def quiesce(self, timeout_seconds: float) -> None:
         """Wait until nothing is being carried out and all is durable, at most so long."""
         end = self._clock.monotonic() + timeout_seconds
-        while self._busy or self._held_back or not self._inbox.empty():
+        while (
+            self._busy
+            or self._held_back
+            or self._flushed < self._recorded
+            or not self._inbox.empty()
+        ):
             left = end - self._clock.monotonic()
             if left <= 0:
-                return
+                break
             await self.job_ended(min(left, 0.02))
-        await self.flushed()
+        if self._flushed < self._recorded:
+            log.warning("the journal does not answer: what happened last may be lost")
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -200,13 +209,26 @@ class Shell:
                 if stepped is not None and not stepped.done():
                     stepped.set_result(None)
             self._account_for(max(late, worked))
-            deadline = self.machine.next_deadline()
-            now = self._clock.monotonic()
-            if self._inbox.empty() and deadline is not None and deadline <= now:
-                self._step(Ticked(self._clock.wall()))
+            self._tick_if_due(len(batch))
             if self._facts:
                 self._append_wanted.set()
             self._release()
+
+    def _tick_if_due(self, stepped: int) -> None:
+        """Let time pass at a deadline, after what had come before it was noticed, not all there is.
+
+        A flood of requests would hold up every lease and back-off for ever, if that waited for an
+        empty inbox.
+        """
+        deadline = self.machine.next_deadline()
+        if deadline is None or deadline > self._clock.monotonic():
+            self._before_tick = None
+            return
+        before = self._before_tick
+        before = self._inbox.qsize() if before is None else before - stepped
+        if before <= 0:
+            self._step(Ticked(self._clock.wall()))
+        self._before_tick = before if before > 0 else None
 
     def _pause(self) -> float:
         """Return how long the loop may sleep when nothing happens."""
@@ -244,7 +266,17 @@ class Shell:
                 self._step(Stalled(slice_seconds))
 
     def _step(self, event: Event) -> None:
-        self._take(self.machine.step(event, self._clock.monotonic()))
+        try:
+            outcome = self.machine.step(event, self._clock.monotonic())
+        except Exception:
+            # Nobody knows what state the machine is in: only a replay of the journal does.
+            log.critical(
+                "a defect: %s could not be stepped, so this master ends; start it again, and it "
+                "goes on from its journal",
+                type(event).__name__,
+            )
+            raise
+        self._take(outcome)
 
     def _take(self, outcome: Outcome) -> None:
         """Line up what a step gave: the facts for the journal, the commands behind them."""
@@ -272,9 +304,7 @@ class Shell:
             if self._facts:
                 self._append_wanted.set()
             self._release()
-            for fact in facts:
-                if isinstance(fact, JobEnded | AttemptFailed | WinnerLost):
-                    _log(fact)
+            tell(facts)
             if any(isinstance(fact, JobEnded) for fact in facts):
                 self._pulse()
 
@@ -355,19 +385,3 @@ class Shell:
             self._pulse()
         if event is not None:
             await self.tell(event)
-
-
-def _log(fact: JobEnded | AttemptFailed | WinnerLost) -> None:
-    """Tell in the log what has become true, once it is durable."""
-    match fact:
-        case JobEnded():
-            about = {"job": fact.job_id, **({"error": fact.message} if fact.message else {})}
-            log.info("job %s", fact.state, extra=about)
-        case AttemptFailed():
-            log.warning(
-                "attempt failed: %s",
-                fact.failure.message,
-                extra={"attempt": str(fact.attempt), "worker": fact.worker_id},
-            )
-        case WinnerLost():
-            log.warning("run lost: %s", fact.cause, extra={"attempt": str(fact.attempt)})

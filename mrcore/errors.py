@@ -10,6 +10,7 @@
     │   └── JobEndedError       the job has ended, or is being committed: it cannot be stopped
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
+    ├── DefectError             exit 1: mrcore itself is at fault, and a log says where
     ├── DataError               exit 1: an input or a run is truncated or corrupt
     │   ├── KeyTypeError        a key that cannot be ordered: a NaN, an object
     │   └── CorruptRunError     a run object fails its CRC or cannot be parsed
@@ -75,6 +76,10 @@ class ClusterUnreachableError(MrcoreError):
 
 class JobFailedError(MrcoreError):
     """The job ran and failed, or was cancelled."""
+
+
+class DefectError(MrcoreError):
+    """The master met what it was not made for; its log has the traceback."""
 
 
 class DataError(MrcoreError):

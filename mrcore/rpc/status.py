@@ -34,6 +34,7 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.JobEndedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClusterUnreachableError: grpc.StatusCode.UNAVAILABLE,
     errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DefectError: grpc.StatusCode.INTERNAL,
     errors.DataError: grpc.StatusCode.DATA_LOSS,
     errors.KeyTypeError: grpc.StatusCode.DATA_LOSS,
     errors.CorruptRunError: grpc.StatusCode.DATA_LOSS,

@@ -5,12 +5,13 @@ The master calls some of these in its event loop, so what needs Arrow is importe
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from mrcore.tasks.spec import KeyRange, ReduceWork, RunSlice, TaskOutput
+from mrcore.tasks.spec import BlockKey, KeyRange, ReduceWork, RunSlice, TaskOutput
 
 if TYPE_CHECKING:
     from mrcore.shuffle.columns import Columns
@@ -44,53 +45,61 @@ def choose_boundaries(outputs: Iterable[TaskOutput], reduces: int) -> list[bytes
     return boundaries
 
 
+def section_starts(output: TaskOutput) -> Sequence[int]:
+    """Return where each section of a run begins (in total order: each block), and the last ends."""
+    lengths = output.section_bytes or [block.length_bytes for block in output.blocks]
+    return array("Q", accumulate(lengths, initial=0))
+
+
 def reduce_work(
     outputs: Sequence[tuple[int, TaskOutput]],
     reduces: int,
     index: int,
     boundaries: Sequence[bytes] | None = None,
+    starts: Sequence[Sequence[int]] | None = None,
 ) -> ReduceWork:
     """Return what reduce task `index` of `reduces` reads, given (map index, winner's output).
 
-    In total order `boundaries` are those of `choose_boundaries`; else None.
+    In total order `boundaries` are those of `choose_boundaries`; else None. `starts` are the
+    `section_starts` of each output: who asks for many reduce tasks gives them, since summing anew
+    is quadratic in the number of reduce tasks.
     """
-    ordered = sorted(outputs, key=lambda output: output[0])
+    if starts is None:
+        starts = [section_starts(output) for _, output in outputs]
     keys = KeyRange()
     if boundaries is not None:
         low = boundaries[index - 1] if index > 0 else None
         high = boundaries[index] if index < reduces - 1 else None
         keys = KeyRange(low, high)
     slices = []
-    for map_index, output in ordered:
-        if output.object is None:
+    ordered = sorted(zip(outputs, starts, strict=True), key=lambda one: one[0][0])
+    for (map_index, output), start in ordered:
+        info = output.object
+        if info is None:
             continue
-        if boundaries is None:
-            offset = sum(output.section_bytes[:index])
-            length = output.section_bytes[index]
-        else:
-            offset, length = _covering(output, keys)
-        if length:
-            info = output.object
-            slices.append(RunSlice(map_index, info.uri, info.generation, offset, length))
+        first, end = (index, index + 1) if boundaries is None else _covering(output.blocks, keys)
+        if start[end] > start[first]:
+            length = start[end] - start[first]
+            slices.append(RunSlice(map_index, info.uri, info.generation, start[first], length))
     return ReduceWork(tuple(slices), keys)
 
 
-def _covering(output: TaskOutput, keys: KeyRange) -> tuple[int, int]:
-    """Return offset and length of the blocks that may hold keys of the range."""
+def _covering(blocks: Sequence[BlockKey], keys: KeyRange) -> tuple[int, int]:
+    """Return the first and the end of the blocks that may hold keys of the range."""
     if keys.low is not None and keys.low == keys.high:
         return 0, 0
-    offset = length = at = 0
-    blocks = output.blocks
-    for number, block in enumerate(blocks):
-        # First keys are cut, so a block may begin a little beyond what it says, never before.
-        after = blocks[number + 1].first_key if number + 1 < len(blocks) else None
-        below = keys.low is not None and after is not None and after < keys.low
-        above = keys.high is not None and block.first_key >= keys.high
-        if not below and not above:
-            offset = offset if length else at
-            length += block.length_bytes
-        at += block.length_bytes
-    return offset, length
+    first, end = 0, len(blocks)
+    if keys.low is not None:
+        # First keys are cut, so a block may begin a little beyond what it says, never before: the
+        # block before the first one at or beyond `low` may reach into the range.
+        first = max(0, bisect_left(blocks, keys.low, key=_first_key) - 1)
+    if keys.high is not None:
+        end = bisect_left(blocks, keys.high, key=_first_key)
+    return first, max(first, end)
+
+
+def _first_key(block: BlockKey) -> bytes:
+    return block.first_key
 
 
 def trim(batch: Columns, keys: KeyRange) -> Columns:

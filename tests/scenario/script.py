@@ -16,7 +16,7 @@ events, with what may follow them:
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
         infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:MAP,MAP  skipped:A:N
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
-    cancel JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
+    cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
     restart [lost=N]      a new master replays all facts but the last N, and takes over
     show JOB|tasks JOB|workers
@@ -48,6 +48,7 @@ from master.events import (
     DrainAsked,
     Held,
     HeldState,
+    JobBroken,
     Stalled,
     Submitted,
     Synced,
@@ -244,6 +245,8 @@ class Script:
                 return self._told(self.machine.step(self._submitted(name, options), self.now))
             case "cancel":
                 return self._told(self.machine.step(CancelAsked(name, "not needed"), self.now))
+            case "broken":
+                return self._told(self.machine.step(JobBroken(name, "its plan is gone"), self.now))
             case "drain":
                 return self._told(self.machine.step(DrainAsked(name), self.now))
             case "missing":

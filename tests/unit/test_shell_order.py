@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
@@ -14,7 +15,7 @@ from master.events import CancelAsked, DrainAsked, Event, Submitted, Synced
 from master.journal import FencedError, Journal
 from master.limits import Limits
 from master.machine import Machine
-from master.shell import Job, Shell
+from master.shell import BATCH_MAX, Job, Shell
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import DiskFullError, UnavailableError
 from mrcore.job import JobState
@@ -295,3 +296,77 @@ def test_the_end_of_a_job_is_told_once_it_is_durable() -> None:
         assert [type(command).__name__ for command in idle.told] == ["CleanUp"]
 
     run(act)
+
+
+def test_leases_end_under_a_flood_of_requests() -> None:
+    clock = FakeClock()
+
+    async def flood(shell: Shell) -> None:
+        while True:
+            await shell.tell(DrainAsked("nobody"))
+            clock.advance(0.000_1)
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        async with asyncio.TaskGroup() as group:
+            # More than one look at the inbox takes out: it is never empty again.
+            floods = [group.create_task(flood(shell)) for _ in range(2 * BATCH_MAX)]
+            await asyncio.sleep(0)
+            while shell.machine.workers():
+                assert not shell._inbox.empty()
+                await asyncio.sleep(0)
+            for one in floods:
+                one.cancel()
+
+    run(act, clock=clock)
+
+
+def test_what_had_come_before_a_deadline_was_noticed_is_stepped_before_it_counts() -> None:
+    clock = FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        (worker,) = shell.machine.workers()
+        for _ in range(20):  # to the end of its lease, slowly enough for no stall
+            clock.advance(0.495)
+            await shell.tell(DrainAsked("nobody"))
+            await turns()
+        for _ in range(3 * BATCH_MAX):
+            shell._inbox.put_nowait((DrainAsked("nobody"), None))
+        clock.advance(0.4)
+        assert isinstance(await shell.synchronize(synced(2)), Reply)
+        assert shell.machine.workers() == [worker], "it had been forgotten, and came anew"
+
+    run(act, clock=clock)
+
+
+def test_the_end_does_not_wait_for_a_store_that_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate, clock = Gate(), FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.tell(submitted())
+        await asyncio.to_thread(gate.reached.wait, 20)
+        ending = asyncio.create_task(shell.quiesce(3.0))
+        await turns()
+        assert not ending.done()
+        clock.advance(3.0)
+        await ending
+        gate.opened.set()
+
+    run(act, gate, clock=clock)
+    assert "the journal does not answer" in caplog.text
+
+
+def test_a_defect_of_the_machine_ends_the_master_with_a_clear_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        with patch.object(shell.machine, "_on_drain", side_effect=ZeroDivisionError("oops")):
+            await shell.settle(DrainAsked("w1"))
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(act)
+    assert isinstance(failure_of(caught.value), ZeroDivisionError)
+    assert "a defect: DrainAsked could not be stepped, so this master ends" in caplog.text
