@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -172,8 +173,9 @@ def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.
     except CAUGHT as error:
         key = keys[len(parts)]
         raise UserCodeError.raised("partition", error, key=key, has_key=True) from error
-    for key, part in zip(keys, parts, strict=True):
-        if type(part) is not int or not 0 <= part < partitions:
+    for at, (key, part) in enumerate(zip(keys, parts, strict=True)):
+        number = parts[at] = _as_int(part)
+        if number is None or not 0 <= number < partitions:
             raise UserCodeError(
                 "partition",
                 f"partition returned {shown(part)} for the key {shown(key)}: it must return an "
@@ -182,6 +184,14 @@ def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.
                 has_key=True,
             )
     return np.array(parts, np.min_scalar_type(partitions - 1))
+
+
+def _as_int(part: object) -> int | None:
+    """Return what a sequence would take for an index, numpy's integers too, as an int."""
+    try:
+        return None if isinstance(part, bool) else operator.index(part)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def common_layout_of(spills: Iterable[Spill]) -> Layout:

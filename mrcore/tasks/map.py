@@ -20,7 +20,7 @@ from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
-from mrcore.shuffle.combine import combiner_of
+from mrcore.shuffle.combine import Combiner, combiner_of
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.user import (
     CAUGHT,
@@ -32,37 +32,11 @@ from mrcore.shuffle.user import (
 )
 from mrcore.shuffle.values import plain
 from mrcore.storage.registry import storage_for
+from mrcore.tasks.blame import Judge, located, record_text
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.spec import BadRecord, MapWork, Mark, TaskOutput, TaskSpec
+from mrcore.tasks.spec import BadRecord, MapWork, TaskOutput, TaskSpec
 
-_SHOWN_CHARACTERS: Final = 200
 _SAVED_CHARACTERS: Final = 1024
-
-
-class RecordError(Exception):
-    """The user's map failed on a record; carries the record."""
-
-    def __init__(self, error: UserCodeError, batch: Batch, index: int) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.shown = batch.piece.shown
-        self.mark = Mark(batch.piece.uri, batch.offsets[index])
-        self.record = record_text(batch.values[index], _SHOWN_CHARACTERS)
-
-
-class PieceError(Exception):
-    """Something that map emitted from a batch of records cannot be; carries where they lie."""
-
-    def __init__(self, error: Exception, batch: Batch) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.shown = batch.piece.shown
-
-
-def record_text(value: object, characters: int) -> str:
-    """Return a record as text, cut to so many characters."""
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 class Records:
@@ -173,7 +147,7 @@ def _map_to_run(
     )
     collector = Collector(builder, budget, combiner=combiner, sort_key=functions.sort_key)
     try:
-        _collect(job.input_format, functions.map, records, collector)
+        _collect(spec, functions.map, records, collector, combiner)
         output = _write_run(spec, builder, partitions)
     finally:
         builder.close()
@@ -183,8 +157,13 @@ def _map_to_run(
 
 
 def _collect(
-    input_format: InputFormat, user_map: UserFunction, records: Records, collector: Collector
+    spec: TaskSpec,
+    user_map: UserFunction,
+    records: Records,
+    collector: Collector,
+    combiner: Combiner | None,
 ) -> None:
+    input_format = spec.job.input_format
     for keys, values in records.batches():
         batch = records.batch
         assert batch is not None
@@ -196,17 +175,19 @@ def _collect(
                 collector.start_batch(len(batch.values), batch.size_bytes)
                 collector.add(_pairs(user_map, keys, values))
         except (UserCodeError, KeyTypeError) as error:
-            raise _located(error, batch, records.index) from error
+            judge = _judge(collector, combiner)
+            raise located(error, batch, records.index, user_map, input_format, judge) from error
     collector.finish()
 
 
-def _located(error: Exception, batch: Batch, index: int) -> Exception:
-    """Say where the input lies that map failed on: the record where that is known."""
-    if isinstance(error, UserCodeError) and error.function != "map":
-        return error
-    if isinstance(error, UserCodeError) and error.error is not None and index >= 0:
-        return RecordError(error, batch, index)
-    return PieceError(error, batch)
+def _judge(collector: Collector, combiner: Combiner | None) -> Judge:
+    """Return what raises for the pairs that this collector refuses."""
+
+    def judge(keys: list[Any], values: list[Any]) -> None:
+        counted = combiner is not None and combiner.lift
+        collector.columns(collector.types.check(keys), [1] * len(values) if counted else values)
+
+    return judge
 
 
 def _pairs(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) -> Iterator[Any]:
@@ -277,12 +258,17 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
                 else:
                     _write_pairs(_pairs(functions.map, keys, values), part)
             except UserCodeError as error:
-                raise _located(error, batch, records.index) from error
+                index, kind = records.index, job.input_format
+                raise located(error, batch, index, functions.map, kind, _any_pair) from error
         counts = part.close()
         info = sink.commit()
     if info.crc32c is None:
         info = msgspec.structs.replace(info, crc32c=counts.crc32c)
     return TaskOutput(object=info, records_out=counts.records, bytes_out=counts.size_bytes)
+
+
+def _any_pair(keys: list[Any], values: list[Any]) -> None:
+    """Refuse nothing: without a shuffle keys need no order."""
 
 
 def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:

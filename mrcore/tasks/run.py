@@ -21,8 +21,9 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user import CAUGHT, UserCodeError
+from mrcore.tasks.blame import PieceError, RecordError
 from mrcore.tasks.context import Context
-from mrcore.tasks.map import PieceError, RecordError, run_map
+from mrcore.tasks.map import run_map
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.reduce import run_reduce
 from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure, TaskResult, TaskSpec
@@ -111,15 +112,12 @@ def _run(
         run = run_map if isinstance(spec.work, MapWork) else run_reduce
         output = run(spec, functions, folder, progress)
     except RecordError as failed:
-        message = (
-            f"{failed.error.problem}, on the record at offset {failed.mark.offset} of "
-            f"{failed.shown}: {failed.record}"
-        )
-        return _user_failure(failed.error, message, mark=failed.mark)
+        place = f"on the record at offset {failed.mark.offset} of {failed.shown}: {failed.record}"
+        if _raised(failed.error):
+            return _user_failure(failed.error, f"{_problem(failed.error)}, {place}", failed.mark)
+        return _user_failure(failed.error, f"{_problem(failed.error)} ({place})", failed.mark)
     except PieceError as failed:
-        if isinstance(failed.error, UserCodeError):
-            return _user_failure(failed.error, f"{failed.error.problem} (in {failed.shown})")
-        return _failure(FailureKind.USER, f"{failed.error} (in {failed.shown})")
+        return _user_failure(failed.error, f"{_problem(failed.error)} (in {failed.shown})")
     except UserCodeError as failed:
         where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
         return _user_failure(failed, f"{failed.problem}{where}")
@@ -128,8 +126,17 @@ def _run(
     return msgspec.structs.replace(output, counters=dict(context.counters))
 
 
-def _user_failure(failed: UserCodeError, message: str, mark: Mark | None = None) -> TaskFailure:
-    trace = "" if failed.error is None else user_traceback(failed.error)
+def _problem(failed: Exception) -> str:
+    return failed.problem if isinstance(failed, UserCodeError) else str(failed)
+
+
+def _raised(failed: Exception) -> bool:
+    return isinstance(failed, UserCodeError) and failed.error is not None
+
+
+def _user_failure(failed: Exception, message: str, mark: Mark | None = None) -> TaskFailure:
+    error = failed.error if isinstance(failed, UserCodeError) else None
+    trace = "" if error is None else user_traceback(error)
     return TaskFailure(kind=FailureKind.USER, message=message, traceback=trace, mark=mark)
 
 

@@ -127,6 +127,9 @@ def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec
     failure = failing_map(UserFunctions(map=user_map), "ab\n", spec=spec)
     assert failure.kind is FailureKind.USER
     assert said in failure.message
+    assert "the record at offset 0 of in/0.txt: a batch of 1 row with the columns line" in (
+        failure.message
+    )
 
 
 def test_counts_are_counted_once_and_bytes_are_told() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mrcore
@@ -137,12 +138,46 @@ def test_what_is_no_pair_or_no_key_is_refused(
     def user_map(key: Any, value: str) -> Iterator[Any]:
         for _ in range(later):
             yield "x", 1
-        yield emitted
+        if value == "cd":
+            yield emitted
 
     failure = failing_map(UserFunctions(map=user_map, combine=combine))
     assert failure.kind is FailureKind.USER
     assert failure.message.startswith(said)
-    assert failure.message.endswith("(in in/0.txt)")
+    assert failure.message.endswith(" (on the record at offset 3 of in/0.txt: cd)")
+    assert failure.mark == Mark(URI, 3)
+
+
+@pytest.mark.parametrize("combine", [None, mrcore.count])
+def test_a_number_of_another_type_is_found_in_its_record(combine: Any) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        yield (1, 1.5 if value == "ef" else 1), value
+
+    failure = failing_map(UserFunctions(map=user_map, combine=combine))
+    assert failure.message.startswith("position 1 of the keys mix int and float")
+    assert failure.message.endswith(" (on the record at offset 6 of in/0.txt: ef)")
+
+
+def test_a_map_that_does_better_the_second_time_is_located_by_its_file() -> None:
+    calls: list[str] = []
+
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        calls.append(value)
+        yield (value, 1) if len(calls) > 1 else 7
+
+    failure = failing_map(UserFunctions(map=user_map))
+    assert failure.message == "map yielded 7, not a (key, value) pair (in in/0.txt)"
+    assert failure.mark is None
+
+
+def test_a_bad_pair_of_a_map_only_job_names_its_record() -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        yield "abc" if value == "cd" else (value, lambda: 1)
+
+    failure = failing_map(UserFunctions(map=user_map), spec=spec_of(map_only=True))
+    assert failure.message == (
+        "map yielded 'abc', not a (key, value) pair (on the record at offset 3 of in/0.txt: cd)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,6 +187,7 @@ def test_what_is_no_pair_or_no_key_is_refused(
 def test_what_map_returns_must_be_pairs(returned: Any, said: str) -> None:
     failure = failing_map(UserFunctions(map=lambda key, value: returned))
     assert failure.message.startswith(said)
+    assert failure.message.endswith(" (on the record at offset 0 of in/0.txt: ab)")
 
 
 @pytest.mark.parametrize("combine", [None, lambda key, values: list(values)[-1]])
@@ -163,6 +199,8 @@ def test_a_value_that_cannot_be_pickled_is_named(combine: Any) -> None:
     failure = failing_map(UserFunctions(map=user_map, combine=combine))
     assert failure.kind is FailureKind.USER
     assert "for the key 'bad', a value of type function that cannot be pickled" in failure.message
+    # With a combiner values wait in memory, and are looked at when all records were mapped.
+    assert failure.message.endswith(": ef)") == (combine is None)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +241,11 @@ def test_a_partition_that_fails_names_the_key(partition: Any, said: str) -> None
     failure = failing_map(UserFunctions(map=emit, partition=partition), reduces=3)
     assert failure.kind is FailureKind.USER
     assert failure.message.startswith(said)
+
+
+def test_a_partition_may_return_what_numpy_computes() -> None:
+    functions = UserFunctions(map=emit, partition=lambda key, n: np.int64(len(key)) % n)
+    assert Job(["a\nbb\n"], functions, reduces=2).run() == [b"bb\t1\n", b"a\t1\n"]
 
 
 def test_a_sort_key_that_fails_names_the_key() -> None:
