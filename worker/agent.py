@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from mrcore import layout
+from mrcore import layout, logs
 from mrcore.errors import MrcoreError
 from mrcore.ids import AttemptId
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import TaskResult
+from mrcore.tasks.spec import TaskFailure, TaskResult
 from worker.machine import Machine, can_finish
 from worker.messages import (
     Begun,
@@ -50,6 +50,8 @@ class Agent:
         self.machine = machine
         self.supervisor = supervisor
         self.tell: Callable[[], None] = lambda: None
+        self.observe: Callable[[AttemptId, TaskResult], None] = lambda attempt, result: None
+        """Called with every attempt that has ended here by itself."""
         self.left: asyncio.Future[Leave] = asyncio.get_running_loop().create_future()
         """Set when the process is to end, and how."""
         self._group: asyncio.TaskGroup | None = None
@@ -117,6 +119,12 @@ class Agent:
         self.leave(Leave(0, f"{reason}; the master did not answer in time"))
 
     def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
+        self.observe(attempt, result)
+        if isinstance(result, TaskFailure):
+            log.warning("attempt failed: %s", result.message, extra=logs.about(attempt))
+        else:
+            seconds = round(result.elapsed_seconds, 3)
+            log.debug("attempt done", extra={**logs.about(attempt), "seconds": seconds})
         self.feed(Ended(attempt, result))
 
     def _obey(self, command: Command) -> None:

@@ -54,6 +54,8 @@ PARKED_AFTER_SECONDS: Final = 0.005
 """A call without results that was not answered by then is parked."""
 PATIENCE_SECONDS: Final = 1.0
 """A call with results is answered as soon as the journal is flushed: cancelling it costs more."""
+ORPHANED: Final = 75
+"""The exit code of a worker that no master has answered for too long: EX_TEMPFAIL of sysexits.h."""
 CALL_SECONDS: Final = 15.0
 """Beyond the time that the master may park it, a call that lasts longer is given up."""
 
@@ -97,6 +99,8 @@ class Link:
     def __init__(self, agent: Agent, about: About, where: Where, clock: Clock, rng: Random) -> None:
         self.connected = asyncio.Event()
         """Set when a master has answered for the first time."""
+        self.heard_at = clock.monotonic()
+        """When a master answered last; before the first answer, when this worker began to ask."""
         self._agent = agent
         self._about = about
         self._versions = versions_to_proto(about.versions)
@@ -133,6 +137,16 @@ class Link:
             pause = min(0.1 * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
             jittered = pause * self._rng.uniform(0.5, 1.0)
             await asyncio.sleep(EAGER_PAUSE_SECONDS if eager else jittered)
+
+    async def leave_when_orphaned(self, seconds: float) -> None:
+        """End the agent once no master has answered for so long: nobody can have its results."""
+        while True:
+            left = self.heard_at + seconds - self._clock.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+        reason = f"no master at {self._where} has answered for {seconds:g} s"
+        self._agent.leave(Leave(ORPHANED, f"{reason}: this worker ends, start it again with one"))
 
     def _find(self) -> Credentials:
         where = self._where
@@ -255,6 +269,7 @@ class Link:
 
     def _take(self, response: pb.SynchronizeResponse) -> bool:
         """Let the machine hear an answer; return whether there was anything to do."""
+        self.heard_at = self._clock.monotonic()
         if not response.exceed_session:
             self.connected.set()
             self._sync_seconds = response.sync_seconds

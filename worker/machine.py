@@ -132,9 +132,9 @@ class Machine:
         """Return the attempts that have begun and not ended, oldest first."""
         return [attempt for attempt, held in self._held.items() if held.hold is Hold.RUNNING]
 
-    def holds_nothing(self) -> bool:
-        """Tell whether every result has been accounted."""
-        return not self._held
+    def held(self) -> int:
+        """Return the number of attempts of which the master has yet to account."""
+        return len(self._held)
 
     def check(self) -> None:
         """Assert the invariants."""

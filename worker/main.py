@@ -24,6 +24,7 @@ from mrcore import logs
 from mrcore.clock import SYSTEM
 from mrcore.errors import UsageError
 from mrcore.storage.registry import absolute_uri, check_scheme
+from mrcore.systemd import Notifier
 from mrcore.tasks.attempt_log import store_log
 from mrcore.units import parse_duration, parse_size
 from worker.messages import Leave
@@ -32,6 +33,7 @@ from worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from worker.agent import Agent
+    from worker.vitals import Vitals
 
 GRACE_SECONDS: Final = 25.0
 """From SIGTERM to the end, at most; the first SIGKILL of common supervisors comes after 30."""
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if not (options.master or options.state or options.credentials):
         _parser().error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, form=options.log_format)
+    # Before the children start, which must not inherit its variables.
+    notifier = Notifier(os.environ)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(options.scratch))
         supervisor = Supervisor(
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Unlike asyncio.run, this does not wait for threads that may be blocked on a store.
         loop = asyncio.new_event_loop()
         try:
-            return loop.run_until_complete(_serve(options, supervisor, hurry=stack.close))
+            return loop.run_until_complete(_serve(options, supervisor, notifier, stack.close))
         finally:
             loop.close()
 
@@ -76,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the cluster's state: its leader object names the master",
     )  # fmt: skip
     add("--credentials", metavar="FILE", help="the cluster's credentials, as the master wrote them")
-    add("--slots", type=_slots, default=1, metavar="N", help="attempts to run at once (default 1)")
+    add(
+        "--slots", type=_slots, default=1, metavar="N",
+        help="attempts to run at once; auto: one a core (default 1)",
+    )  # fmt: skip
     add(
         "--memory", type=_size, default=0, metavar="SIZE",
         help="resident memory for each slot (default: 60 %% of the machine over the slots)",
@@ -88,7 +95,16 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to finish work after SIGTERM (default 25s)",
     )  # fmt: skip
     add("--preemption-notice", action="store_true", help="heed Compute Engine's metadata server")
+    add(
+        "--orphan-timeout", type=_duration, metavar="TIME",
+        help="leave, with exit code 75, when no master was heard for so long",
+    )  # fmt: skip
     add("--log-level", default="info", choices=logs.LEVELS, help="how much to say (default info)")
+    add(
+        "--log-format", default="auto", choices=logs.FORMATS,
+        help="lines for people or JSON for programs (default auto: by whether this is a terminal)",
+    )  # fmt: skip
+    add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
     add("--ready-fd", type=int, metavar="N", help="write a line here once a master has answered")
     add("--lifeline-fd", type=int, metavar="N", help="leave at once when this can be read")
     return parser
@@ -104,9 +120,11 @@ def _state(text: str) -> str:
 
 
 def _slots(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= number <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 1 to 1024")
     return number
 
 
@@ -131,12 +149,16 @@ def _default_memory_bytes(slots: int) -> int:
 
 
 async def _serve(
-    options: argparse.Namespace, supervisor: Supervisor, hurry: Callable[[], None]
+    options: argparse.Namespace,
+    supervisor: Supervisor,
+    notifier: Notifier,
+    hurry: Callable[[], None],
 ) -> int:
     from mrcore.request import versions
     from worker.agent import Agent
     from worker.link import About, Link, Where
     from worker.machine import Machine
+    from worker.vitals import Vitals
 
     loop = asyncio.get_running_loop()
     # Milliseconds since 1970: higher with each process of an id. Where the clock was set back, the
@@ -152,19 +174,28 @@ async def _serve(
         process_id=os.getpid(),
         versions=versions(),
     )
+    logs.always_say(worker=about.worker_id, cluster=os.environ.get("MRCORE_CLUSTER", ""))
     where = Where(options.master, options.state, options.credentials)
     link = Link(agent, about, where, SYSTEM, Random())
-    async with _signals(agent, options.grace, hurry):
+    vitals = Vitals(agent, link, notifier, SYSTEM)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_signals(vitals, options.grace, hurry))
+        if options.metrics:
+            from worker.metrics import measured
+
+            stack.enter_context(measured(options.metrics, vitals))
         if options.lifeline_fd is not None:
             loop.add_reader(
                 options.lifeline_fd, lambda: agent.leave(Leave(0, "whoever started it is gone"))
             )
         if options.preemption_notice or "GCE_METADATA_HOST" in os.environ:
-            _heed_notices(agent, loop)
+            _heed_notices(vitals, loop)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(agent.run()), group.create_task(link.run())]
-            ready = _say_ready(link.connected, options.ready_fd, about.worker_id)
-            tasks.append(group.create_task(ready))
+            work = [agent.run(), link.run(), vitals.tell()]
+            work.append(_say_ready(link.connected, options.ready_fd, about.worker_id))
+            if options.orphan_timeout is not None:
+                work.append(link.leave_when_orphaned(options.orphan_timeout))
+            tasks = [group.create_task(one) for one in work]
             leave = await agent.left
             for task in tasks:
                 task.cancel()
@@ -174,7 +205,7 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _signals(
-    agent: Agent, grace_seconds: float, hurry: Callable[[], None]
+    vitals: Vitals, grace_seconds: float, hurry: Callable[[], None]
 ) -> AsyncIterator[None]:
     """Drain at the first SIGTERM or SIGINT; end the process at the second."""
     loop = asyncio.get_running_loop()
@@ -184,7 +215,7 @@ async def _signals(
     def on_signal(number: int) -> None:
         heard.append(number)
         if len(heard) == 1:
-            agent.drain(f"got {signal.Signals(number).name}", grace_seconds)
+            vitals.drain(f"got {signal.Signals(number).name}", grace_seconds)
         else:
             hurry()
             os._exit(128 + number)
@@ -198,13 +229,13 @@ async def _signals(
             loop.remove_signal_handler(number)
 
 
-def _heed_notices(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+def _heed_notices(vitals: Vitals, loop: asyncio.AbstractEventLoop) -> None:
     from worker import notice
 
     def on_notice() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we have left already
             loop.call_soon_threadsafe(
-                agent.drain, "this machine is preempted", notice.NOTICE_SECONDS
+                vitals.drain, "this machine is preempted", notice.NOTICE_SECONDS
             )
 
     notice.watch(os.environ.get("GCE_METADATA_HOST", notice.DEFAULT_HOST), SYSTEM, on_notice)

@@ -86,6 +86,8 @@ class Supervisor:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
         self.on_ended: Callable[[AttemptId, TaskResult], None] = _nobody_listens
+        self.ticked_at = clock.monotonic()
+        """When the children were looked at last."""
         self._scratch = scratch
         self._environment = child_environment(environment, slot_memory_bytes)
         self._clock = clock
@@ -168,6 +170,10 @@ class Supervisor:
     def starving(self) -> bool:
         """Tell whether a slot has nothing to do."""
         return sum(bool(child.sent) for child in self._children) < self.slots
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of all children together."""
+        return sum(child.resident_bytes() for child in self._children)
 
     # The life of children.
 
@@ -340,7 +346,7 @@ class Supervisor:
             self.on_ended(order.attempt, failure)
 
     def _tick(self) -> None:
-        now = self._clock.monotonic()
+        now = self.ticked_at = self._clock.monotonic()
         for child in self._children:
             order = child.running() if child.sent else None
             if order is not None and not child.doomed:

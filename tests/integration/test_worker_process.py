@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -237,56 +232,11 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: 
     asyncio.run(run())
 
 
-@contextlib.contextmanager
-def metadata_server() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield the address of a metadata server, and a function that preempts the machine."""
-    preempted = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            assert self.path.startswith("/computeMetadata/v1/instance/preempted?wait_for_change=")
-            assert self.headers["Metadata-Flavor"] == "Google"
-            preempted.wait(30.0)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"TRUE")
-
-        def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}", preempted.set
-    finally:
-        preempted.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_a_preemption_notice_hands_back_what_cannot_finish(tmp_path: Path) -> None:
-    with metadata_server() as (host, preempt):
-
-        @conversation(GCE_METADATA_HOST=host)
-        async def talk(master: FakeMaster, worker: Worker) -> None:
-            both = master.assignment(0, "wait\n"), master.assignment(1, "fine\n")
-            master.answer(await master.greet(), *both)
-            await worker.begun()
-            preempt()
-            call = await master.until(lambda call: call.request.draining, *both)
-            assert call.failure(1).kind == job_pb2.Failure.KIND_PREEMPTED
-            assert "preempted" in call.failure(1).message
-
-        talk(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
-        (["--master", "x:1", "--slots", "0"], "'0' is not a number from 1 to 1024"),
+        (["--master", "x:1", "--slots", "0"], "'0' is neither auto nor a number from 1 to 1024"),
         (["--master", "x:1", "--memory", "much"], "'much' is not a size"),
         (["--state", "ftp://x"], "'ftp://x' has no scheme that is known here"),
     ],

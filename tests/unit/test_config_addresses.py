@@ -1,16 +1,12 @@
-"""Addresses, credentials files and log lines."""
+"""Addresses and credentials files."""
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 import stat
 from pathlib import Path
 
 import pytest
 
-from mrcore import logs
 from mrcore.config import (
     DEFAULT_PORT,
     Credentials,
@@ -110,42 +106,3 @@ def test_a_name_that_does_not_resolve_is_told_at_once() -> None:
 def test_another_machine_needs_credentials() -> None:
     with pytest.raises(UsageError, match="wants the cluster's token"):
         find_credentials("10.0.0.1:1", reach_seconds=None)
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def logged(stream: io.StringIO) -> str:
-    root = logging.getLogger()
-    former = root.handlers[:], root.level
-    try:
-        logs.configure("info", stream)
-        log = logging.getLogger("mrcore.test")
-        log.debug("not shown")
-        log.warning("attempt %s failed", "1.2", extra={"job": "wc", "unknown": "x"})
-        try:
-            raise ValueError("boom")
-        except ValueError:
-            log.exception("broken")
-    finally:
-        root.handlers[:], level = former[0], former[1]
-        root.setLevel(level)
-    return stream.getvalue()
-
-
-def test_logs_are_json_lines_for_programs() -> None:
-    first, second = (json.loads(line) for line in logged(io.StringIO()).splitlines())
-    assert first["message"] == "attempt 1.2 failed"
-    assert (first["level"], first["source"], first["job"]) == ("warning", "mrcore.test", "wc")
-    assert "unknown" not in first
-    assert "ValueError: boom" in second["traceback"]
-
-
-def test_logs_are_plain_lines_on_a_terminal() -> None:
-    first, *rest = logged(Terminal()).splitlines()
-    assert first.endswith("mrcore.test: warning: attempt 1.2 failed (job=wc)")
-    assert rest[-1] == "ValueError: boom"

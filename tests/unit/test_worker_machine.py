@@ -127,7 +127,7 @@ def test_an_attempt_from_assignment_to_oblivion() -> None:
     (held,) = driver.machine.state().held
     assert (held.hold, held.result, held.inputs_version) == (Hold.FINISHED, DONE, 7)
     assert driver.answer() == []
-    assert driver.machine.holds_nothing()
+    assert driver.machine.held() == 0
 
 
 def test_the_job_is_learnt_before_its_attempt_is_given() -> None:

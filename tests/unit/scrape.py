@@ -1,0 +1,36 @@
+"""Metrics as Prometheus reads them, and the rules of their names."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+"""Value by name and labels' values, in the order of the labels' names."""
+
+
+def scrape(port: int) -> Samples:
+    """Return what is served on loopback; fail on what Prometheus would not read."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        text = response.read().decode()
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation or family.name.endswith("_created"), family.name
+        for sample in family.samples:
+            values = tuple(value for _, value in sorted(sample.labels.items()))
+            assert (sample.name, values) not in found, "told twice"
+            found[sample.name, values] = sample.value
+    return found
+
+
+def check_names(samples: Samples, prefix: str) -> None:
+    """Assert the conventions: a prefix, base units, and no unit but at the end."""
+    names = {name for name, _ in samples}
+    strange = {
+        name for name in names if not name.startswith((prefix, "process_", "mrcore_build_info"))
+    }
+    assert not strange
+    assert not {name for name in names if re.search(r"_(ms|millis|minutes|kb|mb|gb|percent)", name)}
