@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from bench import data, measure
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -33,10 +35,15 @@ class Sizes:
     tasks: int
     rounds: int
     skewed_lines: int
+    keys: int
 
 
-FULL: Final = Sizes(text_mib=256, records=10_000_000, tasks=10_000, rounds=3, skewed_lines=125)
-QUICK: Final = Sizes(text_mib=16, records=200_000, tasks=500, rounds=1, skewed_lines=5)
+FULL: Final = Sizes(
+    text_mib=256, records=10_000_000, tasks=10_000, rounds=3, skewed_lines=125, keys=10_000_000
+)
+QUICK: Final = Sizes(
+    text_mib=16, records=200_000, tasks=500, rounds=1, skewed_lines=5, keys=200_000
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,46 @@ def skew(bench: Bench) -> Row:
     return Row("one partition, one hot key", run.pss_bytes / MIB, "MiB", 900, False, detail)
 
 
+def distinct(bench: Bench) -> Row:
+    """Word count of ten million different words at --memory 256MiB, a tenth of them seen twice.
+
+    Nothing is there to combine, so all pairs are sorted, spilled and merged.
+    """
+    count = bench.sizes.keys
+    folder = data.keys(bench.home, count)
+    run, out = bench.job(
+        "distinct", "bench/plugins/wordcount.py", folder, "-r", "4", "--memory", "256MiB",
+        sample_memory=True,
+    )  # fmt: skip
+    check_distinct(out, count)
+    shutil.rmtree(out)
+    detail = f"{run.seconds:.1f} s"
+    name = f"{count:,} distinct keys"
+    return Row(name, run.pss_bytes / MIB, "MiB", 900, False, detail)
+
+
+def check_distinct(output: Path, count: int) -> None:
+    """Raise WrongOutputError unless the parts hold each key of `data.keys` and how often it comes.
+
+    Keys have to ascend within each part.
+    """
+    found: list[np.ndarray] = []
+    for part in parts(output):
+        content = np.frombuffer(part.read_bytes(), np.uint8)
+        if len(content) % _DISTINCT_BYTES:
+            raise WrongOutputError(f"{part} does not hold lines of {_DISTINCT_BYTES} bytes.")
+        lines = content.view(f"S{_DISTINCT_BYTES}")
+        if not (lines[:-1] < lines[1:]).all():
+            raise WrongOutputError(f"The keys of {part} do not ascend.")
+        found.append(lines)
+    numbers = data.key_numbers(count).tolist()
+    expected = [b"%010x\t%d\n" % (n, 1 if i % 10 else 2) for i, n in enumerate(numbers)]
+    if not np.array_equal(np.sort(np.concatenate(found)), np.sort(np.array(expected))):
+        raise WrongOutputError(f"{output} does not hold each of {count:,} keys, counted.")
+
+
+_DISTINCT_BYTES: Final = len(b"0123456789\t1\n")
+
 CASES: Final[dict[str, Callable[[Bench], Row]]] = {
     "wordcount": wordcount,
     "sort-arrow": sort_arrow,
@@ -248,6 +295,7 @@ CASES: Final[dict[str, Callable[[Bench], Row]]] = {
     "small": small,
     "memory": memory,
     "skew": skew,
+    "distinct": distinct,
 }
 
 

@@ -89,6 +89,31 @@ def _record_block(rng: np.random.Generator, start: int, rows: int) -> npt.NDArra
     return block
 
 
+def keys(home: Path, count: int) -> Path:
+    """Return a folder with the keys of `key_of` in 16 files, 8 a line; every tenth comes twice.
+
+    They lie there in no order, and the second one of a key in another file than the first.
+    """
+    return kept(home / f"keys-{count}", lambda folder: _make_keys(folder, count))
+
+
+def key_numbers(count: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of the `count` different keys: which of 2^40 they are."""
+    # An odd multiplier permutes the numbers below a power of two.
+    return np.arange(count, dtype=np.int64) * 0x5851F42D4D & (1 << 40) - 1
+
+
+def _make_keys(folder: Path, count: int) -> None:
+    numbers = key_numbers(count)
+    numbers = np.concatenate([numbers, numbers[::10]])
+    for number, some in enumerate(np.array_split(numbers, 16)):
+        with (folder / f"keys-{number:02d}.txt").open("wb") as file:
+            for start in range(0, len(some), 80_000):
+                words = [f"{n:010x}" for n in some[start : start + 80_000].tolist()]
+                lines = (" ".join(words[at : at + 8]) for at in range(0, len(words), 8))
+                file.write("".join(f"{line}\n" for line in lines).encode())
+
+
 def small(home: Path) -> Path:
     """Return a folder with one file of a hundred lines."""
 

@@ -114,3 +114,41 @@ def test_outputs_that_differ_are_told_apart(tmp_path: Path) -> None:
     assert cases.same_bytes(out, peer)
     peer.write_text("a\t1\nb\t2\n")
     assert not cases.same_lines(out, peer)
+
+
+def test_keys_are_all_there_and_every_tenth_twice(tmp_path: Path) -> None:
+    files = content(data.keys(tmp_path, 1_000))
+    counts = Counter(b"".join(files.values()).split())
+    assert len(files) == 16
+    assert (len(counts), counts.total()) == (1_000, 1_100)
+    assert {len(key) for key in counts} == {10}
+    assert list(counts) != sorted(counts)
+    assert all(max(Counter(text.split()).values()) == 1 for text in files.values())
+
+
+def write_distinct(folder: Path, counts: Counter[bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    keys = sorted(counts)
+    for part in range(2):
+        lines = [b"%s\t%d\n" % (key, counts[key]) for key in keys[part::2]]
+        (folder / f"part-{part:05d}").write_bytes(b"".join(lines))
+
+
+def test_output_of_distinct_keys_is_checked_key_by_key(tmp_path: Path) -> None:
+    words = b"".join(content(data.keys(tmp_path, 1_000)).values()).split()
+    out = tmp_path / "out"
+    write_distinct(out, Counter(words))
+    cases.check_distinct(out, 1_000)
+    for wrong in (words[1:], [*words, words[0]], [*words[1:], b"0123456789"]):
+        write_distinct(out, Counter(wrong))
+        with pytest.raises(cases.WrongOutputError, match="does not hold each of 1,000 keys"):
+            cases.check_distinct(out, 1_000)
+    write_distinct(out, Counter(words))
+    (first, second) = cases.parts(out)
+    first.write_bytes(b"".join(reversed(first.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(cases.WrongOutputError, match="do not ascend"):
+        cases.check_distinct(out, 1_000)
+    write_distinct(out, Counter(words))
+    second.write_bytes(b"not a key\n")
+    with pytest.raises(cases.WrongOutputError, match="lines of 13 bytes"):
+        cases.check_distinct(out, 1_000)
