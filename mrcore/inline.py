@@ -176,7 +176,7 @@ def run_inline(
     `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
     what cannot work as given.
     """
-    prepared = prepare(request)
+    prepared = prepare(request, alone=True)
     folder = runs.RunFolder.create(clock)
     try:
         with FileLock(layout.lock_uri(folder.state_uri)):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -98,9 +98,10 @@ class Prepared:
         return Prepared(msgspec.structs.replace(self.spec, plugin=plugin), self.bundle)
 
 
-def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
+def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Prepared:
     """Bundle the plugin, make the spec and, with `look`, check inputs and output on files.
 
+    `alone` says that one process runs it all, and so may keep data in its memory (`mem://`).
     Raises UsageError and its children. Object stores are left to whoever runs the job: the
     caller of a remote cluster need not be able to read its buckets.
     """
@@ -116,7 +117,7 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
         output_uri=output_uri,
         output_format=request.output_format,
         compression=request.compression,
-        reduces=0 if request.map_only else request.reduces,
+        reduces=request.reduces,
         map_only=request.map_only,
         total_order=request.total_order,
         combine=request.combine,
@@ -131,6 +132,8 @@ def prepare(request: JobRequest, *, look: bool = True) -> Prepared:
         priority=request.priority,
         versions=versions(),
     )
+    if not alone:
+        _check_shared(spec)
     if look:
         with before_tasks():
             look_at_files(spec)
@@ -152,18 +155,34 @@ def look_at_files(spec: JobSpec) -> None:
         expand(local, spec.output_uri)
 
 
+def _check_shared(spec: JobSpec) -> None:
+    """Raise UsageError for a place in memory, which each process has for itself."""
+    places = [("input", given.uri) for given in spec.inputs]
+    places += [("output", spec.output_uri), ("--temp", spec.temp_uri or "")]
+    for name, uri in places:
+        if uri.startswith("mem://"):
+            raise UsageError(
+                f"The {name} {uri} would lie in the memory of each process by itself, which the "
+                "master and the workers do not share: name a folder or a bucket."
+            )
+
+
 def _check_writable(option: str, folder: str) -> None:
-    """Raise OutputError unless the folder, or what is there of the way to it, can be written to."""
+    """Raise OutputError unless a folder can be made there: tried, since permissions do not tell."""
+    from mrcore.storage.files import TEMP_PREFIX
+
     place = Path(folder)
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
         raise OutputError(f"{option} {folder} cannot be a folder: {place} is a file; name another.")
-    if not os.access(place, os.W_OK | os.X_OK):
+    try:
+        Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place)).rmdir()
+    except OSError as error:
         raise OutputError(
-            f"{option} {folder} cannot be used: you may not write to {place}; "
-            "change its permissions, or name another folder."
-        )
+            f"{option} {folder} cannot be used, as nothing can be written to {place} "
+            f"({(error.strerror or str(error)).lower()}): change that, or name another folder."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -213,14 +232,20 @@ def _check_combination(request: JobRequest) -> None:
         raise UsageError(
             "--map-only writes pairs as they come, so --total-order cannot hold: drop one of them."
         )
-    limits: Sequence[tuple[str, float, float]] = (
-        ("--max-attempts", request.max_attempts, 1),
-        ("--lease", request.lease_seconds, MIN_LEASE_SECONDS),
-        ("--max-bad-records", request.max_bad_records, 0),
+    if request.map_only and request.reduces:
+        raise UsageError(
+            "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
+            "meaning: drop one of them."
+        )
+    limits: Sequence[tuple[str, float, float, str]] = (
+        ("-r", request.reduces, 0, ""),
+        ("--max-attempts", request.max_attempts, 1, ""),
+        ("--lease", request.lease_seconds, MIN_LEASE_SECONDS, " s"),
+        ("--max-bad-records", request.max_bad_records, 0, ""),
     )
-    for name, value, least in limits:
+    for name, value, least, unit in limits:
         if value < least:
-            raise UsageError(f"{name} is {value:g}, but must be at least {least:g}.")
+            raise UsageError(f"{name} is {value:g}{unit}, but must be at least {least:g}{unit}.")
     if request.task_timeout_seconds is not None and request.task_timeout_seconds <= 0:
         raise UsageError("--task-timeout must be more than nothing, such as 30s.")
     if request.memory_bytes and request.memory_bytes < MIN_MEMORY_BYTES:
@@ -240,8 +265,14 @@ def folder_uri(text: str, cwd: Path) -> str:
 
     uri = absolute_uri(text, str(cwd))
     check_scheme(uri)
+    _check_bucket(uri)
     scheme, separator, path = uri.partition("://")
     return f"{scheme}{separator}{path.rstrip('/')}"
+
+
+def _check_bucket(uri: str) -> None:
+    if uri.startswith("gs://") and not uri.removeprefix("gs://").partition("/")[0]:
+        raise UsageError(f"{uri} names no bucket: write gs://BUCKET/FOLDER.")
 
 
 def _job_name(plugin: str | Functions) -> str:
@@ -260,6 +291,7 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
     inputs = tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
     for given in inputs:
         check_scheme(given.uri)
+        _check_bucket(given.uri)
     return inputs
 
 

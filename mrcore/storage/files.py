@@ -211,6 +211,10 @@ def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
                 return change(folder)
         except FileNotFoundError:
             continue
+    if not os.path.isdir(os.path.dirname(path)):  # /proc, say, has no such folder and never will
+        raise PermissionDeniedError(
+            f"The folder {os.path.dirname(path)} cannot be made there: choose another place."
+        )
     raise UnavailableError(f"{os.path.dirname(path)} is removed again and again.")
 
 

@@ -61,8 +61,8 @@ def check_scheme(uri: str) -> str:
     """Return the scheme of a URI, without making its store; raise UsageError for an unknown one."""
     scheme = uri.partition("://")[0] if "://" in uri else ""
     if scheme not in _factories:
-        known = ", ".join(f"{name}://" for name in _factories)
-        raise UsageError(f"{uri!r} has no scheme that is known here: use one of {known}.")
+        known = " or ".join(f"{name}://" for name in _factories if name != "mem")
+        raise UsageError(f"{uri!r} has no scheme that is known here: use {known}, or a path.")
     return scheme
 
 

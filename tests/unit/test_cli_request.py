@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,20 @@ def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
     assert prepare(make_request(plugin, "in.txt", "out")).spec.name == name
 
 
-def test_map_only_has_no_reduces() -> None:
-    spec = prepare(make_request("wc.py", "in.txt", "out", map_only=True, reduces=4)).spec
-    assert spec.reduces == 0
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"map_only": True, "reduces": 4}, "so -r has no meaning: drop one"),
+        ({"map_only": True, "total_order": True}, "so --total-order cannot hold"),
+        ({"lease": "100ms"}, "--lease is 0.1 s, but must be at least 0.5 s"),
+        ({"max_attempts": 0}, "--max-attempts is 0, but must be at least 1"),
+        ({"reduces": -1}, "-r is -1, but must be at least 0"),
+        ({"task_timeout": 0}, "--task-timeout must be more than nothing"),
+    ],
+)
+def test_options_that_cannot_hold_are_refused(options: JobOptions, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        prepare(make_request("wc.py", "in.txt", "out", **options))
 
 
 def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:
@@ -97,10 +109,47 @@ def test_folders_that_cannot_be_made_are_refused(here: Path) -> None:
     assert not (here / "out").exists()
 
 
-def test_folders_without_permission_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(OutputError, match=r"--temp .* you may not write"):
+def test_folders_that_cannot_be_written_are_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        OutputError, match=r"-o /proc/out cannot be used, as nothing"
+    ):
+        prepare(make_request("wc.py", "in.txt", "/proc/out"))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(OutputError, match=r"--temp .* \(permission denied\)"):
         prepare(make_request("wc.py", "in.txt", "gs://b/out", temp="t"))
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_nothing(here: Path) -> None:
+    before = sorted(here.iterdir())
+    prepare(make_request("wc.py", "in.txt", "out", temp="deep/temp"))
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "temp"),
+    [("mem://a/b", "out", None), ("in.txt", "mem://a/b", None), ("in.txt", "out", "mem://a")],
+)
+@pytest.mark.parametrize("look", [False, True])
+def test_memory_is_shared_by_no_cluster(
+    inputs: str, output: str, temp: str | None, look: bool
+) -> None:
+    options: JobOptions = {} if temp is None else {"temp": temp}
+    request = make_request("wc.py", inputs, output, **options)
+    with pytest.raises(UsageError, match="the master and the workers do not share"):
+        prepare(request, look=look)
+    assert prepare(request, look=False, alone=True).spec.output_uri.endswith(output)
+
+
+@pytest.mark.parametrize(("inputs", "output"), [("gs://", "out"), ("in.txt", "gs:///out")])
+def test_a_bucket_has_a_name(inputs: str, output: str) -> None:
+    with pytest.raises(UsageError, match=r"names no bucket: write gs://BUCKET/FOLDER\."):
+        prepare(make_request("wc.py", inputs, output))
 
 
 def test_a_remote_cluster_looks_for_itself() -> None:
