@@ -12,7 +12,12 @@ from mrcore.errors import UsageError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.rpc.convert import failure_to_proto, job_spec_to_proto, text_within, versions_from_proto
-from mrcore.rpc.convert_task import attempt_from_proto, progress_from_proto, result_from_proto
+from mrcore.rpc.convert_task import (
+    attempt_from_proto,
+    elapsed_from_proto,
+    progress_from_proto,
+    result_from_proto,
+)
 from mrcore.rpc.enums import JOB_STATES, PHASES, TASK_STATES
 from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
@@ -23,6 +28,8 @@ INPUTS_SHOWN: Final = 100
 MAX_WORKER_ID: Final = 200
 MAX_HELD: Final = 10_000
 _UINT64: Final = 2**64 - 1
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
 _NO_PROGRESS: Final = Progress()
 
 _HELD: Final[dict[int, HeldState]] = {
@@ -69,7 +76,7 @@ def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
         attempt=attempt_from_proto(message.attempt),
         state=state,
         inputs_version=message.inputs_version,
-        elapsed_seconds=message.elapsed_seconds,
+        elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
         progress=progress_from_proto(message) if state is HeldState.RUNNING else _NO_PROGRESS,
         result=result,
     )
@@ -82,13 +89,15 @@ def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
 
 def job_to_proto(view: JobView) -> job_pb2.Job:
     """Return the message of a job as it stands."""
+    counters, large = _by_size(view.counters)
     message = job_pb2.Job(
         job_id=view.job_id,
         spec=shown_spec(view.spec),
         state=JOB_STATES.to_proto[view.state],
         message=printable(view.message, 8_192),
         phases=[_phase_to_proto(phase) for phase in view.phases],
-        counters={name: _int64(count) for name, count in view.counters.items()},
+        counters=counters,
+        large_counters=large,
         attempts=job_pb2.AttemptCounts(
             started=view.attempts.started,
             won=view.attempts.won,
@@ -173,9 +182,10 @@ def worker_to_proto(view: WorkerView) -> job_pb2.Worker:
     )
 
 
-def _int64(number: int) -> int:
-    """Sums of counters may outgrow the wire: they saturate there, and are whole in the receipt."""
-    return max(-(2**63), min(2**63 - 1, number))
+def _by_size(counters: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the sums that fit into 64 bits, and in decimal those that do not."""
+    large = {name: str(n) for name, n in counters.items() if not _INT64_MIN <= n <= _INT64_MAX}
+    return {name: n for name, n in counters.items() if name not in large}, large
 
 
 def _uint64(number: int) -> int:

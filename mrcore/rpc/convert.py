@@ -1,8 +1,9 @@
 """Between the messages of `job.proto` and the values that the rest of the project uses.
 
 `…_from_proto` is the border: what another process sent is checked there, once, against the bounds
-below, and refused with a sentence (UsageError, INVALID_ARGUMENT on the wire). Messages about
-attempts are in `mrcore.rpc.convert_task`.
+below, and refused with a sentence (UsageError, INVALID_ARGUMENT on the wire). Structs whose fields
+have the names of the message's are passed as they are. Messages about attempts are in
+`mrcore.rpc.convert_task`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 from typing import Final
+
+import msgspec
 
 from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
@@ -141,14 +144,7 @@ def _params_from_proto(message: job_pb2.JobSpec) -> dict[str, str]:
 
 
 def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
-    return job_pb2.Plugin(
-        sha256=plugin.sha256,
-        name=plugin.name,
-        has_reduce=plugin.has_reduce,
-        has_combine=plugin.has_combine,
-        has_partition=plugin.has_partition,
-        has_sort_key=plugin.has_sort_key,
-    )
+    return job_pb2.Plugin(**msgspec.structs.asdict(plugin))
 
 
 def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
@@ -166,12 +162,7 @@ def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
 
 def versions_to_proto(versions: Versions) -> job_pb2.Versions:
     """Return the message."""
-    return job_pb2.Versions(
-        python=versions.python,
-        mrcore=versions.mrcore,
-        pyarrow=versions.pyarrow,
-        cloudpickle=versions.cloudpickle,
-    )
+    return job_pb2.Versions(**msgspec.structs.asdict(versions))
 
 
 def versions_from_proto(message: job_pb2.Versions) -> Versions:

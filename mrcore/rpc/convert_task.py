@@ -1,26 +1,33 @@
 """Between the messages of `worker_service.proto` and the values of `mrcore.tasks.spec`.
 
 This is the hot path of the control plane (once a task and side), so it reads and writes fields
-directly and checks only what could do harm: enums, job ids, and the lengths of texts.
+directly and checks only what could do harm: enums, job ids, the lengths of what is journaled, and
+times, since a NaN has no order and no JSON.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from mrcore.errors import UsageError
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
 from mrcore.rpc.convert import (
+    MAX_REDUCES,
+    MAX_URI,
     check_job_id,
     failure_from_proto,
     failure_to_proto,
     mark_from_proto,
     mark_to_proto,
+    text_within,
 )
 from mrcore.rpc.enums import PHASES
 from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.storage.base import ObjectInfo
+from mrcore.tasks.context import MAX_COUNTER_NAME, MAX_COUNTERS
 from mrcore.tasks.spec import (
     BadRecord,
     BlockKey,
@@ -38,9 +45,11 @@ from mrcore.tasks.spec import (
 
 MAX_STATUS: Final = 1_024
 MAX_RECORD: Final = 1_024
-MAX_COUNTERS: Final = 10_000
-MAX_COUNTER_NAME: Final = 200
-_INT64: Final = 2**63
+MAX_DIGEST: Final = 64
+MAX_KEY_POSITIONS: Final = 10_000
+MAX_BLOCKS: Final = 1_000_000
+MAX_BAD_RECORDS: Final = 10_000
+MAX_ELAPSED_SECONDS: Final = 1e9
 
 _MAP: Final = job_pb2.PHASE_MAP
 
@@ -74,17 +83,17 @@ def object_to_proto(info: ObjectInfo) -> worker_service_pb2.ObjectRef:
 
 
 def object_from_proto(message: worker_service_pb2.ObjectRef) -> ObjectInfo:
-    """Return what the message says of an object."""
+    """Return what the message says of an object; raise UsageError for an endless name."""
     return ObjectInfo(
-        uri=message.uri,
+        uri=text_within(message.uri, "the URI of a run", MAX_URI),
         size_bytes=message.size_bytes,
-        generation=message.generation,
+        generation=text_within(message.generation, "a generation", MAX_URI),
         crc32c=message.crc32c if message.HasField("crc32c") else None,
     )
 
 
 def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
-    """Return the message; counters saturate at 64 bits, texts are cut and made valid Unicode."""
+    """Return the message; texts are cut to their bounds and made valid Unicode."""
     return worker_service_pb2.TaskOutput(
         object=None if output.object is None else object_to_proto(output.object),
         digest=output.digest,
@@ -101,8 +110,7 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
         bytes_in=output.bytes_in,
         bytes_out=output.bytes_out,
         counters={
-            printable(name, MAX_COUNTER_NAME): max(-_INT64, min(_INT64 - 1, count))
-            for name, count in output.counters.items()
+            printable(name, MAX_COUNTER_NAME): count for name, count in output.counters.items()
         },
         bad_records=[
             worker_service_pb2.BadRecord(
@@ -118,12 +126,8 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
 
 
 def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
-    """Return the output; raise UsageError for one with too many counters."""
-    if len(message.counters) > MAX_COUNTERS:
-        raise UsageError(
-            f"A task counts under {len(message.counters):,} names, and {MAX_COUNTERS:,} is the "
-            "limit: emit such counts as pairs."
-        )
+    """Return the output; raise UsageError for one that is larger than any task's can be."""
+    _check_sizes(message)
     return TaskOutput(
         object=object_from_proto(message.object) if message.HasField("object") else None,
         digest=message.digest,
@@ -144,8 +148,28 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
             )
             for bad in message.bad_records
         ),
-        elapsed_seconds=message.elapsed_seconds,
+        elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
     )
+
+
+def _check_sizes(message: worker_service_pb2.TaskOutput) -> None:
+    for what, size, limit in (
+        ("counters", len(message.counters), MAX_COUNTERS),
+        ("sections of a run", len(message.section_bytes), MAX_REDUCES),
+        ("blocks of a run", len(message.blocks), MAX_BLOCKS),
+        ("positions of keys", len(message.number_kinds), MAX_KEY_POSITIONS),
+        ("bad records", len(message.bad_records), MAX_BAD_RECORDS),
+        ("bytes of a digest", len(message.digest), MAX_DIGEST),
+    ):
+        if size > limit:
+            raise UsageError(f"A task reports {size:,} {what}, and {limit:,} is the limit.")
+    for name in message.counters:
+        text_within(name, "the name of a counter", MAX_COUNTER_NAME)
+
+
+def elapsed_from_proto(seconds: float) -> float:
+    """Return a duration that a worker tells, or 0 for what is none."""
+    return seconds if 0.0 <= seconds <= MAX_ELAPSED_SECONDS else 0.0
 
 
 def put_result(message: worker_service_pb2.HeldAttempt, result: TaskResult) -> None:
@@ -179,7 +203,7 @@ def put_progress(message: worker_service_pb2.HeldAttempt, progress: Progress) ->
 def progress_from_proto(message: worker_service_pb2.HeldAttempt) -> Progress:
     """Return how far an attempt is."""
     return Progress(
-        fraction=message.fraction,
+        fraction=message.fraction if 0.0 <= message.fraction <= 1.0 else 0.0,
         records=message.records,
         bytes=message.bytes,
         status=printable(message.status, MAX_STATUS),
@@ -226,20 +250,8 @@ def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Mark, ...]:
 
 def map_work_to_proto(work: MapWork) -> worker_service_pb2.MapWork:
     """Return the message."""
-    return worker_service_pb2.MapWork(
-        pieces=[
-            worker_service_pb2.Piece(
-                uri=p.uri,
-                shown=p.shown,
-                start=p.start,
-                end=p.end,
-                size_bytes=p.size_bytes,
-                generation=p.generation,
-            )
-            for p in work.split.pieces
-        ],
-        partitions=work.partitions,
-    )
+    pieces = [worker_service_pb2.Piece(**msgspec.structs.asdict(p)) for p in work.split.pieces]
+    return worker_service_pb2.MapWork(pieces=pieces, partitions=work.partitions)
 
 
 def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
@@ -252,20 +264,8 @@ def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
 
 def reduce_work_to_proto(work: ReduceWork) -> worker_service_pb2.ReduceWork:
     """Return the message."""
-    return worker_service_pb2.ReduceWork(
-        slices=[
-            worker_service_pb2.RunSlice(
-                map_index=s.map_index,
-                uri=s.uri,
-                generation=s.generation,
-                offset=s.offset,
-                length_bytes=s.length_bytes,
-            )
-            for s in work.slices
-        ],
-        low=work.keys.low,
-        high=work.keys.high,
-    )
+    slices = [worker_service_pb2.RunSlice(**msgspec.structs.asdict(s)) for s in work.slices]
+    return worker_service_pb2.ReduceWork(slices=slices, low=work.keys.low, high=work.keys.high)
 
 
 def reduce_work_from_proto(message: worker_service_pb2.ReduceWork) -> ReduceWork:

@@ -36,7 +36,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         state=JOB_STATES.from_proto(job.state),
         output_uri=job.spec.output_uri,
         phases=tuple(_phase_view(phase) for phase in job.phases),
-        counters=dict(job.counters),
+        counters={**job.counters, **{name: int(n) for name, n in job.large_counters.items()}},
         attempts=_attempt_counts(job.attempts),
         message=job.message,
         failure=_failure_view(job.failure) if job.HasField("failure") else None,

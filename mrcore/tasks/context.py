@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from mrcore.errors import UsageError
+
+MAX_COUNTERS: Final = 10_000
+MAX_COUNTER_NAME: Final = 200
+COUNTER_LIMIT: Final = 2**63
+"""A counter of one task stays within 64 bits, sign included; sums over a job have no bound."""
 
 
 class Context:
@@ -24,15 +30,42 @@ class Context:
         """The task's name, `map-00003`: the same for every attempt."""
         self.params: Mapping[str, str] = MappingProxyType(dict(params))
         """What `--param K=V` gave."""
-        self.counters: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
         self._files_folder = files_folder
         self._on_status = on_status
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What this attempt has counted so far."""
+        return MappingProxyType(self._counters)
+
     def count(self, name: str, n: int = 1) -> None:
-        """Add `n` to a counter of the job; attempts that do not win do not count."""
+        """Add `n` to a counter of the job; attempts that do not win do not count.
+
+        Raises TypeError for what is no str and int, OverflowError beyond 64 bits, ValueError for a
+        name that is too long or one too many; the counter then stays as it was.
+        """
         if type(name) is not str or type(n) is not int:
             raise TypeError(f"count() takes a str and an int, not {name!r} and {n!r}")
-        self.counters[name] = self.counters.get(name, 0) + n
+        counters = self._counters
+        total = counters.get(name, 0) + n
+        if not -COUNTER_LIMIT <= total < COUNTER_LIMIT:
+            raise OverflowError(
+                f"the counter {name!r} of this task would be {total:,}, which is beyond 64 bits: "
+                "count in larger units, or emit it as a pair"
+            )
+        if name not in counters:
+            if len(name) > MAX_COUNTER_NAME:
+                raise ValueError(
+                    f"the name of a counter is {len(name):,} characters long, and "
+                    f"{MAX_COUNTER_NAME} is the limit: {name[:40]!r}…"
+                )
+            if len(counters) == MAX_COUNTERS:
+                raise ValueError(
+                    f"{name!r} is counter number {MAX_COUNTERS + 1:,} of this task, and "
+                    f"{MAX_COUNTERS:,} is the limit: emit such counts as pairs"
+                )
+        counters[name] = total
 
     def status(self, text: str) -> None:
         """Show a line of text beside the running task."""

@@ -251,3 +251,42 @@ def test_plugin_sees_the_callers_folder_and_path(place: Place) -> None:
     place.environment |= {"PYTHONPATH": str(place.work / "lib"), "FLAVOUR": "salt"}
     place.done("run", "job.py", "in.txt", "-o", "out", "-w", "1", "-r", "1")
     assert place.lines() == [f"cwd\t{place.work}", "env\tsalt", "mine\talso mine"]
+
+
+def test_a_sum_of_counters_beyond_64_bits_is_told_whole(place: Place) -> None:
+    place.write(
+        "big.py",
+        "def setup(context):\n"
+        "    context.count('up', 2**62)\n"
+        "    context.count('down', -2**63)\n"
+        "def map(key, value):\n"
+        "    yield value, 1\n",
+    )
+    for number in range(3):
+        place.write(f"in/{number}.txt", "line\n")
+    summed = {"up": 4 * 2**62, "down": -4 * 2**63}
+    for engine in ("embedded", "inline"):
+        run = place.done(
+            "run", "big.py", "in", "-o", engine, "-r", "1", "--engine", engine, "--json"
+        )
+        assert json.loads(run.stdout)["counters"] == summed
+        receipt = json.loads((place.work / engine / "_SUCCESS").read_text())
+        assert receipt["counters"] == summed
+
+
+def test_a_counter_of_a_task_beyond_64_bits_fails_by_name(place: Place) -> None:
+    place.write("in.txt", "one\ntwo\n")
+    place.write(
+        "big.py",
+        "def setup(context):\n"
+        "    global count\n"
+        "    count = context.count\n"
+        "def map(key, value):\n"
+        "    count('bytes', 2**70)\n"
+        "    yield value, 1\n",
+    )
+    failed = place.run("run", "big.py", "in.txt", "-o", "out", "--max-attempts", "1")
+    assert failed.returncode == 1
+    assert "OverflowError: the counter 'bytes' of this task would be" in failed.stderr
+    assert "the record at offset 0 of in.txt" in failed.stderr
+    assert "big.py" in failed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -180,7 +181,7 @@ def test_an_assignment_crosses_the_wire_unchanged(
     assert work_from_proto(sent) == work
 
 
-@given(st.builds(Progress, FLOAT, UINT64, UINT64, TEXT))
+@given(st.builds(Progress, st.floats(0, 1), UINT64, UINT64, TEXT))
 @settings(max_examples=30)
 def test_progress_crosses_the_wire_unchanged(progress: Progress) -> None:
     held = worker_service_pb2.HeldAttempt()
@@ -198,14 +199,12 @@ def test_text_that_is_not_unicode_is_shown_as_escapes() -> None:
     assert back.counters == {"\\udcff": 1}
 
 
-def test_what_is_too_long_is_cut_and_counters_saturate() -> None:
+def test_what_is_too_long_is_cut() -> None:
     failure = TaskFailure(kind=FailureKind.USER, message="m" * 9_000, traceback="t" * 70_000)
     back = failure_from_proto(failure_to_proto(failure))
     assert len(back.message) == 8_192
     assert back.message.endswith("…")
     assert len(back.traceback) == 65_536
-    counted = output_from_proto(output_to_proto(TaskOutput(counters={"a": 2**80, "b": -(2**80)})))
-    assert counted.counters == {"a": 2**63 - 1, "b": -(2**63)}
 
 
 def a_spec() -> JobSpec:
@@ -283,7 +282,26 @@ def test_an_attempt_without_a_phase_is_refused() -> None:
         attempt_from_proto(worker_service_pb2.AttemptId(job_id="a"))
 
 
-def test_too_many_counters_are_refused() -> None:
-    message = worker_service_pb2.TaskOutput(counters={str(i): 1 for i in range(10_001)})
-    with pytest.raises(UsageError, match="counts under 10,001 names"):
-        output_from_proto(message)
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"counters": {str(i): 1 for i in range(10_001)}}, "10,001 counters"),
+        ({"counters": {"n" * 201: 1}}, "the name of a counter is 201 characters long"),
+        ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
+        ({"digest": b"d" * 65}, "65 bytes of a digest"),
+        ({"number_kinds": {str(i): "int" for i in range(10_001)}}, "10,001 positions"),
+        ({"object": {"uri": "mem://" + "x" * 5_000}}, "the URI of a run is 5,006"),
+        ({"object": {"generation": "x" * 5_000}}, "a generation is 5,000"),
+    ],
+)
+def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        output_from_proto(worker_service_pb2.TaskOutput(**fields))
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_time_that_is_none_is_no_time(seconds: float) -> None:
+    message = worker_service_pb2.TaskOutput(elapsed_seconds=seconds)
+    assert output_from_proto(message).elapsed_seconds == 0.0
+    held = worker_service_pb2.HeldAttempt(fraction=seconds)
+    assert progress_from_proto(held).fraction == 0.0

@@ -680,6 +680,26 @@ class Job(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LargeCountersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     JOB_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -693,6 +713,7 @@ class Job(_message.Message):
     INPUT_BYTES_FIELD_NUMBER: _builtins.int
     RECENT_FAILURES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    LARGE_COUNTERS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -721,7 +742,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Over current winners."""
+        """Over current winners; those that fit into 64 bits."""
 
     @_builtins.property
     def attempts(self) -> Global___AttemptCounts:
@@ -730,6 +751,10 @@ class Job(_message.Message):
     @_builtins.property
     def recent_failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptFailure]:
         """The newest failures of attempts, at most eight, for display."""
+
+    @_builtins.property
+    def large_counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Over current winners: those beyond 64 bits, in decimal."""
 
     def __init__(
         self,
@@ -747,10 +772,11 @@ class Job(_message.Message):
         input_bytes: _builtins.int = ...,
         recent_failures: _abc.Iterable[Global___AttemptFailure] | None = ...,
         note: _builtins.str = ...,
+        large_counters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
