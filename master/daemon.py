@@ -40,7 +40,8 @@ from master.options import Options
 from master.planner import Plans, Submissions
 from master.service import SERVICES, JobService, WorkerService
 from master.shell import Shell
-from mrcore import layout
+from master.vitals import Vitals
+from mrcore import layout, logs
 from mrcore.clock import SYSTEM
 from mrcore.config import (
     Credentials,
@@ -58,6 +59,7 @@ from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.storage.lock import FileLock
 from mrcore.storage.registry import storage_for
+from mrcore.systemd import Notifier
 
 log = logging.getLogger("mrcore.master")
 
@@ -82,7 +84,7 @@ async def run(options: Options) -> None:
     async with stop_on_signals() as stop:
         _watch_lifeline(options.lifeline_fd)
         try:
-            await _Life(options).live(stop)
+            await _Life(options, Notifier(os.environ)).live(stop)
         except BaseExceptionGroup as group:
             error = _cause(group)
         if isinstance(error, _EndedError):
@@ -121,8 +123,9 @@ def _watch_lifeline(descriptor: int | None) -> None:
 class _Life:
     """From bind to drain."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, notifier: Notifier) -> None:
         self._options = options
+        self._notifier = notifier
         self._state_uri = options.state_uri
         self._storage = storage_for(options.state_uri)
         self._rng = SystemRandom()
@@ -143,6 +146,7 @@ class _Life:
         async with asyncio.TaskGroup() as group:
             await self._take_lock(group)
             cluster = await asyncio.to_thread(open_cluster, storage, state_uri)
+            logs.always_say(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
             machine = Machine(Limits(), self._rng)
             journal = await asyncio.to_thread(self._replay, machine)
             leader = _leader(cluster, machine.epoch, address, token, tls)
@@ -255,16 +259,21 @@ class _Life:
         for event in lost:
             await shell.tell(event)
         await server.start(SERVICES)
-        with self._found_on_loopback(credentials_of(leader, self._state_uri)):
+        with (
+            self._found_on_loopback(credentials_of(leader, self._state_uri)),
+            self._watched(group, Vitals(shell, SYSTEM)),
+        ):
             self._say_ready(leader.address)
             await stop.wait()
             log.info("drains")
+            self._notifier.tell(STOPPING=1)
             server.draining.set()
             shell.dismiss()
             await server.drain(GRACE_SECONDS)
         await shell.quiesce(QUIESCE_SECONDS)
 
     def _say_ready(self, address: str) -> None:
+        self._notifier.tell(READY=1)
         descriptor = self._options.ready_fd
         if descriptor is not None:
             line = msgspec.json.encode({"address": address, "state_uri": self._state_uri})
@@ -272,6 +281,17 @@ class _Life:
             with contextlib.suppress(BrokenPipeError):
                 os.write(descriptor, line + b"\n")
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _watched(self, group: asyncio.TaskGroup, vitals: Vitals) -> Iterator[None]:
+        """Let systemd and Prometheus see how this master does."""
+        with contextlib.ExitStack() as stack:
+            if self._options.metrics:
+                from master.metrics import measured  # slow to load, and seldom wanted
+
+                stack.enter_context(measured(self._options.metrics, vitals))
+            group.create_task(self._notifier.watch(vitals.healthy, vitals.status))
+            yield
 
     @contextlib.contextmanager
     def _found_on_loopback(self, credentials: Credentials) -> Iterator[None]:

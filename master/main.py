@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a master until it is told to end; return the exit code."""
     try:
         parsed = _parser().parse_args(arguments)
-        logs.configure(parsed.log_level)
+        logs.configure(parsed.log_level, form=parsed.log_format)
         options = _options(parsed)
         from master.daemon import run  # heavy: a wrong option is told before it is loaded
 
@@ -66,9 +66,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="plan jobs for at least so many slots, before their workers have joined",
     )
+    add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
     add("--ready-fd", type=int, metavar="N", help="write one line of JSON there when serving")
     add("--lifeline-fd", type=int, metavar="N", help="leave at once when this pipe ends")
     add("--log-level", default="info", choices=logs.LEVELS, help="default: %(default)s")
+    add(
+        "--log-format",
+        default="auto",
+        choices=logs.FORMATS,
+        help="lines for people, or JSON for programs (default: by whether this is a terminal)",
+    )
     return parser  # fmt: skip
 
 
@@ -90,6 +97,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         take_over=parsed.take_over,
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
+        metrics=parsed.metrics,
         ready_fd=parsed.ready_fd,
         lifeline_fd=parsed.lifeline_fd,
     )

@@ -20,5 +20,7 @@ class Options:
     """The name by which others reach this host; empty: as it listens."""
     expect_slots: int = 0
     """Plan jobs for at least so many slots: workers may join after the first submission."""
+    metrics: str = ""
+    """HOST:PORT for Prometheus; empty: none."""
     ready_fd: int | None = None
     lifeline_fd: int | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
@@ -73,6 +73,10 @@ class Shell:
 
     def __init__(self, machine: Machine, journal: Journal, clock: Clock) -> None:
         self.machine = machine
+        self.turned_at = clock.monotonic()
+        """When the loop that steps events turned last."""
+        self.observe: Callable[[Sequence[Fact], float], None] = lambda facts, seconds: None
+        """Called with facts that have become durable, and how long the journal took."""
         self._journal = journal
         self._executor: Executor | None = None
         self._clock = clock
@@ -202,7 +206,7 @@ class Shell:
             pause = self._pause()
             asleep = self._clock.monotonic()
             batch = await self._receive(pause)
-            woken = self._clock.monotonic()
+            woken = self.turned_at = self._clock.monotonic()
             late = woken - asleep - pause
             for event, stepped in batch:
                 self._step(event)
@@ -299,12 +303,14 @@ class Shell:
             self._appending_since = self._clock.monotonic()
             self._accounted = 0.0
             await loop.run_in_executor(self._thread, self._journal.append, facts)
+            blocked = self._clock.monotonic() - self._appending_since
             self._appending_since = None
             self._flushed += len(facts)
             if self._facts:
                 self._append_wanted.set()
             self._release()
             tell(facts)
+            self.observe(facts, blocked)
             if any(isinstance(fact, JobEnded) for fact in facts):
                 self._pulse()
 

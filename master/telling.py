@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from master.facts import AttemptFailed, Fact, JobEnded, WinnerLost
+from mrcore import logs
 
 log = logging.getLogger("mrcore.master")
 
@@ -21,9 +22,9 @@ def tell(facts: Iterable[Fact]) -> None:
                 log.warning(
                     "attempt failed: %s",
                     fact.failure.message,
-                    extra={"attempt": str(fact.attempt), "worker": fact.worker_id},
+                    extra=logs.about(fact.attempt, worker=fact.worker_id),
                 )
             case WinnerLost():
-                log.warning("run lost: %s", fact.cause, extra={"attempt": str(fact.attempt)})
+                log.warning("run lost: %s", fact.cause, extra=logs.about(fact.attempt))
             case _:
                 continue

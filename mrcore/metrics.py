@@ -12,7 +12,13 @@ import platform
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.metrics_core import GaugeMetricFamily
 
 from mrcore import __version__
@@ -29,6 +35,7 @@ T = TypeVar("T")
 
 def new_registry() -> CollectorRegistry:
     """Return a registry with what is known of any process of ours."""
+    disable_created_metrics()  # a series more for each of ours, which nothing reads
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     build = Info("mrcore_build", "The version that runs here", registry=registry)

@@ -174,7 +174,7 @@ async def _serve(
         process_id=os.getpid(),
         versions=versions(),
     )
-    logs.always_say(worker=about.worker_id, cluster=os.environ.get("MRCORE_CLUSTER", ""))
+    logs.always_say(worker=about.worker_id)
     where = Where(options.master, options.state, options.credentials)
     link = Link(agent, about, where, SYSTEM, Random())
     vitals = Vitals(agent, link, notifier, SYSTEM)
@@ -192,7 +192,7 @@ async def _serve(
             _heed_notices(vitals, loop)
         async with asyncio.TaskGroup() as group:
             work = [agent.run(), link.run(), vitals.tell()]
-            work.append(_say_ready(link.connected, options.ready_fd, about.worker_id))
+            work.append(_say_ready(agent, link.connected, options.ready_fd, about.worker_id))
             if options.orphan_timeout is not None:
                 work.append(link.leave_when_orphaned(options.orphan_timeout))
             tasks = [group.create_task(one) for one in work]
@@ -241,8 +241,11 @@ def _heed_notices(vitals: Vitals, loop: asyncio.AbstractEventLoop) -> None:
     notice.watch(os.environ.get("GCE_METADATA_HOST", notice.DEFAULT_HOST), SYSTEM, on_notice)
 
 
-async def _say_ready(connected: asyncio.Event, descriptor: int | None, worker_id: str) -> None:
+async def _say_ready(
+    agent: Agent, connected: asyncio.Event, descriptor: int | None, worker_id: str
+) -> None:
     await connected.wait()
+    logs.always_say(cluster=os.environ.get("MRCORE_CLUSTER") or agent.machine.cluster_id)
     if descriptor is not None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as ready:
             ready.write(json.dumps({"worker_id": worker_id}) + "\n")
