@@ -126,7 +126,7 @@ def test_every_option_reaches_the_request() -> None:
         (["run", "wc.py", "in", "-o", "out", "-w", "0"], "0 is not in the range"),
         (["run", "wc.py", "in", "-o", "out", "--memory", "much"], "'much' is not a size"),
         (["run", "wc.py", "in", "-o", "out", "--memory", "1k"], "needs at least 128MiB"),
-        (["run", "wc.py", "in", "-o", "out", "--lease", "1ms"], "--lease is 0.001, but must be"),
+        (["run", "wc.py", "in", "-o", "out", "--lease", "1ms"], "--lease is 0.001 s, but must be"),
         (["run", "wc.py", "in", "-o", "out", "--task-timeout", "0s"], "--task-timeout must be"),
         (["run", "wc.py", "in", "-o", "out", "--param", "k"], "'k' is not of the form KEY=VALUE"),
         (["run", "wc.py", "in", "-o", "out", "--input-format", "xml"], "'xml' is not one of"),
