@@ -48,6 +48,8 @@ FIRST_SECONDS: Final = 10.0
 EAGER_SECONDS: Final = 5.0
 EAGER_PAUSE_SECONDS: Final = 0.02
 LONGEST_PAUSE_SECONDS: Final = 2.0
+SILENT_SECONDS: Final = 60.0
+"""What goes on failing is said so often."""
 COMPANY_SECONDS: Final = 0.01
 """How long news waits for more of it while there is other work."""
 PARKED_AFTER_SECONDS: Final = 0.005
@@ -112,6 +114,9 @@ class Link:
         self._news_at: float | None = None
         self._failures = 0
         """In a row."""
+        self._complained_refused = False
+        self._silent_until = float("-inf")
+        """Of the last complaint: whether a call was refused, and when it may be said again."""
         agent.tell = self._hear_news
 
     async def run(self) -> None:
@@ -130,9 +135,12 @@ class Link:
                 if wrong and waited > FIRST_SECONDS:
                     self._agent.leave(Leave(error.exit_code, str(error)))
                     return
-                # A master that starts together with its workers is no reason to worry.
+                # A master that starts together with its workers is no reason to worry; one that
+                # answers, and does not want what we say, is not to be asked without a pause.
+                refused = not isinstance(error, ClusterUnreachableError | UsageError)
+                eager = eager and not refused
                 if not eager or self.connected.is_set():
-                    self._complain(error)
+                    self._complain(error, refused)
             self._failures += 1
             pause = min(0.1 * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
             jittered = pause * self._rng.uniform(0.5, 1.0)
@@ -154,11 +162,18 @@ class Link:
             where.master, where.state_uri, where.credentials_file, reach_seconds=None
         )
 
-    def _complain(self, error: MrcoreError) -> None:
-        # Now and then only: a master may be away for hours.
-        seldom = self._failures and self._failures & (self._failures - 1) == 0
-        level = logging.WARNING if seldom else logging.DEBUG
-        log.log(level, "no master at %s yet, trying again: %s", self._where, error)
+    def _complain(self, error: MrcoreError, refused: bool) -> None:
+        """Log what is wrong when it is new, and then now and then: it may last for hours."""
+        now = self._clock.monotonic()
+        if not refused and not self._failures:
+            return  # one connection that broke is none
+        if refused is self._complained_refused and now < self._silent_until:
+            return
+        self._complained_refused, self._silent_until = refused, now + SILENT_SECONDS
+        if refused:
+            log.warning("the master at %s refused a call, trying again: %s", self._where, error)
+        else:
+            log.warning("no master at %s, trying again: %s", self._where, error)
 
     async def _converse(self, stub: WorkerServiceAsyncStub, credentials: Credentials) -> None:
         """Synchronise over one channel until a call fails."""
@@ -230,8 +245,6 @@ class Link:
         if isinstance(problem, UsageError):
             self._agent.leave(Leave(problem.exit_code, str(problem)))
             return
-        if not isinstance(problem, ClusterUnreachableError):
-            log.warning("the master refused a call: %s", problem)
         raise problem
 
     def _request(self) -> pb.SynchronizeRequest:
