@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Check an output against its receipt.",
     "cat": "Print an output as text.",
     "gc": "Remove what ended jobs have left behind.",
+    "gce": "Make, use and delete VMs on Compute Engine (see `mrcore gce --help`).",
     "master": "Start a master (see `mrcore master --help`).",
     "worker": "Start a worker (see `mrcore worker --help`).",
     "completion": "Print a shell completion script.",

@@ -92,15 +92,17 @@ class GcsConnection:
 
 def _make_client() -> Any:
     """Return a client whose connections are kept for all threads of the process."""
+    import google.cloud.storage as storage  # noqa: TID251 - this is the store
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage  # noqa: TID251 - this is the store
     from requests.adapters import HTTPAdapter
+
+    from mrcore.storage.gcs_login import find_login
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
         client = storage.Client(project="none", credentials=anonymous)
     else:
-        client = storage.Client(project=None)
+        client = storage.Client(project=None, credentials=find_login())
     # Newer clients look up each bucket from threads of their own, for traces that nobody asked for.
     client._bucket_metadata_cache = None  # noqa: SLF001 - there is only an environment variable
     session = client._http  # noqa: SLF001 - there is no public way to size its pool

@@ -31,7 +31,7 @@ def unused_port() -> int:
 
 
 GOLDEN = Path(__file__).parent / "golden"
-PASSED_THROUGH = {"master", "worker"}
+PASSED_THROUGH = {"gce", "master", "worker"}
 """Their help is that of the daemons."""
 
 

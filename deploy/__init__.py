@@ -1,0 +1,1 @@
+"""What runs mrcore on machines: the runner of `mrcore gce`, units, scripts and roles, as data."""

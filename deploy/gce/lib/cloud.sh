@@ -1,0 +1,122 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with main.sh
+# Every call of gcloud goes through here: it is logged, printed in a dry run, and its known failures
+# become one sentence each. Sourced by main.sh.
+
+readonly NOT_FOUND=4 EXISTS=5
+
+# change WHAT ARGUMENT...: call gcloud to change something; a dry run prints the command instead.
+# Returns NOT_FOUND or EXISTS for these, 1 for other failures, which have been explained.
+change() {
+    local what=$1
+    shift
+    if dry; then
+        quoted gcloud "$@" "--project=$project" --quiet
+        return 0
+    fi
+    call "$what" "$@" --quiet >/dev/null
+}
+
+# look WHAT ARGUMENT...: call gcloud to read something, and print what it prints. A dry run asks
+# nothing: it sees an empty project.
+look() {
+    local what=$1
+    shift
+    dry && return 0
+    call "$what" "$@"
+}
+
+# call WHAT ARGUMENT...: the one place where gcloud is started and waited for.
+call() {
+    local what=$1 errors code=0 start=$SECONDS
+    shift
+    local -a command=(gcloud "$@")
+    [[ -z $project ]] || command+=("--project=$project")
+    errors=$(mktemp "$scratch/gcloud-XXXXXX")
+    "${command[@]}" 2>"$errors" </dev/null || code=$?
+    {
+        printf '%(%FT%T)T exit %d after %d s: ' -1 "$code" $((SECONDS - start))
+        quoted "${command[@]}"
+        ((code == 0)) || cat "$errors"
+    } >>"$log_file"
+    ((code == 0)) && return 0
+    failure_of "$errors" || code=$?
+    case $code in
+    "$NOT_FOUND" | "$EXISTS") return "$code" ;;
+    esac
+    say "$(explain "$what" "$errors")"
+    return 1
+}
+
+# Whether gcloud's words mean that the thing is absent, or there already.
+failure_of() {
+    local words
+    words=$(<"$1")
+    case $words in
+    *"already exists"* | *alreadyExists* | *ALREADY_EXISTS*) return "$EXISTS" ;;
+    *"was not found"* | *notFound* | *NOT_FOUND* | *"HTTPError 404"* | *"Could not fetch resource"*"not found"* | *"does not exist"*)
+        return "$NOT_FOUND" ;;
+    esac
+    return 1
+}
+
+# explain WHAT FILE: what gcloud said, as one sentence with what to do.
+explain() {
+    local what=$1 words last
+    words=$(<"$2")
+    last=$(grep -vE '^(WARNING|Updated|Created|-+$)' "$2" | grep -v '^[[:space:]]*$' | tail -n 1) || last=
+    last=${last#*ERROR: }
+    last=${last#"${last%%[![:space:]-]*}"}
+    case $words in
+    *ZONE_RESOURCE_POOL_EXHAUSTED* | *STOCKOUT* | *"does not have enough resources"* | *resource_availability*)
+        printf '%s failed: the zone has no such machines left (stockout); try later, another --zone or --machine-type, or --region, which takes any zone.' "$what" ;;
+    *QUOTA_EXCEEDED* | *"Quota '"*"exceeded"* | *quotaExceeded*)
+        printf '%s failed: a quota is used up (%s); lower --workers, or ask for more at https://console.cloud.google.com/iam-admin/quotas?project=%s.' "$what" "${last%.}" "$project" ;;
+    *"billing"*"disabled"* | *BILLING_DISABLED* | *"requires billing"* | *"billing account"*)
+        printf '%s failed: project %s has no billing account; link one at https://console.cloud.google.com/billing/linkedaccount?project=%s.' "$what" "$project" "$project" ;;
+    *SERVICE_DISABLED* | *accessNotConfigured* | *"has not been used in project"* | *"API"*"not enabled"*)
+        printf '%s failed: an API is off; switch them on with: gcloud services enable %s --project=%s' "$what" "${needed_services[*]}" "$project" ;;
+    *"gcloud auth login"* | *"do not currently have an active account"* | *"Reauthentication"* | *UNAUTHENTICATED* | *"invalid authentication"*)
+        printf '%s failed: gcloud is not logged in; run: gcloud auth login' "$what" ;;
+    *PERMISSION_DENIED* | *"Required '"*"permission"* | *forbidden* | *"HTTPError 403"* | *"does not have permission"* | *"does not have "*"access"*)
+        printf '%s failed: your account lacks a permission (%s); see docs/gce.md, or ask the owner of %s.' "$what" "${last%.}" "$project" ;;
+    *resourceInUse* | *"already being used by"*)
+        printf '%s failed: something else still uses it (%s); run the same command again.' "$what" "${last%.}" ;;
+    *"Could not reach"* | *"Connection refused"* | *"Name or service not known"* | *"Unable to find the server"* | *"timed out"*)
+        printf '%s failed: Google Cloud cannot be reached (%s); check the network and run the same command again.' "$what" "${last%.}" ;;
+    *)
+        printf '%s failed: %s (all of it is in %s).' "$what" "${last:-gcloud said nothing}" "$log_file" ;;
+    esac
+}
+
+# together COMMAND...: run functions, each with its arguments in one word, at the same time. Fails
+# if one failed, when all have ended: nothing is still being made behind our back.
+together() {
+    local -a waiting=()
+    local job failed=0
+    for job in "$@"; do
+        if dry; then
+            eval "$job" || failed=1
+        else
+            eval "$job" &
+            waiting+=("$!")
+        fi
+    done
+    for job in "${waiting[@]}"; do
+        wait "$job" || failed=1
+    done
+    return "$failed"
+}
+
+# made COMMAND...: a `change` that is content when the thing is there already.
+made() {
+    local code=0
+    "$@" || code=$?
+    ((code == 0 || code == EXISTS))
+}
+
+# gone COMMAND...: a `change` that is content when the thing is not there.
+gone() {
+    local code=0
+    "$@" || code=$?
+    ((code == 0 || code == NOT_FOUND))
+}

@@ -1,0 +1,202 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with main.sh
+# Making what a cluster consists of. Each step may be repeated, and does nothing where the thing is
+# there already: an interrupted `up` is finished by the next one. Sourced by main.sh.
+
+readonly roles_of_project="mrcoreFleet mrcoreAgent"
+readonly roles_on_buckets="mrcoreObjectReader mrcoreObjectWriter"
+
+# make_cluster: from the options to machines that start. The record comes first, so that whatever
+# happens later can be found and removed.
+make_cluster() {
+    open_record || exit 2
+    take_inventory "$name" || return 1
+    together upload_payload make_accounts || return 1
+    # The digest of the payload was found out by a process of its own.
+    dry || read_record show "--home=$home" || return 1
+    template_spot=$(template_name spot)
+    template_standard=$(template_name standard)
+    together "make_firewall internal" "make_firewall iap" \
+        "make_template spot ${template_spot@Q}" "make_template standard ${template_standard@Q}" || return 1
+    # Workers and master start together; workers wait for the leader object.
+    together "make_group spot ${template_spot@Q}" "make_group standard ${template_standard@Q}" make_master
+}
+
+# Wheels, units and scripts go to the bucket, unless the cluster that is there has them already.
+upload_payload() {
+    if dry; then
+        printf '# The wheels are resolved and uploaded to %s/wheels, the units and scripts to %s/payload;\n' "${c[home]}" "${c[home]}"
+        printf '# PAYLOAD_SHA256 stands for the digest of these.\n'
+        return 0
+    fi
+    if [[ -n ${c[payload_sha256]} && -z ${opt[requirements]:-} ]] && have instance "mrcore-$name-master"; then
+        return 0
+    fi
+    local told sha
+    say "collecting the wheels for the VMs …"
+    told=$(helper wheels "--home=$home" "--machine-type=${c[machine_types]%% *}" \
+        "--python=${opt[python]:-3.11}" "--requirements=${opt[requirements]:-}" "--list=$scratch/wheels.sha256") || return 1
+    say "$told."
+    sha=$("$python" -P "$deploy/payload.py" --wheels "$scratch/wheels.sha256" -o "$scratch/payload.tar.gz") || return 1
+    helper put "$scratch/payload.tar.gz" "$home/payload/$sha.tar.gz" || return 1
+    helper set "--home=$home" "payload_sha256=$sha" >/dev/null
+}
+
+# Accounts and roles of the project are made once and stay; bindings are the cluster's own.
+make_accounts() {
+    [[ -n ${c[manage_iam]} ]] || return 0
+    local role accounts roles
+    local -a jobs=()
+    accounts=$(look "Listing the service accounts" iam service-accounts list '--format=value(email)') || return 1
+    roles=$(look "Listing the roles" iam roles list '--format=value(name.basename())') || return 1
+    for role in master worker; do
+        [[ $accounts == *"$(account "$role")"* ]] || jobs+=("make_account $role")
+    done
+    for role in $roles_of_project $roles_on_buckets; do
+        [[ $'\n'$roles$'\n' == *$'\n'$role$'\n'* ]] || jobs+=("make_role $role")
+    done
+    ((${#jobs[@]} == 0)) || together "${jobs[@]}" || return 1
+    bind_project && bind_buckets
+}
+
+make_account() {
+    made change "Making the account mrcore-$1" iam service-accounts create "mrcore-$1" "--display-name=mrcore $1"
+}
+
+make_role() {
+    made change "Making the role $1" iam roles create "$1" "--file=$deploy/iam/$1.yaml"
+}
+
+# What the accounts may do in the project: one policy, so one change after the other.
+bind_project() {
+    local policy role who
+    policy=$(look "Reading the policy of the project" projects get-iam-policy "$project" \
+        --flatten='bindings[].members[]' '--format=value[separator=" "](bindings.role,bindings.members)') || return 1
+    for role in $roles_of_project; do
+        for who in master worker; do
+            [[ $role != mrcoreFleet || $who == master ]] || continue
+            [[ $policy != *"projects/$project/roles/$role serviceAccount:$(account "$who")"* ]] || continue
+            change "Giving $role to the $who's account" projects add-iam-policy-binding "$project" \
+                "--member=serviceAccount:$(account "$who")" "--role=projects/$project/roles/$role" --condition=None || return 1
+        done
+    done
+}
+
+# What they may do with objects: read and write below the prefixes of this cluster alone.
+bind_buckets() {
+    local bucket member role title expression wanted present
+    if dry; then
+        printf '# Each account gets roles on the bucket, for the prefixes of this cluster alone, such as:\n'
+        change "" storage buckets add-iam-policy-binding "$(bucket_of "$home")" "--member=serviceAccount:${c[master_account]}" \
+            "--role=projects/$project/roles/mrcoreObjectWriter" \
+            "--condition=^%%^title=mrcore $name master-writes 1%%expression=$(prefix_condition "${c[home]}")"
+        return 0
+    fi
+    wanted=$(helper bindings "--home=$home") || return 1
+    present=$(list_bindings) || return 1
+    while IFS=$'\t' read -r bucket member role title expression; do
+        [[ -n $bucket && $'\n'$present$'\n' != *$'\n'"$bucket"$'\t'"$member"$'\t'"$role"$'\t'"$title"$'\t'"$expression"$'\n'* ]] || continue
+        if ! change "Letting $member use gs://$bucket" storage buckets add-iam-policy-binding "gs://$bucket" \
+            "--member=$member" "--role=$role" "--condition=^%%^title=$title%%expression=$expression"; then
+            [[ gs://$bucket/ != "$(bucket_of "$home")/" ]] || return 1
+            say "gs://$bucket is not yours to open: the VMs can read it only if everybody may."
+        fi
+    done <<<"$wanted"
+}
+
+bucket_of() {
+    local rest=${1#gs://}
+    printf 'gs://%s' "${rest%%/*}"
+}
+
+prefix_condition() {
+    local rest=${1#gs://}
+    printf 'resource.name.startsWith("projects/_/buckets/%s/objects/%s/")' "${rest%%/*}" "${rest#*/}"
+}
+
+# The bindings that this cluster has on its buckets, as the helper prints them.
+list_bindings() {
+    local bucket policy
+    for bucket in $(bucket_of "$home") $(for_buckets); do
+        policy=$(look "Reading the policy of $bucket" storage buckets get-iam-policy "$bucket" --format=json) || continue
+        helper bindings-in "--bucket=${bucket#gs://}" "--name=$name" <<<"$policy" || return 1
+    done
+}
+
+# Other buckets that the cluster reads or writes.
+for_buckets() {
+    local uri
+    for uri in ${c[inputs]:-} ${c[outputs]:-}; do
+        bucket_of "$uri"
+        printf '\n'
+    done | sort -u | grep -vxF -- "$(bucket_of "$home")" || true
+}
+
+make_firewall() {
+    local rule=mrcore-$name-$1
+    local -a what=("--source-tags=mrcore-$name" "--allow=tcp:7077,tcp:9100")
+    # 35.235.240.0/20 is Google's proxy for people who may use tunnels.
+    [[ $1 == internal ]] || what=("--source-ranges=35.235.240.0/20" "--allow=tcp:22,tcp:7077")
+    have firewall "$rule" && return 0
+    made change "Making the firewall rule $rule" compute firewall-rules create "$rule" "--network=${c[network]}" \
+        --direction=INGRESS "${what[@]}" "--target-tags=mrcore-$name" "--description=$(description master)"
+}
+
+# The options of a template, one a line of `template`.
+template_options() {
+    local -a machine=()
+    machine_options worker
+    template=("--machine-type=${c[machine_types]%% *}" "${machine[@]}")
+    [[ -z ${c[subnet]} ]] || template+=("--region=$(region_of)")
+    [[ $1 == standard ]] || template+=(--provisioning-model=SPOT)
+}
+
+# A template cannot change, so its name tells what is in it.
+template_name() {
+    local -a template=()
+    template_options "$1"
+    printf 'mrcore-%s-%s-%s' "$name" "$1" "$(printf '%s\0' "${template[@]//"$deploy"/}" | sha256sum | cut -c 1-8)"
+}
+
+make_template() {
+    local -a template=()
+    have template "$2" && return 0
+    template_options "$1"
+    made change "Making the instance template $2" compute instance-templates create "$2" "${template[@]}"
+}
+
+make_group() {
+    local group=mrcore-$name-$1 size=0 rank=0 type
+    local -a where=()
+    if have group "$group"; then
+        [[ $(field 5 "$found") != "$2" ]] || return 0
+        change "Giving $group its new template" compute instance-groups managed set-instance-template "$group" "--template=$2" "$(place_option)"
+        return
+    fi
+    [[ ${c[provisioning]} != "$1" ]] || size=${c[workers]}
+    if [[ ${c[location]} == regions/* ]]; then
+        where=(--target-distribution-shape=any --instance-redistribution-type=none)
+        for type in ${c[machine_types]}; do
+            where+=("--instance-selection=name=rank-$rank,machine-type=$type,rank=$rank")
+            rank=$((rank + 1))
+        done
+    fi
+    # The master's fleet decides what to replace, so the group must not.
+    made change "Making the group $group" compute instance-groups managed create "$group" "$(place_option)" "--template=$2" \
+        "--size=$size" --default-action-on-vm-failure=do-nothing "${where[@]}" "--description=$(description worker)"
+}
+
+# The master is not a spot VM. One that has stopped (its boot failed, say) is replaced.
+make_master() {
+    local vm=mrcore-$name-master state
+    local -a machine=()
+    if have instance "$vm"; then
+        state=$(field 4 "$found")
+        case $state in
+        STOPP* | TERMINATED | SUSPEND*)
+            gone change "Deleting the stopped master" compute instances delete "$vm" "--zone=$(field 3 "$found")" || return 1 ;;
+        *) return 0 ;;
+        esac
+    fi
+    machine_options master
+    made change "Making the master" compute instances create "$vm" "--zone=${c[master_zone]}" "--machine-type=${c[master_machine_type]}" "${machine[@]}"
+}

@@ -1,0 +1,99 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with main.sh
+# What the cloud has: the truth about a cluster. Sourced by main.sh.
+#
+# Rows of `KIND|NAME|PLACE|STATE|MACHINE|ROLE|EXPIRES|OWNER|CLUSTER`. PLACE is a zone, a region or empty.
+
+# take_inventory [CLUSTER]: fill `inventory` with what there is of one cluster, or of all.
+take_inventory() {
+    local of=${1:-} kind
+    local -a kinds=(instance template group firewall)
+    inventory=
+    dry && return 0
+    local -a jobs=()
+    for kind in "${kinds[@]}"; do
+        jobs+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind")
+    done
+    together "${jobs[@]}" || return 1
+    inventory=$(cd "$scratch" && cat "${kinds[@]/#/list-}")
+}
+
+list_instances() {
+    local filter="labels.mrcore:*"
+    [[ -z $1 ]] || filter="labels.mrcore=$1"
+    look "Listing the VMs" compute instances list "--filter=$filter" \
+        --format='value[separator="|"](name,zone.basename(),status,machineType.basename(),labels.mrcore-role,labels.mrcore-expires,labels.mrcore-owner,labels.mrcore)' |
+        sed 's/^/instance|/'
+}
+
+list_templates() {
+    local filter="properties.labels.mrcore:*"
+    [[ -z $1 ]] || filter="properties.labels.mrcore=$1"
+    look "Listing the instance templates" compute instance-templates list "--filter=$filter" \
+        --format='value[separator="|"](name,region.basename(),kind.basename(),properties.machineType,properties.labels.mrcore-role,properties.labels.mrcore-expires,properties.labels.mrcore-owner,properties.labels.mrcore)' |
+        sed 's/^/template|/; s/|compute#instanceTemplate|/||/'
+}
+
+list_groups() {
+    look "Listing the instance groups" compute instance-groups managed list \
+        "--filter=name~^mrcore-${1:-.*}-(spot|standard)\$" \
+        --format='value[separator="|"](name,zone.basename(),region.basename(),targetSize,instanceTemplate.basename(),description)' |
+        described_rows group "$1"
+}
+
+list_firewalls() {
+    look "Listing the firewall rules" compute firewall-rules list \
+        "--filter=name~^mrcore-${1:-.*}-(internal|iap)\$" \
+        --format='value[separator="|"](name,kind.basename(),kind.basename(),direction,kind.basename(),description)' |
+        sed 's/compute#firewall//g' | described_rows firewall "$1"
+}
+
+# Rows of things that take no labels: what these would say stands in the description.
+described_rows() {
+    local kind=$1 of=$2 row_name zone region state machine description
+    while IFS='|' read -r row_name zone region state machine description; do
+        [[ -n $(said mrcore "$description") ]] || continue
+        [[ -z $of || $(said mrcore "$description") == "$of" ]] || continue
+        printf '%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$kind" "$row_name" "${zone:-$region}" "$state" \
+            "$machine" "$(said mrcore-role "$description")" "$(said mrcore-expires "$description")" \
+            "$(said mrcore-owner "$description")" "$(said mrcore "$description")"
+    done
+}
+
+# said KEY DESCRIPTION: the value of `KEY=VALUE` in a description.
+said() {
+    local word
+    for word in $2; do
+        [[ $word != "$1="* ]] || printf '%s' "${word#*=}"
+    done
+}
+
+# have KIND NAME: whether the inventory has it; sets `found` to its row.
+have() {
+    found=$(grep -m 1 -F -- "$1|$2|" <<<"$inventory") && [[ $found == "$1|$2|"* ]]
+}
+
+# rows KIND: the rows of one kind.
+rows() {
+    grep "^$1|" <<<"$inventory" || true
+}
+
+# field N ROW: one field of a row; 1 is the kind.
+field() {
+    cut -d '|' -f "$1" <<<"$2"
+}
+
+# The home that the machines of a cluster were told, for a command that was not told it.
+home_of_machines() {
+    dry && return 0
+    local told
+    told=$(look "Looking for the cluster $name" compute instances list "--filter=labels.mrcore=$name" \
+        --limit=1 --flatten='metadata.items[]' --format='value[separator="|"](metadata.items.key,metadata.items.value)' |
+        sed -n 's/^mrcore-home|//p' | head -n 1) || return 1
+    if [[ -z $told ]]; then
+        told=$(look "Looking for the cluster $name" compute instance-templates list "--filter=properties.labels.mrcore=$name" \
+            --limit=1 --flatten='properties.metadata.items[]' \
+            --format='value[separator="|"](properties.metadata.items.key,properties.metadata.items.value)' |
+            sed -n 's/^mrcore-home|//p' | head -n 1) || return 1
+    fi
+    printf '%s' "$told"
+}

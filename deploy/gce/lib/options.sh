@@ -1,0 +1,111 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with main.sh
+# The command line: long options into `opt`, the rest into `rest`. Sourced by main.sh.
+
+declare -gA opt=()
+declare -ga rest=() job=() vm_env=()
+
+readonly common_values=" project zone region name bucket home "
+readonly common_flags=" dry-run yes json "
+readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker vm-env input output "
+readonly cluster_flags=" spot on-demand cross-region "
+
+# take_options VALUES FLAGS HOW ARGUMENT...: HOW is `strict`, or `job` to keep what is unknown, in
+# its order, for `mrcore run`.
+take_options() {
+    local values="$common_values$1" flags="$common_flags$2" how=$3 name value
+    shift 3
+    while (($#)); do
+        case $1 in
+        -h | --help) print_help_of "$command_name" ;;
+        --)
+            shift
+            rest+=("$@")
+            return 0
+            ;;
+        --*)
+            name=${1#--}
+            name=${name%%=*}
+            if [[ $flags == *" $name "* && $1 != *=* ]]; then
+                opt[$name]=yes
+            elif [[ $values == *" $name "* ]]; then
+                if [[ $1 == *=* ]]; then
+                    value=${1#*=}
+                else
+                    (($# > 1)) || die "--$name needs a value; see mrcore gce $command_name --help."
+                    value=$2
+                    shift
+                fi
+                set_option "$name" "$value"
+            elif [[ $how == job ]]; then
+                job+=("$1")
+            else
+                die "mrcore gce $command_name knows no option --$name; see mrcore gce $command_name --help."
+            fi
+            ;;
+        -o)
+            [[ $how == job && $# -gt 1 ]] || die "-o needs a folder, and a command that takes it."
+            set_option output "$2"
+            job+=("-o" "$2")
+            shift
+            ;;
+        -?*)
+            [[ $how == job ]] || die "mrcore gce $command_name knows no option $1; see mrcore gce $command_name --help."
+            job+=("$1")
+            ;;
+        *) if [[ $how == job ]]; then job+=("$1"); else rest+=("$1"); fi ;;
+        esac
+        shift
+    done
+}
+
+set_option() {
+    case $1 in
+    vm-env)
+        [[ $2 == [A-Z_]*=* && $2 != *[[:space:]]* ]] || die "--vm-env $2 is not of the form KEY=VALUE, without spaces."
+        vm_env+=("$2")
+        ;;
+    output) [[ $command_name != run ]] || opt[output]=$2 ;;
+    esac
+    opt[$1]=$2
+}
+
+# Where things are to be: the project, and the zone or region.
+settle_place() {
+    project=${opt[project]:-${CLOUDSDK_CORE_PROJECT:-$(gcloud config get-value project 2>/dev/null || true)}}
+    [[ -n $project && $project != "(unset)" ]] || die "which project? Give --project, or run: gcloud config set project PROJECT"
+    [[ -z ${opt[zone]:-} || -z ${opt[region]:-} ]] || die "give --zone or --region, not both: workers are in one zone, or in any zone of a region."
+    opt[zone]=${opt[zone]:-${opt[region]:+}}
+    if [[ -z ${opt[zone]} && -z ${opt[region]:-} ]]; then
+        opt[zone]=${CLOUDSDK_COMPUTE_ZONE:-$(gcloud config get-value compute/zone 2>/dev/null || true)}
+        [[ ${opt[zone]} != "(unset)" ]] || opt[zone]=
+    fi
+}
+
+# The home of the cluster: --home, or --bucket, or the bucket of the output, or what its VMs say.
+settle_home() {
+    local bucket=${opt[bucket]:-${MRCORE_GCE_BUCKET:-}}
+    bucket=${bucket#gs://}
+    if [[ -n ${opt[home]:-} ]]; then
+        home=${opt[home]%/}
+    elif [[ -n ${bucket%%/*} ]]; then
+        home=gs://${bucket%%/*}/mrcore/$name
+    elif [[ ${opt[output]:-} == gs://* ]]; then
+        bucket=${opt[output]#gs://}
+        home=gs://${bucket%%/*}/mrcore/$name
+    else
+        home=$(home_of_machines)
+    fi
+    [[ -z $home || $home == gs://?*/?* ]] || die "--home $home is no folder of a bucket; write gs://BUCKET/FOLDER."
+}
+
+settle_name() {
+    name=${opt[name]:-${1:-}}
+    [[ -n $name ]] || die "which cluster? Give --name, or see: mrcore gce audit"
+    [[ $name =~ ^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$ ]] ||
+        die "$name cannot name a cluster: use at most 31 lower-case letters, digits and hyphens, with a letter first and no hyphen last."
+    # A log of its own for each cluster; a dry run leaves none.
+    dry && return 0
+    local folder="${XDG_STATE_HOME:-$HOME/.local/state}/mrcore/gce/$name"
+    mkdir -p "$folder"
+    log_file=$folder/gcloud.log
+}

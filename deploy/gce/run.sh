@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Make a cluster, run a job on it, remove the cluster: nothing is left but the output.
+#
+#   mrcore gce run PLUGIN INPUT... -o gs://BUCKET/OUT [--workers N] [OPTION...]
+#
+# Options of the cluster are those of `mrcore gce up`; all others, such as -r, --param or --overwrite,
+# are those of `mrcore run`. The cluster's name comes from the output unless --name is given, so the
+# same command again goes on after an interruption. Besides:
+#
+#   --keep             leave the cluster up at the end
+#   --receipt FILE     write the receipt of the output there
+#
+# Ctrl-C cancels the job and removes the cluster; a second one stops at once, and says what is left.
+#
+# Exit codes: those of `mrcore run`, or 1 when something could not be made or removed.
+
+# Variables that main.sh and its libraries share:
+# shellcheck disable=SC2154,SC2034
+interrupted='' job_pid='' made_something=''
+
+main() {
+    take_options "$cluster_values receipt " "$cluster_flags keep " job "$@"
+    [[ -n ${opt[output]:-} ]] || die "where is the output to go? Give -o gs://BUCKET/OUT."
+    settle_place
+    settle_name "$(name_of_run)"
+    [[ ${opt[output]} == gs://?*/?* ]] || die "-o ${opt[output]} is no folder of a bucket: the VMs write to gs://BUCKET/OUT."
+    settle_home
+    trap on_interrupt INT TERM HUP
+    if dry; then
+        plan_run
+        return 0
+    fi
+    check_before check_job || exit 2
+    take_places
+    made_something=yes
+    trap finish_run EXIT
+    make_cluster || exit 1
+    connect
+    await_master 600 || exit 3
+    run_job
+}
+
+# The same job gets the same cluster: that is how a command that is repeated finds it.
+name_of_run() {
+    printf 'run-%s' "$(printf '%s' "${opt[output]%/}" | sha256sum | cut -c 1-8)"
+}
+
+take_places() {
+    mapfile -t job_inputs < <(fact input)
+    mapfile -t job_outputs < <(fact written)
+}
+
+plan_run() {
+    check_options
+    check_job >"$scratch/findings" || exit 2
+    if grep '^error|' "$scratch/findings" >"$scratch/errors"; then
+        sed 's/^error|/# this would stop it: /' "$scratch/errors"
+    fi
+    take_places
+    make_cluster
+    printf '# The job then runs: %s\n' "$(quoted mrcore run "${job[@]}" "--state=$home/state")"
+    [[ -n ${opt[keep]:-} ]] || remove_cluster
+    estimate | sed 's/^/# /'
+}
+
+run_job() {
+    local running code=0
+    local -a command=("${mrcore_command[@]}")
+    running=$(fact running)
+    if [[ -n $running ]]; then
+        say "the cluster runs this job already, as $running."
+        command+=(watch "$running")
+    else
+        command+=(run "${job[@]}")
+    fi
+    ! as_json || command+=(--json)
+    watch_groups &
+    children+=("$!")
+    # In the background, since only then a signal that comes to us alone is heard while it runs.
+    "${command[@]}" "${master_options[@]}" &
+    job_pid=$!
+    wait_for_job || code=$?
+    job_pid=
+    if ((code == 0)); then
+        bring_receipt
+    fi
+    tell_cost
+    exit "${interrupted:-$code}"
+}
+
+# `wait` returns when a trapped signal comes, so it is called until the job has ended.
+wait_for_job() {
+    local code=0
+    while :; do
+        code=0
+        wait "$job_pid" || code=$?
+        kill -0 "$job_pid" 2>/dev/null || return "$code"
+    done
+}
+
+watch_groups() {
+    while kill -0 "$$" 2>/dev/null; do
+        tell_group_errors
+        sleep 15
+    done
+}
+
+bring_receipt() {
+    local receipt
+    receipt=$(fact output)/_SUCCESS
+    if [[ -n ${opt[receipt]:-} ]]; then
+        helper get "$receipt" "${opt[receipt]}" || return 0
+        say "the receipt is in ${opt[receipt]}."
+    else
+        say "the receipt is $receipt; check the output against it with: mrcore verify $(fact output)"
+    fi
+}
+
+tell_cost() {
+    "$python" -P -m mrcore.cost report "--state=$home/state" >&2 || true
+}
+
+# The first Ctrl-C, SIGTERM or SIGHUP: cancel the job, then clean up. The job hears SIGTERM alone,
+# as it was started in the background.
+on_interrupt() {
+    interrupted=130
+    trap on_second_interrupt INT TERM HUP
+    if [[ -n $job_pid ]]; then
+        kill -TERM "$job_pid" 2>/dev/null || true
+    else
+        exit 130
+    fi
+}
+
+on_second_interrupt() {
+    trap - EXIT
+    say "stopped. VMs may be left; this removes them: $(removal_command)"
+    [[ -z $job_pid ]] || kill -KILL "$job_pid" 2>/dev/null || true
+    leave_now 130
+}
+
+# However the run went: nothing stays, but what was asked for.
+finish_run() {
+    local code=$? folder
+    trap 'on_second_interrupt' INT TERM HUP
+    trap leave EXIT
+    # What is still being made must be there before it can be removed.
+    wait_for_makers
+    if [[ -n ${opt[keep]:-} ]]; then
+        say "the cluster $name stays up; remove it with: $(removal_command)"
+        exit "$code"
+    fi
+    if ((code != 0)); then
+        folder="${log_file%/*}/logs"
+        if helper logs "--home=$home" "--save=$folder" >"$scratch/saved" 2>/dev/null && [[ $(<"$scratch/saved") != 0 ]]; then
+            say "the logs of the cluster are in $folder."
+        fi
+    fi
+    say "removing the cluster …"
+    close_tunnel
+    if ! remove_cluster; then
+        say "the cluster could not be removed altogether; run again: $(removal_command)"
+        ((code != 0)) || code=1
+    fi
+    exit "$code"
+}
+
+wait_for_makers() {
+    local maker
+    for maker in $(jobs -p); do
+        case " ${children[*]} $tunnel_pid " in
+        *" $maker "*) ;;
+        *) wait "$maker" 2>/dev/null || true ;;
+        esac
+    done
+}

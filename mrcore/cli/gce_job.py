@@ -1,0 +1,100 @@
+"""What the runner wants to know of a job before it makes VMs for it.
+
+    python -P -m mrcore.cli.gce_job PLUGIN INPUT... -o OUT [OPTION...]
+
+Prints `field=value` lines: the output, what is read and written, and `error=SENTENCE` for each
+reason why the job cannot work. Reads the inputs' names, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from mrcore import claim, layout
+from mrcore.cli import base, job_options
+from mrcore.errors import MrcoreError, UsageError
+from mrcore.job import Input, JobSpec
+from mrcore.request import JobRequest, load_plugin, local_places, prepare
+
+
+@base.command()
+@job_options.job_options
+@click.option("--home", metavar="URI", help="Home of the cluster that is to run it.")
+def command(home: str | None, **options: Any) -> None:
+    """Check a job; print what the runner has to know of it."""
+    for line in facts(job_options.take_request(options), home):
+        click.echo(line)
+
+
+def facts(request: JobRequest, home: str | None) -> Iterator[str]:
+    """Yield the lines; every check is made, so that all that is wrong is told at once.
+
+    A job that the cluster at `home` runs already is told as `running`, and is no error.
+    """
+    try:
+        prepared = prepare(request, look=False)
+    except UsageError as error:
+        yield _error(error)
+        return
+    spec = prepared.spec
+    yield f"output={layout.shown(spec.output_uri)}"
+    for given in spec.inputs:
+        yield f"input={given.base_uri}"
+    yield f"written={spec.output_uri}/"
+    if spec.temp_uri is not None:
+        yield f"written={spec.temp_uri}/"
+    places = local_places(spec)
+    for place in places:
+        yield (
+            f"error={place} is a file of this machine, which the VMs do not see: copy inputs to a "
+            "bucket (`gcloud storage cp -r`), and let output and --temp be gs://BUCKET/FOLDER."
+        )
+    try:
+        load_plugin(prepared)
+    except MrcoreError as error:
+        yield _error(error)
+    if places:
+        return
+    for found in (_claimed(spec, home), _sizes(spec.inputs, spec.output_uri)):
+        try:
+            yield from found
+        except MrcoreError as error:
+            yield _error(error)
+
+
+def _sizes(inputs: tuple[Input, ...], output_uri: str) -> Iterator[str]:
+    from mrcore.records.inputs import expand
+
+    files = expand(inputs, output_uri)
+    yield f"input_files={len(files)}"
+    yield f"input_bytes={sum(file.size_bytes for file in files)}"
+
+
+def _claimed(spec: JobSpec, home: str | None) -> Iterator[str]:
+    """Yield the job of this very cluster that holds the output; raise UsageError for any other."""
+    held = claim.read_claim(spec.output_uri)
+    if held is not None and home is not None and held.state_uri == f"{home}/state":
+        yield f"running={held.job_id}"
+        return
+    claim.check_output(spec)
+    if held is not None and not claim.is_free(held):
+        where = layout.shown(spec.output_uri)
+        raise UsageError(
+            f"The output {where} is taken by job {held.job_id} of {held.state_uri}: wait for it, "
+            f"or free it with `mrcore gc {where} --release` when that cluster is gone."
+        )
+
+
+def _error(error: MrcoreError) -> str:
+    """Return the sentence; the user's own traceback, which follows it, goes to stderr."""
+    sentence, _, traceback = str(error).partition("\n")
+    if traceback.strip():
+        click.echo(traceback.rstrip(), err=True)
+    return f"error={sentence}"
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,1 @@
+"""What the runner of `mrcore gce` does in Python: records, wheels, checks. The rest is bash."""

@@ -1,0 +1,204 @@
+"""`HOME/cluster.json`: what a cluster was asked for, so that any later command can go on from it.
+
+The record is made before anything else and removed last. What really exists is what the cloud says;
+the record says what should. It is replaced by compare-and-swap, so that two runners at once do not
+undo each other's words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    PreconditionFailedError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.storage.base import ABSENT
+from mrcore.storage.registry import storage_for
+
+_TRIES: Final = 20
+_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster as it was asked for."""
+
+    name: str
+    home: str
+    project: str
+    location: str
+    """`zones/ZONE` or `regions/REGION`: where the groups of workers are."""
+    master_zone: str
+    owner: str
+    created_seconds: int
+    """Wall-clock time, seconds since 1970."""
+    expires_seconds: int
+    """When `gc` may remove everything of this cluster."""
+    machine_types: tuple[str, ...]
+    """Of the workers; in a region ranked, the first is wanted most."""
+    master_machine_type: str
+    provisioning: str
+    """`spot` or `standard`: the group that the workers are in at first."""
+    workers: int
+    """Size of that group when it is made."""
+    max_workers: int
+    network: str
+    subnet: str
+    image: str
+    """`projects/P/global/images/…`, or `…/images/family/F`."""
+    disk_gib: int
+    connect: str
+    """`iap` or `direct`: how people reach the master."""
+    max_run_seconds: int
+    """Compute Engine deletes every VM of the cluster after so long."""
+    idle_timeout: str
+    """A master without a job for so long, such as `15m`, removes the cluster."""
+    min_workers: int = 0
+    deadline: str = ""
+    """How long a job may take from its submission, such as `2h`; empty: as long as it does."""
+    max_cost: str = ""
+    """Dollars that may be spent; empty: no limit."""
+    master_account: str = ""
+    worker_account: str = ""
+    manage_iam: bool = True
+    """The runner makes accounts, roles and bindings; not where accounts were given."""
+    vm_env: tuple[str, ...] = ()
+    """`KEY=VALUE` for the daemons' environment."""
+    payload_sha256: str = ""
+    """Of the units, scripts and the list of wheels that the VMs install; empty: not made yet."""
+    inputs: tuple[str, ...] = ()
+    """`gs://` prefixes that the workers may read."""
+    outputs: tuple[str, ...] = ()
+    """`gs://` prefixes that the workers may write to, temporaries too."""
+
+
+FIXED: Final = ("project", "location", "network", "subnet", "connect")
+"""What cannot change while a cluster lives."""
+GROWING: Final = ("inputs", "outputs")
+"""What each run adds to."""
+
+
+def check_name(name: str) -> str:
+    """Return the name of a cluster; raise UsageError for one that resources cannot bear."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a cluster: use at most 31 lower-case letters, digits and "
+            "hyphens, with a letter first and no hyphen last."
+        )
+    return name
+
+
+def record_uri(home: str) -> str:
+    """Return where the record of a cluster lies."""
+    return f"{home.rstrip('/')}/cluster.json"
+
+
+def read_record(home: str) -> Record | None:
+    """Return the record of a cluster; None where there is none."""
+    return _read(record_uri(home))[0]
+
+
+def open_record(fresh: Record, given: frozenset[str]) -> Record:
+    """Make the record of a cluster, or go on with the one that is there; return what holds.
+
+    `given` names the fields that the user has spelt out: they replace what is recorded, except
+    those of FIXED, which raise UsageError when they differ.
+    """
+
+    def merge(found: Record | None) -> Record:
+        return fresh if found is None else _merged(found, fresh, given)
+
+    return update_record(fresh.home, merge)
+
+
+def update_record(home: str, change: Callable[[Record | None], Record]) -> Record:
+    """Replace the record by what `change` makes of it; return the new one."""
+    uri = record_uri(home)
+    storage = storage_for(uri)
+    for _ in range(_TRIES):
+        found, generation = _read(uri)
+        wanted = change(found)
+        if wanted == found:
+            return wanted
+        try:
+            with storage.open_write(uri, expect=generation) as writer:
+                writer.write(msgspec.json.format(msgspec.json.encode(wanted)) + b"\n")
+                writer.commit()
+        except (AlreadyExistsError, PreconditionFailedError):
+            continue
+        return wanted
+    raise UnavailableError(f"{uri} changes all the time: is another runner at work there?")
+
+
+def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
+    for field in FIXED:
+        was, wanted = getattr(found, field), getattr(fresh, field)
+        if field in given and was != wanted:
+            raise UsageError(
+                f"The cluster {found.name} is there with {field} {was}, not {wanted}: leave that "
+                "option out, take the cluster down first, or choose another --name."
+            )
+    changes = {field: getattr(fresh, field) for field in given if field not in GROWING}
+    for field in GROWING:
+        new = dict.fromkeys((*getattr(found, field), *getattr(fresh, field)))
+        changes[field] = tuple(new)
+    return msgspec.structs.replace(found, **changes)
+
+
+def _read(uri: str) -> tuple[Record | None, str]:
+    storage = storage_for(uri)
+    try:
+        info = storage.stat(uri)
+        content = storage.read(uri, generation=info.generation)
+    except NotFoundError:
+        return None, ABSENT
+    try:
+        return msgspec.json.decode(content, type=Record), info.generation
+    except msgspec.MsgspecError as error:
+        raise UsageError(
+            f"{uri} is no record of this version of mrcore ({error}): use the version that made "
+            "the cluster, or delete the object when nothing of it runs any more."
+        ) from None
+
+
+def to_lines(record: Record) -> Iterator[str]:
+    """Yield `field=value` lines, as the shell reads them; lists are separated by spaces."""
+    for field in record.__struct_fields__:
+        value = getattr(record, field)
+        if isinstance(value, tuple):
+            value = " ".join(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else ""
+        yield f"{field}={value}"
+
+
+def from_fields(fields: Mapping[str, str]) -> Record:
+    """Return the record that the shell's `field=value` pairs make; raise UsageError."""
+    unknown = set(fields) - set(Record.__struct_fields__)
+    if unknown:
+        raise UsageError(f"A cluster has no field {min(unknown)!r}.")
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(Record):
+        text = fields.get(field.name)
+        if text is None:
+            continue
+        if field.type == tuple[str, ...]:
+            values[field.name] = text.split()
+        elif field.type is bool:
+            values[field.name] = text == "yes"
+        else:
+            values[field.name] = text
+    try:
+        # Not strict: numbers come as text.
+        record = msgspec.convert(values, Record, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"The cluster cannot be described: {error}.") from None
+    check_name(record.name)
+    return record

@@ -1,0 +1,246 @@
+"""The wheels that the VMs install offline: mrcore itself, what it needs, and what the user needs.
+
+They are resolved once, here, for the Python and processor of the VMs: VMs without an external
+address reach no package index. Each wheel lies in the bucket under its SHA-256, and the manifest,
+in the format of `sha256sum`, names them all; its own digest is the identity of the environment. Pip
+obeys its usual settings, such as PIP_NO_INDEX, PIP_FIND_LINKS and PIP_INDEX_URL.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import mrcore
+from mrcore.errors import AlreadyExistsError, MrcoreError, UsageError
+from mrcore.storage.base import ABSENT
+from mrcore.storage.registry import storage_for
+
+UPLOADS: Final = 8
+"""Wheels that travel side by side."""
+GLIBC_MINOR: Final = 36
+"""Debian 12 has glibc 2.36; wheels for an older one work there."""
+_CHUNK_BYTES: Final = 1 << 20
+_EPOCH_SECONDS: Final = 315_532_800
+"""1980, the first year that a zip file can tell: every build of the same sources is the same."""
+_ARM: Final = re.compile(r"(a4x|c4a|n4a|t2a)-|.*-arm")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the VMs run: CPython of a version, on a processor."""
+
+    python: str
+    """Such as `3.11`."""
+    machine: str
+    """`x86_64` or `aarch64`."""
+
+    def pip_options(self) -> list[str]:
+        """Return what makes pip resolve for this target, in place of the machine it runs on."""
+        tags = [f"manylinux_2_{minor}" for minor in range(GLIBC_MINOR, 4, -1)]
+        tags += ["manylinux2014", "manylinux2010", "manylinux1", "linux"]
+        options = ["--only-binary=:all:", "--implementation=cp", f"--python-version={self.python}"]
+        return options + [f"--platform={tag}_{self.machine}" for tag in tags]
+
+
+def machine_of(machine_type: str) -> str:
+    """Return the processor of a machine type: `aarch64` for Arm series, else `x86_64`."""
+    return "aarch64" if _ARM.match(machine_type) else "x86_64"
+
+
+def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Path]:
+    """Download into `folder` every wheel that VMs of this target need; return them by name.
+
+    Raises UsageError when something has no wheel for the target or versions exclude each other.
+    """
+    with tempfile.TemporaryDirectory(prefix="mrcore-wheel-") as scratch:
+        own = make_own_wheel(Path(scratch))
+        constraints = Path(scratch) / "constraints.txt"
+        constraints.write_text("".join(f"{pin}\n" for pin in installed_pins()), encoding="utf-8")
+        command = ["download", "--quiet", f"--dest={folder}", f"--constraint={constraints}"]
+        command += [*target.pip_options(), str(own), "pip"]
+        if requirements is not None:
+            if not requirements.is_file():
+                raise UsageError(
+                    f"The requirements {requirements} are no file: check --requirements."
+                )
+            command += ["--requirement", str(requirements)]
+        done = _run_pip(command)
+    if done.returncode != 0:
+        raise UsageError(
+            f"The packages for the VMs cannot be resolved ({_last_error(done.stderr)}): each "
+            f"needs a wheel for CPython {target.python} on {target.machine}, and a version that "
+            "agrees with those installed here."
+        )
+    return sorted(folder.glob("*.whl"))
+
+
+def installed_pins() -> list[str]:
+    """Return `name==version` of all that mrcore needs, as installed here: VMs get the same."""
+    waiting, pins = _required("mrcore"), dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # behind a marker that does not hold here
+        if name not in pins:
+            pins[name] = version
+            waiting |= _required(name)
+    return [f"{name}=={version}" for name, version in sorted(pins.items())]
+
+
+def _required(package: str) -> set[str]:
+    lines = metadata.requires(package) or []
+    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if "extra ==" not in line)
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+
+def make_own_wheel(folder: Path) -> Path:
+    """Make the wheel of this very mrcore: built from its checkout, or repacked as installed."""
+    root = Path(mrcore.__file__).parents[1]
+    return _build(root, folder) if (root / "pyproject.toml").is_file() else _repack(folder)
+
+
+def _build(root: Path, folder: Path) -> Path:
+    with (root / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    # In a copy, since setuptools leaves things behind where it builds.
+    copy = folder / "source"
+    for name in sorted({package.partition(".")[0] for package in packages}):
+        shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(root / name, copy)
+    command = ["wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(copy)]
+    if _setuptools_version() >= 77:
+        command.append("--no-build-isolation")
+    done = _run_pip(command)
+    made = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(made) != 1:
+        raise MrcoreError(
+            f"The wheel of mrcore cannot be built from {root} ({_last_error(done.stderr)}): set "
+            "up the checkout again with scripts/setup."
+        )
+    return made[0]
+
+
+def _setuptools_version() -> int:
+    try:
+        return int(metadata.version("setuptools").partition(".")[0])
+    except (metadata.PackageNotFoundError, ValueError):
+        return 0
+
+
+def _repack(folder: Path) -> Path:
+    """Make a wheel of the files that the installation lists."""
+    distribution = metadata.distribution("mrcore")
+    info = f"mrcore-{distribution.version}.dist-info"
+    left_out = {
+        f"{info}/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+    }
+    wheel = folder / f"mrcore-{distribution.version}-py3-none-any.whl"
+    record = []
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in sorted(distribution.files or (), key=str):
+            name = entry.as_posix()
+            if name.startswith("..") or name in left_out or name.endswith(".pyc"):
+                continue
+            place = Path(str(entry.locate()))
+            content = place.read_bytes()
+            item = zipfile.ZipInfo(name)
+            item.external_attr = (place.stat().st_mode & 0o755 | 0o100000) << 16
+            archive.writestr(item, content, zipfile.ZIP_DEFLATED)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+            record.append(f"{name},sha256={digest.decode()},{len(content)}\n")
+        record.append(f"{info}/RECORD,,\n")
+        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "".join(record))
+    return wheel
+
+
+def _run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_pip(), *arguments, "--disable-pip-version-check", "--no-input"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(_EPOCH_SECONDS)},
+    )
+
+
+def _pip() -> list[str]:
+    """Return the command of pip: the environment's own, or the wheel that Python brings along."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    for wheel in _bundled_pips():
+        return [sys.executable, f"{wheel}/pip"]
+    raise UsageError(
+        f"pip is needed to collect the wheels for the VMs, and {sys.executable} has none: install "
+        "it (Debian: apt install python3-pip python3-venv)."
+    )
+
+
+def _bundled_pips() -> Iterator[Path]:
+    spec = importlib.util.find_spec("ensurepip")
+    folders = [Path(str(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels"))]
+    if spec is not None and spec.origin is not None:
+        folders.append(Path(spec.origin).parent / "_bundled")
+    for folder in folders:
+        yield from sorted(folder.glob("pip-*.whl"), reverse=True)
+
+
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip says nothing"]
+    return errors[-1].removeprefix("ERROR:").strip().rstrip(".")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_of(wheels: Iterable[Path]) -> str:
+    """Return the list of these wheels as `sha256sum` writes it, by name."""
+    return "".join(f"{sha256_of(path)}  {path.name}\n" for path in sorted(wheels))
+
+
+def publish(wheels: Iterable[Path], home: str) -> int:
+    """Upload the wheels that HOME lacks; return the bytes that travelled."""
+    with ThreadPoolExecutor(UPLOADS) as pool:
+        return sum(
+            pool.map(
+                lambda path: upload(path, f"{home}/wheels/{sha256_of(path)}/{path.name}"), wheels
+            )
+        )
+
+
+def upload(path: Path, uri: str) -> int:
+    """Create an object that is named by its content, unless it is there; return bytes sent."""
+    storage = storage_for(uri)
+    if next(iter(storage.list(uri)), None) is not None:
+        return 0
+    with path.open("rb") as file, storage.open_write(uri, expect=ABSENT) as writer:
+        while chunk := file.read(_CHUNK_BYTES):
+            writer.write(chunk)
+        try:
+            return writer.commit().size_bytes
+        except AlreadyExistsError:  # another runner was faster, with the same bytes
+            return 0
