@@ -62,22 +62,34 @@ class Routes:
 
     def _bucket_call(self, request: Request, bucket: str, special: str | None) -> Call:
         def create() -> Response:
-            name = str(request.json().get("name") or "")
-            self._store.create_bucket(name)
-            return json_response(_bucket_resource(request, name))
+            settings = request.json()
+            name = str(settings.get("name") or "")
+            self._store.create_bucket(name, settings)
+            return json_response(self._bucket_resource(request, name))
 
         def get_all() -> Response:
-            items = [_bucket_resource(request, name) for name in self._store.buckets()]
+            items = [self._bucket_resource(request, name) for name in self._store.buckets()]
             return json_response({"kind": "storage#buckets", "items": items})
 
         def get() -> Response:
-            self._store.check_bucket(bucket)
-            return json_response(_bucket_resource(request, bucket))
+            return json_response(self._bucket_resource(request, bucket))
+
+        def patch() -> Response:
+            self._store.bucket(bucket).change(request.json())
+            return get()
 
         def layout() -> Response:
-            self._store.check_bucket(bucket)
-            resource = {"kind": "storage#storageLayout", "bucket": bucket, "location": "US"}
-            return json_response(resource | {"hierarchicalNamespace": {"enabled": False}})
+            resource = self._bucket_resource(request, bucket)
+            told = {key: resource[key] for key in ("location", "locationType")}
+            told |= {"kind": "storage#storageLayout", "bucket": bucket}
+            return json_response(told | {"hierarchicalNamespace": {"enabled": False}})
+
+        def get_policy() -> Response:
+            return json_response(self._store.bucket(bucket).policy(bucket))
+
+        def set_policy() -> Response:
+            self._store.bucket(bucket).set_policy(bucket, request.json())
+            return get_policy()
 
         def delete() -> Response:
             self._store.delete_bucket(bucket)
@@ -87,13 +99,19 @@ class Routes:
             ("POST", False, None): ("buckets.insert", create),
             ("GET", False, None): ("buckets.list", get_all),
             ("GET", True, None): ("buckets.get", get),
+            ("PATCH", True, None): ("buckets.patch", patch),
             ("GET", True, "storageLayout"): ("buckets.layout", layout),
+            ("GET", True, "iam"): ("buckets.getIamPolicy", get_policy),
+            ("PUT", True, "iam"): ("buckets.setIamPolicy", set_policy),
             ("DELETE", True, None): ("buckets.delete", delete),
         }
         found = calls.get((request.method, bool(bucket), special))
         if found is None:
             raise _not_allowed()
         return Call(found[0], bucket, found[1])
+
+    def _bucket_resource(self, request: Request, name: str) -> dict[str, Any]:
+        return self._store.bucket(name).resource(name, request.base_url)
 
     # Uploads
 
@@ -252,21 +270,6 @@ class Routes:
 
 def _not_allowed() -> ApiError:
     return ApiError(405, "methodNotAllowed", "Method Not Allowed")
-
-
-def _bucket_resource(request: Request, name: str) -> dict[str, Any]:
-    return {
-        "kind": "storage#bucket",
-        "id": name,
-        "name": name,
-        "selfLink": f"{request.base_url}/storage/v1/b/{name}",
-        "location": "US",
-        "locationType": "multi-region",
-        "storageClass": "STANDARD",
-        "projectNumber": "1",
-        "metageneration": "1",
-        "etag": "CAE=",
-    }
 
 
 def _component(bucket: str, item: dict[str, Any]) -> Source:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrcore.clock import SYSTEM, Clock
+from tests.gcsserver.buckets import Bucket
 from tests.gcsserver.errors import ApiError, invalid, no_bucket, no_object
 from tests.gcsserver.model import (
     WRITABLE,
@@ -70,13 +71,14 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._buckets: dict[str, dict[str, ObjectVersion]] = {}
+        self._own: dict[str, Bucket] = {}
         self._rewrites: dict[str, _Rewrite] = {}
         self._last_generation = 0
         self._tokens = 0
 
     # Buckets
 
-    def create_bucket(self, name: str) -> None:
+    def create_bucket(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
         if not _BUCKET.fullmatch(name):
             raise invalid(f"Invalid bucket name: '{name}'")
         with self._lock:
@@ -88,9 +90,11 @@ class Store:
                     "own it.",
                 )
             self._buckets[name] = {}
+            self._own[name] = Bucket(settings)
 
-    def check_bucket(self, name: str) -> None:
+    def bucket(self, name: str) -> Bucket:
         self._objects(name)
+        return self._own[name]
 
     def buckets(self) -> list[str]:
         with self._lock:
@@ -101,6 +105,7 @@ class Store:
             if self._objects(name):
                 raise ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
             del self._buckets[name]
+            del self._own[name]
 
     def _objects(self, bucket: str) -> dict[str, ObjectVersion]:
         with self._lock:

@@ -71,7 +71,7 @@ class Uploads:
         if media_type := request.headers.get("x-upload-content-type"):
             resource.setdefault("contentType", media_type)
         length = request.headers.get("x-upload-content-length")
-        self._store.check_bucket(bucket)
+        self._store.bucket(bucket)
         check_name(name)
         session = _Session(
             bucket,
