@@ -33,6 +33,8 @@ MEMORY_SHARE: Final = 0.6
 _RESTARTS: Final = 3
 """Times that a daemon of this cluster is started again before the run is given up."""
 _TAIL_BYTES: Final = 2_000
+_PLAIN_LOG: Final = ("--log-format", "plain")
+"""People read the logs of an embedded run, in its folder."""
 
 
 def default_workers() -> int:
@@ -143,12 +145,12 @@ class EmbeddedCluster:
         path, state_uri = self.folder.path, self.folder.state_uri
         self._master = _Daemon(
             "master",
-            ["--state", state_uri, "--expect-slots", str(workers * slots)],
+            ["--state", state_uri, "--expect-slots", str(workers * slots), *_PLAIN_LOG],
             path / "master.log",
         )
         share = memory_bytes or int(machine_memory_bytes() * MEMORY_SHARE / (workers * slots))
         arguments = ["--state", state_uri, "--slots", str(slots), "--memory", str(share)]
-        arguments += ["--scratch", str(path / "scratch")]
+        arguments += ["--scratch", str(path / "scratch"), *_PLAIN_LOG]
         self._workers = [
             _Daemon("worker", arguments, path / f"worker-{number + 1}.log")
             for number in range(workers)
@@ -258,5 +260,11 @@ class EmbeddedCluster:
     def _death(self, daemon: _Daemon, code: int) -> MrcoreError:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         words = daemon.last_words()
+        mark = f"mrcore {daemon.module}: "
+        sentences = [line for line in words.splitlines() if line.startswith(mark)]
+        if sentences:
+            return MrcoreError(
+                f"The embedded {daemon.module} {how}: {sentences[-1].removeprefix(mark)}"
+            )
         said = f"; it printed:\n{words}" if words else " and printed nothing."
         return MrcoreError(f"The embedded {daemon.module} {how}{said}")

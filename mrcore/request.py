@@ -20,6 +20,7 @@ import msgspec
 
 from mrcore import __version__
 from mrcore.errors import (
+    DiskFullError,
     NotFoundError,
     OutputError,
     PermissionDeniedError,
@@ -190,7 +191,7 @@ def before_tasks() -> Iterator[None]:
     """Turn what a store refuses before any task has run into a UsageError: it is bad input."""
     try:
         yield
-    except (NotFoundError, PermissionDeniedError) as error:
+    except (DiskFullError, NotFoundError, PermissionDeniedError) as error:
         raise UsageError(str(error)) from error
 
 

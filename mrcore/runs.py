@@ -12,6 +12,7 @@ ago are removed when another one starts.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -25,12 +26,14 @@ import msgspec
 
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import state_home
-from mrcore.errors import UsageError
+from mrcore.errors import StorageError, UsageError
 from mrcore.views import JobView
 
 KEEP_SECONDS: Final = 7 * 86_400.0
 _SWEEP_LIMIT: Final = 50
 """Folders that one start removes at most: cleaning up must not delay a job."""
+_ROOM_BYTES: Final = 1 << 20
+"""A disk with less room is full: the journal of a small job takes some hundred KB."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +66,9 @@ class RunFolder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            _check_room(path)
         except OSError as error:
-            raise UsageError(
-                f"The folder of embedded runs, {path.parent}, cannot be written "
-                f"({error.strerror}): let XDG_STATE_HOME name one that can."
-            ) from None
+            raise UsageError(_unwritable(error)) from None
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(path, handle)
 
@@ -77,15 +78,33 @@ class RunFolder:
         return f"file://{self.path}/state"
 
     def record(self, job: JobView) -> None:
-        """Write down what is known of the job, whole or not at all."""
+        """Write down what is known of the job, whole or not at all; raise StorageError."""
         record = RunRecord(job=job, state_uri=self.state_uri)
         temporary = self.path / ".tmp-run.json"
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.replace(self.path / "run.json")
+        try:
+            temporary.write_bytes(msgspec.json.encode(record))
+            temporary.replace(self.path / "run.json")
+        except OSError as error:
+            raise StorageError(_unwritable(error)) from None
 
     def close(self) -> None:
         """Let go of the folder; what it holds stays."""
         os.close(self._handle)
+
+
+def _check_room(path: Path) -> None:
+    """Raise OSError on a disk that is full: daemons could not even say so in their logs."""
+    disk = os.statvfs(path)
+    if disk.f_bavail * disk.f_frsize < _ROOM_BYTES:
+        path.rmdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _unwritable(error: OSError) -> str:
+    return (
+        f"The folder of embedded runs, {runs_folder()}, cannot be written "
+        f"({(error.strerror or str(error)).lower()}): let XDG_STATE_HOME name one that can."
+    )
 
 
 def past_runs() -> Iterator[RunRecord]:

@@ -30,10 +30,9 @@ def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
 
 def _tell_success(job: JobView) -> None:
     place = layout.shown(job.output_uri)
-    parts = job.phases[-1].tasks if job.phases else 0
+    parts = next((phase.tasks for phase in reversed(job.phases) if phase.tasks), 0)
     records = job.phases[0].records if job.phases else 0
-    failed = progress.failed_attempts(job)
-    ending = f", {failed} failed attempts." if failed else "."
+    ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."
     base.note(
         f"done in {show_duration(job.elapsed_seconds)}: {show_count(records)} records, {parts} "
         f"part{'s' if parts != 1 else ''} in {place}{ending}"

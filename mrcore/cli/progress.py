@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
+
+import msgspec
 
 from mrcore import units
 from mrcore.clock import SYSTEM, Clock
@@ -83,16 +86,23 @@ def failed_attempts(job: JobView) -> int:
     return counts.failed + counts.infrastructure + counts.expired
 
 
+def failed_words(job: JobView) -> str:
+    """Return how many attempts have failed, in words."""
+    count = failed_attempts(job)
+    return f"{count} failed attempt{'s' if count != 1 else ''}"
+
+
 def phase_line(job: JobView, pace: Pace) -> str:
     """Return where a job stands, as one line without the job's id."""
-    parts = [f"{phase.phase} {phase.completed}/{phase.tasks}" for phase in job.phases]
+    phases = (phase for phase in job.phases if phase.tasks)
+    parts = [f"{phase.phase} {phase.completed}/{phase.tasks}" for phase in phases]
     if job.state is JobState.COMMITTING:
         parts.append("publishing the output")
     if pace.records_per_second:
         rate = units.show_count(pace.records_per_second)
         parts.append(f"{rate} records/s, {units.show_size(pace.bytes_per_second)}/s")
     if failed_attempts(job):
-        parts.append(f"{failed_attempts(job)} failed attempts")
+        parts.append(failed_words(job))
     if pace.seconds_left is not None and current_phase(job) is not None:
         parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
     if job.note:
@@ -104,6 +114,27 @@ def failure_line(failure: FailureView) -> str:
     """Return a failed attempt as one line."""
     place = f" on {failure.worker_id}" if failure.worker_id else ""
     return f"{failure.attempt or 'an attempt'} failed{place}: {failure.message}"
+
+
+class FailureNews:
+    """Tells each failed attempt once, and what it failed of only when that is new."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+        self._messages: set[str] = set()
+
+    def lines(self, job: JobView) -> Iterator[str]:
+        """Yield a line for each failure of the job that was not told yet."""
+        for failure in job.recent_failures:
+            name = (failure.attempt, failure.message)
+            if name in self._told:
+                continue
+            self._told.add(name)
+            if failure.message in self._messages:
+                yield failure_line(msgspec.structs.replace(failure, message="the same again."))
+            else:
+                self._messages.add(failure.message)
+                yield failure_line(failure)
 
 
 class PlainProgress:
@@ -119,7 +150,7 @@ class PlainProgress:
         self._meter = Meter()
         self._said: tuple[str, ...] | None = None
         self._said_at = clock.monotonic()
-        self._failures: set[str] = set()
+        self._failures = FailureNews()
         self._noted, self._noted_at, self._note_told = "", 0.0, False
 
     def update(self, job: JobView) -> None:
@@ -128,13 +159,10 @@ class PlainProgress:
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None:
-            tasks = ", ".join(_tasks(phase) for phase in job.phases)
+            tasks = ", ".join(_tasks(phase) for phase in job.phases if phase.tasks)
             self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
-        for failure in job.recent_failures:
-            line = failure_line(failure)
-            if line not in self._failures:
-                self._failures.add(line)
-                self.note(line)
+        for line in self._failures.lines(job):
+            self.note(line)
         current = current_phase(job)
         state = (job.state.value, current.phase.value if current else "")
         self._heed_note(job, now)
@@ -181,7 +209,7 @@ class LiveProgress:
         self._pace = Pace()
         self.job: JobView | None = None
         self._live: Live | None = None
-        self._failures: set[str] = set()
+        self._failures = FailureNews()
 
     def update(self, job: JobView) -> None:
         """Take the job as it stands."""
@@ -192,11 +220,8 @@ class LiveProgress:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        for failure in job.recent_failures:
-            line = failure_line(failure)
-            if line not in self._failures:
-                self._failures.add(line)
-                self._console.print(line, style="yellow", markup=False)
+        for line in self._failures.lines(job):
+            self._console.print(line, style="yellow", markup=False)
         self.tick()
 
     def tick(self) -> None:
@@ -223,7 +248,7 @@ class LiveProgress:
         elapsed = units.show_duration(self._clock.monotonic() - self._begun)
         title = Text.assemble((job.job_id, "bold"), f"  {job.state}  {elapsed}")
         table = Table.grid(padding=(0, 2))
-        for phase in job.phases:
+        for phase in (phase for phase in job.phases if phase.tasks):
             table.add_row(
                 f"  {phase.phase}",
                 ProgressBar(total=1.0, completed=phase.fraction, width=30),
@@ -240,7 +265,7 @@ class LiveProgress:
         parts.append(f"{units.show_size(pace.bytes_per_second)}/s")
         if pace.seconds_left is not None:
             parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
-        parts.append(f"{failed_attempts(job)} failed attempts")
+        parts.append(failed_words(job))
         if job.note:
             parts.append(job.note)
         return ", ".join(parts)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from mrcore import layout
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import (
     DataError,
+    DiskFullError,
     KeyTypeError,
     MrcoreError,
 )
@@ -68,10 +70,12 @@ def run_task(
         )
     except DataError as error:
         result = _failure(FailureKind.DATA, str(error))
+    except DiskFullError:
+        result = _failure(FailureKind.DATA, _full_message(spec))
     except MrcoreError as error:
         result = _failure(FailureKind.INFRASTRUCTURE, str(error))
     except OSError as error:
-        result = _failure(FailureKind.INFRASTRUCTURE, _disk_message(error, scratch))
+        result = _scratch_failure(spec, error, scratch)
     finally:
         pa.set_memory_pool(usual)
         if pool is not usual:
@@ -144,7 +148,24 @@ def _failure(kind: FailureKind, message: str) -> TaskFailure:
     return TaskFailure(kind=kind, message=message)
 
 
-def _disk_message(error: OSError, scratch: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space is left for temporary files below {scratch}: free some, or use --scratch"
-    return f"a temporary file below {scratch} failed: {error}"
+def _full_message(spec: TaskSpec) -> str:
+    """Return a sentence without the attempt's own names: said twice, it ends the job."""
+    job, work = spec.job, spec.work
+    if job.temp_uri is not None and isinstance(work, MapWork) and work.partitions:
+        place = f"--temp {layout.shown(job.temp_uri)}"
+    else:
+        place = f"the output {layout.shown(job.output_uri)}"
+    return f"no space is left below {place}: free some, or name another place"
+
+
+def _scratch_failure(spec: TaskSpec, error: OSError, scratch: Path) -> TaskFailure:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        message = f"a temporary file below {scratch} failed: {error}"
+        return _failure(FailureKind.INFRASTRUCTURE, message)
+    problem = "no space is left for temporary files below"
+    run = Path(layout.shown(spec.state_uri)).parent
+    if scratch.is_relative_to(run / "scratch"):  # embedded: all workers write to this disk
+        message = f"{problem} {run}: free some, or let XDG_STATE_HOME name another place"
+        return _failure(FailureKind.DATA, message)
+    message = f"{problem} {scratch}: free some, or start the worker with another --scratch"
+    return _failure(FailureKind.INFRASTRUCTURE, message)

@@ -72,6 +72,17 @@ def test_daemon_that_ignores_sigterm_is_killed(tmp_path: Path, scripts: dict[str
     assert not any(map(is_alive, process_ids))
 
 
+def test_of_what_a_master_printed_its_error_alone_is_quoted(
+    tmp_path: Path, scripts: dict[str, str]
+) -> None:
+    scripts["master"] = "echo starting; echo 'mrcore master: No space is left.'; exit 1"
+    with (
+        pytest.raises(MrcoreError, match=r"^The embedded .* exit code 1: No space is left\.$"),
+        cluster(tmp_path) as running,
+    ):
+        running.credentials()
+
+
 def test_master_that_dies_at_its_start_is_quoted(tmp_path: Path, scripts: dict[str, str]) -> None:
     scripts["master"] = "echo 'the disk is on fire' >&2; exit 7"
     with (

@@ -47,6 +47,7 @@ class Job:
     reduces: int = 1
     spec: JobSpec = field(default_factory=spec_of)
     memory_bytes: int = 0
+    scratch: Path | None = None
     progress: Any = field(default_factory=NoProgress)
     outputs: list[TaskOutput] = field(default_factory=list)
 
@@ -73,15 +74,9 @@ class Job:
         return self._run(Phase.REDUCE, index, work)
 
     def _run(self, phase: Phase, index: int, work: Any, **extra: Any) -> TaskResult:
-        spec = TaskSpec(
-            attempt=self.attempt(phase, index),
-            job=self.spec,
-            state_uri="mem://state",
-            work=work,
-            memory_bytes=self.memory_bytes,
-            **extra,
-        )
-        with tempfile.TemporaryDirectory() as scratch:
+        given = {"state_uri": "mem://state", "memory_bytes": self.memory_bytes, **extra}
+        spec = TaskSpec(attempt=self.attempt(phase, index), job=self.spec, work=work, **given)
+        with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             result = run_task(spec, self.functions, Path(scratch), self.progress)
             assert not list(Path(scratch).iterdir()), "scratch is left as it was found"
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 from rich.console import Console
 
 from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, phase_line
@@ -105,6 +106,38 @@ def test_a_failure_is_told_once() -> None:
     assert stream.getvalue().count("map-00001@1.2 failed on w1: boom") == 1
 
 
+def test_what_fails_in_the_same_way_is_told_in_short() -> None:
+    stream = io.StringIO()
+    shown = PlainProgress(stream, FakeClock())
+    first, second = (
+        FailureView(
+            kind=FailureKind.USER, message="boom: a long story", attempt=name, worker_id="w1"
+        )
+        for name in ("map-00001@1.2", "map-00002@1.3")
+    )
+    shown.update(job(0, failures=(first,)))
+    shown.update(job(0, failures=(first, second)))
+    assert stream.getvalue().splitlines()[1:] == [
+        "mrcore: map-00001@1.2 failed on w1: boom: a long story",
+        "mrcore: map-00002@1.3 failed on w1: the same again.",
+    ]
+
+
+def test_a_phase_without_tasks_is_not_told() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    map_only = job(1)
+    no_reduces = PhaseView(phase=Phase.REDUCE, tasks=0)
+    map_only = msgspec.structs.replace(map_only, phases=(map_only.phases[0], no_reduces))
+    shown.update(map_only)
+    clock.advance(6.0)
+    shown.update(map_only)
+    assert stream.getvalue().splitlines() == [
+        "mrcore: wc-1: 4 map tasks, 1 kB of input.",
+        "mrcore: map 1/4",
+    ]
+
+
 def test_a_note_is_told_once_it_lasts() -> None:
     stream, clock = io.StringIO(), FakeClock()
     shown = PlainProgress(stream, clock)
@@ -126,7 +159,7 @@ def test_a_note_is_told_once_it_lasts() -> None:
 
 def test_line_names_failures() -> None:
     failure = FailureView(kind=FailureKind.USER, message="boom")
-    assert "1 failed attempts" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
+    assert "1 failed attempt" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
 
 
 def test_live_display_shows_phases_and_leaves_no_trace() -> None:

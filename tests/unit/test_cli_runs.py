@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mrcore import runs
 from mrcore.cli.main import run_command_line
-from mrcore.errors import UsageError
+from mrcore.errors import StorageError, UsageError
 from mrcore.job import JobState
 from mrcore.views import JobView
 from tests.unit.fake_clock import FakeClock
@@ -62,6 +64,25 @@ def test_state_that_cannot_be_written_is_a_sentence(
     monkeypatch.setenv("XDG_STATE_HOME", str(state_home / "file"))
     with pytest.raises(UsageError, match="let XDG_STATE_HOME name one that can"):
         runs.RunFolder.create()
+
+
+def test_a_full_disk_is_a_sentence(state_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = runs.RunFolder.create()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StorageError, match=r"cannot be written \(no space left on device\)"):
+            folder.record(job("a-1"))
+    folder.close()
+    nothing_free = SimpleNamespace(f_bavail=0, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: nothing_free)
+    before = sorted(runs.runs_folder().iterdir())
+    with pytest.raises(UsageError, match=r"cannot be written \(no space left on device\)"):
+        runs.RunFolder.create()
+    assert sorted(runs.runs_folder().iterdir()) == before
 
 
 def test_sweep_spares_the_young_and_the_living() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -330,24 +332,68 @@ class Full(MemoryStorage):
         return super().open_write(uri, **options)
 
 
-@pytest.mark.parametrize("error", [DiskFullError("no space is left"), UnavailableError("503")])
-def test_a_store_that_fails_is_the_infrastructure(error: Exception) -> None:
+def test_a_store_that_fails_is_the_infrastructure() -> None:
     store = Full()
-    store.error = error
+    store.error = UnavailableError("503")
     register("mem", lambda: store)
     failure = failing_map(UserFunctions(map=emit))
     assert failure.kind is FailureKind.INFRASTRUCTURE
-    assert failure.message == str(error)
+    assert failure.message == "503"
 
 
-def test_a_full_scratch_disk_is_the_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({}, "the output mem://out/job"),
+        ({"temp_uri": "mem://t"}, "--temp mem://t"),
+        ({"temp_uri": "mem://t", "map_only": True}, "the output mem://out/job"),
+    ],
+)
+def test_a_full_disk_is_told_alike_by_every_attempt(changes: dict[str, Any], place: str) -> None:
+    register("mem", Full)
+    failure = failing_map(UserFunctions(map=emit), spec=spec_of(**changes))
+    assert failure.kind is FailureKind.DATA  # said twice, it ends the job
+    assert failure.message == (f"no space is left below {place}: free some, or name another place")
+
+
+def fail_to_spill(monkeypatch: pytest.MonkeyPatch, number: int, **options: Any) -> TaskFailure:
+    """Return how a map task fails whose temporary files meet an error of the system."""
 
     def no_space(*_: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mrcore.shuffle.spill.os.write", no_space)
     with tiny_budget():
-        failure = failing_map(UserFunctions(map=emit), "some line\n" * 100)
+        return failing_map(UserFunctions(map=emit), "some line\n" * 100, **options)
+
+
+def test_a_full_scratch_disk_is_the_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = fail_to_spill(monkeypatch, errno.ENOSPC)
     assert failure.kind is FailureKind.INFRASTRUCTURE
     assert failure.message.startswith("no space is left for temporary files below ")
+    assert failure.message.endswith(": free some, or start the worker with another --scratch")
+
+
+def test_a_scratch_disk_that_breaks_is_the_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = fail_to_spill(monkeypatch, errno.EIO)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "a temporary file below" in failure.message
+    assert "Input/output error" in failure.message
+
+
+def test_a_full_disk_of_an_embedded_run_is_that_of_all_its_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "run" / "scratch"
+    scratch.mkdir(parents=True)
+    failure = fail_to_spill(
+        monkeypatch,
+        errno.ENOSPC,
+        scratch=scratch,
+        extra={"state_uri": f"file://{tmp_path}/run/state"},
+    )
+    assert failure.kind is FailureKind.DATA
+    assert failure.message == (
+        f"no space is left for temporary files below {tmp_path}/run: "
+        "free some, or let XDG_STATE_HOME name another place"
+    )
