@@ -155,7 +155,7 @@ check_quota() {
 
 # The bucket is there, near, and does not keep what is deleted.
 check_bucket() {
-    local bucket told where region=${opt[region]:-${opt[zone]%-*}} code=0
+    local bucket told region=${opt[region]:-${opt[zone]%-*}} code=0 tolerated=$NOT_FOUND
     bucket=$(bucket_of "$home")
     told=$(look "Looking at the bucket $bucket" storage buckets describe "$bucket" --raw --format=json) || code=$?
     if ((code == NOT_FOUND)); then
@@ -169,7 +169,7 @@ check_bucket() {
 
 # VMs without an external address reach Google's services by the subnet's Private Google Access alone.
 check_subnet() {
-    local region=${opt[region]:-${opt[zone]%-*}} subnet=${opt[subnet]:-${opt[network]:-default}} access code=0
+    local region=${opt[region]:-${opt[zone]%-*}} subnet=${opt[subnet]:-${opt[network]:-default}} access code=0 tolerated=$NOT_FOUND
     subnet=${subnet##*/}
     access=$(look "Looking at the subnet $subnet" compute networks subnets describe "$subnet" "--region=$region" \
         '--format=value(privateIpGoogleAccess)') || code=$?

@@ -5,7 +5,7 @@
 readonly NOT_FOUND=4 EXISTS=5
 
 # change WHAT ARGUMENT...: call gcloud to change something; a dry run prints the command instead.
-# Returns NOT_FOUND or EXISTS for these, 1 for other failures, which have been explained.
+# Returns NOT_FOUND or EXISTS for these and 1 for other failures, which have been explained.
 change() {
     local what=$1
     shift
@@ -39,21 +39,20 @@ call() {
         ((code == 0)) || cat "$errors"
     } >>"$log_file"
     ((code == 0)) && return 0
+    code=1
     failure_of "$errors" || code=$?
-    case $code in
-    "$NOT_FOUND" | "$EXISTS") return "$code" ;;
-    esac
-    say "$(explain "$what" "$errors")"
-    return 1
+    # Whoever reckons with it says so in a variable of its own.
+    [[ " ${tolerated:-} " == *" $code "* ]] || say "$(explain "$what" "$errors")"
+    return "$code"
 }
 
-# Whether gcloud's words mean that the thing is absent, or there already.
+# failure_of FILE: NOT_FOUND, EXISTS or 1, by gcloud's words.
 failure_of() {
     local words
     words=$(<"$1")
     case $words in
     *"already exists"* | *alreadyExists* | *ALREADY_EXISTS*) return "$EXISTS" ;;
-    *"was not found"* | *notFound* | *NOT_FOUND* | *"HTTPError 404"* | *"Could not fetch resource"*"not found"* | *"does not exist"*)
+    *"not found"* | *notFound* | *NOT_FOUND* | *"HTTPError 404"* | *"does not exist"*)
         return "$NOT_FOUND" ;;
     esac
     return 1
@@ -109,14 +108,14 @@ together() {
 
 # made COMMAND...: a `change` that is content when the thing is there already.
 made() {
-    local code=0
+    local code=0 tolerated=$EXISTS
     "$@" || code=$?
     ((code == 0 || code == EXISTS))
 }
 
 # gone COMMAND...: a `change` that is content when the thing is not there.
 gone() {
-    local code=0
+    local code=0 tolerated=$NOT_FOUND
     "$@" || code=$?
     ((code == 0 || code == NOT_FOUND))
 }
