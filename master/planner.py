@@ -21,6 +21,7 @@ from mrcore.errors import (
     DefectError,
     MrcoreError,
     NotFoundError,
+    StorageError,
     UnavailableError,
     UsageError,
 )
@@ -32,6 +33,7 @@ from mrcore.tasks.spec import Split
 
 log = logging.getLogger("mrcore.master")
 
+_MEMORY: Final = "mem://"
 PARALLEL_PLANS: Final = 4
 """Submissions that are worked on at once; each may list a large bucket."""
 
@@ -118,7 +120,9 @@ class Submissions:
             async with self._room:
                 job_id = await self._accept(request_id, spec, bundle)
         except MrcoreError as error:
-            future.set_exception(error)
+            # What a store refuses for good, and has no better name for, lies in what was given.
+            given = type(error) is StorageError
+            future.set_exception(UsageError(str(error)) if given else error)
             future.exception()  # looked at: the caller may have hung up
         except Exception as error:  # a defect must not end the other jobs, too
             log.exception("a submission has failed")
@@ -137,7 +141,7 @@ class Submissions:
     async def _accept(self, request_id: str, spec: JobSpec, bundle: bytes) -> str:
         from mrcore import commit
 
-        _check_schemes(spec)
+        self._check_places(spec)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
         self._planned.add(job_id)
         claimed: list[str] = []
@@ -163,6 +167,18 @@ class Submissions:
             "job submitted: %d maps, %d reduces", event.maps, event.reduces, extra={"job": job_id}
         )
         return job_id
+
+    def _check_places(self, spec: JobSpec) -> None:
+        """Raise UsageError for a URI that no store here can serve, or no other process."""
+        for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
+            if uri is None:
+                continue
+            storage_for(uri)
+            if uri.startswith(_MEMORY) and not self._state_uri.startswith(_MEMORY):
+                raise UsageError(
+                    f"{uri} is in the memory of one process, and workers are others: use file:// "
+                    "or gs://."
+                )
 
     def _slots(self) -> int:
         known = sum(worker.slots for worker in self._shell.machine.workers())
@@ -235,10 +251,3 @@ class Submissions:
         job = self._shell.machine.job(job_id)
         # A job that the journal does not know was never accepted: its master died while it claimed.
         return job is None or job.state.final
-
-
-def _check_schemes(spec: JobSpec) -> None:
-    """Raise UsageError for a URI that no store here can serve."""
-    for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
-        if uri is not None:
-            storage_for(uri)

@@ -125,6 +125,10 @@ class Shell:
         """
         key = (event.worker_id, event.session)
         earlier = self._parked.get(key)
+        worker = self.machine.worker(event.worker_id)
+        heard = worker.sequence if worker is not None and worker.session == event.session else -1
+        if event.sequence <= heard:  # the machine would let it fall, and its caller wait
+            raise UnavailableError("A later request of this worker has been heard.")
         if earlier is not None:
             if event.sequence <= earlier[0].sequence:
                 raise UnavailableError("A later request of this worker is being answered.")

@@ -103,7 +103,10 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         combine=not message.no_combine,
         params=_params_from_proto(message),
         max_attempts=_number_within(
-            message.max_attempts or _DEFAULTS.max_attempts, "max_attempts", 1, MAX_ATTEMPTS
+            message.max_attempts or _DEFAULTS.max_attempts,
+            "the number of attempts",
+            1,
+            MAX_ATTEMPTS,
         ),
         task_timeout_seconds=seconds_within(
             message.task_timeout_seconds, "the task time limit", 0.0, MAX_SECONDS
@@ -229,6 +232,11 @@ def check_uri(uri: str, what: str) -> str:
             f"{printable(uri, 200)!r} is no URI for {what}: write SCHEME://… without control "
             "characters."
         )
+    if uri.startswith("file://") != uri.partition("://")[2].startswith("/"):
+        kind = "file:// and an absolute path" if uri.startswith("file://") else "SCHEME://BUCKET/…"
+        raise UsageError(
+            f"{printable(uri, 200)!r} names nothing that could be {what}: write {kind}."
+        )
     if any(step in ("..", ".") for step in uri.partition("://")[2].split("/")):
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without `.` and `..` steps.")
     return uri
@@ -244,20 +252,28 @@ def _folder_uri(uri: str, what: str) -> str:
 def text_within(text: str, what: str, limit: int, *, required: bool = False) -> str:
     """Return `text` if it is at most `limit` characters long; raise UsageError."""
     if len(text) > limit:
-        raise UsageError(f"{what} is {len(text):,} characters long, and {limit:,} is the limit.")
+        raise UsageError(
+            f"{_capital(what)} is {len(text):,} characters long, and {limit:,} is the limit."
+        )
     if required and not text:
-        raise UsageError(f"{what} is missing.")
+        raise UsageError(f"{_capital(what)} is missing.")
     return text
 
 
 def _number_within(number: int, what: str, low: int, high: int) -> int:
     if not low <= number <= high:
-        raise UsageError(f"{what} is {number:,}; it must be from {low:,} to {high:,}.")
+        raise UsageError(f"{_capital(what)} is {number:,}; it must be from {low:,} to {high:,}.")
     return number
 
 
 def seconds_within(seconds: float, what: str, low: float, high: float) -> float:
     """Return `seconds` if it is a number from `low` to `high`; raise UsageError."""
     if not math.isfinite(seconds) or not low <= seconds <= high:
-        raise UsageError(f"{what} is {seconds} seconds; it must be from {low:g} to {high:g}.")
+        raise UsageError(
+            f"{_capital(what)} is {seconds} seconds; it must be from {low:g} to {high:g}."
+        )
     return seconds
+
+
+def _capital(what: str) -> str:
+    return what[:1].upper() + what[1:]

@@ -18,6 +18,7 @@ from typing import Any, Final
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
 import msgspec
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -27,6 +28,7 @@ from mrcore.errors import UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
 
 _HEALTH_PREFIX: Final = "/grpc.health.v1.Health/"
+_UNREADABLE: Final = "the bytes of the request are no message of this call"
 MAX_CALLS: Final = 20_000
 """Calls at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
 
@@ -67,8 +69,43 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
                 given = value if isinstance(value, bytes) else value.encode()
         allowed = hmac.compare_digest(given, self._expected)
         if allowed or handler_call_details.method.startswith(_HEALTH_PREFIX):
-            return await continuation(handler_call_details)
+            return _reading(await continuation(handler_call_details))
         return self._deny
+
+
+class _Unreadable:
+    """Stands for a request whose bytes are no message."""
+
+
+def _reading(handler: Any) -> Any:
+    """Return a handler that answers INVALID_ARGUMENT to bytes that are no message of its kind.
+
+    gRPC itself would answer UNKNOWN, which callers try again, and print a traceback.
+    """
+    if handler is None or handler.request_streaming or handler.request_deserializer is None:
+        return handler
+
+    def read(data: bytes) -> Any:
+        try:
+            return handler.request_deserializer(data)
+        except DecodeError:
+            return _Unreadable
+
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        if request is _Unreadable:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
+        return await handler.unary_unary(request, context)
+
+    async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        if request is _Unreadable:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
+        async for message in handler.unary_stream(request, context):
+            yield message
+
+    write = handler.response_serializer
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(answers, read, write)
+    return grpc.unary_unary_rpc_method_handler(answer, read, write)
 
 
 async def _deny(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mrcore import errors, layout
@@ -119,6 +120,14 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: Fa
         client.submit(house.spec(), b"another bundle")
     with refused(errors.UsageError, "scheme"):
         client.submit(house.spec(temp_uri="ftp://host/x"), BUNDLE)
+    for places, words in (
+        ({"output_uri": "file://host/x"}, "an absolute path"),
+        ({"temp_uri": "gs:///x"}, "write SCHEME://BUCKET"),
+        ({"output_uri": "mem://x/y"}, "in the memory of one process"),
+        ({"output_uri": "file:///dev/null/x"}, "cannot be a folder"),
+    ):
+        with refused(errors.UsageError, words):
+            client.submit(msgspec.structs.replace(house.spec(), **places), BUNDLE)
     with refused(errors.UsageError, "request_id"):
         client.submit(house.spec(), BUNDLE, "")
     assert not house.out.exists()

@@ -140,6 +140,25 @@ def test_the_table_names_every_error_of_the_tree() -> None:
     assert set(CODES) == ours
 
 
+def test_bytes_that_are_no_message_are_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with serving() as (_, credentials), connect_aio(credentials) as channel:
+            # A field of a wire type that there is not, one that ends too early, text not UTF-8.
+            for garbage in (b"\xff" * 10, b"\x12\xff\x01", b"\x12\x02\xff\xfe"):
+                call = channel.unary_unary(
+                    f"/{SERVICE}/Synchronize",
+                    request_serializer=lambda content: content,
+                    response_deserializer=lambda content: content,
+                )
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(garbage, timeout=10)
+                assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert "no message of this call" in (caught.value.details() or "")
+
+    asyncio.run(check())
+    assert not caplog.records
+
+
 def test_an_error_of_another_module_travels_as_its_nearest_parent() -> None:
     class OddError(errors.OutputError):
         pass

@@ -241,7 +241,7 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "unknown output": (lambda m: setattr(m, "output_format", 99), "output format"),
     "unknown compression": (lambda m: setattr(m, "compression", 99), "compression"),
     "many reduces": (lambda m: setattr(m, "reduces", 100_001), "reduce tasks"),
-    "many attempts": (lambda m: setattr(m, "max_attempts", 1_001), "max_attempts"),
+    "many attempts": (lambda m: setattr(m, "max_attempts", 1_001), "of attempts"),
     "endless lease": (lambda m: setattr(m, "lease_seconds", float("inf")), "lease"),
     "tiny lease": (lambda m: setattr(m, "lease_seconds", 0.01), "lease"),
     "no number": (lambda m: setattr(m, "task_timeout_seconds", float("nan")), "time limit"),
@@ -286,12 +286,12 @@ def test_an_attempt_without_a_phase_is_refused() -> None:
     ("fields", "words"),
     [
         ({"counters": {str(i): 1 for i in range(10_001)}}, "10,001 counters"),
-        ({"counters": {"n" * 201: 1}}, "the name of a counter is 201 characters long"),
+        ({"counters": {"n" * 201: 1}}, "The name of a counter is 201 characters long"),
         ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
         ({"digest": b"d" * 65}, "65 bytes of a digest"),
         ({"number_kinds": {str(i): "int" for i in range(10_001)}}, "10,001 positions"),
-        ({"object": {"uri": "mem://" + "x" * 5_000}}, "the URI of a run is 5,006"),
-        ({"object": {"generation": "x" * 5_000}}, "a generation is 5,000"),
+        ({"object": {"uri": "mem://" + "x" * 5_000}}, "The URI of a run is 5,006"),
+        ({"object": {"generation": "x" * 5_000}}, "A generation is 5,000"),
     ],
 )
 def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: str) -> None:

@@ -181,6 +181,17 @@ def test_a_later_request_makes_a_parked_one_void() -> None:
     run(act)
 
 
+def test_a_request_from_the_past_is_refused_at_once() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(5))
+        for sequence in (4, 5):
+            assert "later request" in await refusal(shell, synced(sequence))
+        assert not shell._parked
+        assert isinstance(await shell.synchronize(synced(1, session=2)), Reply)
+
+    run(act)
+
+
 def test_a_parked_request_whose_caller_hung_up_is_forgotten() -> None:
     async def act(shell: Shell, idle: Idle) -> None:
         async with asyncio.TaskGroup() as group:
