@@ -3,6 +3,7 @@
     STATE/cluster.json                 cluster id, drawn when the state is made; create-only
     STATE/leader.json                  epoch, address, fingerprint, token: who is the master
     STATE/tls.json                     key and certificate of masters started with --tls
+    STATE/fleet.json                   what the fleet has cost, and what its master must remember
     STATE/lock                         on files: flocked while a master lives
     STATE/journal/00000000000000000001 one group of facts each; create-only
     STATE/plugins/<sha256>             the users' code
@@ -47,6 +48,11 @@ def leader_uri(state_uri: str) -> str:
 def tls_uri(state_uri: str) -> str:
     """Return where the private key and the certificate of a master with `--tls` lie."""
     return f"{state_uri}/tls.json"
+
+
+def fleet_uri(state_uri: str) -> str:
+    """Return where a master with a fleet keeps its books."""
+    return f"{state_uri}/fleet.json"
 
 
 def lock_uri(state_uri: str) -> str:

@@ -60,6 +60,39 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str = ""
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What machines and storage have cost, in dollars by what for."""
+
+    useful: float = 0.0
+    """Slots that ran attempts."""
+    boot: float = 0.0
+    """Machines whose worker had not joined yet."""
+    idle: float = 0.0
+    """Slots that waited."""
+    lost: float = 0.0
+    """Attempts that ended with their machine."""
+    master: float = 0.0
+    operations: float = 0.0
+    """Storage operations that were counted."""
+    class_a: int = 0
+    """Operations that write or list."""
+    class_b: int = 0
+    """Operations that read."""
+    vm_seconds: float = 0.0
+    preemptions: int = 0
+
+    @property
+    def dollars(self) -> float:
+        """Return all of it."""
+        return self.useful + self.boot + self.idle + self.lost + self.master + self.operations
+
+    def plus(self, other: Cost) -> Cost:
+        """Return both together."""
+        return Cost(
+            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        )
+
+
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it stands."""
 
@@ -80,6 +113,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Wall clock, seconds since 1970; 0 while the job runs."""
     input_bytes: int = 0
     priority: int = 0
+    cost: Cost | None = None
+    """None where no fleet is paid for."""
 
     @property
     def elapsed_seconds(self) -> float:
@@ -163,6 +198,8 @@ def job_json(job: JobView) -> dict[str, Any]:
         "output": layout.shown(job.output_uri),
         "elapsed_seconds": round(job.elapsed_seconds, 3),
     }
+    if job.cost is not None:
+        result["cost"] = cost_json(job.cost)
     if job.message or job.failure:
         result["error"] = {
             "message": job.message or (job.failure.message if job.failure else ""),
@@ -170,6 +207,13 @@ def job_json(job: JobView) -> dict[str, Any]:
             "attempt": job.failure.attempt if job.failure else "",
         }
     return result
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """Return the object that `--json` prints for a cost: money in dollars."""
+    exact = msgspec.to_builtins(cost)
+    rounded = {name: round(value, 6) for name, value in exact.items()}
+    return {"dollars": round(cost.dollars, 6), **rounded}
 
 
 def broken_json(output: str | None, error: str, job: JobView | None) -> dict[str, Any]:

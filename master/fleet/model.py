@@ -1,0 +1,285 @@
+"""What the fleet's policy sees, remembers and wants: plain values. All times are wall seconds.
+
+The wall clock, since these times are compared with the cloud's and outlive this master.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+LINGER_SECONDS: Final = 60.0
+"""An idle worker is kept so long: about what booting another one would cost."""
+JOIN_SECONDS: Final = 600.0
+"""A machine whose worker has not been heard for so long is deleted."""
+ROUND_SECONDS: Final = 15.0
+"""Failures to make machines count as one attempt when they are no further apart."""
+PAUSE_SECONDS: Final = 600.0
+"""A model without capacity is left alone so long, then twice as long, and so on."""
+PAUSE_SECONDS_MAX: Final = 3_600.0
+DUDS_MAX: Final = 3
+"""After so many machines in a row that never joined, they are made one at a time."""
+SAID_SECONDS: Final = 300.0
+"""A sentence about something that has happened is shown for so long."""
+COMMITTED_SECONDS: Final = 600.0
+"""A machine is made only if the spend limit lets all run for so long."""
+WARN_SHARE: Final = 0.8
+"""Of the spend limit, from which on people are warned."""
+HEADROOM: Final = 0.8
+"""Share of the time until a deadline that is planned with."""
+
+
+class Model(enum.StrEnum):
+    """How machines are provisioned; each model has its own group."""
+
+    SPOT = "spot"
+    STANDARD = "standard"
+
+    @property
+    def other(self) -> Model:
+        """Return the other one."""
+        return Model.STANDARD if self is Model.SPOT else Model.SPOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the user allows; None is no limit."""
+
+    max_workers: int
+    min_workers: int = 0
+    deadline_seconds: float | None = None
+    """From a job's submission to its end."""
+    max_cost: float | None = None
+    """Dollars, for the whole life of the cluster."""
+    idle_timeout_seconds: float | None = 900.0
+    spot_attempts: int = 3
+    logs_uri: str = ""
+    """Where machines leave their boot logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a machine could not be made."""
+
+    code: str
+    """Such as ZONE_RESOURCE_POOL_EXHAUSTED or QUOTA_EXCEEDED."""
+    message: str
+    at_seconds: float = 0.0
+    """0 where the cloud does not say."""
+    zone: str = ""
+
+    @property
+    def quota(self) -> bool:
+        """Tell whether it is the user's own quota that is used up."""
+        return "QUOTA" in self.code.upper()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A machine of a group."""
+
+    name: str
+    zone: str = ""
+    action: str = "NONE"
+    """What the group does with it: NONE, CREATING, RECREATING, DELETING, …"""
+    exists: bool = True
+    """It runs, or is about to; not one that was preempted or has powered off."""
+    created_seconds: float = 0.0
+    """0 where it does not exist yet."""
+    troubles: tuple[Trouble, ...] = ()
+    """Of the last attempt to make it."""
+
+    @property
+    def deleting(self) -> bool:
+        """Tell whether it is on its way out."""
+        return self.action in ("DELETING", "ABANDONING")
+
+    @property
+    def coming(self) -> bool:
+        """Tell whether the group still makes it."""
+        return self.action in ("CREATING", "CREATING_WITHOUT_RETRIES", "RECREATING")
+
+    @property
+    def dead(self) -> bool:
+        """Tell whether it is gone and nobody replaces it."""
+        return not self.exists and self.action == "NONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A managed instance group as it stands."""
+
+    target_size: int
+    members: tuple[Member, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+    """Errors that the group has listed lately."""
+    machine_type: str = ""
+    vcpus: int = 1
+    """Of its machine type."""
+    hour_dollars: float = 0.0
+    """Of one machine, at most."""
+
+    @property
+    def staying(self) -> list[Member]:
+        """Return the members that are not being deleted."""
+        return [member for member in self.members if not member.deleting]
+
+    @property
+    def unlisted(self) -> int:
+        """Return how many machines are asked for that have no name yet."""
+        return max(0, self.target_size - len(self.staying))
+
+    @property
+    def size(self) -> int:
+        """Return how many machines there are, or will be: leaving ones too."""
+        return len(self.members) + self.unlisted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """A worker, by the machine on which it runs."""
+
+    machine: str
+    worker_id: str
+    slots: int
+    held: int = 0
+    """Attempts: running and waiting."""
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A live job, as far as machines are concerned."""
+
+    job_id: str
+    submitted_seconds: float
+    tasks: int
+    """That wait or run now."""
+    seconds: float | None = None
+    """Slot-seconds of work left, over all phases; None before a task has been measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """Everything that was seen in one look."""
+
+    groups: dict[Model, Group]
+    """Those that exist."""
+    hands: tuple[Hand, ...] = ()
+    jobs: tuple[Work, ...] = ()
+    busy: bool = False
+    """Something else keeps the cluster: a submission, a commit, a clean-up."""
+    dollars: float = 0.0
+    """Spent so far."""
+    max_workers: int | None = None
+    """Asked for since, in place of the bounds' own; so is the next."""
+    min_workers: int | None = None
+
+
+class Market(msgspec.Struct):
+    """What is remembered of one model's capacity."""
+
+    failures: int = 0
+    """Attempts to make machines that failed since the last that worked."""
+    heard_seconds: float = 0.0
+    """Of the newest error that was counted, by the cloud's clock."""
+    round_seconds: float = 0.0
+    """When an attempt was counted last."""
+    paused_until: float = 0.0
+    pause_seconds: float = PAUSE_SECONDS
+    """The next pause."""
+    trouble: Trouble | None = None
+    """Why machines are missing, as told last."""
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    """What a decision leaves for the next one; kept in the state."""
+
+    began_seconds: float = 0.0
+    """When this master began to look."""
+    adopted: int = 0
+    """Machines that were asked for before anybody submitted a job; a floor until then."""
+    worked: bool = False
+    """A job has been here."""
+    idle_seconds: float | None = None
+    """Since when there has been no job."""
+    markets: dict[Model, Market] = {}
+    heard: dict[str, float] = {}
+    """By machine: when its worker was last there."""
+    free: dict[str, float] = {}
+    """By machine: since when its worker has held nothing."""
+    draining: list[str] = []
+    """Machines whose worker was asked to leave."""
+    leaving: list[str] = []
+    """Machines whose worker drains for a reason of its own, such as a preemption."""
+    deleted: dict[str, str] = {}
+    """Machines that were deleted, and why, while they are there."""
+    duds: int = 0
+    """Machines in a row whose worker never joined."""
+    said: dict[str, float] = {}
+    """What has happened, in sentences, and until when it is shown."""
+    surplus_seconds: float | None = None
+    """Since when there have been more machines than needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Ask a group for more: the size that it shall have, which is more than it has."""
+
+    model: Model
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Ask the worker of a machine to finish and leave."""
+
+    worker_id: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete machines of a group, by name."""
+
+    model: Model
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteGroup:
+    """Delete a group with all its machines."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class FailJobs:
+    """Fail every job that lives."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing is left but the master: let it end, and its machine with it."""
+
+
+Action = Grow | Drain | Delete | DeleteGroup | FailJobs | End
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now."""
+
+    actions: list[Action] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for people, the most important first."""
+    wanted: int = 0
+    """Workers that the work calls for."""
+    ending: bool = False
+    """No job may be accepted any more."""

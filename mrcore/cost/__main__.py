@@ -1,0 +1,135 @@
+"""`python -m mrcore.cost estimate|report`: what a job will cost, and what a cluster has cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from mrcore import layout
+from mrcore.cost.estimate import MASTER_TYPE, Estimate, Plan, estimate
+from mrcore.cost.ledger import Spend
+from mrcore.cost.prices import load_prices
+from mrcore.cost.text import cost_line
+from mrcore.errors import MrcoreError, NotFoundError, UsageError
+from mrcore.storage.registry import storage_for
+from mrcore.units import parse_size, show_duration, show_size
+from mrcore.views import cost_json
+
+
+class _Books(msgspec.Struct):
+    """What is read of a fleet's document."""
+
+    spend: Spend
+    wall_seconds: float = 0.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print an estimate or a report; return the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        print(parsed.act(parsed))  # noqa: T201 - the result of the command
+    except MrcoreError as error:
+        print(f"mrcore cost: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mrcore.cost", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    ask = commands.add_parser("estimate", help="before a job: tasks, requests, hours, dollars")
+    add = ask.add_argument
+    add("--workers", type=int, required=True, metavar="N")
+    add("--machine-type", required=True, metavar="TYPE[,TYPE…]")
+    add("--provisioning", choices=("spot", "standard"), default="spot")
+    add("--spot", dest="provisioning", action="store_const", const="spot")
+    add("--region", default="us-central1", metavar="REGION")
+    add("--input-bytes", required=True, metavar="SIZE")
+    add("--input-files", type=int, default=1, metavar="N")
+    add("--reduces", type=int, default=0, metavar="N")
+    add("--hours", type=float, metavar="H", help="of work, where that is known")
+    add("--master-type", default=MASTER_TYPE, metavar="TYPE")
+    add("--prices", metavar="FILE", help="a price list of your own (or MRCORE_PRICES)")
+    add("--json", action="store_true")
+    ask.set_defaults(act=_estimate)
+    tell = commands.add_parser("report", help="while a cluster runs and after: dollars by what for")
+    tell.add_argument("--state", required=True, metavar="URI")
+    tell.add_argument("--json", action="store_true")
+    tell.set_defaults(act=_report)
+    return parser
+
+
+def _estimate(parsed: argparse.Namespace) -> str:
+    try:
+        input_bytes = parse_size(parsed.input_bytes)
+    except ValueError as error:
+        raise UsageError(f"--input-bytes: {error}.") from error
+    if parsed.workers < 1:
+        raise UsageError("--workers must be at least 1.")
+    plan = Plan(
+        workers=parsed.workers,
+        machine_types=tuple(parsed.machine_type.split(",")),
+        spot=parsed.provisioning == "spot",
+        region=parsed.region,
+        input_bytes=input_bytes,
+        input_files=parsed.input_files,
+        reduces=parsed.reduces,
+        hours=parsed.hours,
+        master_type=parsed.master_type,
+    )
+    found = estimate(plan, load_prices(parsed.prices))
+    if parsed.json:
+        return _json({**msgspec.to_builtins(found), "requests": found.requests})
+    return _estimate_text(found)
+
+
+def _estimate_text(found: Estimate) -> str:
+    lines = [
+        f"tasks     {found.map_tasks:,} map, {found.reduce_tasks:,} reduce",
+        f"input     {show_size(found.input_bytes)}",
+        f"requests  {found.class_a:,} class A, {found.class_b:,} class B "
+        f"(${found.operations_dollars:.2f})",
+        f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, the master's too",
+        f"time      {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}",
+        f"cost      ${found.dollars_low:.2f} to ${found.dollars_high:.2f}, "
+        f"at prices of {found.prices_date}",
+    ]
+    return "\n".join([*lines, *(f"  - {reason}" for reason in found.reasons)])
+
+
+def _report(parsed: argparse.Namespace) -> str:
+    uri = layout.fleet_uri(parsed.state.rstrip("/"))
+    try:
+        books = msgspec.json.decode(storage_for(uri).read(uri), type=_Books)
+    except NotFoundError as error:
+        raise UsageError(f"{uri} is not there: no master with a fleet has run.") from error
+    except msgspec.MsgspecError as error:
+        raise MrcoreError(f"{uri} cannot be read ({error}).") from error
+    spend = books.spend
+    if parsed.json:
+        jobs = {job_id: cost_json(cost) for job_id, cost in spend.jobs.items()}
+        return _json(
+            {
+                **cost_json(spend.total),
+                "machines": len(spend.machines),
+                "at_seconds": books.wall_seconds,
+                "jobs": jobs,
+            }
+        )
+    lines = [f"all       {cost_line(spend.total)}"]
+    lines += [f"{job_id}  {cost_line(cost)}" for job_id, cost in spend.jobs.items()]
+    lines.append(f"machines  {len(spend.machines)} are paid for now")
+    return "\n".join(lines)
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""The price list, and estimates made with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mrcore.cost.__main__ import main
+from mrcore.cost.estimate import Plan, estimate
+from mrcore.cost.prices import Range, Shape, load_prices, region_of
+from mrcore.errors import UsageError
+
+PRICES = load_prices()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("e2-standard-4", Shape("e2", 4, 16)),
+        ("n2-highmem-8", Shape("n2", 8, 64)),
+        ("n1-standard-2", Shape("n1", 2, 7.5)),
+        ("e2-medium", Shape("e2", 1, 4)),
+        ("c3-highcpu-8", Shape("c3", 8, 16)),
+        ("n2-custom-6-20480", Shape("n2", 6, 20)),
+        ("custom-2-4096", Shape("n1", 2, 4)),
+    ],
+)
+def test_a_machine_type_is_billed_for_its_cores_and_memory(name: str, shape: Shape) -> None:
+    assert PRICES.shape(name) == shape
+
+
+@pytest.mark.parametrize("name", ["", "large", "e2-standard-4; rm", "e2-standard-"])
+def test_what_is_no_machine_type_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="not a machine type"):
+        PRICES.shape(name)
+
+
+def test_list_prices_come_out_as_google_lists_them() -> None:
+    for name, dollars in (("e2-standard-4", 0.1340), ("n2-standard-4", 0.1942)):
+        hour = PRICES.machine_hour(name, spot=False, region="us-central1")
+        assert hour.low == hour.high == pytest.approx(dollars, abs=5e-5)
+
+
+def test_spot_and_unknown_regions_have_their_factors() -> None:
+    spot = PRICES.machine_hour("e2-standard-4", spot=True, region="us-central1")
+    assert spot.low < spot.high < 0.134
+    away = PRICES.machine_hour("e2-standard-4", spot=False, region="mars-north1")
+    assert away.high == pytest.approx(0.134 * PRICES.other_region, rel=1e-3)
+    assert region_of("us-central1-a") == "us-central1"
+
+
+def test_a_list_of_ones_own_replaces_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "prices.json"
+    dear = msgspec.structs.replace(PRICES, date="2030-01-01", class_a_thousand=5.0)
+    own.write_bytes(msgspec.json.encode(dear))
+    assert load_prices(str(own)).operations(1000, 0) == 5.0
+    monkeypatch.setenv("MRCORE_PRICES", str(own))
+    assert load_prices().date == "2030-01-01"
+    own.write_text("{}")
+    with pytest.raises(UsageError, match=r"prices\.json cannot be read"):
+        load_prices()
+
+
+def plan(**changes: object) -> Plan:
+    usual = Plan(
+        workers=20,
+        machine_types=("e2-standard-4",),
+        spot=True,
+        region="us-central1",
+        input_bytes=100 * 10**9,
+        input_files=1_000,
+    )
+    return msgspec.structs.replace(usual, **changes)
+
+
+def test_an_estimate_counts_tasks_requests_and_hours() -> None:
+    found = estimate(plan(), PRICES)
+    assert found.map_tasks == 1_491  # of 64 MiB each
+    assert found.reduce_tasks == 80
+    assert found.class_a > found.map_tasks + 2 * found.reduce_tasks
+    assert found.class_b > 100 * 10**9 // (4 << 20)
+    assert 0 < found.dollars_low < found.dollars_high < 1
+    assert found.vm_hours_low < found.vm_hours_high
+    assert any("Spot machines" in reason for reason in found.reasons)
+
+
+def test_an_estimate_by_hours_is_the_price_of_these_hours() -> None:
+    found = estimate(plan(hours=10.0, spot=False, input_bytes=0), PRICES)
+    machines = 20 * PRICES.machine_hour("e2-standard-4", spot=False, region="us-central1").low
+    assert found.dollars_low == pytest.approx(10 * machines, rel=0.1)
+    assert found.map_tasks == 0
+
+
+def test_more_machine_types_widen_the_range() -> None:
+    one = estimate(plan(hours=1.0), PRICES)
+    two = estimate(plan(hours=1.0, machine_types=("e2-standard-4", "n2-standard-4")), PRICES)
+    assert two.dollars_low == one.dollars_low
+    assert two.dollars_high > one.dollars_high
+
+
+def test_what_the_list_lacks_is_said() -> None:
+    found = estimate(plan(region="mars-north1", machine_types=("z9-standard-4",)), PRICES)
+    assert any("mars-north1" in reason for reason in found.reasons)
+    assert any("z9" in reason for reason in found.reasons)
+
+
+def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "estimate",
+        "--workers",
+        "2",
+        "--machine-type",
+        "e2-standard-2",
+        "--input-bytes",
+        "1GB",
+    ]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "cost" in text
+    assert PRICES.date in text
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["requests"] == found["class_a"] + found["class_b"]
+    assert main([*arguments[:-1], "many"]) == 2
+    assert "--input-bytes" in capsys.readouterr().err
+
+
+def test_ranges_add_and_scale() -> None:
+    assert Range(1, 2).plus(Range(3, 5)).times(2) == Range(8, 14)
