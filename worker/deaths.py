@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from mrcore.tasks.pipe import Order
-from mrcore.tasks.spec import FailureKind, Mark, TaskFailure
+from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure
 
 _SIGNALS = {
     signal.SIGSEGV: "crashed with a segmentation fault",
@@ -26,14 +26,23 @@ def death_failure(
     `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did.
     """
     task = order.attempt.task
-    place = f", with the record at byte {mark.offset:,} of {mark.uri} in work" if mark else ""
     what = kill_reason if kill_reason is not None else f"{_cause(status)} without a traceback"
     return TaskFailure(
         kind=FailureKind.USER,
-        message=f"the process of {task.phase} task {task.index} {what}{place}",
+        message=f"the process of {task.phase} task {task.index}{_place(order, mark)} {what}",
         died=True,
         mark=mark if order.mark_records else None,
     )
+
+
+def _place(order: Order, mark: Mark | None) -> str:
+    """Return what the process was at work on, as far as that is known; files as the user wrote."""
+    pieces = order.work.split.pieces if isinstance(order.work, MapWork) else ()
+    if mark is not None:
+        shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
+        return f", at work on the record at offset {mark.offset} of {shown},"
+    files = sorted({piece.shown for piece in pieces})
+    return f", at work on {files[0]}," if len(files) == 1 else ""
 
 
 def _cause(status: int) -> str:

@@ -131,14 +131,20 @@ def test_a_death_is_named(tmp_path: Path, body: str, sentence: str) -> None:
     @in_house()
     async def run(house: House) -> None:
         house.job(f"def map(key, value):\n    print('last words')\n    {body}\n    return []\n")
+        first = await house.failure(house.give())
+        assert first.mark is None
+        assert first.message.startswith(
+            f"the process of map task 1, at work on input-1, {sentence}"
+        )
         attempt = house.give(mark=True)
         failure = await house.failure(attempt)
         assert failure.kind is FailureKind.USER
         assert failure.died
-        assert failure.message.startswith(f"the process of map task 1 {sentence}")
+        assert failure.message.startswith(
+            "the process of map task 2, at work on the record at offset 0 of input-2, " + sentence
+        )
         assert failure.mark is not None
-        assert failure.mark.uri.endswith("/input-1")
-        assert failure.message.endswith(f"with the record at byte 0 of {failure.mark.uri} in work")
+        assert failure.mark.uri.endswith("/input-2")
         if "closerange" not in body:
             assert house.log(attempt).startswith("last words\n")
         house.job(MAP, "next")
@@ -171,7 +177,8 @@ async def test_a_time_limit_ends_an_attempt_and_spares_those_behind_it(house: Ho
     failure = await house.failure(hang)
     assert failure.died
     assert failure.message == (
-        "the process of map task 1 ran longer than the 0.5 s that --task-timeout allows"
+        "the process of map task 1, at work on input-1, "
+        "ran longer than the 0.5 s that --task-timeout allows"
     )
     assert isinstance(await house.result(after), TaskOutput)
 
@@ -189,7 +196,8 @@ async def test_a_memory_hog_is_killed_for_that(house: House) -> None:
     )
     failure = await house.failure(house.give())
     assert failure.died
-    used, _, rest = failure.message.removeprefix("the process of map task 1 used ").partition(" ")
+    beginning = "the process of map task 1, at work on input-1, used "
+    used, _, rest = failure.message.removeprefix(beginning).partition(" ")
     assert int(used) > 300
     assert rest.startswith("MiB of the 300 MiB that --memory allows a slot: ")
 
