@@ -114,3 +114,8 @@ def _check_size(field: str, size: int, limit: int) -> None:
 def items_of(value: Mapping[str, Any]) -> dict[str, str]:
     """Return the key-value pairs of a metadata resource."""
     return {item["key"]: item["value"] for item in value.get("items", ())}
+
+
+def utc(seconds: float) -> str:
+    """Return seconds since 1970 as the newer APIs write them, in UTC with a `Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.cloud.compute import catalog, links
 from tests.cloud.compute.errors import invalid, not_found
 from tests.cloud.compute.store import Resource, Store
@@ -50,6 +52,8 @@ def resolve_image(store: Store, link: str) -> Resource:
     """Return the image that a link to an image or a family means; raise 404."""
     project, path = links.split_link(link)
     project = project or store.project
+    # gcloud names a family by the view that a zone has of it.
+    path = re.sub(r"^zones/[^/]+/imageFamilyViews/", "global/images/family/", path)
     collection, _, name = path.removeprefix("global/").partition("/")
     if collection != "images" or not name:
         raise invalid(
