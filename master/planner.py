@@ -21,6 +21,7 @@ from mrcore.errors import (
     DefectError,
     MrcoreError,
     NotFoundError,
+    OutputError,
     StorageError,
     UnavailableError,
     UsageError,
@@ -169,7 +170,7 @@ class Submissions:
         return job_id
 
     def _check_places(self, spec: JobSpec) -> None:
-        """Raise UsageError for a URI that no store here can serve, or no other process."""
+        """Raise UsageError for a URI that no store can serve, no other process, or no job."""
         for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
             if uri is None:
                 continue
@@ -178,6 +179,12 @@ class Submissions:
                 raise UsageError(
                     f"{uri} is in the memory of one process, and workers are others: use file:// "
                     "or gs://."
+                )
+        for uri in (spec.output_uri, spec.temp_uri):
+            if uri is not None and f"{uri}/".startswith(f"{self._state_uri}/"):
+                raise OutputError(
+                    f"{layout.shown(uri)} lies inside the state of the cluster, which nobody but "
+                    "its master may write to: choose another place."
                 )
 
     def _slots(self) -> int:

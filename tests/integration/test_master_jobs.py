@@ -14,7 +14,7 @@ from mrcore import errors, layout
 from mrcore.ids import Phase
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import MapWork, ReduceWork
+from mrcore.tasks.spec import MapWork, ReduceWork, TaskOutput
 from tests.integration.daemons import Daemon
 from tests.integration.fake_worker import CALL_SECONDS, FakeClient, FakeWorker, make_spec
 from tests.integration.master_house import BUNDLE, SHA256, House, refused
@@ -128,6 +128,10 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: Fa
     ):
         with refused(errors.UsageError, words):
             client.submit(msgspec.structs.replace(house.spec(), **places), BUNDLE)
+    for place in ("output_uri", "temp_uri"):
+        for uri in (house.state_uri, f"{house.state_uri}/journal/x"):
+            with refused(errors.OutputError, "inside the state of the cluster"):
+                client.submit(msgspec.structs.replace(house.spec(), **{place: uri}), BUNDLE)
     with refused(errors.UsageError, "request_id"):
         client.submit(house.spec(), BUNDLE, "")
     assert not house.out.exists()
@@ -244,3 +248,31 @@ def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
     one.attempt = "../x"
     with refused(errors.UsageError, "5.2"):
         client.stub.ReadLog(one)
+
+
+def test_nonsense_that_a_worker_reports_harms_its_own_job_alone(
+    house: House, master: Daemon, client: FakeClient
+) -> None:
+    hurt = client.submit(house.spec(reduces=2), BUNDLE)
+    out = f"file://{house.folder}/other"
+    other = client.submit(
+        make_spec(f"file://{house.folder}/in/a", out, SHA256, map_only=True), BUNDLE, "other"
+    )
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        for attempt in worker.work:
+            worker.finish(attempt)
+            result = worker.results[attempt]
+            assert isinstance(result, TaskOutput)
+            nonsense = {"section_bytes": (1,), "elapsed_seconds": float("nan")}
+            if attempt.task.job_id == hurt.job_id:
+                worker.results[attempt] = msgspec.structs.replace(result, **nonsense)
+        worker.work_off()
+    failed = client.wait(hurt.job_id)
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert "The master could not give out the job's tasks" in failed.message
+    assert client.wait(other.job_id).state == job_pb2.JOB_STATE_SUCCEEDED
+    assert "an attempt could not be given out" in master.log()
+    assert master.stop() == 0
+    with house.master(), FakeClient(house.credentials()) as again:
+        assert again.get(hurt.job_id).message == failed.message
