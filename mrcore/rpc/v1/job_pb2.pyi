@@ -655,6 +655,64 @@ class AttemptCounts(_message.Message):
 Global___AttemptCounts: _TypeAlias = AttemptCounts  # noqa: Y015
 
 @_typing.final
+class Cost(_message.Message):
+    """What machines and storage have cost, in dollars by what for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USEFUL_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    MASTER_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    CLASS_A_FIELD_NUMBER: _builtins.int
+    CLASS_B_FIELD_NUMBER: _builtins.int
+    VM_SECONDS_FIELD_NUMBER: _builtins.int
+    PREEMPTIONS_FIELD_NUMBER: _builtins.int
+    useful: _builtins.float
+    """Slots that ran attempts."""
+    boot: _builtins.float
+    """Machines whose worker had not joined yet."""
+    idle: _builtins.float
+    """Slots that waited."""
+    lost: _builtins.float
+    """Attempts that ended with their machine."""
+    master: _builtins.float
+    """The master's machine."""
+    operations: _builtins.float
+    """Storage operations that were counted."""
+    class_a: _builtins.int
+    """Operations that write or list."""
+    class_b: _builtins.int
+    """Operations that read."""
+    vm_seconds: _builtins.float
+    """Of all machines."""
+    preemptions: _builtins.int
+    """Spot machines that were taken away."""
+    def __init__(
+        self,
+        *,
+        useful: _builtins.float = ...,
+        boot: _builtins.float = ...,
+        idle: _builtins.float = ...,
+        lost: _builtins.float = ...,
+        master: _builtins.float = ...,
+        operations: _builtins.float = ...,
+        class_a: _builtins.int = ...,
+        class_b: _builtins.int = ...,
+        vm_seconds: _builtins.float = ...,
+        preemptions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "class_a", b"class_a", "class_b", b"class_b", "idle", b"idle", "lost", b"lost", "master", b"master", "operations", b"operations", "preemptions", b"preemptions", "useful", b"useful", "vm_seconds", b"vm_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """A job as it stands."""
 
@@ -714,6 +772,7 @@ class Job(_message.Message):
     RECENT_FAILURES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     LARGE_COUNTERS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -756,6 +815,10 @@ class Job(_message.Message):
     def large_counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Over current winners: those beyond 64 bits, in decimal."""
 
+    @_builtins.property
+    def cost(self) -> Global___Cost:
+        """What it has cost so far; absent where no fleet is paid for."""
+
     def __init__(
         self,
         *,
@@ -773,10 +836,11 @@ class Job(_message.Message):
         recent_failures: _abc.Iterable[Global___AttemptFailure] | None = ...,
         note: _builtins.str = ...,
         large_counters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cost: Global___Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,6 +78,11 @@ class JobServiceStub:
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.FromString,
                 _registered_method=True)
+        self.GetFleet = channel.unary_unary(
+                '/mrcore.rpc.v1.JobService/GetFleet',
+                request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetRequest.SerializeToString,
+                response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetResponse.FromString,
+                _registered_method=True)
         self.ReadLog = channel.unary_unary(
                 '/mrcore.rpc.v1.JobService/ReadLog',
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ReadLogRequest.SerializeToString,
@@ -150,6 +155,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFleet(self, request, context):
+        """Return the machines that the master makes and deletes, and what they cost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadLog(self, request, context):
         """Return what the attempts of a task printed. NOT_FOUND: nothing was printed, or no such task.
         """
@@ -199,6 +211,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.FromString,
                     response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'GetFleet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFleet,
+                    request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetRequest.FromString,
+                    response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetResponse.SerializeToString,
             ),
             'ReadLog': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadLog,
@@ -426,6 +443,33 @@ class JobService:
             '/mrcore.rpc.v1.JobService/DrainWorker',
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.SerializeToString,
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mrcore.rpc.v1.JobService/GetFleet',
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetRequest.SerializeToString,
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,8 @@ class JobServiceStub:
     """Return the workers."""
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]
     """Ask a worker to finish what it has and leave. NOT_FOUND: no such worker."""
+    GetFleet: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetFleetRequest, _job_service_pb2.GetFleetResponse]
+    """Return the machines that the master makes and deletes, and what they cost."""
     ReadLog: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ReadLogRequest, _job_service_pb2.ReadLogResponse]
     """Return what the attempts of a task printed. NOT_FOUND: nothing was printed, or no such task."""
 
@@ -87,6 +89,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Return the workers."""
     DrainWorker: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
     """Ask a worker to finish what it has and leave. NOT_FOUND: no such worker."""
+    GetFleet: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetFleetRequest, _job_service_pb2.GetFleetResponse]  # type: ignore[assignment]
+    """Return the machines that the master makes and deletes, and what they cost."""
     ReadLog: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ReadLogRequest, _job_service_pb2.ReadLogResponse]  # type: ignore[assignment]
     """Return what the attempts of a task printed. NOT_FOUND: nothing was printed, or no such task."""
 
@@ -163,6 +167,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.DrainWorkerResponse, _abc.Awaitable[_job_service_pb2.DrainWorkerResponse]]:
         """Ask a worker to finish what it has and leave. NOT_FOUND: no such worker."""
+
+    @_abc_1.abstractmethod
+    def GetFleet(
+        self,
+        request: _job_service_pb2.GetFleetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.GetFleetResponse, _abc.Awaitable[_job_service_pb2.GetFleetResponse]]:
+        """Return the machines that the master makes and deletes, and what they cost."""
 
     @_abc_1.abstractmethod
     def ReadLog(

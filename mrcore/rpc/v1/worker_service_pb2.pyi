@@ -329,6 +329,8 @@ class TaskOutput(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     BAD_RECORDS_FIELD_NUMBER: _builtins.int
     ELAPSED_SECONDS_FIELD_NUMBER: _builtins.int
+    CLASS_A_FIELD_NUMBER: _builtins.int
+    CLASS_B_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Of the run's content."""
     records_in: _builtins.int
@@ -341,6 +343,10 @@ class TaskOutput(_message.Message):
     """Bytes written."""
     elapsed_seconds: _builtins.float
     """From begin to end."""
+    class_a: _builtins.int
+    """Storage operations that write or list."""
+    class_b: _builtins.int
+    """Storage operations that read."""
     @_builtins.property
     def object(self) -> Global___ObjectRef:
         """The run or the staged part; absent when there is none."""
@@ -380,10 +386,12 @@ class TaskOutput(_message.Message):
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         bad_records: _abc.Iterable[Global___BadRecord] | None = ...,
         elapsed_seconds: _builtins.float = ...,
+        class_a: _builtins.int = ...,
+        class_b: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "records_in", b"records_in", "records_out", b"records_out", "section_bytes", b"section_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "records_in", b"records_in", "records_out", b"records_out", "section_bytes", b"section_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
