@@ -102,8 +102,8 @@ def build_bundle_from_functions(
         data: bytes = cloudpickle.dumps(given)
     except Exception as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here
         raise PluginError(
-            f"the functions of the job cannot be pickled ({error}): "
-            "open files, locks and connections in setup(context), not outside of the functions"
+            f"The functions of the job cannot be pickled ({error}): "
+            "open files, locks and connections in setup(context), not outside of the functions."
         ) from None
     finally:
         for module in registered:
@@ -139,7 +139,7 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
         except subprocess.TimeoutExpired:
             raise PluginError(
                 f"{bundle.name} was still importing after {timeout_seconds:g} s: "
-                "move slow work from the module into setup(context)"
+                "move slow work from the module into setup(context)."
             ) from None
         finally:
             if process.poll() is None:
@@ -160,7 +160,9 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
 def _death(name: str, status: int, said: str) -> str:
     how = f"exit status {status}" if status >= 0 else f"signal {-status}"
     last = f"\n{said[-2000:]}" if said else ""
-    return f"{name} ended the process that imported it ({how}): run it by `python` to see why{last}"
+    return (
+        f"{name} ended the process that imported it ({how}): run it by `python` to see why.{last}"
+    )
 
 
 def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:
@@ -169,7 +171,7 @@ def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:
         return target, None
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise PluginError(
-            f"{target} names no plugin: give a file, a dotted module, or module:object"
+            f"{target} names no plugin: give a file, a dotted module, or module:object."
         )
     return place, attribute
 
@@ -181,10 +183,10 @@ def _is_file_target(place: str, cwd: Path) -> bool:
 def _plugin_file(place: str, cwd: Path) -> Path:
     path = Path(os.path.normpath(cwd / Path(place).expanduser()))
     if path.is_dir():
-        raise PluginError(f"the plugin {place} is a folder: name the Python file that has map")
+        raise PluginError(f"The plugin {place} is a folder: name the Python file that has map.")
     if not path.is_file():
         raise PluginError(
-            f"the plugin {place} does not exist: give a Python file, or a module (package.module)"
+            f"The plugin {place} does not exist: give a Python file, or a module (package.module)."
         )
     return path
 
@@ -201,12 +203,14 @@ def _module_name(path: Path) -> str:
 def _checked_dotted(place: str, cwd: Path, roots: Sequence[Path]) -> str:
     parts = place.split(".")
     if not all(part.isidentifier() for part in parts):
-        raise PluginError(f"{place} names no plugin: give a file, a dotted module or module:object")
+        raise PluginError(
+            f"{place} names no plugin: give a file, a dotted module, or module:object."
+        )
     search = [str(root) for root in roots]
     if parts[0] not in _RESERVED and PathFinder.find_spec(parts[0], [*search, *sys.path]) is None:
         beside = cwd / f"{place}.py"
         hint = f"did you mean {beside.name}?" if beside.is_file() else "is PYTHONPATH right?"
-        raise PluginError(f"the plugin module {place} does not exist; {hint}")
+        raise PluginError(f"The plugin module {place} does not exist: {hint}")
     return place
 
 
@@ -231,7 +235,8 @@ class _Packer:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise PluginError(f"{path} cannot be read: {error.strerror}") from None
+            reason = (error.strerror or str(error)).lower()
+            raise PluginError(f"{path} cannot be read ({reason}): check its permissions.") from None
         name = f"{CODE}/{member}"
         self._take(name, data)
         if path.suffix == ".py":
@@ -285,9 +290,9 @@ class _Packer:
         self._size += len(data)
         if self._size > MAX_UNPACKED_BYTES or len(self.members) >= MAX_MEMBERS:
             raise PluginError(
-                f"the plugin needs more than {MAX_UNPACKED_BYTES >> 20} MiB or {MAX_MEMBERS:,} "
+                f"The plugin needs more than {MAX_UNPACKED_BYTES >> 20} MiB or {MAX_MEMBERS:,} "
                 f"files (the last was {name}): install large packages on the workers, and read "
-                "large data from the bucket"
+                "large data from the bucket."
             )
 
     def finish(
@@ -305,10 +310,12 @@ class _Packer:
             path = Path(os.path.normpath(cwd / Path(given).expanduser()))
             member = f"{FILES}/{path.name}"
             if member in self.members:
-                raise UsageError(f"--files {given}: two side files are called {path.name}")
+                raise UsageError(
+                    f"--files {given}: two side files are called {path.name}: rename one."
+                )
             if not path.is_file():
                 problem = "is not a file" if path.exists() else "does not exist"
-                raise UsageError(f"--files {given} {problem}: give the path of a file")
+                raise UsageError(f"--files {given} {problem}: give the path of a file.")
             self._take(member, path.read_bytes())
         manifest = {
             "kind": kind,
@@ -321,8 +328,8 @@ class _Packer:
         data = _zip(self.members)
         if len(data) > MAX_BUNDLE_BYTES:
             raise PluginError(
-                f"the plugin and its files are {len(data) >> 20} MiB, more than the "
-                f"{MAX_BUNDLE_BYTES >> 20} MiB that may travel: put large data into the bucket"
+                f"The plugin and its files are {len(data) >> 20} MiB, more than the "
+                f"{MAX_BUNDLE_BYTES >> 20} MiB that may travel: put large data into the bucket."
             )
         return Bundle(data, hashlib.sha256(data).hexdigest(), name)
 

@@ -138,14 +138,18 @@ def _check_inputs(spec: JobSpec) -> None:
         base = _resolved(given.base_uri)
         rest = given.uri[len(given.base_uri) :]
         resolved = Input(uri=base + rest, base_uri=base, base_given=given.base_given)
+        typed = given.base_given + rest  # wildcards are told as they were typed
         around = f"{resolved.uri.rstrip('/')}/".startswith(f"{output}/")
         if around or covers(resolved, output):
-            # The wildcards are told as they were typed.
-            typed = given.base_given + rest
             relation = "contains" if around else "lies inside"
             raise OutputError(
                 f"The output {layout.shown(spec.output_uri)} {relation} the input {typed}: a job "
                 "would read what it writes, so choose another output."
+            )
+        if spec.temp_uri is not None and covers(resolved, _resolved(spec.temp_uri)):
+            raise OutputError(
+                f"--temp {layout.shown(spec.temp_uri)} lies inside the input {typed}: a later job "
+                "would read what this one leaves there, so choose another place."
             )
 
 

@@ -86,7 +86,7 @@ def load_bundle(data: bytes, folder: Path, sha256: str | None = None) -> UserFun
     With `sha256`, a bundle that has another one is refused.
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise PluginError("the stored plugin bundle was changed or cut off; submit the job again")
+        raise PluginError("The stored plugin bundle was changed or cut off: submit the job again.")
     return load_unpacked(unpack_bundle(data, folder))
 
 
@@ -118,7 +118,7 @@ def _extract(data: bytes, draft: Path) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
-                raise PluginError(f"the plugin bundle has more than {MAX_MEMBERS:,} files")
+                raise PluginError(f"The plugin bundle has more than {MAX_MEMBERS:,} files.")
             room = MAX_UNPACKED_BYTES
             for member in members:
                 path = _member_path(member.filename)
@@ -127,13 +127,15 @@ def _extract(data: bytes, draft: Path) -> None:
                 room -= len(content)
                 if room < 0:
                     raise PluginError(
-                        f"the plugin bundle unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB"
+                        f"The plugin bundle unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB."
                     )
                 target = draft / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise PluginError(f"the plugin bundle is damaged ({error}); submit the job again") from None
+        raise PluginError(
+            f"The plugin bundle is damaged ({error}): submit the job again."
+        ) from None
 
 
 def _member_path(name: str) -> PurePosixPath:
@@ -142,7 +144,9 @@ def _member_path(name: str) -> PurePosixPath:
         len(path.parts) > 1 and path.parts[0] in (CODE, FILES)
     )
     if not allowed or ".." in path.parts or "\\" in name or "\0" in name or name != str(path):
-        raise PluginError(f"the plugin bundle holds a file with a name that is not allowed: {name}")
+        raise PluginError(
+            f"The plugin bundle holds a file with a name that is not allowed: {name}."
+        )
     return path
 
 
@@ -191,7 +195,7 @@ def _import(module: str, name: str) -> types.ModuleType:
     except SystemExit as error:
         raise PluginError(
             f"{name} called sys.exit({error.code!r}) when it was imported: "
-            'put what runs a script under `if __name__ == "__main__":`'
+            'put what runs a script under `if __name__ == "__main__":`.'
         ) from None
     except Exception as error:  # noqa: BLE001 - the user's code may raise whatever it likes
         raise PluginError(
@@ -204,7 +208,7 @@ def _unpickle(path: Path) -> dict[str, object]:
         found = pickle.loads(path.read_bytes())
     except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
         raise PluginError(
-            f"the job's functions cannot be loaded: {last_line(error)}\n{user_traceback(error)}"
+            f"The job's functions cannot be loaded: {last_line(error)}\n{user_traceback(error)}"
         ) from None
     assert isinstance(found, dict)
     return found
@@ -220,11 +224,11 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
         except AttributeError:
             raise PluginError(
                 f"{module.__name__} has no {attribute}: name an object of the module, "
-                f"as in {module.__name__}:Job"
+                f"as in {module.__name__}:Job."
             ) from None
         if inspect.isfunction(holder) and not hasattr(holder, "map"):
             raise PluginError(
-                f"{name} is a function: name a class or an object that has map and reduce"
+                f"{name} is a function: name a class or an object that has map and reduce."
             )
         if inspect.isclass(holder):
             holder = _instance(holder, name)
@@ -253,11 +257,11 @@ def check_functions(
         if value is not None:
             checked[key] = _checked(key, value, name)
     if "map" not in checked:
-        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs")
+        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs.")
     if "combine" in checked and "sort_key" in checked:
         raise PluginError(
             f"{name} has both combine and sort_key{_where(checked['sort_key'])}: a combiner cannot "
-            "keep values in order, so remove one of them"
+            "keep values in order, so remove one of them."
         )
     return UserFunctions(
         map=checked["map"],
@@ -277,15 +281,15 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
     shape = f"{key}({', '.join(arguments)})"
     if not callable(value):
         raise PluginError(
-            f"{key} in {name} is not a function but {_a(value)}: define {shape} or rename it"
+            f"{key} in {name} is not a function but {_a(value)}: define {shape} or rename it."
         )
     if value is functools.reduce:
         raise PluginError(
             f"reduce in {name} is functools.reduce: define {shape}, or import that one under "
-            "another name"
+            "another name."
         )
     if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
-        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {shape}")
+        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {shape}.")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
@@ -296,7 +300,7 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
         count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
         raise PluginError(
             f"{key}{_where(value)} is declared as {key}{signature} but is called with {count}: "
-            f"define it as {shape}"
+            f"define it as {shape}."
         ) from None
     return value
 

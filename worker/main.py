@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="worker", description="Run tasks for a master until told to leave."
+        prog="mrcore worker", description="Run tasks for a master until told to leave."
     )
     add = parser.add_argument
     add("--master", metavar="HOST:PORT", help="the master's address")

@@ -13,6 +13,7 @@ import pyarrow as pa
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
+from mrcore.records.lines import BYTE_ORDER_MARK
 from mrcore.records.sources import open_stream
 from mrcore.tasks.spec import Piece
 
@@ -80,6 +81,8 @@ def _json(block: bytes, offset: int, shown: str) -> pa.RecordBatch | None:
     """Return the columns of a block of JSON objects, None when all its lines are blank."""
     import pyarrow.json as pj
 
+    if not offset:
+        block = block.removeprefix(BYTE_ORDER_MARK)
     if not block.strip():
         return None
     options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)

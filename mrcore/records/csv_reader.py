@@ -12,14 +12,12 @@ from collections.abc import Iterator, Sequence
 
 from mrcore.errors import DataError
 from mrcore.records.batches import BLOCK_BYTES, Batch
-from mrcore.records.lines import decode, line_blocks, line_starts
+from mrcore.records.lines import BYTE_ORDER_MARK, decode, line_blocks, line_starts
 from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
 
 MAX_FIELD_BYTES = 64 << 20
 """The library's own limit of 128 KiB would refuse a long text in a cell."""
-
-_BOM = b"\xef\xbb\xbf"
 
 
 def csv_batches(piece: Piece) -> Iterator[Batch]:
@@ -94,7 +92,7 @@ class _Lines:
         offset, block = next(self._blocks)
         starts = line_starts(block, offset)
         if not offset:
-            block = block.removeprefix(_BOM)
+            block = block.removeprefix(BYTE_ORDER_MARK)
         # Not `splitlines`, which knows more kinds of line ends than csv does.
         ended = block.endswith(b"\n")
         lines = decode(block).split("\n")

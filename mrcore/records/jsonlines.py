@@ -1,4 +1,4 @@
-"""Values from lines of JSON."""
+"""Values from lines of JSON; a byte order mark at the start of a file is passed over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.records.lines import line_starts
+from mrcore.records.lines import BYTE_ORDER_MARK, line_starts
 
 _decode = msgspec.json.Decoder().decode
 
@@ -23,17 +23,21 @@ def parse_lines(
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    if not offset:
+        lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
     try:
         return list(map(_decode, lines)), lambda: line_starts(block, offset)
     except (ValueError, RecursionError):
         # Some line is blank, broken, or one that only Python's own parser takes.
-        return _one_by_one(lines, offset, shown)
+        return _one_by_one(lines, line_starts(block, offset), shown)
 
 
-def _one_by_one(lines: Sequence[bytes], offset: int, shown: str) -> tuple[list[object], list[int]]:
+def _one_by_one(
+    lines: Sequence[bytes], starts: Sequence[int], shown: str
+) -> tuple[list[object], list[int]]:
     values: list[object] = []
     offsets: list[int] = []
-    for line in lines:
+    for line, offset in zip(lines, starts, strict=True):
         if line.strip():
             # Python's parser also takes lone surrogates in escapes, NaN and infinities, all of
             # which Python's `json.dumps` writes.
@@ -44,5 +48,4 @@ def _one_by_one(lines: Sequence[bytes], offset: int, shown: str) -> tuple[list[o
                     f"{shown} has a line at byte {offset} that is not valid JSON ({error})."
                 ) from error
             offsets.append(offset)
-        offset += len(line) + 1
     return values, offsets

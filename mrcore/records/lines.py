@@ -16,6 +16,9 @@ from mrcore.errors import DataError
 MAX_LINE_BYTES = 1 << 30
 """A longer line is refused: it is no text, or would not fit in memory."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors put before the text of a file."""
+
 _NEWLINE = 10
 
 

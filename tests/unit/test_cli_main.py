@@ -177,6 +177,16 @@ def test_unreachable_master_is_exit_3(
     assert f"No master answers at 127.0.0.1:{unused_port}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["master", "worker"])
+def test_daemons_call_themselves_what_was_typed(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon = importlib.import_module(f"{name}.main")
+    with pytest.raises(SystemExit):
+        daemon.main(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: mrcore {name} ")
+
+
 def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert run_command_line(["completion", shell]) == 0

@@ -112,9 +112,7 @@ def test_folders_that_cannot_be_made_are_refused(here: Path) -> None:
 def test_folders_that_cannot_be_written_are_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(
-        OutputError, match=r"-o /proc/out cannot be used, as nothing"
-    ):
+    with pytest.raises(OutputError, match=r"-o /proc/out cannot be used, as nothing"):
         prepare(make_request("wc.py", "in.txt", "/proc/out"))
 
     def refuse(*_: object, **__: object) -> str:
@@ -123,6 +121,14 @@ def test_folders_that_cannot_be_written_are_refused(
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(OutputError, match=r"--temp .* \(permission denied\)"):
         prepare(make_request("wc.py", "in.txt", "gs://b/out", temp="t"))
+
+
+def test_temporaries_inside_an_input_are_refused(here: Path) -> None:
+    (here / "in").mkdir()
+    (here / "in/a.txt").touch()
+    with pytest.raises(OutputError, match=r"--temp .*/in/t lies inside the input in/: a later job"):
+        prepare(make_request("wc.py", "in/", "out", temp="in/t"))
+    assert prepare(make_request("wc.py", "in/", "out", temp="in/_t"))
 
 
 def test_looking_whether_a_folder_can_be_written_leaves_nothing(here: Path) -> None:

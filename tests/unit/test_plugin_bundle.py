@@ -102,10 +102,10 @@ def test_any_file_name_works(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("gone.py", "the plugin gone.py does not exist: give a Python file, or a module"),
+        ("gone.py", "The plugin gone.py does not exist: give a Python file, or a module"),
         (".", "names no plugin"),
-        ("./", "the plugin ./ is a folder: name the Python file that has map"),
-        ("gone.mod", "the plugin module gone.mod does not exist; is PYTHONPATH right?"),
+        ("./", "The plugin ./ is a folder: name the Python file that has map"),
+        ("gone.mod", "The plugin module gone.mod does not exist: is PYTHONPATH right?"),
         ("word-count", "word-count names no plugin"),
         ("wc:a-b", "wc:a-b names no plugin: give a file, a dotted module, or module:object"),
     ],
@@ -123,9 +123,9 @@ def test_side_files_are_checked(tmp_path: Path) -> None:
         (tmp_path / path).write_text(path)
     assert "files/x.txt" in members(build_bundle("wc.py", ["a/x.txt"], tmp_path))
     for files, sentence in [
-        (["x.txt", "a/x.txt"], "--files a/x.txt: two side files are called x.txt"),
-        (["gone"], "--files gone does not exist: give the path of a file"),
-        (["a"], "--files a is not a file: give the path of a file"),
+        (["x.txt", "a/x.txt"], "--files a/x.txt: two side files are called x.txt: rename one."),
+        (["gone"], "--files gone does not exist: give the path of a file."),
+        (["a"], "--files a is not a file: give the path of a file."),
     ]:
         with pytest.raises(UsageError) as caught:
             build_bundle("wc.py", files, tmp_path)

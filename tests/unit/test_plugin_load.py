@@ -127,7 +127,7 @@ def test_a_plugin_that_cannot_work_gets_one_sentence(
 ) -> None:
     with pytest.raises(PluginError) as caught:
         load(tmp_path, source)
-    assert str(caught.value) == sentence
+    assert str(caught.value) == f"{sentence}."
 
 
 @pytest.mark.parametrize("source", ["def map(*args): yield args\n", "map = zip\n"])
@@ -166,16 +166,16 @@ def test_tracebacks_read_as_at_home_where_the_source_is_gone(tmp_path: Path) -> 
     assert f"File \"{tmp_path}/deep.py\", line 2, in fail\n    raise KeyError('nope')" in text
 
 
-def test_chained_errors_are_filtered_too() -> None:
+def test_chained_errors_are_filtered_too(tmp_path: Path) -> None:
     try:
         try:
-            unpack_bundle(b"no zip", Path("nowhere"))
+            unpack_bundle(b"no zip", tmp_path)
         except PluginError as error:
             raise ValueError("outer") from error
     except ValueError as error:
         text = user_traceback(error)
     assert "mrcore/plugin.py" not in text
-    assert "the plugin bundle is damaged" in text
+    assert "The plugin bundle is damaged" in text
     assert "ValueError: outer" in text
 
 
@@ -291,7 +291,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
     whole = zipped({"manifest.json": json.dumps({"x": list(range(1000))}).encode()})
     for data in (b"", whole[:50], whole[:60] + b"\0\0\0\0" + whole[64:]):
-        with pytest.raises(PluginError, match=r"damaged .*; submit the job again"):
+        with pytest.raises(PluginError, match=r"damaged .*: submit the job again"):
             unpack_bundle(data, tmp_path / "scratch")
 
 

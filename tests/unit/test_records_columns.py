@@ -78,6 +78,7 @@ def test_arrow_by_extension() -> None:
     for name in ("t.jsonl", "t.ndjson"):
         assert columns_of(jsonl, name) == [((name, 0), both)]
     assert columns_of(b"\n \n", "t.jsonl") == []
+    assert columns_of(b"\xef\xbb\xbf" + jsonl, "t.jsonl") == [(("t.jsonl", 0), both)]
     assert columns_of(csv, "t.tsv")[0][1] == {"line": ["a,b", '1,"x', 'y"', "2,z"]}
 
 

@@ -111,6 +111,15 @@ def test_a_broken_json_line_is_named(bad: bytes) -> None:
         records_of(b'{"a": 1}\n' + bad + b"\n", InputFormat.JSONL)
 
 
+@pytest.mark.parametrize("second", [b'{"a": 2}', b"[NaN]"])
+def test_a_byte_order_mark_before_json_is_passed_over(second: bytes) -> None:
+    records = records_of(b'\xef\xbb\xbf{"a": 1}\n' + second + b"\n", InputFormat.JSONL)
+    assert records[0] == (("a.txt", 0), {"a": 1})
+    assert records[1][0] == ("a.txt", 12)
+    with pytest.raises(DataError, match=r"^a.txt has a line at byte 2 that is not valid JSON"):
+        records_of(b"1\n\xef\xbb\xbf2\n", InputFormat.JSONL)
+
+
 def test_csv_rows_are_dicts_with_the_offset_of_the_row() -> None:
     content = b'\xef\xbb\xbfname,text\r\nann,"a, ""b""\nc"\n\nbob,\xe9\r\n'
     assert records_of(content, InputFormat.CSV, "a.csv") == [
