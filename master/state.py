@@ -86,6 +86,10 @@ class PhaseRecord(msgspec.Struct):
     bytes_out: int = 0
     elapsed_seconds: float = 0.0
     """Since floats do not subtract exactly, this one is for display only."""
+    class_a: int = 0
+    """Storage operations that write or list."""
+    class_b: int = 0
+    """Those that read."""
 
     @property
     def complete(self) -> bool:
@@ -277,6 +281,8 @@ def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
     sums.bytes_in += sign * output.bytes_in
     sums.bytes_out += sign * output.bytes_out
     sums.elapsed_seconds += sign * output.elapsed_seconds
+    sums.class_a += sign * output.class_a
+    sums.class_b += sign * output.class_b
     job.bad_records += sign * len(output.bad_records)
     job.open_skips -= sign * len(task.skip)
     for name, value in output.counters.items():

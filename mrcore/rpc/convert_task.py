@@ -122,6 +122,8 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
             for bad in output.bad_records
         ],
         elapsed_seconds=output.elapsed_seconds,
+        class_a=output.class_a,
+        class_b=output.class_b,
     )
 
 
@@ -149,6 +151,8 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
             for bad in message.bad_records
         ),
         elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
+        class_a=message.class_a,
+        class_b=message.class_b,
     )
 
 

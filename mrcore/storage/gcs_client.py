@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import UnavailableError
+from mrcore.storage import operations
 from mrcore.storage.gcs_errors import gcs_errors
 
 CONNECTIONS: Final = 64
@@ -106,6 +107,12 @@ def _make_client() -> Any:
     # Newer clients look up each bucket from threads of their own, for traces that nobody asked for.
     client._bucket_metadata_cache = None  # noqa: SLF001 - there is only an environment variable
     session = client._http  # noqa: SLF001 - there is no public way to size its pool
+    session.hooks["response"].append(_count)
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
     return client
+
+
+def _count(response: Any, *_: Any, **__: Any) -> None:
+    """Take one request to the service into account, whatever was answered."""
+    operations.count(response.request.method, response.request.url)

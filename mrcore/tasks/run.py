@@ -23,6 +23,7 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user import CAUGHT, UserCodeError
+from mrcore.storage import operations
 from mrcore.tasks.blame import PieceError, RecordError
 from mrcore.tasks.context import Context
 from mrcore.tasks.map import run_map
@@ -50,6 +51,7 @@ def run_task(
     defects of our own are raised.
     """
     started = clock.monotonic()
+    before = operations.counted()
     folder = scratch / f"attempt-{spec.attempt.number}"
     thresholds = gc.get_threshold()
     # A task makes millions of small objects, hardly any of them in cycles: they are scanned less
@@ -84,7 +86,13 @@ def run_task(
         shutil.rmtree(folder, ignore_errors=True)
     if isinstance(result, TaskFailure):
         return result
-    return msgspec.structs.replace(result, elapsed_seconds=clock.monotonic() - started)
+    billed = operations.counted().since(before)
+    return msgspec.structs.replace(
+        result,
+        elapsed_seconds=clock.monotonic() - started,
+        class_a=billed.class_a,
+        class_b=billed.class_b,
+    )
 
 
 def frugal_pool() -> Any:

@@ -140,6 +140,10 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     counters: dict[str, int] = {}
     bad_records: tuple[BadRecord, ...] = ()
     elapsed_seconds: float = 0.0
+    class_a: int = 0
+    """Storage operations that were billed as writing or listing."""
+    class_b: int = 0
+    """Those billed as reading."""
 
 
 class FailureKind(enum.StrEnum):
