@@ -1,9 +1,11 @@
-"""The bytes of an output part on their way to storage: compressed, counted and summed up."""
+"""What the writers of all formats share: bytes that are compressed, counted and summed up."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from mrcore.job import Compression
 from mrcore.storage.base import Writer
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 """Compressors are fed by chunks of this size exactly: what they give may depend on it."""
+
+
+class PartCounts(msgspec.Struct, frozen=True):
+    """What a finished part holds."""
+
+    records: int
+    size_bytes: int
+    """As stored, so after compression."""
+    crc32c: int
+    """Of the stored bytes."""
 
 
 class Compressor(Protocol):
@@ -131,3 +143,9 @@ class Output:
             self._sink.write(data)
             self.size_bytes += len(data)
             self.crc32c = extend_crc32c(self.crc32c, data)
+
+
+def shortened(thing: object) -> str:
+    """Return what a message shows of a key or value."""
+    text = ascii(thing)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
 from mrcore.job import Compression
-from mrcore.records.outputs import Output
-from mrcore.records.writers import PartCounts, shortened
+from mrcore.records.outputs import Output, PartCounts, shortened
 from mrcore.storage.base import Writer
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
@@ -27,7 +28,7 @@ import msgspec
 
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
-from mrcore.records.outputs import Output
+from mrcore.records.outputs import Output, PartCounts, shortened
 from mrcore.storage.base import Writer
 
 if TYPE_CHECKING:
@@ -38,16 +39,6 @@ ROWS = 4096
 _JOIN_ROWS = 65536
 _MAX_STRING_BYTES = 256 << 20
 """Beyond it, arrays whose offsets are 32 bits might not hold the joined text."""
-
-
-class PartCounts(msgspec.Struct, frozen=True):
-    """What a finished part holds."""
-
-    records: int
-    size_bytes: int
-    """As stored, so after compression."""
-    crc32c: int
-    """Of the stored bytes."""
 
 
 class PartWriter(Protocol):
@@ -93,7 +84,7 @@ def check_output_format(output_format: OutputFormat, compression: Compression) -
         raise UsageError("A parquet output cannot be compressed by bz2: choose gz, zst or none.")
 
 
-class _RowWriter:
+class _RowWriter(ABC):
     """What the writers of lines share; they say how rows become bytes."""
 
     def __init__(self, sink: Writer, compression: Compression) -> None:
@@ -120,8 +111,9 @@ class _RowWriter:
         self._output.finish()
         return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
 
+    @abstractmethod
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
-        raise NotImplementedError
+        """Return the rows of n pairs."""
 
 
 class TextWriter(_RowWriter):
@@ -166,12 +158,6 @@ def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
                 "it has a lone surrogate: replace that."
             )
     raise AssertionError("some pair could not be encoded")
-
-
-def shortened(thing: object) -> str:
-    """Return what a message shows of a key or value."""
-    text = ascii(thing)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _joins(array: pa.Array[Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from subprocess import CompletedProcess
 
 from tests.integration.run_support import MRCORE, WORD_COUNT, Place, words
 
@@ -15,6 +16,7 @@ RAISES = """
             raise ValueError("no")
         yield secret, 1
 """
+STOPS = RAISES.replace('raise ValueError("no")', "breakpoint()")
 
 
 def test_live_display_on_a_terminal(place: Place) -> None:
@@ -42,55 +44,38 @@ def test_live_display_on_a_terminal(place: Place) -> None:
     assert shown.rstrip().endswith(f"mrcore cat {place.work}/out".encode())
 
 
-def test_debugger_opens_where_the_plugin_raises(place: Place) -> None:
-    place.write("job.py", RAISES)
+def run_inline(place: Place, source: str, typed: str, *options: str) -> CompletedProcess[str]:
+    """Run a job over the lines `good` and `bad` in one process; `typed` is what a person types."""
+    place.write("job.py", source)
     place.write("in.txt", "good\nbad\n")
-    result = subprocess.run(
-        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline", "--pdb"],
+    return subprocess.run(
+        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline", *options],
         cwd=place.work,
         env=place.environment,
-        input="p secret\nq\n",
+        input=typed,
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
+
+
+def test_debugger_opens_where_the_plugin_raises(place: Place) -> None:
+    result = run_inline(place, RAISES, "p secret\nq\n", "--pdb")
     assert "'bad!'" in result.stdout
     assert result.returncode == 1
     assert "ValueError: no" in result.stderr
 
 
 def test_breakpoint_gives_a_prompt(place: Place) -> None:
-    place.write("job.py", RAISES.replace('raise ValueError("no")', "breakpoint()"))
-    place.write("in.txt", "bad\n")
-    result = subprocess.run(
-        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline"],
-        cwd=place.work,
-        env=place.environment,
-        input="p value * 2\nc\n",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    result = run_inline(place, STOPS, "p value * 2\nc\n")
     assert "'badbad'" in result.stdout
     assert result.returncode == 0, result.stderr
-    assert place.lines() == ["bad!\t1"]
+    assert place.lines() == ["bad!\t1", "good!\t1"]
 
 
 def test_leaving_the_debugger_is_an_interrupt(place: Place) -> None:
-    place.write("job.py", RAISES.replace('raise ValueError("no")', "breakpoint()"))
-    place.write("in.txt", "bad\n")
-    result = subprocess.run(
-        [MRCORE, "run", "job.py", "in.txt", "-o", "out", "--engine", "inline"],
-        cwd=place.work,
-        env=place.environment,
-        input="q\n",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    result = run_inline(place, STOPS, "q\n")
     assert result.returncode == 130
     assert "Traceback" not in result.stderr
     assert not (place.work / "out").exists() or not list((place.work / "out").glob("[!_]*"))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
 from mrcore.records import parquet_writer, writers
-from mrcore.records.writers import PartCounts, open_part
+from mrcore.records.outputs import PartCounts
+from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.streams import extend_crc32c
 

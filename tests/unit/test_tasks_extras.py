@@ -12,7 +12,7 @@ import mrcore
 from mrcore.errors import UsageError
 from mrcore.job import InputFormat, JobSpec, OutputFormat
 from mrcore.plugin import UserFunctions
-from mrcore.records.writers import PartCounts
+from mrcore.records.outputs import PartCounts
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import GroupStream
