@@ -137,3 +137,49 @@ SERVICES: dict[str, str] = {
     "serviceusage.googleapis.com": "Service Usage API",
     "storage.googleapis.com": "Cloud Storage API",
 }
+
+_COMPUTE_PERMISSIONS = {
+    "addresses": "create delete get list use",
+    "autoscalers": "create delete get list update",
+    "disks": "create createSnapshot delete get list setLabels update use useReadOnly",
+    "firewalls": "create delete get list update",
+    "globalOperations": "get list",
+    "images": "create delete deprecate get getFromFamily list setLabels useReadOnly",
+    "instanceGroupManagers": "create delete get list update use",
+    "instanceGroups": "create delete get list update use",
+    "instanceTemplates": "create delete get list useReadOnly",
+    "instances": "create delete get getSerialPortOutput list osAdminLogin osLogin reset setLabels "
+    "setMetadata setScheduling setServiceAccount setTags start stop update use",
+    "machineTypes": "get list",
+    "networks": "create delete get list updatePolicy use",
+    "projects": "get setCommonInstanceMetadata",
+    "regionOperations": "get list",
+    "regions": "get list",
+    "subnetworks": "create delete get list setPrivateIpGoogleAccess update use useExternalIp",
+    "zoneOperations": "get list",
+    "zones": "get list",
+}
+_OTHER_PERMISSIONS = {
+    "iam.roles": "create delete get list undelete update",
+    "iam.serviceAccounts": "actAs create delete get getAccessToken getIamPolicy list setIamPolicy "
+    "update",
+    "iap.tunnelInstances": "accessViaIAP",
+    "logging.logEntries": "create list route",
+    "monitoring.metricDescriptors": "create get list",
+    "monitoring.monitoredResourceDescriptors": "get list",
+    "monitoring.timeSeries": "create list",
+    "resourcemanager.projects": "get getIamPolicy setIamPolicy",
+    "serviceusage.services": "disable enable get list use",
+    "storage.buckets": "create delete get getIamPolicy list setIamPolicy update",
+    "storage.objects": "create delete get getIamPolicy list setIamPolicy update",
+}
+
+PERMISSIONS = frozenset(
+    f"{resource}.{verb}"
+    for resource, verbs in {
+        **{f"compute.{name}": verbs for name, verbs in _COMPUTE_PERMISSIONS.items()},
+        **_OTHER_PERMISSIONS,
+    }.items()
+    for verb in verbs.split()
+)
+"""The permissions that there are, of the APIs that this cloud knows of."""

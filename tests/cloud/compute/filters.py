@@ -100,7 +100,10 @@ class _Parser:
         sign = self.next()
         if sign not in _COMPARISONS:
             raise self.refusal()
-        return _comparison(token.strip("\"'"), sign, _unquoted(self.next()))
+        operand = self.next()
+        # In the older language a string is a regular expression as it stands, backslashes and all.
+        wanted = operand.strip("\"'") if sign in ("eq", "ne") else _unquoted(operand)
+        return _comparison(token.strip("\"'"), sign, wanted)
 
 
 def _unquoted(token: str) -> str:

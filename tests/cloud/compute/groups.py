@@ -38,6 +38,8 @@ class Groups:
             Route("GET", everything, f"{name}.aggregatedList", self.list_all),
             Route("GET", "/aggregated/autoscalers", f"{scaler}.aggregatedList", self.none),
             Route("GET", "/{group}/autoscalers", f"{scaler}.list", self.no_autoscalers),
+            Route("GET", "/{group}/instanceGroups", "compute.instanceGroups.list", self.plain),
+            Route("GET", "/{group}/instanceGroups/{name}", "compute.instanceGroups.get", self.one),
         ]
         changes: dict[str, Callable[[Call], Coroutine[Any, Any, Resource]]] = {
             "resize": self.resize,
@@ -97,6 +99,15 @@ class Groups:
     def no_autoscalers(self, call: Call) -> Resource:
         return listing(self._store, "autoscaler", f"{call.scope}/autoscalers", [], call.params)
 
+    def plain(self, call: Call) -> Resource:
+        found = list(self._store.all("instanceGroups", self._store.check_scope(call.scope)))
+        return listing(
+            self._store, "instanceGroup", f"{call.scope}/instanceGroups", found, call.params
+        )
+
+    def one(self, call: Call) -> Resource:
+        return self._store.get(call.path("instanceGroups"))
+
     def get(self, call: Call) -> Resource:
         return self._group(call).resource
 
@@ -139,7 +150,11 @@ class Groups:
         self._store.add(path, "instanceGroupManager", fields)
         group = Group(self._core, self._instances, path)
         self._groups[path] = group
-        self._store.add(f"{scope}/instanceGroups/{name}", "instanceGroup", {})
+        self._store.add(
+            f"{scope}/instanceGroups/{name}",
+            "instanceGroup",
+            {"description": f"This instance group is controlled by the manager '{name}'."},
+        )
         group.reconcile()
         return await self._done("insert", call, group)
 

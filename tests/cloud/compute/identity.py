@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tests.cloud.compute import catalog
 from tests.cloud.compute.core import Core
 from tests.cloud.compute.errors import CloudError
 from tests.cloud.compute.policy import Policies
@@ -43,6 +44,7 @@ class Identity:
             Route("DELETE", role, f"{own}.delete", self.delete_role),
             Route("POST", f"{role}:undelete", f"{own}.undelete", self.undelete_role),
             Route("GET", "/v1/roles/{role}", f"{own}.getPredefined", self.predefined, ""),
+            Route("POST", "/v1/permissions:queryTestablePermissions", f"{own}.ask", self.ask, ""),
         ]
 
     # Service accounts
@@ -139,6 +141,7 @@ class Identity:
                 "already exists."
             )  # fmt: skip
         role: Resource = {"stage": "ALPHA"} | (call.body.get("role") or {})
+        _check_permissions(role)
         self._access.roles[name] = role | {"name": name, "etag": "BwAAAAAAAAE="}
         return self._access.roles[name]
 
@@ -146,7 +149,9 @@ class Identity:
         role = self._role(call)
         masked = call.params.get("updateMask")
         allowed = set(masked.split(",")) if masked else {*call.body}
-        role.update(merged(role, {k: v for k, v in call.body.items() if k in allowed}))
+        change = {k: v for k, v in call.body.items() if k in allowed}
+        _check_permissions(change)
+        role.update(merged(role, change))
         role["name"] = self._name(call)
         return role
 
@@ -166,3 +171,13 @@ class Identity:
         if not self._access.patterns(name):
             raise CloudError(404, "notFound", f"The role named {name} was not found.")
         return {"name": name, "includedPermissions": permissions, "stage": "GA"}
+
+    def ask(self, call: Call) -> Resource:
+        """Return all permissions that a role may have."""
+        return {"permissions": [{"name": p, "stage": "GA"} for p in sorted(catalog.PERMISSIONS)]}
+
+
+def _check_permissions(role: Resource) -> None:
+    for permission in role.get("includedPermissions", ()):
+        if permission not in catalog.PERMISSIONS:
+            raise CloudError(400, "badRequest", f"Permission {permission} is not valid.")

@@ -77,7 +77,8 @@ class Images:
             },
         )
         if disk is not None:
-            image |= {"sourceDiskId": disk["id"], "sourceImage": disk["sourceImage"]}
+            image |= {"sourceDisk": disk["selfLink"], "sourceDiskId": disk["id"]}
+            image["sourceImage"] = disk["sourceImage"]
         work = self._capture(image, disk)
         return await self._core.operations.run(
             "insert", path, work, user=call.caller, params=call.params

@@ -66,6 +66,11 @@ class Group:
         return self._core.store.get(self.path)
 
     @property
+    def _plain_path(self) -> str:
+        """The path of the group of instances that this one manages."""
+        return self.path.replace("/instanceGroupManagers/", "/instanceGroups/")
+
+    @property
     def target(self) -> int:
         return int(self.resource["targetSize"])
 
@@ -117,7 +122,7 @@ class Group:
             self._changed.clear()
             await self._changed.wait()
         self._core.store.remove(self.path)
-        self._core.store.remove(self.path.replace("Managers/", "s/"))
+        self._core.store.remove(self._plain_path)
 
     def lost(self, path: str, loss: Loss) -> None:
         """Take note of an instance that has stopped or gone, whoever did it."""
@@ -303,6 +308,8 @@ class Group:
         if self._core.store.find(self.path) is None:
             return
         counts = Counter(member.action.lower() for member in self.members.values())
+        existing = sum(member.instance is not None for member in self.members.values())
+        self._core.store.get(self._plain_path)["size"] = existing
         template = self.resource["instanceTemplate"]
         reached = all(self._core.store.link(m.template) == template for m in self.members.values())
         self.resource.update(

@@ -64,8 +64,6 @@ class Operations:
         now = self._store.now()
         found = self._store.find(target)
         scope = "global" if target.startswith("global/") else "/".join(target.split("/")[:2])
-        if target in ("", "global"):
-            scope = "global"
         rng = self._store.rng
         name = (
             f"operation-{int(now * 1000)}-{rng.randrange(16**13):013x}-{rng.randrange(16**8):08x}"
@@ -76,8 +74,8 @@ class Operations:
             "operation",
             {
                 "operationType": kind,
-                "targetLink": self._store.link(target).rstrip("/"),
-                "targetId": target_id or (found or {}).get("id", str(self._store.number)),
+                "targetLink": found["selfLink"] if found else self._store.link(target),
+                "targetId": target_id or (found or {}).get("id"),
                 "status": "RUNNING",
                 "user": user,
                 "progress": 0,

@@ -75,7 +75,7 @@ class Places:
                 await self._instances.update(instance)
 
         return await self._core.operations.run(
-            "setMetadata", "global", work(), user=call.caller, params=call.params
+            "setMetadata", PROJECT, work(), user=call.caller, params=call.params
         )
 
     # Regions, zones and machine types

@@ -170,4 +170,7 @@ class ComputeServer:
     def _resource(self, call: Call) -> str:
         """Return the full path of what a call is about, as conditions see it."""
         _, found, below = call.request.path.partition("/projects/")
-        return f"projects/{below}" if found else self.core.access.project_name
+        if not found:
+            return self.core.access.project_name
+        made = call.body.get("name") if call.request.method == "POST" else None
+        return f"projects/{below}/{made}" if made else f"projects/{below}"
