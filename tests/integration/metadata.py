@@ -1,4 +1,4 @@
-"""The part of a metadata server that tells of preemption: hanging GETs, and ETags."""
+"""A metadata server of one machine: its values, and preemption with hanging GETs and ETags."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+_ROOT = "/computeMetadata/v1/"
 
-class Preemption:
-    """The value `instance/preempted`, and who asked for it."""
+
+class Metadata:
+    """What the server says, and who asked for `instance/preempted`."""
 
     def __init__(self) -> None:
         self.host = ""
+        self.values: dict[str, str] = {}
+        """By path below `computeMetadata/v1/`."""
         self.asked: list[dict[str, str]] = []
         """The query of each call, oldest first."""
         self.refuse = 0
@@ -50,20 +54,20 @@ class Preemption:
 
 
 @contextlib.contextmanager
-def metadata_server() -> Iterator[Preemption]:
-    """Serve one machine's preemption on loopback."""
-    state = Preemption()
+def metadata_server() -> Iterator[Metadata]:
+    """Serve one machine's metadata on loopback."""
+    state = Metadata()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             if self.headers["Metadata-Flavor"] != "Google":
                 self.send_error(403)
-            elif url.path != "/computeMetadata/v1/instance/preempted":
-                self.send_error(404)
             elif state.refuse:
                 state.refuse -= 1
                 self.send_error(503)
+            elif url.path != f"{_ROOT}instance/preempted":
+                self._tell(state.values.get(url.path.removeprefix(_ROOT)))
             else:
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
                 value, etag = state.answer(query)
@@ -71,6 +75,14 @@ def metadata_server() -> Iterator[Preemption]:
                 self.send_header("ETag", etag)
                 self.end_headers()
                 self.wfile.write(value.encode())
+
+        def _tell(self, value: str | None) -> None:
+            if value is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(value.encode())
 
         def log_message(self, *arguments: Any) -> None:
             """Say nothing."""
