@@ -26,7 +26,7 @@ main() {
             state=expired
         fi
         [[ $state == live && -z ${opt[name]:-} ]] || left=1
-        [[ -z $expires ]] || printf -v expires '%(%F %H:%M)T' "$expires" 2>/dev/null || expires='?'
+        [[ -z $expires ]] || as_json || printf -v expires '%(%F %H:%M)T' "$expires" 2>/dev/null || expires='?'
         table+="$(field 9 "$row")|$(field 1 "$row")|$(field 2 "$row")|$(field 3 "$row")|$(field 4 "$row")|$(field 8 "$row")|$expires|$state"$'\n'
     done <<<"$inventory"
     table=$(sort <<<"${table%$'\n'}")

@@ -44,17 +44,16 @@ upload_payload() {
 # Accounts and roles of the project are made once and stay; bindings are the cluster's own.
 make_accounts() {
     [[ -n ${c[manage_iam]} ]] || return 0
-    local role accounts roles
+    local role accounts
     local -a jobs=()
     accounts=$(look "Listing the service accounts" iam service-accounts list '--format=value(email)') || return 1
-    roles=$(look "Listing the roles" iam roles list '--format=value(name.basename())') || return 1
     for role in master worker; do
         [[ $accounts == *"$(account "$role")"* ]] || jobs+=("make_account $role")
     done
     for role in $roles_of_project $roles_on_buckets; do
-        [[ $'\n'$roles$'\n' == *$'\n'$role$'\n'* ]] || jobs+=("make_role $role")
+        jobs+=("make_role $role")
     done
-    ((${#jobs[@]} == 0)) || together "${jobs[@]}" || return 1
+    together "${jobs[@]}" || return 1
     bind_project && bind_buckets
 }
 
@@ -62,8 +61,20 @@ make_account() {
     made change "Making the account mrcore-$1" iam service-accounts create "mrcore-$1" "--display-name=mrcore $1"
 }
 
+# A role is made, or brought to what its file says; a deleted one keeps its name for weeks.
 make_role() {
-    made change "Making the role $1" iam roles create "$1" "--file=$deploy/iam/$1.yaml"
+    local told wanted code=0 tolerated=$NOT_FOUND file=$deploy/iam/$1.yaml
+    told=$(look "Looking at the role $1" iam roles describe "$1" \
+        '--format=value[separator="|"](deleted,includedPermissions.list(separator=" "))') || code=$?
+    ((code == 0 || code == NOT_FOUND)) || return 1
+    if [[ -z $told ]]; then
+        made change "Making the role $1" iam roles create "$1" "--file=$file"
+        return
+    fi
+    [[ ${told%%|*} != [Tt]rue ]] || change "Restoring the role $1" iam roles undelete "$1" || return 1
+    wanted=$(sed -n 's/^ *- *//p' "$file" | sort | paste -sd ' ')
+    [[ $(tr ' ' '\n' <<<"${told#*|}" | sort | paste -sd ' ') == "$wanted" ]] ||
+        change "Changing the role $1" iam roles update "$1" "--file=$file"
 }
 
 # What the accounts may do in the project: one policy, so one change after the other.

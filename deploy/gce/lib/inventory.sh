@@ -35,14 +35,14 @@ list_templates() {
 
 list_groups() {
     look "Listing the instance groups" compute instance-groups managed list \
-        "--filter=name~^mrcore-${1:-.*}-(spot|standard)\$" \
+        "--filter=name~\"^mrcore-${1:-.*}-(spot|standard)\$\"" \
         --format='value[separator="|"](name,zone.basename(),region.basename(),targetSize,instanceTemplate.basename(),description)' |
         described_rows group "$1"
 }
 
 list_firewalls() {
     look "Listing the firewall rules" compute firewall-rules list \
-        "--filter=name~^mrcore-${1:-.*}-(internal|iap)\$" \
+        "--filter=name~\"^mrcore-${1:-.*}-(internal|iap)\$\"" \
         --format='value[separator="|"](name,kind.basename(),kind.basename(),direction,kind.basename(),description)' |
         sed 's/compute#firewall//g' | described_rows firewall "$1"
 }
@@ -86,14 +86,11 @@ field() {
 home_of_machines() {
     dry && return 0
     local told
-    told=$(look "Looking for the cluster $name" compute instances list "--filter=labels.mrcore=$name" \
-        --limit=1 --flatten='metadata.items[]' --format='value[separator="|"](metadata.items.key,metadata.items.value)' |
-        sed -n 's/^mrcore-home|//p' | head -n 1) || return 1
-    if [[ -z $told ]]; then
-        told=$(look "Looking for the cluster $name" compute instance-templates list "--filter=properties.labels.mrcore=$name" \
-            --limit=1 --flatten='properties.metadata.items[]' \
-            --format='value[separator="|"](properties.metadata.items.key,properties.metadata.items.value)' |
-            sed -n 's/^mrcore-home|//p' | head -n 1) || return 1
-    fi
+    told=$(look "Looking for the cluster $name" compute instances list --flatten='metadata.items[]' --limit=1 \
+        "--filter=labels.mrcore=$name AND metadata.items.key=mrcore-home" '--format=value(metadata.items.value)') || return 1
+    [[ -n $told ]] ||
+        told=$(look "Looking for the cluster $name" compute instance-templates list --flatten='properties.metadata.items[]' --limit=1 \
+            "--filter=properties.labels.mrcore=$name AND properties.metadata.items.key=mrcore-home" \
+            '--format=value(properties.metadata.items.value)') || return 1
     printf '%s' "$told"
 }

@@ -69,15 +69,21 @@ set_option() {
     opt[$1]=$2
 }
 
+# setting NAME: what gcloud has been configured with, if anything. Also in a dry run: it asks no cloud.
+setting() {
+    command -v gcloud >/dev/null || return 0
+    call "Reading gcloud's settings" config get-value "$1" || true
+}
+
 # Where things are to be: the project, and the zone or region.
 settle_place() {
-    project=${opt[project]:-${CLOUDSDK_CORE_PROJECT:-$(gcloud config get-value project 2>/dev/null || true)}}
-    [[ -n $project && $project != "(unset)" ]] || die "which project? Give --project, or run: gcloud config set project PROJECT"
+    open_log
+    project=${opt[project]:-${CLOUDSDK_CORE_PROJECT:-$(setting core/project)}}
+    [[ -n $project ]] || die "which project? Give --project, or run: gcloud config set project PROJECT"
     [[ -z ${opt[zone]:-} || -z ${opt[region]:-} ]] || die "give --zone or --region, not both: workers are in one zone, or in any zone of a region."
     opt[zone]=${opt[zone]:-${opt[region]:+}}
     if [[ -z ${opt[zone]} && -z ${opt[region]:-} ]]; then
-        opt[zone]=${CLOUDSDK_COMPUTE_ZONE:-$(gcloud config get-value compute/zone 2>/dev/null || true)}
-        [[ ${opt[zone]} != "(unset)" ]] || opt[zone]=
+        opt[zone]=${CLOUDSDK_COMPUTE_ZONE:-$(setting compute/zone)}
     fi
 }
 
@@ -98,14 +104,19 @@ settle_home() {
     [[ -z $home || $home == gs://?*/?* ]] || die "--home $home is no folder of a bucket; write gs://BUCKET/FOLDER."
 }
 
+# open_log [CLUSTER]: every gcloud command is written down, by cluster; a dry run leaves nothing.
+open_log() {
+    dry && return 0
+    local folder="${XDG_STATE_HOME:-$HOME/.local/state}/mrcore/gce/${1:-}"
+    folder=${folder%/}
+    mkdir -p "$folder"
+    log_file=$folder/gcloud.log
+}
+
 settle_name() {
     name=${opt[name]:-${1:-}}
     [[ -n $name ]] || die "which cluster? Give --name, or see: mrcore gce audit"
     [[ $name =~ ^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$ ]] ||
         die "$name cannot name a cluster: use at most 31 lower-case letters, digits and hyphens, with a letter first and no hyphen last."
-    # A log of its own for each cluster; a dry run leaves none.
-    dry && return 0
-    local folder="${XDG_STATE_HOME:-$HOME/.local/state}/mrcore/gce/$name"
-    mkdir -p "$folder"
-    log_file=$folder/gcloud.log
+    open_log "$name"
 }
