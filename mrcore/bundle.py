@@ -1,4 +1,4 @@
-"""Packing the user's code, and looking at it once before a job is submitted.
+"""Packing the user's code.
 
 A bundle holds the plugin and every module that it imports, directly or not, from places that only
 this machine has: the plugin's own folder, the current folder, and PYTHONPATH. What is installed
@@ -14,9 +14,7 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrcore.errors import PluginError, UsageError
-from mrcore.job import Plugin
 from mrcore.plugin import (
     ARGUMENTS,
     CODE,
@@ -36,9 +33,6 @@ from mrcore.plugin import (
     MAX_MEMBERS,
     MAX_UNPACKED_BYTES,
 )
-
-CHECK_SECONDS: Final = 60.0
-"""How long a plugin may take to import before the job is refused."""
 
 _RESERVED: Final = sys.stdlib_module_names | {
     "cloudpickle", "google", "google_crc32c", "grpc", "mrcore", "msgspec", "numpy", "pyarrow",
@@ -117,52 +111,6 @@ def build_bundle_from_functions(
             packer.add_module(module)
     packer.members[FUNCTIONS] = data
     return packer.finish("functions", name, files, cwd, module="", attribute=None)
-
-
-def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Plugin:
-    """Load the bundle in a process of its own, and return what is in it; raise PluginError."""
-    reader, writer = os.pipe()
-    with tempfile.TemporaryFile() as noise, os.fdopen(reader, "rb") as report:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mrcore.plugin_check", str(writer)],
-                stdin=subprocess.PIPE,
-                stdout=noise,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                process_group=0,
-            )
-        finally:
-            os.close(writer)
-        try:
-            process.communicate(bundle.data, timeout=timeout_seconds)
-        except subprocess.TimeoutExpired:
-            raise PluginError(
-                f"{bundle.name} was still importing after {timeout_seconds:g} s: "
-                "move slow work from the module into setup(context)."
-            ) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, 9)
-                process.communicate()
-        # A process that the plugin has started may hold the pipe open: read what is there.
-        os.set_blocking(report.fileno(), False)
-        found = json.loads(report.read() or b"{}")
-        noise.seek(0)
-        said = noise.read(1 << 20).decode(errors="replace").rstrip()
-    if "error" in found:
-        raise PluginError(found["error"])
-    if "flags" not in found:
-        raise PluginError(_death(bundle.name, process.returncode, said))
-    return Plugin(sha256=bundle.sha256, name=bundle.name, **found["flags"])
-
-
-def _death(name: str, status: int, said: str) -> str:
-    how = f"exit status {status}" if status >= 0 else f"signal {-status}"
-    last = f"\n{said[-2000:]}" if said else ""
-    return (
-        f"{name} ended the process that imported it ({how}): run it by `python` to see why.{last}"
-    )
 
 
 def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:

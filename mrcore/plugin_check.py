@@ -1,17 +1,19 @@
-"""What `mrcore.bundle.check_in_child` runs: load a bundle once and tell what is in it.
+"""What `mrcore.trial.check_in_child` runs: load a bundle once and tell what is in it.
 
-    python -P -m mrcore.plugin_check FD < bundle
+    python -P -m mrcore.plugin_check REPORT LIFELINE FOLDER < bundle
 
-Writes one JSON object to the descriptor FD: the plugin's flags, or the sentence for the user.
-Imports nothing heavy, since every `mrcore run` waits for it.
+Writes one JSON object to the descriptor REPORT: the plugin's flags, or the sentence for the user.
+Unpacks into FOLDER, which the client removes; when the client is gone and LIFELINE has its end, the
+folder is removed here. Imports nothing heavy, since every `mrcore run` waits for it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-import tempfile
+import threading
 from pathlib import Path
 
 from mrcore.errors import PluginError
@@ -20,21 +22,29 @@ from mrcore.plugin import load_bundle
 
 def main() -> None:
     """Read a bundle from standard input and report on it."""
-    report = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
-    os.set_inheritable(report.fileno(), False)
+    report_end, lifeline, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    for descriptor in (report_end, lifeline):
+        os.set_inheritable(descriptor, False)
+    threading.Thread(target=_leave_with_client, args=(lifeline, folder), daemon=True).start()
     data = sys.stdin.buffer.read()
-    with tempfile.TemporaryDirectory(prefix="mrcore-check-") as folder:
+    with os.fdopen(report_end, "w", encoding="utf-8") as report:
         try:
-            functions = load_bundle(data, Path(folder))
+            functions = load_bundle(data, folder)
         except PluginError as error:
             json.dump({"error": str(error)}, report)
         else:
             flags = ("reduce", "combine", "partition", "sort_key")
             found = {f"has_{flag}": getattr(functions, flag) is not None for flag in flags}
             json.dump({"flags": found}, report)
-        report.flush()
     # Threads that the plugin has started must not keep us.
     os._exit(0)
+
+
+def _leave_with_client(lifeline: int, folder: Path) -> None:
+    """Wait until nobody waits for the report any more; then leave nothing behind."""
+    os.read(lifeline, 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":

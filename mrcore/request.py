@@ -197,7 +197,7 @@ def before_tasks() -> Iterator[None]:
 
 def load_plugin(prepared: Prepared) -> Prepared:
     """Load the plugin once, in a child process; raise PluginError with the user's traceback."""
-    from mrcore.bundle import check_in_child
+    from mrcore.trial import check_in_child
 
     return prepared.with_plugin(check_in_child(prepared.bundle))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import select
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from mrcore import bundle as bundle_module
-from mrcore.bundle import Bundle, build_bundle, build_bundle_from_functions, check_in_child
+from mrcore.bundle import Bundle, build_bundle, build_bundle_from_functions
 from mrcore.errors import PluginError, UsageError
+from mrcore.trial import check_in_child
 
 MAP = "def map(key, value):\n    yield value, 1\n"
 
@@ -180,6 +185,42 @@ def test_the_check_survives_a_plugin_that_kills_its_process(tmp_path: Path) -> N
     text = str(caught.value)
     assert text.startswith("wc.py ended the process that imported it (exit status 9)")
     assert text.endswith("last words")
+
+
+@pytest.mark.parametrize(
+    "source", [MAP, "no python\n", "import os\nos._exit(9)\n", "while True: pass\n"]
+)
+def test_the_check_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    write(tmp_path, wc=source)
+    with contextlib.suppress(PluginError):
+        check_in_child(build_bundle("wc.py", [], tmp_path), timeout_seconds=2.0)
+    assert list(tmp_path.glob("mrcore-check-*")) == []
+
+
+def test_a_client_that_is_killed_leaves_neither_file_nor_process(tmp_path: Path) -> None:
+    source = "import os, time\nprint(os.getpid(), file=open('here', 'w'))\ntime.sleep(60)\n"
+    os.mkfifo(tmp_path / "here")
+    write(tmp_path, wc=source + MAP)
+    script = (
+        "from pathlib import Path; from mrcore.bundle import build_bundle; "
+        "from mrcore.trial import check_in_child; "
+        "check_in_child(build_bundle('wc.py', [], Path.cwd()))"
+    )
+    client = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    child = os.pidfd_open(int((tmp_path / "here").read_text()))
+    try:
+        assert len(list(tmp_path.glob("mrcore-check-*"))) == 1
+        client.kill()
+        client.wait()
+        assert select.select([child], [], [], 20)[0], "the child has ended"
+    finally:
+        os.close(child)
+    assert list(tmp_path.glob("mrcore-check-*")) == []
 
 
 def test_the_check_imports_nothing_heavy(tmp_path: Path) -> None:
