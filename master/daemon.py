@@ -16,13 +16,14 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom  # noqa: TID251 - the one generator, made here and passed in
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from master.assign import Assigner
 from master.committer import Committer
 from master.events import JobBroken
+from master.fleet.board import Board
 from master.journal import Journal
 from master.leader import (
     Cluster,
@@ -60,6 +61,9 @@ from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.storage.lock import FileLock
 from mrcore.storage.registry import storage_for
 from mrcore.systemd import Notifier
+
+if TYPE_CHECKING:
+    from master.fleet.keeper import Fleet
 
 log = logging.getLogger("mrcore.master")
 
@@ -129,6 +133,7 @@ class _Life:
         self._state_uri = options.state_uri
         self._storage = storage_for(options.state_uri)
         self._rng = SystemRandom()
+        self._fleet: Fleet | None = None
 
     async def live(self, stop: asyncio.Event) -> None:
         """Take over, serve until `stop`, drain; end with _EndedError in an exception group."""
@@ -154,6 +159,9 @@ class _Life:
             log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.epoch})
             await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
             await self._retire(leader)
+            if self._fleet is not None:
+                await self._fleet.farewell()
+                self._fleet.close()
             raise _EndedError
 
     async def _retire(self, leader: Leader) -> None:
@@ -242,9 +250,11 @@ class _Life:
             clock=SYSTEM,
             rng=self._rng,
         )
+        board = self._keep_fleet(group, shell, submissions, stop)
         jobs = JobService(
             shell,
             submissions,
+            board=board,
             draining=server.draining,
             group=group,
             storage=self._storage,
@@ -271,6 +281,41 @@ class _Life:
             shell.dismiss()
             await server.drain(GRACE_SECONDS)
         await shell.quiesce(QUIESCE_SECONDS)
+
+    def _keep_fleet(
+        self,
+        group: asyncio.TaskGroup,
+        shell: Shell,
+        submissions: Submissions,
+        stop: asyncio.Event,
+    ) -> Board:
+        """Begin to keep the fleet that the options name; return where it is shown."""
+        options = self._options.fleet
+        if options is None:
+            return Board()
+        # Loaded where there is a fleet, so that a small job on one machine starts fast.
+        from master.fleet.compute import ComputeCloud
+        from master.fleet.keeper import Fleet
+        from mrcore.cost.prices import load_prices
+
+        def expect(slots: int) -> None:
+            submissions.expected_slots = max(slots, self._options.expect_slots)
+
+        self._fleet = Fleet(
+            shell,
+            ComputeCloud(options.target),
+            options.target,
+            options.bounds,
+            prices=load_prices(options.prices),
+            storage=self._storage,
+            state_uri=self._state_uri,
+            clock=SYSTEM,
+            busy=lambda: submissions.under_way,
+            expect=expect,
+            end=stop.set,
+        )
+        group.create_task(self._fleet.run())
+        return self._fleet.board
 
     def _say_ready(self, address: str) -> None:
         self._notifier.tell(READY=1)

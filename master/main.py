@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from master.fleet.options import add_options, fleet_options
 from master.options import Options
 from mrcore import logs
 from mrcore.config import DEFAULT_PORT, is_loopback, parse_address, state_home
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
     add("--ready-fd", type=int, metavar="N", help="write one line of JSON there when serving")
     add("--lifeline-fd", type=int, metavar="N", help="leave at once when this pipe ends")
+    add_options(parser)
     add("--log-level", default="info", choices=logs.LEVELS, help="default: %(default)s")
     add(
         "--log-format",
@@ -89,15 +91,18 @@ def _options(parsed: argparse.Namespace) -> Options:
     if parsed.state is None and port == 0:
         raise UsageError("A master on port 0 needs --state: the default state goes by the port.")
     state = parsed.state or f"{state_home()}/states/{port}"
+    state_uri = absolute_uri(state, os.getcwd()).rstrip("/")  # noqa: PTH109 - a string is wanted
     return Options(
         host=host,
         port=port,
-        state_uri=absolute_uri(state, os.getcwd()).rstrip("/"),  # noqa: PTH109 - a string is wanted
+        state_uri=state_uri,
         tls=parsed.tls,
         take_over=parsed.take_over,
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
         metrics=parsed.metrics,
+        # A master of one run on this machine has no business with what machines are told.
+        fleet=fleet_options(parsed, state_uri, os.environ if parsed.lifeline_fd is None else {}),
         ready_fd=parsed.ready_fd,
         lifeline_fd=parsed.lifeline_fd,
     )

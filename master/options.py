@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from master.fleet.cloud import Target
+from master.fleet.model import Bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetOptions:
+    """Which machines a master makes and deletes, and within which bounds."""
+
+    target: Target
+    bounds: Bounds
+    prices: str | None = None
+    """A file in place of our own price list."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -22,5 +35,6 @@ class Options:
     """Plan jobs for at least so many slots: workers may join after the first submission."""
     metrics: str = ""
     """HOST:PORT for Prometheus; empty: none."""
+    fleet: FleetOptions | None = None
     ready_fd: int | None = None
     lifeline_fd: int | None = None

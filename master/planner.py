@@ -91,13 +91,19 @@ class Submissions:
         self._storage = storage
         self._state_uri = state_uri
         self._address = address
-        self._expected_slots = expected_slots
+        self.expected_slots = expected_slots
+        """Slots that will be there, once the workers have joined."""
         self._clock = clock
         self._rng = rng
         self._under_way: dict[str, asyncio.Future[str]] = {}
         self._planned: set[str] = set()
         """Ids of jobs that are being claimed for, and are not yet the machine's."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a request is being made a job."""
+        return bool(self._under_way)
 
     async def submit(
         self, group: asyncio.TaskGroup, request_id: str, spec: JobSpec, bundle: bytes
@@ -189,7 +195,7 @@ class Submissions:
 
     def _slots(self) -> int:
         known = sum(worker.slots for worker in self._shell.machine.workers())
-        return max(known, self._expected_slots, 1)
+        return max(known, self.expected_slots, 1)
 
     def _prepare(
         self,

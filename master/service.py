@@ -13,6 +13,7 @@ from master import views
 from master.assign import Assigner
 from master.commands import Superseded
 from master.events import CancelAsked, DrainAsked, JobBroken
+from master.fleet.board import Board
 from master.leader import Cluster
 from master.logs import read_logs
 from master.machine import Machine
@@ -41,6 +42,7 @@ from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
+from mrcore.rpc.views import cost_to_proto, fleet_to_proto
 from mrcore.storage.base import Storage
 
 log = logging.getLogger("mrcore.master")
@@ -140,8 +142,10 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         storage: Storage,
         state_uri: str,
         clock: Clock,
+        board: Board,
     ) -> None:
         self._shell = shell
+        self._board = board
         self._submissions = submissions
         self._draining = draining
         self._group = group
@@ -160,11 +164,13 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         )
         if self._draining.is_set():
             raise UnavailableError("The master is ending: submit the job again soon.")
+        if self._board.ending:
+            raise UnavailableError("The cluster deletes itself, as it was idle: bring it up again.")
         spec = job_spec_from_proto(request.spec)
         job_id = await self._submissions.submit(
             self._group, request_id, spec, request.plugin_bundle
         )
-        job = await self._shell.read(lambda machine: _job(machine, job_id))
+        job = await self._shell.read(lambda machine: self._job(machine, job_id))
         return pb.SubmitResponse(job=job)
 
     @_answering
@@ -172,7 +178,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return one job."""
         del context
         job_id = check_job_id(request.job_id)
-        return pb.GetResponse(job=await self._shell.read(lambda machine: _job(machine, job_id)))
+        return pb.GetResponse(
+            job=await self._shell.read(lambda machine: self._job(machine, job_id))
+        )
 
     @_answering
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: N802
@@ -180,7 +188,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         size = _page_size(request.page_size, JOBS_PAGE)
         before = check_job_id(request.page_token) if request.page_token else None
-        return await self._shell.read(lambda machine: _jobs_page(machine, size, before))
+        return await self._shell.read(lambda machine: self._jobs_page(machine, size, before))
 
     @_answering
     async def Cancel(  # noqa: N802 - named by the proto
@@ -189,11 +197,11 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Stop a job."""
         del context
         job_id = check_job_id(request.job_id)
-        job = await self._shell.read(lambda machine: _job(machine, job_id))
+        job = await self._shell.read(lambda machine: self._job(machine, job_id))
         if job.state == job_pb2.JOB_STATE_RUNNING:
             reason = printable(request.reason, MAX_REASON)
             await self._shell.settle(CancelAsked(job_id, reason, self._clock.wall()))
-            job = await self._shell.read(lambda machine: _job(machine, job_id))
+            job = await self._shell.read(lambda machine: self._job(machine, job_id))
         if job.state == job_pb2.JOB_STATE_COMMITTING:
             raise JobEndedError(f"Job {job_id} is being committed: it can no longer be cancelled.")
         if job.state in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
@@ -211,7 +219,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             )
             last = b""
             while not self._draining.is_set():
-                job = await self._shell.read(lambda machine: _job(machine, job_id))
+                job = await self._shell.read(lambda machine: self._job(machine, job_id))
                 content = job.SerializeToString(deterministic=True)
                 if content != last:
                     last = content
@@ -261,6 +269,15 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return pb.ListWorkersResponse(workers=[worker_to_proto(view) for view in workers])
 
     @_answering
+    async def GetFleet(  # noqa: N802 - named by the proto
+        self, request: pb.GetFleetRequest, context: Context
+    ) -> pb.GetFleetResponse:
+        """Return the fleet, where there is one."""
+        del request, context
+        view = self._board.view
+        return pb.GetFleetResponse(fleet=None if view is None else fleet_to_proto(view))
+
+    @_answering
     async def DrainWorker(  # noqa: N802 - named by the proto
         self, request: pb.DrainWorkerRequest, context: Context
     ) -> pb.DrainWorkerResponse:
@@ -280,18 +297,41 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return what attempts of a job printed."""
         del context
         job_id = check_job_id(request.job_id)
-        await self._shell.read(lambda machine: _job(machine, job_id))
+        await self._shell.read(lambda machine: self._job(machine, job_id))
         phase = PHASES.optional_from_proto(request.phase)
         return await asyncio.to_thread(
             read_logs, self._storage, self._state_uri, request, job_id, phase
         )
 
+    def _job(self, machine: Machine, job_id: str) -> job_pb2.Job:
+        view = views.job_view(machine, job_id)
+        if view is None:
+            raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
+        message = job_to_proto(view)
+        cost = self._board.cost(job_id)
+        if cost is not None:
+            message.cost.CopyFrom(cost_to_proto(cost))
+        if message.state not in _FINAL and self._board.note:
+            # What the fleet says of workers that are missing says more than that there are none.
+            rest = "" if message.note == views.NOBODY_NOTE else message.note
+            message.note = "; ".join(filter(None, (self._board.note, rest)))
+        return message
 
-def _job(machine: Machine, job_id: str) -> job_pb2.Job:
-    view = views.job_view(machine, job_id)
-    if view is None:
-        raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
-    return job_to_proto(view)
+    def _jobs_page(self, machine: Machine, size: int, before: str | None) -> pb.ListResponse:
+        """Return the jobs older than `before`; ids are in the order of submission."""
+        response = pb.ListResponse()
+        ids = list(machine.durable().jobs)
+        if before is not None:
+            # A job forgotten since had only forgotten ones before it.
+            ids = ids[: ids.index(before)] if before in machine.durable().jobs else []
+        left = PAGE_BYTES_MAX
+        for job_id in reversed(ids):
+            if len(response.jobs) == size or left <= 0:
+                response.next_page_token = response.jobs[-1].job_id
+                break
+            response.jobs.append(self._job(machine, job_id))
+            left -= response.jobs[-1].ByteSize()
+        return response
 
 
 def _worker(machine: Machine, worker_id: str, now: float) -> job_pb2.Worker:
@@ -306,23 +346,6 @@ def _worker(machine: Machine, worker_id: str, now: float) -> job_pb2.Worker:
 def _page_size(asked: int, bounds: tuple[int, int]) -> int:
     default, most = bounds
     return min(asked or default, most)
-
-
-def _jobs_page(machine: Machine, size: int, before: str | None) -> pb.ListResponse:
-    """Return the jobs older than `before`; ids are in the order of submission."""
-    response = pb.ListResponse()
-    ids = list(machine.durable().jobs)
-    if before is not None:
-        # A job forgotten since had only forgotten ones before it.
-        ids = ids[: ids.index(before)] if before in machine.durable().jobs else []
-    left = PAGE_BYTES_MAX
-    for job_id in reversed(ids):
-        if len(response.jobs) == size or left <= 0:
-            response.next_page_token = response.jobs[-1].job_id
-            break
-        response.jobs.append(_job(machine, job_id))
-        left -= response.jobs[-1].ByteSize()
-    return response
 
 
 def _tasks_page(machine: Machine, request: pb.ListTasksRequest) -> pb.ListTasksResponse:

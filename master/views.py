@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from master import policy
 from master.events import HeldState
@@ -19,6 +19,8 @@ from mrcore.tasks.spec import TaskFailure, TaskOutput
 
 if TYPE_CHECKING:
     from master.core import Core
+
+NOBODY_NOTE: Final = "waiting for workers: none has joined yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +186,7 @@ def _job_note(machine: Core, job: LiveJob) -> str:
         return "waiting for workers to report after a restart of the master"
     workers = machine.workers()
     if not workers:
-        return "waiting for workers: none has joined yet"
+        return NOBODY_NOTE
     versions = job.record.spec.versions
     reasons = [policy.mismatch(versions, worker.about) for worker in workers]
     if None not in reasons:

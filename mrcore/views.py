@@ -168,6 +168,44 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class FleetGroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """Machines of one kind."""
+
+    model: str
+    """One word: spot or standard."""
+    machine_type: str = ""
+    target_size: int = 0
+    machines: int = 0
+    """That exist."""
+    coming: int = 0
+    """That are being made."""
+    hour_dollars: float = 0.0
+    """Of one machine, at most."""
+
+
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
+    """The machines that a master makes and deletes, as it saw them last."""
+
+    target: str
+    cluster: str
+    groups: tuple[FleetGroupView, ...] = ()
+    wanted_workers: int = 0
+    min_workers: int = 0
+    max_workers: int = 0
+    joined_workers: int = 0
+    notes: tuple[str, ...] = ()
+    """What a person should know, the most important first."""
+    cost: Cost = Cost()
+    max_cost: float | None = None
+    hour_dollars: float = 0.0
+    """Of all machines now, at most."""
+    preemptions_per_hour: float | None = None
+    """For each hour of a spot machine."""
+    prices_date: str = ""
+    ending: bool = False
+    seen_seconds: float = 0.0
+
+
 class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
     """What one attempt printed: the end of it."""
 

@@ -29,6 +29,10 @@ class Target:
     """The zone, or the region."""
     cluster: str
 
+    def __str__(self) -> str:
+        kind = "regions" if self.regional else "zones"
+        return f"gce:{self.project}/{kind}/{self.place}"
+
     def group(self, model: Model) -> str:
         """Return the name of the group of a model."""
         return f"mrcore-{self.cluster}-{model}"

@@ -126,6 +126,10 @@ class Ledger:
             return None
         return self.spend.total.preemptions / (self.spend.spot_seconds / 3600)
 
+    def hour_now(self) -> float:
+        """Return the dollars of an hour with the machines that live now."""
+        return 3600 * sum(self._second(meter) for meter in self.spend.machines.values())
+
     def _operations_cost(self, class_a: int, class_b: int) -> Cost:
         dollars = self.prices.operations(class_a, class_b)
         return Cost(operations=dollars, class_a=class_a, class_b=class_b)

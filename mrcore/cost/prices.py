@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -137,6 +136,8 @@ def load_prices(path: str | None = None) -> Prices:
 
 @cache
 def _own_prices() -> Prices:
+    from importlib.resources import files  # slow to load, for a start that needs no prices
+
     return msgspec.json.decode(
         files("mrcore.cost").joinpath("prices.json").read_bytes(), type=Prices
     )

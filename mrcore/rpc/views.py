@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mrcore.ids import Phase
 from mrcore.job import TaskState
 from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
-from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
 from mrcore.views import (
     AttemptCounts,
     AttemptLog,
     AttemptView,
+    Cost,
     FailureView,
+    FleetGroupView,
+    FleetView,
     JobView,
     PhaseView,
     TaskView,
@@ -49,7 +54,54 @@ def job_view(job: job_pb2.Job) -> JobView:
         ended_seconds=job.ended_seconds,
         input_bytes=job.input_bytes,
         priority=job.spec.priority,
+        cost=cost_view(job.cost) if job.HasField("cost") else None,
     )
+
+
+def cost_view(cost: job_pb2.Cost) -> Cost:
+    """Return what something has cost."""
+    return Cost(**{name: getattr(cost, name) for name in Cost.__struct_fields__})
+
+
+def cost_to_proto(cost: Cost) -> job_pb2.Cost:
+    """Return the message of what something has cost."""
+    return job_pb2.Cost(**{name: getattr(cost, name) for name in Cost.__struct_fields__})
+
+
+def fleet_view(fleet: fleet_pb2.Fleet) -> FleetView:
+    """Return a fleet as its master saw it last."""
+    return FleetView(
+        target=fleet.target,
+        cluster=fleet.cluster,
+        groups=tuple(
+            FleetGroupView(
+                **{name: getattr(group, name) for name in FleetGroupView.__struct_fields__}
+            )
+            for group in fleet.groups
+        ),
+        wanted_workers=fleet.wanted_workers,
+        min_workers=fleet.min_workers,
+        max_workers=fleet.max_workers,
+        joined_workers=fleet.joined_workers,
+        notes=tuple(fleet.notes),
+        cost=cost_view(fleet.cost),
+        max_cost=fleet.max_cost or None,
+        hour_dollars=fleet.hour_dollars,
+        preemptions_per_hour=(
+            fleet.preemptions_per_hour if fleet.HasField("preemptions_per_hour") else None
+        ),
+        prices_date=fleet.prices_date,
+        ending=fleet.ending,
+        seen_seconds=fleet.seen_seconds,
+    )
+
+
+def fleet_to_proto(view: FleetView) -> fleet_pb2.Fleet:
+    """Return the message of a fleet."""
+    groups = [fleet_pb2.FleetGroup(**msgspec.structs.asdict(group)) for group in view.groups]
+    fields = msgspec.structs.asdict(view)
+    fields |= {"groups": groups, "cost": cost_to_proto(view.cost), "max_cost": view.max_cost or 0.0}
+    return fleet_pb2.Fleet(**fields)
 
 
 def _phase_view(phase: job_pb2.PhaseProgress) -> PhaseView:

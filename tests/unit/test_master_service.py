@@ -14,6 +14,7 @@ import pytest
 
 from master.assign import Assigner
 from master.events import CancelAsked, DrainAsked, Event
+from master.fleet.board import Board
 from master.leader import Cluster
 from master.machine import Machine
 from master.planner import Plans, Submissions
@@ -100,6 +101,7 @@ def run(act: Callable[[House], Awaitable[None]], gate: Gate | None = None) -> No
                 storage=storage,
                 state_uri=STATE,
                 clock=SYSTEM,
+                board=Board(),
             )
             assigner = Assigner(machine, plans, "c1", STATE)
             workers = WorkerService(shell, assigner, Cluster("c1", "nonce"))

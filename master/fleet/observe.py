@@ -1,0 +1,179 @@
+"""From the master's machine and a look at the cloud to what the policy and the books want to know.
+
+Pure. A worker belongs to the machine whose name is the first label of its host's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from master.events import HeldState
+from master.fleet.cloud import Look
+from master.fleet.model import Bounds, Decision, Group, Hand, Model, Sight, Work
+from master.live import LiveJob, Worker
+from master.machine import Machine
+from master.state import PhaseRecord
+from mrcore.cost.ledger import Ledger, Load
+from mrcore.errors import UsageError
+from mrcore.ids import Phase
+from mrcore.views import FleetGroupView, FleetView
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Bounds that somebody has asked for since the start; None leaves them as they were."""
+
+    max_workers: int | None = None
+    min_workers: int | None = None
+
+
+def machine_of(worker: Worker) -> str:
+    """Return the name of the machine on which a worker runs."""
+    return worker.about.host.partition(".")[0]
+
+
+def hands(workers: Sequence[Worker]) -> tuple[Hand, ...]:
+    """Return what the workers do, one hand a machine."""
+    found: dict[str, Hand] = {}
+    for worker in workers:
+        name = machine_of(worker)
+        hand = Hand(
+            machine=name,
+            worker_id=worker.id,
+            slots=worker.slots,
+            held=len(worker.held),
+            draining=worker.leaving,
+        )
+        other = found.get(name)
+        if other is not None:  # a former process that has not been forgotten yet
+            newer = hand if other.draining else other
+            hand = replace(newer, held=hand.held + other.held)
+        found[name] = hand
+    return tuple(found.values())
+
+
+def loads(workers: Sequence[Worker], now: float) -> dict[str, Load]:
+    """Return what the workers run by machine; `now` is the master's machine's."""
+    found: dict[str, Load] = {}
+    for worker in workers:
+        load = found.setdefault(machine_of(worker), Load(slots=max(worker.slots, 1)))
+        for attempt in worker.held.values():
+            if attempt.state is HeldState.RUNNING:
+                job_id = attempt.id.task.job_id
+                load.running[job_id] = load.running.get(job_id, 0) + 1
+                elapsed = load.elapsed_seconds.get(job_id, 0.0) + attempt.running_seconds(now)
+                load.elapsed_seconds[job_id] = elapsed
+    return found
+
+
+def work(job: LiveJob) -> Work:
+    """Return what is left of a live job."""
+    record, phase = job.record, job.serving()
+    if phase is None:  # being committed: that is the master's own work
+        return Work(job_id=record.job_id, submitted_seconds=record.submitted_seconds, tasks=0)
+    sums = record.phase(phase.phase)
+    return Work(
+        job_id=record.job_id,
+        submitted_seconds=record.submitted_seconds,
+        tasks=len(sums.tasks) - sums.completed,
+        seconds=_seconds_left(job, phase.phase),
+    )
+
+
+def _seconds_left(job: LiveJob, phase: Phase) -> float | None:
+    """Return the slot-seconds left; None before a task has been measured."""
+    maps, reduces = job.record.maps, job.record.reduces
+    each_map = _mean(maps)
+    if phase is Phase.MAP:
+        if each_map is None:
+            return None
+        # Reduces that nobody has measured are taken for as much work as the maps.
+        coming = each_map * len(maps.tasks) if reduces.tasks else 0.0
+        return each_map * _tasks_left(job, phase) + coming
+    each_reduce = _mean(reduces)
+    if each_reduce is None and each_map is not None:
+        each_reduce = each_map * len(maps.tasks) / max(len(reduces.tasks), 1)
+    return None if each_reduce is None else each_reduce * _tasks_left(job, phase)
+
+
+def _mean(sums: PhaseRecord) -> float | None:
+    return sums.elapsed_seconds / sums.completed if sums.completed else None
+
+
+def _tasks_left(job: LiveJob, phase: Phase) -> float:
+    """Return the tasks to do, those in progress by what is left of them."""
+    sums = job.record.phase(phase)
+    furthest: dict[int, float] = {}
+    for attempt in job.phase(phase).attempts.values():
+        index = attempt.id.task.index
+        furthest[index] = max(furthest.get(index, 0.0), min(attempt.progress.fraction, 1.0))
+    return len(sums.tasks) - sums.completed - sum(furthest.values())
+
+
+def sight(machine: Machine, look: Look, ledger: Ledger, wish: Wish, *, busy: bool) -> Sight:
+    """Return everything that the policy wants to see."""
+    live = [machine.live_job(record.job_id) for record in machine.live_jobs()]
+    return Sight(
+        groups={model: _priced(group, look, ledger, model) for model, group in look.groups.items()},
+        hands=hands(machine.workers()),
+        jobs=tuple(work(job) for job in live if job is not None),
+        busy=busy,
+        dollars=ledger.spend.total.dollars,
+        max_workers=wish.max_workers,
+        min_workers=wish.min_workers,
+    )
+
+
+def _priced(group: Group, look: Look, ledger: Ledger, model: Model) -> Group:
+    """Return a group with what its machine type means: cores, and dollars an hour."""
+    names = {member.name for member in group.members}
+    known = next((machine for machine in look.machines if machine.name in names), None)
+    machine_type = known.machine_type if known is not None else group.machine_type
+    zone = known.zone if known is not None else next((m.zone for m in group.members), "")
+    disk_gib = known.disk_gib if known is not None else 0.0
+    try:
+        vcpus = math.ceil(ledger.prices.shape(machine_type).vcpus)
+        spot = model is Model.SPOT
+        dollars = ledger.hour(machine_type, zone, spot=spot, disk_gib=disk_gib)
+    except UsageError:  # a machine type that this version does not know how to read
+        return group
+    return replace(group, machine_type=machine_type, vcpus=vcpus, hour_dollars=dollars)
+
+
+def view(
+    seen: Sight, decision: Decision, bounds: Bounds, ledger: Ledger, notes: Sequence[str]
+) -> FleetView:
+    """Return the fleet as people see it; target, cluster and time are the caller's."""
+    machines = {
+        model: [m for m in group.members if m.exists and not m.deleting]
+        for model, group in seen.groups.items()
+    }
+    names = {member.name for members in machines.values() for member in members}
+    return FleetView(
+        target="",
+        cluster="",
+        groups=tuple(
+            FleetGroupView(
+                model=model.value,
+                machine_type=group.machine_type,
+                target_size=group.target_size,
+                machines=len(machines[model]),
+                coming=group.unlisted + sum(m.coming for m in group.members),
+                hour_dollars=group.hour_dollars,
+            )
+            for model, group in seen.groups.items()
+        ),
+        wanted_workers=decision.wanted,
+        min_workers=bounds.min_workers if seen.min_workers is None else seen.min_workers,
+        max_workers=bounds.max_workers if seen.max_workers is None else seen.max_workers,
+        joined_workers=sum(hand.machine in names for hand in seen.hands),
+        notes=tuple(notes),
+        cost=ledger.spend.total,
+        max_cost=bounds.max_cost,
+        hour_dollars=ledger.hour_now(),
+        preemptions_per_hour=ledger.preemptions_per_hour(),
+        prices_date=ledger.prices.date,
+        ending=decision.ending,
+    )

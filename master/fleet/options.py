@@ -1,0 +1,106 @@
+"""The options of a fleet: on the command line, or in the environment of a machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from master.fleet.cloud import parse_target
+from master.fleet.model import Bounds
+from master.options import FleetOptions
+from mrcore.errors import UsageError
+from mrcore.units import parse_duration
+
+T = TypeVar("T")
+
+_IDLE_TIMEOUT: Final = "15m"
+_SPOT_ATTEMPTS: Final = 3
+_LOGS: Final = "logs"
+_STATE: Final = "/state"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options; each may also stand in the environment, as MRCORE_MAX_WORKERS does."""
+    group = parser.add_argument_group(
+        "a fleet on Google Compute Engine",
+        "Each of these may also be set in the environment, --max-workers as MRCORE_MAX_WORKERS.",
+    )
+    add = group.add_argument
+    add("--fleet", metavar="TARGET", help="gce:PROJECT/zones/ZONE or gce:PROJECT/regions/REGION")
+    add("--cluster", metavar="NAME", help="whose groups these are: mrcore-NAME-spot, -standard")
+    add("--max-workers", metavar="N", help="never have more machines")
+    add("--min-workers", metavar="N", help="have so many even without work (default: 0)")
+    add("--deadline", metavar="DURATION", help="a job should take no longer; no more than it needs")
+    add("--max-cost", metavar="DOLLARS", help="spend no more: jobs fail and all workers go")
+    add(
+        "--idle-timeout",
+        metavar="DURATION",
+        help=f"without a job for so long all machines are deleted (default: {_IDLE_TIMEOUT}; "
+        "0: never)",
+    )
+    add(
+        "--spot-attempts",
+        metavar="N",
+        help=f"try so often for spot machines, then on demand (default: {_SPOT_ATTEMPTS})",
+    )
+    add("--prices", metavar="FILE", help="a price list of your own")
+
+
+def fleet_options(
+    parsed: argparse.Namespace, state_uri: str, environment: Mapping[str, str]
+) -> FleetOptions | None:
+    """Return what was asked for, or None without a fleet; raise UsageError for what is wrong."""
+
+    def given(name: str) -> str | None:
+        value: str | None = getattr(parsed, name)
+        if value is None:
+            value = environment.get(f"MRCORE_{name.upper()}")
+        return value or None
+
+    def read(name: str, convert: Callable[[str], T], default: T) -> T:
+        text = given(name)
+        if text is None:
+            return default
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise UsageError(f"--{name.replace('_', '-')} {text}: {error}.") from None
+
+    target = given("fleet")
+    if target is None:
+        return None
+    if given("max_workers") is None:
+        raise UsageError("--fleet needs --max-workers: say how many machines it may have at most.")
+    no_limit: float | None = None
+    idle_timeout: float | None = parse_duration(_IDLE_TIMEOUT)
+    bounds = Bounds(
+        max_workers=read("max_workers", _count, 0),
+        min_workers=read("min_workers", _count, 0),
+        deadline_seconds=read("deadline", _duration, no_limit),
+        max_cost=read("max_cost", _dollars, no_limit),
+        idle_timeout_seconds=read("idle_timeout", _duration, idle_timeout),
+        spot_attempts=read("spot_attempts", _count, _SPOT_ATTEMPTS),
+        logs_uri=f"{state_uri.removesuffix(_STATE)}/{_LOGS}" if state_uri.endswith(_STATE) else "",
+    )
+    return FleetOptions(
+        target=parse_target(target, given("cluster") or ""), bounds=bounds, prices=given("prices")
+    )
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= count <= 10_000:
+        raise ValueError("write a number from 0 to 10,000")
+    return count
+
+
+def _duration(text: str) -> float | None:
+    return parse_duration(text) or None
+
+
+def _dollars(text: str) -> float | None:
+    dollars = float(text)
+    if not 0 < dollars < 1e9:
+        raise ValueError("write an amount of dollars, such as 2.50")
+    return dollars
