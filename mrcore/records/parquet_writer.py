@@ -8,7 +8,8 @@ pairs alone, so that equal pairs are equal bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 GROUP_ROWS = 65536
-GROUP_CHARS = 64 << 20
+GROUP_CHARS = 8 << 20
 """Characters of str and bytes in a row group: bounds memory when values are large."""
 _STEP_ROWS = 1024
+_LEVELS = 4
+"""So deep characters are counted in what values hold."""
 
 _CODECS: Final[dict[Compression, Literal["snappy", "gzip", "zstd"]]] = {
     Compression.NONE: "snappy",
@@ -42,7 +45,6 @@ class ParquetPartWriter:
         self._codec = _CODECS[compression]
         self._keys: list[object] = []
         self._values: list[object] = []
-        self._weighed = 0
         self._chars = 0
         self._records = 0
         self._schema: pa.Schema | None = None
@@ -51,10 +53,24 @@ class ParquetPartWriter:
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs."""
         for start in range(0, len(keys), _STEP_ROWS):
-            self._keys += keys[start : start + _STEP_ROWS]
-            self._values += values[start : start + _STEP_ROWS]
-            while len(self._keys) - self._weighed >= _STEP_ROWS:
-                self._weigh()
+            some = keys[start : start + _STEP_ROWS], values[start : start + _STEP_ROWS]
+            chars = _chars(some[0], _LEVELS) + _chars(some[1], _LEVELS)
+            room = len(self._keys) + len(some[0]) < GROUP_ROWS
+            if room and self._chars + chars < GROUP_CHARS:
+                self._keys += some[0]
+                self._values += some[1]
+                self._chars += chars
+            else:
+                self._write_one_by_one(*some)
+
+    def _write_one_by_one(self, keys: Sequence[object], values: Sequence[object]) -> None:
+        """Append pairs; end the row group behind the one that fills it."""
+        for pair in zip(keys, values, strict=True):
+            self._keys.append(pair[0])
+            self._values.append(pair[1])
+            self._chars += _chars(pair, _LEVELS)
+            if len(self._keys) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
+                self._flush()
 
     def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
         """Append n pairs."""
@@ -67,28 +83,17 @@ class ParquetPartWriter:
     def close(self) -> PartCounts:
         """Write the last row group and the footer."""
         if self._keys or self._writer is None:
-            self._flush(len(self._keys))
+            self._flush()
         assert self._writer is not None
         self._writer.close()
         self._output.finish()
         return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
 
-    def _weigh(self) -> None:
-        """Count in the next 1,024 pairs; end the row group behind them if it is full."""
-        start, end = self._weighed, self._weighed + _STEP_ROWS
-        self._weighed = end
-        for column in (self._keys, self._values):
-            self._chars += sum(
-                len(thing) for thing in column[start:end] if isinstance(thing, str | bytes)
-            )
-        if end >= GROUP_ROWS or self._chars >= GROUP_CHARS:
-            self._flush(end)
-
-    def _flush(self, rows: int) -> None:
-        """Write the first `rows` pairs as a row group."""
+    def _flush(self) -> None:
+        """Write what is held as a row group."""
         kinds: list[Any] = [None, None] if self._schema is None else self._schema.types
         arrays = [
-            self._column(name, column[:rows], kind)
+            self._column(name, column, kind)
             for name, column, kind in zip(
                 ("key", "value"), (self._keys, self._values), kinds, strict=True
             )
@@ -101,11 +106,12 @@ class ParquetPartWriter:
                 batch.schema,
                 compression=self._codec,
             )
-        if rows:
-            self._writer.write_batch(batch, row_group_size=rows)
-        del self._keys[:rows], self._values[:rows]
-        self._records += rows
-        self._weighed = self._chars = 0
+        if self._keys:
+            self._writer.write_batch(batch, row_group_size=len(self._keys))
+        self._records += len(self._keys)
+        self._keys.clear()
+        self._values.clear()
+        self._chars = 0
 
     def _column(self, name: str, things: Sequence[object], kind: Any) -> Any:
         """Return things as an array: of their own type at first, later of the column's."""
@@ -132,6 +138,19 @@ class ParquetPartWriter:
                     "type."
                 )
         raise AssertionError("some pair does not fit")
+
+
+def _chars(things: Iterable[object], levels: int) -> int:
+    """Return how many characters of str and bytes things hold."""
+    chars = 0
+    for thing in things:
+        if isinstance(thing, str | bytes):
+            chars += len(thing)
+        elif levels and isinstance(thing, list | tuple):
+            chars += _chars(thing, levels - 1)
+        elif levels and isinstance(thing, dict):
+            chars += _chars(chain.from_iterable(thing.items()), levels - 1)
+    return chars
 
 
 class _Forward(io.RawIOBase):

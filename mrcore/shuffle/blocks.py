@@ -72,8 +72,8 @@ class BlockEncoder:
         self._packed = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
         self._plain_blocks = 0
 
-    def encode(self, batch: Columns) -> tuple[bytes, bytes]:
-        """Return a block of the batch, as its head and its body."""
+    def encode(self, batch: Columns) -> tuple[bytes, list[bytes | memoryview]]:
+        """Return a block of the batch, as its head and the pieces of its body."""
         columns = [batch.keys, batch.values]
         if batch.order is not None:
             columns.append(batch.order)
@@ -85,18 +85,22 @@ class BlockEncoder:
             body = _message(record_batch, self._packed)
             if len(body) > _WORTHWHILE * batch.size_bytes:
                 self._plain_blocks = _PLAIN_BLOCKS
+        pieces: list[bytes | memoryview] = [body]
         has_schema = batch.value_kind is ValueKind.ARROW
         if has_schema:
             schema = record_batch.schema.remove_metadata().serialize().to_pybytes()
-            body = _LENGTH.pack(len(schema)) + schema + body
-        if len(body) > _MAX_BODY_BYTES:
+            pieces.insert(0, _LENGTH.pack(len(schema)) + schema)
+        body_bytes = sum(map(len, pieces))
+        if body_bytes > _MAX_BODY_BYTES:
             raise DataError("a pair of over 4 GiB cannot be shuffled: emit smaller values")
         header = _HEADER.pack(
-            MAGIC, 0, len(body), len(batch), batch.size_bytes,
+            MAGIC, 0, body_bytes, len(batch), batch.size_bytes,
             batch.key_kind, batch.value_kind, batch.order is not None, has_schema,
         )  # fmt: skip
-        crc = extend_crc32c(extend_crc32c(0, header[_CRC_START:]), body)
-        return MAGIC + _U32.pack(crc) + header[_CRC_START:], body
+        crc = extend_crc32c(0, header[_CRC_START:])
+        for piece in pieces:
+            crc = extend_crc32c(crc, piece)
+        return MAGIC + _U32.pack(crc) + header[_CRC_START:], pieces
 
 
 _WORTHWHILE: Final = 0.8
@@ -104,10 +108,11 @@ _PLAIN_BLOCKS: Final = 15
 """After one that hardly shrank, so many blocks are not compressed before it is tried again."""
 
 
-def _message(batch: RecordBatch, options: Any) -> bytes:
+def _message(batch: RecordBatch, options: Any) -> memoryview:
     """Return the batch as one IPC message: the second of a stream, whose first is the schema.
 
-    `RecordBatch.serialize` makes the same, but takes no codec.
+    `RecordBatch.serialize` makes the same, but takes no codec. No copy is made of the message: a
+    value of many megabytes is there often enough while it is encoded.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema, options=options) as stream:
@@ -116,8 +121,7 @@ def _message(batch: RecordBatch, options: Any) -> bytes:
     data = sink.getvalue()
     (metadata_bytes,) = _U32.unpack(data.slice(_MARK_BYTES, _U32.size))
     start = _MARK_BYTES + _U32.size + metadata_bytes
-    message: bytes = data.slice(start, end - start).to_pybytes()
-    return message
+    return memoryview(data)[start:end]
 
 
 _MARK_BYTES: Final = 4
@@ -134,14 +138,15 @@ def decode_block(header: BlockHeader, head: bytes, body: bytes) -> Columns:
     if extend_crc32c(crc, body) != header.crc32c:
         raise CorruptRunError("a run is damaged: the CRC32C of a block is not that of its content")
     try:
+        message = pa.py_buffer(body)
         if header.has_schema:
             (length,) = _LENGTH.unpack_from(body)
             start = _LENGTH.size + length
             schema = pa.ipc.read_schema(pa.py_buffer(body[_LENGTH.size : start]))
-            body = body[start:]
+            message = message.slice(start)
         else:
             schema = _schema(header.key_kind, header.value_kind, header.has_order)
-        batch = pa.ipc.read_record_batch(pa.py_buffer(body), schema)
+        batch = pa.ipc.read_record_batch(message, schema)
     except (pa.ArrowException, struct.error, OSError) as error:
         raise CorruptRunError(f"a run is damaged: a block cannot be parsed ({error})") from None
     if batch.num_rows != header.rows:

@@ -16,6 +16,8 @@ MIN_BYTES: Final = 12 << 20
 DEFAULT_MEMORY_BYTES: Final = 512 << 20
 MAX_BATCH_BYTES: Final = 512 << 20
 """Larger batches sort no faster; and the offsets of Arrow's strings have 31 bits."""
+LARGE_BLOCK_BYTES: Final = 4 << 20
+"""Blocks are cut smaller, so this one is a single row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Budget:
     def fan_in(self, block_bytes: int) -> int:
         """Return how many runs may be merged at once, given the size of a block of theirs.
 
-        A run in a merge holds a block twice: as it is read, and among the rows of the round.
+        A run in a merge holds a block three times: as it is read, among the rows of the round, and
+        in their order. A block that is one large row is held once.
         """
+        if block_bytes >= LARGE_BLOCK_BYTES:
+            return max(2, self.merge_bytes // block_bytes)
         return max(2, self.merge_bytes // (2 * max(1, block_bytes)))

@@ -15,6 +15,8 @@ from mrcore.shuffle.values import ValueKind, pickled
 
 MAX_ROWS_BYTES: Final = 1 << 30
 """Of one batch: the offsets of Arrow's string and binary columns have 31 bits."""
+LARGE_ROW_BYTES: Final = 64 << 10
+"""From here on rows are picked one by one from where they are, rather than joined first."""
 SORTING_ROW_BYTES: Final = 96
 """Row numbers, chunks of keys and their copies in order, at the worst time."""
 
@@ -156,3 +158,46 @@ def concat(batches: Sequence[Columns]) -> Columns:
         pa.concat_arrays([batch.values for batch in batches]),
         order,
     )
+
+
+class Pile:
+    """Batches (at least one) seen as one, of which rows are to be taken in another order.
+
+    Joined into one batch while rows are small. Large ones would then be held twice, so they stay
+    where they are.
+    """
+
+    def __init__(self, batches: Sequence[Columns]) -> None:
+        rows = sum(map(len, batches))
+        self.size_bytes = sum(batch.size_bytes for batch in batches)
+        self._batches: Sequence[Columns] = ()
+        if len(batches) == 1 or self.size_bytes < LARGE_ROW_BYTES * rows:
+            self.heads = concat(batches)
+            return
+        layout = common_layout(batches)
+        self._batches = [layout.apply(batch) for batch in batches]
+        self._ends = np.cumsum([len(batch) for batch in batches])
+        self.heads = concat([_without_values(batch) for batch in self._batches])
+
+    heads: Columns
+    """The keys of all rows and their order; the values mean nothing."""
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def take(self, rows: np.ndarray) -> Columns:
+        """Return the rows of these numbers, at least one, in that order."""
+        if not self._batches:
+            return self.heads.take(rows)
+        picked = []
+        for row, index in zip(
+            rows.tolist(), np.searchsorted(self._ends, rows, side="right").tolist(), strict=True
+        ):
+            batch = self._batches[index]
+            picked.append(batch.slice(row - int(self._ends[index]) + len(batch), 1))
+        return concat(picked)
+
+
+def _without_values(batch: Columns) -> Columns:
+    nothing = pa.nulls(len(batch))
+    return Columns(batch.key_kind, batch.keys, ValueKind.NONE, nothing, batch.order)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mrcore.shuffle.columns import Columns, KeyKind, Layout, concat
+from mrcore.shuffle.columns import Columns, KeyKind, Layout, Pile
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.sorting import prefixes, sort_rows
 
@@ -29,13 +29,17 @@ class SortedChunk:
     new: np.ndarray
 
 
-def sort_in_memory(batch: Columns) -> Iterator[SortedChunk]:
-    """Yield a batch in sorted order, in chunks of bounded size."""
-    order, new = sort_rows(batch)
-    total = len(batch)
-    rows = chunk_rows(total, batch.size_bytes)
-    for start in range(0, total, rows):
-        yield SortedChunk(batch.take(order[start : start + rows]), new[start : start + rows])
+def sort_in_memory(pile: Pile) -> Iterator[SortedChunk]:
+    """Yield the rows in sorted order, in chunks of bounded size."""
+    order, new = sort_rows(pile.heads)
+    yield from taken(pile, order, new)
+
+
+def taken(pile: Pile, order: np.ndarray, new: np.ndarray) -> Iterator[SortedChunk]:
+    """Yield some rows in this order, in chunks of bounded size."""
+    rows = chunk_rows(len(pile), pile.size_bytes)
+    for start in range(0, len(order), rows):
+        yield SortedChunk(pile.take(order[start : start + rows]), new[start : start + rows])
 
 
 def chunk_rows(rows: int, size_bytes: int) -> int:
@@ -105,14 +109,16 @@ def merge(runs: Sequence[Iterable[Columns]], layout: Layout) -> Iterator[SortedC
     begun = False
     while live:
         parts = _round(live)
-        batch = concat(parts)
-        order, new = sort_rows(batch)
-        first_key = _place(batch, int(order[0]))[0]
+        pile = Pile(parts)
+        order, new = sort_rows(pile.heads)
+        first_key = _place(pile.heads, int(order[0]))[0]
         new[0] = not begun or first_key != previous
-        previous, begun = _place(batch, int(order[-1]))[0], True
+        previous, begun = _place(pile.heads, int(order[-1]))[0], True
         if len(parts) > 1:
-            batch = batch.take(order)
-        yield from _cut(batch, new)
+            yield from taken(pile, order, new)
+        else:
+            yield from _cut(parts[0], new)
+        del parts, pile  # before more is read
         live = [run for run in live if run.start < len(run.block) or run.advance()]
 
 

@@ -108,18 +108,34 @@ def _ahead(
 
 def blocks_of(datas: Iterator[bytes]) -> Iterator[Columns]:
     """Yield the blocks in a stream of bytes, cut anywhere; raise CorruptRunError."""
-    rest = b""
-    for more in datas:
-        data = rest + more if rest else more
-        at = 0
-        while at + HEADER_BYTES <= len(data):
-            head = data[at : at + HEADER_BYTES]
-            header = BlockHeader.parse(head)
-            start = at + HEADER_BYTES
-            if start + header.body_bytes > len(data):
+    stream = _Stream(datas)
+    while head := stream.take(HEADER_BYTES):
+        header = BlockHeader.parse(head)
+        body = stream.take(header.body_bytes)
+        if len(body) < header.body_bytes:
+            raise CorruptRunError("a block is cut off")
+        yield decode_block(header, head, body)
+
+
+class _Stream:
+    """Bytes that come in pieces, to be taken in others; what is taken is copied once."""
+
+    def __init__(self, datas: Iterator[bytes]) -> None:
+        self._datas = datas
+        self._data = b""
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer at the end."""
+        taken = self._data[self._at : self._at + size]
+        self._at += len(taken)
+        if len(taken) == size:
+            return taken
+        pieces: list[bytes | memoryview] = [taken]
+        while size := size - len(pieces[-1]):
+            self._data, self._at = next(self._datas, b""), 0
+            if not self._data:
                 break
-            at = start + header.body_bytes
-            yield decode_block(header, head, data[start:at])
-        rest = data[at:]
-    if rest:
-        raise CorruptRunError("a block is cut off")
+            pieces.append(memoryview(self._data)[:size])
+            self._at = len(pieces[-1])
+        return b"".join(pieces)

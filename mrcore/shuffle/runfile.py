@@ -37,7 +37,7 @@ FIRST_KEY_BYTES: Final = 64
 class Sink(Protocol):
     """Where the bytes of a run go: a Writer of a store, or a local file."""
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:
         """Append."""
         ...
 
@@ -78,7 +78,7 @@ class RunWriter:
         self._encoder = BlockEncoder(codec)
         self._block_bytes = block_bytes
         self._first_keys = first_keys
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._pieces_bytes = 0
         self._waiting: list[Columns] = []
         self._waiting_bytes = 0
@@ -133,19 +133,20 @@ class RunWriter:
         self._waiting_bytes = self._waiting_rows = 0
         for block in cut_blocks(batch, self._block_bytes):
             head, body = self._encoder.encode(block)
+            length = len(head) + sum(map(len, body))
             self._kinds.add((block.key_kind.name.lower(), block.value_kind.name.lower()))
             self._digest.update(head)
-            self._section_crc = extend_crc32c(extend_crc32c(self._section_crc, head), body)
+            for piece in (head, *body):
+                self._section_crc = extend_crc32c(self._section_crc, piece)
+                self._push(piece)
             self._section_rows += len(block)
             self.rows += len(block)
             self.largest_block_bytes = max(self.largest_block_bytes, block.size_bytes)
             if self._first_keys:
                 first = encoded_key(block.key_kind, block.keys, 0)[:FIRST_KEY_BYTES]
-                self.blocks.append(BlockKey(first, len(head) + len(body), len(block)))
-            self._push(head)
-            self._push(body)
+                self.blocks.append(BlockKey(first, length, len(block)))
 
-    def _push(self, data: bytes) -> None:
+    def _push(self, data: bytes | memoryview) -> None:
         self._pieces.append(data)
         self._pieces_bytes += len(data)
         self.size_bytes += len(data)

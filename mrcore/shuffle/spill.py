@@ -90,7 +90,7 @@ class _Whole:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]

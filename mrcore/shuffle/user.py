@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from sys import getsizeof
 from types import GeneratorType
@@ -112,7 +112,8 @@ class Drawer:
     """Draws pairs from what the user's code yields: some at a time, few while they are large.
 
     A value of a few bytes may be followed by one of many megabytes, so where values have no fixed
-    size each is looked at; numbers, which are drawn in C, are taken to be followed by numbers.
+    size each is looked at; numbers, which are drawn in C, are taken to be followed by numbers. What
+    containers hold takes longer to tell, so some of them stand for those that follow.
     """
 
     def __init__(self, function: str, limit_bytes: int = DRAW_BYTES) -> None:
@@ -133,16 +134,46 @@ class Drawer:
 
     def _draw_measured(self, pairs: Iterator[Any], rows: int) -> list[Any]:
         drawn: list[Any] = []
-        left = self._limit_bytes
-        for pair in islice(pairs, rows):
+        left, held = self._limit_bytes, 0
+        for number, pair in enumerate(islice(pairs, rows)):
             drawn.append(pair)
             try:
-                left -= getsizeof(pair[1])
+                value = pair[1]
             except (TypeError, LookupError):
                 break  # no pair, as will be found
+            size = getsizeof(value, 0)
+            if not number % _LOOK_EVERY:
+                held = _size_of(value, _LEVELS) - size
+            left -= size + held
             if left < 0:
                 break
         return drawn
+
+
+_LOOK_EVERY: Final = 16
+_LEVELS: Final = 3
+_ELEMENTS: Final = 4
+
+
+def _size_of(value: Any, levels: int) -> int:
+    """Return about how many bytes a value and all that it holds take, judged by a few elements."""
+    size = getsizeof(value, 0)
+    if not levels:
+        return size
+    held = value
+    if type(value) not in _CONTAINERS:
+        try:
+            held = vars(value)
+        except Exception:  # noqa: BLE001 - it may be looked up by code of the user
+            return size
+    if type(held) not in _CONTAINERS or not held:
+        return size
+    elements: Iterable[Any] = held.values() if type(held) is dict else held
+    some = [_size_of(element, levels - 1) for element in islice(elements, _ELEMENTS)]
+    return size + sum(some) * len(held) // len(some)
+
+
+_CONTAINERS: Final = frozenset((list, tuple, dict, set, frozenset))
 
 
 def draw(drawer: Drawer, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> list[Any]:

@@ -18,7 +18,7 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import common_layout_of, reduce_spills
-from mrcore.shuffle.columns import Columns, KeyKind, concat
+from mrcore.shuffle.columns import Columns, KeyKind, Pile
 from mrcore.shuffle.combine import aggregate_groups, reduce_after
 from mrcore.shuffle.groups import Groups, GroupStream, LongGroup
 from mrcore.shuffle.keys import keys_to_python
@@ -151,11 +151,11 @@ class Source:
             self._progress.update(share, self.records, self.size_bytes)
 
 
-def _joined(held: list[Columns]) -> Columns:
+def _joined(held: list[Columns]) -> Pile:
     """Return held batches as one, and let go of them."""
-    batch = concat(held)
+    pile = Pile(held)
     held.clear()
-    return batch
+    return pile
 
 
 def _sorted(held: list[Columns]) -> Iterator[Columns]:

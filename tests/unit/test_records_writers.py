@@ -242,7 +242,19 @@ def test_large_values_end_a_row_group_early(monkeypatch: pytest.MonkeyPatch) -> 
     assert data == written(pairs, OutputFormat.PARQUET)
     metadata = read_parquet(data).metadata
     groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    assert groups == [2048, 2048, 904]
+    assert groups == [1112, 1112, 1112, 1112, 552]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 6_000, ["x" * 3_000] * 2, {"a": [{"b": "x" * 6_000}]}],
+    ids=["str", "list", "dict"],
+)
+def test_few_large_values_make_a_row_group(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
+    metadata = read_parquet(written([(i, value) for i in range(5)], OutputFormat.PARQUET)).metadata
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert groups == [2, 2, 1]
 
 
 def test_parquet_names_the_pair_that_does_not_fit() -> None:

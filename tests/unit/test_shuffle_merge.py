@@ -7,15 +7,18 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mrcore.shuffle.columns as columns_module
 from mrcore.shuffle import merge as merging
+from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import cut_blocks
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
-from mrcore.shuffle.columns import Columns, common_layout
+from mrcore.shuffle.columns import Columns, Pile, common_layout
 from mrcore.shuffle.encoding import encode, encode_many
 from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python
@@ -110,7 +113,7 @@ def chunks_of(rows: list[Row], size: int) -> Iterator[SortedChunk]:
     """Yield sorted rows in chunks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merging, "CHUNK_ROWS", size)
-        yield from list(sort_in_memory(columns_of(rows))) if rows else []
+        yield from list(sort_in_memory(Pile([columns_of(rows)]))) if rows else []
 
 
 def test_what_fails_while_values_are_read_is_not_swallowed_by_the_reducer() -> None:
@@ -151,7 +154,7 @@ class Sink:
     def __init__(self) -> None:
         self.data = bytearray()
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:
         self.data += data
         return len(data)
 
@@ -173,3 +176,40 @@ def test_blocks_are_bounded_however_uneven_the_rows_are(sizes: list[int], limit:
     blocks = list(cut_blocks(batch, limit))
     assert [row for block in blocks for row in rows_of(block)] == rows_of(batch)
     assert all(len(block) == 1 or block.size_bytes <= 2 * limit for block in blocks)
+
+
+@given(st.lists(st.lists(st.tuples(KEYS, st.integers()), min_size=1, max_size=5), min_size=1))
+def test_large_rows_are_picked_as_small_ones_are(batches: list[list[Row]]) -> None:
+    """The kinds of keys and values differ from batch to batch."""
+    found = []
+    for limit in (1, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(columns_module, "LARGE_ROW_BYTES", limit)
+            pile = Pile([columns_of(rows) for rows in batches])
+            rows = [row for chunk in sort_in_memory(pile) for row in rows_of(chunk.columns)]
+            found.append((len(pile), rows))
+    assert found[0] == found[1]
+    expected = [row for rows in batches for row in rows]
+    assert found[0] == (len(expected), sorted(expected, key=lambda row: encode(row[0])))
+
+
+def test_large_rows_are_not_held_twice() -> None:
+    batches = [columns_of([(f"k{i % 3}", i)]) for i in range(6)]
+    large = [
+        Columns(b.key_kind, b.keys, *value_column([bytes([i]) * 1_000_000]))
+        for i, b in enumerate(batches)
+    ]
+    before = pa.total_allocated_bytes()
+    chunks = list(sort_in_memory(Pile(large)))
+    assert [len(chunk.columns) for chunk in chunks] == [2, 2, 2]
+    # A chunk of two rows joins them; what is taken row by row lies where it lay.
+    assert pa.total_allocated_bytes() - before < 7_000_000
+    single = Pile(large).take(np.array([4]))
+    assert single.values.buffers()[2].address == large[4].values.buffers()[2].address
+
+
+def test_runs_of_large_rows_are_merged_a_few_at_a_time() -> None:
+    budget = Budget.of(256 << 20)
+    assert budget.fan_in(1 << 20) * 3 * (1 << 20) <= budget.sort_bytes
+    assert 2 <= budget.fan_in(10 << 20) <= budget.merge_bytes // (10 << 20)
+    assert budget.fan_in(1 << 30) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from mrcore.shuffle.columns import Columns, KeyKind, concat
 from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.keys import key_column
 from mrcore.shuffle.ranges import choose_boundaries, reduce_work, trim
-from mrcore.shuffle.reading import LostRunError, read_slices
+from mrcore.shuffle.reading import LostRunError, blocks_of, read_slices
 from mrcore.shuffle.runfile import FIRST_KEY_BYTES, RunFooter, RunWriter, read_footer
 from mrcore.shuffle.values import ValueKind, arrow_value_column, value_column
 from mrcore.storage.base import ObjectInfo, Storage
@@ -125,6 +127,37 @@ def test_any_flipped_byte_of_a_footer_is_noticed() -> None:
             sink.commit()
         with pytest.raises(CorruptRunError):
             read_footer(storage, URI)
+
+
+@given(st.lists(st.integers(0, 300), max_size=40))
+def test_blocks_are_found_wherever_ranges_end(cuts: list[int]) -> None:
+    storage = MemoryStorage()
+    rows = [("k" * (i % 7), i) for i in range(30)]
+    _, writer, _ = write(storage, [[columns_of(rows)]], block_bytes=60)
+    data = storage.read(URI, 0, writer.sections[0].length_bytes)
+    borders = sorted({0, len(data), *(cut * 7 % len(data) for cut in cuts)})
+    pieces = [data[start:end] for start, end in pairwise(borders)]
+    assert [row for block in blocks_of(iter(pieces)) for row in rows_of(block)] == rows
+    with pytest.raises(CorruptRunError, match=r"cut off|header"):
+        list(blocks_of(iter([*pieces[:-1], pieces[-1][:-1]])))
+
+
+def test_a_block_of_many_ranges_is_joined_once() -> None:
+    """Reading a huge block took time by the square of its size."""
+    storage = MemoryStorage()
+    large = b"x" * 1_000_000
+    batch = Columns(*key_column(["k"]), *value_column([large]))
+    _, writer, _ = write(storage, [[batch]], None)
+    data = storage.read(URI, 0, writer.sections[0].length_bytes)
+    tracemalloc.start()
+    try:
+        pieces = (data[start : start + 10_000] for start in range(0, len(data), 10_000))
+        (block,) = blocks_of(pieces)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert block.values.to_pylist() == [large]
+    assert peak < 2.5 * len(data)  # the pieces, and the block
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])

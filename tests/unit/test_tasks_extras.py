@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from mrcore.job import InputFormat, JobSpec, OutputFormat
 from mrcore.plugin import UserFunctions
 from mrcore.records.outputs import PartCounts
 from mrcore.shuffle.arrow import pa
-from mrcore.shuffle.columns import Columns
+from mrcore.shuffle.columns import Columns, Pile
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.keys import key_column
 from mrcore.shuffle.merge import sort_in_memory
+from mrcore.shuffle.user import Drawer
 from mrcore.shuffle.values import value_column
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
@@ -169,9 +171,39 @@ def test_few_large_pairs_are_alive_at_once() -> None:
     rows = [("k", "x" * 300_000), ("l", "y" * 300_000)] * 40
     keys, values = [key for key, _ in rows], [value for _, value in rows]
     batch = Columns(*key_column(keys), *value_column(values))
-    Reducer(reduce, part).run(GroupStream(sort_in_memory(batch)))
+    Reducer(reduce, part).run(GroupStream(sort_in_memory(Pile([batch]))))
     assert part.close().records == 80
     assert max(part.calls) < 10
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: [text, 1],
+        lambda text: {"a": (1, text)},
+        lambda text: SimpleNamespace(text=text),
+    ],
+    ids=["list", "tuple in a dict", "object"],
+)
+def test_what_large_containers_hold_is_looked_at(wrap: Callable[[str], Any]) -> None:
+    drawer = Drawer("map", 1_000_000)
+    pairs = iter([("k", wrap("x" * 400_000 + str(i))) for i in range(40)])
+    sizes = []
+    while drawn := drawer.draw(pairs):
+        sizes.append(len(drawn))
+    assert sum(sizes) == 40
+    assert max(sizes) == 3
+
+
+def test_values_that_cannot_be_measured_are_drawn() -> None:
+    class Odd:
+        __slots__ = ()
+
+        def __getattr__(self, name: str) -> Any:
+            raise OSError("nobody looks in here")
+
+    pairs = [("k", Odd()), ("k", Odd())]
+    assert Drawer("map").draw(iter(pairs)) == pairs
 
 
 class Large(str):

@@ -61,3 +61,42 @@ def test_data_of_any_size_stays_within_the_limit(
     peak, total, most = json.loads(done.stdout)
     assert (total, most) == (ROWS, hottest)
     assert peak < LIMIT_MIB
+
+
+LARGE_PROGRAM = """
+import json, random, sys
+from pathlib import Path
+from mrcore.plugin import UserFunctions
+from tests.unit.inprocess import Job, spec_of
+
+def user_map(key, value):
+    draw = random.Random(int(value))
+    for i in range(12):
+        yield f"k{i % 5}", wrap(draw.randbytes(6_000_000))
+
+def wrap(value):
+    return __WRAP__
+
+def reduce(key, values):
+    return sum(len(bytes(value)) for value in values)
+
+spec = spec_of(output_uri="file://" + sys.argv[1])
+job = Job(["\\n".join("012")], UserFunctions(map=user_map, reduce=reduce), 1, spec, 208 << 20)
+(part,) = job.run()
+status = Path("/proc/self/status").read_text()
+peak = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) // 1024
+print(json.dumps([peak, sum(int(line.split(b"\\t")[1]) for line in part.splitlines())]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrap", ["value", "bytearray(value)"], ids=["native", "pickled"])
+def test_values_of_megabytes_stay_within_the_limit(tmp_path: Path, wrap: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_PROGRAM.replace("__WRAP__", wrap), str(tmp_path / "out")],
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    peak, total = json.loads(done.stdout)
+    assert total == 36 * 6_000_000
+    assert peak < LIMIT_MIB
