@@ -119,7 +119,7 @@ def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:
         return target, None
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise PluginError(
-            f"{target} names no plugin: give a file, a dotted module, or module:object."
+            f"{target!r} names no plugin: give a file, a dotted module, or module:object."
         )
     return place, attribute
 
@@ -152,7 +152,7 @@ def _checked_dotted(place: str, cwd: Path, roots: Sequence[Path]) -> str:
     parts = place.split(".")
     if not all(part.isidentifier() for part in parts):
         raise PluginError(
-            f"{place} names no plugin: give a file, a dotted module, or module:object."
+            f"{place!r} names no plugin: give a file, a dotted module, or module:object."
         )
     search = [str(root) for root in roots]
     if parts[0] not in _RESERVED and PathFinder.find_spec(parts[0], [*search, *sys.path]) is None:

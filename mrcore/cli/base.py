@@ -164,10 +164,14 @@ def note(text: str) -> None:
 
 
 def folder_uri(text: str) -> str:
-    """Return the URI of a folder that was typed, without a slash at its end."""
+    """Return the URI of an output that was typed, without a slash at its end."""
     from mrcore import request
+    from mrcore.errors import UsageError
 
-    return request.folder_uri(text, Path.cwd())
+    uri = request.folder_uri(text, Path.cwd())
+    if not uri.partition("://")[2]:
+        raise UsageError(f"{text} is a whole file system: name the folder of an output.")
+    return uri
 
 
 def on_terminal() -> bool:

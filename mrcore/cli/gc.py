@@ -40,15 +40,17 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
         if release or temp:
             raise click.UsageError("--release and --temp need OUT")
         removed = runs.sweep(older_seconds, limit=1_000_000)
-        click.echo(f"removed {removed} embedded runs")
+        click.echo(f"removed {removed} embedded run{'s' if removed != 1 else ''}")
         return
     output_uri = base.folder_uri(output)
     living = _settle_claim(output_uri, release=release)
     prefixes = [f"{output_uri}/_tmp/"]
     if temp is not None:
         prefixes.append(f"{base.folder_uri(temp)}/")
-    for prefix in prefixes:
-        _remove_temporaries(prefix, living, SYSTEM.wall() - older_seconds)
+    before_seconds = SYSTEM.wall() - older_seconds
+    removed = sum(_remove_temporaries(prefix, living, before_seconds) for prefix in prefixes)
+    if not removed:
+        click.echo(f"no temporaries to remove in {layout.shown(output_uri)}")
 
 
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:
@@ -61,8 +63,12 @@ def _settle_claim(output_uri: str, *, release: bool) -> str | None:
     return None if held is None else held.job_id
 
 
-def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> None:
-    """Remove the folders of jobs below `prefix` in which nothing has changed since then."""
+def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> int:
+    """Remove the folders of jobs below `prefix` in which nothing has changed since then.
+
+    Returns the number of objects removed.
+    """
+    total = 0
     storage = storage_for(prefix)
     jobs: dict[str, list[ObjectInfo]] = defaultdict(list)
     for info in storage.list(prefix):
@@ -73,7 +79,9 @@ def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) 
         if max(info.modified_seconds for info in infos) > before_seconds:
             continue
         removed = sum(storage.delete(info.uri, generation=info.generation) for info in infos)
+        total += removed
         size = show_size(sum(info.size_bytes for info in infos))
         if prefix.startswith("file://"):
             prune(f"{prefix}{job_id}", prefix)
         click.echo(f"removed {removed} temporary objects of {job_id}, {size}")
+    return total

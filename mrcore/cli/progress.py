@@ -26,6 +26,8 @@ LINE_SECONDS: Final = 5.0
 """Time between two plain lines, unless the state has changed."""
 NOTE_SECONDS: Final = 2.0
 """A note of the master that lasts so long is told."""
+_NARROW_COLUMNS: Final = 60
+"""On a narrower terminal bars and bytes would only make lines wrap."""
 _WINDOW_SECONDS: Final = 10.0
 """Rates are averages over so long."""
 
@@ -248,12 +250,18 @@ class LiveProgress:
         elapsed = units.show_duration(self._clock.monotonic() - self._begun)
         title = Text.assemble((job.job_id, "bold"), f"  {job.state}  {elapsed}")
         table = Table.grid(padding=(0, 2))
+        narrow = self._console.width < _NARROW_COLUMNS
         for phase in (phase for phase in job.phases if phase.tasks):
+            tasks = f"{phase.completed}/{phase.tasks} tasks"
+            records = f"{units.show_count(phase.records)} records"
+            if narrow:
+                table.add_row(f"  {phase.phase}", tasks, records)
+                continue
             table.add_row(
                 f"  {phase.phase}",
                 ProgressBar(total=1.0, completed=phase.fraction, width=30),
-                f"{phase.completed}/{phase.tasks} tasks, {phase.in_progress} running",
-                f"{units.show_count(phase.records)} records, {units.show_size(phase.bytes)}",
+                f"{tasks}, {phase.in_progress} running",
+                f"{records}, {units.show_size(phase.bytes)}",
             )
         return Group(title, table, Text(f"  {self._pace_line(job)}", style="dim"))
 

@@ -147,6 +147,8 @@ def test_every_option_reaches_the_request() -> None:
         (["workers", "--master", "nowhere:x"], "is not an address"),
         (["cat", "nothing-here"], "no job has finished there"),
         (["verify", "nothing-here"], "no job has finished there"),
+        (["cat", "/"], "/ is a whole file system"),
+        (["gc", "gs://"], "gs:// names no bucket"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["rum"], "No such command 'rum'"),
         (["run", "--nope"], "No such option '--nope'"),

@@ -6,6 +6,7 @@ import io
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, phase_line
 from mrcore.ids import Phase
@@ -175,5 +176,17 @@ def test_live_display_shows_phases_and_leaves_no_trace() -> None:
     shown.note("[bold]cancelling")
     shown.close()
     shown.close()
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn, "a bar"
     assert "[bold]cancelling" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_a_narrow_terminal_gets_no_bars_and_no_broken_lines() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=40, highlight=False)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(job(3, records=1500))
+    shown.close()
+    lines = Text.from_ansi(stream.getvalue()).plain.splitlines()
+    assert any(line.split() == ["map", "3/4", "tasks", "1.5", "k", "records"] for line in lines)
+    assert any(line.split() == ["reduce", "0/2", "tasks", "0", "records"] for line in lines)

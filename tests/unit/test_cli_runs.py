@@ -155,4 +155,6 @@ def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert path.exists()
     assert run_command_line(["gc", "--older-than", "0s"]) == 0
     assert not path.exists()
-    assert capsys.readouterr().out == "removed 0 embedded runs\nremoved 1 embedded runs\n"
+    assert capsys.readouterr().out == "removed 0 embedded runs\nremoved 1 embedded run\n"
+    assert run_command_line(["gc", "out"]) == 0
+    assert capsys.readouterr().out.startswith("no temporaries to remove in /")

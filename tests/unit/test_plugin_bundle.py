@@ -111,8 +111,9 @@ def test_any_file_name_works(tmp_path: Path, name: str) -> None:
         (".", "names no plugin"),
         ("./", "The plugin ./ is a folder: name the Python file that has map"),
         ("gone.mod", "The plugin module gone.mod does not exist: is PYTHONPATH right?"),
-        ("word-count", "word-count names no plugin"),
-        ("wc:a-b", "wc:a-b names no plugin: give a file, a dotted module, or module:object"),
+        ("", "'' names no plugin"),
+        ("word-count", "'word-count' names no plugin"),
+        ("wc:a-b", "'wc:a-b' names no plugin: give a file, a dotted module, or module:object"),
     ],
 )
 def test_targets_that_name_nothing(tmp_path: Path, target: str, sentence: str) -> None:
