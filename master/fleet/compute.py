@@ -35,8 +35,17 @@ T = TypeVar("T")
 class ComputeCloud:
     """The groups and machines of one cluster; for one thread at a time."""
 
-    def __init__(self, target: Target, *, endpoint: str = "", clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        endpoint: str = "",
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """`endpoint` is the root of the API, in place of MRCORE_COMPUTE_ENDPOINT and Google's."""
         self._target = target
+        self._timeout_seconds = timeout_seconds
         self._endpoint = endpoint or os.environ.get("MRCORE_COMPUTE_ENDPOINT", "")
         self._clock = clock
         self._clients: dict[str, Any] = {}
@@ -70,7 +79,6 @@ class ComputeCloud:
         request = compute_v1.AggregatedListInstancesRequest(
             project=self._target.project,
             filter=f"labels.{_LABEL}={cluster}",
-            return_partial_success=True,
         )
         client = self._client("InstancesClient")
         pages = self._insist(lambda: list(client.aggregated_list(request=request, **self._bounds)))
@@ -149,7 +157,11 @@ class ComputeCloud:
     def delete_group(self, model: Model) -> None:
         """Delete a group and its machines; a group that is gone is fine."""
         client, where = self._managers(), self._where(model)
-        self._operate(lambda: client.delete_unary(**where, **self._bounds))
+        try:
+            self._operate(lambda: client.delete_unary(**where, **self._bounds))
+        except CloudError as error:
+            if not _not_ready(error):  # it is being deleted already
+                raise
 
     def delete_machine(self, name: str, zone: str) -> None:
         """Delete a machine of no group, without waiting for it."""
@@ -184,7 +196,7 @@ class ComputeCloud:
         settings: dict[str, Any] = {}
         if self._endpoint:
             settings["client_options"] = {"api_endpoint": self._endpoint.rstrip("/")}
-        if self._endpoint.startswith("http://"):
+        if self._endpoint.startswith("http://") and not os.environ.get("GCE_METADATA_HOST"):
             settings["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
         return getattr(compute_v1, kind)(**settings)
 
@@ -198,9 +210,9 @@ class ComputeCloud:
             exceptions.ServerError, exceptions.TooManyRequests, NoConnectionError
         )
         again = retry.Retry(
-            predicate=transient, initial=_PAUSE_SECONDS, maximum=8.0, timeout=TIMEOUT_SECONDS
+            predicate=transient, initial=_PAUSE_SECONDS, maximum=8.0, timeout=self._timeout_seconds
         )
-        return {"retry": again, "timeout": TIMEOUT_SECONDS}
+        return {"retry": again, "timeout": self._timeout_seconds}
 
     def _insist(self, call: Callable[[], T]) -> T:
         """Return what a call gives; raise CloudError for whatever goes wrong."""
@@ -260,6 +272,12 @@ def _errors(target: Target) -> Iterator[None]:
         raise CloudError(f"Compute Engine refused ({error.message}).") from error
     except (exceptions.GoogleAPIError, GoogleAuthError, RequestException) as error:
         raise CloudError(f"Compute Engine does not answer ({error}).") from error
+
+
+def _not_ready(error: CloudError) -> bool:
+    """Tell whether the cloud is busy with the subject of a call."""
+    refused = getattr(error.__cause__, "errors", None) or ()
+    return any(isinstance(one, dict) and one.get("reason") == "resourceNotReady" for one in refused)
 
 
 def _last(url: str) -> str:

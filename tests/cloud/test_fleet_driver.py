@@ -1,0 +1,201 @@
+"""The fleet's driver against the test cloud: Google's own client, real requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from master.fleet.cloud import CloudError, Target, parse_target
+from master.fleet.compute import ComputeCloud
+from master.fleet.model import Group, Model
+from mrcore.errors import UsageError
+from tests.cloud.compute.api import REGION, ZONE, Api
+from tests.cloud.compute.threaded import ThreadedCloud, running
+from tests.cloud.fleet_house import Site
+
+SPOT, STANDARD = Model.SPOT, Model.STANDARD
+
+
+@pytest.fixture
+def cloud() -> Iterator[ThreadedCloud]:
+    with running(retry_seconds=0.02) as cloud:
+        yield cloud
+
+
+@pytest.fixture(params=["zonal", "regional"])
+def site(cloud: ThreadedCloud, request: pytest.FixtureRequest) -> Site:
+    return Site(Api(cloud), regional=request.param == "regional")
+
+
+@pytest.fixture
+def driver(site: Site) -> Iterator[ComputeCloud]:
+    driver = site.driver()
+    yield driver
+    driver.close()
+
+
+def settled(site: Site, driver: ComputeCloud, model: Model = SPOT) -> Group:
+    """Return a group once it is at rest."""
+    site.api.cloud.until(lambda: site.api.get(site.group(model))["status"]["isStable"])
+    return driver.look().groups[model]
+
+
+def test_groups_and_machines_are_seen_as_they_are(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=2)
+    master = site.make_master()
+    group = settled(site, driver)
+    assert group.target_size == 2
+    assert group.machine_type == "e2-standard-2"
+    assert all(m.exists and m.action == "NONE" and m.created_seconds > 0 for m in group.members)
+    look = driver.look()
+    assert look.groups[STANDARD].members == ()
+    kinds = {machine.name: (machine.spot, machine.master) for machine in look.machines}
+    assert kinds.pop(master) == (False, True)
+    assert kinds == {member.name: (True, False) for member in group.members}
+    assert all(machine.zone.startswith(REGION) for machine in look.machines)
+    assert all(machine.disk_gib > 0 for machine in look.machines)
+
+
+def test_without_groups_nothing_is_seen(driver: ComputeCloud) -> None:
+    look = driver.look()
+    assert look.groups == {}
+    assert look.machines == ()
+
+
+def test_a_group_grows_by_size_and_shrinks_by_name(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=1)
+    settled(site, driver)
+    driver.grow(SPOT, 3)
+    names = [member.name for member in settled(site, driver).members]
+    assert len(names) == 3
+    driver.delete(SPOT, [names[0], "mrcore-c-spot-gone"])
+    site.api.cloud.until(lambda: len(site.running(SPOT)) == 2)
+    group = settled(site, driver)
+    assert group.target_size == 2
+    assert [member.name for member in group.members] == names[1:]
+
+
+def test_a_preempted_machine_is_a_dead_member(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=2)
+    first, second = settled(site, driver).members
+    site.api.cloud.control("preempt", instance=first.name)
+    site.api.cloud.until(lambda: site.running(SPOT) == [second.name])
+    look = driver.look()
+    assert [m.dead for m in look.groups[SPOT].members] == [True, False]
+    assert [machine.name for machine in look.machines] == [second.name]
+    driver.delete(SPOT, [first.name])
+    site.api.cloud.until(lambda: len(site.members(SPOT)) == 1)
+    assert driver.look().groups[SPOT].target_size == 1
+
+
+@pytest.mark.parametrize("kind", ["stockout", "quota"])
+def test_what_cannot_be_made_is_seen_with_its_reason(
+    site: Site, driver: ComputeCloud, kind: str
+) -> None:
+    site.make()
+    if kind == "stockout":
+        site.api.cloud.control("stockout", model="SPOT")
+    else:
+        site.api.cloud.control("quota", metric="CPUS", limit=1, region=REGION)
+        site.api.cloud.control("quota", metric="PREEMPTIBLE_CPUS", limit=1, region=REGION)
+    driver.grow(SPOT, 1)
+    site.api.cloud.until(lambda: bool(driver.look().groups[SPOT].troubles))
+    group = driver.look().groups[SPOT]
+    (member,) = group.members
+    assert member.coming
+    assert not member.exists
+    (trouble,) = member.troubles
+    assert trouble.quota is (kind == "quota")
+    assert trouble.message
+    assert group.troubles[0].at_seconds > 0
+    assert group.troubles[0].zone.startswith(REGION)
+
+
+def test_groups_are_deleted_with_their_machines_and_again(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=2)
+    settled(site, driver)
+    for _ in range(2):
+        driver.delete_group(SPOT)
+        driver.delete_group(STANDARD)
+    assert driver.look().groups == {}
+    assert site.machines() == []
+
+
+def test_a_group_that_is_being_deleted_needs_no_more(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=1)
+    settled(site, driver)
+    site.api.cloud.control("delay", operation_seconds=2)
+    site.api.compute("DELETE", site.group(SPOT))
+    driver.delete_group(SPOT)
+    site.api.cloud.until(lambda: SPOT not in driver.look().groups)
+
+
+def test_the_masters_own_machine_is_deleted_without_waiting(
+    site: Site, driver: ComputeCloud
+) -> None:
+    name = site.make_master()
+    for _ in range(2):
+        driver.delete_machine(name, ZONE)
+        site.api.cloud.until(lambda: site.machines() == [])
+
+
+def test_what_is_not_allowed_names_project_and_role(site: Site, driver: ComputeCloud) -> None:
+    site.make()
+    site.api.cloud.control("permission", deny=["compute.instanceGroupManagers.update"])
+    with pytest.raises(CloudError, match=r"may not manage machines of test-project .*role"):
+        driver.grow(SPOT, 1)
+
+
+def test_a_cloud_that_is_down_for_a_moment_is_asked_again(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=1)
+    site.api.cloud.control("error", method="compute.instances.aggregatedList", status=503, count=2)
+    site.api.cloud.until(lambda: len(driver.look().machines) == 1)
+
+
+def test_machines_of_other_clusters_are_none_of_ours(site: Site, driver: ComputeCloud) -> None:
+    site.make(spot=1)
+    settled(site, driver)
+    other = Target(site.target.project, site.regional, site.target.place, "other")
+    stranger = ComputeCloud(other, endpoint=site.api.cloud.url)
+    look = stranger.look()
+    stranger.close()
+    assert look.groups == {}
+    assert look.machines == ()
+
+
+def test_nobody_at_home_is_told(site: Site) -> None:
+    away = ComputeCloud(site.target, endpoint="http://127.0.0.1:1", timeout_seconds=0.1)
+    with pytest.raises(CloudError, match="does not answer"):
+        away.look()
+    away.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (
+            "gce:my-project/zones/us-central1-a",
+            Target("my-project", False, "us-central1-a", "c"),
+        ),
+        ("gce:my-project/regions/us-central1", Target("my-project", True, "us-central1", "c")),
+    ],
+)
+def test_targets_are_read_as_they_are_written(text: str, target: Target) -> None:
+    assert parse_target(text, "c") == target
+    assert str(target) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "cluster"),
+    [
+        ("my-project/zones/z-1-a", "c"),
+        ("gce:my-project/zones/", "c"),
+        ("gce:my-project/places/us-central1", "c"),
+        ("gce:my-project/zones/us-central1-a", ""),
+        ("gce:my-project/zones/us-central1-a", "Big"),
+    ],
+)
+def test_what_is_no_target_is_refused(text: str, cluster: str) -> None:
+    with pytest.raises(UsageError):
+        parse_target(text, cluster)
