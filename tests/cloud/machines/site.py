@@ -1,0 +1,55 @@
+"""All servers of the cloud, in the namespaces that this process was started in.
+
+It ends, and takes everything with it, when its standard input does: that is when whoever started it
+says so, and also when that process is no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.cloud.compute.machines import Pools
+from tests.cloud.compute.server import ComputeServer
+from tests.cloud.machines import network
+from tests.cloud.machines.nspawn import NspawnMachines
+from tests.cloud.metadata import MetadataServer
+from tests.gcsserver import GcsServer
+
+HOST = str(network.GATEWAY.ip)
+METADATA_PORT = 80
+COMPUTE_PORT = 8080
+STORAGE_PORT = 4443
+
+
+@contextlib.asynccontextmanager
+async def serving(root: Path, folder: Path, cgroup: str) -> AsyncIterator[None]:
+    """Serve on the bridge of the cloud; see NspawnMachines for the parameters."""
+    _take_run()
+    await network.set_up()
+    with GcsServer(HOST, STORAGE_PORT), MetadataServer(HOST, METADATA_PORT) as metadata:
+        machines = NspawnMachines(root, folder, metadata, cgroup)
+        listener = socket.create_server((HOST, COMPUTE_PORT))
+        async with ComputeServer(machines, Pools(str(network.GATEWAY.network)), listener=listener):
+            yield
+
+
+def _take_run() -> None:
+    """Lay an empty /run over the host's: systemd-nspawn and `ip netns` write there."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
+    network.NAMESPACES.mkdir()
+
+
+async def run(root: Path, folder: Path, cgroup: str, ready_fd: int) -> None:
+    """Serve until standard input ends; a line to `ready_fd` says when all servers answer."""
+    async with serving(root, folder, cgroup):
+        os.write(ready_fd, b"\n")
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+        await ended.wait()
