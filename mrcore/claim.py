@@ -126,7 +126,7 @@ def _check_place(output_uri: str) -> None:
             f"The output {where} is the current folder, or above it: name a new folder, as in "
             "-o out."
         )
-    if Path(place).exists() and not Path(place).is_dir():
+    if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - no permission: no error
         raise OutputError(f"The output {where} is a file: name a folder that is new or empty.")
 
 

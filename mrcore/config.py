@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import pwd
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -66,11 +67,27 @@ def credentials_of(leader: Leader, state_uri: str) -> Credentials:
 
 
 def state_home() -> Path:
-    """Return the folder of everything that mrcore keeps for this user; it may not exist yet."""
-    home = os.environ.get("XDG_STATE_HOME", "")
+    """Return the folder of everything that mrcore keeps for this user; it may not exist yet.
+
+    Raises UsageError for a user who has no home, as in some containers.
+    """
+    folder = os.environ.get("XDG_STATE_HOME", "")
     # The XDG rule: a relative path is invalid and to be ignored.
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    base = Path(folder) if folder.startswith("/") else _home() / ".local" / "state"
     return base / "mrcore"
+
+
+def _home() -> Path:
+    home = os.environ.get("HOME", "")
+    if home.startswith("/"):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise UsageError(
+            f"The user {os.getuid()} has no home, so there is no place for what mrcore keeps: "
+            "let XDG_STATE_HOME name a folder."
+        ) from None
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -124,9 +141,18 @@ def load_credentials(path: Path) -> Credentials:
 
 
 def save_credentials(credentials: Credentials, path: Path) -> None:
-    """Write a credentials file that only this user can read, whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    """Write a credentials file that only this user can read, whole or not at all.
+
+    Raises UsageError where none can be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"The folder of credentials, {path.parent}, cannot be written "
+            f"({(error.strerror or str(error)).lower()}): let XDG_STATE_HOME name one that can."
+        ) from None
     try:
         with os.fdopen(handle, "wb") as file:  # mkstemp makes it 0600
             file.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")

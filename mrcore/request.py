@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,9 +174,10 @@ def _check_writable(option: str, folder: str) -> None:
     from mrcore.storage.files import TEMP_PREFIX
 
     place = Path(folder)
-    while not place.exists() and place != place.parent:
+    # Not `Path.exists`, which raises where one may not look.
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
-    if not place.is_dir():
+    if not os.path.isdir(place):  # noqa: PTH112 - so does `Path.is_dir`
         raise OutputError(f"{option} {folder} cannot be a folder: {place} is a file; name another.")
     try:
         Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place)).rmdir()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +123,22 @@ def test_folders_that_cannot_be_written_are_refused(
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(OutputError, match=r"--temp .* \(permission denied\)"):
         prepare(make_request("wc.py", "in.txt", "gs://b/out", temp="t"))
+
+
+def test_folders_that_cannot_be_looked_into_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stat = os.stat
+
+    def closed(path: str, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith("/closed/"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat("/" if str(path) == "/closed" else path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    monkeypatch.setattr(os, "lstat", closed)
+    with pytest.raises(UsageError, match=r"^/closed/out/ cannot be used \(permission denied\)"):
+        prepare(make_request("wc.py", "in.txt", "/closed/out"))
 
 
 def test_temporaries_inside_an_input_are_refused(here: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -63,6 +65,20 @@ def test_the_state_home_follows_the_rule(monkeypatch: pytest.MonkeyPatch) -> Non
     for ignored in ("", "relative/path"):
         monkeypatch.setenv("XDG_STATE_HOME", ignored)
         assert state_home() == Path.home() / ".local" / "state" / "mrcore"
+    of_the_account = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "mrcore"
+    for no_home in ("", "relative"):
+        monkeypatch.setenv("HOME", no_home)
+        assert state_home() == of_the_account
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(UsageError, match="has no home, so there is no place"):
+        state_home()
+
+
+def test_credentials_that_cannot_be_written_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    credentials = Credentials(address="h:1", token="t")
+    with pytest.raises(UsageError, match=r"file/deep, cannot be written \(not a directory\)"):
+        save_credentials(credentials, tmp_path / "file" / "deep" / "7350.json")
 
 
 def test_credentials_are_for_their_user_alone(tmp_path: Path) -> None:
