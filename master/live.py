@@ -66,7 +66,8 @@ class LiveTask:
     avoid: dict[str, float] = field(default_factory=dict)
     """Workers where it failed, and until when it keeps away from them."""
     suspects: list[str] = field(default_factory=list)
-    """Workers where it failed by storage or machine: at fault if it succeeds elsewhere."""
+    """Workers where it failed but for its code, or its output was lost: at fault if it succeeds
+    elsewhere."""
     story: list[Line] = field(default_factory=list)
 
 

@@ -510,15 +510,19 @@ class Machine(Scheduler):
         skips = len(record.skip)
         self._record(AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure))
         self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
-        if failure.kind is FailureKind.INFRASTRUCTURE:
-            task.avoid[worker.id] = self.now + self.limits.avoid_seconds
-            task.suspects.append(worker.id)
+        if failure.kind in (FailureKind.INFRASTRUCTURE, FailureKind.DATA):
+            self._suspect(task, worker.id)  # what it cannot read, another may
         if self._judge(job, task_id):
             return 0.0
         if len(record.skip) > skips:
             task.retries = 0  # the cause is out of the way
             return 0.0
         return self._back_off(task)
+
+    def _suspect(self, task: LiveTask, worker_id: str) -> None:
+        """Keep a task away from where it went wrong, which is at fault if it succeeds elsewhere."""
+        task.avoid[worker_id] = self.now + self.limits.avoid_seconds
+        task.suspects.append(worker_id)
 
     def _on_lost_input(
         self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool
@@ -565,8 +569,11 @@ class Machine(Scheduler):
         task_id = attempt_id.task
         if not self._issued(job, attempt_id):
             return
-        if job.record.task(task_id).winner != attempt_id.number:
+        winner = job.record.task(task_id)
+        if winner.winner != attempt_id.number:
             return
+        # It may have written where nobody else looks.
+        self._suspect(job.phase(task_id.phase).tasks[task_id.index], winner.worker_id)
         self._record(WinnerLost(attempt_id, cause))
         task = job.phase(task_id.phase).tasks[task_id.index]
         self._tell(task, "lost", attempt_id.number, cause)
