@@ -65,7 +65,7 @@ class Combiner:
                 )
         return [value for _, value in pairs]
 
-    def fold_many(self, keys: Sequence[Any], lists: Iterable[list[Any]]) -> list[list[Any]]:
+    def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
         results: list[Any] = []
         values = map(iter, lists)

@@ -1,0 +1,84 @@
+"""The bare loops that nearly every pair of a job with a combiner goes through.
+
+Both take pairs whose keys so far have all been `str` (or all `bytes`). These are equal to nothing
+of another type, so a foreign key is always a new one, and types need a look only where one is new.
+So does the pair: "ab" is none, though it can be unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+from mrcore.shuffle.keys import KeyTypes
+from mrcore.shuffle.user import CAUGHT, UserCodeError, check_pair
+
+_NOTHING_YET: Final = object()
+
+
+def append_values(
+    pairs: Iterator[Any], groups: dict[Any, list[Any]], kind: type, types: KeyTypes, *, lift: bool
+) -> Any:
+    """Append the value of each pair to the list of its key; return the first foreign pair.
+
+    With `lift` each value counts as 1. Raises UserCodeError and KeyTypeError.
+    """
+    get = groups.get
+    pair: Any = _NOTHING_YET
+    try:
+        for pair in pairs:
+            key, value = pair
+            if lift:
+                value = 1
+            found = get(key)
+            if found is not None:
+                found.append(value)
+            elif type(key) is kind and type(pair) is tuple:
+                groups[key] = [value]
+            else:
+                return pair
+    except CAUGHT as error:
+        _blame(error, pair, types)
+    return None
+
+
+def count_keys(
+    pairs: Iterator[Any],
+    counts: dict[Any, int],
+    same: Any,
+    kind: type,
+    types: KeyTypes,
+    *,
+    lift: bool,
+) -> Any:
+    """Count the key of each pair while the value is the object `same`; return the first other pair.
+
+    With `lift` the value may be any. Raises UserCodeError and KeyTypeError.
+    """
+    get = counts.get
+    pair: Any = _NOTHING_YET
+    try:
+        for pair in pairs:
+            key, value = pair
+            if value is not same and not lift:
+                return pair
+            count = get(key)
+            if count is not None:
+                counts[key] = count + 1
+            elif type(key) is kind and type(pair) is tuple:
+                counts[key] = 1
+            else:
+                return pair
+    except CAUGHT as error:
+        _blame(error, pair, types)
+    return None
+
+
+def _blame(error: BaseException, pair: Any, types: KeyTypes) -> NoReturn:
+    """Raise what tells the user why: the pair is none, its key cannot be one, or map raised."""
+    if isinstance(error, UserCodeError):
+        raise error
+    if pair is not _NOTHING_YET:
+        check_pair("map", pair)
+        types.check([pair[0]])  # a list, say, is no key of a dict
+    raise UserCodeError.raised("map", error) from error
