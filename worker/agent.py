@@ -156,11 +156,14 @@ class Agent:
     async def _read_nonce(self, state_uri: str) -> None:
         """Read what tells this state's store from others, until it can be read."""
         uri = layout.cluster_uri(state_uri)
+        said = ""
         while True:
             try:
                 content = await asyncio.to_thread(lambda: storage_for(uri).read(uri))
             except MrcoreError as error:
-                log.warning("no work before this worker can read %s: %s", uri, error)
+                if str(error) != said:  # it may go on for hours
+                    log.warning("no work before this worker can read %s: %s", uri, error)
+                    said = str(error)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
             else:
                 self.feed(StoreSeen(nonce_of(content)))

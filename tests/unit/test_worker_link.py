@@ -96,3 +96,26 @@ def test_one_connection_that_broke_is_not_worth_a_line(
     assert not caplog.records
     pauses(tmp_path / "two", [GONE, GONE], connected=True)
     assert len(caplog.records) == 1
+
+
+def test_a_store_that_cannot_be_read_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 5:
+            (tmp_path / "cluster.json").write_text('{"nonce": "n"}')
+
+    async def main() -> None:
+        (tmp_path / "scratch").mkdir()
+        _, agent = idle_worker(tmp_path / "scratch", clock)
+        with patch.object(asyncio, "sleep", sleep):
+            await agent._read_nonce(f"file://{tmp_path}")
+        assert agent.machine.state().store_nonce == "n"
+
+    asyncio.run(main())
+    assert len(caplog.records) == 1
+    assert "no work before this worker can read" in caplog.text
