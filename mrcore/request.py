@@ -301,8 +301,14 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
 def _bundle(request: JobRequest) -> Bundle:
     from mrcore import bundle
 
-    if isinstance(request.plugin, str):
-        return bundle.build_bundle(request.plugin, request.files, request.cwd)
-    return bundle.build_bundle_from_functions(
-        request.plugin.given(), request.files, request.cwd, request.plugin.name
-    )
+    try:
+        if isinstance(request.plugin, str):
+            return bundle.build_bundle(request.plugin, request.files, request.cwd)
+        return bundle.build_bundle_from_functions(
+            request.plugin.given(), request.files, request.cwd, request.plugin.name
+        )
+    except PermissionError as error:
+        raise UsageError(
+            f"{error.filename} cannot be read (permission denied): check the permissions of the "
+            "file and its folder."
+        ) from None

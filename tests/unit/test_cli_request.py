@@ -141,6 +141,24 @@ def test_folders_that_cannot_be_looked_into_are_refused(
         prepare(make_request("wc.py", "in.txt", "/closed/out"))
 
 
+@pytest.mark.parametrize(("plugin", "file"), [("closed.py", "in.txt"), ("wc.py", "closed.py")])
+def test_code_that_may_not_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, plugin: str, file: str
+) -> None:
+    is_file = Path.is_file
+
+    def look(path: Path) -> bool:
+        if path.name == "closed.py":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", look)
+    with pytest.raises(
+        UsageError, match=r"/closed\.py cannot be read \(permission denied\): check"
+    ):
+        prepare(make_request(plugin, "in.txt", "out", files=[file]))
+
+
 def test_temporaries_inside_an_input_are_refused(here: Path) -> None:
     (here / "in").mkdir()
     (here / "in/a.txt").touch()
