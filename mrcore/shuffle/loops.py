@@ -2,7 +2,7 @@
 
 Both take pairs whose keys so far have all been `str` (or all `bytes`). These are equal to nothing
 of another type, so a foreign key is always a new one, and types need a look only where one is new.
-So does the pair: "ab" is none, though it can be unpacked.
+So does the pair, but for a str: "ab" is none, though it can be unpacked, and "a" may be known.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def append_values(
             if lift:
                 value = 1
             found = get(key)
-            if found is not None:
+            if found is not None and type(pair) is not str:
                 found.append(value)
             elif type(key) is kind and type(pair) is tuple:
                 groups[key] = [value]
@@ -60,7 +60,7 @@ def count_keys(
     try:
         for pair in pairs:
             key, value = pair
-            if value is not same and not lift:
+            if value is not same and (type(pair) is str or not lift):
                 return pair
             count = get(key)
             if count is not None:

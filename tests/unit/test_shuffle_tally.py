@@ -179,6 +179,10 @@ def test_what_is_no_pair_is_told(fine: int) -> None:
     for bad in ("xy", 7, ("a", 1, 2), None):
         with pytest.raises(UserCodeError, match=r"not a \(key, value\) pair"):
             group(after(fine, bad), total)
+    for function in (total, count):
+        for varied in ((), [("a", 2)] * 100):
+            with pytest.raises(UserCodeError, match=r"'ab', not a \(key, value\) pair"):
+                group(after(fine, *varied, "ab"), function)
     with pytest.raises(KeyTypeError, match="list"):
         group(after(fine, (["a"], 1)), total)
 
