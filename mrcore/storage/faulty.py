@@ -13,11 +13,11 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
-from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, TypeVar
 
 from mrcore.errors import UnavailableError
 from mrcore.storage.base import ObjectInfo, Storage, Writer
+from mrcore.storage.streams import Unfinished
 
 T = TypeVar("T")
 
@@ -59,32 +59,22 @@ def script(faults: Mapping[int, FaultKind]) -> Plan:
     return lambda operation, uri, number: faults.get(number)
 
 
-class _FaultyWriter:
+class _FaultyWriter(Unfinished[Writer]):
     """A writer whose commit may fail."""
 
     def __init__(self, storage: FaultyStorage, uri: str, inner: Writer) -> None:
+        super().__init__(inner)
         self._storage = storage
         self._uri = uri
-        self._inner = inner
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        return self._inner.write(data)
+        return self.content.write(data)
 
     def commit(self) -> ObjectInfo:
-        return self._storage.run("commit", self._uri, self._inner.commit)
+        return self._storage.run("commit", self._uri, self.content.commit)
 
-    def __enter__(self) -> Self:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self._inner.__exit__(kind, error, trace)
+    def let_go(self, content: Writer) -> None:
+        content.__exit__(None, None, None)
 
 
 class FaultyStorage:

@@ -195,10 +195,6 @@ class LockedFolder:
                 os.unlink(temp)
                 raise
 
-    def sync(self) -> None:
-        """Make the names of the folder durable."""
-        os.fsync(self.fd)
-
 
 def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
     """Make the folder of `path`, lock it and call `change`.

@@ -6,14 +6,14 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, TypeAlias
 
 from mrcore.errors import PreconditionFailedError, StorageError, UnavailableError
 from mrcore.storage.base import ABSENT, ObjectInfo
 from mrcore.storage.files import os_errors
 from mrcore.storage.gcs_client import GcsConnection
 from mrcore.storage.gcs_objects import ATTEMPT, blob_of, expected, info_of, marked, refused
+from mrcore.storage.streams import Unfinished
 
 _SPOOL_BYTES: Final = 8 << 20
 """Content up to here stays in memory; more lies in a temporary file without a name."""
@@ -22,7 +22,10 @@ _ONE_REQUEST_BYTES: Final = 8 << 20
 _CHUNK_BYTES: Final = 16 << 20
 
 
-class GcsWriter:
+_Spool: TypeAlias = "tempfile.SpooledTemporaryFile[bytes]"
+
+
+class GcsWriter(Unfinished[_Spool]):
     """Content on its way to a name; see `mrcore.storage.base.Writer`.
 
     Nothing is sent before `commit`, for what the client's own writers send appears when they are
@@ -41,18 +44,17 @@ class GcsWriter:
         self._expect = expect
         self._mark = (ATTEMPT, os.urandom(16).hex())
         self._metadata = {**metadata, **dict([self._mark])}
-        self._spool: tempfile.SpooledTemporaryFile[bytes] | None = _new_spool()
+        super().__init__(_new_spool())
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append."""
-        assert self._spool is not None, "write after the end"
+        spool = self.content
         with os_errors(tempfile.gettempdir()):
-            return self._spool.write(data)
+            return spool.write(data)
 
     def commit(self) -> ObjectInfo:
         """Send the content, in one request or in a resumable upload."""
-        assert self._spool is not None, "commit after the end"
-        spool = self._spool
+        spool = self.content
         size = spool.seek(0, io.SEEK_END)
         failures: list[Exception] = []
         bounds = self._connection.bounds
@@ -73,12 +75,10 @@ class GcsWriter:
             if own is None:
                 raise self._refusal(error, len(failures)) from error
             info = own
-        self._discard()
+        self.end()
         return info
 
-    def _send(
-        self, spool: tempfile.SpooledTemporaryFile[bytes], size: int, bounds: dict[str, Any]
-    ) -> ObjectInfo:
+    def _send(self, spool: _Spool, size: int, bounds: dict[str, Any]) -> ObjectInfo:
         blob = blob_of(self._connection, self._uri, chunk_size=_CHUNK_BYTES)
         blob.metadata = self._metadata
         blob.upload_from_file(
@@ -102,23 +102,10 @@ class GcsWriter:
             )
         return refused(self._uri, self._expect, error)
 
-    def _discard(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self._discard()
+    def let_go(self, content: _Spool) -> None:
+        """Close it, which deletes it."""
+        content.close()
 
 
-def _new_spool() -> tempfile.SpooledTemporaryFile[bytes]:
+def _new_spool() -> _Spool:
     return tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)

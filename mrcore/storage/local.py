@@ -19,8 +19,7 @@ import stat as stat_bits
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
 
 from mrcore.clock import SYSTEM
 from mrcore.errors import NotFoundError
@@ -40,7 +39,7 @@ from mrcore.storage.files import (
     regular,
     sync,
 )
-from mrcore.storage.streams import RangeStream, extend_crc32c
+from mrcore.storage.streams import RangeStream, Unfinished, extend_crc32c
 
 _sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20
@@ -51,7 +50,7 @@ _NO_LINKS: Final = frozenset(
 _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
 
-class _LocalWriter:
+class _LocalWriter(Unfinished[BinaryIO]):
     """Content on its way to a name; see `mrcore.storage.base.Writer`."""
 
     def __init__(self, path: str, expect: str | None, durable: bool) -> None:
@@ -62,7 +61,7 @@ class _LocalWriter:
         self._crc = 0
         with os_errors(path):
             fd = in_folder(path, self._open)
-        self._file: BinaryIO | None = os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES)
+        super().__init__(os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES))
 
     def _open(self, folder: LockedFolder) -> int:
         nameless = getattr(os, "O_TMPFILE", None)
@@ -78,24 +77,26 @@ class _LocalWriter:
         return fd
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        assert self._file is not None, "write after the end"
+        file = self.content
         self._crc = extend_crc32c(self._crc, data)
         with os_errors(self._path):
-            return self._file.write(data)
+            return file.write(data)
 
     def commit(self) -> ObjectInfo:
-        assert self._file is not None, "commit after the end"
+        file = self.content
         with os_errors(self._path):
-            self._file.flush()
-            fd = self._file.fileno()
+            file.flush()
+            fd = file.fileno()
             # The kernel's stamps are ticks of some ms; two versions must never look alike.
             stamp = int(SYSTEM.wall() * 1e6) * 1000 + int.from_bytes(os.urandom(2)) % 1000
             os.utime(fd, ns=(stamp, stamp))
             if self._durable:
                 os.fsync(fd)
             in_folder(self._path, self._place)
+            if self._durable:
+                _sync_folder(os.path.dirname(self._path))
             info = info_of(self._path, os.fstat(fd), self._crc)
-        self._discard()
+        self.end()
         return info
 
     def _place(self, folder: LockedFolder) -> None:
@@ -105,36 +106,18 @@ class _LocalWriter:
         else:
             os.replace(self._temp, self._path)
             self._temp = None
-        if self._durable:
-            folder.sync()
 
     def _link(self, folder: LockedFolder, name: str) -> None:
-        assert self._file is not None
         # `dst_dir_fd` makes Python call linkat(), which alone follows the link in /proc.
-        source = f"/proc/self/fd/{self._file.fileno()}"
+        source = f"/proc/self/fd/{self.content.fileno()}"
         os.link(source, name, dst_dir_fd=folder.fd, follow_symlinks=True)
 
-    def _discard(self) -> None:
-        if self._file is None:
-            return
-        file, self._file = self._file, None
+    def let_go(self, content: BinaryIO) -> None:
         with suppress(OSError):  # a full disk refuses what is still buffered: nobody wants it
-            file.close()
+            content.close()
         if self._temp is not None:
             with suppress(OSError):
                 os.unlink(self._temp)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self._discard()
 
 
 class _FileRange:

@@ -7,13 +7,12 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
 
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
-from mrcore.storage.streams import extend_crc32c
+from mrcore.storage.streams import Unfinished, extend_crc32c
 
 SCHEME: Final = "mem://"
 
@@ -26,43 +25,33 @@ class _Object:
     """URI and generation of the source, for an object made by `publish`."""
 
 
-class _MemoryWriter:
+class _MemoryWriter(Unfinished[bytearray]):
     """Content on its way to a name; see `mrcore.storage.base.Writer`."""
 
     def __init__(
         self, storage: MemoryStorage, uri: str, expect: str | None, metadata: Mapping[str, str]
     ) -> None:
+        super().__init__(bytearray())
         self._storage = storage
         self._uri = uri
         self._expect = expect
         self._metadata = metadata
-        self._buffer: bytearray | None = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        assert self._buffer is not None, "write after the end"
-        before = len(self._buffer)
-        self._buffer += data
-        return len(self._buffer) - before
+        content = self.content
+        before = len(content)
+        content += data
+        return len(content) - before
 
     def commit(self) -> ObjectInfo:
-        assert self._buffer is not None, "commit after the end"
         info = self._storage.put(
-            self._uri, bytes(self._buffer), expect=self._expect, metadata=self._metadata
+            self._uri, bytes(self.content), expect=self._expect, metadata=self._metadata
         )
-        self._buffer = None
+        self.end()
         return info
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        self._buffer = None
+    def let_go(self, content: bytearray) -> None:
+        content.clear()
 
 
 class MemoryStorage:

@@ -1,17 +1,21 @@
-"""Pieces that the stores share: a seekable stream over ranges, and CRC32C of any buffer."""
+"""What the stores share: how a writer ends, a seekable stream over ranges, CRC32C of buffers."""
 
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import google_crc32c
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+Content = TypeVar("Content")
 
 
 def extend_crc32c(crc: int, data: bytes | bytearray | memoryview) -> int:
@@ -27,6 +31,41 @@ def extend_crc32c(crc: int, data: bytes | bytearray | memoryview) -> int:
 
 
 _COPY_BYTES = 1 << 20
+
+
+class Unfinished(ABC, Generic[Content]):
+    """The content of a writer until its end: `commit`, or leaving the `with` block."""
+
+    def __init__(self, content: Content) -> None:
+        self._content: Content | None = content
+
+    @property
+    def content(self) -> Content:
+        """Return the content; a writer may not be used any more after its end."""
+        assert self._content is not None, "a writer was used after its end"
+        return self._content
+
+    @abstractmethod
+    def let_go(self, content: Content) -> None:
+        """Give back what the content takes; called once."""
+
+    def end(self) -> None:
+        """Let go of the content, unless that was done."""
+        content, self._content = self._content, None
+        if content is not None:
+            self.let_go(content)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        self.end()
 
 
 class RangeSource(Protocol):

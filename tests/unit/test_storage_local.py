@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +68,40 @@ def test_a_full_disk_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DiskFullError, match="free some, or choose another folder"):
         place.write("x", b"1", durable=True)
     assert place.names() == []
+
+
+def test_durable_writers_share_the_syncs_of_their_folder(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sync lasts until all names are there: nobody holds the folder's lock meanwhile."""
+    folder = place.uri("folder").removeprefix("file://")
+    writers = 20
+    syncs: list[bool] = []
+    links: list[bool] = []
+    all_linked = threading.Event()
+    real_fsync, real_link = os.fsync, os.link
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            syncs.append(all_linked.wait(20.0))
+        real_fsync(fd)
+
+    def link(*names: Any, **options: Any) -> None:
+        real_link(*names, **options)
+        links.append(True)
+        if len(links) == writers:
+            all_linked.set()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    with ThreadPoolExecutor(writers) as pool:
+        writes = [
+            pool.submit(place.write, f"folder/{n}", b"x", durable=True) for n in range(writers)
+        ]
+        assert [write.result().size_bytes for write in writes] == [1] * writers
+    assert all(syncs)
+    assert 1 <= len(syncs) < writers
+    assert len(os.listdir(folder)) == writers  # noqa: PTH208 - hidden names would count too
 
 
 @pytest.mark.parametrize("replaced", [False, True])
