@@ -12,6 +12,9 @@ from pathlib import Path
 
 BRIDGE = "mrcore0"
 GATEWAY = ipaddress.IPv4Interface("10.128.0.1/20")
+_MAC = "02:00:0a:80:00:01"
+"""Without one of its own the bridge takes that of a link, and loses it, and its neighbours, with
+the link."""
 NAMESPACES = Path("/run/netns")
 
 
@@ -23,7 +26,7 @@ async def set_up() -> None:
     """Make the bridge, with the address at which the servers of the cloud listen."""
     await _ip(
         "link set lo up",
-        f"link add {BRIDGE} type bridge",
+        f"link add {BRIDGE} address {_MAC} type bridge",
         f"address add {GATEWAY} dev {BRIDGE}",
         f"link set {BRIDGE} up",
     )
