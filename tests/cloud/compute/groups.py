@@ -259,7 +259,8 @@ class Groups:
     async def patch(self, call: Call) -> Resource:
         body = call.body
         group = self._group(call)
-        if body.get("fingerprint", group.resource["fingerprint"]) != group.resource["fingerprint"]:
+        current = group.resource["fingerprint"]
+        if not links.is_same(body.get("fingerprint", current), current):
             raise stale("group")
         changes = {key: body[key] for key in _WRITABLE if key in body}
         if "versions" in body or "instanceTemplate" in body:

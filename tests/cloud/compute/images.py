@@ -160,7 +160,7 @@ async def set_labels(core: Core, call: Call, path: str) -> Resource:
     """Answer `setLabels` of any resource: raise 412 where the fingerprint is not today's."""
     resource = core.store.get(path)
     labels = links.check_labels(call.body.get("labels", {}), "labels")
-    if call.body.get("labelFingerprint") != resource["labelFingerprint"]:
+    if not links.is_same(call.body.get("labelFingerprint"), resource["labelFingerprint"]):
         raise CloudError(
             412,
             "conditionNotMet",

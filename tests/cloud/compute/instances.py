@@ -146,7 +146,8 @@ class InstanceMethods:
 
     async def set_metadata(self, call: Call) -> Resource:
         instance = self._instances.get(call.path("instances"))
-        if call.body.get("fingerprint") != instance.resource["metadata"]["fingerprint"]:
+        current = instance.resource["metadata"]["fingerprint"]
+        if not links.is_same(call.body.get("fingerprint"), current):
             raise stale("metadata")
         made = links.metadata(call.body)
 
@@ -158,7 +159,8 @@ class InstanceMethods:
 
     async def set_tags(self, call: Call) -> Resource:
         instance = self._instances.get(call.path("instances"))
-        if call.body.get("fingerprint") != instance.resource["tags"]["fingerprint"]:
+        current = instance.resource["tags"]["fingerprint"]
+        if not links.is_same(call.body.get("fingerprint"), current):
             raise stale("tags")
         tags = links.check_tags(call.body.get("items", ()), "items")
 

@@ -21,6 +21,8 @@ _METADATA_KEY = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 METADATA_VALUE_BYTES = 262_144
 METADATA_BYTES = 524_288
 
+_PLAIN = str.maketrans("-_", "+/")
+
 # The real API writes Pacific time; a reader that takes only `Z` should fail here too.
 _ZONE = timezone(timedelta(hours=-7))
 
@@ -39,6 +41,14 @@ def fingerprint(value: object) -> str:
     """Return base64 of a short digest of a JSON value."""
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     return base64.b64encode(digest[:8]).decode()
+
+
+def is_same(given: object, current: str) -> bool:
+    """Return whether a fingerprint or etag is that of now, in either alphabet of base64.
+
+    Clients that keep it as bytes, as gcloud does, send `-_` for `+/`.
+    """
+    return isinstance(given, str) and given.translate(_PLAIN) == current
 
 
 def split_link(link: str) -> tuple[str | None, str]:

@@ -143,18 +143,19 @@ class Pools:
     """Addresses out of one network for the inside, and of one for the outside, lowest first."""
 
     def __init__(self, inside: str = "10.128.0.0/20", outside: str = "203.0.113.0/24") -> None:
-        # The first four addresses of a subnetwork are Google's own.
-        self._free = [list(ipaddress.IPv4Network(net).hosts())[3:] for net in (inside, outside)]
+        self._inside, self._outside = ipaddress.IPv4Network(inside), ipaddress.IPv4Network(outside)
+        # The first addresses of a subnetwork are Google's own.
+        self._free = {net: list(net.hosts())[3:] for net in (self._inside, self._outside)}
 
     def take(self, name: str, zone: str) -> str:
-        return str(self._free[0].pop(0))
+        return str(self._free[self._inside].pop(0))
 
     def take_external(self, name: str, zone: str) -> str:
-        return str(self._free[1].pop(0))
+        return str(self._free[self._outside].pop(0))
 
     def give_back(self, address: str) -> None:
         given = ipaddress.IPv4Address(address)
-        self._free[given not in ipaddress.IPv4Network("10.0.0.0/8")].append(given)
+        next(free for net, free in self._free.items() if given in net).append(given)
 
 
 @dataclass(slots=True)

@@ -158,7 +158,7 @@ class Network:
     async def patch_subnetwork(self, call: Call) -> Resource:
         path = call.path("subnetworks")
         subnetwork = self._store.get(path)
-        if call.body.get("fingerprint") != subnetwork["fingerprint"]:
+        if not links.is_same(call.body.get("fingerprint"), subnetwork["fingerprint"]):
             raise stale("subnetwork")
         unknown = set(call.body) - {"fingerprint", "privateIpGoogleAccess"}
         if unknown:

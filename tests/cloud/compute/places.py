@@ -65,7 +65,8 @@ class Places:
 
     async def set_metadata(self, call: Call) -> Resource:
         project = self._store.get(PROJECT)
-        if call.body.get("fingerprint") != project["commonInstanceMetadata"]["fingerprint"]:
+        current = project["commonInstanceMetadata"]["fingerprint"]
+        if not links.is_same(call.body.get("fingerprint"), current):
             raise stale("metadata")
         made = links.metadata(call.body)
 

@@ -79,7 +79,7 @@ class Policies:
         """Replace the policy of a resource; raise 409 where it has changed since it was read."""
         policy = body.get("policy") or {}
         etag = policy.get("etag")
-        if etag is not None and etag != self._access.policy(name)["etag"]:
+        if etag is not None and not links.is_same(etag, self._access.policy(name)["etag"]):
             raise CloudError(
                 409,
                 "aborted",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,9 @@ from tests.cloud.compute.server import ComputeServer
 from tests.gcsserver.wire import Request
 
 T = TypeVar("T")
+
+POLL_SECONDS = 0.01
+PATIENCE_SECONDS = 20.0
 
 
 class ThreadedCloud:
@@ -75,6 +79,17 @@ class ThreadedCloud:
     def made(self) -> list[str]:
         """Return the path of every resource that somebody has made and that is still there."""
         return list(self.control("state", "GET"))
+
+    def until(self, function: Callable[[], T | None]) -> T:
+        """Return the first true thing that a function returns, asked again and again.
+
+        Raises AssertionError where that takes 20 seconds.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := function()):
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(POLL_SECONDS)
+        return found
 
     def resource(self, path: str) -> dict[str, Any] | None:
         """Return a resource by its path, as `zones/Z/instances/NAME`; None where there is none."""
