@@ -11,6 +11,7 @@ import functools
 import os
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -258,6 +259,7 @@ def _check_combination(request: JobRequest) -> None:
         )
 
 
+_UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
 MIN_LEASE_SECONDS = 0.5
 MIN_MEMORY_BYTES = 128 << 20
 
@@ -268,12 +270,17 @@ def folder_uri(text: str, cwd: Path) -> str:
 
     uri = absolute_uri(text, str(cwd))
     check_scheme(uri)
-    _check_bucket(uri)
+    _check_name(uri)
     scheme, separator, path = uri.partition("://")
     return f"{scheme}{separator}{path.rstrip('/')}"
 
 
-def _check_bucket(uri: str) -> None:
+def _check_name(uri: str) -> None:
+    """Raise UsageError for a place that no job can name."""
+    for character in uri:
+        kind = _UNNAMEABLE.get(unicodedata.category(character))
+        if kind is not None:
+            raise UsageError(f"{uri!a} has {kind} in its name: rename it, or name its folder.")
     if uri.startswith("gs://") and not uri.removeprefix("gs://").partition("/")[0]:
         raise UsageError(f"{uri} names no bucket: write gs://BUCKET/FOLDER.")
 
@@ -294,7 +301,7 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
     inputs = tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
     for given in inputs:
         check_scheme(given.uri)
-        _check_bucket(given.uri)
+        _check_name(given.uri)
     return inputs
 
 

@@ -58,7 +58,7 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
     """Return the files of `inputs`: inputs in the order given, each one's files by name.
 
     A file that two inputs name comes twice. Files below the folder `skip_output` are left out.
-    Raises InputError when an input is missing, matches nothing or cannot be read.
+    Raises InputError when an input is missing, matches nothing, cannot be read or is no Unicode.
     """
     skipped = None if skip_output is None else skip_output.rstrip("/") + "/"
     files: list[InputFile] = []
@@ -80,6 +80,7 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
         if not found:
             raise InputError(_missing(storage, given))
         files += found
+    _check_names(files)
     _probe(files)
     return files
 
@@ -218,6 +219,17 @@ def _missing(storage: Storage, given: Input) -> str:
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
         return f"The input {typed} is a folder without files: name one that holds the data."
     return f"The input {typed} does not exist: check its spelling and the current folder."
+
+
+def _check_names(files: Iterable[InputFile]) -> None:
+    """Raise InputError for a name that is not Unicode, which no message could carry."""
+    for file in files:
+        try:
+            file.uri.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"The input {file.shown!a} has a name that is not valid Unicode: rename it."
+            ) from None
 
 
 def _probe(files: Iterable[InputFile]) -> None:

@@ -188,6 +188,19 @@ def test_memory_is_shared_by_no_cluster(
     assert prepare(request, look=False, alone=True).spec.output_uri.endswith(output)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "output", "said"),
+    [
+        ("a\nb", "out", r"a\\nb' has a control character in its name: rename it"),
+        ("in.txt", "a\tb", r"a\\tb' has a control character in its name"),
+        ("in.txt", "a\udcffb", r"a\\udcffb' has a character that is not Unicode in its name"),
+    ],
+)
+def test_names_that_no_job_can_carry_are_refused(inputs: str, output: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        prepare(make_request("wc.py", inputs, output))
+
+
 @pytest.mark.parametrize(("inputs", "output"), [("gs://", "out"), ("in.txt", "gs:///out")])
 def test_a_bucket_has_a_name(inputs: str, output: str) -> None:
     with pytest.raises(UsageError, match=r"names no bucket: write gs://BUCKET/FOLDER\."):

@@ -240,3 +240,11 @@ def test_a_bucket_without_access_is_an_error_of_usage() -> None:
 )
 def test_whether_an_output_lies_inside_an_input(text: str, output: str, expected: bool) -> None:
     assert covers(parse_input(text, "/w"), f"file:///w/{output}") is expected
+
+
+def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff.txt")).touch()
+    with pytest.raises(
+        InputError, match=r"'\.?/?a\\udcff\.txt' has a name that is not valid Unicode"
+    ):
+        shown(str(tmp_path), "*.txt")
