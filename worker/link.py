@@ -153,8 +153,8 @@ class Link:
             if left <= 0:
                 break
             await asyncio.sleep(left)
-        reason = f"no master at {self._where} has answered for {seconds:g} s"
-        self._agent.leave(Leave(ORPHANED, f"{reason}: this worker ends, start it again with one"))
+        reason = f"no master at {self._where} has answered for {seconds:g} s, so this worker ends"
+        self._agent.leave(Leave(ORPHANED, f"{reason}: start it again once a master leads"))
 
     def _find(self) -> Credentials:
         where = self._where

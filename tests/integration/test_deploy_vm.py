@@ -48,6 +48,7 @@ def test_the_environment_of_the_daemons_is_readable_by_root_alone(vm: VmHouse) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     lines = path.read_text().splitlines()
     assert "MRCORE_CLUSTER=test" in lines
+    assert "MRCORE_MASTER_OPTIONS=--advertise 10.128.0.7" in lines
     assert f"MRCORE_STATE={vm.place.base_uri}/mrcore/test/state" in lines
     assert f"GCE_METADATA_HOST={vm.metadata.host}" in lines
     assert lines.index("MRCORE_MAX_WORKERS=3") > lines.index("MRCORE_CLUSTER=test"), "ours can win"

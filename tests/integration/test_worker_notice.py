@@ -106,7 +106,7 @@ def test_an_orphan_leaves_with_a_code_of_its_own(tmp_path: Path, master_was_ther
 
     code, log = asyncio.run(run())
     assert code == link.ORPHANED
-    assert "has answered for 1 s: this worker ends, start it again with one" in log
+    assert "has answered for 1 s, so this worker ends: start it again once a master leads" in log
 
 
 def test_every_answer_puts_the_end_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

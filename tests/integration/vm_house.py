@@ -77,6 +77,7 @@ class VmHouse:
         (commands / "python3").symlink_to(sys.executable)
         metadata.values = {
             "instance/name": "mrcore-test-w-1",
+            "instance/network-interfaces/0/ip": "10.128.0.7",
             "instance/service-accounts/default/token": '{"access_token":"ya29.x","expires_in":9}',
             "instance/attributes/mrcore-cluster": "test",
             "instance/attributes/mrcore-role": "worker",
