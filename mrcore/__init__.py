@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mrcore.aggregates import min as min  # noqa: A004 - it is mrcore.min
     from mrcore.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
     from mrcore.client import Client as Client
+    from mrcore.errors import MrcoreError as MrcoreError
+    from mrcore.errors import UsageError as UsageError
     from mrcore.session import Result as Result
     from mrcore.session import RunFailedError as RunFailedError
     from mrcore.session import run as run
@@ -19,8 +21,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Client": "mrcore.client",
+    "MrcoreError": "mrcore.errors",
     "Result": "mrcore.session",
     "RunFailedError": "mrcore.session",
+    "UsageError": "mrcore.errors",
     "count": "mrcore.aggregates",
     "max": "mrcore.aggregates",
     "min": "mrcore.aggregates",

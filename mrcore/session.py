@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 from mrcore import layout
 from mrcore.config import is_loopback, parse_address
@@ -105,15 +105,16 @@ class JobOptions(TypedDict, total=False):
     setup: Callable[..., Any]
     name: str
     """Of a job made from functions, for display."""
-    files: Sequence[str | os.PathLike[str]]
-    reduces: int
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+    reduces: int | Literal["auto"]
     input_format: str
     output_format: str
     compress: str
     no_combine: bool
     map_only: bool
     total_order: bool
-    params: Mapping[str, str]
+    params: Mapping[str, object]
+    """As text, which is what `context.params` has."""
     max_attempts: int
     task_timeout: float | str
     lease: float | str
@@ -172,30 +173,29 @@ def make_request(
     unknown = set(options) - set(JobOptions.__annotations__)
     if unknown:
         raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
-    texts = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     task_timeout, temp = options.get("task_timeout"), options.get("temp")
     return JobRequest(
         plugin=_target(plugin, options),
-        inputs=tuple(os.fspath(text) for text in texts),
+        inputs=_paths(inputs),
         output=os.fspath(output),
         cwd=Path.cwd(),
-        files=tuple(os.fspath(file) for file in options.get("files", ())),
-        reduces=options.get("reduces", 0),
+        files=_paths(options.get("files", ())),
+        reduces=0 if options.get("reduces") == "auto" else _number("reduces", options, 0),
         input_format=_choice(InputFormat, options.get("input_format", "text")),
         output_format=_choice(OutputFormat, options.get("output_format", "text")),
         compression=_choice(Compression, options.get("compress", "none")),
         combine=not options.get("no_combine", False),
         map_only=options.get("map_only", False),
         total_order=options.get("total_order", False),
-        params=dict(options.get("params", {})),
-        max_attempts=options.get("max_attempts", 4),
+        params={str(name): str(value) for name, value in options.get("params", {}).items()},
+        max_attempts=_number("max_attempts", options, 4),
         task_timeout_seconds=None if task_timeout is None else _seconds(task_timeout),
         lease_seconds=_seconds(options.get("lease", 10.0)),
-        max_bad_records=options.get("max_bad_records", 0),
+        max_bad_records=_number("max_bad_records", options, 0),
         memory_bytes=_bytes(options.get("memory", 0)),
         temp=None if temp is None else os.fspath(temp),
         overwrite=options.get("overwrite", False),
-        priority=options.get("priority", 0),
+        priority=_number("priority", options, 0),
     )
 
 
@@ -338,6 +338,25 @@ def _choice(kind: type[_Choice], text: str) -> _Choice:
     except ValueError:
         known = ", ".join(member.value for member in kind)
         raise UsageError(f"{text!r} is not one of {known}.") from None
+
+
+def _paths(
+    given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[str, ...]:
+    """Return one path or many as texts."""
+    paths = [given] if isinstance(given, str | os.PathLike) else given
+    return tuple(os.fspath(path) for path in paths)
+
+
+def _number(
+    name: Literal["reduces", "max_attempts", "max_bad_records", "priority"],
+    options: JobOptions,
+    default: int,
+) -> int:
+    value = options.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}, but has to be a whole number.")
+    return value
 
 
 def _seconds(value: float | str) -> float:

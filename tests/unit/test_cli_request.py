@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import mrcore
 from mrcore.errors import InputError, OutputError, PluginError, UsageError
 from mrcore.job import Compression, Input, InputFormat, OutputFormat
 from mrcore.request import Functions, load_plugin, local_places, prepare, versions
@@ -186,6 +187,20 @@ def test_memory_is_shared_by_no_cluster(
     with pytest.raises(UsageError, match="the master and the workers do not share"):
         prepare(request, look=look)
     assert prepare(request, look=False, alone=True).spec.output_uri.endswith(output)
+
+
+def test_values_of_the_api_may_be_as_python_has_them() -> None:
+    options: JobOptions = {"reduces": "auto", "params": {"n": 3}, "files": "in.txt"}
+    request = make_request("wc.py", "in.txt", "out", **options)
+    assert (request.reduces, request.params, request.files) == (0, {"n": "3"}, ("in.txt",))
+
+
+@pytest.mark.parametrize("name", ["reduces", "max_attempts", "max_bad_records", "priority"])
+@pytest.mark.parametrize("value", ["3", 2.5, True, None])
+def test_numbers_of_the_api_are_whole(name: str, value: Any) -> None:
+    options: Any = {name: value}
+    with pytest.raises(mrcore.UsageError, match=f"{name} is {value!r}, but has to be a whole"):
+        make_request("wc.py", "in.txt", "out", **options)
 
 
 @pytest.mark.parametrize(
