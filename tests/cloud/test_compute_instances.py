@@ -9,7 +9,7 @@ import pytest
 
 from tests.cloud.compute import links
 from tests.cloud.compute.api import ZONE, Api, RefusedError, instance_body
-from tests.cloud.compute.machines import Pools
+from tests.cloud.compute.machines import MachineError, Pools
 from tests.cloud.compute.threaded import ThreadedCloud, running
 
 HERE = f"zones/{ZONE}/instances"
@@ -62,6 +62,10 @@ def test_a_disk_that_is_not_to_go_with_its_instance_stays(api: Api) -> None:
     api.do("POST", HERE, body)
     api.do("DELETE", f"{HERE}/a")
     assert api.cloud.made() == [f"zones/{ZONE}/disks/a"]
+    with pytest.raises(RefusedError) as refused:
+        api.do("POST", HERE, body)
+    assert refused.value.status == 409
+    assert api.cloud.made() == [f"zones/{ZONE}/disks/a"]
     api.do("DELETE", f"zones/{ZONE}/disks/a")
     assert api.cloud.made() == []
 
@@ -81,6 +85,20 @@ def test_ids_are_never_used_again_while_names_and_addresses_are(api: Api) -> Non
     pools.give_back(outside)
     assert taken in [pools.take("b", ZONE) for _ in range(3)]
     assert outside in [pools.take_external("b", ZONE) for _ in range(3)]
+    with pytest.raises(MachineError, match="exhausted"):
+        pools.take("c", ZONE)
+
+
+def test_a_vm_without_an_address_is_refused_and_takes_none() -> None:
+    pools = Pools("10.0.0.0/29", "203.0.113.0/30")
+    with running(addresses=pools) as cloud:
+        api = Api(cloud)
+        nic = {"accessConfigs": [{"type": "ONE_TO_ONE_NAT"}]}
+        with pytest.raises(RefusedError) as refused:
+            make(api, "a", networkInterfaces=[nic])
+        assert refused.value.reason == "IP_SPACE_EXHAUSTED"
+        for name in ("a", "b", "c"):
+            make(api, name)
 
 
 def test_serial_output_goes_on_where_the_reader_was(api: Api) -> None:

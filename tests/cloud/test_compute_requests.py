@@ -174,6 +174,9 @@ def test_calls_fail_or_come_late_as_often_as_they_are_told(api: Api) -> None:
     assert len(api.get("zones")["items"]) > 10
     with pytest.raises(ValueError, match="no fault"):
         api.cloud.control("weather")
+    for bad in ({"metric": "CPUS"}, {"metric": "NONE", "limit": 1}):
+        with pytest.raises(ValueError, match=r"quota|There is no quota"):
+            api.cloud.control("quota", **bad)
 
 
 def test_the_cloud_is_a_process_too() -> None:

@@ -79,7 +79,10 @@ class Control:
         }
         if verb not in known:
             raise CloudError(404, "notFound", f"There is no fault {verb}.")
-        known[verb](body)
+        try:
+            known[verb](body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CloudError(400, "invalid", f"{verb}: {error!r} in {body}.") from None
 
     def _instance(self, body: dict[str, Any]) -> Instance:
         name = body.get("instance")

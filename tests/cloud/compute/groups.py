@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cloud.compute import catalog, links
 from tests.cloud.compute.core import Core
-from tests.cloud.compute.errors import CloudError, invalid, required, stale
+from tests.cloud.compute.errors import CloudError, invalid, not_ready, required, stale
 from tests.cloud.compute.instances import check_may_create
 from tests.cloud.compute.lifecycle import Instances, Loss
 from tests.cloud.compute.managed import Group, Member
@@ -169,7 +169,7 @@ class Groups:
     async def delete(self, call: Call) -> Resource:
         group = self._group(call)
         if group.is_deleted:
-            raise CloudError(400, "resourceNotReady", "The group is being deleted already.")
+            raise not_ready(self._store.full(group.path))
 
         async def work() -> None:
             await group.delete()
@@ -200,6 +200,8 @@ class Groups:
         if (operation := self._core.operations.repeated(call.params)) is not None:
             return operation
         group = self._group(call)
+        if group.is_deleted:
+            raise not_ready(self._store.full(group.path))
         change(group)
         return await self._done(f"compute.instanceGroupManagers.{verb}", call, group)
 

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from tests.cloud.compute import links
 from tests.cloud.compute.core import Core
-from tests.cloud.compute.errors import OperationError, already_exists, not_ready, stockout
+from tests.cloud.compute.errors import (
+    CloudError,
+    OperationError,
+    already_exists,
+    not_ready,
+    stockout,
+)
 from tests.cloud.compute.machines import MachineError, Vm
 from tests.cloud.compute.shapes import boot_disk, instance_fields, vm_of
 from tests.cloud.compute.store import Resource
@@ -79,33 +85,46 @@ class Instances:
             raise already_exists(store.full(path))
         fields = instance_fields(self._core, zone, body)
         disk, image = boot_disk(store, body)
-        nic = fields["networkInterfaces"][0]
-        nic["networkIP"] = self._core.addresses.take(name, zone)
-        if "accessConfigs" in nic:
-            nic["accessConfigs"][0] |= {
-                "kind": "compute#accessConfig",
-                "name": nic["accessConfigs"][0].get("name", "external-nat"),
-                "type": "ONE_TO_ONE_NAT",
-                "natIP": self._core.addresses.take_external(name, zone),
-                "networkTier": "PREMIUM",
-            }
-        nic["fingerprint"] = links.fingerprint(nic)
+        disk_path = f"zones/{zone}/disks/{disk['initializeParams'].get('diskName') or name}"
+        if store.find(disk_path) is not None:
+            raise already_exists(store.full(disk_path))
+        self._address(fields["networkInterfaces"][0], name, zone)
         resource = store.add(path, "instance", fields)
         resource["fingerprint"] = links.fingerprint(resource["id"])
-        self._attach(resource, zone, disk, image)
+        self._attach(resource, disk_path, disk, image)
         instance = Instance(path, resource, image["name"])
         self._by_path[path] = instance
         return instance
 
-    def _attach(self, resource: Resource, zone: str, disk: Resource, image: Resource) -> None:
+    def _address(self, nic: Resource, name: str, zone: str) -> None:
+        """Give an interface its addresses; raise 400 where there are none left."""
+        addresses = self._core.addresses
+        try:
+            nic["networkIP"] = addresses.take(name, zone)
+            if "accessConfigs" in nic:
+                nic["accessConfigs"][0] |= {
+                    "kind": "compute#accessConfig",
+                    "name": nic["accessConfigs"][0].get("name", "external-nat"),
+                    "type": "ONE_TO_ONE_NAT",
+                    "natIP": addresses.take_external(name, zone),
+                    "networkTier": "PREMIUM",
+                }
+        except MachineError as error:
+            if "networkIP" in nic:
+                addresses.give_back(nic["networkIP"])
+            raise CloudError(400, "IP_SPACE_EXHAUSTED", str(error)) from None
+        nic["fingerprint"] = links.fingerprint(nic)
+
+    def _attach(self, resource: Resource, path: str, disk: Resource, image: Resource) -> None:
         """Add the boot disk of an instance."""
         store = self._core.store
         params = disk["initializeParams"]
+        zone = path.split("/")[1]
         size = str(params.get("diskSizeGb") or image["diskSizeGb"])
         kind = links.last(params.get("diskType", "pd-standard"))
         labels = links.check_labels(params.get("labels") or {})
         made = store.add(
-            f"zones/{zone}/disks/{params.get('diskName') or resource['name']}",
+            path,
             "disk",
             {
                 "sizeGb": size,

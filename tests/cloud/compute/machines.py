@@ -127,7 +127,10 @@ class Addresses(Protocol):
     """Who gives the addresses of VMs."""
 
     def take(self, name: str, zone: str) -> str:
-        """Return the internal address of a VM about to be made; the same zone may be full."""
+        """Return the internal address of a VM about to be made.
+
+        Raises MachineError where there is none left; so does `take_external`.
+        """
         ...
 
     def take_external(self, name: str, zone: str) -> str:
@@ -148,10 +151,15 @@ class Pools:
         self._free = {net: list(net.hosts())[3:] for net in (self._inside, self._outside)}
 
     def take(self, name: str, zone: str) -> str:
-        return str(self._free[self._inside].pop(0))
+        return self._take(self._inside)
 
     def take_external(self, name: str, zone: str) -> str:
-        return str(self._free[self._outside].pop(0))
+        return self._take(self._outside)
+
+    def _take(self, network: ipaddress.IPv4Network) -> str:
+        if not self._free[network]:
+            raise MachineError(f"IP space of {network} is exhausted.")
+        return str(self._free[network].pop(0))
 
     def give_back(self, address: str) -> None:
         given = ipaddress.IPv4Address(address)
