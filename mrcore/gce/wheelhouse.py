@@ -9,6 +9,7 @@ obeys its usual settings, such as PIP_NO_INDEX, PIP_FIND_LINKS and PIP_INDEX_URL
 from __future__ import annotations
 
 import base64
+import email
 import hashlib
 import importlib.util
 import os
@@ -72,7 +73,8 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
     with tempfile.TemporaryDirectory(prefix="mrcore-wheel-") as scratch:
         own = make_own_wheel(Path(scratch))
         constraints = Path(scratch) / "constraints.txt"
-        constraints.write_text("".join(f"{pin}\n" for pin in installed_pins()), encoding="utf-8")
+        pins = installed_pins(requirements_of(own))
+        constraints.write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
         command = ["download", "--quiet", f"--dest={folder}", f"--constraint={constraints}"]
         command += [*target.pip_options(), str(own), "pip"]
         if requirements is not None:
@@ -91,9 +93,17 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
     return sorted(folder.glob("*.whl"))
 
 
-def installed_pins() -> list[str]:
-    """Return `name==version` of all that mrcore needs, as installed here: VMs get the same."""
-    waiting, pins = _required("mrcore"), dict[str, str]()
+def requirements_of(wheel: Path) -> list[str]:
+    """Return what a wheel says that it requires."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        message = email.message_from_bytes(archive.read(name))
+    return [str(line) for line in message.get_all("Requires-Dist", [])]
+
+
+def installed_pins(requirements: Iterable[str]) -> list[str]:
+    """Return `name==version` of all that is required, as installed here: VMs get the same."""
+    waiting, pins = _names(requirements), dict[str, str]()
     while waiting:
         name = waiting.pop()
         try:
@@ -102,13 +112,12 @@ def installed_pins() -> list[str]:
             continue  # behind a marker that does not hold here
         if name not in pins:
             pins[name] = version
-            waiting |= _required(name)
+            waiting |= _names(metadata.requires(name) or ())
     return [f"{name}=={version}" for name, version in sorted(pins.items())]
 
 
-def _required(package: str) -> set[str]:
-    lines = metadata.requires(package) or []
-    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if "extra ==" not in line)
+def _names(requirements: Iterable[str]) -> set[str]:
+    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in requirements if "extra ==" not in line)
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
 
 
@@ -208,7 +217,7 @@ def _bundled_pips() -> Iterator[Path]:
 def _last_error(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip says nothing"]
-    return errors[-1].removeprefix("ERROR:").strip().rstrip(".")
+    return errors[0].removeprefix("ERROR:").strip().rstrip(".")
 
 
 def sha256_of(path: Path) -> str:

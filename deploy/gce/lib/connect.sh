@@ -46,6 +46,8 @@ await_master() {
     helper await "--home=${c[home]}" "--master=${address#--master=}" "--seconds=$1" >"$scratch/await" 2>"$scratch/await-errors" &
     waiter=$!
     children+=("$waiter")
+    # A master that is up already answers at once.
+    pause 2 "$waiter"
     while kill -0 "$waiter" 2>/dev/null; do
         told=$(machine_states) || told=
         if [[ -n $told && $told != "$last" ]]; then

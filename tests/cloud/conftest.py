@@ -1,0 +1,29 @@
+"""The world of the runner: made once, since gcloud is slow, and left empty by each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.compute.sandbox import sandbox
+from tests.cloud.runner_world import BUCKET, World, cleared, make_hollow_wheels
+
+
+@pytest.fixture(scope="session")
+def _runner_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("runner")
+    make_hollow_wheels(folder / "wheels")
+    with sandbox(folder) as made:
+        made.storage.store.create_bucket(BUCKET, {"location": "US-CENTRAL1"})
+        yield World(made, folder / "wheels", folder)
+
+
+@pytest.fixture
+def world(_runner_world: World, tmp_path: Path) -> Iterator[World]:
+    """A cloud and a bucket with nothing in them, which have to be empty again at the end."""
+    _runner_world.folder = tmp_path
+    _runner_world.sandbox.cloud.control("calls", "DELETE")
+    with cleared(_runner_world) as world:
+        yield world

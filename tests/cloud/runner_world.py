@@ -1,0 +1,245 @@
+"""The runner against the real gcloud, clouds of ours, and wheels that hold nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mrcore.clock import SYSTEM
+from mrcore.gce import record
+from tests.cloud.compute.sandbox import Ran, Sandbox
+from tests.cloud.compute.server import PROJECT
+from tests.gcsserver.model import Conditions
+from tests.tidy.tree import ROOT
+
+RUNNER = ROOT / "scripts/gce"
+BUCKET = "bkt"
+ZONE = "us-central1-a"
+NAME = "demo"
+HOME = f"gs://{BUCKET}/mrcore/{NAME}"
+WAIT_SECONDS = 100.0
+HARMLESS = re.compile(r"\.(wait|test|getPolicy|getIamPolicy|listManagedInstances)$")
+"""Methods that change nothing, though they are posted."""
+WORD_COUNT = """
+def map(key, value):
+    for word in value.split():
+        yield word, 1
+
+def reduce(key, values):
+    return sum(values)
+"""
+
+
+def make_hollow_wheels(folder: Path) -> None:
+    """Make a wheel without content for each package that is installed here, for pip to find."""
+    folder.mkdir()
+    installed = {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    for name, version in (installed | {"pip": "99"}).items():
+        stem = f"{name.replace('-', '_')}-{version}"
+        info = f"{stem}.dist-info"
+        with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(
+                f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            )
+            wheel.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            wheel.writestr(f"{info}/RECORD", "")
+
+
+def wait_until(true: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Wait until something holds; fail when it never does."""
+    end = SYSTEM.monotonic() + seconds
+    while not true():
+        assert SYSTEM.monotonic() < end, f"never happened: {what}"
+        SYSTEM.sleep(0.05)
+
+
+@dataclass(slots=True)
+class Running:
+    """A command that runs, in a session of its own as in a terminal."""
+
+    process: subprocess.Popen[str]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal as Ctrl-C does: to every process of the terminal."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def end(self) -> Ran:
+        """Wait until it has ended."""
+        out, err = self.process.communicate(timeout=WAIT_SECONDS)
+        return Ran(self.process.returncode, out, err)
+
+
+@dataclass(slots=True)
+class World:
+    """One sandbox with a bucket, and the runner beside it."""
+
+    sandbox: Sandbox
+    wheels: Path
+    folder: Path
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {
+            **self.sandbox.environment(),
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+            "MRCORE_PYTHON": sys.executable,
+            "USER": "ada",
+            **(extra or {}),
+        }
+
+    def start(self, *words: str, extra: Mapping[str, str] | None = None) -> Running:
+        """Start `gce WORDS`."""
+        environment = self.environment(extra)
+
+        def inside() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [RUNNER, *words],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+        return Running(self.sandbox.namespace.call(inside))
+
+    def gce(self, *words: str, extra: Mapping[str, str] | None = None) -> Ran:
+        """Run `gce WORDS` to its end."""
+        running = self.start(*words, extra=extra)
+        try:
+            return running.end()
+        finally:
+            running.signal(signal.SIGKILL)
+
+    def up(self, *words: str) -> Ran:
+        """Make the cluster of these tests, inside the network."""
+        return self.gce("up", *self.where(), *words)
+
+    def where(self) -> list[str]:
+        return [f"--name={NAME}", f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct"]
+
+    def accounts(self) -> list[str]:
+        """Return the options that name accounts, so that the runner changes no permissions."""
+        emails = []
+        for role in ("master", "worker"):
+            self.sandbox.gcloud("iam", "service-accounts", "create", f"own-{role}")
+            email = f"own-{role}@{PROJECT}.iam.gserviceaccount.com"
+            emails.append(f"--service-account-{role}={email}")
+        return emails
+
+    def expire_record(self) -> None:
+        """Write the record of a cluster that should be gone by now."""
+        image = "projects/debian-cloud/global/images/family/debian-12"
+        fields = {
+            "name": NAME, "home": HOME, "project": PROJECT, "owner": "ada", "image": image,
+            "location": f"zones/{ZONE}", "master_zone": ZONE, "connect": "direct",
+            "machine_types": "e2-standard-4", "master_machine_type": "e2-standard-2",
+            "provisioning": "spot", "workers": "1", "max_workers": "1", "disk_gib": "50",
+            "network": "default", "subnet": "", "max_run_seconds": "60", "idle_timeout": "1m",
+            "created_seconds": "1000", "expires_seconds": "2000",
+        }
+        content = msgspec.json.encode(record.from_fields(fields)).decode()
+        self.put(f"mrcore/{NAME}/cluster.json", content)
+
+    def start_daemons(self, home: str = HOME, workers: int = 0) -> None:
+        """Start a real master, and workers, as the VMs of the cluster would."""
+        state = f"{home}/state"
+        commands = [["master", "--state", state, "--listen", "127.0.0.1:0"]]
+        commands += [["worker", "--state", state]] * workers
+        environment = self.environment()
+        for number, command in enumerate(commands):
+            log = (self.folder / f"daemon-{number}.log").open("wb")
+
+            def inside(command: list[str] = command, log: Any = log) -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
+                    [sys.executable, "-P", "-m", *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+
+            with log:
+                self.daemons.append(self.sandbox.namespace.call(inside))
+        leader = f"{state.removeprefix(f'gs://{BUCKET}/')}/leader.json"
+        wait_until(lambda: leader in self.objects(), "a master leads")
+
+    def stop_daemons(self) -> None:
+        for process in self.daemons:
+            process.kill()
+            process.wait()
+        self.daemons.clear()
+
+    def objects(self) -> list[str]:
+        """Return the names of all objects of the bucket."""
+        return [
+            item.name for item in self.sandbox.storage.store.list(BUCKET, max_results=9999).items
+        ]
+
+    def put(self, name: str, content: str) -> None:
+        self.sandbox.storage.store.insert(BUCKET, name, content.encode())
+
+    def read(self, name: str) -> bytes:
+        return self.sandbox.storage.store.get(BUCKET, name).content
+
+    def made(self, kind: str) -> list[str]:
+        """Return the names of what is there of a collection, such as `instances`."""
+        paths = (path.rsplit("/", 2) for path in self.sandbox.cloud.made())
+        return sorted(name for _, collection, name in paths if collection == kind)
+
+    def changes(self) -> list[str]:
+        """Return the methods of the calls so far that were meant to change something."""
+        calls = [call for call in self.sandbox.cloud.calls() if call["http"] != "GET"]
+        return [str(c["method"]) for c in calls if c["method"] and not HARMLESS.search(c["method"])]
+
+    def policy(self) -> list[dict[str, Any]]:
+        """Return the bindings of the bucket."""
+        found = self.sandbox.storage.store.bucket(BUCKET).policy(BUCKET)["bindings"]
+        return list(found)
+
+    def clear(self) -> None:
+        """Leave nothing for the next test, however this one has ended."""
+        self.stop_daemons()
+        if self.sandbox.cloud.made():
+            self.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
+        store = self.sandbox.storage.store
+        for name in self.objects():
+            store.delete(BUCKET, name, None, Conditions())
+
+
+@contextlib.contextmanager
+def cleared(world: World) -> Iterator[World]:
+    """Give the world to one test; what a cluster has left fails it."""
+    try:
+        yield world
+        world.stop_daemons()
+        assert world.sandbox.cloud.made() == []
+        left = [name for name in world.objects() if name.startswith("mrcore/")]
+        assert left == []
+        assert world.policy() == []
+    finally:
+        world.clear()
+
+
+def told(ran: Ran) -> str:
+    """Return all that a command has said, for the message of an assertion."""
+    return json.dumps([ran.code, ran.out, ran.err])
