@@ -59,6 +59,13 @@ class _History:
             registry=registry,
         )
 
+        # Series that are there from the beginning have no first rise that a rate would miss.
+        for phase in Phase:
+            self._tasks.labels(phase.value)
+        for state in JobState:
+            if state.final:
+                self._jobs.labels(state.value)
+
     def observe(self, facts: Sequence[Fact], seconds: float) -> None:
         """Take in facts that took so long to become durable."""
         self._appends.observe(seconds)

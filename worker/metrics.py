@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from mrcore.ids import AttemptId
+from mrcore.ids import AttemptId, Phase
 from mrcore.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
-from mrcore.tasks.spec import TaskFailure, TaskResult
+from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
 from worker.vitals import Sight, Vitals
+
+_SUCCEEDED: Final = "succeeded"
+_OUTCOMES: Final = (_SUCCEEDED, *(kind.value for kind in FailureKind))
 
 
 @contextlib.contextmanager
@@ -56,13 +60,20 @@ class _Attempts:
             registry=registry,
         )
 
+        # Series that are there from the beginning have no first rise that a rate would miss.
+        for phase in Phase:
+            for metric in (self._seconds, self._records, self._bytes):
+                metric.labels(phase.value)
+            for outcome in _OUTCOMES:
+                self._ended.labels(phase.value, outcome)
+
     def observe(self, attempt: AttemptId, result: TaskResult) -> None:
         """Count an attempt that has ended."""
         phase = attempt.task.phase.value
         if isinstance(result, TaskFailure):
             self._ended.labels(phase, result.kind.value).inc()
             return
-        self._ended.labels(phase, "succeeded").inc()
+        self._ended.labels(phase, _SUCCEEDED).inc()
         self._seconds.labels(phase).observe(result.elapsed_seconds)
         self._records.labels(phase).inc(result.records_in)
         self._bytes.labels(phase).inc(result.bytes_in)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,3 +35,16 @@ def check_names(samples: Samples, prefix: str) -> None:
     }
     assert not strange
     assert not {name for name in names if re.search(r"_(ms|millis|minutes|kb|mb|gb|percent)", name)}
+
+
+def families(samples: Samples, prefix: str) -> set[str]:
+    """Return the names of what begins so, a histogram's without its parts."""
+    names = {name for name, _ in samples if name.startswith(prefix)}
+    return {re.sub(r"_seconds_(bucket|sum|count)$", "_seconds", name) for name in names}
+
+
+def documented(prefix: str) -> set[str]:
+    """Return the names that the guide lists in its tables."""
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `mrcore_")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row) if name.startswith(prefix)}

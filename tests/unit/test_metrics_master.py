@@ -18,7 +18,7 @@ from mrcore.ids import Phase
 from mrcore.job import JobState
 from mrcore.tasks.spec import TaskOutput
 from tests.unit.fake_clock import FakeClock
-from tests.unit.scrape import Samples, check_names, scrape
+from tests.unit.scrape import Samples, check_names, documented, families, scrape
 from tests.unit.test_shell_order import Gate, Idle, run, submitted, synced
 
 
@@ -46,6 +46,7 @@ def test_jobs_tasks_and_workers_are_counted() -> None:
 
     run(act)
     check_names(found, "mrcore_master_")
+    assert documented("mrcore_master_") == families(found, "mrcore_master_")
     assert found["mrcore_master_responsive", ()] == 1
     assert found["mrcore_master_jobs", ("running",)] == 1
     assert found["mrcore_master_jobs", ("failed",)] == 0

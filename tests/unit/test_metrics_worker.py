@@ -16,7 +16,7 @@ from mrcore.systemd import Notifier
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
 from tests.unit.fake_clock import FakeClock
 from tests.unit.idle_worker import idle_worker
-from tests.unit.scrape import check_names, scrape
+from tests.unit.scrape import check_names, documented, families, scrape
 from worker.messages import Answered, DrainBegun
 from worker.metrics import measured
 from worker.vitals import WELL_SECONDS, Sight, Vitals
@@ -71,7 +71,8 @@ async def test_the_moment_is_looked_at_in_the_loop(vitals: Vitals, clock: FakeCl
         vitals.agent.feed(DrainBegun("x"))
         clock.advance(7.0)
         found = await asyncio.to_thread(scrape, port)
-        check_names(await asyncio.to_thread(scrape, port), "mrcore_worker_")
+        assert documented("mrcore_worker_") == families(found, "mrcore_worker_")
+        check_names(found, "mrcore_worker_")
     assert threads == {threading.get_ident()}
     assert found["mrcore_worker_responsive", ()] == 1
     assert found["mrcore_worker_slots", ()] == 4
