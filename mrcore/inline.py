@@ -37,8 +37,8 @@ EPOCH: Final = 1
 """There is no master that could restart."""
 
 
-_LEFT_DEBUGGER: Final = "bdb.BdbQuit"
-"""The last line of a traceback when a person has typed `quit` at a prompt of the debugger."""
+_INTERRUPTS: Final = ("bdb.BdbQuit", "KeyboardInterrupt")
+"""How a traceback ends when a person has typed `quit` at a prompt of the debugger, or Ctrl-C."""
 
 
 class _TaskFailedError(Exception):
@@ -112,7 +112,7 @@ class _Run:
         scratch.mkdir(exist_ok=True)
         result = run_task(spec, self.functions, scratch, NoProgress())
         if isinstance(result, TaskFailure):
-            if result.traceback.endswith(_LEFT_DEBUGGER):
+            if result.traceback.endswith(_INTERRUPTS):
                 raise KeyboardInterrupt
             raise _TaskFailedError(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
