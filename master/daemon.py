@@ -87,10 +87,13 @@ async def run(options: Options) -> None:
     """Be the master until a signal says to end; raise MrcoreError for what prevents it."""
     async with stop_on_signals() as stop:
         _watch_lifeline(options.lifeline_fd)
+        life = _Life(options, Notifier(os.environ))
         try:
-            await _Life(options, Notifier(os.environ)).live(stop)
-        except BaseExceptionGroup as group:
-            error = _cause(group)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_leave_early(stop, life))
+                await life.live(stop)
+        except BaseExceptionGroup as errors:
+            error = _cause(errors)
         if isinstance(error, _EndedError):
             log.info("has ended in an orderly way")
         else:
@@ -99,16 +102,25 @@ async def run(options: Options) -> None:
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the one error to tell: the group itself where a defect is among them."""
-    errors = [_first(one) for one in group.exceptions]
+    errors = list(_leaves(group))
     if any(not isinstance(error, MrcoreError | _EndedError) for error in errors):
         return group
     return next((error for error in errors if isinstance(error, MrcoreError)), errors[0])
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+async def _leave_early(stop: asyncio.Event, life: _Life) -> None:
+    """End a master that is told to before it serves: its start may wait long for a store."""
+    await stop.wait()
+    if not life.serving:
+        raise _EndedError
 
 
 def _watch_lifeline(descriptor: int | None) -> None:
@@ -133,6 +145,8 @@ class _Life:
         self._state_uri = options.state_uri
         self._storage = storage_for(options.state_uri)
         self._rng = SystemRandom()
+        self.serving = False
+        """Set when there is something to drain."""
         self._fleet: Fleet | None = None
 
     async def live(self, stop: asyncio.Event) -> None:
@@ -171,7 +185,8 @@ class _Life:
                 await asyncio.to_thread(retire, self._storage, self._state_uri, leader)
         except (TimeoutError, StorageError) as error:
             # The next master finds nobody at this address, which is as good.
-            log.warning("the leader object still names this master", extra={"error": str(error)})
+            why = str(error) or "no answer in time"
+            log.warning("the leader object still names this master", extra={"error": why})
 
     def _protect_state(self) -> None:
         if self._state_uri.startswith(_FILE):
@@ -269,6 +284,7 @@ class _Life:
         for event in lost:
             await shell.tell(event)
         await server.start(SERVICES)
+        self.serving = True
         with (
             self._found_on_loopback(credentials_of(leader, self._state_uri)),
             self._watched(group, Vitals(shell, SYSTEM)),

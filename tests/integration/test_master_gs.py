@@ -137,3 +137,22 @@ def test_a_second_master_is_refused_while_the_first_answers(
         storage_for(STATE).open_write(layout.journal_uri(STATE, 1), expect="0") as writer,
     ):
         writer.commit()
+
+
+def test_a_master_ends_when_told_though_its_store_is_away(
+    tmp_path: Path, bucket: GcsServer
+) -> None:
+    outage = Fault("error")
+    with start_master(tmp_path, STATE) as daemon:
+        bucket.faults.add(outage)
+        assert daemon.stop() == 0
+        assert "the leader object still names this master" in daemon.log()
+    hits = outage.hits
+    with start_master(tmp_path, STATE, wait=False) as daemon:
+        while outage.hits == hits:
+            time.sleep(0.01)
+        assert daemon.stop() == 0
+        assert "has ended in an orderly way" in daemon.log()
+    bucket.faults.clear()
+    with start_master(tmp_path, STATE) as daemon:
+        assert read_leader(STATE).address == daemon.address
