@@ -100,7 +100,10 @@ def _duration(text: str) -> float | None:
 
 
 def _dollars(text: str) -> float | None:
-    dollars = float(text)
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
     if not 0 < dollars < 1e9:
         raise ValueError("write an amount of dollars, such as 2.50")
     return dollars

@@ -226,7 +226,8 @@ class _Round:
                 if member.name not in self.memory.draining:
                     continue
                 hand = self.hands.get(member.name)
-                if hand is None:
+                if hand is None or (hand.draining and not hand.held):
+                    # Nothing is given to a worker that leaves, so nothing can be lost with it.
                     self._delete(model, member, "released")
                 elif not hand.draining:  # asked again until it is told
                     self.actions.append(Drain(hand.worker_id, hand.machine))

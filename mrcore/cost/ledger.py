@@ -154,17 +154,19 @@ class Ledger:
         dollars = seconds * self._second(meter)
         if machine.master:
             self._book(jobs, Cost(master=dollars, vm_seconds=seconds))
+        elif not meter.joined:
+            # Until now: an interval is what it was at its beginning.
+            self._book(jobs, Cost(boot=dollars, vm_seconds=seconds))
         elif load is None:
-            # A worker that has left waits to be deleted, one that has not come yet boots.
-            idle, boot = (dollars, 0.0) if meter.joined else (0.0, dollars)
-            self._book(jobs, Cost(idle=idle, boot=boot, vm_seconds=seconds))
-            meter.lost_seconds = {}
+            # Its worker has left, and it waits to be deleted.
+            self._book(jobs, Cost(idle=dollars, vm_seconds=seconds))
         else:
-            self._work(meter, load, jobs, seconds, dollars)
+            self._work(load, jobs, seconds, dollars)
+        if load is not None:
+            meter.joined, meter.slots = True, max(load.slots, sum(load.running.values()), 1)
+        meter.lost_seconds = {} if load is None else dict(load.elapsed_seconds)
 
-    def _work(
-        self, meter: Meter, load: Load, jobs: Sequence[str], seconds: float, dollars: float
-    ) -> None:
+    def _work(self, load: Load, jobs: Sequence[str], seconds: float, dollars: float) -> None:
         running = sum(load.running.values())
         slots = max(load.slots, running, 1)
         for job_id, count in load.running.items():
@@ -173,8 +175,6 @@ class Ledger:
         free = 1 - running / slots
         if free > 0:
             self._book(jobs, Cost(idle=dollars * free, vm_seconds=seconds * free))
-        meter.joined, meter.slots = True, slots
-        meter.lost_seconds = dict(load.elapsed_seconds)
 
     def _close(self, name: str, released: bool, jobs: Sequence[str]) -> bool:
         """End a machine's account; tell whether it was taken from us."""

@@ -38,9 +38,17 @@ def load(**running: int) -> Load:
     return Load(slots=4, running=running, elapsed_seconds=dict.fromkeys(running, 30.0))
 
 
+def joined(*machines: Machine) -> Ledger:
+    """Return books in which the worker of each machine has joined at once."""
+    ledger = Ledger(PRICES)
+    ledger.accrue(machines, {one.name: load() for one in machines}, [], {}, START)
+    return ledger
+
+
 def test_a_machine_costs_boot_then_work_then_waiting() -> None:
     ledger = Ledger(PRICES)
-    ledger.accrue([machine()], {}, ["a"], {}, START + 100)
+    ledger.accrue([machine()], {}, ["a"], {}, START + 50)
+    ledger.accrue([machine()], {"w": load(a=1)}, ["a"], {}, START + 100)
     ledger.accrue([machine()], {"w": load(a=3)}, ["a"], {}, START + 300)
     ledger.accrue([machine()], {"w": load()}, [], {}, START + 400)
     total = ledger.spend.total
@@ -53,8 +61,8 @@ def test_a_machine_costs_boot_then_work_then_waiting() -> None:
 
 
 def test_jobs_pay_for_their_own_work_and_share_the_rest() -> None:
-    ledger = Ledger(PRICES)
     machines = [machine(), machine("m", spot=False, master=True)]
+    ledger = joined(*machines)
     ledger.accrue(machines, {"w": load(a=3, b=1)}, ["a", "b"], {}, START + 400)
     assert ledger.job("a").useful == pytest.approx(300 * second())
     assert ledger.job("b").useful == pytest.approx(100 * second())
@@ -63,7 +71,7 @@ def test_jobs_pay_for_their_own_work_and_share_the_rest() -> None:
 
 
 def test_a_preempted_machine_takes_its_unfinished_work_along() -> None:
-    ledger = Ledger(PRICES)
+    ledger = joined(machine())
     ledger.accrue([machine()], {"w": load(a=4)}, ["a"], {}, START + 200)
     assert ledger.accrue([], {}, ["a"], {}, START + 210) == ["w"]
     cost = ledger.job("a")
@@ -75,7 +83,7 @@ def test_a_preempted_machine_takes_its_unfinished_work_along() -> None:
 
 
 def test_a_machine_that_we_deleted_was_not_preempted() -> None:
-    ledger = Ledger(PRICES)
+    ledger = joined(machine())
     ledger.accrue([machine()], {"w": load(a=4)}, ["a"], {}, START + 200)
     assert ledger.accrue([], {}, ["a"], {"w": "released"}, START + 210) == []
     assert ledger.spend.total.lost == 0.0
@@ -83,7 +91,7 @@ def test_a_machine_that_we_deleted_was_not_preempted() -> None:
 
 
 def test_an_on_demand_machine_that_dies_loses_work_but_is_not_preempted() -> None:
-    ledger = Ledger(PRICES)
+    ledger = joined(machine(spot=False))
     ledger.accrue([machine(spot=False)], {"w": load(a=4)}, ["a"], {}, START + 200)
     assert ledger.accrue([], {}, ["a"], {}, START + 210) == []
     assert ledger.spend.total.lost > 0.0

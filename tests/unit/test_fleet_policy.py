@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from master.fleet.model import (
     JOIN_SECONDS,
@@ -23,61 +21,26 @@ from master.fleet.model import (
     FailJobs,
     Group,
     Grow,
-    Hand,
     Market,
-    Member,
     Memory,
-    Model,
     Sight,
     Trouble,
-    Work,
 )
 from master.fleet.policy import decide
-
-NOW = 1_000_000.0
-SPOT, STANDARD = Model.SPOT, Model.STANDARD
-BOUNDS = Bounds(max_workers=8, logs_uri="gs://b/logs")
-WORKED = Memory(began_seconds=NOW - 10_000, worked=True)
-STOCKOUT = Trouble(code="ZONE_RESOURCE_POOL_EXHAUSTED", message="no", at_seconds=NOW, zone="us-a")
-
-
-def group(*members: Member, size: int | None = None, troubles: tuple[Trouble, ...] = ()) -> Group:
-    return Group(
-        target_size=len(members) if size is None else size,
-        members=members,
-        troubles=troubles,
-        machine_type="e2-standard-2",
-        vcpus=2,
-        hour_dollars=0.1,
-    )
-
-
-def up(name: str, created: float = NOW - 1000) -> Member:
-    return Member(name=name, zone="us-a", created_seconds=created)
-
-
-def creating(name: str, *troubles: Trouble) -> Member:
-    return Member(name=name, action="CREATING", exists=False, troubles=troubles)
-
-
-def hand(name: str, held: int = 0, *, slots: int = 2, draining: bool = False) -> Hand:
-    return Hand(machine=name, worker_id=f"{name}-0", slots=slots, held=held, draining=draining)
-
-
-def work(tasks: int, *, seconds: float | None = None, submitted: float = NOW) -> Work:
-    return Work(job_id="wc-1", submitted_seconds=submitted, tasks=tasks, seconds=seconds)
-
-
-def sight(
-    spot: Group | None = None,
-    standard: Group | None = None,
-    *,
-    hands: tuple[Hand, ...] = (),
-    jobs: tuple[Work, ...] = (),
-    dollars: float = 0.0,
-) -> Sight:
-    groups = {SPOT: spot or group(), STANDARD: standard or group()}
-    return Sight(groups=groups, hands=hands, jobs=jobs, dollars=dollars)
+from tests.unit.fleet_sights import (
+    BOUNDS,
+    NOW,
+    SPOT,
+    STANDARD,
+    STOCKOUT,
+    WORKED,
+    creating,
+    group,
+    hand,
+    sight,
+    up,
+    work,
+)
 
 
 def actions(seen: Sight, memory: Memory = WORKED, bounds: Bounds = BOUNDS) -> list[Action]:
@@ -153,10 +116,11 @@ def test_a_machine_is_deleted_once_its_worker_has_left() -> None:
     memory = Memory(began_seconds=1, worked=True, draining=["a"])
     asked = sight(group(up("a"), up("b")), hands=(hand("a"), hand("b", 1)), jobs=(work(1),))
     assert actions(asked, memory) == [Drain("a-0", "a")]
-    leaves = replace(asked, hands=(hand("a", draining=True), hand("b", 1)))
+    leaves = replace(asked, hands=(hand("a", 1, draining=True), hand("b", 1)))
     assert actions(leaves, memory) == []
+    done = replace(asked, hands=(hand("a", draining=True), hand("b", 1)))
     left = replace(asked, hands=(hand("b", 1),))
-    assert actions(left, memory) == [Delete(SPOT, ("a",))]
+    assert actions(done, memory) == actions(left, memory) == [Delete(SPOT, ("a",))]
 
 
 def test_a_deletion_that_was_lost_is_repeated() -> None:
@@ -378,81 +342,3 @@ def test_without_an_idle_timeout_the_cluster_stays() -> None:
     bounds = replace(BOUNDS, idle_timeout_seconds=None)
     memory = Memory(began_seconds=1, worked=True, idle_seconds=1.0)
     assert decide(sight(), memory, bounds, NOW).actions == []
-
-
-# -- whatever is seen ----------------------------------------------------------------------------
-
-NAMES = [f"m{i}" for i in range(6)]
-
-
-@st.composite
-def sights(draw: st.DrawFn) -> Sight:
-    """Draw anything that could be seen: also what no sane cloud shows."""
-    groups = {}
-    for model, names in ((SPOT, NAMES[:4]), (STANDARD, NAMES[4:])):
-        members = tuple(
-            Member(
-                name=name,
-                action=draw(st.sampled_from(["NONE", "CREATING", "DELETING", "RECREATING"])),
-                exists=draw(st.booleans()),
-                created_seconds=draw(st.sampled_from([0.0, NOW - 2000, NOW - 5])),
-                troubles=draw(st.sampled_from([(), (STOCKOUT,)])),
-            )
-            for name in draw(st.lists(st.sampled_from(names), unique=True))
-        )
-        groups[model] = group(*members, size=draw(st.integers(0, 6)))
-    hands = tuple(
-        hand(name, draw(st.integers(0, 2)), draining=draw(st.booleans()))
-        for name in draw(st.lists(st.sampled_from(NAMES), unique=True))
-    )
-    jobs = tuple(work(draw(st.integers(1, 40))) for _ in range(draw(st.integers(0, 2))))
-    return Sight(groups=groups, hands=hands, jobs=jobs)
-
-
-@st.composite
-def memories(draw: st.DrawFn) -> Memory:
-    """Draw any memory, of these machines or of others."""
-    some = st.lists(st.sampled_from([*NAMES, "gone"]), unique=True)
-    times = st.sampled_from([NOW - 5000, NOW - 30, NOW])
-    return Memory(
-        began_seconds=draw(times),
-        worked=draw(st.booleans()),
-        markets={SPOT: Market(failures=draw(st.integers(0, 3)), paused_until=draw(times))},
-        heard=dict.fromkeys(draw(some), NOW - 2000),
-        free={name: draw(times) for name in draw(some)},
-        draining=draw(some),
-        leaving=draw(some),
-        deleted=dict.fromkeys(draw(some), "x"),
-        surplus_seconds=draw(st.none() | times),
-    )
-
-
-@given(sights(), memories(), st.integers(0, 10))
-def test_no_decision_breaks_a_bound(seen: Sight, memory: Memory, most: int) -> None:
-    bounds = Bounds(max_workers=most, idle_timeout_seconds=None)
-    before = repr(memory)
-    decision = decide(seen, memory, bounds, NOW)
-    assert repr(memory) == before, "a decision changes nothing but its own copy"
-    held = {one.machine for one in seen.hands if one.held}
-    size = sum(one.size for one in seen.groups.values())
-    for action in decision.actions:
-        match action:
-            case Grow():
-                assert action.size > seen.groups[action.model].target_size
-                size += action.size - seen.groups[action.model].target_size
-                assert size <= most
-            case Delete():
-                known = {member.name for member in seen.groups[action.model].members}
-                assert set(action.names) <= known
-                for name in set(action.names) & held:
-                    member = next(
-                        m for one in seen.groups.values() for m in one.members if m.name == name
-                    )
-                    # What the cloud says is gone is gone, and what was deleted stays deleted.
-                    gone = member.dead or name in memory.deleted or member.coming
-                    assert gone, f"{name} holds work"
-            case Drain():
-                busy = action.machine in held and action.machine not in memory.draining
-                assert not busy or memory.markets[SPOT].paused_until <= NOW
-            case _:
-                raise AssertionError(f"nothing calls for {action}")

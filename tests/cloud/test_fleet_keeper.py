@@ -1,0 +1,272 @@
+"""The whole fleet against the test cloud: jobs come, machines come, and all of them go."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+import pytest
+
+from master.fleet.keeper import Books, Fleet
+from master.fleet.model import Bounds, Model
+from master.journal import FencedError
+from mrcore import layout
+from mrcore.cost.prices import Prices
+from mrcore.job import JobState
+from mrcore.storage.memory import MemoryStorage
+from tests.cloud.compute.api import Api
+from tests.cloud.compute.threaded import ThreadedCloud, running
+from tests.cloud.fleet_house import Site
+from tests.cloud.fleet_master import SLOTS, STATE, HastyClock, Master, dear, leading, until
+
+SPOT, STANDARD = Model.SPOT, Model.STANDARD
+BOUNDS = Bounds(max_workers=4, idle_timeout_seconds=None, logs_uri="mem://space/home/logs")
+
+
+@pytest.fixture
+def clock() -> HastyClock:
+    return HastyClock()
+
+
+@pytest.fixture
+def cloud(clock: HastyClock) -> Iterator[ThreadedCloud]:
+    with running(retry_seconds=0.02, clock=clock) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def site(cloud: ThreadedCloud) -> Site:
+    return Site(Api(cloud))
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage()
+
+
+def lead(
+    site: Site,
+    storage: MemoryStorage,
+    clock: HastyClock,
+    act: Callable[[Master, Fleet], Awaitable[None]],
+    bounds: Bounds = BOUNDS,
+    prices: Prices | None = None,
+) -> None:
+    """Let a master with a fleet lead while `act` does."""
+
+    async def main() -> None:
+        def fleet_of(master: Master) -> Fleet:
+            return master.fleet(bounds, prices)
+
+        async with asyncio.timeout(60), leading(site, storage, clock, fleet_of) as (master, fleet):
+            await act(master, fleet)
+
+    asyncio.run(main())
+
+
+def books(storage: MemoryStorage) -> Books:
+    return msgspec.json.decode(storage.read(layout.fleet_uri(STATE)), type=Books)
+
+
+def test_machines_come_with_a_job_and_everything_goes_after_it(
+    site: Site, storage: MemoryStorage, clock: HastyClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.make()
+    name = site.make_master()
+    monkeypatch.setattr(socket, "gethostname", lambda: f"{name}.c.p.internal")
+    most = 0
+
+    def largest() -> int:
+        nonlocal most
+        most = max(most, len(site.running(SPOT)))
+        return most
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.submit(3 * SLOTS)
+        await until(lambda: largest() == 3)
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        view = fleet.board.view
+        assert view is not None
+        assert view.groups[0].machine_type == "e2-standard-2"
+        await until(lambda: fleet.board.ending)
+        await master.ended.wait()
+        assert site.machines() == [name]
+        await fleet.farewell()
+        await until(lambda: site.machines() == [])
+
+    # Longer than idle workers linger, so that they are released by name first.
+    bounds = Bounds(max_workers=4, idle_timeout_seconds=300.0)
+    lead(site, storage, clock, act, bounds)
+    assert most == 3
+    assert all("instanceTemplates" in path for path in site.api.cloud.made())
+    resized = [
+        call["params"]["size"] for call in site.api.cloud.calls() if "size" in call["params"]
+    ]
+    assert resized == ["3"]
+    cost = books(storage).spend.total
+    assert cost.useful > 0
+    assert cost.boot > 0
+    assert cost.master > 0
+    assert cost.preemptions == 0
+    assert (cost.class_a, cost.class_b) == (3 * SLOTS, 2 * 3 * SLOTS)
+
+
+def test_idle_workers_go_while_a_straggler_works(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        master.task_seconds = 0.5
+        await master.submit(2 * SLOTS)
+        await until(lambda: len(master.machine.workers()) == 2)
+        await until(lambda: (job := master.machine.job("job-a")) and job.maps.completed)
+        master.task_seconds = 1e9
+        await master.submit(1, "straggler")
+        await until(lambda: len(site.running(SPOT)) == 1, 20)
+        (left,) = site.running(SPOT)
+        assert master.hands[left].since, "the one that works stays"
+        assert master.machine.live_job("straggler") is not None
+
+    lead(site, storage, clock, act)
+
+
+def test_a_preempted_machine_is_replaced_and_counted(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        master.task_seconds = 1e9
+        await master.submit(SLOTS)
+        await until(lambda: any(hands.since for hands in master.hands.values()))
+        await until(lambda: fleet.board.view and fleet.board.view.joined_workers)
+        (lost,) = site.running(SPOT)
+        site.api.cloud.control("preempt", instance=lost)
+        await until(lambda: set(site.running(SPOT)) - {lost})
+        master.task_seconds = 0.1
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        await until(lambda: books(storage).spend.total.preemptions == 1)
+        view = fleet.board.view
+        assert view is not None
+        assert view.preemptions_per_hour is None or view.preemptions_per_hour > 0
+
+    lead(site, storage, clock, act)
+
+
+def test_a_stockout_is_shown_at_once_and_met_with_machines_on_demand(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+    site.api.cloud.control("stockout", model="SPOT")
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.submit(SLOTS)
+        await until(lambda: "stockout" in fleet.board.note, 5)
+        assert "spot e2-standard-2" in fleet.board.note
+        assert "us-central1-a" in fleet.board.note
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        assert site.running(STANDARD)
+        assert site.members(SPOT) == []
+
+    lead(site, storage, clock, act)
+
+
+def test_the_next_master_finds_fleet_and_books(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+    before: list[float] = []
+    names: list[str] = []
+
+    async def first(master: Master, fleet: Fleet) -> None:
+        master.task_seconds = 1e9
+        await master.submit(2 * SLOTS)
+        await until(lambda: len(master.machine.workers()) == 2)
+        names.extend(sorted(site.running(SPOT)))
+        before.append(books(storage).spend.total.dollars)
+
+    async def second(master: Master, fleet: Fleet) -> None:
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        assert sorted(site.running(SPOT)) == names
+        await until(lambda: fleet.board.view is not None)
+        assert fleet.board.view is not None
+        assert fleet.board.view.cost.dollars > before[0]
+
+    lead(site, storage, clock, first)
+    lead(site, storage, clock, second)
+
+
+def test_a_master_that_was_replaced_does_nothing_any_more(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await until(lambda: fleet.board.view is not None)
+        later = Books(epoch=master.machine.epoch + 1)
+        with storage.open_write(layout.fleet_uri(STATE)) as writer:
+            writer.write(msgspec.json.encode(later))
+            writer.commit()
+        await master.submit(SLOTS)
+        await until(lambda: False)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        lead(site, storage, clock, act)
+    assert raised.group_contains(FencedError, match="keeps the fleet")
+    assert site.members(SPOT) == []
+
+
+def test_at_the_spend_limit_jobs_fail_and_machines_go(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        master.task_seconds = 1e9
+        await master.submit(SLOTS)
+        await until(lambda: master.state() is JobState.FAILED)
+        job = master.machine.job("job-a")
+        assert job is not None
+        assert "raise --max-cost" in job.message
+        await until(lambda: site.machines() == [])
+
+    bounds = Bounds(max_workers=4, max_cost=1.5)
+    lead(site, storage, clock, act, bounds, dear(300.0))
+
+
+def test_what_the_cloud_refuses_is_shown_until_it_does_no_more(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+    site.api.cloud.control("permission", deny=["compute.instanceGroupManagers.update"])
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.submit(SLOTS)
+        await until(lambda: "may not manage machines" in fleet.board.note)
+        site.api.cloud.control("permission", deny=[])
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        await until(lambda: "may not manage" not in fleet.board.note)
+
+    lead(site, storage, clock, act)
+
+
+def test_another_size_is_heard_of_while_the_fleet_is_kept(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    site.make()
+    with storage.open_write("mem://space/home/cluster.json") as writer:
+        writer.write(b'{"max_workers": 1, "zone": "us-central1-a"}')
+        writer.commit()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.submit(4 * SLOTS)
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        assert fleet.board.view is not None
+        assert fleet.board.view.max_workers == 1
+
+    lead(site, storage, clock, act)
+    sizes = [call["params"]["size"] for call in site.api.cloud.calls() if "size" in call["params"]]
+    assert sizes == ["1"]
