@@ -185,6 +185,8 @@ def test_a_request_that_is_repeated_does_nothing_more(api: Api) -> None:
     assert first["name"] == again["name"]
     with pytest.raises(RefusedError):
         api.do("POST", HERE, instance_body("a"), requestId="r2")
+    first = api.do("DELETE", f"{HERE}/a", requestId="r3")
+    assert api.do("DELETE", f"{HERE}/a", requestId="r3")["name"] == first["name"]
 
 
 # The ends that nobody asks for

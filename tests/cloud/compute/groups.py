@@ -125,8 +125,6 @@ class Groups:
     # Making and deleting
 
     async def insert(self, call: Call) -> Resource:
-        if (operation := self._core.operations.repeated(call.params)) is not None:
-            return operation
         body = call.body
         scope = self._store.check_scope(call.scope)
         name = links.check_name(body.get("name"))
@@ -197,8 +195,6 @@ class Groups:
         )
 
     async def _change(self, verb: str, call: Call, change: Callable[[Group], None]) -> Resource:
-        if (operation := self._core.operations.repeated(call.params)) is not None:
-            return operation
         group = self._group(call)
         if group.is_deleted:
             raise not_ready(self._store.full(group.path))

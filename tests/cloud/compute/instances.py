@@ -86,8 +86,6 @@ class InstanceMethods:
         return self._store.get(call.path("instances"))
 
     async def insert(self, call: Call) -> Resource:
-        if (operation := self._core.operations.repeated(call.params)) is not None:
-            return operation
         zone = links.last(self._store.check_scope(call.scope))
         body = call.body
         template = call.params.get("sourceInstanceTemplate")

@@ -42,13 +42,9 @@ class Operations:
     ) -> Resource:
         """Start the work under an operation, and return that after a moment.
 
-        `target` is a path of the store; the operation lives in the same scope. A request id that
-        was given before gives the operation of then, and no work.
+        `target` is a path of the store; the operation lives in the same scope.
         """
         request_id = (params or {}).get("requestId")
-        if request_id is not None and request_id in self._by_request:
-            work.close()
-            return self._store.get(self._by_request[request_id])
         path = self.begin(kind, target, user=user, target_id=target_id)
         if request_id is not None:
             self._by_request[request_id] = path

@@ -154,6 +154,8 @@ class ComputeServer:
         await asyncio.sleep(self.core.faults.seconds_of(route.id))
         if route.permission and not is_public:
             access.check(call.caller, route.permission, self._resource(call))
+        if (operation := self.core.operations.repeated(call.params)) is not None:
+            return json_response(operation)
         result = route.handler(call)
         return json_response(await result if inspect.isawaitable(result) else result)
 

@@ -52,8 +52,6 @@ class Templates:
         return self._store.get(call.path("instanceTemplates"))
 
     async def insert(self, call: Call) -> Resource:
-        if (operation := self._core.operations.repeated(call.params)) is not None:
-            return operation
         scope = self._store.check_scope(call.scope)
         body = call.body
         name = links.check_name(body.get("name"))
