@@ -56,6 +56,8 @@ PARKED_AFTER_SECONDS: Final = 0.005
 """A call without results that was not answered by then is parked."""
 PATIENCE_SECONDS: Final = 1.0
 """A call with results is answered as soon as the journal is flushed: cancelling it costs more."""
+REQUEST_BYTES_MAX: Final = 16 * 2**20
+"""Results beyond it wait for the next request: a larger message would never be taken."""
 ORPHANED: Final = 75
 """The exit code of a worker that no master has answered for too long: EX_TEMPFAIL of sysexits.h."""
 CALL_SECONDS: Final = 15.0
@@ -267,15 +269,20 @@ class Link:
             park=self._agent.machine.accepted,  # the first answer says where the store is
         )
         running = {one.attempt: one for one in self._agent.supervisor.running()}
+        left = REQUEST_BYTES_MAX
         for held in state.held:
             message = request.held.add(
                 attempt=attempt_to_proto(held.attempt),
                 state=_STATES[held.hold],
                 inputs_version=held.inputs_version,
             )
-            if held.result is not None:
+            if held.result is not None and left <= 0:
+                # It is told as soon as this request is answered, and is not to be killed till then.
+                message.state = pb.HeldAttempt.STATE_RUNNING
+            elif held.result is not None:
                 put_result(message, held.result)
                 message.elapsed_seconds = getattr(held.result, "elapsed_seconds", 0.0)
+                left -= message.ByteSize()
             elif held.hold is Hold.RUNNING and held.attempt in running:
                 _put_running(message, running[held.attempt])
         return request

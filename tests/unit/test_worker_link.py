@@ -11,9 +11,13 @@ import pytest
 
 from mrcore.config import Credentials
 from mrcore.errors import ClusterUnreachableError, DefectError, MrcoreError, UnavailableError
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.tasks.spec import FailureKind, MapWork, Split, TaskFailure
+from tests.integration.fake_worker import make_spec
 from tests.unit.fake_clock import FakeClock
 from tests.unit.idle_worker import idle_worker
 from worker.link import EAGER_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from worker.messages import Answered, Assignment, Ended
 
 HERE = Credentials(address="127.0.0.1:1", token="t")
 GONE = ClusterUnreachableError("The master at 127.0.0.1:1 does not answer.")
@@ -119,3 +123,33 @@ def test_a_store_that_cannot_be_read_is_told_once(
     asyncio.run(main())
     assert len(caplog.records) == 1
     assert "no work before this worker can read" in caplog.text
+
+
+def test_results_that_do_not_fit_go_with_the_next_request(tmp_path: Path) -> None:
+    attempts = [AttemptId(TaskId("j", Phase.MAP, n), AttemptNumber(1, n + 1)) for n in range(3)]
+    spec = make_spec("mem://in", "mem://out", "0" * 64)
+
+    def answered(sequence: int, wanted: Sequence[AttemptId]) -> Answered:
+        work = MapWork(Split(()), 1)
+        given = tuple(Assignment(attempt, work=work) for attempt in wanted)
+        return Answered(cluster_id="c", epoch=1, sequence=sequence, wanted=given, jobs={"j": spec})
+
+    async def main() -> list[list[bool]]:
+        link, agent = idle_worker(tmp_path, FakeClock())
+        machine, told = agent.machine, []
+        machine.state()
+        machine.step(answered(1, attempts))
+        for attempt in attempts:
+            machine.step(Ended(attempt, TaskFailure(kind=FailureKind.USER, message="m" * 600)))
+        left = list(attempts)
+        with patch("worker.link.REQUEST_BYTES_MAX", 1000):
+            while left:
+                request = link._request()
+                assert [one.attempt.index for one in request.held] == [a.task.index for a in left]
+                told.append([one.HasField("failure") for one in request.held])
+                left = [a for a, has in zip(left, told[-1], strict=True) if not has]
+                machine.step(answered(request.sequence, left))
+        assert machine.held() == 0
+        return told
+
+    assert asyncio.run(main()) == [[True, True, False], [True]]
