@@ -54,11 +54,13 @@ class Bucket:
 
     def policy(self, name: str) -> dict[str, Any]:
         content = json.dumps(self._bindings, sort_keys=True).encode()
+        # Of letters: gcloud decodes and encodes it, with another alphabet above these.
+        etag = b64encode(hashlib.sha256(content).hexdigest()[:12].encode()).decode()
         return {
             "kind": "storage#policy",
             "resourceId": f"projects/_/buckets/{name}",
             "version": 3,
-            "etag": b64encode(hashlib.sha256(content).digest()[:6]).decode(),
+            "etag": etag,
             "bindings": [dict(binding) for binding in self._bindings],
         }
 
