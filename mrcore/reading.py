@@ -36,7 +36,10 @@ def output_parts(output_uri: str) -> list[ObjectInfo]:
             storage.stat(f"{output_uri}/{part.name}") for part in read_receipt(output_uri).parts
         ]
     except NotFoundError as error:
-        raise DataError(f"A part of the output is missing ({error}): `mrcore verify`.") from None
+        problem = str(error).rstrip(".")
+        raise DataError(
+            f"A part of the output is missing, {problem}: see `mrcore verify`."
+        ) from None
 
 
 def output_chunks(output_uri: str) -> Iterator[bytes]:

@@ -73,6 +73,11 @@ def show_count(count: float) -> str:
     return f"{value:,.4g} T"
 
 
+def show_number(count: float, thing: str) -> str:
+    """Write so many things: `1 record`, `12.3 k records`."""
+    return f"{show_count(count)} {thing}{'' if count == 1 else 's'}"
+
+
 def show_duration(seconds: float) -> str:
     """Write a duration: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds < 9.95:

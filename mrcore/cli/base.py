@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mrcore import units
 
@@ -83,7 +85,43 @@ class ParamType(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+class PlaceType(click.ParamType[str]):
+    """A file, folder or URI, which may not exist: a shell completes the names of files."""
+
+    name = "place"
+
+    def __init__(self, kind: str) -> None:
+        """`kind` is what a shell offers: `file` (folders on the way too) or `dir`."""
+        self._kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Leave it to the shell."""
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+class JobType(click.ParamType[str]):
+    """The id of a job: a shell offers those of embedded runs, newest first."""
+
+    name = "job"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the newest ids that begin like that."""
+        from mrcore import runs
+
+        ids = (record.job.job_id for record in runs.past_runs())
+        fitting = (job_id for job_id in ids if job_id.startswith(incomplete))
+        return [CompletionItem(job_id) for job_id in itertools.islice(fitting, _OFFERED_JOBS)]
+
+
+_OFFERED_JOBS = 20
 MAX_REDUCES = 100_000
+FILE = PlaceType("file")
+FOLDER = PlaceType("dir")
+JOB = JobType()
 SIZE = SizeType()
 DURATION = DurationType()
 REDUCES = ReducesType()
@@ -131,6 +169,7 @@ def cluster_options(body: _Function) -> _Function:
         click.option(
             "--state",
             "state",
+            type=FOLDER,
             metavar="URI",
             help="State of the cluster, to learn address and token from.",
         ),

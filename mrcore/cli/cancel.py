@@ -11,7 +11,7 @@ from mrcore.views import job_json
 
 
 @base.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", type=base.JOB, metavar="JOB")
 @click.option("--reason", default="", help="For the record.")
 @base.cluster_options
 @base.json_option

@@ -11,7 +11,7 @@ from mrcore.cli import base
 
 
 @base.command()
-@click.argument("output", metavar="OUT")
+@click.argument("output", type=base.FOLDER, metavar="OUT")
 def command(output: str) -> None:
     """Print an output as text: all parts in order, decompressed.
 

@@ -13,13 +13,15 @@ from mrcore.ids import is_job_id
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local import prune
 from mrcore.storage.registry import storage_for
-from mrcore.units import show_size
+from mrcore.units import show_number, show_size
 
 
 @base.command()
-@click.argument("output", metavar="[OUT]", required=False)
+@click.argument("output", type=base.FOLDER, metavar="[OUT]", required=False)
 @click.option("--release", is_flag=True, help="Free OUT whatever job has claimed it.")
-@click.option("--temp", metavar="URI", help="Where the jobs of OUT had their --temp.")
+@click.option(
+    "--temp", type=base.FOLDER, metavar="URI", help="Where the jobs of OUT had their --temp."
+)
 @click.option(
     "--older-than",
     "older_seconds",
@@ -40,7 +42,7 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
         if release or temp:
             raise click.UsageError("--release and --temp need OUT")
         removed = runs.sweep(older_seconds, limit=1_000_000)
-        click.echo(f"removed {removed} embedded run{'s' if removed != 1 else ''}")
+        click.echo(f"removed {show_number(removed, 'embedded run')}")
         return
     output_uri = base.folder_uri(output)
     living = _settle_claim(output_uri, release=release)
@@ -83,5 +85,6 @@ def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) 
         size = show_size(sum(info.size_bytes for info in infos))
         if prefix.startswith("file://"):
             prune(f"{prefix}{job_id}", prefix)
-        click.echo(f"removed {removed} temporary objects of {job_id}, {size}")
+        objects = show_number(removed, "temporary object")
+        click.echo(f"removed {objects} of {job_id}, {size}")
     return total

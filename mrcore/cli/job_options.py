@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mrcore.cli.base import DURATION, PARAM, REDUCES, SIZE
+from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE
 from mrcore.job import Compression, InputFormat, OutputFormat
 from mrcore.request import JobRequest
 
@@ -20,9 +20,11 @@ def _choices(kind: Any) -> click.Choice[str]:
 
 
 _OPTIONS = (
-    click.argument("plugin"),
-    click.argument("inputs", metavar="INPUT...", nargs=-1, required=True),
-    click.option("-o", "--output", metavar="OUT", required=True, help="Folder of the output."),
+    click.argument("plugin", type=FILE),
+    click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True),
+    click.option(
+        "-o", "--output", type=FOLDER, metavar="OUT", required=True, help="Folder of the output."
+    ),
     click.option(
         "-r",
         "--reduces",
@@ -68,6 +70,7 @@ _OPTIONS = (
     ),
     click.option(
         "--files",
+        type=FILE,
         metavar="F",
         multiple=True,
         help="Side file for the plugin: context.file(name); may be repeated.",
@@ -109,6 +112,7 @@ _OPTIONS = (
     ),
     click.option(
         "--temp",
+        type=FOLDER,
         metavar="URI",
         help="Where intermediate data lie.  [below OUT]",
     ),

@@ -20,7 +20,7 @@ _TASK = re.compile(r"(map|reduce)-(\d{1,9})")
 
 
 @base.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", type=base.JOB, metavar="JOB")
 @click.option("--task", metavar="TASK", help="Only this task, such as map-00003.")
 @click.option("--attempt", metavar="E.N", default="", help="Only this attempt, such as 5.2.")
 @click.option(

@@ -116,7 +116,7 @@ def run_command_line(arguments: list[str]) -> int:
 
 
 def _usage_sentence(error: click.ClickException) -> str:
-    message = error.format_message().strip().replace("\n", " ").rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     place = context.command_path if isinstance(context, click.Context) else "mrcore"
     return f"{message}{' See' if message.endswith('?') else '; see'} `{place} --help`."

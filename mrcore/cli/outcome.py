@@ -9,7 +9,7 @@ import click
 from mrcore import layout
 from mrcore.cli import base, progress
 from mrcore.job import JobState
-from mrcore.units import show_count, show_duration
+from mrcore.units import show_duration, show_number
 from mrcore.views import JobView, job_json
 
 
@@ -34,8 +34,8 @@ def _tell_success(job: JobView) -> None:
     records = job.phases[0].records if job.phases else 0
     ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."
     base.note(
-        f"done in {show_duration(job.elapsed_seconds)}: {show_count(records)} records, {parts} "
-        f"part{'s' if parts != 1 else ''} in {place}{ending}"
+        f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
+        f"{show_number(parts, 'part')} in {place}{ending}"
     )
     for name, count in sorted(job.counters.items()):
         base.note(f"  {name} = {count:,}")

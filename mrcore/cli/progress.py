@@ -90,8 +90,7 @@ def failed_attempts(job: JobView) -> int:
 
 def failed_words(job: JobView) -> str:
     """Return how many attempts have failed, in words."""
-    count = failed_attempts(job)
-    return f"{count} failed attempt{'s' if count != 1 else ''}"
+    return units.show_number(failed_attempts(job), "failed attempt")
 
 
 def phase_line(job: JobView, pace: Pace) -> str:
@@ -107,6 +106,8 @@ def phase_line(job: JobView, pace: Pace) -> str:
         parts.append(failed_words(job))
     if pace.seconds_left is not None and current_phase(job) is not None:
         parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
+    if job.cost is not None:
+        parts.append(f"${job.cost.dollars:.2f} so far")
     if job.note:
         parts.append(job.note)
     return ", ".join(parts)
@@ -253,7 +254,7 @@ class LiveProgress:
         narrow = self._console.width < _NARROW_COLUMNS
         for phase in (phase for phase in job.phases if phase.tasks):
             tasks = f"{phase.completed}/{phase.tasks} tasks"
-            records = f"{units.show_count(phase.records)} records"
+            records = units.show_number(phase.records, "record")
             if narrow:
                 table.add_row(f"  {phase.phase}", tasks, records)
                 continue
@@ -274,6 +275,8 @@ class LiveProgress:
         if pace.seconds_left is not None:
             parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
         parts.append(failed_words(job))
+        if job.cost is not None:
+            parts.append(f"${job.cost.dollars:.2f} so far")
         if job.note:
             parts.append(job.note)
         return ", ".join(parts)

@@ -9,16 +9,18 @@ import msgspec
 
 from mrcore import layout
 from mrcore.cli import base, places, progress, tables
+from mrcore.cli.fleet_text import fleet_lines
 from mrcore.client import Client
+from mrcore.cost.text import cost_line
 from mrcore.units import show_count, show_duration, show_size
-from mrcore.views import JobView, TaskView, job_json
+from mrcore.views import FleetView, JobView, TaskView, cost_json, job_json
 
 _SLOW_TASKS = 5
 """Slow tasks that are shown."""
 
 
 @base.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", type=base.JOB, metavar="JOB")
 @click.option("--tasks", "with_tasks", is_flag=True, help="List every task with its story.")
 @base.cluster_options
 @base.json_option
@@ -34,14 +36,16 @@ def command(
 
     Without --master an embedded run on this machine is shown; its tasks only while it runs.
     """
-    job, tasks, shown_state = _find(job_id, master, state, credentials)
+    job, tasks, shown_state, fleet = _find(job_id, master, state, credentials)
     if as_json:
         found = {**job_json(job), "state": shown_state}
+        if fleet is not None:
+            found["fleet"] = {**msgspec.to_builtins(fleet), "cost": cost_json(fleet.cost)}
         if with_tasks:
             found["task_list"] = msgspec.to_builtins(tasks)
         base.print_json(found)
         return
-    _print_job(job, shown_state)
+    _print_job(job, shown_state, fleet)
     if with_tasks:
         _print_tasks(tasks)
     else:
@@ -50,21 +54,21 @@ def command(
 
 def _find(
     job_id: str, master: str | None, state: str | None, credentials: str | None
-) -> tuple[JobView, list[TaskView], str]:
+) -> tuple[JobView, list[TaskView], str, FleetView | None]:
     if places.names_cluster(master, state, credentials):
         with places.connected(master, state, credentials) as client:
             job = client.get(job_id)
-            return job, list(client.tasks(job_id)), job.state.value
+            return job, list(client.tasks(job_id)), job.state.value, client.fleet()
     record = places.find_run(job_id)
     live = places.live_master(record)
     if live is None:
-        return record.job, [], places.shown_state(record)
+        return record.job, [], places.shown_state(record), None
     with Client(live) as client:
         job = client.get(job_id)
-        return job, list(client.tasks(job_id)), job.state.value
+        return job, list(client.tasks(job_id)), job.state.value, None
 
 
-def _print_job(job: JobView, shown_state: str) -> None:
+def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     click.echo(f"job        {job.job_id}")
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
     click.echo(f"output     {layout.shown(job.output_uri)}")

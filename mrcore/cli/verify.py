@@ -7,11 +7,11 @@ import msgspec
 
 from mrcore.cli import base, tables
 from mrcore.receipt import VerifyReport
-from mrcore.units import show_count, show_duration, show_size
+from mrcore.units import show_duration, show_number, show_size
 
 
 @base.command()
-@click.argument("output", metavar="OUT")
+@click.argument("output", type=base.FOLDER, metavar="OUT")
 @base.json_option
 def command(output: str, as_json: bool) -> int:
     """Read every part of an output again and compare it with the receipt in OUT/_SUCCESS.
@@ -45,7 +45,8 @@ def _print(report: VerifyReport) -> None:
     tables.print_table(("PART", "RECORDS", "BYTES", "CRC32C", "CHECK"), rows)
     if report.ok:
         click.echo(
-            f"ok: {len(receipt.parts)} parts, {show_count(receipt.records_out)} records, "
+            f"ok: {show_number(len(receipt.parts), 'part')}, "
+            f"{show_number(receipt.records_out, 'record')}, "
             f"{show_size(report.size_bytes)}, written by {receipt.job_id} "
             f"in {show_duration(receipt.elapsed_seconds)}"
         )

@@ -12,7 +12,7 @@ from mrcore.views import JobView
 
 
 @base.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", type=base.JOB, metavar="JOB")
 @base.cluster_options
 @base.json_option
 def command(

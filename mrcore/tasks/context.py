@@ -28,8 +28,8 @@ class Context:
     ) -> None:
         self.task = task
         """The task's name, `map-00003`: the same for every attempt."""
-        self.params: Mapping[str, str] = MappingProxyType(dict(params))
-        """What `--param K=V` gave."""
+        self.params: Mapping[str, str] = MappingProxyType(dict(sorted(params.items())))
+        """What `--param K=V` gave, in the order of the names: the same in every process."""
         self._counters: dict[str, int] = {}
         self._files_folder = files_folder
         self._on_status = on_status

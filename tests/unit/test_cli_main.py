@@ -16,10 +16,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from mrcore import runs
 from mrcore.cli import base, job_options
 from mrcore.cli.main import COMMANDS, cli, run_command_line
-from mrcore.job import Compression, InputFormat, OutputFormat
+from mrcore.job import Compression, InputFormat, JobState, OutputFormat
 from mrcore.request import JobRequest
+from mrcore.views import JobView
+from tests.unit.fake_clock import FakeClock
 
 
 @pytest.fixture
@@ -150,6 +153,7 @@ def test_every_option_reaches_the_request() -> None:
         (["cat", "/"], "/ is a whole file system"),
         (["gc", "gs://"], "gs:// names no bucket"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish; see"),
         (["rum"], "No such command 'rum'"),
         (["run", "--nope"], "No such option '--nope'"),
     ],
@@ -196,15 +200,40 @@ def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str])
         assert "_MRCORE_COMPLETE" in capsys.readouterr().out
 
 
-def test_shell_completion_knows_commands_and_options(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("mrcore run --total", ["plain,--total-order"]),
+        ("mrcore run w", ["file,w"]),
+        ("mrcore run wc.py in/", ["file,in/"]),
+        ("mrcore run wc.py in -o ou", ["dir,ou"]),
+        ("mrcore run wc.py in --files f", ["file,f"]),
+        ("mrcore run --input-format js", ["plain,jsonl"]),
+        ("mrcore cat o", ["dir,o"]),
+        ("mrcore show wc-1", ["plain,wc-12", "plain,wc-11"]),
+        ("mrcore logs wc-2", ["plain,wc-21"]),
+    ],
+)
+def test_a_shell_completes(
+    words: str,
+    offered: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for number, job_id in enumerate(["wc-11", "wc-12", "wc-21"]):
+        folder = runs.RunFolder.create(FakeClock(1000.0 * (number + 1)))
+        folder.record(
+            JobView(job_id=job_id, name="wc", state=JobState.SUCCEEDED, output_uri="file:///out")
+        )
+        folder.close()
     monkeypatch.setenv("_MRCORE_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "mrcore run --total")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
     with pytest.raises(SystemExit):
         run_command_line([])
-    assert "--total-order" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == offered
 
 
 @pytest.mark.parametrize("wrong", [["-r", "x"], ["--bogus"], ["--pdb", "-o", "out"], []])

@@ -55,6 +55,13 @@ def test_size_is_shown(size: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 parts"), (1, "1 part"), (2, "2 parts"), (12_345, "12.3 k parts")]
+)
+def test_things_are_counted(count: float, shown: str) -> None:
+    assert units.show_number(count, "part") == shown
+
+
+@pytest.mark.parametrize(
     ("seconds", "shown"),
     [
         (-1.0, "0.0 s"),

@@ -93,10 +93,11 @@ def test_the_context_counts_speaks_and_has_params_and_files(tmp_path: Path) -> N
 
     recorder = Recorder()
     functions = UserFunctions(map=user_map, setup=setup, files_folder=tmp_path)
-    job = Job([LINES], functions, spec=spec_of(params={"x": "y"}), progress=recorder)
+    job = Job([LINES], functions, spec=spec_of(params={"x": "y", "a": "b"}), progress=recorder)
     output = job.run_map(0)
     assert isinstance(output, TaskOutput)
     assert output.counters == {"lines": 3, "kept": 20}
+    assert list(kept[0].params) == ["a", "x"]
     assert recorder.said == ["map-00000 of y"]
     with pytest.raises(UsageError, match="no side file"):
         kept[0].file("../" + tmp_path.name)
