@@ -162,8 +162,9 @@ class PlainProgress:
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None:
-            tasks = ", ".join(_tasks(phase) for phase in job.phases if phase.tasks)
-            self.note(f"{job.job_id}: {tasks}, {units.show_size(job.input_bytes)} of input.")
+            told = [_tasks(phase) for phase in job.phases if phase.tasks]
+            told.append(f"{units.show_size(job.input_bytes)} of input.")
+            self.note(f"{job.job_id}: {', '.join(told)}")
         for line in self._failures.lines(job):
             self.note(line)
         current = current_phase(job)

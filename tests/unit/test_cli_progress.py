@@ -137,6 +137,9 @@ def test_a_phase_without_tasks_is_not_told() -> None:
         "mrcore: wc-1: 4 map tasks, 1 kB of input.",
         "mrcore: map 1/4",
     ]
+    stream = io.StringIO()
+    PlainProgress(stream, clock).update(msgspec.structs.replace(job(0), phases=(no_reduces,)))
+    assert stream.getvalue() == "mrcore: wc-1: 1 kB of input.\n"
 
 
 def test_a_note_is_told_once_it_lasts() -> None:
