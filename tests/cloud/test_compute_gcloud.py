@@ -128,6 +128,24 @@ def test_groups(box: Sandbox) -> None:
     assert box.cloud.made() == []
 
 
+def test_zonal_groups_and_regional_templates(box: Sandbox) -> None:
+    templates = ("compute", "instance-templates", "create")
+    ok(box, *templates, "one", *DEBIAN)
+    ok(box, *templates, "two", *DEBIAN, "--instance-template-region=us-central1")
+    ok(box, *GROUP, "create", "g", HERE, "--template=one", "--size=0")
+    two = "--template=projects/test-project/regions/us-central1/instanceTemplates/two"
+    ok(box, *GROUP, "set-instance-template", "g", HERE, two)
+    shown = box.cloud.resource("zones/us-central1-a/instanceGroupManagers/g")
+    assert shown is not None
+    assert shown["instanceTemplate"].endswith("/regions/us-central1/instanceTemplates/two")
+    ran = box.gcloud(*GROUP, "delete-instances", "g", HERE, "--instances=none")
+    assert (ran.code, "not a member" in ran.err) == (1, True)
+    ok(box, *GROUP, "delete", "g", HERE)
+    listed = "--format=value(name)"
+    names = ok(box, "compute", "instance-templates", "list", listed).split()
+    assert sorted(names) == ["one", "two"]
+
+
 def test_firewalls_images_and_what_is_there_from_the_start(box: Sandbox) -> None:
     ok(box, "compute", "firewall-rules", "create", "f", "--allow=tcp:22,tcp:7077",
        "--source-ranges=35.235.240.0/20", "--target-tags=t", "--description=mrcore=x")  # fmt: skip
