@@ -360,11 +360,7 @@ def _tasks_page(machine: Machine, request: pb.ListTasksRequest) -> pb.ListTasksR
     state = TASK_STATES.optional_from_proto(request.state)
     response = pb.ListTasksResponse()
     left = PAGE_BYTES_MAX
-    for position, view in enumerate(views.task_views(machine, request.job_id)):
-        if position < int(token) or phase not in (None, view.phase):
-            continue
-        if state not in (None, view.state):
-            continue
+    for position, view in views.task_views(machine, request.job_id, int(token), phase, state):
         if len(response.tasks) == size or left <= 0:
             response.next_page_token = str(position)
             break

@@ -5,7 +5,7 @@ Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -198,30 +198,50 @@ def _job_note(machine: Core, job: LiveJob) -> str:
     return ""
 
 
-def task_views(machine: Core, job_id: str) -> list[TaskView]:
-    """Return the tasks of a job, maps first, by index; nothing for an unknown job."""
+def task_views(
+    machine: Core,
+    job_id: str,
+    start: int = 0,
+    phase: Phase | None = None,
+    state: TaskState | None = None,
+) -> Iterator[tuple[int, TaskView]]:
+    """Yield the tasks of a job with their positions, maps first; nothing for an unknown job.
+
+    From position `start` on; only those of a phase, or in a state, where given. A view is made only
+    when it is asked for: a job may have very many tasks.
+    """
     record, job = machine.job(job_id), machine.told_job(job_id)
     if record is None:
-        return []
-    return [
-        _task_view(
-            phase, index, task, None if job is None else job.phase(phase).tasks[index], machine.now
-        )
-        for phase in (Phase.MAP, Phase.REDUCE)
-        for index, task in enumerate(record.phase(phase).tasks)
-    ]
+        return
+    maps = len(record.maps.tasks)
+    for position in range(start, record.task_count):
+        of, index = (Phase.MAP, position) if position < maps else (Phase.REDUCE, position - maps)
+        task = record.phase(of).tasks[index]
+        live = None if job is None else job.phase(of).tasks[index]
+        found = _task_state(task, live)
+        if phase in (None, of) and state in (None, found):
+            yield position, _task_view(of, index, found, task, live, machine.now)
+
+
+def _task_state(record: TaskRecord, task: LiveTask | None) -> TaskState:
+    if record.winner is not None:
+        return TaskState.COMPLETED
+    return TaskState.IN_PROGRESS if task is not None and task.attempts else TaskState.IDLE
 
 
 def _task_view(
-    phase: Phase, index: int, record: TaskRecord, task: LiveTask | None, now: float
+    phase: Phase,
+    index: int,
+    state: TaskState,
+    record: TaskRecord,
+    task: LiveTask | None,
+    now: float,
 ) -> TaskView:
     attempts = [
         AttemptView(number=failed.number, worker_id=failed.worker_id, state="failed")
         for failed in record.failed
     ]
-    state = TaskState.IDLE
     if record.winner is not None:
-        state = TaskState.COMPLETED
         seconds = record.output.elapsed_seconds if record.output is not None else 0.0
         won = AttemptView(
             number=record.winner,
@@ -231,8 +251,7 @@ def _task_view(
             fraction=1.0,
         )
         attempts.append(won)
-    elif task is not None and task.attempts:
-        state = TaskState.IN_PROGRESS
+    elif task is not None:
         attempts += [_attempt_view(attempt, now) for attempt in task.attempts]
     return TaskView(
         phase=phase,

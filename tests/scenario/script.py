@@ -334,7 +334,7 @@ class Script:
                 counts = f"{worker.running} running, {worker.unstarted} unstarted"
                 yield f"{worker.worker_id}: {counts}{note}"
         elif words[0] == "tasks":
-            for task in views.task_views(self.machine, words[1]):
+            for _, task in views.task_views(self.machine, words[1]):
                 yield f"{task.phase}-{task.index} {task.state}, {task.failures} failures"
                 yield from (f"  {line}" for line in task.story)
         else:

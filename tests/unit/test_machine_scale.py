@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from random import Random
+from unittest.mock import patch
 
 import msgspec
 
@@ -24,7 +26,7 @@ from master.limits import Limits
 from master.machine import Machine
 from master.state import Durable
 from mrcore.ids import AttemptId, Phase
-from mrcore.job import JobSpec, JobState, Plugin, Versions
+from mrcore.job import JobSpec, JobState, Plugin, TaskState, Versions
 from mrcore.tasks.spec import TaskOutput
 
 TASKS_A_SECOND = 5_000
@@ -168,10 +170,31 @@ def test_stories_outlive_their_job() -> None:
         cluster.sync("w0")
         cluster.step(CancelAsked(job_id, ""))
         cluster.sync("w0")
-    assert views.task_views(cluster.machine, "old")[0].story == ()
-    story = views.task_views(cluster.machine, "new")[0].story
+    (_, old), (_, new) = (
+        next(views.task_views(cluster.machine, job_id)) for job_id in ("old", "new")
+    )
+    assert old.story == ()
+    story = new.story
     assert len(story) == 1
     assert "assigned: w0" in story[0]
+
+
+def test_a_page_of_tasks_costs_no_more_than_a_page() -> None:
+    cluster = Cluster(Limits())
+    cluster.submit("j", maps=5_000, reduces=3)
+    cluster.sync("w0")
+    with patch.object(views, "_task_view", wraps=views._task_view) as made:
+        page = list(islice(views.task_views(cluster.machine, "j", 4_998), 4))
+        assert [position for position, _ in page] == [4_998, 4_999, 5_000, 5_001]
+        assert [(str(view.phase), view.index) for _, view in page][1:3] == [
+            ("map", 4_999),
+            ("reduce", 0),
+        ]
+        ((position, running),) = views.task_views(cluster.machine, "j", state=TaskState.IN_PROGRESS)
+        assert (position, running.index) == (0, 0)
+        reduces = views.task_views(cluster.machine, "j", phase=Phase.REDUCE)
+        assert [view.index for _, view in reduces] == [0, 1, 2]
+        assert made.call_count == 4 + 1 + 3
 
 
 def test_durable_state_encodes_and_replays_from_its_facts() -> None:
