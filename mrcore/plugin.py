@@ -198,8 +198,11 @@ def _import(module: str, name: str) -> types.ModuleType:
             'put what runs a script under `if __name__ == "__main__":`.'
         ) from None
     except Exception as error:  # noqa: BLE001 - the user's code may raise whatever it likes
+        hint = ""
+        if isinstance(error, ImportError) and "attempted relative import" in str(error):
+            hint = " (name a file in a package as a module instead: package.module)"
         raise PluginError(
-            f"{name} cannot be imported: {last_line(error)}\n{user_traceback(error)}"
+            f"{name} cannot be imported: {last_line(error)}{hint}\n{user_traceback(error)}"
         ) from None
 
 

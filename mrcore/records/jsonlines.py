@@ -45,8 +45,8 @@ def _one_by_one(
                 values.append(json.loads(line.decode()))
             except (ValueError, RecursionError) as error:
                 raise DataError(
-                    f"{shown} has a line at byte {offset} that is not valid JSON ({error}): correct "
-                    "it, or choose the --input-format that the file has."
+                    f"{shown} has a line at byte {offset} that is not valid JSON ({error}): "
+                    "correct it, or choose the --input-format that the file has."
                 ) from error
             offsets.append(offset)
     return values, offsets

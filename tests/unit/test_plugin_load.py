@@ -148,6 +148,11 @@ def test_an_import_error_shows_the_users_frames_only(tmp_path: Path) -> None:
     assert "importlib" not in rest
 
 
+def test_a_file_of_a_package_is_to_be_named_as_a_module(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"known parent package \(name a file in a package as a"):
+        load(tmp_path, "from . import x\n")
+
+
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"cannot be imported: SyntaxError") as caught:
         load(tmp_path, "def map(key, value)\n    yield 1, 2\n")
