@@ -24,6 +24,8 @@ from mrcore.tasks.spec import Mark, TaskFailure
 
 MAX_NAME: Final = 200
 MAX_URI: Final = 4_096
+MAX_OBJECT_URI: Final = 2 * MAX_URI
+"""Of what lies in, or below, a place that was given."""
 MAX_INPUTS: Final = 100_000
 MAX_PARAMS: Final = 1_000
 MAX_PARAM_CHARS: Final = 65_536
@@ -35,6 +37,7 @@ MIN_LEASE_SECONDS: Final = 0.5
 MAX_LEASE_SECONDS: Final = 3_600.0
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
+MAX_LOST_MAPS: Final = 10_000
 
 _DEFAULTS: Final = JobSpec(
     name="x", plugin=Plugin("", "", has_reduce=True), inputs=(), output_uri="",
@@ -193,12 +196,12 @@ def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
 
 
 def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
-    """Return the failure; texts are cut to their bounds."""
+    """Return the failure; texts and lists are cut to their bounds."""
     return TaskFailure(
         kind=FAILURE_KINDS.from_proto(message.kind),
         message=printable(message.message, MAX_MESSAGE),
         traceback=printable(message.traceback, MAX_TRACEBACK),
-        lost_maps=tuple(message.lost_maps),
+        lost_maps=tuple(message.lost_maps[:MAX_LOST_MAPS]),
         died=message.died,
         mark=mark_from_proto(message.mark) if message.HasField("mark") else None,
     )
@@ -210,8 +213,10 @@ def mark_to_proto(mark: Mark) -> job_pb2.Mark:
 
 
 def mark_from_proto(message: job_pb2.Mark) -> Mark:
-    """Return the mark."""
-    return Mark(uri=message.uri, offset=message.offset)
+    """Return the mark; raise UsageError for an endless name."""
+    return Mark(
+        uri=text_within(message.uri, "the file of a record", MAX_OBJECT_URI), offset=message.offset
+    )
 
 
 def check_job_id(text: str) -> str:

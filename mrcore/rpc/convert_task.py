@@ -14,8 +14,8 @@ import msgspec
 from mrcore.errors import UsageError
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
 from mrcore.rpc.convert import (
+    MAX_OBJECT_URI,
     MAX_REDUCES,
-    MAX_URI,
     check_job_id,
     failure_from_proto,
     failure_to_proto,
@@ -85,9 +85,9 @@ def object_to_proto(info: ObjectInfo) -> worker_service_pb2.ObjectRef:
 def object_from_proto(message: worker_service_pb2.ObjectRef) -> ObjectInfo:
     """Return what the message says of an object; raise UsageError for an endless name."""
     return ObjectInfo(
-        uri=text_within(message.uri, "the URI of a run", MAX_URI),
+        uri=text_within(message.uri, "the URI of a run", MAX_OBJECT_URI),
         size_bytes=message.size_bytes,
-        generation=text_within(message.generation, "a generation", MAX_URI),
+        generation=text_within(message.generation, "a generation", MAX_OBJECT_URI),
         crc32c=message.crc32c if message.HasField("crc32c") else None,
     )
 

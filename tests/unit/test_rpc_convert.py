@@ -290,13 +290,22 @@ def test_an_attempt_without_a_phase_is_refused() -> None:
         ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
         ({"digest": b"d" * 65}, "65 bytes of a digest"),
         ({"number_kinds": {str(i): "int" for i in range(10_001)}}, "10,001 positions"),
-        ({"object": {"uri": "mem://" + "x" * 5_000}}, "The URI of a run is 5,006"),
-        ({"object": {"generation": "x" * 5_000}}, "A generation is 5,000"),
+        ({"object": {"uri": "mem://" + "x" * 9_000}}, "The URI of a run is 9,006"),
+        ({"object": {"generation": "x" * 9_000}}, "A generation is 9,000"),
     ],
 )
 def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         output_from_proto(worker_service_pb2.TaskOutput(**fields))
+
+
+def test_a_failure_beyond_its_bounds_is_cut_or_refused() -> None:
+    many = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER, lost_maps=range(20_000))
+    assert failure_from_proto(many).lost_maps == tuple(range(10_000))
+    endless = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER)
+    endless.mark.uri = "x" * 9_000
+    with pytest.raises(UsageError, match="The file of a record is 9,000 characters long"):
+        failure_from_proto(endless)
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
