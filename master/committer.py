@@ -22,6 +22,7 @@ from master.events import (
     WinnerMissing,
 )
 from master.facts import Replaced
+from master.fleet.board import Board
 from master.machine import Machine
 from master.planner import Plans
 from master.shell import Job
@@ -51,8 +52,11 @@ T = TypeVar("T")
 class Committer:
     """Obeys the commands that touch a job's output."""
 
-    def __init__(self, machine: Machine, plans: Plans, clock: Clock) -> None:
+    def __init__(
+        self, machine: Machine, plans: Plans, clock: Clock, board: Board | None = None
+    ) -> None:
         self._machine = machine
+        self._board = board or Board()
         self._plans = plans
         self._clock = clock
         self._room = asyncio.Semaphore(PARALLEL_COMMITS)
@@ -124,6 +128,7 @@ class Committer:
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
             ended_seconds=self._clock.wall(),
+            cost=self._board.cost(job.job_id),
         )
 
     async def _run(self, job_id: str) -> Event | None:

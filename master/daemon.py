@@ -280,7 +280,7 @@ class _Life:
         workers = WorkerService(shell, assigner, cluster)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)
-        group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM)))
+        group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM, board)))
         for event in lost:
             await shell.tell(event)
         await server.start(SERVICES)

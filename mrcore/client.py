@@ -24,7 +24,7 @@ from mrcore.rpc.channel import connect
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1 import job_service_pb2_grpc
-from mrcore.views import AttemptLog, JobView, TaskView, WorkerView
+from mrcore.views import AttemptLog, FleetView, JobView, TaskView, WorkerView
 
 CALL_SECONDS: Final = 10.0
 """Deadline of one ordinary call."""
@@ -166,6 +166,16 @@ class Client:
         request = pb.ListWorkersRequest()
         answer = self._call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
         return tuple(views.worker_view(worker) for worker in answer.workers)
+
+    def fleet(self) -> FleetView | None:
+        """Return the machines that the master makes and deletes; None where it has none."""
+        try:
+            answer = self._stub.GetFleet(pb.GetFleetRequest(), timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return None  # a master of an earlier version
+            raise error_from(error, self.credentials.address) from None
+        return views.fleet_view(answer.fleet) if answer.HasField("fleet") else None
 
     def drain(self, worker_id: str) -> WorkerView:
         """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""

@@ -15,6 +15,7 @@ from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
 from mrcore.storage.streams import extend_crc32c
 from mrcore.tasks.spec import TaskOutput
+from mrcore.views import Cost
 
 _READERS: Final = 8
 _BLOCK_BYTES: Final = 1 << 22
@@ -50,6 +51,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     submitted_seconds: float
     ended_seconds: float
     elapsed_seconds: float
+    cost: Cost | None = None
+    """What the job had cost when it was published; None where no fleet was paid for."""
 
     def encode(self) -> bytes:
         """Return the JSON that `_SUCCESS` holds, laid out for people."""
@@ -82,6 +85,7 @@ def make_receipt(
     bad_records: int,
     submitted_seconds: float,
     ended_seconds: float,
+    cost: Cost | None = None,
 ) -> Receipt:
     """Return the receipt of a job whose parts, in order, the winning attempts left as `parts`."""
     return Receipt(
@@ -97,6 +101,7 @@ def make_receipt(
         submitted_seconds=submitted_seconds,
         ended_seconds=ended_seconds,
         elapsed_seconds=round(max(0.0, ended_seconds - submitted_seconds), 3),
+        cost=cost,
     )
 
 

@@ -83,6 +83,10 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         f"{counts.infrastructure} failed by machine or storage, {counts.expired} lost, "
         f"{counts.preempted} handed back, {counts.superseded} not needed"
     )
+    if job.cost is not None:
+        click.echo(f"cost       {cost_line(job.cost)}")
+    for line in fleet_lines(fleet) if fleet is not None else ():
+        click.echo(line)
     click.echo()
     tables.print_table(
         ("PHASE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import click
 import msgspec
 
 from mrcore.cli import base, places, tables
+from mrcore.cli.fleet_text import fleet_lines
 from mrcore.units import show_duration
 
 
@@ -15,6 +17,7 @@ def command(master: str | None, state: str | None, credentials: str | None, as_j
     """List the workers of a cluster."""
     with places.connected(master, state, credentials) as client:
         found = client.workers()
+        fleet = client.fleet()
     if as_json:
         base.print_json([msgspec.to_builtins(worker) for worker in found])
         return
@@ -34,3 +37,6 @@ def command(master: str | None, state: str | None, credentials: str | None, as_j
     ]
     columns = ("WORKER", "HOST", "PID", "SLOTS", "RUNNING", "QUEUED", "STATE", "HEARD", "NOTE")
     tables.print_table(columns, rows)
+    # On stderr, so that a program that reads the table finds nothing else there.
+    for line in fleet_lines(fleet) if fleet is not None else ():
+        click.echo(line, err=True)

@@ -7,7 +7,7 @@ attempts ran; the rest is shared by the jobs that live.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -91,12 +91,13 @@ class Ledger:
         machines: Sequence[Machine],
         loads: Mapping[str, Load],
         jobs: Sequence[str],
-        released: Mapping[str, object],
+        released: Collection[str],
         now: float,
     ) -> list[str]:
         """Book what has been spent since the last look; return the machines that were preempted.
 
-        `loads` is by machine, `jobs` are those that live, `released` the machines that we deleted.
+        `loads` is by machine, `jobs` are those that live, `released` the machines that go by
+        our own will.
         """
         seen = {machine.name for machine in machines}
         gone = [name for name in self.spend.machines if name not in seen]

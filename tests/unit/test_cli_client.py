@@ -16,8 +16,9 @@ from mrcore.ids import Phase
 from mrcore.job import InputFormat, JobSpec, JobState, Plugin, TaskState, Versions
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.rpc.views import fleet_to_proto
 from mrcore.tasks.spec import FailureKind
-from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
+from mrcore.views import AttemptCounts, FailureView, FleetView, JobView, PhaseView
 from tests.unit.fake_clock import FakeClock
 
 SPEC = JobSpec(
@@ -199,3 +200,18 @@ def test_tasks_of_a_phase(master: ScriptedMaster, client: Client) -> None:
     assert found[0].attempts[0].fraction == 0.5
     assert master.requests[0].phase == job_pb2.PHASE_MAP
     assert master.requests[0].state == job_pb2.TASK_STATE_IN_PROGRESS
+
+
+def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: Client) -> None:
+    fleet = FleetView(target="gce:p/zones/z", cluster="books", notes=("stockout",))
+    master.script = [
+        job_service_pb2.GetFleetResponse(fleet=fleet_to_proto(fleet)),
+        job_service_pb2.GetFleetResponse(),
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    ]
+    assert client.fleet() == fleet
+    assert client.fleet() is None
+    assert client.fleet() is None, "a master of an earlier version has none"
+    with pytest.raises(UsageError, match="does not accept this token"):
+        client.fleet()
