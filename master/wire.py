@@ -21,7 +21,7 @@ from mrcore.rpc.convert_task import (
 from mrcore.rpc.enums import JOB_STATES, PHASES, TASK_STATES
 from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
-from mrcore.tasks.spec import Progress
+from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
 
 INPUTS_SHOWN: Final = 100
 """Inputs of a job that are told with it; a job may have very many."""
@@ -69,7 +69,7 @@ def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
     state = _HELD.get(message.state)
     if state is None:
         raise UsageError(f"The state {message.state} of an attempt means nothing here.")
-    result = result_from_proto(message)
+    result = _result_from_proto(message)
     if (result is not None) != (state is HeldState.FINISHED):
         raise UsageError("An attempt has a result if, and only if, it is finished.")
     return Held(
@@ -80,6 +80,17 @@ def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
         progress=progress_from_proto(message) if state is HeldState.RUNNING else _NO_PROGRESS,
         result=result,
     )
+
+
+def _result_from_proto(message: worker_service_pb2.HeldAttempt) -> TaskResult | None:
+    """Return how an attempt ended: one whose result is beyond a bound has failed by its code.
+
+    To refuse the request would make its worker leave, and the next worker that runs the task.
+    """
+    try:
+        return result_from_proto(message)
+    except UsageError as error:
+        return TaskFailure(kind=FailureKind.USER, message=f"its result is refused: {error}")
 
 
 def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:

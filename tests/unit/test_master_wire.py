@@ -28,7 +28,7 @@ from mrcore.rpc import views as client_views
 from mrcore.rpc.convert_task import attempt_to_proto, put_progress, put_result
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from mrcore.tasks.spec import Progress, TaskOutput
+from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskOutput
 from tests.unit.test_rpc_convert import ATTEMPTS, FAILURES, OUTPUTS, SPECS, TEXT, UINT32, UINT64
 
 NONCE = "the nonce"
@@ -129,6 +129,17 @@ def test_what_no_worker_can_say_is_refused(name: str) -> None:
     breaks(request)
     with pytest.raises(UsageError, match=words):
         synced_from_proto(request, NONCE)
+
+
+def test_a_result_beyond_its_bounds_fails_its_attempt_and_not_its_worker() -> None:
+    request = a_request()
+    request.held[0].state = pb.HeldAttempt.STATE_FINISHED
+    request.held[0].output.counters.update({str(n): 1 for n in range(10_001)})
+    (held,) = synced_from_proto(request, NONCE).held
+    assert held.result == TaskFailure(
+        kind=FailureKind.USER,
+        message="its result is refused: A task reports 10,001 counters, and 10,000 is the limit.",
+    )
 
 
 def comparable(view: object) -> dict[str, Any]:
