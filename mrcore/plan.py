@@ -20,6 +20,9 @@ SMALL_INPUT_BYTES = 4 << 20
 REDUCE_BYTES = 64 << 20
 """Input for each reduce of a large job, when the user leaves the number to us."""
 MAX_AUTO_REDUCES = 1000
+TOTAL_ORDER_SLOTS = 8
+"""For which the input is cut in total order: borders between parts are keys at which blocks of runs
+begin, so with other splits, as other numbers of workers have them, the parts would differ."""
 _FOOTER_THREADS = 16
 
 
@@ -39,11 +42,12 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     format that cannot be, and StorageError.
     """
     check_output_format(spec.output_format, spec.compression)
+    cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
     listed = expand(spec.inputs, spec.output_uri)
     input_bytes = sum(file.size_bytes for file in listed)
-    files = _with_row_groups(listed, spec, target_bytes(input_bytes, slots))
+    files = _with_row_groups(listed, spec, target_bytes(input_bytes, cut_slots))
     return Plan(
-        splits=tuple(cut(files, spec.input_format, slots)),
+        splits=tuple(cut(files, spec.input_format, cut_slots)),
         reduces=_reduces(spec, slots, input_bytes),
         input_bytes=input_bytes,
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
+from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.columns import Columns, KeyKind, Layout, Pile
 from mrcore.shuffle.combine import Combiner
@@ -54,6 +54,7 @@ class RunBuilder:
         self._parts: list[np.ndarray] = []
         self._held_bytes = 0
         self._total_bytes = 0
+        self._total_rows = 0
 
     @property
     def empty(self) -> bool:
@@ -69,6 +70,7 @@ class RunBuilder:
         self._batches.append(batch)
         self._held_bytes += batch.sorting_bytes
         self._total_bytes += batch.size_bytes
+        self._total_rows += len(batch)
         if self._held_bytes >= self._budget.collect_bytes:
             self.spill()
 
@@ -86,8 +88,17 @@ class RunBuilder:
         fine = self._total_bytes // (_BLOCKS_PER_REDUCE * self._partitions)
         return min(MAX_BLOCK_BYTES, max(_MIN_BLOCK_BYTES, fine))
 
+    @property
+    def _block_rows(self) -> int:
+        rows = self._total_rows * self.block_bytes // max(1, self._total_bytes)
+        return max(1, min(MAX_ROWS, rows))
+
     def write(self, writer: RunWriter) -> None:
         """Write all sections."""
+        if self._total_order:
+            # First keys of blocks become borders between parts, so they may not depend on whether
+            # memory has sufficed.
+            writer.cut_every(self._block_rows)
         if self._spills:
             self.spill()
             sections = self._merged_sections()

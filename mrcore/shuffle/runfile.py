@@ -78,6 +78,7 @@ class RunWriter:
         self._encoder = BlockEncoder(codec)
         self._block_bytes = block_bytes
         self._first_keys = first_keys
+        self._block_rows: int | None = None
         self._pieces: list[bytes | memoryview] = []
         self._pieces_bytes = 0
         self._waiting: list[Columns] = []
@@ -94,12 +95,19 @@ class RunWriter:
         self.sections: list[SectionFooter] = []
         self.blocks: list[BlockKey] = []
 
+    def cut_every(self, rows: int) -> None:
+        """Begin a block every `rows` rows of a section, however these come."""
+        self._block_rows = rows
+
     def add(self, batch: Columns) -> None:
         """Append sorted rows to the section, however many or few."""
         self._waiting.append(batch)
         self._waiting_bytes += batch.size_bytes
         self._waiting_rows += len(batch)
-        if self._waiting_bytes >= self._block_bytes or self._waiting_rows >= MAX_ROWS:
+        if self._block_rows is not None:
+            if self._waiting_rows >= self._block_rows:
+                self._write_full(self._block_rows)
+        elif self._waiting_bytes >= self._block_bytes or self._waiting_rows >= MAX_ROWS:
             self._write_waiting()
 
     def end_section(self) -> None:
@@ -125,12 +133,25 @@ class RunWriter:
         self._flush()
         return self._digest.digest()
 
-    def _write_waiting(self) -> None:
-        if not self._waiting:
-            return
+    def _write_full(self, block_rows: int) -> None:
+        """Write what waits but for the rows of a block that is not full."""
         batch = concat(self._waiting)
+        rest = len(batch) % block_rows
         self._waiting.clear()
-        self._waiting_bytes = self._waiting_rows = 0
+        for start in range(0, len(batch) - rest, block_rows):
+            self._write(batch.slice(start, block_rows))
+        if rest:
+            self._waiting.append(batch.slice(len(batch) - rest, rest))
+        self._waiting_rows = rest
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            batch = concat(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = self._waiting_rows = 0
+            self._write(batch)
+
+    def _write(self, batch: Columns) -> None:
         for block in cut_blocks(batch, self._block_bytes):
             head, body = self._encoder.encode(block)
             length = len(head) + sum(map(len, body))

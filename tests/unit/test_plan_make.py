@@ -56,6 +56,19 @@ def test_what_the_user_asks_for_comes_first(tmp_path: Path) -> None:
     assert make_plan(msgspec.structs.replace(spec, reduces=7, map_only=True), 4).reduces == 0
 
 
+def test_splits_in_total_order_are_the_same_for_any_cluster(tmp_path: Path) -> None:
+    """Borders between parts are keys at which blocks of runs begin."""
+    (tmp_path / "a.txt").write_bytes(b"x\n" * MIB * 20)
+    for number in range(50):
+        (tmp_path / f"b{number}.txt").write_bytes(b"x\n" * (number + 1))
+    spec = spec_for(tmp_path, "*.txt")
+    total = msgspec.structs.replace(spec, total_order=True, reduces=3)
+    plans = [make_plan(total, slots) for slots in (1, 2, 64)]
+    assert plans[0] == plans[1] == plans[2]
+    assert len(plans[0].splits) > 16
+    assert len(make_plan(spec, 1).splits) < len(make_plan(spec, 64).splits)
+
+
 def test_an_empty_input_has_no_maps_but_a_part(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"")
     assert make_plan(spec_for(tmp_path, "a.txt"), 4) == Plan((), 1, 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import CorruptRunError
-from mrcore.shuffle import reading
+from mrcore.shuffle import build, reading
 from mrcore.shuffle.arrow import pa
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns, KeyKind, concat
 from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.keys import key_column
@@ -25,7 +30,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.tasks.spec import BlockKey, KeyRange, RunSlice, TaskOutput
 from tests.unit.test_shuffle_jobs import VALUES
 from tests.unit.test_shuffle_keys import INTS, TEXT, keys_with
-from tests.unit.test_shuffle_merge import columns_of, rows_of
+from tests.unit.test_shuffle_merge import Row, columns_of, rows_of
 
 URI = "mem://runs/x.run"
 
@@ -266,6 +271,33 @@ def test_key_ranges_cover_every_row_exactly_once(
         found.append(sorted(encode(key) for key, _ in part))
     flat = [key for part in found for key in part]
     assert flat == sorted(encode(key) for keys in tasks for key in keys)
+
+
+@given(
+    st.lists(st.lists(st.tuples(TEXT, VALUES), max_size=30), min_size=1, max_size=5),
+    st.sampled_from([1, 100, 2_000]),
+    st.integers(1, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_blocks_in_total_order_begin_where_they_do_without_spills(
+    batches: list[list[Row]], collect_bytes: int, partitions: int
+) -> None:
+    """Were it otherwise, the borders between parts would depend on the memory of a slot."""
+    found = []
+    for limit in (collect_bytes, 1 << 30):
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(build, "_MIN_BLOCK_BYTES", 64)
+            budget = Budget(collect_bytes=limit, sort_bytes=limit, merge_bytes=limit)
+            builder = RunBuilder(partitions, budget, Path(folder), total_order=True)
+            for rows in batches:
+                builder.add(columns_of(rows))
+            if builder.empty:
+                return
+            writer = RunWriter(io.BytesIO(), None, builder.block_bytes, first_keys=True)
+            builder.write(writer)
+            builder.close()
+            found.append([(block.first_key, block.rows) for block in writer.blocks])
+    assert found[0] == found[1]
 
 
 def test_boundaries_share_out_bytes_evenly() -> None:

@@ -1,0 +1,122 @@
+"""The bytes of an output depend on the input and on the number of parts, and on nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.run_support import Place, wait_until, words
+
+PLACES = """
+    from hashlib import sha256
+
+    def map(key, line):
+        file, offset = key
+        for number, word in enumerate(line.split()):
+            yield word, (file, offset, number)
+
+    def reduce(word, places):
+        return sha256(repr(list(places)).encode()).hexdigest()
+"""
+
+SORTED = """
+    def map(key, line):
+        for word in line.split():
+            yield word, (len(line) * 31 + key[1]) % 50
+
+    def sort_key(number):
+        return -number
+
+    def reduce(word, numbers):
+        yield word, " ".join(map_text(numbers))
+
+    def map_text(numbers):
+        return [str(number) for number in numbers]
+"""
+
+COUNT = """
+    def map(key, line):
+        for word in line.split():
+            yield word, 1
+
+    def reduce(word, counts):
+        return sum(counts)
+
+    combine = reduce
+"""
+
+JUST_SORT = """
+    def map(key, line):
+        for word in line.split():
+            yield word, None
+"""
+
+
+def write_inputs(place: Place) -> None:
+    """Write files small and large, so that each number of slots has its own splits."""
+    lines = list(words(6_000))
+    start = 0
+    for number, count in enumerate([5, 700, 3, 1_500, 50, 20, 2_000, 900, 1, 400]):
+        text = "".join(f"{line}\n" for line in lines[start : start + count])
+        place.write(f"in/{number}.txt", text)
+        start += count
+
+
+@pytest.mark.parametrize(
+    ("plugin", "options"),
+    [
+        (PLACES, ["-r", "1"]),
+        (PLACES, ["-r", "3", "--output-format", "jsonl", "--compress", "gz"]),
+        (COUNT, ["-r", "16", "--output-format", "csv", "--compress", "bz2"]),
+        (COUNT, ["-r", "3", "--output-format", "parquet", "--compress", "zst"]),
+        (SORTED, ["-r", "3", "--compress", "zst"]),
+        (COUNT, ["-r", "3", "--total-order", "--output-format", "parquet"]),
+        (JUST_SORT, ["-r", "5", "--total-order"]),
+    ],
+    ids=["text", "jsonl.gz", "csv.bz2", "parquet.zst", "sorted.zst", "total parquet", "total"],
+)
+def test_workers_do_not_show(place: Place, plugin: str, options: list[str]) -> None:
+    write_inputs(place)
+    place.write("job.py", plugin)
+    outputs = []
+    for number, workers in enumerate(["1", "2", "4", "2"]):
+        place.done("run", "job.py", "in", "-o", f"out{number}", "-w", workers, *options)
+        place.done("verify", f"out{number}")
+        outputs.append(place.parts(f"out{number}"))
+    assert len(outputs[0]) == int(options[1])
+    assert sum(map(len, outputs[0].values())) > 1_000
+    assert outputs[1:] == outputs[:1] * 3
+
+
+SLOW_COUNT = """
+    import time
+
+    def map(key, line):
+        time.sleep(0.0005)
+        for word in line.split():
+            yield word, f"{key[0]}:{key[1]}"
+
+    def reduce(word, places):
+        time.sleep(0.0005)
+        return " ".join(places)
+"""
+
+
+def test_a_killed_worker_does_not_show(place: Place) -> None:
+    write_inputs(place)
+    place.write("job.py", SLOW_COUNT)
+    place.done("run", "job.py", "in", "-o", "calm", "-r", "4", "-w", "2")
+    run = place.start("run", "job.py", "in", "-o", "out", "-r", "4", "-w", "2")
+
+    def workers_at_work() -> list[int]:
+        started = list((place.work / "out" / "_tmp").glob("*/runs/*"))
+        found = [pid for pid, command in place.processes().items() if "-m worker" in command]
+        return found if started and len(found) == 2 else []
+
+    os.kill(wait_until(workers_at_work)[0], signal.SIGKILL)
+    _, stderr = run.communicate(timeout=90)
+    assert run.returncode == 0, stderr
+    place.done("verify", "out")
+    assert place.parts("out") == place.parts("calm")
