@@ -91,6 +91,11 @@ def coming(there: int, wanted: int) -> str:
     return f"{there} of {wanted} workers have joined, the others are being made."
 
 
+def no_groups() -> str:
+    """Say that there is nothing to grow."""
+    return "There is no group to make workers in: `mrcore gce up` makes the groups of a cluster."
+
+
 def ending(seconds: float) -> str:
     """Say that the cluster ends itself."""
     return f"There was no job for {show_duration(seconds)}: the cluster deletes itself."

@@ -305,8 +305,10 @@ class _Round:
         _, most = bounds_now(self.sight, self.bounds)
         missing = wanted - self._count()
         room = most - sum(group.size for group in groups.values())
-        self._tell_coming(wanted)
         model = self._choose()
+        if model is None and missing > 0:
+            self.notes.append(notes.no_groups())
+        self._tell_coming(wanted)
         if missing <= 0 or room <= 0 or model is None:
             return
         group = groups[model]

@@ -100,6 +100,12 @@ def test_the_size_that_was_found_is_kept_until_a_job_comes() -> None:
     assert decision.actions == [Drain("b-0", "b")]
 
 
+def test_without_groups_people_hear_of_it() -> None:
+    decision = decide(Sight(groups={}, jobs=(work(4),)), WORKED, BOUNDS, NOW)
+    assert decision.actions == []
+    assert "`mrcore gce up` makes the groups" in decision.notes[0]
+
+
 # -- shrinking -----------------------------------------------------------------------------------
 
 
