@@ -179,7 +179,9 @@ def _check_writable(option: str, folder: str) -> None:
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not os.path.isdir(place):  # noqa: PTH112 - so does `Path.is_dir`
-        raise OutputError(f"{option} {folder} cannot be a folder: {place} is a file; name another.")
+        raise OutputError(
+            f"{option} {folder} cannot be a folder: {place} is no folder; name another."
+        )
     try:
         Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place)).rmdir()
     except OSError as error:

@@ -202,12 +202,22 @@ def note(text: str) -> None:
     click.echo(f"mrcore: {text}", err=True)
 
 
+def here() -> Path:
+    """Return the current folder; raise UsageError when somebody has deleted it."""
+    from mrcore.errors import UsageError
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The current folder is gone: change to one that exists.") from None
+
+
 def folder_uri(text: str) -> str:
     """Return the URI of an output that was typed, without a slash at its end."""
     from mrcore import request
     from mrcore.errors import UsageError
 
-    uri = request.folder_uri(text, Path.cwd())
+    uri = request.folder_uri(text, here())
     if not uri.partition("://")[2]:
         raise UsageError(f"{text} is a whole file system: name the folder of an output.")
     return uri

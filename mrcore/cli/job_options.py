@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE
+from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE, here
 from mrcore.job import Compression, InputFormat, OutputFormat
 from mrcore.request import JobRequest
 
@@ -141,7 +140,7 @@ def take_request(options: dict[str, Any]) -> JobRequest:
         plugin=options.pop("plugin"),
         inputs=options.pop("inputs"),
         output=options.pop("output"),
-        cwd=Path.cwd(),
+        cwd=here(),
         files=options.pop("files"),
         reduces=options.pop("reduces"),
         input_format=InputFormat(options.pop("input_format")),

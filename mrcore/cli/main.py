@@ -73,6 +73,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
+    _open_closed_streams()
     sys.exit(run_command_line(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -113,6 +114,18 @@ def run_command_line(arguments: list[str]) -> int:
         )
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller has closed (`2>&-`), lest a pipe of ours gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def _usage_sentence(error: click.ClickException) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from mrcore.errors import InputError, NotFoundError, PermissionDeniedError
+from mrcore.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
 from mrcore.job import Input
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.registry import absolute_uri, storage_for
@@ -75,7 +75,9 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
                 for info in _find(storage, given)
                 if skipped is None or not info.uri.startswith(skipped)
             ]
-        except PermissionDeniedError as error:
+        except StorageError as error:
+            if error.retryable or isinstance(error, NotFoundError):
+                raise
             raise InputError(f"The input {_typed(given)} cannot be read: {error}") from error
         if not found:
             raise InputError(_missing(storage, given))
@@ -218,6 +220,8 @@ def _missing(storage: Storage, given: Input) -> str:
         return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
         return f"The input {typed} is a folder without files: name one that holds the data."
+    if given.uri.startswith(_FILE_SCHEME) and os.path.lexists(given.uri[len(_FILE_SCHEME) :]):
+        return f"The input {typed} is no file and no folder: copy what it stands for to a file."
     return f"The input {typed} does not exist: check its spelling and the current folder."
 
 

@@ -245,3 +245,33 @@ def test_options_that_cannot_be_read_give_json_too(
     found = json.loads(told.out)
     assert (found["job_id"], found["state"]) == (None, "failed")
     assert told.err == f"mrcore: {found['error']['message']}\n"
+
+
+def test_a_current_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    for arguments in (["run", "wc.py", "in", "-o", "out"], ["cat", "out"]):
+        assert run_command_line(arguments) == 2
+        assert capsys.readouterr().err == (
+            "mrcore: The current folder is gone: change to one that exists.\n"
+        )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_do_no_harm(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (tmp_path / "in.txt").write_text("a\n")
+    program = Path(sys.executable).with_name("mrcore")
+    done = subprocess.run(
+        ["bash", "-c", f"{program} run wc.py in.txt -o out -w 1 {closed}"],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "part-00000").read_bytes() == b"a\t1\n"

@@ -105,9 +105,9 @@ def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:
 
 
 def test_folders_that_cannot_be_made_are_refused(here: Path) -> None:
-    with pytest.raises(OutputError, match=r"-o .* cannot be a folder: .*wc\.py is a file"):
+    with pytest.raises(OutputError, match=r"-o .* cannot be a folder: .*wc\.py is no folder"):
         prepare(make_request("wc.py", "in.txt", "wc.py/deep/out"))
-    with pytest.raises(OutputError, match=r"--temp .* cannot be a folder: .*wc\.py is a file"):
+    with pytest.raises(OutputError, match=r"--temp .* cannot be a folder: .*wc\.py is no folder"):
         prepare(make_request("wc.py", "in.txt", "out", temp="wc.py/t"))
     assert not (here / "out").exists()
 

@@ -248,3 +248,17 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         InputError, match=r"'\.?/?a\\udcff\.txt' has a name that is not valid Unicode"
     ):
         shown(str(tmp_path), "*.txt")
+
+
+def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to("gone")
+    for name in ("pipe", "nowhere"):
+        with pytest.raises(InputError, match=f"^The input {name} is no file and no folder: copy"):
+            shown(str(tmp_path), name)
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "n" * 300):
+        with pytest.raises(
+            InputError, match=f"^The input {name} cannot be read: /.* cannot be used"
+        ):
+            shown(str(tmp_path), name)
