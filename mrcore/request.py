@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.errors import (
-    DiskFullError,
-    NotFoundError,
-    OutputError,
-    PermissionDeniedError,
-    PluginError,
-    UsageError,
-)
+from mrcore.errors import OutputError, PluginError, StorageError, UsageError
 from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
 
 if TYPE_CHECKING:
@@ -196,7 +189,9 @@ def before_tasks() -> Iterator[None]:
     """Turn what a store refuses before any task has run into a UsageError: it is bad input."""
     try:
         yield
-    except (DiskFullError, NotFoundError, PermissionDeniedError) as error:
+    except StorageError as error:
+        if error.retryable:
+            raise
         raise UsageError(str(error)) from error
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import mrcore
-from mrcore.errors import InputError, OutputError, PluginError, UsageError
+from mrcore.errors import InputError, OutputError, PluginError, UnavailableError, UsageError
 from mrcore.job import Compression, Input, InputFormat, OutputFormat
-from mrcore.request import Functions, load_plugin, local_places, prepare, versions
+from mrcore.request import Functions, before_tasks, load_plugin, local_places, prepare, versions
 from mrcore.session import JobOptions, make_request
 
 
@@ -158,6 +158,13 @@ def test_code_that_may_not_be_read_is_refused(
         UsageError, match=r"/closed\.py cannot be read \(permission denied\): check"
     ):
         prepare(make_request(plugin, "in.txt", "out", files=[file]))
+
+
+def test_what_a_store_refuses_before_any_task_is_bad_input(here: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be used \(file name too long\)"):
+        prepare(make_request("wc.py", "in.txt", "n" * 300))
+    with pytest.raises(UnavailableError), before_tasks():
+        raise UnavailableError("try again later")
 
 
 def test_temporaries_inside_an_input_are_refused(here: Path) -> None:
