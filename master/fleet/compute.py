@@ -190,13 +190,17 @@ class ComputeCloud:
         return self._clients[kind]
 
     def _make_client(self, kind: str) -> Any:
+        from google.auth import compute_engine
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import compute_v1  # noqa: TID251 - this is the driver
 
         settings: dict[str, Any] = {}
         if self._endpoint:
             settings["client_options"] = {"api_endpoint": self._endpoint.rstrip("/")}
-        if self._endpoint.startswith("http://") and not os.environ.get("GCE_METADATA_HOST"):
+        if os.environ.get("GCE_METADATA_HOST"):
+            # Told where the metadata server is, nobody has to find out whether this is a VM.
+            settings["credentials"] = compute_engine.Credentials()  # type: ignore[no-untyped-call]
+        elif self._endpoint.startswith("http://"):
             settings["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
         return getattr(compute_v1, kind)(**settings)
 

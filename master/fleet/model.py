@@ -5,6 +5,7 @@ The wall clock, since these times are compared with the cloud's and outlive this
 
 from __future__ import annotations
 
+import copy
 import enum
 from dataclasses import dataclass, field
 from typing import Final
@@ -223,6 +224,19 @@ class Memory(msgspec.Struct, kw_only=True):
     """What has happened, in sentences, and until when it is shown."""
     surplus_seconds: float | None = None
     """Since when there have been more machines than needed."""
+
+    def copy(self) -> Memory:
+        """Return a memory that can be changed without changing this one."""
+        return msgspec.structs.replace(
+            self,
+            markets={model: copy.copy(market) for model, market in self.markets.items()},
+            heard=dict(self.heard),
+            free=dict(self.free),
+            draining=list(self.draining),
+            leaving=list(self.leaving),
+            deleted=dict(self.deleted),
+            said=dict(self.said),
+        )
 
 
 @dataclass(frozen=True, slots=True)

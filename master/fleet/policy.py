@@ -7,8 +7,6 @@ their size; they shrink by name, since a group that is resized picks its own vic
 
 from __future__ import annotations
 
-import copy
-
 from master.fleet import notes
 from master.fleet.demand import (
     affordable_workers,
@@ -44,7 +42,7 @@ from master.fleet.model import (
 
 def decide(sight: Sight, memory: Memory, bounds: Bounds, now: float) -> Decision:
     """Return what to do at `now`, wall seconds; `memory` is not changed."""
-    return _Round(sight, copy.deepcopy(memory), bounds, now).decide()
+    return _Round(sight, memory.copy(), bounds, now).decide()
 
 
 class _Round:

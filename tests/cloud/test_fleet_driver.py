@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +17,10 @@ from mrcore.errors import UsageError
 from tests.cloud.compute.api import REGION, ZONE, Api
 from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.cloud.fleet_house import Site
+from tests.cloud.metadata import MetadataServer
+from tests.cloud.test_metadata_server import VM
+
+MACHINE = replace(VM, network_ip="127.0.0.1")
 
 SPOT, STANDARD = Model.SPOT, Model.STANDARD
 
@@ -169,6 +177,48 @@ def test_nobody_at_home_is_told(site: Site) -> None:
     with pytest.raises(CloudError, match="does not answer"):
         away.look()
     away.close()
+
+
+LOOK = """
+import sys
+from master.fleet.cloud import parse_target
+from master.fleet.compute import ComputeCloud
+from mrcore.errors import MrcoreError
+cloud = ComputeCloud(parse_target(sys.argv[1], "c"))
+try:
+    print(sorted(cloud.look().groups))
+except MrcoreError as error:
+    print(error)
+finally:
+    cloud.close()
+"""
+
+
+def test_on_a_machine_the_drivers_rights_are_those_of_its_account(site: Site) -> None:
+    site.make()
+    made = site.api.rest(
+        "POST", "/v1/projects/test-project/serviceAccounts", {"accountId": "fleet-master"}
+    )
+    account = made["email"]
+    with MetadataServer("127.0.0.1") as metadata:
+        metadata.put(replace(MACHINE, service_account=account))
+        environment = {
+            **os.environ,
+            # In a process of its own: Google's library reads this once.
+            "GCE_METADATA_HOST": "{}:{}".format(*metadata.address),
+            "MRCORE_COMPUTE_ENDPOINT": site.api.cloud.url,
+        }
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", LOOK, str(site.target)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert "may not manage machines of test-project" in done.stdout
+    callers = {call["caller"] for call in site.api.cloud.calls("compute.instances.aggregatedList")}
+    assert account in callers
 
 
 @pytest.mark.parametrize(
