@@ -132,6 +132,13 @@ on_interrupt() {
     fi
 }
 
+# A first Ctrl-C when the job is over: what is left to do is just what it asks for.
+on_interrupt_of_removal() {
+    interrupted=130
+    trap on_second_interrupt INT TERM HUP
+    say "removing the cluster; once more, and it stays as it is then."
+}
+
 on_second_interrupt() {
     trap - EXIT
     say "stopped. VMs may be left; this removes them: $(removal_command)"
@@ -142,7 +149,7 @@ on_second_interrupt() {
 # However the run went: nothing stays, but what was asked for.
 finish_run() {
     local code=$? folder
-    trap 'on_second_interrupt' INT TERM HUP
+    [[ -n $interrupted ]] || trap on_interrupt_of_removal INT TERM HUP
     trap leave EXIT
     # What is still being made must be there before it can be removed.
     wait_for_makers

@@ -116,7 +116,8 @@ def _wheels(options: argparse.Namespace) -> int:
     from mrcore.gce import wheelhouse
     from mrcore.units import show_size
 
-    requirements = Path(options.requirements) if options.requirements else None
+    named = Path(options.requirements) if options.requirements else None
+    requirements = named and wheelhouse.check_requirements(named)
     target = wheelhouse.Target(options.python, wheelhouse.machine_of(options.machine_type))
     with tempfile.TemporaryDirectory(prefix="mrcore-wheels-") as folder:
         wheels = wheelhouse.resolve(Path(folder), target, requirements)

@@ -78,10 +78,6 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
         command = ["download", "--quiet", f"--dest={folder}", f"--constraint={constraints}"]
         command += [*target.pip_options(), str(own), "pip"]
         if requirements is not None:
-            if not requirements.is_file():
-                raise UsageError(
-                    f"The requirements {requirements} are no file: check --requirements."
-                )
             command += ["--requirement", str(requirements)]
         done = _run_pip(command)
     if done.returncode != 0:
@@ -91,6 +87,13 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
             "agrees with those installed here."
         )
     return sorted(folder.glob("*.whl"))
+
+
+def check_requirements(path: Path) -> Path:
+    """Return the path of a file of requirements; raise UsageError where there is none."""
+    if not path.is_file():
+        raise UsageError(f"--requirements {path} is no file: check its name.")
+    return path
 
 
 def requirements_of(wheel: Path) -> list[str]:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ BUCKET = "bkt"
 ZONE = "us-central1-a"
 NAME = "demo"
 HOME = f"gs://{BUCKET}/mrcore/{NAME}"
-WAIT_SECONDS = 100.0
+WAIT_SECONDS = 240.0
 HARMLESS = re.compile(r"\.(wait|test|getPolicy|getIamPolicy|listManagedInstances)$")
 """Methods that change nothing, though they are posted."""
 WORD_COUNT = """
@@ -73,6 +74,11 @@ class Running:
     """A command that runs, in a session of its own as in a terminal."""
 
     process: subprocess.Popen[str]
+    errors: Path
+
+    def said(self) -> str:
+        """Return what it has said so far, on stderr."""
+        return self.errors.read_text()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal as Ctrl-C does: to every process of the terminal."""
@@ -81,8 +87,8 @@ class Running:
 
     def end(self) -> Ran:
         """Wait until it has ended."""
-        out, err = self.process.communicate(timeout=WAIT_SECONDS)
-        return Ran(self.process.returncode, out, err)
+        out, _ = self.process.communicate(timeout=WAIT_SECONDS)
+        return Ran(self.process.returncode, out, self.said())
 
 
 @dataclass(slots=True)
@@ -107,20 +113,22 @@ class World:
     def start(self, *words: str, extra: Mapping[str, str] | None = None) -> Running:
         """Start `gce WORDS`."""
         environment = self.environment(extra)
+        errors = self.folder / f"said-{SYSTEM.monotonic()}"
 
         def inside() -> subprocess.Popen[str]:
-            return subprocess.Popen(
-                [RUNNER, *words],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+            with errors.open("w") as said:
+                return subprocess.Popen(
+                    [RUNNER, *words],
+                    cwd=self.folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    text=True,
+                    start_new_session=True,
+                )
 
-        return Running(self.sandbox.namespace.call(inside))
+        return Running(self.sandbox.namespace.call(inside), errors)
 
     def gce(self, *words: str, extra: Mapping[str, str] | None = None) -> Ran:
         """Run `gce WORDS` to its end."""
@@ -150,12 +158,26 @@ class World:
         """Write the record of a cluster that should be gone by now."""
         image = "projects/debian-cloud/global/images/family/debian-12"
         fields = {
-            "name": NAME, "home": HOME, "project": PROJECT, "owner": "ada", "image": image,
-            "location": f"zones/{ZONE}", "master_zone": ZONE, "connect": "direct",
-            "machine_types": "e2-standard-4", "master_machine_type": "e2-standard-2",
-            "provisioning": "spot", "workers": "1", "max_workers": "1", "disk_gib": "50",
-            "network": "default", "subnet": "", "max_run_seconds": "60", "idle_timeout": "1m",
-            "created_seconds": "1000", "expires_seconds": "2000",
+            "name": NAME,
+            "home": HOME,
+            "project": PROJECT,
+            "owner": "ada",
+            "image": image,
+            "location": f"zones/{ZONE}",
+            "master_zone": ZONE,
+            "connect": "direct",
+            "machine_types": "e2-standard-4",
+            "master_machine_type": "e2-standard-2",
+            "provisioning": "spot",
+            "workers": "1",
+            "max_workers": "1",
+            "disk_gib": "50",
+            "network": "default",
+            "subnet": "",
+            "max_run_seconds": "60",
+            "idle_timeout": "1m",
+            "created_seconds": "1000",
+            "expires_seconds": "2000",
         }
         content = msgspec.json.encode(record.from_fields(fields)).decode()
         self.put(f"mrcore/{NAME}/cluster.json", content)
@@ -182,6 +204,29 @@ class World:
                 self.daemons.append(self.sandbox.namespace.call(inside))
         leader = f"{state.removeprefix(f'gs://{BUCKET}/')}/leader.json"
         wait_until(lambda: leader in self.objects(), "a master leads")
+
+    @contextlib.contextmanager
+    def machines(self, workers: int) -> Iterator[None]:
+        """Let the real daemons live exactly as long as the VM of the master does."""
+        done = threading.Event()
+
+        def tend() -> None:
+            while not done.is_set():
+                is_there = f"mrcore-{NAME}-master" in self.made("instances")
+                if is_there and not self.daemons:
+                    self.start_daemons(workers=workers)
+                elif self.daemons and not is_there:
+                    self.stop_daemons()
+                done.wait(0.1)
+
+        thread = threading.Thread(target=tend)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self.stop_daemons()
 
     def stop_daemons(self) -> None:
         for process in self.daemons:

@@ -12,6 +12,7 @@ from tests.cloud.runner_world import HOME, NAME, ZONE, World, told
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
 ]
 
@@ -71,7 +72,6 @@ def check_groups(world: World) -> None:
         assert f"mrcore={NAME}" in group["description"]
 
 
-@pytest.mark.timeout(400)
 def test_a_cluster_from_up_to_down(world: World) -> None:
     world.start_daemons(workers=1)
     options = ("--workers=2", "--max-workers=5", "--max-run-duration=2h", "--vm-env=EXTRA=1")

@@ -33,6 +33,8 @@ call() {
     [[ -z $project ]] || command+=("--project=$project")
     errors=$(mktemp "$scratch/gcloud-XXXXXX")
     "${command[@]}" 2>"$errors" </dev/null || code=$?
+    # Gone: whoever started us was stopped while we waited, and has said so.
+    [[ -e $errors ]] || return 1
     {
         printf '%(%FT%T)T exit %d after %d s: ' -1 "$code" $((SECONDS - start))
         quoted "${command[@]}"
@@ -91,17 +93,17 @@ explain() {
 # if one failed, when all have ended: nothing is still being made behind our back.
 together() {
     local -a waiting=()
-    local job failed=0
-    for job in "$@"; do
+    local step failed=0
+    for step in "$@"; do
         if dry; then
-            eval "$job" || failed=1
+            eval "$step" || failed=1
         else
-            eval "$job" &
+            eval "$step" &
             waiting+=("$!")
         fi
     done
-    for job in "${waiting[@]}"; do
-        wait "$job" || failed=1
+    for step in "${waiting[@]}"; do
+        wait "$step" || failed=1
     done
     return "$failed"
 }
