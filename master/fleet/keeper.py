@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from master.events import DrainAsked, Event, JobBroken
-from master.fleet import observe
+from master.fleet import notes, observe
 from master.fleet.board import Board
 from master.fleet.cloud import Cloud, CloudError, Look, Target
 from master.fleet.model import (
@@ -165,7 +165,7 @@ class Fleet:
             log.info("the cluster is gone; this master does not run on a machine of it")
             return
         for machine in sorted(masters, key=lambda machine: machine.name == own):
-            log.info("deletes the master's machine", extra={"machine": machine.name})
+            log.info("deletes the master's machine, %s", machine.name)
             await asyncio.to_thread(self._cloud.delete_machine, machine.name, machine.zone)
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ class Fleet:
         """Do all that can be done; raise the first error of the cloud at the end."""
         errors = []
         for action in actions:
-            log.info("fleet: %s", action)
+            log.info("the fleet %s", notes.described(action))
             try:
                 await self._act(action)
             except CloudError as error:
@@ -212,7 +212,7 @@ class Fleet:
         loads = observe.loads(machine.workers(), machine.now)
         preempted = self._ledger.accrue(self._look.machines, loads, jobs, self._memory.deleted, now)
         for name in preempted:
-            log.warning("machine preempted", extra={"machine": name})
+            log.warning("%s was preempted", name)
         for record in machine.durable().jobs.values():
             if record.job_id in jobs or record.job_id in self._ledger.spend.jobs:
                 sums = (record.maps, record.reduces)
@@ -240,8 +240,8 @@ class Fleet:
         self.board.note = f"the fleet cannot be managed: {self._trouble}".rstrip(".")
         view = self.board.view
         if view is not None and self._trouble not in view.notes:
-            notes = (self._trouble, *view.notes)
-            self.board.view = msgspec.structs.replace(view, notes=notes)
+            told = (self._trouble, *view.notes)
+            self.board.view = msgspec.structs.replace(view, notes=told)
 
     def _expect_slots(self, seen: Sight) -> None:
         """Have jobs planned for the workers that will come."""
@@ -294,7 +294,7 @@ class Fleet:
         except NotFoundError:
             return observe.Wish()
         except (StorageError, msgspec.MsgspecError) as error:
-            log.warning("the size that was asked for cannot be read", extra={"error": str(error)})
+            log.warning("the size that was asked for cannot be read: %s", error)
             return self._wish
         return observe.Wish(wish.max_workers, wish.min_workers)
 

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
-from master.fleet.model import Bounds, Group, Market, Model, Work
+from typing import assert_never
+
+from master.fleet.model import (
+    Action,
+    Bounds,
+    Delete,
+    DeleteGroup,
+    Drain,
+    End,
+    FailJobs,
+    Group,
+    Grow,
+    Market,
+    Model,
+    Work,
+)
 from mrcore.units import show_duration
 
 _ON: dict[Model, str] = {Model.SPOT: "spot", Model.STANDARD: "on-demand"}
+
+
+def described(action: Action) -> str:
+    """Say in the log what is done."""
+    match action:
+        case Grow():
+            return f"asks for {action.size} {_ON[action.model]} machines in all"
+        case Drain():
+            return f"asks {action.worker_id} to leave"
+        case Delete():
+            return f"deletes {_ON[action.model]} machines: {', '.join(action.names)}"
+        case DeleteGroup():
+            return f"deletes the group of {_ON[action.model]} machines"
+        case FailJobs():
+            return "fails all jobs"
+        case End():
+            return "ends: nothing but the master is left"
+        case _:
+            assert_never(action)
 
 
 def shortage(model: Model, group: Group, missing: int, market: Market, attempts: int) -> str:

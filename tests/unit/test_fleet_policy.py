@@ -26,6 +26,7 @@ from master.fleet.model import (
     Sight,
     Trouble,
 )
+from master.fleet.notes import described
 from master.fleet.policy import decide
 from tests.unit.fleet_sights import (
     BOUNDS,
@@ -348,3 +349,18 @@ def test_without_an_idle_timeout_the_cluster_stays() -> None:
     bounds = replace(BOUNDS, idle_timeout_seconds=None)
     memory = Memory(began_seconds=1, worked=True, idle_seconds=1.0)
     assert decide(sight(), memory, bounds, NOW).actions == []
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (Grow(SPOT, 4), "asks for 4 spot machines in all"),
+        (Drain("a-0", "a"), "asks a-0 to leave"),
+        (Delete(STANDARD, ("a", "b")), "deletes on-demand machines: a, b"),
+        (DeleteGroup(SPOT), "deletes the group of spot machines"),
+        (FailJobs("spent"), "fails all jobs"),
+        (End(), "ends: nothing but the master is left"),
+    ],
+)
+def test_the_log_says_in_words_what_is_done(action: Action, words: str) -> None:
+    assert described(action) == words
