@@ -41,7 +41,7 @@ metadata() {
     local url="http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/v1/$1"
     local answer code n
     for ((n = 0; ; n++)); do
-        answer="$(curl --silent --show-error --max-time 10 --header 'Metadata-Flavor: Google' \
+        answer="$(curl --silent --show-error --noproxy '*' --max-time 10 --header 'Metadata-Flavor: Google' \
             --write-out '\n%{http_code}' "$url")" || answer=$'\n000'
         code="${answer##*$'\n'}"
         case $code in
