@@ -26,7 +26,7 @@ def vm(tmp_path: Path, gcs_server: GcsServer, gcs_place: Place) -> Iterator[VmHo
 def test_a_worker_is_installed_offline_and_started(vm: VmHouse) -> None:
     assert vm.boot() == 0, vm.output()
     python = vm.prefix / "opt/mrcore/venv/bin/python"
-    command = [python, "-c", "import tiny; print(tiny.ANSWER)"]
+    command = [str(python), "-c", "import tiny; print(tiny.ANSWER)"]
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"42\n"
     calls = vm.calls()
     assert "daemon-reload" in calls

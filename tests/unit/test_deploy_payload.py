@@ -71,16 +71,17 @@ def test_a_list_that_is_none_is_refused(manifest: str, sentence: str) -> None:
 
 def test_it_can_be_made_from_a_shell(tmp_path: Path) -> None:
     (tmp_path / "wheels").write_text(MANIFEST)
-    command = [sys.executable, "-P", ROOT / "deploy/payload.py", "--wheels", tmp_path / "wheels"]
+    program, wheels = f"{ROOT}/deploy/payload.py", f"{tmp_path}/wheels"
+    command: list[str] = [sys.executable, "-P", program, "--wheels", wheels]
     run = subprocess.run(
-        [*command, "-o", tmp_path / "out"], capture_output=True, text=True, check=True
+        [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=True
     )
     packed = (tmp_path / "out").read_bytes()
     assert run.stdout == hashlib.sha256(packed).hexdigest() + "\n"
     assert packed == payload.build_payload(MANIFEST)
     (tmp_path / "wheels").write_text("x\n")
     failed = subprocess.run(
-        [*command, "-o", tmp_path / "out"], capture_output=True, text=True, check=False
+        [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=False
     )
     assert failed.returncode == 2
     assert "'x' is no line" in failed.stderr
