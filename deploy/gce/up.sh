@@ -19,6 +19,7 @@
 #   --connect iap|direct    through Google's tunnel, or inside the network [iap]
 #   --network N, --subnet S where the VMs are                             [default]
 #   --image NAME|family/F   an image that `mrcore gce image` has baked    [Debian 12]
+#   --python V              of the VMs; only another image has another    [3.11]
 #   --disk-size GB          of each VM                                    [50]
 #   --service-account-master E, --service-account-worker E
 #                           use these accounts, and change no permissions

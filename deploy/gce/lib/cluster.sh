@@ -73,7 +73,7 @@ load_cluster() {
     settle_place
     settle_name "${rest[0]:-}"
     settle_home
-    [[ -n $home ]] || return "$NOT_FOUND"
+    [[ -n $home ]] && ! dry || return "$NOT_FOUND"
     read_record show "--home=$home" || return
 }
 

@@ -72,7 +72,8 @@ set_option() {
 # setting NAME: what gcloud has been configured with, if anything. Also in a dry run: it asks no cloud.
 setting() {
     command -v gcloud >/dev/null || return 0
-    call "Reading gcloud's settings" config get-value "$1" || true
+    # A gcloud that cannot tell has no setting: what is missing is asked for by its option.
+    call "Reading gcloud's settings" config get-value "$1" 2>/dev/null || true
 }
 
 # Where things are to be: the project, and the zone or region.

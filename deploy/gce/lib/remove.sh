@@ -22,11 +22,11 @@ remove_cluster() {
         return 1
     fi
     [[ -n $home ]] || return 0
-    remove_bindings || return 1
     if dry; then
-        printf '# Then all objects below %s are deleted.\n' "$home"
+        printf '# Then the bindings of the cluster are taken from its buckets, and all objects below %s deleted.\n' "$home"
         return 0
     fi
+    remove_bindings || return 1
     helper clear "--home=$home" >/dev/null
 }
 

@@ -1,0 +1,229 @@
+"""The runner's own words, with a gcloud that only says what a test tells it to say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.gcsserver import GcsServer
+from tests.stores import Place
+from tests.tidy.tree import ROOT
+
+COMMANDS = ("run", "up", "scale", "status", "ssh", "logs", "down", "gc", "audit", "cost", "image",
+            "preflight")  # fmt: skip
+WHERE = ("--project=p", "--zone=us-central1-a", "--name=demo", "--bucket=b")
+
+
+@dataclass
+class House:
+    """A home for the runner, and a gcloud that notes its calls."""
+
+    folder: Path
+
+    def says(self, errors: str, code: int = 1) -> None:
+        """Let every later call of gcloud print this on stderr, and end so."""
+        script = self.folder / "bin/gcloud"
+        script.parent.mkdir(exist_ok=True)
+        (self.folder / "errors").write_text(errors)
+        script.write_text(
+            f'#!/bin/sh\necho "$*" >>{self.folder}/calls\n'
+            f"cat {self.folder}/errors >&2\nexit {code}\n"
+        )
+        script.chmod(0o755)
+
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def gce(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "HOME": str(self.folder / "home"),
+            "MRCORE_PYTHON": sys.executable,
+            "STORAGE_EMULATOR_HOST": os.environ.get("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9"),
+        }
+        return subprocess.run(
+            [ROOT / "scripts/gce", *words],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    made.says("ERROR: (gcloud) nobody expected this call")
+    (tmp_path / "home").mkdir()
+    return made
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(house: House, command: str) -> None:
+    ran = house.gce(command, "--help")
+    assert ran.returncode == 0
+    assert f"mrcore gce {command}" in ran.stdout
+    assert command in house.gce("--help").stdout
+    assert house.calls() == []
+
+
+def test_options_that_are_explained_are_those_that_are_taken(house: House) -> None:
+    text = (ROOT / "deploy/gce/lib/options.sh").read_text()
+    known = set(re.search(r'cluster_values="([^"]*)"', text)[1].split())  # type: ignore[index]
+    known |= set(re.search(r'cluster_flags="([^"]*)"', text)[1].split())  # type: ignore[index]
+    told = set(re.findall(r"--([a-z-]+)", house.gce("up", "--help").stdout))
+    assert known - told == set()
+
+
+@pytest.mark.parametrize(
+    "command", ["up", "down", "scale", "audit", "gc", "status", "cost", "image"]
+)
+def test_a_dry_run_touches_nothing_at_all(house: House, command: str) -> None:
+    words = ["3"] if command == "scale" else []
+    ran = house.gce(command, *words, "--dry-run", *WHERE)
+    assert ran.returncode == 0, ran.stderr
+    assert house.calls() == []
+    assert list((house.folder / "home").rglob("*")) == []
+
+
+def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> None:
+    ran = house.gce("up", "--dry-run", *WHERE, "--workers=3", "--deadline=2h")
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("gcloud ")]
+    words = [shlex.split(line.replace("$'", "'").replace("\\n", "\n")) for line in lines]
+    verbs = [" ".join(w for w in line[1:6] if re.fullmatch("[a-z-]+", w)) for line in words]
+    for verb in (
+        "iam service-accounts create",
+        "iam roles create",
+        "projects add-iam-policy-binding",
+        "storage buckets add-iam-policy-binding",
+        "compute firewall-rules create",
+        "compute instance-templates create",
+        "compute instance-groups managed create",
+        "compute instances create",
+    ):
+        assert any(found.startswith(verb) for found in verbs), verb
+    group = next(line for line in words if "mrcore-demo-spot" in line)
+    assert {"--size=3", "--zone=us-central1-a", "--project=p"} <= set(group)
+    assert "\nMRCORE_DEADLINE=2h\n" in next(w for w in words[-1] if w.startswith("--metadata="))
+    assert "\ncost " in ran.stdout
+
+
+def test_a_dry_run_of_a_job_has_its_size_and_its_price(
+    house: House, gcs_place: Place, gcs_server: GcsServer
+) -> None:
+    gcs_place.put("in/a.txt", b"x" * 1000)
+    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    before = dict(gcs_server.counts())
+    ran = house.gce(
+        *("run", "wc.py", gcs_place.uri("in/"), "-o", gcs_place.uri("out"), "-r", "3"),
+        *("--dry-run", "--project=p", "--region=us-central1", "--workers=4"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert house.calls() == []
+    assert "this would stop it" not in ran.stdout
+    assert re.search(r"^# input +1 kB", ran.stdout, re.MULTILINE)
+    assert re.search(r"^# cost +\$", ran.stdout, re.MULTILINE)
+    assert "mrcore run wc.py" in ran.stdout
+    assert "-r 3" in ran.stdout
+    after = gcs_server.counts()
+    changed = {verb for verb in after if after[verb] != before.get(verb, 0)}
+    assert changed <= {"objects.get", "objects.list", "objects.media"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["fly"], "there is no command fly"),
+        (["up", "--wrokers=3", *WHERE], "knows no option --wrokers"),
+        (["up", "--workers=many", *WHERE], "--workers many is not a number"),
+        (["up", "--workers", *WHERE[:0]], "--workers needs a value"),
+        (["up", "--workers=9", "--max-workers=3", *WHERE], "--max-workers is less than --workers"),
+        (["up", "--min-workers=9", *WHERE], "--min-workers is more than --max-workers"),
+        (["up", "--spot", "--on-demand", *WHERE], "give --spot or --on-demand, not both"),
+        (["up", "--region=us-central1", *WHERE], "give --zone or --region, not both"),
+        (
+            ["up", "--project=p", "--name=demo", "--bucket=b", "--region=us-central1-a"],
+            "say --zone",
+        ),
+        (["up", "--connect=bus", *WHERE], "--connect bus is neither iap nor direct"),
+        (["up", "--max-cost=much", *WHERE], "--max-cost much is no number of dollars"),
+        (["up", "--max-run-duration=soon", *WHERE], "'soon' is not a duration"),
+        (["up", "--requirements=none.txt", *WHERE], "--requirements none.txt is no file"),
+        (["up", "--vm-env=a b", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", *WHERE[:2], "--name=Demo", "--bucket=b"], "cannot name a cluster"),
+        (["up", *WHERE[:3]], "Give --bucket BUCKET"),
+        (["up", *WHERE[:3], "--home=b/x"], "is no folder of a bucket"),
+        (["run", "wc.py", "in", *WHERE], "Give -o gs://BUCKET/OUT"),
+        (["run", "wc.py", "in", "-o", "out", *WHERE], "is no folder of a bucket"),
+        (["scale", *WHERE], "how many workers?"),
+        (["scale", "3", "--min-workers=4", *WHERE], "is no number up to 3"),
+        (["down", "--project=p"], "which cluster?"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_sentence(
+    house: House, words: list[str], sentence: str
+) -> None:
+    ran = house.gce(words[0], "--dry-run", *words[1:]) if len(words) > 1 else house.gce(*words)
+    assert ran.returncode == 2, ran.stderr
+    assert sentence in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith("mrcore gce: ")
+
+
+@pytest.mark.parametrize(
+    ("errors", "sentence"),
+    [
+        ("ERROR: (gcloud.x) The zone 'z' does not have enough resources available", "(stockout)"),
+        ("ERROR: (gcloud.x) ZONE_RESOURCE_POOL_EXHAUSTED: sorry", "(stockout)"),
+        ("ERROR: (gcloud.x) Quota 'CPUS' exceeded.  Limit: 8.0 in region r.", "a quota is used up"),
+        ("ERROR: (gcloud.x) SERVICE_DISABLED: it", "gcloud services enable compute.googleapis.com"),
+        ("ERROR: (gcloud.x) This API method requires billing to be enabled", "no billing account"),
+        ("ERROR: (gcloud.x) You do not currently have an active account", "run: gcloud auth login"),
+        ("ERROR: (gcloud.x) Required 'compute.a' permission for 'p'", "lacks a permission"),
+        ("ERROR: (gcloud.x) Could not reach the server", "Google Cloud cannot be reached"),
+        ("ERROR: (gcloud.x) something new", "failed: (gcloud.x) something new (all of it is in "),
+    ],
+)
+def test_known_failures_of_gcloud_become_sentences(
+    house: House, errors: str, sentence: str
+) -> None:
+    house.says(errors)
+    ran = house.gce("audit", "--project=p")
+    assert ran.returncode == 1
+    assert {sentence in line for line in ran.stderr.splitlines()} == {True}
+
+
+def test_what_gcloud_said_is_kept(house: House) -> None:
+    house.says("ERROR: (gcloud.x) something\nwith details")
+    house.gce("audit", "--project=p")
+    log = (house.folder / "home/.local/state/mrcore/gce/gcloud.log").read_text()
+    assert "exit 1 after" in log
+    assert "gcloud compute instances list" in log
+    assert "with details" in log
+
+
+def test_a_machine_without_gcloud_is_told_so(house: House) -> None:
+    bare = house.folder / "bare"
+    bare.mkdir()
+    for tool in ("bash", "env", "dirname", "mktemp", "rm", "awk", "mkdir", "cat", "tail", "sed"):
+        found = next(Path(p) / tool for p in ("/usr/bin", "/bin") if (Path(p) / tool).exists())
+        (bare / tool).symlink_to(found)
+    ran = subprocess.run(
+        [bare / "bash", ROOT / "deploy/gce/main.sh", "up", *WHERE],
+        env={"PATH": str(bare), "HOME": str(house.folder), "MRCORE_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "gcloud is not installed; see https://" in ran.stderr
