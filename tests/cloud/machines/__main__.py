@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="the image")
     parser.add_argument("--folder", type=Path, required=True, help="takes the disks of the VMs")
     parser.add_argument("--cgroup", required=True, help="becomes the parent of the VMs' own")
-    parser.add_argument("--ready-fd", type=int, required=True, help="a line there says that all answer")
+    parser.add_argument("--ready-fd", type=int, required=True, help="takes a line when all answer")
     options = parser.parse_args()
     # A signal for the whole group of processes is for the one that started this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,6 +32,8 @@ REPOSITORY = Path(__file__).parents[3]
 
 VM_ENVIRONMENT = {
     "GCE_METADATA_HOST": site.HOST,
+    # Where google-auth looks whether it is on Compute Engine; by default the link-local address.
+    "GCE_METADATA_IP": site.HOST,
     "STORAGE_EMULATOR_HOST": STORAGE,
     "MRCORE_COMPUTE_ENDPOINT": COMPUTE,
 }
@@ -169,6 +171,11 @@ class Cloud:
         if process.returncode:
             raise CloudError(f"{command}\n{output}\nIt ended with {process.returncode}.")
         return output
+
+    def kill_service(self, vm_id: int, unit: str) -> None:
+        """Kill all processes of a systemd unit on a VM."""
+        for path in cgroups.make(f"{self.folder.name}/{vm_id}"):
+            cgroups.kill(path.rglob(unit))
 
     def ask(self, path: str, body: object = None, *, server: str = COMPUTE) -> Any:
         """Ask a server of the cloud for JSON: POST where a body is given, else GET."""
