@@ -14,7 +14,10 @@ import pytest
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Sandbox, sandbox
 from tests.tidy.tree import ROOT
 
-pytestmark = pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD)
+pytestmark = [
+    pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
+    pytest.mark.timeout(300),  # on a machine that is busy a call takes five seconds
+]
 
 HERE = "--zone=us-central1-a"
 WIDE = "--region=us-central1"
@@ -146,7 +149,7 @@ def test_zonal_groups_and_regional_templates(box: Sandbox) -> None:
     assert sorted(names) == ["one", "two"]
 
 
-def test_firewalls_images_and_what_is_there_from_the_start(box: Sandbox) -> None:
+def test_firewalls_and_images(box: Sandbox) -> None:
     ok(box, "compute", "firewall-rules", "create", "f", "--allow=tcp:22,tcp:7077",
        "--source-ranges=35.235.240.0/20", "--target-tags=t", "--description=mrcore=x")  # fmt: skip
     listed = read(box, "compute", "firewall-rules", "list", "--filter=description:mrcore=x")
@@ -161,6 +164,10 @@ def test_firewalls_images_and_what_is_there_from_the_start(box: Sandbox) -> None
     assert read(box, "compute", "images", "describe-from-family", "f")["status"] == "READY"
     ok(box, "compute", "images", "delete", "i")
     ok(box, "compute", "instances", "delete", "bake", HERE)
+    assert box.cloud.made() == []
+
+
+def test_what_is_there_from_the_start(box: Sandbox) -> None:
     quotas = {q["metric"]: q for q in read(box, "compute", "regions", "describe", "us-central1")
               ["quotas"]}  # fmt: skip
     assert quotas["CPUS"]["usage"] == 0
@@ -176,7 +183,6 @@ def test_firewalls_images_and_what_is_there_from_the_start(box: Sandbox) -> None
     ok(box, *words, "update", "default", WIDE, "--no-enable-private-ip-google-access")
     assert not read(box, *words, "describe", "default", WIDE)["privateIpGoogleAccess"]
     assert read(box, "compute", "project-info", "describe")["quotas"]
-    assert box.cloud.made() == []
 
 
 def test_accounts_roles_and_policies(box: Sandbox) -> None:
