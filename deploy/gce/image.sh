@@ -57,7 +57,7 @@ await_end() {
             say "the VM could not install everything; the end of its boot log is above."
             return 1
         fi
-        sleep 3
+        nap 3
     done
     say "the VM has not ended within ten minutes; its serial port: $(quoted mrcore gce logs "--name=$name" "$1" --serial)"
     return 1
@@ -65,7 +65,7 @@ await_end() {
 
 finish_image() {
     local code=$?
-    trap leave EXIT
+    trap - EXIT
     remove_cluster || ((code != 0)) || code=1
-    exit "$code"
+    leave_now "$code"
 }

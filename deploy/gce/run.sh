@@ -101,7 +101,7 @@ wait_for_job() {
 watch_groups() {
     while kill -0 "$$" 2>/dev/null; do
         tell_group_errors
-        sleep 15
+        nap 15
     done
 }
 
@@ -150,12 +150,12 @@ on_second_interrupt() {
 finish_run() {
     local code=$? folder
     [[ -n $interrupted ]] || trap on_interrupt_of_removal INT TERM HUP
-    trap leave EXIT
+    trap - EXIT
     # What is still being made must be there before it can be removed.
     wait_for_makers
     if [[ -n ${opt[keep]:-} ]]; then
         say "the cluster $name stays up; remove it with: $(removal_command)"
-        exit "$code"
+        leave_now "$code"
     fi
     if ((code != 0)); then
         folder="${log_file%/*}/logs"
@@ -169,7 +169,7 @@ finish_run() {
         say "the cluster could not be removed altogether; run again: $(removal_command)"
         ((code != 0)) || code=1
     fi
-    exit "$code"
+    leave_now "$code"
 }
 
 wait_for_makers() {

@@ -28,8 +28,7 @@ keep_tunnel() {
             "--zone=${c[master_zone]}" "--project=$project" --quiet </dev/null >>"$log_file" 2>&1 &
         tunnel=$!
         wait "$tunnel" || true
-        sleep 2 &
-        wait $! || true
+        nap 2
     done
 }
 
@@ -69,12 +68,20 @@ await_master() {
     return "$code"
 }
 
+# Sleep, as this very process: a `sleep` would outlive us, with our terminal in its hands.
+nap() {
+    local never
+    exec {never}<> <(:)
+    read -rt "$1" -u "$never" || true
+    exec {never}>&-
+}
+
 # Wait some seconds, or until a process has ended.
 pause() {
     local i
     for ((i = 0; i < $1 * 5; i++)); do
         kill -0 "$2" 2>/dev/null || return 0
-        sleep 0.2
+        nap 0.2
     done
 }
 
