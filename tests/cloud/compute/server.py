@@ -63,6 +63,7 @@ class ComputeServer:
         clock: Clock = SYSTEM,
         private_google_access: bool = True,
         retry_seconds: float = 1.0,
+        preempt_grace_seconds: float = 30.0,
     ) -> None:
         self.listener = listener or socket.create_server(("127.0.0.1", 0))
         self.url = "http://{}:{}".format(*self.listener.getsockname()[:2])
@@ -81,6 +82,7 @@ class ComputeServer:
             addresses=addresses or Pools(),
             background=Background(),
             retry_seconds=retry_seconds,
+            preempt_grace_seconds=preempt_grace_seconds,
         )
         self.instances = Instances(self.core)
         self.calls: list[dict[str, Any]] = []

@@ -16,10 +16,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="takes the disks of the VMs")
     parser.add_argument("--cgroup", required=True, help="becomes the parent of the VMs' own")
     parser.add_argument("--ready-fd", type=int, required=True, help="takes a line when all answer")
+    parser.add_argument("--grace-seconds", type=float, required=True, help="of a preemption")
     options = parser.parse_args()
     # A signal for the whole group of processes is for the one that started this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(site.run(options.root, options.folder, options.cgroup, options.ready_fd))
+    place = site.Place(options.root, options.folder, options.cgroup, options.grace_seconds)
+    asyncio.run(site.run(place, options.ready_fd))
 
 
 if __name__ == "__main__":

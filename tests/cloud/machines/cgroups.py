@@ -71,6 +71,15 @@ def _processes(paths: Iterable[Path]) -> set[int]:
     return {int(process) for text in lists for process in text.split()}
 
 
+def first_process(name: str) -> int | None:
+    """Return the id of the systemd that runs a cgroup of that name, as a container's first."""
+    for hierarchy in here():
+        for path in (hierarchy / name).rglob("init.scope"):
+            if processes := _processes([path]):
+                return min(processes)
+    return None
+
+
 def remove(name: str) -> None:
     """Remove a cgroup and all below it, which must be empty of processes."""
     for hierarchy in here():

@@ -32,8 +32,6 @@ REPOSITORY = Path(__file__).parents[3]
 
 VM_ENVIRONMENT = {
     "GCE_METADATA_HOST": site.HOST,
-    # Where google-auth looks whether it is on Compute Engine; by default the link-local address.
-    "GCE_METADATA_IP": site.HOST,
     "STORAGE_EMULATOR_HOST": STORAGE,
     "MRCORE_COMPUTE_ENDPOINT": COMPUTE,
 }
@@ -48,13 +46,17 @@ class Cloud:
     """A cloud of containers with all its servers; use it in a `with` block.
 
     cache: folder for the image, and for the disks of the VMs while they live; on a disk.
-    keep: leave the disks and serial consoles of the VMs there, for people to look at.
+    keep: leave the folder of the cloud there, with the serial consoles of its VMs.
+    grace_seconds: time between the notice of a preemption and the end.
     """
 
-    def __init__(self, cache: Path | None = None, *, keep: bool = False) -> None:
+    def __init__(
+        self, cache: Path | None = None, *, keep: bool = False, grace_seconds: float = 30.0
+    ) -> None:
         self.cache = cache or image.default_cache()
         self.folder = Path()
         self._keep = keep
+        self._grace_seconds = grace_seconds
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,6 +80,7 @@ class Cloud:
                 *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"),
                 *("--mount-proc", sys.executable, "-m", "tests.cloud.machines"),
                 *("--root", root, "--folder", self.folder / "vms", "--cgroup", cgroup),
+                *("--grace-seconds", str(self._grace_seconds)),
                 *("--ready-fd", str(ready_writer)),
             ],
             stdin=subprocess.PIPE,
@@ -176,6 +179,22 @@ class Cloud:
         """Kill all processes of a systemd unit on a VM."""
         for path in cgroups.make(f"{self.folder.name}/{vm_id}"):
             cgroups.kill(path.rglob(unit))
+
+    def shell(self, vm_id: int, command: str) -> str:
+        """Run a command as root on a VM, and return what it prints, whatever its exit code."""
+        first = cgroups.first_process(f"{self.folder.name}/{vm_id}")
+        if first is None:
+            raise CloudError("The VM is off.")
+        return subprocess.run(
+            ["nsenter", f"--target={first}", "--all", "--root", "--wd", "bash", "-c", command],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout
 
     def ask(self, path: str, body: object = None, *, server: str = COMPUTE) -> Any:
         """Ask a server of the cloud for JSON: POST where a body is given, else GET."""

@@ -35,7 +35,7 @@ class NspawnMachines:
 
     root: the folder of the image, which is only read.
     folder: takes the disks and consoles; it has to lie on a file system that can hold an overlay's
-        upper layer. Left empty at the end.
+        upper layer. At the end it has the serial consoles of all VMs, below `consoles`.
     cgroup: the name of a cgroup that becomes the parent of the VMs' own.
     """
 
@@ -47,10 +47,12 @@ class NspawnMachines:
         self._metadata = metadata
         self._cgroup = cgroup
         self._guest = folder / "guest"
+        self._consoles = folder / "consoles"
         self._machines: dict[int, _Machine] = {}
         self._images: dict[str, tuple[Path, ...]] = {}
         self._powered_off: Callable[[int], None] = _ignore
         image.lay_over(self._guest)
+        self._consoles.mkdir()
 
     def listen(self, powered_off: Callable[[int], None]) -> None:
         self._powered_off = powered_off
@@ -112,6 +114,8 @@ class NspawnMachines:
             await machine.container.cut_power()
             self._metadata.remove(machine.vm)
             await network.detach(vm.network_ip)
+            kept = self._consoles / f"{vm.name}-{vm.id}.log"
+            await asyncio.to_thread(machine.container.console.replace, kept)
             await machine.container.remove()
 
     async def cut(self, vm: Vm, is_cut: bool) -> None:

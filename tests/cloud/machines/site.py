@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cloud.compute.machines import Pools
@@ -28,15 +29,28 @@ COMPUTE_PORT = 8080
 STORAGE_PORT = 4443
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the machines are kept, see NspawnMachines, and how long a preempted one still has."""
+
+    root: Path
+    folder: Path
+    cgroup: str
+    grace_seconds: float
+
+
 @contextlib.asynccontextmanager
-async def serving(root: Path, folder: Path, cgroup: str) -> AsyncIterator[None]:
-    """Serve on the bridge of the cloud; see NspawnMachines for the parameters."""
+async def serving(place: Place) -> AsyncIterator[None]:
+    """Serve on the bridge of the cloud."""
     _take_run()
     await network.set_up()
     with GcsServer(HOST, STORAGE_PORT), MetadataServer(HOST, METADATA_PORT) as metadata:
-        machines = NspawnMachines(root, folder, metadata, cgroup)
+        machines = NspawnMachines(place.root, place.folder, metadata, place.cgroup)
         listener = socket.create_server((HOST, COMPUTE_PORT))
-        async with ComputeServer(machines, Pools(str(network.GATEWAY.network)), listener=listener):
+        addresses = Pools(str(network.GATEWAY.network))
+        async with ComputeServer(
+            machines, addresses, listener=listener, preempt_grace_seconds=place.grace_seconds
+        ):
             yield
 
 
@@ -46,9 +60,9 @@ def _take_run() -> None:
     network.NAMESPACES.mkdir()
 
 
-async def run(root: Path, folder: Path, cgroup: str, ready_fd: int) -> None:
+async def run(place: Place, ready_fd: int) -> None:
     """Serve until standard input ends; a line to `ready_fd` says when all servers answer."""
-    async with serving(root, folder, cgroup):
+    async with serving(place):
         os.write(ready_fd, b"\n")
         ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)

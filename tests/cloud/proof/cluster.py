@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import (
-    COMPUTE,
     REPOSITORY,
     STORAGE,
     VM_ENVIRONMENT,
@@ -119,11 +118,10 @@ class Cluster:
             if not token:
                 return names
 
-    def policies(self) -> Any:
-        """Return who may do what: the bindings of the project and of the bucket."""
-        project = self.cloud.ask(f"v1/projects/{PROJECT}:getIamPolicy", {}, server=COMPUTE)
-        bucket = self.cloud.ask(f"storage/v1/b/{BUCKET}/iam", server=STORAGE)
-        return [project.get("bindings", []), bucket.get("bindings", [])]
+    def policy(self) -> list[dict[str, Any]]:
+        """Return who may do what with the bucket."""
+        found = self.cloud.ask(f"storage/v1/b/{BUCKET}/iam", server=STORAGE)
+        return list(found.get("bindings", ()))
 
 
 def until(what: str, look: Callable[[], T | None], seconds: float) -> T:

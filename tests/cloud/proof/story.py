@@ -197,9 +197,11 @@ class Story:
             raise CloudError(f"These logs of VMs are not in the bucket: {', '.join(missing)}.")
         self._say("mrcore gce down")
         self._cluster.gce("down", f"--home={HOME}")
-        outputs = "object counts/"
+        self._cluster.gce("audit")
         left = {
-            trace for trace in traces.in_cloud(self._cluster) if not trace.startswith(outputs)
+            trace
+            for trace in traces.in_cloud(self._cluster)
+            if not trace.startswith("object counts/")
         } - set(before)
         if left:
             raise CloudError("Left in the cloud:\n" + "\n".join(sorted(left)))

@@ -10,11 +10,13 @@ from tests.cloud.proof.cluster import BUCKET, Cluster
 
 
 def in_cloud(cluster: Cluster) -> list[str]:
-    """Return all that costs or permits something: resources, objects and bindings."""
+    """Return all that a cluster consists of: resources, objects, and who may use these.
+
+    The accounts, and what they may do in the project, are for all clusters and stay.
+    """
     bindings = [
-        f"binding of {scope}: {binding['role']} to {member}"
-        for scope, policy in zip(("the project", BUCKET), cluster.policies(), strict=True)
-        for binding in policy
+        f"binding of {BUCKET}: {binding['role']} to {member}"
+        for binding in cluster.policy()
         for member in binding["members"]
     ]
     resources = [f"resource {path}" for path in cluster.cloud.ask("_cloud/state")]
