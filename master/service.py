@@ -38,12 +38,12 @@ from mrcore.rpc.convert import (
 )
 from mrcore.rpc.enums import PHASES, TASK_STATES
 from mrcore.rpc.status import abort
-from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
 from mrcore.rpc.views import cost_to_proto, fleet_to_proto
 from mrcore.storage.base import Storage
+from mrcore.texts import printable
 
 log = logging.getLogger("mrcore.master")
 

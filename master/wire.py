@@ -19,9 +19,9 @@ from mrcore.rpc.convert_task import (
     result_from_proto,
 )
 from mrcore.rpc.enums import JOB_STATES, PHASES, TASK_STATES
-from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
+from mrcore.texts import printable
 
 INPUTS_SHOWN: Final = 100
 """Inputs of a job that are told with it; a job may have very many."""

@@ -6,6 +6,7 @@ import signal
 
 from mrcore.tasks.pipe import Order
 from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure
+from mrcore.texts import one_line
 
 _SIGNALS = {
     signal.SIGSEGV: "crashed with a segmentation fault",
@@ -29,7 +30,9 @@ def death_failure(
     what = kill_reason if kill_reason is not None else f"{_cause(status)} without a traceback"
     return TaskFailure(
         kind=FailureKind.USER,
-        message=f"the process of {task.phase} task {task.index}{_place(order, mark)} {what}",
+        message=one_line(
+            f"the process of {task.phase} task {task.index}{_place(order, mark)} {what}"
+        ),
         died=True,
         mark=mark if order.mark_records else None,
     )

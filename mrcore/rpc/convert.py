@@ -18,9 +18,9 @@ from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
 from mrcore.job import Input, JobSpec, Plugin, Versions
 from mrcore.rpc.enums import COMPRESSIONS, FAILURE_KINDS, INPUT_FORMATS, OUTPUT_FORMATS
-from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2
 from mrcore.tasks.spec import Mark, TaskFailure
+from mrcore.texts import printable
 
 MAX_NAME: Final = 200
 MAX_URI: Final = 4_096

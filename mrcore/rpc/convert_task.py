@@ -24,7 +24,6 @@ from mrcore.rpc.convert import (
     text_within,
 )
 from mrcore.rpc.enums import PHASES
-from mrcore.rpc.text import printable
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.storage.base import ObjectInfo
 from mrcore.tasks.context import MAX_COUNTER_NAME, MAX_COUNTERS
@@ -42,6 +41,7 @@ from mrcore.tasks.spec import (
     TaskOutput,
     TaskResult,
 )
+from mrcore.texts import printable
 
 MAX_STATUS: Final = 1_024
 MAX_RECORD: Final = 1_024

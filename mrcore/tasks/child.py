@@ -37,7 +37,7 @@ from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.attempt_log import MAX_LOG_BYTES, store_log
 from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
-from mrcore.tasks.run import run_task
+from mrcore.tasks.run import run_task, tellable
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
 from mrcore.tracebacks import user_traceback
 
@@ -109,7 +109,7 @@ class Child:
         while message := self._orders.recv(MAX_ORDER_BYTES):
             order = unpack_order(message)
             self._board.begin(SYSTEM.monotonic())
-            result = self._run(order)
+            result = tellable(self._run(order))
             self._clean_up(order.memory_bytes)
             self._keep_log(order.attempt)
             self._reports.sendall(pack_report(Finished(order.attempt, result)))
@@ -137,8 +137,9 @@ class Child:
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
         except Exception as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
             traceback.print_exc()
+            # What it met is met again elsewhere: twice is enough, as for data.
             return TaskFailure(
-                kind=FailureKind.INFRASTRUCTURE,
+                kind=FailureKind.DATA,
                 message=f"mrcore itself failed ({type(error).__name__}: {error}): "
                 "please report it with the traceback in the attempt's log",
             )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mrcore.errors import UsageError
+from mrcore.texts import one_line
 
 MAX_COUNTERS: Final = 10_000
 MAX_COUNTER_NAME: Final = 200
@@ -70,7 +71,7 @@ class Context:
     def status(self, text: str) -> None:
         """Show a line of text beside the running task."""
         if self._on_status is not None:
-            self._on_status(str(text))
+            self._on_status(one_line(str(text)))
 
     def file(self, name: str) -> Path:
         """Return where a side file of `--files` lies on this machine; raise UsageError."""

@@ -29,7 +29,16 @@ from mrcore.tasks.context import Context
 from mrcore.tasks.map import run_map
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.reduce import run_reduce
-from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure, TaskResult, TaskSpec
+from mrcore.tasks.spec import (
+    BadRecord,
+    FailureKind,
+    MapWork,
+    Mark,
+    TaskFailure,
+    TaskResult,
+    TaskSpec,
+)
+from mrcore.texts import encodable, one_line
 from mrcore.tracebacks import user_traceback
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
@@ -84,6 +93,7 @@ def run_task(
             pool.release_unused()
         gc.set_threshold(*thresholds)
         shutil.rmtree(folder, ignore_errors=True)
+    result = tellable(result)
     if isinstance(result, TaskFailure):
         return result
     billed = operations.counted().since(before)
@@ -93,6 +103,27 @@ def run_task(
         class_a=billed.class_a,
         class_b=billed.class_b,
     )
+
+
+def tellable(result: TaskResult) -> TaskResult:
+    """Return the result with all texts as valid Unicode, and its sentences on one line.
+
+    They may quote records and names that are not UTF-8, or that would steer a terminal.
+    """
+    if isinstance(result, TaskFailure):
+        return msgspec.structs.replace(
+            result, message=one_line(result.message), traceback=encodable(result.traceback)
+        )
+    counters: dict[str, int] = {}
+    for name, count in result.counters.items():
+        said = one_line(name)
+        counters[said] = counters.get(said, 0) + count
+    bad = tuple(map(_tellable_record, result.bad_records))
+    return msgspec.structs.replace(result, counters=counters, bad_records=bad)
+
+
+def _tellable_record(bad: BadRecord) -> BadRecord:
+    return BadRecord(encodable(bad.shown), bad.offset, one_line(bad.cause), encodable(bad.record))
 
 
 def frugal_pool() -> Any:

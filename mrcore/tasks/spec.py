@@ -152,8 +152,8 @@ class FailureKind(enum.StrEnum):
     USER = "user"
     """The user's code raised, exited, crashed, took too much memory or too long."""
     DATA = "data"
-    """An input is truncated, or the disk that all write to is full: another attempt would fail
-    alike, and does."""
+    """An input is truncated, the disk that all write to is full, or mrcore has a defect: another
+    attempt would fail alike, and does."""
     INFRASTRUCTURE = "infrastructure"
     """Storage, disk or the machine; another worker may do better."""
     LOST_INPUT = "lost_input"

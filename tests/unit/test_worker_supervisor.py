@@ -77,6 +77,27 @@ async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(house: Ho
     assert house.log(first) == "importing\n"
 
 
+BROKEN = """
+import __main__
+def broken(*arguments):
+    raise LookupError("a gear is missing")
+__main__.run_task = broken
+def map(key, value):
+    yield value, 1
+"""
+
+
+@in_house()
+async def test_a_defect_of_ours_is_told_alike_each_time(house: House) -> None:
+    house.job(BROKEN)
+    first, second = house.give(), house.give()
+    failure = await house.failure(first)
+    assert failure.kind is FailureKind.DATA, "the same words twice end the job"
+    assert failure.message.startswith("mrcore itself failed (LookupError: a gear is missing): ")
+    assert await house.failure(second) == failure
+    assert "in broken" in house.log(first)
+
+
 @in_house()
 async def test_a_worker_that_does_not_see_the_output_says_so(house: House) -> None:
     house.job(MAP, claimed=False)

@@ -468,7 +468,7 @@ class Failure(_message.Message):
         KIND_USER: Failure._Kind.ValueType  # 1
         """The user's code."""
         KIND_DATA: Failure._Kind.ValueType  # 2
-        """A truncated or corrupt input."""
+        """A truncated or corrupt input, or a defect of mrcore: another attempt would fail alike."""
         KIND_INFRASTRUCTURE: Failure._Kind.ValueType  # 3
         """Storage, disk or machine."""
         KIND_LOST_INPUT: Failure._Kind.ValueType  # 4
@@ -484,7 +484,7 @@ class Failure(_message.Message):
     KIND_USER: Failure.Kind.ValueType  # 1
     """The user's code."""
     KIND_DATA: Failure.Kind.ValueType  # 2
-    """A truncated or corrupt input."""
+    """A truncated or corrupt input, or a defect of mrcore: another attempt would fail alike."""
     KIND_INFRASTRUCTURE: Failure.Kind.ValueType  # 3
     """Storage, disk or machine."""
     KIND_LOST_INPUT: Failure.Kind.ValueType  # 4
