@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import enum
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final
 
 
@@ -42,11 +43,30 @@ class Aggregate:
         return self.kind.value
 
 
+_SOME: Final = 8192
+_PLAIN: Final = frozenset((int, float, bool))
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """Add up values as `sum` does; numbers of numpy as Python's, which do not wrap around."""
+    total: Any = 0
+    remaining = iter(values)
+    while some := list(islice(remaining, _SOME)):
+        if not _PLAIN.issuperset(map(type, some)):
+            some = [value.item() if _is_scalar(value) else value for value in some]
+        total = builtins.sum(some, total)
+    return total
+
+
+def _is_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+
+
 def _count(values: Iterable[Any]) -> int:
     return builtins.sum(1 for _ in values)
 
 
-sum: Final = Aggregate(AggregateKind.SUM, builtins.sum)  # noqa: A001 - it is mrcore.sum
+sum: Final = Aggregate(AggregateKind.SUM, _sum)  # noqa: A001 - it is mrcore.sum
 count: Final = Aggregate(AggregateKind.COUNT, _count)
 """How many values; as a combiner it counts what `map` emitted, and then adds the counts."""
 min: Final = Aggregate(AggregateKind.MIN, builtins.min)  # noqa: A001 - it is mrcore.min

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
 from mrcore.job import Compression
+from mrcore.pylist import python_values
 from mrcore.records.outputs import Output, PartCounts, shortened
 from mrcore.storage.base import Writer
 
@@ -76,8 +77,8 @@ class ParquetPartWriter:
         """Append n pairs."""
         for start in range(0, len(keys), GROUP_ROWS):
             self.write(
-                keys.slice(start, GROUP_ROWS).to_pylist(),
-                values.slice(start, GROUP_ROWS).to_pylist(),
+                python_values(keys.slice(start, GROUP_ROWS)),
+                python_values(values.slice(start, GROUP_ROWS)),
             )
 
     def close(self) -> PartCounts:

@@ -28,6 +28,7 @@ import msgspec
 
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
+from mrcore.pylist import python_values
 from mrcore.records.outputs import Output, PartCounts, shortened
 from mrcore.storage.base import Writer
 
@@ -102,8 +103,8 @@ class _RowWriter(ABC):
         """Append n pairs."""
         for start in range(0, len(keys), _JOIN_ROWS):
             self.write(
-                keys.slice(start, _JOIN_ROWS).to_pylist(),
-                values.slice(start, _JOIN_ROWS).to_pylist(),
+                python_values(keys.slice(start, _JOIN_ROWS)),
+                python_values(values.slice(start, _JOIN_ROWS)),
             )
 
     def close(self) -> PartCounts:

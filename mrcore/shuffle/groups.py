@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.values import to_python
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,8 @@ class GroupStream:
     def _values_of(self, part: Columns) -> Iterator[Any]:
         """Yield the values of a group that begins with `part`; leave the rest in `_next`."""
         while True:
-            yield from to_python(part.value_kind, part.values)
-            try:
-                chunk = next(self._chunks, None)
-            except BaseException as error:
-                self.failure = error
-                raise
+            yield from self._kept(partial(to_python, part.value_kind, part.values))
+            chunk = self._kept(lambda: next(self._chunks, None))
             self._next = chunk
             if chunk is None or chunk.new[0]:
                 return
@@ -83,5 +82,13 @@ class GroupStream:
             if end < len(chunk.columns):
                 rest = chunk.columns.slice(end, len(chunk.columns) - end)
                 self._next = SortedChunk(rest, chunk.new[end:])
-                yield from to_python(part.value_kind, part.values)
+                yield from self._kept(partial(to_python, part.value_kind, part.values))
                 return
+
+    def _kept(self, read: Callable[[], T]) -> T:
+        """Return what `read` does, and keep what it raises: the user's function may swallow it."""
+        try:
+            return read()
+        except BaseException as error:
+            self.failure = error
+            raise

@@ -13,6 +13,7 @@ from math import isnan
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
+from mrcore.pylist import python_values
 from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
@@ -192,7 +193,7 @@ def arrow_key_column(column: Array, types: KeyTypes) -> tuple[KeyKind, Array]:
         if pa.types.is_floating(type_) and not pc.any(pc.is_nan(column)).as_py():
             types.check(_SAMPLE_FLOAT)
             return KeyKind.FLOAT, without_negative_zero(column.cast(pa.float64()))
-    return key_column(types.check(column.to_pylist()))
+    return key_column(types.check(python_values(column)))
 
 
 _SAMPLE_STR: Final = [""]

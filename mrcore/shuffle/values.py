@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Final
 
+from mrcore.errors import DataError
+from mrcore.pylist import python_values
 from mrcore.shuffle.arrow import Array, DataType, pa, pc
 
 PROTOCOL: Final = 5
@@ -93,7 +95,7 @@ def _pickle(values: Sequence[object]) -> Array:
 
 def pickled(column: Array) -> Array:
     """Return a native column as pickled values."""
-    return _pickle(column.to_pylist())
+    return _pickle(python_values(column))
 
 
 def arrow_value_column(column: Array) -> tuple[ValueKind, Array]:
@@ -130,10 +132,23 @@ def plain(column: Array) -> Array:
 
 
 def to_python(kind: ValueKind, column: Array) -> list[Any]:
-    """Return the values of a column as Python objects."""
+    """Return the values of a column as Python objects; raise DataError for what will not be one."""
     if kind is ValueKind.PICKLED:
-        return list(map(pickle.loads, column.to_pylist()))
+        return _unpickled(column)
     if kind in (ValueKind.INT, ValueKind.FLOAT):
         column = column.to_numpy()  # whose tolist is many times faster
         return list(column.tolist())
-    return list(column.to_pylist())
+    return python_values(column)
+
+
+def _unpickled(column: Array) -> list[Any]:
+    try:
+        return list(map(pickle.loads, column.to_pylist()))
+    except MemoryError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__qualname__}: {error}".rstrip(": ")
+        raise DataError(
+            f"a value that was emitted cannot be unpickled ({what}): emit plain data, or mend its "
+            "class"
+        ) from error

@@ -26,7 +26,7 @@ from mrcore.storage.registry import register
 from mrcore.tasks.context import Context
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.reduce import Reducer
-from mrcore.tasks.spec import FailureKind, Mark, TaskOutput
+from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
 from tests.unit.inprocess import Job, content_of, emitting, spec_of
 from tests.unit.test_tasks_run import LINES, URI, failing_map, generator_map
 
@@ -233,3 +233,55 @@ def test_large_values_after_small_ones_are_drawn_few_at_a_time(combine: Any) -> 
     job = Job(["line\n"], UserFunctions(map=user_map, combine=combine), memory_bytes=1)
     assert isinstance(job.run_map(0), TaskOutput)
     assert 0 < Large.most < 20
+
+
+def failure_of(job: Job) -> str:
+    """Return the message of the first task of a job that fails: for its data."""
+    try:
+        job.run()
+    except AssertionError as error:
+        (failure,) = error.args
+        assert isinstance(failure, TaskFailure), failure
+        assert failure.kind is FailureKind.DATA, failure
+        return failure.message
+    raise AssertionError("no task has failed")
+
+
+class Unreadable:
+    """Pickled without ado, and never unpickled again."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("combine", [None, lambda key, values: next(iter(values))])
+def test_a_value_that_cannot_be_unpickled_is_the_data_s_fault(count: int, combine: Any) -> None:
+    def user_map(key: Any, value: str) -> Iterator[Any]:
+        for _ in range(count):
+            yield value, Unreadable()
+
+    def reduce(key: Any, values: Iterator[Any]) -> int:
+        try:
+            return sum(1 for _ in values)
+        except Exception:  # noqa: BLE001 - what users do
+            return 0
+
+    functions = UserFunctions(map=user_map, reduce=reduce, combine=combine)
+    said = failure_of(Job(["a\nb\n"], functions))
+    assert "cannot be unpickled (ValueError: invalid literal" in said
+
+
+@pytest.mark.parametrize("reduce", [None, mrcore.max, lambda key, values: len(list(values))])
+@pytest.mark.parametrize("column", ["key", "value"])
+def test_times_that_python_cannot_hold_are_the_data_s_fault(column: str, reduce: Any) -> None:
+    """Without pandas nanoseconds have no Python type."""
+
+    def user_map(key: Any, batch: Any) -> Any:
+        times = pa.array([1, 2**60 + 1], pa.timestamp("ns"))
+        columns = {"key": pa.array(["a", "b"]), "value": pa.array([1, 2]), column: times}
+        return pa.table(columns)
+
+    functions = UserFunctions(map=user_map, reduce=reduce)
+    job = Job(["x\n"], functions, spec=spec_of(input_format=InputFormat.ARROW))
+    assert "timestamp[ns] holds a value that Python cannot" in failure_of(job)
