@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -69,6 +70,7 @@ class Story:
         self._await_replacement()
         self._finish(job)
         self._compare()
+        self._account()
         if self._size.scales_to:
             self._scale()
         self._down(before)
@@ -177,6 +179,23 @@ class Story:
         if dict(line.split("\t") for line in lines) != count_words(self._inputs):
             raise CloudError(f"{alone} has not the counts of the words in {self._inputs}.")
         self._say(f"its {len(parts)} parts are those of a run in one process, byte by byte")
+
+    def _account(self) -> None:
+        """Look whether the books have what was lost and spent, over the master's death too."""
+        python = MRCORE.with_name("python")
+        told = self._cluster.command(
+            *(python, "-P", "-m", "mrcore.cost", "report", f"--state={HOME}/state", "--json")
+        )
+        books = json.loads(told)
+        empty = [
+            name for name in ("boot", "idle", "master", "class_a", "class_b") if not books[name]
+        ]
+        if books["preemptions"] != len(self._lost) or len(books["jobs"]) != 1 or empty:
+            raise CloudError(f"The books of the fleet are wrong: {told}")
+        self._say(
+            f"the books say ${books['dollars']:.4f}, {books['preemptions']} preemptions and "
+            f"{books['class_a'] + books['class_b']} storage operations"
+        )
 
     def _scale(self) -> None:
         for number in (self._size.scales_to, 1):
