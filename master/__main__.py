@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import signal
 import sys
 
-from master.main import main
-
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C while modules are imported ends the process without a word.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Our own sentences say what went wrong; gRPC's C core would add lines of its own.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+    import logging
+
+    from master.main import main
+
     code = main(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()

@@ -1,14 +1,20 @@
-"""`python -P -m worker`."""
+"""`python -P -m worker`: the worker daemon."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
-from worker.main import main
+if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C while modules are imported ends the process without a word.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-code = main()
-sys.stdout.flush()
-sys.stderr.flush()
-# An ordinary exit would wait for threads, of which one may be blocked on a store.
-os._exit(code)
+    from worker.main import main
+
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # An ordinary exit would wait for threads, of which one may be blocked on a store.
+    os._exit(code)

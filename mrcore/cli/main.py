@@ -74,7 +74,11 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
     _open_closed_streams()
-    sys.exit(run_command_line(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run_command_line(list(sys.argv[1:] if arguments is None else arguments))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # How it went is decided: a late Ctrl-C only makes the end come sooner.
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
+    sys.exit(code)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -82,6 +86,9 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="mrcore", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         sentence = _usage_sentence(error)
         if arguments[:1] == ["run"] and "--json" in arguments:

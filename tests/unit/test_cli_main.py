@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -66,6 +67,61 @@ def test_help_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
+
+
+INTERRUPT_AT_IMPORT = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]: {INTERRUPT}
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("daemon", ["master", "worker"])
+def test_an_interrupt_while_a_daemon_is_imported_is_quiet(daemon: str) -> None:
+    code = f"{INTERRUPT_AT_IMPORT}\nimport runpy\nrunpy.run_module({daemon!r}, run_name='__main__')"
+    command = [sys.executable, "-c", code, f"{daemon}.main"]
+    ended = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+def run_entry(before: str) -> subprocess.CompletedProcess[str]:
+    """Run `mrcore --version` by its entry, after some code."""
+    code = f"import atexit, os, signal, sys\n{before}\nfrom mrcore.__main__ import main\nmain()\n"
+    command = [sys.executable, "-c", code, "--version"]
+    return subprocess.run(command, capture_output=True, check=False, text=True)
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_quiet() -> None:
+    ended = run_entry(f"sys.argv[1] = 'click'\n{INTERRUPT_AT_IMPORT}")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_an_interrupt_after_the_end_changes_nothing() -> None:
+    ended = run_entry(f"atexit.register(lambda: {INTERRUPT})")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("mrcore, version")
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    ended = run_entry(
+        f"signal.signal(signal.SIGINT, signal.SIG_IGN)\natexit.register(lambda: {INTERRUPT})\n"
+        f"sys.addaudithook(lambda event, given: {INTERRUPT} if given[:1] == ('click',) else None)"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("mrcore, version")
+
+
+def test_without_a_command_there_is_help() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mrcore"], capture_output=True, check=False, text=True
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "\n  run         Run a job and wait for it" in ended.stderr
 
 
 def request_for(*arguments: str) -> JobRequest:
