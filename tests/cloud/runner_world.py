@@ -182,28 +182,29 @@ class World:
         content = msgspec.json.encode(record.from_fields(fields)).decode()
         self.put(f"mrcore/{NAME}/cluster.json", content)
 
-    def start_daemons(self, home: str = HOME, workers: int = 0) -> None:
+    def start_daemons(self, workers: int = 0) -> None:
         """Start a real master, and workers, as the VMs of the cluster would."""
-        state = f"{home}/state"
-        commands = [["master", "--state", state, "--listen", "127.0.0.1:0"]]
-        commands += [["worker", "--state", state]] * workers
-        environment = self.environment()
-        for number, command in enumerate(commands):
-            log = (self.folder / f"daemon-{number}.log").open("wb")
+        self._start_daemon("master", "--listen", "127.0.0.1:0")
+        leader = f"mrcore/{NAME}/state/leader.json"
+        wait_until(lambda: leader in self.objects(), "a master leads")
+        self.start_workers(workers)
 
-            def inside(command: list[str] = command, log: Any = log) -> subprocess.Popen[bytes]:
+    def start_workers(self, count: int) -> None:
+        for _ in range(count):
+            self._start_daemon("worker")
+
+    def _start_daemon(self, module: str, *options: str) -> None:
+        command = [sys.executable, "-P", "-m", module, "--state", f"{HOME}/state", *options]
+        environment = self.environment()
+
+        def inside() -> subprocess.Popen[bytes]:
+            path = self.folder / f"{module}-{len(self.daemons)}.log"
+            with path.open("wb") as log:
                 return subprocess.Popen(
-                    [sys.executable, "-P", "-m", *command],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )
 
-            with log:
-                self.daemons.append(self.sandbox.namespace.call(inside))
-        leader = f"{state.removeprefix(f'gs://{BUCKET}/')}/leader.json"
-        wait_until(lambda: leader in self.objects(), "a master leads")
+        self.daemons.append(self.sandbox.namespace.call(inside))
 
     @contextlib.contextmanager
     def machines(self, workers: int) -> Iterator[None]:

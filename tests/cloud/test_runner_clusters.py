@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
-from tests.cloud.runner_world import HOME, NAME, ZONE, World, told
+from tests.cloud.runner_world import HOME, NAME, ZONE, World, told, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -171,3 +171,53 @@ def test_gc_removes_what_has_expired(world: World) -> None:
     assert {row["verdict"] for row in json.loads(audit.out)} == {"expired"}
     removed = world.gce("gc", "--yes")
     assert removed.code == 0, told(removed)
+
+
+def test_an_image_is_baked_of_a_vm_that_has_switched_itself_off(world: World) -> None:
+    vm = "mrcore-bake-image"
+    running = world.start(
+        *("image", "--name=bake", "--bucket=bkt", f"--zone={ZONE}", *world.accounts())
+    )
+    wait_until(lambda: vm in world.made("instances"), "the VM is made")
+    told_vm = attributes(resource(world, "instances", vm))
+    assert told_vm["mrcore-role"] == "image"
+    world.put(f"mrcore/bake/logs/{vm}/boot.log", "installing\nboot: done in 40 s\n")
+    world.sandbox.cloud.look(lambda: world.sandbox.cloud.machines.power_off(vm))
+    ran = running.end()
+    assert ran.code == 0, told(ran)
+    (image,) = world.made("images")
+    assert f"use it with --image {image}, or --image family/mrcore" in ran.err
+    made = resource(world, "images", image, "global")
+    assert made["family"] == "mrcore"
+    assert made["labels"]["mrcore-python"] == "3-11"
+    assert world.made("instances") == []
+    deleted = world.sandbox.gcloud("compute", "images", "delete", image)
+    assert deleted.code == 0, told(deleted)
+
+
+def test_an_image_of_a_failed_boot_is_none(world: World) -> None:
+    vm = "mrcore-bake-image"
+    running = world.start(
+        *("image", "--name=bake", "--bucket=bkt", f"--zone={ZONE}", *world.accounts())
+    )
+    wait_until(lambda: vm in world.made("instances"), "the VM is made")
+    world.put(f"mrcore/bake/logs/{vm}/boot.log", "boot: failed: no wheels\n")
+    world.sandbox.cloud.look(lambda: world.sandbox.cloud.machines.power_off(vm))
+    ran = running.end()
+    assert ran.code == 1, told(ran)
+    assert "boot: failed: no wheels" in ran.err
+    assert world.made("images") == []
+
+
+def test_logs_are_there_when_the_vm_is_gone(world: World) -> None:
+    where = ["logs", f"--name={NAME}", "--bucket=bkt", f"--zone={ZONE}"]
+    world.put(f"mrcore/{NAME}/logs/vm-1/boot.log", "boot: done\n")
+    world.put(f"mrcore/{NAME}/logs/vm-2/tail.log", "leaving\n")
+    assert world.gce(*where).out.split() == ["vm-1", "vm-2"]
+    one = world.gce(*where, "vm-2")
+    assert one.code == 0, told(one)
+    assert one.out.endswith("leaving\n")
+    none = world.gce(*where, "vm-3")
+    assert none.code == 1
+    assert "there are no logs of vm-3 yet" in none.err
+    assert world.gce("down", f"--name={NAME}", "--yes", "--bucket=bkt").code == 0
