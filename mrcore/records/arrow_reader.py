@@ -40,19 +40,12 @@ def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
 
 def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
     """Return the lines of a block without their ends."""
-    import numpy as np
     import pyarrow.compute as pc
 
-    ends = np.array([0, len(block)], np.int32)
-    text = _string(block, ends)
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise _not_utf8(block, offset, shown) from error
+    text = _text(block, offset, shown)
     if b"\r" in block and b"\r\n" in block:
         block = block.replace(b"\r\n", b"\n")
-        ends[1] = len(block)
-        text = _string(block, ends)
+        text = _string(block)
     split: Any = pc.split_pattern
     lines = split(text, "\n").values
     if block.endswith(b"\n"):
@@ -60,8 +53,21 @@ def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([lines], schema=LINE_SCHEMA)
 
 
-def _string(block: bytes, ends: Any) -> Any:
+def _text(block: bytes, offset: int, shown: str) -> Any:
+    """Return an array of one string that is the block; raise DataError unless it is UTF-8."""
+    text = _string(block)
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise _not_utf8(block, offset, shown) from error
+    return text
+
+
+def _string(block: bytes) -> Any:
     """Return an array of one string that is the block itself, not a copy."""
+    import numpy as np
+
+    ends = np.array([0, len(block)], np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(block)]
     return pa.Array.from_buffers(pa.string(), 1, buffers)
 
@@ -81,6 +87,7 @@ def _json(block: bytes, offset: int, shown: str) -> pa.RecordBatch | None:
     """Return the columns of a block of JSON objects, None when all its lines are blank."""
     import pyarrow.json as pj
 
+    _text(block, offset, shown)  # Arrow's reader does not look
     if not offset:
         block = block.removeprefix(BYTE_ORDER_MARK)
     if not block.strip():

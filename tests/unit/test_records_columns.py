@@ -65,6 +65,9 @@ def test_a_line_that_is_not_utf8_is_named_by_file_and_offset() -> None:
     content = b"fine\n" * 300_000 + b"caf\xe9\n"
     with pytest.raises(DataError, match=r"^a.txt is not UTF-8 at byte 1500003, "):
         batches_of(content, InputFormat.ARROW)
+    content = b'\xef\xbb\xbf{"a": "b"}\n{"a": "\xff"}\n'
+    with pytest.raises(DataError, match=r"^a.jsonl is not UTF-8 at byte 21, "):
+        batches_of(content, InputFormat.ARROW, "a.jsonl")
 
 
 def test_arrow_by_extension() -> None:
