@@ -117,5 +117,6 @@ def test_every_chore_explains_itself() -> None:
 def test_ci_runs_the_same_as_a_developer() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
     code = [line for line in lines if line and not line.startswith("#")]
-    assert len(code) == 1
-    assert "scripts/test" in code[0]
+    assert code[-1].startswith("exec ")
+    assert "scripts/test" in code[-1]
+    assert not any(".venv" in line or "scripts/" in line for line in code[:-1])
