@@ -67,7 +67,7 @@ def _string(block: bytes) -> Any:
     """Return an array of one string that is the block itself, not a copy."""
     import numpy as np
 
-    ends = np.array([0, len(block)], np.int32)
+    ends: Any = np.array([0, len(block)], np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(block)]
     return pa.Array.from_buffers(pa.string(), 1, buffers)
 

@@ -17,9 +17,9 @@ from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.user import (
     CAUGHT,
+    Drawer,
     UserCodeError,
     UserFunction,
-    check_pairs,
     is_iterator_type,
 )
 from mrcore.shuffle.values import UnpicklableValueError, ValueKind, to_python, value_column
@@ -38,32 +38,37 @@ class Combiner:
 
     def fold(self, key: Any, values: Iterable[Any]) -> list[Any]:
         """Return the values that stand for `values` from now on: one, none or several."""
+        return list(chain.from_iterable(self._folded(key, values)))
+
+    def _folded(self, key: Any, values: Iterable[Any]) -> Iterator[list[Any]]:
+        """Yield what `fold` returns some at a time."""
         try:
             result = self.function(key, iter(values))
         except CAUGHT as error:
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
-        return self._left(key, result)
+        yield from self._left(key, result)
 
-    def _left(self, key: Any, result: Any) -> list[Any]:
+    def _left(self, key: Any, result: Any) -> Iterator[list[Any]]:
+        """Yield the values that a result of the user's function stands for."""
         if result is None:
-            return []
+            return
         if not is_iterator_type(type(result)):
-            return [result]
-        try:
-            pairs = list(result)
-        except CAUGHT as error:
-            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
-        check_pairs("combine", pairs)
-        for other, _ in pairs:
-            if type(other) is not type(key) or other != key:
-                raise UserCodeError(
-                    "combine",
-                    f"combine yielded the key {shown(other)} for the key {shown(key)}: a combiner "
-                    "must keep the key",
-                    key=key,
-                    has_key=True,
-                )
-        return [value for _, value in pairs]
+            yield [result]
+            return
+        drawer = Drawer("combine")
+        while True:
+            try:
+                pairs = drawer.draw(result)
+            except UserCodeError:
+                raise
+            except CAUGHT as error:
+                raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+            if not pairs:
+                return
+            for other, _ in pairs:
+                if type(other) is not type(key) or other != key:
+                    raise _changed_key(key, other)
+            yield [value for _, value in pairs]
 
     def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
@@ -81,7 +86,10 @@ class Combiner:
         kinds = set(map(type, results))
         if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             return [[result] for result in results]
-        return list(map(self._left, keys, results))
+        return [
+            list(chain.from_iterable(self._left(key, result)))
+            for key, result in zip(keys, results, strict=True)
+        ]
 
     def combine_stream(self, chunks: Iterator[SortedChunk]) -> Iterator[Columns]:
         """Yield the sorted rows that are left of a sorted stream."""
@@ -90,10 +98,13 @@ class Combiner:
             if isinstance(item, Groups):
                 yield from self._combine_groups(item)
             else:
-                values = self.fold(item.key, item.values)
+                try:
+                    for values in self._folded(item.key, item.values):
+                        yield python_columns([item.key] * len(values), values)
+                except UserCodeError:
+                    stream.check()  # the user's function only passed it on
+                    raise
                 stream.check()
-                if values:
-                    yield python_columns([item.key] * len(values), values)
 
     def _combine_groups(self, groups: Groups) -> Iterator[Columns]:
         columns = groups.columns
@@ -109,6 +120,16 @@ class Combiner:
         out_keys = [key for key, some in zip(keys, left, strict=True) for _ in some]
         if out_keys:
             yield python_columns(out_keys, list(chain.from_iterable(left)))
+
+
+def _changed_key(key: Any, other: Any) -> UserCodeError:
+    return UserCodeError(
+        "combine",
+        f"combine yielded the key {shown(other)} for the key {shown(key)}: a combiner must keep "
+        "the key",
+        key=key,
+        has_key=True,
+    )
 
 
 def combiner_of(function: UserFunction | None) -> Combiner | None:

@@ -16,6 +16,7 @@ from mrcore.plugin import UserFunctions
 from mrcore.records.outputs import PartCounts
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns, Pile
+from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.keys import key_column
 from mrcore.shuffle.merge import sort_in_memory
@@ -285,3 +286,36 @@ def test_times_that_python_cannot_hold_are_the_data_s_fault(column: str, reduce:
     functions = UserFunctions(map=user_map, reduce=reduce)
     job = Job(["x\n"], functions, spec=spec_of(input_format=InputFormat.ARROW))
     assert "timestamp[ns] holds a value that Python cannot" in failure_of(job)
+
+
+def test_what_a_combiner_leaves_of_a_hot_key_is_not_held() -> None:
+    """It may well leave every value."""
+
+    def keep(key: Any, values: Iterator[Any]) -> Iterator[Any]:
+        for value in values:
+            yield key, value
+
+    rows = [("hot", i) for i in range(40_000)]
+    batch = Columns(*key_column([key for key, _ in rows]), *value_column([v for _, v in rows]))
+    left = Combiner(keep).combine_stream(sort_in_memory(Pile([batch])))
+    sizes = list(map(len, left))
+    assert sum(sizes) == 40_000
+    assert max(sizes) < 2_000
+
+
+def test_what_fails_while_a_combiner_reads_is_not_blamed_on_it() -> None:
+    def chunks() -> Iterator[Any]:
+        batch = Columns(*key_column(["a", "a"]), *value_column([1, 2]))
+        yield from sort_in_memory(Pile([batch]))
+        raise OSError("the disk is gone")
+
+    for combine in (lambda key, values: sum(values), swallowing):
+        with pytest.raises(OSError, match="the disk is gone"):
+            list(Combiner(combine).combine_stream(chunks()))
+
+
+def swallowing(key: Any, values: Iterator[Any]) -> int:
+    try:
+        return sum(values)
+    except OSError:
+        return 0
