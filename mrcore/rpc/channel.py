@@ -71,6 +71,17 @@ def connect(credentials: Credentials) -> grpc.Channel:
     return grpc.intercept_channel(channel, _TokenInterceptor(credentials.token))
 
 
+def connect_to_anybody(address: str, *, tls: bool) -> grpc.Channel:
+    """Return a channel to whoever listens there, for calls that want and tell nothing.
+
+    Raises ClusterUnreachableError when nobody speaks TLS there.
+    """
+    if not tls:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    trusted = grpc.ssl_channel_credentials(_fetch_certificate(address).encode())
+    return grpc.secure_channel(address, trusted, options=_tls_options())
+
+
 def connect_aio(credentials: Credentials) -> grpc.aio.Channel:
     """Return a channel for the running event loop; close it when done.
 

@@ -1,6 +1,6 @@
 """Find the credentials of a cluster: from a file, from the cluster's state, or on loopback.
 
-This imports no gRPC, so that a command can fail fast when there is no master to speak to.
+This loads no gRPC before it must, so that a command fails fast where there is no master.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from mrcore.config import (
     parse_address,
 )
 from mrcore.errors import ClusterUnreachableError, NotFoundError, UsageError
+from mrcore.rpc.greeting import greet
 from mrcore.storage.registry import storage_for
 
 REACH_SECONDS: Final = 5.0
 """How long a master that is not there is waited for; it may be starting just now."""
 _RETRY_SECONDS: Final = 0.1
+_GREETING_SECONDS: Final = 3.0
+"""How long one connection may take at least: tunnels are slow at first."""
 
 
 def find_credentials(
@@ -55,7 +58,7 @@ def find_credentials(
     elif state_uri is not None:
         found = credentials_of(read_leader(state_uri), state_uri)
     elif address is not None:
-        found = _loopback_credentials(address)
+        found = _loopback_credentials(address, look=reach_seconds is not None)
     else:
         raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
     if address is None:
@@ -78,39 +81,49 @@ def read_leader(state_uri: str) -> Leader:
         raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
 
 
-def _loopback_credentials(address: str) -> Credentials:
+def _loopback_credentials(address: str, *, look: bool) -> Credentials:
     host, port = parse_address(address)
-    if not is_loopback(host):
-        raise UsageError(
-            f"The master at {address} wants the cluster's token: give --state URI, if you can read "
-            "it, or --credentials FILE."
-        )
     path = loopback_file(port)
-    if not path.exists():
+    if is_loopback(host) and path.exists():
+        return load_credentials(path)
+    if look:
+        from mrcore.rpc.probe import serves_jobs  # loads gRPC, and this is how it ends anyway
+
+        if not serves_jobs(address, REACH_SECONDS):
+            raise _unreachable(address, "what listens there is no master")
+    if is_loopback(host):
         raise UsageError(
-            f"Something listens at {address}, but no master of yours has left its credentials in "
+            f"The master at {address} is not one of yours, or has not left its credentials in "
             f"{path}: check the port, or give --state URI or --credentials FILE."
         )
-    return load_credentials(path)
+    raise UsageError(
+        f"The master at {address} wants the cluster's token: give --state URI, if you can read "
+        "it, or --credentials FILE."
+    )
+
+
+def _unreachable(address: str, reason: str) -> ClusterUnreachableError:
+    return ClusterUnreachableError(
+        f"No master answers at {address} ({reason}): is `mrcore master` running there, and is the "
+        "port open?"
+    )
 
 
 def _reach(address: str, seconds: float | None, clock: Clock) -> None:
-    """Open and close a connection, trying again until `seconds` have passed."""
+    """Greet what listens at an address, trying again until `seconds` have passed."""
     if seconds is None:
         return
     host, port = parse_address(address)
     end = clock.monotonic() + seconds
     while True:
-        left = end - clock.monotonic()
         try:
-            with socket.create_connection((host, port), timeout=max(left, _RETRY_SECONDS)):
+            if greet(host, port, max(end - clock.monotonic(), _GREETING_SECONDS)):
                 return
+            reason = "what listens there does not speak gRPC"
         except OSError as error:
-            # A name that does not resolve will not get better by waiting.
-            if isinstance(error, socket.gaierror) or left <= _RETRY_SECONDS:
-                reason = error.strerror or str(error) or "no answer"
-                raise ClusterUnreachableError(
-                    f"No master answers at {address} ({reason}): is `mrcore master` running there, "
-                    "and is the port open?"
-                ) from None
+            reason = error.strerror or str(error) or "no answer"
+            if isinstance(error, socket.gaierror):
+                end = clock.monotonic()  # it will not resolve better by waiting
+        if end - clock.monotonic() <= _RETRY_SECONDS:
+            raise _unreachable(address, reason)
         clock.sleep(_RETRY_SECONDS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc  # noqa: TID251 - the border to gRPC
+from grpc_health.v1 import health_pb2
 
 from mrcore.config import Credentials
 from mrcore.errors import MrcoreError
-from mrcore.rpc.channel import connect_aio
+from mrcore.rpc.channel import connect_aio, connect_to_anybody
 from mrcore.rpc.v1 import job_service_pb2, job_service_pb2_grpc
 
 
@@ -23,3 +26,23 @@ async def answers(credentials: Credentials, timeout_seconds: float) -> bool:
     except (grpc.RpcError, MrcoreError):
         return False
     return True
+
+
+def serves_jobs(address: str, timeout_seconds: float) -> bool:
+    """Tell whether any master answers at an address, by the health service, which wants no token.
+
+    A master with TLS shows its certificate, which is taken as it is: nothing else is said.
+    """
+    name = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
+    request = health_pb2.HealthCheckRequest(service=name)
+    for tls in (False, True):
+        try:
+            with connect_to_anybody(address, tls=tls) as channel:
+                check: Callable[..., object] = channel.unary_unary(
+                    "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest.SerializeToString
+                )
+                check(request, timeout=timeout_seconds)
+        except (grpc.RpcError, MrcoreError):
+            continue
+        return True
+    return False

@@ -215,9 +215,12 @@ def test_bad_usage_is_told_in_a_sentence(house: House, arguments: list[str], wor
         assert "Traceback" not in daemon.log()
 
 
-def test_credentials_are_found_on_loopback(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flags", [(), ("--tls",)])
+def test_credentials_are_found_on_loopback(
+    house: House, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
-    with house.master() as daemon:
+    with house.master(*flags) as daemon:
         port = int(daemon.address.rpartition(":")[2])
         path = loopback_file(port)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -231,7 +234,7 @@ def test_credentials_are_found_on_loopback(house: House, monkeypatch: pytest.Mon
                 assert client.stub.List(job_service_pb2.ListRequest()).next_page_token == ""
         assert load_credentials(path).state_uri == house.state_uri
         path.unlink()
-        with pytest.raises(UsageError, match="has left its credentials"):
+        with pytest.raises(UsageError, match="is not one of yours, or has not left"):
             find_credentials(daemon.address)
         assert daemon.stop() == 0
     with pytest.raises(ClusterUnreachableError, match="No master answers"):

@@ -1,0 +1,52 @@
+"""Tell whether an address speaks gRPC, without gRPC and before any credentials matter.
+
+A connection alone proves little: tunnels, port forwarders and some firewalls accept for anybody.
+Both sides of HTTP/2 speak first, so a greeting costs one round trip.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client says first (RFC 9113, 3.4), with an empty SETTINGS frame."""
+_FRAME_HEADER_BYTES: Final = 9
+_TYPE_AT: Final = 3
+_SETTINGS: Final = 4
+
+
+def greet(host: str, port: int, seconds: float) -> bool:
+    """Tell whether what listens there greets as HTTP/2, in plain text or over TLS.
+
+    Raises OSError (TimeoutError too) when nobody listens, or nobody says a word for `seconds`.
+    """
+    with socket.create_connection((host, port), timeout=seconds) as connection:
+        try:
+            connection.sendall(_PREFACE)
+            header = b""
+            while len(header) < _FRAME_HEADER_BYTES:
+                received = connection.recv(_FRAME_HEADER_BYTES - len(header))
+                if not received:
+                    break
+                header += received
+        except ConnectionError:  # hung up on
+            header = b""
+    if header[_TYPE_AT : _TYPE_AT + 1] == bytes([_SETTINGS]):
+        return True
+    return _greet_over_tls(host, port, seconds)
+
+
+def _greet_over_tls(host: str, port: int, seconds: float) -> bool:
+    import ssl  # most masters are greeted without
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is said that could be betrayed
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection((host, port), timeout=seconds) as connection:
+        try:
+            with context.wrap_socket(connection) as greeted:
+                return greeted.selected_alpn_protocol() == "h2"
+        except (ssl.SSLError, ConnectionError):
+            return False
