@@ -28,7 +28,8 @@ def main() -> None:
     if reason := requirements.why_not() or _no_gcloud() or wheels.why_not():
         sys.stderr.write(f"cloudtest: {reason}\n")
         sys.exit(CANNOT)
-    # So that everything is put away, as it is after Ctrl-C.
+    # So that everything is put away; a shell's background jobs begin with Ctrl-C unheard.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         _prove(options.cache or image.default_cache(), keep=options.keep, short=options.short)

@@ -6,12 +6,14 @@ import hashlib
 import shutil
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
 from mrcore.gce import wheelhouse
 from tests.cloud.machines.cloud import REPOSITORY
 
+UNUSED_SECONDS = 7 * 86400.0
 PYTHON = "3.11"
 """What Debian 12 has, and so the VMs."""
 
@@ -34,7 +36,16 @@ def collect(cache: Path) -> Path:
                 made.rename(folder)
             except OSError:  # another process was faster
                 shutil.rmtree(made)
+    folder.touch()
+    _prune(cache)
     return folder
+
+
+def _prune(cache: Path) -> None:
+    """Remove folders that no run has used for a while."""
+    for folder in cache.glob("wheels-*"):
+        if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _versions() -> str:
