@@ -24,6 +24,7 @@ from mrcore.errors import (
     NotFoundError,
     OutputError,
     PreconditionFailedError,
+    StorageError,
     UnavailableError,
     UsageError,
 )
@@ -73,6 +74,7 @@ def check_output(spec: JobSpec) -> None:
     """
     _check_place(spec.output_uri)
     _check_inputs(spec)
+    _check_temp(spec)
     check_contents(spec, visible_objects(storage_for(spec.output_uri), spec.output_uri))
 
 
@@ -153,6 +155,18 @@ def _check_inputs(spec: JobSpec) -> None:
             )
 
 
+def _check_temp(spec: JobSpec) -> None:
+    if spec.temp_uri is None:
+        return
+    output, temp = _resolved(spec.output_uri), _resolved(spec.temp_uri)
+    inside = f"{temp}/".startswith(f"{output}/")
+    if inside and not temp.removeprefix(output).startswith("/_"):
+        raise OutputError(
+            f"--temp {layout.shown(spec.temp_uri)} lies in the output, which may hold nothing but "
+            "the result: name another place, or leave out --temp for OUT/_tmp."
+        )
+
+
 def _resolved(uri: str) -> str:
     """Return the URI with symbolic links followed, where it is a file's; a last slash stays."""
     if not uri.startswith(_FILE):
@@ -179,6 +193,7 @@ def claim(
     """
     _check_place(spec.output_uri)
     _check_inputs(spec)
+    _check_temp(spec)
     mine = Claim(
         job_id=job_id,
         request_id=request_id,
@@ -186,7 +201,11 @@ def claim(
         leader=leader,
         host=this_host(),
     )
-    generation, is_new = _acquire(spec.output_uri, mine, has_ended)
+    try:
+        generation, is_new = _acquire(spec.output_uri, mine, has_ended)
+    except StorageError:  # a full disk lets one make a folder, and nothing in it
+        _remove_if_empty(spec.output_uri)
+        raise
     if is_new:
         # Looked at under the claim, since another job may just have finished here.
         try:
@@ -294,8 +313,12 @@ def force_release(output_uri: str) -> bool:
 def _delete_claim(output_uri: str, generation: str | None) -> bool:
     uri = layout.claim_uri(output_uri)
     deleted = storage_for(uri).delete(uri, generation=generation)
+    _remove_if_empty(output_uri)
+    return deleted
+
+
+def _remove_if_empty(output_uri: str) -> None:
     if output_uri.startswith(_FILE):
         from mrcore.storage.local import remove_if_empty
 
         remove_if_empty(output_uri)
-    return deleted

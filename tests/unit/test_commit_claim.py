@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from mrcore import claim as claims
 from mrcore import commit, layout
-from mrcore.errors import OutputError
+from mrcore.errors import DiskFullError, OutputError
 from mrcore.job import Input, JobSpec
 from mrcore.records.inputs import parse_input
 from mrcore.storage.lock import FileLock
@@ -134,6 +136,18 @@ class TestClaiming:
             _claim(make_spec(any_storage), "one")
         assert any_storage.names() == before
 
+    def test_a_full_disk_is_told_and_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        spec = make_spec(stores.file_place(tmp_path))
+        with pytest.raises(DiskFullError, match="No space is left for"):
+            _claim(spec, "one")
+        assert not Path(layout.shown(spec.output_uri)).exists()
+
 
 class TestContents:
     """What may lie in an output before a job."""
@@ -247,6 +261,20 @@ class TestPlace:
     def test_anywhere_else(self, home: Path, output: str, given: str) -> None:
         commit.check_output(_spec(home, output, given))
         assert not (home / output).exists()
+
+    @pytest.mark.parametrize("temp", ["out", "out/x", "new/../out/runs", "link/x"])
+    def test_temporaries_are_not_in_the_output(self, home: Path, temp: str) -> None:
+        (home / "out").mkdir()
+        (home / "link").symlink_to(home / "out")
+        temp_uri = absolute_uri(temp, str(home))
+        spec = msgspec.structs.replace(_spec(home, "out", "c.txt"), temp_uri=temp_uri)
+        with pytest.raises(OutputError, match=r"--temp .* lies in the output"):
+            commit.check_output(spec)
+
+    @pytest.mark.parametrize("temp", ["out/_tmp", "out/_mine/x", "out2", "tmp", "."])
+    def test_temporaries_are_elsewhere(self, home: Path, temp: str) -> None:
+        temp_uri = absolute_uri(temp, str(home))
+        commit.check_output(msgspec.structs.replace(_spec(home, "out", "c.txt"), temp_uri=temp_uri))
 
     def test_buckets_are_compared_as_text(self) -> None:
         spec = make_spec(stores.memory_place())
