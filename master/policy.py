@@ -12,7 +12,7 @@ from master.events import WorkerAbout
 from master.limits import Limits
 from master.state import TaskRecord
 from mrcore.job import JobSpec, Versions
-from mrcore.tasks.spec import FailureKind, TaskOutput
+from mrcore.tasks.spec import FailureKind, TaskOutput, shown_position
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: a generator is always passed in
@@ -127,10 +127,10 @@ def mixed_kinds(outputs: Sequence[TaskOutput]) -> str | None:
         for position, kind in output.number_kinds.items():
             first, where = seen.setdefault(position, (kind, index))
             if first != kind:
-                place = f"position {position} of the keys" if position else "keys"
+                place = shown_position(position)
                 return (
                     f"map task {where} emitted {first} and map task {index} {kind} as {place}: "
-                    f"emit one number type, since 1 and 1.0 would be told apart or not by chance"
+                    "emit one number type, since 1 and 1.0 would be told apart or not by chance"
                 )
     return None
 

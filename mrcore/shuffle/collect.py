@@ -30,6 +30,7 @@ from mrcore.shuffle.values import (
     to_python,
     value_column,
 )
+from mrcore.tasks.spec import SORT_KEYS
 
 BATCH_ROWS: Final = 8192
 _FIRST_ROWS: Final = 16
@@ -54,7 +55,7 @@ class Collector:
         self._builder = builder
         self._combiner = combiner
         self._sort_key = sort_key
-        self._sort_types = KeyTypes()
+        self._sort_types = KeyTypes(SORT_KEYS)
         self._grouping: Grouping | None = None
         if combiner is not None:
             self._grouping = Grouping(
@@ -67,6 +68,11 @@ class Collector:
     def pairs(self) -> int:
         """Return how many pairs `map` has emitted; complete after `finish`."""
         return self._pairs + (0 if self._grouping is None else self._grouping.pairs)
+
+    @property
+    def number_kinds(self) -> dict[str, str]:
+        """Return the number type of each position of the keys, and of what `sort_key` returns."""
+        return self.types.number_kinds | self._sort_types.number_kinds
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Tell of the input that the next pairs come from: huge records may make huge values."""

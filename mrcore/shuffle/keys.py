@@ -18,6 +18,7 @@ from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
 from mrcore.shuffle.values import plain
+from mrcore.tasks.spec import shown_position
 
 _KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple))
 _NATIVE: Final = {
@@ -42,7 +43,9 @@ class KeyTypes:
     of the second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str = "") -> None:
+        """`root` is the position of the keys themselves."""
+        self._root = root
         self._seen: dict[str, set[type]] = {}
 
     def check(self, keys: Sequence[Any]) -> Sequence[Any]:
@@ -50,7 +53,7 @@ class KeyTypes:
 
         Refused are other types, NaN, and int and float at one position.
         """
-        return self._check(keys, keys, "")
+        return self._check(keys, keys, self._root)
 
     def _check(self, found: Sequence[Any], keys: Sequence[Any], path: str) -> Sequence[Any]:
         kinds = set(map(type, found))
@@ -92,7 +95,7 @@ class KeyTypes:
 
     def only(self, kind: type) -> bool:
         """Tell whether all keys seen are of this one type."""
-        return self._seen.get("") == {kind}
+        return self._seen.get(self._root) == {kind}
 
     @property
     def number_kinds(self) -> dict[str, str]:
@@ -135,9 +138,8 @@ def _refuse_mixed(
 
 def mixed_numbers(path: str, example: str = "") -> KeyTypeError:
     """Return the error for int and float at one position of the keys."""
-    where = "keys" if not path else f"position {path} of the keys"
     return KeyTypeError(
-        f"{where} mix int and float{example}: 1 and 1.0 would be one key or two, "
+        f"{shown_position(path)} mix int and float{example}: 1 and 1.0 would be one key or two, "
         "so convert them all to one type"
     )
 

@@ -152,7 +152,7 @@ def _map_to_run(
     finally:
         builder.close()
     return msgspec.structs.replace(
-        output, number_kinds=collector.types.number_kinds, records_out=collector.pairs
+        output, number_kinds=collector.number_kinds, records_out=collector.pairs
     )
 
 

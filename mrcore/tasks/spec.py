@@ -7,6 +7,7 @@ passes them to a child, and the functions of `mrcore.tasks` take and return them
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -119,6 +120,17 @@ class BadRecord(msgspec.Struct, frozen=True):
     """The record as text, cut to 1,024 characters."""
 
 
+SORT_KEYS: Final = "sort_key"
+"""Stands for what `sort_key` returns among the positions of `TaskOutput.number_kinds`."""
+
+
+def shown_position(position: str) -> str:
+    """Return one of these positions as an error message has it."""
+    first, _, rest = position.partition(".")
+    what, where = ("sort keys", rest) if first == SORT_KEYS else ("keys", position)
+    return f"position {where} of the {what}" if where else what
+
+
 class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     """What a successful attempt leaves behind and counts; a winner's is journaled."""
 
@@ -132,7 +144,8 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     """In total order: the blocks of the run, in order, from offset 0."""
     number_kinds: dict[str, str] = {}
     """Which number type each position of the keys has ("" is the key itself, "0" and "1.2" are
-    positions in tuples): "int" or "float". Two maps that differ make the job fail."""
+    positions in tuples; "sort_key" and "sort_key.0" are what `sort_key` returns): "int" or "float".
+    Two maps that differ make the job fail."""
     records_in: int = 0
     records_out: int = 0
     bytes_in: int = 0

@@ -140,6 +140,21 @@ def test_mixed_kinds_name_the_tasks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("position", "shown"),
+    [
+        ("1.2", "position 1.2 of the keys"),
+        ("sort_key", "sort keys"),
+        ("sort_key.0", "position 0 of the sort keys"),
+    ],
+)
+def test_mixed_kinds_name_the_position(position: str, shown: str) -> None:
+    outputs = [TaskOutput(number_kinds={position: kind}) for kind in ("int", "float")]
+    says = policy.mixed_kinds(outputs)
+    assert says is not None
+    assert f"map task 1 float as {shown}: " in says
+
+
+@pytest.mark.parametrize(
     ("about", "says"),
     [
         (WorkerAbout(python="3.11.7", mrcore="0.1.0"), None),
