@@ -20,7 +20,7 @@ from mrcore.job import Input, JobSpec, Plugin, Versions
 from mrcore.rpc.enums import COMPRESSIONS, FAILURE_KINDS, INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.rpc.v1 import job_pb2
 from mrcore.tasks.spec import Mark, TaskFailure
-from mrcore.texts import printable
+from mrcore.texts import one_line, printable
 
 MAX_NAME: Final = 200
 MAX_URI: Final = 4_096
@@ -93,7 +93,7 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
             "the limit: give folders or patterns in place of single files."
         )
     return JobSpec(
-        name=text_within(message.name, "the job's name", MAX_NAME, required=True),
+        name=_name(message.name, "the job's name"),
         plugin=_plugin_from_proto(message.plugin),
         inputs=_inputs_from_proto(message),
         input_format=INPUT_FORMATS.from_proto(message.input_format),
@@ -158,7 +158,7 @@ def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
         raise UsageError("The plugin's SHA-256 must be 64 hexadecimal digits in lower case.")
     return Plugin(
         sha256=message.sha256,
-        name=text_within(message.name, "the plugin's name", MAX_NAME, required=True),
+        name=_name(message.name, "the plugin's name"),
         has_reduce=message.has_reduce,
         has_combine=message.has_combine,
         has_partition=message.has_partition,
@@ -252,6 +252,12 @@ def _folder_uri(uri: str, what: str) -> str:
     if uri.endswith("/") or "//" in uri.partition("://")[2]:
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without empty steps.")
     return uri
+
+
+def _name(text: str, what: str) -> str:
+    if one_line(text_within(text, what, MAX_NAME, required=True)) != text:
+        raise UsageError(f"{_capital(what)}, {text!a}, has a control character: leave it out.")
+    return text
 
 
 def text_within(text: str, what: str, limit: int, *, required: bool = False) -> str:

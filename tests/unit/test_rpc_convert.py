@@ -56,6 +56,9 @@ UINT64 = st.integers(0, 2**64 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(max_size=40)
 NAME = st.text(min_size=1, max_size=40)
+SHOWN = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=40
+)
 FLOAT = st.floats(0, 1e9, allow_nan=False)
 STEP = st.text("abcZ019 ü*-_=", min_size=1, max_size=8)
 URI = st.builds(
@@ -71,11 +74,11 @@ ATTEMPTS = st.builds(
 )  # fmt: skip
 SPECS = st.builds(
     JobSpec,
-    name=NAME,
+    name=SHOWN,
     plugin=st.builds(
         Plugin,
         sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
-        name=NAME,
+        name=SHOWN,
         has_reduce=st.booleans(),
         has_combine=st.booleans(),
         has_partition=st.booleans(),
@@ -227,6 +230,11 @@ def test_what_is_not_said_gets_the_default() -> None:
 BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "no name": (lambda m: m.ClearField("name"), "name is missing"),
     "long name": (lambda m: setattr(m, "name", "n" * 201), "limit"),
+    "name of two lines": (
+        lambda m: setattr(m, "name", "a\nb"),
+        r"'a\\nb', has a control character",
+    ),
+    "plugin in red": (lambda m: setattr(m.plugin, "name", "\x1b[31mx"), "has a control character"),
     "no plugin": (lambda m: m.ClearField("plugin"), "SHA-256"),
     "digest in capitals": (lambda m: setattr(m.plugin, "sha256", "A" * 64), "SHA-256"),
     "digest with a path": (lambda m: setattr(m.plugin, "sha256", "../" * 21 + "x"), "SHA-256"),
