@@ -76,12 +76,16 @@ class Vms:
             time.sleep(0.05)
 
 
+def skip_without_cloud() -> None:
+    """Skip a test where this machine cannot hold a cloud."""
+    if (reason := requirements.why_no_cloud(image.default_cache())) is not None:
+        pytest.skip(reason)
+
+
 @contextmanager
 def vms(**options: Any) -> Iterator[Vms]:
     """Start a cloud for tests; skip these where this machine cannot hold one."""
-    reason = requirements.why_not()
-    if reason is not None:
-        pytest.skip(reason)
+    skip_without_cloud()
     with Cloud(image.default_cache(), **options) as cloud:
         yield Vms(cloud)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.machines import requirements
+from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import REPOSITORY
 
 PROGRAMS = ("systemd-nspawn", "debootstrap", "ip", "unshare", "nsenter", "gcloud")
@@ -60,3 +60,18 @@ def test_a_kernel_without_overlays_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert requirements.why_not() == (
         "This kernel has no overlay file system: run `modprobe overlay`."
     )
+
+
+def test_a_mirror_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(image, "MIRROR", "http://127.0.0.1:1/debian")
+    reason = image.why_not(tmp_path)
+    assert reason is not None
+    assert reason.startswith("http://127.0.0.1:1/debian cannot be reached (")
+
+
+def test_an_image_in_the_cache_needs_no_mirror(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(image, "MIRROR", "http://127.0.0.1:1/debian")
+    (tmp_path / image._name()).mkdir()
+    assert image.why_not(tmp_path) is None

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.machines import requirements
 from tests.cloud.machines.cloud import REPOSITORY, Cloud
-from tests.cloud.machines_by_hand import cache_of, vms
+from tests.cloud.machines_by_hand import cache_of, skip_without_cloud, vms
 from tests.cloud.proof import traces
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -45,8 +44,7 @@ def test_nothing_is_left_of_a_cloud_that_ends() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_runs_on_when_its_starter_is_ended(number: int, tmp_path: Path) -> None:
-    if (reason := requirements.why_not()) is not None:
-        pytest.skip(reason)
+    skip_without_cloud()
     cache = cache_of(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, cache],

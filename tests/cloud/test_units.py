@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mrcore.gce import wheelhouse
-from tests.cloud.machines import image, requirements
+from tests.cloud.machines import image
 from tests.cloud.machines.cloud import Cloud
+from tests.cloud.machines_by_hand import skip_without_cloud
 from tests.cloud.proof import wheels
 from tests.cloud.unit_vms import UnitVms
 
@@ -80,8 +81,8 @@ def map(key, value):
 
 @pytest.fixture(scope="module")
 def vms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnitVms]:
-    reason = requirements.why_not() or wheels.why_not()
-    if reason is not None:
+    skip_without_cloud()
+    if (reason := wheels.why_not()) is not None:
         pytest.skip(reason)
     cache = image.default_cache()
     cache.mkdir(parents=True, exist_ok=True)

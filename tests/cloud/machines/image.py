@@ -14,6 +14,8 @@ import hashlib
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,10 +54,25 @@ def default_cache() -> Path:
     return Path(home) / "mrcore-cloud"
 
 
+def why_not(cache: Path) -> str | None:
+    """Return why a root that is not in the cache cannot be made now, in a sentence, or None."""
+    if (cache / _name()).exists():
+        return None
+    try:
+        with urllib.request.urlopen(f"{MIRROR}/dists/{SUITE}/Release", timeout=20):
+            return None
+    except (urllib.error.URLError, TimeoutError) as error:
+        return f"{MIRROR} cannot be reached ({error}): the image of the VMs is made from there."
+
+
+def _name() -> str:
+    return f"root-{hashlib.sha256(RECIPE.encode()).hexdigest()[:16]}"
+
+
 @contextlib.contextmanager
 def root(cache: Path) -> Iterator[Path]:
     """Give the folder of the root, made if need be; it stays as long as this context is open."""
-    name = f"root-{hashlib.sha256(RECIPE.encode()).hexdigest()[:16]}"
+    name = _name()
     cache.mkdir(parents=True, exist_ok=True)
     path, lock = cache / name, cache / f"{name}.lock"
     while True:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
+
+from tests.cloud.machines import image
 
 _PROGRAMS = {
     "systemd-nspawn": "systemd-container",
@@ -25,3 +28,13 @@ def why_not() -> str | None:
     if "overlay" not in Path("/proc/filesystems").read_text().split():
         return "This kernel has no overlay file system: run `modprobe overlay`."
     return None
+
+
+def why_no_cloud(cache: Path) -> str | None:
+    """Return why no cloud can be started here, as `why_not`; tries the kernel and the mirror."""
+    if reason := why_not():
+        return reason
+    argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
+    if subprocess.run(argv, stderr=subprocess.DEVNULL, check=False).returncode:
+        return "This machine gives no namespaces to its root: run this outside of any container."
+    return image.why_not(cache)
