@@ -14,18 +14,23 @@ main() {
     settle_place
     [[ -z ${opt[name]:-} ]] || settle_name
     take_inventory "${opt[name]:-}" || exit 1
+    if [[ -z ${opt[name]:-} ]]; then
+        inventory+=$'\n'$(list_images) || exit 1
+    fi
     local row now left=0 table='' state expires
     printf -v now '%(%s)T' -1
     while IFS= read -r row; do
         [[ -n $row ]] || continue
         expires=$(field 7 "$row")
         state=live
-        if [[ ! $expires =~ ^[0-9]+$ ]]; then
+        if [[ $row == image\|* ]]; then
+            state=kept
+        elif [[ ! $expires =~ ^[0-9]+$ ]]; then
             state=orphan
-        elif ((expires < now)); then
+        elif (($(latest_expiry "$(field 9 "$row")") < now)); then
             state=expired
         fi
-        [[ $state == live && -z ${opt[name]:-} ]] || left=1
+        [[ $state =~ ^(live|kept)$ && -z ${opt[name]:-} ]] || left=1
         [[ -z $expires ]] || as_json || printf -v expires '%(%F %H:%M)T' "$expires" 2>/dev/null || expires='?'
         table+="$(field 9 "$row")|$(field 1 "$row")|$(field 2 "$row")|$(field 3 "$row")|$(field 4 "$row")|$(field 8 "$row")|$expires|$state"$'\n'
     done <<<"$inventory"

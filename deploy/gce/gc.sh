@@ -20,7 +20,7 @@ main() {
     printf -v now '%(%s)T' -1
     while IFS= read -r cluster; do
         [[ -n $cluster ]] || continue
-        latest=$(awk -F '|' -v cluster="$cluster" '$9 == cluster && $7 > latest { latest = $7 } END { print latest + 0 }' <<<"$inventory")
+        latest=$(latest_expiry "$cluster")
         ((latest >= now)) || expired+=" $cluster"
     done < <(cut -d '|' -f 9 <<<"$inventory" | sort -u)
     if [[ -z $expired ]]; then

@@ -37,11 +37,11 @@ bake() {
     together upload_payload make_accounts || return 1
     dry || read_record show "--home=$home" || return 1
     machine_options image
-    made change "Making the VM" compute instances create "$vm" "--zone=$zone" "--machine-type=${c[machine_types]%% *}" "${machine[@]/-action=DELETE/-action=STOP}" || return 1
+    made change "Making the VM" compute instances create "$vm" "--zone=$zone" "--machine-type=$(first_type)" "${machine[@]/-action=DELETE/-action=STOP}" || return 1
     image=mrcore-$(printf '%(%Y%m%d-%H%M%S)T' -1)
     dry || await_end "$vm" "$zone" || return 1
     change "Making the image" compute images create "$image" "--source-disk=$vm" "--source-disk-zone=$zone" \
-        "--family=${opt[family]:-mrcore}" "--labels=mrcore-image=${c[payload_sha256]:0:16},mrcore-python=${python_label}" || return 1
+        "--family=${opt[family]:-mrcore}" "--labels=mrcore-image=${c[payload_sha256]:0:16},mrcore-owner=${c[owner]},mrcore-python=${python_label}" || return 1
     change "Deleting the VM" compute instances delete "$vm" "--zone=$zone" || return 1
     dry || say "the image is $image; use it with --image $image, or --image family/${opt[family]:-mrcore}."
 }

@@ -7,7 +7,7 @@
 # are those of `mrcore run`. The cluster's name comes from the output unless --name is given, so the
 # same command again goes on after an interruption. Besides:
 #
-#   --keep             leave the cluster up at the end
+#   --keep             leave the cluster up at the end, as one of `mrcore gce up` always is
 #   --receipt FILE     write the receipt of the output there
 #
 # Ctrl-C cancels the job and removes the cluster; a second one stops at once, and says what is left.
@@ -16,13 +16,13 @@
 
 # Variables that main.sh and its libraries share:
 # shellcheck disable=SC2154,SC2034
-interrupted='' job_pid='' made_something=''
+interrupted='' job_pid=''
 
 main() {
     take_options "$cluster_values receipt " "$cluster_flags keep " job "$@"
     [[ -n ${opt[output]:-} ]] || die "where is the output to go? Give -o gs://BUCKET/OUT."
     settle_place
-    settle_name "$(name_of_run)"
+    settle_name "${opt[name]:-$(name_of_run)}"
     [[ ${opt[output]} == gs://?*/?* ]] || die "-o ${opt[output]} is no folder of a bucket: the VMs write to gs://BUCKET/OUT."
     settle_home
     trap on_interrupt INT TERM HUP
@@ -32,7 +32,6 @@ main() {
     fi
     check_before check_job || exit 2
     take_places
-    made_something=yes
     trap finish_run EXIT
     make_cluster || exit 1
     connect
@@ -59,7 +58,7 @@ plan_run() {
     take_places
     make_cluster
     printf '# The job then runs: %s\n' "$(quoted mrcore run "${job[@]}" "--state=$home/state")"
-    [[ -n ${opt[keep]:-} ]] || remove_cluster
+    [[ -n ${c[kept]:-} ]] || remove_cluster
     estimate | sed 's/^/# /'
 }
 
@@ -153,7 +152,9 @@ finish_run() {
     trap - EXIT
     # What is still being made must be there before it can be removed.
     wait_for_makers
-    if [[ -n ${opt[keep]:-} ]]; then
+    # Refused, or stopped, before the cluster was ours: another's must not go.
+    [[ -n ${c[name]:-} ]] || { [[ -n $interrupted ]] && read_record show "--home=$home"; } || leave_now "$code"
+    if [[ -n ${c[kept]:-} ]]; then
         say "the cluster $name stays up; remove it with: $(removal_command)"
         leave_now "$code"
     fi

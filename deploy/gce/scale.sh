@@ -9,11 +9,11 @@
 main() {
     take_options " min-workers " "" strict "$@"
     local -a changes=()
-    [[ ${rest[0]:-} =~ ^[0-9]+$ ]] || die "how many workers? Write mrcore gce scale N --name NAME."
+    is_count "${rest[0]:-}" || die "how many workers? Write mrcore gce scale N --name NAME."
     changes=("max_workers=${rest[0]}")
     rest=("${rest[@]:1}")
     if [[ -n ${opt[min-workers]:-} ]]; then
-        if [[ ! ${opt[min-workers]} =~ ^[0-9]+$ ]] || ((opt[min-workers] > ${changes[0]#*=})); then
+        if ! is_count "${opt[min-workers]}" || ((opt[min-workers] > ${changes[0]#*=})); then
             die "--min-workers ${opt[min-workers]} is no number up to ${changes[0]#*=}."
         fi
         changes+=("min_workers=${opt[min-workers]}")

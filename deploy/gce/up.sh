@@ -39,17 +39,26 @@ main() {
     [[ -z ${opt[input]:-} ]] || job_inputs=("${opt[input]}")
     [[ -z ${opt[output]:-} ]] || job_outputs=("${opt[output]%/}/")
     check_before || exit 2
+    trap stop_making INT TERM HUP
     if ! make_cluster; then
         dry || say "not all of it could be made; run the same command again, or remove the rest: $(removal_command)"
         exit 1
     fi
     if dry; then
-        estimate
+        printf '# An hour of work comes to this:\n'
+        estimate --hours=1 | sed 's/^/# /'
         return 0
     fi
     connect
     await_master 600 || exit 3
     say "$name is up; its home is $home. It removes itself after ${c[idle_timeout]} without a job."
-    say "run a job:  $(quoted mrcore gce run PLUGIN INPUT... -o OUT "--name=$name" "--home=$home" --keep)"
+    say "run a job:  $(quoted mrcore gce run PLUGIN INPUT... -o OUT "--name=$name" "--home=$home")"
     say "remove it:  $(removal_command)"
+}
+
+# What is there stays: that is what the same command goes on with.
+stop_making() {
+    trap - INT TERM HUP
+    say "stopped; the same command again goes on, and this removes what is there: $(removal_command)"
+    exit 130
 }

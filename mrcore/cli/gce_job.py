@@ -8,6 +8,7 @@ reason why the job cannot work. Reads the inputs' names, and changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import click
 from mrcore import claim, layout
 from mrcore.cli import base, job_options
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.gce.record import check_outputs
 from mrcore.job import Input, JobSpec
 from mrcore.request import JobRequest, load_plugin, local_places, prepare
 
@@ -42,10 +44,15 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
     spec = prepared.spec
     yield f"output={layout.shown(spec.output_uri)}"
     for given in spec.inputs:
-        yield f"input={given.base_uri}"
+        yield f"input={_start(given)}"
     yield f"written={spec.output_uri}/"
     if spec.temp_uri is not None:
         yield f"written={spec.temp_uri}/"
+    if home is not None:
+        try:
+            check_outputs(home, filter(None, (spec.output_uri, spec.temp_uri)))
+        except UsageError as error:
+            yield _error(error)
     places = local_places(spec)
     for place in places:
         yield (
@@ -63,6 +70,12 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
             yield from found
         except MrcoreError as error:
             yield _error(error)
+
+
+def _start(given: Input) -> str:
+    """Return how the names of all files of an input begin: a pattern up to its first wildcard."""
+    pattern = given.uri[len(given.base_uri) :]
+    return given.base_uri + re.split(r"[*?[]", pattern, maxsplit=1)[0]
 
 
 def _sizes(inputs: tuple[Input, ...], output_uri: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mrcore import layout
-from mrcore.cost.estimate import MASTER_TYPE, Estimate, Plan, estimate
+from mrcore.cost.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
 from mrcore.cost.ledger import Spend
 from mrcore.cost.prices import load_prices
 from mrcore.cost.text import cost_line
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--reduces", type=int, default=0, metavar="N")
     add("--hours", type=float, metavar="H", help="of work, where that is known")
     add("--master-type", default=MASTER_TYPE, metavar="TYPE")
+    add("--disk-gib", type=float, default=DISK_GIB, metavar="GIB", help="of each machine")
     add("--prices", metavar="FILE", help="a price list of your own (or MRCORE_PRICES)")
     add("--json", action="store_true")
     ask.set_defaults(act=_estimate)
@@ -81,6 +82,7 @@ def _estimate(parsed: argparse.Namespace) -> str:
         reduces=parsed.reduces,
         hours=parsed.hours,
         master_type=parsed.master_type,
+        disk_gib=parsed.disk_gib,
     )
     found = estimate(plan, load_prices(parsed.prices))
     if parsed.json:

@@ -11,7 +11,8 @@ from mrcore.cost.prices import Prices, Range
 from mrcore.records.splits import target_bytes
 from mrcore.units import show_duration, show_size
 
-MASTER_TYPE: Final = "e2-medium"
+MASTER_TYPE: Final = "e2-standard-2"
+DISK_GIB: Final = 50.0
 CORE_BYTES_PER_SECOND: Final = Range(4e6, 40e6)
 """A core of plain Python maps and shuffles so much: a heavy `map` or blocks of Arrow."""
 BOOT_SECONDS: Final = Range(45.0, 180.0)
@@ -43,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hours: float | None = None
     """Of work, where it is known."""
     master_type: str = MASTER_TYPE
-    disk_gib: float = 20.0
+    disk_gib: float = DISK_GIB
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

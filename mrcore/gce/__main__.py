@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add("wheels", _wheels, "--home!", "--machine-type!", "--python!", "--requirements", "--list!")
     add("put", _put)
     add("get", _get)
-    add("bindings", _bindings, "--home!")
+    add("plan", _plan)
+    add("bindings", _bindings)
     add("bindings-in", _bindings_in, "--bucket!", "--name!")
     add("bucket", _bucket, "--bucket!", "--region!", "--iam", "--cross-region")
     add("permissions", _permissions, "--project!", "--for")
@@ -82,6 +83,14 @@ def _open(options: argparse.Namespace) -> int:
 
     given = frozenset(options.given.split())
     _say(*record.to_lines(record.open_record(record.from_fields(_pairs(options)), given)))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    """Print the record that FIELD=VALUE would make where there is none."""
+    from mrcore.gce import record
+
+    _say(*record.to_lines(record.from_fields(_pairs(options))))
     return 0
 
 
@@ -147,11 +156,10 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _bindings(options: argparse.Namespace) -> int:
+    """Print what the accounts of the cluster with these fields need on buckets."""
     from mrcore.gce import iam, record
 
-    found = record.read_record(options.home)
-    if found is None:
-        return ABSENT_EXIT
+    found = record.from_fields(_pairs(options))
     _say(*(binding.line() for binding in iam.bindings_of(found)))
     return 0
 

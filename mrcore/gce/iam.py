@@ -20,6 +20,8 @@ READER: Final = "mrcoreObjectReader"
 WRITER: Final = "mrcoreObjectWriter"
 _PREFIXES: Final = 5
 """Prefixes of one condition: IAM takes twelve logical operators, and each needs two."""
+_CLUSTERS: Final = "mrcore/"
+"""Below here lie the homes of clusters, with their keys and journals: nobody's input."""
 
 _WORKER_READS: Final = (
     "state/leader.json", "state/cluster.json", "state/plugins/", "wheels/", "payload/",
@@ -57,7 +59,9 @@ def bindings_of(record: Record) -> Iterator[Binding]:
     found = [
         Binding(bucket, member, f"projects/{record.project}/roles/{role}", title, expression)
         for what, member, role, uris in wanted
-        for bucket, title, expression in _conditions(f"{title_prefix(record.name)}{what}", uris)
+        for bucket, title, expression in _conditions(
+            f"{title_prefix(record.name)}{what}", uris, home
+        )
     ]
     own = home.removeprefix("gs://").partition("/")[0]
     yield from sorted(found, key=lambda binding: (binding.bucket != own, binding.bucket))
@@ -68,29 +72,48 @@ def title_prefix(name: str) -> str:
     return f"mrcore {name} "
 
 
-def _conditions(title: str, uris: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield bucket, title and expression, few prefixes each."""
+def _conditions(title: str, uris: Iterable[str], home: str) -> Iterator[tuple[str, str, str]]:
+    """Yield bucket, title and expression, few prefixes each.
+
+    A prefix in which homes of clusters lie (`gs://BUCKET/`, say) is for what is beside these.
+    """
+    own, _, folder = home.removeprefix("gs://").partition("/")
     by_bucket: dict[str, list[str]] = defaultdict(list)
     for uri in dict.fromkeys(uris):
         bucket, _, prefix = uri.removeprefix("gs://").partition("/")
         by_bucket[bucket].append(prefix)
     for bucket, prefixes in by_bucket.items():
-        for start in range(0, len(prefixes), _PREFIXES):
-            some = prefixes[start : start + _PREFIXES]
-            number = start // _PREFIXES + 1
-            yield bucket, f"{title} {number}", " || ".join(_within(bucket, p) for p in some)
+        homes = [_CLUSTERS, f"{folder}/"] if bucket == own else [_CLUSTERS]
+        wide = {p: [h for h in homes if h.startswith(p) and h != p] for p in prefixes}
+        narrow = [prefix for prefix, inside in wide.items() if not inside]
+        found = [
+            " || ".join(_within(bucket, prefix) for prefix in narrow[start : start + _PREFIXES])
+            for start in range(0, len(narrow), _PREFIXES)
+        ]
+        found += [_within(bucket, prefix, inside) for prefix, inside in wide.items() if inside]
+        for number, expression in enumerate(found, 1):
+            yield bucket, f"{title} {number}", expression
 
 
-def _within(bucket: str, prefix: str) -> str:
-    """Return an expression: the object, or the prefix of a listing, begins with this."""
+def _within(bucket: str, prefix: str, but: Iterable[str] = ()) -> str:
+    """Return an expression: the object, or the prefix of a listing, begins with this.
+
+    Objects that begin with one of `but` are left out.
+    """
     if any(char in prefix for char in '"\\\n\t') or "%%" in prefix:
         raise UsageError(
             f"gs://{bucket}/{prefix} has a character that no IAM condition can hold: name another "
             "folder, or give accounts of your own with --service-account-worker and -master."
         )
-    objects = f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}")'
-    listing = 'api.getAttribute("storage.googleapis.com/objectListPrefix", "")'
-    return f'{objects} || {listing}.startsWith("{prefix}")'
+    named = f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/'
+    objects = " && ".join([f'{named}{prefix}")', *(f'!{named}{name}")' for name in but)])
+    listing = (
+        f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
+    )
+    if not prefix:
+        # That would be true of whatever is no listing, too; listings are of the bucket itself.
+        listing = 'resource.type == "storage.googleapis.com/Bucket"'
+    return f"{f'({objects})' if but else objects} || {listing}"
 
 
 def bindings_in(policy: str, bucket: str, name: str) -> Iterator[Binding]:

@@ -8,7 +8,7 @@ undo each other's words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -23,6 +23,8 @@ from mrcore.errors import (
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 
+SEPARATOR: Final = "\t"
+"""Between the items of a list on its way to the shell: names of objects may have spaces."""
 _TRIES: Final = 20
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
@@ -71,6 +73,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The runner makes accounts, roles and bindings; not where accounts were given."""
     vm_env: tuple[str, ...] = ()
     """`KEY=VALUE` for the daemons' environment."""
+    kept: bool = False
+    """Made to stay: a run that has used it leaves it up, however it ends."""
     payload_sha256: str = ""
     """Of the units, scripts and the list of wheels that the VMs install; empty: not made yet."""
     inputs: tuple[str, ...] = ()
@@ -95,6 +99,20 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_outputs(home: str, outputs: Iterable[str]) -> None:
+    """Raise UsageError for a folder of outputs that the home lies in, or the other way round.
+
+    Workers may write to outputs, and must not write to the journal.
+    """
+    for output in outputs:
+        folder = f"{output.rstrip('/')}/"
+        if f"{home}/".startswith(folder) or folder.startswith(f"{home}/"):
+            raise UsageError(
+                f"The output {output.rstrip('/')} and the cluster's home, {home}, lie one in the "
+                "other: name another folder for the output, or another --home."
+            )
+
+
 def record_uri(home: str) -> str:
     """Return where the record of a cluster lies."""
     return f"{home.rstrip('/')}/cluster.json"
@@ -109,7 +127,7 @@ def open_record(fresh: Record, given: frozenset[str]) -> Record:
     """Make the record of a cluster, or go on with the one that is there; return what holds.
 
     `given` names the fields that the user has spelt out: they replace what is recorded, except
-    those of FIXED, which raise UsageError when they differ.
+    those of FIXED, which raise UsageError when they differ. What was made to stay stays.
     """
 
     def merge(found: Record | None) -> Record:
@@ -146,6 +164,7 @@ def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
                 "option out, take the cluster down first, or choose another --name."
             )
     changes = {field: getattr(fresh, field) for field in given if field not in GROWING}
+    changes["kept"] = found.kept or fresh.kept
     for field in GROWING:
         new = dict.fromkeys((*getattr(found, field), *getattr(fresh, field)))
         changes[field] = tuple(new)
@@ -169,11 +188,11 @@ def _read(uri: str) -> tuple[Record | None, str]:
 
 
 def to_lines(record: Record) -> Iterator[str]:
-    """Yield `field=value` lines, as the shell reads them; lists are separated by spaces."""
+    """Yield `field=value` lines, as the shell reads them; lists are separated by tabs."""
     for field in record.__struct_fields__:
         value = getattr(record, field)
         if isinstance(value, tuple):
-            value = " ".join(value)
+            value = SEPARATOR.join(value)
         elif isinstance(value, bool):
             value = "yes" if value else ""
         yield f"{field}={value}"
@@ -190,7 +209,7 @@ def from_fields(fields: Mapping[str, str]) -> Record:
         if text is None:
             continue
         if field.type == tuple[str, ...]:
-            values[field.name] = text.split()
+            values[field.name] = [item for item in text.split(SEPARATOR) if item]
         elif field.type is bool:
             values[field.name] = text == "yes"
         else:
@@ -201,4 +220,5 @@ def from_fields(fields: Mapping[str, str]) -> Record:
     except msgspec.ValidationError as error:
         raise UsageError(f"The cluster cannot be described: {error}.") from None
     check_name(record.name)
+    check_outputs(record.home, record.outputs)
     return record

@@ -161,8 +161,13 @@ def test_down_asks_where_nobody_can_answer(world: World) -> None:
 
 def test_gc_removes_what_has_expired(world: World) -> None:
     world.start_daemons()
-    # The record that is there says when: as if it had been made long ago.
+    # As if all of it had been made long ago; with a master that lives, nothing begins anew.
     world.expire_record()
+    master = world.sandbox.gcloud(
+        *("compute", "instances", "create", f"mrcore-{NAME}-master", f"--zone={ZONE}"),
+        f"--labels=mrcore={NAME},mrcore-role=master,mrcore-expires=2000",
+    )
+    assert master.code == 0, told(master)
     ran = world.up("--workers=1", *world.accounts())
     assert ran.code == 0, told(ran)
     world.stop_daemons()

@@ -61,7 +61,7 @@ def test_what_a_dry_run_prints_makes_the_cluster(world: World) -> None:
         assert ran.code == 0, (line, told(ran))
     assert f"mrcore-{NAME}-master" in world.made("instances")
     assert len(world.made("instanceTemplates")) == 2
-    assert len(world.policy()) == 1
+    assert len(world.policy()) == 3
     down = world.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
     assert down.code == 0, told(down)
 
@@ -151,7 +151,14 @@ def test_a_stockout_of_workers_is_told_and_one_of_the_master_ends_it(world: Worl
 
 
 def test_the_tunnel_and_ssh_are_asked_of_gcloud_as_it_wants_them(world: World) -> None:
-    up = ["up", f"--name={NAME}", f"--bucket={BUCKET}", "--zone=us-central1-a", "--workers=0"]
+    up = [
+        "up",
+        f"--name={NAME}",
+        f"--bucket={BUCKET}",
+        "--zone=us-central1-a",
+        "--workers=0",
+        "--max-workers=1",
+    ]
     running = world.start(*up, *world.accounts())
     log = world.sandbox.home / f".local/state/mrcore/gce/{NAME}/gcloud.log"
     wait_until(lambda: f"mrcore-{NAME}-master" in world.made("instances"), "the master is made")

@@ -10,6 +10,7 @@ import pytest
 from mrcore.errors import UsageError
 from mrcore.gce import iam, record
 from mrcore.gce.record import Record
+from tests.cloud.compute import conditions
 from tests.unit.test_gce_record import FIELDS
 
 HOME = "gs://bkt/mrcore/demo"
@@ -24,19 +25,21 @@ def cluster(**changes: str) -> Record:
 def allows(made: Record, who: str, role: str, uri: str) -> bool:
     """Evaluate the conditions as IAM would: any binding whose expression holds for the object."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    resource = f"projects/_/buckets/{bucket}/objects/{name}"
+    attributes = {
+        "resource.name": f"projects/_/buckets/{bucket}/objects/{name}",
+        "resource.type": "storage.googleapis.com/Object",
+    }
     return any(
-        resource.startswith(prefix)
+        conditions.holds(binding.expression, attributes)
         for binding in iam.bindings_of(made)
         if (binding.bucket, binding.member) == (bucket, f"serviceAccount:{who}")
         and binding.role == f"projects/p/roles/{role}"
-        for prefix in re.findall(r'resource\.name\.startsWith\("([^"]*)"\)', binding.expression)
     )
 
 
 @pytest.fixture
 def made() -> Record:
-    return cluster(inputs="gs://bkt/books/ gs://data/logs/2026-", outputs="gs://bkt/out/")
+    return cluster(inputs="gs://bkt/books/\tgs://data/logs/2026-", outputs="gs://bkt/out/")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,30 @@ def test_nobody_touches_what_is_not_of_the_cluster(
     assert not allows(made, who, role, uri)
 
 
+@pytest.mark.parametrize("inputs", ["gs://bkt/", "gs://bkt/m", "gs://bkt/a\tgs://bkt/mrcore"])
+def test_an_input_around_the_homes_of_clusters_opens_none_of_them(inputs: str) -> None:
+    made = cluster(inputs=inputs)
+    for who in (MASTER, WORKER):
+        assert allows(made, who, iam.READER, "gs://bkt/mrcore.txt")
+        assert not allows(made, who, iam.READER, "gs://bkt/mrcore/other/state/tls.json")
+    assert not allows(made, WORKER, iam.READER, f"{HOME}/state/tls.json")
+    assert allows(made, WORKER, iam.READER, f"{HOME}/state/leader.json")
+    operators = [len(re.findall(r"&&|\|\||!", b.expression)) for b in iam.bindings_of(made)]
+    assert max(operators) <= 12
+
+
+def test_an_input_around_a_home_elsewhere_does_not_open_it() -> None:
+    made = cluster(home="gs://bkt/team/one", inputs="gs://bkt/")
+    assert allows(made, WORKER, iam.READER, "gs://bkt/team/two.txt")
+    assert not allows(made, WORKER, iam.READER, "gs://bkt/team/one/state/tls.json")
+
+
+@pytest.mark.parametrize("output", ["gs://bkt/mrcore/", "gs://bkt/", f"{HOME}/state/"])
+def test_workers_get_no_output_around_or_in_the_home(output: str) -> None:
+    with pytest.raises(UsageError, match="lie one in the other"):
+        cluster(outputs=output)
+
+
 def test_listings_are_held_to_the_same_prefixes(made: Record) -> None:
     for binding in iam.bindings_of(made):
         objects = re.findall(r'objects/([^"]*)"\)', binding.expression)
@@ -93,7 +120,7 @@ def test_listings_are_held_to_the_same_prefixes(made: Record) -> None:
 
 
 def test_conditions_stay_within_the_operators_that_iam_takes() -> None:
-    inputs = " ".join(f"gs://bkt/in-{number}/" for number in range(23))
+    inputs = "\t".join(f"gs://bkt/in-{number}/" for number in range(23))
     bindings = list(iam.bindings_of(cluster(inputs=inputs)))
     assert max(binding.expression.count("||") for binding in bindings) <= 12
     assert len({binding.title for binding in bindings}) == len(bindings)

@@ -18,7 +18,7 @@ FIELDS = {
     "owner": "ada",
     "created_seconds": "1000",
     "expires_seconds": "9000",
-    "machine_types": "e2-standard-4 n2-standard-4",
+    "machine_types": "e2-standard-4\tn2-standard-4",
     "master_machine_type": "e2-standard-2",
     "provisioning": "spot",
     "workers": "2",
@@ -39,12 +39,13 @@ def make(place: Place, **changes: str) -> Record:
 
 
 def test_fields_of_the_shell_survive_the_way_there_and_back(gcs_place: Place) -> None:
-    made = make(gcs_place, vm_env="A=1 B=2", inputs="gs://b/in")
+    made = make(gcs_place, vm_env="A=1\tB=2", inputs="gs://b/my books/\tgs://b/in")
     lines = dict(line.partition("=")[::2] for line in record.to_lines(made))
-    assert lines["machine_types"] == "e2-standard-4 n2-standard-4"
+    assert lines["machine_types"] == "e2-standard-4\tn2-standard-4"
     assert lines["manage_iam"] == "yes"
     assert record.from_fields(lines) == made
     assert made.vm_env == ("A=1", "B=2")
+    assert made.inputs == ("gs://b/my books/", "gs://b/in")
     assert made.max_workers == 5
 
 
@@ -80,10 +81,15 @@ def test_what_cannot_change_is_refused_by_name(gcs_place: Place, field: str) -> 
 
 def test_inputs_and_outputs_of_every_run_are_kept(gcs_place: Place) -> None:
     record.open_record(make(gcs_place, inputs="gs://b/one", outputs="gs://b/out/"), frozenset())
-    second = make(gcs_place, inputs="gs://b/two gs://b/one")
+    second = make(gcs_place, inputs="gs://b/two\tgs://b/one")
     merged = record.open_record(second, frozenset({"inputs"}))
     assert merged.inputs == ("gs://b/one", "gs://b/two")
     assert merged.outputs == ("gs://b/out/",)
+
+
+def test_what_was_made_to_stay_stays(gcs_place: Place) -> None:
+    record.open_record(make(gcs_place, kept="yes"), frozenset())
+    assert record.open_record(make(gcs_place, kept="no"), frozenset()).kept
 
 
 def test_two_runners_at_once_lose_neither_word(gcs_place: Place) -> None:

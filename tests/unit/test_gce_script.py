@@ -115,7 +115,12 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> Non
     group = next(line for line in words if "mrcore-demo-spot" in line)
     assert {"--size=3", "--zone=us-central1-a", "--project=p"} <= set(group)
     assert "\nMRCORE_DEADLINE=2h\n" in next(w for w in words[-1] if w.startswith("--metadata="))
-    assert "\ncost " in ran.stdout
+    bindings = [
+        line for line in words if line[1:4] == ["storage", "buckets", "add-iam-policy-binding"]
+    ]
+    assert len(bindings) == 3
+    assert "# An hour of work" in ran.stdout
+    assert "\n# cost " in ran.stdout
 
 
 def test_a_dry_run_of_a_job_has_its_size_and_its_price(
@@ -140,12 +145,54 @@ def test_a_dry_run_of_a_job_has_its_size_and_its_price(
     assert changed <= {"objects.get", "objects.list", "objects.media"}
 
 
+@pytest.mark.parametrize("how", [["-o", "OUT"], ["-oOUT"], ["--output", "OUT"], ["--output=OUT"]])
+def test_an_output_may_be_named_as_one_likes(
+    house: House, gcs_place: Place, how: list[str]
+) -> None:
+    gcs_place.put("my in/a.txt", b"x")
+    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    where = ("--dry-run", "--project=p", "--region=us-central1")
+    output = [word.replace("OUT", gcs_place.uri("my out")) for word in how]
+    ran = house.gce(
+        *("run", "wc.py", *output, *where, "--param", "a='b' \"c\"", "--"), gcs_place.uri("my in/")
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "this would stop it" not in ran.stdout
+    # A folder with a space in it is one folder.
+    assert "/my in/" in ran.stdout
+    assert "/my out/" in ran.stdout
+    told = next(
+        line for line in ran.stdout.splitlines() if line.startswith("# The job then runs: ")
+    )
+    words = shlex.split(told.partition(": ")[2])
+    assert words[:3] == ["mrcore", "run", "wc.py"]
+    assert {gcs_place.uri("my in/"), gcs_place.uri("my out"), "a='b' \"c\""} <= set(words)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["fly"], "there is no command fly"),
         (["up", "--wrokers=3", *WHERE], "knows no option --wrokers"),
         (["up", "--workers=many", *WHERE], "--workers many is not a number"),
+        (["up", "--workers=-1", *WHERE], "--workers -1 is not a number"),
+        (["up", "--workers=08", *WHERE], "--workers 08 is not a number"),
+        (["up", "--workers=0", *WHERE], "a cluster without workers runs no job"),
+        (["up", "--disk-size=1", *WHERE], "--disk-size 1 is too small"),
+        (["up", "--machine-type=big", *WHERE], "big is not a machine type"),
+        (["up", "--idle-timeout=soon", *WHERE], "--idle-timeout soon is not a duration"),
+        (["up", "--deadline=-5m", *WHERE], "--deadline -5m is not a duration"),
+        (["up", "--max-run-duration=10s", *WHERE], "Compute Engine takes 30 seconds to 120 days"),
+        (["up", "--max-cost=0", *WHERE], "--max-cost 0 is no number of dollars above 0"),
+        (["up", "--max-cost=-3", *WHERE], "--max-cost -3 is no number of dollars"),
+        (["up", "--vm-env=A=b@@c", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", "demo", "more", *WHERE], "knows nothing to do with more"),
+        (["up", "other", *WHERE], "which cluster, demo or other?"),
+        (["gc", "demo", *WHERE[:2]], "knows nothing to do with demo"),
+        (["up", *WHERE[:3], "--bucket=gs://b/folder"], "--bucket gs://b/folder names no bucket"),
+        (["up", *WHERE[:3], "--bucket=My Bucket"], "--bucket My Bucket names no bucket"),
+        (["up", *WHERE, "--output=gs://b/mrcore/"], "lie one in the other"),
+        (["scale", "03", *WHERE], "how many workers?"),
         (["up", "--workers", *WHERE[:0]], "--workers needs a value"),
         (["up", "--workers=9", "--max-workers=3", *WHERE], "--max-workers is less than --workers"),
         (["up", "--min-workers=9", *WHERE], "--min-workers is more than --max-workers"),
@@ -157,7 +204,7 @@ def test_a_dry_run_of_a_job_has_its_size_and_its_price(
         ),
         (["up", "--connect=bus", *WHERE], "--connect bus is neither iap nor direct"),
         (["up", "--max-cost=much", *WHERE], "--max-cost much is no number of dollars"),
-        (["up", "--max-run-duration=soon", *WHERE], "'soon' is not a duration"),
+        (["up", "--max-run-duration=soon", *WHERE], "--max-run-duration soon is not a duration"),
         (["up", "--requirements=none.txt", *WHERE], "--requirements none.txt is no file"),
         (["up", "--vm-env=a b", *WHERE], "is not of the form KEY=VALUE"),
         (["up", *WHERE[:2], "--name=Demo", "--bucket=b"], "cannot name a cluster"),

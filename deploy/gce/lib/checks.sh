@@ -50,18 +50,38 @@ failed_check() {
 
 # What needs no cloud: wrong options stop at once.
 check_options() {
-    local number
+    local number duration seconds type most types=${opt[machine-type]:-},${opt[master-machine-type]:-}
     for number in workers min-workers max-workers disk-size; do
-        [[ -z ${opt[$number]:-} || ${opt[$number]} =~ ^[0-9]{1,6}$ ]] || die "--$number ${opt[$number]} is not a number."
+        [[ -z ${opt[$number]:-} ]] || is_count "${opt[$number]}" || die "--$number ${opt[$number]} is not a number from 0 to 10000."
+    done
+    most=${opt[max-workers]:-${opt[workers]:-2}}
+    [[ $command_name == image ]] || ((most > 0)) || die "a cluster without workers runs no job: give --workers N or --max-workers N."
+    # Compute Engine knows no smaller disks of Debian, and VMs that live from 30 seconds to 120 days.
+    ((${opt[disk-size]:-50} >= 10)) || die "--disk-size ${opt[disk-size]:-} is too small: the system alone needs 10 GB."
+    for duration in max-run-duration idle-timeout deadline; do
+        [[ -n ${opt[$duration]:-} ]] || continue
+        seconds=$(helper seconds "${opt[$duration]}" 2>/dev/null) ||
+            die "--$duration ${opt[$duration]} is not a duration; write one such as 30s, 5m or 1h30m."
+        [[ $duration != max-run* ]] || ((seconds >= 30 && seconds <= 10368000)) ||
+            die "--$duration ${opt[$duration]} cannot be: Compute Engine takes 30 seconds to 120 days."
+    done
+    for type in ${types//,/ }; do
+        [[ $type =~ ^[a-z][a-z0-9]*(-[a-z0-9]+)+$ ]] || die "$type is not a machine type: write one such as e2-standard-4."
     done
     [[ -z ${opt[spot]:-} || -z ${opt[on-demand]:-} ]] || die "give --spot or --on-demand, not both."
     [[ ${opt[connect]:-iap} =~ ^(iap|direct)$ ]] || die "--connect ${opt[connect]} is neither iap nor direct."
-    [[ -z ${opt[max-cost]:-} || ${opt[max-cost]} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--max-cost ${opt[max-cost]} is no number of dollars."
+    [[ -z ${opt[max-cost]:-} || ${opt[max-cost]} =~ ^[0-9]{1,8}(\.[0-9]+)?$ && ${opt[max-cost]} =~ [1-9] ]] ||
+        die "--max-cost ${opt[max-cost]} is no number of dollars above 0."
     [[ -n ${opt[zone]:-}${opt[region]:-} ]] || die "where? Give --zone or --region, or run: gcloud config set compute/zone ZONE"
-    ((${opt[max-workers]:-${opt[workers]:-2}} >= ${opt[workers]:-2})) || die "--max-workers is less than --workers."
-    ((${opt[min-workers]:-0} <= ${opt[max-workers]:-${opt[workers]:-2}})) || die "--min-workers is more than --max-workers."
+    ((most >= ${opt[workers]:-2})) || die "--max-workers is less than --workers."
+    ((${opt[min-workers]:-0} <= most)) || die "--min-workers is more than --max-workers."
     [[ -z ${opt[requirements]:-} || -f ${opt[requirements]} ]] || die "--requirements ${opt[requirements]} is no file: check its name."
     [[ -z ${opt[region]:-} || -n ${opt[region]##*-[a-z]} ]] || die "--region ${opt[region]} looks like a zone: say --zone."
+}
+
+# is_count TEXT: a number of things. Not 08, which is none to the shell.
+is_count() {
+    [[ $1 =~ ^(0|[1-9][0-9]{0,3}|10000)$ ]]
 }
 
 check_gcloud() {
@@ -204,9 +224,12 @@ fact() {
 
 # What it is going to cost, as far as that can be said before.
 estimate() {
-    local type=${opt[machine-type]:-e2-standard-4} provisioning=spot
+    local type=${opt[machine-type]:-e2-standard-4} provisioning=spot workers=${opt[workers]:-2}
     [[ -z ${opt[on-demand]:-} ]] || provisioning=standard
+    # A group that is empty at first is grown for the work.
+    ((workers > 0)) || workers=${opt[max-workers]}
     "$python" -P -m mrcore.cost estimate "--input-bytes=$(fact input_bytes | grep . || echo 0)" \
-        "--input-files=$(fact input_files | grep . || echo 0)" "--workers=${opt[workers]:-2}" \
-        "--machine-type=$type" "--provisioning=$provisioning" "--region=${opt[region]:-${opt[zone]%-*}}" "$@"
+        "--input-files=$(fact input_files | grep . || echo 0)" "--workers=$workers" \
+        "--machine-type=$type" "--master-type=${opt[master-machine-type]:-e2-standard-2}" "--disk-gib=${opt[disk-size]:-50}" \
+        "--provisioning=$provisioning" "--region=${opt[region]:-${opt[zone]%-*}}" "$@"
 }

@@ -15,6 +15,17 @@ read_record() {
     done <<<"$text"
 }
 
+# joined WORD...: as one field of a record.
+joined() {
+    local IFS=$'\t'
+    printf '%s' "$*"
+}
+
+# The machine type that is wanted most.
+first_type() {
+    printf '%s' "${c[machine_types]%%$'\t'*}"
+}
+
 # Make the record of a cluster from the options, or go on with the one that is there.
 open_record() {
     local given="" now owner max_run
@@ -31,12 +42,13 @@ open_record() {
         [network]=${opt[network]:-default} [subnet]=${opt[subnet]:-} [image]=$(image_path)
         [disk_gib]=${opt[disk-size]:-50} [connect]=${opt[connect]:-iap} [max_run_seconds]=$max_run
         [idle_timeout]=${opt[idle-timeout]:-15m} [deadline]=${opt[deadline]:-} [max_cost]=${opt[max-cost]:-}
-        [vm_env]=${vm_env[*]-} [inputs]=${job_inputs[*]-} [outputs]=${job_outputs[*]-}
+        [vm_env]=$(joined "${vm_env[@]}") [inputs]=$(joined "${job_inputs[@]}") [outputs]=$(joined "${job_outputs[@]}")
         [master_account]=${opt[service-account-master]:-$(account master)}
         [worker_account]=${opt[service-account-worker]:-$(account worker)}
-        [manage_iam]=yes
+        [manage_iam]=yes [kept]=no
     )
-    fields[machine_types]=${fields[machine_types]//,/ }
+    fields[machine_types]=${fields[machine_types]//,/$'\t'}
+    [[ $command_name != up && -z ${opt[keep]:-} ]] || fields[kept]=yes
     [[ -z ${opt[on-demand]:-} ]] || fields[provisioning]=standard
     [[ -z ${opt[service-account-master]:-}${opt[service-account-worker]:-} ]] || fields[manage_iam]=no
     local option field
@@ -54,17 +66,16 @@ open_record() {
     done
     [[ -z ${opt[workers]:-} || -n ${opt[max-workers]:-} ]] || given+=" max_workers"
     [[ -z ${vm_env[*]-} ]] || given+=" vm_env"
-    if dry; then
-        c=()
-        for field in "${!fields[@]}"; do c[$field]=${fields[$field]}; done
-        [[ ${c[manage_iam]} == yes ]] || c[manage_iam]=
-        c[payload_sha256]=PAYLOAD_SHA256
-        return 0
-    fi
+    # With another master the life of a cluster begins anew.
+    have instance "mrcore-$name-master" || given+=" created_seconds expires_seconds"
     local -a pairs=()
     for field in "${!fields[@]}"; do
         pairs+=("$field=${fields[$field]}")
     done
+    if dry; then
+        read_record plan -- "${pairs[@]}" payload_sha256=PAYLOAD_SHA256
+        return
+    fi
     read_record open "--given=${given# }" -- "${pairs[@]}"
 }
 

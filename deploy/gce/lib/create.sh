@@ -8,8 +8,9 @@ readonly roles_on_buckets="mrcoreObjectReader mrcoreObjectWriter"
 # make_cluster: from the options to machines that start. The record comes first, so that whatever
 # happens later can be found and removed.
 make_cluster() {
-    open_record || exit 2
     take_inventory "$name" || return 1
+    check_home || exit 2
+    open_record || exit 2
     together upload_payload make_accounts || return 1
     # The digest of the payload was found out by a process of its own.
     dry || read_record show "--home=$home" || return 1
@@ -19,6 +20,16 @@ make_cluster() {
         "make_template spot ${template_spot@Q}" "make_template standard ${template_standard@Q}" || return 1
     # Workers and master start together; workers wait for the leader object.
     together "make_group spot ${template_spot@Q}" "make_group standard ${template_standard@Q}" make_master
+}
+
+# One name, one cluster: its machines know one home, and another would tear it apart.
+check_home() {
+    local told
+    [[ -n $inventory ]] || return 0
+    told=$(home_of_machines) || return 1
+    [[ -z $told || $told == "$home" ]] && return 0
+    say "the cluster $name has its home at $told, not at $home: say --home $told, or choose another --name."
+    return 1
 }
 
 # Wheels, units and scripts go to the bucket, unless the cluster that is there has them already.
@@ -33,7 +44,7 @@ upload_payload() {
     fi
     local told sha
     say "collecting the wheels for the VMs …"
-    told=$(helper wheels "--home=$home" "--machine-type=${c[machine_types]%% *}" \
+    told=$(helper wheels "--home=$home" "--machine-type=$(first_type)" \
         "--python=${opt[python]:-3.11}" "--requirements=${opt[requirements]:-}" "--list=$scratch/wheels.sha256") || return 1
     say "$told."
     sha=$("$python" -P "$deploy/payload.py" --wheels "$scratch/wheels.sha256" -o "$scratch/payload.tar.gz") || return 1
@@ -94,15 +105,12 @@ bind_project() {
 
 # What they may do with objects: read and write below the prefixes of this cluster alone.
 bind_buckets() {
-    local bucket member role title expression wanted present
-    if dry; then
-        printf '# Each account gets roles on the bucket, for the prefixes of this cluster alone, such as:\n'
-        change "" storage buckets add-iam-policy-binding "$(bucket_of "$home")" "--member=serviceAccount:${c[master_account]}" \
-            "--role=projects/$project/roles/mrcoreObjectWriter" \
-            "--condition=^%%^title=mrcore $name master-writes 1%%expression=$(prefix_condition "${c[home]}")"
-        return 0
-    fi
-    wanted=$(helper bindings "--home=$home") || return 1
+    local bucket member role title expression wanted present field
+    local -a pairs=()
+    for field in "${!c[@]}"; do
+        pairs+=("$field=${c[$field]}")
+    done
+    wanted=$(helper bindings -- "${pairs[@]}") || return 1
     present=$(list_bindings) || return 1
     while IFS=$'\t' read -r bucket member role title expression; do
         [[ -n $bucket && $'\n'$present$'\n' != *$'\n'"$bucket"$'\t'"$member"$'\t'"$role"$'\t'"$title"$'\t'"$expression"$'\n'* ]] || continue
@@ -119,14 +127,10 @@ bucket_of() {
     printf 'gs://%s' "${rest%%/*}"
 }
 
-prefix_condition() {
-    local rest=${1#gs://}
-    printf 'resource.name.startsWith("projects/_/buckets/%s/objects/%s/")' "${rest%%/*}" "${rest#*/}"
-}
-
 # The bindings that this cluster has on its buckets, as the helper prints them.
 list_bindings() {
     local bucket policy
+    dry && return 0
     for bucket in $(bucket_of "$home") $(for_buckets); do
         policy=$(look "Reading the policy of $bucket" storage buckets get-iam-policy "$bucket" --format=json) || continue
         helper bindings-in "--bucket=${bucket#gs://}" "--name=$name" <<<"$policy" || return 1
@@ -136,9 +140,8 @@ list_bindings() {
 # Other buckets that the cluster reads or writes.
 for_buckets() {
     local uri
-    for uri in ${c[inputs]:-} ${c[outputs]:-}; do
-        bucket_of "$uri"
-        printf '\n'
+    printf '%s\t%s\t' "${c[inputs]:-}" "${c[outputs]:-}" | while IFS= read -r -d $'\t' uri; do
+        [[ -z $uri ]] || printf '%s\n' "$(bucket_of "$uri")"
     done | sort -u | grep -vxF -- "$(bucket_of "$home")" || true
 }
 
@@ -156,7 +159,7 @@ make_firewall() {
 template_options() {
     local -a machine=()
     machine_options worker
-    template=("--machine-type=${c[machine_types]%% *}" "${machine[@]}")
+    template=("--machine-type=$(first_type)" "${machine[@]}")
     [[ -z ${c[subnet]} ]] || template+=("--region=$(region_of)")
     [[ $1 == standard ]] || template+=(--provisioning-model=SPOT)
 }

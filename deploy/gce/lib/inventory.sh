@@ -17,6 +17,19 @@ take_inventory() {
     inventory=$(cd "$scratch" && cat "${kinds[@]/#/list-}")
 }
 
+# latest_expiry CLUSTER: when all that the inventory has of it has expired. What was made by an earlier
+# `up` may tell of an earlier end; the last one holds for all.
+latest_expiry() {
+    awk -F '|' -v cluster="$1" '$9 == cluster && $7 > latest { latest = $7 } END { print latest + 0 }' <<<"$inventory"
+}
+
+# Images belong to no cluster, and stay until they are deleted by hand.
+list_images() {
+    look "Listing the images" compute images list --no-standard-images '--filter=labels.mrcore-image:*' \
+        --format='value[separator="|"](name,kind.basename(),status,kind.basename(),kind.basename(),kind.basename(),labels.mrcore-owner,kind.basename())' |
+        sed 's/^/image|/; s/compute#image//g'
+}
+
 list_instances() {
     local filter="labels.mrcore:*"
     [[ -z $1 ]] || filter="labels.mrcore=$1"

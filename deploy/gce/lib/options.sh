@@ -4,6 +4,9 @@
 declare -gA opt=()
 declare -ga rest=() job=() vm_env=()
 
+# Words besides options that a command takes; else it takes one, a name.
+readonly -A words_of=([gc]=0 [audit]=0 [image]=0 [scale]=2)
+
 readonly common_values=" project zone region name bucket home "
 readonly common_flags=" dry-run yes json "
 readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker vm-env input output "
@@ -18,9 +21,13 @@ take_options() {
         case $1 in
         -h | --help) print_help_of "$command_name" ;;
         --)
+            if [[ $how == job ]]; then
+                job+=("$@")
+                return 0
+            fi
             shift
             rest+=("$@")
-            return 0
+            break
             ;;
         --*)
             name=${1#--}
@@ -36,17 +43,22 @@ take_options() {
                     shift
                 fi
                 set_option "$name" "$value"
+                [[ $how != job || $name != output ]] || job+=("-o" "$value")
             elif [[ $how == job ]]; then
                 job+=("$1")
             else
                 die "mrcore gce $command_name knows no option --$name; see mrcore gce $command_name --help."
             fi
             ;;
-        -o)
-            [[ $how == job && $# -gt 1 ]] || die "-o needs a folder, and a command that takes it."
-            set_option output "$2"
-            job+=("-o" "$2")
-            shift
+        -o | -o?*)
+            value=${1#-o}
+            if [[ -z $value ]]; then
+                [[ $how == job && $# -gt 1 ]] || die "-o needs a folder, and a command that takes it."
+                value=$2
+                shift
+            fi
+            set_option output "$value"
+            job+=("-o" "$value")
             ;;
         -?*)
             [[ $how == job ]] || die "mrcore gce $command_name knows no option $1; see mrcore gce $command_name --help."
@@ -56,15 +68,17 @@ take_options() {
         esac
         shift
     done
+    ((${#rest[@]} <= ${words_of[$command_name]:-1})) ||
+        die "mrcore gce $command_name knows nothing to do with ${rest[-1]}; see mrcore gce $command_name --help."
 }
 
 set_option() {
     case $1 in
     vm-env)
-        [[ $2 == [A-Z_]*=* && $2 != *[[:space:]]* ]] || die "--vm-env $2 is not of the form KEY=VALUE, without spaces."
+        # Not @@: it separates the attributes of a VM.
+        [[ $2 == [A-Z_]*=* && $2 != *[[:space:]]* && $2 != *@@* ]] || die "--vm-env $2 is not of the form KEY=VALUE, without spaces and @@."
         vm_env+=("$2")
         ;;
-    output) [[ $command_name != run ]] || opt[output]=$2 ;;
     esac
     opt[$1]=$2
 }
@@ -88,21 +102,25 @@ settle_place() {
     fi
 }
 
-# The home of the cluster: --home, or --bucket, or the bucket of the output, or what its VMs say.
+# The home of the cluster: --home, or --bucket, or what its VMs say, or the bucket of the output.
 settle_home() {
-    local bucket=${opt[bucket]:-${MRCORE_GCE_BUCKET:-}}
+    local bucket=${opt[bucket]:-${MRCORE_GCE_BUCKET:-}} output=${opt[output]:-}
     bucket=${bucket#gs://}
+    bucket=${bucket%/}
+    [[ $bucket =~ ^[a-z0-9._-]*$ ]] || die "--bucket ${opt[bucket]:-$bucket} names no bucket: write BUCKET or gs://BUCKET; --home takes a folder."
+    output=${output#gs://}
     if [[ -n ${opt[home]:-} ]]; then
         home=${opt[home]%/}
-    elif [[ -n ${bucket%%/*} ]]; then
-        home=gs://${bucket%%/*}/mrcore/$name
-    elif [[ ${opt[output]:-} == gs://* ]]; then
-        bucket=${opt[output]#gs://}
-        home=gs://${bucket%%/*}/mrcore/$name
+    elif [[ -n $bucket ]]; then
+        home=gs://$bucket/mrcore/$name
+    elif [[ -n $output && -z ${opt[name]:-} ]]; then
+        # The name is the output's own: what was there before was made for it.
+        home=gs://${output%%/*}/mrcore/$name
     else
         home=$(home_of_machines)
+        [[ -n $home || -z $output ]] || home=gs://${output%%/*}/mrcore/$name
     fi
-    [[ -z $home || $home == gs://?*/?* ]] || die "--home $home is no folder of a bucket; write gs://BUCKET/FOLDER."
+    [[ -z $home || $home =~ ^gs://[a-z0-9._-]+/[^[:space:]]+$ ]] || die "--home $home is no folder of a bucket; write gs://BUCKET/FOLDER, without spaces."
 }
 
 # open_log [CLUSTER]: every gcloud command is written down, by cluster; a dry run leaves nothing.
@@ -116,6 +134,7 @@ open_log() {
 
 settle_name() {
     name=${opt[name]:-${1:-}}
+    [[ -z ${1:-} || $name == "$1" ]] || die "which cluster, $name or $1? Name one."
     [[ -n $name ]] || die "which cluster? Give --name, or see: mrcore gce audit"
     [[ $name =~ ^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$ ]] ||
         die "$name cannot name a cluster: use at most 31 lower-case letters, digits and hyphens, with a letter first and no hyphen last."

@@ -1,8 +1,9 @@
 """The part of the Common Expression Language that conditions of IAM bindings are written in here.
 
 `resource.name.startsWith("…")`, `resource.name.endsWith("…")`, `.matches("…")`, comparisons of
-`resource.name`, `.type` and `.service` with a string, `!`, `&&`, `||` and parentheses. What else
-there is counts as false, so that a test never grants more than the real cloud.
+`resource.name`, `.type` and `.service` with a string, methods of `api.getAttribute(NAME, DEFAULT)`,
+`!`, `&&`, `||` and parentheses. What else there is counts as false, so that a test never grants
+more than the real cloud.
 """
 
 from __future__ import annotations
@@ -80,15 +81,26 @@ class _Evaluator:
             arguments.append(token)
         attribute, _, method = path.rpartition(".")
         value = self._attributes.get(attribute)
+        if path == "api.getAttribute":
+            name, default = arguments[0][1:-1], arguments[2][1:-1]
+            return self._of(self._attributes.get(name, default))
         if value is None or len(arguments) != 2:
             return False
-        text = arguments[0][1:-1]
-        match method:
-            case "startsWith":
-                return value.startswith(text)
-            case "endsWith":
-                return value.endswith(text)
-            case "matches":
-                return re.search(text, value) is not None
-            case _:
-                return False
+        return _matches(value, method, arguments[0][1:-1])
+
+    def _of(self, value: str) -> bool:
+        """Return what the method says that is called on a value: `.startsWith("…")`."""
+        _, method, _, argument, _ = (self._next() for _ in range(5))
+        return _matches(value, method, argument[1:-1])
+
+
+def _matches(value: str, method: str, text: str) -> bool:
+    match method:
+        case "startsWith":
+            return value.startswith(text)
+        case "endsWith":
+            return value.endswith(text)
+        case "matches":
+            return re.search(text, value) is not None
+        case _:
+            return False
