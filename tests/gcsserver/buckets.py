@@ -1,11 +1,11 @@
-"""What a bucket has beside its objects: settings and a policy, which are kept and not obeyed."""
+"""What a bucket has beside its objects: settings, not obeyed, and a policy, see `access`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.gcsserver.errors import ApiError
@@ -51,6 +51,11 @@ class Bucket:
             "etag": b64encode(str(self._changes).encode()).decode(),
             **self._settings,
         }
+
+    @property
+    def bindings(self) -> Sequence[Mapping[str, Any]]:
+        """Those of the policy."""
+        return self._bindings
 
     def policy(self, name: str) -> dict[str, Any]:
         content = json.dumps(self._bindings, sort_keys=True).encode()

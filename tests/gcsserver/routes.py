@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
+from tests.gcsserver.access import Need
 from tests.gcsserver.errors import ApiError, invalid, required
 from tests.gcsserver.model import Conditions, ObjectVersion, parse_number
 from tests.gcsserver.store import Source, Store
@@ -22,6 +23,7 @@ class Call:
     verb: str
     name: str
     run: Callable[[], Response]
+    needs: tuple[Need, ...] = ()
 
 
 _API = r"(?P<front>/upload|/resumable/upload|/download)?/storage/v1/b"
@@ -31,6 +33,22 @@ _OBJECT_POST = re.compile(
 _PATHS = re.compile(
     rf"{_API}(?:/(?P<bucket>[^/]+)(?:/o(?:/(?P<name>.+))?|/(?P<special>[^/o][^/]*))?)?/?"
 )
+
+_PERMISSIONS = {
+    "buckets.insert": "storage.buckets.create",
+    "buckets.list": "storage.buckets.list",
+    "buckets.get": "storage.buckets.get",
+    "buckets.patch": "storage.buckets.update",
+    "buckets.layout": "storage.objects.list",
+    "buckets.getIamPolicy": "storage.buckets.getIamPolicy",
+    "buckets.setIamPolicy": "storage.buckets.setIamPolicy",
+    "buckets.delete": "storage.buckets.delete",
+    "objects.media": "storage.objects.get",
+    "objects.get": "storage.objects.get",
+    "objects.delete": "storage.objects.delete",
+    "objects.patch": "storage.objects.update",
+    "objects.update": "storage.objects.update",
+}
 
 
 class Routes:
@@ -55,7 +73,8 @@ class Routes:
         if match["front"] in ("/upload", "/resumable/upload"):
             return self._upload_call(request, bucket)
         if request.method == "GET":
-            return Call("objects.list", "", lambda: self._list(request, bucket))
+            need = Need("storage.objects.list", bucket, prefix=request.params.get("prefix", ""))
+            return Call("objects.list", "", lambda: self._list(request, bucket), (need,))
         raise _not_allowed()
 
     # Buckets
@@ -108,7 +127,8 @@ class Routes:
         found = calls.get((request.method, bool(bucket), special))
         if found is None:
             raise _not_allowed()
-        return Call(found[0], bucket, found[1])
+        verb, run = found
+        return Call(verb, bucket, run, (Need(_PERMISSIONS[verb], bucket),))
 
     def _bucket_resource(self, request: Request, name: str) -> dict[str, Any]:
         return self._store.bucket(name).resource(name, request.base_url)
@@ -122,17 +142,25 @@ class Routes:
         if request.method != "POST":
             raise _not_allowed()
         kind = request.params.get("uploadType")
-        name = request.params.get("name", "")
+        name = self._uploads.target(request)
+        needs = self._needs_to_make(bucket, name)
         if kind == "resumable":
-            if not name:
-                name = str(request.json().get("name", ""))
-            return Call("uploads.start", name, lambda: self._uploads.start(bucket, request))
+            return Call("uploads.start", name, lambda: self._uploads.start(bucket, request), needs)
         insert = {"media": self._uploads.simple, "multipart": self._uploads.multipart}.get(
             kind or ""
         )
         if insert is None:
             raise required("uploadType") if kind is None else invalid(f"uploadType {kind}")
-        return Call("objects.insert", name, lambda: _resource(request, insert(bucket, request)))
+        return Call(
+            "objects.insert", name, lambda: _resource(request, insert(bucket, request)), needs
+        )
+
+    def _needs_to_make(self, bucket: str, name: str) -> tuple[Need, ...]:
+        """Return what it takes to make an object: to replace one is to delete it, too."""
+        create = Need("storage.objects.create", bucket, name)
+        if not self._store.has(bucket, name):
+            return (create,)
+        return (create, Need("storage.objects.delete", bucket, name))
 
     def _session_call(self, request: Request, upload_id: str) -> Call:
         def chunk() -> Response:
@@ -185,7 +213,7 @@ class Routes:
         if request.method not in calls:
             raise _not_allowed()
         verb, run = calls[request.method]
-        return Call(verb, name, run)
+        return Call(verb, name, run, (Need(_PERMISSIONS[verb], bucket, name),))
 
     def _object_post(self, request: Request, bucket: str, path: str) -> Call:
         match = _OBJECT_POST.fullmatch(path)
@@ -197,14 +225,26 @@ class Routes:
                 Conditions.parse(request.params, "ifSource"),
             )
             target = (decode(match["bucket"]), decode(match["name"]))
-            if match["how"] == "copyTo":
-                return Call("objects.copy", target[1], lambda: self._copy(request, source, *target))
-            return Call(
-                "objects.rewrite", target[1], lambda: self._rewrite(request, source, *target)
+            needs = (
+                Need("storage.objects.get", bucket, source.name),
+                *self._needs_to_make(*target),
             )
+            verb, run = (
+                ("objects.copy", self._copy)
+                if match["how"] == "copyTo"
+                else ("objects.rewrite", self._rewrite)
+            )
+            return Call(verb, target[1], lambda: run(request, source, *target), needs)
         if path.endswith("/compose"):
             name = decode(path.removesuffix("/compose"))
-            return Call("objects.compose", name, lambda: self._compose(request, bucket, name))
+            sources = [str(item.get("name")) for item in request.json().get("sourceObjects") or ()]
+            needs = (
+                *(Need("storage.objects.get", bucket, source) for source in sources),
+                *self._needs_to_make(bucket, name),
+            )
+            return Call(
+                "objects.compose", name, lambda: self._compose(request, bucket, name), needs
+            )
         raise _not_allowed()
 
     def _copy(self, request: Request, source: Source, bucket: str, name: str) -> Response:

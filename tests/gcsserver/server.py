@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from mrcore.clock import SYSTEM, Clock
+from tests.gcsserver.access import Authorise
 from tests.gcsserver.errors import ApiError
 from tests.gcsserver.faults import Fault, Faults, reason_of
 from tests.gcsserver.routes import Call, Routes
@@ -20,10 +21,21 @@ SLOW_STEPS = 20
 
 
 class GcsServer:
-    """A server on a loopback port, with threads of this process; use it in a `with` block."""
+    """A server on a loopback port, with threads of this process; use it in a `with` block.
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, clock: Clock = SYSTEM) -> None:
+    Without `authorise` everybody may do everything.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        clock: Clock = SYSTEM,
+        authorise: Authorise | None = None,
+    ) -> None:
         self.clock = clock
+        self._authorise = authorise
         self.store = Store(clock)
         self.faults = Faults()
         self.routes = Routes(self.store)
@@ -58,6 +70,13 @@ class GcsServer:
     def count(self, verb: str) -> None:
         with self._lock:
             self._counts[verb] += 1
+
+    def check(self, request: Request, call: Call) -> None:
+        """Raise ApiError where somebody may not make this call."""
+        if self._authorise is not None:
+            for need in call.needs:
+                bindings = self.store.bucket(need.bucket).bindings if need.bucket else ()
+                self._authorise(request, need, bindings)
 
     def control(self, request: Request) -> Response:
         """Answer what a test, in another process, asks of the server itself."""
@@ -158,7 +177,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         host = self.headers.get("Host") or ":".join(map(str, owner.address))
         request = Request.parse(
-            self.command, self.path, dict(self.headers.items()), body, f"http://{host}"
+            self.command,
+            self.path,
+            dict(self.headers.items()),
+            body,
+            f"http://{host}",
+            self.client_address[0],
         )
         try:
             if request.path.startswith("/_control/"):
@@ -169,11 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(error_response(error))
             return
         owner.count(call.verb)
-        self._run(call, owner.faults.draw(call.verb, call.name))
+        self._run(request, call, owner.faults.draw(call.verb, call.name))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_method  # noqa: N815 - set by base
 
-    def _run(self, call: Call, fault: Fault | None) -> None:
+    def _run(self, request: Request, call: Call, fault: Fault | None) -> None:
         match fault:
             case Fault(kind="drop"):
                 self._hang_up()
@@ -187,6 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 pass
         try:
+            self.server.owner.check(request, call)
             response = call.run()
         except ApiError as error:
             response = error_response(error)

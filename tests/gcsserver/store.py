@@ -151,6 +151,11 @@ class Store:
             objects[name] = version
             return version
 
+    def has(self, bucket: str, name: str) -> bool:
+        """Return whether there is such an object; without such a bucket there is none."""
+        with self._lock:
+            return name in self._buckets.get(bucket, {})
+
     def get(
         self,
         bucket: str,

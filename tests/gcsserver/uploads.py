@@ -40,6 +40,21 @@ class Uploads:
         self._sessions: dict[str, _Session] = {}
         self._started = 0
 
+    def target(self, request: Request) -> str:
+        """Return the name of the object that a request begins to make, empty where it has none."""
+        name = request.params.get("name")
+        if name:
+            return name
+        match request.params.get("uploadType"):
+            case "resumable":
+                resource = request.json()
+            case "multipart":
+                content_type = request.headers.get("content-type", "")
+                resource = parse_multipart(content_type, request.body)[0]
+            case _:
+                resource = {}
+        return str(resource.get("name", ""))
+
     def simple(self, bucket: str, request: Request) -> ObjectVersion:
         """Insert the body of a media upload."""
         resource = {"contentType": request.headers.get("content-type")}

@@ -23,15 +23,23 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     base_url: str
+    source: str = ""
+    """The address of the caller."""
 
     @classmethod
     def parse(
-        cls, method: str, target: str, headers: Mapping[str, str], body: bytes, base_url: str
+        cls,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        base_url: str,
+        source: str = "",
     ) -> Request:
         parts = urlsplit(target)
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
         lower = {name.lower(): value for name, value in headers.items()}
-        return cls(method, parts.path, params, lower, body, base_url)
+        return cls(method, parts.path, params, lower, body, base_url, source)
 
     def number(self, name: str) -> int | None:
         """Return a parameter as a number, None where it is missing."""

@@ -126,22 +126,42 @@ class Access:
 
         `also` names a resource with a policy of its own, where a grant counts as well.
         """
+        attributes = {"resource.name": resource, "resource.service": "compute.googleapis.com"}
+        bindings = self.policy(also).get("bindings", ()) if also else ()
+        return self.allows(caller, permission, attributes, bindings)
+
+    def allows(
+        self,
+        caller: str,
+        permission: str,
+        attributes: Mapping[str, str],
+        bindings: Iterable[Mapping[str, Any]],
+    ) -> bool:
+        """Return whether a caller has a permission on what conditions see by these attributes.
+
+        `bindings` are those of the resource itself; the project's count as well.
+        """
         for who, what in self.denied:
             if fnmatch.fnmatchcase(caller, who) and fnmatch.fnmatchcase(permission, what):
                 return False
         if caller == OWNER:
             return True
-        names = [self.project_name, *([also] if also else [])]
-        bindings = [b for name in names for b in self.policy(name).get("bindings", ())]
-        return any(self._grants(binding, caller, permission, resource) for binding in bindings)
+        everywhere = self.policy(self.project_name).get("bindings", ())
+        return any(
+            self._grants(binding, caller, permission, attributes)
+            for binding in (*everywhere, *bindings)
+        )
 
     def _grants(
-        self, binding: Mapping[str, Any], caller: str, permission: str, resource: str
+        self,
+        binding: Mapping[str, Any],
+        caller: str,
+        permission: str,
+        attributes: Mapping[str, str],
     ) -> bool:
         if not {self.member(caller), "allUsers", "allAuthenticatedUsers"} & {*binding["members"]}:
             return False
         condition = binding.get("condition")
-        attributes = {"resource.name": resource, "resource.service": "compute.googleapis.com"}
         if condition and not conditions.holds(condition["expression"], attributes):
             return False
         return any(

@@ -16,8 +16,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cloud.compute.access import OWNER
 from tests.cloud.compute.machines import Pools
 from tests.cloud.compute.server import ComputeServer
+from tests.cloud.compute.storage import StorageAccess
 from tests.cloud.machines import network
 from tests.cloud.machines.nspawn import NspawnMachines
 from tests.cloud.metadata import MetadataServer
@@ -44,14 +46,21 @@ async def serving(place: Place) -> AsyncIterator[None]:
     """Serve on the bridge of the cloud."""
     _take_run()
     await network.set_up()
-    with GcsServer(HOST, STORAGE_PORT), MetadataServer(HOST, METADATA_PORT) as metadata:
+    with MetadataServer(HOST, METADATA_PORT) as metadata:
         machines = NspawnMachines(place.root, place.folder, metadata, place.cgroup)
         listener = socket.create_server((HOST, COMPUTE_PORT))
         addresses = Pools(str(network.GATEWAY.network))
-        async with ComputeServer(
+        compute = ComputeServer(
             machines, addresses, listener=listener, preempt_grace_seconds=place.grace_seconds
-        ):
-            yield
+        )
+
+        def account_at(address: str) -> str | None:
+            return OWNER if address == HOST else metadata.account(address)
+
+        access = StorageAccess(compute.core.access, account_at)
+        with GcsServer(HOST, STORAGE_PORT, authorise=access.check):
+            async with compute:
+                yield
 
 
 def _take_run() -> None:

@@ -21,6 +21,7 @@ class MetadataServer:
 
     def __init__(self, host: str, port: int = 0) -> None:
         self._trees: dict[str, Mapping[str, tree.Node]] = {}
+        self._accounts: dict[str, str | None] = {}
         self._changed = threading.Condition()
         self._is_closing = False
         self._http = _HttpServer((host, port), self)
@@ -31,12 +32,14 @@ class MetadataServer:
         """Answer for this VM from now on, or with these values from now on."""
         with self._changed:
             self._trees[vm.network_ip] = tree.tree_of(vm, is_preempted=is_preempted)
+            self._accounts[vm.network_ip] = vm.service_account
             self._changed.notify_all()
 
     def remove(self, vm: Vm) -> None:
         """Forget a VM; whoever waits for a change of it is answered."""
         with self._changed:
             self._trees.pop(vm.network_ip, None)
+            self._accounts.pop(vm.network_ip, None)
             self._changed.notify_all()
 
     def __enter__(self) -> Self:
@@ -50,6 +53,11 @@ class MetadataServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def account(self, source: str) -> str | None:
+        """Return the service account of the VM of that address, None where it has none."""
+        with self._changed:
+            return self._accounts.get(source)
 
     def node(self, source: str, path: str) -> tree.Node | None:
         """Return what lies at a path below the root, for the VM of that address."""
