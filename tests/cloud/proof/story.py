@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
 from tests.cloud.machines.cloud import CloudError
-from tests.cloud.proof import plugin, traces
+from tests.cloud.proof import plugin, rights, traces
 from tests.cloud.proof.cluster import BUCKET, HOME, MRCORE, Cluster, until
 
 PLUGIN = Path(plugin.__file__)
@@ -70,6 +70,7 @@ class Story:
         self._await_replacement()
         self._finish(job)
         self._compare()
+        self._say(rights.check(self._cluster))
         self._account()
         if self._size.scales_to:
             self._scale()
