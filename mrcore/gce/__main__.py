@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add("bindings", _bindings)
     add("bindings-in", _bindings_in, "--bucket!", "--name!")
     add("bucket", _bucket, "--bucket!", "--region!", "--iam", "--cross-region")
-    add("permissions", _permissions, "--project!", "--for")
+    add("permissions", _permissions, "--project!", "--bucket!", "--for")
+    add("quota", _quota, "--region!", "--quotas!", "--quotas-of-project!")
     add("await", _await, "--home!", "--master", "--seconds!")
     add("clear", _clear, "--home!")
     add("logs", _logs, "--home!", "--vm", "--save")
@@ -188,6 +189,23 @@ def _bucket(options: argparse.Namespace) -> int:
     return 0
 
 
+def _quota(options: argparse.Namespace) -> int:
+    """Judge the quotas that gcloud describes in two files."""
+    import msgspec
+
+    from mrcore.gce import quota
+
+    fields: dict[str, object] = {**_pairs(options)}
+    fields["spot"] = fields["spot"] == "yes"
+    wish = msgspec.convert(fields, quota.Wish, strict=False)
+    here, everywhere = (
+        json.loads(Path(path).read_bytes()) for path in (options.quotas, options.quotas_of_project)
+    )
+    found = quota.findings(wish, options.region, here, everywhere)
+    _say(*(f"{kind}|{sentence}" for kind, sentence in found))
+    return 0
+
+
 def _permissions(options: argparse.Namespace) -> int:
     """Print the permissions that are missing; the token comes from the environment."""
     from mrcore.gce import permissions
@@ -198,7 +216,13 @@ def _permissions(options: argparse.Namespace) -> int:
         wanted += permissions.NEEDED_FOR_IAM
     if "iap" in uses:
         wanted += permissions.NEEDED_FOR_TUNNEL
-    _say(*permissions.missing(options.project, os.environ["MRCORE_GCE_TOKEN"], wanted))
+    token = os.environ["MRCORE_GCE_TOKEN"]
+    _say(*permissions.missing(options.project, token, wanted))
+    objects = list(permissions.NEEDED_ON_BUCKET)
+    if "iam" in uses:
+        objects += permissions.NEEDED_ON_BUCKET_FOR_IAM
+    lacking = permissions.missing_on_bucket(options.bucket, token, objects)
+    _say(*(f"{permission} on {options.bucket}" for permission in lacking))
     return 0
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from mrcore.errors import MrcoreError
@@ -21,7 +23,11 @@ NEEDED: Final = (
     "compute.instanceTemplates.delete",
     "compute.instances.create",
     "compute.instances.delete",
+    "compute.instances.list",
+    "compute.instances.setLabels",
     "compute.instances.setMetadata",
+    "compute.instances.setServiceAccount",
+    "compute.instances.setTags",
     "compute.networks.updatePolicy",
     "compute.subnetworks.use",
 )
@@ -30,12 +36,22 @@ NEEDED_FOR_IAM: Final = (
     "iam.roles.create",
     "iam.serviceAccounts.actAs",
     "iam.serviceAccounts.create",
+    "iam.serviceAccounts.list",
     "resourcemanager.projects.setIamPolicy",
 )
 """To make its accounts as well."""
+NEEDED_ON_BUCKET: Final = (
+    "storage.objects.create",
+    "storage.objects.delete",
+    "storage.objects.get",
+    "storage.objects.list",
+)
+"""To keep a cluster's home, with its record, wheels and logs."""
+NEEDED_ON_BUCKET_FOR_IAM: Final = ("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy")
 NEEDED_FOR_TUNNEL: Final = ("iap.tunnelInstances.accessViaIAP",)
 
 _ENDPOINT: Final = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER"
+_STORAGE_ENDPOINT: Final = "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE"
 _TIMEOUT_SECONDS: Final = 30.0
 
 
@@ -51,9 +67,37 @@ def missing(project: str, token: str, wanted: Sequence[str]) -> list[str]:
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         method="POST",
     )
+    return _lacking(request, project, wanted)
+
+
+def missing_on_bucket(bucket_uri: str, token: str, wanted: Sequence[str]) -> list[str]:
+    """Return those of the permissions that the bearer of a token does not have on a bucket.
+
+    A bucket that is not there lacks none: others tell of it. Raises MrcoreError when the service
+    does not say.
+    """
+    base = os.environ.get(_STORAGE_ENDPOINT) or "https://storage.googleapis.com/"
+    query = urllib.parse.urlencode([("permissions", permission) for permission in wanted])
+    bucket = urllib.parse.quote(bucket_uri.removeprefix("gs://"), safe="")
+    request = urllib.request.Request(
+        f"{base.rstrip('/')}/storage/v1/b/{bucket}/iam/testPermissions?{query}",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    return _lacking(request, bucket_uri, wanted)
+
+
+def _lacking(request: urllib.request.Request, subject: str, wanted: Sequence[str]) -> list[str]:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             granted = json.load(answer).get("permissions", [])
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.NOT_FOUND:
+            return []
+        raise _unsaid(subject, error) from error
     except (OSError, ValueError) as error:
-        raise MrcoreError(f"The permissions on {project} cannot be asked for ({error}).") from error
+        raise _unsaid(subject, error) from error
     return [permission for permission in wanted if permission not in granted]
+
+
+def _unsaid(subject: str, error: Exception) -> MrcoreError:
+    return MrcoreError(f"The permissions on {subject} cannot be asked for ({error}).")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from tests.gcsserver.access import Need
+from tests.gcsserver.access import Authorise, Need
 from tests.gcsserver.errors import ApiError, invalid, required
 from tests.gcsserver.model import Conditions, ObjectVersion, parse_number
 from tests.gcsserver.store import Source, Store
@@ -31,7 +31,7 @@ _OBJECT_POST = re.compile(
     r"(?P<source>.+)/(?P<how>rewriteTo|copyTo)/b/(?P<bucket>[^/]+)/o/(?P<name>.+)"
 )
 _PATHS = re.compile(
-    rf"{_API}(?:/(?P<bucket>[^/]+)(?:/o(?:/(?P<name>.+))?|/(?P<special>[^/o][^/]*))?)?/?"
+    rf"{_API}(?:/(?P<bucket>[^/]+)(?:/o(?:/(?P<name>.+))?|/(?P<special>iam/testPermissions|[^/o][^/]*))?)?/?"
 )
 
 _PERMISSIONS = {
@@ -54,8 +54,9 @@ _PERMISSIONS = {
 class Routes:
     """The API over one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, authorise: Authorise | None = None) -> None:
         self._store = store
+        self._authorise = authorise
         self._uploads = Uploads(store)
 
     def call(self, request: Request) -> Call:
@@ -110,6 +111,12 @@ class Routes:
             self._store.bucket(bucket).set_policy(bucket, request.json())
             return get_policy()
 
+        def test_permissions() -> Response:
+            bindings = self._store.bucket(bucket).bindings
+            asked = request.every("permissions")
+            granted = [name for name in asked if self._has(request, Need(name, bucket), bindings)]
+            return json_response({"permissions": granted} if granted else {})
+
         def delete() -> Response:
             self._store.delete_bucket(bucket)
             return Response(204)
@@ -122,13 +129,23 @@ class Routes:
             ("GET", True, "storageLayout"): ("buckets.layout", layout),
             ("GET", True, "iam"): ("buckets.getIamPolicy", get_policy),
             ("PUT", True, "iam"): ("buckets.setIamPolicy", set_policy),
+            ("GET", True, "iam/testPermissions"): ("buckets.testPermissions", test_permissions),
             ("DELETE", True, None): ("buckets.delete", delete),
         }
         found = calls.get((request.method, bool(bucket), special))
         if found is None:
             raise _not_allowed()
         verb, run = found
-        return Call(verb, bucket, run, (Need(_PERMISSIONS[verb], bucket),))
+        needed = _PERMISSIONS.get(verb)
+        return Call(verb, bucket, run, (Need(needed, bucket),) if needed else ())
+
+    def _has(self, request: Request, need: Need, bindings: Sequence[Mapping[str, Any]]) -> bool:
+        try:
+            if self._authorise is not None:
+                self._authorise(request, need, bindings)
+        except ApiError:
+            return False
+        return True
 
     def _bucket_resource(self, request: Request, name: str) -> dict[str, Any]:
         return self._store.bucket(name).resource(name, request.base_url)

@@ -38,7 +38,7 @@ class GcsServer:
         self._authorise = authorise
         self.store = Store(clock)
         self.faults = Faults()
-        self.routes = Routes(self.store)
+        self.routes = Routes(self.store, authorise)
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._http = _HttpServer((host, port), self)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from tests.gcsserver.errors import ApiError, invalid
 from tests.gcsserver.model import parse_number
@@ -25,6 +25,7 @@ class Request:
     base_url: str
     source: str = ""
     """The address of the caller."""
+    query: str = ""
 
     @classmethod
     def parse(
@@ -39,7 +40,11 @@ class Request:
         parts = urlsplit(target)
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
         lower = {name.lower(): value for name, value in headers.items()}
-        return cls(method, parts.path, params, lower, body, base_url, source)
+        return cls(method, parts.path, params, lower, body, base_url, source, parts.query)
+
+    def every(self, name: str) -> list[str]:
+        """Return the values of a parameter that may be repeated."""
+        return parse_qs(self.query).get(name, [])
 
     def number(self, name: str) -> int | None:
         """Return a parameter as a number, None where it is missing."""

@@ -95,7 +95,9 @@ check_gcloud() {
 check_versions() {
     local here there=${opt[python]:-3.11}
     here=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    if [[ $here == "$there" ]]; then
+    if [[ -z ${opt[image]:-} && $there != 3.11 ]]; then
+        printf 'error|Debian 12 has Python 3.11 on the VMs, not %s: leave --python out, or name an --image that has it.\n' "$there"
+    elif [[ $here == "$there" ]]; then
         printf 'ok|Python %s here and on the VMs\n' "$here"
     else
         printf 'error|Python is %s here and %s on the VMs: run mrcore with Python %s, or bake an image that has %s and say --python %s.\n' "$here" "$there" "$there" "$here" "$here"
@@ -122,7 +124,7 @@ check_permissions() {
     [[ -n ${opt[service-account-master]:-}${opt[service-account-worker]:-} ]] || uses=iam
     [[ ${opt[connect]:-iap} != iap ]] || uses+=' iap'
     token=$(look "Asking for a token" auth print-access-token) || return 1
-    lacking=$(MRCORE_GCE_TOKEN=$token helper permissions "--project=$project" "--for=$uses") || return 1
+    lacking=$(MRCORE_GCE_TOKEN=$token helper permissions "--project=$project" "--bucket=$(bucket_of "$home")" "--for=$uses") || return 1
     if [[ -n $lacking ]]; then
         printf 'error|your account lacks permissions on %s: %s; ask its owner for the roles that docs/gce.md names.\n' "$project" "${lacking//$'\n'/, }"
     else
@@ -130,7 +132,7 @@ check_permissions() {
     fi
 }
 
-# The machine types exist there, and the quotas of the region suffice.
+# The machine types exist there, and the quotas leave room for what is to come.
 check_machines() {
     local place type known cpus=0 master_cpus=0 first='' wanted=${opt[machine-type]:-e2-standard-4}
     local master_type=${opt[master-machine-type]:-e2-standard-2} region=${opt[region]:-${opt[zone]%-*}}
@@ -147,30 +149,22 @@ check_machines() {
         master_cpus=$cpus
     done
     [[ $wanted != *,* || -n ${opt[region]:-} ]] || printf 'warn|only a --region takes several machine types; in a zone the first is used.\n'
-    check_quota "$region" "$first" "$master_cpus"
+    check_quota "$region" "${wanted%%,*}" "$first" "$master_type" "$master_cpus"
 }
 
-# check_quota REGION CPUS_OF_WORKER CPUS_OF_MASTER
+# check_quota REGION TYPE_OF_WORKER ITS_CPUS TYPE_OF_MASTER ITS_CPUS: what is there is in use already.
 check_quota() {
-    local quotas left spot workers=${opt[workers]:-2} metric=CPUS need
-    local most=${opt[max-workers]:-$workers}
-    quotas=$(look "Reading the quotas of $1" compute regions describe "$1" --flatten='quotas[]' \
-        '--format=value(quotas.metric,quotas.limit,quotas.usage)') || return 1
-    if [[ -z ${opt[on-demand]:-} ]]; then
-        spot=$(awk '$1 == "PREEMPTIBLE_CPUS" { print int($2) }' <<<"$quotas")
-        # Without a quota of their own spot VMs count as any other.
-        ((${spot:-0} == 0)) || metric=PREEMPTIBLE_CPUS
-    fi
-    left=$(awk -v metric="$metric" '$1 == metric { print int($2 - $3) }' <<<"$quotas")
-    need=$((workers * $2))
-    [[ $metric != CPUS ]] || need=$((need + $3))
-    if [[ -n $left ]] && ((need > left)); then
-        printf 'error|the quota %s of %s has %d left, and %d workers need %d: lower --workers, or ask for more at https://console.cloud.google.com/iam-admin/quotas?project=%s\n' "$metric" "$1" "$left" "$workers" "$need" "$project"
-    elif [[ -n $left ]] && ((most * $2 > left)); then
-        printf 'warn|the quota %s of %s has %d left: of the %d workers allowed %d can be made.\n' "$metric" "$1" "$left" "$most" $((left / $2))
-    else
-        printf 'ok|quota %s\n' "$metric"
-    fi
+    local workers=${opt[workers]:-2} there masters most
+    most=${opt[max-workers]:-$workers}
+    together "list_instances ${name@Q} >${scratch@Q}/there" \
+        "look 'Reading the quotas of $1' compute regions describe ${1@Q} '--format=json(quotas)' >${scratch@Q}/quotas" \
+        "look 'Reading the quotas of $project' compute project-info describe '--format=json(name,quotas)' >${scratch@Q}/quotas-of-project" || return 1
+    there=$(grep -c '|worker|' "$scratch/there") || true
+    masters=$(grep -c '|master|' "$scratch/there") || true
+    helper quota "--region=$1" "--quotas=$scratch/quotas" "--quotas-of-project=$scratch/quotas-of-project" -- \
+        "workers=$((workers > there ? workers - there : 0))" "most=$((most > there ? most - there : 0))" \
+        "masters=$((masters ? 0 : 1))" "worker_type=$2" "worker_cpus=$3" "master_type=$4" "master_cpus=$5" \
+        "spot=$([[ -n ${opt[on-demand]:-} ]] || printf yes)" "disk_gib=${opt[disk-size]:-50}"
 }
 
 # The bucket is there, near, and does not keep what is deleted.
