@@ -9,6 +9,7 @@ reason why the job cannot work. Reads the inputs' names, and changes nothing.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,5 +110,18 @@ def _error(error: MrcoreError) -> str:
     return f"error={sentence}"
 
 
+def main() -> int:
+    """Run the command; return the exit code. What is wrong with the options is one sentence."""
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        message = error.format_message().rstrip(".")
+        click.echo(
+            f"mrcore gce: {message}; see mrcore gce run --help and mrcore run --help.", err=True
+        )
+        return error.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    command()
+    sys.exit(main())

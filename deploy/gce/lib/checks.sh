@@ -139,6 +139,10 @@ check_machines() {
     place=${opt[zone]:-$region-}
     known=$(look "Listing the machine types" compute machine-types list "--filter=name=(${wanted//,/ } $master_type) AND zone~$place" \
         '--format=value(name,guestCpus)') || return 1
+    if [[ -z $known ]]; then
+        printf 'error|%s has none of the machine types %s, or is no place: see gcloud compute zones list\n' "${opt[zone]:-$region}" "${wanted//,/ } $master_type"
+        return 0
+    fi
     for type in ${wanted//,/ } "$master_type"; do
         cpus=$(awk -v type="$type" '$1 == type { print $2; exit }' <<<"$known")
         if [[ -z $cpus ]]; then
@@ -205,10 +209,11 @@ check_job() {
     facts=$("$python" -P -m mrcore.cli.gce_job ${home:+"--home=$home"} "${job[@]}") || code=$?
     printf '%s\n' "$facts" >"$scratch/job"
     ((code == 0)) || return 1
-    while IFS= read -r line; do
+    [[ $'\n'$facts == *$'\n'error=* ]] || printf 'ok|the job\n'
+    # What is wrong with a bucket is met by every check that looks at it.
+    awk '!known[$0]++' <<<"$facts" | while IFS= read -r line; do
         [[ $line != error=* ]] || printf 'error|%s\n' "${line#error=}"
-    done <<<"$facts"
-    printf 'ok|the job\n'
+    done
 }
 
 # fact NAME: what check_job has found out; several values one a line.

@@ -66,8 +66,11 @@ explain() {
     words=$(<"$2")
     last=$(grep -vE '^(WARNING|Updated|Created|-+$)' "$2" | grep -v '^[[:space:]]*$' | tail -n 1) || last=
     last=${last#*ERROR: }
+    last=${last%% This command is authenticated with *}
     last=${last#"${last%%[![:space:]-]*}"}
     case $words in
+    *"Projects instance ["*"not found"* | *"The resource 'projects/$project' was not found"*)
+        printf '%s failed: there is no project %s that you may see; check --project, and who is logged in: gcloud auth list' "$what" "$project" ;;
     *ZONE_RESOURCE_POOL_EXHAUSTED* | *STOCKOUT* | *"does not have enough resources"* | *resource_availability*)
         printf '%s failed: the zone has no such machines left (stockout); try later, another --zone or --machine-type, or --region, which takes any zone.' "$what" ;;
     *QUOTA_EXCEEDED* | *"Quota '"*"exceeded"* | *quotaExceeded*)
