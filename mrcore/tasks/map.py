@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from mrcore import layout
+from mrcore.clock import SYSTEM
 from mrcore.errors import KeyTypeError
 from mrcore.job import InputFormat
 from mrcore.plugin import UserFunctions
@@ -37,6 +38,10 @@ from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.spec import BadRecord, MapWork, TaskOutput, TaskSpec
 
 _SAVED_CHARACTERS: Final = 1024
+_LOOK_EVERY: Final = 32
+"""Records between two looks at the clock."""
+_TELL_SECONDS: Final = 0.25
+"""Between two words about the progress within a batch, which may be minutes of a slow map."""
 
 
 class Records:
@@ -50,7 +55,9 @@ class Records:
         for mark in spec.skip:
             self._skip.setdefault(mark.uri, set()).add(mark.offset)
         self._values: Iterator[Any] = iter(())
-        self._count = 0
+        self._begun = 0
+        """Records of this batch that have been drawn, or are in `_values`."""
+        self._told_at = SYSTEM.monotonic()
         self.batch: Batch | None = None
         self.records = 0
         self.size_bytes = 0
@@ -58,29 +65,45 @@ class Records:
 
     def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
         """Yield keys and values of each batch, to be drawn in step."""
-        total = max(1, self._split.size_bytes)
         for piece in self._split.pieces:
             for found in open_batches(piece, self._spec.job.input_format):
                 batch = self._without_bad(found) if piece.uri in self._skip else found
                 self.batch = batch
-                self._count = len(batch.values)
-                self._values = iter(batch.values)
-                values = self._marked(batch) if self._spec.mark_records else self._values
-                yield batch.keys(), values
-                self.records += self._count
-                self.size_bytes += batch.size_bytes
-                self._progress.update(
-                    min(1.0, self.size_bytes / total), self.records, self.size_bytes
+                self._values, self._begun = iter(()), 0
+                values = chain.from_iterable(self._slices(batch))
+                yield (
+                    batch.keys(),
+                    self._marked(batch, values) if self._spec.mark_records else values,
                 )
+                self.records += len(batch.values)
+                self.size_bytes += batch.size_bytes
+                self._tell(self.records, self.size_bytes)
 
     @property
     def index(self) -> int:
         """Return the number, within the batch, of the record drawn last."""
-        return self._count - length_hint(self._values) - 1
+        return self._begun - length_hint(self._values) - 1
 
-    def _marked(self, batch: Batch) -> Iterator[Any]:
+    def _slices(self, batch: Batch) -> Iterator[Iterator[Any]]:
+        """Yield the values some at a time, and tell of the progress in between."""
+        values, count = batch.values, len(batch.values)
+        for start in range(0, count, _LOOK_EVERY):
+            if SYSTEM.monotonic() - self._told_at > _TELL_SECONDS:
+                size_bytes = self.size_bytes + batch.size_bytes * start // count
+                self._tell(self.records + start, size_bytes)
+            some = values[start : start + _LOOK_EVERY]
+            self._begun = start + len(some)
+            self._values = iter(some)
+            yield self._values
+
+    def _tell(self, records: int, size_bytes: int) -> None:
+        fraction = min(1.0, size_bytes / max(1, self._split.size_bytes))
+        self._progress.update(fraction, records, size_bytes)
+        self._told_at = SYSTEM.monotonic()
+
+    def _marked(self, batch: Batch, values: Iterator[Any]) -> Iterator[Any]:
         mark, uri = self._progress.mark, batch.piece.uri
-        for offset, value in zip(batch.offsets, self._values, strict=True):
+        for offset, value in zip(batch.offsets, values, strict=True):
             mark(uri, offset)
             yield value
 

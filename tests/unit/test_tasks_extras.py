@@ -24,6 +24,7 @@ from mrcore.shuffle.user import Drawer
 from mrcore.shuffle.values import value_column
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
+from mrcore.tasks import map as map_task
 from mrcore.tasks.context import Context
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.reduce import Reducer
@@ -61,6 +62,28 @@ class Recorder(NoProgress):
 
     def mark(self, piece_uri: str, offset: int) -> None:
         self.said.append((piece_uri, offset))
+
+
+def test_progress_is_told_within_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_task, "_TELL_SECONDS", -1.0)
+    told: list[tuple[float, int, int]] = []
+
+    class Told(NoProgress):
+        def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002
+            told.append((fraction, records, bytes))
+
+    Job(["ab\n" * 100], UserFunctions(map=generator_map), progress=Told()).run_map(0)
+    assert told == [(n / 100, n, 3 * n) for n in (0, 32, 64, 96, 100)]
+
+
+@pytest.mark.parametrize("line", [0, 31, 32, 33, 99])
+@pytest.mark.parametrize("marking", [False, True])
+def test_the_record_to_blame_is_told_anywhere_in_a_batch(line: int, marking: bool) -> None:
+    lines = ["ab\n"] * 100
+    lines[line] = "cd\n"
+    functions = UserFunctions(map=lambda key, value: [(value, 1)] if value == "ab" else 1 / 0)
+    failure = failing_map(functions, "".join(lines), extra={"mark_records": marking})
+    assert failure.mark == Mark(URI, 3 * line)
 
 
 @pytest.mark.parametrize("combine", [None, mrcore.sum])
