@@ -68,6 +68,7 @@ def _of_worker(names: list[str]) -> Iterator[Attempt]:
     yield Attempt("GET", f"{_BUCKET}/o?prefix={quote('books/', safe='')}", _READS)
     own = "counts/_tmp/rights"
     yield _make(own, _MAKES)
+    yield Attempt("PATCH", _object(own), _REFUSED)
     yield _rewrite(own, leader, _REFUSED)
     yield _rewrite(journal, f"{own}-2", _REFUSED)
     yield _compose((own,), read[0], _REFUSED)
