@@ -76,7 +76,7 @@ def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecor
     seen = 0
     for index, (task, record) in enumerate(zip(phase.tasks, sums.tasks, strict=True)):
         name = TaskId(job.record.job_id, phase.phase, index)
-        story = "\n  ".join([str(name), *story_lines(task)])
+        story = "\n  ".join([str(name), *story_lines(task, 0.0)])
         idle = record.winner is None and not task.attempts and job.running
         places = queued[task.ticket] + delayed[task.ticket] if task.ticket else 0
         assert places == (1 if idle else 0), f"idle iff queued exactly once: {story}"

@@ -143,7 +143,7 @@ class Core:
 
     def _tell(self, task: LiveTask, what: str, number: AttemptNumber | None, where: str) -> None:
         story = task.story
-        story.append((self.now, what, number, where))
+        story.append((self._wall(), what, number, where))
         if len(story) > self.limits.story_lines:
             del story[0]
 

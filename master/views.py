@@ -220,7 +220,8 @@ def task_views(
         live = None if job is None else job.phase(of).tasks[index]
         found = _task_state(task, live)
         if phase in (None, of) and state in (None, found):
-            yield position, _task_view(of, index, found, task, live, machine.now)
+            story = [] if live is None else story_lines(live, record.submitted_seconds)
+            yield position, _task_view(of, index, found, task, live, story, machine.now)
 
 
 def _task_state(record: TaskRecord, task: LiveTask | None) -> TaskState:
@@ -235,6 +236,7 @@ def _task_view(
     state: TaskState,
     record: TaskRecord,
     task: LiveTask | None,
+    story: list[str],
     now: float,
 ) -> TaskView:
     attempts = [
@@ -259,7 +261,7 @@ def _task_view(
         state=state,
         attempts=tuple(attempts),
         failures=record.failures,
-        story=tuple(story_lines(task)) if task is not None else (),
+        story=tuple(story),
     )
 
 
@@ -275,12 +277,13 @@ def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
     )
 
 
-def story_lines(task: LiveTask) -> list[str]:
-    """Return the newest lines of a task's story, oldest first; times are the machine's `now`."""
+def story_lines(task: LiveTask, submitted_seconds: float) -> list[str]:
+    """Return the newest lines of a task's story, oldest first; times count from the submit."""
     lines = []
     for when, what, number, where in task.story:
         attempt = f" {number}" if number is not None else ""
-        lines.append(f"{when:.3f}{attempt} {what}: {where}")
+        seconds = max(0.0, when - submitted_seconds)
+        lines.append(f"{seconds:.3f} s:{attempt} {what}: {where}")
     return lines
 
 

@@ -176,7 +176,8 @@ def test_stories_outlive_their_job() -> None:
     assert old.story == ()
     story = new.story
     assert len(story) == 1
-    assert "assigned: w0" in story[0]
+    assert story[0].endswith(" assigned: w0")
+    assert float(story[0].partition(" s: ")[0]) < 60, "seconds since the submit"
 
 
 def test_a_page_of_tasks_costs_no_more_than_a_page() -> None:
