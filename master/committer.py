@@ -124,7 +124,7 @@ class Committer:
             parts,
             records_in=job.maps.records_in,
             counters=job.counters,
-            attempts=max(job.won, live.started if live is not None else 0),
+            attempts=job.won if live is None else live.tally.started,
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
             ended_seconds=self._clock.wall(),

@@ -138,8 +138,13 @@ class LiveJob:
 
     @property
     def tally(self) -> Tally:
-        """Return what has been counted since this master took over."""
-        return Tally(self.started, self.expired, self.preempted, self.superseded)
+        """Return what has been counted since this master took over.
+
+        A former master has started attempts, too: at least those of which facts tell an end.
+        """
+        record = self.record
+        ended = record.won + record.failed + record.infrastructure
+        return Tally(max(self.started, ended), self.expired, self.preempted, self.superseded)
 
     def phase(self, phase: Phase) -> LivePhase:
         """Return one phase."""
