@@ -119,7 +119,8 @@ def test_both_are_ready_and_say_how_they_do(vms: UnitVms) -> None:
         assert vms.show(name, unit, "WatchdogUSec") == "1min"
         assert vms.shell(name, "systemctl --failed --no-legend") == ""
         assert vms.log(name, "boot").splitlines()[-1].startswith("boot: done in ")
-    assert vms.show("m", MASTER, "StatusText") == "jobs: 0, tasks left: 0, workers: 1, slots: 2"
+    status = "jobs: 0, tasks left: 0, workers: 1, slots: 2"
+    vms.until(lambda: vms.show("m", MASTER, "StatusText") == status, "the master says so too")
 
 
 def test_user_code_can_do_what_it_needs_and_no_more(vms: UnitVms, tmp_path: Path) -> None:

@@ -331,3 +331,20 @@ def test_streams_that_are_closed_do_no_harm(tmp_path: Path, closed: str) -> None
     )
     assert done.returncode == 0
     assert (tmp_path / "out" / "part-00000").read_bytes() == b"a\t1\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_cat_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (tmp_path / "in.txt").write_text("".join(f"{n}\n" for n in range(50_000)))
+    program = Path(sys.executable).with_name("mrcore")
+    made = [str(program), "run", "wc.py", "in.txt", "-o", "out", "--engine", "inline"]
+    subprocess.run(made, cwd=tmp_path, capture_output=True, check=True)
+    cat = f"'{program}' cat out | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", cat], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1:] == ["141"]
+    assert done.stderr == ""
+    before = signal.getsignal(signal.SIGPIPE)
+    assert run_command_line(["cat", str(tmp_path / "out")]) == 0
+    assert signal.getsignal(signal.SIGPIPE) is before, "a store that hangs up is no reader"
