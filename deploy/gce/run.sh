@@ -63,7 +63,7 @@ plan_run() {
 }
 
 run_job() {
-    local running code=0
+    local running code=0 ended
     local -a command=("${mrcore_command[@]}")
     running=$(fact running)
     if [[ -n $running ]]; then
@@ -80,10 +80,11 @@ run_job() {
     job_pid=$!
     wait_for_job || code=$?
     job_pid=
+    printf -v ended '%(%s)T' -1
     if ((code == 0)); then
         bring_receipt
     fi
-    tell_cost
+    tell_cost "$ended"
     exit "${interrupted:-$code}"
 }
 
@@ -115,8 +116,9 @@ bring_receipt() {
     fi
 }
 
+# tell_cost ENDED: the master books what the job has cost within some seconds of its end.
 tell_cost() {
-    "$python" -P -m mrcore.cost report "--state=$home/state" >&2 || true
+    "$python" -P -m mrcore.cost report "--state=$home/state" "--booked-after=$1" >&2 || true
 }
 
 # The first Ctrl-C, SIGTERM or SIGHUP: cancel the job, then clean up. The job hears SIGTERM alone,

@@ -57,7 +57,7 @@ LOOK_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 1.0
 """Between a look that led to actions and the next, and between two looks at the jobs."""
 SAVE_SECONDS: Final = 30.0
-"""The books are written at least so often; before every action, too."""
+"""The books are written at least so often; before every action and when jobs come and go, too."""
 WISH_SECONDS: Final = 10.0
 """How often somebody's wish for another size is looked for."""
 _STATE: Final = "/state"
@@ -124,6 +124,7 @@ class Fleet:
         self._memory = Memory()
         self._generation = ABSENT
         self._saved_at = float("-inf")
+        self._saved_jobs: list[tuple[str, str]] = []
         self._wish = observe.Wish()
         self._wished_at = float("-inf")
         self._own = operations.counted()
@@ -190,7 +191,10 @@ class Fleet:
         self._memory = decision.memory
         self._show(seen, decision, now)
         self._expect_slots(seen)
-        if decision.actions or self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
+        # People read what a job has cost as soon as it has ended.
+        news = decision.actions or self._jobs() != self._saved_jobs
+        if news or self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self._saved_jobs = self._jobs()
             await asyncio.to_thread(self._save, now)
         await self._act_on(decision.actions)
         return decision

@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from mrcore import layout
+from mrcore.clock import SYSTEM
 from mrcore.cost.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
 from mrcore.cost.ledger import Spend
 from mrcore.cost.prices import load_prices
@@ -19,6 +20,10 @@ from mrcore.errors import MrcoreError, NotFoundError, UsageError
 from mrcore.storage.registry import storage_for
 from mrcore.units import parse_size, show_duration, show_size
 from mrcore.views import cost_json
+
+NEWS_SECONDS: Final = 10.0
+"""A master that lives looks at its fleet more often than that."""
+_PAUSE_SECONDS: Final = 0.5
 
 
 class _Books(msgspec.Struct):
@@ -61,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     tell = commands.add_parser("report", help="while a cluster runs and after: dollars by what for")
     tell.add_argument("--state", required=True, metavar="URI")
     tell.add_argument("--json", action="store_true")
+    tell.add_argument(
+        "--booked-after",
+        type=float,
+        default=0.0,
+        metavar="TIME",
+        help=f"in seconds since 1970: wait up to {NEWS_SECONDS:g} s for books that are no older",
+    )
     tell.set_defaults(act=_report)
     return parser
 
@@ -106,12 +118,9 @@ def _estimate_text(found: Estimate) -> str:
 
 def _report(parsed: argparse.Namespace) -> str:
     uri = layout.fleet_uri(parsed.state.rstrip("/"))
-    try:
-        books = msgspec.json.decode(storage_for(uri).read(uri), type=_Books)
-    except NotFoundError as error:
-        raise UsageError(f"{uri} is not there: no master with a fleet has run.") from error
-    except msgspec.MsgspecError as error:
-        raise MrcoreError(f"{uri} cannot be read ({error}).") from error
+    end = SYSTEM.monotonic() + NEWS_SECONDS
+    while (books := _read(uri)).wall_seconds < parsed.booked_after and SYSTEM.monotonic() < end:
+        SYSTEM.sleep(_PAUSE_SECONDS)
     spend = books.spend
     if parsed.json:
         jobs = {job_id: cost_json(cost) for job_id, cost in spend.jobs.items()}
@@ -127,6 +136,15 @@ def _report(parsed: argparse.Namespace) -> str:
     lines += [f"{job_id}  {cost_line(cost)}" for job_id, cost in spend.jobs.items()]
     lines.append(f"machines  {len(spend.machines)} are paid for now")
     return "\n".join(lines)
+
+
+def _read(uri: str) -> _Books:
+    try:
+        return msgspec.json.decode(storage_for(uri).read(uri), type=_Books)
+    except NotFoundError as error:
+        raise UsageError(f"{uri} is not there: no master with a fleet has run.") from error
+    except msgspec.MsgspecError as error:
+        raise MrcoreError(f"{uri} cannot be read ({error}).") from error
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from master.fleet import keeper
 from master.fleet.keeper import Books, Fleet
 from master.fleet.model import Bounds, Model
 from master.journal import FencedError
@@ -111,6 +113,22 @@ def test_machines_come_with_a_job_and_everything_goes_after_it(
     assert cost.master > 0
     assert cost.preemptions == 0
     assert (cost.class_a, cost.class_b) == (3 * SLOTS, 2 * 3 * SLOTS)
+
+
+def test_what_a_job_has_cost_is_written_when_it_ends(
+    site: Site, storage: MemoryStorage, clock: HastyClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "SAVE_SECONDS", float("inf"))
+    site.make()
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.submit(SLOTS)
+        await until(lambda: master.state() is JobState.SUCCEEDED)
+        # There is nothing to do: one worker is to stay.
+        await until(lambda: books(storage).spend.total.class_a == SLOTS)
+        assert len(site.running(SPOT)) == 1
+
+    lead(site, storage, clock, act, replace(BOUNDS, min_workers=1, max_workers=1))
 
 
 def test_idle_workers_go_while_a_straggler_works(

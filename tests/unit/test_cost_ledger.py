@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mrcore.clock import SYSTEM
 from mrcore.cost.__main__ import main
 from mrcore.cost.ledger import Ledger, Load, Machine, Spend
 from mrcore.cost.prices import load_prices
@@ -145,3 +146,21 @@ def test_a_report_reads_the_books(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert found["jobs"]["wc-1"]["useful"] == 1.5
     assert main(["report", "--state", state]) == 0
     assert "$2.0000: useful 1.5000" in capsys.readouterr().out
+
+
+def test_a_report_waits_for_books_that_are_new_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fleet.json"
+
+    def write(useful: float, wall_seconds: float) -> None:
+        spend = msgspec.to_builtins(Spend(total=Cost(useful=useful)))
+        path.write_text(json.dumps({"spend": spend, "wall_seconds": wall_seconds}))
+
+    write(1.0, START)
+    monkeypatch.setattr(type(SYSTEM), "sleep", lambda *_: write(2.0, START + 60))
+    command = ["report", "--state", f"file://{tmp_path}", "--booked-after"]
+    assert main([*command, str(START)]) == 0
+    assert "$1.0000" in capsys.readouterr().out
+    assert main([*command, str(START + 30)]) == 0
+    assert "$2.0000" in capsys.readouterr().out
