@@ -11,9 +11,9 @@ from mrcore.cli import base
 from mrcore.clock import SYSTEM
 from mrcore.ids import is_job_id
 from mrcore.storage.base import ObjectInfo
-from mrcore.storage.local import prune
+from mrcore.storage.local import prune, remove_if_empty
 from mrcore.storage.registry import storage_for
-from mrcore.units import show_number, show_size
+from mrcore.units import show_duration, show_number, show_size
 
 
 @base.command()
@@ -50,8 +50,17 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
     if temp is not None:
         prefixes.append(f"{base.folder_uri(temp)}/")
     before_seconds = SYSTEM.wall() - older_seconds
-    removed = sum(_remove_temporaries(prefix, living, before_seconds) for prefix in prefixes)
-    if not removed:
+    counts = [_remove_temporaries(prefix, living, before_seconds) for prefix in prefixes]
+    if output_uri.startswith("file://"):
+        remove_if_empty(f"{output_uri}/_tmp")
+        remove_if_empty(output_uri)
+    kept = sum(kept for _, kept in counts)
+    if kept:
+        click.echo(
+            f"kept the temporaries of {show_number(kept, 'job')} that were changed in the last "
+            f"{show_duration(older_seconds)}: --older-than 0s removes these too"
+        )
+    elif not any(removed for removed, _ in counts):
         click.echo(f"no temporaries to remove in {layout.shown(output_uri)}")
 
 
@@ -65,12 +74,12 @@ def _settle_claim(output_uri: str, *, release: bool) -> str | None:
     return None if held is None else held.job_id
 
 
-def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> int:
+def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> tuple[int, int]:
     """Remove the folders of jobs below `prefix` in which nothing has changed since then.
 
-    Returns the number of objects removed.
+    Returns the number of objects removed, and of ended jobs whose objects were kept.
     """
-    total = 0
+    total = kept = 0
     storage = storage_for(prefix)
     jobs: dict[str, list[ObjectInfo]] = defaultdict(list)
     for info in storage.list(prefix):
@@ -79,6 +88,7 @@ def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) 
             jobs[job_id].append(info)
     for job_id, infos in sorted(jobs.items()):
         if max(info.modified_seconds for info in infos) > before_seconds:
+            kept += 1
             continue
         removed = sum(storage.delete(info.uri, generation=info.generation) for info in infos)
         total += removed
@@ -87,4 +97,4 @@ def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) 
             prune(f"{prefix}{job_id}", prefix)
         objects = show_number(removed, "temporary object")
         click.echo(f"removed {objects} of {job_id}, {size}")
-    return total
+    return total, kept

@@ -158,3 +158,22 @@ def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "removed 0 embedded runs\nremoved 1 embedded run\n"
     assert run_command_line(["gc", "out"]) == 0
     assert capsys.readouterr().out.startswith("no temporaries to remove in /")
+
+
+def test_gc_removes_temporaries_of_failed_jobs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for job_id in ("a-1", "b-1"):
+        (out / "_tmp" / job_id / "runs").mkdir(parents=True)
+        (out / "_tmp" / job_id / "runs" / "x.run").write_bytes(b"1234")
+    os.utime(out / "_tmp" / "a-1" / "runs" / "x.run", (1.0, 1.0))
+    assert run_command_line(["gc", str(out)]) == 0
+    assert capsys.readouterr().out == (
+        "removed 1 temporary object of a-1, 4 B\n"
+        "kept the temporaries of 1 job that were changed in the last 7 d 0 h: "
+        "--older-than 0s removes these too\n"
+    )
+    assert run_command_line(["gc", str(out), "--older-than", "0s"]) == 0
+    assert capsys.readouterr().out == "removed 1 temporary object of b-1, 4 B\n"
+    assert not out.exists()
