@@ -57,7 +57,7 @@ def test_a_cluster_that_fits_is_well() -> None:
         ({"N2_CPUS": (24, 5)}, "N2_CPUS of us-central1 has 19 left, and 5 workers need 20"),
         ({"PREEMPTIBLE_CPUS": (16, 0)}, "PREEMPTIBLE_CPUS of us-central1 has 16 left"),
         ({"SSD_TOTAL_GB": (250, 0)}, "SSD_TOTAL_GB of us-central1 has 250 left, and 5 workers"),
-        ({"INSTANCES": (5, 0)}, "INSTANCES of us-central1 has 5 left, and 5 workers and the master"),
+        ({"INSTANCES": (5, 0)}, "INSTANCES of us-central1 has 5 left, and 5 workers and"),
         ({"CPUS": (1, 0)}, "CPUS of us-central1 has 1 left, and the master needs 2"),
     ],
 )
