@@ -213,8 +213,10 @@ def _typed(given: Input) -> str:
 def _missing(storage: Storage, given: Input) -> str:
     """Say why an input gives no file."""
     typed = _typed(given)
+    relative = "://" not in typed and not typed.startswith("/")
     if _WILDCARD.search(given.uri, len(given.base_uri)):
-        return f"No file matches {typed}: check the pattern, and from which folder it counts."
+        place = ", and from which folder it counts" if relative else ""
+        return f"No file matches {typed}: check the pattern{place}."
     folder = given.uri.rstrip("/") + "/"
     if any(storage.list(folder)):
         return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
@@ -222,7 +224,8 @@ def _missing(storage: Storage, given: Input) -> str:
         return f"The input {typed} is a folder without files: name one that holds the data."
     if given.uri.startswith(_FILE_SCHEME) and os.path.lexists(given.uri[len(_FILE_SCHEME) :]):
         return f"The input {typed} is no file and no folder: copy what it stands for to a file."
-    return f"The input {typed} does not exist: check its spelling and the current folder."
+    place = " and the current folder" if relative else ""
+    return f"The input {typed} does not exist: check its spelling{place}."
 
 
 def _check_names(files: Iterable[InputFile]) -> None:

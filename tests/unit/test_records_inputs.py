@@ -145,6 +145,8 @@ def test_the_output_is_no_input(folder: str) -> None:
         ),
         ("in/*.gz", "No file matches in/*.gz: check the pattern, and from which folder it counts."),
         ("nope/**", "No file matches nope/**: check the pattern, and from which folder it counts."),
+        ("/nope.txt", "The input /nope.txt does not exist: check its spelling."),
+        ("file:///nope*", "No file matches file:///nope*: check the pattern."),
         ("empty", "The input empty is a folder without files: name one that holds the data."),
         ("marks", "The input marks holds only names that begin with `_` or `.`: name the files."),
         ("*/../in", "The input */../in has `..` behind a wildcard: write it without `..`."),
