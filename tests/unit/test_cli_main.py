@@ -335,7 +335,7 @@ def test_streams_that_are_closed_do_no_harm(tmp_path: Path, closed: str) -> None
 
 def test_a_reader_that_has_seen_enough_ends_cat_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
-    (tmp_path / "in.txt").write_text("".join(f"{n}\n" for n in range(50_000)))
+    (tmp_path / "in.txt").write_text("".join(f"{n}\n" for n in range(300_000)))
     program = Path(sys.executable).with_name("mrcore")
     made = [str(program), "run", "wc.py", "in.txt", "-o", "out", "--engine", "inline"]
     subprocess.run(made, cwd=tmp_path, capture_output=True, check=True)
