@@ -35,7 +35,7 @@ def proof() -> Iterator[subprocess.Popen[str]]:
             running.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(840)
 def test_a_cluster_lives_through_losses_and_leaves_nothing() -> None:
     skip_without_cloud()
