@@ -1,9 +1,14 @@
 """`mrcore.run`: a job from a program, a session or a notebook, on any of the engines.
 
 import mrcore
-result = mrcore.run(map=lambda key, line: ((word, 1) for word in line.split()),
-                    reduce=lambda key, values: sum(values),
-                    inputs=["books/*.txt"], output="out", workers=4)
+
+result = mrcore.run(
+    map=lambda key, line: ((word, 1) for word in line.split()),
+    reduce=lambda key, values: sum(values),
+    inputs=["books/*.txt"],
+    output="out",
+    workers=4,
+)
 print(result.counters, result.elapsed_seconds)
 """
 
@@ -31,7 +36,7 @@ from mrcore.request import (
     local_places,
     prepare,
 )
-from mrcore.units import parse_duration, parse_size
+from mrcore.units import parse_duration, parse_size, show_duration
 from mrcore.views import JobView
 
 if TYPE_CHECKING:
@@ -46,11 +51,15 @@ CONNECT_SECONDS = 5.0
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """A job that succeeded."""
 
     job: JobView
+
+    def __repr__(self) -> str:
+        # A notebook shows it whenever `mrcore.run(...)` is the last line of a cell.
+        return f"<Result of {self.job_id}: {self.output}, {show_duration(self.elapsed_seconds)}>"
 
     @property
     def job_id(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 import click
 
@@ -13,10 +14,10 @@ from mrcore.units import show_duration, show_number
 from mrcore.views import JobView, job_json
 
 
-def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
+def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
     """Tell how a job ended, and return the exit code for it.
 
-    `again` is a command that runs the failed job where a debugger can look at it.
+    `hints` say, each in a line, how to find out why the user's code has failed.
     """
     if as_json:
         base.print_json(job_json(job))
@@ -24,7 +25,7 @@ def tell(job: JobView, *, as_json: bool, again: str = "") -> int:
         if not as_json:
             _tell_success(job)
         return 0
-    _tell_failure(job, again)
+    _tell_failure(job, hints)
     return 1
 
 
@@ -37,16 +38,24 @@ def _tell_success(job: JobView) -> None:
         f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
         f"{show_number(parts, 'part')} in {place}{ending}"
     )
+    if _emitted_nothing(job):
+        base.note("map emitted no pairs, so the output is empty.")
     for name, count in sorted(job.counters.items()):
         base.note(f"  {name} = {count:,}")
     base.note(f"look at it with: mrcore cat {shlex.quote(place)}")
 
 
-def _tell_failure(job: JobView, again: str) -> None:
+def _emitted_nothing(job: JobView) -> bool:
+    """Tell whether records were read and nothing came of them: a `yield` may be missing."""
+    tasks = [phase for phase in job.phases if phase.tasks]
+    return len(tasks) > 1 and tasks[0].records > 0 and tasks[-1].records == 0
+
+
+def _tell_failure(job: JobView, hints: Iterable[str]) -> None:
     failure = job.failure
     traceback = failure.traceback.rstrip() if failure is not None else ""
     if traceback:
         click.echo(traceback, err=True)
     base.note(job.message or (failure.message if failure else f"the job was {job.state}."))
-    if traceback and again:
-        base.note(f"to look closer: {again}")
+    for hint in hints if traceback else ():
+        base.note(hint)

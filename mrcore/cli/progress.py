@@ -126,18 +126,18 @@ class FailureNews:
         self._told: set[tuple[str, str]] = set()
         self._messages: set[str] = set()
 
-    def lines(self, job: JobView) -> Iterator[str]:
-        """Yield a line for each failure of the job that was not told yet."""
+    def of(self, job: JobView) -> Iterator[FailureView]:
+        """Yield each failure of the job that was not told yet; one like a former in short."""
         for failure in job.recent_failures:
             name = (failure.attempt, failure.message)
             if name in self._told:
                 continue
             self._told.add(name)
             if failure.message in self._messages:
-                yield failure_line(msgspec.structs.replace(failure, message="the same again."))
+                yield msgspec.structs.replace(failure, message="the same again.", traceback="")
             else:
                 self._messages.add(failure.message)
-                yield failure_line(failure)
+                yield failure
 
 
 class PlainProgress:
@@ -165,8 +165,8 @@ class PlainProgress:
             told = [_tasks(phase) for phase in job.phases if phase.tasks]
             told.append(f"{units.show_size(job.input_bytes)} of input.")
             self.note(f"{job.job_id}: {', '.join(told)}")
-        for line in self._failures.lines(job):
-            self.note(line)
+        for failure in self._failures.of(job):
+            self.note(failure_line(failure))
         current = current_phase(job)
         state = (job.state.value, current.phase.value if current else "")
         self._heed_note(job, now)
@@ -224,8 +224,8 @@ class LiveProgress:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        for line in self._failures.lines(job):
-            self._console.print(line, style="yellow", markup=False)
+        for failure in self._failures.of(job):
+            self._console.print(failure_line(failure), style="yellow", markup=False)
         self.tick()
 
     def tick(self) -> None:

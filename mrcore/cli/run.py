@@ -77,7 +77,7 @@ def command(**options: Any) -> int:
         raise
     finally:
         shown.close()
-    return outcome.tell(job, as_json=as_json, again=_again(options))
+    return outcome.tell(job, as_json=as_json, hints=_hints(job.job_id, options))
 
 
 def _run(
@@ -131,10 +131,14 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _again(options: dict[str, Any]) -> str:
-    """Return the command that runs the same job under the debugger; empty if this was it."""
-    if options["pdb"] or _on_cluster(options):
-        return ""
-    words = [word for word in sys.argv[1:] if word != "--json"]
-    inline = [] if options["engine"] == "inline" else ["--engine", "inline"]
-    return shlex.join(["mrcore", *words, *inline, "--pdb"])
+def _hints(job_id: str, options: dict[str, Any]) -> Iterator[str]:
+    """Yield the commands that show what a job has printed, and run it under the debugger."""
+    inline = options["engine"] == "inline"
+    if not inline:
+        named = (("--" + name, options[name]) for name in ("master", "state", "credentials"))
+        place = [word for name, value in named if value for word in (name, value)]
+        yield f"what your code printed: {shlex.join(['mrcore', 'logs', job_id, *place])}"
+    if not options["pdb"] and not _on_cluster(options):
+        words = [word for word in sys.argv[1:] if word != "--json"]
+        debugger = ["--pdb"] if inline else ["--engine", "inline", "--pdb"]
+        yield f"to look closer: {shlex.join(['mrcore', *words, *debugger])}"

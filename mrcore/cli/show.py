@@ -13,7 +13,7 @@ from mrcore.cli.fleet_text import fleet_lines
 from mrcore.client import Client
 from mrcore.cost.text import cost_line
 from mrcore.units import show_count, show_duration, show_size
-from mrcore.views import FleetView, JobView, TaskView, cost_json, job_json
+from mrcore.views import AttemptCounts, FleetView, JobView, TaskView, cost_json, job_json
 
 _SLOW_TASKS = 5
 """Slow tasks that are shown."""
@@ -46,7 +46,11 @@ def command(
         base.print_json(found)
         return
     _print_job(job, shown_state, fleet)
-    if with_tasks:
+    if with_tasks and not tasks:
+        base.note(
+            "the stories of the tasks went with the embedded cluster; `mrcore logs` has more."
+        )
+    elif with_tasks:
         _print_tasks(tasks)
     else:
         _print_slow(tasks)
@@ -77,12 +81,7 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     if job.ended_seconds:
         ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)
         click.echo(f"ended      {ended}, after {took}")
-    counts = job.attempts
-    click.echo(
-        f"attempts   {counts.started} started, {counts.won} won, {counts.failed} failed, "
-        f"{counts.infrastructure} failed by machine or storage, {counts.expired} lost, "
-        f"{counts.preempted} handed back, {counts.superseded} not needed"
-    )
+    click.echo(f"attempts   {_attempts(job.attempts)}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():
@@ -107,7 +106,7 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo()
         rows = [(name, f"{count:,}") for name, count in sorted(job.counters.items())]
         tables.print_table(("COUNTER", "VALUE"), rows)
-    for failure in job.recent_failures:
+    for failure in progress.FailureNews().of(job):
         click.echo()
         click.echo(progress.failure_line(failure))
         if failure.traceback:
@@ -115,6 +114,20 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     if job.message:
         click.echo()
         click.echo(job.message)
+
+
+def _attempts(counts: AttemptCounts) -> str:
+    """Return how attempts have ended; a way in which none has ended is left out."""
+    told = [f"{counts.started} started, {counts.won} won"]
+    ends = (
+        (counts.failed, "failed"),
+        (counts.infrastructure, "failed by machine or storage"),
+        (counts.expired, "lost"),
+        (counts.preempted, "handed back"),
+        (counts.superseded, "not needed"),
+    )
+    told += [f"{count} {end}" for count, end in ends if count]
+    return ", ".join(told)
 
 
 def _print_slow(tasks: Sequence[TaskView]) -> None:

@@ -1,4 +1,8 @@
-"""Tables: aligned and bold on a terminal, tab-separated lines when piped."""
+"""Tables: aligned under a bold header on a terminal, tab-separated lines when piped.
+
+Each row is one line. A terminal that is too narrow wraps it by itself, so that what is copied from
+it, such as the id of a job, has no break inside.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,20 @@ from mrcore.cli.base import on_terminal
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a header. When piped there is one line a row, cells divided by tabs."""
+    """Print rows under a header; every row has a cell for each column."""
+    table = [[_one_line(cell) for cell in row] for row in (columns, *rows)]
     if not on_terminal():
-        for row in (columns, *rows):
-            click.echo("\t".join(_one_line(cell) for cell in row))
+        for line in table:
+            click.echo("\t".join(line))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.cells import cell_len
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_one_line(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    widths = [max(map(cell_len, cells)) for cells in zip(*table, strict=True)]
+    for number, line in enumerate(table):
+        padded = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        )
+        click.secho("  ".join(padded).rstrip(), bold=number == 0)
 
 
 def moment(seconds: float) -> str:

@@ -40,6 +40,7 @@ def test_lambdas_and_closures(engine: str) -> None:
     assert result.output == str(Path.cwd() / "out")
     assert result.job.state == "succeeded"
     assert result.elapsed_seconds > 0
+    assert repr(result).startswith(f"<Result of {result.job_id}: {Path.cwd()}/out, ")
 
 
 def test_failure_has_the_job_and_the_users_traceback() -> None:

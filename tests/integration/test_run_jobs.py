@@ -164,12 +164,14 @@ def test_a_failing_plugin_shows_its_own_traceback(place: Place) -> None:
     assert "bad one" in found["error"]["message"]
     assert "offset 5" in found["error"]["message"]
     assert "--engine inline --pdb" in result.stderr
+    assert f"what your code printed: mrcore logs {found['job_id']}\n" in result.stderr
     assert place.parts() == {}
     assert not (place.work / "out" / "_SUCCESS").exists()
     inline = place.run(*arguments, "--engine", "inline")
     assert inline.returncode == 1
     assert "ValueError: no bad one" in inline.stderr
     assert "/mrcore/" not in inline.stderr
+    assert "mrcore logs" not in inline.stderr
 
 
 def test_map_only_keeps_the_order_of_the_input(place: Place) -> None:
