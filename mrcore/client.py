@@ -6,6 +6,7 @@ raises only `mrcore.errors`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import uuid
 from collections.abc import Callable, Iterator
@@ -50,14 +51,16 @@ class Client:
         self,
         credentials: Credentials,
         *,
+        find: Callable[[], Credentials] | None = None,
         retry_seconds: float = RETRY_SECONDS,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.credentials = credentials
+        """`find` is asked who leads when nobody answers: the next master may be elsewhere."""
+        self._find = find
         self._retry_seconds = retry_seconds
         self._clock = clock
-        self._channel = connect(credentials)
-        self._stub = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self._channels: list[grpc.Channel] = []
+        self._connect(credentials)
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +75,25 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; a watch in another thread ends with an error."""
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
+
+    def _connect(self, credentials: Credentials) -> None:
+        # Former channels stay until the end: another thread may be in a call.
+        channel = connect(credentials)
+        self.credentials = credentials
+        self._channels.append(channel)
+        self._stub = job_service_pb2_grpc.JobServiceStub(channel)
+
+    def _look_again(self) -> None:
+        """Turn to the master that leads now, if that is another one."""
+        if self._find is None:
+            return
+        # Nobody leads yet, or the store does not answer either: then the one that was is asked.
+        with contextlib.suppress(MrcoreError):
+            found = self._find()
+            if found != self.credentials:
+                self._connect(found)
 
     def submit(self, spec: JobSpec, bundle: bytes, request_id: str | None = None) -> JobView:
         """Start a job and return it as accepted; repeat with the same `request_id` at will.
@@ -98,7 +119,7 @@ class Client:
         token = ""
         while True:
             request = pb.ListRequest(page_token=token)
-            answer = self._call(functools.partial(self._stub.List, request, timeout=CALL_SECONDS))
+            answer = self._call(functools.partial(self._list_page, request))
             yield from (views.job_view(job) for job in answer.jobs)
             token = answer.next_page_token
             if not token:
@@ -132,6 +153,7 @@ class Client:
                         return
             except grpc.RpcError as error:
                 pause.after(error_from(error, self.credentials.address))
+                self._look_again()
             else:
                 # A master that drains ends its streams in an orderly way.
                 pause.after(
@@ -139,6 +161,7 @@ class Client:
                         f"The master at {self.credentials.address} ended the watch of {job_id}."
                     )
                 )
+                self._look_again()
             finally:
                 call.cancel()
 
@@ -154,12 +177,17 @@ class Client:
                 state=views.task_state_number(state),
                 page_token=token,
             )
-            ask = functools.partial(self._stub.ListTasks, request, timeout=CALL_SECONDS)
-            answer = self._call(ask)
+            answer = self._call(functools.partial(self._tasks_page, request))
             yield from (views.task_view(task) for task in answer.tasks)
             token = answer.next_page_token
             if not token:
                 return
+
+    def _list_page(self, request: pb.ListRequest) -> pb.ListResponse:
+        return self._stub.List(request, timeout=CALL_SECONDS)
+
+    def _tasks_page(self, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
+        return self._stub.ListTasks(request, timeout=CALL_SECONDS)
 
     def workers(self) -> tuple[WorkerView, ...]:
         """Return the workers by id."""
@@ -214,6 +242,7 @@ class Client:
                 return attempt()
             except grpc.RpcError as error:
                 pause.after(error_from(error, self.credentials.address))
+                self._look_again()
 
 
 class _Pause:

@@ -158,7 +158,8 @@ def run(
     """
     request = make_request(plugin, inputs, output, **options)
     if master is not None or state is not None or credentials is not None:
-        job = run_on_cluster(request, find_cluster(master, state, credentials))
+        found = find_cluster(master, state, credentials)
+        job = run_on_cluster(request, found, find=finder(master, state, credentials))
     elif engine == "inline":
         from mrcore.inline import run_inline
 
@@ -246,15 +247,19 @@ def run_embedded(
 
 
 def run_on_cluster(
-    request: JobRequest, credentials: Credentials, *, observer: Observer | None = None
+    request: JobRequest,
+    credentials: Credentials,
+    *,
+    find: Callable[[], Credentials] | None = None,
+    observer: Observer | None = None,
 ) -> JobView:
-    """Run a job on a cluster that is up; return it once it has ended."""
+    """Run a job on a cluster that is up; return it once it has ended; `find` is as of `Client`."""
     from mrcore.client import Client
 
     prepared = load_plugin(prepare(request, look=False))
     if observer is not None:
         _warn_of_local_places(prepared, credentials, observer.note)
-    with Client(credentials) as client:
+    with Client(credentials, find=find) as client:
         return _submit_and_follow(client, prepared, observer)
 
 
@@ -294,6 +299,16 @@ def find_cluster(
 
     state_uri = None if state is None else folder_uri(state, Path.cwd())
     return find_credentials(master, state_uri, credentials, reach_seconds=CONNECT_SECONDS)
+
+
+def finder(
+    master: str | None, state: str | None = None, credentials: str | None = None
+) -> Callable[[], Credentials]:
+    """Return what tells, without asking a master, how to call the one that leads by then."""
+    from mrcore.rpc.credentials import find_credentials
+
+    state_uri = None if state is None else folder_uri(state, Path.cwd())
+    return lambda: find_credentials(master, state_uri, credentials, reach_seconds=None)
 
 
 def _submit_and_follow(

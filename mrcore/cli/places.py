@@ -15,7 +15,8 @@ def cluster(master: str | None, state: str | None, credentials: str | None) -> C
 
 def connected(master: str | None, state: str | None, credentials: str | None) -> Client:
     """Return a client of the cluster that the options name, to be used as a context manager."""
-    return Client(cluster(master, state, credentials))
+    found = cluster(master, state, credentials)
+    return Client(found, find=session.finder(master, state, credentials))
 
 
 def names_cluster(master: str | None, state: str | None, credentials: str | None) -> bool:

@@ -89,8 +89,9 @@ def _run(
     if _on_cluster(options):
         if workers is not None or slots is not None:
             shown.note("-w and --slots are for embedded workers; the cluster has its own.")
-        found = session.find_cluster(options["master"], options["state"], options["credentials"])
-        return session.run_on_cluster(request, found, observer=shown)
+        named = (options["master"], options["state"], options["credentials"])
+        found = session.find_cluster(*named)
+        return session.run_on_cluster(request, found, find=session.finder(*named), observer=shown)
     if options["engine"] == "inline":
         from mrcore.inline import run_inline
 

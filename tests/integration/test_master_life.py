@@ -20,11 +20,14 @@ from grpc_health.v1 import health_pb2
 
 from master.journal import Entry
 from mrcore import errors, layout
+from mrcore.client import Client
 from mrcore.config import load_credentials, loopback_file
 from mrcore.errors import ClusterUnreachableError, UsageError
+from mrcore.job import JobState
 from mrcore.rpc.channel import connect
 from mrcore.rpc.credentials import find_credentials, read_leader
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.session import finder
 from tests.integration.daemons import start_daemon, start_master
 from tests.integration.fake_worker import FakeClient, FakeWorker, make_spec
 from tests.integration.master_house import BUNDLE, SHA256, House, free_port, refused
@@ -65,6 +68,29 @@ def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
     # Each map was accepted from its first attempt: nothing ran twice.
     assert done.attempts.won == 2
     assert json.loads((house.out / "_SUCCESS").read_text())["job_id"] == job_id
+
+
+def test_who_follows_a_job_finds_the_next_master_elsewhere(house: House) -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(house.master())
+        find = finder(None, house.state_uri)
+        client = stack.enter_context(Client(house.credentials(), find=find))
+        lost = stack.enter_context(Client(house.credentials(), retry_seconds=0.0))
+        job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
+        watch, lost_watch = client.watch(job_id), lost.watch(job_id)
+        assert next(watch).job_id == next(lost_watch).job_id == job_id
+        address = client.credentials.address
+        first.kill()
+        stack.enter_context(house.master())
+        assert house.credentials().address != address
+        worker = stack.enter_context(FakeWorker(house.credentials()))
+        worker.join()
+        while not client.get(job_id).state.final:
+            worker.work_off()
+        assert [job.state for job in watch][-1] is JobState.SUCCEEDED
+        assert [job.job_id for job in client.list()] == [job_id]
+        with pytest.raises(ClusterUnreachableError):  # it was not told where to look
+            list(lost_watch)
 
 
 def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: House) -> None:
