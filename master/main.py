@@ -16,6 +16,7 @@ from master.fleet.options import add_options, fleet_options
 from master.options import Options
 from mrcore import logs
 from mrcore.config import DEFAULT_PORT, is_loopback, parse_address, state_home
+from mrcore.daemon_options import DaemonParser, add_daemon_options
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.storage.registry import absolute_uri
 
@@ -44,8 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # argparse and not click: the start of an embedded master is part of every small job's time.
-    parser = argparse.ArgumentParser(prog="mrcore master", description="Run a cluster's master.")
+    parser = DaemonParser(prog="mrcore master", description="Run a cluster's master.")
     add = parser.add_argument
     add(
         "--listen",
@@ -67,18 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="plan jobs for at least so many slots, before their workers have joined",
     )
-    add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
-    add("--ready-fd", type=int, metavar="N", help="write one line of JSON there when serving")
-    add("--lifeline-fd", type=int, metavar="N", help="leave at once when this pipe ends")
+    add_daemon_options(parser)
     add_options(parser)
-    add("--log-level", default="info", choices=logs.LEVELS, help="default: %(default)s")
-    add(
-        "--log-format",
-        default="auto",
-        choices=logs.FORMATS,
-        help="lines for people, or JSON for programs (default: by whether this is a terminal)",
-    )
-    return parser  # fmt: skip
+    return parser
 
 
 def _options(parsed: argparse.Namespace) -> Options:

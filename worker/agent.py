@@ -37,7 +37,7 @@ LAST_WORDS_SECONDS: Final = 3.0
 """What is left, of the time to leave in, for telling the master what was handed back."""
 _STORE_RETRY_SECONDS: Final = 2.0
 
-log = logging.getLogger("worker")
+log = logging.getLogger("mrcore.worker")
 
 
 class Agent:

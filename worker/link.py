@@ -69,7 +69,7 @@ _STATES: Final = {
     Hold.FINISHED: pb.HeldAttempt.STATE_FINISHED,
 }
 
-log = logging.getLogger("worker")
+log = logging.getLogger("mrcore.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mrcore import logs
 from mrcore.clock import SYSTEM
+from mrcore.daemon_options import DaemonParser, add_daemon_options
 from mrcore.errors import UsageError
 from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.systemd import Notifier
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
 GRACE_SECONDS: Final = 25.0
 """From SIGTERM to the end, at most; the first SIGKILL of common supervisors comes after 30."""
 
-log = logging.getLogger("worker")
+log = logging.getLogger("mrcore.worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to leave; return its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if not (options.master or options.state or options.credentials):
-        _parser().error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
+        parser.error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
     logs.configure(options.log_level, form=options.log_format)
     # Before the children start, which must not inherit its variables.
     notifier = Notifier(os.environ)
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = DaemonParser(
         prog="mrcore worker", description="Run tasks for a master until told to leave."
     )
     add = parser.add_argument
@@ -99,14 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--orphan-timeout", type=_duration, metavar="TIME",
         help="leave, with exit code 75, when no master was heard for so long",
     )  # fmt: skip
-    add("--log-level", default="info", choices=logs.LEVELS, help="how much to say (default info)")
-    add(
-        "--log-format", default="auto", choices=logs.FORMATS,
-        help="lines for people or JSON for programs (default auto: by whether this is a terminal)",
-    )  # fmt: skip
-    add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
-    add("--ready-fd", type=int, metavar="N", help="write a line here once a master has answered")
-    add("--lifeline-fd", type=int, metavar="N", help="leave at once when this can be read")
+    add_daemon_options(parser)
     return parser
 
 

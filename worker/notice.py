@@ -25,7 +25,7 @@ PAUSE_SECONDS: Final = 0.5
 """Between calls that failed. As long as this a notice may go unheard, of the two seconds in which
 it has to reach the master."""
 
-log = logging.getLogger("worker")
+log = logging.getLogger("mrcore.worker")
 
 
 def watch(host: str, clock: Clock, on_notice: Callable[[], None]) -> None:

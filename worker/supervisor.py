@@ -40,7 +40,7 @@ _THREAD_VARIABLES: Final = (
 _ROOMY_BYTES: Final = 512 << 20
 _RETIRE_SHARE: Final = 0.6
 
-log = logging.getLogger("worker")
+log = logging.getLogger("mrcore.worker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def _pip() -> list[str]:
     """Return the command of pip: the environment's own, or the wheel that Python brings along."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    for wheel in _bundled_pips():
+    for wheel in bundled_pips():
         return [sys.executable, f"{wheel}/pip"]
     raise UsageError(
         f"pip is needed to collect the wheels for the VMs, and {sys.executable} has none: install "
@@ -208,7 +208,8 @@ def _pip() -> list[str]:
     )
 
 
-def _bundled_pips() -> Iterator[Path]:
+def bundled_pips() -> Iterator[Path]:
+    """Yield the wheels of pip that come with Python; a distribution may keep them apart."""
     spec = importlib.util.find_spec("ensurepip")
     folders = [Path(str(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels"))]
     if spec is not None and spec.origin is not None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mrcore.gce.wheelhouse import bundled_pips
 from tests.gcsserver import Fault, GcsServer
 from tests.integration.metadata import metadata_server
-from tests.integration.vm_house import VmHouse, pip_wheel, tiny_wheel
+from tests.integration.vm_house import VmHouse, tiny_wheel
 from tests.stores import Place
 
 
@@ -19,7 +20,7 @@ from tests.stores import Place
 def vm(tmp_path: Path, gcs_server: GcsServer, gcs_place: Place) -> Iterator[VmHouse]:
     with metadata_server() as metadata:
         house = VmHouse(tmp_path, metadata, gcs_place, gcs_server.url)
-        house.publish(pip_wheel(), tiny_wheel(tmp_path))
+        house.publish(next(bundled_pips()), tiny_wheel(tmp_path))
         yield house
 
 
@@ -114,7 +115,7 @@ def test_a_vm_that_cannot_be_installed_says_why_and_goes(
             vm.metadata.values["instance/attributes/mrcore-role"] = "king"
         case _:
             wheel = tiny_wheel(tmp_path).rename(tmp_path / "tiny-1.0-cp27-cp27m-win32.whl")
-            vm.publish(pip_wheel(), wheel)
+            vm.publish(next(bundled_pips()), wheel)
     assert vm.boot() == 1
     last = vm.log().splitlines()[-1]
     assert last.startswith("boot: failed: ")
@@ -125,7 +126,7 @@ def test_a_vm_that_cannot_be_installed_says_why_and_goes(
 
 
 def test_a_wheel_beside_the_manifest_is_not_installed(vm: VmHouse, tmp_path: Path) -> None:
-    vm.publish(pip_wheel(), tiny_wheel(tmp_path))
+    vm.publish(next(bundled_pips()), tiny_wheel(tmp_path))
     vm.place.put("mrcore/test/wheels/evil-1.0-py3-none-any.whl", b"x")
     assert vm.boot() == 0, vm.output()
     installed = {path.name for path in vm.prefix.glob("opt/mrcore/venv/lib/*/site-packages/*.py")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.resources
 import os
 import subprocess
 import sys
@@ -50,13 +49,6 @@ def tiny_wheel(folder: Path, name: str = "tiny", source: str = "ANSWER = 42\n") 
         for member, text in files.items():
             archive.writestr(member, text)
     return path
-
-
-def pip_wheel() -> Path:
-    """Return the wheel of pip that comes with Python."""
-    bundled = importlib.resources.files("ensurepip") / "_bundled"
-    (found,) = (Path(str(one)) for one in bundled.iterdir() if one.name.startswith("pip-"))
-    return found
 
 
 class VmHouse:

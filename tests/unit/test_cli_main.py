@@ -250,6 +250,31 @@ def test_daemons_call_themselves_what_was_typed(
     assert capsys.readouterr().out.startswith(f"usage: mrcore {name} ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["master", "--bogus"], "unrecognized arguments: --bogus"),
+        (["master", "--log-level", "loud"], "argument --log-level: invalid choice: 'loud'"),
+        (["worker"], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
+        (["worker", "--slots", "0"], "argument --slots: '0' is neither auto nor a number from 1"),
+    ],
+)
+def test_daemons_refuse_a_wrong_option_in_a_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = arguments
+    code: object = None
+    try:
+        code = importlib.import_module(f"{name}.main").main(options)
+    except SystemExit as leave:
+        code = leave.code
+    told = capsys.readouterr().err
+    assert code == 2
+    assert told.startswith(f"mrcore {name}: {sentence}")
+    assert told.endswith(f"; see `mrcore {name} --help`.\n")
+    assert told.count("\n") == 1
+
+
 def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert run_command_line(["completion", shell]) == 0
