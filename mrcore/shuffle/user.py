@@ -75,14 +75,23 @@ def pairs_of(results: Iterator[Any]) -> Iterator[Any]:
         try:
             pairs = iter(result)
         except TypeError:
-            raise UserCodeError(
-                "map",
-                f"map returned {shown(result)}, not pairs: yield (key, value), or return a list of "
-                "pairs, a dict or None",
-            ) from None
+            raise _returned(result, _NO_PAIRS) from None
         if isinstance(result, str | bytes):
-            raise bad_pair("map", result, verb="returned")
+            raise _returned(result, _NO_PAIRS)
+        if type(result) is tuple and len(result) == 2 and not all(map(_looks_like_pair, result)):
+            raise _returned(result, "one pair by itself: yield it, or return a list of pairs")
         yield from pairs
+
+
+_NO_PAIRS: Final = "not pairs: yield (key, value), or return a list of pairs"
+
+
+def _looks_like_pair(found: object) -> bool:
+    return isinstance(found, tuple | list) and len(found) == 2
+
+
+def _returned(result: object, problem: str) -> UserCodeError:
+    return UserCodeError("map", f"map returned {shown(result)}, {problem}")
 
 
 def check_pairs(function: str, pairs: Sequence[Any]) -> None:
@@ -99,13 +108,9 @@ _PAIR_TYPES: Final = frozenset((tuple, list))
 
 def check_pair(function: str, pair: Any) -> None:
     """Raise UserCodeError unless it is a tuple or a list of two."""
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise bad_pair(function, pair)
-
-
-def bad_pair(function: str, pair: object, verb: str = "yielded") -> UserCodeError:
-    """Return the error for something that is no pair."""
-    return UserCodeError(function, f"{function} {verb} {shown(pair)}, not a (key, value) pair")
+    if not _looks_like_pair(pair):
+        problem = f"{function} yielded {shown(pair)}, not a (key, value) pair"
+        raise UserCodeError(function, problem)
 
 
 class Drawer:

@@ -155,7 +155,8 @@ def _run(
         run = run_map if isinstance(spec.work, MapWork) else run_reduce
         output = run(spec, functions, folder, progress)
     except RecordError as failed:
-        place = f"on the record at offset {failed.mark.offset} of {failed.shown}: {failed.record}"
+        record = f": {failed.record}" if failed.record.strip() else ", which is blank"
+        place = f"on the record at offset {failed.mark.offset} of {failed.shown}{record}"
         if _raised(failed.error):
             return _user_failure(failed.error, f"{_problem(failed.error)}, {place}", failed.mark)
         return _user_failure(failed.error, f"{_problem(failed.error)} ({place})", failed.mark)

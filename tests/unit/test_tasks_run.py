@@ -182,16 +182,6 @@ def test_a_bad_pair_of_a_map_only_job_names_its_record() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("returned", "said"),
-    [("abc", "map returned 'abc', not a (key"), (5, "map returned 5, not pairs: yield")],
-)
-def test_what_map_returns_must_be_pairs(returned: Any, said: str) -> None:
-    failure = failing_map(UserFunctions(map=lambda key, value: returned))
-    assert failure.message.startswith(said)
-    assert failure.message.endswith(" (on the record at offset 0 of in/0.txt: ab)")
-
-
 @pytest.mark.parametrize("combine", [None, lambda key, values: list(values)[-1]])
 def test_a_value_that_cannot_be_pickled_is_named(combine: Any) -> None:
     def user_map(key: Any, value: str) -> Iterator[Any]:

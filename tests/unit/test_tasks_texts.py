@@ -89,3 +89,31 @@ def test_what_is_fit_stays_as_it_is() -> None:
         assert encodable(text) == one_line(text) == printable(text, 10 + len(text)) == text
     assert printable("é" * 9, 5) == "éééé…"
     assert one_line("a\u2028b\x85") == r"a\u2028b\x85"
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("abc", "map returned 'abc', not pairs: yield (key, value), or return a list"),
+        (5, "map returned 5, not pairs: yield (key, value), or return a list of pairs"),
+        (("a", 1), "map returned ('a', 1), one pair by itself: yield it, or return a list"),
+        ((("a", 1), 1), "map returned (('a', 1), 1), one pair by itself: yield it"),
+    ],
+)
+def test_what_map_returns_must_be_pairs(returned: Any, said: str) -> None:
+    failure = failing_map(UserFunctions(map=lambda key, value: returned))
+    assert failure.message.startswith(said)
+    assert failure.message.endswith(" (on the record at offset 0 of in/0.txt: ab)")
+
+
+def test_a_tuple_of_pairs_is_pairs() -> None:
+    job = Job(["x"], UserFunctions(map=lambda key, value: ((value, 1), (value, 2))))
+    output = job.run_map(0)
+    assert isinstance(output, TaskOutput)
+    assert output.records_out == 2
+
+
+@pytest.mark.parametrize("record", ["", " \t"])
+def test_a_blank_record_is_called_so(record: str) -> None:
+    failure = failing_map(UserFunctions(map=lambda key, value: 1 / 0), f"{record}\nx")
+    assert failure.message.endswith(" on the record at offset 0 of in/0.txt, which is blank")
