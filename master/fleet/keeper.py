@@ -309,8 +309,10 @@ class Fleet:
             return
         self._ledger.spend = books.spend
         self._memory = books.memory
-        # Who is missing now had no chance to speak to this master yet.
+        # Who is missing now had no chance to speak to this master yet, nor had people with jobs:
+        # a cluster that has idled away and is made anew must not go at once.
         self._memory.began_seconds = 0.0
+        self._memory.idle_seconds = None
 
     def _read(self) -> Books | None:
         uri = layout.fleet_uri(self._state_uri)

@@ -217,6 +217,21 @@ def test_the_next_master_finds_fleet_and_books(
     lead(site, storage, clock, second)
 
 
+def test_a_cluster_that_has_idled_away_can_be_brought_back(
+    site: Site, storage: MemoryStorage, clock: HastyClock
+) -> None:
+    async def idle_away(master: Master, fleet: Fleet) -> None:
+        await master.ended.wait()
+
+    async def look(master: Master, fleet: Fleet) -> None:
+        await until(lambda: fleet.board.view is not None)
+        assert not fleet.board.ending
+
+    bounds = replace(BOUNDS, idle_timeout_seconds=120.0)
+    lead(site, storage, clock, idle_away, bounds)
+    lead(site, storage, clock, look, bounds)
+
+
 def test_a_master_that_was_replaced_does_nothing_any_more(
     site: Site, storage: MemoryStorage, clock: HastyClock
 ) -> None:
