@@ -87,6 +87,8 @@ FIXED: Final = ("project", "location", "network", "subnet", "connect")
 """What cannot change while a cluster lives."""
 GROWING: Final = ("inputs", "outputs")
 """What each run adds to."""
+LIFE: Final = ("created_seconds", "expires_seconds")
+"""What begins anew with another master."""
 
 
 def check_name(name: str) -> str:
@@ -164,11 +166,24 @@ def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
                 "option out, take the cluster down first, or choose another --name."
             )
     changes = {field: getattr(fresh, field) for field in given if field not in GROWING}
+    if _lives_on(found, fresh.created_seconds, changes.get("max_run_seconds")):
+        changes = {field: value for field, value in changes.items() if field not in LIFE}
     changes["kept"] = found.kept or fresh.kept
     for field in GROWING:
         new = dict.fromkeys((*getattr(found, field), *getattr(fresh, field)))
         changes[field] = tuple(new)
     return msgspec.structs.replace(found, **changes)
+
+
+def _lives_on(found: Record, now: int, max_run_seconds: int | None) -> bool:
+    """Tell whether a VM that is made now is gone before the recorded life ends.
+
+    Then that life goes on. Templates name its end, so an interrupted `up` is finished with those
+    that it has made, and leaves no others behind.
+    """
+    if max_run_seconds not in (None, found.max_run_seconds):
+        return False
+    return now + found.max_run_seconds <= found.expires_seconds
 
 
 def _read(uri: str) -> tuple[Record | None, str]:

@@ -70,6 +70,25 @@ def test_what_is_spelt_out_replaces_what_is_recorded(gcs_place: Place) -> None:
     assert merged == msgspec.structs.replace(first, max_workers=9)
 
 
+@pytest.mark.parametrize(
+    ("now", "changes", "life"),
+    [
+        (1800, {}, (1000, 9000)),
+        (1801, {}, (1801, 12_601)),
+        (1800, {"max_run_seconds": "7000"}, (1800, 12_600)),
+    ],
+    ids=["long enough for a VM made now", "too short for one", "of VMs with another limit"],
+)
+def test_a_life_begins_anew_when_too_little_is_left_of_it(
+    gcs_place: Place, now: int, changes: dict[str, str], life: tuple[int, int]
+) -> None:
+    record.open_record(make(gcs_place), frozenset())
+    times = {"created_seconds": str(now), "expires_seconds": str(now + 7200 + 3600)}
+    again = make(gcs_place, **times, **changes)
+    merged = record.open_record(again, frozenset({*record.LIFE, *changes}))
+    assert (merged.created_seconds, merged.expires_seconds) == life
+
+
 @pytest.mark.parametrize("field", record.FIXED)
 def test_what_cannot_change_is_refused_by_name(gcs_place: Place, field: str) -> None:
     record.open_record(make(gcs_place), frozenset())
