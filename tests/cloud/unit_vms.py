@@ -7,7 +7,6 @@ the cloud, which has no way out.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from deploy import payload
 from mrcore.gce import wheelhouse
 from tests.cloud.compute.api import ZONE, instance_body
 from tests.cloud.compute.server import PROJECT
-from tests.cloud.machines import cgroups
 from tests.cloud.machines.cloud import REPOSITORY, STORAGE, VM_ENVIRONMENT, Cloud, CloudError
 
 HOME = "gs://units/mrcore/test"
@@ -57,7 +55,7 @@ class UnitVms:
         return self.cloud.run(words, self.cloud.environment(self._home))
 
     def boot(self, name: str, role: str, **environment: str) -> None:
-        """Make a VM, with variables for its daemons."""
+        """Make a VM, with variables for its daemons, and return when it boots."""
         lines = {**VM_ENVIRONMENT, **environment}
         attributes = {
             "mrcore-cluster": "test",
@@ -78,6 +76,13 @@ class UnitVms:
         )
         self.cloud.ask(f"{_instances()}", body)
         self._ids[name] = int(self.instance(name)["id"])
+        self.until(lambda: self._answers(name), f"{name} boots")
+
+    def _answers(self, name: str) -> bool:
+        try:
+            return self.shell(name, "echo here") == "here\n"
+        except CloudError:
+            return False
 
     def instance(self, name: str) -> dict[str, Any]:
         """Return a VM as the API shows it."""
@@ -87,17 +92,7 @@ class UnitVms:
 
     def shell(self, name: str, command: str) -> str:
         """Run a command as root on a VM; return both its outputs, whatever its exit code."""
-        enter = ["nsenter", f"--target={self._first_process(name)}", "--all", "--root", "--wd"]
-        return subprocess.run(
-            [*enter, "bash", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER": "cat"},
-            text=True,
-            check=False,
-            timeout=WAIT_SECONDS,
-        ).stdout
+        return self.cloud.shell(self._ids[name], command)
 
     def show(self, name: str, unit: str, setting: str) -> str:
         """Return one property of a unit."""
@@ -141,17 +136,6 @@ class UnitVms:
     def mrcore(self, *words: str) -> str:
         """Run a command of mrcore against the cluster, from beside its VMs."""
         return self.run(str(REPOSITORY / ".venv/bin/mrcore"), *words, "--state", STATE)
-
-    def _first_process(self, name: str) -> int:
-        """Return the id of a VM's first process, as seen from here."""
-        for group in cgroups.make(f"{self.cloud.folder.name}/{self._ids[name]}"):
-            for procs in group.rglob("cgroup.procs"):
-                for pid in procs.read_text().split():
-                    status = Path(f"/proc/{pid}/status").read_text()
-                    (ids,) = (line for line in status.splitlines() if line.startswith("NSpid:"))
-                    if ids.split()[-1] == "1":
-                        return int(pid)
-        raise CloudError(f"{name} has no first process: is it on?")
 
 
 def _instances() -> str:

@@ -61,9 +61,12 @@ def is_empty(paths: Iterable[Path]) -> bool:
 
 def kill(paths: Iterable[Path]) -> None:
     """Kill all processes that are in these cgroups and below at this moment."""
-    with contextlib.suppress(OSError):
-        for process in _processes(paths):
-            os.kill(process, signal.SIGKILL)
+    for path in paths:
+        for procs in path.rglob("cgroup.procs"):
+            # A cgroup, and then a process, may have gone since it was listed.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for process in procs.read_text().split():
+                    os.kill(int(process), signal.SIGKILL)
 
 
 def _processes(paths: Iterable[Path]) -> set[int]:

@@ -28,6 +28,7 @@ from tests.cloud.machines import cgroups, image, site
 COMPUTE = f"http://{site.HOST}:{site.COMPUTE_PORT}"
 STORAGE = f"http://{site.HOST}:{site.STORAGE_PORT}"
 STOP_SECONDS = 60.0
+SHELL_SECONDS = 240.0
 REPOSITORY = Path(__file__).parents[3]
 
 VM_ENVIRONMENT = {
@@ -187,12 +188,12 @@ class Cloud:
             raise CloudError("The VM is off.")
         return subprocess.run(
             ["nsenter", f"--target={first}", "--all", "--root", "--wd", "bash", "-c", command],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER": "cat"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=SHELL_SECONDS,
             check=False,
         ).stdout
 
