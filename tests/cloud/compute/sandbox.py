@@ -15,10 +15,11 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.cloud import gcloud
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.gcsserver import GcsServer
@@ -44,6 +45,10 @@ class Namespace:
     def call(self, function: Callable[[], T]) -> T:
         """Return what a function returns that is called inside."""
         return self._thread.submit(function).result()
+
+    def started(self, *words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process inside, as `subprocess.Popen` does."""
+        return self.call(lambda: subprocess.Popen(*words, **options))
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -80,6 +85,8 @@ class Sandbox:
     cloud: ThreadedCloud
     storage: GcsServer
     home: Path
+    loaded: dict[str, str] = field(default_factory=dict)
+    """Variables that make calls of gcloud quick; see tests.cloud.gcloud."""
 
     def environment(self) -> dict[str, str]:
         """Return what makes gcloud and Google's clients use these servers and nothing else."""
@@ -104,6 +111,7 @@ class Sandbox:
             "GCE_METADATA_ROOT": "127.0.0.1:1",
             "STORAGE_EMULATOR_HOST": self.storage.url,
             **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}": url for name, url in overrides.items()},
+            **self.loaded,
         }
 
     def run(self, command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> Ran:
@@ -136,5 +144,9 @@ def sandbox(home: Path, **options: Any) -> Iterator[Sandbox]:
     with contextlib.closing(namespace):
         listener = namespace.call(lambda: socket.create_server(("127.0.0.1", 0)))
         storage = namespace.call(GcsServer)
-        with storage, running(listener, **options) as cloud:
-            yield Sandbox(namespace, cloud, storage, home)
+        with storage, running(listener, **options) as cloud, contextlib.ExitStack() as stack:
+            box = Sandbox(namespace, cloud, storage, home)
+            if HAS_GCLOUD:
+                variables = gcloud.loaded(box.environment(), namespace.started)
+                box = replace(box, loaded=stack.enter_context(variables))
+            yield box
