@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
 from mrcore import layout, logs
@@ -35,6 +35,8 @@ from worker.supervisor import Supervisor
 
 LAST_WORDS_SECONDS: Final = 3.0
 """What is left, of the time to leave in, for telling the master what was handed back."""
+LOOK_SECONDS: Final = 0.5
+"""How often, while it drains, a worker looks at what can still finish."""
 _STORE_RETRY_SECONDS: Final = 2.0
 
 log = logging.getLogger("mrcore.worker")
@@ -52,7 +54,8 @@ class Agent:
         self.tell: Callable[[], None] = lambda: None
         self.observe: Callable[[AttemptId, TaskResult], None] = lambda attempt, result: None
         """Called with every attempt that has ended here by itself."""
-        self.left: asyncio.Future[Leave] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.left: asyncio.Future[Leave] = self._loop.create_future()
         """Set when the process is to end, and how."""
         self._group: asyncio.TaskGroup | None = None
         self._store_task: asyncio.Task[None] | None = None
@@ -94,14 +97,7 @@ class Agent:
         log.info("draining: %s", reason)
         self.note_begun()
         self.feed(DrainBegun(reason))
-        late = {
-            running.attempt
-            for running in self.supervisor.running()
-            if not can_finish(
-                running.elapsed_seconds, running.progress.fraction, seconds - LAST_WORDS_SECONDS
-            )
-        }
-        self.feed(HandedBack(frozenset(late), reason))
+        self._hand_back(reason, self._late(seconds - LAST_WORDS_SECONDS))
         self.tell()
         if not self.machine.accepted:
             self.leave(Leave(0, f"{reason}; no master knew of this worker"))
@@ -110,13 +106,32 @@ class Agent:
         self._group.create_task(self._leave_in_time(reason, seconds))
 
     async def _leave_in_time(self, reason: str, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds - LAST_WORDS_SECONDS)):
-                await self._all_ended.wait()
+        end = self._loop.time() + seconds - LAST_WORDS_SECONDS
+        while not self._all_ended.is_set() and (left := end - self._loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await self._all_ended.wait()
+            # What had just begun has said by now how fast it is, if it ever does.
+            self._hand_back(reason, self._late(left, pace_known=True))
         self.note_begun()
-        self.feed(HandedBack(frozenset(self.machine.running()), reason))
+        self._hand_back(reason, self.machine.running())
         await asyncio.sleep(min(seconds, LAST_WORDS_SECONDS))
         self.leave(Leave(0, f"{reason}; the master did not answer in time"))
+
+    def _late(self, seconds: float, *, pace_known: bool = False) -> list[AttemptId]:
+        """Return the attempts that cannot end in so many seconds, as far as can be told."""
+        return [
+            one.attempt
+            for one in self.supervisor.running()
+            if one.progress.fraction > 0.0 or not pace_known
+            if not can_finish(one.elapsed_seconds, one.progress.fraction, seconds)
+        ]
+
+    def _hand_back(self, reason: str, attempts: Iterable[AttemptId]) -> None:
+        late = frozenset(attempts)
+        self.note_begun()
+        if late:
+            self.feed(HandedBack(late, reason))
 
     def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
         self.observe(attempt, result)

@@ -24,7 +24,7 @@ from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.tasks.spec import MapWork, Piece, Split
 
 PLUGIN = """
-import os, signal
+import os, signal, time
 def map(key, value):
     if value == "hang":
         open(os.environ["TEST_FLAG"], "w").close()
@@ -33,6 +33,9 @@ def map(key, value):
         open(os.environ["TEST_FLAG"], "w").close()
         with open(os.environ["TEST_PIPE"]) as pipe:
             pipe.read()
+    if value == "slow":
+        open(os.environ["TEST_FLAG"], "w").close()
+        time.sleep(0.02)
     yield value, 1
 """
 

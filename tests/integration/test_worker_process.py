@@ -131,6 +131,20 @@ async def test_what_does_not_finish_in_time_is_handed_back(
     assert (await worker.end())[0] == 0
 
 
+@conversation("--grace", "200s")
+async def test_what_turns_out_to_be_too_slow_is_handed_back_at_once(
+    master: FakeMaster, worker: Worker
+) -> None:
+    slow = master.assignment(0, "slow\n" * 20_000)  # minutes, as it says when it has gone on a bit
+    master.answer(await master.greet(), slow)
+    await worker.begun()
+    worker.process.terminate()
+    back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, slow)
+    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
+    master.answer(back, leave=True)
+    assert (await worker.end())[0] == 0
+
+
 @conversation()
 async def test_a_second_signal_ends_it_at_once(master: FakeMaster, worker: Worker) -> None:
     hang = master.assignment(0, "hang\n")
