@@ -22,7 +22,7 @@ from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.pipe import JobFile, Order, write_job
-from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
+from mrcore.tasks.spec import AMPLE_BYTES, FailureKind, Progress, TaskFailure, TaskResult
 from worker.deaths import death_failure, memory_reason, timeout_reason
 from worker.messages import Assignment
 from worker.process import ChildProcess
@@ -63,6 +63,11 @@ def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) ->
         result.setdefault(name, "1")
     # Code that walks over a set emits in the same order in every attempt.
     result.setdefault("PYTHONHASHSEED", "0")
+    if slot_memory_bytes < AMPLE_BYTES:
+        # Arrow's usual allocator and the arenas of many threads keep tens of megabytes, more or
+        # less of them as it happens.
+        result.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+        result.setdefault("MALLOC_ARENA_MAX", "1")
     if slot_memory_bytes >= _ROOMY_BYTES:
         # Keeping freed memory makes big sorts faster; tight slots need it back.
         result.setdefault("MALLOC_MMAP_THRESHOLD_", "2000000000")

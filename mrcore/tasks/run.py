@@ -30,6 +30,7 @@ from mrcore.tasks.map import run_map
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.reduce import run_reduce
 from mrcore.tasks.spec import (
+    AMPLE_BYTES,
     BadRecord,
     FailureKind,
     MapWork,
@@ -42,7 +43,6 @@ from mrcore.texts import encodable, one_line
 from mrcore.tracebacks import user_traceback
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
-_AMPLE_BYTES: Final = 1 << 30
 
 __all__ = ["ProgressSink", "run_task"]
 
@@ -69,7 +69,7 @@ def run_task(
     # A slot is one core; and threads would have allocators of their own, which keep memory.
     pa.set_cpu_count(1)
     usual = pa.default_memory_pool()
-    pool = frugal_pool() if 0 < spec.memory_bytes < _AMPLE_BYTES else usual
+    pool = frugal_pool() if 0 < spec.memory_bytes < AMPLE_BYTES else usual
     pa.set_memory_pool(pool)
     try:
         result = _run(spec, functions, folder, progress)
@@ -129,9 +129,11 @@ def _tellable_record(bad: BadRecord) -> BadRecord:
 def frugal_pool() -> Any:
     """Return the allocator for tight limits: the default keeps 30 to 60 MiB more for itself.
 
-    In return the default sorts faster.
+    In return the default sorts faster. Arrow's own code, such as the reader of blocks, asks none
+    but the default of its process: that is for whoever starts the process to choose.
     """
     if "jemalloc" in pa.supported_memory_backends():
+        pa.jemalloc_set_decay_ms(0)  # what is free goes back now: a peak must not depend on time
         return pa.jemalloc_memory_pool()
     return pa.system_memory_pool()
 

@@ -15,6 +15,9 @@ from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.storage.base import ObjectInfo
 
+AMPLE_BYTES: Final = 1 << 30
+"""From so much memory on a task need not mind what allocators keep for themselves."""
+
 
 class Piece(msgspec.Struct, frozen=True):
     """A range of one input file: the records that start in [start, end)."""
