@@ -92,17 +92,20 @@ class Bench:
         ours: Callable[[], tuple[measure.Measured, Path]],
         peer: Callable[[], tuple[measure.Measured, Path]],
         same: Callable[[Path, Path], bool],
-    ) -> tuple[float, float]:
-        """Run both in turn; return the best time of each, in seconds."""
-        best = [float("inf"), float("inf")]
+    ) -> tuple[measure.Measured, measure.Measured]:
+        """Run both in turn; return the quickest run of each."""
+        runs: list[tuple[measure.Measured, measure.Measured]] = []
         for _ in range(self.sizes.rounds):
             our_run, our_output = ours()
             peer_run, peer_output = peer()
             if not same(our_output, peer_output):
                 raise WrongOutputError(f"{our_output} is not what {peer_output} holds.")
-            best = [min(best[0], our_run.seconds), min(best[1], peer_run.seconds)]
+            runs.append((our_run, peer_run))
         shutil.rmtree(self.home / "out", ignore_errors=True)
-        return best[0], best[1]
+        ours_best, peers_best = (
+            min(side, key=lambda run: run.seconds) for side in zip(*runs, strict=True)
+        )
+        return ours_best, peers_best
 
 
 def parts(output: Path) -> list[Path]:
@@ -130,10 +133,17 @@ def _digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _ratio_row(name: str, seconds: tuple[float, float], peer: str, target: float) -> Row:
-    ours, theirs = seconds
-    detail = f"{ours:.2f} s, {peer} {theirs:.2f} s"
-    return Row(name, theirs / ours, "x", target, higher_is_better=True, detail=detail)
+def _ratio_row(
+    name: str, best: tuple[measure.Measured, measure.Measured], peer: str, target: float
+) -> Row:
+    ours, theirs = best
+    detail = f"{_times(ours)}, {peer} {_times(theirs)}"
+    value = theirs.seconds / ours.seconds
+    return Row(name, value, "x", target, higher_is_better=True, detail=detail)
+
+
+def _times(run: measure.Measured) -> str:
+    return f"{run.seconds:.2f} s ({run.cpu_seconds:.2f} CPU s)"
 
 
 def wordcount(bench: Bench) -> Row:
@@ -146,10 +156,10 @@ def wordcount(bench: Bench) -> Row:
         files = sorted(folder.iterdir())
         return measure.run([sys.executable, script, peer_out, *files]), peer_out
 
-    seconds = bench.against(
+    best = bench.against(
         lambda: bench.job("wordcount", "bench/plugins/wordcount.py", folder), peer, same_lines
     )
-    return _ratio_row(f"word count, {bench.sizes.text_mib} MiB", seconds, "multiprocessing", 0.5)
+    return _ratio_row(f"word count, {bench.sizes.text_mib} MiB", best, "multiprocessing", 0.5)
 
 
 def _sort(bench: Bench, plugin: str, input_format: str, target: float) -> Row:
@@ -162,9 +172,9 @@ def _sort(bench: Bench, plugin: str, input_format: str, target: float) -> Row:
         command: list[str | Path] = ["sort", *options, *sorted(folder.iterdir())]
         return measure.run(command, environment={"LC_ALL": "C"}), peer_out
 
-    seconds = bench.against(lambda: bench.job("sort", plugin, folder, *options), peer, same_bytes)
+    best = bench.against(lambda: bench.job("sort", plugin, folder, *options), peer, same_bytes)
     name = f"sort, {bench.sizes.records:,} records, {input_format}"
-    return _ratio_row(name, seconds, "sort --parallel=2", target)
+    return _ratio_row(name, best, "sort --parallel=2", target)
 
 
 def sort_arrow(bench: Bench) -> Row:

@@ -1,9 +1,10 @@
-"""Running a command: how long it takes, and how much memory its processes hold together."""
+"""Running a command: how long it takes, how much processor time, and how much memory at once."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -21,6 +22,8 @@ class Measured:
 
     seconds: float
     """Wall-clock time from its start to its end."""
+    cpu_seconds: float
+    """Processor time of all its processes, which a busy machine changes less."""
     stdout: str
     pss_bytes: int = 0
     """Highest sum over its processes, shared pages counted by share; 0 when not sampled."""
@@ -39,7 +42,7 @@ def run(
     Python keeps compiled modules, as it does for users, whatever the caller's environment says.
     """
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    began = time.perf_counter()
+    began, cpu_before = time.perf_counter(), _children_cpu_seconds()
     process = subprocess.Popen(
         [os.fspath(word) for word in command],
         stdin=subprocess.DEVNULL,
@@ -51,10 +54,17 @@ def run(
     sampler = _Sampler(process.pid) if sample_memory else None
     stdout, stderr = process.communicate()
     seconds = time.perf_counter() - began
+    cpu_seconds = _children_cpu_seconds() - cpu_before
     peak = sampler.stop() if sampler is not None else (0, 0)
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {stderr[-2_000:]}")
-    return Measured(seconds, stdout, *peak)
+    return Measured(seconds, cpu_seconds, stdout, *peak)
+
+
+def _children_cpu_seconds() -> float:
+    """Return what our ended children, and those that they have waited for, have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Sampler:

@@ -79,6 +79,14 @@ def test_memory_is_that_of_all_processes(tmp_path: Path) -> None:
     assert measured.rss_bytes >= measured.pss_bytes
 
 
+def test_processor_time_is_that_of_all_processes() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    program = (
+        f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}], check=True)"
+    )
+    assert measure.run([sys.executable, "-c", program]).cpu_seconds >= 0.3
+
+
 def test_command_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match="ended with 3: no luck"):
         measure.run(
