@@ -10,7 +10,7 @@ from mrcore import layout
 from mrcore.cli import base, places
 from mrcore.client import Client
 from mrcore.config import Credentials
-from mrcore.errors import UnknownJobError, UsageError
+from mrcore.errors import NotFoundError, UsageError
 from mrcore.ids import AttemptNumber, Phase
 from mrcore.storage.registry import storage_for
 from mrcore.views import AttemptLog
@@ -56,6 +56,8 @@ def command(
         logs = _ask(found, job_id, phase, index, attempt, tail_bytes)
     else:
         logs = _look(job_id, phase, index, attempt, tail_bytes)
+    if attempt and not logs:
+        raise UsageError(f"{task}@{attempt} of {job_id} has printed nothing, or still runs.")
     if as_json:
         base.print_json(
             [
@@ -96,9 +98,12 @@ def _ask(
     found: Credentials, job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
 ) -> tuple[AttemptLog, ...]:
     with Client(found) as client:
-        return client.read_log(
-            job_id, phase=phase, index=index, attempt=attempt, tail_bytes=tail_bytes
-        )
+        try:
+            return client.read_log(
+                job_id, phase=phase, index=index, attempt=attempt, tail_bytes=tail_bytes
+            )
+        except NotFoundError:
+            return ()
 
 
 def _look(
@@ -116,8 +121,6 @@ def _look(
         name = info.uri.rpartition("/")[2].removesuffix(".log")
         text = storage.read(info.uri, start)
         found.append(AttemptLog(attempt=name, text=text, size_bytes=info.size_bytes))
-    if not found and phase is not None and attempt:
-        raise UnknownJobError(f"{phase}-{index:05d}@{attempt} of {job_id} has printed nothing.")
     return tuple(found)
 
 

@@ -87,6 +87,9 @@ def test_run_submit_watch_and_the_tables(cluster: Cluster) -> None:
     assert listed[0]["job_id"] == job_id
     shown = place.json("show", job_id, "--tasks")
     assert [task["state"] for task in shown["task_list"]] == ["completed"] * 3
+    assert "nothing was printed by the tasks of" in place.done("logs", job_id).stderr
+    silent = place.run("logs", job_id, "--task", "map-00000", "--attempt", "1.1")
+    assert (silent.returncode, silent.stdout) == (2, "")
     refused = place.run("submit", "wc.py", "in.txt", "-o", "two")
     assert refused.returncode == 2
     assert "is not empty" in refused.stderr
