@@ -20,7 +20,7 @@ from mrcore.storage.lock import FileLock
 from mrcore.storage.registry import absolute_uri
 from tests import stores
 from tests.stores import Place
-from tests.unit.commit_world import make_spec, old_job
+from tests.unit.commit_world import faulty, make_spec, old_job
 
 ELSEWHERE = "gs://nowhere/state"
 
@@ -97,6 +97,26 @@ class TestClaiming:
                 assert expected
         assert asked == [(ELSEWHERE, "one")] * 2
         assert not commit.holds_claim(spec, first)
+
+    def test_of_two_that_find_a_free_claim_one_gets_it(self, any_storage: Place) -> None:
+        spec = make_spec(any_storage)
+        _claim(spec, "dead")
+        quicker = iter(["quick"])
+
+        def take(job_id: str) -> None:
+            commit.claim(
+                spec, job_id, job_id, ELSEWHERE, "h", has_ended=lambda _, job: job == "dead"
+            )
+
+        def overtake(operation: str, uri: str) -> None:
+            for job_id in quicker if operation == "commit" else ():
+                take(job_id)
+
+        with (
+            faulty(any_storage, lambda *_: None, overtake),
+            pytest.raises(OutputError, match="taken by job quick"),
+        ):
+            take("slow")
 
     def test_a_dead_master_on_files_of_this_machine_holds_nothing(
         self, any_storage: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

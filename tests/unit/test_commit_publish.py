@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from mrcore import commit, layout
 from mrcore.errors import OutputError, UsageError
 from mrcore.job import Compression, OutputFormat
+from mrcore.storage.faulty import FaultKind, FaultyStorage
 from tests import stores
 from tests.stores import Place
 from tests.unit.commit_world import CommittedJob, make_spec, new_job, old_job, snapshot
@@ -28,9 +30,10 @@ def test_an_output_holds_its_parts_and_its_receipt_and_nothing_else(any_storage:
 
 def test_overwriting_replaces_all_that_was_there(any_storage: Place) -> None:
     old_job(any_storage)
+    any_storage.put("out/_SUCCESS.of-mine", b"kept")
     job = new_job(any_storage, bad=False)
     job.run()
-    assert snapshot(any_storage) == job.expected()
+    assert snapshot(any_storage) == {**job.expected(), "out/_SUCCESS.of-mine": b"kept"}
     if any_storage.base_uri.startswith("file://"):
         assert not Path(any_storage.uri("out/_bad").removeprefix("file://")).exists()
 
@@ -54,6 +57,8 @@ def test_runs_elsewhere_are_cleaned_too(any_storage: Place) -> None:
     any_storage.put("temp/other/runs/x", b"not ours")
     job.run()
     assert snapshot(any_storage) == {**job.expected(), "temp/other/runs/x": b"not ours"}
+    if temp.startswith("file://"):
+        assert [path.name for path in Path(temp.removeprefix("file://")).iterdir()] == ["other"]
 
 
 def test_names_tell_format_and_compression(any_storage: Place) -> None:
@@ -162,6 +167,17 @@ class TestVerify:
         (found,) = report.problems
         assert problem in found
 
+    def test_a_part_that_cannot_be_read(self, any_storage: Place) -> None:
+        old_job(any_storage)
+
+        def plan(operation: str, uri: str, number: int) -> FaultKind | None:
+            return FaultKind.BEFORE if uri.endswith("part-00001") else None
+
+        storage = FaultyStorage(any_storage.storage, plan)
+        with stores.registered(replace(any_storage, storage=storage)):
+            (problem,) = commit.verify(any_storage.uri("out")).problems
+        assert problem.startswith("part-00001 cannot be read: ")
+
     def test_what_the_receipt_does_not_name(self, any_storage: Place) -> None:
         old_job(any_storage)
         for name in ("part-00003", "_hidden", ".hidden", "folder/x"):
@@ -175,6 +191,16 @@ class TestVerify:
         any_storage.put("out/_SUCCESS", b"")
         with pytest.raises(UsageError, match="no receipt of mrcore"):
             commit.read_receipt(any_storage.uri("out"))
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_time() -> None:
+    job = CommittedJob(stores.memory_place(), "j", 0, make_spec(stores.memory_place()))
+    known = msgspec.structs.asdict(job.receipt())
+    counted = {name: known[name] for name in ("records_in", "counters", "attempts", "bad_records")}
+    receipt = commit.make_receipt(
+        job.spec, "j", [], **counted, submitted_seconds=1_000.0, ended_seconds=999.0
+    )
+    assert (receipt.elapsed_seconds, receipt.ended_seconds) == (0.0, 999.0)
 
 
 def test_the_receipt_reads_well() -> None:
