@@ -1,4 +1,4 @@
-"""The proof of the deployment, in its short form, as `scripts/cloudtest --short` gives it."""
+"""The proof of the deployment, story by story, as `scripts/cloudtest` plays them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import pytest
 
 from tests.cloud.machines.cloud import REPOSITORY
 from tests.cloud.machines_by_hand import skip_without_cloud
+from tests.cloud.proof.stories import ALL
 
 CANNOT = 77
 
 
 @contextmanager
-def proof() -> Iterator[subprocess.Popen[str]]:
+def proof(story: str) -> Iterator[subprocess.Popen[str]]:
     """Start it; have it put everything away if the test ends first."""
     with subprocess.Popen(
-        [REPOSITORY / "scripts" / "cloudtest", "--short"],
+        [REPOSITORY / "scripts" / "cloudtest", f"--story={story}"],
         cwd=REPOSITORY,
         env={**os.environ, "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
         stdin=subprocess.DEVNULL,
@@ -36,13 +37,14 @@ def proof() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(840)
-def test_a_cluster_lives_through_losses_and_leaves_nothing() -> None:
+@pytest.mark.timeout(3640)
+@pytest.mark.parametrize("story", ALL)
+def test_a_cluster_lives_through_it_and_leaves_nothing(story: str) -> None:
     skip_without_cloud()
     if shutil.which("gcloud") is None:
         pytest.skip("gcloud is not installed: see https://cloud.google.com/sdk/docs/install.")
-    with proof() as running:
-        told, _ = running.communicate(timeout=800)
+    with proof(story) as running:
+        told, _ = running.communicate(timeout=3600)
     if running.returncode == CANNOT:
         pytest.skip(told.splitlines()[-1])
     assert running.returncode == 0, told

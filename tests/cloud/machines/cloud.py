@@ -65,7 +65,7 @@ class Cloud:
         with contextlib.ExitStack() as stack:
             root = stack.enter_context(image.root(self.cache))
             self.folder = stack.enter_context(_scratch(self.cache, keep=self._keep))
-            stack.enter_context(self._started(root))
+            stack.enter_context(self._running(root))
             self._stack = stack.pop_all()
         return self
 
@@ -73,7 +73,7 @@ class Cloud:
         self._stack.close()
 
     @contextlib.contextmanager
-    def _started(self, root: Path) -> Iterator[None]:
+    def _running(self, root: Path) -> Iterator[None]:
         cgroup = self.folder.name
         ready, ready_writer = os.pipe()
         self._process = subprocess.Popen(
@@ -146,9 +146,8 @@ class Cloud:
         stdout: int | IO[str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start a command inside, with no terminal; it ends with the cloud at the latest."""
-        enter = ["nsenter", f"--target={self.first_process}", "--net", "--mount", "--pid"]
         return subprocess.Popen(
-            [*enter, f"--wdns={REPOSITORY}", "--", *argv],
+            self._inside(argv),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -156,6 +155,14 @@ class Cloud:
             start_new_session=True,
             text=True,
         )
+
+    def started(self, argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a command inside with these options of `subprocess.Popen`."""
+        return subprocess.Popen(self._inside(argv), **options)
+
+    def _inside(self, argv: Sequence[str | Path]) -> list[str | Path]:
+        enter = ["nsenter", f"--target={self.first_process}", "--net", "--mount", "--pid"]
+        return [*enter, f"--wdns={REPOSITORY}", "--", *argv]
 
     def run(
         self, argv: Sequence[str | Path], environment: Mapping[str, str], seconds: float = 300.0

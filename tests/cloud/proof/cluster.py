@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import (
@@ -17,6 +19,7 @@ from tests.cloud.machines.cloud import (
     Cloud,
     CloudError,
 )
+from tests.cloud.proof.runs import Run
 
 T = TypeVar("T")
 
@@ -24,9 +27,12 @@ NAME = "proof"
 BUCKET = "proof-data"
 ZONE = "us-central1-a"
 HOME = f"gs://{BUCKET}/mrcore/{NAME}"
+MASTER = f"mrcore-{NAME}-master"
 MRCORE = REPOSITORY / ".venv/bin/mrcore"
 LOOK_SECONDS = 0.5
 SILENT_SECONDS = 10.0
+_METRICS = "http://127.0.0.1:9100/metrics"
+_LEADER = f"mrcore/{NAME}/state/leader.json"
 
 
 class Cluster:
@@ -35,7 +41,7 @@ class Cluster:
     def __init__(self, cloud: Cloud, wheels: Path) -> None:
         self.cloud = cloud
         self.logs = cloud.folder
-        home = cloud.folder / "home"
+        home = self.logs / "home"
         home.mkdir()
         self.environment = cloud.environment(home) | {
             "CLOUDSDK_COMPUTE_ZONE": ZONE,
@@ -63,10 +69,12 @@ class Cluster:
         lines = [f"--vm-env={key}={value}" for key, value in VM_ENVIRONMENT.items()]
         return [f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct", *lines]
 
-    def background(self, log: Path, *words: str | Path) -> subprocess.Popen[str]:
-        """Start a command whose output goes to a file."""
-        with log.open("w") as file:
-            return self.cloud.popen(words, self.environment, file)
+    def run(self, log: str, *words: str | Path) -> Run:
+        """Start `mrcore gce run WORDS` for this cluster; its output goes to a file of that name."""
+        path = self.logs / log
+        argv = ("scripts/gce", "run", *words, f"--name={NAME}", "--yes", *self.options())
+        with path.open("w") as file:
+            return Run(self.cloud.popen(argv, self.environment, file), path)
 
     def mrcore(self, *words: str) -> Any:
         """Run `mrcore WORDS --json` against the master; return None while it does not answer."""
@@ -76,23 +84,56 @@ class Cluster:
             return None
         return json.loads(output)
 
-    def completed(self) -> int:
-        """Return how many tasks of the newest job are done; 0 while no master answers."""
+    def job(self) -> dict[str, Any]:
+        """Return the newest job; nothing while there is none, or no master answers."""
         jobs = self.mrcore("jobs")
-        return sum(phase["completed"] for phase in jobs[0]["tasks"].values()) if jobs else 0
+        return dict(jobs[0]) if jobs else {}
 
-    def instances(self, role: str = "") -> list[dict[str, Any]]:
-        """Return the instances that run, of one role or of both, by name."""
+    def tasks(self, state: str) -> int:
+        """Return how many tasks of the newest job are idle, in_progress or completed."""
+        return sum(phase[state] for phase in self.job().get("tasks", {}).values())
+
+    def shown(self, *words: str) -> dict[str, Any]:
+        """Return what `mrcore show` has to say of the newest job; nothing where there is none."""
+        job = self.job()
+        return dict((job and self.mrcore("show", job["job_id"], *words)) or {})
+
+    def winners(self) -> dict[str, str]:
+        """Return which attempt has won, by task of the newest job."""
+        return {
+            f"{task['phase']}-{task['index']}": attempt["number"]
+            for task in self.shown("--tasks").get("task_list", ())
+            for attempt in task["attempts"]
+            if attempt["state"] == "won"
+        }
+
+    def epoch(self) -> int:
+        """Return the number of the start of a master that led last; 0 while none has."""
+        try:
+            path = f"storage/v1/b/{BUCKET}/o/{quote(_LEADER, safe='')}?alt=media"
+            return int(self.cloud.ask(path, server=STORAGE)["epoch"])
+        except CloudError:
+            return 0
+
+    def machines(self, role: str = "") -> list[dict[str, Any]]:
+        """Return all instances, of one role or of both, by name; those too that are off."""
         found = self.cloud.ask(f"compute/v1/projects/{PROJECT}/zones/{ZONE}/instances")
         return sorted(
             (
                 instance
                 for instance in found.get("items", ())
-                if instance["status"] == "RUNNING"
-                and role in ("", instance.get("labels", {}).get("mrcore-role"))
+                if role in ("", instance.get("labels", {}).get("mrcore-role"))
             ),
             key=lambda instance: str(instance["name"]),
         )
+
+    def instances(self, role: str = "") -> list[dict[str, Any]]:
+        """Return those that run."""
+        return [vm for vm in self.machines(role) if vm["status"] == "RUNNING"]
+
+    def made(self) -> list[str]:
+        """Return the paths of all resources that somebody has made."""
+        return list(self.cloud.ask("_cloud/state"))
 
     def workers(self) -> list[str]:
         """Return the ids of the workers that the master counts on."""
@@ -100,6 +141,24 @@ class Cluster:
             worker["worker_id"]
             for worker in self.mrcore("workers") or ()
             if not worker["draining"] and worker["silent_seconds"] < SILENT_SECONDS
+        )
+
+    def shell(self, vm: str, command: str) -> str:
+        """Run a command as root on a VM that runs, and return what it prints."""
+        return self.cloud.shell(self.vm_id(vm), command)
+
+    def vm_id(self, name: str) -> int:
+        [vm] = [vm for vm in self.instances() if vm["name"] == name]
+        return int(vm["id"])
+
+    def metric(self, vm: str, name: str, **labels: str) -> float:
+        """Return what the daemon of a VM measures, added up over the labels that are not given."""
+        text = self.shell(vm, f"curl -s {_METRICS}")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
         )
 
     def hurt(self, verb: str, **body: object) -> None:
@@ -124,7 +183,9 @@ class Cluster:
         return list(found.get("bindings", ()))
 
 
-def until(what: str, look: Callable[[], T | None], seconds: float) -> T:
+def until(
+    what: str, look: Callable[[], T | None], seconds: float, *, every: float = LOOK_SECONDS
+) -> T:
     """Look until there is something to see, and return it; raise CloudError after `seconds`."""
     end = time.monotonic() + seconds
     while True:
@@ -132,4 +193,4 @@ def until(what: str, look: Callable[[], T | None], seconds: float) -> T:
             return seen
         if time.monotonic() > end:
             raise CloudError(f"It took longer than {seconds:g} s until {what}.")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(every)

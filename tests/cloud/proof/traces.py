@@ -19,7 +19,7 @@ def in_cloud(cluster: Cluster) -> list[str]:
         for binding in cluster.policy()
         for member in binding["members"]
     ]
-    resources = [f"resource {path}" for path in cluster.cloud.ask("_cloud/state")]
+    resources = [f"resource {path}" for path in cluster.made()]
     return sorted([*bindings, *resources, *(f"object {name}" for name in cluster.objects())])
 
 
