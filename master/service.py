@@ -19,7 +19,7 @@ from master.logs import read_logs
 from master.machine import Machine
 from master.planner import Submissions
 from master.shell import Shell
-from master.wire import job_to_proto, synced_from_proto, task_to_proto, worker_to_proto
+from master.wire import job_to_proto, synced_from_proto
 from mrcore.clock import Clock
 from mrcore.errors import (
     DefectError,
@@ -41,7 +41,7 @@ from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
-from mrcore.rpc.views import cost_to_proto, fleet_to_proto
+from mrcore.rpc.views import cost_to_proto, fleet_to_proto, task_to_proto, worker_to_proto
 from mrcore.storage.base import Storage
 from mrcore.texts import printable
 

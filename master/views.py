@@ -1,4 +1,4 @@
-"""The machine as people see it: plain values, made for one answer, in the fields of the wire.
+"""The machine as people see it: plain values, made for one answer.
 
 Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by name.
 """
@@ -13,9 +13,10 @@ from master import policy
 from master.events import HeldState
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
 from master.state import JobRecord, PhaseRecord, RecentFailure, TaskRecord
-from mrcore.ids import AttemptNumber, Phase, TaskId
+from mrcore.ids import Phase
 from mrcore.job import JobSpec, JobState, TaskState
 from mrcore.tasks.spec import TaskFailure, TaskOutput
+from mrcore.views import AttemptCounts, AttemptView, PhaseView, TaskView, WorkerView
 
 if TYPE_CHECKING:
     from master.core import Core
@@ -24,94 +25,21 @@ NOBODY_NOTE: Final = "waiting for workers: none has joined yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseView:
-    """Where the tasks of one phase stand."""
-
-    phase: Phase
-    tasks: int
-    idle: int
-    in_progress: int
-    completed: int
-    records: int
-    """Read by accepted and live attempts; so are `bytes`."""
-    bytes: int
-    done_tasks: float
-    """Completed tasks plus the fractions of live ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptCountsView:
-    """Attempts by outcome; those that no fact keeps count since this master took over."""
-
-    started: int
-    won: int
-    failed: int
-    infrastructure: int
-    expired: int
-    preempted: int
-    superseded: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as it stands."""
+    """A job as it stands, with all that was submitted; a client gets `mrcore.views.JobView`."""
 
     job_id: str
     spec: JobSpec
     state: JobState
     message: str
     failure: TaskFailure | None
-    failed_task: TaskId | None
     phases: tuple[PhaseView, ...]
     counters: dict[str, int]
-    attempts: AttemptCountsView
+    attempts: AttemptCounts
     submitted_seconds: float
     ended_seconds: float
     input_bytes: int
     recent_failures: tuple[RecentFailure, ...]
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptView:
-    """An attempt as it stands."""
-
-    number: AttemptNumber
-    worker_id: str
-    state: str
-    """One word: unstarted, running, won, failed, expired, preempted, superseded."""
-    elapsed_seconds: float = 0.0
-    fraction: float = 0.0
-    status: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskView:
-    """A task as it stands."""
-
-    phase: Phase
-    index: int
-    state: TaskState
-    attempts: tuple[AttemptView, ...]
-    failures: int
-    story: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
-    """A worker as the master sees it."""
-
-    worker_id: str
-    host: str
-    process_id: int
-    slots: int
-    running: int
-    unstarted: int
-    draining: bool
-    silent_seconds: float
-    python: str
-    mrcore: str
-    pyarrow: str
     note: str
 
 
@@ -135,13 +63,12 @@ def _job_view(machine: Core, record: JobRecord) -> JobView:
         state=record.state,
         message=record.message,
         failure=record.failure,
-        failed_task=record.failed_task,
         phases=(
             _phase_view(Phase.MAP, record.maps, job),
             _phase_view(Phase.REDUCE, record.reduces, job),
         ),
         counters=dict(record.counters),
-        attempts=AttemptCountsView(
+        attempts=AttemptCounts(
             started=tally.started,
             won=record.won,
             failed=record.failed,
@@ -240,13 +167,13 @@ def _task_view(
     now: float,
 ) -> TaskView:
     attempts = [
-        AttemptView(number=failed.number, worker_id=failed.worker_id, state="failed")
+        AttemptView(number=str(failed.number), worker_id=failed.worker_id, state="failed")
         for failed in record.failed
     ]
     if record.winner is not None:
         seconds = record.output.elapsed_seconds if record.output is not None else 0.0
         won = AttemptView(
-            number=record.winner,
+            number=str(record.winner),
             worker_id=record.worker_id,
             state="won",
             elapsed_seconds=seconds,
@@ -268,7 +195,7 @@ def _task_view(
 def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
     running = attempt.state is HeldState.RUNNING
     return AttemptView(
-        number=attempt.id.number,
+        number=str(attempt.id.number),
         worker_id=attempt.worker_id,
         state="running" if running else "unstarted",
         elapsed_seconds=attempt.running_seconds(now),

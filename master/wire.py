@@ -1,4 +1,4 @@
-"""Between the master's own values (events, replies, views) and the messages of its services."""
+"""Between the master's own values (events, jobs) and the messages of its services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from master.events import Held, HeldState, Synced, WorkerAbout
-from master.views import AttemptView, JobView, PhaseView, TaskView, WorkerView
+from master.views import JobView
 from mrcore.errors import UsageError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
@@ -18,8 +18,9 @@ from mrcore.rpc.convert_task import (
     progress_from_proto,
     result_from_proto,
 )
-from mrcore.rpc.enums import JOB_STATES, PHASES, TASK_STATES
+from mrcore.rpc.enums import JOB_STATES
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.views import phase_to_proto
 from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
 from mrcore.texts import printable
 
@@ -27,7 +28,6 @@ INPUTS_SHOWN: Final = 100
 """Inputs of a job that are told with it; a job may have very many."""
 MAX_WORKER_ID: Final = 200
 MAX_HELD: Final = 10_000
-_UINT64: Final = 2**64 - 1
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 _NO_PROGRESS: Final = Progress()
@@ -106,18 +106,10 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         spec=shown_spec(view.spec),
         state=JOB_STATES.to_proto[view.state],
         message=printable(view.message, 8_192),
-        phases=[_phase_to_proto(phase) for phase in view.phases],
+        phases=[phase_to_proto(phase) for phase in view.phases],
         counters=counters,
         large_counters=large,
-        attempts=job_pb2.AttemptCounts(
-            started=view.attempts.started,
-            won=view.attempts.won,
-            failed=view.attempts.failed,
-            infrastructure=view.attempts.infrastructure,
-            expired=view.attempts.expired,
-            preempted=view.attempts.preempted,
-            superseded=view.attempts.superseded,
-        ),
+        attempts=job_pb2.AttemptCounts(**msgspec.structs.asdict(view.attempts)),
         submitted_seconds=view.submitted_seconds,
         ended_seconds=view.ended_seconds,
         input_bytes=view.input_bytes,
@@ -141,63 +133,7 @@ def attempt_name(attempt: AttemptId) -> str:
     return f"{attempt.task.phase}-{attempt.task.index:05d}@{attempt.number}"
 
 
-def _phase_to_proto(view: PhaseView) -> job_pb2.PhaseProgress:
-    return job_pb2.PhaseProgress(
-        phase=PHASES.to_proto[view.phase],
-        tasks=view.tasks,
-        idle=view.idle,
-        in_progress=view.in_progress,
-        completed=view.completed,
-        records=_uint64(view.records),
-        bytes=_uint64(view.bytes),
-        done_tasks=view.done_tasks,
-    )
-
-
-def task_to_proto(view: TaskView) -> job_pb2.Task:
-    """Return the message of a task as it stands."""
-    return job_pb2.Task(
-        phase=PHASES.to_proto[view.phase],
-        index=view.index,
-        state=TASK_STATES.to_proto[view.state],
-        attempts=[_attempt_to_proto(attempt) for attempt in view.attempts],
-        failures=view.failures,
-        story=[printable(line, 1_024) for line in view.story],
-    )
-
-
-def _attempt_to_proto(view: AttemptView) -> job_pb2.Attempt:
-    return job_pb2.Attempt(
-        number=str(view.number),
-        worker_id=view.worker_id,
-        state=view.state,
-        elapsed_seconds=view.elapsed_seconds,
-        fraction=view.fraction,
-        status=view.status,
-    )
-
-
-def worker_to_proto(view: WorkerView) -> job_pb2.Worker:
-    """Return the message of a worker as the master sees it."""
-    return job_pb2.Worker(
-        worker_id=view.worker_id,
-        host=view.host,
-        process_id=view.process_id,
-        slots=view.slots,
-        running=view.running,
-        unstarted=view.unstarted,
-        draining=view.draining,
-        silent_seconds=view.silent_seconds,
-        versions=job_pb2.Versions(python=view.python, mrcore=view.mrcore, pyarrow=view.pyarrow),
-        note=view.note,
-    )
-
-
 def _by_size(counters: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:
     """Return the sums that fit into 64 bits, and in decimal those that do not."""
     large = {name: str(n) for name, n in counters.items() if not _INT64_MIN <= n <= _INT64_MAX}
     return {name: n for name, n in counters.items() if name not in large}, large
-
-
-def _uint64(number: int) -> int:
-    return max(0, min(_UINT64, number))

@@ -165,6 +165,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     silent_seconds: float = 0.0
     python: str = ""
     mrcore: str = ""
+    pyarrow: str = ""
     note: str = ""
 
 

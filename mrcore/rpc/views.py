@@ -1,13 +1,17 @@
-"""From the messages of `JobService` to the views that clients see."""
+"""Between the messages of `JobService` and the views that clients see."""
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import msgspec
+from google.protobuf.message import Message
 
 from mrcore.ids import Phase
 from mrcore.job import TaskState
 from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
 from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
+from mrcore.texts import printable
 from mrcore.views import (
     AttemptCounts,
     AttemptLog,
@@ -21,6 +25,17 @@ from mrcore.views import (
     TaskView,
     WorkerView,
 )
+
+_UINT64: Final = 2**64 - 1
+_MAX_STORY_LINE: Final = 1_024
+_VERSIONS: Final = ("python", "mrcore", "pyarrow")
+"""Fields of a worker that its message keeps in one of their own."""
+
+
+def _fields(kind: type[msgspec.Struct], message: Message, **converted: Any) -> dict[str, Any]:
+    """Return the fields of a struct from those of the same name; `converted` ones are given."""
+    same = (name for name in kind.__struct_fields__ if name not in converted)
+    return {**converted, **{name: getattr(message, name) for name in same}}
 
 
 def phase_number(phase: Phase | None) -> job_pb2.Phase.ValueType:
@@ -42,7 +57,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         output_uri=job.spec.output_uri,
         phases=tuple(_phase_view(phase) for phase in job.phases),
         counters={**job.counters, **{name: int(n) for name, n in job.large_counters.items()}},
-        attempts=_attempt_counts(job.attempts),
+        attempts=AttemptCounts(**_fields(AttemptCounts, job.attempts)),
         message=job.message,
         failure=_failure_view(job.failure) if job.HasField("failure") else None,
         recent_failures=tuple(
@@ -60,12 +75,12 @@ def job_view(job: job_pb2.Job) -> JobView:
 
 def cost_view(cost: job_pb2.Cost) -> Cost:
     """Return what something has cost."""
-    return Cost(**{name: getattr(cost, name) for name in Cost.__struct_fields__})
+    return Cost(**_fields(Cost, cost))
 
 
 def cost_to_proto(cost: Cost) -> job_pb2.Cost:
     """Return the message of what something has cost."""
-    return job_pb2.Cost(**{name: getattr(cost, name) for name in Cost.__struct_fields__})
+    return job_pb2.Cost(**msgspec.structs.asdict(cost))
 
 
 def fleet_view(fleet: fleet_pb2.Fleet) -> FleetView:
@@ -73,12 +88,7 @@ def fleet_view(fleet: fleet_pb2.Fleet) -> FleetView:
     return FleetView(
         target=fleet.target,
         cluster=fleet.cluster,
-        groups=tuple(
-            FleetGroupView(
-                **{name: getattr(group, name) for name in FleetGroupView.__struct_fields__}
-            )
-            for group in fleet.groups
-        ),
+        groups=tuple(FleetGroupView(**_fields(FleetGroupView, one)) for one in fleet.groups),
         wanted_workers=fleet.wanted_workers,
         min_workers=fleet.min_workers,
         max_workers=fleet.max_workers,
@@ -105,28 +115,14 @@ def fleet_to_proto(view: FleetView) -> fleet_pb2.Fleet:
 
 
 def _phase_view(phase: job_pb2.PhaseProgress) -> PhaseView:
-    return PhaseView(
-        phase=PHASES.from_proto(phase.phase),
-        tasks=phase.tasks,
-        idle=phase.idle,
-        in_progress=phase.in_progress,
-        completed=phase.completed,
-        records=phase.records,
-        bytes=phase.bytes,
-        done_tasks=phase.done_tasks,
-    )
+    return PhaseView(**_fields(PhaseView, phase, phase=PHASES.from_proto(phase.phase)))
 
 
-def _attempt_counts(counts: job_pb2.AttemptCounts) -> AttemptCounts:
-    return AttemptCounts(
-        started=counts.started,
-        won=counts.won,
-        failed=counts.failed,
-        infrastructure=counts.infrastructure,
-        expired=counts.expired,
-        preempted=counts.preempted,
-        superseded=counts.superseded,
-    )
+def phase_to_proto(view: PhaseView) -> job_pb2.PhaseProgress:
+    """Return the message of a phase; sums beyond 64 bits are told as the highest number."""
+    fields = msgspec.structs.asdict(view)
+    fields |= {"records": min(_UINT64, view.records), "bytes": min(_UINT64, view.bytes)}
+    return job_pb2.PhaseProgress(**fields | {"phase": PHASES.to_proto[view.phase]})
 
 
 def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = "") -> FailureView:
@@ -145,37 +141,35 @@ def task_view(task: job_pb2.Task) -> TaskView:
         phase=PHASES.from_proto(task.phase),
         index=task.index,
         state=TASK_STATES.from_proto(task.state),
-        attempts=tuple(
-            AttemptView(
-                number=attempt.number,
-                worker_id=attempt.worker_id,
-                state=attempt.state,
-                elapsed_seconds=attempt.elapsed_seconds,
-                fraction=attempt.fraction,
-                status=attempt.status,
-            )
-            for attempt in task.attempts
-        ),
+        attempts=tuple(AttemptView(**_fields(AttemptView, one)) for one in task.attempts),
         failures=task.failures,
         story=tuple(task.story),
     )
 
 
+def task_to_proto(view: TaskView) -> job_pb2.Task:
+    """Return the message of a task."""
+    return job_pb2.Task(
+        phase=PHASES.to_proto[view.phase],
+        index=view.index,
+        state=TASK_STATES.to_proto[view.state],
+        attempts=[job_pb2.Attempt(**msgspec.structs.asdict(one)) for one in view.attempts],
+        failures=view.failures,
+        story=[printable(line, _MAX_STORY_LINE) for line in view.story],
+    )
+
+
 def worker_view(worker: job_pb2.Worker) -> WorkerView:
     """Return a worker as the master sees it."""
-    return WorkerView(
-        worker_id=worker.worker_id,
-        host=worker.host,
-        process_id=worker.process_id,
-        slots=worker.slots,
-        running=worker.running,
-        unstarted=worker.unstarted,
-        draining=worker.draining,
-        silent_seconds=worker.silent_seconds,
-        python=worker.versions.python,
-        mrcore=worker.versions.mrcore,
-        note=worker.note,
-    )
+    versions = {name: getattr(worker.versions, name) for name in _VERSIONS}
+    return WorkerView(**_fields(WorkerView, worker, **versions))
+
+
+def worker_to_proto(view: WorkerView) -> job_pb2.Worker:
+    """Return the message of a worker."""
+    fields = msgspec.structs.asdict(view)
+    versions = {name: fields.pop(name) for name in _VERSIONS}
+    return job_pb2.Worker(**fields, versions=job_pb2.Versions(**versions))
 
 
 def attempt_log(log: job_service_pb2.AttemptLog) -> AttemptLog:

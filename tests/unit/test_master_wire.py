@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass, replace
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +11,7 @@ from hypothesis import strategies as st
 from master import views
 from master.events import Held, HeldState, Synced, WorkerAbout
 from master.state import RecentFailure
-from master.wire import (
-    attempt_name,
-    job_to_proto,
-    synced_from_proto,
-    task_to_proto,
-    worker_to_proto,
-)
+from master.wire import attempt_name, job_to_proto, synced_from_proto
 from mrcore.errors import UsageError
 from mrcore.ids import Phase
 from mrcore.job import JobState, TaskState
@@ -29,6 +20,7 @@ from mrcore.rpc.convert_task import attempt_to_proto, put_progress, put_result
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskOutput
+from mrcore.views import AttemptCounts, AttemptView, PhaseView, TaskView, WorkerView
 from tests.unit.test_rpc_convert import ATTEMPTS, FAILURES, OUTPUTS, SPECS, TEXT, UINT32, UINT64
 
 NONCE = "the nonce"
@@ -142,21 +134,14 @@ def test_a_result_beyond_its_bounds_fails_its_attempt_and_not_its_worker() -> No
     )
 
 
-def comparable(view: object) -> dict[str, Any]:
-    """Return a view of either side as plain values."""
-    found = asdict(view) if is_dataclass(view) and not isinstance(view, type) else view
-    plain: dict[str, Any] = msgspec.to_builtins(found)
-    return plain
-
-
 COUNTS = st.builds(
-    views.AttemptCountsView,
+    AttemptCounts,
     **dict.fromkeys(
         ("started", "won", "failed", "infrastructure", "expired", "preempted", "superseded"), UINT64
     ),
 )
 PHASES = st.builds(
-    views.PhaseView,
+    PhaseView,
     phase=st.sampled_from(Phase),
     **dict.fromkeys(("tasks", "idle", "in_progress", "completed"), UINT32),
     records=UINT64,
@@ -170,7 +155,6 @@ JOBS = st.builds(
     state=st.sampled_from(JobState),
     message=TEXT,
     failure=st.none() | FAILURES,
-    failed_task=st.none(),
     phases=st.lists(PHASES, max_size=2).map(tuple),
     counters=st.dictionaries(TEXT, st.integers(-(2**70), 2**70), max_size=3),
     attempts=COUNTS,
@@ -196,8 +180,7 @@ def test_a_client_sees_the_job_that_the_master_sees(job: views.JobView) -> None:
         job.ended_seconds,
     )
     assert (seen.name, seen.output_uri) == (job.spec.name, job.spec.output_uri)
-    assert comparable(seen.attempts) == comparable(job.attempts)
-    assert [comparable(one) for one in seen.phases] == [comparable(one) for one in job.phases]
+    assert (seen.attempts, seen.phases) == (job.attempts, job.phases)
     assert [(one.attempt, one.worker_id, one.message) for one in seen.recent_failures] == [
         (attempt_name(one.attempt), one.worker_id, one.failure.message)
         for one in job.recent_failures
@@ -211,14 +194,14 @@ def test_a_client_sees_the_job_that_the_master_sees(job: views.JobView) -> None:
 
 
 TASKS = st.builds(
-    views.TaskView,
+    TaskView,
     phase=st.sampled_from(Phase),
     index=UINT32,
     state=st.sampled_from(TaskState),
     attempts=st.lists(
         st.builds(
-            views.AttemptView,
-            number=ATTEMPTS.map(lambda attempt: attempt.number),
+            AttemptView,
+            number=ATTEMPTS.map(lambda attempt: str(attempt.number)),
             worker_id=TEXT,
             state=TEXT,
             elapsed_seconds=FLOAT,
@@ -234,16 +217,13 @@ TASKS = st.builds(
 
 @given(TASKS)
 @settings(max_examples=40)
-def test_a_client_sees_the_task_that_the_master_sees(task: views.TaskView) -> None:
-    sent = job_pb2.Task.FromString(task_to_proto(task).SerializeToString())
-    seen = client_views.task_view(sent)
-    assert [one.number for one in seen.attempts] == [str(one.number) for one in task.attempts]
-    plain = replace(task, attempts=())
-    assert comparable(msgspec.structs.replace(seen, attempts=())) == comparable(plain)
+def test_a_client_sees_the_task_that_the_master_sees(task: TaskView) -> None:
+    sent = job_pb2.Task.FromString(client_views.task_to_proto(task).SerializeToString())
+    assert client_views.task_view(sent) == task
 
 
 WORKERS = st.builds(
-    views.WorkerView,
+    WorkerView,
     worker_id=TEXT,
     host=TEXT,
     **dict.fromkeys(("process_id", "slots", "running", "unstarted"), UINT32),
@@ -255,9 +235,6 @@ WORKERS = st.builds(
 
 @given(WORKERS)
 @settings(max_examples=40)
-def test_a_client_sees_the_worker_that_the_master_sees(worker: views.WorkerView) -> None:
-    sent = job_pb2.Worker.FromString(worker_to_proto(worker).SerializeToString())
-    expected = comparable(worker)
-    del expected["pyarrow"]
-    assert comparable(client_views.worker_view(sent)) == expected
-    assert sent.versions.pyarrow == worker.pyarrow
+def test_a_client_sees_the_worker_that_the_master_sees(worker: WorkerView) -> None:
+    sent = job_pb2.Worker.FromString(client_views.worker_to_proto(worker).SerializeToString())
+    assert client_views.worker_view(sent) == worker
