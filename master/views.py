@@ -49,11 +49,6 @@ def job_view(machine: Core, job_id: str) -> JobView | None:
     return None if record is None else _job_view(machine, record)
 
 
-def job_views(machine: Core) -> list[JobView]:
-    """Return all jobs that are remembered, newest first."""
-    return [_job_view(machine, record) for record in reversed(machine.durable().jobs.values())]
-
-
 def _job_view(machine: Core, record: JobRecord) -> JobView:
     job = machine.live_job(record.job_id)
     tally = record.tally if job is None else job.tally

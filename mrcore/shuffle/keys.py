@@ -8,7 +8,6 @@ of the types str, int (of 64 bits), float and bytes is a *native* column; anythi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from math import isnan
 from typing import Any, Final
 
@@ -228,8 +227,3 @@ def check_number_kinds(kinds: Iterable[Mapping[str, str]]) -> dict[str, str]:
             if joined.setdefault(path, kind) != kind:
                 raise mixed_numbers(path, " (in different map tasks)")
     return joined
-
-
-def partition_keys(partition: Any, keys: Iterable[Any], partitions: int) -> Iterable[Any]:
-    """Return the user's partition of each key, lazily and unchecked."""
-    return map(partition, keys, repeat(partitions))

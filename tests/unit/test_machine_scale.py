@@ -129,7 +129,7 @@ def test_ended_jobs_are_forgotten_in_the_order_of_their_end() -> None:
         cluster.submit(f"j{n}", maps=1, reduces=1)
     for n in (4, 3, 2, 1, 0):
         cluster.step(CancelAsked(f"j{n}", ""))
-    assert [view.job_id for view in views.job_views(cluster.machine)] == ["j2", "j1", "j0"]
+    assert list(cluster.machine.durable().jobs) == ["j0", "j1", "j2"]
     assert cluster.machine.job_of_request("request of j4") is None
     assert cluster.machine.job_of_request("request of j0") == "j0"
 

@@ -115,6 +115,12 @@ def test_a_line_over_the_limit_is_an_error_with_its_place() -> None:
         list(line_blocks(read, 0, None, 10, shown="f", max_line_bytes=50))
 
 
+def test_a_line_of_the_limit_is_none_too_long() -> None:
+    read = reader_from(b"x" * 50 + b"\n", 0, [10])
+    ((offset, block),) = line_blocks(read, 0, None, 10, shown="f", max_line_bytes=50)
+    assert (offset, len(block)) == (0, 51)
+
+
 def test_only_newlines_end_lines() -> None:
     text = "a\x0bb\x0cc\x1cd\u2028e\x85f\rg"
     assert split_lines(text.encode()) == [text]

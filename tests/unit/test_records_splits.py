@@ -105,6 +105,14 @@ def test_parquet_is_cut_between_row_groups() -> None:
     assert splits[-1].pieces[0].end == 10 * MIB
 
 
+def test_row_groups_that_just_fit_share_a_split() -> None:
+    (file,) = files_of(4 * MIB, extension=".parquet")
+    starts = tuple(range(0, 4 * MIB, MIB // 2))
+    file = InputFile(file.uri, file.shown, file.size_bytes, file.generation, starts)
+    splits = cut([file], InputFormat.PARQUET, 1)
+    assert [split.pieces[0].start for split in splits] == [0, MIB, 2 * MIB, 3 * MIB]
+
+
 def test_the_same_file_twice_is_read_twice() -> None:
     (file,) = files_of(10)
     splits = cut([file, file], InputFormat.TEXT, 1)
