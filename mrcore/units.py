@@ -78,6 +78,14 @@ def show_number(count: float, thing: str) -> str:
     return f"{show_count(count)} {thing}{'' if count == 1 else 's'}"
 
 
+def show_dollars(dollars: float) -> str:
+    """Write an amount of money: `$12.30`, and small ones in two digits that tell: `$0.0042`."""
+    places = 2
+    while places < 6 and 0 < abs(dollars) < 10 ** (1 - places):
+        places += 1
+    return f"${dollars:,.{places}f}"
+
+
 def show_duration(seconds: float) -> str:
     """Write a duration: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds < 9.95:

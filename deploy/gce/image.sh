@@ -33,7 +33,7 @@ bake() {
     local -a machine=()
     open_record || return 1
     zone=${c[master_zone]}
-    take_inventory "$name" || return 1
+    look_once || return 1
     together upload_payload make_accounts || return 1
     dry || read_record show "--home=$home" || return 1
     machine_options image

@@ -33,20 +33,26 @@
 # shellcheck disable=SC2034
 set -euo pipefail
 
+# That of macOS is of 2007.
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+    printf 'mrcore gce: bash %s is too old, 4.4 is needed; install a newer one (macOS: brew install bash).\n' "$BASH_VERSION" >&2
+    exit 2
+fi
+
 gce=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 deploy=${gce%/*}
 python=${MRCORE_PYTHON:-$deploy/../.venv/bin/python}
-[[ -x $python ]] || python=$(command -v python3) || {
-    printf 'mrcore gce: there is no Python here; run scripts/setup, or install mrcore.\n' >&2
+if [[ ! -x $python ]] && { ! python=$(command -v python3) || ! "$python" -P -c 'import mrcore' 2>/dev/null; }; then
+    printf 'mrcore gce: there is no Python with mrcore here; run scripts/setup, or install mrcore.\n' >&2
     exit 2
-}
+fi
 
 readonly needed_services=(compute.googleapis.com iam.googleapis.com cloudresourcemanager.googleapis.com storage.googleapis.com iap.googleapis.com)
 
 # People who have logged in to gcloud need no second login for buckets.
 export MRCORE_GCS_LOGIN=${MRCORE_GCS_LOGIN:-gcloud}
 
-project='' name='' home='' inventory='' found='' findings='' log_file=/dev/null
+project='' name='' home='' told_home='' inventory='' looked='' found='' findings='' log_file=/dev/null
 declare -ga job_inputs=() job_outputs=() children=()
 
 for part in say options cloud inventory cluster create remove connect checks; do

@@ -20,18 +20,22 @@ interrupted='' job_pid=''
 
 main() {
     take_options "$cluster_values receipt " "$cluster_flags keep " job "$@"
+    ((${#job[@]})) || die "what is to run? Write mrcore gce run PLUGIN INPUT... -o gs://BUCKET/OUT; see mrcore gce run --help."
     [[ -n ${opt[output]:-} ]] || die "where is the output to go? Give -o gs://BUCKET/OUT."
     settle_place
     settle_name "${opt[name]:-$(name_of_run)}"
     [[ ${opt[output]} == gs://?*/?* ]] || die "-o ${opt[output]} is no folder of a bucket: the VMs write to gs://BUCKET/OUT."
+    # A cluster that has been named may be there, and needs fewer checks then.
+    dry || [[ -z ${opt[name]:-} ]] || look_once || exit 1
     settle_home
     trap on_interrupt INT TERM HUP
     if dry; then
         plan_run
-        return 0
+        return
     fi
     check_before check_job || exit 2
     take_places
+    tell_size
     trap finish_run EXIT
     make_cluster || exit 1
     connect
@@ -50,16 +54,28 @@ take_places() {
 }
 
 plan_run() {
+    local stopped=0
     check_options
     check_job >"$scratch/findings" || exit 2
-    if grep '^error|' "$scratch/findings" >"$scratch/errors"; then
-        sed 's/^error|/# this would stop it: /' "$scratch/errors"
-    fi
     take_places
     make_cluster
     printf '# The job then runs: %s\n' "$(quoted mrcore run "${job[@]}" "--state=$home/state")"
     [[ -n ${c[kept]:-} ]] || remove_cluster
     estimate | sed 's/^/# /'
+    if grep '^error|' "$scratch/findings" >"$scratch/errors"; then
+        sed 's/^error|/# this would stop it: /' "$scratch/errors"
+        stopped=2
+    fi
+    return "$stopped"
+}
+
+# What the job reads and will about cost, before anything is paid for.
+tell_size() {
+    local line
+    estimate --brief >"$scratch/estimate" || return 0
+    while IFS= read -r line; do
+        say "$line"
+    done <"$scratch/estimate"
 }
 
 run_job() {
@@ -73,8 +89,6 @@ run_job() {
         command+=(run "${job[@]}")
     fi
     ! as_json || command+=(--json)
-    watch_groups &
-    children+=("$!")
     # In the background, since only then a signal that comes to us alone is heard while it runs.
     "${command[@]}" "${master_options[@]}" &
     job_pid=$!
@@ -84,7 +98,7 @@ run_job() {
     if ((code == 0)); then
         bring_receipt
     fi
-    tell_cost "$ended"
+    take_cost "$ended"
     exit "${interrupted:-$code}"
 }
 
@@ -95,13 +109,6 @@ wait_for_job() {
         code=0
         wait "$job_pid" || code=$?
         kill -0 "$job_pid" 2>/dev/null || return "$code"
-    done
-}
-
-watch_groups() {
-    while kill -0 "$$" 2>/dev/null; do
-        tell_group_errors
-        nap 15
     done
 }
 
@@ -116,9 +123,9 @@ bring_receipt() {
     fi
 }
 
-# tell_cost ENDED: the master books what the job has cost within some seconds of its end.
-tell_cost() {
-    "$python" -P -m mrcore.cost report "--state=$home/state" "--booked-after=$1" >&2 || true
+# take_cost ENDED: the master books what the job has cost within some seconds of its end.
+take_cost() {
+    "$python" -P -m mrcore.cost report --brief "--state=$home/state" "--booked-after=$1" >"$scratch/cost" 2>>"$log_file" || true
 }
 
 # The first Ctrl-C, SIGTERM or SIGHUP: cancel the job, then clean up. The job hears SIGTERM alone,
@@ -129,6 +136,7 @@ on_interrupt() {
     if [[ -n $job_pid ]]; then
         kill -TERM "$job_pid" 2>/dev/null || true
     else
+        say "stopping …"
         exit 130
     fi
 }
@@ -149,15 +157,20 @@ on_second_interrupt() {
 
 # However the run went: nothing stays, but what was asked for.
 finish_run() {
-    local code=$? folder
+    local code=$? folder others
     [[ -n $interrupted ]] || trap on_interrupt_of_removal INT TERM HUP
     trap - EXIT
     # What is still being made must be there before it can be removed.
     wait_for_makers
     # Refused, or stopped, before the cluster was ours: another's must not go.
     [[ -n ${c[name]:-} ]] || { [[ -n $interrupted ]] && read_record show "--home=$home"; } || leave_now "$code"
+    tell_cost
     if [[ -n ${c[kept]:-} ]]; then
         say "the cluster $name stays up; remove it with: $(removal_command)"
+        leave_now "$code"
+    fi
+    if others=$(jobs_of_others) && [[ -n $others ]]; then
+        say "the cluster $name stays up, since it runs another job, $others: that job's run removes it, or: $(removal_command)"
         leave_now "$code"
     fi
     if ((code != 0)); then
@@ -171,8 +184,28 @@ finish_run() {
     if ! remove_cluster; then
         say "the cluster could not be removed altogether; run again: $(removal_command)"
         ((code != 0)) || code=1
+    elif ((code == 0)); then
+        say "nothing is left of the cluster $name; the output is $(fact output)."
+    else
+        say "nothing is left of the cluster $name."
     fi
     leave_now "$code"
+}
+
+# Jobs of a run that was given the same --name; one that has ended has nothing to lose.
+jobs_of_others() {
+    ((${#master_options[@]})) || return 0
+    local address=${master_options[1]:-}
+    helper others "--home=$home" "--master=${address#--master=}" "--output=$(fact output)" 2>>"$log_file"
+}
+
+# What all of it has cost, where that was booked; a second does not matter to a person.
+tell_cost() {
+    local line
+    [[ -s $scratch/cost ]] || return 0
+    while IFS= read -r line; do
+        say "$line after $((SECONDS / 60)) min $((SECONDS % 60)) s."
+    done <"$scratch/cost"
 }
 
 wait_for_makers() {

@@ -17,7 +17,7 @@ main() {
         printf '# A status reads only.\n'
         return 0
     fi
-    take_inventory "$name" || exit 1
+    look_once || exit 1
     if have instance "mrcore-$name-master" && [[ $(field 4 "$found") == RUNNING ]]; then
         alive=0
     fi

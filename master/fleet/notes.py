@@ -18,7 +18,7 @@ from master.fleet.model import (
     Model,
     Work,
 )
-from mrcore.units import show_duration
+from mrcore.units import show_dollars, show_duration
 
 _ON: dict[Model, str] = {Model.SPOT: "spot", Model.STANDARD: "on-demand"}
 
@@ -89,22 +89,23 @@ def duds(count: int, bounds: Bounds) -> str:
 def spent(dollars: float, limit: float) -> str:
     """Say that the spend limit is reached: also the message of the jobs that fail."""
     return (
-        f"The spend limit is reached (${dollars:.2f} of ${limit:.2f}), so the job was stopped and "
-        "all workers are released: raise --max-cost and run it again."
+        f"The spend limit is reached ({show_dollars(dollars)} of {show_dollars(limit)}), so the "
+        "job was stopped and all workers are released: raise --max-cost and run it again."
     )
 
 
 def nearly_spent(dollars: float, limit: float) -> str:
     """Warn of the spend limit."""
     return (
-        f"${dollars:.2f} of the ${limit:.2f} allowed are spent: at the limit jobs fail and all "
-        "workers are released."
+        f"{show_dollars(dollars)} of the {show_dollars(limit)} allowed are spent: at the limit "
+        "jobs fail and all workers are released."
     )
 
 
 def unaffordable(limit: float) -> str:
     """Say why no more machines are made."""
-    return f"No more workers are added: what is left of --max-cost ${limit:.2f} is too little."
+    left = f"what is left of --max-cost {show_dollars(limit)}"
+    return f"No more workers are added: {left} is too little."
 
 
 def late(work: Work, needed: int, most: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrcore.cost.text import cost_line
-from mrcore.units import show_number
+from mrcore.units import show_dollars, show_number
 from mrcore.views import FleetGroupView, FleetView
 
 
@@ -14,7 +14,7 @@ def fleet_lines(fleet: FleetView) -> list[str]:
         f"work, at most {fleet.max_workers}, of the cluster {fleet.cluster} in {fleet.target}"
     ]
     lines += [f"  {_group(group)}" for group in fleet.groups if group.target_size]
-    limit = f" of ${fleet.max_cost:.2f} allowed" if fleet.max_cost is not None else ""
+    limit = f" of {show_dollars(fleet.max_cost)} allowed" if fleet.max_cost is not None else ""
     lines.append(f"spent      ${fleet.cost.dollars:.4f}{limit}, ${fleet.hour_dollars:.4f} an hour")
     lines.append(f"  {cost_line(fleet.cost)}")
     if fleet.preemptions_per_hour is not None:

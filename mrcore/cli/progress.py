@@ -107,7 +107,7 @@ def phase_line(job: JobView, pace: Pace) -> str:
     if pace.seconds_left is not None and current_phase(job) is not None:
         parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
     if job.cost is not None:
-        parts.append(f"${job.cost.dollars:.2f} so far")
+        parts.append(f"{units.show_dollars(job.cost.dollars)} so far")
     if job.note:
         parts.append(job.note)
     return ", ".join(parts)
@@ -277,7 +277,7 @@ class LiveProgress:
             parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
         parts.append(failed_words(job))
         if job.cost is not None:
-            parts.append(f"${job.cost.dollars:.2f} so far")
+            parts.append(f"{units.show_dollars(job.cost.dollars)} so far")
         if job.note:
             parts.append(job.note)
         return ", ".join(parts)

@@ -15,10 +15,10 @@ from mrcore.clock import SYSTEM
 from mrcore.cost.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
 from mrcore.cost.ledger import Spend
 from mrcore.cost.prices import load_prices
-from mrcore.cost.text import cost_line
+from mrcore.cost.text import cost_brief, cost_line
 from mrcore.errors import MrcoreError, NotFoundError, UsageError
 from mrcore.storage.registry import storage_for
-from mrcore.units import parse_size, show_duration, show_size
+from mrcore.units import parse_size, show_dollars, show_duration, show_number, show_size
 from mrcore.views import cost_json
 
 NEWS_SECONDS: Final = 10.0
@@ -62,10 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--disk-gib", type=float, default=DISK_GIB, metavar="GIB", help="of each machine")
     add("--prices", metavar="FILE", help="a price list of your own (or MRCORE_PRICES)")
     add("--json", action="store_true")
+    add("--brief", action="store_true", help="in one sentence")
     ask.set_defaults(act=_estimate)
     tell = commands.add_parser("report", help="while a cluster runs and after: dollars by what for")
     tell.add_argument("--state", required=True, metavar="URI")
     tell.add_argument("--json", action="store_true")
+    tell.add_argument("--brief", action="store_true", help="in one sentence")
     tell.add_argument(
         "--booked-after",
         type=float,
@@ -99,6 +101,13 @@ def _estimate(parsed: argparse.Namespace) -> str:
     found = estimate(plan, load_prices(parsed.prices))
     if parsed.json:
         return _json({**msgspec.to_builtins(found), "requests": found.requests})
+    if parsed.brief:
+        return (
+            f"the job reads {show_size(found.input_bytes)} in "
+            f"{show_number(parsed.input_files, 'file')}; it will cost about "
+            f"{show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)} and take "
+            f"{show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}."
+        )
     return _estimate_text(found)
 
 
@@ -107,10 +116,10 @@ def _estimate_text(found: Estimate) -> str:
         f"tasks     {found.map_tasks:,} map, {found.reduce_tasks:,} reduce",
         f"input     {show_size(found.input_bytes)}",
         f"requests  {found.class_a:,} class A, {found.class_b:,} class B "
-        f"(${found.operations_dollars:.2f})",
+        f"({show_dollars(found.operations_dollars)})",
         f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, the master's too",
         f"time      {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}",
-        f"cost      ${found.dollars_low:.2f} to ${found.dollars_high:.2f}, "
+        f"cost      {show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)}, "
         f"at prices of {found.prices_date}",
     ]
     return "\n".join([*lines, *(f"  - {reason}" for reason in found.reasons)])
@@ -132,6 +141,8 @@ def _report(parsed: argparse.Namespace) -> str:
                 "jobs": jobs,
             }
         )
+    if parsed.brief:
+        return cost_brief(spend.total)
     lines = [f"all       {cost_line(spend.total)}"]
     lines += [f"{job_id}  {cost_line(cost)}" for job_id, cost in spend.jobs.items()]
     lines.append(f"machines  {len(spend.machines)} are paid for now")

@@ -131,10 +131,9 @@ def _work_seconds(plan: Plan, slots: int) -> Range:
 
 def _hour(plan: Plan, prices: Prices, machine_types: tuple[str, ...], *, spot: bool) -> Range:
     """Return what an hour of one machine costs, with its disk."""
+    disk = prices.disk_hour(plan.disk_gib, plan.region)
     hours = [
-        prices.machine_hour(name, spot=spot, region=plan.region).plus(
-            Range(prices.disk_hour(plan.disk_gib), prices.disk_hour(plan.disk_gib))
-        )
+        prices.machine_hour(name, spot=spot, region=plan.region).plus(Range(disk, disk))
         for name in machine_types
     ]
     return Range(min(hour.low for hour in hours), max(hour.high for hour in hours))
@@ -171,9 +170,10 @@ def _reasons(plan: Plan, prices: Prices) -> tuple[str, ...]:
         )
     if plan.region not in prices.regions:
         reasons.append(f"The list has no prices of {plan.region}: dear ones are assumed.")
-    unknown = sorted(
-        {prices.shape(name).family for name in plan.machine_types} - prices.families.keys()
-    )
+    estimated = prices.estimated((*plan.machine_types, plan.master_type))
+    unknown = [family for family in estimated if family not in prices.families]
     if unknown:
         reasons.append(f"The list has no prices of {', '.join(unknown)}: dear ones are assumed.")
+    if known := [family for family in estimated if family in prices.families]:
+        reasons.append(f"The prices of {', '.join(known)} are estimates, within some percent.")
     return tuple(reasons)

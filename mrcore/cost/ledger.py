@@ -83,8 +83,9 @@ class Ledger:
 
     def hour(self, machine_type: str, zone: str, *, spot: bool, disk_gib: float) -> float:
         """Return the dollars of a machine's hour: at most, where the price is a range."""
-        range_ = self.prices.machine_hour(machine_type, spot=spot, region=region_of(zone))
-        return range_.high + self.prices.disk_hour(disk_gib)
+        region = region_of(zone)
+        range_ = self.prices.machine_hour(machine_type, spot=spot, region=region)
+        return range_.high + self.prices.disk_hour(disk_gib, region)
 
     def accrue(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,11 @@ class FamilyPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vcpu_hour: float
     gib_hour: float
+    source: str = ""
+    checked: str = ""
+    """The day on which the figures were compared with their source; empty: never."""
+    estimated: bool = False
+    """No source has these figures; they come near to those of whole machines."""
 
 
 class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +55,8 @@ class Range(msgspec.Struct, frozen=True):
 
     low: float
     high: float
+    source: str = ""
+    checked: str = ""
 
     def times(self, factor: float) -> Range:
         """Return the range for so many of it."""
@@ -73,7 +81,10 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     spot_share: Range
     """Of the on-demand price."""
     regions: dict[str, float]
-    """Factors on the prices of the families."""
+    """Factors on the prices of the families and of disks."""
+    regions_source: str = ""
+    regions_checked: tuple[str, ...] = ()
+    """Those that were compared with a machine's price there; the others are estimates."""
     other_region: float
     disk_gib_month: float
     storage_gib_month: float
@@ -103,12 +114,21 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         shape = self.shape(machine_type)
         price = self.families.get(shape.family, self.other_family)
         full = shape.vcpus * price.vcpu_hour + shape.gib * price.gib_hour
-        full *= self.regions.get(region, self.other_region)
+        full *= self._factor(region)
         return self.spot_share.times(full) if spot else Range(full, full)
 
-    def disk_hour(self, gib: float) -> float:
+    def _factor(self, region: str) -> float:
+        return self.regions.get(region, self.other_region)
+
+    def disk_hour(self, gib: float, region: str) -> float:
         """Return what an hour of a boot disk costs; spot machines pay it in full."""
-        return gib * self.disk_gib_month / HOURS_PER_MONTH
+        return gib * self.disk_gib_month * self._factor(region) / HOURS_PER_MONTH
+
+    def estimated(self, machine_types: Iterable[str]) -> list[str]:
+        """Return those families of machine types whose prices are estimates, or not known."""
+        families = {self.shape(name).family for name in machine_types}
+        sure = {name for name, price in self.families.items() if not price.estimated}
+        return sorted(families - sure)
 
     def operations(self, class_a: int, class_b: int) -> float:
         """Return what so many storage operations cost."""

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from mrcore.units import show_dollars
 from mrcore.views import Cost
+
+
+def cost_brief(cost: Cost) -> str:
+    """Return what was spent, and for what the most."""
+    parts = {
+        "useful work": cost.useful,
+        "booting": cost.boot,
+        "idling": cost.idle,
+        "work lost to preemption": cost.lost,
+        "the master": cost.master,
+        "storage operations": cost.operations,
+    }
+    told = [f"{show_dollars(dollars)} {name}" for name, dollars in parts.items() if dollars > 0]
+    return f"it has cost {show_dollars(cost.dollars)} ({', '.join(told) or 'nothing yet'})"
 
 
 def cost_line(cost: Cost) -> str:

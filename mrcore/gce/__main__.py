@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("permissions", _permissions, "--project!", "--bucket!", "--for")
     add("quota", _quota, "--region!", "--quotas!", "--quotas-of-project!")
     add("await", _await, "--home!", "--master", "--seconds!")
+    add("others", _others, "--home!", "--master", "--output!")
     add("clear", _clear, "--home!")
     add("logs", _logs, "--home!", "--vm", "--save")
     add("seconds", _seconds)
@@ -245,6 +246,26 @@ def _await(options: argparse.Namespace) -> int:
             if SYSTEM.monotonic() > end:
                 raise
         SYSTEM.sleep(_PAUSE_SECONDS)
+
+
+def _others(options: argparse.Namespace) -> int:
+    """Print the jobs in progress that write elsewhere; nothing where no master answers."""
+    from mrcore import layout
+    from mrcore.client import Client
+    from mrcore.gce.leave import state_uri
+    from mrcore.rpc.credentials import find_credentials
+
+    try:
+        found = find_credentials(
+            options.master or None, state_uri(options.home), reach_seconds=_PAUSE_SECONDS
+        )
+        with Client(found) as client:
+            jobs = [job for job in client.list() if not job.state.final]
+    except MrcoreError as error:
+        sys.stderr.write(f"mrcore gce: {error}\n")
+        return 0
+    _say(*(job.job_id for job in jobs if layout.shown(job.output_uri) != options.output))
+    return 0
 
 
 def _clear(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,10 @@ import pytest
 from mrcore.cost.__main__ import main
 from mrcore.cost.estimate import Plan, estimate
 from mrcore.cost.prices import Range, Shape, load_prices, region_of
+from mrcore.cost.text import cost_brief
 from mrcore.errors import UsageError
+from mrcore.units import show_dollars
+from mrcore.views import Cost
 
 PRICES = load_prices()
 
@@ -39,9 +43,45 @@ def test_what_is_no_machine_type_is_refused(name: str) -> None:
 
 
 def test_list_prices_come_out_as_google_lists_them() -> None:
-    for name, dollars in (("e2-standard-4", 0.1340), ("n2-standard-4", 0.1942)):
+    listed = {
+        "e2-standard-4": 0.1340,
+        "n1-standard-4": 0.1900,
+        "n2-standard-4": 0.1942,
+        "n2d-standard-4": 0.1690,
+        "c2-standard-4": 0.2087,
+    }
+    for name, dollars in listed.items():
         hour = PRICES.machine_hour(name, spot=False, region="us-central1")
-        assert hour.low == hour.high == pytest.approx(dollars, abs=5e-5)
+        assert hour.low == hour.high == pytest.approx(dollars, abs=5e-5), name
+    # What the catalog has elsewhere, by the factor of the region.
+    abroad = {"e2-medium": 0.0413, "n1-standard-4": 0.2344, "c3-standard-4": 0.2487}
+    for name, dollars in abroad.items():
+        hour = PRICES.machine_hour(name, spot=False, region="asia-southeast1")
+        assert hour.high == pytest.approx(dollars, rel=0.01), name
+
+
+def test_every_figure_says_where_it_is_from() -> None:
+    figures = [(price.source, price.checked) for price in PRICES.families.values()]
+    for source, checked in (*figures, (PRICES.spot_share.source, PRICES.spot_share.checked)):
+        assert source
+        assert date.fromisoformat(checked) <= date(2030, 1, 1)
+    assert PRICES.regions_source
+    assert set(PRICES.regions_checked) <= PRICES.regions.keys()
+
+
+def test_an_estimate_by_an_estimated_price_says_so() -> None:
+    assert PRICES.estimated(["c3-standard-4", "e2-standard-2", "z9-standard-4"]) == ["c3", "z9"]
+    plan = Plan(
+        workers=1, machine_types=("c3-standard-4",), spot=True, region="us-central1", input_bytes=1
+    )
+    assert any("prices of c3 are estimates" in reason for reason in estimate(plan, PRICES).reasons)
+    surely = msgspec.structs.replace(plan, machine_types=("e2-standard-4",))
+    assert not any("estimates" in reason for reason in estimate(surely, PRICES).reasons)
+
+
+def test_a_disk_costs_more_where_machines_do() -> None:
+    here, there = (PRICES.disk_hour(50, region) for region in ("us-central1", "asia-southeast1"))
+    assert there == pytest.approx(here * 1.2, rel=0.05)
 
 
 def test_spot_and_unknown_regions_have_their_factors() -> None:
@@ -130,3 +170,19 @@ def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixtur
 
 def test_ranges_add_and_scale() -> None:
     assert Range(1, 2).plus(Range(3, 5)).times(2) == Range(8, 14)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "shown"),
+    [(0, "$0.00"), (12.3, "$12.30"), (0.5, "$0.50"), (0.001, "$0.0010"), (1234.5, "$1,234.50")],
+)
+def test_small_amounts_are_not_nothing(dollars: float, shown: str) -> None:
+    assert show_dollars(dollars) == shown
+
+
+def test_what_was_spent_is_told_in_a_sentence() -> None:
+    spent = Cost(useful=0.5, boot=0.02, master=0.004)
+    assert cost_brief(spent) == (
+        "it has cost $0.52 ($0.50 useful work, $0.020 booting, $0.0040 the master)"
+    )
+    assert "nothing yet" in cost_brief(Cost())

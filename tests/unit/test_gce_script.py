@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,49 +13,11 @@ import pytest
 from tests.gcsserver import GcsServer
 from tests.stores import Place
 from tests.tidy.tree import ROOT
+from tests.unit.runner_house import House
 
 COMMANDS = ("run", "up", "scale", "status", "ssh", "logs", "down", "gc", "audit", "cost", "image",
             "preflight")  # fmt: skip
 WHERE = ("--project=p", "--zone=us-central1-a", "--name=demo", "--bucket=b")
-
-
-@dataclass
-class House:
-    """A home for the runner, and a gcloud that notes its calls."""
-
-    folder: Path
-
-    def says(self, errors: str, code: int = 1) -> None:
-        """Let every later call of gcloud print this on stderr, and end so."""
-        script = self.folder / "bin/gcloud"
-        script.parent.mkdir(exist_ok=True)
-        (self.folder / "errors").write_text(errors)
-        script.write_text(
-            f'#!/bin/sh\necho "$*" >>{self.folder}/calls\n'
-            f"cat {self.folder}/errors >&2\nexit {code}\n"
-        )
-        script.chmod(0o755)
-
-    def calls(self) -> list[str]:
-        path = self.folder / "calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def gce(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
-            "HOME": str(self.folder / "home"),
-            "MRCORE_PYTHON": sys.executable,
-            "STORAGE_EMULATOR_HOST": os.environ.get("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9"),
-        }
-        return subprocess.run(
-            [ROOT / "scripts/gce", *words],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
 
 @pytest.fixture
@@ -177,6 +137,10 @@ def test_an_output_may_be_named_as_one_likes(
         (["up", "--workers=many", *WHERE], "--workers many is not a number"),
         (["up", "--workers=-1", *WHERE], "--workers -1 is not a number"),
         (["up", "--workers=08", *WHERE], "--workers 08 is not a number"),
+        (["up", "--workers=1e9", *WHERE], "--workers 1e9 is not a number from 0 to 10000"),
+        (["up", "--workers=10001", *WHERE], "--workers 10001 is not a number from 0 to 10000"),
+        (["up", *WHERE[:2], "--bucket=b", f"--name={'x' * 32}"], "at most 31 lower-case letters"),
+        (["run", *WHERE], "what is to run? Write mrcore gce run PLUGIN INPUT... -o"),
         (["up", "--workers=0", *WHERE], "a cluster without workers runs no job"),
         (["up", "--disk-size=1", *WHERE], "--disk-size 1 is too small"),
         (["up", "--machine-type=big", *WHERE], "big is not a machine type"),

@@ -3,12 +3,16 @@
 #
 # A check prints findings, `error|SENTENCE`, `warn|SENTENCE` or `ok|WHAT`; all checks run at once.
 
-readonly all_checks=(check_versions check_services check_permissions check_machines check_bucket check_subnet)
+# What the cloud and this machine must offer for VMs to be made; and for a job on VMs that are there.
+readonly all_checks=(check_services check_permissions check_machines check_quotas check_bucket check_subnet check_image check_accounts)
+readonly checks_of_job=(check_permissions check_bucket)
 
-# check_before [CHECK...]: run all checks, and these; fail if one has found an error. A dry run asks
-# the cloud nothing, so it checks the options alone.
+# check_before [CHECK...]: run all checks, and these; fail if one has found an error. What the cloud
+# has of the cluster is looked up meanwhile, into `inventory`. A dry run asks the cloud nothing, so it
+# checks the options alone.
 check_before() {
     check_options
+    dry || say "checking project $project and ${opt[zone]:-${opt[region]}} …"
     collect_findings "$@"
     local kind sentence failed=0
     while IFS='|' read -r kind sentence; do
@@ -23,29 +27,63 @@ check_before() {
     return "$failed"
 }
 
-# Fill `findings`.
+# Fill `findings`. All that is asked of the cloud is asked at the same time, since each call of gcloud
+# takes seconds.
 collect_findings() {
     local check
-    local -a checks=("$@") jobs=()
+    local -a checks=("$@") jobs=() listings=()
     findings=
     if ! dry; then
-        check_gcloud
-        checks+=("${all_checks[@]}")
+        checks+=(check_versions)
+        if [[ $command_name == run ]] && master_runs; then
+            checks+=("${checks_of_job[@]}")
+        else
+            checks+=("${all_checks[@]}")
+        fi
+        [[ $looked == "$name" ]] || plan_listings "$name"
     fi
+    ((${#listings[@]} == 0)) || jobs+=("together ${listings[*]@Q} 2>${scratch@Q}/words-listings || : >${scratch@Q}/failed-listings")
     for check in "${checks[@]}"; do
         # A check that cannot ask has said why, and that is an error too.
-        jobs+=("$check >${scratch@Q}/check-$check 2>${scratch@Q}/words-$check || printf 'error|%s\n' \"\$(failed_check $check)\" >>${scratch@Q}/check-$check")
+        jobs+=("$check >${scratch@Q}/check-$check 2>${scratch@Q}/words-$check || failed_check $check >>${scratch@Q}/check-$check")
     done
-    ((${#jobs[@]} == 0)) || together "${jobs[@]}" || true
+    together "${jobs[@]}" || true
     for check in "${checks[@]}"; do
         findings+=$(<"$scratch/check-$check")$'\n'
     done
+    if [[ -e $scratch/failed-listings ]]; then
+        findings+=$(failed_check listings)$'\n'
+    elif ((${#listings[@]})); then
+        read_listings
+        looked=$name
+    fi
+    findings+=$(judge_quotas) || true
+    findings=$(sort_out_causes)
+}
+
+master_runs() {
+    have instance "mrcore-$name-master" && [[ $(field 4 "$found") == RUNNING ]]
 }
 
 failed_check() {
     local words
     words=$(tail -n 1 "$scratch/words-$1")
-    printf '%s' "${words#mrcore gce: }"
+    printf 'error|%s\n' "${words#mrcore gce: }"
+}
+
+# What makes every call fail is told once, and in place of what it has led to.
+sort_out_causes() {
+    awk -F ' failed: ' '
+        { lines[NR] = $0 }
+        /^error\|/ && NF > 1 && !known[$2]++ && /gcloud is not logged in|there is no project|no billing account|cannot be reached|gcloud is too old|is not installed/ { root = root ? root : NR }
+        END {
+            for (i = 1; i <= NR; i++) {
+                split(lines[i], part, " failed: ")
+                if (lines[i] == "" || seen[lines[i]]++) continue
+                if (part[2] != "" && (root ? i != root : told[part[2]]++)) continue
+                print lines[i]
+            }
+        }' <<<"$findings"
 }
 
 # What needs no cloud: wrong options stop at once.
@@ -82,13 +120,6 @@ check_options() {
 # is_count TEXT: a number of things. Not 08, which is none to the shell.
 is_count() {
     [[ $1 =~ ^(0|[1-9][0-9]{0,3}|10000)$ ]]
-}
-
-check_gcloud() {
-    command -v gcloud >/dev/null || die "gcloud is not installed; see https://cloud.google.com/sdk/docs/install"
-    [[ -n ${CLOUDSDK_AUTH_ACCESS_TOKEN:-} ]] ||
-        [[ -n $(look "Asking who is logged in" auth list --filter=status:ACTIVE '--format=value(account)') ]] ||
-        die "gcloud is not logged in; run: gcloud auth login"
 }
 
 # Code travels pickled and as wheels, so both sides need one Python.
@@ -132,48 +163,105 @@ check_permissions() {
     fi
 }
 
-# The machine types exist there, and the quotas leave room for what is to come.
+wanted_region() {
+    printf '%s' "${opt[region]:-${opt[zone]%-*}}"
+}
+
+# The machine types exist there.
 check_machines() {
-    local place type known cpus=0 master_cpus=0 first='' wanted=${opt[machine-type]:-e2-standard-4}
-    local master_type=${opt[master-machine-type]:-e2-standard-2} region=${opt[region]:-${opt[zone]%-*}}
-    place=${opt[zone]:-$region-}
-    known=$(look "Listing the machine types" compute machine-types list "--filter=name=(${wanted//,/ } $master_type) AND zone~$place" \
-        '--format=value(name,guestCpus)') || return 1
+    local type known wanted=${opt[machine-type]:-e2-standard-4} master_type=${opt[master-machine-type]:-e2-standard-2}
+    local -a where=("--filter=name=(${wanted//,/ } $master_type)" "--zones=${opt[zone]:-}")
+    [[ -n ${opt[zone]:-} ]] || where=("--filter=name=(${wanted//,/ } $master_type) AND zone~$(wanted_region)-")
+    known=$(look "Listing the machine types" compute machine-types list "${where[@]}" '--format=value(name,guestCpus)') || return 1
+    printf '%s\n' "$known" >"$scratch/machine-types"
     if [[ -z $known ]]; then
-        printf 'error|%s has none of the machine types %s, or is no place: see gcloud compute zones list\n' "${opt[zone]:-$region}" "${wanted//,/ } $master_type"
+        printf 'error|%s has none of the machine types %s, or is no place: see gcloud compute zones list\n' "${opt[zone]:-$(wanted_region)}" "${wanted//,/ } $master_type"
         return 0
     fi
     for type in ${wanted//,/ } "$master_type"; do
-        cpus=$(awk -v type="$type" '$1 == type { print $2; exit }' <<<"$known")
-        if [[ -z $cpus ]]; then
-            printf 'error|there is no machine type %s in %s: see gcloud compute machine-types list\n' "$type" "${opt[zone]:-$region}"
-            return 0
-        fi
-        first=${first:-$cpus}
-        master_cpus=$cpus
+        [[ -n $(cpus_of "$type") ]] ||
+            printf 'error|there is no machine type %s in %s: see gcloud compute machine-types list\n' "$type" "${opt[zone]:-$(wanted_region)}"
     done
     [[ $wanted != *,* || -n ${opt[region]:-} ]] || printf 'warn|only a --region takes several machine types; in a zone the first is used.\n'
-    check_quota "$region" "${wanted%%,*}" "$first" "$master_type" "$master_cpus"
 }
 
-# check_quota REGION TYPE_OF_WORKER ITS_CPUS TYPE_OF_MASTER ITS_CPUS: what is there is in use already.
-check_quota() {
-    local workers=${opt[workers]:-2} there masters most
+cpus_of() {
+    awk -v type="$1" '$1 == type { print $2; exit }' "$scratch/machine-types"
+}
+
+# What the quotas are; judge_quotas says what that means.
+check_quotas() {
+    local code=0 tolerated=$NOT_FOUND region
+    region=$(wanted_region)
+    look "Reading the quotas of $region" compute regions describe "$region" '--format=json(quotas)' >"$scratch/quotas" &
+    look "Reading the quotas of $project" compute project-info describe '--format=json(name,quotas)' >"$scratch/quotas-of-project" || code=$?
+    wait "$!" || code=$?
+    # A place that does not exist has no machine types either.
+    ((code == 0 || code == NOT_FOUND))
+}
+
+# The quotas leave room for what is to come; what is there is in use already.
+judge_quotas() {
+    local workers=${opt[workers]:-2} there masters most type=${opt[machine-type]:-e2-standard-4}
+    local cpus master_cpus master_type=${opt[master-machine-type]:-e2-standard-2}
+    type=${type%%,*}
+    [[ -s $scratch/quotas && -s $scratch/quotas-of-project && -s $scratch/machine-types ]] || return 0
+    cpus=$(cpus_of "$type") master_cpus=$(cpus_of "$master_type")
+    [[ -n $cpus && -n $master_cpus ]] || return 0
     most=${opt[max-workers]:-$workers}
-    together "list_instances ${name@Q} >${scratch@Q}/there" \
-        "look 'Reading the quotas of $1' compute regions describe ${1@Q} '--format=json(quotas)' >${scratch@Q}/quotas" \
-        "look 'Reading the quotas of $project' compute project-info describe '--format=json(name,quotas)' >${scratch@Q}/quotas-of-project" || return 1
-    there=$(grep -c '|worker|' "$scratch/there") || true
-    masters=$(grep -c '|master|' "$scratch/there") || true
-    helper quota "--region=$1" "--quotas=$scratch/quotas" "--quotas-of-project=$scratch/quotas-of-project" -- \
+    there=$(rows instance | grep -c '|worker|') || true
+    masters=$(rows instance | grep -c '|master|') || true
+    helper quota "--region=$(wanted_region)" "--quotas=$scratch/quotas" "--quotas-of-project=$scratch/quotas-of-project" -- \
         "workers=$((workers > there ? workers - there : 0))" "most=$((most > there ? most - there : 0))" \
-        "masters=$((masters ? 0 : 1))" "worker_type=$2" "worker_cpus=$3" "master_type=$4" "master_cpus=$5" \
+        "masters=$((masters ? 0 : 1))" "worker_type=$type" "worker_cpus=$cpus" "master_type=$master_type" "master_cpus=$master_cpus" \
         "spot=$([[ -n ${opt[on-demand]:-} ]] || printf yes)" "disk_gib=${opt[disk-size]:-50}"
+}
+
+# An image is there, and says which Python it was baked with.
+check_image() {
+    local image told there=${opt[python]:-3.11} kind=describe code=0 tolerated=$NOT_FOUND
+    [[ -n ${opt[image]:-} ]] || return 0
+    image=$(image_path)
+    image=${image#projects/}
+    [[ $image != */family/* ]] || kind=describe-from-family
+    # The project of an image may be another one.
+    told=$(project=${image%%/*} look "Looking at the image ${opt[image]}" compute images "$kind" "${image##*/}" \
+        '--format=value[separator="|"](labels.mrcore-python,diskSizeGb)') || code=$?
+    if ((code == NOT_FOUND)); then
+        printf 'error|there is no image %s: bake one with mrcore gce image, or see gcloud compute images list --project=%s\n' "${opt[image]}" "${image%%/*}"
+        return 0
+    fi
+    ((code == 0)) || return 1
+    local label=${told%%|*} size=${told#*|}
+    label=${label/-/.} # labels hold no dots
+    if [[ -n $label && $label != "$there" ]]; then
+        printf 'error|the image %s was baked with Python %s, and %s is what the VMs should have: run mrcore with Python %s and say --python %s, or bake another image.\n' \
+            "${opt[image]}" "$label" "$there" "$label" "$label"
+    elif [[ $size =~ ^[0-9]+$ ]] && ((size > ${opt[disk-size]:-50})); then
+        printf 'error|the image %s needs a disk of %s GB: say --disk-size %s or more.\n' "${opt[image]}" "$size" "$size"
+    else
+        printf 'ok|image %s\n' "${opt[image]}"
+    fi
+}
+
+# Accounts of one's own are there, as far as one may see that.
+check_accounts() {
+    local role account code
+    for role in master worker; do
+        account=${opt[service-account-$role]:-}
+        [[ -n $account ]] || continue
+        code=0
+        tolerated="$NOT_FOUND $UNSEEN" look "Looking at the account $account" iam service-accounts describe "$account" \
+            '--format=value(email)' >/dev/null 2>&1 || code=$?
+        ((code != NOT_FOUND && code != UNSEEN)) ||
+            printf 'error|there is no service account %s: check --service-account-%s.\n' "$account" "$role"
+    done
 }
 
 # The bucket is there, near, and does not keep what is deleted.
 check_bucket() {
-    local bucket told region=${opt[region]:-${opt[zone]%-*}} code=0 tolerated=$NOT_FOUND
+    local bucket told region code=0 tolerated=$NOT_FOUND
+    region=$(wanted_region)
     bucket=$(bucket_of "$home")
     told=$(look "Looking at the bucket $bucket" storage buckets describe "$bucket" --raw --format=json) || code=$?
     if ((code == NOT_FOUND)); then
@@ -187,7 +275,8 @@ check_bucket() {
 
 # VMs without an external address reach Google's services by the subnet's Private Google Access alone.
 check_subnet() {
-    local region=${opt[region]:-${opt[zone]%-*}} subnet=${opt[subnet]:-${opt[network]:-default}} access code=0 tolerated=$NOT_FOUND
+    local region subnet=${opt[subnet]:-${opt[network]:-default}} access code=0 tolerated=$NOT_FOUND
+    region=$(wanted_region)
     subnet=${subnet##*/}
     access=$(look "Looking at the subnet $subnet" compute networks subnets describe "$subnet" "--region=$region" \
         '--format=value(privateIpGoogleAccess)') || code=$?
@@ -230,5 +319,5 @@ estimate() {
     "$python" -P -m mrcore.cost estimate "--input-bytes=$(fact input_bytes | grep . || echo 0)" \
         "--input-files=$(fact input_files | grep . || echo 0)" "--workers=$workers" \
         "--machine-type=$type" "--master-type=${opt[master-machine-type]:-e2-standard-2}" "--disk-gib=${opt[disk-size]:-50}" \
-        "--provisioning=$provisioning" "--region=${opt[region]:-${opt[zone]%-*}}" "$@"
+        "--provisioning=$provisioning" "--region=$(wanted_region)" "$@"
 }

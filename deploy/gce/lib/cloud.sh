@@ -2,7 +2,8 @@
 # Every call of gcloud goes through here: it is logged, printed in a dry run, and its known failures
 # become one sentence each. Sourced by main.sh.
 
-readonly NOT_FOUND=4 EXISTS=5
+readonly NOT_FOUND=4 EXISTS=5 UNSEEN=6
+readonly patience_seconds=150
 
 # change WHAT ARGUMENT...: call gcloud to change something; a dry run prints the command instead.
 # Returns NOT_FOUND or EXISTS for these and 1 for other failures, which have been explained.
@@ -35,11 +36,10 @@ call() {
     "${command[@]}" 2>"$errors" </dev/null || code=$?
     # Gone: whoever started us was stopped while we waited, and has said so.
     [[ -e $errors ]] || return 1
-    {
-        printf '%(%FT%T)T exit %d after %d s: ' -1 "$code" $((SECONDS - start))
-        quoted "${command[@]}"
-        ((code == 0)) || cat "$errors"
-    } >>"$log_file"
+    # In one piece: others are writing there, too.
+    printf '%(%FT%T)T exit %d after %d s: %s\n%s' -1 "$code" $((SECONDS - start)) "$(quoted "${command[@]}")" \
+        "$( ((code == 0)) || cat "$errors")"$'\n' | sed '/^$/d' >"$errors.log"
+    cat "$errors.log" >>"$log_file"
     ((code == 0)) && return 0
     code=1
     failure_of "$errors" || code=$?
@@ -48,13 +48,17 @@ call() {
     return "$code"
 }
 
-# failure_of FILE: NOT_FOUND, EXISTS or 1, by gcloud's words.
+# failure_of FILE: NOT_FOUND, EXISTS, UNSEEN or 1, by gcloud's words.
 failure_of() {
     local words
     words=$(<"$1")
     case $words in
+    *"Projects instance ["*"not found"* | *"The resource 'projects/$project' was not found"*) return 1 ;;
+    # An account or role that was made just now, or a policy that somebody else was changing.
+    *"ervice account "*"does not exist"* | */serviceAccounts/*"not found"* | *"does not have access to service account"* | \
+        *"Role "*"does not exist"* | *"oncurrent policy changes"* | *"HTTPError 412"*) return "$UNSEEN" ;;
     *"already exists"* | *alreadyExists* | *ALREADY_EXISTS*) return "$EXISTS" ;;
-    *"not found"* | *notFound* | *NOT_FOUND* | *"HTTPError 404"* | *"does not exist"*)
+    *"not found"* | *notFound* | *NOT_FOUND* | *"HTTPError 404"* | *"does not exist"* | *"Unknown zone"* | *"Unknown region"*)
         return "$NOT_FOUND" ;;
     esac
     return 1
@@ -69,13 +73,17 @@ explain() {
     last=${last%% This command is authenticated with *}
     last=${last#"${last%%[![:space:]-]*}"}
     case $words in
+    *"unrecognized arguments"* | *"Invalid choice"* | *"arguments not supported"*)
+        printf '%s failed: this gcloud is too old (%s); run: gcloud components update' "$what" "${last%.}" ;;
+    *"ervice account "*"does not exist"* | */serviceAccounts/*"not found"* | *"does not have access to service account"*)
+        printf '%s failed: there is no such service account that you may use (%s); check its name and your role on it.' "$what" "${last%.}" ;;
     *"Projects instance ["*"not found"* | *"The resource 'projects/$project' was not found"*)
         printf '%s failed: there is no project %s that you may see; check --project, and who is logged in: gcloud auth list' "$what" "$project" ;;
     *ZONE_RESOURCE_POOL_EXHAUSTED* | *STOCKOUT* | *"does not have enough resources"* | *resource_availability*)
         printf '%s failed: the zone has no such machines left (stockout); try later, another --zone or --machine-type, or --region, which takes any zone.' "$what" ;;
     *QUOTA_EXCEEDED* | *"Quota '"*"exceeded"* | *quotaExceeded*)
         printf '%s failed: a quota is used up (%s); lower --workers, or ask for more at https://console.cloud.google.com/iam-admin/quotas?project=%s.' "$what" "${last%.}" "$project" ;;
-    *"billing"*"disabled"* | *BILLING_DISABLED* | *"requires billing"* | *"billing account"*)
+    *"billing"*"disabled"* | *BILLING_DISABLED* | *"requires billing"* | *"illing account"* | *"inactive billing state"* | *"illing must be enabled"*)
         printf '%s failed: project %s has no billing account; link one at https://console.cloud.google.com/billing/linkedaccount?project=%s.' "$what" "$project" "$project" ;;
     *SERVICE_DISABLED* | *accessNotConfigured* | *"has not been used in project"* | *"API"*"not enabled"*)
         printf '%s failed: an API is off; switch them on with: gcloud services enable %s --project=%s' "$what" "${needed_services[*]}" "$project" ;;
@@ -116,6 +124,24 @@ made() {
     local code=0 tolerated=$EXISTS
     "$@" || code=$?
     ((code == 0 || code == EXISTS))
+}
+
+# patiently COMMAND...: a `change` that names accounts or roles which may have been made just now. For
+# up to a minute or two the rest of the cloud says that there are none.
+patiently() {
+    local code end=$((SECONDS + patience_seconds)) pause=1 before=${tolerated:-}
+    while :; do
+        local tolerated="$before $UNSEEN"
+        pause=$((pause < 16 ? pause * 2 : 16))
+        ((SECONDS + pause < end)) || tolerated=$before # the last try says what is wrong
+        code=0
+        "$@" || code=$?
+        ((code == UNSEEN)) && [[ " $tolerated " == *" $UNSEEN "* ]] || return "$code"
+        # Once, though several wait at the same time.
+        ! (set -o noclobber && : >"$scratch/told-unseen") 2>/dev/null ||
+            say "the new accounts are not known everywhere yet; trying again for up to $patience_seconds s …"
+        nap "$pause"
+    done
 }
 
 # gone COMMAND...: a `change` that is content when the thing is not there.

@@ -41,19 +41,21 @@ close_tunnel() {
 
 # await_master SECONDS: wait until the master answers, and say what the machines do meanwhile.
 await_master() {
-    local waiter told last="" address=${master_options[1]:-} code=0
+    local waiter told='' last='' address=${master_options[1]:-} code=0 start=$SECONDS
     helper await "--home=${c[home]}" "--master=${address#--master=}" "--seconds=$1" >"$scratch/await" 2>"$scratch/await-errors" &
     waiter=$!
     children+=("$waiter")
     # A master that is up already answers at once.
     pause 2 "$waiter"
+    ! kill -0 "$waiter" 2>/dev/null || say "waiting for the master: a VM is ready after a minute or two, with an image of mrcore after half a minute …"
     while kill -0 "$waiter" 2>/dev/null; do
+        tell_group_errors &
         told=$(machine_states) || told=
         if [[ -n $told && $told != "$last" ]]; then
             say "$told"
             last=$told
         fi
-        tell_group_errors
+        wait "$!" || true
         if [[ $told == *"master TERMINATED"* || $told == *"master STOPP"* ]]; then
             kill "$waiter" 2>/dev/null || true
             say "the master could not start; the end of its boot log:"
@@ -63,7 +65,11 @@ await_master() {
         pause 3 "$waiter"
     done
     wait "$waiter" || code=$?
-    ((code == 0)) && return 0
+    if ((code == 0)); then
+        told=$(<"$scratch/await")
+        say "the master answers$( ((SECONDS - start < 5)) || printf ' after %d s' $((SECONDS - start))); $told $( ((told == 1)) && printf 'worker has' || printf 'workers have') joined so far."
+        return 0
+    fi
     cat "$scratch/await-errors" >&2
     return "$code"
 }
@@ -101,7 +107,10 @@ machine_states() {
 # Say what the groups could not do, each thing once: stockouts and quotas above all.
 tell_group_errors() {
     local group error
-    for group in spot standard; do
+    # While no master answers, only one of them is to have workers.
+    local -a groups=("${c[provisioning]}")
+    [[ $command_name != status ]] || groups=(spot standard)
+    for group in "${groups[@]}"; do
         while IFS= read -r error; do
             [[ -n $error ]] || continue
             grep -qxF -- "$group $error" "$scratch/told" 2>/dev/null && continue

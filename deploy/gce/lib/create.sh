@@ -8,27 +8,33 @@ readonly roles_on_buckets="mrcoreObjectReader mrcoreObjectWriter"
 # make_cluster: from the options to machines that start. The record comes first, so that whatever
 # happens later can be found and removed.
 make_cluster() {
-    take_inventory "$name" || return 1
+    look_once || return 1
     check_home || exit 2
     open_record || exit 2
-    together upload_payload make_accounts || return 1
+    dry || tell_plan
+    together upload_payload make_accounts "make_firewall internal" "make_firewall iap" || return 1
     # The digest of the payload was found out by a process of its own.
     dry || read_record show "--home=$home" || return 1
-    template_spot=$(template_name spot)
-    template_standard=$(template_name standard)
-    together "make_firewall internal" "make_firewall iap" \
-        "make_template spot ${template_spot@Q}" "make_template standard ${template_standard@Q}" || return 1
-    # Workers and master start together; workers wait for the leader object.
-    together "make_group spot ${template_spot@Q}" "make_group standard ${template_standard@Q}" make_master
+    # Workers and master start together; workers wait for the leader object, and all VMs for what they
+    # may do: that spreads slowly, so they try for minutes anyway.
+    together bind_accounts "make_pool spot" "make_pool standard" make_master
+}
+
+# One sentence on what is going to be there.
+tell_plan() {
+    local model=spot
+    [[ ${c[provisioning]} == spot ]] || model=on-demand
+    if have instance "mrcore-$name-master"; then
+        say "the cluster $name is there; making what it lacks …"
+    else
+        say "making the cluster $name in ${c[location]#*/}: a master (${c[master_machine_type]}) and ${c[workers]} $model workers ($(first_type)), up to ${c[max_workers]} …"
+    fi
 }
 
 # One name, one cluster: its machines know one home, and another would tear it apart.
 check_home() {
-    local told
-    [[ -n $inventory ]] || return 0
-    told=$(home_of_machines) || return 1
-    [[ -z $told || $told == "$home" ]] && return 0
-    say "the cluster $name has its home at $told, not at $home: say --home $told, or choose another --name."
+    [[ -z $told_home || $told_home == "$home" ]] && return 0
+    say "the cluster $name has its home at $told_home, not at $home: say --home $told_home, or choose another --name."
     return 1
 }
 
@@ -52,24 +58,36 @@ upload_payload() {
     helper set "--home=$home" "payload_sha256=$sha" >/dev/null
 }
 
-# Accounts and roles of the project are made once and stay; bindings are the cluster's own.
+# Accounts and roles of the project are made once and stay. They are there when machines are.
 make_accounts() {
     [[ -n ${c[manage_iam]} ]] || return 0
+    ! have instance "mrcore-$name-master" || return 0
+    local role
+    local -a jobs=(make_both_accounts)
+    for role in $roles_of_project $roles_on_buckets; do
+        jobs+=("make_role $role")
+    done
+    together "${jobs[@]}"
+}
+
+make_both_accounts() {
     local role accounts
     local -a jobs=()
     accounts=$(look "Listing the service accounts" iam service-accounts list '--format=value(email)') || return 1
     for role in master worker; do
         [[ $accounts == *"$(account "$role")"* ]] || jobs+=("make_account $role")
     done
-    for role in $roles_of_project $roles_on_buckets; do
-        jobs+=("make_role $role")
-    done
-    together "${jobs[@]}" || return 1
-    bind_project && bind_buckets
+    ((${#jobs[@]} == 0)) || together "${jobs[@]}"
 }
 
 make_account() {
     made change "Making the account mrcore-$1" iam service-accounts create "mrcore-$1" "--display-name=mrcore $1"
+}
+
+# Bindings are the cluster's own.
+bind_accounts() {
+    [[ -n ${c[manage_iam]} ]] || return 0
+    together bind_project bind_buckets
 }
 
 # A role is made, or brought to what its file says; a deleted one keeps its name for weeks.
@@ -97,7 +115,7 @@ bind_project() {
         for who in master worker; do
             [[ $role != mrcoreFleet || $who == master ]] || continue
             [[ $policy != *"projects/$project/roles/$role serviceAccount:$(account "$who")"* ]] || continue
-            change "Giving $role to the $who's account" projects add-iam-policy-binding "$project" \
+            patiently change "Giving $role to the $who's account" projects add-iam-policy-binding "$project" \
                 "--member=serviceAccount:$(account "$who")" "--role=projects/$project/roles/$role" --condition=None || return 1
         done
     done
@@ -114,7 +132,7 @@ bind_buckets() {
     present=$(list_bindings) || return 1
     while IFS=$'\t' read -r bucket member role title expression; do
         [[ -n $bucket && $'\n'$present$'\n' != *$'\n'"$bucket"$'\t'"$member"$'\t'"$role"$'\t'"$title"$'\t'"$expression"$'\n'* ]] || continue
-        if ! change "Letting $member use gs://$bucket" storage buckets add-iam-policy-binding "gs://$bucket" \
+        if ! patiently change "Letting $member use gs://$bucket" storage buckets add-iam-policy-binding "gs://$bucket" \
             "--member=$member" "--role=$role" "--condition=^%%^title=$title%%expression=$expression"; then
             [[ gs://$bucket/ != "$(bucket_of "$home")/" ]] || return 1
             say "gs://$bucket is not yours to open: the VMs can read it only if everybody may."
@@ -175,7 +193,14 @@ make_template() {
     local -a template=()
     have template "$2" && return 0
     template_options "$1"
-    made change "Making the instance template $2" compute instance-templates create "$2" "${template[@]}"
+    made patiently change "Making the instance template $2" compute instance-templates create "$2" "${template[@]}"
+}
+
+# make_pool MODEL: a group of workers, and the template that it makes them by.
+make_pool() {
+    local template
+    template=$(template_name "$1")
+    make_template "$1" "$template" && make_group "$1" "$template"
 }
 
 make_group() {
@@ -195,7 +220,7 @@ make_group() {
         done
     fi
     # The master's fleet decides what to replace, so the group must not.
-    made change "Making the group $group" compute instance-groups managed create "$group" "$(place_option)" "--template=$2" \
+    made patiently change "Making the group $group" compute instance-groups managed create "$group" "$(place_option)" "--template=$2" \
         "--size=$size" --default-action-on-vm-failure=do-nothing "${where[@]}" "--description=$(description worker)"
 }
 
@@ -212,5 +237,5 @@ make_master() {
         esac
     fi
     machine_options master
-    made change "Making the master" compute instances create "$vm" "--zone=${c[master_zone]}" "--machine-type=${c[master_machine_type]}" "${machine[@]}"
+    made patiently change "Making the master" compute instances create "$vm" "--zone=${c[master_zone]}" "--machine-type=${c[master_machine_type]}" "${machine[@]}"
 }

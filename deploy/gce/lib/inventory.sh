@@ -3,18 +3,41 @@
 #
 # Rows of `KIND|NAME|PLACE|STATE|MACHINE|ROLE|EXPIRES|OWNER|CLUSTER`. PLACE is a zone, a region or empty.
 
+readonly all_kinds=(instance template group firewall)
+
 # take_inventory [CLUSTER]: fill `inventory` with what there is of one cluster, or of all.
 take_inventory() {
-    local of=${1:-} kind
-    local -a kinds=(instance template group firewall)
-    inventory=
+    inventory=''
     dry && return 0
-    local -a jobs=()
-    for kind in "${kinds[@]}"; do
-        jobs+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind")
+    local -a listings=()
+    plan_listings "${1:-}"
+    if ! together "${listings[@]}" 2>"$scratch/words-listings"; then
+        # One cause makes all of them fail.
+        awk -F ' failed: ' '!told[NF > 1 ? $2 : $0]++' "$scratch/words-listings" >&2
+        return 1
+    fi
+    read_listings
+    looked=${1:-}
+}
+
+# look_once: fill `inventory` for the cluster, unless that has just been done.
+look_once() {
+    [[ -n $looked && $looked == "$name" ]] || take_inventory "$name"
+}
+
+# plan_listings [CLUSTER]: add to `listings` what `together` is to do for read_listings.
+plan_listings() {
+    local kind of=${1:-}
+    for kind in "${all_kinds[@]}"; do
+        listings+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind")
     done
-    together "${jobs[@]}" || return 1
-    inventory=$(cd "$scratch" && cat "${kinds[@]/#/list-}")
+}
+
+# Fill `inventory`, and `told_home` with the home that the machines were told.
+read_listings() {
+    inventory=$(cd "$scratch" && cat "${all_kinds[@]/#/list-}")
+    told_home=$(sed -n 's/^\(instance\|template\)|\([^|]*|\)\{8\}\(gs:.*\)$/\3/p' <<<"$inventory" | head -n 1)
+    inventory=$(cut -d '|' -f 1-9 <<<"$inventory")
 }
 
 # latest_expiry CLUSTER: when all that the inventory has of it has expired. What was made by an earlier
@@ -34,7 +57,7 @@ list_instances() {
     local filter="labels.mrcore:*"
     [[ -z $1 ]] || filter="labels.mrcore=$1"
     look "Listing the VMs" compute instances list "--filter=$filter" \
-        --format='value[separator="|"](name,zone.basename(),status,machineType.basename(),labels.mrcore-role,labels.mrcore-expires,labels.mrcore-owner,labels.mrcore)' |
+        --format='value[separator="|"](name,zone.basename(),status,machineType.basename(),labels.mrcore-role,labels.mrcore-expires,labels.mrcore-owner,labels.mrcore,metadata.items.filter("key:mrcore-home").map().firstof("value").list())' |
         sed 's/^/instance|/'
 }
 
@@ -42,7 +65,7 @@ list_templates() {
     local filter="properties.labels.mrcore:*"
     [[ -z $1 ]] || filter="properties.labels.mrcore=$1"
     look "Listing the instance templates" compute instance-templates list "--filter=$filter" \
-        --format='value[separator="|"](name,region.basename(),kind.basename(),properties.machineType,properties.labels.mrcore-role,properties.labels.mrcore-expires,properties.labels.mrcore-owner,properties.labels.mrcore)' |
+        --format='value[separator="|"](name,region.basename(),kind.basename(),properties.machineType,properties.labels.mrcore-role,properties.labels.mrcore-expires,properties.labels.mrcore-owner,properties.labels.mrcore,properties.metadata.items.filter("key:mrcore-home").map().firstof("value").list())' |
         sed 's/^/template|/; s/|compute#instanceTemplate|/||/'
 }
 
@@ -95,15 +118,9 @@ field() {
     cut -d '|' -f "$1" <<<"$2"
 }
 
-# The home that the machines of a cluster were told, for a command that was not told it.
-home_of_machines() {
-    dry && return 0
-    local told
-    told=$(look "Looking for the cluster $name" compute instances list --flatten='metadata.items[]' --limit=1 \
-        "--filter=labels.mrcore=$name AND metadata.items.key=mrcore-home" '--format=value(metadata.items.value)') || return 1
-    [[ -n $told ]] ||
-        told=$(look "Looking for the cluster $name" compute instance-templates list --flatten='properties.metadata.items[]' --limit=1 \
-            "--filter=properties.labels.mrcore=$name AND properties.metadata.items.key=mrcore-home" \
-            '--format=value(properties.metadata.items.value)') || return 1
-    printf '%s' "$told"
+# Fill `told_home` with the home that the machines of the cluster were told, for a command that was
+# not told it.
+ask_machines() {
+    told_home=''
+    dry || look_once
 }

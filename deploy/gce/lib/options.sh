@@ -83,22 +83,27 @@ set_option() {
     opt[$1]=$2
 }
 
-# setting NAME: what gcloud has been configured with, if anything. Also in a dry run: it asks no cloud.
-setting() {
+# What gcloud has been configured with: the project and the zone, where they are set. Also in a dry run:
+# it asks no cloud.
+read_settings() {
     command -v gcloud >/dev/null || return 0
     # A gcloud that cannot tell has no setting: what is missing is asked for by its option.
-    call "Reading gcloud's settings" config get-value "$1" 2>/dev/null || true
+    call "Reading gcloud's settings" config list '--format=value[separator="|"](core.project,compute.zone)' 2>/dev/null || true
 }
 
 # Where things are to be: the project, and the zone or region.
 settle_place() {
+    local settings='|'
+    dry || command -v gcloud >/dev/null || die "gcloud is not installed; see https://cloud.google.com/sdk/docs/install"
     open_log
-    project=${opt[project]:-${CLOUDSDK_CORE_PROJECT:-$(setting core/project)}}
+    project=${opt[project]:-${CLOUDSDK_CORE_PROJECT:-}}
+    [[ -n $project && -n ${opt[zone]:-${opt[region]:-${CLOUDSDK_COMPUTE_ZONE:-}}} ]] || settings=$(read_settings)
+    project=${project:-${settings%%|*}}
     [[ -n $project ]] || die "which project? Give --project, or run: gcloud config set project PROJECT"
     [[ -z ${opt[zone]:-} || -z ${opt[region]:-} ]] || die "give --zone or --region, not both: workers are in one zone, or in any zone of a region."
     opt[zone]=${opt[zone]:-${opt[region]:+}}
     if [[ -z ${opt[zone]} && -z ${opt[region]:-} ]]; then
-        opt[zone]=${CLOUDSDK_COMPUTE_ZONE:-$(setting compute/zone)}
+        opt[zone]=${CLOUDSDK_COMPUTE_ZONE:-${settings#*|}}
     fi
 }
 
@@ -117,7 +122,8 @@ settle_home() {
         # The name is the output's own: what was there before was made for it.
         home=gs://${output%%/*}/mrcore/$name
     else
-        home=$(home_of_machines)
+        ask_machines || exit 1
+        home=$told_home
         [[ -n $home || -z $output ]] || home=gs://${output%%/*}/mrcore/$name
     fi
     [[ -z $home || $home =~ ^gs://[a-z0-9._-]+/[^[:space:]]+$ ]] || die "--home $home is no folder of a bucket; write gs://BUCKET/FOLDER, without spaces."
