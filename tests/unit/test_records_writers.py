@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
-from mrcore.records import parquet_writer, writers
+from mrcore.records import outputs, parquet_writer, writers
 from mrcore.records.outputs import PartCounts
 from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
@@ -203,6 +203,29 @@ def test_compressed_parts_depend_on_the_pairs_alone(
     assert data == written(pairs, output_format, compression, sizes=[1, 40_000, 333])
     assert decompress(data) == written(pairs, output_format)
     assert decompress(written([], output_format, compression)) == written([], output_format)
+
+
+def test_compressors_are_fed_full_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[int] = []
+
+    class Recorder:
+        def compress(self, data: bytes | memoryview, /) -> bytes:
+            fed.append(len(data))
+            return bytes(data)
+
+        def flush(self) -> bytes:
+            return b""
+
+    monkeypatch.setattr(outputs, "compressor", lambda compression: Recorder())
+    with MemoryStorage().open_write("mem://out/part") as sink:
+        output = outputs.Output(sink, Compression.GZIP)
+        for size in (700_000, 700_000, 3 * outputs.CHUNK_BYTES, 5):
+            output.write(bytes(size))
+        output.finish()
+    *full, rest = fed
+    assert full == [outputs.CHUNK_BYTES] * 4
+    assert output.size_bytes == sum(fed) == 1_400_005 + 3 * outputs.CHUNK_BYTES
+    assert 0 < rest < outputs.CHUNK_BYTES
 
 
 def test_gzip_holds_no_time() -> None:
