@@ -23,7 +23,7 @@
 #   --name NAME          name of the cluster
 #   --bucket B           bucket of the cluster's home, gs://B/mrcore/NAME
 #   --home URI           its home itself                           [from the output, or its VMs]
-#   --dry-run            print every gcloud command, do nothing
+#   --dry-run            print every gcloud command, those that only read too, and do nothing
 #   --yes                do not ask
 #   --json               one JSON value on stdout, where there is something to tell
 #
@@ -103,6 +103,8 @@ up | run | scale | status | ssh | logs | down | gc | audit | cost | image | pref
 *) die "there is no command $command_name; see mrcore gce --help." ;;
 esac
 
+# What a dry run prints, even where output is being read.
+exec {plan}>&1
 scratch=$(mktemp -d)
 trap leave EXIT
 # shellcheck source=/dev/null

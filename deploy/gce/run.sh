@@ -58,7 +58,10 @@ plan_run() {
     check_options
     check_job >"$scratch/findings" || exit 2
     take_places
+    collect_findings
     make_cluster
+    connect
+    tell_group_errors
     printf '# The job then runs: %s\n' "$(quoted mrcore run "${job[@]}" "--state=$home/state")"
     [[ -n ${c[kept]:-} ]] || remove_cluster
     estimate | sed 's/^/# /'

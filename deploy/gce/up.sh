@@ -45,6 +45,8 @@ main() {
         exit 1
     fi
     if dry; then
+        connect
+        tell_group_errors
         printf '# An hour of work comes to this:\n'
         estimate --hours=1 | sed 's/^/# /'
         return 0

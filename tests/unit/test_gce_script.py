@@ -79,8 +79,21 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> Non
         line for line in words if line[1:4] == ["storage", "buckets", "add-iam-policy-binding"]
     ]
     assert len(bindings) == 3
+    reads = [line for line in ran.stdout.splitlines() if line.startswith("# reads: gcloud ")]
+    assert len(reads) == len(set(reads)) > 10
     assert "# An hour of work" in ran.stdout
     assert "\n# cost " in ran.stdout
+
+
+def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: House) -> None:
+    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (house.folder / "here.txt").write_text("text")
+    words = ("wc.py", "here.txt", "-o", "gs://b/out", "--project=p", "--zone=us-central1-a")
+    ran = house.gce("run", "--dry-run", *words)
+    assert ran.returncode == 2, ran.stderr
+    told = [line for line in ran.stdout.splitlines() if line.startswith("# this would stop it: ")]
+    assert any("here.txt is a file of this machine" in line for line in told)
+    assert house.calls() == []
 
 
 def test_a_dry_run_of_a_job_has_its_size_and_its_price(

@@ -11,18 +11,23 @@ change() {
     local what=$1
     shift
     if dry; then
-        quoted gcloud "$@" "--project=$project" --quiet
+        quoted gcloud "$@" --quiet "--project=$project" >&"$plan"
         return 0
     fi
     call "$what" "$@" --quiet >/dev/null
 }
 
 # look WHAT ARGUMENT...: call gcloud to read something, and print what it prints. A dry run asks
-# nothing: it sees an empty project.
+# nothing, says once what it would ask, and sees an empty project.
 look() {
-    local what=$1
+    local what=$1 command
     shift
-    dry && return 0
+    if dry; then
+        command=$(quoted gcloud "$@" "--project=$project")
+        grep -qxF -- "$command" "$scratch/planned" 2>/dev/null || printf '# reads: %s\n' "$command" >&"$plan"
+        printf '%s\n' "$command" >>"$scratch/planned"
+        return 0
+    fi
     call "$what" "$@"
 }
 

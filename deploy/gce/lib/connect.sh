@@ -8,6 +8,10 @@ tunnel_pid=
 connect() {
     master_options=("--state=${c[home]}/state")
     [[ ${c[connect]} == iap ]] || return 0
+    if dry; then
+        printf '# meanwhile: %s\n' "$(quoted gcloud compute start-iap-tunnel "mrcore-$name-master" 7077 --local-host-port=localhost:PORT "--zone=${c[master_zone]}" "--project=$project" --quiet)"
+        return 0
+    fi
     local port
     port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])') || return 1
     keep_tunnel "$port" &

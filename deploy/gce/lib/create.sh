@@ -123,12 +123,8 @@ bind_project() {
 
 # What they may do with objects: read and write below the prefixes of this cluster alone.
 bind_buckets() {
-    local bucket member role title expression wanted present field
-    local -a pairs=()
-    for field in "${!c[@]}"; do
-        pairs+=("$field=${c[$field]}")
-    done
-    wanted=$(helper bindings -- "${pairs[@]}") || return 1
+    local bucket member role title expression wanted present
+    wanted=$(wanted_bindings) || return 1
     present=$(list_bindings) || return 1
     while IFS=$'\t' read -r bucket member role title expression; do
         [[ -n $bucket && $'\n'$present$'\n' != *$'\n'"$bucket"$'\t'"$member"$'\t'"$role"$'\t'"$title"$'\t'"$expression"$'\n'* ]] || continue
@@ -140,6 +136,15 @@ bind_buckets() {
     done <<<"$wanted"
 }
 
+wanted_bindings() {
+    local field
+    local -a pairs=()
+    for field in "${!c[@]}"; do
+        pairs+=("$field=${c[$field]}")
+    done
+    helper bindings -- "${pairs[@]}"
+}
+
 bucket_of() {
     local rest=${1#gs://}
     printf 'gs://%s' "${rest%%/*}"
@@ -148,9 +153,9 @@ bucket_of() {
 # The bindings that this cluster has on its buckets, as the helper prints them.
 list_bindings() {
     local bucket policy
-    dry && return 0
     for bucket in $(bucket_of "$home") $(for_buckets); do
         policy=$(look "Reading the policy of $bucket" storage buckets get-iam-policy "$bucket" --format=json) || continue
+        ! dry || continue
         helper bindings-in "--bucket=${bucket#gs://}" "--name=$name" <<<"$policy" || return 1
     done
 }

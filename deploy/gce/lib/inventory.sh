@@ -8,10 +8,11 @@ readonly all_kinds=(instance template group firewall)
 # take_inventory [CLUSTER]: fill `inventory` with what there is of one cluster, or of all.
 take_inventory() {
     inventory=''
-    dry && return 0
     local -a listings=()
     plan_listings "${1:-}"
-    if ! together "${listings[@]}" 2>"$scratch/words-listings"; then
+    if dry; then
+        together "${listings[@]}"
+    elif ! together "${listings[@]}" 2>"$scratch/words-listings"; then
         # One cause makes all of them fail.
         awk -F ' failed: ' '!told[NF > 1 ? $2 : $0]++' "$scratch/words-listings" >&2
         return 1

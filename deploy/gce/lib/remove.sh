@@ -22,11 +22,11 @@ remove_cluster() {
         return 1
     fi
     [[ -n $home ]] || return 0
+    remove_bindings || return 1
     if dry; then
-        printf '# Then the bindings of the cluster are taken from its buckets, and all objects below %s deleted.\n' "$home"
+        printf '# Then all objects below %s are deleted.\n' "$home"
         return 0
     fi
-    remove_bindings || return 1
     helper clear "--home=$home" >/dev/null
 }
 
@@ -82,6 +82,8 @@ remove_bindings() {
     local bucket member role title expression present
     [[ -n ${c[manage_iam]:-} ]] || return 0
     present=$(list_bindings) || return 1
+    # Those that would have been made by then.
+    ! dry || [[ -z ${c[name]:-} ]] || present=$(wanted_bindings)
     while IFS=$'\t' read -r bucket member role title expression; do
         [[ -n $bucket ]] || continue
         gone change "Taking $role on gs://$bucket from $member" storage buckets remove-iam-policy-binding "gs://$bucket" \
@@ -96,8 +98,10 @@ plan_of_removal() {
     change "" compute instance-groups managed delete "mrcore-$name-spot" "$place"
     change "" compute instance-groups managed delete "mrcore-$name-standard" "$place"
     change "" compute instances delete "mrcore-$name-master" "--zone=${opt[zone]:-ZONE}" --delete-disks=all
-    change "" compute instance-templates delete "mrcore-$name-spot-HASH" "mrcore-$name-standard-HASH"
-    change "" compute firewall-rules delete "mrcore-$name-internal" "mrcore-$name-iap"
+    change "" compute instance-templates delete "mrcore-$name-spot-HASH"
+    change "" compute instance-templates delete "mrcore-$name-standard-HASH"
+    change "" compute firewall-rules delete "mrcore-$name-internal"
+    change "" compute firewall-rules delete "mrcore-$name-iap"
 }
 
 removal_command() {
