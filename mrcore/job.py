@@ -8,8 +8,14 @@ for plan objects, the journal and the pipe to a child (the public wire is protob
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
+
+MAX_REDUCES: Final = 100_000
+MAX_ATTEMPTS: Final = 1_000
+MIN_LEASE_SECONDS: Final = 0.5
+"""A shorter one would end between two words of a worker that is well."""
 
 
 class InputFormat(enum.StrEnum):

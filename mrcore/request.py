@@ -22,7 +22,17 @@ import msgspec
 
 from mrcore import __version__
 from mrcore.errors import OutputError, PluginError, StorageError, UsageError
-from mrcore.job import Compression, Input, InputFormat, JobSpec, OutputFormat, Plugin, Versions
+from mrcore.job import (
+    MIN_LEASE_SECONDS,
+    Compression,
+    Input,
+    InputFormat,
+    JobSpec,
+    OutputFormat,
+    Plugin,
+    Versions,
+)
+from mrcore.units import show_size
 
 if TYPE_CHECKING:
     from mrcore.bundle import Bundle
@@ -251,13 +261,12 @@ def _check_combination(request: JobRequest) -> None:
         raise UsageError("--task-timeout must be more than nothing, such as 30s.")
     if request.memory_bytes and request.memory_bytes < MIN_MEMORY_BYTES:
         raise UsageError(
-            f"--memory is {request.memory_bytes} bytes, but a slot needs at least "
+            f"--memory is {show_size(request.memory_bytes)}, but a slot needs at least "
             f"{MIN_MEMORY_BYTES >> 20}MiB: Python and its libraries alone take most of that."
         )
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
-MIN_LEASE_SECONDS = 0.5
 MIN_MEMORY_BYTES = 128 << 20
 
 

@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcore import units
+from mrcore.job import MAX_REDUCES
 
 EXIT_INTERRUPTED = 130
 
@@ -118,7 +119,6 @@ class JobType(click.ParamType[str]):
 
 
 _OFFERED_JOBS = 20
-MAX_REDUCES = 100_000
 FILE = PlaceType("file")
 FOLDER = PlaceType("dir")
 JOB = JobType()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE, here
-from mrcore.job import Compression, InputFormat, OutputFormat
+from mrcore.job import MAX_ATTEMPTS, Compression, InputFormat, OutputFormat
 from mrcore.request import JobRequest
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -76,7 +76,7 @@ _OPTIONS = (
     ),
     click.option(
         "--max-attempts",
-        type=click.IntRange(1, 1000),
+        type=click.IntRange(1, MAX_ATTEMPTS),
         default=4,
         show_default=True,
         help="Attempts of a task that the plugin may fail.",

@@ -16,7 +16,15 @@ import msgspec
 
 from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
-from mrcore.job import Input, JobSpec, Plugin, Versions
+from mrcore.job import (
+    MAX_ATTEMPTS,
+    MAX_REDUCES,
+    MIN_LEASE_SECONDS,
+    Input,
+    JobSpec,
+    Plugin,
+    Versions,
+)
 from mrcore.rpc.enums import COMPRESSIONS, FAILURE_KINDS, INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.rpc.v1 import job_pb2
 from mrcore.tasks.spec import Mark, TaskFailure
@@ -29,11 +37,8 @@ MAX_OBJECT_URI: Final = 2 * MAX_URI
 MAX_INPUTS: Final = 100_000
 MAX_PARAMS: Final = 1_000
 MAX_PARAM_CHARS: Final = 65_536
-MAX_REDUCES: Final = 100_000
-MAX_ATTEMPTS: Final = 1_000
 MAX_SPEC_BYTES: Final = 16 * 2**20
 MAX_SECONDS: Final = 30 * 86_400.0
-MIN_LEASE_SECONDS: Final = 0.5
 MAX_LEASE_SECONDS: Final = 3_600.0
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536

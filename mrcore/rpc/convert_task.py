@@ -13,9 +13,9 @@ import msgspec
 
 from mrcore.errors import UsageError
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
+from mrcore.job import MAX_REDUCES
 from mrcore.rpc.convert import (
     MAX_OBJECT_URI,
-    MAX_REDUCES,
     check_job_id,
     failure_from_proto,
     failure_to_proto,
