@@ -42,7 +42,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     job: JobView
     """As last seen by the client; final unless the client was killed."""
     state_uri: str
-    engine: str = "embedded"
 
 
 def runs_folder() -> Path:
@@ -65,8 +64,8 @@ class RunFolder:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             _check_room(path)
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise UsageError(_unwritable(error)) from None
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

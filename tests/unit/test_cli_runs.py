@@ -80,9 +80,11 @@ def test_a_full_disk_is_a_sentence(state_home: Path, monkeypatch: pytest.MonkeyP
     nothing_free = SimpleNamespace(f_bavail=0, f_frsize=4096)
     monkeypatch.setattr(os, "statvfs", lambda path: nothing_free)
     before = sorted(runs.runs_folder().iterdir())
+    files_open = sorted(Path("/proc/self/fd").iterdir())
     with pytest.raises(UsageError, match=r"cannot be written \(no space left on device\)"):
         runs.RunFolder.create()
     assert sorted(runs.runs_folder().iterdir()) == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == files_open
 
 
 def test_sweep_spares_the_young_and_the_living() -> None:
