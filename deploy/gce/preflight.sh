@@ -17,6 +17,8 @@ main() {
     settle_home
     [[ -n $home ]] || die "which bucket? Give --bucket, or -o gs://BUCKET/OUT."
     check_options
+    [[ -z ${opt[input]:-} ]] || job_inputs=("${opt[input]}")
+    [[ -z ${opt[output]:-} ]] || job_outputs=("${opt[output]%/}/")
     local -a also=()
     local failed=0 kind sentence
     # -o and its value may be all there is.

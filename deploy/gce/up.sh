@@ -23,6 +23,7 @@
 #   --disk-size GB          of each VM                                    [50]
 #   --service-account-master E, --service-account-worker E
 #                           use these accounts, and change no permissions
+#   --shared-bucket B       a bucket of others, whose owner has let the workers' account in
 #   --vm-env KEY=VALUE      for the daemons' environment; may be repeated
 #   --cross-region          let the bucket be elsewhere than the VMs
 #

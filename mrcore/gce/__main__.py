@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("bindings-in", _bindings_in, "--bucket!", "--name!")
     add("bucket", _bucket, "--bucket!", "--region!", "--iam", "--cross-region")
     add("permissions", _permissions, "--project!", "--bucket!", "--for")
+    add("shared", _shared, "--account!")
     add("quota", _quota, "--region!", "--quotas!", "--quotas-of-project!")
     add("await", _await, "--home!", "--master", "--seconds!")
     add("others", _others, "--home!", "--master", "--output!")
@@ -224,6 +225,18 @@ def _permissions(options: argparse.Namespace) -> int:
         objects += permissions.NEEDED_ON_BUCKET_FOR_IAM
     lacking = permissions.missing_on_bucket(options.bucket, token, objects)
     _say(*(f"{permission} on {options.bucket}" for permission in lacking))
+    return 0
+
+
+def _shared(options: argparse.Namespace) -> int:
+    """Judge buckets of others, given as `reads=URI` and `writes=URI`; the token is as above."""
+    from mrcore.gce import permissions
+
+    token = os.environ["MRCORE_GCE_TOKEN"]
+    for how, _, bucket in (text.partition("=") for text in options.rest):
+        why = permissions.closed(bucket, token, options.account, writes=how == "writes")
+        if why is not None:
+            _say(f"error|{why}")
     return 0
 
 

@@ -70,20 +70,39 @@ def missing(project: str, token: str, wanted: Sequence[str]) -> list[str]:
     return _lacking(request, project, wanted)
 
 
-def missing_on_bucket(bucket_uri: str, token: str, wanted: Sequence[str]) -> list[str]:
+def missing_on_bucket(bucket_uri: str, token: str | None, wanted: Sequence[str]) -> list[str]:
     """Return those of the permissions that the bearer of a token does not have on a bucket.
 
-    A bucket that is not there lacks none: others tell of it. Raises MrcoreError when the service
-    does not say.
+    Without a token: that not everybody has. A bucket that is not there lacks none: others tell of
+    it. Raises MrcoreError when the service does not say.
     """
     base = os.environ.get(_STORAGE_ENDPOINT) or "https://storage.googleapis.com/"
     query = urllib.parse.urlencode([("permissions", permission) for permission in wanted])
     bucket = urllib.parse.quote(bucket_uri.removeprefix("gs://"), safe="")
     request = urllib.request.Request(
         f"{base.rstrip('/')}/storage/v1/b/{bucket}/iam/testPermissions?{query}",
-        headers={"Authorization": f"Bearer {token}"},
+        headers={"Authorization": f"Bearer {token}"} if token else {},
     )
     return _lacking(request, bucket_uri, wanted)
+
+
+def closed(bucket_uri: str, token: str, account: str, *, writes: bool) -> str | None:
+    """Say why the VMs will not get into a bucket of others, as far as that can be told before.
+
+    token: of the person, who may be able to let them in; account: of the workers.
+    """
+    if not missing_on_bucket(bucket_uri, token, NEEDED_ON_BUCKET_FOR_IAM):
+        return None
+    needed = NEEDED_ON_BUCKET if writes else ("storage.objects.get", "storage.objects.list")
+    if not missing_on_bucket(bucket_uri, None, needed):
+        return None
+    role, verb = ("objectAdmin", "write") if writes else ("objectViewer", "read")
+    return (
+        f"{bucket_uri} is not yours, so you cannot let the VMs {verb} it: ask its owner to run "
+        f"gcloud storage buckets add-iam-policy-binding {bucket_uri} "
+        f"--member=serviceAccount:{account} --role=roles/storage.{role} (and for "
+        f"{account.replace('worker', 'master', 1)} too), then say --shared-bucket {bucket_uri}."
+    )
 
 
 def _lacking(request: urllib.request.Request, subject: str, wanted: Sequence[str]) -> list[str]:

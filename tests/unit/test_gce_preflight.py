@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.gcsserver import GcsServer
+from tests.gcsserver.access import Need
+from tests.gcsserver.errors import ApiError
+from tests.gcsserver.wire import Request
 from tests.tidy.tree import ROOT
 from tests.unit.runner_house import House
 
@@ -78,6 +84,27 @@ def test_an_account_that_is_not_there_is_told_and_one_that_is_hidden_is_not(hous
     found = errors(house, "--service-account-master=own@p", "--service-account-worker=hidden@p")
     told = [sentence for sentence in found if "service account" in sentence]
     assert told == ["there is no service account own@p: check --service-account-master."]
+
+
+def refuse_others(request: Request, need: Need, bindings: Sequence[Mapping[str, Any]]) -> None:
+    if request.path.startswith("/storage/v1/b/theirs"):
+        raise ApiError(403, "forbidden", "no")
+
+
+def test_a_bucket_of_others_is_an_error_unless_its_owner_has_opened_it(house: House) -> None:
+    house.says("", 0, to="print-access-token", out="ada")
+    words = ("preflight", "--json", *WHERE, "-o", "gs://theirs/out", "--input=gs://theirs/in/")
+    with GcsServer(authorise=refuse_others) as server:
+        server.store.create_bucket("theirs", {})
+        extra = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{server.url}/"}
+        ran = house.gce(*words, extra=extra)
+        opened = house.gce(*words, "--shared-bucket=theirs", extra=extra)
+    told = [item["message"] for item in json.loads(ran.stdout) if "not yours" in item["message"]]
+    assert [sentence.partition(": ask")[0] for sentence in told] == [
+        "gs://theirs is not yours, so you cannot let the VMs read it",
+        "gs://theirs is not yours, so you cannot let the VMs write it",
+    ]
+    assert "not yours" not in opened.stdout
 
 
 def test_a_new_account_that_is_not_known_everywhere_is_waited_for(house: House) -> None:

@@ -62,7 +62,7 @@ collect_findings() {
         read_listings
         looked=$name
     fi
-    findings+=$(judge_quotas) || true
+    findings+=$(judge_quotas)$'\n'$(judge_buckets) || true
     findings=$(sort_out_causes)
 }
 
@@ -161,6 +161,7 @@ check_permissions() {
     [[ ${opt[connect]:-iap} != iap ]] || uses+=' iap'
     token=$(look "Asking for a token" auth print-access-token) || return 1
     ! dry || return 0
+    printf '%s' "$token" >"$scratch/token"
     lacking=$(MRCORE_GCE_TOKEN=$token helper permissions "--project=$project" "--bucket=$(bucket_of "$home")" "--for=$uses") || return 1
     if [[ -n $lacking ]]; then
         printf 'error|your account lacks permissions on %s: %s; ask its owner for the roles that docs/gce.md names.\n' "$project" "${lacking//$'\n'/, }"
@@ -278,6 +279,22 @@ check_bucket() {
     ! dry || return 0
     helper bucket "--region=$region" "--bucket=$bucket" "--iam=$([[ -n ${opt[service-account-worker]:-} ]] || printf yes)" \
         "--cross-region=${opt[cross-region]:-}" <<<"$told"
+}
+
+# Buckets of others, which the VMs are to use as well, are open to them, or can be opened.
+judge_buckets() {
+    local uri bucket told=''
+    local -a asked=()
+    # Who has accounts of their own sees to what these may do.
+    [[ -z ${opt[service-account-worker]:-} && -s $scratch/token ]] || return 0
+    while IFS= read -r uri; do
+        bucket=$(bucket_of "${uri#*=}")
+        [[ $uri == *=gs://* && $bucket != "$(bucket_of "$home")" && " ${shared_buckets[*]} " != *" $bucket "* ]] || continue
+        [[ $told == *" ${uri%%=*}=$bucket "* ]] || asked+=("${uri%%=*}=$bucket")
+        told+=" ${uri%%=*}=$bucket "
+    done < <(fact input | sed 's/^/reads=/'; fact written | sed 's/^/writes=/'
+        printf 'reads=%s\n' "${job_inputs[@]}"; printf 'writes=%s\n' "${job_outputs[@]}")
+    ((${#asked[@]} == 0)) || MRCORE_GCE_TOKEN=$(<"$scratch/token") helper shared "--account=$(account worker)" -- "${asked[@]}"
 }
 
 # VMs without an external address reach Google's services by the subnet's Private Google Access alone.

@@ -131,7 +131,7 @@ bind_buckets() {
         if ! patiently change "Letting $member use gs://$bucket" storage buckets add-iam-policy-binding "gs://$bucket" \
             "--member=$member" "--role=$role" "--condition=^%%^title=$title%%expression=$expression"; then
             [[ gs://$bucket/ != "$(bucket_of "$home")/" ]] || return 1
-            say "gs://$bucket is not yours to open: the VMs can read it only if everybody may."
+            say "gs://$bucket is not yours to open: the VMs can use it as its owner lets them."
         fi
     done <<<"$wanted"
 }

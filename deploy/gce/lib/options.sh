@@ -2,14 +2,14 @@
 # The command line: long options into `opt`, the rest into `rest`. Sourced by main.sh.
 
 declare -gA opt=()
-declare -ga rest=() job=() vm_env=()
+declare -ga rest=() job=() vm_env=() shared_buckets=()
 
 # Words besides options that a command takes; else it takes one, a name.
 readonly -A words_of=([gc]=0 [audit]=0 [image]=0 [scale]=2)
 
 readonly common_values=" project zone region name bucket home "
 readonly common_flags=" dry-run yes json "
-readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker vm-env input output "
+readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker shared-bucket vm-env input output "
 readonly cluster_flags=" spot on-demand cross-region "
 
 # take_options VALUES FLAGS HOW ARGUMENT...: HOW is `strict`, or `job` to keep what is unknown, in
@@ -79,6 +79,7 @@ set_option() {
         [[ $2 == [A-Z_]*=* && $2 != *[[:space:]]* && $2 != *@@* ]] || die "--vm-env $2 is not of the form KEY=VALUE, without spaces and @@."
         vm_env+=("$2")
         ;;
+    shared-bucket) shared_buckets+=("$(bucket_of "gs://${2#gs://}")") ;;
     esac
     opt[$1]=$2
 }
