@@ -81,7 +81,7 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     if job.ended_seconds:
         ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)
         click.echo(f"ended      {ended}, after {took}")
-    click.echo(f"attempts   {_attempts(job.attempts)}")
+    click.echo(f"attempts   {_attempts(job.attempts, ended=job.state.final)}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():
@@ -116,18 +116,19 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(job.message)
 
 
-def _attempts(counts: AttemptCounts) -> str:
+def _attempts(counts: AttemptCounts, *, ended: bool) -> str:
     """Return how attempts have ended; a way in which none has ended is left out."""
+    ends = {
+        "failed": counts.failed,
+        "failed by machine or storage": counts.infrastructure,
+        "lost": counts.expired,
+        "handed back": counts.preempted,
+        "not needed": counts.superseded,
+    }
+    if ended:  # what is left was given to another worker before it ran, or ended with the job
+        ends["withdrawn"] = counts.started - counts.won - sum(ends.values())
     told = [f"{counts.started} started, {counts.won} won"]
-    ends = (
-        (counts.failed, "failed"),
-        (counts.infrastructure, "failed by machine or storage"),
-        (counts.expired, "lost"),
-        (counts.preempted, "handed back"),
-        (counts.superseded, "not needed"),
-    )
-    told += [f"{count} {end}" for count, end in ends if count]
-    return ", ".join(told)
+    return ", ".join([*told, *(f"{count} {end}" for end, count in ends.items() if count > 0)])
 
 
 def _print_slow(tasks: Sequence[TaskView]) -> None:

@@ -28,7 +28,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         padded = (
             cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
         )
-        click.secho("  ".join(padded).rstrip(), bold=number == 0)
+        text = "  ".join(padded).rstrip()
+        click.echo(text if number else click.style(text, bold=True))
 
 
 def moment(seconds: float) -> str:

@@ -17,19 +17,20 @@ ROWS = [("wordcount-20261121-084337-sh4bwp", "done", "/a/long/path/" + "x" * 60)
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> list[str]:
-    """Return the lines of a table, escape codes left out."""
+    """Return the lines of a table as this terminal, or a pipe, gets them."""
     monkeypatch.setattr(tables, "on_terminal", lambda: terminal)
 
     @click.command()
     def command() -> None:
         tables.print_table(("JOB", "STATE", "OUTPUT"), ROWS)
 
-    return CliRunner().invoke(command, env={"COLUMNS": "40"}).stdout.splitlines()
+    found = CliRunner().invoke(command, env={"COLUMNS": "40"}, color=terminal)
+    return found.stdout.splitlines()
 
 
 def test_a_terminal_gets_columns_and_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed(monkeypatch, terminal=True) == [
-        "JOB                               STATE  OUTPUT",
+        "\x1b[1mJOB                               STATE  OUTPUT\x1b[0m",
         f"wordcount-20261121-084337-sh4bwp  done   /a/long/path/{'x' * 60}",
         "b                                 鯨     c",
     ]
@@ -50,7 +51,7 @@ def ended(state: JobState, records: int, emitted: int, *failures: FailureView) -
             PhaseView(phase=Phase.MAP, tasks=1, records=records),
             PhaseView(phase=Phase.REDUCE, tasks=1, records=emitted),
         ),
-        attempts=AttemptCounts(started=2 + len(failures), won=2, failed=len(failures)),
+        attempts=AttemptCounts(started=3 + len(failures), won=2, failed=len(failures)),
         failure=failures[-1] if failures else None,
         recent_failures=failures,
     )
@@ -96,5 +97,5 @@ def test_show_tells_what_happened_and_nothing_twice(
         "map-00000@1.2 failed: the same again.",
     ]
     shown = CliRunner().invoke(show.command, ["wc-1", "--tasks"])
-    assert "attempts   4 started, 2 won, 2 failed\n" in shown.stdout
+    assert "attempts   5 started, 2 won, 2 failed, 1 withdrawn\n" in shown.stdout
     assert "the stories of the tasks went with the embedded cluster" in shown.stderr
