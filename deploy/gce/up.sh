@@ -10,6 +10,7 @@
 #   --machine-type A,B,C    of the workers; with --region ranked          [e2-standard-4]
 #   --master-machine-type T                                               [e2-standard-2]
 #   --requirements FILE     packages for the user's code, as for pip
+#   --wheels gs://B/FOLDER  let wheels stay there, so that the next cluster need not upload them
 #   --max-run-duration D    Compute Engine deletes every VM after it      [12h]
 #   --idle-timeout D        a master without a job removes the cluster    [15m]
 #   --deadline D            time that a job may take; the fleet hurries

@@ -51,7 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     add("open", _open, "--given")
     add("show", _show, "--home!")
     add("set", _set, "--home!")
-    add("wheels", _wheels, "--home!", "--machine-type!", "--python!", "--requirements", "--list!")
+    add(
+        "wheels",
+        _wheels,
+        "--home!",
+        "--machine-type!",
+        "--python!",
+        "--requirements",
+        "--list!",
+        "--store",
+    )
     add("put", _put)
     add("get", _get)
     add("plan", _plan)
@@ -133,7 +142,7 @@ def _wheels(options: argparse.Namespace) -> int:
     target = wheelhouse.Target(options.python, wheelhouse.machine_of(options.machine_type))
     with tempfile.TemporaryDirectory(prefix="mrcore-wheels-") as folder:
         wheels = wheelhouse.resolve(Path(folder), target, requirements)
-        sent = wheelhouse.publish(wheels, options.home)
+        sent = wheelhouse.publish(wheels, options.home, options.store.rstrip("/") or None)
         Path(options.list).write_text(wheelhouse.manifest_of(wheels), encoding="utf-8")
         total = sum(path.stat().st_size for path in wheels)
     _say(f"{len(wheels)} wheels, {show_size(total)}, of which {show_size(sent)} uploaded")

@@ -187,6 +187,8 @@ def test_an_output_may_be_named_as_one_likes(
         (["up", *WHERE[:2], "--name=Demo", "--bucket=b"], "cannot name a cluster"),
         (["up", *WHERE[:3]], "Give --bucket BUCKET"),
         (["up", *WHERE[:3], "--home=b/x"], "is no folder of a bucket"),
+        (["up", *WHERE, "--wheels=wheels"], "--wheels wheels is no folder of a bucket"),
+        (["up", *WHERE, "--wheels=gs://b/mrcore/demo/w"], "lies in the cluster's home"),
         (["run", "wc.py", "in", *WHERE], "Give -o gs://BUCKET/OUT"),
         (["run", "wc.py", "in", "-o", "out", *WHERE], "is no folder of a bucket"),
         (["run", "wc.py", "-o", "gs://b/out", *WHERE], "Missing argument 'INPUT...'; see mrcore"),

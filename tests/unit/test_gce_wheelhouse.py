@@ -13,6 +13,7 @@ import pytest
 from mrcore.errors import UsageError
 from mrcore.gce import wheelhouse
 from mrcore.gce.wheelhouse import Target
+from mrcore.storage.registry import storage_for
 from tests.stores import Place
 from tests.tidy.tree import ROOT
 
@@ -163,3 +164,23 @@ def test_wheels_travel_once(gcs_place: Place, tmp_path: Path) -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     assert gcs_place.names() == [f"home/wheels/{digest}/{wheel.name}"]
     assert wheelhouse.publish([wheel], home) == 0
+
+
+def test_wheels_of_a_store_do_not_travel_twice(tmp_path: Path, gcs_place: Place) -> None:
+    wheels = []
+    for name in ("a-1-py3-none-any.whl", "b-1-py3-none-any.whl"):
+        wheels.append(tmp_path / name)
+        wheels[-1].write_bytes(name.encode())
+    store = gcs_place.uri("store")
+    size = sum(path.stat().st_size for path in wheels)
+    assert wheelhouse.publish(wheels[:1], gcs_place.uri("one"), store) == wheels[0].stat().st_size
+    # Another cluster: only what is new travels.
+    assert wheelhouse.publish(wheels, gcs_place.uri("two"), store) == wheels[1].stat().st_size
+    assert wheelhouse.publish(wheels, gcs_place.uri("three"), store) == 0
+    for home in ("two", "three"):
+        for path in wheels:
+            uri = gcs_place.uri(f"{home}/wheels/{wheelhouse.sha256_of(path)}/{path.name}")
+            assert storage_for(uri).read(uri) == path.read_bytes()
+    # The same cluster again, and one without a store.
+    assert wheelhouse.publish(wheels, gcs_place.uri("three"), store) == 0
+    assert wheelhouse.publish(wheels, gcs_place.uri("four")) == size

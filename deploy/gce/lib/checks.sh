@@ -118,6 +118,8 @@ check_options() {
     [[ -n ${opt[zone]:-}${opt[region]:-} ]] || die "where? Give --zone or --region, or run: gcloud config set compute/zone ZONE"
     ((most >= ${opt[workers]:-2})) || die "--max-workers is less than --workers."
     ((${opt[min-workers]:-0} <= most)) || die "--min-workers is more than --max-workers."
+    [[ -z ${opt[wheels]:-} || ${opt[wheels]} =~ ^gs://[a-z0-9._-]+/[^[:space:]]+$ ]] || die "--wheels ${opt[wheels]} is no folder of a bucket: write gs://BUCKET/FOLDER."
+    [[ -z ${opt[wheels]:-} || ${opt[wheels]%/}/ != "$home"/* ]] || die "--wheels ${opt[wheels]} lies in the cluster's home, and would go with it: name another folder."
     [[ -z ${opt[requirements]:-} || -f ${opt[requirements]} ]] || die "--requirements ${opt[requirements]} is no file: check its name."
     [[ -z ${opt[region]:-} || -n ${opt[region]##*-[a-z]} ]] || die "--region ${opt[region]} looks like a zone: say --zone."
 }

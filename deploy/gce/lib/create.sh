@@ -51,7 +51,7 @@ upload_payload() {
     local told sha
     say "collecting the wheels for the VMs …"
     told=$(helper wheels "--home=$home" "--machine-type=$(first_type)" \
-        "--python=${opt[python]:-3.11}" "--requirements=${opt[requirements]:-}" "--list=$scratch/wheels.sha256") || return 1
+        "--python=${opt[python]:-3.11}" "--requirements=${opt[requirements]:-}" "--list=$scratch/wheels.sha256" "--store=${opt[wheels]:-}") || return 1
     say "$told."
     sha=$("$python" -P "$deploy/payload.py" --wheels "$scratch/wheels.sha256" -o "$scratch/payload.tar.gz") || return 1
     helper put "$scratch/payload.tar.gz" "$home/payload/$sha.tar.gz" || return 1

@@ -9,7 +9,7 @@ readonly -A words_of=([gc]=0 [audit]=0 [image]=0 [scale]=2)
 
 readonly common_values=" project zone region name bucket home "
 readonly common_flags=" dry-run yes json "
-readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker shared-bucket vm-env input output "
+readonly cluster_values=" workers min-workers max-workers machine-type master-machine-type requirements wheels max-run-duration deadline max-cost idle-timeout connect network subnet image disk-size python service-account-master service-account-worker shared-bucket vm-env input output "
 readonly cluster_flags=" spot on-demand cross-region "
 
 # take_options VALUES FLAGS HOW ARGUMENT...: HOW is `strict`, or `job` to keep what is unknown, in
