@@ -262,6 +262,7 @@ class _Life:
             state_uri=self._state_uri,
             address=leader.address,
             expected_slots=self._options.expect_slots,
+            has_fleet=self._options.fleet is not None,
             clock=SYSTEM,
             rng=self._rng,
         )
@@ -314,9 +315,6 @@ class _Life:
         from master.fleet.keeper import Fleet
         from mrcore.cost.prices import load_prices
 
-        def expect(slots: int) -> None:
-            submissions.expected_slots = max(slots, self._options.expect_slots)
-
         self._fleet = Fleet(
             shell,
             ComputeCloud(options.target),
@@ -327,7 +325,7 @@ class _Life:
             state_uri=self._state_uri,
             clock=SYSTEM,
             busy=lambda: submissions.under_way,
-            expect=expect,
+            expect=submissions.expect,
             end=stop.set,
         )
         group.create_task(self._fleet.run())

@@ -7,6 +7,7 @@ and gets the same job.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
@@ -35,6 +36,8 @@ from mrcore.tasks.spec import Split
 log = logging.getLogger("mrcore.master")
 
 _MEMORY: Final = "mem://"
+FIRST_LOOK_SECONDS: Final = 20.0
+"""How long, at most, the first job waits until the fleet knows what it may have."""
 PARALLEL_PLANS: Final = 4
 """Submissions that are worked on at once; each may list a large bucket."""
 
@@ -83,6 +86,7 @@ class Submissions:
         state_uri: str,
         address: str,
         expected_slots: int,
+        has_fleet: bool = False,
         clock: Clock,
         rng: Random,
     ) -> None:
@@ -91,14 +95,22 @@ class Submissions:
         self._storage = storage
         self._state_uri = state_uri
         self._address = address
-        self.expected_slots = expected_slots
-        """Slots that will be there, once the workers have joined."""
+        self._expected_slots = expected_slots
+        self._fleet_slots = 0
+        self._fleet_seen = asyncio.Event()
+        if not has_fleet:
+            self._fleet_seen.set()
         self._clock = clock
         self._rng = rng
         self._under_way: dict[str, asyncio.Future[str]] = {}
         self._planned: set[str] = set()
         """Ids of jobs that are being claimed for, and are not yet the machine's."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
+
+    def expect(self, slots: int) -> None:
+        """Hear how many slots the fleet may bring, once its workers have joined."""
+        self._fleet_slots = slots
+        self._fleet_seen.set()
 
     @property
     def under_way(self) -> bool:
@@ -154,8 +166,9 @@ class Submissions:
         claimed: list[str] = []
         accepted = False
         try:
+            slots = await self._slots()
             event = await asyncio.to_thread(
-                self._prepare, job_id, request_id, spec, bundle, self._slots(), claimed
+                self._prepare, job_id, request_id, spec, bundle, slots, claimed
             )
             if not self._shell.machine.has_room(event.maps + event.reduces):
                 raise UnavailableError(
@@ -193,9 +206,15 @@ class Submissions:
                     "its master may write to: choose another place."
                 )
 
-    def _slots(self) -> int:
+    async def _slots(self) -> int:
+        """Return the slots to plan for: those that are there, or more that are to come."""
+        # The job of a run comes as soon as the master answers, which may be before the first look.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._fleet_seen.wait()
+        self._fleet_seen.set()  # one that cannot be looked at is waited for once
         known = sum(worker.slots for worker in self._shell.machine.workers())
-        return max(known, self.expected_slots, 1)
+        return max(known, self._expected_slots, self._fleet_slots, 1)
 
     def _prepare(
         self,
