@@ -44,7 +44,7 @@ class Laptop(Story):
 
     def _bring_back(self) -> None:
         """Make the cluster anew, with the same name: it has its jobs, and does not go at once."""
-        self.up()
+        self.up("--idle-timeout=1h")
         self.await_workers()
         if self.cluster.job().get("state") != "succeeded":
             raise CloudError(f"The cluster does not know its job: {self.cluster.job()}")
