@@ -85,6 +85,12 @@ def test_errors_of_the_watch_are_raised() -> None:
         run_follow(FakeClient(UnknownJobError("no such job")), Recorder())
 
 
+def test_a_watch_that_breaks_is_not_waited_for() -> None:
+    with pytest.raises(RuntimeError, match="the watch of the job broke") as caught:
+        run_follow(FakeClient(ValueError("odd")), Recorder())
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def test_interrupt_cancels_and_waits_for_the_end() -> None:
     client = FakeClient(job(JobState.RUNNING), job(JobState.CANCELLED))
     observer = Recorder(interrupt_at=JobState.RUNNING)
