@@ -66,6 +66,21 @@ def test_billing_that_only_compute_misses_is_found(house: House) -> None:
     assert not any("machine types" in sentence and "billing" not in sentence for sentence in found)
 
 
+def test_a_place_that_is_none_is_told_alone(house: House) -> None:
+    nowhere = "ERROR: (gcloud.x) The resource 'projects/p/regions/us-central1' was not found"
+    house.says(nowhere, to="^compute (regions|networks) ")
+    house.says("", 0, to="buckets describe", out='{"location": "EU"}')
+    found = "\n".join(errors(house))
+    assert "us-central1-a has none of the machine types" in found
+    assert "has no subnet" not in found
+    assert "is in eu" not in found
+    # What is there again is judged again.
+    house.says("", 0, to="machine-types list", out="e2-standard-4\t4\ne2-standard-2\t2")
+    found = "\n".join(errors(house))
+    assert "has no subnet default in us-central1" in found
+    assert "is in eu and the VMs in us-central1" in found
+
+
 def test_an_image_tells_which_python_it_has(house: House) -> None:
     house.says("", 0, to="^compute images describe-from-family mrcore ", out="9-9|10")
     found = errors(house, "--image=family/mrcore")

@@ -80,12 +80,15 @@ failed_check() {
 sort_out_causes() {
     awk -F ' failed: ' '
         { lines[NR] = $0 }
+        /or is no place/ { nowhere = NR }
         /^error\|/ && NF > 1 && !known[$2]++ && /gcloud is not logged in|there is no project|no billing account|cannot be reached|gcloud is too old|is not installed/ { root = root ? root : NR }
         END {
             for (i = 1; i <= NR; i++) {
                 split(lines[i], part, " failed: ")
                 if (lines[i] == "" || seen[lines[i]]++) continue
                 if (part[2] != "" && (root ? i != root : told[part[2]]++)) continue
+                if (root && i == nowhere) continue
+                if (nowhere && lines[i] ~ / has no subnet | and the VMs in /) continue
                 print lines[i]
             }
         }' <<<"$findings"
