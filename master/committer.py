@@ -90,8 +90,8 @@ class Committer:
         if job is None or job.state is not JobState.RUNNING or not job.complete:
             return None
         spec, parts = job.spec, self._parts(job)
-        attempts = self._part_attempts(job)
         receipt = self._receipt(job, parts)
+        numbers = [task.winner for task in job.phase(self._last_phase(job)).tasks]
         skipped = {
             index: output.bad_records
             for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
@@ -110,7 +110,11 @@ class Committer:
         try:
             replaces = await self._insist(prepare, job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
-            lost = tuple(attempts[index] for index in error.indexes)
+            lost = tuple(
+                AttemptId(TaskId(job_id, self._last_phase(job), index), number)
+                for index in error.indexes
+                if (number := numbers[index]) is not None
+            )
             return CommitRefused(job_id, str(error), lost, self._clock.wall())
         except MrcoreError as error:
             return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
@@ -186,18 +190,13 @@ class Committer:
 
     def _parts(self, job: JobRecord) -> list[TaskOutput]:
         """Return the outputs that become the parts of a job whose tasks all have winners."""
-        phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
+        phase = self._last_phase(job)
         parts = [part for part in winners(self._machine, job.job_id, phase) if part is not None]
         assert len(parts) == len(job.phase(phase).tasks), f"{job.job_id} lacks winners"
         return parts
 
-    def _part_attempts(self, job: JobRecord) -> list[AttemptId]:
-        phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
-        return [
-            AttemptId(TaskId(job.job_id, phase, index), task.winner)
-            for index, task in enumerate(job.phase(phase).tasks)
-            if task.winner is not None
-        ]
+    def _last_phase(self, job: JobRecord) -> Phase:
+        return Phase.REDUCE if job.reduces.tasks else Phase.MAP
 
     async def _insist(
         self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None

@@ -52,7 +52,7 @@ class Limits:
     """Enough work to bridge a round trip, a flush and a poll."""
     prefetch_slow_seconds: float = 1.0
     """Tasks with a longer median are not sent ahead."""
-    prefetch_per_slot_max: int = 64
+    prefetch_per_slot_max: int = 256
     prefetch_per_worker_max: int = 512
 
     # Sizes.

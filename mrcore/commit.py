@@ -17,6 +17,7 @@ and stops.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
@@ -219,8 +220,10 @@ class _Committer:
         if success_uri in self._replaces:
             self._delete((success_uri, self._replaces[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
-        for new in (sources, self._staged):
-            _in_parallel(self._publish, new.items(), self._parallel)
+        _in_parallel(self._publish_part, sources.items(), self._parallel)
+        for first in list(sources.items())[:1]:
+            self._publish(first)  # once more, durably, and so are all parts: they lie side by side
+        _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys()
         old = [item for item in self._replaces.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
@@ -239,14 +242,26 @@ class _Committer:
         destination, source = item
         self._publish_one(source, destination, self._replaces.get(destination, ABSENT))
 
-    def _publish_one(self, source: ObjectInfo, destination: str, expect: str) -> None:
+    def _publish_part(self, item: tuple[str, ObjectInfo]) -> None:
+        destination, source = item
+        expect = self._replaces.get(destination, ABSENT)
+        self._publish_one(source, destination, expect, durable=False)
+
+    def _publish_one(
+        self, source: ObjectInfo, destination: str, expect: str, *, durable: bool = True
+    ) -> None:
+        def publish(expect: str) -> None:
+            self._storage.publish(
+                source, destination, expect=expect, metadata=metadata, durable=durable
+            )
+
         metadata = {"mrcore-job": self._job_id}
         try:
             try:
-                self._storage.publish(source, destination, expect=expect, metadata=metadata)
+                publish(expect)
             except PreconditionFailedError:
                 # Whoever deleted the old object by hand wanted what happens now.
-                self._storage.publish(source, destination, expect=ABSENT, metadata=metadata)
+                publish(ABSENT)
         except AlreadyExistsError as error:
             raise OutputError(
                 f"{layout.shown(destination)} was written by somebody else while this job was "
@@ -283,7 +298,8 @@ def _remove_all(storage: Storage, prefix: str) -> None:
     def remove(info: ObjectInfo) -> None:
         storage.delete(info.uri, generation=info.generation)
 
-    _in_parallel(remove, storage.list(prefix), PARALLEL)
+    # Files are deleted under the lock of their folder: more threads would only wait for it.
+    _in_parallel(remove, storage.list(prefix), 1 if prefix.startswith(_FILE) else PARALLEL)
 
 
 def _in_parallel(do: Callable[[T], None], items: Iterable[T], parallel: int) -> None:
@@ -293,11 +309,21 @@ def _in_parallel(do: Callable[[T], None], items: Iterable[T], parallel: int) -> 
         for item in todo:
             do(item)
         return
-    with ThreadPoolExecutor(min(parallel, len(todo)), thread_name_prefix="commit") as pool:
-        futures = [pool.submit(do, item) for item in todo]
+    remaining = iter(todo)  # whose next item goes to one thread
+    failed = threading.Event()
+
+    def work() -> None:
         try:
-            for future in futures:
-                future.result()
+            for item in remaining:
+                if failed.is_set():
+                    return
+                do(item)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            failed.set()
             raise
+
+    threads = min(parallel, len(todo))
+    with ThreadPoolExecutor(threads, thread_name_prefix="commit") as pool:
+        futures = [pool.submit(work) for _ in range(threads)]
+    for future in futures:
+        future.result()

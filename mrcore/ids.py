@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import Self
 
@@ -72,6 +73,7 @@ def new_job_id(name: str, wall: float, rng: Random) -> str:
     return f"{stem}-{stamp}-{tail}"
 
 
+@lru_cache(1024)  # asked for every attempt that a message names, of a few jobs
 def is_job_id(text: str) -> bool:
     """Tell whether `text` may name a job (and so may stand in an object name)."""
     return _JOB_ID.fullmatch(text) is not None

@@ -52,6 +52,9 @@ SILENT_SECONDS: Final = 60.0
 """What goes on failing is said so often."""
 COMPANY_SECONDS: Final = 0.01
 """How long news waits for more of it while there is other work."""
+AMPLE_COMPANY_SECONDS: Final = 0.5
+"""The same while most of the work that is held has yet to end. Each call tells of all that is
+held, so that one at every few tasks would cost more than the tasks."""
 PARKED_AFTER_SECONDS: Final = 0.005
 """A call without results that was not answered by then is parked."""
 PATIENCE_SECONDS: Final = 1.0
@@ -223,8 +226,15 @@ class Link:
             return None
         if self._news_at is None:
             self._news_at = self._clock.monotonic()
-        company = 0.0 if self._agent.supervisor.starving() else COMPANY_SECONDS
-        return max(sent_at + patience, self._news_at + company)
+        return max(sent_at + patience, self._news_at + self._company_seconds())
+
+    def _company_seconds(self) -> float:
+        """Return how long news may wait for more of it, without a slot that idles for it."""
+        supervisor = self._agent.supervisor
+        if supervisor.starving():
+            return 0.0
+        ample = 2 * supervisor.unfinished() > self._agent.machine.held()
+        return AMPLE_COMPANY_SECONDS if ample else COMPANY_SECONDS
 
     async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
@@ -299,16 +309,7 @@ class Link:
                 cluster_id=response.cluster_id,
                 epoch=response.epoch,
                 sequence=response.sequence,
-                wanted=tuple(
-                    Assignment(
-                        attempt=attempt_from_proto(wanted.attempt),
-                        inputs_version=wanted.inputs_version,
-                        work=work_from_proto(wanted),
-                        mark_records=wanted.mark_records,
-                        skip=skip_from_proto(wanted),
-                    )
-                    for wanted in response.wanted
-                ),
+                wanted=tuple(map(_wanted, response.wanted)),
                 jobs={info.job_id: job_spec_from_proto(info.spec) for info in response.jobs},
                 drain=response.drain,
                 leave=response.leave,
@@ -316,6 +317,18 @@ class Link:
                 exceed_session=response.exceed_session,
             )
         )
+
+
+def _wanted(message: pb.Assignment) -> Assignment:
+    """Return what the master wants: of an attempt that is held already, hardly more than its id."""
+    work = work_from_proto(message)
+    return Assignment(
+        attempt=attempt_from_proto(message.attempt),
+        inputs_version=message.inputs_version,
+        work=work,
+        mark_records=message.mark_records,
+        skip=() if work is None else skip_from_proto(message),
+    )
 
 
 def _put_running(message: pb.HeldAttempt, running: Running) -> None:

@@ -71,6 +71,8 @@ class Machine:
         self._nonce = ""
         self._told: tuple[bool, str] = (False, "")
         """Draining and nonce, as the latest request said them."""
+        self._ended = False
+        """An attempt has finished since the latest request."""
 
     def step(self, event: Event) -> list[Command]:
         """Take what happened; return what is to be done, in order."""
@@ -86,7 +88,7 @@ class Machine:
             case Ended(attempt, result):
                 held = self._held.get(attempt)
                 if held is not None and held.hold is not Hold.FINISHED:
-                    held.hold, held.result = Hold.FINISHED, result
+                    self._finish(held, result)
             case StoreSeen(nonce):
                 self._nonce = nonce
             case DrainBegun(reason):
@@ -101,6 +103,7 @@ class Machine:
         """Return what the next request says; from now on only its answer counts."""
         self.sequence += 1
         self._told = (self.draining, self._nonce)
+        self._ended = False
         for held in self._held.values():
             held.told = held.hold
         return Statement(
@@ -119,10 +122,7 @@ class Machine:
 
     def has_news(self) -> bool:
         """Tell whether the master should hear something that the latest request did not say."""
-        return self._told != (self.draining, self._nonce) or any(
-            held.hold is Hold.FINISHED and held.told is not Hold.FINISHED
-            for held in self._held.values()
-        )
+        return self._ended or self._told != (self.draining, self._nonce)
 
     def unfinished(self) -> int:
         """Return the number of attempts that have yet to run or to end."""
@@ -142,8 +142,16 @@ class Machine:
             assert held.assignment.attempt == attempt
             assert (held.hold is Hold.FINISHED) == (held.result is not None), attempt
             assert attempt.task.job_id in self._jobs, "a job was forgotten too early"
+        assert self._ended == any(
+            held.hold is Hold.FINISHED and held.told is not Hold.FINISHED
+            for held in self._held.values()
+        )
         if self.draining:
             assert all(held.hold is not Hold.UNSTARTED for held in self._held.values())
+
+    def _finish(self, held: _Held, result: TaskResult) -> None:
+        held.hold, held.result = Hold.FINISHED, result
+        self._ended = True
 
     def _move(self, attempt: AttemptId, before: Hold, after: Hold) -> None:
         held = self._held.get(attempt)
@@ -192,6 +200,7 @@ class Machine:
         ]
         commands += [ForgetJob(job_id) for job_id in self._jobs]
         self._held.clear()
+        self._ended = False
         self._jobs.clear()
         self.cluster_id = cluster_id
         self._state_uri = self._nonce = ""
@@ -250,10 +259,8 @@ class Machine:
         commands: list[Command] = []
         for attempt, held in self._held.items():
             if attempt in attempts and held.hold is not Hold.FINISHED:
-                held.hold = Hold.FINISHED
-                held.result = TaskFailure(
-                    kind=FailureKind.PREEMPTED, message=f"handed back: {reason}"
-                )
+                message = f"handed back: {reason}"
+                self._finish(held, TaskFailure(kind=FailureKind.PREEMPTED, message=message))
                 commands.append(Kill(attempt))
         return commands
 

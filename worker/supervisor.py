@@ -176,6 +176,10 @@ class Supervisor:
         """Tell whether a slot has nothing to do."""
         return sum(bool(child.sent) for child in self._children) < self.slots
 
+    def unfinished(self) -> int:
+        """Return how many orders wait or run."""
+        return len(self._queue) + sum(len(child.sent) for child in self._children)
+
     def resident_bytes(self) -> int:
         """Return the resident memory of all children together."""
         return sum(child.resident_bytes() for child in self._children)

@@ -127,8 +127,12 @@ class Storage(Protocol):
         *,
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ObjectInfo:
-        """Copy `source` to `destination` without moving bytes through this process, durably.
+        """Copy `source` to `destination` without moving bytes through this process.
+
+        It is durable on return; with `durable=False` perhaps only once a durable publication next
+        to it, begun later, has returned: that spares stores of files a sync for each of many.
 
         Idempotent: a destination that already is this publication of this source generation is
         returned as it is, whatever `expect` says. Raises NotFoundError when that generation of the

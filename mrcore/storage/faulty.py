@@ -173,10 +173,13 @@ class FaultyStorage:
         *,
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ObjectInfo:
         """Copy the source to its destination."""
         return self.run(
             "publish",
             destination,
-            lambda: self._inner.publish(source, destination, expect=expect, metadata=metadata),
+            lambda: self._inner.publish(
+                source, destination, expect=expect, metadata=metadata, durable=durable
+            ),
         )

@@ -25,7 +25,8 @@ from mrcore.storage.base import ABSENT, ObjectInfo
 SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"
 
-_TRIES: Final = 1000
+TRIES: Final = 1000
+"""Of whoever needs a folder that somebody else may prune."""
 _LOCK_NAME: Final = f"{TEMP_PREFIX}lock"
 _NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -139,23 +140,32 @@ def _lock_by_file(folder: str) -> int:
         os.close(fd)
 
 
+def make_folder(path: str) -> None:
+    """Make a folder that was not there; raise FileNotFoundError if it is pruned just now."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        if isinstance(error, FileExistsError) and (
+            not os.path.lexists(path) or os.path.isdir(path)
+        ):
+            raise FileNotFoundError(path) from error  # not a file
+        raise StorageError(
+            f"{path} cannot be a folder: it, or something above it, is a file."
+        ) from error
+
+
 class LockedFolder:
     """A folder whose names nobody else changes; `fd` is open on it."""
 
     def __init__(self, path: str, *, create: bool) -> None:
-        if create:
-            try:
-                os.makedirs(path, exist_ok=True)
-            except (FileExistsError, NotADirectoryError) as error:
-                if isinstance(error, FileExistsError) and (
-                    not os.path.lexists(path) or os.path.isdir(path)
-                ):
-                    raise FileNotFoundError(path) from error  # pruned just now: not a file
-                raise StorageError(
-                    f"{path} cannot be a folder: it, or something above it, is a file."
-                ) from error
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            if not create:
+                raise
+            make_folder(path)
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock_fd: int | None = None
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX)
@@ -201,7 +211,7 @@ def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
 
     Tries again when somebody prunes the folder between the making and the locking.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         try:
             with LockedFolder(os.path.dirname(path), create=True) as folder:
                 return change(folder)

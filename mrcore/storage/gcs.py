@@ -173,6 +173,7 @@ class GcsStorage:
         *,
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ObjectInfo:
         """Rewrite the source to its destination within the service."""
         digest = hashlib.sha256(source.uri.encode("utf-8", "surrogatepass")).hexdigest()

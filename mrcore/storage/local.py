@@ -27,6 +27,7 @@ from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.files import (
     SCHEME,
     TEMP_PREFIX,
+    TRIES,
     FolderSync,
     LockedFolder,
     check_expected,
@@ -35,6 +36,7 @@ from mrcore.storage.files import (
     in_folder,
     info_of,
     look,
+    make_folder,
     os_errors,
     regular,
     sync,
@@ -48,6 +50,7 @@ _NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
+_HAS_PROC: Final = os.path.isdir("/proc/self/fd")
 
 
 class _LocalWriter(Unfinished[BinaryIO]):
@@ -60,17 +63,12 @@ class _LocalWriter(Unfinished[BinaryIO]):
         self._temp: str | None = None
         self._crc = 0
         with os_errors(path):
-            fd = in_folder(path, self._open)
+            fd = _open_nameless(os.path.dirname(path))
+            if fd is None:
+                fd = in_folder(path, self._open_named)
         super().__init__(os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES))
 
-    def _open(self, folder: LockedFolder) -> int:
-        nameless = getattr(os, "O_TMPFILE", None)
-        if nameless is not None and os.path.isdir("/proc/self/fd"):
-            try:
-                return os.open(folder.path, nameless | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-            except OSError as error:
-                if error.errno not in _NO_NAMELESS_FILES:
-                    raise
+    def _open_named(self, folder: LockedFolder) -> int:
         temp = folder.temp_path()
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._temp = temp
@@ -118,6 +116,22 @@ class _LocalWriter(Unfinished[BinaryIO]):
         if self._temp is not None:
             with suppress(OSError):
                 os.unlink(self._temp)
+
+
+def _open_nameless(folder: str) -> int | None:
+    """Open a new file in a folder, made if need be, without a lock; None where it needs a name."""
+    nameless: int = getattr(os, "O_TMPFILE", 0)
+    for _ in range(TRIES if nameless and _HAS_PROC else 0):
+        try:
+            return os.open(folder, nameless | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                make_folder(folder)
+        except OSError as error:
+            if error.errno in _NO_NAMELESS_FILES:
+                return None
+            raise
+    return None
 
 
 class _FileRange:
@@ -233,17 +247,20 @@ class LocalStorage:
         *,
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ObjectInfo:
-        """Hard-link the source to its destination, durably; `metadata` is not kept.
+        """Hard-link the source to its destination; `metadata` is not kept.
 
-        Both syncs are done without the lock of the folder, so that many publishers share them.
+        Content is always synced, the folder if `durable`. Both syncs are done without the lock of
+        the folder, so that many publishers share them.
         """
         path = file_path(destination)
         with os_errors(path):
             if source.size_bytes:  # of an empty file there is but the name
                 sync(file_path(source.uri))
             published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
-            _sync_folder(os.path.dirname(path))  # a former publisher may have died before it did
+            if durable:
+                _sync_folder(os.path.dirname(path))  # a former publisher may have died before it
             return published
 
 

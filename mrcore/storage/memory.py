@@ -170,6 +170,7 @@ class MemoryStorage:
         *,
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> ObjectInfo:
         """Give the content of the source a second name."""
         identity = (source.uri, source.generation)

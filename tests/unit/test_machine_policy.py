@@ -58,9 +58,9 @@ def test_choice_of_the_job(jobs: list[tuple[int, int, int]], chosen: int | None)
         (None, 1_000, 0),  # nothing is known yet
         (5.0, 1_000, 0),  # slow tasks gain nothing
         (0.5, 1_000, 2),  # one a slot
-        (0.001, 10_000, 128),  # at most 64 a slot
+        (0.001, 10_000, 400),  # what bridges 0.2 s
         (0.001, 40, 20),  # no more than half of what is idle, with half of the slots
-        (0.0, 10_000, 128),
+        (0.0, 10_000, 512),  # at most 256 a slot
     ],
 )
 def test_prefetch(median: float | None, idle: int, expected: int) -> None:
