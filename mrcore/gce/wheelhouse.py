@@ -40,6 +40,8 @@ GLIBC_MINOR: Final = 36
 _CHUNK_BYTES: Final = 1 << 20
 _EPOCH_SECONDS: Final = 315_532_800
 """1980, the first year that a zip file can tell: every build of the same sources is the same."""
+_BUILD: Final = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
+"""What pip would have built the wheel with, in a sixth of the time."""
 _ARM: Final = re.compile(r"(a4x|c4a|n4a|t2a)-|.*-arm")
 
 
@@ -139,10 +141,10 @@ def _build(root: Path, folder: Path) -> Path:
         shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(root / name, copy)
-    command = ["wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(copy)]
     if _setuptools_version() >= 77:
-        command.append("--no-build-isolation")
-    done = _run_pip(command)
+        done = _run([sys.executable, "-P", "-c", _BUILD, str(folder)], copy)
+    else:
+        done = _run_pip(["wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(copy)])
     made = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(made) != 1:
         raise MrcoreError(
@@ -186,8 +188,13 @@ def _repack(folder: Path) -> Path:
 
 
 def _run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return _run([*_pip(), *arguments, "--disable-pip-version-check", "--no-input"])
+
+
+def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_pip(), *arguments, "--disable-pip-version-check", "--no-input"],
+        command,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -220,8 +227,8 @@ def bundled_pips() -> Iterator[Path]:
 
 def _last_error(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip says nothing"]
-    return errors[0].removeprefix("ERROR:").strip().rstrip(".")
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
+    return (errors or ["it says nothing"])[0].removeprefix("ERROR:").strip().rstrip(".")
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.errors import UsageError
+import mrcore
+from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce import wheelhouse
 from mrcore.gce.wheelhouse import Target
 from mrcore.storage.registry import storage_for
@@ -54,6 +55,21 @@ def test_the_wheel_brings_all_that_the_runner_needs(own_wheel: Path) -> None:
     shipped = {p.relative_to(ROOT).as_posix() for p in (ROOT / "deploy").rglob("*") if p.is_file()}
     assert {name for name in shipped if "__pycache__" not in name} <= names
     assert not any("__pycache__" in name or name.startswith("tests") for name in names)
+
+
+def test_a_checkout_that_cannot_be_built_is_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, made = tmp_path / "root", tmp_path / "made"
+    for folder in (root / "mrcore", made):
+        folder.mkdir(parents=True)
+    for name in ("mrcore/__init__.py", "README.md", "LICENSE"):
+        (root / name).touch()
+    setuptools = "[tool.setuptools]\npackages = ['mrcore']\n"
+    (root / "pyproject.toml").write_text(f"[project]\nname = 'mrcore'\n{setuptools}")
+    monkeypatch.setattr(mrcore, "__file__", str(root / "mrcore/__init__.py"))
+    with pytest.raises(MrcoreError, match=r"cannot be built from .*version.*scripts/setup"):
+        wheelhouse.make_own_wheel(made)
 
 
 @pytest.mark.slow
