@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.compute.sandbox import sandbox
-from tests.cloud.runner_world import BUCKET, World, cleared, make_hollow_wheels
+from tests.cloud.runner_world import BUCKET, World, cleared, make_hollow_wheels, unpack_pip
 
 
 @pytest.fixture(scope="session")
 def _runner_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("runner")
     make_hollow_wheels(folder / "wheels")
+    unpack_pip(folder / "pip")
     with sandbox(folder) as made:
         made.storage.store.create_bucket(BUCKET, {"location": "US-CENTRAL1"})
-        yield World(made, folder / "wheels", folder)
+        yield World(made, folder / "wheels", folder / "pip", folder)
 
 
 @pytest.fixture

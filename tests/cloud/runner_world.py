@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 
 from mrcore.clock import SYSTEM
-from mrcore.gce import record
+from mrcore.gce import record, wheelhouse
 from tests.cloud.compute.sandbox import Ran, Sandbox
 from tests.cloud.compute.server import PROJECT
 from tests.gcsserver.model import Conditions
@@ -61,6 +62,14 @@ def make_hollow_wheels(folder: Path) -> None:
             wheel.writestr(f"{info}/RECORD", "")
 
 
+def unpack_pip(folder: Path) -> None:
+    """Make a folder to import pip from: out of a wheel it is compiled anew at each start."""
+    folder.mkdir()
+    for path in itertools.islice(wheelhouse.bundled_pips(), 1):
+        with zipfile.ZipFile(path) as wheel:
+            wheel.extractall(folder)
+
+
 def wait_until(true: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
     """Wait until something holds; fail when it never does."""
     end = SYSTEM.monotonic() + seconds
@@ -97,6 +106,7 @@ class World:
 
     sandbox: Sandbox
     wheels: Path
+    pip: Path
     folder: Path
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -105,6 +115,7 @@ class World:
             **self.sandbox.environment(),
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
+            "PYTHONPATH": str(self.pip),
             "MRCORE_PYTHON": sys.executable,
             "USER": "ada",
             **(extra or {}),
