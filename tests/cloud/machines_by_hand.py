@@ -15,7 +15,7 @@ from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import Cloud
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 240.0
 SPOT = {
     "provisioningModel": "SPOT",
     "preemptible": True,

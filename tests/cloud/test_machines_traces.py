@@ -15,7 +15,7 @@ from tests.cloud.machines.cloud import REPOSITORY, Cloud
 from tests.cloud.machines_by_hand import cache_of, skip_without_cloud, vms
 from tests.cloud.proof import traces
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 HOLD = """
 import sys

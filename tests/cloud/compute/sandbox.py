@@ -27,10 +27,10 @@ from tests.gcsserver import GcsServer
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 240.0
 
 HAS_GCLOUD = shutil.which("gcloud") is not None
-NO_GCLOUD = "gcloud is not installed"
+NO_GCLOUD = "gcloud is not installed: see https://cloud.google.com/sdk/docs/install."
 
 
 class Namespace:

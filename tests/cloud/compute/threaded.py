@@ -19,7 +19,7 @@ from tests.gcsserver.wire import Request
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0
 
 
 class ThreadedCloud:
@@ -83,7 +83,7 @@ class ThreadedCloud:
     def until(self, function: Callable[[], T | None]) -> T:
         """Return the first true thing that a function returns, asked again and again.
 
-        Raises AssertionError where that takes a minute.
+        Raises AssertionError where that takes longer than minutes.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := function()):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
 from pathlib import Path
 
 from mrcore.errors import MrcoreError
 from tests.cloud import gcloud
+from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
 from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import Cloud, CloudError
 from tests.cloud.proof import traces, wheels
@@ -28,7 +28,7 @@ def main() -> None:
         for name, kind in STORIES.items():
             sys.stdout.write(f"{name:{width}}  {kind.about}\n")
         return
-    if reason := requirements.why_not() or _no_gcloud() or wheels.why_not():
+    if reason := requirements.why_not() or (not HAS_GCLOUD and NO_GCLOUD) or wheels.why_not():
         sys.stderr.write(f"cloudtest: {reason}\n")
         sys.exit(CANNOT)
     # So that everything is put away; a shell's background jobs begin with Ctrl-C unheard.
@@ -64,12 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", action="store_true", help="leave disks, consoles and logs")
     add("--cache", type=Path, help="where image and wheels are kept")
     return parser
-
-
-def _no_gcloud() -> str | None:
-    if shutil.which("gcloud"):
-        return None
-    return "gcloud is not installed: see https://cloud.google.com/sdk/docs/install."
 
 
 def _prove(cache: Path, kind: type[Story], teller: Teller, *, keep: bool) -> None:
