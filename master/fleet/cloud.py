@@ -38,6 +38,11 @@ class Target:
         return f"mrcore-{self.cluster}-{model}"
 
     @property
+    def firewalls(self) -> tuple[str, str]:
+        """Return the names of the cluster's firewall rules."""
+        return (f"mrcore-{self.cluster}-internal", f"mrcore-{self.cluster}-iap")
+
+    @property
     def master(self) -> str:
         """Return the name of the master's own machine."""
         return f"mrcore-{self.cluster}-master"
@@ -88,6 +93,13 @@ class Cloud(Protocol):
 
     def delete_group(self, model: Model) -> None:
         """Delete a group and its machines; a group that is gone is fine."""
+        ...
+
+    def delete_parts(self) -> None:
+        """Delete the cluster's templates and firewall rules.
+
+        To be called when its groups are gone. What cannot be deleted is left, and told.
+        """
         ...
 
     def delete_machine(self, name: str, zone: str) -> None:

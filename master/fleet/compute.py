@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from master.fleet.cloud import CloudError, Look, Target
@@ -162,6 +163,48 @@ class ComputeCloud:
         except CloudError as error:
             if not _not_ready(error):  # it is being deleted already
                 raise
+
+    def delete_parts(self) -> None:
+        """Delete the templates and firewall rules; raise CloudError once all were tried."""
+        errors = []
+        for delete in [*self._template_deletions(), *self._firewall_deletions()]:
+            try:
+                self._unless_absent(delete)
+            except CloudError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _template_deletions(self) -> Iterator[Callable[[], Any]]:
+        """Yield a call for each template that bears the cluster's label, global or regional."""
+        from google.cloud import compute_v1  # noqa: TID251 - this is the driver
+
+        cluster, project = self._target.cluster, self._target.project
+        client = self._client("InstanceTemplatesClient")
+        request = compute_v1.AggregatedListInstanceTemplatesRequest(
+            project=project, filter=f"properties.labels.{_LABEL}={cluster}"
+        )
+        pages = self._insist(lambda: list(client.aggregated_list(request=request, **self._bounds)))
+        for scope, scoped in pages:
+            kind, place = "InstanceTemplatesClient", {}
+            if scope.startswith("regions/"):
+                kind, place = "RegionInstanceTemplatesClient", {"region": _last(scope)}
+            for template in scoped.instance_templates:
+                if template.properties.labels.get(_LABEL) == cluster:
+                    named = {"instance_template": template.name, "project": project, **place}
+                    yield partial(self._client(kind).delete_unary, **named, **self._bounds)
+
+    def _firewall_deletions(self) -> Iterator[Callable[[], Any]]:
+        """Yield a call for each firewall rule: they have no labels, but names and a description."""
+        client, project = self._client("FirewallsClient"), self._target.project
+        for name in self._target.firewalls:
+            named = {"firewall": name, "project": project}
+            found = self._unless_absent(partial(client.get, **named, **self._bounds))
+            if (
+                found is not None
+                and f"{_LABEL}={self._target.cluster}" in found.description.split()
+            ):
+                yield partial(client.delete_unary, **named, **self._bounds)
 
     def delete_machine(self, name: str, zone: str) -> None:
         """Delete a machine of no group, without waiting for it."""

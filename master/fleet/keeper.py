@@ -157,7 +157,11 @@ class Fleet:
             await self._wait(pause)
 
     async def farewell(self) -> None:
-        """Delete the machines of all masters, our own last; do this when all else is done."""
+        """Delete what is left of the cluster, our own machine last; do this when all else is done.
+
+        Templates and rules go while there is still somebody to delete them; they cost nothing, so a
+        refusal does not keep a machine that does.
+        """
         if not self._ended:
             return
         own = socket.gethostname().partition(".")[0]
@@ -165,6 +169,10 @@ class Fleet:
         if own not in {machine.name for machine in masters}:
             log.info("the cluster is gone; this master does not run on a machine of it")
             return
+        try:
+            await asyncio.to_thread(self._cloud.delete_parts)
+        except MrcoreError as error:
+            log.warning("templates or firewall rules of the cluster are left: %s", error)
         for machine in sorted(masters, key=lambda machine: machine.name == own):
             log.info("deletes the master's machine, %s", machine.name)
             await asyncio.to_thread(self._cloud.delete_machine, machine.name, machine.zone)

@@ -67,6 +67,16 @@ class Site:
         self.api.do("POST", f"zones/{ZONE}/instances", body)
         return name
 
+    def make_firewalls(self, cluster: str = CLUSTER) -> None:
+        """Make the firewall rules of a cluster."""
+        for kind in ("internal", "iap"):
+            body = {
+                "name": f"mrcore-{cluster}-{kind}",
+                "description": f"mrcore={cluster} mrcore-role=master",
+                "allowed": [{"IPProtocol": "tcp", "ports": ["7077"]}],
+            }
+            self.api.do("POST", "global/firewalls", body)
+
     def members(self, model: Model) -> list[dict[str, Any]]:
         found = self.api.compute("POST", f"{self.group(model)}/listManagedInstances")
         return list(found.get("managedInstances", []))

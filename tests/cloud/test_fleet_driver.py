@@ -14,9 +14,9 @@ from master.fleet.cloud import CloudError, Target, parse_target
 from master.fleet.compute import ComputeCloud
 from master.fleet.model import Group, Model
 from mrcore.errors import UsageError
-from tests.cloud.compute.api import REGION, ZONE, Api
+from tests.cloud.compute.api import REGION, ZONE, Api, template_body
 from tests.cloud.compute.threaded import ThreadedCloud, running
-from tests.cloud.fleet_house import Site
+from tests.cloud.fleet_house import LABELS, Site
 from tests.cloud.metadata import MetadataServer
 from tests.cloud.test_metadata_server import VM
 
@@ -146,6 +146,43 @@ def test_the_masters_own_machine_is_deleted_without_waiting(
     for _ in range(2):
         driver.delete_machine(name, ZONE)
         site.api.cloud.until(lambda: site.machines() == [])
+
+
+@pytest.mark.parametrize("place", ["global", f"regions/{REGION}"])
+def test_templates_and_firewall_rules_are_deleted_and_no_others(
+    site: Site, driver: ComputeCloud, place: str
+) -> None:
+    own = template_body("mrcore-c-spot-1", machineType="e2-standard-2", labels=LABELS)
+    foreign = template_body("mrcore-c-of-others", labels={"mrcore": "c-of-others"})
+    for body in (own, foreign):
+        site.api.do("POST", f"{place}/instanceTemplates", body)
+    site.make_firewalls()
+    site.make_firewalls("d")
+    # It bears a name of ours, and is not.
+    named = {
+        "name": "mrcore-d2-iap",
+        "description": "mrcore-d2",
+        "allowed": [{"IPProtocol": "tcp"}],
+    }
+    site.api.do("POST", "global/firewalls", named)
+    for _ in range(2):  # what is gone is fine
+        driver.delete_parts()
+    assert sorted(path.rpartition("/")[2] for path in site.api.cloud.made()) == [
+        *("mrcore-c-of-others", "mrcore-d-iap", "mrcore-d-internal", "mrcore-d2-iap"),
+    ]
+    target = replace(site.target, cluster="d2")
+    ComputeCloud(target, endpoint=site.api.cloud.url).delete_parts()
+    assert "global/firewalls/mrcore-d2-iap" in site.api.cloud.made()
+
+
+def test_a_template_that_is_in_use_is_told_and_the_rest_goes(
+    site: Site, driver: ComputeCloud
+) -> None:
+    site.make()
+    site.make_firewalls()
+    with pytest.raises(CloudError, match="mrcore-c-spot"):
+        driver.delete_parts()
+    assert not any("/firewalls/" in path for path in site.api.cloud.made())
 
 
 def test_what_is_not_allowed_names_project_and_role(site: Site, driver: ComputeCloud) -> None:

@@ -76,6 +76,7 @@ def test_machines_come_with_a_job_and_everything_goes_after_it(
     site: Site, storage: MemoryStorage, clock: HastyClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.make()
+    site.make_firewalls()
     name = site.make_master()
     monkeypatch.setattr(socket, "gethostname", lambda: f"{name}.c.p.internal")
     most = 0
@@ -102,7 +103,7 @@ def test_machines_come_with_a_job_and_everything_goes_after_it(
     bounds = Bounds(max_workers=4, idle_timeout_seconds=300.0)
     lead(site, storage, clock, act, bounds)
     assert most == 3
-    assert all("instanceTemplates" in path for path in site.api.cloud.made())
+    assert site.api.cloud.made() == []
     resized = [
         call["params"]["size"] for call in site.api.cloud.calls() if "size" in call["params"]
     ]
@@ -113,6 +114,30 @@ def test_machines_come_with_a_job_and_everything_goes_after_it(
     assert cost.master > 0
     assert cost.preemptions == 0
     assert (cost.class_a, cost.class_b) == (3 * SLOTS, 2 * 3 * SLOTS)
+
+
+def test_what_may_not_be_deleted_does_not_keep_the_masters_machine(
+    site: Site,
+    storage: MemoryStorage,
+    clock: HastyClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site.make()
+    site.make_firewalls()
+    name = site.make_master()
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    site.api.cloud.control("permission", deny=["compute.firewalls.delete"])
+
+    async def act(master: Master, fleet: Fleet) -> None:
+        await master.ended.wait()
+        await fleet.farewell()
+        await until(lambda: site.machines() == [])
+
+    lead(site, storage, clock, act, replace(BOUNDS, idle_timeout_seconds=30.0))
+    left = {path.rpartition("/")[2] for path in site.api.cloud.made()}
+    assert left == {"mrcore-c-internal", "mrcore-c-iap"}
+    assert "templates or firewall rules of the cluster are left" in caplog.text
 
 
 def test_what_a_job_has_cost_is_written_when_it_ends(
