@@ -53,7 +53,7 @@ readonly needed_services=(compute.googleapis.com iam.googleapis.com cloudresourc
 export MRCORE_GCS_LOGIN=${MRCORE_GCS_LOGIN:-gcloud}
 
 project='' name='' home='' told_home='' inventory='' looked='' found='' findings='' log_file=/dev/null
-declare -ga job_inputs=() job_outputs=() children=()
+declare -ga job_inputs=() job_outputs=() job_temps=() children=()
 
 for part in say options cloud inventory cluster create remove connect checks; do
     # shellcheck source=/dev/null

@@ -51,6 +51,7 @@ name_of_run() {
 take_places() {
     mapfile -t job_inputs < <(fact input)
     mapfile -t job_outputs < <(fact written)
+    mapfile -t job_temps < <(fact temporary)
 }
 
 plan_run() {

@@ -48,7 +48,7 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
         yield f"input={_start(given)}"
     yield f"written={spec.output_uri}/"
     if spec.temp_uri is not None:
-        yield f"written={spec.temp_uri}/"
+        yield f"temporary={spec.temp_uri}/"
     if home is not None:
         try:
             check_outputs(home, filter(None, (spec.output_uri, spec.temp_uri)))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mrcore.clock import SYSTEM
-from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
+from mrcore.errors import ClusterUnreachableError, MrcoreError, StorageError, UsageError
 
 ABSENT_EXIT: Final = 4
 """There is no such record."""
@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     add("get", _get)
     add("plan", _plan)
     add("bindings", _bindings)
-    add("bindings-in", _bindings_in, "--bucket!", "--name!")
+    add("bindings-in", _bindings_in, "--resource!", "--name!")
+    add("clusters-in", _clusters_in)
+    add("homes", _homes, "--project!")
     add("bucket", _bucket, "--bucket!", "--region!", "--iam", "--cross-region")
     add("permissions", _permissions, "--project!", "--bucket!", "--for")
     add("shared", _shared, "--account!")
@@ -168,11 +170,10 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _bindings(options: argparse.Namespace) -> int:
-    """Print what the accounts of the cluster with these fields need on buckets."""
+    """Print what the accounts of the cluster with these fields need."""
     from mrcore.gce import iam, record
 
-    found = record.from_fields(_pairs(options))
-    _say(*(binding.line() for binding in iam.bindings_of(found)))
+    _say(*iam.to_lines(iam.bindings_of(record.from_fields(_pairs(options)))))
     return 0
 
 
@@ -180,8 +181,34 @@ def _bindings_in(options: argparse.Namespace) -> int:
     """Print the bindings of a cluster in the policy on stdin."""
     from mrcore.gce import iam
 
-    found = iam.bindings_in(sys.stdin.read(), options.bucket, options.name)
-    _say(*(binding.line() for binding in found))
+    _say(*iam.to_lines(iam.bindings_in(sys.stdin.read(), options.resource, options.name)))
+    return 0
+
+
+def _clusters_in(options: argparse.Namespace) -> int:
+    """Print home, expiry, owner and name of the clusters that the policy on stdin knows of."""
+    from mrcore.gce import iam
+
+    for name, facts in iam.clusters_in(sys.stdin.read()):
+        told = (facts.get(f"mrcore-{key}", "") for key in ("home", "expires", "owner"))
+        _say("|".join((*told, name)))
+    return 0
+
+
+def _homes(options: argparse.Namespace) -> int:
+    """Print home, expiry, owner and name of what is left in buckets, or in homes that are named."""
+    from mrcore.gce import leave
+
+    for place in options.rest:
+        try:
+            found = list(leave.homes_in([place], options.project))
+        except StorageError as error:
+            if "/" not in place.removeprefix("gs://"):
+                raise
+            # Bindings tell of homes in buckets that may be somebody else's.
+            sys.stderr.write(f"mrcore gce: mind: {error}\n")
+            continue
+        _say(*("|".join((home.uri, home.expires, home.owner, home.cluster)) for home in found))
     return 0
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mrcore import claim
-from mrcore.errors import NotFoundError
-from mrcore.gce.record import Record, record_uri
+from mrcore.errors import NotFoundError, UsageError
+from mrcore.gce.record import Record, read_record, record_uri
+from mrcore.layout import CLAIM
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
 
@@ -26,24 +30,69 @@ def state_uri(home: str) -> str:
 def clear_outputs(record: Record) -> int:
     """Free the outputs that jobs of this cluster hold, and delete their temporaries; count objects.
 
-    To be called when the cluster's machines are gone: what a job has published stays.
+    To be called when the cluster's machines are gone: what a job has published stays. An output may
+    lie anywhere below a folder that the cluster may write to.
     """
+    claims, temporaries = [], []
+    for folder in dict.fromkeys(f"{uri.rstrip('/')}/" for uri in record.outputs):
+        for info in storage_for(folder).list(folder):
+            if info.uri.endswith(f"/{CLAIM}"):
+                claims.append(info.uri)
+            elif "/_tmp/" in info.uri:
+                temporaries.append(info.uri)
     jobs = _job_ids(record.home)
     removed = 0
-    for output in (uri.rstrip("/") for uri in record.outputs):
+    for output in (uri.removesuffix(f"/{CLAIM}") for uri in claims):
         held = claim.read_claim(output)
         if held is not None and held.state_uri == state_uri(record.home):
             jobs.add(held.job_id)
             removed += claim.force_release(output)
-        for job_id in sorted(jobs):
-            removed += remove_all(f"{output}/_tmp/{job_id}/") + remove_all(f"{output}/{job_id}/")
-    return removed
+    own = [uri for uri in temporaries if jobs.intersection(uri.split("/"))]
+    # A folder of temporaries may be another's, too: only what bears a job of ours is looked at.
+    prefixes = [f"{temp.rstrip('/')}/{job}/" for temp in record.temps for job in sorted(jobs)]
+    return removed + _delete(own) + sum(remove_all(prefix) for prefix in prefixes)
 
 
 def _job_ids(home: str) -> set[str]:
     prefix = f"{state_uri(home)}/jobs/"
     listing = storage_for(prefix).list(prefix, recursive=False)
     return {info.uri[len(prefix) :].strip("/") for info in listing}
+
+
+class Home(msgspec.Struct, frozen=True):
+    """What is left of a cluster in a bucket."""
+
+    uri: str
+    expires: str
+    """Wall-clock seconds since 1970; empty where no record says it."""
+    owner: str
+    cluster: str
+
+
+def homes_in(places: Iterable[str], project: str) -> Iterator[Home]:
+    """Yield the homes of clusters of a project: all in a bucket, `gs://B`, or one, `gs://B/HOME`.
+
+    A place that cannot be read raises a StorageError; a home without a record is told by its name.
+    """
+    uris: dict[str, None] = {}
+    for place in (place.rstrip("/") for place in places):
+        if "/" in place.removeprefix("gs://"):
+            uris[place] = None
+            continue
+        folder = f"{place}/mrcore/"
+        listing = storage_for(folder).list(folder, recursive=False)
+        uris |= {info.uri.rstrip("/"): None for info in listing if info.uri.endswith("/")}
+    for uri in uris:
+        name = uri.rpartition("/")[2]
+        try:
+            found = read_record(uri)
+        except UsageError:  # of another version
+            yield Home(uri, "", "", name)
+            continue
+        if found is not None and found.project == project:
+            yield Home(uri, str(found.expires_seconds), found.owner, found.name)
+        elif found is None and any(storage_for(uri).list(f"{uri}/", recursive=False)):
+            yield Home(uri, "", "", name)
 
 
 def remove_home(home: str) -> int:
@@ -55,10 +104,14 @@ def remove_home(home: str) -> int:
 
 def remove_all(prefix: str, keep: str | None = None) -> int:
     """Delete every object below a prefix, many at a time; return how many."""
-    storage = storage_for(prefix)
-    uris = [info.uri for info in storage.list(prefix) if info.uri != keep]
+    return _delete([info.uri for info in storage_for(prefix).list(prefix) if info.uri != keep])
+
+
+def _delete(uris: Sequence[str]) -> int:
+    if not uris:
+        return 0
     with ThreadPoolExecutor(PARALLEL) as pool:
-        return sum(pool.map(storage.delete, uris))
+        return sum(pool.map(storage_for(uris[0]).delete, uris))
 
 
 def logs_of(home: str) -> list[ObjectInfo]:

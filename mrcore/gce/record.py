@@ -80,12 +80,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     """`gs://` prefixes that the workers may read."""
     outputs: tuple[str, ...] = ()
-    """`gs://` prefixes that the workers may write to, temporaries too."""
+    """`gs://` folders that jobs write to; workers may make temporaries in `_tmp/` below them."""
+    temps: tuple[str, ...] = ()
+    """`gs://` folders for the temporaries of jobs that want them elsewhere."""
 
 
 FIXED: Final = ("project", "location", "network", "subnet", "connect")
 """What cannot change while a cluster lives."""
-GROWING: Final = ("inputs", "outputs")
+GROWING: Final = ("inputs", "outputs", "temps")
 """What each run adds to."""
 LIFE: Final = ("created_seconds", "expires_seconds")
 """What begins anew with another master."""
@@ -104,7 +106,7 @@ def check_name(name: str) -> str:
 def check_outputs(home: str, outputs: Iterable[str]) -> None:
     """Raise UsageError for a folder of outputs that the home lies in, or the other way round.
 
-    Workers may write to outputs, and must not write to the journal.
+    Workers may make temporaries there, and must not write to the journal.
     """
     for output in outputs:
         folder = f"{output.rstrip('/')}/"
@@ -235,5 +237,5 @@ def from_fields(fields: Mapping[str, str]) -> Record:
     except msgspec.ValidationError as error:
         raise UsageError(f"The cluster cannot be described: {error}.") from None
     check_name(record.name)
-    check_outputs(record.home, record.outputs)
+    check_outputs(record.home, (*record.outputs, *record.temps))
     return record

@@ -8,7 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from mrcore.errors import PreconditionFailedError, StorageError, UnavailableError
+from mrcore.errors import (
+    PermissionDeniedError,
+    PreconditionFailedError,
+    StorageError,
+    UnavailableError,
+)
 from mrcore.storage.base import ABSENT, ObjectInfo
 from mrcore.storage.files import os_errors
 from mrcore.storage.gcs_client import GcsConnection
@@ -70,8 +75,10 @@ class GcsWriter(Unfinished[_Spool]):
 
         try:
             info = self._connection.insist(self._uri, send)
-        except (PreconditionFailedError, UnavailableError) as error:
-            own = marked(self._connection, self._uri, self._mark)
+        except (PermissionDeniedError, PreconditionFailedError, UnavailableError) as error:
+            # After a success whose reply was lost, who may create but not replace is denied.
+            denied = isinstance(error, PermissionDeniedError) and len(failures) < 2
+            own = None if denied else marked(self._connection, self._uri, self._mark)
             if own is None:
                 raise self._refusal(error, len(failures)) from error
             info = own

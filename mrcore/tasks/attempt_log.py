@@ -8,6 +8,7 @@ from typing import Final
 from mrcore import layout
 from mrcore.errors import StorageError
 from mrcore.ids import AttemptId
+from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 
 MAX_LOG_BYTES: Final = 16 << 20
@@ -18,7 +19,7 @@ def store_log(state_uri: str, attempt: AttemptId, text: bytes) -> None:
     """Store what an attempt printed; a store that refuses costs the log, not the attempt."""
     uri = layout.log_uri(state_uri, attempt)
     try:
-        with storage_for(uri).open_write(uri) as writer:
+        with storage_for(uri).open_write(uri, expect=ABSENT) as writer:
             writer.write(text)
             writer.commit()
     except StorageError as error:

@@ -32,6 +32,7 @@ from mrcore.shuffle.user import (
     pairs_of,
 )
 from mrcore.shuffle.values import plain
+from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.blame import Judge, located, record_text
 from mrcore.tasks.progress import ProgressSink
@@ -244,7 +245,7 @@ def _write_run(spec: TaskSpec, builder: RunBuilder, partitions: int) -> TaskOutp
     if builder.empty:
         return TaskOutput(section_bytes=() if job.total_order else sections)
     uri = layout.run_uri(job, spec.attempt)
-    with storage_for(uri).open_write(uri) as sink:
+    with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
         writer = RunWriter(sink, codec_for(uri), builder.block_bytes, first_keys=job.total_order)
         builder.write(writer)
         digest = writer.finish()
@@ -270,7 +271,7 @@ def codec_for(uri: str) -> str:
 def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> TaskOutput:
     job = spec.job
     uri = layout.staged_part_uri(job, spec.attempt)
-    with storage_for(uri).open_write(uri) as sink:
+    with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
         part = open_part(sink, job.output_format, job.compression)
         for keys, values in records.batches():
             batch = records.batch

@@ -34,6 +34,7 @@ from mrcore.shuffle.user import (
     is_iterator_type,
 )
 from mrcore.shuffle.values import ValueKind, to_python
+from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.spec import ReduceWork, TaskOutput, TaskSpec
@@ -63,7 +64,7 @@ def run_reduce(
     uri = layout.staged_part_uri(job, spec.attempt)
     source = Source(work, Budget.of(spec.memory_bytes), scratch / "spills", progress)
     try:
-        with storage_for(uri).open_write(uri) as sink:
+        with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
             part = open_part(sink, job.output_format, job.compression)
             chunks = source.chunks()
             if reduce is None:

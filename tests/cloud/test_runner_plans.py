@@ -15,11 +15,12 @@ pytestmark = [
     pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
 ]
 
-ONCE_A_PROJECT = re.compile(r"gcloud (iam (roles|service-accounts) create|projects add-iam)")
+ONCE_A_PROJECT = re.compile(r"gcloud iam (roles|service-accounts) create")
 CHANGING = (
     (re.compile(r"PAYLOAD_SHA256|[0-9a-f]{64}"), "DIGEST"),
     (re.compile(r"-(spot|standard)-([0-9a-f]{8}|HASH)"), r"-\1-HASH"),
     (re.compile(r"mrcore-expires=\d+"), "mrcore-expires=THEN"),
+    (re.compile(r'timestamp\("[^"]+"\)'), 'timestamp("THEN")'),
 )
 
 

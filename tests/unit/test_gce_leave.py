@@ -18,13 +18,13 @@ JOB = "wc-20260101-000000-abcdef"
 
 def cluster(place: Place) -> Record:
     made = record.from_fields({**FIELDS, "home": place.uri("mrcore/demo")})
-    outputs = (place.uri("out") + "/", place.uri("temp") + "/")
-    return msgspec.structs.replace(made, outputs=outputs)
+    outputs = (place.uri("out") + "/", place.uri("results") + "/")
+    return msgspec.structs.replace(made, outputs=outputs, temps=(place.uri("temp") + "/",))
 
 
-def claim_out(place: Place, state_uri: str) -> None:
+def claim_out(place: Place, state_uri: str, output: str = "out") -> None:
     held = Claim(job_id=JOB, request_id="r", state_uri=state_uri, leader="", host="")
-    place.put("out/_claim", msgspec.json.encode(held))
+    place.put(f"{output}/_claim", msgspec.json.encode(held))
 
 
 def test_its_claims_and_temporaries_go(gcs_place: Place) -> None:
@@ -35,6 +35,44 @@ def test_its_claims_and_temporaries_go(gcs_place: Place) -> None:
         gcs_place.put(name, b"")
     assert leave.clear_outputs(made) == 3
     assert sorted(gcs_place.names()) == [f"mrcore/demo/state/jobs/{JOB}/plan", "out/part-00000"]
+
+
+def test_an_output_is_freed_wherever_it_lies_in_its_folder(gcs_place: Place) -> None:
+    made = cluster(gcs_place)
+    claim_out(gcs_place, leave.state_uri(made.home), "results/2026/may")
+    gcs_place.put(f"results/2026/may/_tmp/{JOB}/staged/x", b"")
+    gcs_place.put("results/2026/april/part-00000", b"")
+    gcs_place.put("results/2026/april/_tmp/other-20260101-000000-abcdef/runs/x", b"")
+    assert leave.clear_outputs(made) == 2
+    assert sorted(gcs_place.names()) == [
+        "results/2026/april/_tmp/other-20260101-000000-abcdef/runs/x",
+        "results/2026/april/part-00000",
+    ]
+
+
+def test_homes_are_found_in_a_bucket_and_by_name(gcs_place: Place) -> None:
+    bucket = "/".join(gcs_place.base_uri.split("/")[:3])
+    demo = msgspec.structs.replace(cluster(gcs_place), home=f"{bucket}/mrcore/demo")
+    theirs = msgspec.structs.replace(demo, name="theirs", project="another")
+    far = msgspec.structs.replace(demo, name="far", home=f"{bucket}/own/far")
+    for name, content in (
+        ("mrcore/demo/cluster.json", msgspec.json.encode(demo)),
+        ("mrcore/theirs/cluster.json", msgspec.json.encode(theirs)),
+        ("mrcore/torn/wheels/x.whl", b""),
+        ("mrcore/strange/cluster.json", b"of another version"),
+        ("mrcore/file", b""),
+        ("own/far/cluster.json", msgspec.json.encode(far)),
+    ):
+        with gcs_place.storage.open_write(f"{bucket}/{name}") as writer:
+            writer.write(content)
+            writer.commit()
+    found = leave.homes_in([bucket, f"{bucket}/own/far", f"{bucket}/own/none"], "p")
+    assert [(home.cluster, home.expires, home.owner) for home in found] == [
+        ("demo", "9000", "ada"),
+        ("strange", "", ""),
+        ("torn", "", ""),
+        ("far", "9000", "ada"),
+    ]
 
 
 def test_those_of_another_cluster_stay(gcs_place: Place) -> None:

@@ -42,7 +42,7 @@ open_record() {
         [network]=${opt[network]:-default} [subnet]=${opt[subnet]:-} [image]=$(image_path)
         [disk_gib]=${opt[disk-size]:-50} [connect]=${opt[connect]:-iap} [max_run_seconds]=$max_run
         [idle_timeout]=${opt[idle-timeout]:-15m} [deadline]=${opt[deadline]:-} [max_cost]=${opt[max-cost]:-}
-        [vm_env]=$(joined "${vm_env[@]}") [inputs]=$(joined "${job_inputs[@]}") [outputs]=$(joined "${job_outputs[@]}")
+        [vm_env]=$(joined "${vm_env[@]}") [inputs]=$(joined "${job_inputs[@]}") [outputs]=$(joined "${job_outputs[@]}") [temps]=$(joined "${job_temps[@]}")
         [master_account]=${opt[service-account-master]:-$(account master)}
         [worker_account]=${opt[service-account-worker]:-$(account worker)}
         [manage_iam]=yes [kept]=no

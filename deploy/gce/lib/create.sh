@@ -2,8 +2,7 @@
 # Making what a cluster consists of. Each step may be repeated, and does nothing where the thing is
 # there already: an interrupted `up` is finished by the next one. Sourced by main.sh.
 
-readonly roles_of_project="mrcoreFleet mrcoreAgent"
-readonly roles_on_buckets="mrcoreObjectReader mrcoreObjectWriter"
+readonly all_roles="mrcoreFleet mrcoreAgent mrcoreObjectReader mrcoreObjectCreator mrcoreObjectWriter"
 
 # make_cluster: from the options to machines that start. The record comes first, so that whatever
 # happens later can be found and removed.
@@ -33,6 +32,8 @@ tell_plan() {
 
 # One name, one cluster: its machines know one home, and another would tear it apart.
 check_home() {
+    # One whose machines are gone has a home all the same.
+    [[ -n $inventory ]] || told_home=${told_home:-$(home_by_bindings)}
     [[ -z $told_home || $told_home == "$home" ]] && return 0
     say "the cluster $name has its home at $told_home, not at $home: say --home $told_home, or choose another --name."
     return 1
@@ -64,7 +65,7 @@ make_accounts() {
     ! have instance "mrcore-$name-master" || return 0
     local role
     local -a jobs=(make_both_accounts)
-    for role in $roles_of_project $roles_on_buckets; do
+    for role in $all_roles; do
         jobs+=("make_role $role")
     done
     together "${jobs[@]}"
@@ -84,12 +85,6 @@ make_account() {
     made change "Making the account mrcore-$1" iam service-accounts create "mrcore-$1" "--display-name=mrcore $1"
 }
 
-# Bindings are the cluster's own.
-bind_accounts() {
-    [[ -n ${c[manage_iam]} ]] || return 0
-    together bind_project bind_buckets
-}
-
 # A role is made, or brought to what its file says; a deleted one keeps its name for weeks.
 make_role() {
     local told wanted code=0 tolerated=$NOT_FOUND file=$deploy/iam/$1.yaml
@@ -106,34 +101,64 @@ make_role() {
         change "Changing the role $1" iam roles update "$1" "--file=$file"
 }
 
-# What the accounts may do in the project: one policy, so one change after the other.
-bind_project() {
-    local policy role who
-    policy=$(look "Reading the policy of the project" projects get-iam-policy "$project" \
-        --flatten='bindings[].members[]' '--format=value[separator=" "](bindings.role,bindings.members)') || return 1
-    for role in $roles_of_project; do
-        for who in master worker; do
-            [[ $role != mrcoreFleet || $who == master ]] || continue
-            [[ $policy != *"projects/$project/roles/$role serviceAccount:$(account "$who")"* ]] || continue
-            patiently change "Giving $role to the $who's account" projects add-iam-policy-binding "$project" \
-                "--member=serviceAccount:$(account "$who")" "--role=projects/$project/roles/$role" --condition=None || return 1
-        done
-    done
+# What the accounts may do, in the project and with objects, for this cluster and until it expires.
+#
+# Another runner may add to the record meanwhile: what is there is read before the record is, so that
+# whatever is there but not wanted has been replaced by something wider, and that comes first.
+bind_accounts() {
+    [[ -n ${c[manage_iam]} ]] || return 0
+    local present wanted resource
+    local -a jobs=()
+    present=$(list_bindings) || return 1
+    dry || read_record show "--home=$home" || return 1
+    wanted=$(wanted_bindings) || return 1
+    while IFS= read -r resource; do
+        [[ -z $resource ]] || jobs+=("bind_in ${resource@Q}")
+    done < <(printf '%s\n' "$wanted" "$present" | cut -f 1 | sort -u)
+    together "${jobs[@]}"
 }
 
-# What they may do with objects: read and write below the prefixes of this cluster alone.
-bind_buckets() {
-    local bucket member role title expression wanted present
-    wanted=$(wanted_bindings) || return 1
-    present=$(list_bindings) || return 1
-    while IFS=$'\t' read -r bucket member role title expression; do
-        [[ -n $bucket && $'\n'$present$'\n' != *$'\n'"$bucket"$'\t'"$member"$'\t'"$role"$'\t'"$title"$'\t'"$expression"$'\n'* ]] || continue
-        if ! patiently change "Letting $member use gs://$bucket" storage buckets add-iam-policy-binding "gs://$bucket" \
-            "--member=$member" "--role=$role" "--condition=^%%^title=$title%%expression=$expression"; then
-            [[ gs://$bucket/ != "$(bucket_of "$home")/" ]] || return 1
-            say "gs://$bucket is not yours to open: the VMs can use it as its owner lets them."
-        fi
+# bind_in RESOURCE: bring the policy of a bucket or of the project from `present` to `wanted`. It is
+# replaced whole, so one change comes after the other.
+bind_in() {
+    local line
+    local -a fields
+    while IFS= read -r line; do
+        [[ $line == "$1"$'\t'* && $'\n'$present$'\n' != *$'\n'"$line"$'\n'* ]] || continue
+        IFS=$'\t' read -ra fields <<<"$line"
+        add_binding "${fields[@]}" && continue
+        [[ $1 == gs://* && $1 != "$(bucket_of "$home")" ]] || return 1
+        say "$1 is not yours to open: the VMs can use it as its owner lets them."
     done <<<"$wanted"
+    while IFS= read -r line; do
+        [[ $line == "$1"$'\t'* && $'\n'$wanted$'\n' != *$'\n'"$line"$'\n'* ]] || continue
+        IFS=$'\t' read -ra fields <<<"$line"
+        remove_binding "${fields[@]}" || return 1
+    done <<<"$present"
+}
+
+# add_binding RESOURCE MEMBER ROLE TITLE EXPRESSION DESCRIPTION
+add_binding() {
+    change_policy "Letting $2 use $1" add-iam-policy-binding "$@"
+}
+
+# remove_binding RESOURCE MEMBER ROLE TITLE EXPRESSION DESCRIPTION: one that is not there is fine.
+remove_binding() {
+    gone change_policy "Taking $3 on $1 from $2" remove-iam-policy-binding "$@"
+}
+
+# change_policy WHAT VERB RESOURCE MEMBER ROLE TITLE EXPRESSION DESCRIPTION
+change_policy() {
+    local -a of=(storage buckets)
+    [[ $3 == gs://* ]] || of=(projects)
+    patiently change "$1" "${of[@]}" "$2" "${3#projects/}" "--member=$4" "--role=$5" \
+        "--condition=$(condition "$6" "$7" "${8:-}")"
+}
+
+# A condition as gcloud reads it, with a separator that no field has.
+condition() {
+    printf '^%%%%^title=%s%%%%expression=%s' "$1" "$2"
+    [[ -z $3 ]] || printf '%%%%description=%s' "$3"
 }
 
 wanted_bindings() {
@@ -150,20 +175,27 @@ bucket_of() {
     printf 'gs://%s' "${rest%%/*}"
 }
 
-# The bindings that this cluster has on its buckets, as the helper prints them.
+# The bindings that this cluster has, as the helper prints them. Those on buckets of others may be
+# hidden from us; its own bucket, and the project, have to be seen where the cluster has a record.
 list_bindings() {
-    local bucket policy
-    for bucket in $(bucket_of "$home") $(for_buckets); do
-        policy=$(look "Reading the policy of $bucket" storage buckets get-iam-policy "$bucket" --format=json) || continue
+    local resource policy
+    for resource in ${home:+"$(bucket_of "$home")"} $(for_buckets) "projects/$project"; do
+        case $resource in
+        gs://*) policy=$(look "Reading the policy of $resource" storage buckets get-iam-policy "$resource" --format=json) ;;
+        *) policy=$(policy_of_project) ;;
+        esac || {
+            [[ -n ${c[name]:-} && $resource != gs://* || $resource == "$(bucket_of "$home")" ]] || continue
+            return 1
+        }
         ! dry || continue
-        helper bindings-in "--bucket=${bucket#gs://}" "--name=$name" <<<"$policy" || return 1
+        helper bindings-in "--resource=$resource" "--name=$name" <<<"$policy" || return 1
     done
 }
 
 # Other buckets that the cluster reads or writes.
 for_buckets() {
     local uri
-    printf '%s\t%s\t' "${c[inputs]:-}" "${c[outputs]:-}" | while IFS= read -r -d $'\t' uri; do
+    printf '%s\t%s\t%s\t' "${c[inputs]:-}" "${c[outputs]:-}" "${c[temps]:-}" | while IFS= read -r -d $'\t' uri; do
         [[ -z $uri ]] || printf '%s\n' "$(bucket_of "$uri")"
     done | sort -u | grep -vxF -- "$(bucket_of "$home")" || true
 }

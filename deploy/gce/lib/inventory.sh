@@ -41,10 +41,40 @@ read_listings() {
     inventory=$(cut -d '|' -f 1-9 <<<"$inventory")
 }
 
+# take_traces [CLUSTER]: add to `inventory` what outlives the machines of one cluster, or of all: the
+# bindings of accounts in the project, and homes in buckets, those that bindings tell of and all in
+# --bucket. To be called after take_inventory.
+take_traces() {
+    local of=${1:-} policy known found bucket=${opt[bucket]:-${MRCORE_GCE_BUCKET:-}} home expires owner cluster
+    local -a places=()
+    # Who may not see the policy is told so, and what else there is.
+    policy=$(policy_of_project) || policy=
+    known=$(helper clusters-in <<<"$policy") || return 1
+    while IFS='|' read -r home expires owner cluster; do
+        [[ -n $home && ( -z $of || $cluster == "$of" ) ]] || continue
+        places+=("$home")
+        inventory+=$'\n'"bindings|$project||||project|$expires|$owner|$cluster"
+    done <<<"$known"
+    bucket=${bucket#gs://}
+    [[ -z $bucket ]] || places+=("gs://${bucket%/}")
+    ((${#places[@]})) || return 0
+    found=$(helper homes "--project=$project" "${places[@]}") || return 1
+    while IFS='|' read -r home expires owner cluster; do
+        # Met twice, by the bindings and in --bucket, it is one home all the same.
+        [[ $'\n'$inventory != *$'\n'"home|$home|"* ]] || continue
+        [[ -z $home || -n $of && $cluster != "$of" ]] || inventory+=$'\n'"home|$home||||bucket|$expires|$owner|$cluster"
+    done <<<"$found"
+}
+
+# owner_of CLUSTER: whose it is; nothing where no part of it says.
+owner_of() {
+    awk -F '|' -v cluster="$1" '$9 == cluster && $8 != "" { print $8; exit }' <<<"$inventory"
+}
+
 # latest_expiry CLUSTER: when all that the inventory has of it has expired. What was made by an earlier
 # `up` may tell of an earlier end; the last one holds for all.
 latest_expiry() {
-    awk -F '|' -v cluster="$1" '$9 == cluster && $7 > latest { latest = $7 } END { print latest + 0 }' <<<"$inventory"
+    awk -F '|' -v cluster="$1" '$9 == cluster && $7 ~ /^[0-9]+$/ && $7 + 0 > latest { latest = $7 + 0 } END { print latest + 0 }' <<<"$inventory"
 }
 
 # Images belong to no cluster, and stay until they are deleted by hand.
@@ -119,9 +149,22 @@ field() {
     cut -d '|' -f "$1" <<<"$2"
 }
 
-# Fill `told_home` with the home that the machines of the cluster were told, for a command that was
-# not told it.
+# Fill `told_home` with the home that the cluster was given, for a command that was not told it: by its
+# machines and templates, or when these are gone by the bindings of its accounts.
 ask_machines() {
-    told_home=''
-    dry || look_once
+    dry && return 0
+    look_once || return 1
+    told_home=${told_home:-$(home_by_bindings)}
+}
+
+# The policy of the project, as JSON.
+policy_of_project() {
+    look "Reading the policy of $project" projects get-iam-policy "$project" --format=json
+}
+
+# The home that the bindings of a cluster's accounts tell of; nothing where we may not see any.
+home_by_bindings() {
+    local policy
+    policy=$(policy_of_project 2>/dev/null) || return 0
+    helper clusters-in <<<"$policy" | awk -F '|' -v name="$name" '$4 == name { printf "%s", $1 }'
 }

@@ -4,7 +4,8 @@
 readonly removal_rounds=5
 
 # remove_cluster: delete machines, groups, templates and firewalls until the cloud shows none, then
-# bindings and objects. May be interrupted and repeated at any point. The record goes last.
+# objects and bindings. May be interrupted and repeated at any point: of the objects the record goes
+# last, and after it the bindings in the project, which tell where the home was.
 remove_cluster() {
     local round row
     for ((round = 1; round <= removal_rounds; round++)); do
@@ -21,13 +22,24 @@ remove_cluster() {
         say "left of $name: $(cut -d '|' -f 2 <<<"$inventory" | paste -sd ' '); run again: $(removal_command)"
         return 1
     fi
-    [[ -n $home ]] || return 0
-    remove_bindings || return 1
-    if dry; then
-        printf '# Then all objects below %s are deleted.\n' "$home"
-        return 0
+    remove_rest
+}
+
+# What no machine tells of.
+remove_rest() {
+    local present=
+    if [[ -n ${c[manage_iam]:-} ]]; then
+        present=$(list_bindings) || return 1
+        # Those that would have been made by then.
+        ! dry || [[ -z ${c[name]:-} ]] || present=$(wanted_bindings)
     fi
-    helper clear "--home=$home" >/dev/null
+    remove_bindings gs:// || return 1
+    if dry; then
+        printf '# Then all objects below %s are deleted.\n' "${home:-its home}"
+    elif [[ -n $home ]]; then
+        helper clear "--home=$home" >/dev/null || return 1
+    fi
+    remove_bindings projects/
 }
 
 # Groups with their VMs, and VMs that belong to none, at the same time.
@@ -78,16 +90,12 @@ remove_part() {
     gone change "Deleting $2" compute "$1" delete "$2"
 }
 
+# remove_bindings START: those of `present` on resources that begin so.
 remove_bindings() {
-    local bucket member role title expression present
-    [[ -n ${c[manage_iam]:-} ]] || return 0
-    present=$(list_bindings) || return 1
-    # Those that would have been made by then.
-    ! dry || [[ -z ${c[name]:-} ]] || present=$(wanted_bindings)
-    while IFS=$'\t' read -r bucket member role title expression; do
-        [[ -n $bucket ]] || continue
-        gone change "Taking $role on gs://$bucket from $member" storage buckets remove-iam-policy-binding "gs://$bucket" \
-            "--member=$member" "--role=$role" "--condition=^%%^title=$title%%expression=$expression" || return 1
+    local resource member role title expression description
+    while IFS=$'\t' read -r resource member role title expression description; do
+        [[ $resource == "$1"* ]] || continue
+        remove_binding "$resource" "$member" "$role" "$title" "$expression" "$description" || return 1
     done <<<"$present"
 }
 

@@ -50,6 +50,36 @@ PREDEFINED: dict[str, tuple[str, ...]] = {
 }
 
 
+_NAMED = {
+    "disks": "Disk",
+    "firewalls": "Firewall",
+    "images": "Image",
+    "instanceTemplates": "InstanceTemplate",
+    "instances": "Instance",
+}
+"""What conditions know by name, of all that this cloud has: managed groups, say, are not."""
+
+
+def attributes_of(permission: str, resource: str) -> dict[str, str]:
+    """Return what a condition sees of the full path of a resource of Compute Engine.
+
+    The right to list is asked of the project, which has no name in conditions.
+    """
+    parts = resource.split("/")
+    if len(parts) == 2 or permission.endswith(".list"):
+        service = "cloudresourcemanager.googleapis.com"
+        return {"resource.service": service, "resource.type": f"{service}/Project"}
+    service = "compute.googleapis.com"
+    for at, kind in enumerate(parts[:-1]):
+        if at > 1 and kind in _NAMED:
+            named = {"resource.name": "/".join(parts[: at + 2])}
+            return named | {
+                "resource.service": service,
+                "resource.type": f"{service}/{_NAMED[kind]}",
+            }
+    return {"resource.service": service, "resource.type": f"{service}/{parts[-2]}"}
+
+
 class Access:
     """The policy and the accounts of the project, and what follows from them."""
 
@@ -126,9 +156,8 @@ class Access:
 
         `also` names a resource with a policy of its own, where a grant counts as well.
         """
-        attributes = {"resource.name": resource, "resource.service": "compute.googleapis.com"}
         bindings = self.policy(also).get("bindings", ()) if also else ()
-        return self.allows(caller, permission, attributes, bindings)
+        return self.allows(caller, permission, attributes_of(permission, resource), bindings)
 
     def allows(
         self,
@@ -147,9 +176,9 @@ class Access:
         if caller == OWNER:
             return True
         everywhere = self.policy(self.project_name).get("bindings", ())
+        seen = {**attributes, "request.time": links.utc(self._store.now())}
         return any(
-            self._grants(binding, caller, permission, attributes)
-            for binding in (*everywhere, *bindings)
+            self._grants(binding, caller, permission, seen) for binding in (*everywhere, *bindings)
         )
 
     def _grants(

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from tests.cloud.compute import catalog, filters, links
+from collections import Counter
+from collections.abc import Iterable
+
+from tests.cloud.compute import catalog, conditions, filters, links
 from tests.cloud.compute.access import PREDEFINED
+from tests.cloud.compute.conditions import MAX_OPERATORS
 from tests.cloud.compute.core import Core
 from tests.cloud.compute.errors import CloudError
 from tests.cloud.compute.routing import Call, Route
 from tests.cloud.compute.store import Resource
+
+_BASIC = ("roles/owner", "roles/editor", "roles/viewer")
+_MAX_ALIKE = 20
+"""Bindings of one role for one member, that differ by their conditions."""
+
+
+def _check_numbers(bindings: Iterable[Resource]) -> None:
+    pairs = [(one["role"], member) for one in bindings for member in one.get("members", ())]
+    (role, member), most = Counter(pairs).most_common(1)[0] if pairs else (("", ""), 0)
+    if most > _MAX_ALIKE:
+        raise CloudError(
+            400, "badRequest", f"{member} has more than {_MAX_ALIKE} bindings of the role {role}."
+        )
 
 
 class Policies:
@@ -92,6 +109,7 @@ class Policies:
                     400, "badRequest", "Policies with conditions must have the version 3."
                 )
             self._check_binding(binding)
+        _check_numbers(policy.get("bindings", ()))
         return self._access.set_policy(name, policy)
 
     def _check_binding(self, binding: Resource) -> None:
@@ -100,6 +118,15 @@ class Policies:
         if not known:
             raise CloudError(
                 400, "badRequest", f"Role ({role}) does not exist in the resource's hierarchy."
+            )
+        condition = binding.get("condition")
+        if condition and role in _BASIC:
+            raise CloudError(
+                400, "badRequest", f"Conditions can't be set on the basic role {role}."
+            )
+        if condition and conditions.operators_in(condition["expression"]) > MAX_OPERATORS:
+            raise CloudError(
+                400, "badRequest", f"A condition has more than {MAX_OPERATORS} logical operators."
             )
         for member in binding.get("members", ()):
             kind, _, who = member.partition(":")

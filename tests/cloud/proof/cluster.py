@@ -182,6 +182,12 @@ class Cluster:
         found = self.cloud.ask(f"storage/v1/b/{BUCKET}/iam", server=STORAGE)
         return list(found.get("bindings", ()))
 
+    def policy_of_project(self) -> list[dict[str, Any]]:
+        """Return who may do what in the project."""
+        asked = {"options": {"requestedPolicyVersion": 3}}
+        found = self.cloud.ask(f"v1/projects/{PROJECT}:getIamPolicy", asked)
+        return list(found.get("bindings", ()))
+
 
 def until(
     what: str, look: Callable[[], T | None], seconds: float, *, every: float = LOOK_SECONDS

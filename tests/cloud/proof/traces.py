@@ -12,11 +12,13 @@ from tests.cloud.proof.cluster import BUCKET, Cluster
 def in_cloud(cluster: Cluster) -> list[str]:
     """Return all that a cluster consists of: resources, objects, and who may use these.
 
-    The accounts, and what they may do in the project, are for all clusters and stay.
+    The accounts and the roles are for all clusters and stay, but mean nothing without bindings.
     """
+    policies = ((BUCKET, cluster.policy()), ("the project", cluster.policy_of_project()))
     bindings = [
-        f"binding of {BUCKET}: {binding['role']} to {member}"
-        for binding in cluster.policy()
+        f"binding in {place}: {binding['role']} to {member}"
+        for place, policy in policies
+        for binding in policy
         for member in binding["members"]
     ]
     resources = [f"resource {path}" for path in cluster.made()]
