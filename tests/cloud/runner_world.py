@@ -273,11 +273,22 @@ class World:
         found = self.sandbox.storage.store.bucket(BUCKET).policy(BUCKET)["bindings"]
         return list(found)
 
+    def policy_of_project(self) -> list[dict[str, Any]]:
+        """Return the bindings in the project that bear a condition."""
+        access = self.sandbox.cloud.server.core.access
+        policy = self.sandbox.cloud.look(lambda: access.policy(access.project_name))
+        return [dict(binding) for binding in policy["bindings"] if "condition" in binding]
+
     def clear(self) -> None:
         """Leave nothing for the next test, however this one has ended."""
         self.stop_daemons()
         if self.sandbox.cloud.made():
             self.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
+        access = self.sandbox.cloud.server.core.access
+        plain = [
+            one for one in access.policy(access.project_name)["bindings"] if "condition" not in one
+        ]
+        self.sandbox.cloud.look(lambda: access.set_policy(access.project_name, {"bindings": plain}))
         store = self.sandbox.storage.store
         for name in self.objects():
             store.delete(BUCKET, name, None, Conditions())
@@ -293,6 +304,7 @@ def cleared(world: World) -> Iterator[World]:
         left = [name for name in world.objects() if name.startswith("mrcore/")]
         assert left == []
         assert world.policy() == []
+        assert world.policy_of_project() == []
     finally:
         world.clear()
 

@@ -109,7 +109,8 @@ def test_a_cluster_from_up_to_down(world: World) -> None:
     assert audit.code == 0, told(audit)
     rows = json.loads(audit.out)
     assert {row["verdict"] for row in rows} == {"live"}
-    assert {row["kind"] for row in rows} == {"instance", "group", "template", "firewall"}
+    kinds = {"instance", "group", "template", "firewall", "bindings", "home"}
+    assert {row["kind"] for row in rows} == kinds
 
     kept = world.gce("gc", "--yes")
     assert kept.code == 0, told(kept)

@@ -64,6 +64,6 @@ def test_a_cluster_that_is_made_again_lives_anew(world: World) -> None:
     assert audit.code == 0, told(audit)
     assert {row["verdict"] for row in json.loads(audit.out)} == {"live"}
     kept = world.gce("gc", "--yes")
-    assert "nothing in project test-project has expired" in kept.err
+    assert "nothing of yours in project test-project has expired" in kept.err
     down = world.gce("down", f"--name={NAME}", "--yes")
     assert down.code == 0, told(down)
