@@ -101,6 +101,25 @@ class TestLostReplies:
         assert place.get("x") is None
 
 
+def test_who_may_create_but_not_replace_finds_what_it_has_made(
+    place: Place, gcs_server: GcsServer
+) -> None:
+    gcs_server.faults.add(Fault("lost", "objects.insert", count=1))
+    # That is what the second try is told: to go through it would have to replace the first.
+    gcs_server.faults.add(Fault("error", "objects.insert", status=403, count=1))
+    info = place.create("x", SMALL)
+    assert place.storage.stat(info.uri).generation == info.generation
+    assert place.get("x") == SMALL
+
+
+def test_who_may_not_write_is_told_so_at_once(place: Place, gcs_server: GcsServer) -> None:
+    gcs_server.faults.add(Fault("error", "objects.insert", status=403))
+    before = gcs_server.counts().get("objects.get", 0)
+    with pytest.raises(PermissionDeniedError):
+        place.create("x", SMALL)
+    assert gcs_server.counts().get("objects.get", 0) == before
+
+
 def test_a_create_that_lost_to_another_is_no_success(place: Place, gcs_server: GcsServer) -> None:
     """The first try is dropped, and meanwhile somebody else creates the same content."""
     place.put("x", SMALL)
