@@ -37,9 +37,10 @@ NEEDED_FOR_IAM: Final = (
     "iam.serviceAccounts.actAs",
     "iam.serviceAccounts.create",
     "iam.serviceAccounts.list",
+    "resourcemanager.projects.getIamPolicy",
     "resourcemanager.projects.setIamPolicy",
 )
-"""To make its accounts as well."""
+"""To make its accounts as well, and to say what they may do."""
 NEEDED_ON_BUCKET: Final = (
     "storage.objects.create",
     "storage.objects.delete",
