@@ -62,5 +62,8 @@ def test_what_cannot_work_is_refused() -> None:
         mrcore.run("wc.py", inputs=["in"], output="out", input_format="xml")
     with pytest.raises(UsageError, match="no engine"):
         mrcore.run("wc.py", inputs=["in"], output="out", engine="spark")
+    for workers, slots in ((0, 1), (1, 0)):
+        with pytest.raises(UsageError, match="at least one worker with one slot"):
+            mrcore.run("wc.py", inputs=["in"], output="out", workers=workers, slots=slots)
     with pytest.raises(UsageError, match="knows no option 'typo'"):
         mrcore.run("wc.py", inputs=["in"], output="out", typo=1)  # type: ignore[call-arg]

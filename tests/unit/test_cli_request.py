@@ -11,10 +11,18 @@ from typing import Any
 import pytest
 
 import mrcore
-from mrcore.errors import InputError, OutputError, PluginError, UnavailableError, UsageError
+from mrcore.config import Credentials
+from mrcore.errors import (
+    ClusterUnreachableError,
+    InputError,
+    OutputError,
+    PluginError,
+    UnavailableError,
+    UsageError,
+)
 from mrcore.job import Compression, Input, InputFormat, OutputFormat
 from mrcore.request import Functions, before_tasks, load_plugin, local_places, prepare, versions
-from mrcore.session import JobOptions, make_request
+from mrcore.session import JobOptions, make_request, submit
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +242,35 @@ def test_a_remote_cluster_looks_for_itself() -> None:
     assert local_places(prepared.spec) == []
     prepared = prepare(make_request("wc.py", "none", "gs://b/out"), look=False)
     assert len(local_places(prepared.spec)) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "source", "told"),
+    [
+        ("far.example:7350", "none", True),
+        ("127.0.0.1:7350", "none", False),
+        ("far:1", "gs://b/i", False),
+    ],
+)
+def test_a_local_path_is_told_of_where_machines_are_elsewhere(
+    address: str, source: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable:
+        def __init__(self, credentials: Credentials) -> None:
+            raise ClusterUnreachableError(credentials.address)
+
+    monkeypatch.setattr("mrcore.client.Client", Unreachable)
+    monkeypatch.setattr("mrcore.session.load_plugin", lambda prepared: prepared)
+    notes: list[str] = []
+    with pytest.raises(ClusterUnreachableError):
+        submit(
+            make_request("wc.py", source, "gs://b/out"),
+            Credentials(address=address, token=""),
+            note=notes.append,
+        )
+    assert [("is a local path: the machines of the cluster" in note) for note in notes] == [
+        True
+    ] * told
 
 
 def test_a_partition_of_ones_own_excludes_a_total_order(here: Path) -> None:
