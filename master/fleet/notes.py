@@ -48,15 +48,16 @@ def shortage(model: Model, group: Group, missing: int, market: Market, attempts:
     assert trouble is not None
     kind = f"{_ON[model]} {group.machine_type}".rstrip()
     where = f" in {trouble.zone}" if trouble.zone else ""
+    machines, are = (f"{kind} machines", "are") if missing != 1 else (f"{kind} machine", "is")
     if trouble.quota:
         what = (
-            f"{missing} {kind} machines{where} are over the quota ({trouble.message}): ask for "
+            f"{missing} {machines}{where} {are} over the quota ({trouble.message}): ask for "
             "more quota or lower --max-workers"
         )
     elif "EXHAUSTED" in trouble.code.upper():
-        what = f"{missing} {kind} machines are not to be had{where} (stockout)"
+        what = f"{missing} {machines} {are} not to be had{where} (stockout)"
     else:
-        what = f"{missing} {kind} machines{where} cannot be made ({trouble.message})"
+        what = f"{missing} {machines}{where} cannot be made ({trouble.message})"
     done = "trying again"
     if model is Model.SPOT and market.failures < attempts:
         done += f", attempt {market.failures} of {attempts} before on-demand machines are asked for"

@@ -216,7 +216,10 @@ def test_a_stockout_is_told_at_once_with_place_and_machine_type() -> None:
 def test_a_quota_is_told_as_the_users_own() -> None:
     over = Trouble(code="QUOTA_EXCEEDED", message="Quota 'CPUS' exceeded", zone="us-a")
     decision = decide(sight(group(creating("a", over)), jobs=(work(2),)), WORKED, BOUNDS, NOW)
-    assert "over the quota (Quota 'CPUS' exceeded): ask for more quota" in decision.notes[0]
+    assert decision.notes[0].startswith(
+        "1 spot e2-standard-2 machine in us-a is over the quota (Quota 'CPUS' exceeded): ask for "
+        "more quota or lower --max-workers"
+    )
 
 
 def fall_back() -> tuple[Decision, float]:
