@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -25,6 +26,7 @@ from mrcore.errors import (
     StorageError,
     UnavailableError,
 )
+from mrcore.storage import files
 from mrcore.storage.base import ABSENT
 from mrcore.storage.files import os_errors
 from mrcore.storage.local import LocalStorage, prune, remove_if_empty
@@ -102,6 +104,64 @@ def test_durable_writers_share_the_syncs_of_their_folder(
     assert all(syncs)
     assert 1 <= len(syncs) < writers
     assert len(os.listdir(folder)) == writers  # noqa: PTH208 - hidden names would count too
+
+
+def test_a_publication_makes_content_and_name_durable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = place.write("staged/x", b"content")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    place.storage.publish(source, place.uri("out/x"), expect=ABSENT)
+    paths = (place.uri(name).removeprefix("file://") for name in ("out/x", "out"))
+    assert synced == [Path(path).stat().st_ino for path in paths]
+
+
+def test_who_asks_during_a_sync_gets_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    syncs: list[bool] = []
+
+    def sync(path: str) -> None:
+        begun.set()
+        syncs.append(go_on.wait(20.0))
+
+    monkeypatch.setattr(files, "sync", sync)
+    shared = files.FolderSync()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(shared, "/folder")
+        assert begun.wait(20.0)
+        second = pool.submit(shared, "/folder")
+        while shared._folders["/folder"].asked < 2:
+            os.sched_yield()
+        go_on.set()
+        assert (first.result(), second.result()) == (None, None)
+    assert syncs == [True, True]
+
+
+def test_a_lock_file_that_was_removed_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for the lock of one that is done gets a file that nobody else would look at."""
+    real_flock, opened = fcntl.flock, threading.Event()
+
+    def flock(fd: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EBADF, "folders cannot be locked here")
+        if threading.current_thread() is not threading.main_thread():
+            opened.set()
+        real_flock(fd, operation)
+
+    def names_while_locked() -> list[str]:
+        with files.LockedFolder(str(tmp_path), create=False):
+            return [path.name for path in tmp_path.iterdir()]
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with ThreadPoolExecutor(1) as pool:
+        with files.LockedFolder(str(tmp_path), create=False):
+            waiting = pool.submit(names_while_locked)
+            assert opened.wait(20.0)
+        assert waiting.result() == [".tmp-lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("replaced", [False, True])
