@@ -164,6 +164,21 @@ def test_a_lock_file_that_was_removed_is_no_lock(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_replacement_that_fails_leaves_what_was_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("folder/x", b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DiskFullError):
+        place.write("folder/x", b"after")
+    folder = Path(place.uri("folder").removeprefix("file://"))
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x", b"before")]
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_writer_that_is_killed_leaves_nothing(place: Place, replaced: bool) -> None:
     if replaced:
