@@ -355,6 +355,7 @@ class Core:
         worker.parked = False
         worker.lease_from = self.now
         worker.drain_told = worker.leaving
+        worker.leave_told = leave = worker.leaving and not worker.held
         self._hungry.pop(worker.id, None)
         self._command(
             Reply(
@@ -363,7 +364,7 @@ class Core:
                 worker.sequence,
                 tuple(a.wanted for a in worker.held.values() if not a.taken_back),
                 drain=worker.leaving,
-                leave=worker.leaving and not worker.held,
+                leave=leave,
                 sync_seconds=self._sync_seconds(worker),
             )
         )

@@ -182,6 +182,8 @@ class Worker:
     drain_asked: bool = False
     drain_told: bool = False
     """An answer to this process has said so."""
+    leave_told: bool = False
+    """And that it may go now: a process that comes after it was started anew."""
     sees_store: bool = True
     about: WorkerAbout = NOT_SAID
     held: dict[AttemptId, Attempt] = field(default_factory=dict)

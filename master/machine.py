@@ -266,6 +266,7 @@ class Machine(Scheduler):
     def _greet(self, event: Synced) -> Worker | None:
         """Return who speaks, or None where the request is from the past."""
         worker = self._workers.get(event.worker_id)
+        to_leave = False
         if worker is not None and event.session < worker.session:
             self._command(Superseded(worker.id, event.session, event.sequence, worker.session))
             return None
@@ -277,6 +278,8 @@ class Machine(Scheduler):
                 if attempt.id in worker.held:  # losing one may end its job, and drop the others
                     self._lose_attempt(attempt, "lost with its process")
             self._forget(worker)
+            # Whoever asked this worker to leave did not mean just the process that died of itself.
+            to_leave = worker.drain_asked and not worker.leave_told
             worker = None
         if worker is None:
             if len(self._workers) >= self.limits.workers_max:
@@ -286,6 +289,7 @@ class Machine(Scheduler):
                 )
                 return None
             worker = Worker(event.worker_id, event.session, self.limits.lease_seconds)
+            worker.drain_asked = to_leave
             self._workers[worker.id] = worker
         return worker
 

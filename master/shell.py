@@ -127,6 +127,10 @@ class Shell:
         earlier = self._parked.get(key)
         worker = self.machine.worker(event.worker_id)
         heard = worker.sequence if worker is not None and worker.session == event.session else -1
+        if worker is not None and worker.session < event.session:
+            _, former = self._parked.get((worker.id, worker.session), (None, None))
+            if former is not None and not former.done():  # it asks again, and hears of its end
+                former.set_exception(UnavailableError("A new process bears this worker's id."))
         if event.sequence <= heard:  # the machine would let it fall, and its caller wait
             raise UnavailableError("A later request of this worker has been heard.")
         if earlier is not None:
@@ -156,11 +160,10 @@ class Shell:
 
     async def flushed(self) -> None:
         """Wait until every fact that the machine has given so far is durable."""
-        if self._flushed == self._recorded:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._readers.append((self._recorded, future))
-        await future
+        if self._flushed < self._recorded:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append((self._recorded, future))
+            await future
 
     async def job_ended(self, timeout_seconds: float) -> None:
         """Wait until some job has ended, durably, or a command was carried out; at most so long."""
@@ -382,9 +385,8 @@ class Shell:
         await self._check_fence()
         for event, future in self._parked.values():
             if event.epoch == epoch and not future.done():
-                future.set_exception(
-                    UnavailableError(f"This state has never had the epoch {epoch}: start anew.")
-                )
+                problem = f"This state has never had the epoch {epoch}: start anew."
+                future.set_exception(UnavailableError(problem))
 
     async def _carry_out(self, command: Job) -> None:
         assert self._executor is not None, "commands are obeyed only while `run` runs"

@@ -113,6 +113,22 @@ def test_workers_that_are_drained(scene: Scene) -> None:
     assert [begun.count(str(pid)) for pid in at_gate] == [1, 1]
 
 
+def test_a_drained_worker_stays_drained_when_its_process_is_replaced(scene: Scene) -> None:
+    former, _ = scene.worker("--id", "one"), scene.worker()
+    job_id = scene.submit("map")
+    at_gate = scene.at_gate("map", 2)
+    scene.client.drain("one")
+    successor = scene.worker("--id", "one")  # as a unit does, but while the former is there
+    assert successor.wait() == 0, "an exit code with which no unit starts it again"
+    assert "drained" in successor.log()
+    assert former.wait() == 1
+    anew = scene.worker("--id", "one")  # started on purpose: it works
+    scene.open_gate()
+    scene.succeeds(job_id)
+    assert set(at_gate) & {former.process.pid}
+    assert anew.process.poll() is None
+
+
 def test_a_worker_that_sleeps_longer_than_its_lease(scene: Scene) -> None:
     zombie, _ = scene.worker(), scene.worker()
     job_id = scene.submit("map")
