@@ -129,6 +129,20 @@ def test_a_dry_run_of_a_job_has_its_size_and_its_price(
     assert changed <= {"objects.get", "objects.list", "objects.media"}
 
 
+def test_temporaries_elsewhere_are_for_workers_to_make(house: House, gcs_place: Place) -> None:
+    gcs_place.put("in/a.txt", b"x")
+    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    ran = house.gce(
+        *("run", "wc.py", gcs_place.uri("in/"), "-o", gcs_place.uri("out")),
+        *("--temp", gcs_place.uri("spare"), "--dry-run", "--project=p", "--region=us-central1"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if "add-iam-policy-binding" in line]
+    (made,) = [line for line in lines if "mrcoreObjectCreator" in line and "worker-temps" in line]
+    assert "/base/spare/" in made
+    assert "/base/out/" not in made  # that is opened for what lies in its _tmp alone
+
+
 @pytest.mark.parametrize("how", [["-o", "OUT"], ["-oOUT"], ["--output", "OUT"], ["--output=OUT"]])
 def test_an_output_may_be_named_as_one_likes(
     house: House, gcs_place: Place, how: list[str]

@@ -297,7 +297,7 @@ judge_buckets() {
         [[ $uri == *=gs://* && $bucket != "$(bucket_of "$home")" && " ${shared_buckets[*]} " != *" $bucket "* ]] || continue
         [[ $told == *" ${uri%%=*}=$bucket "* ]] || asked+=("${uri%%=*}=$bucket")
         told+=" ${uri%%=*}=$bucket "
-    done < <(fact input | sed 's/^/reads=/'; fact written | sed 's/^/writes=/'
+    done < <(fact input | sed 's/^/reads=/'; { fact written; fact temporary; } | sed 's/^/writes=/'
         printf 'reads=%s\n' "${job_inputs[@]}"; printf 'writes=%s\n' "${job_outputs[@]}")
     ((${#asked[@]} == 0)) || MRCORE_GCE_TOKEN=$(<"$scratch/token") helper shared "--account=$(account worker)" -- "${asked[@]}"
 }
