@@ -47,7 +47,7 @@ collect_findings() {
         fi
         [[ $looked == "$name" ]] || plan_listings "$name"
     fi
-    ((${#listings[@]} == 0)) || jobs+=("together ${listings[*]@Q} 2>${scratch@Q}/words-listings || : >${scratch@Q}/failed-listings")
+    ((${#listings[@]} == 0)) || jobs+=("together ${listings[*]@Q} || : >${scratch@Q}/failed-listings")
     for check in "${checks[@]}"; do
         # A check that cannot ask has said why, and that is an error too.
         jobs+=("$check >${scratch@Q}/check-$check 2>${scratch@Q}/words-$check || failed_check $check >>${scratch@Q}/check-$check")

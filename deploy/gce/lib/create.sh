@@ -10,6 +10,8 @@ make_cluster() {
     look_once || return 1
     check_home || exit 2
     open_record || exit 2
+    # What is made from here on is not in it.
+    looked=''
     dry || tell_plan
     together upload_payload make_accounts "make_firewall internal" "make_firewall iap" || return 1
     # The digest of the payload was found out by a process of its own.

@@ -12,7 +12,7 @@ take_inventory() {
     plan_listings "${1:-}"
     if dry; then
         together "${listings[@]}"
-    elif ! together "${listings[@]}" 2>"$scratch/words-listings"; then
+    elif ! together "${listings[@]}"; then
         # One cause makes all of them fail.
         awk -F ' failed: ' '!told[NF > 1 ? $2 : $0]++' "$scratch/words-listings" >&2
         return 1
@@ -26,11 +26,13 @@ look_once() {
     [[ -n $looked && $looked == "$name" ]] || take_inventory "$name"
 }
 
-# plan_listings [CLUSTER]: add to `listings` what `together` is to do for read_listings.
+# plan_listings [CLUSTER]: add to `listings` what `together` is to do for read_listings. What they say
+# goes to a file; what we say to an interruption meanwhile must not.
 plan_listings() {
     local kind of=${1:-}
+    : >"$scratch/words-listings"
     for kind in "${all_kinds[@]}"; do
-        listings+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind")
+        listings+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind 2>>${scratch@Q}/words-listings")
     done
 }
 

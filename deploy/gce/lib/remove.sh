@@ -9,7 +9,8 @@ readonly removal_rounds=5
 remove_cluster() {
     local round row
     for ((round = 1; round <= removal_rounds; round++)); do
-        take_inventory "$name" || return 1
+        look_once || return 1
+        looked=''
         if dry; then
             plan_of_removal
             break
