@@ -32,7 +32,7 @@ BUCKET = "bkt"
 ZONE = "us-central1-a"
 NAME = "demo"
 HOME = f"gs://{BUCKET}/mrcore/{NAME}"
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 480.0
 HARMLESS = re.compile(r"\.(wait|test|getPolicy|getIamPolicy|listManagedInstances)$")
 """Methods that change nothing, though they are posted."""
 WORD_COUNT = """

@@ -11,7 +11,10 @@ import pytest
 
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Sandbox, sandbox
 
-pytestmark = pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
+]
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.machines.cloud import REPOSITORY, Cloud
-from tests.cloud.machines_by_hand import cache_of, skip_without_cloud, vms
+from tests.cloud.machines_by_hand import WAIT_SECONDS, cache_of, skip_without_cloud, vms
 from tests.cloud.proof import traces
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 HOLD = """
 import sys
@@ -59,7 +59,7 @@ def test_nothing_runs_on_when_its_starter_is_ended(number: int, tmp_path: Path) 
         assert traces.on_machine(name)
         os.kill(starter.pid, number)
         starter.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_SECONDS
     while any(trace.startswith("process") for trace in traces.on_machine(name)):
         assert time.monotonic() < deadline, traces.on_machine(name)
         time.sleep(0.1)

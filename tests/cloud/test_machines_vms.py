@@ -11,7 +11,7 @@ from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import COMPUTE, STORAGE, CloudError
 from tests.cloud.machines_by_hand import SPOT, Vms, vms
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("vms")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("vms")]
 
 METADATA = "curl -sS -H Metadata-Flavor:Google http://$GCE_METADATA_HOST/computeMetadata/v1"
 

@@ -13,7 +13,7 @@ from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
 from tests.cloud.runner_world import NAME, WORD_COUNT, World, told, wait_until
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
 ]
 

@@ -10,7 +10,7 @@ from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
 from tests.cloud.runner_world import HOME, NAME, WORD_COUNT, ZONE, World, told, wait_until
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),
 ]
 

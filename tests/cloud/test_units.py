@@ -15,7 +15,7 @@ from tests.cloud.machines_by_hand import skip_without_cloud
 from tests.cloud.proof import wheels
 from tests.cloud.unit_vms import UnitVms
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("units")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("units")]
 
 WORKER = "mrcore-worker@0.service"
 MASTER = "mrcore-master.service"

@@ -23,7 +23,7 @@ from tests.cloud.machines.cloud import REPOSITORY, STORAGE, VM_ENVIRONMENT, Clou
 HOME = "gs://units/mrcore/test"
 STATE = f"{HOME}/state"
 PAYLOAD = f"{HOME}/payload.tar.gz"
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 480.0
 
 
 def publish(folder: Path) -> None:
