@@ -7,10 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import stores
 from tests.gcsserver import GcsServer
 from tests.stores import Place
+
+# Machines that run tests are busy, so no property has a time to keep, neither for an example nor
+# for making one. Every run draws the same examples, so that a run that fails tells of the change
+# it runs on; `--hypothesis-profile=explore` draws others each time.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
 
 _buckets = itertools.count(1)
 

@@ -98,7 +98,7 @@ def submitted(job_id: str, reduces: int) -> Submitted:
 
 
 @given(st.lists(st.tuples(st.floats(0, 8), EVENTS), max_size=40), st.integers(0, 2**16))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_invariants_hold_whatever_is_reported(events: list[tuple[float, Event]], seed: int) -> None:
     machine, replayed = Machine(Limits(), Random(seed)), Machine(Limits(), Random(seed))
     for each in (machine, replayed):

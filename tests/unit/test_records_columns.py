@@ -32,7 +32,7 @@ def columns_of(content: bytes, name: str) -> list[tuple[object, dict[str, list[o
 TEXT = st.text(st.sampled_from("aé\r\n\n\u2028🙂"), max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.lists(st.integers(0, 90), max_size=4))
 def test_arrow_lines_are_the_lines_of_text(text: str, cuts: list[int]) -> None:
     content = text.encode()
@@ -138,7 +138,7 @@ def test_parquet_as_arrow() -> None:
     assert found[2][1] == {"n": [8, 9], "s": ["row 8", "row 9"]}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), max_size=5))
 def test_any_cut_gives_each_row_group_once(cuts: list[float]) -> None:
     content = parquet(50, 7)

@@ -51,7 +51,7 @@ def reader_from(content: bytes, position: int, sizes: Sequence[int]) -> Callable
     return read
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     contents(),
     st.lists(st.integers(0, 150), max_size=6),
@@ -76,7 +76,7 @@ def test_ranges_cover_each_line_once(
     assert found == expected_lines(content)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contents(), st.lists(st.integers(0, 150), max_size=6))
 def test_pieces_of_a_stored_file_give_each_line_once(content: bytes, cuts: list[int]) -> None:
     file = input_file(content)

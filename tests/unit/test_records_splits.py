@@ -31,7 +31,7 @@ def test_target_is_a_fourth_of_a_slots_share_within_bounds() -> None:
     assert target_bytes(80 * MIB, 0) == 20 * MIB
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 40 * MIB) | st.integers(0, 1000), max_size=40),
     st.integers(1, 9),

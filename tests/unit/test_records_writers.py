@@ -76,7 +76,7 @@ def test_text() -> None:
     assert written([]) == b""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(THINGS, THINGS), max_size=20), st.lists(st.integers(1, 7), min_size=1))
 def test_text_is_str_of_each_however_batched(pairs: Pairs, sizes: list[int]) -> None:
     expected = "".join(
@@ -91,7 +91,7 @@ def test_text_is_str_of_each_however_batched(pairs: Pairs, sizes: list[int]) -> 
         assert written(pairs, sizes=sizes) == encoded
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(UTF8) | st.lists(st.integers(-(2**63), 2**63 - 1)),
     st.sampled_from(["text", "int64", "int8", "uint64", "float", "bool", "none", "bytes", "gaps"]),
@@ -145,7 +145,7 @@ def test_jsonl() -> None:
 PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(PLAIN, PLAIN | st.floats(allow_nan=False, allow_infinity=False))))
 def test_jsonl_is_what_json_writes_however_batched(pairs: Pairs) -> None:
     data = written(pairs, OutputFormat.JSONL, sizes=[1, 2, 50])
@@ -164,7 +164,7 @@ def test_what_json_cannot_hold(value: object) -> None:
         written([("k", value)], OutputFormat.JSONL)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(UTF8, st.none() | st.integers() | st.floats(allow_nan=False) | UTF8)))
 def test_csv_reads_back(pairs: Pairs) -> None:
     data = written(pairs, OutputFormat.CSV, sizes=[2, 3])

@@ -80,20 +80,20 @@ def check_groups(found: list[list[Pair]], job_tasks: list[list[Pair]]) -> None:
 
 
 @given(tasks(), st.sampled_from([1, 3, 16]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_reduce_sees_every_value_of_a_key_in_order(job_tasks: list[list[Pair]], n: int) -> None:
     check_groups(seen_by_reduce(job_tasks, n), job_tasks)
 
 
 @given(tasks(), st.sampled_from([1, 3, 16]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_total_order_is_one_order_over_all_parts(job_tasks: list[list[Pair]], n: int) -> None:
     found = seen_by_reduce(job_tasks, n, total_order=True)
     check_groups([[pair for part in found for pair in part]], job_tasks)
 
 
 @given(tasks(), st.sampled_from([1, 3]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_spills_show_nowhere(job_tasks: list[list[Pair]], n: int, total: bool) -> None:
     with tiny_budget():
         check_sorted = seen_by_reduce(job_tasks, n, total_order=total)
@@ -101,7 +101,7 @@ def test_spills_show_nowhere(job_tasks: list[list[Pair]], n: int, total: bool) -
 
 
 @given(tasks(st.integers(-5, 5)), st.sampled_from([1, 3]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sort_key_orders_values_and_ties_stay(
     job_tasks: list[list[Pair]], n: int, tiny: bool
 ) -> None:
@@ -115,7 +115,7 @@ def test_sort_key_orders_values_and_ties_stay(
 
 
 @given(tasks(st.integers(-(1 << 64), 1 << 64)), st.sampled_from([1, 3]), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_combiner_changes_nothing(job_tasks: list[list[Pair]], n: int, tiny: bool) -> None:
     for combine in (lambda key, values: sum(values), yielding_sum, mrcore.sum):
         with tiny_budget() if tiny else nothing():
@@ -133,7 +133,7 @@ def yielding_sum(key: Any, values: Any) -> Iterator[Pair]:
 @pytest.mark.parametrize("combine", [True, False])
 @pytest.mark.parametrize("tiny", [True, False])
 @given(job_tasks=tasks(st.one_of(st.integers(-9, 9), st.integers(-(1 << 63), (1 << 63) - 1))))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_aggregates_are_what_python_says(
     aggregate: Any, combine: bool, tiny: bool, job_tasks: list[list[Pair]]
 ) -> None:

@@ -137,7 +137,7 @@ LONG = st.builds(
 
 
 @given(st.lists(LONG, max_size=12), st.sampled_from([64, 1 << 20]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_long_keys_sort_as_short_ones_do(keys: list[str], windows_bytes: int) -> None:
     kind, column = key_column(keys)
     with patch.object(sorting, "_WINDOWS_BYTES", max(windows_bytes, len(keys))):

@@ -71,7 +71,7 @@ def cut_runs(draw: st.DrawFn) -> tuple[list[list[list[Row]]], bool]:
 
 
 @given(cut_runs(), st.integers(1, 5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_merging_is_a_stable_sort(cut: tuple[list[list[list[Row]]], bool], chunk_rows: int) -> None:
     runs, order = cut
     rows = [row for blocks in runs for block in blocks for row in block]
@@ -88,7 +88,7 @@ def test_merging_is_a_stable_sort(cut: tuple[list[list[list[Row]]], bool], chunk
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=30), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_groups_are_whole_wherever_chunks_end(rows: list[Row], data: st.DataObject) -> None:
     rows = sorted(rows, key=lambda row: row[0])
     taken = data.draw(st.sampled_from([0, 1, 2, 100]), label="values that the reducer takes")

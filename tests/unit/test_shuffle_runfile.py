@@ -63,7 +63,7 @@ def slice_of(info: ObjectInfo, offset: int, length: int, map_index: int = 7) -> 
     st.sampled_from([None, "lz4", "zstd"]),
     st.sampled_from([100, 1 << 20]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_run_round_trips(sections: Any, codec: str | None, block_bytes: int) -> None:
     storage = MemoryStorage()
     columns = [
@@ -248,7 +248,7 @@ LONG = st.integers(0, 3).map(lambda n: "x" * 70 + str(n))
     st.integers(1, 6),
     st.integers(1, 4),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_key_ranges_cover_every_row_exactly_once(
     tasks: list[list[Any]], reduces: int, block_rows: int
 ) -> None:
@@ -278,7 +278,7 @@ def test_key_ranges_cover_every_row_exactly_once(
     st.sampled_from([1, 100, 2_000]),
     st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_in_total_order_begin_where_they_do_without_spills(
     batches: list[list[Row]], collect_bytes: int, partitions: int
 ) -> None:

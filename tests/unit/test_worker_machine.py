@@ -378,4 +378,4 @@ class WorkerRules(RuleBasedStateMachine):
 
 
 TestWorkerRules = WorkerRules.TestCase
-TestWorkerRules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWorkerRules.settings = settings(max_examples=60, stateful_step_count=40)
