@@ -48,6 +48,36 @@ def test_user_code_can_make_no_machine_and_read_no_secret() -> None:
     assert not [one for one in reader if not one.endswith((".get", ".list"))]
 
 
+OPS_AGENT: dict[str, dict[str, dict[str, type]]] = {
+    "logging.receivers": {"systemd_journald": {}},
+    "logging.processors": {
+        "exclude_logs": {"match_any": list},
+        "parse_json": {"field": str, "time_key": str, "time_format": str},
+        "modify_fields": {"fields": dict},
+    },
+    "metrics.receivers": {"prometheus": {"config": dict}},
+}
+"""What the agent takes, by its documentation; a key that it does not know spoils the whole file."""
+
+
+def test_the_ops_agent_knows_every_key() -> None:
+    config = load(DEPLOY / "ops-agent/ops-agent.yaml")
+    assert set(config) == {"logging", "metrics"}
+    for kind, part in config.items():
+        assert set(part) <= {"receivers", "processors", "service"}
+        assert set(part["service"]) == {"pipelines"}
+        for pipeline in part["service"]["pipelines"].values():
+            assert set(pipeline) <= {"receivers", "processors"}
+        for section in set(part) - {"service"}:
+            for component in part[section].values():
+                known = OPS_AGENT[f"{kind}.{section}"][component.pop("type")]
+                assert {key: type(value) for key, value in component.items()} == known
+    fields = load(DEPLOY / "ops-agent/ops-agent.yaml")["logging"]["processors"]["mrcore_fields"]
+    for name, how in fields["fields"].items():
+        assert re.fullmatch(r'severity|(labels|jsonPayload)\.("[\w/.-]+"|\w+)', name)
+        assert list(how) in (["move_from"], ["copy_from"])
+
+
 def test_the_ops_agent_uses_what_it_defines() -> None:
     config = load(DEPLOY / "ops-agent/ops-agent.yaml")
     for kind in ("logging", "metrics"):
