@@ -111,19 +111,18 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK_SECONDS)):
                     await self._all_ended.wait()
-            # What had just begun has said by now how fast it is, if it ever does.
-            self._hand_back(reason, self._late(left, pace_known=True))
+            # What had just begun has said by now how fast it is, or has had its moment.
+            self._hand_back(reason, self._late(left))
         self.note_begun()
         self._hand_back(reason, self.machine.running())
         await asyncio.sleep(min(seconds, LAST_WORDS_SECONDS))
         self.leave(Leave(0, f"{reason}; the master did not answer in time"))
 
-    def _late(self, seconds: float, *, pace_known: bool = False) -> list[AttemptId]:
+    def _late(self, seconds: float) -> list[AttemptId]:
         """Return the attempts that cannot end in so many seconds, as far as can be told."""
         return [
             one.attempt
             for one in self.supervisor.running()
-            if one.progress.fraction > 0.0 or not pace_known
             if not can_finish(one.elapsed_seconds, one.progress.fraction, seconds)
         ]
 

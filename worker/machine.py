@@ -265,12 +265,15 @@ class Machine:
         return commands
 
 
+UNTOLD_FRACTION: Final = 0.05
+"""How far an attempt is taken to be at most that has not said how far it is."""
+
+
 def can_finish(elapsed_seconds: float, fraction: float, seconds_left: float) -> bool:
     """Tell whether an attempt is likely to end in time, by its pace so far.
 
-    One that does not say how far it is gets the benefit of the doubt when it has run for less than
-    half of what is left: most tasks are short.
+    One that does not say how far it is gets the benefit of the doubt only for a moment, which is
+    then all that handing it back can lose: a lease that is kept in vain delays the job by far more.
     """
-    if fraction <= 0.0:
-        return elapsed_seconds < seconds_left / 2
-    return elapsed_seconds * (1.0 - fraction) / fraction < 0.8 * seconds_left
+    done = fraction if fraction > 0.0 else UNTOLD_FRACTION
+    return elapsed_seconds * (1.0 - done) / done < 0.8 * seconds_left

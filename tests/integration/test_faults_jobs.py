@@ -95,7 +95,7 @@ def _running(scene: Scene, job_id: str) -> int:
 
 
 def test_workers_that_are_drained(scene: Scene) -> None:
-    asked, told = scene.worker(), scene.worker()
+    asked, told = scene.worker(), scene.worker("--grace", "200s")
     job_id = scene.submit("map")
     at_gate = scene.at_gate("map", 2)
     assert set(at_gate) == {asked.process.pid, told.process.pid}

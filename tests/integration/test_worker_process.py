@@ -93,7 +93,7 @@ async def test_what_is_omitted_is_killed_and_the_slot_goes_on(
     assert done.request.held[0].HasField("output")
 
 
-@conversation()
+@conversation("--grace", "200s")
 async def test_sigterm_hands_back_what_waits_and_finishes_what_runs(
     master: FakeMaster, worker: Worker
 ) -> None:

@@ -288,8 +288,10 @@ def test_jobs_are_forgotten_the_oldest_first() -> None:
     [
         (10.0, 0.9, 5.0, True),
         (10.0, 0.5, 5.0, False),
-        (1.0, 0.0, 20.0, True),
-        (15.0, 0.0, 20.0, False),
+        (0.5, 0.0, 22.0, True),
+        (1.0, 0.0, 22.0, False),
+        (3.0, 0.0, 90.0, True),
+        (15.0, 0.0, 90.0, False),
         (5.0, 1.0, 0.5, True),
         (0.1, 0.0, -3.0, False),
     ],
