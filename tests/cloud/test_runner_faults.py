@@ -60,7 +60,17 @@ def test_what_a_dry_run_prints_makes_the_cluster(world: World) -> None:
         assert ran.code == 0, (line, told(ran))
     assert f"mrcore-{NAME}-master" in world.made("instances")
     assert len(world.made("instanceTemplates")) == 2
-    assert len(world.policy()) == 3
+    bound = {
+        (binding["role"].rpartition("/")[2], re.split("[:@]", member)[1])
+        for binding in world.policy()
+        for member in binding["members"]
+    }
+    assert bound == {
+        ("mrcoreObjectWriter", "mrcore-master"),
+        ("mrcoreObjectWriter", "mrcore-worker"),
+        ("mrcoreObjectCreator", "mrcore-worker"),
+        ("mrcoreObjectReader", "mrcore-worker"),
+    }
     down = world.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
     assert down.code == 0, told(down)
 
