@@ -59,8 +59,8 @@ class Combiner:
         while True:
             try:
                 pairs = drawer.draw(result)
-            except UserCodeError:
-                raise
+            except UserCodeError as error:
+                raise error.at_key(key) from None
             except CAUGHT as error:
                 raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
             if not pairs:

@@ -48,6 +48,13 @@ class UserCodeError(Exception):
         """Return the error for an exception that came out of the user's function."""
         return cls(function, f"{function} raised {describe(error)}", error=error, **key)
 
+    def at_key(self, key: object) -> UserCodeError:
+        """Return an error that also tells the key, where this one tells none."""
+        if self.has_key:
+            return self
+        problem = f"{self.problem}, for the key {shown(key)}"
+        return UserCodeError(self.function, problem, key=key, has_key=True)
+
 
 def describe(error: BaseException) -> str:
     """Return an exception as one line: its type and its message."""

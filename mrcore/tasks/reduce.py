@@ -31,6 +31,7 @@ from mrcore.shuffle.user import (
     Drawer,
     UserCodeError,
     UserFunction,
+    check_pair,
     is_iterator_type,
 )
 from mrcore.shuffle.values import ValueKind, to_python
@@ -206,12 +207,34 @@ class Reducer:
         starts, ends = groups.starts.tolist(), groups.ends.tolist()
         for first in range(0, len(keys), _CALLS):
             some = keys[first : first + _CALLS]
-            slices = map(slice, starts[first : first + _CALLS], ends[first : first + _CALLS])
+            slices = list(map(slice, starts[first : first + _CALLS], ends[first : first + _CALLS]))
             lists = map(iter, map(values.__getitem__, slices))
-            if self._yields:
-                self._write_yielded(some, lists)
-            else:
+            if not self._yields:
                 self._write_returned(some, lists)
+                continue
+            try:
+                self._write_yielded(some, lists)
+            except UserCodeError as error:
+                if error.has_key:
+                    raise
+                raise self._located(error, some, map(values.__getitem__, slices)) from None
+
+    def _located(
+        self, error: UserCodeError, keys: list[Any], lists: Iterator[list[Any]]
+    ) -> UserCodeError:
+        """Return the error of what was no pair with the key to blame.
+
+        Pairs of many keys are looked at in bulk, so these are reduced once more, one by one.
+        """
+        for key, values in zip(keys, lists, strict=True):
+            try:
+                for pair in self._reduce(key, iter(values)):
+                    check_pair("reduce", pair)
+            except UserCodeError as found:
+                return found.at_key(key)
+            except CAUGHT:
+                break  # not what it did the first time
+        return error
 
     def _write_yielded(self, keys: list[Any], values: Iterator[Any]) -> None:
         """Call a generator function for each key, and write the pairs that come out."""
@@ -254,8 +277,8 @@ class Reducer:
         while True:
             try:
                 drawn = self._drawer.draw(result)
-            except UserCodeError:
-                raise
+            except UserCodeError as error:
+                raise error.at_key(key) from None
             except CAUGHT as error:
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
             if not drawn:

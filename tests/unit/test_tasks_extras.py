@@ -30,7 +30,7 @@ from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.reduce import Reducer
 from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
 from tests.unit.inprocess import Job, content_of, emitting, spec_of
-from tests.unit.test_tasks_run import LINES, URI, failing_map, generator_map
+from tests.unit.test_tasks_run import LINES, URI, failing_map, failing_reduce, generator_map
 
 
 @pytest.fixture(autouse=True)
@@ -355,3 +355,16 @@ def test_sort_keys_of_two_maps_are_of_one_number_type(wrap: Any) -> None:
     with pytest.raises(KeyTypeError, match=r"sort keys mix int and float \(in different map"):
         Job(["x\n", "y\n"], functions).run()
     assert Job(["y\n", "z\n"], functions).run() == [b"k\t['y', 'z']\n"]
+
+
+def test_what_is_no_pair_the_first_time_only_is_told_of_without_a_key() -> None:
+    calls = iter(range(9))
+
+    def reduce(key: str, values: Iterator[int]) -> Iterator[Any]:
+        if next(calls):
+            raise ValueError("not twice")
+        yield 5
+
+    functions = UserFunctions(map=lambda key, value: [(value, 1)], reduce=reduce)
+    failure = failing_reduce(functions)
+    assert failure.message == "reduce yielded 5, not a (key, value) pair"

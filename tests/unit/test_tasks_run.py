@@ -200,7 +200,7 @@ def test_a_value_that_cannot_be_pickled_is_named(combine: Any) -> None:
     [
         (lambda key, values: 1 // 0, "combine raised ZeroDivisionError: integer division"),
         (lambda key, values: iter([("other", 1)]), "combine yielded the key 'other' for the key"),
-        (lambda key, values: iter([1]), "combine yielded 1, not a (key, value) pair"),
+        (lambda key, values: iter([1]), "combine yielded 1, not a (key, value) pair, for the key"),
     ],
 )
 def test_a_combiner_that_fails_names_the_key(combine: Any, said: str) -> None:
@@ -269,9 +269,18 @@ def test_a_reduce_that_raises_names_the_key(reduce: Any) -> None:
     assert 'raise KeyError("nothing there")' in failure.traceback
 
 
-def test_what_a_reduce_yields_must_be_pairs() -> None:
-    failure = failing_reduce(UserFunctions(map=emit, reduce=lambda k, v: iter(["no"])))
-    assert failure.message == "reduce yielded 'no', not a (key, value) pair"
+def sloppy_reduce(key: str, values: Iterator[int]) -> Iterator[Any]:
+    yield "no" if key == "cd" else (key, sum(values))
+
+
+def sloppy_iterator(key: str, values: Iterator[int]) -> Any:
+    return sloppy_reduce(key, values)
+
+
+@pytest.mark.parametrize("reduce", [sloppy_reduce, sloppy_iterator])
+def test_what_a_reduce_yields_must_be_pairs(reduce: Any) -> None:
+    failure = failing_reduce(UserFunctions(map=emit, reduce=reduce))
+    assert failure.message == "reduce yielded 'no', not a (key, value) pair, for the key 'cd'"
 
 
 def test_a_setup_that_raises_is_the_users() -> None:
