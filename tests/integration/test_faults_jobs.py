@@ -23,7 +23,7 @@ from tests.integration.run_support import wait_until
 
 
 @contextlib.contextmanager
-def stuck_commit(scene: Scene, reduces: int) -> Iterator[None]:
+def stuck_commit(scene: Scene, job_id: str, reduces: int) -> Iterator[None]:
     """Let a commit publish some of the parts, and not the others before the block ends."""
     out = scene.out()
 
@@ -38,24 +38,50 @@ def stuck_commit(scene: Scene, reduces: int) -> Iterator[None]:
         yield
         set_faults(scene.cluster.url)
         return
-    # Whoever publishes on files locks the folder: we give it free for moments only.
-    folder = os.open(out.removeprefix("file://"), os.O_RDONLY)
-    try:
-        scene.open_gate()
-        wait_until(some_are_there)
+    with contextlib.ExitStack() as stack:
+        # Whoever publishes on files locks the folder, so none is before one of them is held.
+        folder = stack.enter_context(_opened(out.removeprefix("file://")))
         fcntl.flock(folder, fcntl.LOCK_EX)
+        scene.open_gate()
+        wait_until(lambda: _hold_a_staged_part(f"{out}/_tmp/{job_id}/staged/", stack))
+        fcntl.flock(folder, fcntl.LOCK_UN)
+        wait_until(some_are_there)
         yield
+
+
+def _hold_a_staged_part(prefix: str, stack: contextlib.ExitStack) -> bool:
+    """Let whoever opens some staged part wait until the stack is left, by a lease on the file."""
+    staged = [info.uri for info in storage_for(prefix).list(prefix)]
+    if not staged:
+        return False
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(_opened(staged[0].removeprefix("file://")))
+        # The system tells of the first who waits, by a signal that ends nobody.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except BlockingIOError:
+            return False  # its writer has it open yet
+        stack.push(held.pop_all())
+    return True
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def test_a_master_that_is_killed_while_it_commits(scene: Scene) -> None:
-    reduces = 100 if scene.cluster.kind == "file" else 20
+    reduces = 20
     scene.worker("--slots", "2")
     job_id = scene.submit("reduce", reduces=reduces)
     scene.at_gate("reduce")
     out = scene.out()
-    with stuck_commit(scene, reduces):
+    with stuck_commit(scene, job_id, reduces):
         assert scene.client.get(job_id).state is JobState.COMMITTING
         with pytest.raises(UsageError, match="can no longer be cancelled"):
             scene.client.cancel(job_id)
