@@ -11,15 +11,10 @@ from mrcore.errors import DataError, InputError
 from mrcore.job import Compression, JobSpec
 from mrcore.records.formats import Cut, compression_of, cut_of
 from mrcore.records.inputs import InputFile, expand
-from mrcore.records.splits import cut, target_bytes
+from mrcore.records.splits import auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
 from mrcore.tasks.spec import Split
 
-SMALL_INPUT_BYTES = 4 << 20
-"""Below it one reduce is quicker than several, and one part is handier."""
-REDUCE_BYTES = 64 << 20
-"""Input for each reduce of a large job, when the user leaves the number to us."""
-MAX_AUTO_REDUCES = 1000
 TOTAL_ORDER_SLOTS = 8
 """For which the input is cut in total order: borders between parts are keys at which blocks of runs
 begin, so with other splits, as other numbers of workers have them, the parts would differ."""
@@ -66,13 +61,6 @@ def decode(data: bytes) -> Plan:
         raise DataError(
             f"The plan of the job cannot be read ({error}): submit it again."
         ) from error
-
-
-def auto_reduces(input_bytes: int, slots: int) -> int:
-    """Return how many reduces suit an input: 1 for a small one, else every slot gets its share."""
-    if input_bytes < SMALL_INPUT_BYTES:
-        return 1
-    return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
 
 
 def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:

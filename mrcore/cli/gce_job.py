@@ -47,6 +47,8 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
     for given in spec.inputs:
         yield f"input={_start(given)}"
     yield f"written={spec.output_uri}/"
+    if spec.map_only or spec.reduces:
+        yield f"reduces={spec.reduces}"
     if spec.temp_uri is not None:
         yield f"temporary={spec.temp_uri}/"
     if home is not None:

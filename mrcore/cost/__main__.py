@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--region", default="us-central1", metavar="REGION")
     add("--input-bytes", required=True, metavar="SIZE")
     add("--input-files", type=int, default=1, metavar="N")
-    add("--reduces", type=int, default=0, metavar="N")
+    add("--reduces", type=int, metavar="N", help="0: maps alone; else planned by the input")
     add("--hours", type=float, metavar="H", help="of work, where that is known")
     add("--master-type", default=MASTER_TYPE, metavar="TYPE")
     add("--disk-gib", type=float, default=DISK_GIB, metavar="GIB", help="of each machine")

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from mrcore.cost.prices import Prices, Range
-from mrcore.records.splits import target_bytes
+from mrcore.records.splits import auto_reduces, target_bytes
 from mrcore.units import show_duration, show_size
 
 MASTER_TYPE: Final = "e2-standard-2"
@@ -39,8 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     input_bytes: int
     input_files: int = 1
-    reduces: int = 0
-    """0: as many as there are slots."""
+    reduces: int | None = None
+    """None: as many as the master plans where the user leaves it to it; 0: a job of maps alone."""
     hours: float | None = None
     """Of work, where it is known."""
     master_type: str = MASTER_TYPE
@@ -80,7 +80,7 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
     shapes = [prices.shape(name) for name in plan.machine_types]
     slots = plan.workers * max(1, min(math.ceil(shape.vcpus) for shape in shapes))
     maps = _map_tasks(plan, slots)
-    reduces = plan.reduces or slots
+    reduces = auto_reduces(plan.input_bytes, slots) if plan.reduces is None else plan.reduces
     work = _work_seconds(plan, slots)
     wall = Range(work.low + BOOT_SECONDS.low, work.high + BOOT_SECONDS.high)
     held = wall.plus(Range(LINGER_SECONDS, LINGER_SECONDS))
@@ -144,11 +144,12 @@ def _operations(plan: Plan, maps: int, reduces: int, seconds: float) -> tuple[in
     pages = -(-plan.input_files // 1000)
     journal = math.ceil(seconds / JOURNAL_SECONDS)
     # A run a map, a staged part a reduce, which a rewrite publishes; claim, plan and receipt.
-    class_a = pages + maps + 2 * reduces + journal + 10
+    # Without reduces the maps stage the parts.
+    class_a = pages + (maps + 2 * reduces if reduces else 2 * maps) + journal + 10
     input_reads = -(-plan.input_bytes // READ_BYTES) + plan.input_files
     runs_bytes = plan.input_bytes * SHUFFLE_SHARE.high
     # A reduce reads its section of each run, by ranges where it is large.
-    sections = max(maps * reduces, math.ceil(runs_bytes / READ_BYTES))
+    sections = max(maps * reduces, math.ceil(runs_bytes / READ_BYTES)) if reduces else 0
     return class_a, input_reads + sections + 2 * (maps + reduces) + plan.workers * 5
 
 

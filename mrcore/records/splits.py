@@ -15,6 +15,11 @@ MIN_SPLIT_BYTES = 1 << 20
 MAX_SPLIT_BYTES = 64 << 20
 TASKS_PER_SLOT = 4
 """Enough tasks that the slots finish at about the same time."""
+SMALL_INPUT_BYTES = 4 << 20
+"""Below it one reduce is quicker than several, and one part is handier."""
+REDUCE_BYTES = 64 << 20
+"""Input for each reduce of a large job, when the user leaves the number to us."""
+MAX_AUTO_REDUCES = 1000
 MAX_PIECES = 1000
 """Files in one split: an assignment stays far below the limit of a gRPC message."""
 
@@ -23,6 +28,13 @@ def target_bytes(total_bytes: int, slots: int) -> int:
     """Return how large a split of an input of `total_bytes` should be."""
     wanted = -(-total_bytes // (TASKS_PER_SLOT * max(slots, 1)))
     return min(max(wanted, MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
+
+
+def auto_reduces(input_bytes: int, slots: int) -> int:
+    """Return how many reduces suit an input: 1 for a small one, else every slot gets its share."""
+    if input_bytes < SMALL_INPUT_BYTES:
+        return 1
+    return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
 
 
 def cut(files: Sequence[InputFile], input_format: InputFormat, slots: int) -> list[Split]:

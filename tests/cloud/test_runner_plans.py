@@ -35,9 +35,10 @@ def test_a_dry_run_prints_every_command_that_the_run_makes(world: World) -> None
     (world.folder / "job.py").write_text(WORD_COUNT)
     world.put("books/1.txt", "a b a\n")
     run = ["run", "job.py", "gs://bkt/books/", "-o", "gs://bkt/out", f"--name={NAME}"]
-    run += [f"--zone={ZONE}", "--connect=direct", "--workers=1", "--bucket=bkt"]
+    run += [f"--zone={ZONE}", "--connect=direct", "--workers=1", "--bucket=bkt", "-r3"]
     planned = world.gce(*run, "--dry-run")
     assert planned.code == 0, told(planned)
+    assert "# tasks     1 map, 3 reduce\n" in planned.out
     assert world.sandbox.cloud.calls() == []
     log = world.sandbox.home / f".local/state/mrcore/gce/{NAME}/gcloud.log"
     before = log.stat().st_size if log.exists() else 0

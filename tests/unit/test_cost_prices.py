@@ -14,6 +14,7 @@ from mrcore.cost.estimate import Plan, estimate
 from mrcore.cost.prices import Range, Shape, load_prices, region_of
 from mrcore.cost.text import cost_brief
 from mrcore.errors import UsageError
+from mrcore.records.splits import auto_reduces
 from mrcore.units import show_dollars
 from mrcore.views import Cost
 
@@ -119,12 +120,23 @@ def plan(**changes: object) -> Plan:
 def test_an_estimate_counts_tasks_requests_and_hours() -> None:
     found = estimate(plan(), PRICES)
     assert found.map_tasks == 1_491  # of 64 MiB each
-    assert found.reduce_tasks == 80
+    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 1_000
     assert found.class_a > found.map_tasks + 2 * found.reduce_tasks
     assert found.class_b > 100 * 10**9 // (4 << 20)
-    assert 0 < found.dollars_low < found.dollars_high < 1
+    # Each reduce reads its section of each run, by a request of its own.
+    assert found.class_b > found.map_tasks * found.reduce_tasks
+    assert 0 < found.dollars_low < found.dollars_high < 2
     assert found.vm_hours_low < found.vm_hours_high
     assert any("Spot machines" in reason for reason in found.reasons)
+
+
+def test_an_estimate_is_of_the_reduces_that_there_will_be() -> None:
+    assert estimate(plan(input_bytes=1 << 20), PRICES).reduce_tasks == 1
+    assert estimate(plan(reduces=7), PRICES).reduce_tasks == 7
+    alone = estimate(plan(reduces=0), PRICES)
+    assert alone.reduce_tasks == 0
+    assert alone.class_a > 2 * alone.map_tasks, "the maps stage what a rewrite publishes"
+    assert alone.class_b < estimate(plan(reduces=1_000), PRICES).class_b
 
 
 def test_an_estimate_by_hours_is_the_price_of_these_hours() -> None:

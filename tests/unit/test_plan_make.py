@@ -10,9 +10,10 @@ import pytest
 
 from mrcore.errors import DataError, InputError, UsageError
 from mrcore.job import Compression, InputFormat, JobSpec, OutputFormat, Plugin, Versions
-from mrcore.plan import MAX_AUTO_REDUCES, Plan, auto_reduces, decode, encode, make_plan
+from mrcore.plan import Plan, decode, encode, make_plan
 from mrcore.records.inputs import parse_input
 from mrcore.records.readers import open_batches
+from mrcore.records.splits import MAX_AUTO_REDUCES, auto_reduces
 
 MIB = 1 << 20
 

@@ -341,12 +341,13 @@ fact() {
 
 # What it is going to cost, as far as that can be said before.
 estimate() {
-    local type=${opt[machine-type]:-e2-standard-4} provisioning=spot workers=${opt[workers]:-2}
+    local type=${opt[machine-type]:-e2-standard-4} provisioning=spot workers=${opt[workers]:-2} reduces
+    reduces=$(fact reduces)
     [[ -z ${opt[on-demand]:-} ]] || provisioning=standard
     # A group that is empty at first is grown for the work.
     ((workers > 0)) || workers=${opt[max-workers]}
     "$python" -P -m mrcore.cost estimate "--input-bytes=$(fact input_bytes | grep . || echo 0)" \
         "--input-files=$(fact input_files | grep . || echo 0)" "--workers=$workers" \
         "--machine-type=$type" "--master-type=${opt[master-machine-type]:-e2-standard-2}" "--disk-gib=${opt[disk-size]:-50}" \
-        "--provisioning=$provisioning" "--region=$(wanted_region)" "$@"
+        "--provisioning=$provisioning" "--region=$(wanted_region)" ${reduces:+"--reduces=$reduces"} "$@"
 }
