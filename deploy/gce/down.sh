@@ -21,6 +21,6 @@ main() {
         say "no VM tells where $name had its home: if objects are left, name it with --bucket."
     fi
     : "${c[manage_iam]=yes}"
-    remove_cluster || exit 1
+    remove_cluster || die "not all of $name could be removed; run the same command again." 1
     dry || say "nothing is left of $name."
 }

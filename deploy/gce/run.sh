@@ -211,13 +211,3 @@ tell_cost() {
         say "$line after $((SECONDS / 60)) min $((SECONDS % 60)) s."
     done <"$scratch/cost"
 }
-
-wait_for_makers() {
-    local maker
-    for maker in $(jobs -p); do
-        case " ${children[*]} $tunnel_pid " in
-        *" $maker "*) ;;
-        *) wait "$maker" 2>/dev/null || true ;;
-        esac
-    done
-}

@@ -63,6 +63,8 @@ main() {
 # What is there stays: that is what the same command goes on with.
 stop_making() {
     trap - INT TERM HUP
+    say "stopping …"
+    wait_for_makers
     say "stopped; the same command again goes on, and this removes what is there: $(removal_command)"
     exit 130
 }

@@ -25,6 +25,15 @@ def findings(
     `conditions`: the runner is going to bind roles with conditions; `cross_region`: the user knows
     that the bucket is elsewhere than the VMs.
     """
+    found = list(_findings(bucket, uri, region, conditions, cross_region))
+    yield from found
+    if all(kind != "error" for kind, _ in found):
+        yield "ok", f"bucket {uri}"
+
+
+def _findings(
+    bucket: Mapping[str, Any], uri: str, region: str, conditions: bool, cross_region: bool
+) -> Iterator[tuple[str, str]]:
     place = str(bucket.get("location", "")).lower()
     near = is_near(bucket, region)
     if not near and not cross_region:
@@ -44,7 +53,6 @@ def findings(
             f"run: gcloud storage buckets update {uri} --uniform-bucket-level-access",
         )
     yield from _kept(bucket, uri)
-    yield "ok", f"bucket {uri}"
 
 
 def is_near(bucket: Mapping[str, Any], region: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 
 import pytest
 
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
-from tests.cloud.runner_world import BUCKET, NAME, WORD_COUNT, World, told, wait_until
+from tests.cloud.runner_world import BUCKET, NAME, WAIT_SECONDS, WORD_COUNT, World, told, wait_until
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -42,6 +44,42 @@ def test_a_killed_runner_is_finished_by_the_next(world: World) -> None:
         kill_after(world, "compute.instanceGroupManagers.delete", *down)
         gone = world.gce(*down)
         assert gone.code == 0, told(gone)
+
+
+def test_up_that_is_told_to_stop_leaves_nobody_at_work(world: World) -> None:
+    # A gcloud that takes its time, as the real cloud does, and tells when it is done.
+    slow = world.folder / "slow"
+    slow.mkdir()
+    gcloud = slow / "gcloud"
+    gcloud.write_text(
+        f"""#!/bin/bash
+        [[ "$*" == *"instances create"* ]] || exec {shutil.which("gcloud")} "$@"
+        touch {slow}/begun
+        sleep 2
+        {shutil.which("gcloud")} "$@"
+        touch {slow}/done
+        """
+    )
+    gcloud.chmod(0o755)
+    path = {"PATH": f"{slow}:{os.environ['PATH']}"}
+    running = world.start("up", *world.where(), "--workers=0", "--max-workers=1", extra=path)
+    wait_until((slow / "begun").exists, "the master is being made")
+    running.process.terminate()
+    running.process.wait(WAIT_SECONDS)
+    is_done = (slow / "done").exists()
+    ran = running.end()
+    assert (ran.code, is_done) == (130, True), told(ran)
+    gone = world.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
+    assert gone.code == 0, told(gone)
+
+
+def test_a_name_that_no_policy_can_hold_is_told_before_there_is_a_vm(world: World) -> None:
+    ran = world.gce("up", *world.where(), "--output=gs://bkt/a%%b")
+    assert ran.code == 2, told(ran)
+    assert "gs://bkt/a%%b/ has a character that no IAM condition can hold" in ran.err
+    assert world.sandbox.cloud.made() == []
+    gone = world.gce("down", f"--name={NAME}", "--yes", f"--bucket={BUCKET}")
+    assert gone.code == 0, told(gone)
 
 
 def test_what_a_dry_run_prints_makes_the_cluster(world: World) -> None:

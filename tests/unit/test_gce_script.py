@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -188,6 +189,12 @@ def test_an_output_may_be_named_as_one_likes(
         (["up", "--max-cost=0", *WHERE], "--max-cost 0 is no number of dollars above 0"),
         (["up", "--max-cost=-3", *WHERE], "--max-cost -3 is no number of dollars"),
         (["up", "--vm-env=A=b@@c", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", "--vm-env=A='b", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", "--vm-env=A=b\\", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", "--vm-env=A;B=c", *WHERE], "is not of the form KEY=VALUE"),
+        (["up", *WHERE, "--input", "--yes"], "--input needs a value"),
+        (["up", "--spot=yes", *WHERE], "--spot takes no value"),
+        (["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--keep=1"], "--keep takes no value"),
         (["up", "demo", "more", *WHERE], "knows nothing to do with more"),
         (["up", "other", *WHERE], "which cluster, demo or other?"),
         (["gc", "demo", *WHERE[:2]], "knows nothing to do with demo"),
@@ -255,6 +262,16 @@ def test_known_failures_of_gcloud_become_sentences(
     ran = house.gce("audit", "--project=p")
     assert ran.returncode == 1
     assert {sentence in line for line in ran.stderr.splitlines()} == {True}
+
+
+def test_json_holds_whatever_a_sentence_has(house: House) -> None:
+    rows = 'error|a | b "c" \\d\x1b[1m\r\te\nok|\n'
+    command = f"source {ROOT}/deploy/gce/lib/say.sh; json_rows kind message"
+    ran = subprocess.run(
+        ["bash", "-euc", command], input=rows, capture_output=True, text=True, check=True
+    )
+    told = [{"kind": "error", "message": 'a | b "c" \\d [1m \te'}, {"kind": "ok", "message": ""}]
+    assert json.loads(ran.stdout) == told
 
 
 def test_what_gcloud_said_is_kept(house: House) -> None:

@@ -86,6 +86,17 @@ nap() {
     exec {never}>&-
 }
 
+# Wait until all is made that is being made: what comes after an interruption has to see it.
+wait_for_makers() {
+    local maker
+    for maker in $(jobs -p); do
+        case " ${children[*]} $tunnel_pid " in
+        *" $maker "*) ;;
+        *) wait "$maker" 2>/dev/null || true ;;
+        esac
+    done
+}
+
 # Wait some seconds, or until a process has ended.
 pause() {
     local i

@@ -10,6 +10,8 @@ make_cluster() {
     look_once || return 1
     check_home || exit 2
     open_record || exit 2
+    # What no policy can hold is found before there is a VM.
+    [[ -z ${c[manage_iam]} ]] || wanted_bindings >/dev/null || exit 2
     # What is made from here on is not in it.
     looked=''
     dry || tell_plan

@@ -32,13 +32,15 @@ take_options() {
         --*)
             name=${1#--}
             name=${name%%=*}
-            if [[ $flags == *" $name "* && $1 != *=* ]]; then
+            if [[ $flags == *" $name "* ]]; then
+                [[ $1 != *=* ]] || die "--$name takes no value; see mrcore gce $command_name --help."
                 opt[$name]=yes
             elif [[ $values == *" $name "* ]]; then
                 if [[ $1 == *=* ]]; then
                     value=${1#*=}
                 else
-                    (($# > 1)) || die "--$name needs a value; see mrcore gce $command_name --help."
+                    # Before another option the value was forgotten: --dry-run must not be taken for it.
+                    [[ $# -gt 1 && $2 != --* ]] || die "--$name needs a value; see mrcore gce $command_name --help."
                     value=$2
                     shift
                 fi
@@ -75,8 +77,10 @@ take_options() {
 set_option() {
     case $1 in
     vm-env)
-        # Not @@: it separates the attributes of a VM.
-        [[ $2 == [A-Z_]*=* && $2 != *[[:space:]]* && $2 != *@@* ]] || die "--vm-env $2 is not of the form KEY=VALUE, without spaces and @@."
+        # Not @@: it separates the attributes of a VM. To systemd a quote at the start, and a backslash,
+        # are more than themselves.
+        [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*=([^[:space:]\"\'\\][^[:space:]\\]*)?$ && $2 != *@@* ]] ||
+            die "--vm-env $2 is not of the form KEY=VALUE, without spaces, backslashes and @@, and no quote first."
         vm_env+=("$2")
         ;;
     shared-bucket) shared_buckets+=("$(bucket_of "gs://${2#gs://}")") ;;

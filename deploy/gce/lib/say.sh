@@ -40,19 +40,23 @@ json_text() {
     text=${text//\"/\\\"}
     text=${text//$'\t'/\\t}
     text=${text//$'\n'/\\n}
+    text=${text//[[:cntrl:]]/ }
     printf '"%s"' "$text"
 }
 
-# JSON objects, one a line of stdin with fields between `|`; the arguments name the fields.
+# JSON objects, one a line of stdin with fields between `|`; the arguments name the fields. The last
+# one is all that is left, `|` and all.
 json_rows() {
-    local -a fields=()
-    local i line=
+    local i row value line=
     printf '['
-    while IFS='|' read -r -a fields; do
+    while IFS= read -r row; do
         printf '%s{' "$line"
         for ((i = 1; i <= $#; i++)); do
+            value=$row
+            ((i == $#)) || value=${row%%|*}
+            [[ $row == *'|'* ]] && row=${row#*|} || row=
             ((i == 1)) || printf ', '
-            printf '%s: %s' "$(json_text "${!i}")" "$(json_text "${fields[i - 1]:-}")"
+            printf '%s: %s' "$(json_text "${!i}")" "$(json_text "$value")"
         done
         printf '}'
         line=', '
