@@ -124,7 +124,7 @@ def _open_nameless(folder: str) -> int | None:
     for _ in range(TRIES if nameless and _HAS_PROC else 0):
         try:
             return os.open(folder, nameless | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             with suppress(FileNotFoundError):
                 make_folder(folder)
         except OSError as error:

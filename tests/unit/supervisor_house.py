@@ -40,6 +40,7 @@ class House:
         self.supervisor.on_ended = self._ended
         self.results: dict[AttemptId, TaskResult] = {}
         self._news = asyncio.Event()
+        self._others = frozenset(descendants(os.getpid()))
 
     def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
         assert attempt not in self.results
@@ -106,6 +107,10 @@ class House:
         while not condition():  # noqa: ASYNC110 - nothing here could set an event
             await asyncio.sleep(0.01)
 
+    def processes(self) -> list[int]:
+        """Return the children of the supervisor, and theirs; not what another test keeps."""
+        return [pid for pid in descendants(os.getpid()) if pid not in self._others]
+
     def log_path(self, attempt: AttemptId) -> Path:
         """Return where the output of an attempt is stored, if it printed something."""
         return Path(layout.log_uri(self.state_uri, attempt).removeprefix("file://"))
@@ -143,7 +148,7 @@ def in_house(
                 asyncio.run(run(house))
             finally:
                 house.supervisor.close()
-            assert descendants(os.getpid()) == []
+            assert house.processes() == []
             assert list((tmp_path / "scratch").glob("*.log")) == []
 
         call.__name__ = test.__name__

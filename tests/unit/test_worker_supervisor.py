@@ -32,7 +32,7 @@ async def test_a_process_is_reused_within_a_job(house: House) -> None:
     attempts = [house.give(f"line {n}\n") for n in range(50)]
     results = [await house.result(attempt) for attempt in attempts]
     assert all(isinstance(r, TaskOutput) and r.records_out == 1 for r in results), results
-    assert len(descendants(os.getpid())) == 1
+    assert len(house.processes()) == 1
     assert not (house.folder / "state/logs").exists(), "nobody printed"
 
 
@@ -242,9 +242,8 @@ GRANDCHILDREN = """
 async def test_a_killed_attempt_takes_all_its_processes_along(house: House) -> None:
     house.job(GRANDCHILDREN)
     attempt = house.give()
-    me = os.getpid()
-    await house.until(lambda: len(descendants(me)) == 6)
-    family = descendants(me)
+    await house.until(lambda: len(house.processes()) == 6)
+    family = house.processes()
     house.supervisor.kill(attempt)
     await house.until(lambda: not any(alive(process_id) for process_id in family))
     assert attempt not in house.results, "nobody wants to hear of it"
