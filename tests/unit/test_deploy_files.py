@@ -174,6 +174,11 @@ def test_the_compose_file_names_one_master_and_any_number_of_workers() -> None:
         assert words[0] == name
         assert parser().parse_args(words[1:]).state.removeprefix("file://") == "/data/state"
     assert "container_name" not in services["worker"], "it could not be scaled"
+    scratch = worker_options().parse_args(words[1:]).scratch
+    mounted = [volume.partition(":")[2] for volume in services["worker"]["volumes"]]
+    assert str(scratch) in mounted, "a tmpfs would take it out of the limit of memory"
+    made = [arguments for name, arguments in dockerfile() if name == "VOLUME"]
+    assert made == [" ".join(mounted)]
 
 
 def _default(word: str) -> str:
