@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import click
 
 from mrcore import claim, layout, runs
 from mrcore.cli import base
 from mrcore.clock import SYSTEM
+from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local import prune, remove_if_empty
@@ -20,7 +22,10 @@ from mrcore.units import show_duration, show_number, show_size
 @click.argument("output", type=base.FOLDER, metavar="[OUT]", required=False)
 @click.option("--release", is_flag=True, help="Free OUT whatever job has claimed it.")
 @click.option(
-    "--temp", type=base.FOLDER, metavar="URI", help="Where the jobs of OUT had their --temp."
+    "--temp",
+    type=base.FOLDER,
+    metavar="URI",
+    help="Where jobs had their --temp: the temporaries there go, those of other outputs too.",
 )
 @click.option(
     "--older-than",
@@ -29,7 +34,8 @@ from mrcore.units import show_duration, show_number, show_size
     metavar="TIME",
     default="7d",
     show_default=True,
-    help="Keep what is younger.",
+    help="Keep the temporaries of a job that changed any in this time; below --temp a job of "
+    "another output that still runs is known by this alone.",
 )
 def command(output: str | None, release: bool, temp: str | None, older_seconds: float) -> None:
     """Remove what ended jobs have left behind.
@@ -45,10 +51,12 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
         click.echo(f"removed {show_number(removed, 'embedded run')}")
         return
     output_uri = base.folder_uri(output)
+    temp_uri = None if temp is None else base.folder_uri(temp)
+    _check_folder(output_uri if temp_uri is None else temp_uri)  # OUT may be gone before its --temp
     living = _settle_claim(output_uri, release=release)
     prefixes = [f"{output_uri}/_tmp/"]
-    if temp is not None:
-        prefixes.append(f"{base.folder_uri(temp)}/")
+    if temp_uri is not None:
+        prefixes.append(f"{temp_uri}/")
     before_seconds = SYSTEM.wall() - older_seconds
     counts = [_remove_temporaries(prefix, living, before_seconds) for prefix in prefixes]
     if output_uri.startswith("file://"):
@@ -62,6 +70,12 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
         )
     elif not any(removed for removed, _ in counts):
         click.echo(f"no temporaries to remove in {layout.shown(output_uri)}")
+
+
+def _check_folder(uri: str) -> None:
+    """Raise UsageError for a local folder that is none; object stores have no folders."""
+    if uri.startswith("file://") and not Path(uri.removeprefix("file://")).is_dir():
+        raise UsageError(f"There is no folder {layout.shown(uri)}: name one that a job wrote to.")
 
 
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:

@@ -158,8 +158,35 @@ def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["gc", "--older-than", "0s"]) == 0
     assert not path.exists()
     assert capsys.readouterr().out == "removed 0 embedded runs\nremoved 1 embedded run\n"
-    assert run_command_line(["gc", "out"]) == 0
-    assert capsys.readouterr().out.startswith("no temporaries to remove in /")
+
+
+def test_gc_of_a_folder_without_temporaries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-00000").touch()
+    assert run_command_line(["gc", f"{tmp_path}/out"]) == 0
+    assert capsys.readouterr().out == f"no temporaries to remove in {tmp_path}/out\n"
+
+
+@pytest.mark.parametrize("options", [["none"], ["out", "--temp", "none"]])
+def test_gc_of_a_folder_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    given = [option if option.startswith("-") else f"{tmp_path}/{option}" for option in options]
+    assert run_command_line(["gc", *given]) == 2
+    assert f"There is no folder {tmp_path}/none: name one" in capsys.readouterr().err
+
+
+def test_gc_removes_temporaries_of_an_output_that_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "temp" / "a-1").mkdir(parents=True)
+    (tmp_path / "temp" / "a-1" / "x.run").write_bytes(b"1234")
+    options = ["--temp", f"{tmp_path}/temp", "--older-than", "0s"]
+    assert run_command_line(["gc", f"{tmp_path}/out", *options]) == 0
+    assert capsys.readouterr().out == "removed 1 temporary object of a-1, 4 B\n"
 
 
 def test_gc_removes_temporaries_of_failed_jobs(
