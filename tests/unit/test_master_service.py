@@ -26,7 +26,7 @@ from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import HeldAttempt, SynchronizeRequest
 from mrcore.storage.memory import MemoryStorage
-from mrcore.tasks.spec import Split
+from mrcore.tasks.spec import Piece, Split
 from tests.integration.fake_worker import make_spec
 from tests.unit.test_shell_order import STATE, Gate, Idle, submitted, take_over, turns
 
@@ -225,6 +225,31 @@ def test_a_defect_in_the_work_of_one_job_fails_it_and_no_other() -> None:
         assert job.state == job_pb2.JOB_STATE_FAILED
         assert "could not give out the job's tasks (KeyError('job-a'))" in job.message
         assert not house.shell.machine.job("job-b").state.final  # type: ignore[union-attr]
+
+    run(act)
+
+
+@pytest.mark.parametrize(("megabytes", "given_out"), [(23, True), (25, False)])
+def test_a_task_whose_work_is_too_long_to_be_told_fails_its_job(
+    megabytes: int, given_out: bool
+) -> None:
+    """The limit is 24 MiB, and an answer holds no more attempts once it holds 16."""
+    name = "x" * (1 << 20)
+    split = Split((Piece(name, "in", 0, 1, 1, "1"),) * megabytes)
+
+    async def act(house: House) -> None:
+        house.plans._splits["job-a"] = (split,)
+        answer = await house.workers.Synchronize(request_of(1), CONTEXT)
+        assert [one.attempt.job_id for one in answer.wanted] == ["job-a" if given_out else "job-b"]
+        if given_out:
+            return
+        async with asyncio.timeout(20):
+            while not cancelled(house.shell.machine):  # noqa: ASYNC110 - nobody tells of a step
+                await asyncio.sleep(0)
+        job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
+        assert job.state == job_pb2.JOB_STATE_FAILED
+        assert "one of its map tasks reads takes 26,2" in job.message
+        assert "25,165,824 is the limit: give fewer and larger files" in job.message
 
     run(act)
 
