@@ -1,6 +1,6 @@
 """The archive that a VM installs itself from: units, scripts, and the list of its wheels.
 
-    python -m deploy.payload --wheels wheels.sha256 -o payload.tar.gz
+    python -m deploy.payload --wheels wheels.sha256 [--prices prices.json] -o payload.tar.gz
 
 prints the archive's SHA-256. The same files and the same list make the same bytes, so the archive
 can be stored by its hash, and two clusters of one version share it.
@@ -21,6 +21,8 @@ from typing import Final
 HERE: Final = Path(__file__).parent
 WHEELS: Final = "wheels.sha256"
 """The manifest's name in the archive; lines as `sha256sum` writes them."""
+PRICES: Final = "prices.json"
+"""The name in the archive of a price list that a master is to count by instead of its own."""
 _EXECUTABLE: Final = ("install", "startup.sh", "tail-logs", "after-daemon", "seal")
 _FILES: Final = {
     "vm": ("install", "startup.sh", "tail-logs", "after-daemon", "vm.conf", "backoff.conf"),
@@ -40,8 +42,8 @@ def shutdown_script() -> Path:
     return HERE / "vm" / "shutdown.sh"
 
 
-def build_payload(manifest: str) -> bytes:
-    """Return the archive (tar.gz) for VMs that need the wheels of `manifest`.
+def build_payload(manifest: str, prices: bytes = b"") -> bytes:
+    """Return the archive (tar.gz) for VMs that need the wheels of `manifest`, and a price list.
 
     Each line is `SHA256  FILE.whl`; pip's own wheel must be among them, since the VM's Python may
     come without pip. Raises ValueError with a sentence for a manifest that is not so.
@@ -50,6 +52,8 @@ def build_payload(manifest: str) -> bytes:
     members |= {f"systemd/{path.name}": path for path in (HERE / "systemd").iterdir()}
     contents = {name: path.read_bytes() for name, path in members.items()}
     contents[WHEELS] = _checked(manifest).encode()
+    if prices:
+        contents[PRICES] = prices
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(contents):
@@ -80,10 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the archive and print its SHA-256; return the exit code."""
     parser = argparse.ArgumentParser(prog="deploy.payload", description="Pack what a VM installs.")
     parser.add_argument("--wheels", type=Path, required=True, help="lines `SHA256  FILE.whl`")
+    parser.add_argument("--prices", type=Path, help="a price list for the master")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the archive to write")
     options = parser.parse_args(arguments)
     try:
-        packed = build_payload(options.wheels.read_text(encoding="utf-8"))
+        prices = options.prices.read_bytes() if options.prices is not None else b""
+        packed = build_payload(options.wheels.read_text(encoding="utf-8"), prices)
     except ValueError as error:
         parser.error(str(error))
     options.output.write_bytes(packed)

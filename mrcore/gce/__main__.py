@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("clear", _clear, "--home!")
     add("logs", _logs, "--home!", "--vm", "--save")
     add("seconds", _seconds)
+    add("prices", _prices)
     return parser
 
 
@@ -348,6 +349,14 @@ def _logs(options: argparse.Namespace) -> int:
         sys.stdout.buffer.write(leave.read_tail(info, leave.MAX_LOG_BYTES))
         sys.stdout.buffer.flush()
     return 0 if own else ABSENT_EXIT
+
+
+def _prices(options: argparse.Namespace) -> int:
+    """Tell whether a price list can be used."""
+    from mrcore.cost.prices import load_prices
+
+    load_prices(options.rest[0])
+    return 0
 
 
 def _seconds(options: argparse.Namespace) -> int:

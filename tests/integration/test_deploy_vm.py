@@ -55,6 +55,15 @@ def test_the_environment_of_the_daemons_is_readable_by_root_alone(vm: VmHouse) -
     assert lines.index("MRCORE_MAX_WORKERS=3") > lines.index("MRCORE_CLUSTER=test"), "ours can win"
 
 
+def test_the_master_counts_by_the_price_list_that_it_was_given(vm: VmHouse, tmp_path: Path) -> None:
+    vm.publish(next(bundled_pips()), tiny_wheel(tmp_path), prices=b'{"list": 1}')
+    assert vm.boot() == 0, vm.output()
+    path = vm.prefix / "etc/mrcore/prices.json"
+    assert f"MRCORE_PRICES={path}" in (vm.prefix / "etc/mrcore/mrcore.env").read_text().splitlines()
+    assert path.read_bytes() == b'{"list": 1}'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644, "the daemon is not root"
+
+
 def test_a_reboot_fetches_nothing_that_is_there(vm: VmHouse, gcs_server: GcsServer) -> None:
     assert vm.boot() == 0, vm.output()
     vm.calls()

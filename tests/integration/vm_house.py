@@ -79,7 +79,7 @@ class VmHouse:
             ),
         }
 
-    def publish(self, *wheels: Path) -> None:
+    def publish(self, *wheels: Path, prices: bytes = b"") -> None:
         """Put wheels and the payload where the VM looks for them."""
         manifest = ""
         for wheel in wheels:
@@ -87,7 +87,7 @@ class VmHouse:
             digest = hashlib.sha256(content).hexdigest()
             manifest += f"{digest}  {wheel.name}\n"
             self.place.put(f"mrcore/test/wheels/{digest}/{wheel.name}", content)
-        packed = build_payload(manifest)
+        packed = build_payload(manifest, prices)
         digest = hashlib.sha256(packed).hexdigest()
         self.place.put(f"mrcore/test/payload/{digest}.tar.gz", packed)
         uri = f"{self.place.base_uri}/mrcore/test/payload/{digest}.tar.gz"

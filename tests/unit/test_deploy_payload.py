@@ -79,6 +79,9 @@ def test_it_can_be_made_from_a_shell(tmp_path: Path) -> None:
     packed = (tmp_path / "out").read_bytes()
     assert run.stdout == hashlib.sha256(packed).hexdigest() + "\n"
     assert packed == payload.build_payload(MANIFEST)
+    (tmp_path / "prices").write_text("{}")
+    subprocess.run([*command, f"--prices={tmp_path}/prices", "-o", f"{tmp_path}/out"], check=True)
+    assert members((tmp_path / "out").read_bytes())["prices.json"].size == len("{}")
     (tmp_path / "wheels").write_text("x\n")
     failed = subprocess.run(
         [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=False

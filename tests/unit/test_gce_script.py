@@ -240,6 +240,15 @@ def test_what_cannot_be_is_told_in_one_sentence(
     assert ran.stderr.startswith("mrcore gce: ")
 
 
+def test_a_price_list_that_no_master_could_read_is_refused(house: House) -> None:
+    (house.folder / "prices.json").write_text("[]")
+    extra = {"MRCORE_PRICES": str(house.folder / "prices.json")}
+    ran = house.gce("up", "--dry-run", "--bucket=b", *WHERE, extra=extra)
+    assert ran.returncode == 2, ran.stderr
+    assert "prices.json cannot be read" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("errors", "sentence"),
     [

@@ -115,6 +115,8 @@ check_options() {
         [[ $type =~ ^[a-z][a-z0-9]*(-[a-z0-9]+)+$ ]] || die "$type is not a machine type: write one such as e2-standard-4."
     done
     [[ -z ${opt[spot]:-} || -z ${opt[on-demand]:-} ]] || die "give --spot or --on-demand, not both."
+    # Here, since the master on its VM could not start with a list that cannot be read.
+    [[ -z ${MRCORE_PRICES:-} ]] || helper prices "$MRCORE_PRICES" || exit 2
     [[ ${opt[connect]:-iap} =~ ^(iap|direct)$ ]] || die "--connect ${opt[connect]} is neither iap nor direct."
     [[ -z ${opt[max-cost]:-} || ${opt[max-cost]} =~ ^[0-9]{1,8}(\.[0-9]+)?$ && ${opt[max-cost]} =~ [1-9] ]] ||
         die "--max-cost ${opt[max-cost]} is no number of dollars above 0."

@@ -58,7 +58,7 @@ upload_payload() {
     told=$(helper wheels "--home=$home" "--machine-type=$(first_type)" \
         "--python=${opt[python]:-3.11}" "--requirements=${opt[requirements]:-}" "--list=$scratch/wheels.sha256" "--store=${opt[wheels]:-}") || return 1
     say "$told."
-    sha=$("$python" -P "$deploy/payload.py" --wheels "$scratch/wheels.sha256" -o "$scratch/payload.tar.gz") || return 1
+    sha=$("$python" -P "$deploy/payload.py" --wheels "$scratch/wheels.sha256" ${MRCORE_PRICES:+"--prices=$MRCORE_PRICES"} -o "$scratch/payload.tar.gz") || return 1
     helper put "$scratch/payload.tar.gz" "$home/payload/$sha.tar.gz" || return 1
     helper set "--home=$home" "payload_sha256=$sha" >/dev/null
 }
