@@ -34,7 +34,6 @@ bake() {
     open_record || return 1
     zone=${c[master_zone]}
     look_once || return 1
-    looked='' # what is made from here on has to be seen when it is removed
     together upload_payload make_accounts || return 1
     dry || read_record show "--home=$home" || return 1
     machine_options image

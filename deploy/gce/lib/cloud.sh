@@ -14,6 +14,7 @@ change() {
         quoted gcloud "$@" --quiet "--project=$project" >&"$plan"
         return 0
     fi
+    : >"$scratch/changed" # a file, since changes are made by processes of their own, too
     call "$what" "$@" --quiet >/dev/null
 }
 

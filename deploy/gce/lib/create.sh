@@ -12,8 +12,6 @@ make_cluster() {
     open_record || exit 2
     # What no policy can hold is found before there is a VM.
     [[ -z ${c[manage_iam]} ]] || wanted_bindings >/dev/null || exit 2
-    # What is made from here on is not in it.
-    looked=''
     dry || tell_plan
     together upload_payload make_accounts "make_firewall internal" "make_firewall iap" || return 1
     # The digest of the payload was found out by a process of its own.

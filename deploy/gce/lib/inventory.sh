@@ -21,9 +21,9 @@ take_inventory() {
     looked=${1:-}
 }
 
-# look_once: fill `inventory` for the cluster, unless that has just been done.
+# look_once: fill `inventory` for the cluster, unless that has been done and nothing was changed since.
 look_once() {
-    [[ -n $looked && $looked == "$name" ]] || take_inventory "$name"
+    [[ -n $looked && $looked == "$name" && ! -e $scratch/changed ]] || take_inventory "$name"
 }
 
 # plan_listings [CLUSTER]: add to `listings` what `together` is to do for read_listings. What they say
@@ -31,6 +31,7 @@ look_once() {
 plan_listings() {
     local kind of=${1:-}
     : >"$scratch/words-listings"
+    rm -f "$scratch/changed"
     for kind in "${all_kinds[@]}"; do
         listings+=("list_${kind}s ${of@Q} >${scratch@Q}/list-$kind 2>>${scratch@Q}/words-listings")
     done
