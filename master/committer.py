@@ -91,7 +91,8 @@ class Committer:
             return None
         spec, parts = job.spec, self._parts(job)
         receipt = self._receipt(job, parts)
-        numbers = [task.winner for task in job.phase(self._last_phase(job)).tasks]
+        phase = self._last_phase(job)
+        numbers = [task.winner for task in job.phase(phase).tasks]
         skipped = {
             index: output.bad_records
             for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
@@ -111,7 +112,7 @@ class Committer:
             replaces = await self._insist(prepare, job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             lost = tuple(
-                AttemptId(TaskId(job_id, self._last_phase(job), index), number)
+                AttemptId(TaskId(job_id, phase, index), number)
                 for index in error.indexes
                 if (number := numbers[index]) is not None
             )

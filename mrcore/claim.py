@@ -72,9 +72,7 @@ def check_output(spec: JobSpec) -> None:
     above it, inside an input or around one; and it must be empty but for names that begin with `_`.
     With `overwrite` it may also hold what the receipt of a former job names, and nothing else.
     """
-    _check_place(spec.output_uri)
-    _check_inputs(spec)
-    _check_temp(spec)
+    _check_places(spec)
     check_contents(spec, visible_objects(storage_for(spec.output_uri), spec.output_uri))
 
 
@@ -107,6 +105,13 @@ def check_contents(spec: JobSpec, present: Collection[ObjectInfo]) -> None:
             f"The output {where} holds {foreign}, which no receipt there names, so --overwrite "
             "does not touch it: move it away, or choose another output."
         )
+
+
+def _check_places(spec: JobSpec) -> None:
+    """Raise OutputError for what is wrong whatever the output holds."""
+    _check_place(spec.output_uri)
+    _check_inputs(spec)
+    _check_temp(spec)
 
 
 def _check_place(output_uri: str) -> None:
@@ -191,9 +196,7 @@ def claim(
     ours. Raises OutputError, and leaves nothing, when another job holds the output or it is not
     fit. `has_ended` tells of jobs that this cluster knows of.
     """
-    _check_place(spec.output_uri)
-    _check_inputs(spec)
-    _check_temp(spec)
+    _check_places(spec)
     mine = Claim(
         job_id=job_id,
         request_id=request_id,

@@ -20,6 +20,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -220,14 +221,14 @@ class _Committer:
         if success_uri in self._replaces:
             self._delete((success_uri, self._replaces[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
-        _in_parallel(self._publish_part, sources.items(), self._parallel)
-        for first in list(sources.items())[:1]:
-            self._publish(first)  # once more, durably, and so are all parts: they lie side by side
+        _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
+        if sources:  # one once more, durably, and so are all parts: they lie side by side
+            self._publish(next(iter(sources.items())))
         _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys()
         old = [item for item in self._replaces.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
-        self._publish_one(receipt, success_uri, ABSENT)
+        self._publish_one(receipt, success_uri, ABSENT, durable=True)
 
     def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
         """Return what is to be published as what, by the name of the destination."""
@@ -238,17 +239,13 @@ class _Committer:
             sources[layout.part_uri(self._spec, index)] = part.object
         return sources
 
-    def _publish(self, item: tuple[str, ObjectInfo]) -> None:
-        destination, source = item
-        self._publish_one(source, destination, self._replaces.get(destination, ABSENT))
-
-    def _publish_part(self, item: tuple[str, ObjectInfo]) -> None:
+    def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> None:
         destination, source = item
         expect = self._replaces.get(destination, ABSENT)
-        self._publish_one(source, destination, expect, durable=False)
+        self._publish_one(source, destination, expect, durable=durable)
 
     def _publish_one(
-        self, source: ObjectInfo, destination: str, expect: str, *, durable: bool = True
+        self, source: ObjectInfo, destination: str, expect: str, *, durable: bool
     ) -> None:
         def publish(expect: str) -> None:
             self._storage.publish(

@@ -56,15 +56,7 @@ class Combiner:
             yield [result]
             return
         drawer = Drawer("combine")
-        while True:
-            try:
-                pairs = drawer.draw(result)
-            except UserCodeError as error:
-                raise error.at_key(key) from None
-            except CAUGHT as error:
-                raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
-            if not pairs:
-                return
+        while pairs := drawer.draw_for(key, result):
             for other, _ in pairs:
                 if type(other) is not type(key) or other != key:
                     raise _changed_key(key, other)

@@ -144,6 +144,15 @@ class Drawer:
             self._fixed = type(drawn[-1][1]) in _FIXED_SIZES
         return drawn
 
+    def draw_for(self, key: Any, pairs: Iterator[Any]) -> list[Any]:
+        """Return what `draw` does; what goes wrong is told with the key that it went wrong at."""
+        try:
+            return self.draw(pairs)
+        except UserCodeError as error:
+            raise error.at_key(key) from None
+        except CAUGHT as error:
+            raise UserCodeError.raised(self._function, error, key=key, has_key=True) from error
+
     def _draw_measured(self, pairs: Iterator[Any], rows: int) -> list[Any]:
         drawn: list[Any] = []
         left, held = self._limit_bytes, 0

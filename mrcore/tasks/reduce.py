@@ -274,15 +274,7 @@ class Reducer:
         if not is_iterator_type(type(result)):
             self._part.write([key], [result])
             return
-        while True:
-            try:
-                drawn = self._drawer.draw(result)
-            except UserCodeError as error:
-                raise error.at_key(key) from None
-            except CAUGHT as error:
-                raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
-            if not drawn:
-                return
+        while drawn := self._drawer.draw_for(key, result):
             self._write_pairs(drawn)
 
     def _reduce_long(self, group: LongGroup, stream: GroupStream) -> None:
