@@ -117,32 +117,31 @@ async def test_sigterm_hands_back_what_waits_and_finishes_what_runs(
     assert worker.scratch() == []
 
 
+async def is_handed_back(master: FakeMaster, worker: Worker, text: str) -> None:
+    """See the one attempt, at this text, come back from a worker that was told to end."""
+    one = master.assignment(0, text)
+    master.answer(await master.greet(), one)
+    await worker.begun()
+    worker.process.terminate()
+    back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, one)
+    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
+    master.answer(back, leave=True)
+    assert (await worker.end())[0] == 0
+
+
 @conversation("--grace", "3.5s")
 async def test_what_does_not_finish_in_time_is_handed_back(
     master: FakeMaster, worker: Worker
 ) -> None:
-    hang = master.assignment(0, "hang\n")
-    master.answer(await master.greet(), hang)
-    await worker.begun()
-    worker.process.terminate()
-    back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, hang)
-    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
-    master.answer(back, leave=True)
-    assert (await worker.end())[0] == 0
+    await is_handed_back(master, worker, "hang\n")
 
 
 @conversation("--grace", "200s")
 async def test_what_turns_out_to_be_too_slow_is_handed_back_at_once(
     master: FakeMaster, worker: Worker
 ) -> None:
-    slow = master.assignment(0, "slow\n" * 20_000)  # minutes, as it says when it has gone on a bit
-    master.answer(await master.greet(), slow)
-    await worker.begun()
-    worker.process.terminate()
-    back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, slow)
-    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
-    master.answer(back, leave=True)
-    assert (await worker.end())[0] == 0
+    # It takes minutes, as it says when it has gone on a bit.
+    await is_handed_back(master, worker, "slow\n" * 20_000)
 
 
 @conversation()

@@ -29,10 +29,10 @@ NAMES = [
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     for name in NAMES:
-        path = tmp_path / "work" / name
+        path = tmp_path / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    return str(tmp_path / "work")
+    return str(tmp_path / "here")
 
 
 def shown(cwd: str, *texts: str, skip_output: str | None = None) -> list[str]:
@@ -65,8 +65,8 @@ def shown(cwd: str, *texts: str, skip_output: str | None = None) -> list[str]:
         ("in/_*", ["in/_SUCCESS", "in/_tmp/x.txt"]),
         ("in/.h*", ["in/.hidden"]),
         ("in/_tmp", ["in/_tmp/x.txt"]),
-        ("../work/in/*.csv", ["../work/in/c.csv"]),
-        ("../work/in/sub2", ["../work/in/sub2/f.txt"]),
+        ("../here/in/*.csv", ["../here/in/c.csv"]),
+        ("../here/in/sub2", ["../here/in/sub2/f.txt"]),
         ("*/c.csv", ["in/c.csv"]),
         (
             "in",

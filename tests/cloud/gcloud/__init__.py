@@ -18,8 +18,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tests.cloud import lifelines
+
 HERE = Path(__file__).parent
-STOP_SECONDS = 60.0
 BACKLOG = 64
 
 
@@ -53,15 +54,4 @@ def loaded(
                 "CLOUDSDK_PYTHON_ARGS": f"-I -S {HERE / 'client.py'} {path}",
             }
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server, and with it all calls that it still serves."""
-    assert process.stdin
-    process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            lifelines.end(process)

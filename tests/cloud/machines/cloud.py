@@ -22,12 +22,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from tests.cloud import lifelines
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines import cgroups, image, site
 
 COMPUTE = f"http://{site.HOST}:{site.COMPUTE_PORT}"
 STORAGE = f"http://{site.HOST}:{site.STORAGE_PORT}"
-STOP_SECONDS = 60.0
 SHELL_SECONDS = 240.0
 REPOSITORY = Path(__file__).parents[3]
 
@@ -97,19 +97,10 @@ class Cloud:
                 raise CloudError("The servers of the cloud did not start; see above.")
             yield
         finally:
-            self._end(self._process)
+            lifelines.end(self._process)
             for path in cgroups.make(cgroup):
                 cgroups.kill([path])
             cgroups.remove(cgroup)
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin
-        process.stdin.close()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     @property
     def first_process(self) -> int:
