@@ -20,30 +20,33 @@ _SIGNALS = {
 
 
 def death_failure(
-    order: Order, status: int, kill_reason: str | None, mark: Mark | None
+    order: Order, status: int, kill_reason: str | None, function: str, mark: Mark | None
 ) -> TaskFailure:
     """Return the failure of an attempt whose process has died.
 
-    `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did.
+    `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
+    `function` is the user's function that ran, `mark` the record that `map` was at.
     """
     task = order.attempt.task
     what = kill_reason if kill_reason is not None else f"{_cause(status)} without a traceback"
     return TaskFailure(
         kind=FailureKind.USER,
         message=one_line(
-            f"the process of {task.phase} task {task.index}{_place(order, mark)} {what}"
+            f"the process of {task.phase} task {task.index}{_place(order, function, mark)} {what}"
         ),
         died=True,
         mark=mark if order.mark_records else None,
     )
 
 
-def _place(order: Order, mark: Mark | None) -> str:
+def _place(order: Order, function: str, mark: Mark | None) -> str:
     """Return what the process was at work on, as far as that is known; files as the user wrote."""
     pieces = order.work.split.pieces if isinstance(order.work, MapWork) else ()
     if mark is not None:
         shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
         return f", at work on the record at offset {mark.offset} of {shown},"
+    if function not in ("", "map"):
+        return f", in {function},"
     files = sorted({piece.shown for piece in pieces})
     return f", at work on {files[0]}," if len(files) == 1 else ""
 

@@ -320,7 +320,7 @@ class Supervisor:
                 self._unwanted.discard(lost.attempt)
             else:
                 mark = view.mark if lost.mark_records else None
-                failure = death_failure(lost, status, child.kill_reason, mark)
+                failure = death_failure(lost, status, child.kill_reason, view.function, mark)
                 self._group.create_task(self._report_death(lost, failure, printed))
         elif view.begun == 0 and not child.doomed:
             self._count_bad_start(status, printed)

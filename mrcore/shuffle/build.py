@@ -17,6 +17,7 @@ from mrcore.shuffle.hashing import partition_of
 from mrcore.shuffle.keys import keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk, merge, taken
 from mrcore.shuffle.runfile import RunWriter
+from mrcore.shuffle.running import running
 from mrcore.shuffle.sorting import KeyRows, sort_keys, sort_part
 from mrcore.shuffle.spill import Spill, SpillFolder
 from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction
@@ -175,7 +176,8 @@ def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.
     keys = keys_to_python(batch.key_kind, batch.keys)
     parts: list[object] = []
     try:
-        parts.extend(map(partition, keys, [partitions] * len(keys)))
+        with running("partition"):
+            parts.extend(map(partition, keys, [partitions] * len(keys)))
     except CAUGHT as error:
         key = keys[len(parts)]
         raise UserCodeError.raised("partition", error, key=key, has_key=True) from error

@@ -14,6 +14,7 @@ from mrcore.shuffle.combine import Combiner, unpicklable
 from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
+from mrcore.shuffle.running import running
 from mrcore.shuffle.user import (
     CAUGHT,
     DRAW_BYTES,
@@ -132,7 +133,8 @@ class Collector:
         assert self._sort_key is not None
         found: list[Any] = []
         try:
-            found.extend(map(self._sort_key, values))
+            with running("sort_key"):
+                found.extend(map(self._sort_key, values))
         except CAUGHT as error:
             key = keys[len(found)]
             raise UserCodeError.raised("sort_key", error, key=key, has_key=True) from error

@@ -15,6 +15,7 @@ from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
+from mrcore.shuffle.running import running
 from mrcore.shuffle.user import (
     CAUGHT,
     Drawer,
@@ -43,7 +44,8 @@ class Combiner:
     def _folded(self, key: Any, values: Iterable[Any]) -> Iterator[list[Any]]:
         """Yield what `fold` returns some at a time."""
         try:
-            result = self.function(key, iter(values))
+            with running("combine"):
+                result = self.function(key, iter(values))
         except CAUGHT as error:
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
         yield from self._left(key, result)
@@ -68,10 +70,11 @@ class Combiner:
         values = map(iter, lists)
         try:
             # `extend` keeps what it got before an exception, and so tells which key it was.
-            if isinstance(self.function, Aggregate):
-                results.extend(map(self.function.function, values))
-            else:
-                results.extend(map(self.function, keys, values))
+            with running("combine"):
+                if isinstance(self.function, Aggregate):
+                    results.extend(map(self.function.function, values))
+                else:
+                    results.extend(map(self.function, keys, values))
         except CAUGHT as error:
             key = keys[len(results)]
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error

@@ -11,6 +11,7 @@ from typing import Any, Final
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.loops import append_values, count_keys
+from mrcore.shuffle.running import running
 from mrcore.shuffle.tally import Grouped, Tally
 from mrcore.shuffle.user import DRAW_ROWS, Drawer, draw
 
@@ -141,10 +142,11 @@ class Grouping:
         some = islice(pairs, rows)
         lift = self._combiner.lift
         tally = self._tally
-        if tally is not None:
-            return count_keys(some, tally.counts, tally.same, kind, self._types, lift=lift)
-        self._pending_bytes += rows * _SIZES[int]
-        return append_values(some, self._groups, kind, self._types, lift=lift)
+        with running("map"):
+            if tally is not None:
+                return count_keys(some, tally.counts, tally.same, kind, self._types, lift=lift)
+            self._pending_bytes += rows * _SIZES[int]
+            return append_values(some, self._groups, kind, self._types, lift=lift)
 
     def _count_new_keys(self, before: int) -> None:
         held = self._held()

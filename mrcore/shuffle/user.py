@@ -9,6 +9,7 @@ from types import GeneratorType
 from typing import Any, Final
 
 from mrcore.shuffle.keys import shown
+from mrcore.shuffle.running import running
 
 UserFunction = Callable[..., Any]
 
@@ -138,7 +139,8 @@ class Drawer:
 
         What the user's code raises comes through as it is.
         """
-        drawn = list(islice(pairs, rows)) if self._fixed else self._draw_measured(pairs, rows)
+        with running(self._function):
+            drawn = list(islice(pairs, rows)) if self._fixed else self._draw_measured(pairs, rows)
         if drawn:
             check_pairs(self._function, drawn)
             self._fixed = type(drawn[-1][1]) in _FIXED_SIZES

@@ -105,6 +105,7 @@ class Child:
     def serve(self) -> None:
         """Run orders until there can come no more."""
         self._work.mkdir()
+        self._board.note_functions()
         gc.freeze()  # what the imports have made lives as long as the process
         while message := self._orders.recv(MAX_ORDER_BYTES):
             order = unpack_order(message)

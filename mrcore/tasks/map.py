@@ -23,6 +23,7 @@ from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import Combiner, combiner_of
 from mrcore.shuffle.runfile import RunWriter
+from mrcore.shuffle.running import noted
 from mrcore.shuffle.user import (
     CAUGHT,
     Drawer,
@@ -193,7 +194,7 @@ def _collect(
         assert batch is not None
         try:
             if input_format is InputFormat.ARROW:
-                for table in _tables(user_map, keys, values):
+                for table in noted("map", _tables(user_map, keys, values)):
                     collector.add_arrow(table)
             else:
                 collector.start_batch(len(batch.values), batch.size_bytes)
@@ -278,7 +279,7 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
             assert batch is not None
             try:
                 if job.input_format is InputFormat.ARROW:
-                    _write_tables(_tables(functions.map, keys, values), part)
+                    _write_tables(noted("map", _tables(functions.map, keys, values)), part)
                 else:
                     _write_pairs(_pairs(functions.map, keys, values), part)
             except UserCodeError as error:

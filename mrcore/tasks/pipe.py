@@ -26,6 +26,7 @@ import msgspec
 from mrcore.errors import DataError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
+from mrcore.shuffle.running import FUNCTIONS, note_in
 from mrcore.tasks.spec import MapWork, Mark, Progress, ReduceWork, TaskResult
 
 
@@ -149,7 +150,10 @@ class BoardView:
     started_at: float
     """When the running one began: `Clock.monotonic()`, which all processes share."""
     progress: Progress
+    function: str
+    """Name of the user's function that runs; empty for code of ours."""
     mark: Mark | None
+    """The record that `map` is at, where records are marked."""
 
 
 class Board:
@@ -169,7 +173,8 @@ class Board:
     _STATUS_AT = _STATE_AT + _STATE.size
     _MARK_AT = (_STATUS_AT + _MAX_STATUS + 7) & ~7
     _MARK_URI_AT = _MARK_AT + _MARK.size
-    _URI_AT = _MARK_URI_AT + _MARK_URI.size
+    _FUNCTION_AT = _MARK_URI_AT + _MARK_URI.size
+    _URI_AT = _FUNCTION_AT + 1
     SIZE = _URI_AT + _MAX_URI
 
     def __init__(self, descriptor: int) -> None:
@@ -192,6 +197,10 @@ class Board:
         """Unmap the page."""
         self._page.close()
 
+    def note_functions(self) -> None:
+        """Have this process note the user's function that runs on this board."""
+        note_in(self._page, self._FUNCTION_AT)
+
     def begin(self, now: float) -> None:
         """Note that the next order has been taken."""
         self._begun += 1
@@ -199,6 +208,7 @@ class Board:
         self._status = b""
         self._marked_uri = None
         self._MARK_URI.pack_into(self._page, self._MARK_URI_AT, 0)
+        self._page[self._FUNCTION_AT] = 0
         self.update(0.0, 0, 0)
 
     def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - ProgressSink
@@ -246,7 +256,11 @@ class Board:
                 break
         # A child that died while it wrote leaves the version odd: what is there is good enough.
         progress = Progress(fraction, records, size, status.decode("utf-8", "replace"))
-        return BoardView(begun, started_at, progress, self._read_mark())
+        number = page[self._FUNCTION_AT]
+        function = FUNCTIONS[number] if number < len(FUNCTIONS) else ""
+        # Whatever dies elsewhere than in `map` does not die of the record that map had last.
+        mark = self._read_mark() if function == "map" else None
+        return BoardView(begun, started_at, progress, function, mark)
 
     def _read_mark(self) -> Mark | None:
         (length,) = self._MARK_URI.unpack_from(self._page, self._MARK_URI_AT)

@@ -25,6 +25,7 @@ from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
+from mrcore.shuffle.running import running
 from mrcore.shuffle.spill import SpillFolder
 from mrcore.shuffle.user import (
     CAUGHT,
@@ -257,7 +258,8 @@ class Reducer:
         results: list[Any] = []
         try:
             # `extend` keeps what it got before an exception, and so tells which key it was.
-            results.extend(map(self._reduce, keys, values))
+            with running("reduce"):
+                results.extend(map(self._reduce, keys, values))
         except CAUGHT as error:
             key = keys[len(results)]
             raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
@@ -280,7 +282,8 @@ class Reducer:
     def _reduce_long(self, group: LongGroup, stream: GroupStream) -> None:
         """Reduce a group whose values may go on through many chunks."""
         try:
-            result = self._reduce(group.key, group.values)
+            with running("reduce"):
+                result = self._reduce(group.key, group.values)
         except CAUGHT as error:
             stream.check()
             raise UserCodeError.raised("reduce", error, key=group.key, has_key=True) from error

@@ -22,6 +22,7 @@ from mrcore.plugin import UserFunctions
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
+from mrcore.shuffle.running import running
 from mrcore.shuffle.user import CAUGHT, UserCodeError
 from mrcore.storage import operations
 from mrcore.tasks.blame import PieceError, RecordError
@@ -151,7 +152,8 @@ def _run(
     try:
         if functions.setup is not None:
             try:
-                functions.setup(context)
+                with running("setup"):
+                    functions.setup(context)
             except CAUGHT as error:
                 raise UserCodeError.raised("setup", error) from error
         run = run_map if isinstance(spec.work, MapWork) else run_reduce

@@ -55,6 +55,7 @@ class House:
         memory_bytes: int = 0,
         timeout_seconds: float | None = None,
         claimed: bool = True,
+        map_only: bool = True,
     ) -> None:
         """Make a job whose plugin has this source (dedented)."""
         (self.folder / f"{job_id}.py").write_text(textwrap.dedent(source))
@@ -66,17 +67,19 @@ class House:
             (out / "_claim").write_text(json.dumps({"job_id": job_id}))
         spec = JobSpec(
             name=job_id,
-            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=False),
+            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=not map_only),
             inputs=(Input("file:///x", "file:///x", "x"),),
             output_uri=f"file://{out}",
-            map_only=True,
+            map_only=map_only,
             memory_bytes=memory_bytes,
             task_timeout_seconds=timeout_seconds,
             versions=Versions("", "", "", ""),
         )
         self.supervisor.learn(job_id, spec, self.state_uri)
 
-    def give(self, text: str = "a\n", job_id: str = "job", *, mark: bool = False) -> AttemptId:
+    def give(
+        self, text: str = "a\n", job_id: str = "job", *, mark: bool = False, partitions: int = 0
+    ) -> AttemptId:
         """Give one map attempt over a file with this text."""
         self.given = getattr(self, "given", 0) + 1
         path = self.folder / f"input-{self.given}"
@@ -85,7 +88,8 @@ class House:
         generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
         piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
         attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
-        self.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,)), 0), mark_records=mark))
+        work = MapWork(Split((piece,)), partitions)
+        self.supervisor.give(Assignment(attempt, 0, work, mark_records=mark))
         self.supervisor.dispatch()
         return attempt
 

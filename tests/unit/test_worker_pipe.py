@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.shuffle.running import note_in, running
 from mrcore.tasks.pipe import (
     MAX_INLINE_BYTES,
     Board,
@@ -125,11 +126,20 @@ def test_a_board_shows_what_was_written_last() -> None:
     view = reader.read()
     assert (view.begun, view.started_at) == (1, 12.5)
     assert view.progress == Progress(0.25, 10, 999, "näh?")
-    assert view.mark == Mark("file:///ä", 8)
+    assert (view.function, view.mark) == ("", None), "the user's map does not run"
+    writer.note_functions()
+    with running("map"):
+        assert reader.read().mark == Mark("file:///ä", 8)
+        with running("combine"):
+            view = reader.read()
+            assert (view.function, view.mark) == ("combine", None)
+        assert reader.read().mark == Mark("file:///ä", 8), "map goes on where it was"
+    assert reader.read().mark is None
     writer.begin(13.5)
     view = reader.read()
     assert (view.begun, view.started_at, view.progress) == (2, 13.5, Progress())
     assert view.mark is None
+    note_in(bytearray(1), 0)
 
 
 def test_long_texts_are_cut() -> None:
@@ -137,7 +147,10 @@ def test_long_texts_are_cut() -> None:
     writer.begin(0.0)
     writer.status("s" * 5_000)
     writer.mark("u" * 9_000, 1)
-    view = reader.read()
+    writer.note_functions()
+    with running("map"):
+        view = reader.read()
+    note_in(bytearray(1), 0)
     assert view.progress.status == "s" * 1_024
     assert view.mark == Mark("u" * 4_096, 1)
 

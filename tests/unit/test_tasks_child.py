@@ -1,0 +1,49 @@
+"""What user code may do in a child, and what the agent makes of it: real processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.supervisor_house import House, in_house
+
+DIES = """
+import ctypes
+def die():
+    ctypes.string_at(0)
+class Odd:
+    def __reduce__(self):
+        die()
+def map(key, value):
+    if value == "map":
+        die()
+    yield value, Odd() if value == "pickle" else 1
+def reduce(key, values):
+    return sum(values)
+"""
+COMBINE = "def combine(key, values):\n    die()\n"
+PARTITION = "def partition(key, n):\n    die()\n"
+SORT_KEY = "def sort_key(value):\n    die()\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "record", "place"),
+    [
+        ("", "map", ", at work on the record at offset 4 of input-1, "),
+        ("", "pickle", ", at work on input-1, "),
+        (COMBINE, "x", ", in combine, "),
+        (PARTITION, "x", ", in partition, "),
+        (SORT_KEY, "x", ", in sort_key, "),
+    ],
+)
+def test_only_a_death_in_map_blames_a_record(
+    function: str, record: str, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @in_house()
+    async def test(house: House) -> None:
+        house.job(DIES + function, map_only=False)
+        failure = await house.failure(house.give(f"x\nx\n{record}\n", mark=True, partitions=2))
+        assert failure.died
+        assert failure.message.startswith(f"the process of map task 1{place}crashed")
+        assert (failure.mark is not None) == (record == "map")
+
+    test(tmp_path_factory.mktemp("house"))
