@@ -1,0 +1,201 @@
+"""What a reader of the documents types works, in a fresh checkout and with an empty home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.integration import documents
+from tests.integration.documents import Command
+from tests.tidy.tree import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # a machine with pip alone fetches and installs for minutes
+    pytest.mark.xdist_group("documents"),  # one checkout for all
+]
+
+PAGES = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
+PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+
+SHOWN = [command for page in PAGES for command in documents.commands(ROOT / page, page)]
+
+NOT_HERE = {"test": "it runs this test", "check": "test runs more than it does"}
+"""Chores that cannot be tested by a test."""
+
+PORT = "7350"
+"""The port in the documents, which may be taken here."""
+
+
+class Reader:
+    """A person with a fresh checkout, an empty home, and what they have typed so far."""
+
+    def __init__(self, root: Path) -> None:
+        self.checkout = root / "mrcore"
+        self.home = root / "home"
+        self.home.mkdir()
+        _copy_checkout(self.checkout)
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        kept = ("LANG", "LC_", "SSL_", "TMPDIR", "PIP_", "UV_")
+        self.environment = {
+            **{name: os.environ[name] for name in os.environ if name.startswith(kept)},
+            "HOME": str(self.home),
+            "PATH": f"{self.checkout}/.venv/bin:{os.environ['PATH']}",
+            # Packages that were fetched for the checkout under test are not fetched again.
+            "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(caches / "uv")),
+            "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(caches / "pip")),
+        }
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = str(free.getsockname()[1])
+
+    def type(self, text: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a line in a shell, to its end."""
+        return subprocess.run(
+            ["bash", "-c", text.replace(PORT, self._port)],
+            cwd=self.checkout,
+            env={**self.environment, **extra},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, text: str) -> subprocess.Popen[bytes]:
+        """Start a daemon."""
+        return subprocess.Popen(
+            ["bash", "-c", f"exec {text.replace(PORT, self._port)}"],
+            cwd=self.checkout,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait_for(self, daemon: subprocess.Popen[bytes]) -> None:
+        """Wait until a client hears of the daemon's master."""
+        while self.type(f"mrcore workers --master 127.0.0.1:{PORT}").returncode != 0:
+            assert daemon.poll() is None
+            time.sleep(0.1)
+
+
+def _copy_checkout(target: Path) -> None:
+    """Copy what git has, or would take, so that changes not yet committed are tested too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():  # one that was removed may still be listed
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    root = tmp_path_factory.mktemp("reader")
+    yield Reader(root)
+    shutil.rmtree(root)  # an environment of some hundred megabytes
+
+
+@pytest.fixture(scope="module")
+def quickstart(reader: Reader) -> str:
+    """What the first command of the README printed; the others rest on it."""
+    done = reader.type("./scripts/quickstart")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_quickstart_ends_with_words_and_their_counts(quickstart: str) -> None:
+    assert "The ten most frequent words:\nself\t" in quickstart
+    assert quickstart.endswith("all counts lie in out/quickstart/part-*\n")
+
+
+@pytest.mark.usefixtures("quickstart")
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_run(reader: Reader, page: str) -> None:
+    for name, text in documents.files(ROOT / page).items():
+        (reader.checkout / name).write_text(text)
+    daemons: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in SHOWN:
+            if command.document != page or command.elsewhere or command.program in NOT_HERE:
+                continue
+            if command.words[1:2] in (["master"], ["worker"]):
+                daemons.append(reader.start(command.text))
+                reader.wait_for(daemons[0])
+                continue
+            done = reader.type(command.text)
+            assert done.returncode == 0, f"{command.text}\n{done.stderr}"
+        for number, program in enumerate(documents.programs(ROOT / page)):
+            (reader.checkout / f"program{number}.py").write_text(program)
+            done = reader.type(f"python program{number}.py")
+            assert done.returncode == 0, done.stderr
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait()
+
+
+@pytest.mark.usefixtures("quickstart")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "scripts/cloudtest --list",
+        "scripts/gce --help",
+        "scripts/gce up --help",
+        "scripts/gen_protos protos",
+    ],
+)
+def test_a_chore_sets_up_what_it_needs(reader: Reader, line: str) -> None:
+    if "gen_protos" in line:
+        (reader.checkout / "protos").mkdir()
+    done = reader.type(line)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("quickstart")
+def test_the_wheel_for_vms_needs_no_package_index(reader: Reader) -> None:
+    make = "from mrcore.gce import wheelhouse; import pathlib; "
+    make += "print(wheelhouse.make_own_wheel(pathlib.Path('wheel').absolute()))"
+    (reader.checkout / "wheel").mkdir()
+    done = reader.type(f'python -c "{make}"', PIP_NO_INDEX="1")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_file()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in SHOWN if c.program == "mrcore" and "[" not in c.text and "gce" not in c.words[1:2]],
+    ids=lambda command: command.text,
+)
+def test_options_that_a_page_shows_exist(command: Command) -> None:
+    from mrcore.cli.main import cli
+
+    name, *arguments = command.words[1:]
+    with click.Context(cli) as context:
+        found = cli.get_command(context, name)
+        assert found is not None
+        found.make_context(name, arguments, parent=context)
+
+
+def test_what_is_not_run_is_little() -> None:
+    run = [c for c in SHOWN if not c.elsewhere and c.program not in NOT_HERE]
+    assert {c.document for c in run} >= {
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/jobs.md",
+        "docs/cli.md",
+    }
+    assert {c.program for c in run} == {"mrcore", "quickstart", "setup", "printf"}
