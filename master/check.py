@@ -35,7 +35,7 @@ def check(machine: Core) -> None:
 def _check_sums(record: JobRecord) -> None:
     """Incremental sums are the sums over the current winners."""
     counters: Counter[str] = Counter()
-    skips = bad = 0
+    skips = bad = counts = 0
     for sums in (record.maps, record.reduces):
         won = [task for task in sums.tasks if task.winner is not None]
         outputs = [task.output for task in won if task.output is not None]
@@ -45,9 +45,11 @@ def _check_sums(record: JobRecord) -> None:
         skips += sum(len(task.skip) for task in sums.tasks if task.winner is None)
         for output in outputs:
             counters.update(output.counters)
+            counts += len(output.counters)
             bad += len(output.bad_records)
     if not record.state.final:  # an ended job has dropped the details
         assert record.open_skips == skips, f"{record.job_id} counts skips"
+        assert record.counts == counts, f"{record.job_id} counts counters"
         assert record.bad_records == bad, f"{record.job_id} counts bad records"
         kept = {name: value for name, value in record.counters.items() if value}
         assert kept == {name: value for name, value in counters.items() if value}

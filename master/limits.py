@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mrcore.tasks.context import MAX_COUNTERS, MAX_COUNTS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -68,6 +70,10 @@ class Limits:
     """The newest are remembered."""
     ended_tasks_max: int = 200_000
     """Of all ended jobs that are remembered; the oldest jobs go first."""
+    counters_max: int = MAX_COUNTERS
+    """Names of counters in one job."""
+    counts_max: int = MAX_COUNTS
+    """Counters of one job, summed over its tasks."""
     story_lines: int = 50
     """The newest lines that are kept of each task."""
     ended_stories_max: int = 8

@@ -204,12 +204,9 @@ class Machine(Scheduler):
     def _advance(self, job: LiveJob) -> None:
         """Look what a new winner makes possible, or impossible."""
         record = job.record
-        if record.bad_records > record.spec.max_bad_records:
-            message = (
-                f"{record.bad_records} bad records were skipped, more than the "
-                f"{record.spec.max_bad_records} allowed: look at _bad/ under the output"
-            )
-            self._end_job(job, JobState.FAILED, message)
+        problem = policy.overrun(record, self.limits)
+        if problem is not None:
+            self._end_job(job, JobState.FAILED, problem)
             return
         if not record.complete or job.preparing:
             return

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from master.events import WorkerAbout
 from master.limits import Limits
-from master.state import TaskRecord
+from master.state import JobRecord, TaskRecord
 from mrcore.job import JobSpec, Versions
+from mrcore.tasks.context import counters_problem
 from mrcore.tasks.spec import FailureKind, TaskOutput, shown_position
 
 if TYPE_CHECKING:
@@ -114,6 +115,20 @@ def verdict(task: TaskRecord, spec: JobSpec, limits: Limits) -> str | None:
         times = _times(task.losses)
         return f"lost its output {times}: check the storage of the job's temporaries (--temp)"
     return None
+
+
+def overrun(record: JobRecord, limits: Limits) -> str | None:
+    """Return why a job has to end for what its tasks have counted or skipped; None if it may go on.
+
+    What is counted travels with every answer about the job and stays in memory with each task.
+    """
+    if record.bad_records > record.spec.max_bad_records:
+        return (
+            f"{record.bad_records} bad records were skipped, more than the "
+            f"{record.spec.max_bad_records} allowed: look at _bad/ under the output"
+        )
+    names, counts = len(record.counters), record.counts
+    return counters_problem(names, counts, limits.counters_max, limits.counts_max)
 
 
 def _times(n: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc.aio  # noqa: TID251 - a servicer speaks gRPC
 
@@ -30,6 +30,7 @@ from mrcore.errors import (
     UnknownWorkerError,
     UsageError,
 )
+from mrcore.rpc.channel import MAX_MESSAGE_BYTES
 from mrcore.rpc.convert import (
     check_job_id,
     job_spec_from_proto,
@@ -61,9 +62,18 @@ _FINAL: Final = (
     job_pb2.JOB_STATE_CANCELLED,
 )
 
+
+class Sized(Protocol):
+    """A message that knows its size on the wire."""
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+        """Return the bytes of the message."""
+        ...
+
+
 Context = grpc.aio.ServicerContext[Any, Any]
 _Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
+_Response = TypeVar("_Response", bound=Sized)
 _Self = TypeVar("_Self")
 
 
@@ -74,7 +84,9 @@ def _answering(
 
     async def answer(self: _Self, request: _Request, context: Context) -> _Response:
         try:
-            return await method(self, request, context)
+            response = await method(self, request, context)
+            _check_size(response)
+            return response
         except MrcoreError as error:
             await abort(context, error)
         except Exception as error:
@@ -83,6 +95,16 @@ def _answering(
 
     answer.__doc__ = method.__doc__
     return answer
+
+
+def _check_size(response: Sized) -> None:
+    """Raise UsageError for an answer that no caller could receive."""
+    size = response.ByteSize()
+    if size > MAX_MESSAGE_BYTES:
+        raise UsageError(
+            f"The answer takes {size:,} bytes, and {MAX_MESSAGE_BYTES:,} is the limit. Ask for a "
+            "smaller page, or for one job."
+        )
 
 
 def _defect(error: Exception) -> DefectError:
@@ -179,7 +201,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         job_id = check_job_id(request.job_id)
         return pb.GetResponse(
-            job=await self._shell.read(lambda machine: self._job(machine, job_id))
+            job=await self._shell.read(lambda machine: self._job(machine, job_id, counters=True))
         )
 
     @_answering
@@ -211,7 +233,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     async def Watch(  # noqa: N802 - named by the proto
         self, request: pb.WatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
-        """Send the job whenever it changed, until it has ended."""
+        """Send the job whenever it changed, until it has ended; counters come with the last one."""
         try:
             job_id = check_job_id(request.job_id)
             interval = seconds_within(
@@ -219,7 +241,10 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             )
             last = b""
             while not self._draining.is_set():
-                job = await self._shell.read(lambda machine: self._job(machine, job_id))
+                job = await self._shell.read(
+                    lambda machine: self._job(machine, job_id, counters=self._final(job_id))
+                )
+                _check_size(job)
                 content = job.SerializeToString(deterministic=True)
                 if content != last:
                     last = content
@@ -303,8 +328,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             read_logs, self._storage, self._state_uri, request, job_id, phase
         )
 
-    def _job(self, machine: Machine, job_id: str) -> job_pb2.Job:
-        view = views.job_view(machine, job_id)
+    def _job(self, machine: Machine, job_id: str, *, counters: bool = False) -> job_pb2.Job:
+        view = views.job_view(machine, job_id, counters=counters)
         if view is None:
             raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
         message = job_to_proto(view)

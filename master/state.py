@@ -130,6 +130,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     tally: Tally = Tally()
     cleaned: bool = False
     counters: dict[str, int] = {}
+    counts: int = 0
+    """Counters of each current winner, summed up."""
     bad_records: int = 0
     open_skips: int = 0
     """Records that tasks without a winner have leave to skip."""
@@ -285,6 +287,7 @@ def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
     sums.class_b += sign * output.class_b
     job.bad_records += sign * len(output.bad_records)
     job.open_skips -= sign * len(task.skip)
+    job.counts += sign * len(output.counters)
     for name, value in output.counters.items():
         total = job.counters.get(name, 0) + sign * value
         if total or sign > 0:

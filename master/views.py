@@ -43,13 +43,13 @@ class JobView:
     note: str
 
 
-def job_view(machine: Core, job_id: str) -> JobView | None:
-    """Return one job, or None where no job has this id."""
+def job_view(machine: Core, job_id: str, *, counters: bool = False) -> JobView | None:
+    """Return one job, with its counters if asked for; None where no job has this id."""
     record = machine.job(job_id)
-    return None if record is None else _job_view(machine, record)
+    return None if record is None else _job_view(machine, record, counters)
 
 
-def _job_view(machine: Core, record: JobRecord) -> JobView:
+def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
     job = machine.live_job(record.job_id)
     tally = record.tally if job is None else job.tally
     return JobView(
@@ -62,7 +62,7 @@ def _job_view(machine: Core, record: JobRecord) -> JobView:
             _phase_view(Phase.MAP, record.maps, job),
             _phase_view(Phase.REDUCE, record.reduces, job),
         ),
-        counters=dict(record.counters),
+        counters=dict(record.counters) if counters else {},
         attempts=AttemptCounts(
             started=tally.started,
             won=record.won,

@@ -28,6 +28,7 @@ from mrcore.plugin import ARGUMENTS, UserFunction, UserFunctions, load_bundle
 from mrcore.request import JobRequest, Prepared, before_tasks, prepare
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.lock import FileLock
+from mrcore.tasks.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
 from mrcore.tasks.spec import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
@@ -73,6 +74,9 @@ class _Run:
     clock: Clock
     submitted_seconds: float
     attempts: int = 0
+    counters: Counter[str] = field(default_factory=Counter)
+    counts: int = 0
+    """Counters of each task, summed up."""
     maps: list[TaskOutput] = field(default_factory=list)
     reduces: list[TaskOutput] = field(default_factory=list)
 
@@ -115,15 +119,18 @@ class _Run:
             if result.traceback.endswith(_INTERRUPTS):
                 raise KeyboardInterrupt
             raise _TaskFailedError(attempt, result)
+        self._count(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
         return result
 
-    def counters(self) -> dict[str, int]:
-        """Return the sums over all tasks."""
-        total: Counter[str] = Counter()
-        for output in (*self.maps, *self.reduces):
-            total.update(output.counters)
-        return dict(total)
+    def _count(self, attempt: AttemptId, output: TaskOutput) -> None:
+        """Add a task's counters to the job's; raise _TaskFailedError where a master would."""
+        self.counters.update(output.counters)
+        self.counts += len(output.counters)
+        names, counts = len(self.counters), self.counts
+        problem = counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
+        if problem is not None:
+            raise _TaskFailedError(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
 
     def view(self, state: JobState, failure: FailureView | None = None) -> JobView:
         """Return the job as it stands."""
@@ -134,7 +141,7 @@ class _Run:
             state=state,
             output_uri=self.spec.output_uri,
             phases=self._phases(),
-            counters=self.counters(),
+            counters=dict(self.counters),
             attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
             message=failure.message if failure else "",
             failure=failure,
@@ -280,7 +287,7 @@ def _publish(run: _Run) -> None:
         run.job_id,
         run.parts,
         records_in=sum(output.records_in for output in run.maps),
-        counters=run.counters(),
+        counters=dict(run.counters),
         attempts=run.attempts,
         bad_records=sum(map(len, bad_records.values())),
         submitted_seconds=run.submitted_seconds,

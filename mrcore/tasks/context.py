@@ -10,10 +10,31 @@ from typing import Final
 from mrcore.errors import UsageError
 from mrcore.texts import one_line
 
-MAX_COUNTERS: Final = 10_000
+MAX_COUNTERS: Final = 1_000
+"""Names of counters in a job, and so in each of its tasks."""
+MAX_COUNTS: Final = 2_000_000
+"""Counters of a job's tasks, summed over the tasks: the master keeps each task's own."""
 MAX_COUNTER_NAME: Final = 200
 COUNTER_LIMIT: Final = 2**63
 """A counter of one task stays within 64 bits, sign included; sums over a job have no bound."""
+
+
+def counters_problem(names: int, counts: int, names_max: int, counts_max: int) -> str | None:
+    """Return why a job has too many counters; None while it has not.
+
+    `names` are the different names in the job, `counts` the counters of each task, summed up.
+    """
+    if names > names_max:
+        return (
+            f"The job counts under {names:,} names, and {names_max:,} is the limit. Use fewer "
+            "names for context.count(), or emit such counts as pairs."
+        )
+    if counts > counts_max:
+        return (
+            f"The tasks of the job have {counts:,} counters in all, and {counts_max:,} is the "
+            "limit. Use fewer names for context.count(), or emit such counts as pairs."
+        )
+    return None
 
 
 class Context:

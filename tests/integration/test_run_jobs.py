@@ -276,6 +276,22 @@ def test_a_sum_of_counters_beyond_64_bits_is_told_whole(place: Place) -> None:
         assert receipt["counters"] == summed
 
 
+def test_too_many_names_of_counters_fail_the_job_inline_as_on_a_cluster(place: Place) -> None:
+    place.write(
+        "many.py",
+        "def setup(context):\n"
+        "    for number in range(600):\n"
+        "        context.count(f'{context.task} {number}')\n"
+        "def map(key, value):\n"
+        "    yield value, 1\n",
+    )
+    place.write("in.txt", "line\n")
+    failed = place.run("run", "many.py", "in.txt", "-o", "out", "-r", "1", "--engine", "inline")
+    assert failed.returncode == 1
+    assert "The job counts under 1,200 names, and 1,000 is the limit." in failed.stderr
+    assert not (place.work / "out" / "_SUCCESS").exists()
+
+
 def test_a_counter_of_a_task_beyond_64_bits_fails_by_name(place: Place) -> None:
     place.write("in.txt", "one\ntwo\n")
     place.write(

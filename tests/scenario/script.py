@@ -338,7 +338,7 @@ class Script:
                 yield f"{task.phase}-{task.index} {task.state}, {task.failures} failures"
                 yield from (f"  {line}" for line in task.story)
         else:
-            job = views.job_view(self.machine, words[0])
+            job = views.job_view(self.machine, words[0], counters=True)
             assert job is not None
             phases = [f"{p.phase} {p.idle}+{p.in_progress}+{p.completed}" for p in job.phases]
             tally = job.attempts

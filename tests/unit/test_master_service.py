@@ -289,3 +289,39 @@ def test_a_defect_in_a_call_of_a_client_is_told_and_harms_no_job() -> None:
         assert job.state == job_pb2.JOB_STATE_RUNNING
 
     run(act)
+
+
+def test_counters_are_sent_only_where_they_are_asked_for() -> None:
+    async def act(house: House) -> None:
+        answer = await house.workers.Synchronize(request_of(1), CONTEXT)
+        done = HeldAttempt(state=HeldAttempt.STATE_FINISHED, attempt=answer.wanted[0].attempt)
+        done.output.counters["seen"] = 4
+        await house.workers.Synchronize(request_of(2, done), CONTEXT)
+        watch = house.jobs.Watch(pb.WatchRequest(job_id="job-a"), CONTEXT)
+        assert not (await anext(watch)).job.counters
+        assert not [
+            job for job in (await house.jobs.List(pb.ListRequest(), CONTEXT)).jobs if job.counters
+        ]
+        job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
+        assert dict(job.counters) == {"seen": 4}
+        await house.shell.settle(CancelAsked("job-a", "enough"))
+        *_, last = [answer.job async for answer in watch]
+        assert last.state == job_pb2.JOB_STATE_CANCELLED
+        assert dict(last.counters) == {"seen": 4}
+
+    run(act)
+
+
+def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
+    async def act(house: House) -> None:
+        huge = job_pb2.Job(message="x" * (64 * 2**20))
+        with patch("master.service.job_to_proto", return_value=huge):
+            for call in (
+                house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT),
+                anext(house.jobs.Watch(pb.WatchRequest(job_id="job-a"), CONTEXT)),
+            ):
+                with pytest.raises(AbortedError, match="67,108,864 is the limit") as caught:
+                    await call
+                assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+    run(act)

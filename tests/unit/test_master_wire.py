@@ -126,11 +126,11 @@ def test_what_no_worker_can_say_is_refused(name: str) -> None:
 def test_a_result_beyond_its_bounds_fails_its_attempt_and_not_its_worker() -> None:
     request = a_request()
     request.held[0].state = pb.HeldAttempt.STATE_FINISHED
-    request.held[0].output.counters.update({str(n): 1 for n in range(10_001)})
+    request.held[0].output.counters.update({str(n): 1 for n in range(1_001)})
     (held,) = synced_from_proto(request, NONCE).held
     assert held.result == TaskFailure(
         kind=FailureKind.USER,
-        message="its result is refused: A task reports 10,001 counters, and 10,000 is the limit.",
+        message="its result is refused: A task reports 1,001 counters, and 1,000 is the limit.",
     )
 
 

@@ -293,7 +293,7 @@ def test_an_attempt_without_a_phase_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"counters": {str(i): 1 for i in range(10_001)}}, "10,001 counters"),
+        ({"counters": {str(i): 1 for i in range(1_001)}}, "1,001 counters"),
         ({"counters": {"n" * 201: 1}}, "The name of a counter is 201 characters long"),
         ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
         ({"digest": b"d" * 65}, "65 bytes of a digest"),

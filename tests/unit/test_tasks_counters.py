@@ -29,7 +29,7 @@ def test_counters_are_bounded_in_number_and_name(context: Context) -> None:
         context.count("n" * 201)
     for number in range(MAX_COUNTERS):
         context.count(str(number))
-    with pytest.raises(ValueError, match="'one more' is counter number 10,001"):
+    with pytest.raises(ValueError, match="'one more' is counter number 1,001"):
         context.count("one more")
     context.count("7")
     assert context.counters["7"] == 2

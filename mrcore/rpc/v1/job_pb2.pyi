@@ -801,7 +801,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Over current winners; those that fit into 64 bits."""
+        """Over current winners; those that fit into 64 bits. Set by Get and by the last message of Watch."""
 
     @_builtins.property
     def attempts(self) -> Global___AttemptCounts:

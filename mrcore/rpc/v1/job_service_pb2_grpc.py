@@ -128,7 +128,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Send the job whenever it changed, at most so often, until it has ended.
+        """Send the job whenever it changed, at most so often, until it has ended. Its counters come with
+        the last message only; Get returns them at any time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

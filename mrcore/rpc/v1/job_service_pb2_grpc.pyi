@@ -49,7 +49,9 @@ class JobServiceStub:
     Cancel: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelRequest, _job_service_pb2.CancelResponse]
     """Stop a job. NOT_FOUND: no such job. FAILED_PRECONDITION: it has ended or commits."""
     Watch: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchRequest, _job_service_pb2.WatchResponse]
-    """Send the job whenever it changed, at most so often, until it has ended."""
+    """Send the job whenever it changed, at most so often, until it has ended. Its counters come with
+    the last message only; Get returns them at any time.
+    """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListTasksRequest, _job_service_pb2.ListTasksResponse]
     """Return the tasks of a job."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]
@@ -82,7 +84,9 @@ class JobServiceAsyncStub(JobServiceStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelRequest, _job_service_pb2.CancelResponse]  # type: ignore[assignment]
     """Stop a job. NOT_FOUND: no such job. FAILED_PRECONDITION: it has ended or commits."""
     Watch: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchRequest, _job_service_pb2.WatchResponse]  # type: ignore[assignment]
-    """Send the job whenever it changed, at most so often, until it has ended."""
+    """Send the job whenever it changed, at most so often, until it has ended. Its counters come with
+    the last message only; Get returns them at any time.
+    """
     ListTasks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListTasksRequest, _job_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Return the tasks of a job."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
@@ -142,7 +146,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchResponse], _abc.AsyncIterator[_job_service_pb2.WatchResponse]]:
-        """Send the job whenever it changed, at most so often, until it has ended."""
+        """Send the job whenever it changed, at most so often, until it has ended. Its counters come with
+        the last message only; Get returns them at any time.
+        """
 
     @_abc_1.abstractmethod
     def ListTasks(
