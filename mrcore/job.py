@@ -48,6 +48,17 @@ class Compression(enum.StrEnum):
     ZSTD = "zst"
 
 
+class Codec(enum.StrEnum):
+    """Compression of an input file; more kinds can be read than written."""
+
+    NONE = "none"
+    GZIP = "gz"
+    BZIP2 = "bz2"
+    ZSTD = "zst"
+    XZ = "xz"
+    LZ4 = "lz4"
+
+
 class Input(msgspec.Struct, frozen=True):
     """One input argument.
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from mrcore.errors import DataError, InputError
-from mrcore.job import Compression, JobSpec
-from mrcore.records.formats import Cut, compression_of, cut_of
+from mrcore.job import Codec, JobSpec
+from mrcore.records.formats import Cut, content_of, cut_of
 from mrcore.records.inputs import InputFile, expand
+from mrcore.records.sources import check_first_bytes
 from mrcore.records.splits import auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
 from mrcore.tasks.spec import Split
@@ -40,6 +41,7 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
     listed = expand(spec.inputs, spec.output_uri)
     input_bytes = sum(file.size_bytes for file in listed)
+    _look_at_first(listed, spec)
     files = _with_row_groups(listed, spec, target_bytes(input_bytes, cut_slots))
     return Plan(
         splits=tuple(cut(files, spec.input_format, cut_slots)),
@@ -69,14 +71,39 @@ def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:
     return spec.reduces or auto_reduces(input_bytes, slots)
 
 
+def _look_at_first(files: Sequence[InputFile], spec: JobSpec) -> None:
+    """Raise InputError where the first file with content is not of the format, by its first bytes.
+
+    A wrong format is mostly that of all files, and is reported before any task starts. Tasks look
+    at each file that they read.
+    """
+    lines = (file for file in files if file.size_bytes and not _is_parquet(file, spec))
+    first = next(lines, None)
+    if first is None:
+        return
+    try:
+        check_first_bytes(
+            first.piece(0, first.size_bytes), content_of(first.uri, spec.input_format)
+        )
+    except DataError as error:
+        raise InputError(str(error)) from error
+
+
+def _is_parquet(file: InputFile, spec: JobSpec) -> bool:
+    return cut_of(file.uri, spec.input_format, file.codec) is Cut.ROW_GROUPS
+
+
 def _with_row_groups(files: Sequence[InputFile], spec: JobSpec, target: int) -> Sequence[InputFile]:
     """Read the footers of parquet files: of the large ones to cut them, of the first to check it.
 
     Raises InputError for a file that is no parquet file.
     """
-    parquet = [file for file in files if cut_of(file.uri, spec.input_format) is Cut.ROW_GROUPS]
+    from mrcore.records.parquet_reader import row_group_starts, starts_as_parquet
+
+    parquet = [file for file in files if _is_parquet(file, spec)]
     for file in parquet:
-        if compression_of(file.uri) is not Compression.NONE:
+        # `x.parquet.gz` may be compressed as a whole, or within, as pandas names its files.
+        if file.codec is not Codec.NONE and not starts_as_parquet(file):
             raise InputError(
                 f"The input {file.shown} is a compressed parquet file, which cannot be read in "
                 "parts: decompress it first."
@@ -85,8 +112,6 @@ def _with_row_groups(files: Sequence[InputFile], spec: JobSpec, target: int) -> 
     wanted |= {file.uri: file for file in parquet[:1]}
     if not wanted:
         return files
-    from mrcore.records.parquet_reader import row_group_starts
-
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         starts = dict(zip(wanted, pool.map(row_group_starts, wanted.values()), strict=True))
     return [

@@ -5,6 +5,7 @@ Columns of jsonl are inferred for each batch, those of csv from the start of eac
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
 from mrcore.records.lines import BYTE_ORDER_MARK
-from mrcore.records.sources import open_stream
+from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
 
 LINE_SCHEMA = pa.schema([("line", pa.string())])
@@ -32,7 +33,7 @@ def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
         yield from _csv(piece)
         return
     convert = _json if content is InputFormat.JSONL else _lines
-    for offset, block, size_bytes in piece_blocks(piece, ARROW_BLOCK_BYTES):
+    for offset, block, size_bytes in piece_blocks(piece, content, ARROW_BLOCK_BYTES):
         batch = convert(block, offset, piece.shown)
         if batch is not None:
             yield Batch(piece, (batch,), (offset,), size_bytes)
@@ -108,8 +109,8 @@ def _csv(piece: Piece) -> Iterator[Batch]:
     import pyarrow.csv as pv
 
     row = counted = 0
-    stream: Any  # the stub of open_csv knows no native files
-    with open_stream(piece) as (stream, file):
+    with open_source(piece, InputFormat.CSV) as source:
+        stream: Any = pa.PythonFile(_SourceFile(source), mode="r")  # no stub of open_csv knows it
         try:
             reader = pv.open_csv(
                 stream,
@@ -118,10 +119,25 @@ def _csv(piece: Piece) -> Iterator[Batch]:
             )
             while (batch := next(reader, None)) is not None:
                 if batch.num_rows:
-                    read = file.tell()
+                    read = source.input_bytes
                     yield Batch(piece, (batch,), (row,), read - counted)
                     row, counted = row + batch.num_rows, read
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{piece.shown} cannot be read as csv after row {row} ({error}): correct the file."
             ) from error
+
+
+class _SourceFile(io.RawIOBase):
+    """Lets pyarrow read a source."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        return self._source.read(size)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TypeAlias
 
-from mrcore.job import Compression
-from mrcore.records.formats import compression_of
+from mrcore.job import Codec, InputFormat
 from mrcore.records.lines import line_blocks
 from mrcore.records.sources import open_source
 from mrcore.tasks.spec import Piece
@@ -59,12 +58,14 @@ class WholeBatch(Batch):
         return (self.piece.shown,)
 
 
-def piece_blocks(piece: Piece, block_bytes: int) -> Iterator[tuple[int, bytes, int]]:
+def piece_blocks(
+    piece: Piece, content: InputFormat, block_bytes: int
+) -> Iterator[tuple[int, bytes, int]]:
     """Yield (offset, block of whole lines, stored bytes read for it) of a piece."""
-    plain = compression_of(piece.uri) is Compression.NONE
+    plain = piece.codec is Codec.NONE
     end = piece.end if piece.end < piece.size_bytes else None
     counted = 0
-    with open_source(piece) as source:
+    with open_source(piece, content) as source:
         blocks = line_blocks(source.read, piece.start, end, block_bytes, shown=piece.shown)
         for offset, block in blocks:
             # A plain file is counted by its lines, so that its pieces add up to its size.

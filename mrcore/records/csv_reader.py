@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterator, Sequence
 
 from mrcore.errors import DataError
+from mrcore.job import InputFormat
 from mrcore.records.batches import BLOCK_BYTES, Batch
 from mrcore.records.lines import BYTE_ORDER_MARK, decode, line_blocks, line_starts
 from mrcore.records.sources import Source, open_source
@@ -26,7 +27,7 @@ def csv_batches(piece: Piece) -> Iterator[Batch]:
     Raises DataError naming the row's offset for a malformed row.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_BYTES))
-    with open_source(piece) as source:
+    with open_source(piece, InputFormat.CSV) as source:
         lines = _Lines(source, piece.shown)
         rows = _rows(lines, piece.shown)
         _, names = next(rows, (0, []))

@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from mrcore.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
-from mrcore.job import Input
+from mrcore.job import Codec, Input
+from mrcore.records.formats import codec_of
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.registry import absolute_uri, storage_for
+from mrcore.tasks.spec import Piece
 
 _WILDCARD = re.compile(r"[*?[]")
 _VISIBLE = r"[^/._][^/]*"
@@ -35,6 +37,25 @@ class InputFile(msgspec.Struct, frozen=True):
     generation: str
     row_group_starts: tuple[int, ...] = ()
     """Parquet: the byte at which each row group starts, where the footer has been read."""
+    encoding: str = ""
+    """The HTTP encoding under which the content is stored, such as `gzip`."""
+
+    @property
+    def codec(self) -> Codec:
+        """Return how the file is compressed."""
+        return codec_of(self.uri, self.encoding)
+
+    def piece(self, start: int, end: int) -> Piece:
+        """Return a range of the file."""
+        return Piece(
+            uri=self.uri,
+            shown=self.shown,
+            start=start,
+            end=end,
+            size_bytes=self.size_bytes,
+            generation=self.generation,
+            codec=self.codec,
+        )
 
 
 def parse_input(text: str, cwd: str) -> Input:
@@ -71,6 +92,7 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
                     shown=given.base_given + info.uri[len(given.base_uri) :],
                     size_bytes=info.size_bytes,
                     generation=info.generation,
+                    encoding=info.content_encoding,
                 )
                 for info in _find(storage, given)
                 if skipped is None or not info.uri.startswith(skipped)

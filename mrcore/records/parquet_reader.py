@@ -14,32 +14,33 @@ from typing import TYPE_CHECKING, cast
 from mrcore.errors import DataError, InputError
 from mrcore.records.batches import Batch
 from mrcore.records.inputs import InputFile
+from mrcore.records.signatures import HEAD_BYTES, kind_of
 from mrcore.records.sources import open_file
+from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import Piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+_MAGIC = b"PAR1"
 DICT_ROWS = 4096
 ARROW_ROWS = 65536
 
 
 def row_group_starts(file: InputFile) -> tuple[int, ...]:
     """Return the byte at which each row group starts; raise InputError for no parquet file."""
-    piece = Piece(
-        uri=file.uri,
-        shown=file.shown,
-        start=0,
-        end=file.size_bytes,
-        size_bytes=file.size_bytes,
-        generation=file.generation,
-    )
     try:
-        with _open(piece) as parquet:
+        with _open(file.piece(0, file.size_bytes)) as parquet:
             return tuple(_starts(parquet.metadata))
     except DataError as error:
         raise InputError(str(error)) from error
+
+
+def starts_as_parquet(file: InputFile) -> bool:
+    """Tell whether a file begins as parquet files do."""
+    head = storage_for(file.uri).read(file.uri, 0, len(_MAGIC), generation=file.generation)
+    return head == _MAGIC
 
 
 def parquet_batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
@@ -86,8 +87,17 @@ def _open(piece: Piece) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     with open_file(piece) as file:
-        with _readable(piece):
-            parquet = pq.ParquetFile(pa.PythonFile(cast(io.IOBase, file), mode="r"))
+        try:
+            with _readable(piece):
+                parquet = pq.ParquetFile(pa.PythonFile(cast(io.IOBase, file), mode="r"))
+        except DataError as error:
+            file.seek(0)
+            kind = kind_of(file.read(HEAD_BYTES))
+            if kind is None or kind.name == "parquet":
+                raise
+            raise DataError(
+                f"{piece.shown} is not parquet, but holds {kind.name}: {kind.advice}."
+            ) from error
         yield parquet
 
 

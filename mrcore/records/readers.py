@@ -63,14 +63,14 @@ def open_batches(piece: Piece, input_format: InputFormat) -> Iterator[Batch]:
         InputFormat.BLOCKS: _block,
         InputFormat.JSONL: _jsonl,
     }[content]
-    return _by_blocks(piece, make)
+    return _by_blocks(piece, content, make)
 
 
 MakeBatch: TypeAlias = Callable[[Piece, int, bytes, int], Batch | None]
 
 
-def _by_blocks(piece: Piece, make: MakeBatch) -> Iterator[Batch]:
-    for offset, block, size_bytes in piece_blocks(piece, BLOCK_BYTES):
+def _by_blocks(piece: Piece, content: InputFormat, make: MakeBatch) -> Iterator[Batch]:
+    for offset, block, size_bytes in piece_blocks(piece, content, BLOCK_BYTES):
         batch = make(piece, offset, block, size_bytes)
         if batch is not None:
             yield batch
@@ -92,7 +92,7 @@ def _jsonl(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | 
 
 
 def _whole(piece: Piece) -> Iterator[Batch]:
-    with open_source(piece) as source:
+    with open_source(piece, InputFormat.WHOLE) as source:
         content = read_all(source, piece)
         yield WholeBatch(piece, (decode(content),), (0,), source.input_bytes)
 

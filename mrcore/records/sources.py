@@ -1,33 +1,37 @@
-"""The bytes of a piece of input: a range of a file, decompressed if its name says so."""
+"""The bytes of a piece of input: a range of a file, or the content of a compressed one."""
 
 from __future__ import annotations
 
-import bz2
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Protocol
 
 from mrcore.errors import DataError, NotFoundError, PreconditionFailedError
-from mrcore.job import Compression
-from mrcore.records.formats import compression_of
+from mrcore.job import Codec, InputFormat
+from mrcore.records.decompress import TRUNCATED, Readable, decompressed
+from mrcore.records.signatures import HEAD_BYTES, check_head, kind_of
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import Piece
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PAST_END_BYTES = 64 << 10
 """Read along with a range: nearly always the end of its last line lies there."""
 
-_STORED_BYTES = 64 << 10
+_LOOK_BYTES = 64 << 10
+"""Read of a file before a job starts."""
+
+
+class TruncatedError(DataError):
+    """Compressed data ends in the middle."""
 
 
 class Source(Protocol):
     """Bytes in order."""
 
-    input_bytes: int
-    """How much of the file, as it is stored, has been read so far."""
+    @property
+    def input_bytes(self) -> int:
+        """Return how much of the file, as it is stored, has been read so far."""
+        ...
 
     def read(self, size: int, /) -> bytes:
         """Return the next `size` bytes, fewer only where the file ends, none behind its end."""
@@ -35,23 +39,37 @@ class Source(Protocol):
 
 
 @contextmanager
-def open_source(piece: Piece) -> Iterator[Source]:
-    """Open the bytes of a piece.
+def open_source(piece: Piece, content: InputFormat) -> Iterator[Source]:
+    """Open the bytes of a piece of a file of the format `content`.
 
     A file that is not compressed is read from the byte before `piece.start` (see
     `mrcore.records.lines`) and on beyond `piece.end`; a compressed one from its start to its end.
-    Reading raises DataError for a file that is truncated, corrupt, or changed since it was listed.
+    Reading raises DataError for a file that is truncated, corrupt, or changed since it was listed,
+    and where the first bytes show that it is of another format.
     """
-    compression = compression_of(piece.uri)
-    if compression is not Compression.NONE:
+    if piece.codec is not Codec.NONE:
         with open_file(piece) as file:
-            yield _Decompressed(piece, file, compression)
+            yield _Checked(_Decompressed(piece, file), piece, content)
         return
     source = _Range(piece)
     try:
-        yield source
+        yield source if piece.start else _Checked(source, piece, content)
     finally:
         source.close()
+
+
+def check_first_bytes(piece: Piece, content: InputFormat) -> None:
+    """Raise DataError where the first bytes of a file show that it is of another format.
+
+    Reads a small range: what is wrong further on is found by the task.
+    """
+    with _same_file(piece):
+        stored = storage_for(piece.uri).read(piece.uri, 0, _LOOK_BYTES, generation=piece.generation)
+    source: Readable = io.BytesIO(stored)
+    if piece.codec is not Codec.NONE:
+        source = _Decompressed(piece, io.BytesIO(stored))
+    with suppress(TruncatedError):  # a block may be longer than the range
+        check_head(source.read(HEAD_BYTES), piece.shown, content, piece.codec)
 
 
 @contextmanager
@@ -63,30 +81,6 @@ def open_file(piece: Piece) -> Iterator[BinaryIO]:
         )
     with file:
         yield file
-
-
-@contextmanager
-def open_stream(piece: Piece) -> Iterator[tuple[pa.NativeFile, BinaryIO]]:
-    """Open the content of the whole file for Arrow, and the stored file to see how far it is."""
-    import pyarrow as pa
-
-    compression = compression_of(piece.uri)
-    with open_file(piece) as file:
-        if compression is Compression.NONE:
-            yield pa.PythonFile(cast(io.IOBase, file), mode="r"), file
-        else:
-            yield _decompress(file, compression), file
-
-
-def _decompress(file: BinaryIO, compression: Compression) -> pa.NativeFile:
-    """Return the content of a compressed file as a stream; it raises OSError or ArrowException."""
-    import pyarrow as pa
-
-    if compression is Compression.BZIP2:
-        # Arrow's own decoder fails on a stream without content among others.
-        return pa.PythonFile(_Bzip2Stream(file), mode="r")
-    codec: Literal["gzip", "zstd"] = "gzip" if compression is Compression.GZIP else "zstd"
-    return pa.CompressedInputStream(pa.PythonFile(cast(io.IOBase, file), mode="r"), codec)
 
 
 @contextmanager
@@ -143,14 +137,13 @@ class _Range:
 
 
 class _Decompressed:
-    """The content of a compressed file, all of its members or frames, in bounded memory."""
+    """The content of a compressed file."""
 
-    def __init__(self, piece: Piece, file: BinaryIO, compression: Compression) -> None:
+    def __init__(self, piece: Piece, file: BinaryIO) -> None:
         self.input_bytes = 0
         self._piece = piece
         self._file = file
-        self._compression = compression
-        self._stream = _decompress(file, compression)
+        self._stream = decompressed(file, piece.codec)
 
     def read(self, size: int, /) -> bytes:
         """Return the next `size` bytes of the content."""
@@ -165,52 +158,43 @@ class _Decompressed:
         return data
 
     def _broken(self, error: Exception) -> DataError:
-        shown, at = self._piece.shown, self._file.tell()
-        if "Truncated" in str(error):
-            return DataError(
-                f"{shown} is truncated: its {self._compression} data ends in the middle, at byte "
+        shown, codec, at = self._piece.shown, self._piece.codec, self._file.tell()
+        if TRUNCATED in str(error):
+            return TruncatedError(
+                f"{shown} is truncated: its {codec} data ends in the middle, at byte "
                 f"{at}; copy the file again."
             )
+        self._file.seek(0)
+        kind = kind_of(self._file.read(HEAD_BYTES))
+        if kind is not None and kind.codec is not codec:
+            return DataError(
+                f"{shown} should be {codec} data by its name or stored encoding, but holds "
+                f"{kind.name}: {kind.advice}."
+            )
         return DataError(
-            f"{shown} is not valid {self._compression} data, at or before byte {at} ({error}): "
+            f"{shown} is not valid {codec} data, at or before byte {at} ({error}): "
             "copy the file again, or name it by what it is."
         )
 
 
-class _Bzip2Stream(io.RawIOBase):
-    """The content of all streams of a bz2 file, one behind the other."""
+class _Checked:
+    """A source from the first byte of a file, which has to be of its format."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._decoder = bz2.BZ2Decompressor()
+    def __init__(self, source: Source, piece: Piece, content: InputFormat) -> None:
+        self._source = source
+        self._piece = piece
+        self._content = content
         self._begun = False
 
-    def readable(self) -> bool:
-        return True
+    @property
+    def input_bytes(self) -> int:
+        """Return how much of the stored file has been read."""
+        return self._source.input_bytes
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next `size` bytes, fewer only at the end."""
-        blocks: list[bytes] = []
-        while size > 0 and (block := self._some(size)):
-            blocks.append(block)
-            size -= len(block)
-        return b"".join(blocks)
-
-    def _some(self, limit: int) -> bytes:
-        """Return at least one byte and at most `limit`, none at the end."""
-        while True:
-            stored = b""
-            if self._decoder.eof:
-                stored = self._decoder.unused_data
-                self._decoder = bz2.BZ2Decompressor()
-                self._begun = False
-            if not stored and self._decoder.needs_input:
-                stored = self._file.read(_STORED_BYTES)
-                if not stored:
-                    if self._begun:
-                        raise OSError("Truncated compressed stream")
-                    return b""
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes; raise DataError when the first are not of the format."""
+        data = self._source.read(size)
+        if not self._begun:
             self._begun = True
-            if block := self._decoder.decompress(stored, limit):
-                return block
+            check_head(data, self._piece.shown, self._content, self._piece.codec)
+        return data

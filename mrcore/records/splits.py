@@ -56,7 +56,7 @@ def _pieces(file: InputFile, input_format: InputFormat, target: int) -> list[Pie
     """Cut one file into ranges of at most `target` bytes, as evenly as its format lets us."""
     if not file.size_bytes and input_format is not InputFormat.WHOLE:
         return []
-    where = cut_of(file.uri, input_format)
+    where = cut_of(file.uri, input_format, file.codec)
     if where is Cut.ROW_GROUPS:
         borders = _row_group_borders(file, target)
     elif where is Cut.LINES:
@@ -64,17 +64,7 @@ def _pieces(file: InputFile, input_format: InputFormat, target: int) -> list[Pie
         borders = [file.size_bytes * i // count for i in range(count + 1)]
     else:
         borders = [0, file.size_bytes]
-    return [
-        Piece(
-            uri=file.uri,
-            shown=file.shown,
-            start=start,
-            end=end,
-            size_bytes=file.size_bytes,
-            generation=file.generation,
-        )
-        for start, end in pairwise(borders)
-    ]
+    return [file.piece(start, end) for start, end in pairwise(borders)]
 
 
 def _row_group_borders(file: InputFile, target: int) -> list[int]:

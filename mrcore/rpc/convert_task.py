@@ -23,7 +23,7 @@ from mrcore.rpc.convert import (
     mark_to_proto,
     text_within,
 )
-from mrcore.rpc.enums import PHASES
+from mrcore.rpc.enums import CODECS, PHASES
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.storage.base import ObjectInfo
 from mrcore.tasks.context import MAX_COUNTER_NAME, MAX_COUNTERS
@@ -254,14 +254,26 @@ def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Mark, ...]:
 
 def map_work_to_proto(work: MapWork) -> worker_service_pb2.MapWork:
     """Return the message."""
-    pieces = [worker_service_pb2.Piece(**msgspec.structs.asdict(p)) for p in work.split.pieces]
+    pieces = [
+        worker_service_pb2.Piece(**{**msgspec.structs.asdict(p), "codec": CODECS.to_proto[p.codec]})
+        for p in work.split.pieces
+    ]
     return worker_service_pb2.MapWork(pieces=pieces, partitions=work.partitions)
 
 
 def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
     """Return the work."""
     pieces = tuple(
-        Piece(p.uri, p.shown, p.start, p.end, p.size_bytes, p.generation) for p in message.pieces
+        Piece(
+            p.uri,
+            p.shown,
+            p.start,
+            p.end,
+            p.size_bytes,
+            p.generation,
+            CODECS.from_proto(p.codec),
+        )
+        for p in message.pieces
     )
     return MapWork(Split(pieces), message.partitions)
 

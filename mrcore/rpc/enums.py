@@ -7,8 +7,8 @@ from typing import Final, Generic, TypeVar
 
 from mrcore.errors import UsageError
 from mrcore.ids import Phase
-from mrcore.job import Compression, InputFormat, JobState, OutputFormat, TaskState
-from mrcore.rpc.v1 import job_pb2
+from mrcore.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.tasks.spec import FailureKind
 
 _Member = TypeVar("_Member", bound=enum.Enum)
@@ -79,6 +79,18 @@ COMPRESSIONS: Final = EnumTable(
         Compression.ZSTD: job_pb2.COMPRESSION_ZSTD,
     },
     Compression.NONE,
+)
+CODECS: Final = EnumTable(
+    "the compression of an input",
+    {
+        Codec.NONE: worker_service_pb2.CODEC_NONE,
+        Codec.GZIP: worker_service_pb2.CODEC_GZIP,
+        Codec.BZIP2: worker_service_pb2.CODEC_BZIP2,
+        Codec.ZSTD: worker_service_pb2.CODEC_ZSTD,
+        Codec.XZ: worker_service_pb2.CODEC_XZ,
+        Codec.LZ4: worker_service_pb2.CODEC_LZ4,
+    },
+    Codec.NONE,
 )
 JOB_STATES: Final = EnumTable(
     "the job's state",

@@ -36,6 +36,8 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     modified_seconds: float = 0.0
     """Wall-clock time of the last change, seconds since 1970, 0 where unknown."""
     metadata: Mapping[str, str] = {}
+    content_encoding: str = ""
+    """The HTTP header under which the content is stored, such as `gzip`; buckets only."""
 
     @property
     def is_folder(self) -> bool:

@@ -38,7 +38,9 @@ from mrcore.storage.gcs_objects import (
 from mrcore.storage.gcs_writer import GcsWriter
 from mrcore.storage.streams import RangeStream, ReadAhead
 
-_FIELDS: Final = "items(name,size,generation,crc32c,updated,metadata),prefixes,nextPageToken"
+_FIELDS: Final = (
+    "items(name,size,generation,crc32c,updated,metadata,contentEncoding),prefixes,nextPageToken"
+)
 
 _BLOCK_BYTES: Final = 4 << 20
 _BLOCKS_AHEAD: Final = 2

@@ -69,6 +69,7 @@ def info_of(uri: str, blob: Any) -> ObjectInfo:
         crc32c=None if blob.crc32c is None else int.from_bytes(b64decode(blob.crc32c)),
         modified_seconds=0.0 if updated is None else updated.timestamp(),
         metadata={key: value for key, value in metadata.items() if key not in _OWN_METADATA},
+        content_encoding=blob.content_encoding or "",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from mrcore.ids import AttemptId
-from mrcore.job import JobSpec
+from mrcore.job import Codec, JobSpec
 from mrcore.storage.base import ObjectInfo
 
 AMPLE_BYTES: Final = 1 << 30
@@ -31,6 +31,8 @@ class Piece(msgspec.Struct, frozen=True):
     size_bytes: int
     """Size of the whole file, to notice one that changed."""
     generation: str
+    codec: Codec = Codec.NONE
+    """Compression of the file, decided when it was listed."""
 
 
 class Split(msgspec.Struct, frozen=True):

@@ -101,7 +101,7 @@ def test_a_truncated_gz_fails_the_job(place: Place) -> None:
     import gzip
 
     place.write("wc.py", WORD_COUNT)
-    place.write("in.txt.gz", gzip.compress(os.urandom(50_000))[:-1000])
+    place.write("in.txt.gz", gzip.compress(os.urandom(50_000).hex().encode())[:-1000])
     result = place.run("run", "wc.py", "in.txt.gz", "-o", "out", "-w", "1")
     assert result.returncode == 1
     assert "in.txt.gz" in result.stderr

@@ -29,14 +29,7 @@ def input_file(content: bytes, name: str = "a.txt") -> InputFile:
 
 
 def piece_of(file: InputFile, start: int = 0, end: int | None = None) -> Piece:
-    return Piece(
-        uri=file.uri,
-        shown=file.shown,
-        start=start,
-        end=file.size_bytes if end is None else end,
-        size_bytes=file.size_bytes,
-        generation=file.generation,
-    )
+    return file.piece(start, file.size_bytes if end is None else end)
 
 
 def batches_of(

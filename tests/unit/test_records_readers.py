@@ -4,8 +4,10 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -23,17 +25,27 @@ from mrcore.storage.registry import storage_for
 from tests.unit.records_pieces import batches_of, input_file, piece_of, records_of
 
 
-def zstd(content: bytes) -> bytes:
+def zstd(content: bytes, codec: Literal["zstd", "lz4"] = "zstd") -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
+    with pa.CompressedOutputStream(sink, codec) as stream:
         stream.write(content)
     return sink.getvalue().to_pybytes()
+
+
+def lz4(content: bytes) -> bytes:
+    return zstd(content, "lz4")
 
 
 Compress = Callable[[bytes], bytes]
 CODECS = pytest.mark.parametrize(
     ("name", "compress"),
-    [("x.gz", gzip.compress), ("x.bz2", bz2.compress), ("x.zst", zstd), ("x.zstd", zstd)],
+    [
+        ("x.gz", gzip.compress),
+        ("x.bz2", bz2.compress),
+        ("x.zst", zstd),
+        ("x.xz", lzma.compress),
+        ("x.lz4", lz4),
+    ],
 )
 
 
@@ -185,6 +197,19 @@ def test_files_that_are_not_what_their_name_says(name: str, compress: Compress) 
         batches_of(b"plain text" * 6, name=name)
     with pytest.raises(DataError, match=rf"^{name} is not valid"):
         batches_of(compress(b"fine\n") + b"garbage behind it", name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [("x.gz", gzip.compress), ("x.bz2", bz2.compress), ("x.xz", lzma.compress)],
+)
+def test_zeros_behind_a_member_are_padding(name: str, compress: Compress) -> None:
+    stored = compress(b"one\n") + bytes(200_000) + compress(b"two\n") + bytes(512)
+    batches = batches_of(stored, name=name)
+    assert [value for batch in batches for value in batch.values] == ["one", "two"]
+    for broken in (bytes(512) + compress(b"one\n"), compress(b"one\n") + bytes(512) + b"x"):
+        with pytest.raises(DataError, match=rf"^{name} is "):
+            batches_of(broken, name=name)
 
 
 def test_a_bomb_is_read_in_bounded_pieces() -> None:

@@ -20,6 +20,46 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Codec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Codec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CODEC_UNSPECIFIED: _Codec.ValueType  # 0
+    """None."""
+    CODEC_NONE: _Codec.ValueType  # 1
+    """Not compressed."""
+    CODEC_GZIP: _Codec.ValueType  # 2
+    """gzip."""
+    CODEC_BZIP2: _Codec.ValueType  # 3
+    """bzip2."""
+    CODEC_ZSTD: _Codec.ValueType  # 4
+    """Zstandard."""
+    CODEC_XZ: _Codec.ValueType  # 5
+    """xz."""
+    CODEC_LZ4: _Codec.ValueType  # 6
+    """LZ4 frames."""
+
+class Codec(_Codec, metaclass=_CodecEnumTypeWrapper):
+    """Compression of an input file."""
+
+CODEC_UNSPECIFIED: Codec.ValueType  # 0
+"""None."""
+CODEC_NONE: Codec.ValueType  # 1
+"""Not compressed."""
+CODEC_GZIP: Codec.ValueType  # 2
+"""gzip."""
+CODEC_BZIP2: Codec.ValueType  # 3
+"""bzip2."""
+CODEC_ZSTD: Codec.ValueType  # 4
+"""Zstandard."""
+CODEC_XZ: Codec.ValueType  # 5
+"""xz."""
+CODEC_LZ4: Codec.ValueType  # 6
+"""LZ4 frames."""
+Global___Codec: _TypeAlias = Codec  # noqa: Y015
+
 @_typing.final
 class SynchronizeRequest(_message.Message):
     """The worker's whole state."""
@@ -645,6 +685,7 @@ class Piece(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """The file."""
     shown: _builtins.str
@@ -657,6 +698,8 @@ class Piece(_message.Message):
     """Of the whole file."""
     generation: _builtins.str
     """Of the file when it was listed."""
+    codec: Global___Codec.ValueType
+    """Compression of the file; unspecified means none."""
     def __init__(
         self,
         *,
@@ -666,10 +709,11 @@ class Piece(_message.Message):
         end: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         generation: _builtins.str = ...,
+        codec: Global___Codec.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "end", b"end", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
