@@ -22,7 +22,6 @@ import msgspec
 
 from master.assign import Assigner
 from master.committer import Committer
-from master.events import JobBroken
 from master.fleet.board import Board
 from master.journal import Journal
 from master.leader import (
@@ -38,7 +37,7 @@ from master.leader import (
 from master.limits import Limits
 from master.machine import Machine
 from master.options import Options
-from master.planner import Plans, Submissions
+from master.planner import Plans, Submissions, load_plans
 from master.service import SERVICES, JobService, WorkerService
 from master.shell import Shell
 from master.vitals import Vitals
@@ -241,7 +240,12 @@ class _Life:
         for entry in journal.take_over():
             for fact in entry.facts:
                 machine.apply(fact)
+            self._starting(f"replays the journal: entry {entry.number:,}")
         return journal
+
+    def _starting(self, step: str) -> None:
+        """Keep systemd from ending a start that takes long, since it replays a long journal."""
+        self._notifier.starting(step, SYSTEM.monotonic())
 
     async def _serve(
         self,
@@ -254,7 +258,7 @@ class _Life:
     ) -> None:
         """Answer calls until `stop`, then drain."""
         plans = Plans(self._storage, self._state_uri)
-        lost = await asyncio.to_thread(_load_plans, shell.machine, plans)
+        lost = await asyncio.to_thread(load_plans, shell.machine, plans, self._starting)
         submissions = Submissions(
             shell,
             plans,
@@ -365,22 +369,6 @@ class _Life:
             yield
         finally:
             path.unlink(missing_ok=True)
-
-
-def _load_plans(machine: Machine, plans: Plans) -> list[JobBroken]:
-    """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks."""
-    lost = []
-    # From what the journal says: the machine admits its live jobs only when it takes over.
-    for job in machine.durable().jobs.values():
-        if job.state.final:
-            continue
-        try:
-            plans.load(job.job_id)
-        except MrcoreError as error:
-            log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
-            reason = f"Its plan cannot be read ({error}): submit the job again."
-            lost.append(JobBroken(job.job_id, reason))
-    return lost
 
 
 def _leader(cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None) -> Leader:

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+from collections.abc import Callable
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import Final
 
-from master.events import Submitted
+from master.events import JobBroken, Submitted
+from master.machine import Machine
 from master.shell import Shell
 from mrcore import layout
 from mrcore.clock import Clock
@@ -72,6 +74,26 @@ class Plans:
     def forget(self, job_id: str) -> None:
         """Drop the splits of a job that has ended, from memory."""
         self._splits.pop(job_id, None)
+
+
+def load_plans(machine: Machine, plans: Plans, starting: Callable[[str], None]) -> list[JobBroken]:
+    """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks.
+
+    Calls `starting` with a word on each, since a start may wait for very many.
+    """
+    lost = []
+    # From what the journal says: the machine admits its live jobs only when it takes over.
+    for job in machine.durable().jobs.values():
+        if job.state.final:
+            continue
+        starting(f"reads the plan of {job.job_id}")
+        try:
+            plans.load(job.job_id)
+        except MrcoreError as error:
+            log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
+            reason = f"Its plan cannot be read ({error}): submit the job again."
+            lost.append(JobBroken(job.job_id, reason))
+    return lost
 
 
 class Submissions:

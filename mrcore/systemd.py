@@ -13,6 +13,8 @@ from typing import Final
 
 CHECK_SECONDS: Final = 5.0
 """How often `watch` looks where there is no watchdog, for the sake of the status."""
+START_SECONDS: Final = 300.0
+"""A start may take this much longer from each step that it reports; as TimeoutStartSec."""
 
 
 class Notifier:
@@ -25,6 +27,7 @@ class Notifier:
         path = environment.pop("NOTIFY_SOCKET", "")
         # An abstract socket is written with an @ in place of its leading zero byte.
         self._address = f"\0{path[1:]}" if path.startswith("@") else path
+        self._stepped_at = float("-inf")
         usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         ours = pid in ("", str(os.getpid()))
         self.watchdog_seconds: float | None = int(usec) / 1e6 if usec and ours else None
@@ -41,6 +44,16 @@ class Notifier:
             except OSError:
                 # Who restarts the manager must not lose the daemons, and the next message counts.
                 return
+
+    def starting(self, status: str, now: float) -> None:
+        """Report a step of a long start, at most every few seconds; the start gets more time.
+
+        Without steps the manager ends the start, as it would end one that hangs. `now` is a
+        monotonic time.
+        """
+        if now - self._stepped_at >= CHECK_SECONDS:
+            self._stepped_at = now
+            self.tell(STATUS=status, EXTEND_TIMEOUT_USEC=int(START_SECONDS * 1e6))
 
     async def watch(self, healthy: Callable[[], bool], status: Callable[[], str]) -> None:
         """Send STATUS, and WATCHDOG=1 while `healthy()`, until cancelled."""

@@ -8,9 +8,14 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from master.daemon import _Life
+from master.limits import Limits
+from master.machine import Machine
+from master.options import Options
 from mrcore.systemd import Notifier
 
 
@@ -96,3 +101,28 @@ def test_nothing_is_watched_where_nobody_listens() -> None:
 
     asyncio.run(run())
     Notifier({}).tell(READY=1)
+
+
+def test_a_long_start_gets_more_time_as_long_as_it_makes_progress(
+    manager: tuple[socket.socket, str],
+) -> None:
+    line, path = manager
+    notifier = Notifier({"NOTIFY_SOCKET": path})
+    for now in (7.0, 8.0, 11.9, 12.0):
+        notifier.starting(f"step {now}", now)
+    assert [line.recv(4096) for _ in range(2)] == [
+        b"STATUS=step 7.0\nEXTEND_TIMEOUT_USEC=300000000",
+        b"STATUS=step 12.0\nEXTEND_TIMEOUT_USEC=300000000",
+    ]
+    with pytest.raises(BlockingIOError):
+        line.recv(4096)
+
+
+def test_the_replay_of_a_journal_is_progress_of_the_start(
+    manager: tuple[socket.socket, str],
+) -> None:
+    line, path = manager
+    options = Options(state_uri="mem://space/state", host="127.0.0.1", port=0)
+    life = _Life(options, Notifier({"NOTIFY_SOCKET": path}))
+    life._replay(Machine(Limits(), Random(0)))
+    assert line.recv(4096).startswith(b"STATUS=replays the journal: entry 1\nEXTEND_TIMEOUT_USEC=")

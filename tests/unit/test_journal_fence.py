@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -182,6 +183,55 @@ def test_a_gap_is_an_error_and_not_the_end() -> None:
     storage.delete(layout.journal_uri(STATE, 200))
     with pytest.raises(JournalError, match="Entry 200 of the journal is missing, and 201 is there"):
         history(storage)
+
+
+class ReadStorage(MemoryStorage):
+    """Calls `on_read` with the number of each entry that is to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_read: Callable[[int], None] = lambda number: None
+
+    def read(
+        self, uri: str, start: int = 0, end: int | None = None, *, generation: str | None = None
+    ) -> bytes:
+        self.on_read(int(uri.rpartition("/")[2]))
+        return super().read(uri, start, end, generation=generation)
+
+
+def test_a_slow_read_does_not_hold_up_the_reading_of_what_follows() -> None:
+    storage = ReadStorage()
+    journal = start(storage)
+    for _ in range(600):
+        journal.append([])
+    ahead = threading.Event()
+
+    def on_read(number: int) -> None:
+        if number == 300:
+            assert ahead.wait(10), "entry 500 is read while entry 300 is on its way"
+        elif number == 500:
+            ahead.set()
+
+    storage.on_read = on_read
+    assert [entry.number for entry in history(storage)] == list(range(1, 602))
+
+
+def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = ReadStorage()
+    journal = start(storage)
+    for _ in range(100):
+        journal.append([cancelled("x" * 1_000)])
+    monkeypatch.setattr("master.journal.WINDOW_BYTES", 10_000)
+    begun = 0
+
+    def on_read(number: int) -> None:
+        nonlocal begun
+        begun = max(begun, number)
+
+    storage.on_read = on_read
+    ahead = [begun - entry.number for entry in Journal(storage, STATE, "r", FakeClock()).replay()]
+    assert len(ahead) == 101
+    assert max(ahead) <= 10
 
 
 @pytest.mark.parametrize(
