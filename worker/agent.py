@@ -174,7 +174,7 @@ class Agent:
         while True:
             try:
                 content = await asyncio.to_thread(lambda: storage_for(uri).read(uri))
-            except MrcoreError as error:
+            except (MrcoreError, OSError, RuntimeError) as error:  # or there is no thread for it
                 if str(error) != said:  # it may go on for hours
                     log.warning("no work before this worker can read %s: %s", uri, error)
                     said = str(error)

@@ -1,8 +1,11 @@
-"""Why a child died, in words for the person whose code it ran."""
+"""Why a child died or could not be started, in words for the person whose code it runs."""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+from pathlib import Path
 
 from mrcore.tasks.pipe import Order
 from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure
@@ -73,3 +76,42 @@ def memory_reason(used_bytes: int, limit_bytes: int) -> str:
 def timeout_reason(limit_seconds: float) -> str:
     """Return why a child that is too slow is killed."""
     return f"ran longer than the {limit_seconds:g} s that --task-timeout allows"
+
+
+def system_reason(error: OSError, scratch: Path) -> str:
+    """Return what the system has refused this worker, and what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return (
+                f"no space is left for temporary files below {scratch}: free some, or start the "
+                "worker with another --scratch"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return (
+                "the limit of open files is reached: use fewer --slots, or raise the limit "
+                "(ulimit -n, or LimitNOFILE= of systemd)"
+            )
+        case errno.EAGAIN:
+            return (
+                "the limit of processes is reached: use fewer --slots, or raise the limit "
+                "(ulimit -u, or TasksMax= of systemd)"
+            )
+        case errno.ENOMEM:
+            return "the machine has no memory left: use fewer --slots"
+        case _:
+            return str(error)
+
+
+def start_reason(status: int, printed: bytes, scratch: Path) -> str:
+    """Return why a child has died before it took an order, as far as that can be known."""
+    lines = printed.decode(errors="replace").strip().splitlines()
+    if lines:
+        return lines[-1]
+    try:
+        space = os.statvfs(scratch)
+    except OSError as error:
+        return system_reason(error, scratch)
+    if not space.f_bavail or (space.f_files and not space.f_favail):
+        # What it had to say did not get into its log.
+        return system_reason(OSError(errno.ENOSPC, ""), scratch)
+    return f"it {_cause(status)} and printed nothing"

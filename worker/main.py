@@ -28,6 +28,7 @@ from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.systemd import Notifier
 from mrcore.tasks.attempt_log import store_log
 from mrcore.units import parse_duration, parse_size
+from worker.environment import raise_descriptor_limit
 from worker.messages import Leave
 from worker.scratch import scratch_folder
 from worker.supervisor import Supervisor
@@ -48,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.master or options.state or options.credentials):
         parser.error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
+    try:
+        raise_descriptor_limit(options.slots)
+    except UsageError as error:
+        parser.error(str(error))
     logs.configure(options.log_level, form=options.log_format)
     # Before the children start, which must not inherit its variables.
     notifier = Notifier(os.environ)
@@ -56,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         supervisor = Supervisor(
             slots=options.slots,
             slot_memory_bytes=options.memory or _default_memory_bytes(options.slots),
-            scratch=scratch,
+            scratch=scratch.path,
+            restore=scratch.restore,
             environment=os.environ,
             clock=SYSTEM,
             store_log=store_log,

@@ -22,22 +22,22 @@ from mrcore.tasks.pipe import (
     Finished,
     Order,
     ReportReader,
+    discard_order,
     order_sockets,
     pack_order,
     report_sockets,
-    unpack_order,
 )
+from worker.proc import descendants, resident_bytes
 
-MAX_AHEAD: Final = 32
-"""Orders that wait in a child's queue beyond the one that runs."""
 _READ_BYTES: Final = 1 << 18
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class ChildProcess:
     """A child and what the agent knows of it. Nothing here blocks."""
 
-    def __init__(self, scratch: Path, environment: Mapping[str, str], number: int) -> None:
+    def __init__(
+        self, scratch: Path, environment: Mapping[str, str], number: int, ahead_max: int
+    ) -> None:
         self.job_id: str | None = None
         """The job whose functions it has loaded; a child serves one job only."""
         self.sent: deque[Order] = deque()
@@ -51,19 +51,36 @@ class ChildProcess:
         """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
         self._scratch = scratch
+        self._ahead_max = ahead_max
         self._finished = 0
         self._reader = ReportReader()
-        self._board, board = Board.create()
-        self._orders, self._child_orders = order_sockets()
-        self._reports, reports = report_sockets()
+        with contextlib.ExitStack() as undo:
+            self._board, board = Board.create()
+            undo.callback(self._board.close)
+            undo.callback(self._remove_log)
+            with os.fdopen(board, "rb") as child_board:
+                self._orders, self._child_orders = map(undo.enter_context, order_sockets())
+                self._reports, reports = map(undo.enter_context, report_sockets())
+                self._process = self._start(reports.fileno(), child_board.fileno(), environment)
+                reports.close()
+            undo.callback(self._undo_start)
+            self.process_id = self._process.pid
+            # Readable once the child is dead.
+            self.exit_descriptor = os.pidfd_open(self._process.pid)
+            undo.pop_all()
+        self.report_descriptor = self._reports.fileno()
+
+    def _start(
+        self, reports: int, board: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         # Readable too: the child stores what it has printed itself.
         log = os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        inherited = (self._child_orders.fileno(), reports.fileno(), board)
+        inherited = (self._child_orders.fileno(), reports, board)
         try:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     sys.executable, "-P", "-m", "mrcore.tasks.child",
-                    *map(str, inherited), str(os.getpid()), str(scratch),
+                    *map(str, inherited), str(os.getpid()), str(self._scratch),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -73,17 +90,15 @@ class ChildProcess:
                 process_group=0,
             )  # fmt: skip
         finally:
-            reports.close()
-            os.close(board)
             os.close(log)
-        self.process_id = self._process.pid
-        self.exit_descriptor = os.pidfd_open(self._process.pid)
-        """Readable once the child is dead."""
-        self.report_descriptor = self._reports.fileno()
+
+    def _undo_start(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def send(self, order: Order) -> bool:
         """Give it one more order; return False when its queue is full."""
-        if len(self.sent) > MAX_AHEAD:
+        if len(self.sent) > self._ahead_max:
             return False
         try:
             self._orders.send(pack_order(order, self._scratch), socket.MSG_DONTWAIT)
@@ -95,13 +110,14 @@ class ChildProcess:
 
     def recall(self) -> list[Order]:
         """Take back every order that it has not begun, oldest first."""
-        recalled: list[Order] = []
+        back: set[AttemptId] = set()
         with contextlib.suppress(BlockingIOError):
             # By the flag, since O_NONBLOCK would be the child's as well.
             while message := self._child_orders.recv(2 * MAX_INLINE_BYTES, socket.MSG_DONTWAIT):
-                recalled.append(unpack_order(message))
-        for _ in recalled:
-            self.sent.pop()
+                back.add(discard_order(message))
+        # By name: the child may take one while those before and after it are read here.
+        recalled = [order for order in self.sent if order.attempt in back]
+        self.sent = deque(order for order in self.sent if order.attempt not in back)
         return recalled
 
     def hear(self) -> list[Finished]:
@@ -144,10 +160,10 @@ class ChildProcess:
         self.kill_reason = self.kill_reason or reason
         # Those that have left the process group are found by their descent, while there is one.
         family = descendants(self.process_id)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process_id, signal.SIGKILL)
         for process_id in family:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process_id, signal.SIGKILL)
 
     def reap(self) -> int:
@@ -163,7 +179,11 @@ class ChildProcess:
         for end in (self._orders, self._child_orders, self._reports):
             end.close()
         self._board.close()
-        self.log_path.unlink(missing_ok=True)
+        self._remove_log()
+
+    def _remove_log(self) -> None:
+        with contextlib.suppress(OSError):
+            self.log_path.unlink()
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the child and of all processes that it has started."""
@@ -172,28 +192,19 @@ class ChildProcess:
             for process_id in (self.process_id, *descendants(self.process_id))
         )
 
+    def printed(self, limit_bytes: int) -> bytes:
+        """Return the end of its log; nothing where it cannot be read, or was swept away."""
+        try:
+            with self.log_path.open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit_bytes))
+                return stream.read()
+        except OSError:
+            return b""
+
     def trim_log(self, limit_bytes: int) -> None:
         """Empty a log that has grown beyond the limit, so that it cannot fill the disk."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if self.log_path.stat().st_size > limit_bytes:
                 os.truncate(self.log_path, 0)
                 with self.log_path.open("ab") as log:
                     log.write(b"[mrcore dropped earlier output: too much was printed]\n")
-
-
-def resident_bytes(process_id: int) -> int:
-    """Return the resident memory of one process; 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{process_id}/statm").read_bytes().split()[1]) * _PAGE_BYTES
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
-def descendants(process_id: int) -> list[int]:
-    """Return the processes that this one has started, and those that they have, and so on."""
-    found = [process_id]
-    for parent in found:  # grows while it is walked
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for thread in Path(f"/proc/{parent}/task").iterdir():
-                found += map(int, (thread / "children").read_bytes().split())
-    return found[1:]

@@ -7,14 +7,14 @@ functions of a job loaded, so that two jobs that take turns do not pay for a new
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ParamSpec
 
 from mrcore.clock import Clock
 from mrcore.errors import DataError
@@ -22,25 +22,16 @@ from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.pipe import JobFile, Order, write_job
-from mrcore.tasks.spec import AMPLE_BYTES, FailureKind, Progress, TaskFailure, TaskResult
-from worker.deaths import death_failure, memory_reason, timeout_reason
+from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
+from worker import deaths
+from worker.environment import child_environment
+from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
 from worker.process import ChildProcess
-
-TICK_SECONDS: Final = 0.1
-"""How often limits are looked at."""
-IDLE_SECONDS: Final = 10.0
-"""After so long without work a child makes room for one that is ready for any job."""
-_BAD_STARTS: Final = 3
-"""Children in a row that died before they took an order, until attempts fail for it."""
-_RESTART_SECONDS: Final = 1.0
-_THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
-_ROOMY_BYTES: Final = 512 << 20
-_RETIRE_SHARE: Final = 0.6
+from worker.starts import Starts
 
 log = logging.getLogger("mrcore.worker")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +43,6 @@ class Running:
     progress: Progress
 
 
-def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) -> dict[str, str]:
-    """Return the environment of children: the caller's, with defaults that suit many slots."""
-    result = dict(environment)
-    path = result.pop("MRCORE_CHILD_PYTHONPATH", None)
-    if path:
-        result["PYTHONPATH"] = path
-    # A slot is one core's worth of work: libraries that start a thread a core would fight.
-    for name in _THREAD_VARIABLES:
-        result.setdefault(name, "1")
-    # Code that walks over a set emits in the same order in every attempt.
-    result.setdefault("PYTHONHASHSEED", "0")
-    if slot_memory_bytes < AMPLE_BYTES:
-        # Arrow's usual allocator and the arenas of many threads keep tens of megabytes, more or
-        # less of them as it happens.
-        result.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-        result.setdefault("MALLOC_ARENA_MAX", "1")
-    if slot_memory_bytes >= _ROOMY_BYTES:
-        # Keeping freed memory makes big sorts faster; tight slots need it back.
-        result.setdefault("MALLOC_MMAP_THRESHOLD_", "2000000000")
-        result.setdefault("MALLOC_TRIM_THRESHOLD_", "2000000000")
-    return result
-
-
 class Supervisor:
     """Owns the children. All methods run in the event loop's thread, and none blocks."""
 
@@ -84,9 +52,11 @@ class Supervisor:
         slots: int,
         slot_memory_bytes: int,
         scratch: Path,
+        restore: Callable[[], None] = lambda: None,
         environment: Mapping[str, str],
         clock: Clock,
         store_log: Callable[[str, AttemptId, bytes], None],
+        limits: Limits = DEFAULT,
     ) -> None:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
@@ -94,7 +64,10 @@ class Supervisor:
         self.ticked_at = clock.monotonic()
         """When the children were looked at last."""
         self._scratch = scratch
+        self._restore = restore
+        """Makes the scratch folder anew after somebody has removed it."""
         self._environment = child_environment(environment, slot_memory_bytes)
+        self._limits = limits
         self._clock = clock
         self._store_log = store_log
         self._children: list[ChildProcess] = []
@@ -102,23 +75,22 @@ class Supervisor:
         self._jobs: dict[str, JobFile] = {}
         self._unwanted: set[AttemptId] = set()
         self._spawned = 0
-        self._bad_starts = 0
-        self._restart_at = 0.0
+        self._starts = Starts(limits, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._group: asyncio.TaskGroup | None = None
-        (scratch / "jobs").mkdir()
+        self._provide_folders()
 
     # What the machine commands.
 
     def learn(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
-        """Keep a job where children find it."""
+        """Keep a job; children find it in a file from their first order of it on."""
         self._jobs[job_id] = JobFile(spec, state_uri)
-        write_job(self._scratch / "jobs", job_id, self._jobs[job_id])
 
     def forget(self, job_id: str) -> None:
         """Forget a job of which nothing is held."""
         self._jobs.pop(job_id, None)
-        (self._scratch / "jobs" / job_id).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._scratch / "jobs" / job_id).unlink()
 
     def give(self, assignment: Assignment) -> None:
         """Run this attempt when there is a slot for it; its job has been learnt."""
@@ -188,8 +160,8 @@ class Supervisor:
 
     def prestart(self) -> None:
         """Start a child for each slot, so that they are ready when work comes."""
-        while len(self._children) < self.slots:
-            self._spawn()
+        while len(self._children) < self.slots and self._spawn() is not None:
+            pass
 
     async def run(self) -> None:
         """Watch over the children until cancelled; then kill them all."""
@@ -208,7 +180,7 @@ class Supervisor:
         for child in self._children:
             self._listen(child)
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._limits.tick_seconds)
             self._tick()
 
     def close(self) -> None:
@@ -221,13 +193,33 @@ class Supervisor:
             child.close()
         self._children.clear()
 
-    def _spawn(self) -> ChildProcess:
+    def _spawn(self) -> ChildProcess | None:
+        """Start one more child; return None when the system refuses, which is a bad start."""
         self._spawned += 1
-        child = ChildProcess(self._scratch, self._environment, self._spawned)
+        try:
+            self._provide_folders()
+            child = ChildProcess(
+                self._scratch, self._environment, self._spawned, self._limits.ahead_max
+            )
+        except OSError as error:
+            self._count_bad_start(deaths.system_reason(error, self._scratch))
+            return None
         child.idle_since = self._clock.monotonic()
         self._children.append(child)
         self._listen(child)
         return child
+
+    def _provide_folders(self) -> None:
+        """Make the folders of this worker anew where somebody has swept them away."""
+        if (self._scratch / "jobs").is_dir():
+            return
+        self._restore()
+        (self._scratch / "jobs").mkdir(parents=True, exist_ok=True)
+        for child in self._children:
+            if child.sent:
+                (self._scratch / f"child-{child.process_id}").mkdir(exist_ok=True)
+            else:
+                child.kill()
 
     def _listen(self, child: ChildProcess) -> None:
         if self._loop is not None:
@@ -254,18 +246,35 @@ class Supervisor:
             for child in idle:
                 if child.job_id == wanted:
                     return child
-        if self._clock.monotonic() < self._restart_at:
+        if not self._starts.may_start():
             return None
-        if len(self._children) >= 2 * self.slots and idle:
+        if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
             min(idle, key=lambda child: child.idle_since).kill()
         return self._spawn()
 
     def _place(self) -> None:
         while self._queue:
-            child = self._child_for(self._queue[0].attempt.task.job_id)
-            if child is None or not child.send(self._queue[0]):
-                return
-            self._queue.popleft()
+            order = self._queue[0]
+            try:
+                self._provide_folders()
+                child = self._child_for(order.attempt.task.job_id)
+                if child is None or not self._hand(child, order):
+                    return
+                self._queue.popleft()
+            except OSError as error:
+                self._queue.popleft()
+                reason = deaths.system_reason(error, self._scratch)
+                self._refuse(order, f"this worker cannot hand the task to its process: {reason}")
+
+    def _hand(self, child: ChildProcess, order: Order) -> bool:
+        job_id = order.attempt.task.job_id
+        if child.job_id is None:
+            write_job(self._scratch / "jobs", job_id, self._jobs[job_id])
+        return child.send(order)
+
+    def _refuse(self, order: Order, message: str) -> None:
+        """Fail an attempt that has not begun, for what this worker lacks."""
+        self.on_ended(order.attempt, TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message))
 
     def _level(self) -> None:
         """Queue again what waits behind others in a busy child while a slot is idle."""
@@ -285,7 +294,7 @@ class Supervisor:
         if child.is_deaf and self._loop is not None:
             self._loop.remove_reader(child.report_descriptor)
         if reports:
-            self._bad_starts = 0
+            self._starts.worked()
             self._retire_if_large(child)
         for report in reports:
             if report.attempt in self._unwanted:
@@ -299,7 +308,7 @@ class Supervisor:
         child.idle_since = self._clock.monotonic()
         spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
         limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
-        if not child.sent and child.resident_bytes() > _RETIRE_SHARE * limit:
+        if not child.sent and child.resident_bytes() > self._limits.retire_share * limit:
             child.kill()
 
     def _bury(self, child: ChildProcess) -> None:
@@ -311,48 +320,42 @@ class Supervisor:
         view = child.view()
         status = child.reap()
         lost = child.sent[0] if child.sent else None
-        printed = _tail(child.log_path)
+        printed = child.printed(MAX_LOG_BYTES)
         child.close()
         assert self._group is not None
         if lost is not None:
-            self._bad_starts = 0
+            self._starts.worked()
             if lost.attempt in self._unwanted:
                 self._unwanted.discard(lost.attempt)
             else:
                 mark = view.mark if lost.mark_records else None
-                failure = death_failure(lost, status, child.kill_reason, view.function, mark)
-                self._group.create_task(self._report_death(lost, failure, printed))
+                failure = deaths.death_failure(lost, status, child.kill_reason, view.function, mark)
+                state_uri = self._jobs[lost.attempt.task.job_id].state_uri
+                self._group.create_task(self._report_death(lost, failure, state_uri, printed))
         elif view.begun == 0 and not child.doomed:
-            self._count_bad_start(status, printed)
+            self._count_bad_start(deaths.start_reason(status, printed, self._scratch))
         self._group.create_task(self._sweep(child.process_id))
-        if self._clock.monotonic() >= self._restart_at:
+        if self._starts.may_start():
             self.prestart()
         self.dispatch()
 
-    async def _report_death(self, order: Order, failure: TaskFailure, printed: bytes) -> None:
+    async def _report_death(
+        self, order: Order, failure: TaskFailure, state_uri: str, printed: bytes
+    ) -> None:
         if printed:
-            state_uri = self._jobs[order.attempt.task.job_id].state_uri
-            await asyncio.to_thread(self._store_log, state_uri, order.attempt, printed)
+            await _in_thread(self._store_log, state_uri, order.attempt, printed)
         self.on_ended(order.attempt, failure)
 
     async def _sweep(self, process_id: int) -> None:
-        folder = self._scratch / f"child-{process_id}"
-        await asyncio.to_thread(shutil.rmtree, folder, True)
+        await _in_thread(shutil.rmtree, self._scratch / f"child-{process_id}", True)
 
-    def _count_bad_start(self, status: int, printed: bytes) -> None:
-        self._bad_starts += 1
-        self._restart_at = self._clock.monotonic() + _RESTART_SECONDS
-        words = printed.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
-        log.error("a child died while it started (status %d): %s", status, words[-1])
-        if self._bad_starts < _BAD_STARTS:
-            return
-        failure = TaskFailure(
-            kind=FailureKind.INFRASTRUCTURE,
-            message=f"this worker cannot start the processes that run tasks: {words[-1]}",
-        )
+    def _count_bad_start(self, reason: str) -> None:
+        self._starts.failed(reason)
+        if not self._starts.hopeless() or any(child.sent for child in self._children):
+            return  # what runs may be what takes all, and gives it back when it ends
         queue, self._queue = self._queue, deque()
         for order in queue:
-            self.on_ended(order.attempt, failure)
+            self._refuse(order, f"this worker cannot start the processes that run tasks: {reason}")
 
     def _tick(self) -> None:
         now = self.ticked_at = self._clock.monotonic()
@@ -362,22 +365,22 @@ class Supervisor:
                 self._hold_to_limits(child, order, now)
             elif child.job_id is not None and order is None:
                 self._make_room(child, now)
-        if now >= self._restart_at:
+        if self._starts.may_start():
             self.prestart()
         self.dispatch()
 
     def _make_room(self, child: ChildProcess, now: float) -> None:
         """Replace a child that has been idle for long by one that any job can have."""
-        if not child.sent and now - child.idle_since > IDLE_SECONDS:
+        if not child.sent and now - child.idle_since > self._limits.idle_seconds:
             child.kill()
 
     def _hold_to_limits(self, child: ChildProcess, order: Order, now: float) -> None:
         limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
         if limit is not None and now - child.view().started_at > limit:
-            child.kill(timeout_reason(limit))
+            child.kill(deaths.timeout_reason(limit))
         used = child.resident_bytes()
         if order.memory_bytes and used > order.memory_bytes:
-            child.kill(memory_reason(used, order.memory_bytes))
+            child.kill(deaths.memory_reason(used, order.memory_bytes))
         child.trim_log(MAX_LOG_BYTES)
 
 
@@ -385,7 +388,9 @@ def _nobody_listens(attempt: AttemptId, result: TaskResult) -> None:
     raise AssertionError(f"{attempt} ended and nobody listens")
 
 
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - MAX_LOG_BYTES))
-        return stream.read()
+async def _in_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call this in a thread; where it fails, a log or a folder is lost and not the worker."""
+    try:
+        await asyncio.to_thread(function, *args, **kwargs)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there can be no more threads
+        log.warning("a log or a folder of an attempt is left: %s", error)

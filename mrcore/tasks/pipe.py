@@ -12,6 +12,7 @@ without a system call, and can be read after the child has died.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -62,8 +63,17 @@ _INLINE: Final = b"\x00"
 _FILE: Final = b"\x01"
 _LENGTH: Final = struct.Struct("<I")
 
+
+class _Elsewhere(msgspec.Struct, frozen=True):
+    """The message of a long order: the file where it lies."""
+
+    attempt: AttemptId
+    path: bytes
+
+
 _encoder: Final = msgspec.msgpack.Encoder()
 _order_decoder: Final = msgspec.msgpack.Decoder(Order)
+_elsewhere_decoder: Final = msgspec.msgpack.Decoder(_Elsewhere)
 _report_decoder: Final = msgspec.msgpack.Decoder(Finished)
 
 
@@ -87,17 +97,27 @@ def pack_order(order: Order, folder: Path) -> bytes:
     task = order.attempt.task
     path = folder / f"{task.job_id}-{task.phase}-{task.index}@{order.attempt.number}.order"
     path.write_bytes(data)
-    return _FILE + os.fsencode(path)
+    return _FILE + _encoder.encode(_Elsewhere(order.attempt, os.fsencode(path)))
 
 
 def unpack_order(message: bytes) -> Order:
     """Return the order of a message; the file of a long one is removed."""
     if message[:1] == _INLINE:
         return _order_decoder.decode(memoryview(message)[1:])
-    path = Path(os.fsdecode(message[1:]))
+    path = Path(os.fsdecode(_elsewhere_decoder.decode(memoryview(message)[1:]).path))
     order = _order_decoder.decode(path.read_bytes())
     path.unlink()
     return order
+
+
+def discard_order(message: bytes) -> AttemptId:
+    """Return whose order a message is; the file of a long one is removed if it is still there."""
+    if message[:1] == _INLINE:
+        return _order_decoder.decode(memoryview(message)[1:]).attempt
+    elsewhere = _elsewhere_decoder.decode(memoryview(message)[1:])
+    with contextlib.suppress(OSError):
+        Path(os.fsdecode(elsewhere.path)).unlink()
+    return elsewhere.attempt
 
 
 def order_sockets() -> tuple[socket.socket, socket.socket]:
@@ -190,8 +210,12 @@ class Board:
     def create(cls) -> tuple[Self, int]:
         """Return a new board and the descriptor of its memory, for the child."""
         descriptor = os.memfd_create("mrcore-board")
-        os.ftruncate(descriptor, cls.SIZE)
-        return cls(descriptor), descriptor
+        try:
+            os.ftruncate(descriptor, cls.SIZE)
+            return cls(descriptor), descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
 
     def close(self) -> None:
         """Unmap the page."""

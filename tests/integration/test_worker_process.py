@@ -23,7 +23,7 @@ from tests.integration.scripted_master import (
     is_there,
     start_worker,
 )
-from worker.process import descendants
+from worker.proc import descendants
 
 Held = pb.HeldAttempt
 

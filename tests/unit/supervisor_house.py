@@ -16,15 +16,16 @@ from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import Input, JobSpec, Plugin, Versions
 from mrcore.tasks.attempt_log import store_log
 from mrcore.tasks.spec import MapWork, Piece, Split, TaskFailure, TaskResult
+from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
-from worker.process import descendants
+from worker.proc import descendants
 from worker.supervisor import Supervisor
 
 
 class House:
     """A supervisor, a state and an output in a folder, and a job or two."""
 
-    def __init__(self, folder: Path, slots: int = 1) -> None:
+    def __init__(self, folder: Path, slots: int = 1, limits: Limits = DEFAULT) -> None:
         self.folder = folder
         self.state_uri = f"file://{folder}/state"
         (folder / "scratch").mkdir()
@@ -36,6 +37,7 @@ class House:
             environment=os.environ,
             clock=SYSTEM,
             store_log=store_log,
+            limits=limits,
         )
         self.supervisor.on_ended = self._ended
         self.results: dict[AttemptId, TaskResult] = {}
@@ -133,7 +135,7 @@ def alive(process_id: int) -> bool:
 
 
 def in_house(
-    slots: int = 1,
+    slots: int = 1, limits: Limits = DEFAULT
 ) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
     """Run a test with a supervisor that lives as long as it, and leaves nothing."""
 
@@ -147,7 +149,7 @@ def in_house(
                     task.cancel()
 
         def call(tmp_path: Path) -> None:
-            house = House(tmp_path, slots)
+            house = House(tmp_path, slots, limits)
             try:
                 asyncio.run(run(house))
             finally:

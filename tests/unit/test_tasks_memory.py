@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.supervisor import child_environment
+from worker.environment import child_environment
 
 LIMIT_MIB = 208
 FIRMLY_MIB = 190

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from worker.scratch import scratch_folder
 
 
 def test_it_is_there_and_then_gone(tmp_path: Path) -> None:
-    with scratch_folder(tmp_path / "base") as folder:
+    with scratch_folder(tmp_path / "base") as scratch:
+        folder = scratch.path
         (folder / "sub").mkdir()
         (folder / "sub/file").write_text("x")
         assert folder.parent == tmp_path / "base"
@@ -31,6 +33,17 @@ def test_only_folders_of_dead_workers_are_swept(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as first:
         assert not dead.exists()
         with scratch_folder(tmp_path) as second:
-            assert first.is_dir()
-            assert second.is_dir()
+            assert first.path.is_dir()
+            assert second.path.is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_that_was_removed_is_made_anew_and_locked(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as first:
+        shutil.rmtree(first.path)
+        first.restore()
+        (first.path / "file").touch()
+        first.restore()
+        with scratch_folder(tmp_path):
+            assert (first.path / "file").exists(), "it is not swept: its worker lives"
+    assert list(tmp_path.iterdir()) == []

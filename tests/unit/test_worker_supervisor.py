@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.tasks.pipe import Order, discard_order
 from mrcore.tasks.spec import FailureKind, MapWork, Piece, Split, TaskOutput
 from tests.unit.supervisor_house import House, alive, in_house
+from worker.limits import DEFAULT
 from worker.messages import Assignment
-from worker.process import descendants
+from worker.proc import descendants
+from worker.process import ChildProcess
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -361,3 +364,28 @@ async def test_a_child_that_cannot_start_fails_its_attempts(house: House) -> Non
     failure = await house.failure(house.give())
     assert failure.kind is FailureKind.INFRASTRUCTURE
     assert failure.message.startswith("this worker cannot start the processes that run tasks")
+
+
+def test_orders_are_recalled_by_name_while_the_child_takes_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = ChildProcess(tmp_path, os.environ, 1, DEFAULT.ahead_max)
+    os.kill(child.process_id, signal.SIGSTOP)
+    os.waitid(os.P_PID, child.process_id, os.WSTOPPED)
+    orders = [
+        Order(AttemptId(TaskId("job", Phase.MAP, n), AttemptNumber(1, n)), MapWork(Split(()), 0))
+        for n in range(4)
+    ]
+    assert all(child.send(order) for order in orders)
+
+    def discard_first(message: bytes) -> AttemptId:
+        monkeypatch.undo()
+        child._child_orders.recv(1 << 16)  # what the child would do at this moment
+        return discard_order(message)
+
+    monkeypatch.setattr("worker.process.discard_order", discard_first)
+    assert child.recall() == [orders[0], orders[2], orders[3]]
+    assert list(child.sent) == [orders[1]]
+    child.kill()
+    assert child.reap() == -signal.SIGKILL
+    child.close()

@@ -1,0 +1,30 @@
+"""Bounds of every queue, map and list of a worker, and the times by which it decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a worker may hold, and how patient it is; times are seconds."""
+
+    # Children.
+    tick_seconds: float = 0.1
+    """Time between two looks at the limits of attempts."""
+    idle_seconds: float = 10.0
+    """An idle child of one job is then replaced by one that any job can have."""
+    children_per_slot: int = 2
+    """Children alive at once: those with orders, and as many idle ones with a job loaded."""
+    retire_share: float = 0.6
+    """An idle child that uses more than this part of its slot's memory is replaced."""
+    bad_starts_max: int = 3
+    """Children in a row that could not be started, until attempts fail for it."""
+    restart_seconds: float = 1.0
+    """Pause after a child that could not be started."""
+    ahead_max: int = 32
+    """Orders that wait in a child beyond the one that runs."""
+
+
+DEFAULT: Final = Limits()
