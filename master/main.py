@@ -16,7 +16,7 @@ from master.fleet.options import add_options, fleet_options
 from master.options import Options
 from mrcore import logs
 from mrcore.config import DEFAULT_PORT, is_loopback, parse_address, state_home
-from mrcore.daemon_options import DaemonParser, add_daemon_options
+from mrcore.daemon_options import DaemonParser, add_daemon_options, raise_descriptor_limit
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.storage.registry import absolute_uri
 
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         parsed = _parser().parse_args(arguments)
         logs.configure(parsed.log_level, form=parsed.log_format)
         options = _options(parsed)
+        raise_descriptor_limit()
         from master.daemon import run  # heavy: a wrong option is told before it is loaded
 
         # Never closed: that would wait for threads, which a store may block for minutes.

@@ -60,6 +60,7 @@ class Client:
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._channels: list[grpc.Channel] = []
+        self._closed = False
         self._connect(credentials)
 
     def __enter__(self) -> Self:
@@ -75,6 +76,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; a watch in another thread ends with an error."""
+        self._closed = True
         for channel in self._channels:
             channel.close()
 
@@ -152,8 +154,7 @@ class Client:
                     if job.state.final:
                         return
             except grpc.RpcError as error:
-                pause.after(error_from(error, self.credentials.address))
-                self._look_again()
+                self._pause_after(error, pause)
             else:
                 # A master that drains ends its streams in an orderly way.
                 pause.after(
@@ -241,8 +242,15 @@ class Client:
             try:
                 return attempt()
             except grpc.RpcError as error:
-                pause.after(error_from(error, self.credentials.address))
-                self._look_again()
+                self._pause_after(error, pause)
+
+    def _pause_after(self, error: grpc.RpcError, pause: _Pause) -> None:
+        """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
+        problem = error_from(error, self.credentials.address)
+        if self._closed:
+            raise problem from None
+        pause.after(problem)
+        self._look_again()
 
 
 class _Pause:

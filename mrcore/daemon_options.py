@@ -6,9 +6,22 @@ argparse and not click: the start of an embedded master is part of every small j
 from __future__ import annotations
 
 import argparse
+import contextlib
+import resource
 from typing import NoReturn
 
 from mrcore import logs
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may.
+
+    The usual soft limit of 1,024 is for programs that call select(2): too few for a large cluster,
+    and few enough for one stranger to take them all.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems refuse what they show
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class DaemonParser(argparse.ArgumentParser):

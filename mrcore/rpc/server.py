@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hmac
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -20,17 +21,24 @@ import grpc.aio  # noqa: TID251 - the border to gRPC
 import msgspec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from mrcore.config import format_address
 from mrcore.errors import UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
+from mrcore.rpc.health import Health
 
-_HEALTH_PREFIX: Final = "/grpc.health.v1.Health/"
 _UNREADABLE: Final = "the bytes of the request are no message of this call"
+_TOO_MANY: Final = "the master answers as many calls as it can: try again later"
 MAX_CALLS: Final = 20_000
-"""Calls at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
+"""Calls with the token at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
+MAX_CONNECTIONS: Final = 16_384
+"""More than the largest cluster has workers and clients; further connections are closed."""
+RESERVED_DESCRIPTORS: Final = 256
+"""Descriptors that connections leave to the files and the storage of the process."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""A connection that has not greeted by then is closed."""
+IDLE_SECONDS: Final = 60.0
+"""A connection without a call is closed after this time; clients connect anew by themselves."""
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -40,6 +48,15 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # Let clients ping a parked call as often as `mrcore.rpc.channel` does.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
+    # What strangers may hold: connections for a while, and few calls each.
+    ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+    ("grpc.max_connection_idle_ms", int(IDLE_SECONDS * 1000)),
+    ("grpc.max_concurrent_streams", 100),
+    # Windows that grow by themselves would take in megabytes of what nobody reads.
+    ("grpc.http2.bdp_probe", 0),
+    # A peer that vanished, or does not read what it is sent, is dropped.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 
 
@@ -51,11 +68,17 @@ class TlsKey(msgspec.Struct, frozen=True):
 
 
 class _TokenGuard(grpc.aio.ServerInterceptor):
-    """Lets in calls that bear the token, and the health service's to everybody."""
+    """Lets in calls that bear the token, and the health service's to everybody.
 
-    def __init__(self, token: str) -> None:
+    Strangers get handlers of streams, whatever the method is: gRPC reads the body of a unary call
+    before it calls a handler, for as long as it may take, and up to the largest message.
+    """
+
+    def __init__(self, token: str, health: Health) -> None:
         self._expected = token_metadata(token)[1].encode()
-        self._deny: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(_deny)
+        self._health = health
+        self._deny: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_deny)
+        self._calls = 0
 
     async def intercept_service(
         self,
@@ -67,51 +90,71 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
         for key, value in handler_call_details.invocation_metadata or ():
             if key == "authorization":
                 given = value if isinstance(value, bytes) else value.encode()
-        allowed = hmac.compare_digest(given, self._expected)
-        if allowed or handler_call_details.method.startswith(_HEALTH_PREFIX):
-            return _reading(await continuation(handler_call_details))
-        return self._deny
+        if hmac.compare_digest(given, self._expected):
+            return self._guarded(await continuation(handler_call_details))
+        return self._health.for_stranger(handler_call_details.method) or self._deny
+
+    def _guarded(self, handler: Any) -> Any:
+        """Return a handler that counts its calls, and refuses bytes that are not its message.
+
+        gRPC itself would answer UNKNOWN, which callers try again, and print a traceback.
+        """
+        if handler is None or handler.request_streaming or handler.request_deserializer is None:
+            return handler
+
+        def read(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return _Unreadable
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with self._counted(request, context):
+                return await handler.unary_unary(request, context)
+
+        async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with self._counted(request, context):
+                async for message in handler.unary_stream(request, context):
+                    yield message
+
+        write = handler.response_serializer
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(answers, read, write)
+        return grpc.unary_unary_rpc_method_handler(answer, read, write)
+
+    @contextlib.asynccontextmanager
+    async def _counted(
+        self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[None]:
+        """Refuse a request that is no message, or one too many."""
+        if request is _Unreadable:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
+        if self._calls >= MAX_CALLS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
 
 class _Unreadable:
     """Stands for a request whose bytes are no message."""
 
 
-def _reading(handler: Any) -> Any:
-    """Return a handler that answers INVALID_ARGUMENT to bytes that are no message of its kind.
-
-    gRPC itself would answer UNKNOWN, which callers try again, and print a traceback.
-    """
-    if handler is None or handler.request_streaming or handler.request_deserializer is None:
-        return handler
-
-    def read(data: bytes) -> Any:
-        try:
-            return handler.request_deserializer(data)
-        except DecodeError:
-            return _Unreadable
-
-    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        if request is _Unreadable:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
-        return await handler.unary_unary(request, context)
-
-    async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        if request is _Unreadable:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
-        async for message in handler.unary_stream(request, context):
-            yield message
-
-    write = handler.response_serializer
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(answers, read, write)
-    return grpc.unary_unary_rpc_method_handler(answer, read, write)
-
-
-async def _deny(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+async def _deny(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    del requests
     await context.abort(
         grpc.StatusCode.UNAUTHENTICATED, "this call does not bear the cluster's token"
     )
+
+
+def max_connections() -> int:
+    """Return how many connections this process may hold, and still open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
 
 
 class RpcServer:
@@ -120,9 +163,10 @@ class RpcServer:
     def __init__(self, token: str) -> None:
         self.draining = asyncio.Event()
         """Set when the server is about to stop: whoever is parked answers now."""
-        self._health = health_aio.HealthServicer()
+        self._health = Health(self.draining)
         self._server = grpc.aio.server(
-            interceptors=(_TokenGuard(token),), options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS
+            interceptors=(_TokenGuard(token, self._health),),
+            options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections())),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -151,13 +195,11 @@ class RpcServer:
 
         names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        for name in services:
-            await self._health.set(name, HealthCheckResponse.SERVING)
+        self._health.services = frozenset(names)
         await self._server.start()
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop in order; calls that still run after the grace are cut off."""
-        await self._health.enter_graceful_shutdown()
         self.draining.set()
         await self._server.stop(grace_seconds)
 

@@ -57,6 +57,8 @@ _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[MrcoreError]]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.UnavailableError,
     grpc.StatusCode.UNAVAILABLE: errors.ClusterUnreachableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.ClusterUnreachableError,
+    # A server with too many calls at its door drops some of them like this.
+    grpc.StatusCode.CANCELLED: errors.ClusterUnreachableError,
 }
 """For what gRPC itself, or another program at that port, has answered."""
 

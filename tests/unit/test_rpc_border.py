@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,12 +12,14 @@ import grpc
 import grpc.aio
 import msgspec
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mrcore import errors
 from mrcore.config import Credentials
 from mrcore.errors import MrcoreError
+from mrcore.rpc import health
+from mrcore.rpc import server as rpc_server
 from mrcore.rpc.channel import connect, connect_aio, fingerprint_of
 from mrcore.rpc.server import RpcServer, TlsKey
 from mrcore.rpc.status import CODES, abort, code_of, error_from
@@ -199,15 +202,10 @@ def test_a_master_that_is_gone_is_unreachable() -> None:
 
 
 def test_health_needs_no_token_and_tells_of_the_drain() -> None:
-    async def health(credentials: Credentials) -> int:
+    async def status(credentials: Credentials) -> int:
         async with grpc.aio.insecure_channel(credentials.address) as channel:
-            check = channel.unary_unary(
-                "/grpc.health.v1.Health/Check",
-                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-                response_deserializer=health_pb2.HealthCheckResponse.FromString,
-            )
-            answer = await check(health_pb2.HealthCheckRequest(service=SERVICE))
-            return int(answer.status)
+            check = health_stub(channel).Check
+            return int((await check(health_pb2.HealthCheckRequest(service=SERVICE))).status)
 
     async def check() -> None:
         parked = asyncio.Event()
@@ -218,7 +216,7 @@ def test_health_needs_no_token_and_tells_of_the_drain() -> None:
             await server.draining.wait()
 
         async with serving(park) as (server, credentials):
-            assert await health(credentials) == health_pb2.HealthCheckResponse.SERVING
+            assert await status(credentials) == health_pb2.HealthCheckResponse.SERVING
             async with asyncio.TaskGroup() as group:
                 waiting = group.create_task(call(credentials))
                 await parked.wait()
@@ -263,3 +261,105 @@ def test_two_servers_cannot_share_a_port() -> None:
             await second.drain(0)
 
     asyncio.run(check())
+
+
+def health_stub(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def test_a_health_watch_sees_the_drain_with_the_token_and_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    serving_status = health_pb2.HealthCheckResponse.SERVING
+
+    async def check() -> None:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        async with (
+            serving() as (server, credentials),
+            connect_aio(credentials) as ours,
+            grpc.aio.insecure_channel(credentials.address) as strange,
+        ):
+            watches = [health_stub(channel).Watch(request) for channel in (ours, strange)]
+            for watch in watches:
+                assert (await watch.read()).status == serving_status
+            async with asyncio.timeout(10):
+                await server.drain(60)  # a watch that is not woken would take the whole grace
+            for watch in watches:
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                assert await watch.read() is grpc.aio.EOF
+                assert await watch.code() is grpc.StatusCode.OK
+
+    asyncio.run(check())
+    assert not caplog.records
+
+
+def test_who_has_the_token_learns_of_unknown_services() -> None:
+    async def check() -> None:
+        request = health_pb2.HealthCheckRequest(service="mrcore.rpc.v1.JobServise")
+        async with serving() as (_, credentials), connect_aio(credentials) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await health_stub(channel).Check(request)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+            watch = health_stub(channel).Watch(request)
+            answer = await watch.read()
+            assert answer.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            watch.cancel()
+
+    asyncio.run(check())
+
+
+def test_watches_of_strangers_are_bounded_and_the_oldest_makes_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "MAX_STRANGERS", 3)
+
+    async def check() -> None:
+        request = health_pb2.HealthCheckRequest()
+        async with (
+            serving() as (_, credentials),
+            grpc.aio.insecure_channel(credentials.address) as channel,
+        ):
+            watches = []
+            for _ in range(5):
+                watches.append(health_stub(channel).Watch(request))
+                await watches[-1].read()
+            for old in watches[:2]:
+                assert await old.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not any(watch.done() for watch in watches[2:])
+            # A probe is answered however many watches there are.
+            await health_stub(channel).Check(request)
+            assert await call(credentials) == 7
+
+    asyncio.run(check())
+    assert not caplog.records
+
+
+def test_calls_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_server, "MAX_CALLS", 1)
+
+    async def check() -> None:
+        parked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def park(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            del context
+            parked.set()
+            await go_on.wait()
+
+        async with serving(park) as (_, credentials):
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(call(credentials))
+                await parked.wait()
+                assert type(await failing_call(credentials)) is errors.UnavailableError
+                go_on.set()
+            assert waiting.result() == 7
+            assert await call(credentials) == 7, "the call that has ended counts no longer"
+
+    asyncio.run(check())
+
+
+def test_connections_leave_descriptors_to_the_rest_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for soft, expected in ((1024, 768), (100, 1), (1 << 20, 16_384), (-1, 16_384)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        assert rpc_server.max_connections() == expected
