@@ -32,10 +32,9 @@ from typing import Final
 from mrcore import layout
 from mrcore.clock import SYSTEM
 from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
-from mrcore.ids import AttemptId
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.attempt_log import MAX_LOG_BYTES, store_log
+from mrcore.tasks.attempt_log import AttemptLog
 from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
 from mrcore.tasks.run import run_task, tellable
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
@@ -57,9 +56,10 @@ def main() -> None:
         os._exit(0)
     for descriptor in (orders, reports, board):
         os.set_inheritable(descriptor, False)
-    _prepare_process()
+    log = AttemptLog()
+    _prepare_process(log)
     child = Child(
-        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board),
+        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log,
         folder=Path(sys.argv[5]), work=Path(sys.argv[5]) / f"child-{os.getpid()}",
     )  # fmt: skip
     child.serve()
@@ -67,11 +67,11 @@ def main() -> None:
     os._exit(0)
 
 
-def _prepare_process() -> None:
+def _prepare_process(log: AttemptLog) -> None:
     # When memory runs out, the kernel shall take a child and not its agent.
     with contextlib.suppress(OSError):  # in some containers /proc cannot be written
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    faulthandler.enable(sys.stderr)
+    faulthandler.enable(log.descriptor)
     for stream in (sys.stdout, sys.stderr):
         # By lines, so that the last words of a process that crashes are kept.
         if isinstance(stream, io.TextIOWrapper):
@@ -88,6 +88,7 @@ class Child:
         orders: socket.socket,
         reports: socket.socket,
         board: Board,
+        log: AttemptLog,
         *,
         folder: Path,
         work: Path,
@@ -95,6 +96,7 @@ class Child:
         self._orders = orders
         self._reports = reports
         self._board = board
+        self._log = log
         self._folder = folder
         self._work = work
         self._jobs: dict[str, JobFile] = {}
@@ -112,7 +114,7 @@ class Child:
             self._board.begin(SYSTEM.monotonic())
             result = tellable(self._run(order))
             self._clean_up(order.memory_bytes)
-            self._keep_log(order.attempt)
+            self._log.keep(self._job(order.attempt.task.job_id).state_uri, order.attempt)
             self._reports.sendall(pack_report(Finished(order.attempt, result)))
 
     def _run(self, order: Order) -> TaskResult:
@@ -179,26 +181,6 @@ class Child:
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     Path(entry.path).unlink(missing_ok=True)
-
-    def _keep_log(self, attempt: AttemptId) -> None:
-        """Store what the attempt has printed, and empty the log for the next."""
-        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-            # User code may have closed it, or put anything in its place.
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                stream.flush()  # type: ignore[union-attr]
-        _libc.fflush(None)
-        try:
-            size = os.fstat(1).st_size
-        except OSError:
-            return
-        if size:
-            store_log(self._job(attempt.task.job_id).state_uri, attempt, _tail(size))
-            os.ftruncate(1, 0)
-
-
-def _tail(size: int) -> bytes:
-    """Return the end of the log, which is `size` long."""
-    return os.pread(1, MAX_LOG_BYTES, max(0, size - MAX_LOG_BYTES))
 
 
 def resident_bytes() -> int:

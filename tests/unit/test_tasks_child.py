@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mrcore.tasks.spec import TaskOutput
 from tests.unit.supervisor_house import House, in_house
 
 DIES = """
@@ -45,5 +46,33 @@ def test_only_a_death_in_map_blames_a_record(
         assert failure.died
         assert failure.message.startswith(f"the process of map task 1{place}crashed")
         assert (failure.mark is not None) == (record == "map")
+
+    test(tmp_path_factory.mktemp("house"))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "file = os.open(MINE, os.O_RDWR | os.O_APPEND); os.dup2(file, 1); os.close(file)",
+        "os.close(1); held.append(open(MINE, 'r+b'))",
+        "os.closerange(64, 256); held.extend(open(MINE, 'r+b') for _ in range(64))",
+    ],
+)
+def test_a_file_on_the_descriptors_of_the_log_is_left_alone(
+    steps: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @in_house()
+    async def test(house: House) -> None:
+        mine = house.folder / "mine"
+        mine.write_text("of the user\n")
+        house.job(
+            "import os\nheld = []\n"
+            f"MINE = {str(mine)!r}\n"
+            f"def setup(context):\n    {steps}\n"
+            "def map(key, value):\n    yield value, 1\n"
+        )
+        for _ in range(2):
+            assert isinstance(await house.result(house.give()), TaskOutput)
+        assert mine.read_text() == "of the user\n"
 
     test(tmp_path_factory.mktemp("house"))
