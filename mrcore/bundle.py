@@ -33,6 +33,7 @@ from mrcore.plugin import (
     MAX_MEMBERS,
     MAX_UNPACKED_BYTES,
 )
+from mrcore.tracebacks import last_line
 
 _RESERVED: Final = sys.stdlib_module_names | {
     "cloudpickle", "google", "google_crc32c", "grpc", "mrcore", "msgspec", "numpy", "pyarrow",
@@ -94,9 +95,11 @@ def build_bundle_from_functions(
         cloudpickle.register_pickle_by_value(sys.modules[module])
     try:
         data: bytes = cloudpickle.dumps(given)
-    except Exception as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here
         raise PluginError(
-            f"The functions of the job cannot be pickled ({error}): "
+            f"The functions of the job cannot be pickled ({last_line(error)}): "
             "open files, locks and connections in setup(context), not outside of the functions."
         ) from None
     finally:

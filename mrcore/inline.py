@@ -7,6 +7,7 @@ in `map` gives a prompt.
 
 from __future__ import annotations
 
+import bdb
 import dataclasses
 import functools
 import inspect
@@ -39,7 +40,7 @@ EPOCH: Final = 1
 
 
 _INTERRUPTS: Final = ("bdb.BdbQuit", "KeyboardInterrupt")
-"""How a traceback ends when a person has typed `quit` at a prompt of the debugger, or Ctrl-C."""
+"""The last line of a traceback when a person has left the debugger by `quit`, or typed Ctrl-C."""
 
 
 class _TaskFailedError(Exception):
@@ -116,7 +117,7 @@ class _Run:
         scratch.mkdir(exist_ok=True)
         result = run_task(spec, self.functions, scratch, NoProgress())
         if isinstance(result, TaskFailure):
-            if result.traceback.endswith(_INTERRUPTS):
+            if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
                 raise KeyboardInterrupt
             raise _TaskFailedError(attempt, result)
         self._count(attempt, result)
@@ -263,8 +264,8 @@ def _watched(function: UserFunction) -> UserFunction:
     def call(*arguments: Any) -> Any:
         try:
             result = function(*arguments)
-        except Exception as error:
-            pdb.post_mortem(error.__traceback__)
+        except BaseException as error:
+            _open_debugger(error)
             raise
         return _watched_generator(result) if inspect.isgenerator(result) else result
 
@@ -274,9 +275,15 @@ def _watched(function: UserFunction) -> UserFunction:
 def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from generator
-    except Exception as error:
-        pdb.post_mortem(error.__traceback__)
+    except BaseException as error:
+        _open_debugger(error)
         raise
+
+
+def _open_debugger(error: BaseException) -> None:
+    """Open it where the plugin raised; not for what a person did, or because nobody wants more."""
+    if not isinstance(error, KeyboardInterrupt | GeneratorExit | bdb.BdbQuit):
+        pdb.post_mortem(error.__traceback__)
 
 
 def _publish(run: _Run) -> None:

@@ -38,6 +38,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from mrcore.errors import PluginError
+from mrcore.texts import text_of
 from mrcore.tracebacks import last_line, user_traceback
 
 MAX_BUNDLE_BYTES: Final = 48 << 20
@@ -194,12 +195,14 @@ def _import(module: str, name: str) -> types.ModuleType:
         return sys.modules[module]
     except SystemExit as error:
         raise PluginError(
-            f"{name} called sys.exit({error.code!r}) when it was imported: "
+            f"{name} called sys.exit({text_of(error.code, repr)}) when it was imported: "
             'put what runs a script under `if __name__ == "__main__":`.'
         ) from None
-    except Exception as error:  # noqa: BLE001 - the user's code may raise whatever it likes
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's code may raise whatever it likes
         hint = ""
-        if isinstance(error, ImportError) and "attempted relative import" in str(error):
+        if isinstance(error, ImportError) and "attempted relative import" in text_of(error):
             hint = " (name a file in a package as a module instead: package.module)"
         raise PluginError(
             f"{name} cannot be imported: {last_line(error)}{hint}\n{user_traceback(error)}"
@@ -209,7 +212,9 @@ def _import(module: str, name: str) -> types.ModuleType:
 def _unpickle(path: Path) -> dict[str, object]:
     try:
         found = pickle.loads(path.read_bytes())
-    except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
         raise PluginError(
             f"The job's functions cannot be loaded: {last_line(error)}\n{user_traceback(error)}"
         ) from None
@@ -241,7 +246,9 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
 def _instance(kind: type, name: str) -> object:
     try:
         return kind()
-    except Exception as error:  # noqa: BLE001 - the user's constructor
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's constructor
         raise PluginError(
             f"{name} cannot be made without arguments: {last_line(error)}\n{user_traceback(error)}"
         ) from None

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
+MAX_TEXT: Final = 16 << 10
+"""Characters of a user's object that are ever looked at: messages show less, and an exception may
+hold hundreds of megabytes."""
 _UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What ends a line or steers a terminal."""
+
+
+_STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""What steers a terminal, in a text of several lines."""
+
+
+def text_of(value: object, make: Callable[[object], str] = str) -> str:
+    """Return `str` (or `repr`) of a user's object, cut to `MAX_TEXT`; this never fails.
+
+    These functions are the user's own, and may raise anything or return anything.
+    """
+    try:
+        text = make(value)
+        return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+    except BaseException as error:  # noqa: BLE001 - the user's code may raise whatever it likes
+        return f"<{type(value).__qualname__} without text: {type(error).__qualname__}>"
 
 
 def printable(text: str, limit: int) -> str:
@@ -22,6 +42,11 @@ def printable(text: str, limit: int) -> str:
 def encodable(text: str) -> str:
     """Return `text` as valid Unicode, with escapes for lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def lines(text: str) -> str:
+    """Return `text` as valid Unicode, with escapes for what steers a terminal; lines stay."""
+    return _STEERING.sub(_escape, encodable(text))
 
 
 def one_line(text: str) -> str:

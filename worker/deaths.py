@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from mrcore.tasks.pipe import Order
+from mrcore.tasks.pipe import LOST_DESCRIPTORS, OWN_DEFECT, Order
 from mrcore.tasks.spec import FailureKind, MapWork, Mark, TaskFailure
 from mrcore.texts import one_line
 
@@ -20,6 +20,12 @@ _SIGNALS = {
     signal.SIGKILL: "was killed, most likely by the kernel because the machine ran out of memory",
     signal.SIGTERM: "was terminated",
 }
+_OWN_DEATHS = {
+    OWN_DEFECT: "was ended by a defect of mrcore: please report it with the traceback in the "
+    "attempt's log",
+    LOST_DESCRIPTORS: "lost its connection to the worker, since user code closed descriptors that "
+    "it had not opened: close only your own",
+}
 
 
 def death_failure(
@@ -31,9 +37,10 @@ def death_failure(
     `function` is the user's function that ran, `mark` the record that `map` was at.
     """
     task = order.attempt.task
-    what = kill_reason if kill_reason is not None else f"{_cause(status)} without a traceback"
+    own = _OWN_DEATHS.get(status) if not function else None
+    what = kill_reason or own or f"{_cause(status)} without a traceback"
     return TaskFailure(
-        kind=FailureKind.USER,
+        kind=FailureKind.DATA if own and status == OWN_DEFECT else FailureKind.USER,
         message=one_line(
             f"the process of {task.phase} task {task.index}{_place(order, function, mark)} {what}"
         ),

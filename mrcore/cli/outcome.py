@@ -10,6 +10,7 @@ import click
 from mrcore import layout
 from mrcore.cli import base, progress
 from mrcore.job import JobState
+from mrcore.tasks.spec import FailureKind
 from mrcore.units import show_duration, show_number
 from mrcore.views import JobView, job_json
 
@@ -57,5 +58,6 @@ def _tell_failure(job: JobView, hints: Iterable[str]) -> None:
     if traceback:
         click.echo(traceback, err=True)
     base.note(job.message or (failure.message if failure else f"the job was {job.state}."))
-    for hint in hints if traceback else ():
+    users = failure is not None and failure.kind is FailureKind.USER
+    for hint in hints if users else ():
         base.note(hint)

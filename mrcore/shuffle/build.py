@@ -17,10 +17,9 @@ from mrcore.shuffle.hashing import partition_of
 from mrcore.shuffle.keys import keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk, merge, taken
 from mrcore.shuffle.runfile import RunWriter
-from mrcore.shuffle.running import running
 from mrcore.shuffle.sorting import KeyRows, sort_keys, sort_part
 from mrcore.shuffle.spill import Spill, SpillFolder
-from mrcore.shuffle.user import CAUGHT, UserCodeError, UserFunction
+from mrcore.shuffle.user import UserCodeError, UserFunction, call_each
 
 _MIN_BLOCK_BYTES: Final = 32 << 10
 _BLOCKS_PER_REDUCE: Final = 8
@@ -174,13 +173,7 @@ class RunBuilder:
 def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.ndarray:
     """Return what the user's `partition` says of each key, checked."""
     keys = keys_to_python(batch.key_kind, batch.keys)
-    parts: list[object] = []
-    try:
-        with running("partition"):
-            parts.extend(map(partition, keys, [partitions] * len(keys)))
-    except CAUGHT as error:
-        key = keys[len(parts)]
-        raise UserCodeError.raised("partition", error, key=key, has_key=True) from error
+    parts = call_each("partition", partition, keys, keys, [partitions] * len(keys))
     for at, (key, part) in enumerate(zip(keys, parts, strict=True)):
         number = parts[at] = _as_int(part)
         if number is None or not 0 <= number < partitions:

@@ -14,14 +14,13 @@ from mrcore.shuffle.combine import Combiner, unpicklable
 from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
-from mrcore.shuffle.running import running
 from mrcore.shuffle.user import (
-    CAUGHT,
     DRAW_BYTES,
     DRAW_ROWS,
     Drawer,
     UserCodeError,
     UserFunction,
+    call_each,
     draw,
 )
 from mrcore.shuffle.values import (
@@ -131,13 +130,7 @@ class Collector:
 
     def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> Array:
         assert self._sort_key is not None
-        found: list[Any] = []
-        try:
-            with running("sort_key"):
-                found.extend(map(self._sort_key, values))
-        except CAUGHT as error:
-            key = keys[len(found)]
-            raise UserCodeError.raised("sort_key", error, key=key, has_key=True) from error
+        found = call_each("sort_key", self._sort_key, keys, values)
         try:
             return encode_many(self._sort_types.check(found))
         except KeyTypeError as error:

@@ -21,6 +21,7 @@ from mrcore.shuffle.user import (
     Drawer,
     UserCodeError,
     UserFunction,
+    call_each,
     is_iterator_type,
 )
 from mrcore.shuffle.values import UnpicklableValueError, ValueKind, to_python, value_column
@@ -66,18 +67,11 @@ class Combiner:
 
     def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
-        results: list[Any] = []
         values = map(iter, lists)
-        try:
-            # `extend` keeps what it got before an exception, and so tells which key it was.
-            with running("combine"):
-                if isinstance(self.function, Aggregate):
-                    results.extend(map(self.function.function, values))
-                else:
-                    results.extend(map(self.function, keys, values))
-        except CAUGHT as error:
-            key = keys[len(results)]
-            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+        if isinstance(self.function, Aggregate):
+            results = call_each("combine", self.function.function, keys, values)
+        else:
+            results = call_each("combine", self.function, keys, keys, values)
         kinds = set(map(type, results))
         if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             return [[result] for result in results]

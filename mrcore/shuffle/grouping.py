@@ -284,5 +284,5 @@ def _sizes(values: Sequence[Any]) -> int:
 def _deep_size(value: Any) -> int:
     try:
         return 128 + 3 * len(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
-    except Exception:  # noqa: BLE001 - the error is told when the value itself has to be pickled
+    except BaseException:  # noqa: BLE001 - the error is told when the value itself has to be pickled
         return 128

@@ -18,6 +18,7 @@ from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
 from mrcore.shuffle.values import plain
 from mrcore.tasks.spec import shown_position
+from mrcore.texts import text_of
 
 _KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple))
 _NATIVE: Final = {
@@ -31,7 +32,7 @@ _SHOWN_CHARACTERS: Final = 200
 
 def shown(key: object) -> str:
     """Return a key as an error message shows it."""
-    text = repr(key)
+    text = text_of(key, repr)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.running import running
+from mrcore.texts import text_of
 
 UserFunction = Callable[..., Any]
 
@@ -17,8 +18,11 @@ DRAW_ROWS: Final = 1024
 """Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
 DRAW_BYTES: Final = 2 << 20
 _FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
-CAUGHT: Final = (Exception, SystemExit, KeyboardInterrupt)
-"""What user code may raise and be an ordinary failure: sys.exit() must not end the child."""
+CAUGHT: Final = BaseException
+"""What user code may raise and be an ordinary failure.
+
+All of it: sys.exit() and a cancelled task must not end the child, nor a panic of code in Rust.
+"""
 
 
 class UserCodeError(Exception):
@@ -60,11 +64,32 @@ class UserCodeError(Exception):
 def describe(error: BaseException) -> str:
     """Return an exception as one line: its type and its message."""
     name = type(error).__qualname__
-    text = str(error).strip()
+    text = text_of(error).strip()
     if isinstance(error, MemoryError) and not text:
         text = "the memory limit was reached; give tasks more by --memory"
     first = text.splitlines()[0] if text else ""
     return f"{name}: {first[:300]}" if first else name
+
+
+def call_each(
+    name: str, function: UserFunction, keys: Sequence[Any], *arguments: Iterable[Any]
+) -> list[Any]:
+    """Return what a plain function of the user returns for each key, called with `arguments`."""
+    results: list[Any] = []
+    try:
+        # `extend` keeps what it got before an exception, and so tells which key it was.
+        with running(name):
+            results.extend(map(function, *arguments))
+    except CAUGHT as error:
+        raise UserCodeError.raised(name, error, key=keys[len(results)], has_key=True) from error
+    if len(results) < len(keys):
+        raise stopped(name, key=keys[len(results)], has_key=True)
+    return results
+
+
+def stopped(name: str, **key: Any) -> UserCodeError:
+    """Return the error for a StopIteration, which ends a loop in C without a word."""
+    return UserCodeError.raised(name, StopIteration("give next() a default"), **key)
 
 
 def is_iterator_type(kind: type) -> bool:
@@ -72,9 +97,13 @@ def is_iterator_type(kind: type) -> bool:
     return kind is GeneratorType or hasattr(kind, "__next__")
 
 
-def pairs_of(results: Iterator[Any]) -> Iterator[Any]:
-    """Yield the pairs of what a `map` that is no generator function has returned, one by one."""
+def pairs_of(results: Iterator[Any], count: int) -> Iterator[Any]:
+    """Yield the pairs of what a plain `map` has returned for each of `count` records.
+
+    Raises UserCodeError for what is not pairs, and where there are fewer results than records.
+    """
     for result in results:
+        count -= 1
         if result is None:
             continue
         if isinstance(result, dict):
@@ -89,6 +118,8 @@ def pairs_of(results: Iterator[Any]) -> Iterator[Any]:
         if type(result) is tuple and len(result) == 2 and not all(map(_looks_like_pair, result)):
             raise _returned(result, "one pair by itself: yield it, or return a list of pairs")
         yield from pairs
+    if count:
+        raise stopped("map")
 
 
 _NO_PAIRS: Final = "not pairs: yield (key, value), or return a list of pairs"
@@ -187,7 +218,7 @@ def _size_of(value: Any, levels: int) -> int:
     if type(value) not in _CONTAINERS:
         try:
             held = vars(value)
-        except Exception:  # noqa: BLE001 - it may be looked up by code of the user
+        except CAUGHT:  # it may be looked up by code of the user
             return size
     if type(held) not in _CONTAINERS or not held:
         return size

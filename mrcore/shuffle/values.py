@@ -11,6 +11,7 @@ from typing import Any, Final
 from mrcore.errors import DataError
 from mrcore.pylist import python_values
 from mrcore.shuffle.arrow import Array, DataType, pa, pc
+from mrcore.texts import text_of
 
 PROTOCOL: Final = 5
 
@@ -88,8 +89,10 @@ def _pickle(values: Sequence[object]) -> Array:
     try:
         # `extend` keeps what it got before an exception, and so tells which value it was.
         out.extend(map(pickle.dumps, values, repeat(PROTOCOL)))
-    except Exception as error:  # noqa: BLE001 - __reduce__ is the user's, and may raise anything
-        raise UnpicklableValueError(len(out), str(error)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - __reduce__ is the user's, and may raise anything
+        raise UnpicklableValueError(len(out), text_of(error)) from None
     return pa.array(out, pa.binary())
 
 
@@ -144,10 +147,10 @@ def to_python(kind: ValueKind, column: Array) -> list[Any]:
 def _unpickled(column: Array) -> list[Any]:
     try:
         return list(map(pickle.loads, column.to_pylist()))
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        what = f"{type(error).__qualname__}: {error}".rstrip(": ")
+    except BaseException as error:
+        what = f"{type(error).__qualname__}: {text_of(error)}".rstrip(": ")
         raise DataError(
             f"a value that was emitted cannot be unpickled ({what}): emit plain data, or mend its "
             "class"

@@ -18,6 +18,7 @@ from mrcore.shuffle.user import (
     pairs_of,
 )
 from mrcore.tasks.spec import Mark
+from mrcore.texts import text_of
 
 _SHOWN_CHARACTERS: Final = 200
 
@@ -51,7 +52,7 @@ def record_text(value: object, characters: int) -> str:
         rows, columns = value.num_rows, ", ".join(value.schema.names)
         text = f"a batch of {rows:,} row{'s' if rows != 1 else ''} with the columns {columns}"
     else:
-        text = value if isinstance(value, str) else repr(value)
+        text = value if isinstance(value, str) else text_of(value, repr)
     return text if len(text) <= characters else f"{text[:characters]}…"
 
 
@@ -89,7 +90,7 @@ def located(
 
 def _map_one(user_map: UserFunction, key: Any, value: Any, judge: Judge) -> None:
     """Map one record, some pairs at a time, and judge what comes out."""
-    pairs = pairs_of(iter([user_map(key, value)]))
+    pairs = pairs_of(iter([user_map(key, value)]), 1)
     while drawn := list(islice(pairs, DRAW_ROWS)):
         check_pairs("map", drawn)
         judge([key for key, _ in drawn], [value for _, value in drawn])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
 import io
@@ -35,9 +36,20 @@ from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.attempt_log import AttemptLog
-from mrcore.tasks.pipe import Board, Finished, JobFile, Order, pack_report, read_job, unpack_order
+from mrcore.tasks.pipe import (
+    LOST_DESCRIPTORS,
+    OWN_DEFECT,
+    Board,
+    Finished,
+    JobFile,
+    Order,
+    pack_report,
+    read_job,
+    unpack_order,
+)
 from mrcore.tasks.run import run_task, tellable
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
+from mrcore.texts import text_of
 from mrcore.tracebacks import user_traceback
 
 PLUGINS: Final = "plugins"
@@ -62,9 +74,20 @@ def main() -> None:
         socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log,
         folder=Path(sys.argv[5]), work=Path(sys.argv[5]) / f"child-{os.getpid()}",
     )  # fmt: skip
-    child.serve()
     # Threads that user code has left behind must not keep the process.
-    os._exit(0)
+    os._exit(_serve(child, log))
+
+
+def _serve(child: Child, log: AttemptLog) -> int:
+    """Run orders, and return the exit status; where our own code dies, the agent learns of what."""
+    try:
+        child.serve()
+    except BaseException as error:  # noqa: BLE001 - the log has the traceback
+        with contextlib.suppress(OSError):
+            os.write(log.descriptor, traceback.format_exc().encode(errors="backslashreplace"))
+        lost = isinstance(error, OSError) and error.errno in (errno.EBADF, errno.ENOTSOCK)
+        return LOST_DESCRIPTORS if lost else OWN_DEFECT
+    return 0
 
 
 def _prepare_process(log: AttemptLog) -> None:
@@ -138,12 +161,12 @@ class Child:
             return _user_exit(error)
         except MrcoreError as error:
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
-        except Exception as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
+        except BaseException as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
             traceback.print_exc()
             # What it met is met again elsewhere: twice is enough, as for data.
             return TaskFailure(
                 kind=FailureKind.DATA,
-                message=f"mrcore itself failed ({type(error).__name__}: {error}): "
+                message=f"mrcore itself failed ({type(error).__name__}: {text_of(error)}): "
                 "please report it with the traceback in the attempt's log",
             )
 
@@ -214,9 +237,8 @@ def _check_claim(job: JobFile, job_id: str) -> None:
 
 def _user_exit(error: BaseException) -> TaskFailure:
     if isinstance(error, SystemExit):
-        message = (
-            f"user code called sys.exit({error.code!r}): return, or raise an exception instead"
-        )
+        code = text_of(error.code, repr)
+        message = f"user code called sys.exit({code}): return, or raise an exception instead"
     else:
         message = "user code raised KeyboardInterrupt"
     return TaskFailure(kind=FailureKind.USER, message=message, traceback=user_traceback(error))

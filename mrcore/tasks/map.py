@@ -31,6 +31,7 @@ from mrcore.shuffle.user import (
     UserFunction,
     draw,
     pairs_of,
+    stopped,
 )
 from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT
@@ -194,11 +195,11 @@ def _collect(
         assert batch is not None
         try:
             if input_format is InputFormat.ARROW:
-                for table in noted("map", _tables(user_map, keys, values)):
+                for table in noted("map", _tables(user_map, keys, values, len(batch.values))):
                     collector.add_arrow(table)
             else:
                 collector.start_batch(len(batch.values), batch.size_bytes)
-                collector.add(_pairs(user_map, keys, values))
+                collector.add(_pairs(user_map, keys, values, len(batch.values)))
         except (UserCodeError, KeyTypeError) as error:
             judge = _judge(collector, combiner)
             raise located(error, batch, records.index, user_map, input_format, judge) from error
@@ -215,19 +216,24 @@ def _judge(collector: Collector, combiner: Combiner | None) -> Judge:
     return judge
 
 
-def _pairs(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) -> Iterator[Any]:
-    """Return what the user's map emits from a batch of records, lazily."""
+def _pairs(
+    user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any], count: int
+) -> Iterator[Any]:
+    """Return what the user's map emits from a batch of `count` records, lazily."""
     results = map(user_map, keys, values)
     if inspect.isgeneratorfunction(user_map):
         return chain.from_iterable(results)
-    return pairs_of(results)
+    return pairs_of(results, count)
 
 
-def _tables(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) -> Iterator[Any]:
-    """Yield the tables that the user's map makes of RecordBatches."""
+def _tables(
+    user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any], count: int
+) -> Iterator[Any]:
+    """Yield the tables that the user's map makes of `count` RecordBatches."""
     results = map(user_map, keys, values)
     try:
         for result in results:
+            count -= 1
             if result is None:
                 continue
             if hasattr(result, "schema"):
@@ -236,8 +242,12 @@ def _tables(user_map: UserFunction, keys: Iterable[Any], values: Iterator[Any]) 
                 yield from result
             else:
                 yield result  # refused where it is looked at
+    except GeneratorExit:
+        raise  # nobody wants the rest
     except CAUGHT as error:
         raise UserCodeError.raised("map", error) from error
+    if count:
+        raise stopped("map")
 
 
 def _write_run(spec: TaskSpec, builder: RunBuilder, partitions: int) -> TaskOutput:
@@ -279,9 +289,11 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
             assert batch is not None
             try:
                 if job.input_format is InputFormat.ARROW:
-                    _write_tables(noted("map", _tables(functions.map, keys, values)), part)
+                    _write_tables(
+                        noted("map", _tables(functions.map, keys, values, len(batch.values))), part
+                    )
                 else:
-                    _write_pairs(_pairs(functions.map, keys, values), part)
+                    _write_pairs(_pairs(functions.map, keys, values, len(batch.values)), part)
             except UserCodeError as error:
                 index, kind = records.index, job.input_format
                 raise located(error, batch, index, functions.map, kind, _any_pair) from error

@@ -56,6 +56,10 @@ class Finished(msgspec.Struct, frozen=True):
     result: TaskResult
 
 
+OWN_DEFECT: Final = 70
+"""Exit status of a child whose own code, not the user's, has raised."""
+LOST_DESCRIPTORS: Final = 71
+"""Exit status of a child whose orders or reports have lost their descriptor."""
 MAX_INLINE_BYTES: Final = 32 << 10
 """A longer order goes through a file: the kernel bounds the length of a message."""
 MAX_REPORT_BYTES: Final = 256 << 20

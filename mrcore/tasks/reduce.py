@@ -32,6 +32,7 @@ from mrcore.shuffle.user import (
     Drawer,
     UserCodeError,
     UserFunction,
+    call_each,
     check_pair,
     is_iterator_type,
 )
@@ -255,14 +256,7 @@ class Reducer:
 
     def _write_returned(self, keys: list[Any], values: Iterator[Any]) -> None:
         """Call a plain function for each key, and pair what it returns with the key."""
-        results: list[Any] = []
-        try:
-            # `extend` keeps what it got before an exception, and so tells which key it was.
-            with running("reduce"):
-                results.extend(map(self._reduce, keys, values))
-        except CAUGHT as error:
-            key = keys[len(results)]
-            raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
+        results = call_each("reduce", self._reduce, keys, keys, values)
         kinds = set(map(type, results))
         if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             self._part.write(keys, results)

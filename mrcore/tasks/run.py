@@ -23,7 +23,7 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.running import running
-from mrcore.shuffle.user import CAUGHT, UserCodeError
+from mrcore.shuffle.user import CAUGHT, UserCodeError, describe
 from mrcore.storage import operations
 from mrcore.tasks.blame import PieceError, RecordError
 from mrcore.tasks.context import Context
@@ -40,10 +40,11 @@ from mrcore.tasks.spec import (
     TaskResult,
     TaskSpec,
 )
-from mrcore.texts import encodable, one_line
-from mrcore.tracebacks import user_traceback
+from mrcore.texts import encodable, lines, one_line, printable
+from mrcore.tracebacks import is_from, user_traceback
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
+_MAX_MESSAGE: Final = 8_000
 
 __all__ = ["ProgressSink", "run_task"]
 
@@ -86,8 +87,16 @@ def run_task(
         result = _failure(FailureKind.DATA, _full_message(spec))
     except MrcoreError as error:
         result = _failure(FailureKind.INFRASTRUCTURE, str(error))
-    except OSError as error:
-        result = _scratch_failure(spec, error, scratch)
+    except BaseException as error:
+        # Methods of the user's objects run in many places: as text is made of them, say.
+        if not isinstance(error, KeyboardInterrupt) and is_from(error, functions.user_paths):
+            message = f"user code raised {describe(error)}"
+            trace = user_traceback(error)
+            result = TaskFailure(kind=FailureKind.USER, message=message, traceback=trace)
+        elif isinstance(error, OSError):
+            result = _scratch_failure(spec, error, scratch)
+        else:
+            raise
     finally:
         pa.set_memory_pool(usual)
         if pool is not usual:
@@ -113,7 +122,9 @@ def tellable(result: TaskResult) -> TaskResult:
     """
     if isinstance(result, TaskFailure):
         return msgspec.structs.replace(
-            result, message=one_line(result.message), traceback=encodable(result.traceback)
+            result,
+            message=printable(one_line(result.message), _MAX_MESSAGE),
+            traceback=lines(result.traceback),
         )
     counters: dict[str, int] = {}
     for name, count in result.counters.items():

@@ -69,7 +69,10 @@ def test_a_map_that_emits_nothing_is_told(
 
 def test_hints_are_for_failures_of_the_users_code(capsys: pytest.CaptureFixture[str]) -> None:
     raised = FailureView(kind=FailureKind.USER, message="map raised", traceback="Traceback: x\n")
+    died = FailureView(kind=FailureKind.USER, message="the process aborted")
     missing = FailureView(kind=FailureKind.DATA, message="a.gz is truncated")
+    assert outcome.tell(ended(JobState.FAILED, 1, 1, died), as_json=False, hints=["look"]) == 1
+    assert capsys.readouterr().err == "mrcore: the process aborted\nmrcore: look\n"
     assert outcome.tell(ended(JobState.FAILED, 1, 1, raised), as_json=False, hints=["look"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "Traceback: x",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcore.tasks.spec import TaskOutput
+from mrcore.tasks.spec import FailureKind, TaskOutput
 from tests.unit.supervisor_house import House, in_house
 
 DIES = """
@@ -76,3 +76,25 @@ def test_a_file_on_the_descriptors_of_the_log_is_left_alone(
         assert mine.read_text() == "of the user\n"
 
     test(tmp_path_factory.mktemp("house"))
+
+
+@in_house()
+async def test_a_panic_at_import_is_told_with_its_frames(house: House) -> None:
+    house.job("class Panic(BaseException): pass\nraise Panic('no')\n")
+    failure = await house.failure(house.give())
+    assert (failure.kind, failure.died) == (FailureKind.USER, False)
+    assert failure.message == "job.py cannot be imported: Panic: no"
+    assert f'File "{house.folder}/job.py", line 2' in failure.traceback
+
+
+@in_house()
+async def test_a_defect_of_ours_outside_of_attempts_has_its_own_words(house: House) -> None:
+    house.job("import __main__\n__main__.pack_report = None\ndef map(key, value):\n    return []\n")
+    attempt = house.give()
+    failure = await house.failure(attempt)
+    assert failure.kind is FailureKind.DATA
+    assert failure.message.endswith(
+        "at work on input-1, was ended by a defect of mrcore: please "
+        "report it with the traceback in the attempt's log"
+    )
+    assert "TypeError: 'NoneType' object is not callable" in house.log(attempt)
