@@ -1,11 +1,11 @@
-"""Input as record batches: lines of text, lines of JSON, csv. Parquet is in `parquet_reader`.
+"""Input as record batches: lines of text, csv, and (in `arrow_json`) lines of JSON.
 
-Columns of jsonl are inferred for each batch, those of csv from the start of each file.
+Parquet is in `parquet_reader`. Columns of csv are strings, as in the format `csv`: a type that was
+guessed from some rows would turn 00501 into 501, and would change from file to file.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +14,11 @@ import pyarrow as pa
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
-from mrcore.records.lines import BYTE_ORDER_MARK
-from mrcore.records.sources import Source, open_source
+from mrcore.records.csv_reader import CsvRows
+from mrcore.records.sources import open_source
 from mrcore.tasks.spec import Piece
 
 LINE_SCHEMA = pa.schema([("line", pa.string())])
-CSV_BLOCK_BYTES = 4 << 20
-"""A csv row must fit in it."""
 
 
 def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
@@ -32,18 +30,20 @@ def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
     if content is InputFormat.CSV:
         yield from _csv(piece)
         return
-    convert = _json if content is InputFormat.JSONL else _lines
+    if content is InputFormat.JSONL:
+        from mrcore.records.arrow_json import json_batches
+
+        yield from json_batches(piece)
+        return
     for offset, block, size_bytes in piece_blocks(piece, content, ARROW_BLOCK_BYTES):
-        batch = convert(block, offset, piece.shown)
-        if batch is not None:
-            yield Batch(piece, (batch,), (offset,), size_bytes)
+        yield Batch(piece, (_lines(block, offset, piece.shown),), (offset,), size_bytes)
 
 
 def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
     """Return the lines of a block without their ends."""
     import pyarrow.compute as pc
 
-    text = _text(block, offset, shown)
+    text = text_array(block, offset, shown)
     if b"\r" in block and b"\r\n" in block:
         block = block.replace(b"\r\n", b"\n")
         text = _string(block)
@@ -54,7 +54,7 @@ def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([lines], schema=LINE_SCHEMA)
 
 
-def _text(block: bytes, offset: int, shown: str) -> Any:
+def text_array(block: bytes, offset: int, shown: str) -> Any:
     """Return an array of one string that is the block; raise DataError unless it is UTF-8."""
     text = _string(block)
     try:
@@ -84,60 +84,54 @@ def _not_utf8(block: bytes, offset: int, shown: str) -> DataError:
     )
 
 
-def _json(block: bytes, offset: int, shown: str) -> pa.RecordBatch | None:
-    """Return the columns of a block of JSON objects, None when all its lines are blank."""
-    import pyarrow.json as pj
-
-    _text(block, offset, shown)  # Arrow's reader does not look
-    if not offset:
-        block = block.removeprefix(BYTE_ORDER_MARK)
-    if not block.strip():
-        return None
-    options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
-    try:
-        source: Any = pa.BufferReader(block)
-        table = pj.read_json(source, options)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{shown} has a line in bytes {offset} to {offset + len(block)} that is not a JSON "
-            f"object like those before it ({error})."
-        ) from error
-    return table.combine_chunks().to_batches()[0]
-
-
 def _csv(piece: Piece) -> Iterator[Batch]:
+    """Yield the rows of a csv file as columns of strings."""
+    with open_source(piece, InputFormat.CSV) as source:
+        rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES)
+        schema = pa.schema([(name, pa.string()) for name in rows.names])
+        row = counted = 0
+        while (found := rows.rest_of_block())[1]:
+            offset, block = found
+            text_array(block, offset, piece.shown)
+            batch = _plain_rows(block, schema)
+            if batch is None:
+                batch = _quoted_rows(rows, schema, piece.shown)
+            else:
+                rows.skip_block()
+            if batch.num_rows:
+                yield Batch(piece, (batch,), (row,), source.input_bytes - counted)
+                row, counted = row + batch.num_rows, source.input_bytes
+
+
+def _plain_rows(block: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
+    """Return the rows of lines without quotes; None where the slower reader has to look."""
     import pyarrow.csv as pv
 
-    row = counted = 0
-    with open_source(piece, InputFormat.CSV) as source:
-        stream: Any = pa.PythonFile(_SourceFile(source), mode="r")  # no stub of open_csv knows it
-        try:
-            reader = pv.open_csv(
-                stream,
-                pv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
-                pv.ParseOptions(newlines_in_values=True),
-            )
-            while (batch := next(reader, None)) is not None:
-                if batch.num_rows:
-                    read = source.input_bytes
-                    yield Batch(piece, (batch,), (row,), read - counted)
-                    row, counted = row + batch.num_rows, read
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{piece.shown} cannot be read as csv after row {row} ({error}): correct the file."
-            ) from error
+    if b'"' in block or block.count(b"\r") != block.count(b"\r\n"):
+        return None
+    source: Any = pa.BufferReader(block)  # no stub of read_csv knows it
+    try:
+        table = pv.read_csv(
+            source,
+            pv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=schema.names),
+            pv.ParseOptions(quote_char=False),
+            pv.ConvertOptions(column_types=schema, strings_can_be_null=False),
+        )
+    except pa.ArrowException:
+        return None  # a row of another length, or only blank lines
+    return table.combine_chunks().to_batches()[0] if table.num_rows else None
 
 
-class _SourceFile(io.RawIOBase):
-    """Lets pyarrow read a source."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__()
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-        return self._source.read(size)
+def _quoted_rows(rows: CsvRows, schema: pa.Schema, shown: str) -> pa.RecordBatch:
+    """Return the rows that end in the next block, read one by one."""
+    found = rows.of_a_block()
+    columns = zip(*(row for _, row in found), strict=True) if found else [()] * len(schema)
+    try:
+        arrays = [pa.array(column, pa.string()) for column in columns]
+    except UnicodeEncodeError as error:
+        # A row that begins in this block ends in another, which was not looked at.
+        raise DataError(
+            f"{shown} is not UTF-8 in the rows from byte {found[0][0]}, so Arrow cannot hold it "
+            "as text: convert the file, or use --input-format csv."
+        ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
