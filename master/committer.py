@@ -1,8 +1,9 @@
 """Carries out what the machine commands and what takes a while: commits, clean-ups, looks.
 
-Everything here may be repeated by this master or a later one. From `CommitBegun` on a job can only
-succeed, so publishing is tried for ever while the store may recover; before, an error that lasts
-fails the job.
+Everything here may be repeated by this master or a later one. From `CommitBegun` on the output is
+half old and half new, so publishing is repeated until it works or is certain never to: a full disk
+or a missing permission waits for a person, and the job's note says so. Before `CommitBegun` nothing
+has changed, and an error that lasts fails the job.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, assert_never
 
 from master.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
@@ -30,11 +32,18 @@ from master.state import JobRecord
 from master.views import winners
 from mrcore import commit
 from mrcore.clock import Clock
-from mrcore.errors import MrcoreError, NotFoundError, StorageError
+from mrcore.errors import (
+    DiskFullError,
+    MrcoreError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
 from mrcore.ids import AttemptId, Phase, TaskId
 from mrcore.job import JobState
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import TaskOutput
+from mrcore.texts import one_line, printable
 
 log = logging.getLogger("mrcore.master")
 
@@ -45,6 +54,7 @@ PREPARE_SECONDS: Final = 300.0
 CLEAN_UP_SECONDS: Final = 300.0
 """A clean-up that did not work for so long is left to the next master, or to `mrcore gc`."""
 PARALLEL_COMMITS: Final = 8
+_NOTE_CHARS_MAX: Final = 1_000
 
 T = TypeVar("T")
 
@@ -60,6 +70,9 @@ class Committer:
         self._plans = plans
         self._clock = clock
         self._room = asyncio.Semaphore(PARALLEL_COMMITS)
+        # Not the loop's own threads, of which there are six on two cores: commits that wait for a
+        # store must leave some to submissions and logs.
+        self._threads = ThreadPoolExecutor(PARALLEL_COMMITS, thread_name_prefix="committer")
 
     async def carry_out(self, command: Job) -> Event | None:
         """Obey; return what to tell the machine, or None if there is nothing to tell."""
@@ -202,19 +215,47 @@ class Committer:
     async def _insist(
         self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None
     ) -> T:
-        """Call `act` in a thread until it works, or fails in a way that will not pass."""
+        """Call `act` in a thread until it works, fails for good, or `limit_seconds` have passed.
+
+        Without a limit everything is repeated but what can never work.
+        """
         pause = _FIRST_PAUSE_SECONDS
         began = self._clock.monotonic()
-        while True:
-            try:
-                async with self._room:  # not while pausing: one dead bucket must not stop all
-                    return await asyncio.to_thread(act)
-            except StorageError as error:
-                spent = self._clock.monotonic() - began
-                if not error.retryable or (limit_seconds is not None and spent > limit_seconds):
-                    raise
-                log.warning(
-                    f"could not {what}; trying again", extra={"job": job_id, "error": str(error)}
-                )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        passes = _may_pass if limit_seconds is None else _passes_soon
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    async with self._room:  # not while pausing: one dead bucket must not stop all
+                        return await loop.run_in_executor(self._threads, act)
+                except Exception as error:
+                    spent = self._clock.monotonic() - began
+                    if not passes(error) or (limit_seconds is not None and spent > limit_seconds):
+                        raise
+                    self._note(job_id, what, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        finally:
+            self._board.job_notes.pop(job_id, None)
+
+    def _note(self, job_id: str, what: str, error: Exception) -> None:
+        """Write to the log, and to the job itself, what is being waited for."""
+        reason = str(error) or repr(error)
+        log.warning(f"could not {what}; trying again", extra={"job": job_id, "error": reason})
+        note = one_line(f"could not {what}; trying again: {reason}")
+        self._board.job_notes[job_id] = printable(note, _NOTE_CHARS_MAX)
+
+
+def _passes_soon(error: Exception) -> bool:
+    """Return whether another try within minutes may work."""
+    return isinstance(error, UnavailableError | DiskFullError)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether another try may ever work: anything but a loss, a conflict or a defect.
+
+    Machines run out of threads, memory and descriptors, too, and get them back.
+    """
+    if isinstance(error, NotFoundError):  # what is staged is gone
+        return False
+    return isinstance(error, StorageError | OSError | MemoryError | RuntimeError)

@@ -225,7 +225,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             await self._shell.settle(CancelAsked(job_id, reason, self._clock.wall()))
             job = await self._shell.read(lambda machine: self._job(machine, job_id))
         if job.state == job_pb2.JOB_STATE_COMMITTING:
-            raise JobEndedError(f"Job {job_id} is being committed: it can no longer be cancelled.")
+            note = self._board.job_notes.get(job_id)
+            raise JobEndedError(views.why_not_cancelled(job_id, job.spec.output_uri, note))
         if job.state in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
             raise JobEndedError(f"Job {job_id} has ended already: there is nothing to cancel.")
         return pb.CancelResponse(job=job)
@@ -336,10 +337,12 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         cost = self._board.cost(job_id)
         if cost is not None:
             message.cost.CopyFrom(cost_to_proto(cost))
-        if message.state not in _FINAL and self._board.note:
+        if message.state not in _FINAL:
             # What the fleet says of workers that are missing says more than that there are none.
-            rest = "" if message.note == views.NOBODY_NOTE else message.note
-            message.note = "; ".join(filter(None, (self._board.note, rest)))
+            nobody = self._board.note and message.note == views.NOBODY_NOTE
+            rest = "" if nobody else message.note
+            notes = (self._board.job_notes.get(job_id), self._board.note, rest)
+            message.note = "; ".join(filter(None, notes))
         return message
 
     def _jobs_page(self, machine: Machine, size: int, before: str | None) -> pb.ListResponse:

@@ -13,6 +13,7 @@ from master import policy
 from master.events import HeldState
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
 from master.state import JobRecord, PhaseRecord, RecentFailure, TaskRecord
+from mrcore import layout
 from mrcore.ids import Phase
 from mrcore.job import JobSpec, JobState, TaskState
 from mrcore.tasks.spec import TaskFailure, TaskOutput
@@ -118,6 +119,15 @@ def _job_note(machine: Core, job: LiveJob) -> str:
     if all(worker.leaving for worker in workers):
         return "waiting for workers: all of them are leaving"
     return ""
+
+
+def why_not_cancelled(job_id: str, output_uri: str, note: str | None) -> str:
+    """Return why a job that commits goes on, and what ends it where `note` says that it waits."""
+    text = f"Job {job_id} is being committed: it can no longer be cancelled."
+    if note is None:
+        return text
+    where = layout.shown(output_uri)
+    return f"{text} It {note} To give it up, run `mrcore gc {where} --release`."
 
 
 def task_views(

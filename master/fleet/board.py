@@ -1,4 +1,4 @@
-"""What a fleet shows to the rest of the master: plain values, replaced at each look."""
+"""What a fleet and the committer show to the rest of the master: plain values."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Board:
     view: FleetView | None = None
     note: str = ""
     """For people who wait for a job: one sentence."""
+    job_notes: dict[str, str] = field(default_factory=dict)
+    """What the commit of a job waits for, one sentence by job id."""
     ending: bool = False
     """No job may be accepted any more."""
     cost: Callable[[str], Cost | None] = field(default=lambda _: None)

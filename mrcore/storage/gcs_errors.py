@@ -73,14 +73,44 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
             "auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         )
     if isinstance(error, auth.RefreshError):
+        why = str(error.args[0]) if error.args else "without a reason"
+        if _is_passing(error):
+            return _unavailable(uri, f"no access token: {why}")
         return PermissionDeniedError(
-            f"The Google credentials for {uri} are no longer accepted ({error.args[0]}): "
+            f"The Google credentials for {uri} are no longer accepted ({why}): "
             "run `gcloud auth application-default login`."
         )
-    transient = (auth.TransportError, requests.RequestException, HTTPError, ConnectionError)
+    transient = (
+        auth.TransportError,
+        auth.TimeoutError,
+        auth.ResponseError,
+        requests.RequestException,
+        HTTPError,
+        ConnectionError,
+    )
     if isinstance(error, transient):
         return _unavailable(uri, str(error))
     return None
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Return whether a failure to get an access token may pass: nobody answered, or said "later".
+
+    A metadata server that is away for seconds, or a token service that is overloaded, says nothing
+    about the account; google-auth wraps both in the error of an account that is refused.
+    """
+    from google.auth import exceptions as auth
+
+    causes = [error, error.__cause__, *error.args]
+    if any(getattr(cause, "retryable", False) for cause in causes):
+        return True
+    transport = next((c for c in causes if isinstance(c, auth.TransportError)), None)
+    if transport is None:
+        return False
+    # The metadata server's answer, where there was one: 404 for a machine without an account.
+    statuses = [getattr(argument, "status", None) for argument in transport.args]
+    refused = any(isinstance(s, int) and 400 <= s < 500 and s not in (408, 429) for s in statuses)
+    return not refused
 
 
 def _from_status(uri: str, status: int, message: str, reasons: list[str]) -> StorageError:

@@ -37,7 +37,9 @@ class GcloudCredentials(Credentials):
                 check=False,
                 timeout=_ANSWER_SECONDS,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired as error:
+            raise _refused(f"gcloud gives no token: {error}", retryable=True) from error
+        except OSError as error:
             raise _refused(f"gcloud gives no token: {error}") from error
         if asked.returncode != 0:
             words = " ".join(asked.stderr.split()) or "it says nothing"
@@ -64,5 +66,5 @@ def _from_gcloud() -> Credentials:
     return GcloudCredentials()  # type: ignore[no-untyped-call]
 
 
-def _refused(why: str) -> RefreshError:
-    return RefreshError(why)  # type: ignore[no-untyped-call]
+def _refused(why: str, *, retryable: bool = False) -> RefreshError:
+    return RefreshError(why, retryable=retryable)  # type: ignore[no-untyped-call]

@@ -11,9 +11,11 @@ from unittest.mock import patch
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import status_pb2
 
 from master.assign import Assigner
 from master.events import CancelAsked, DrainAsked, Event
+from master.facts import CommitBegun, TaskWon
 from master.fleet.board import Board
 from master.leader import Cluster
 from master.machine import Machine
@@ -21,12 +23,13 @@ from master.planner import Plans, Submissions
 from master.service import JobService, WorkerService
 from master.shell import Shell
 from mrcore.clock import SYSTEM
+from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import HeldAttempt, SynchronizeRequest
 from mrcore.storage.memory import MemoryStorage
-from mrcore.tasks.spec import Piece, Split
+from mrcore.tasks.spec import Piece, Split, TaskOutput
 from tests.integration.fake_worker import make_spec
 from tests.unit.test_shell_order import STATE, Gate, Idle, submitted, take_over, turns
 
@@ -44,9 +47,11 @@ class AbortedError(Exception):
 class FakeContext:
     """As much of a call's context as the services use."""
 
-    async def abort(self, code: grpc.StatusCode, details: str, trailing: object) -> NoReturn:
-        del trailing
-        raise AbortedError(code, details)
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, bytes]]
+    ) -> NoReturn:
+        del details  # cut short, as the plain text of a status may not be long
+        raise AbortedError(code, status_pb2.Status.FromString(trailing[0][1]).message)
 
 
 CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", FakeContext())
@@ -323,5 +328,25 @@ def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
                 with pytest.raises(AbortedError, match="67,108,864 is the limit") as caught:
                     await call
                 assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+    run(act)
+
+
+def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
+    async def act(house: House) -> None:
+        notes = house.jobs._board.job_notes
+        notes["job-a"] = "could not publish the output; trying again: No space is left."
+        job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
+        assert job.note.startswith(notes["job-a"])
+        for task in (TaskId("job-a", Phase.MAP, 0), TaskId("job-a", Phase.REDUCE, 0)):
+            attempt = AttemptId(task, AttemptNumber(1, 1))
+            won = TaskWon(attempt=attempt, worker_id="w1", output=TaskOutput())
+            house.shell.machine.apply(won)
+        house.shell.machine.apply(CommitBegun(job_id="job-a", replaces=()))
+        with pytest.raises(AbortedError, match=r"No space is left\..*gc \S+ --release`"):
+            await house.jobs.Cancel(pb.CancelRequest(job_id="job-a"), CONTEXT)
+        notes.clear()
+        with pytest.raises(AbortedError, match=r"can no longer be cancelled\.$"):
+            await house.jobs.Cancel(pb.CancelRequest(job_id="job-a"), CONTEXT)
 
     run(act)
