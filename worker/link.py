@@ -38,7 +38,7 @@ from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
 from worker.agent import Agent
 from worker.messages import Answered, Assignment, Hold, Leave
-from worker.supervisor import Running
+from worker.process import Running
 
 if TYPE_CHECKING:
     from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub

@@ -30,6 +30,7 @@ from mrcore.tasks.attempt_log import store_log
 from mrcore.units import parse_duration, parse_size
 from worker.environment import raise_descriptor_limit
 from worker.messages import Leave
+from worker.orphans import Orphans, adopt_orphans
 from worker.scratch import scratch_folder
 from worker.supervisor import Supervisor
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notifier = Notifier(os.environ)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(options.scratch))
+        adopt_orphans()
         supervisor = Supervisor(
             slots=options.slots,
             slot_memory_bytes=options.memory or _default_memory_bytes(options.slots),
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment=os.environ,
             clock=SYSTEM,
             store_log=store_log,
+            orphans=Orphans(),
         )
         stack.callback(supervisor.close)
         supervisor.prestart()

@@ -18,6 +18,32 @@ def resident_bytes(process_id: int) -> int:
     return int(fields[1]) * _PAGE_BYTES if fields else 0
 
 
+def proportional_bytes(process_id: int) -> int:
+    """Return the memory of one process, in which a page that n processes share counts 1/n.
+
+    Where the kernel does not show that, return its resident memory.
+    """
+    for line in _read(f"/proc/{process_id}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) << 10
+    return resident_bytes(process_id)
+
+
+def group_of(process_id: int) -> tuple[int, bool]:
+    """Return the group of a process (0: it is gone), and whether it is dead but not collected."""
+    fields = _read(f"/proc/{process_id}/stat").rpartition(b")")[2].split()
+    return (int(fields[2]), fields[0] in (b"Z", b"X")) if len(fields) > 2 else (0, False)
+
+
+def environment_of(process_id: int, name: str) -> str:
+    """Return a variable of the environment with which a process has begun; empty if unset."""
+    start = f"{name}=".encode()
+    for entry in _read(f"/proc/{process_id}/environ").split(b"\0"):
+        if entry.startswith(start):
+            return os.fsdecode(entry.removeprefix(start))
+    return ""
+
+
 def children(process_id: int) -> list[int]:
     """Return the processes that this one has started, or that it has adopted."""
     try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,17 +28,36 @@ from mrcore.tasks.pipe import (
     pack_order,
     report_sockets,
 )
-from worker.proc import descendants, resident_bytes
+from mrcore.tasks.spec import Progress
+from worker.orphans import MARK, Orphans, end_processes
+from worker.proc import descendants, proportional_bytes, resident_bytes
 
 _READ_BYTES: Final = 1 << 18
+_MEASURE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that has begun."""
+
+    attempt: AttemptId
+    elapsed_seconds: float
+    progress: Progress
 
 
 class ChildProcess:
     """A child and what the agent knows of it. Nothing here blocks."""
 
     def __init__(
-        self, scratch: Path, environment: Mapping[str, str], number: int, ahead_max: int
+        self,
+        scratch: Path,
+        environment: Mapping[str, str],
+        number: int,
+        ahead_max: int,
+        orphans: Orphans | None = None,
     ) -> None:
+        self.mark = f"{scratch}/child-{number}"
+        """Carried by all its processes in their environment, to find them by."""
         self.job_id: str | None = None
         """The job whose functions it has loaded; a child serves one job only."""
         self.sent: deque[Order] = deque()
@@ -50,6 +70,10 @@ class ChildProcess:
         self.is_deaf = False
         """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
+        self._orphans = orphans or Orphans()
+        self._shared_bytes = 0
+        """How much of its resident memory is only counted more than once."""
+        self._measured_at = float("-inf")
         self._scratch = scratch
         self._ahead_max = ahead_max
         self._finished = 0
@@ -85,7 +109,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env={**environment, MARK: self.mark},
                 pass_fds=inherited,
                 process_group=0,
             )  # fmt: skip
@@ -159,12 +183,14 @@ class ChildProcess:
         self.doomed = True
         self.kill_reason = self.kill_reason or reason
         # Those that have left the process group are found by their descent, while there is one.
-        family = descendants(self.process_id)
+        family = self._family()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process_id, signal.SIGKILL)
-        for process_id in family:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process_id, signal.SIGKILL)
+        end_processes(family)
+
+    def _family(self) -> list[int]:
+        """Return the child and all processes that it has started, as far as they are known."""
+        return [self.process_id, *descendants(self.process_id), *self._orphans.of(self.mark)]
 
     def reap(self) -> int:
         """Collect the dead child: its exit status, negative for a signal. Its group dies too."""
@@ -187,10 +213,25 @@ class ChildProcess:
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the child and of all processes that it has started."""
-        return sum(
-            resident_bytes(process_id)
-            for process_id in (self.process_id, *descendants(self.process_id))
-        )
+        return sum(map(resident_bytes, self._family()))
+
+    def used_bytes(self, limit_bytes: int, now: float) -> int:
+        """Return the memory of the child and all its processes, exact where it is near the limit.
+
+        Resident memory counts what forks share once for each of them, but is cheap to read. What
+        they really use is asked for only when it matters, and once a second at most while the
+        answer allows it.
+        """
+        family = self._family()
+        resident = sum(map(resident_bytes, family))
+        if resident <= limit_bytes:
+            self._shared_bytes = 0
+            return resident
+        is_old = now >= self._measured_at + _MEASURE_SECONDS
+        if is_old or resident - self._shared_bytes > limit_bytes:
+            self._shared_bytes = max(0, resident - sum(map(proportional_bytes, family)))
+            self._measured_at = now
+        return resident - self._shared_bytes
 
     def printed(self, limit_bytes: int) -> bytes:
         """Return the end of its log; nothing where it cannot be read, or was swept away."""

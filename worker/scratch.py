@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from worker.orphans import sweep_marked
+
 _PREFIX = "worker-"
 
 
@@ -67,10 +69,11 @@ def scratch_folder(base: Path | None) -> Iterator[Scratch]:
 
 
 def sweep(base: Path) -> None:
-    """Remove the folders of workers that are gone."""
+    """Remove the folders of workers that are gone, and end what their user code has left."""
     for folder in base.glob(f"{_PREFIX}*"):
         lock = _lock(folder)
         if lock is not None:
+            sweep_marked(folder)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 

@@ -12,9 +12,7 @@ import logging
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec
 
 from mrcore.clock import Clock
 from mrcore.errors import DataError
@@ -22,25 +20,17 @@ from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.pipe import JobFile, Order, write_job
-from mrcore.tasks.spec import FailureKind, Progress, TaskFailure, TaskResult
+from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
 from worker import deaths
 from worker.environment import child_environment
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
-from worker.process import ChildProcess
+from worker.orphans import Orphans
+from worker.process import ChildProcess, Running
 from worker.starts import Starts
+from worker.threads import in_thread
 
 log = logging.getLogger("mrcore.worker")
-P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """An attempt that has begun."""
-
-    attempt: AttemptId
-    elapsed_seconds: float
-    progress: Progress
 
 
 class Supervisor:
@@ -57,6 +47,7 @@ class Supervisor:
         clock: Clock,
         store_log: Callable[[str, AttemptId, bytes], None],
         limits: Limits = DEFAULT,
+        orphans: Orphans | None = None,
     ) -> None:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
@@ -70,6 +61,8 @@ class Supervisor:
         self._limits = limits
         self._clock = clock
         self._store_log = store_log
+        self._orphans = orphans
+        """Where this process adopts them."""
         self._children: list[ChildProcess] = []
         self._queue: deque[Order] = deque()
         self._jobs: dict[str, JobFile] = {}
@@ -192,6 +185,9 @@ class Supervisor:
             child.reap()
             child.close()
         self._children.clear()
+        if self._orphans is not None:
+            self._orphans.look(())
+            self._orphans.end_all()
 
     def _spawn(self) -> ChildProcess | None:
         """Start one more child; return None when the system refuses, which is a bad start."""
@@ -199,7 +195,11 @@ class Supervisor:
         try:
             self._provide_folders()
             child = ChildProcess(
-                self._scratch, self._environment, self._spawned, self._limits.ahead_max
+                self._scratch,
+                self._environment,
+                self._spawned,
+                self._limits.ahead_max,
+                self._orphans,
             )
         except OSError as error:
             self._count_bad_start(deaths.system_reason(error, self._scratch))
@@ -308,7 +308,8 @@ class Supervisor:
         child.idle_since = self._clock.monotonic()
         spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
         limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
-        if not child.sent and child.resident_bytes() > self._limits.retire_share * limit:
+        allowed = int(self._limits.retire_share * limit)
+        if not child.sent and child.used_bytes(allowed, self._clock.monotonic()) > allowed:
             child.kill()
 
     def _bury(self, child: ChildProcess) -> None:
@@ -334,7 +335,9 @@ class Supervisor:
                 self._group.create_task(self._report_death(lost, failure, state_uri, printed))
         elif view.begun == 0 and not child.doomed:
             self._count_bad_start(deaths.start_reason(status, printed, self._scratch))
-        self._group.create_task(self._sweep(child.process_id))
+        self._end_orphans()
+        folder = self._scratch / f"child-{child.process_id}"
+        self._group.create_task(in_thread(shutil.rmtree, folder, True))
         if self._starts.may_start():
             self.prestart()
         self.dispatch()
@@ -343,11 +346,8 @@ class Supervisor:
         self, order: Order, failure: TaskFailure, state_uri: str, printed: bytes
     ) -> None:
         if printed:
-            await _in_thread(self._store_log, state_uri, order.attempt, printed)
+            await in_thread(self._store_log, state_uri, order.attempt, printed)
         self.on_ended(order.attempt, failure)
-
-    async def _sweep(self, process_id: int) -> None:
-        await _in_thread(shutil.rmtree, self._scratch / f"child-{process_id}", True)
 
     def _count_bad_start(self, reason: str) -> None:
         self._starts.failed(reason)
@@ -359,26 +359,29 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = self.ticked_at = self._clock.monotonic()
+        self._end_orphans()
         for child in self._children:
             order = child.running() if child.sent else None
             if order is not None and not child.doomed:
                 self._hold_to_limits(child, order, now)
-            elif child.job_id is not None and order is None:
-                self._make_room(child, now)
+            idle = child.job_id is not None and not child.sent
+            if idle and now - child.idle_since > self._limits.idle_seconds:
+                child.kill()
         if self._starts.may_start():
             self.prestart()
         self.dispatch()
 
-    def _make_room(self, child: ChildProcess, now: float) -> None:
-        """Replace a child that has been idle for long by one that any job can have."""
-        if not child.sent and now - child.idle_since > self._limits.idle_seconds:
-            child.kill()
+    def _end_orphans(self) -> None:
+        """Kill what children that are gone have left behind."""
+        if self._orphans is not None:
+            self._orphans.look({child.process_id for child in self._children})
+            self._orphans.end_others({child.mark for child in self._children})
 
     def _hold_to_limits(self, child: ChildProcess, order: Order, now: float) -> None:
         limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
         if limit is not None and now - child.view().started_at > limit:
             child.kill(deaths.timeout_reason(limit))
-        used = child.resident_bytes()
+        used = child.used_bytes(order.memory_bytes, now)
         if order.memory_bytes and used > order.memory_bytes:
             child.kill(deaths.memory_reason(used, order.memory_bytes))
         child.trim_log(MAX_LOG_BYTES)
@@ -386,11 +389,3 @@ class Supervisor:
 
 def _nobody_listens(attempt: AttemptId, result: TaskResult) -> None:
     raise AssertionError(f"{attempt} ended and nobody listens")
-
-
-async def _in_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call this in a thread; where it fails, a log or a folder is lost and not the worker."""
-    try:
-        await asyncio.to_thread(function, *args, **kwargs)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there can be no more threads
-        log.warning("a log or a folder of an attempt is left: %s", error)

@@ -18,6 +18,7 @@ from mrcore.tasks.attempt_log import store_log
 from mrcore.tasks.spec import MapWork, Piece, Split, TaskFailure, TaskResult
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
+from worker.orphans import Orphans, adopt_orphans
 from worker.proc import descendants
 from worker.supervisor import Supervisor
 
@@ -25,7 +26,13 @@ from worker.supervisor import Supervisor
 class House:
     """A supervisor, a state and an output in a folder, and a job or two."""
 
-    def __init__(self, folder: Path, slots: int = 1, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        slots: int = 1,
+        limits: Limits = DEFAULT,
+        orphans: Orphans | None = None,
+    ) -> None:
         self.folder = folder
         self.state_uri = f"file://{folder}/state"
         (folder / "scratch").mkdir()
@@ -38,6 +45,7 @@ class House:
             clock=SYSTEM,
             store_log=store_log,
             limits=limits,
+            orphans=orphans,
         )
         self.supervisor.on_ended = self._ended
         self.results: dict[AttemptId, TaskResult] = {}
@@ -135,7 +143,7 @@ def alive(process_id: int) -> bool:
 
 
 def in_house(
-    slots: int = 1, limits: Limits = DEFAULT
+    slots: int = 1, limits: Limits = DEFAULT, adopt: bool = False
 ) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
     """Run a test with a supervisor that lives as long as it, and leaves nothing."""
 
@@ -149,11 +157,13 @@ def in_house(
                     task.cancel()
 
         def call(tmp_path: Path) -> None:
-            house = House(tmp_path, slots, limits)
+            adopt_orphans(adopt)
+            house = House(tmp_path, slots, limits, Orphans() if adopt else None)
             try:
                 asyncio.run(run(house))
             finally:
                 house.supervisor.close()
+                adopt_orphans(False)
             assert house.processes() == []
             assert list((tmp_path / "scratch").glob("*.log")) == []
 
