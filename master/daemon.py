@@ -288,12 +288,13 @@ class _Life:
         group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM, board)))
         for event in lost:
             await shell.tell(event)
-        await server.start(SERVICES)
-        self.serving = True
         with (
+            # Whoever gets an answer at this port finds the credentials for it.
             self._found_on_loopback(credentials_of(leader, self._state_uri)),
             self._watched(group, Vitals(shell, SYSTEM)),
         ):
+            await server.start(SERVICES)
+            self.serving = True
             self._say_ready(leader.address)
             await stop.wait()
             log.info("drains")
@@ -365,10 +366,14 @@ class _Life:
             return
         path = loopback_file(int(credentials.address.rpartition(":")[2]))
         save_credentials(credentials, path)
+        inode = path.stat().st_ino
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            # The port is free by now, and the next master there may have left its own.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
 
 
 def _leader(cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None) -> Leader:

@@ -5,6 +5,7 @@ This loads no gRPC before it must, so that a command fails fast where there is n
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,10 @@ REACH_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.1
 _GREETING_SECONDS: Final = 3.0
 """How long one connection may take at least: tunnels are slow at first."""
+LOOK_AGAIN_SECONDS: Final = 1.0
+"""How long credentials that are missing beside a master that answers are looked for."""
+_LEADER_SECONDS: Final = 0.5
+"""Pause between two looks for the leader of a state."""
 
 
 def find_credentials(
@@ -55,10 +60,12 @@ def find_credentials(
         _reach(address, reach_seconds, clock)
     if credentials_file is not None:
         found = load_credentials(Path(credentials_file))
+    elif state_uri is not None and address is None:
+        return _reach_leader(state_uri, reach_seconds, clock)
     elif state_uri is not None:
         found = credentials_of(read_leader(state_uri), state_uri)
     elif address is not None:
-        found = _loopback_credentials(address, look=reach_seconds is not None)
+        found = _loopback_credentials(address, reach_seconds, clock)
     else:
         raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
     if address is None:
@@ -81,12 +88,43 @@ def read_leader(state_uri: str) -> Leader:
         raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
 
 
-def _loopback_credentials(address: str, *, look: bool) -> Credentials:
+def _reach_leader(state_uri: str, seconds: float | None, clock: Clock) -> Credentials:
+    """Return how to call the leader of a state.
+
+    A master may be starting just now, or in place of the one that is named there: so each try
+    reads the leader anew.
+    """
+    if seconds is None:
+        return credentials_of(read_leader(state_uri), state_uri)
+    end = clock.monotonic() + seconds
+    while True:
+        try:
+            found = credentials_of(read_leader(state_uri), state_uri)
+            _reach(found.address, 0.0, clock)
+        except ClusterUnreachableError:
+            if end - clock.monotonic() <= _LEADER_SECONDS:
+                raise
+            clock.sleep(_LEADER_SECONDS)
+        else:
+            return found
+
+
+def _loopback_credentials(address: str, reach_seconds: float | None, clock: Clock) -> Credentials:
     host, port = parse_address(address)
     path = loopback_file(port)
-    if is_loopback(host) and path.exists():
-        return load_credentials(path)
-    if look:
+    look_again = min(LOOK_AGAIN_SECONDS, reach_seconds or 0.0) if is_loopback(host) else 0.0
+    end = clock.monotonic() + look_again
+    while is_loopback(host):
+        # A master that ends deletes the file, and the next one at this port writes it.
+        try:
+            return load_credentials(path)
+        except UsageError:
+            if os.path.lexists(path):
+                raise
+        if clock.monotonic() >= end:
+            break
+        clock.sleep(_RETRY_SECONDS)
+    if reach_seconds is not None:
         from mrcore.rpc.probe import serves_jobs  # loads gRPC, and this is how it ends anyway
 
         if not serves_jobs(address, REACH_SECONDS):

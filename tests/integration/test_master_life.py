@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 from master.journal import Entry
 from mrcore import errors, layout
 from mrcore.client import Client
-from mrcore.config import load_credentials, loopback_file
+from mrcore.config import load_credentials, loopback_file, save_credentials
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.job import JobState
 from mrcore.rpc.channel import connect
@@ -267,9 +267,33 @@ def test_credentials_are_found_on_loopback(
         find_credentials(daemon.address, reach_seconds=0.2)
 
 
+def test_who_gets_an_answer_finds_the_credentials(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    with house.master(listen=address, wait=False):
+        # Connections are accepted from when the port is taken, and greeted when it answers.
+        find_credentials(address, reach_seconds=20.0)
+        assert loopback_file(port).exists()
+
+
+def test_a_master_that_ends_leaves_the_credentials_of_the_next_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
+    with house.master() as daemon:
+        path = loopback_file(int(daemon.address.rpartition(":")[2]))
+        following = msgspec.structs.replace(load_credentials(path), token="next")
+        save_credentials(following, path)
+        assert daemon.stop() == 0
+    assert load_credentials(path) == following
+
+
 def test_a_state_that_nobody_led_is_told(house: House) -> None:
     with pytest.raises(ClusterUnreachableError, match="No master has led"):
-        find_credentials(None, house.state_uri)
+        find_credentials(None, house.state_uri, reach_seconds=0.2)
 
 
 def test_a_master_ends_in_order(house: House) -> None:

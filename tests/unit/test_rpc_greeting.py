@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import msgspec
 import pytest
 
+from mrcore.config import Credentials, Leader, loopback_file, save_credentials
 from mrcore.errors import ClusterUnreachableError
 from mrcore.rpc import credentials
 from mrcore.rpc.credentials import find_credentials
+from tests.unit.fake_clock import FakeClock
 
 Answer = Callable[[socket.socket], object]
 
@@ -66,6 +69,51 @@ def test_who_accepts_and_does_not_greet_is_no_master(
         pytest.raises(ClusterUnreachableError, match=rf"No master answers at {address} \({reason}"),
     ):
         find_credentials(address, reach_seconds=0.0)
+
+
+class StartingClock(FakeClock):
+    """A clock that lets a master take its next step whenever somebody waits."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = list(steps)
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        super().sleep(seconds)
+        if self._steps:
+            self._steps.pop(0)()
+
+
+def greets(client: socket.socket) -> None:
+    """Send what a server of HTTP/2 sends first."""
+    client.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+
+def test_credentials_that_come_just_after_the_answer_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with listening(greets) as address:
+        written = Credentials(address=address, token="t")
+        path = loopback_file(int(address.rpartition(":")[2]))
+        clock = StartingClock(lambda: None, lambda: save_credentials(written, path))
+        assert find_credentials(address, clock=clock) == written
+
+
+def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
+    state_uri = f"file://{tmp_path}"
+    leader = Leader(cluster_id="c", epoch=1, address="", token="t")
+
+    def lead(address: str) -> None:
+        content = msgspec.json.encode(msgspec.structs.replace(leader, address=address))
+        (tmp_path / "leader.json").write_bytes(content)
+
+    with socket.socket() as nobody, listening(greets) as address:
+        nobody.bind(("127.0.0.1", 0))
+        former = f"127.0.0.1:{nobody.getsockname()[1]}"
+        clock = StartingClock(lambda: lead(former), lambda: lead(address))
+        assert find_credentials(None, state_uri, clock=clock).address == address
 
 
 def test_another_server_of_grpc_is_no_master(
