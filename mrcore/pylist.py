@@ -10,16 +10,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def python_values(column: pa.Array[Any]) -> list[Any]:
+def python_values(
+    column: pa.Array[Any],
+    named: str = "A column",
+    advice: str = "cast the column to another type in map",
+) -> list[Any]:
     """Return the values of a column as Python objects.
 
-    Raises DataError for what Python's types cannot hold, such as times in nanoseconds.
+    Raises DataError, with the column as `named` and the `advice`, for what Python's types cannot
+    hold: times in nanoseconds, years beyond 9999, unknown time zones, invalid UTF-8.
     """
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError) as error:  # Arrow's own errors are ValueErrors too
-        reason = str(error).partition(". ")[0]
+    except (ValueError, OverflowError, LookupError, NotImplementedError, TypeError) as error:
+        # Arrow's own errors are children of these.
+        reason = str(error).partition(". ")[0].rstrip(".")
         raise DataError(
-            f"A column of the type {column.type} holds a value that Python cannot ({reason}): "
-            "cast the column to another type in map."
+            f"{named} of the type {column.type} holds a value that Python cannot ({reason}): "
+            f"{advice}."
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from mrcore import layout
 from mrcore.errors import DataError, NotFoundError
+from mrcore.pylist import python_values
 from mrcore.storage.registry import storage_for
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ def _parquet_chunks(part: ObjectInfo) -> Iterator[bytes]:
     # A footer comes last and columns lie apart, so the part is read whole; parts are moderate.
     data = storage_for(part.uri).read(part.uri, generation=part.generation)
     for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
-        columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
+        columns = [
+            python_values(column, f"The column {name!r} of {part.uri}", "read it with pyarrow")
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
         text = io.StringIO()
         for row in zip(*columns, strict=True):
             cells = ("" if cell is None else _shown(cell) for cell in row)

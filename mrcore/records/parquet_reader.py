@@ -7,11 +7,12 @@ in it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mrcore.errors import DataError, InputError
+from mrcore.pylist import python_values
 from mrcore.records.batches import Batch
 from mrcore.records.inputs import InputFile
 from mrcore.records.signatures import HEAD_BYTES, kind_of
@@ -49,6 +50,8 @@ def parquet_batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
     Raises DataError for a file that is not parquet, is damaged, or has changed since it was listed.
     """
     with _open(piece) as parquet:
+        if not as_arrow:
+            _check_names(piece, parquet.schema_arrow.names)
         starts = _starts(parquet.metadata)
         sizes = [*starts[1:], piece.size_bytes]
         row = 0
@@ -72,8 +75,32 @@ def _group(
         if as_arrow:
             yield Batch(piece, (batch,), (row,), share)
         elif batch.num_rows:
-            yield Batch(piece, batch.to_pylist(), range(row, row + batch.num_rows), share)
+            yield Batch(piece, _dicts(piece, batch), range(row, row + batch.num_rows), share)
         row += batch.num_rows
+
+
+def _dicts(piece: Piece, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return the rows of a batch as dicts by column."""
+    names = batch.schema.names
+    columns = [
+        python_values(
+            column,
+            f"The column {name!r} of {piece.shown}",
+            "use --input-format arrow, or write the file with another type",
+        )
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _check_names(piece: Piece, names: Sequence[str]) -> None:
+    """Raise DataError for a name that two columns have: a dict would hold one of them."""
+    twice = [name for at, name in enumerate(names) if name in names[:at]]
+    if twice:
+        raise DataError(
+            f"{piece.shown} has two columns named {twice[0]!r}: rename one, or use --input-format "
+            "arrow."
+        )
 
 
 def _next(piece: Piece, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
@@ -89,7 +116,11 @@ def _open(piece: Piece) -> Iterator[pq.ParquetFile]:
     with open_file(piece) as file:
         try:
             with _readable(piece):
-                parquet = pq.ParquetFile(pa.PythonFile(cast(io.IOBase, file), mode="r"))
+                parquet = pq.ParquetFile(
+                    pa.PythonFile(cast(io.IOBase, file), mode="r"),
+                    # As nanoseconds, dates before 1677 and after 2262 would wrap around.
+                    coerce_int96_timestamp_unit="us",
+                )
         except DataError as error:
             file.seek(0)
             kind = kind_of(file.read(HEAD_BYTES))
