@@ -38,6 +38,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from mrcore.errors import PluginError
+from mrcore.shuffle.running import running
 from mrcore.texts import text_of
 from mrcore.tracebacks import last_line, user_traceback
 
@@ -191,7 +192,8 @@ def load_unpacked(folder: Path) -> UserFunctions:
 
 def _import(module: str, name: str) -> types.ModuleType:
     try:
-        __import__(module)  # `importlib.import_module` would leave a frame of its own
+        with running():
+            __import__(module)  # `importlib.import_module` would leave a frame of its own
         return sys.modules[module]
     except SystemExit as error:
         raise PluginError(
@@ -211,7 +213,8 @@ def _import(module: str, name: str) -> types.ModuleType:
 
 def _unpickle(path: Path) -> dict[str, object]:
     try:
-        found = pickle.loads(path.read_bytes())
+        with running():
+            found = pickle.loads(path.read_bytes())
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
@@ -245,7 +248,8 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
 
 def _instance(kind: type, name: str) -> object:
     try:
-        return kind()
+        with running():
+            return kind()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the user's constructor

@@ -2,17 +2,23 @@
 
 An agent reads the note when its child has died: only what died in `map` did so of a record. Calls
 are noted in bulk, some hundreds at a time, so that the note costs nothing per record.
+
+This is also where a copy of the process ends that user code made by `os.fork()`: it must not come
+back to us and act as the task, or release what the task holds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import traceback
 from collections.abc import Iterator
 from mmap import mmap
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 FUNCTIONS: Final = ("", "setup", "map", "combine", "partition", "sort_key", "reduce")
-"""The names that can be noted, by their numbers; the first stands for code of ours."""
+"""The names that can be noted, by their numbers; the first stands for all other code."""
 _NUMBERS: Final = {name: number for number, name in enumerate(FUNCTIONS)}
 
 
@@ -33,15 +39,38 @@ def note_in(page: bytearray | mmap, at: int) -> None:
 
 
 @contextlib.contextmanager
-def running(function: str) -> Iterator[None]:
-    """Note that this function of the user runs meanwhile."""
-    page, at = _note.page, _note.at
+def running(function: str = "") -> Iterator[None]:
+    """Note that this function of the user runs meanwhile; end what it leaves as a forked copy."""
+    page, at, process = _note.page, _note.at, os.getpid()
     before = page[at]
     page[at] = _NUMBERS[function]
     try:
         yield
-    finally:
+    except BaseException as error:
+        if os.getpid() != process:
+            _leave(error)
         page[at] = before
+        raise
+    if os.getpid() != process:
+        _leave(None)
+    page[at] = before
+
+
+def _leave(error: BaseException | None) -> NoReturn:
+    """End this copy of a process as Python would end it, without a step of ours."""
+    status = 0
+    with contextlib.suppress(BaseException):
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if status and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)  # noqa: T201 - as Python does
+        elif error is not None:
+            status = 1
+            traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    os._exit(status & 0xFF)
 
 
 def noted(function: str, items: Iterator[Any]) -> Iterator[Any]:

@@ -83,7 +83,7 @@ async def test_a_panic_at_import_is_told_with_its_frames(house: House) -> None:
     house.job("class Panic(BaseException): pass\nraise Panic('no')\n")
     failure = await house.failure(house.give())
     assert (failure.kind, failure.died) == (FailureKind.USER, False)
-    assert failure.message == "job.py cannot be imported: Panic: no"
+    assert failure.message == "job.py cannot be imported: job.Panic: no"
     assert f'File "{house.folder}/job.py", line 2' in failure.traceback
 
 
@@ -98,3 +98,27 @@ async def test_a_defect_of_ours_outside_of_attempts_has_its_own_words(house: Hou
         "report it with the traceback in the attempt's log"
     )
     assert "TypeError: 'NoneType' object is not callable" in house.log(attempt)
+
+
+FORKED_MAP = "def map(key, value):\n    {}\n    yield value, 1\n"
+FORKS = {
+    "import": "if os.fork() == 0:\n    sys.exit(0)\ndef map(key, value):\n    yield value, 1\n",
+    "sys.exit": FORKED_MAP.format("if os.fork() == 0: sys.exit(0)"),
+    "raise": FORKED_MAP.format("if os.fork() == 0: raise ValueError('aside')"),
+    "fall through": FORKED_MAP.format("os.fork()"),
+}
+
+
+@pytest.mark.parametrize("source", FORKS.values(), ids=FORKS)
+def test_a_forked_copy_does_not_act_as_the_task(
+    source: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @in_house()
+    async def test(house: House) -> None:
+        house.job("import os, sys\n" + source)
+        for text in ("a\n", "b\nc\n"):
+            result = await house.result(house.give(text))
+            assert isinstance(result, TaskOutput), result
+            assert result.records_out == text.count("\n")
+
+    test(tmp_path_factory.mktemp("house"))

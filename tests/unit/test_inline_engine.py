@@ -1,0 +1,41 @@
+"""The inline engine: user code in the caller's own process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import mrcore
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own, with an input of two files and a state of its own."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("a b\n")
+    (tmp_path / "in/b.txt").write_text("c\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def test_a_forked_copy_leaves_the_running_job_alone(here: Path) -> None:
+    process = os.getpid()
+
+    def user_map(key: object, line: str) -> list[tuple[str, int]]:
+        copy = os.fork()
+        if not copy:
+            sys.exit(7)
+        status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        assert (here / "out/_claim").exists()
+        return [(line, status)]
+
+    try:
+        result = mrcore.run(map=user_map, map_only=True, inputs="in", output="out", engine="inline")
+    finally:
+        if os.getpid() != process:
+            os._exit(99)  # a copy that came back must not go on as these tests
+    assert sorted(result.lines()) == ["a b\t7", "c\t7"]
