@@ -14,22 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, assert_never
 
-from master.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
-from master.events import (
-    CleanedUp,
-    CommitFinished,
-    CommitPrepared,
-    CommitRefused,
-    Event,
-    WinnerMissing,
-)
+from master.events import Event, NothingDone
 from master.facts import Replaced
 from master.fleet.board import Board
 from master.machine import Machine
+from master.orders import Cleaning, Job, Look, Preparation, Publication, failed, order
 from master.planner import Plans
-from master.shell import Job
-from master.state import JobRecord
-from master.views import winners
 from mrcore import commit
 from mrcore.clock import Clock
 from mrcore.errors import (
@@ -39,10 +29,7 @@ from mrcore.errors import (
     StorageError,
     UnavailableError,
 )
-from mrcore.ids import AttemptId, Phase, TaskId
-from mrcore.job import JobState
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import TaskOutput
 from mrcore.texts import one_line, printable
 
 log = logging.getLogger("mrcore.master")
@@ -74,43 +61,34 @@ class Committer:
         # store must leave some to submissions and logs.
         self._threads = ThreadPoolExecutor(PARALLEL_COMMITS, thread_name_prefix="committer")
 
-    async def carry_out(self, command: Job) -> Event | None:
-        """Obey; return what to tell the machine, or None if there is nothing to tell."""
+    async def carry_out(self, command: Job) -> Event:
+        """Obey; return the answer, which every command has."""
         try:
             return await self._obey(command)
         except Exception as error:  # a defect must not end the other jobs, too
             log.exception("could not obey %r", command)
-            if isinstance(command, PrepareCommit | RunCommit):
-                message = f"The master failed to commit ({error!r}): its log says where."
-                return CommitRefused(command.job_id, message, wall_seconds=self._clock.wall())
-            return None
+            message = f"The master failed to commit ({error!r}): its log says where."
+            return failed(command, message, self._clock.wall())
 
-    async def _obey(self, command: Job) -> Event | None:
-        match command:
-            case PrepareCommit():
-                return await self._prepare(command.job_id)
-            case RunCommit():
-                return await self._run(command.job_id)
-            case CleanUp():
-                return await self._clean_up(command)
-            case CheckWinner():
-                return await self._check(command.attempt)
+    async def _obey(self, command: Job) -> Event:
+        what = order(self._machine, command)
+        match what:
+            case NothingDone():
+                return what
+            case Preparation():
+                return await self._prepare(command, what)
+            case Publication():
+                return await self._publish(command, what)
+            case Cleaning():
+                return await self._clean_up(command, what)
+            case Look():
+                return await self._look(command, what)
             case _:
-                assert_never(command)
+                assert_never(what)
 
-    async def _prepare(self, job_id: str) -> Event | None:
-        job = self._machine.job(job_id)
-        if job is None or job.state is not JobState.RUNNING or not job.complete:
-            return None
-        spec, parts = job.spec, self._parts(job)
-        receipt = self._receipt(job, parts)
-        phase = self._last_phase(job)
-        numbers = [task.winner for task in job.phase(phase).tasks]
-        skipped = {
-            index: output.bad_records
-            for index, output in enumerate(winners(self._machine, job_id, Phase.MAP))
-            if output is not None and output.bad_records
-        }
+    async def _prepare(self, command: Job, what: Preparation) -> Event:
+        job, spec = what.job, what.job.spec
+        receipt = self._receipt(what)
 
         def prepare() -> tuple[Replaced, ...]:
             if not commit.holds_claim(spec, job.claim_generation):
@@ -118,99 +96,76 @@ class Committer:
                     f"The claim on {spec.output_uri} was released while the job ran: somebody "
                     "else may write there now, so run the job again."
                 )
-            found = commit.prepare(spec, job_id, parts, receipt, bad_records=skipped)
+            skipped = dict(what.skipped)
+            found = commit.prepare(spec, job.job_id, what.parts, receipt, bad_records=skipped)
             return tuple(Replaced(info.uri, info.generation) for info in found)
 
         try:
-            replaces = await self._insist(prepare, job_id, "prepare the commit", PREPARE_SECONDS)
-        except commit.StagedPartMissingError as error:
-            lost = tuple(
-                AttemptId(TaskId(job_id, phase, index), number)
-                for index in error.indexes
-                if (number := numbers[index]) is not None
+            replaces = await self._insist(
+                prepare, job.job_id, "prepare the commit", PREPARE_SECONDS
             )
-            return CommitRefused(job_id, str(error), lost, self._clock.wall())
+        except commit.StagedPartMissingError as error:
+            return what.lost(error.indexes, str(error), self._clock.wall())
         except MrcoreError as error:
-            return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
-        return CommitPrepared(job_id, replaces, self._clock.wall())
+            return failed(command, str(error), self._clock.wall())
+        return what.prepared(replaces, self._clock.wall())
 
-    def _receipt(self, job: JobRecord, parts: list[TaskOutput]) -> commit.Receipt:
-        live = self._machine.live_job(job.job_id)
+    def _receipt(self, what: Preparation) -> commit.Receipt:
+        job = what.job
         return commit.make_receipt(
             job.spec,
             job.job_id,
-            parts,
+            what.parts,
             records_in=job.maps.records_in,
             counters=job.counters,
-            attempts=job.won if live is None else live.tally.started,
+            attempts=what.started,
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
             ended_seconds=self._clock.wall(),
             cost=self._board.cost(job.job_id),
         )
 
-    async def _run(self, job_id: str) -> Event | None:
-        job = self._machine.job(job_id)
-        if job is None or job.state is not JobState.COMMITTING:
-            return None
-        parts = self._parts(job)
+    async def _publish(self, command: Job, what: Publication) -> Event:
+        job = what.job
 
         def publish() -> None:
-            commit.publish_job(job.spec, job_id, parts, job.replaces)
+            commit.publish_job(job.spec, job.job_id, what.parts, job.replaces)
 
         try:
-            await self._insist(publish, job_id, "publish the output", None)
+            await self._insist(publish, job.job_id, "publish the output", None)
         except MrcoreError as error:
-            return CommitRefused(job_id, str(error), wall_seconds=self._clock.wall())
-        return CommitFinished(job_id, self._clock.wall())
+            return failed(command, str(error), self._clock.wall())
+        return what.published(self._clock.wall())
 
-    async def _clean_up(self, command: CleanUp) -> Event | None:
-        job = self._machine.job(command.job_id)
-        if job is None:
-            return None
+    async def _clean_up(self, command: Job, what: Cleaning) -> Event:
+        job = what.job
         spec, generation = job.spec, job.claim_generation
-        success = command.state is JobState.SUCCEEDED
 
         def clean_up() -> None:
-            commit.clean_up(spec, command.job_id, success)
+            commit.clean_up(spec, job.job_id, what.succeeded)
             commit.release_claim(spec.output_uri, generation)
 
-        self._plans.forget(command.job_id)
+        self._plans.forget(job.job_id)
         try:
-            await self._insist(clean_up, command.job_id, "clean up", CLEAN_UP_SECONDS)
+            await self._insist(clean_up, job.job_id, "clean up", CLEAN_UP_SECONDS)
         except MrcoreError as error:
             log.warning(
                 "the temporaries could not be removed; `mrcore gc` does it later",
-                extra={"job": command.job_id, "error": str(error)},
+                extra={"job": job.job_id, "error": str(error)},
             )
-            return None
-        return CleanedUp(command.job_id)
+            return failed(command, str(error), self._clock.wall())
+        return what.cleaned()
 
-    async def _check(self, attempt: AttemptId) -> Event | None:
-        job = self._machine.job(attempt.task.job_id)
-        if job is None or job.state.final:
-            return None
-        record = job.task(attempt.task)
-        if record.winner != attempt.number or record.output is None or record.output.object is None:
-            return None
-        run = record.output.object
+    async def _look(self, command: Job, what: Look) -> Event:
+        uri = what.run.uri
         try:
-            info = await asyncio.to_thread(storage_for(run.uri).stat, run.uri)
+            info = await asyncio.to_thread(storage_for(uri).stat, uri)
         except NotFoundError:
-            return WinnerMissing(attempt)
-        except StorageError:
-            return None  # who could not read it will say so again
-        return None if info.generation == run.generation else WinnerMissing(attempt)
-
-    def _parts(self, job: JobRecord) -> list[TaskOutput]:
-        """Return the outputs that become the parts of a job whose tasks all have winners."""
-        phase = self._last_phase(job)
-        parts = [part for part in winners(self._machine, job.job_id, phase) if part is not None]
-        assert len(parts) == len(job.phase(phase).tasks), f"{job.job_id} lacks winners"
-        return parts
-
-    def _last_phase(self, job: JobRecord) -> Phase:
-        return Phase.REDUCE if job.reduces.tasks else Phase.MAP
+            return what.seen(None)
+        except StorageError as error:
+            # Who could not read it will report it again.
+            return failed(command, str(error), self._clock.wall())
+        return what.seen(info.generation)
 
     async def _insist(
         self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from master.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
 from master.facts import Replaced
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
@@ -151,6 +152,13 @@ class CleanedUp:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingDone:
+    """A command was overtaken, failed without harm, or found everything in order."""
+
+    command: PrepareCommit | RunCommit | CleanUp | CheckWinner
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled:
     """The shell was deaf for so long (loop or append blocked): every lease is longer by that."""
 
@@ -175,6 +183,7 @@ Event = (
     | CommitFinished
     | CommitRefused
     | CleanedUp
+    | NothingDone
     | Stalled
     | Ticked
 )

@@ -127,7 +127,7 @@ class LiveJob:
         self.preparing = False
         """`PrepareCommit` is out and not answered."""
         self.stale = False
-        """The winners have changed since it went out."""
+        """A winner was lost since it went out."""
         self.reads: dict[int, FailedReads] = {}
         """By map index."""
         self.mismatch_since: float | None = None

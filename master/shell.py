@@ -17,20 +17,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
-from master.commands import (
-    CheckWinner,
-    CleanUp,
-    Command,
-    PrepareCommit,
-    Reply,
-    RunCommit,
-    StepDown,
-    Superseded,
-)
+from master.commands import Command, Reply, StepDown, Superseded
 from master.events import Event, Stalled, Synced, Ticked
 from master.facts import Fact, JobEnded
 from master.journal import FencedError, Journal
 from master.machine import Machine, Outcome
+from master.orders import Job
 from master.telling import tell
 from mrcore.clock import Clock
 from mrcore.errors import UnavailableError
@@ -51,7 +43,6 @@ FENCE_SECONDS: Final = 10.0
 """An idle master looks so often whether another one has taken over."""
 
 Answer = Reply | Superseded
-Job = PrepareCommit | RunCommit | CleanUp | CheckWinner
 _Item = tuple[Event, asyncio.Future[None] | None]
 """An event, and who wants to know that it was stepped."""
 T = TypeVar("T")
@@ -60,8 +51,8 @@ T = TypeVar("T")
 class Executor(Protocol):
     """Who carries out the commands that take a while; see `master.committer`."""
 
-    async def carry_out(self, command: Job) -> Event | None:
-        """Obey the command; return the event that tells the machine of it, if there is one."""
+    async def carry_out(self, command: Job) -> Event:
+        """Obey the command; return its answer. Each has one: the machine may wait for it."""
         ...
 
 
@@ -395,5 +386,4 @@ class Shell:
         finally:
             self._busy -= 1
             self._pulse()
-        if event is not None:
-            await self.tell(event)
+        await self.tell(event)

@@ -22,6 +22,7 @@ from master.events import (
     Event,
     Held,
     HeldState,
+    NothingDone,
     Submitted,
     Synced,
     WorkerAbout,
@@ -32,7 +33,8 @@ from master.fleet.model import Bounds
 from master.journal import Journal
 from master.limits import Limits
 from master.machine import Machine
-from master.shell import Job, Shell
+from master.orders import Job
+from master.shell import Shell
 from mrcore.clock import SYSTEM, Clock
 from mrcore.cost.prices import Prices, load_prices
 from mrcore.errors import UnavailableError
@@ -70,7 +72,7 @@ class HastyClock:
 class Commits:
     """Commits in no time."""
 
-    async def carry_out(self, command: Job) -> Event | None:
+    async def carry_out(self, command: Job) -> Event:
         match command:
             case PrepareCommit():
                 return CommitPrepared(command.job_id, ())
@@ -79,7 +81,7 @@ class Commits:
             case CleanUp():
                 return CleanedUp(command.job_id)
             case CheckWinner():
-                return None
+                return NothingDone(command)
 
 
 @dataclass

@@ -18,6 +18,7 @@ events, with what may follow them:
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
+    overtaken JOB         the committer takes up `prepare commit`, and finds that it is void
     restart [lost=N]      a new master replays all facts but the last N, and takes over
     show JOB|tasks JOB|workers
 """
@@ -46,9 +47,11 @@ from master.events import (
     CommitPrepared,
     CommitRefused,
     DrainAsked,
+    Event,
     Held,
     HeldState,
     JobBroken,
+    NothingDone,
     Stalled,
     Submitted,
     Synced,
@@ -68,6 +71,7 @@ from master.facts import (
 )
 from master.limits import Limits
 from master.machine import Machine, Outcome
+from master.orders import order
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import JobSpec, Plugin, Versions
 from mrcore.tasks.spec import (
@@ -197,7 +201,8 @@ def show_command(command: Command) -> str:
 class Script:
     """One machine, driven by the lines of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self.facts: list[Fact] = []
         self.now = 0.0
         self.speakers: dict[str, Speaker] = {}
@@ -207,7 +212,7 @@ class Script:
         """Return a new master's machine that has taken over; its answer is in `self.begun`."""
         epoch = 1 + sum(1 for fact in self.facts if isinstance(fact, EpochTaken))
         self.facts.append(EpochTaken(epoch, "writer", WALL))
-        machine = Machine(Limits(), Random(0))
+        machine = Machine(self.limits, Random(0))
         for fact in self.facts:
             machine.apply(fact)
         self.begun = machine.take_over(epoch, self.now, WALL + self.now)
@@ -215,7 +220,7 @@ class Script:
 
     def replayed(self) -> Machine:
         """Return a machine that knows the facts and nothing else."""
-        machine = Machine(Limits(), Random(0))
+        machine = Machine(self.limits, Random(0))
         for fact in self.facts:
             machine.apply(fact)
         return machine
@@ -254,17 +259,27 @@ class Script:
                 return self._told(self.machine.step(missing, self.now))
             case "stalled":
                 return self._told(self.machine.step(Stalled(float(name)), self.now))
+            case _:
+                answer = self._of_committer(verb, name, words[1:])
+                return self._told(self.machine.step(answer, self.now))
+
+    def _of_committer(self, verb: str, name: str, more: list[str]) -> Event:
+        """Return what the committer reports."""
+        match verb:
             case "prepared":
-                return self._told(self.machine.step(CommitPrepared(name, ()), self.now))
+                return CommitPrepared(name, ())
+            case "overtaken":
+                answer = order(self.machine, PrepareCommit(name))
+                assert isinstance(answer, NothingDone), "the committer has something to do"
+                return answer
             case "published":
-                return self._told(self.machine.step(CommitFinished(name), self.now))
+                return CommitFinished(name)
             case "refused":
-                lost = tuple(parse_attempt(word)[0] for word in words[1:])
+                lost = tuple(parse_attempt(word)[0] for word in more)
                 message = "staged parts are gone" if lost else "the claim was taken"
-                refused = CommitRefused(name, message, lost)
-                return self._told(self.machine.step(refused, self.now))
+                return CommitRefused(name, message, lost)
             case "cleaned":
-                return self._told(self.machine.step(CleanedUp(name), self.now))
+                return CleanedUp(name)
             case _:
                 raise ValueError(f"no event is called {verb}")
 

@@ -19,20 +19,11 @@ from master.commands import (
     StepDown,
     Superseded,
 )
-from master.events import (
-    CleanedUp,
-    CommitFinished,
-    CommitPrepared,
-    CommitRefused,
-    Event,
-    Stalled,
-    Synced,
-    Ticked,
-    WinnerMissing,
-)
+from master.events import Event, NothingDone, Stalled, Synced, Ticked
 from master.facts import EpochTaken, Fact
 from master.limits import Limits
 from master.machine import Machine, Outcome
+from master.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
 from mrcore.ids import AttemptId, Phase
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
@@ -58,6 +49,8 @@ class Life:
     requests: dict[tuple[str, int, int], frozenset[AttemptId]] = field(default_factory=dict)
     """What each request listed: the shell sends work only for attempts not listed."""
     tick_at: float | None = None
+    late_looks: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    """(job, act): looks of the committer that last until their job seems to be complete."""
 
 
 class SimMaster:
@@ -159,6 +152,10 @@ class SimMaster:
         life = self.life
         assert life is not None
         self._set_tick(life)
+        for command in outcome.commands:
+            if isinstance(command, PrepareCommit):  # the worst moment for a winner to be lost
+                ends = partial(self._end_looks, life, command.job_id)
+                self._after(self.world.rates.flush_seconds, ends)
         if not outcome.facts and not life.pending and not life.in_flight:
             self._obey(life, outcome.commands)
             return
@@ -209,27 +206,50 @@ class SimMaster:
                     self._reply(life, command)
                 case Superseded() | StepDown():
                     pass  # the process it tells is gone; no higher epoch exists in one journal
-                case CheckWinner():
-                    self._later(life, 0.5, self._check_winner(command.attempt))
-                case PrepareCommit():
-                    self._later(life, 0.5, self._prepare(life, command.job_id))
-                case RunCommit():
-                    self._later(life, 1.0, self._publish(life, command.job_id))
-                case CleanUp():
-                    self._later(life, 0.5, partial(CleanedUp, command.job_id))
+                case PrepareCommit() | RunCommit() | CleanUp() | CheckWinner():
+                    self._take_up(life, command)
                 case _:
                     assert_never(command)
 
-    def _later(self, life: Life, mean: float, look: Callable[[], Event | None]) -> None:
-        """Answer a command after a while, unless the process dies before."""
+    def _take_up(self, life: Life, command: Job) -> None:
+        """Decide as the real committer does, then act: both take a while, and end in a crash."""
 
-        def answer() -> None:
+        def answer(event: Event) -> None:
             if self.life is life:
-                event = look()
-                if event is not None:
-                    self.event(event)
+                self.event(event)
 
-        self.world.at(self.world.rng.expovariate(1.0 / mean), answer)
+        def act(what: Order) -> None:
+            if self.life is life:
+                answer(self._acted(life, what))
+
+        def decide() -> None:
+            if self.life is not life:
+                return
+            what = order(life.machine, command)
+            if isinstance(what, NothingDone):
+                self.world.note(f"{command} was overtaken")
+                answer(what)
+                return
+            if isinstance(what, Preparation):
+                self.oracle.verified(life.machine, what.job.job_id)
+            if isinstance(what, Look) and what.command.attempt in self.world.store.runs:
+                job_id = what.command.attempt.task.job_id
+                life.late_looks.append((job_id, lambda: act(what)))
+                self._after(60.0, lambda: self._end_looks(life, job_id))
+            else:
+                self._after(self.world.rates.look_seconds, lambda: act(what))
+
+        self._after(0.05, decide)
+
+    def _end_looks(self, life: Life, job_id: str) -> None:
+        """Let late looks of a job end."""
+        ended = [act for job, act in life.late_looks if job == job_id]
+        life.late_looks = [look for look in life.late_looks if look[0] != job_id]
+        for act in ended:
+            act()
+
+    def _after(self, mean: float, action: Callable[[], None]) -> None:
+        self.world.at(self.world.rng.expovariate(1.0 / mean), action)
 
     def _reply(self, life: Life, reply: Reply) -> None:
         listed = life.requests.get((reply.worker_id, reply.session, reply.sequence), frozenset())
@@ -260,36 +280,26 @@ class SimMaster:
             return None
         return dict(enumerate(self.oracle.winner_ids(life.machine, job_id, Phase.MAP)))
 
-    def _check_winner(self, attempt: AttemptId) -> Callable[[], Event | None]:
-        return lambda: None if attempt in self.world.store.runs else WinnerMissing(attempt)
-
-    def _parts(self, life: Life, job_id: str) -> list[AttemptId]:
-        phase = Phase.REDUCE if self.jobs[job_id].reduces else Phase.MAP
-        return self.oracle.winner_ids(life.machine, job_id, phase)
-
-    def _prepare(self, life: Life, job_id: str) -> Callable[[], Event | None]:
-        def look() -> Event | None:
-            record = life.machine.job(job_id)
-            if record is None or record.state.final or not record.complete:
-                return CommitPrepared(job_id, ())
-            parts = self._parts(life, job_id)
-            if parts and self.world.chance(self.world.rates.lost_part):
-                self.world.store.parts.pop(self.world.rng.choice(parts), None)
-                self.jobs[job_id].vanished += 1
-            lost = tuple(part for part in parts if part not in self.world.store.parts)
-            if lost:
-                return CommitRefused(job_id, "staged parts are gone", lost)
-            return CommitPrepared(job_id, ())
-
-        return look
-
-    def _publish(self, life: Life, job_id: str) -> Callable[[], Event | None]:
-        def publish() -> Event | None:
-            record = life.machine.job(job_id)
-            assert record is not None
-            if record.state.final:
-                return None
-            self.oracle.published(life.machine, job_id, self._parts(life, job_id))
-            return CommitFinished(job_id, WALL + self.world.now)
-
-        return publish
+    def _acted(self, life: Life, what: Order) -> Event:
+        """Touch the store as the committer does; return its answer."""
+        store, wall = self.world.store, WALL + self.world.now
+        match what:
+            case Preparation():
+                if what.attempts and self.world.chance(self.world.rates.lost_part):
+                    store.parts.pop(self.world.rng.choice(what.attempts), None)
+                    self.jobs[what.job.job_id].vanished += 1
+                lost = [n for n, part in enumerate(what.attempts) if part not in store.parts]
+                if lost:
+                    return what.lost(lost, "staged parts are gone", wall)
+                return what.prepared((), wall)
+            case Publication():
+                self.oracle.published(life.machine, what.job.job_id, what.attempts)
+                return what.published(wall)
+            case Cleaning():
+                return what.cleaned()
+            case Look():
+                return what.seen(
+                    what.run.generation if what.command.attempt in store.runs else None
+                )
+            case _:
+                assert_never(what)

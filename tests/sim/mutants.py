@@ -10,7 +10,7 @@ import dataclasses
 
 import msgspec
 
-from master.events import Held, Synced
+from master.events import Held, NothingDone, Synced
 from master.facts import Fact, WinnerLost
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
 from master.machine import Machine
@@ -213,6 +213,13 @@ class ParksForEver(Machine):
         worker.answer_at = self.now + 10_000.0
 
 
+class AnswersIgnored(Machine):
+    """Waits for ever for the answer to a command that was overtaken."""
+
+    def _on_nothing_done(self, event: NothingDone) -> None:
+        pass
+
+
 MUTANTS: tuple[type[Machine], ...] = (
     NoLeases,
     NoSessionFence,
@@ -234,4 +241,5 @@ MUTANTS: tuple[type[Machine], ...] = (
     LossesUnjournaled,
     TasksForgotten,
     ParksForEver,
+    AnswersIgnored,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from master.commands import Reply
 from master.events import CommitFinished, Event, Held, HeldState, Synced
-from master.facts import AttemptFailed, JobEnded, TaskWon
+from master.facts import AttemptFailed, CommitBegun, JobEnded, TaskWon
 from master.limits import Limits
 from master.machine import Machine, Outcome
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
@@ -55,6 +55,8 @@ class Oracle:
         self.numbers: dict[AttemptNumber, TaskId] = {}
         self.counted: dict[AttemptId, None] = {}
         self.ever_won: dict[TaskId, None] = {}
+        self.checked: dict[str, tuple[AttemptId, ...]] = {}
+        """Winners of each job at the newest look of the committer before a commit."""
 
     def took_over(self, epoch: int) -> None:
         """Forget what the former process had heard."""
@@ -63,6 +65,7 @@ class Oracle:
         self.unanswered.clear()
         # A failure of the unflushed suffix was never durable: it is rightly counted once more.
         self.counted.clear()
+        self.checked.clear()
 
     def stalled(self, seconds: float) -> None:
         """The shell was deaf: nobody can have been answered."""
@@ -116,6 +119,9 @@ class Oracle:
                 assert fact.attempt not in self.counted, f"{fact.attempt} failed twice"
                 self.counted[fact.attempt] = None
                 assert fact.failure.kind is not FailureKind.PREEMPTED, "a preemption was counted"
+            elif isinstance(fact, CommitBegun):
+                now = self._all_winners(machine, fact.job_id)
+                assert self.checked.get(fact.job_id) == now, f"{fact.job_id} commits unverified"
             elif isinstance(fact, JobEnded) and fact.state is JobState.FAILED:
                 assert self._may_fail(fact), f"{fact.job_id} failed without cause: {fact.message}"
             elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
@@ -211,11 +217,18 @@ class Oracle:
             ids.append(AttemptId(TaskId(job_id, phase, index), task.winner))
         return ids
 
-    def published(self, machine: Machine, job_id: str, parts: list[AttemptId]) -> None:
+    def _all_winners(self, machine: Machine, job_id: str) -> tuple[AttemptId, ...]:
+        return tuple(each for p in Phase for each in self.winner_ids(machine, job_id, p))
+
+    def verified(self, machine: Machine, job_id: str) -> None:
+        """Remember what a committer looks at: a commit may publish nothing else."""
+        self.checked[job_id] = self._all_winners(machine, job_id)
+
+    def published(self, machine: Machine, job_id: str, parts: tuple[AttemptId, ...]) -> None:
         """A commit has published these parts: one version of everything, and always the same."""
         job, store = self.jobs[job_id], self.world.store
-        assert job.published in (None, tuple(parts)), f"{job_id} published two sets of parts"
-        job.published = tuple(parts)
+        assert job.published in (None, parts), f"{job_id} published two sets of parts"
+        job.published = parts
         record = machine.job(job_id)
         assert record is not None
         assert record.counters.get("tasks", 0) == job.maps + job.reduces, "counters add up"

@@ -270,7 +270,7 @@ class SimWorker:
 
     def _read(self, holding: Holding, job: SimJob) -> tuple[bytes, ...] | TaskFailure:
         """Read all runs; return what they hold, or which are lost."""
-        runs, rate = self.world.store.runs, self.world.rates.read_failure / 10
+        runs, rate = self.world.store.runs, self.world.rates.read_failure / 4
         assert sorted(holding.slices) == list(range(job.maps)), "not given all its inputs"
         lost = tuple(
             index

@@ -28,6 +28,8 @@ class Rates:
     master_crash: float
     master_stall: float
     flush_seconds: float
+    look_seconds: float
+    """What the committer takes for anything it does in the store."""
     user_failure: float
     data_failure: float
     infrastructure_failure: float
@@ -57,10 +59,11 @@ class Rates:
             master_crash=rng.choice((0.0, 0.0, 0.1, 0.2)),
             master_stall=rng.choice((0.0, 0.0, 0.1)),
             flush_seconds=rng.choice((0.001, 0.05, 0.5)),
+            look_seconds=rng.choice((0.2, 1.0, 8.0)),
             user_failure=rng.choice((0.0, 0.0, 0.05, 0.2)),
             data_failure=rng.choice((0.0, 0.0, 0.0, 0.03)),
             infrastructure_failure=rng.choice((0.0, 0.0, 0.1, 0.3)),
-            read_failure=rng.choice((0.0, 0.0, 0.1)),
+            read_failure=rng.choice((0.0, 0.1, 0.3)),
             vanish=rng.choice((0.0, 0.1, 0.3, 0.5)),
             preempt=rng.choice((0.0, 0.0, 0.3)),
             straggler=rng.choice((0.0, 0.0, 0.1)),

@@ -19,8 +19,8 @@ from master.facts import CommitBegun, EpochTaken, JobSubmitted, TaskWon
 from master.fleet.board import Board
 from master.limits import Limits
 from master.machine import Machine
+from master.orders import Job
 from master.planner import Plans
-from master.shell import Job
 from mrcore import commit, layout
 from mrcore.clock import SYSTEM
 from mrcore.errors import (

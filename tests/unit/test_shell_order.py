@@ -11,11 +11,12 @@ from unittest.mock import patch
 import pytest
 
 from master.commands import Reply, Superseded
-from master.events import CancelAsked, DrainAsked, Event, Submitted, Synced
+from master.events import CancelAsked, DrainAsked, Event, NothingDone, Submitted, Synced
 from master.journal import FencedError, Journal
 from master.limits import Limits
 from master.machine import Machine
-from master.shell import BATCH_MAX, Job, Shell
+from master.orders import Job
+from master.shell import BATCH_MAX, Shell
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import DiskFullError, UnavailableError
 from mrcore.job import JobState
@@ -33,9 +34,9 @@ class Idle:
     def __init__(self) -> None:
         self.told: list[Job] = []
 
-    async def carry_out(self, command: Job) -> Event | None:
+    async def carry_out(self, command: Job) -> Event:
         self.told.append(command)
-        return None
+        return NothingDone(command)
 
 
 class Gate:
