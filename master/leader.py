@@ -28,6 +28,7 @@ from mrcore.errors import (
 from mrcore.rpc.channel import CERTIFICATE_NAME
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.files import make_lasting_folder, sync
 
 _CERTIFICATE_DAYS: Final = 3_650
 
@@ -144,11 +145,12 @@ def protect_folder(path: Path) -> bool:
 
     A folder that exists keeps its permissions: they may be meant.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_lasting_folder(str(path.parent))
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         return bool(os.stat(path).st_mode & 0o044)  # noqa: PTH116 - follows links, as readers do
+    sync(str(path.parent))
     return False
 
 

@@ -154,6 +154,20 @@ def make_folder(path: str) -> None:
         ) from error
 
 
+def make_lasting_folder(path: str) -> None:
+    """Make a folder unless it is there, and each new name on the way to it durable."""
+    missing: list[str] = []
+    folder = path
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    if missing:
+        with suppress(FileNotFoundError):  # pruned just now: whoever writes there makes it again
+            make_folder(path)
+            for folder in reversed(missing):
+                sync(os.path.dirname(folder))
+
+
 class LockedFolder:
     """A folder whose names nobody else changes; `fd` is open on it."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from mrcore.clock import SYSTEM
-from mrcore.errors import NotFoundError
+from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.files import (
     SCHEME,
@@ -37,6 +37,7 @@ from mrcore.storage.files import (
     info_of,
     look,
     make_folder,
+    make_lasting_folder,
     os_errors,
     regular,
     sync,
@@ -63,6 +64,8 @@ class _LocalWriter(Unfinished[BinaryIO]):
         self._temp: str | None = None
         self._crc = 0
         with os_errors(path):
+            if durable:
+                make_lasting_folder(os.path.dirname(path))
             fd = _open_nameless(os.path.dirname(path))
             if fd is None:
                 fd = in_folder(path, self._open_named)
@@ -90,12 +93,19 @@ class _LocalWriter(Unfinished[BinaryIO]):
             os.utime(fd, ns=(stamp, stamp))
             if self._durable:
                 os.fsync(fd)
-            in_folder(self._path, self._place)
-            if self._durable:
-                _sync_folder(os.path.dirname(self._path))
+            try:
+                in_folder(self._path, self._place)
+            except (AlreadyExistsError, PreconditionFailedError):
+                self._sync_names()  # the caller will believe what it finds there: it has to last
+                raise
+            self._sync_names()
             info = info_of(self._path, os.fstat(fd), self._crc)
         self.end()
         return info
+
+    def _sync_names(self) -> None:
+        if self._durable:
+            _sync_folder(os.path.dirname(self._path))
 
     def _place(self, folder: LockedFolder) -> None:
         check_expected(self._path, self._expect, look(self._path))
@@ -256,6 +266,7 @@ class LocalStorage:
         """
         path = file_path(destination)
         with os_errors(path):
+            make_lasting_folder(os.path.dirname(path))  # a source may be renamed into it
             if source.size_bytes:  # of an empty file there is but the name
                 sync(file_path(source.uri))
             published = in_folder(path, lambda folder: _publish(folder, source, path, expect))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +17,7 @@ from tests.unit.commit_world import Crash
 
 Undo = Callable[[], None]
 
-_link, _unlink, _replace = os.link, os.unlink, os.replace
+_link, _unlink, _replace, _mkdir = os.link, os.unlink, os.replace, os.mkdir
 
 
 class Disk:
@@ -29,6 +32,8 @@ class Disk:
         """Changes that a power cut may undo: the folder, and how."""
         self.synced_files: Final[set[int]] = set()
         """Inodes whose content is durable."""
+        self.failing_folder_syncs = 0
+        """Syncs of folders, from the next one on, that fail with EIO and sync nothing."""
         self.operations = 0
         self._dies_at: int | None = None
 
@@ -41,6 +46,7 @@ class Disk:
         with pytest.MonkeyPatch.context() as patch:
             if can_link:
                 patch.setattr(os, "link", self._linked)
+            patch.setattr(os, "mkdir", self._made)
             patch.setattr(os, "unlink", self._unlinked)
             patch.setattr(os, "replace", self._replaced)
             patch.setattr(os, "fsync", self._synced)
@@ -79,6 +85,11 @@ class Disk:
         _link(source, name, **options)
         self.unsynced.append((str(Path(name).parent), undo))
 
+    def _made(self, path: str, mode: int = 0o777) -> None:
+        self._step()
+        _mkdir(path, mode)
+        self.unsynced.append((str(Path(path).parent), lambda: shutil.rmtree(path)))
+
     def _unlinked(self, name: str) -> None:
         self._step()
         undo = self._save(name)
@@ -99,6 +110,9 @@ class Disk:
     def _synced(self, fd: int) -> None:
         self._step()
         status = os.fstat(fd)
+        if self.failing_folder_syncs and stat.S_ISDIR(status.st_mode):
+            self.failing_folder_syncs -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.synced_files.add(status.st_ino)
         self.unsynced = [
             (folder, undo)

@@ -35,7 +35,11 @@ def start(storage: Storage, writer: str = "w") -> Journal:
 
 
 def history(storage: Storage) -> list[Entry]:
-    return list(Journal(storage, STATE, "reader", FakeClock()).replay())
+    return history_of(storage, STATE)
+
+
+def history_of(storage: Storage, state_uri: str) -> list[Entry]:
+    return list(Journal(storage, state_uri, "reader", FakeClock()).replay())
 
 
 def test_facts_come_back_in_order() -> None:
