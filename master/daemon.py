@@ -191,7 +191,7 @@ class _Life:
         if self._state_uri.startswith(_FILE):
             folder = Path(self._state_uri.removeprefix(_FILE))
             if protect_folder(folder):
-                log.warning("other users can read %s, and so can join this cluster", folder)
+                log.warning("other users can read the jobs and plugins in %s", folder)
 
     def _advertised_host(self) -> str:
         if self._options.advertise:

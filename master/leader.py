@@ -1,12 +1,13 @@
 """Who the master is: the cluster's identity, the leader object, the token and the certificate.
 
-What is secret lies in the state: whoever may read it may join the cluster, and could have written
-to it anyway. A restarted master finds its token and certificate there, so that its clients and
-workers need not look again.
+Secrets lie in the state: whoever may read them may join the cluster. On files only the owner may.
+A restarted master finds its token and certificate there, so that its clients and workers need not
+look again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -141,14 +142,17 @@ def retire(storage: Storage, state_uri: str, leader: Leader) -> None:
 
 
 def protect_folder(path: Path) -> bool:
-    """Make the folder of a state on files for this user alone; tell whether others can read it.
+    """Make the folder of a state on files for this user alone; return whether others can read it.
 
-    A folder that exists keeps its permissions: they may be meant.
+    A folder that exists keeps its permissions: they may be meant. Its secrets do not.
     """
     make_lasting_folder(str(path.parent))
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
+        for uri in (layout.leader_uri(""), layout.tls_uri("")):  # as older versions left them
+            with contextlib.suppress(OSError):
+                (path / uri.lstrip("/")).chmod(0o600)
         return bool(os.stat(path).st_mode & 0o044)  # noqa: PTH116 - follows links, as readers do
     sync(str(path.parent))
     return False
@@ -167,7 +171,7 @@ def _create_or_read(storage: Storage, uri: str, fresh: _Document) -> _Document:
 
 
 def _write(storage: Storage, uri: str, document: msgspec.Struct, expect: str) -> None:
-    with storage.open_write(uri, expect=expect, durable=True) as writer:
+    with storage.open_write(uri, expect=expect, durable=True, private=True) as writer:
         writer.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
         writer.commit()
 

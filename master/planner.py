@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import Final
@@ -32,6 +33,7 @@ from mrcore.errors import (
 from mrcore.ids import new_job_id
 from mrcore.job import JobSpec
 from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.files import SCHEME, file_path
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import Split
 
@@ -182,7 +184,7 @@ class Submissions:
     async def _accept(self, request_id: str, spec: JobSpec, bundle: bytes) -> str:
         from mrcore import commit
 
-        self._check_places(spec)
+        await asyncio.to_thread(self._check_places, spec)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
         self._planned.add(job_id)
         claimed: list[str] = []
@@ -221,8 +223,9 @@ class Submissions:
                     f"{uri} is in the memory of one process, and workers are others: use file:// "
                     "or gs://."
                 )
+        state = _real(self._state_uri)
         for uri in (spec.output_uri, spec.temp_uri):
-            if uri is not None and f"{uri}/".startswith(f"{self._state_uri}/"):
+            if uri is not None and f"{_real(uri)}/".startswith(f"{state}/"):
                 raise OutputError(
                     f"{layout.shown(uri)} lies inside the state of the cluster, which nobody but "
                     "its master may write to: choose another place."
@@ -305,3 +308,10 @@ class Submissions:
         job = self._shell.machine.job(job_id)
         # A job that the journal does not know was never accepted: its master died while it claimed.
         return job is None or job.state.final
+
+
+def _real(uri: str) -> str:
+    """Return a URI of a file without the symbolic links on its way; any other as it is. Blocks."""
+    if not uri.startswith(SCHEME):
+        return uri
+    return SCHEME + os.path.realpath(file_path(uri))

@@ -100,11 +100,13 @@ class Storage(Protocol):
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
         durable: bool = False,
+        private: bool = False,
     ) -> Writer:
         """Start a new object.
 
         `expect` is the generation that the name must have at commit (`ABSENT`: none), or None for
         any. `durable` asks files for fsync of the content and the folder; object stores always are.
+        `private` lets only the owner read a file; in object stores the bucket decides.
         """
         ...
 

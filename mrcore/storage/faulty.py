@@ -151,9 +151,12 @@ class FaultyStorage:
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
         durable: bool = False,
+        private: bool = False,
     ) -> Writer:
         """Start a new object; only its commit may fail."""
-        inner = self._inner.open_write(uri, expect=expect, metadata=metadata, durable=durable)
+        inner = self._inner.open_write(
+            uri, expect=expect, metadata=metadata, durable=durable, private=private
+        )
         return _FaultyWriter(self, uri, inner)
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:

@@ -151,8 +151,10 @@ class GcsStorage:
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
         durable: bool = False,
+        private: bool = False,
     ) -> Writer:
         """Start a new object; nothing is sent before `commit`, and it is always durable."""
+        del private  # a bucket says who reads it
         return GcsWriter(self._connection, uri, expect, metadata or {})
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:

@@ -57,23 +57,24 @@ _HAS_PROC: Final = os.path.isdir("/proc/self/fd")
 class _LocalWriter(Unfinished[BinaryIO]):
     """Content on its way to a name; see `mrcore.storage.base.Writer`."""
 
-    def __init__(self, path: str, expect: str | None, durable: bool) -> None:
+    def __init__(self, path: str, expect: str | None, durable: bool, private: bool) -> None:
         self._path = path
         self._expect = expect
         self._durable = durable
+        self._mode = 0o600 if private else 0o666
         self._temp: str | None = None
         self._crc = 0
         with os_errors(path):
             if durable:
                 make_lasting_folder(os.path.dirname(path))
-            fd = _open_nameless(os.path.dirname(path))
+            fd = _open_nameless(os.path.dirname(path), self._mode)
             if fd is None:
                 fd = in_folder(path, self._open_named)
         super().__init__(os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES))
 
     def _open_named(self, folder: LockedFolder) -> int:
         temp = folder.temp_path()
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         self._temp = temp
         return fd
 
@@ -128,12 +129,12 @@ class _LocalWriter(Unfinished[BinaryIO]):
                 os.unlink(self._temp)
 
 
-def _open_nameless(folder: str) -> int | None:
+def _open_nameless(folder: str, mode: int) -> int | None:
     """Open a new file in a folder, made if need be, without a lock; None where it needs a name."""
     nameless: int = getattr(os, "O_TMPFILE", 0)
     for _ in range(TRIES if nameless and _HAS_PROC else 0):
         try:
-            return os.open(folder, nameless | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+            return os.open(folder, nameless | os.O_WRONLY | os.O_CLOEXEC, mode)
         except (FileNotFoundError, NotADirectoryError):
             with suppress(FileNotFoundError):
                 make_folder(folder)
@@ -225,9 +226,10 @@ class LocalStorage:
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
         durable: bool = False,
+        private: bool = False,
     ) -> Writer:
         """Start a new file; `metadata` is not kept."""
-        return _LocalWriter(file_path(uri), expect, durable)
+        return _LocalWriter(file_path(uri), expect, durable, private)
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Yield the files below the prefix; a folder is shown even when it is empty."""

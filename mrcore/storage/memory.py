@@ -136,8 +136,9 @@ class MemoryStorage:
         expect: str | None = None,
         metadata: Mapping[str, str] | None = None,
         durable: bool = False,
+        private: bool = False,
     ) -> Writer:
-        """Start a new object; `durable` changes nothing."""
+        """Start a new object; `durable` and `private` change nothing."""
         return _MemoryWriter(self, uri, expect, metadata or {})
 
     def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:

@@ -23,7 +23,9 @@ from mrcore.config import Leader
 from mrcore.errors import MrcoreError
 from mrcore.rpc.channel import fingerprint_of
 from mrcore.storage.faulty import FaultyStorage, script
+from mrcore.storage.local import LocalStorage
 from mrcore.storage.memory import MemoryStorage
+from tests import stores
 from tests.unit.fake_clock import FakeClock
 
 STATE = "mem://space/state"
@@ -99,3 +101,24 @@ def test_a_new_state_is_for_its_user_alone(tmp_path: Path) -> None:
     assert not protect_folder(tmp_path / "a" / "state")
     (tmp_path / "open").mkdir(mode=0o755)
     assert protect_folder(tmp_path / "open")
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_the_secrets_are_for_their_owner_alone_whatever_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:
+        stores.without_nameless_files(monkeypatch)
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    storage, state = LocalStorage(), f"file://{folder}"
+    open_tls(storage, state, FakeClock(1.8e9))
+    for epoch in (1, 2):  # made, and replaced
+        announce(storage, state, leader(epoch))
+        for name in ("leader.json", "tls.json"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    # As an older version left them: what is only read again is mended at the start.
+    (folder / "tls.json").chmod(0o644)
+    assert protect_folder(folder)
+    assert stat.S_IMODE((folder / "tls.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
