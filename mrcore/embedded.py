@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from mrcore import runs
+from mrcore import host, runs
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import Credentials, credentials_of
 from mrcore.errors import MrcoreError
@@ -28,8 +28,6 @@ START_SECONDS: Final = 30.0
 """A master that has not said its address by then is given up."""
 STOP_SECONDS: Final = 5.0
 """From SIGTERM to SIGKILL, for the workers together and then for the master."""
-MEMORY_SHARE: Final = 0.6
-"""Part of the machine's memory that all slots may use together."""
 _RESTARTS: Final = 3
 """Times that a daemon of this cluster is started again before the run is given up."""
 _TAIL_BYTES: Final = 2_000
@@ -37,17 +35,10 @@ _PLAIN_LOG: Final = ("--log-format", "plain")
 """People read the logs of an embedded run, in its folder."""
 
 
-def default_workers() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def machine_memory_bytes() -> int:
-    """Return the memory of the machine, or of the control group if that is less."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError):
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total
+def default_workers(slots: int) -> int:
+    """Return how many workers of `slots` slots suit the cores and the memory of this machine."""
+    room = int(host.memory_bytes() * host.MEMORY_SHARE) // (host.MIN_SLOT_BYTES * slots)
+    return max(1, min(host.cores(), room))
 
 
 def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -148,7 +139,7 @@ class EmbeddedCluster:
             ["--state", state_uri, "--expect-slots", str(workers * slots), *_PLAIN_LOG],
             path / "master.log",
         )
-        share = memory_bytes or int(machine_memory_bytes() * MEMORY_SHARE / (workers * slots))
+        share = memory_bytes or host.slot_bytes(workers * slots)
         arguments = ["--state", state_uri, "--slots", str(slots), "--memory", str(share)]
         arguments += ["--scratch", str(path / "scratch"), *_PLAIN_LOG]
         self._workers = [

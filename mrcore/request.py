@@ -22,6 +22,7 @@ import msgspec
 
 from mrcore import __version__
 from mrcore.errors import OutputError, PluginError, StorageError, UsageError
+from mrcore.host import MIN_SLOT_BYTES, check_slots
 from mrcore.job import (
     MIN_LEASE_SECONDS,
     Compression,
@@ -32,7 +33,6 @@ from mrcore.job import (
     Plugin,
     Versions,
 )
-from mrcore.units import show_size
 
 if TYPE_CHECKING:
     from mrcore.bundle import Bundle
@@ -259,15 +259,10 @@ def _check_combination(request: JobRequest) -> None:
             raise UsageError(f"{name} is {value:g}{unit}, but must be at least {least:g}{unit}.")
     if request.task_timeout_seconds is not None and request.task_timeout_seconds <= 0:
         raise UsageError("--task-timeout must be more than nothing, such as 30s.")
-    if request.memory_bytes and request.memory_bytes < MIN_MEMORY_BYTES:
-        raise UsageError(
-            f"--memory is {show_size(request.memory_bytes)}, but a slot needs at least "
-            f"{MIN_MEMORY_BYTES >> 20}MiB: Python and its libraries alone take most of that."
-        )
+    check_slots(1, request.memory_bytes or MIN_SLOT_BYTES)
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
-MIN_MEMORY_BYTES = 128 << 20
 
 
 def folder_uri(text: str, cwd: Path) -> str:

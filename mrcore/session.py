@@ -227,11 +227,13 @@ def run_embedded(
     observer: Observer | None = None,
 ) -> JobView:
     """Run a job on a cluster of its own on this machine; return it once it has ended."""
+    from mrcore import host
     from mrcore.embedded import EmbeddedCluster, default_workers
 
-    count = default_workers() if workers is None else workers
+    count = default_workers(max(1, slots)) if workers is None else workers
     if count < 1 or slots < 1:
         raise UsageError("An embedded cluster needs at least one worker with one slot.")
+    host.check_slots(count * slots, request.memory_bytes)
     prepared = prepare(request)
     with EmbeddedCluster(
         workers=count, slots=slots, memory_bytes=request.memory_bytes, cwd=request.cwd

@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random  # noqa: TID251 - made here, passed on
 from typing import TYPE_CHECKING, Any, Final
 
-from mrcore import logs
+from mrcore import host, logs
 from mrcore.clock import SYSTEM
 from mrcore.daemon_options import DaemonParser, add_daemon_options
 from mrcore.errors import UsageError
@@ -51,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.master or options.state or options.credentials):
         parser.error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
     try:
+        host.check_slots(options.slots, options.memory)
         raise_descriptor_limit(options.slots)
     except UsageError as error:
-        parser.error(str(error))
+        parser.error(str(error).rstrip("."))
     logs.configure(options.log_level, form=options.log_format)
     # Before the children start, which must not inherit its variables.
     notifier = Notifier(os.environ)
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         adopt_orphans()
         supervisor = Supervisor(
             slots=options.slots,
-            slot_memory_bytes=options.memory or _default_memory_bytes(options.slots),
+            slot_memory_bytes=options.memory or host.slot_bytes(options.slots),
             scratch=scratch.path,
             restore=scratch.restore,
             environment=os.environ,
@@ -125,7 +126,7 @@ def _state(text: str) -> str:
 
 def _slots(text: str) -> int:
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        return host.cores()
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= number <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 1 to 1024")
@@ -144,12 +145,6 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _default_memory_bytes(slots: int) -> int:
-    from mrcore.embedded import MEMORY_SHARE, machine_memory_bytes
-
-    return int(machine_memory_bytes() * MEMORY_SHARE / slots)
 
 
 async def _serve(

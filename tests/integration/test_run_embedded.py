@@ -115,7 +115,7 @@ def test_dead_workers_are_started_again_but_not_for_ever(
 def test_slots_share_the_memory_of_the_machine(
     tmp_path: Path, scripts: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "machine_memory_bytes", lambda: 10_000)
+    monkeypatch.setattr("mrcore.host.memory_bytes", lambda: 10_000)
     # The shell needs a moment to become what it will run, and shows its arguments until then.
     scripts["worker"] = scripts["master"] = "while :; do sleep 0.05; done"
     with cluster(tmp_path, workers=2, slots=3) as running:
@@ -134,8 +134,3 @@ def test_python_path_reaches_children_only() -> None:
     assert environment == {"MRCORE_CHILD_PYTHONPATH": "/mine", "HOME": "/h"}
     assert daemon_environment({"HOME": "/h"}) == {"HOME": "/h"}
     assert daemon_command("worker", ["--x"])[1:] == ["-P", "-m", "worker", "--x"]
-
-
-def test_machine_memory_is_plausible() -> None:
-    assert 64 << 20 < embedded.machine_memory_bytes() < 1 << 50
-    assert embedded.default_workers() >= 1

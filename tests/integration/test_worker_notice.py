@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mrcore import host
 from mrcore.rpc.v1 import job_pb2
 from tests.integration.metadata import metadata_server
 from tests.integration.scripted_master import FakeMaster, Worker, conversation, start_worker
@@ -133,7 +134,7 @@ def test_every_answer_puts_the_end_off(tmp_path: Path, monkeypatch: pytest.Monke
 def test_slots_may_follow_the_cores() -> None:
     from worker.main import _parser
 
-    assert _parser().parse_args(["--slots", "auto"]).slots == len(os.sched_getaffinity(0))
+    assert _parser().parse_args(["--slots", "auto"]).slots == host.cores()
 
 
 def test_systemd_is_told_of_the_life_of_a_worker(tmp_path: Path) -> None:

@@ -251,6 +251,8 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: 
         ([], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
         (["--master", "x:1", "--slots", "0"], "'0' is neither auto nor a number from 1 to 1024"),
         (["--master", "x:1", "--memory", "much"], "'much' is not a size"),
+        (["--master", "x:1", "--memory", "64MiB"], "a slot needs at least 128MiB"),
+        (["--master", "x:1", "--slots", "1024"], "Use fewer slots, or set --memory"),
         (["--state", "ftp://x"], "'ftp://x' has no scheme that is known here"),
     ],
 )
