@@ -24,6 +24,8 @@ from mrcore.tasks.spec import Piece
 
 _WILDCARD = re.compile(r"[*?[]")
 _VISIBLE = r"[^/._][^/]*"
+_BETWEEN = rf"(?:{_VISIBLE})?"
+"""A component that another follows: in a bucket it may be empty."""
 _FILE_SCHEME = "file://"
 
 
@@ -115,7 +117,7 @@ def covers(given: Input, folder_uri: str) -> bool:
     if _WILDCARD.search(given.uri, len(given.base_uri)):
         matches = _pattern(given.uri[len(given.base_uri) :]).fullmatch
         return inside.startswith(given.base_uri) and bool(matches(inside[len(given.base_uri) :]))
-    folder = given.uri.rstrip("/") + "/"
+    folder = _folder(given.uri)
     return inside.startswith(folder) and bool(_below(inside[len(folder) :]))
 
 
@@ -140,10 +142,15 @@ def _literal(storage: Storage, uri: str) -> Iterator[ObjectInfo]:
             pass
         else:
             return
-    folder = uri.rstrip("/") + "/" if uri != f"{_FILE_SCHEME}/" else uri
+    folder = _folder(uri)
     for info in storage.list(folder):
         if not info.is_folder and _below(info.uri[len(folder) :]):
             yield info
+
+
+def _folder(uri: str) -> str:
+    """Return the prefix of what lies below a folder: `gs://b/in//` is not `gs://b/in/`."""
+    return uri if uri.endswith("/") else f"{uri}/"
 
 
 def _matching(storage: Storage, base: str, fixed: str, pattern: str) -> Iterator[ObjectInfo]:
@@ -173,12 +180,12 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     for place, part in enumerate(parts):
         last = place == len(parts) - 1
         if part == "**":
-            expression += f"(?:{_VISIBLE}/)*" + (_VISIBLE if last else "")
+            expression += f"(?:{_BETWEEN}/)*" + (_VISIBLE if last else "")
         elif part or not last:
             expression += _component(part) + ("" if last else "/")
     if pattern.endswith("/"):
-        return re.compile(f"{expression}{_VISIBLE}(?:/{_VISIBLE})*", re.DOTALL)
-    return re.compile(f"{expression}(?:/{_VISIBLE})*", re.DOTALL)
+        return re.compile(f"{expression}(?:{_BETWEEN}/)*{_VISIBLE}", re.DOTALL)
+    return re.compile(f"{expression}(?:/(?:{_BETWEEN}/)*{_VISIBLE})?", re.DOTALL)
 
 
 def _component(part: str) -> str:
@@ -239,7 +246,7 @@ def _missing(storage: Storage, given: Input) -> str:
     if _WILDCARD.search(given.uri, len(given.base_uri)):
         place = ", and from which folder it counts" if relative else ""
         return f"No file matches {typed}: check the pattern{place}."
-    folder = given.uri.rstrip("/") + "/"
+    folder = _folder(given.uri)
     if any(storage.list(folder)):
         return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):

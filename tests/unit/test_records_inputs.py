@@ -211,6 +211,40 @@ def test_prefixes_and_patterns_of_a_bucket(
     assert sorted(shown("/", text)) == sorted(f"test://b/in/{name}" for name in expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("test://b/in", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/in/", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/in//", ["in//x.txt", "in//sub//y.txt"]),
+        ("test://b/in//sub", ["in//sub//y.txt"]),
+        ("test://b/in//*.txt", ["in//x.txt"]),
+        ("test://b/in/*.txt", ["in/a.txt"]),
+        ("test://b/in/**", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/**/*.txt", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/in/*", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/i*", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/i*/", ["in//x.txt", "in//sub//y.txt", "in/a.txt"]),
+        ("test://b/in/*/x.txt", ["in//x.txt"]),
+    ],
+)
+def test_names_with_empty_components(text: str, expected: list[str]) -> None:
+    bucket = MemoryStorage()
+    register("test", lambda: bucket)
+    for name in ("in/a.txt", "in//x.txt", "in//sub//y.txt", "in//_no/z.txt", "in//.no"):
+        bucket.put(f"test://b/{name}", b"12")
+    try:
+        assert sorted(shown("/", text)) == sorted(f"test://b/{name}" for name in expected)
+    finally:
+        register("test", MemoryStorage)
+
+
+def test_only_the_prefix_as_typed_covers_an_output() -> None:
+    assert covers(parse_input("gs://b/in//", "/"), "gs://b/in//out")
+    assert not covers(parse_input("gs://b/in//", "/"), "gs://b/in/out")
+    assert covers(parse_input("gs://b/**", "/"), "gs://b/in//out")
+
+
 @pytest.mark.parametrize("text", ["test://b", "test://b/"])
 def test_a_whole_bucket(bucket: MemoryStorage, text: str) -> None:
     assert "test://b/x.txt" in shown("/", text)
