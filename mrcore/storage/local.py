@@ -302,19 +302,20 @@ def _walk(
 
     `above` are the folders on the way here, as (device, inode): a link back to one is not followed.
     """
-    try:
-        here = os.stat(folder)
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.startswith(stem)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    with os_errors(folder):  # not of the folder that was asked for
+        try:
+            here = os.stat(folder)
+            with os.scandir(folder) as entries:
+                names = [e.name for e in entries if e.name.startswith(stem)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
     found: list[tuple[bytes, str, os.stat_result]] = []
     for name in names:
         if name.startswith(TEMP_PREFIX):
             continue
         path = os.path.join(folder, name)
-        with suppress(FileNotFoundError):  # deleted meanwhile, or a link to nowhere
-            status = os.stat(path)
+        status = _status(path)
+        if status is not None:
             slash = b"/" if stat_bits.S_ISDIR(status.st_mode) else b""
             found.append((os.fsencode(name) + slash, path, status))
     found.sort(key=lambda entry: entry[0])
@@ -327,6 +328,22 @@ def _walk(
                 yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
             elif (status.st_dev, status.st_ino) not in (*above, identity):
                 yield from _walk(path, "", True, (*above, identity))
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Return what a name stands for; None for what is gone, and for a link that leads nowhere.
+
+    A link that cannot be followed for another reason may lead to data, so it is an error.
+    """
+    with os_errors(path):
+        try:
+            return os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
 
 
 def prune(folder_uri: str, stop_uri: str) -> None:

@@ -119,6 +119,19 @@ def test_a_name_that_looks_like_a_pattern_is_taken_literally(folder: str) -> Non
     assert shown(folder, "in/s?b") == ["in/s?b/x"]
 
 
+def test_links_that_lead_nowhere_are_left_out(folder: str) -> None:
+    for name, target in (("loop.txt", "loop.txt"), ("gone.txt", "none"), ("odd.txt", "a.txt/b")):
+        Path(folder, "in", name).symlink_to(target)
+    assert shown(folder, "in/*.txt") == ["in/a.txt", "in/b.txt"]
+    assert "in/sub/d.txt" in shown(folder, "in")
+
+
+def test_a_link_that_cannot_be_followed_is_named(folder: str) -> None:
+    Path(folder, "in/sub/odd.txt").symlink_to("x" * 300)
+    with pytest.raises(InputError, match=r"^The input in cannot be read: .*/in/sub/odd.txt cannot"):
+        shown(folder, "in")
+
+
 def test_the_output_is_no_input(folder: str) -> None:
     assert shown(folder, "in", skip_output=f"file://{folder}/in/sub") == [
         "in/a.txt",
