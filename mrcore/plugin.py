@@ -24,7 +24,6 @@ import io
 import json
 import linecache
 import os
-import pickle
 import secrets
 import shutil
 import sys
@@ -37,6 +36,7 @@ from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from mrcore import by_value
 from mrcore.errors import PluginError
 from mrcore.shuffle.running import running
 from mrcore.texts import text_of
@@ -214,7 +214,7 @@ def _import(module: str, name: str) -> types.ModuleType:
 def _unpickle(path: Path) -> dict[str, object]:
     try:
         with running():
-            found = pickle.loads(path.read_bytes())
+            found = by_value.load(path.read_bytes())
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code

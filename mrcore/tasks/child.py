@@ -30,7 +30,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from mrcore import layout
+from mrcore import by_value, layout
 from mrcore.clock import SYSTEM
 from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
@@ -68,6 +68,7 @@ def main() -> None:
         os._exit(0)
     for descriptor in (orders, reports, board):
         os.set_inheritable(descriptor, False)
+    by_value.give_main_away()
     log = AttemptLog()
     _prepare_process(log)
     child = Child(

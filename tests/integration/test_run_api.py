@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,12 +24,29 @@ def here(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place.work
 
 
+class OfModule(NamedTuple):
+    """A value whose class comes from a module that only this machine has."""
+
+    number: int
+
+
+class OfScript(NamedTuple):
+    """A value whose class comes from a script or notebook."""
+
+    number: int
+
+
+OfScript.__module__ = "__main__"
+
+
 @pytest.mark.parametrize("engine", ["embedded", "inline"])
-def test_lambdas_and_closures(engine: str) -> None:
+def test_lambdas_closures_and_classes(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "OfScript", OfScript, raising=False)
     suffix = "!"
+    kinds = {"a": OfModule, "b": OfScript}
     result = mrcore.run(
-        map=lambda key, line: [(word + suffix, 1) for word in line.split()],
-        reduce=lambda key, values: sum(values),
+        map=lambda key, line: [(word + suffix, kinds[word](1)) for word in line.split()],
+        reduce=lambda key, values: sum(value.number for value in values),
         inputs=["in/*.txt"],
         output="out",
         reduces=1,

@@ -81,10 +81,10 @@ async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(house: Ho
 
 
 BROKEN = """
-import __main__
+import sys
 def broken(*arguments):
     raise LookupError("a gear is missing")
-__main__.run_task = broken
+sys.modules['mrcore.tasks.child'].run_task = broken
 def map(key, value):
     yield value, 1
 """
