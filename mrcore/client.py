@@ -15,6 +15,7 @@ from typing import Final, Self, TypeVar
 
 import grpc  # noqa: TID251 - a client speaks gRPC
 
+from mrcore import nesting
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import Credentials
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
@@ -102,6 +103,7 @@ class Client:
 
         Raises UsageError and its children for what cannot work, before any task runs.
         """
+        nesting.check_allowed()
         request = pb.SubmitRequest(
             request_id=request_id or new_request_id(),
             spec=convert.job_spec_to_proto(spec),

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from mrcore import host, runs
+from mrcore import host, nesting, runs
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import Credentials, credentials_of
 from mrcore.errors import MrcoreError
@@ -128,6 +128,7 @@ class EmbeddedCluster:
         cwd: Path,
         clock: Clock = SYSTEM,
     ) -> None:
+        nesting.check_allowed()
         self._cwd = cwd
         self._clock = clock
         self._restarts = 0

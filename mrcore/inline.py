@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing hangs on the draw
 from typing import Any, Final
 
-from mrcore import commit, layout, runs
+from mrcore import commit, layout, nesting, runs
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import KeyTypeError
 from mrcore.follow import Observer, Silent
@@ -187,7 +187,7 @@ def run_inline(
     prepared = prepare(request, alone=True)
     folder = runs.RunFolder.create(clock)
     try:
-        with FileLock(layout.lock_uri(folder.state_uri)):
+        with FileLock(layout.lock_uri(folder.state_uri)), nesting.jobs_forbidden():
             functions = load_bundle(prepared.bundle.data, folder.path / "plugin")
             prepared = prepared.with_plugin(_plugin(prepared, functions))
             if post_mortem:

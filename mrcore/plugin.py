@@ -38,6 +38,7 @@ from typing import Any, Final
 
 from mrcore import by_value
 from mrcore.errors import PluginError
+from mrcore.nesting import GUARD, NestedJobError
 from mrcore.shuffle.running import running
 from mrcore.texts import text_of
 from mrcore.tracebacks import last_line, user_traceback
@@ -198,7 +199,12 @@ def _import(module: str, name: str) -> types.ModuleType:
     except SystemExit as error:
         raise PluginError(
             f"{name} called sys.exit({text_of(error.code, repr)}) when it was imported: "
-            'put what runs a script under `if __name__ == "__main__":`.'
+            f"put what runs a script under `{GUARD}`."
+        ) from None
+    except NestedJobError:
+        raise PluginError(
+            f"{name} starts a job when it is imported, as it is for each task: "
+            f"guard that by `{GUARD}`."
         ) from None
     except KeyboardInterrupt:
         raise

@@ -16,7 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
-from mrcore import by_value
+from mrcore import by_value, nesting
 from mrcore.errors import PluginError
 from mrcore.plugin import load_bundle
 
@@ -27,6 +27,7 @@ def main() -> None:
     for descriptor in (report_end, lifeline):
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_leave_with_client, args=(lifeline, folder), daemon=True).start()
+    nesting.forbid_jobs()
     data = sys.stdin.buffer.read()
     by_value.give_main_away()
     with os.fdopen(report_end, "w", encoding="utf-8") as report:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
-from mrcore import layout
+from mrcore import layout, nesting
 from mrcore.config import is_loopback, parse_address
 from mrcore.errors import JobFailedError, UsageError
 from mrcore.job import Compression, InputFormat, JobState, OutputFormat
@@ -156,6 +156,7 @@ def run(
     Raises RunFailedError when the job failed, UsageError and its children when it cannot work as
     given, ClusterUnreachableError when no master answers.
     """
+    nesting.check_allowed()
     request = make_request(plugin, inputs, output, **options)
     if master is not None or state is not None or credentials is not None:
         found = find_cluster(master, state, credentials)

@@ -30,7 +30,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from mrcore import by_value, layout
+from mrcore import by_value, layout, nesting
 from mrcore.clock import SYSTEM
 from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
@@ -69,6 +69,7 @@ def main() -> None:
     for descriptor in (orders, reports, board):
         os.set_inheritable(descriptor, False)
     by_value.give_main_away()
+    nesting.forbid_jobs()
     log = AttemptLog()
     _prepare_process(log)
     child = Child(

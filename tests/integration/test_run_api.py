@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -86,3 +87,45 @@ def test_what_cannot_work_is_refused() -> None:
             mrcore.run("wc.py", inputs=["in"], output="out", workers=workers, slots=slots)
     with pytest.raises(UsageError, match="knows no option 'typo'"):
         mrcore.run("wc.py", inputs=["in"], output="out", typo=1)  # type: ignore[call-arg]
+
+
+SCRIPT_WITHOUT_GUARD = """
+    import os, sys, pathlib, mrcore
+
+    def map(key, value):
+        yield value, 1
+
+    starts = pathlib.Path("starts")
+    with starts.open("a") as file:
+        file.write("x")
+    if len(starts.read_text()) > 3:
+        sys.exit("this would go on without end")
+    mrcore.run("job.py", inputs="in", output="out", map_only=True, engine=os.environ["ENGINE"])
+"""
+
+
+@pytest.mark.parametrize("engine", ["embedded", "inline"])
+def test_a_script_without_a_main_guard_starts_no_second_job(
+    place: Place, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("job.py", SCRIPT_WITHOUT_GUARD)
+    monkeypatch.setenv("ENGINE", engine)
+    done = subprocess.run(
+        [sys.executable, "job.py"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(
+        "PluginError: job.py starts a job when it is imported, as it is for each task: "
+        'guard that by `if __name__ == "__main__":`.'
+    )
+    assert len((place.work / "starts").read_text()) == 2, "the script, and one import of it"
+
+
+@pytest.mark.parametrize("engine", ["embedded", "inline"])
+def test_the_code_of_a_task_cannot_start_a_job(engine: str) -> None:
+    def start(key: object, line: str) -> None:
+        mrcore.run(map=print, inputs="in", output="other", engine="inline")
+
+    with pytest.raises(mrcore.RunFailedError, match="The code of a job cannot start a job"):
+        mrcore.run(map=start, inputs="in", output="out", workers=1, max_attempts=1, engine=engine)
+    assert not Path("other").exists()
