@@ -31,6 +31,7 @@ from mrcore.units import parse_duration, parse_size
 from worker.environment import raise_descriptor_limit
 from worker.messages import Leave
 from worker.orphans import Orphans, adopt_orphans
+from worker.proc import folder_is_gone
 from worker.scratch import scratch_folder
 from worker.supervisor import Supervisor
 
@@ -47,6 +48,8 @@ log = logging.getLogger("mrcore.worker")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to leave; return its exit code."""
     parser = _parser()
+    if folder_is_gone("self"):
+        parser.error("the current folder was removed; change to another one and start again")
     options = parser.parse_args(arguments)
     if not (options.master or options.state or options.credentials):
         parser.error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
@@ -91,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         "--state", type=_state, metavar="URI",
         help="the cluster's state: its leader object names the master",
     )  # fmt: skip
-    add("--credentials", metavar="FILE", help="the cluster's credentials, as the master wrote them")
+    add(
+        "--credentials", type=_absolute, metavar="FILE",
+        help="the cluster's credentials, as the master wrote them",
+    )  # fmt: skip
     add(
         "--slots", type=_slots, default=1, metavar="N",
         help="attempts to run at once; auto: one a core (default 1)",
@@ -122,6 +128,10 @@ def _state(text: str) -> str:
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return uri
+
+
+def _absolute(text: str) -> str:
+    return str(Path(text).absolute())
 
 
 def _slots(text: str) -> int:

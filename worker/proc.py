@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -42,6 +42,14 @@ def environment_of(process_id: int, name: str) -> str:
         if entry.startswith(start):
             return os.fsdecode(entry.removeprefix(start))
     return ""
+
+
+def folder_is_gone(process_id: int | Literal["self"]) -> bool:
+    """Tell whether the current folder of a process was removed."""
+    try:
+        return str(Path(f"/proc/{process_id}/cwd").readlink()).endswith(" (deleted)")
+    except OSError:
+        return False
 
 
 def children(process_id: int) -> list[int]:

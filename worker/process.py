@@ -30,7 +30,7 @@ from mrcore.tasks.pipe import (
 )
 from mrcore.tasks.spec import Progress
 from worker.orphans import MARK, Orphans, end_processes
-from worker.proc import descendants, proportional_bytes, resident_bytes
+from worker.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 
 _READ_BYTES: Final = 1 << 18
 _MEASURE_SECONDS: Final = 1.0
@@ -109,6 +109,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self._scratch if folder_is_gone("self") else None,
                 env={**environment, MARK: self.mark},
                 pass_fds=inherited,
                 process_group=0,

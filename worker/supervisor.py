@@ -26,6 +26,7 @@ from worker.environment import child_environment
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
 from worker.orphans import Orphans
+from worker.proc import folder_is_gone
 from worker.process import ChildProcess, Running
 from worker.starts import Starts
 from worker.threads import in_thread
@@ -242,6 +243,10 @@ class Supervisor:
             alike = [child for child in busy if child.job_id == job_id and not child.doomed]
             return min(alike, key=lambda child: len(child.sent), default=None)
         idle = [child for child in self._children if not child.sent and not child.doomed]
+        for child in idle[:]:
+            if folder_is_gone(child.process_id):  # nothing can be imported there
+                child.kill()
+                idle.remove(child)
         for wanted in (job_id, None):
             for child in idle:
                 if child.job_id == wanted:

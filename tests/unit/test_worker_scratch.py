@@ -47,3 +47,11 @@ def test_a_folder_that_was_removed_is_made_anew_and_locked(tmp_path: Path) -> No
         with scratch_folder(tmp_path):
             assert (first.path / "file").exists(), "it is not swept: its worker lives"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with scratch_folder(Path("base")) as scratch:
+        assert scratch.path.parent == tmp_path / "base"

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,7 +88,8 @@ async def test_folders_that_were_swept_away_are_made_anew(house: House) -> None:
     os.mkfifo(house.folder / "pipe")
     running = house.give("pipe\n")
     await house.until(lambda: bool(list(house.supervisor.running())))
-    shutil.rmtree(house.folder / "scratch")
+    # Not removed file by file: a child may be making its folder meanwhile.
+    (house.folder / "scratch").rename(house.folder / "swept")
     assert isinstance(await house.result(house.give("go\n")), TaskOutput)
     (house.folder / "pipe").write_text("")
     assert isinstance(await house.result(running), TaskOutput)
@@ -136,6 +136,31 @@ async def test_a_log_that_cannot_be_stored_costs_no_more_than_the_log(house: Hou
     house.supervisor._store_log = no_threads
     house.job("import os\ndef map(key, value):\n    print('x')\n    os._exit(3)\n")
     assert "exited with status 3" in (await house.failure(house.give())).message
+
+
+def test_a_start_folder_that_was_removed_fails_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_house()
+    async def run(house: House) -> None:
+        house.job(MAP)
+        house.supervisor.prestart()
+        (tmp_path / "start").rmdir()
+        assert isinstance(await house.result(house.give()), TaskOutput)
+        house.job(MAP, "next")
+        assert isinstance(await house.result(house.give(job_id="next")), TaskOutput)
+
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    run(tmp_path)
+
+
+def test_a_worker_is_not_started_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    code = "import os, sys; os.rmdir(os.getcwd()); from worker.main import main; main([])"
+    command = [sys.executable, "-P", "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("mrcore worker: the current folder was removed")
 
 
 def test_a_child_that_cannot_be_started_leaves_nothing_open(tmp_path: Path) -> None:
