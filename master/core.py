@@ -45,6 +45,8 @@ class Core:
         self._told: dict[str, LiveJob] = {}
         """The newest of the jobs that have ended, for the stories of their tasks."""
         self._workers: dict[str, Worker] = {}
+        self.last_gone = ""
+        """The worker that was lost, or has left, most recently."""
         self._outcome = Outcome()
         self._wall_offset = 0.0
         self._number = 0
@@ -334,6 +336,7 @@ class Core:
         assert not worker.held
         self._slots -= worker.slots
         del self._workers[worker.id]
+        self.last_gone = worker.id
         self._hungry.pop(worker.id, None)
         self._touched.pop(worker.id, None)
 

@@ -339,7 +339,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             message.cost.CopyFrom(cost_to_proto(cost))
         if message.state not in _FINAL:
             # What the fleet says of workers that are missing says more than that there are none.
-            nobody = self._board.note and message.note == views.NOBODY_NOTE
+            nobody = self._board.note and message.note == views.nobody_note(machine)
             rest = "" if nobody else message.note
             notes = (self._board.job_notes.get(job_id), self._board.note, rest)
             message.note = "; ".join(filter(None, notes))

@@ -22,7 +22,7 @@ from mrcore.views import AttemptCounts, AttemptView, PhaseView, TaskView, Worker
 if TYPE_CHECKING:
     from master.core import Core
 
-NOBODY_NOTE: Final = "waiting for workers: none has joined yet"
+_WAITING: Final = "waiting for workers: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +109,24 @@ def _job_note(machine: Core, job: LiveJob) -> str:
         return "waiting for workers to report after a restart of the master"
     workers = machine.workers()
     if not workers:
-        return NOBODY_NOTE
+        return nobody_note(machine)
     versions = job.record.spec.versions
     reasons = [policy.mismatch(versions, worker.about) for worker in workers]
     if None not in reasons:
-        return f"waiting for workers: all of them run {reasons[0]}"
+        return f"{_WAITING}all of them run {reasons[0]}"
     if not any(worker.sees_store for worker in workers):
-        return "waiting for workers: none of them sees the master's store"
+        return f"{_WAITING}none of them sees the master's store"
     if all(worker.leaving for worker in workers):
-        return "waiting for workers: all of them are leaving"
+        return f"{_WAITING}all of them are leaving"
     return ""
+
+
+def nobody_note(machine: Core) -> str:
+    """Return what a job waits for where there are no workers."""
+    if machine.last_gone:
+        return f"{_WAITING}the last one, {machine.last_gone}, is gone"
+    first = machine.epoch <= 1
+    return f"{_WAITING}none has joined {'yet' if first else 'since the master was started again'}"
 
 
 def why_not_cancelled(job_id: str, output_uri: str, note: str | None) -> str:

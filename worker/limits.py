@@ -23,6 +23,8 @@ class Limits:
     """Children in a row that could not be started, until attempts fail for it."""
     restart_seconds: float = 1.0
     """Pause after a child that could not be started."""
+    close_seconds: float = 5.0
+    """Time for killed children to die, before a worker that ends leaves them behind."""
     ahead_max: int = 32
     """Orders that wait in a child beyond the one that runs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -192,6 +193,12 @@ class ChildProcess:
     def _family(self) -> list[int]:
         """Return the child and all processes that it has started, as far as they are known."""
         return [self.process_id, *descendants(self.process_id), *self._orphans.of(self.mark)]
+
+    def dies_within(self, seconds: float) -> bool:
+        """Wait until it is dead; return False if the system still holds it after `seconds`."""
+        poll = select.poll()
+        poll.register(self.exit_descriptor, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def reap(self) -> int:
         """Collect the dead child: its exit status, negative for a signal. Its group dies too."""

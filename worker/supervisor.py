@@ -178,12 +178,16 @@ class Supervisor:
             self._tick()
 
     def close(self) -> None:
-        """Kill every child and wait for their deaths."""
+        """Kill every child and wait for their deaths, for `close_seconds` together."""
         for child in self._children:
             self._unlisten(child)
             child.kill()
+        end = self._clock.monotonic() + self._limits.close_seconds
         for child in self._children:
-            child.reap()
+            if child.dies_within(end - self._clock.monotonic()):
+                child.reap()
+            else:  # in a call to a device or a server that does not answer
+                log.error("process %d cannot be killed: it is left behind", child.process_id)
             child.close()
         self._children.clear()
         if self._orphans is not None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.tasks.spec import FailureKind, MapWork, Piece, Split, TaskOutput
 from tests.unit.supervisor_house import House, in_house
-from worker.environment import raise_descriptor_limit
+from worker.environment import child_environment, raise_descriptor_limit
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
 from worker.process import ChildProcess
@@ -206,3 +207,25 @@ def test_more_slots_than_the_hard_limit_allows_are_refused() -> None:
     )
     assert ended.returncode == 2
     assert "100 slots need 756 open files, and this process may have 300" in ended.stderr
+
+
+def test_a_child_that_cannot_be_killed_does_not_keep_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(tmp_path, limits=Limits(close_seconds=0.01))
+    house.supervisor.prestart()
+    (child,) = house.supervisor._children
+    monkeypatch.setattr(child, "kill", lambda: None)  # as where the system holds it
+    house.supervisor.close()
+    assert f"process {child.process_id} cannot be killed: it is left behind" in caplog.text
+    os.kill(child.process_id, signal.SIGKILL)
+    child._process.wait()
+
+
+def test_libraries_start_no_more_threads_than_a_slot_has_cores() -> None:
+    names = {"POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"}
+    found = child_environment({"OMP_NUM_THREADS": "3"}, 1 << 30)
+    assert {name: found.get(name) for name in names} == {
+        **dict.fromkeys(names, "1"),
+        "OMP_NUM_THREADS": "3",
+    }
