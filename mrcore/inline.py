@@ -32,6 +32,7 @@ from mrcore.storage.lock import FileLock
 from mrcore.tasks.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
+from mrcore.tasks.setup import Setup
 from mrcore.tasks.spec import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
 from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
 
@@ -70,6 +71,7 @@ class _Run:
     job_id: str
     plan: Plan
     functions: UserFunctions
+    setup: Setup
     folder: runs.RunFolder
     observer: Observer
     clock: Clock
@@ -115,7 +117,7 @@ class _Run:
         )
         scratch = self.folder.path / "scratch"
         scratch.mkdir(exist_ok=True)
-        result = run_task(spec, self.functions, scratch, NoProgress())
+        result = run_task(spec, self.functions, scratch, NoProgress(), setup=self.setup)
         if isinstance(result, TaskFailure):
             if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
                 raise KeyboardInterrupt
@@ -214,6 +216,7 @@ def _run(
         job_id=job_id,
         plan=plan,
         functions=functions,
+        setup=Setup(functions, spec.params),
         folder=folder,
         observer=observer,
         clock=clock,

@@ -48,6 +48,7 @@ from mrcore.tasks.pipe import (
     unpack_order,
 )
 from mrcore.tasks.run import run_task, tellable
+from mrcore.tasks.setup import Setup
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
 from mrcore.texts import text_of
 from mrcore.tracebacks import user_traceback
@@ -72,9 +73,10 @@ def main() -> None:
     nesting.forbid_jobs()
     log = AttemptLog()
     _prepare_process(log)
+    scratch = Path(sys.argv[5]).absolute()  # user code may change the current folder
     child = Child(
         socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log,
-        folder=Path(sys.argv[5]), work=Path(sys.argv[5]) / f"child-{os.getpid()}",
+        folder=scratch, work=scratch / f"child-{os.getpid()}",
     )  # fmt: skip
     # Threads that user code has left behind must not keep the process.
     os._exit(_serve(child, log))
@@ -128,6 +130,7 @@ class Child:
         self._settled_bytes = 0
         """Resident memory when all that can be given back was."""
         self._functions: dict[str, UserFunctions | TaskFailure] = {}
+        self._setups: dict[str, Setup] = {}
 
     def serve(self) -> None:
         """Run orders until there can come no more."""
@@ -158,7 +161,10 @@ class Child:
                 mark_records=order.mark_records,
                 skip=order.skip,
             )
-            return run_task(spec, functions, self._work, self._board)
+            setup = self._setups.get(spec.attempt.task.job_id)
+            if setup is None:
+                setup = self._setups[spec.attempt.task.job_id] = Setup(functions, job.spec.params)
+            return run_task(spec, functions, self._work, self._board, setup=setup)
         except (SystemExit, KeyboardInterrupt) as error:
             return _user_exit(error)
         except MrcoreError as error:

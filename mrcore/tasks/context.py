@@ -49,12 +49,18 @@ class Context:
         on_status: Callable[[str], None] | None = None,
     ) -> None:
         self.task = task
-        """The task's name, `map-00003`: the same for every attempt."""
+        """The name of the task that runs, `map-00003`: the same for every attempt."""
         self.params: Mapping[str, str] = MappingProxyType(dict(sorted(params.items())))
         """What `--param K=V` gave, in the order of the names: the same in every process."""
         self._counters: dict[str, int] = {}
         self._files_folder = files_folder
         self._on_status = on_status
+
+    def begin_task(self, task: str, on_status: Callable[[str], None] | None) -> None:
+        """Serve the next task of the job in this process: its counters begin at nothing."""
+        self.task = task
+        self._on_status = on_status
+        self._counters = {}
 
     @property
     def counters(self) -> Mapping[str, int]:

@@ -22,14 +22,13 @@ from mrcore.plugin import UserFunctions
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
-from mrcore.shuffle.running import running
-from mrcore.shuffle.user import CAUGHT, UserCodeError, describe
+from mrcore.shuffle.user import UserCodeError, describe
 from mrcore.storage import operations
 from mrcore.tasks.blame import PieceError, RecordError
-from mrcore.tasks.context import Context
 from mrcore.tasks.map import run_map
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.reduce import run_reduce
+from mrcore.tasks.setup import Setup
 from mrcore.tasks.spec import (
     AMPLE_BYTES,
     BadRecord,
@@ -55,12 +54,14 @@ def run_task(
     scratch: Path,
     progress: ProgressSink,
     clock: Clock = SYSTEM,
+    setup: Setup | None = None,
 ) -> TaskResult:
     """Run one attempt, with temporary files below `scratch`, which is left as it was found.
 
-    Whatever the user's code, the data or the storage does comes back as a TaskFailure; only
-    defects of our own are raised.
+    `setup` is what this process keeps of the job between its tasks. Whatever the user's code, the
+    data or the storage does comes back as a TaskFailure; only defects of our own are raised.
     """
+    setup = setup or Setup(functions, spec.job.params)
     started = clock.monotonic()
     before = operations.counted()
     folder = scratch / f"attempt-{spec.attempt.number}"
@@ -74,7 +75,7 @@ def run_task(
     pool = frugal_pool() if 0 < spec.memory_bytes < AMPLE_BYTES else usual
     pa.set_memory_pool(pool)
     try:
-        result = _run(spec, functions, folder, progress)
+        result = _run(spec, functions, setup, folder, progress)
     except MemoryError as error:
         result = _failure(FailureKind.USER, f"the task ran out of memory ({error})".strip())
     except LostRunError as error:
@@ -151,22 +152,11 @@ def frugal_pool() -> Any:
 
 
 def _run(
-    spec: TaskSpec, functions: UserFunctions, folder: Path, progress: ProgressSink
+    spec: TaskSpec, functions: UserFunctions, setup: Setup, folder: Path, progress: ProgressSink
 ) -> TaskResult:
     task = spec.attempt.task
-    context = Context(
-        task=f"{task.phase}-{task.index:05d}",
-        params=spec.job.params,
-        files_folder=functions.files_folder,
-        on_status=progress.status,
-    )
     try:
-        if functions.setup is not None:
-            try:
-                with running("setup"):
-                    functions.setup(context)
-            except CAUGHT as error:
-                raise UserCodeError.raised("setup", error) from error
+        context = setup.begin(f"{task.phase}-{task.index:05d}", progress.status)
         run = run_map if isinstance(spec.work, MapWork) else run_reduce
         output = run(spec, functions, folder, progress)
     except RecordError as failed:

@@ -21,6 +21,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
+from mrcore.tasks.setup import Setup
 from mrcore.tasks.spec import MapWork, Piece, Split, TaskOutput, TaskResult, TaskSpec
 
 Pair = tuple[Any, Any]
@@ -50,6 +51,7 @@ class Job:
     scratch: Path | None = None
     progress: Any = field(default_factory=NoProgress)
     outputs: list[TaskOutput] = field(default_factory=list)
+    setup: Setup | None = None
 
     def attempt(self, phase: Phase, index: int) -> AttemptId:
         """Return the first attempt at a task."""
@@ -77,7 +79,7 @@ class Job:
         given = {"state_uri": "mem://state", "memory_bytes": self.memory_bytes, **extra}
         spec = TaskSpec(attempt=self.attempt(phase, index), job=self.spec, work=work, **given)
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
-            result = run_task(spec, self.functions, Path(scratch), self.progress)
+            result = run_task(spec, self.functions, Path(scratch), self.progress, setup=self.setup)
             assert not list(Path(scratch).iterdir()), "scratch is left as it was found"
         return result
 

@@ -39,3 +39,14 @@ def test_a_forked_copy_leaves_the_running_job_alone(here: Path) -> None:
         if os.getpid() != process:
             os._exit(99)  # a copy that came back must not go on as these tests
     assert sorted(result.lines()) == ["a b\t7", "c\t7"]
+
+
+def test_setup_is_called_once_for_all_tasks() -> None:
+    result = mrcore.run(
+        map=lambda key, line: [(line, 1)],
+        setup=lambda context: context.count("models"),
+        inputs="in",
+        output="out",
+        engine="inline",
+    )
+    assert dict(result.counters) == {"models": 1}

@@ -1,0 +1,52 @@
+"""The call of the user's `setup`: once in each process of a job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+
+from mrcore.plugin import UserFunctions
+from mrcore.shuffle.running import running
+from mrcore.shuffle.user import CAUGHT, UserCodeError
+from mrcore.tasks.context import Context
+
+
+class Setup:
+    """What one process keeps of a job for all of its tasks: the context and what `setup` did.
+
+    Users load a model in `setup`, which may take minutes, and keep the context in a global.
+    """
+
+    def __init__(self, functions: UserFunctions, params: Mapping[str, str]) -> None:
+        self._function = functions.setup
+        self._context = Context(task="", params=params, files_folder=functions.files_folder)
+        self._done = False
+        self._folder: str | None = None
+        """The current folder that each task starts in."""
+
+    def begin(self, task: str, on_status: Callable[[str], None]) -> Context:
+        """Return the context for a task; raise UserCodeError, and call `setup` again the next time.
+
+        What `setup` counts or shows is the first task's. A task that changes the current folder
+        changes it for itself.
+        """
+        self._context.begin_task(task, on_status)
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(self._folder)
+        if not self._done:
+            self._call()
+            self._done = True
+        with contextlib.suppress(OSError):
+            self._folder = os.getcwd()  # noqa: PTH109 - None where somebody has removed it
+        return self._context
+
+    def _call(self) -> None:
+        if self._function is None:
+            return
+        try:
+            with running("setup"):
+                self._function(self._context)
+        except CAUGHT as error:
+            raise UserCodeError.raised("setup", error) from error
