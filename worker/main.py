@@ -24,6 +24,7 @@ from mrcore import host, logs
 from mrcore.clock import SYSTEM
 from mrcore.daemon_options import DaemonParser, add_daemon_options
 from mrcore.errors import UsageError
+from mrcore.signals import not_ignored
 from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.systemd import Notifier
 from mrcore.tasks.attempt_log import store_log
@@ -216,9 +217,9 @@ async def _serve(
 async def _signals(
     vitals: Vitals, grace_seconds: float, hurry: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Drain at the first SIGTERM or SIGINT; end the process at the second."""
+    """Drain at the first SIGTERM or SIGINT that is not ignored; end the process at the second."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = not_ignored(signal.SIGINT, signal.SIGTERM)
     heard: list[int] = []
 
     def on_signal(number: int) -> None:

@@ -17,6 +17,7 @@ from mrcore import session
 from mrcore.cli import base, job_options, outcome, progress
 from mrcore.errors import MrcoreError
 from mrcore.request import JobRequest
+from mrcore.signals import not_ignored
 from mrcore.views import JobView, broken_json
 
 
@@ -120,7 +121,8 @@ def _on_cluster(options: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Take SIGTERM and SIGHUP like Ctrl-C: the job is cancelled, the daemons are stopped."""
-    former = {n: signal.signal(n, _interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = not_ignored(signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, _interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -26,6 +26,7 @@ from mrcore.config import format_address
 from mrcore.errors import UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
 from mrcore.rpc.health import Health
+from mrcore.signals import not_ignored
 
 _UNREADABLE: Final = "the bytes of the request are no message of this call"
 _TOO_MANY: Final = "the master answers as many calls as it can: try again later"
@@ -206,7 +207,10 @@ class RpcServer:
 
 @contextlib.asynccontextmanager
 async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
-    """Yield an event that the first SIGINT or SIGTERM sets; a second one ends the process."""
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one ends the process.
+
+    One that the process was started to ignore stays ignored.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -216,7 +220,7 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
             os._exit(128 + number)
         stop.set()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = not_ignored(signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,13 @@ class Place:
         found: dict[str, Any] = json.loads(self.done(*arguments, "--json").stdout)
         return found
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `mrcore ARGUMENTS` as the leader of a process group, as a shell would."""
+    def start(self, *arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start `mrcore ARGUMENTS` as the leader of a process group, as a shell would.
+
+        `under` is a command that runs the rest of its line, such as `nohup`.
+        """
         return subprocess.Popen(
-            [MRCORE, *arguments],
+            [*under, MRCORE, *arguments],
             cwd=self.work,
             env=self.environment,
             stdin=subprocess.DEVNULL,

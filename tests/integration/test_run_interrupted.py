@@ -84,6 +84,18 @@ def test_sigterm_is_an_interrupt(place: Place, slow: subprocess.Popen[str]) -> N
     assert place.processes() == {}
 
 
+def test_a_run_under_nohup_survives_the_end_of_the_terminal(place: Place) -> None:
+    place.write("slow.py", SLOW)
+    place.write("in.txt", "a\n")
+    process = place.start("run", "slow.py", "in.txt", "-o", "out", "-w", "1", under=("nohup",))
+    wait_until((place.work / "started").exists)
+    os.killpg(process.pid, signal.SIGHUP)
+    (place.work / "go").touch()
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 0, said
+    assert place.lines() == ["a\t1"]
+
+
 def test_kill_of_the_client_leaves_no_process_and_no_lock(
     place: Place, slow: subprocess.Popen[str]
 ) -> None:
