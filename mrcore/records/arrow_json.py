@@ -21,7 +21,7 @@ from mrcore.job import Codec, InputFormat
 from mrcore.records.arrow_reader import text_array
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
 from mrcore.records.jsonlines import parse_lines
-from mrcore.records.lines import BYTE_ORDER_MARK, line_starts
+from mrcore.records.lines import line_starts, without_mark
 from mrcore.tasks.spec import Piece
 
 
@@ -63,7 +63,7 @@ def _blocks(piece: Piece) -> Iterator[tuple[int, bytes, int]]:
     """Yield what `piece_blocks` yields, without blank blocks, after a check of the text."""
     for offset, block, size_bytes in piece_blocks(piece, InputFormat.JSONL, ARROW_BLOCK_BYTES):
         text_array(block, offset, piece.shown)
-        if block.removeprefix(BYTE_ORDER_MARK).strip():
+        if without_mark(block, offset).strip():
             yield offset, block, size_bytes
 
 
@@ -93,7 +93,7 @@ def _without_null(field: pa.Field[Any]) -> pa.Field[Any]:
 
 def _batch(block: bytes, offset: int, shown: str, schema: pa.Schema) -> pa.RecordBatch:
     """Return the columns of a block of JSON objects."""
-    content = block if offset else block.removeprefix(BYTE_ORDER_MARK)
+    content = without_mark(block, offset)
     lines = content.count(b"\n") + (not content.endswith(b"\n"))
     try:
         objects = len(_check_objects(content))
@@ -143,7 +143,7 @@ def _misfit(
     """Return the error for the first line that does not fit the schema by itself."""
     lines = block.split(b"\n")
     for start, line in zip(line_starts(block, offset), lines, strict=False):
-        content = line if start else line.removeprefix(BYTE_ORDER_MARK)
+        content = without_mark(line, start)
         if not content.strip():
             continue
         unknown = [name for name in json.loads(content) if name not in schema.names]

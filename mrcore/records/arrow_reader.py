@@ -15,6 +15,7 @@ from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
 from mrcore.records.csv_reader import CsvRows
+from mrcore.records.lines import without_mark
 from mrcore.records.sources import open_source
 from mrcore.tasks.spec import Piece
 
@@ -36,7 +37,9 @@ def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
         yield from json_batches(piece)
         return
     for offset, block, size_bytes in piece_blocks(piece, content, ARROW_BLOCK_BYTES):
-        yield Batch(piece, (_lines(block, offset, piece.shown),), (offset,), size_bytes)
+        batch = _lines(block, offset, piece.shown)
+        if batch.num_rows:
+            yield Batch(piece, (batch,), (offset,), size_bytes)
 
 
 def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
@@ -44,12 +47,15 @@ def _lines(block: bytes, offset: int, shown: str) -> pa.RecordBatch:
     import pyarrow.compute as pc
 
     text = text_array(block, offset, shown)
+    if without_mark(block, offset) is not block:
+        block = without_mark(block, offset)
+        text = _string(block)
     if b"\r" in block and b"\r\n" in block:
         block = block.replace(b"\r\n", b"\n")
         text = _string(block)
     split: Any = pc.split_pattern
     lines = split(text, "\n").values
-    if block.endswith(b"\n"):
+    if block.endswith(b"\n") or not block:
         lines = lines[:-1]
     return pa.RecordBatch.from_arrays([lines], schema=LINE_SCHEMA)
 

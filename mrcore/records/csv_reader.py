@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import BLOCK_BYTES, Batch
-from mrcore.records.lines import BYTE_ORDER_MARK, decode, line_blocks, line_starts
+from mrcore.records.lines import decode, line_blocks, line_starts, without_mark
 from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
 
@@ -139,8 +139,7 @@ class _Lines:
 
     def _split(self) -> None:
         block, starts = self._block, line_starts(self._block, self._offset)
-        if not self._offset:
-            block = block.removeprefix(BYTE_ORDER_MARK)
+        block = without_mark(block, self._offset)
         # Not `splitlines`, which knows more kinds of line ends than csv does.
         ended = block.endswith(b"\n")
         lines = decode(block).split("\n")

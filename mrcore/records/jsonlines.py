@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.records.lines import BYTE_ORDER_MARK, line_starts
+from mrcore.records.lines import line_starts, without_mark
 
 _decode = msgspec.json.Decoder().decode
 
@@ -23,8 +23,7 @@ def parse_lines(
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    if not offset:
-        lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+    lines[0] = without_mark(lines[0], offset)
     try:
         return list(map(_decode, lines)), lambda: line_starts(block, offset)
     except (ValueError, RecursionError):

@@ -16,8 +16,8 @@ from mrcore.errors import DataError
 MAX_LINE_BYTES = 1 << 30
 """A longer line is refused: it is no text, or would not fit in memory."""
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""What some editors put before the text of a file."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some editors put it before the text of a file."""
 
 _NEWLINE = 10
 
@@ -101,6 +101,11 @@ def _filled(
             final = not more
         yield data, final
         data = b"" if final else read(block_bytes)
+
+
+def without_mark(block: bytes, offset: int) -> bytes:
+    """Return a block that lies at `offset` without the byte order mark of its file."""
+    return block if offset else block.removeprefix(_BYTE_ORDER_MARK)
 
 
 def line_starts(block: bytes, offset: int) -> list[int]:

@@ -14,7 +14,8 @@ parquet   dict by column                         (file, row number)
 arrow     a pyarrow.RecordBatch                  (file, byte offset; csv, parquet: row number)
 ========  =====================================  ================================================
 
-Files are shown as the user gave them. Offsets of a compressed file count decompressed bytes.
+A byte order mark at the start of a file is passed over, and counted. Files are shown as the user
+gave them. Offsets of a compressed file count decompressed bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from mrcore.errors import DataError
 from mrcore.job import InputFormat
 from mrcore.records.batches import ARROW_BLOCK_BYTES, BLOCK_BYTES, Batch, WholeBatch, piece_blocks
 from mrcore.records.formats import content_of
-from mrcore.records.lines import MAX_LINE_BYTES, decode, line_starts, split_lines
+from mrcore.records.lines import (
+    MAX_LINE_BYTES,
+    decode,
+    line_starts,
+    split_lines,
+    without_mark,
+)
 from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
 
@@ -76,12 +83,14 @@ def _by_blocks(piece: Piece, content: InputFormat, make: MakeBatch) -> Iterator[
             yield batch
 
 
-def _text(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch:
-    return Batch(piece, split_lines(block), lambda: line_starts(block, offset), size_bytes)
+def _text(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
+    lines = split_lines(without_mark(block, offset))
+    return Batch(piece, lines, lambda: line_starts(block, offset), size_bytes) if lines else None
 
 
-def _block(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch:
-    return Batch(piece, (decode(block),), (offset,), size_bytes)
+def _block(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
+    text = decode(without_mark(block, offset))
+    return Batch(piece, (text,), (offset,), size_bytes) if text else None
 
 
 def _jsonl(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
@@ -93,7 +102,7 @@ def _jsonl(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | 
 
 def _whole(piece: Piece) -> Iterator[Batch]:
     with open_source(piece, InputFormat.WHOLE) as source:
-        content = read_all(source, piece)
+        content = without_mark(read_all(source, piece), 0)
         yield WholeBatch(piece, (decode(content),), (0,), source.input_bytes)
 
 

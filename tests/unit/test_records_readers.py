@@ -132,6 +132,23 @@ def test_a_byte_order_mark_before_json_is_passed_over(second: bytes) -> None:
         records_of(b"1\n\xef\xbb\xbf2\n", InputFormat.JSONL)
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_is_no_text_and_counts_as_bytes() -> None:
+    assert records_of(MARK + b"one\ntwo\n") == [(("a.txt", 0), "one"), (("a.txt", 7), "two")]
+    assert records_of(MARK + b"\n") == [(("a.txt", 0), "")]
+    assert records_of(b"one\n" + MARK + b"two\n")[1] == (("a.txt", 4), "\ufefftwo")
+    assert records_of(MARK + b"one\n", InputFormat.BLOCKS) == [(("a.txt", 0), "one\n")]
+    assert records_of(MARK + b"one\n", InputFormat.WHOLE) == [("a.txt", "one\n")]
+    for line in ("one", "one\r\n", ""):
+        for key, value in records_of(MARK + line.encode(), InputFormat.ARROW):
+            assert isinstance(value, pa.RecordBatch)
+            assert (key, value.to_pydict()) == (("a.txt", 0), {"line": ["one"]})
+    for input_format in (InputFormat.TEXT, InputFormat.BLOCKS, InputFormat.ARROW):
+        assert records_of(MARK, input_format) == []
+
+
 def test_csv_rows_are_dicts_with_the_offset_of_the_row() -> None:
     content = b'\xef\xbb\xbfname,text\r\nann,"a, ""b""\nc"\n\nbob,\xe9\r\n'
     assert records_of(content, InputFormat.CSV, "a.csv") == [
