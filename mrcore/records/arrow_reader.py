@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
-from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
+from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, OnBroken, piece_blocks
 from mrcore.records.csv_reader import CsvRows
 from mrcore.records.lines import without_mark
 from mrcore.records.sources import open_source
@@ -22,14 +22,14 @@ from mrcore.tasks.spec import Piece
 LINE_SCHEMA = pa.schema([("line", pa.string())])
 
 
-def arrow_batches(piece: Piece, content: InputFormat) -> Iterator[Batch]:
-    """Yield batches of one pyarrow.RecordBatch each.
+def arrow_batches(piece: Piece, content: InputFormat, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield batches of one pyarrow.RecordBatch each; `on_broken` gets broken rows of csv.
 
     Offsets are bytes for text and jsonl, the number of the batch's first row for csv. Raises
     DataError for a line that is not UTF-8 or not JSON, and for malformed csv.
     """
     if content is InputFormat.CSV:
-        yield from _csv(piece)
+        yield from _csv(piece, on_broken)
         return
     if content is InputFormat.JSONL:
         from mrcore.records.arrow_json import json_batches
@@ -90,10 +90,10 @@ def _not_utf8(block: bytes, offset: int, shown: str) -> DataError:
     )
 
 
-def _csv(piece: Piece) -> Iterator[Batch]:
+def _csv(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
     """Yield the rows of a csv file as columns of strings."""
     with open_source(piece, InputFormat.CSV) as source:
-        rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES)
+        rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken)
         schema = pa.schema([(name, pa.string()) for name in rows.names])
         row = counted = 0
         while (found := rows.rest_of_block())[1]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TypeAlias
 
+from mrcore.errors import DataError
 from mrcore.job import Codec, InputFormat
 from mrcore.records.lines import line_blocks
 from mrcore.records.sources import open_source
@@ -17,6 +18,25 @@ ARROW_BLOCK_BYTES = 1 << 20
 """Arrow works by columns: fewer, larger batches."""
 
 Offsets: TypeAlias = Sequence[int] | Callable[[], Sequence[int]]
+
+
+class BrokenRecordError(DataError):
+    """A record is not of its file's format; what follows it can be read."""
+
+    def __init__(self, message: str, offset: int, record: str) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.record = record
+        """The record as text."""
+
+
+OnBroken: TypeAlias = Callable[[BrokenRecordError], None]
+"""Takes a broken record that is to be skipped, or raises it."""
+
+
+def refuse(error: BrokenRecordError) -> None:
+    """Raise the error: no broken record is skipped."""
+    raise error
 
 
 class Batch:

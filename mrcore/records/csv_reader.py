@@ -8,11 +8,11 @@ what follows it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
-from mrcore.records.batches import BLOCK_BYTES, Batch
+from mrcore.records.batches import BLOCK_BYTES, Batch, BrokenRecordError, OnBroken, refuse
 from mrcore.records.lines import decode, line_blocks, line_starts, without_mark
 from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
@@ -21,13 +21,13 @@ MAX_FIELD_BYTES = 64 << 20
 """The library's own limit of 128 KiB would refuse a long text in a cell."""
 
 
-def csv_batches(piece: Piece) -> Iterator[Batch]:
+def csv_batches(piece: Piece, on_broken: OnBroken = refuse) -> Iterator[Batch]:
     """Yield the rows of a whole csv file; offsets are those of the rows' first bytes.
 
-    Raises DataError naming the row's offset for a malformed row.
+    `on_broken` gets each malformed row.
     """
     with open_source(piece, InputFormat.CSV) as source:
-        rows = CsvRows(source, piece.shown, BLOCK_BYTES)
+        rows = CsvRows(source, piece.shown, BLOCK_BYTES, on_broken)
         counted = 0
         while found := rows.of_a_block():
             values = [dict(zip(rows.names, row, strict=True)) for _, row in found]
@@ -39,31 +39,36 @@ def csv_batches(piece: Piece) -> Iterator[Batch]:
 class CsvRows:
     """The rows of a csv file behind its header.
 
-    Raises DataError for a column that is named twice, and for a malformed row.
+    Raises DataError for a malformed header and for a column that is named twice.
     """
 
-    def __init__(self, source: Source, shown: str, block_bytes: int) -> None:
+    def __init__(
+        self, source: Source, shown: str, block_bytes: int, on_broken: OnBroken = refuse
+    ) -> None:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_BYTES))
         self._shown = shown
+        self._on_broken: OnBroken = refuse
         self._lines = _Lines(source, shown, block_bytes)
         self._reader = csv.reader(self._lines, strict=True)
         _, self.names = self._next() or (0, [])
         """Names of the columns."""
         if len(set(self.names)) < len(self.names):
             raise DataError(f"{shown} names a column twice in its first row: rename one.")
+        self._on_broken = on_broken
 
     def of_a_block(self) -> list[tuple[int, list[str]]]:
         """Return offset and fields of each row that ends in the next block; none at the end."""
         rows: list[tuple[int, list[str]]] = []
         while (found := self._next()) is not None:
             offset, row = found
-            if len(row) != len(self.names):
-                raise DataError(
+            if len(row) == len(self.names):
+                rows.append(found)
+            else:
+                self._broken(
                     f"{self._shown} has a row of {len(row)} fields at byte {offset}, but its first "
                     f"row has {len(self.names)}: correct the row."
                 )
-            rows.append(found)
-            if self._lines.at_end_of_block:
+            if self._lines.at_end_of_block and rows:
                 break
         return rows
 
@@ -78,25 +83,35 @@ class CsvRows:
     def _next(self) -> tuple[int, list[str]] | None:
         """Return the offset and the fields of the next row that is not blank; None at the end."""
         while True:
-            first = self._reader.line_num
+            self._lines.begin_row()
             try:
                 row = next(self._reader, None)
             except csv.Error as error:
-                raise self._malformed(self._lines.offset_of(first), error) from error
+                self._malformed(error)
+                continue
             if row is None:
                 return None
             if row:
-                return self._lines.offset_of(first), row
+                return self._lines.row_offset, row
 
-    def _malformed(self, offset: int, error: csv.Error) -> DataError:
+    def _malformed(self, error: csv.Error) -> None:
+        """Skip the first line of the row: a stray quote may have swallowed those that follow."""
+        offset = self._lines.row_offset
         if "new-line character" in str(error):
-            return DataError(
+            self._broken(
                 f"{self._shown} has a carriage return without a newline in the row at byte "
                 f"{offset}: convert its line ends to LF or CRLF, or put the field in quotes."
             )
-        return DataError(
-            f"{self._shown} has a row at byte {offset} that is not valid csv ({error}): "
-            "correct its quotes."
+        else:
+            self._broken(
+                f"{self._shown} has a row at byte {offset} that is not valid csv ({error}): "
+                "correct its quotes."
+            )
+        self._lines.back_to_second()
+
+    def _broken(self, message: str) -> None:
+        self._on_broken(
+            BrokenRecordError(message, self._lines.row_offset, self._lines.first_of_row)
         )
 
 
@@ -105,49 +120,61 @@ class _Lines:
 
     def __init__(self, source: Source, shown: str, block_bytes: int) -> None:
         self._blocks = line_blocks(source.read, 0, None, block_bytes, shown=shown)
-        self._offset = 0
-        self._block = b""
-        self._is_new = False
-        """Whether no line of the block has been read."""
-        self._lines: Iterator[str] = iter(())
-        self._starts: list[tuple[int, Sequence[int]]] = []
-        """Of this block and some earlier ones: the lines read before it, and all lines' starts."""
+        self._block: tuple[int, bytes] | None = None
+        """Offset and content of a block of which no line has been read."""
+        self._lines: Iterator[tuple[int, str]] = iter(())
         self._left = 0
-        self._read = 0
-        """Lines that have been read: skipped ones do not count."""
+        self._row: list[tuple[int, str]] = []
+        """Lines that have been read for the row."""
 
     @property
     def at_end_of_block(self) -> bool:
         """Tell whether all lines of the block have been read."""
         return not self._left
 
+    @property
+    def row_offset(self) -> int:
+        """Return where the row starts."""
+        return self._row[0][0]
+
+    @property
+    def first_of_row(self) -> str:
+        """Return the first line of the row without its end."""
+        return self._row[0][1].rstrip("\r\n")
+
+    def begin_row(self) -> None:
+        """Forget the lines of the row before."""
+        self._row.clear()
+
+    def back_to_second(self) -> None:
+        """Let all lines of the row but its first be read again."""
+        again = self._row[1:]
+        if again:
+            self._lines = iter([*again, *self._lines])
+            self._left += len(again)
+
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         while (line := next(self._lines, None)) is None:
-            if not self._is_new:
-                self._load()
-            self._split()
+            self._split(self._block or next(self._blocks))
         self._left -= 1
-        self._read += 1
-        return line
+        self._row.append(line)
+        return line[1]
 
-    def _load(self) -> None:
-        self._offset, self._block = next(self._blocks)
-        self._is_new = True
-
-    def _split(self) -> None:
-        block, starts = self._block, line_starts(self._block, self._offset)
-        block = without_mark(block, self._offset)
+    def _split(self, found: tuple[int, bytes]) -> None:
+        offset, block = found
+        starts = line_starts(block, offset)
         # Not `splitlines`, which knows more kinds of line ends than csv does.
-        ended = block.endswith(b"\n")
-        lines = decode(block).split("\n")
+        lines = decode(without_mark(block, offset)).split("\n")
         last = lines.pop()
-        self._lines = iter([f"{line}\n" for line in lines] + ([] if ended else [last]))
-        self._starts.append((self._read, starts))
+        ended = [f"{line}\n" for line in lines]
+        if not block.endswith(b"\n"):
+            ended.append(last)
+        self._lines = zip(starts, ended, strict=True)
         self._left = len(starts)
-        self._is_new = False
+        self._block = None
 
     def rest(self) -> tuple[int, bytes]:
         """Return offset and bytes of the lines that are left in this block, or else in the next.
@@ -155,24 +182,13 @@ class _Lines:
         There are no bytes at the end of the file.
         """
         if self._left:
-            offset = self._starts[-1][1][-self._left]
-            return offset, self._block[offset - self._offset :]
-        if not self._is_new:
-            try:
-                self._load()
-            except StopIteration:
-                return self._offset, b""
-        return self._offset, self._block
+            left = list(self._lines)
+            self._lines = iter(left)
+            text = "".join(line for _, line in left)
+            return left[0][0], text.encode("utf-8", "surrogateescape")
+        self._block = self._block or next(self._blocks, None)
+        return self._block or (0, b"")
 
     def skip_rest(self) -> None:
         """Pass over the lines that `rest` has returned."""
-        self._lines = iter(())
-        self._left = 0
-        self._is_new = False
-
-    def offset_of(self, line: int) -> int:
-        """Return where line `line` starts; earlier ones may not be asked for any more."""
-        while len(self._starts) > 1 and line >= self._starts[1][0]:
-            self._starts.pop(0)
-        first, starts = self._starts[0]
-        return starts[line - first]
+        self._lines, self._left, self._block = iter(()), 0, None

@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mrcore.errors import DataError
-from mrcore.records.lines import line_starts, without_mark
+from mrcore.records.batches import BrokenRecordError, OnBroken, refuse
+from mrcore.records.lines import decode, line_starts, without_mark
 
 _decode = msgspec.json.Decoder().decode
 
 
 def parse_lines(
-    block: bytes, offset: int, shown: str
+    block: bytes, offset: int, shown: str, on_broken: OnBroken = refuse
 ) -> tuple[list[object], Sequence[int] | Callable[[], Sequence[int]]]:
     """Return the value of each line that is not blank, and the lines' offsets (or their maker).
 
-    `offset` is where the block starts in the file `shown`. Raises DataError naming the line.
+    `offset` is where the block starts in the file `shown`. `on_broken` gets each line that is not
+    JSON.
     """
     lines = block.split(b"\n")
     if not lines[-1]:
@@ -28,11 +29,11 @@ def parse_lines(
         return list(map(_decode, lines)), lambda: line_starts(block, offset)
     except (ValueError, RecursionError):
         # Some line is blank, broken, or one that only Python's own parser takes.
-        return _one_by_one(lines, line_starts(block, offset), shown)
+        return _one_by_one(lines, line_starts(block, offset), shown, on_broken)
 
 
 def _one_by_one(
-    lines: Sequence[bytes], starts: Sequence[int], shown: str
+    lines: Sequence[bytes], starts: Sequence[int], shown: str, on_broken: OnBroken
 ) -> tuple[list[object], list[int]]:
     values: list[object] = []
     offsets: list[int] = []
@@ -42,10 +43,14 @@ def _one_by_one(
             # which Python's `json.dumps` writes.
             try:
                 values.append(json.loads(line.decode()))
+                offsets.append(offset)
             except (ValueError, RecursionError) as error:
-                raise DataError(
-                    f"{shown} has a line at byte {offset} that is not valid JSON ({error}): "
-                    "correct it, or choose the --input-format that the file has."
-                ) from error
-            offsets.append(offset)
+                on_broken(
+                    BrokenRecordError(
+                        f"{shown} has a line at byte {offset} that is not valid JSON ({error}): "
+                        "correct it, or choose the --input-format that the file has.",
+                        offset,
+                        decode(line),
+                    )
+                )
     return values, offsets

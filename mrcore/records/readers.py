@@ -21,11 +21,21 @@ gave them. Offsets of a compressed file count decompressed bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
-from mrcore.records.batches import ARROW_BLOCK_BYTES, BLOCK_BYTES, Batch, WholeBatch, piece_blocks
+from mrcore.records.batches import (
+    ARROW_BLOCK_BYTES,
+    BLOCK_BYTES,
+    Batch,
+    BrokenRecordError,
+    OnBroken,
+    WholeBatch,
+    piece_blocks,
+    refuse,
+)
 from mrcore.records.formats import content_of
 from mrcore.records.lines import (
     MAX_LINE_BYTES,
@@ -37,17 +47,22 @@ from mrcore.records.lines import (
 from mrcore.records.sources import Source, open_source
 from mrcore.tasks.spec import Piece
 
-__all__ = ["Batch", "WholeBatch", "open_batches"]
+__all__ = ["Batch", "BrokenRecordError", "WholeBatch", "open_batches"]
 
+MakeBatch: TypeAlias = Callable[[Piece, int, bytes, int], Batch | None]
 MAX_FILE_BYTES = MAX_LINE_BYTES
 """A file that is one record may not be larger, decompressed."""
 
 
-def open_batches(piece: Piece, input_format: InputFormat) -> Iterator[Batch]:
+def open_batches(
+    piece: Piece, input_format: InputFormat, on_broken: OnBroken = refuse
+) -> Iterator[Batch]:
     """Yield the records of a piece in order, in batches that are never empty.
 
-    Memory is bounded by the block size or the longest record. Raises DataError for what is
-    truncated, corrupt, not of the format, or changed since it was listed, and StorageError.
+    `on_broken` gets the lines of jsonl and the rows of csv that are broken; lines of JSON for Arrow
+    share a schema, and are refused. Memory is bounded by the block size or the longest record.
+    Raises DataError for what is truncated, corrupt, not of the format, or changed since it was
+    listed, and StorageError.
     """
     content = content_of(piece.uri, input_format)
     as_arrow = input_format is InputFormat.ARROW
@@ -58,22 +73,19 @@ def open_batches(piece: Piece, input_format: InputFormat) -> Iterator[Batch]:
     if as_arrow:
         from mrcore.records.arrow_reader import arrow_batches
 
-        return arrow_batches(piece, content)
+        return arrow_batches(piece, content, on_broken)
     if content is InputFormat.CSV:
         from mrcore.records.csv_reader import csv_batches
 
-        return csv_batches(piece)
+        return csv_batches(piece, on_broken)
     if content is InputFormat.WHOLE:
         return _whole(piece)
-    make = {
+    make: dict[InputFormat, MakeBatch] = {
         InputFormat.TEXT: _text,
         InputFormat.BLOCKS: _block,
-        InputFormat.JSONL: _jsonl,
-    }[content]
-    return _by_blocks(piece, content, make)
-
-
-MakeBatch: TypeAlias = Callable[[Piece, int, bytes, int], Batch | None]
+        InputFormat.JSONL: partial(_jsonl, on_broken),
+    }
+    return _by_blocks(piece, content, make[content])
 
 
 def _by_blocks(piece: Piece, content: InputFormat, make: MakeBatch) -> Iterator[Batch]:
@@ -93,10 +105,12 @@ def _block(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | 
     return Batch(piece, (text,), (offset,), size_bytes) if text else None
 
 
-def _jsonl(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
+def _jsonl(
+    on_broken: OnBroken, piece: Piece, offset: int, block: bytes, size_bytes: int
+) -> Batch | None:
     from mrcore.records.jsonlines import parse_lines
 
-    values, offsets = parse_lines(block, offset, piece.shown)
+    values, offsets = parse_lines(block, offset, piece.shown, on_broken)
     return Batch(piece, values, offsets, size_bytes) if values else None
 
 

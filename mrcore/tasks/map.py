@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
@@ -13,10 +14,10 @@ import msgspec
 
 from mrcore import layout
 from mrcore.clock import SYSTEM
-from mrcore.errors import KeyTypeError
+from mrcore.errors import DataError, KeyTypeError
 from mrcore.job import InputFormat
 from mrcore.plugin import UserFunctions
-from mrcore.records.readers import Batch, open_batches
+from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
@@ -38,9 +39,11 @@ from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.blame import Judge, located, record_text
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.spec import BadRecord, MapWork, TaskOutput, TaskSpec
+from mrcore.tasks.spec import BadRecord, MapWork, Piece, TaskOutput, TaskSpec
 
 _SAVED_CHARACTERS: Final = 1024
+_MAX_BROKEN: Final = 1_000
+"""Broken records that one task can skip: they travel with its result and into the journal."""
 _LOOK_EVERY: Final = 32
 """Records between two looks at the clock."""
 _TELL_SECONDS: Final = 0.25
@@ -69,7 +72,8 @@ class Records:
     def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
         """Yield keys and values of each batch, to be drawn in step."""
         for piece in self._split.pieces:
-            for found in open_batches(piece, self._spec.job.input_format):
+            on_broken = partial(self._take_broken, piece)
+            for found in open_batches(piece, self._spec.job.input_format, on_broken):
                 batch = self._without_bad(found) if piece.uri in self._skip else found
                 self.batch = batch
                 self._values, self._begun = iter(()), 0
@@ -109,6 +113,18 @@ class Records:
         for offset, value in zip(batch.offsets, values, strict=True):
             mark(uri, offset)
             yield value
+
+    def _take_broken(self, piece: Piece, error: BrokenRecordError) -> None:
+        """Skip a line that is not of its format, if the job may: another attempt would not help."""
+        if len(self.bad) >= self._spec.job.max_bad_records:
+            raise error
+        if len(self.bad) >= _MAX_BROKEN:
+            raise DataError(
+                f"{piece.shown} has too many broken records, or the files before it in its split: "
+                f"a map task can skip {_MAX_BROKEN:,}. Correct the input."
+            ) from error
+        record = record_text(error.record, _SAVED_CHARACTERS)
+        self.bad.append(BadRecord(piece.shown, error.offset, str(error), record))
 
     def _without_bad(self, batch: Batch) -> Batch:
         bad = self._skip[batch.piece.uri]

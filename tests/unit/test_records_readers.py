@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UnavailableError
 from mrcore.job import InputFormat
-from mrcore.records import readers
-from mrcore.records.batches import BLOCK_BYTES
+from mrcore.records import arrow_reader, csv_reader, readers
+from mrcore.records.batches import BLOCK_BYTES, BrokenRecordError
 from mrcore.records.inputs import expand, parse_input
 from mrcore.records.readers import open_batches
 from mrcore.records.splits import cut
@@ -182,6 +182,66 @@ def test_csv_rows_across_blocks() -> None:
 def test_a_broken_csv_row_is_named(rows: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         records_of(b"a,b\n" + rows, InputFormat.CSV)
+
+
+def broken_of(
+    content: bytes, input_format: InputFormat, name: str = "a.txt"
+) -> tuple[list[object], list[tuple[int, str]]]:
+    """Return the values of a file, and offset and text of the broken records between them."""
+    broken: list[tuple[int, str]] = []
+    piece = piece_of(input_file(content, name))
+
+    def skip(error: BrokenRecordError) -> None:
+        assert f"at byte {error.offset}" in str(error)
+        broken.append((error.offset, error.record))
+
+    batches = list(open_batches(piece, input_format, skip))
+    assert all(batch.values for batch in batches)
+    return [value for batch in batches for value in batch.values], broken
+
+
+def test_broken_lines_of_json_are_handed_over_one_by_one() -> None:
+    content = b'{"a":\n1\n\n\xff\n[2]\n}'
+    assert broken_of(content, InputFormat.JSONL) == (
+        [1, [2]],
+        [(0, '{"a":'), (9, "\udcff"), (15, "}")],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "broken"),
+    [
+        (b"1\n2,3\n4,5,6\n", ["23"], [(4, "1"), (8 + 2, "4,5,6")]),
+        (b'1,"2"x\n3,4\n', ["34"], [(4, '1,"2"x')]),
+        # The quote swallows what follows, up to another or to the end: that is read again.
+        (b'1,"2\n3,4\n5,"6"\n', ["34", "56"], [(4, '1,"2')]),
+        (b'1,"2\n3,4\n5,6', ["34", "56"], [(4, '1,"2')]),
+        (b'1,2\r3,4\n"5\n",6\n', ["5\n6"], [(4, "1,2\r3,4")]),
+        (b'"1\n"2\n"3\n4,5', ["45"], [(4, '"1'), (7, '"2'), (10, '"3')]),
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [5, 1 << 18])
+def test_broken_rows_of_csv_are_handed_over_by_their_first_line(
+    rows: bytes,
+    values: list[str],
+    broken: list[tuple[int, str]],
+    block_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", block_bytes)
+    found, skipped = broken_of(b"a,b\n" + rows, InputFormat.CSV)
+    assert ["".join(row.values()) for row in found if isinstance(row, dict)] == values
+    assert skipped == broken
+    tables, skipped = broken_of(b"a,b\n" + rows, InputFormat.ARROW, "a.csv")
+    assert skipped == broken
+    all_rows = [row for t in tables if isinstance(t, pa.RecordBatch) for row in t.to_pylist()]
+    assert ["".join(row.values()) for row in all_rows] == values
+
+
+def test_a_broken_header_is_never_passed_over() -> None:
+    with pytest.raises(DataError, match=r"^a.txt has a row at byte 0 that is not valid csv"):
+        broken_of(b'"a"b,c\n1,2\n', InputFormat.CSV)
 
 
 def test_csv_refuses_a_column_named_twice() -> None:

@@ -51,6 +51,35 @@ def test_records_to_skip_are_skipped_and_reported() -> None:
     assert content_of(result) == b"ab\t1\nef\t1\n"
 
 
+def broken_job(lines: int, allowed: int) -> Job:
+    spec = spec_of(input_format=InputFormat.JSONL, max_bad_records=allowed)
+    text = '"ab"\n' + "oops\n" * lines + '"cd"\n'
+    return Job([text], UserFunctions(map=lambda k, v: [(v, 1)], reduce=mrcore.sum), spec=spec)
+
+
+def test_broken_lines_are_skipped_where_the_job_may() -> None:
+    output = broken_job(2, 2).run_map(0)
+    assert isinstance(output, TaskOutput)
+    assert [(b.shown, b.offset, b.record) for b in output.bad_records] == [
+        ("in/0.txt", 5, "oops"),
+        ("in/0.txt", 10, "oops"),
+    ]
+    assert "at byte 5 that is not valid JSON" in output.bad_records[0].cause
+    assert output.records_in == 2
+    failure = broken_job(3, 2).run_map(0)
+    assert isinstance(failure, TaskFailure)
+    assert failure.kind is FailureKind.DATA
+    assert "at byte 15 that is not valid JSON" in failure.message
+
+
+def test_what_one_task_skips_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_task, "_MAX_BROKEN", 3)
+    assert isinstance(broken_job(3, 9).run_map(0), TaskOutput)
+    failure = broken_job(4, 9).run_map(0)
+    assert isinstance(failure, TaskFailure)
+    assert "a map task can skip 3. Correct the input." in failure.message
+
+
 class Recorder(NoProgress):
     """Keeps what it is told."""
 
