@@ -28,6 +28,20 @@ settings.load_profile("steady")
 
 _buckets = itertools.count(1)
 
+SHOWN_BYTES = 40
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary parameters by their length.
+
+    Their bytes may differ between the processes that share a run, such as the time in the head of a
+    gzip file, and then pytest refuses to run anything.
+    """
+    if isinstance(val, bytes) and (len(val) > SHOWN_BYTES or not val.isascii()):
+        return f"{argname} of {len(val)} bytes"
+    return None
+
+
 FILES = ["file", "file-named-temporaries", "file-no-links", "file-no-folder-locks"]
 PLACES = ["memory", *FILES, "gs"]
 ALL_PLACES = [*PLACES, "faulty-memory", "faulty-file", "faulty-gs"]
