@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
 from mrcore.job import Compression
+from mrcore.keeping import UnpicklableValueError, kept, thawed_list
 from mrcore.pylist import python_values
 from mrcore.records.outputs import Output, PartCounts, shortened
 from mrcore.storage.base import Writer
@@ -51,8 +52,16 @@ class ParquetPartWriter:
         self._schema: pa.Schema | None = None
         self._writer: pq.ParquetWriter | None = None
 
+    def keep(self, thing: Any, /) -> Any:
+        """Return a key or value that may change as it is now."""
+        try:
+            return kept(thing)
+        except UnpicklableValueError:
+            return thing
+
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs."""
+        keys, values = thawed_list(keys), thawed_list(values)
         for start in range(0, len(keys), _STEP_ROWS):
             some = keys[start : start + _STEP_ROWS], values[start : start + _STEP_ROWS]
             chars = _chars(some[0], _LEVELS) + _chars(some[1], _LEVELS)

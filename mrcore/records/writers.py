@@ -45,6 +45,13 @@ _MAX_STRING_BYTES = 256 << 20
 class PartWriter(Protocol):
     """Writes pairs to one output part. Not for use after `close`, or after an error."""
 
+    def keep(self, thing: Any, /) -> Any:
+        """Return what `write` needs of a key or value that may change before it is written.
+
+        What the format cannot hold comes back as it is, for `write` to refuse.
+        """
+        ...
+
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs; raise DataError for one that the format cannot hold."""
         ...
@@ -111,6 +118,10 @@ class _RowWriter(ABC):
         """Pass everything on."""
         self._output.finish()
         return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
+
+    def keep(self, thing: Any, /) -> Any:
+        """Return the text of a key or value that may change."""
+        return str(thing)
 
     @abstractmethod
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
@@ -188,7 +199,7 @@ class _Pair(msgspec.Struct):
     value: object
 
 
-_PLAIN = frozenset((str, int, bool, NoneType))
+_PLAIN = frozenset((str, int, bool, NoneType, msgspec.Raw))
 _LINES = msgspec.json.Encoder()
 
 
@@ -198,6 +209,13 @@ class JsonWriter(_RowWriter):
     _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
     _escape = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
+    def keep(self, thing: Any, /) -> Any:
+        """Return the JSON of a key or value that may change."""
+        try:
+            return msgspec.Raw(self._json(thing))
+        except _NOT_JSON:
+            return thing
+
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         if _PLAIN.issuperset(map(type, keys)) and _PLAIN.issuperset(map(type, values)):
             # msgspec is several times quicker, and writes these types as `json` does.
@@ -206,17 +224,24 @@ class JsonWriter(_RowWriter):
         return b"".join(map(self._row, keys, values))
 
     def _row(self, key: object, value: object) -> bytes:
-        pair = {"key": key, "value": value}
         try:
-            try:
-                return f"{self._encode(pair)}\n".encode()
-            except UnicodeEncodeError:
-                return f"{self._escape(pair)}\n".encode()
-        except (TypeError, ValueError, RecursionError) as error:
+            return b'{"key":%b,"value":%b}\n' % (self._json(key), self._json(value))
+        except _NOT_JSON as error:
             raise DataError(
                 f"The pair {shortened(key)}: {shortened(value)} cannot be written as JSON "
                 f"({error}): emit numbers, str, lists, dicts with str keys, True, False or None."
             ) from error
+
+    def _json(self, thing: object) -> bytes:
+        if type(thing) is msgspec.Raw:
+            return bytes(thing)
+        try:
+            return self._encode(thing).encode()
+        except UnicodeEncodeError:
+            return self._escape(thing).encode()
+
+
+_NOT_JSON = (TypeError, ValueError, RecursionError)
 
 
 class CsvWriter(_RowWriter):

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
+from mrcore.keeping import UnpicklableValueError, thawed_list
 from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns
-from mrcore.shuffle.combine import Combiner, unpicklable
+from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
@@ -22,9 +23,9 @@ from mrcore.shuffle.user import (
     UserFunction,
     call_each,
     draw,
+    unpicklable,
 )
 from mrcore.shuffle.values import (
-    UnpicklableValueError,
     ValueKind,
     arrow_value_column,
     to_python,
@@ -99,10 +100,10 @@ class Collector:
         values: list[Any] = []
         while len(keys) < self._rows:
             rows = min(DRAW_ROWS, self._rows - len(keys))
-            few = draw(self._drawer, pairs, rows)
-            keys += [key for key, _ in few]
-            values += [value for _, value in few]
-            if len(few) < rows:
+            few_keys, few_values = draw(self._drawer, pairs, rows)
+            keys += few_keys
+            values += few_values
+            if len(few_keys) < rows:
                 break  # at the end, or among large values
         return (keys, values) if keys else None
 
@@ -130,7 +131,7 @@ class Collector:
 
     def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> Array:
         assert self._sort_key is not None
-        found = call_each("sort_key", self._sort_key, keys, values)
+        found = call_each("sort_key", self._sort_key, keys, thawed_list(values))
         try:
             return encode_many(self._sort_types.check(found))
         except KeyTypeError as error:

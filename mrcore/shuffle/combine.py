@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcore.aggregates import Aggregate, AggregateKind, count
 from mrcore.aggregates import sum as sum_
+from mrcore.keeping import PRESENT, SCALARS, Pickled, UnpicklableValueError, kept
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import Groups, GroupStream
@@ -22,9 +23,11 @@ from mrcore.shuffle.user import (
     UserCodeError,
     UserFunction,
     call_each,
+    call_keeping,
     is_iterator_type,
+    unpicklable,
 )
-from mrcore.shuffle.values import UnpicklableValueError, ValueKind, to_python, value_column
+from mrcore.shuffle.values import ValueKind, to_python, value_column
 
 
 class Combiner:
@@ -37,6 +40,8 @@ class Combiner:
     def __init__(self, function: UserFunction) -> None:
         self.lift = isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
         self.function: UserFunction = sum_ if self.lift else function
+        self.pickles = False
+        """Whether any result had to be pickled: it is to be thawed before it is folded again."""
 
     def fold(self, key: Any, values: Iterable[Any]) -> list[Any]:
         """Return the values that stand for `values` from now on: one, none or several."""
@@ -56,24 +61,35 @@ class Combiner:
         if result is None:
             return
         if not is_iterator_type(type(result)):
-            yield [result]
+            yield [self._kept(key, result)]
             return
         drawer = Drawer("combine")
-        while pairs := drawer.draw_for(key, result):
-            for other, _ in pairs:
+        while (drawn := drawer.draw_for(key, result))[0]:
+            keys, values = drawn
+            for other in keys:
                 if type(other) is not type(key) or other != key:
                     raise _changed_key(key, other)
-            yield [value for _, value in pairs]
+            self.pickles |= drawer.kept
+            yield values
+
+    def _kept(self, key: Any, value: Any) -> Any:
+        """Return a value as it is now: the function may return the same object for other keys."""
+        if type(value) in SCALARS:
+            return value
+        try:
+            value = kept(value)
+        except UnpicklableValueError as error:
+            raise unpicklable("combine", key, value, error) from None
+        self.pickles |= type(value) is Pickled
+        return value
 
     def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
-        values = map(iter, lists)
         if isinstance(self.function, Aggregate):
-            results = call_each("combine", self.function.function, keys, values)
+            results = call_each("combine", self.function.function, keys, map(iter, lists))
         else:
-            results = call_each("combine", self.function, keys, keys, values)
-        kinds = set(map(type, results))
-        if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
+            results = call_keeping("combine", self.function, keys, map(iter, lists), self._kept)
+        if PRESENT.issuperset(map(type, results)):
             return [[result] for result in results]
         return [
             list(chain.from_iterable(self._left(key, result)))
@@ -141,19 +157,6 @@ def python_columns(keys: list[Any], values: list[Any]) -> Columns:
     except UnpicklableValueError as error:
         raise unpicklable("combine", keys[error.index], values[error.index], error) from None
     return Columns(key_kind, key_column_, value_kind, value_column_)
-
-
-def unpicklable(function: str, key: Any, value: Any, error: Exception) -> UserCodeError:
-    """Return the error for a value that cannot be pickled."""
-    kind = type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return UserCodeError(
-        function,
-        f"{function} emitted, for the key {shown(key)}, a value of type {name} that cannot be "
-        f"pickled ({error}): emit plain data instead",
-        key=key,
-        has_key=True,
-    )
 
 
 _UFUNCS: dict[AggregateKind, Callable[..., np.ndarray]] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from sys import getsizeof
 from typing import Any, Final
 
+from mrcore.keeping import thawed_list
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.loops import append_values, count_keys
@@ -72,22 +72,25 @@ class Grouping:
         Each round begins with a few pairs that are looked at closely. Where they have one type of
         key and values of a fixed size, such as numbers, a bare loop takes many more like them.
         """
-        while some := draw(self._drawer, pairs, self._rows):
+        waiting: tuple[Any, ...] = ()
+        while (drawn := draw(self._drawer, chain(waiting, pairs), self._rows))[0]:
+            keys, values = drawn
+            waiting = ()
             before = len(self._held())
-            self._add_checked(some)
+            self._add_checked(keys, values)
             if self._hazardous():
                 return self._leave(pairs)
-            kind = type(some[-1][0])
-            if kind in (str, bytes) and self._types.only(kind) and type(some[-1][1]) in _SIZES:
+            kind = type(keys[-1])
+            if kind in (str, bytes) and self._types.only(kind) and type(values[-1]) in _SIZES:
                 foreign = self._add_fast(pairs, self._fast_rows, kind)
                 if foreign is not None:
-                    pairs = chain((foreign,), pairs)
+                    waiting = (foreign,)
                 self._rows, self._fast_rows = _HEAD_ROWS, min(_FAST_ROWS, 2 * self._fast_rows)
             else:
                 self._rows = DRAW_ROWS
             self._count_new_keys(before)
             if not self._worthwhile():
-                return self._leave(pairs)
+                return self._leave(chain(waiting, pairs))
         return None
 
     def _held(self) -> dict[Any, Any]:
@@ -97,12 +100,9 @@ class Grouping:
         """Tell whether a dict would take two keys for one."""
         return self._types.collide
 
-    def _add_checked(self, pairs: list[Any]) -> None:
+    def _add_checked(self, emitted: list[Any], values: list[Any]) -> None:
         """Group a few pairs, whatever their keys are, unless that would be hazardous."""
-        if not pairs:
-            return
-        keys = self._types.check([key for key, _ in pairs])
-        values = [value for _, value in pairs]
+        keys = self._types.check(emitted)
         if self._combiner.lift:
             values = [1] * len(values)
         if self._hazardous():
@@ -222,7 +222,10 @@ class Grouping:
     def _fold_lists(self) -> None:
         groups = self._groups
         keys = [key for key, values in groups.items() if len(values) > 1]
-        left = self._combiner.fold_many(keys, map(groups.__getitem__, keys))
+        lists: Iterator[Sequence[Any]] = map(groups.__getitem__, keys)
+        if self._drawer.kept or self._combiner.pickles:
+            lists = map(thawed_list, map(groups.__getitem__, keys))
+        left = self._combiner.fold_many(keys, lists)
         groups.update(zip(keys, left, strict=True))
         if [] in left:
             for key in [key for key, values in groups.items() if not values]:
@@ -274,15 +277,8 @@ def _sizes(values: Sequence[Any]) -> int:
         kind = type(value)
         if kind in _SIZES:
             total += _SIZES[kind]
-        elif kind in (str, bytes):
+        elif kind is tuple:
+            total += 64 + _sizes(value)
+        else:  # a str, bytes, or what was pickled
             total += 64 + len(value)
-        else:
-            total += _deep_size(value)
     return total
-
-
-def _deep_size(value: Any) -> int:
-    try:
-        return 128 + 3 * len(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
-    except BaseException:  # noqa: BLE001 - the error is told when the value itself has to be pickled
-        return 128

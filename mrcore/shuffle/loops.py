@@ -3,6 +3,7 @@
 Both take pairs whose keys so far have all been `str` (or all `bytes`). These are equal to nothing
 of another type, so a foreign key is always a new one, and types need a look only where one is new.
 So does the pair, but for a str: "ab" is none, though it can be unpacked, and "a" may be known.
+Values other than numbers are left to the caller, since they may be large, or change later.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from mrcore.shuffle.keys import KeyTypes
-from mrcore.shuffle.user import CAUGHT, UserCodeError, check_pair
+from mrcore.shuffle.user import CAUGHT, FIXED_SIZES, UserCodeError, check_pair
 
 _NOTHING_YET: Final = object()
 
@@ -30,6 +31,8 @@ def append_values(
             key, value = pair
             if lift:
                 value = 1
+            elif type(value) not in FIXED_SIZES:
+                return pair
             found = get(key)
             if found is not None and type(pair) is not str:
                 found.append(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
+from mrcore.keeping import thawed
 from mrcore.shuffle.combine import Combiner
 
 Grouped = tuple[list[Any], list[list[Any]]]
@@ -66,6 +67,6 @@ class Tally:
         left: list[Any] = []
         while count:
             rows = min(count, _PIECE_ROWS)
-            left = combiner.fold(key, chain(left, repeat(self.same, rows)))
+            left = combiner.fold(key, chain(map(thawed, left), repeat(self.same, rows)))
             count -= rows
         return left

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from sys import getsizeof
 from types import GeneratorType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from mrcore.errors import DataError
+from mrcore.keeping import SCALARS, UnpicklableValueError, kept
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.running import running
 from mrcore.texts import text_of
@@ -17,7 +18,8 @@ UserFunction = Callable[..., Any]
 DRAW_ROWS: Final = 1024
 """Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
 DRAW_BYTES: Final = 2 << 20
-_FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
+FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
+"""Types of small values that never change."""
 CAUGHT: Final = BaseException
 """What user code may raise and be an ordinary failure.
 
@@ -87,6 +89,36 @@ def call_each(
     return results
 
 
+def call_keeping(
+    name: str,
+    function: UserFunction,
+    keys: Sequence[Any],
+    values: Iterable[Any],
+    keep: Callable[[Any, Any], Any],
+) -> list[Any]:
+    """Return what a plain function of the user returns for each key and its values.
+
+    What may change is kept at once, by `keep` of key and result: the function may return the same
+    object for the next key. Iterators come as they are.
+    """
+    results: list[Any] = []
+    key: Any = None
+    try:
+        with running(name):
+            for key, some in zip(keys, values, strict=True):
+                result = function(key, some)
+                if type(result) not in SCALARS and not is_iterator_type(type(result)):
+                    result = keep(key, result)
+                results.append(result)
+    except StopIteration:
+        raise stopped(name, key=key, has_key=True) from None
+    except (UserCodeError, DataError):
+        raise
+    except CAUGHT as error:
+        raise UserCodeError.raised(name, error, key=key, has_key=True) from error
+    return results
+
+
 def stopped(name: str, **key: Any) -> UserCodeError:
     """Return the error for a StopIteration, which ends a loop in C without a word."""
     return UserCodeError.raised(name, StopIteration("give next() a default"), **key)
@@ -152,33 +184,67 @@ def check_pair(function: str, pair: Any) -> None:
         raise UserCodeError(function, problem)
 
 
+Drawn = tuple[list[Any], list[Any]]
+"""Keys and values of some pairs."""
+
+
 class Drawer:
     """Draws pairs from what the user's code yields: some at a time, few while they are large.
 
-    A value of a few bytes may be followed by one of many megabytes, so where values have no fixed
-    size each is looked at; numbers, which are drawn in C, are taken to be followed by numbers. What
-    containers hold takes longer to tell, so some of them stand for those that follow.
+    The user's code may change an object that it has yielded and yield it again. So every pair is
+    taken apart, and what may change is kept as it is, before the next pair is drawn.
     """
 
-    def __init__(self, function: str, limit_bytes: int = DRAW_BYTES) -> None:
-        self._function = function
-        self._limit_bytes = limit_bytes
-        self._fixed = False
+    def __init__(
+        self,
+        function: str,
+        keep: Callable[[Any], Any] = kept,
+        *,
+        keep_keys: bool = False,
+        limit_bytes: int = DRAW_BYTES,
+    ) -> None:
+        """`keep` returns what is needed of an object that may change.
 
-    def draw(self, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> list[Any]:
-        """Return up to `rows` pairs, none at the end; raise UserCodeError for what is no pair.
+        Keys are kept too with `keep_keys`; a shuffle refuses all keys that may change.
+        """
+        self.kept = False
+        """Whether `keep` was asked for any value so far."""
+        self._function = function
+        self._keep = keep
+        self._keep_keys = keep_keys
+        self._limit_bytes = limit_bytes
+
+    def draw(self, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> Drawn:
+        """Return up to `rows` pairs, none at the end; raise UserCodeError for what is not a pair.
 
         What the user's code raises comes through as it is.
         """
+        keys: list[Any] = []
+        values: list[Any] = []
+        left, keep_keys = self._limit_bytes, self._keep_keys
         with running(self._function):
-            drawn = list(islice(pairs, rows)) if self._fixed else self._draw_measured(pairs, rows)
-        if drawn:
-            check_pairs(self._function, drawn)
-            self._fixed = type(drawn[-1][1]) in _FIXED_SIZES
-        return drawn
+            for pair in islice(pairs, rows):
+                try:
+                    key, value = pair
+                except (TypeError, ValueError):
+                    self._refuse(pair)
+                if type(pair) is not tuple:
+                    check_pair(self._function, pair)
+                kind = type(value)
+                if kind not in FIXED_SIZES:
+                    if kind not in SCALARS:
+                        value = self._kept(key, value)
+                    left -= _size_of(value)
+                if keep_keys and type(key) not in SCALARS:
+                    key = self._keep(key)
+                keys.append(key)
+                values.append(value)
+                if left < 0:
+                    break
+        return keys, values
 
-    def draw_for(self, key: Any, pairs: Iterator[Any]) -> list[Any]:
-        """Return what `draw` does; what goes wrong is told with the key that it went wrong at."""
+    def draw_for(self, key: Any, pairs: Iterator[Any]) -> Drawn:
+        """Return what `draw` does; report the key with what goes wrong."""
         try:
             return self.draw(pairs)
         except UserCodeError as error:
@@ -186,51 +252,44 @@ class Drawer:
         except CAUGHT as error:
             raise UserCodeError.raised(self._function, error, key=key, has_key=True) from error
 
-    def _draw_measured(self, pairs: Iterator[Any], rows: int) -> list[Any]:
-        drawn: list[Any] = []
-        left, held = self._limit_bytes, 0
-        for number, pair in enumerate(islice(pairs, rows)):
-            drawn.append(pair)
-            try:
-                value = pair[1]
-            except (TypeError, LookupError):
-                break  # no pair, as will be found
-            size = getsizeof(value, 0)
-            if not number % _LOOK_EVERY:
-                held = _size_of(value, _LEVELS) - size
-            left -= size + held
-            if left < 0:
-                break
-        return drawn
-
-
-_LOOK_EVERY: Final = 16
-_LEVELS: Final = 3
-_ELEMENTS: Final = 4
-
-
-def _size_of(value: Any, levels: int) -> int:
-    """Return about how many bytes a value and all that it holds take, judged by a few elements."""
-    size = getsizeof(value, 0)
-    if not levels:
-        return size
-    held = value
-    if type(value) not in _CONTAINERS:
+    def _kept(self, key: Any, value: Any) -> Any:
+        self.kept = True
         try:
-            held = vars(value)
-        except CAUGHT:  # it may be looked up by code of the user
-            return size
-    if type(held) not in _CONTAINERS or not held:
-        return size
-    elements: Iterable[Any] = held.values() if type(held) is dict else held
-    some = [_size_of(element, levels - 1) for element in islice(elements, _ELEMENTS)]
-    return size + sum(some) * len(held) // len(some)
+            return self._keep(value)
+        except UnpicklableValueError as error:
+            raise unpicklable(self._function, key, value, error) from None
+
+    def _refuse(self, pair: Any) -> NoReturn:
+        check_pair(self._function, pair)
+        raise TypeError(f"a pair of the type {type(pair).__qualname__} cannot be taken apart")
 
 
-_CONTAINERS: Final = frozenset((list, tuple, dict, set, frozenset))
+def _size_of(value: Any) -> int:
+    """Return about how many bytes a value takes that `kept` has returned."""
+    if type(value) is tuple:
+        if FIXED_SIZES.issuperset(map(type, value)):
+            return 64 * len(value)
+        return sum(map(_size_of, value))
+    try:
+        return 64 + len(value)
+    except CAUGHT:  # an object that the format cannot hold, as will be found
+        return 64
 
 
-def draw(drawer: Drawer, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> list[Any]:
+def unpicklable(function: str, key: Any, value: Any, error: Exception) -> UserCodeError:
+    """Return the error for a value that cannot be pickled."""
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return UserCodeError(
+        function,
+        f"{function} emitted, for the key {shown(key)}, a value of type {name} that cannot be "
+        f"pickled ({error}): emit plain data instead",
+        key=key,
+        has_key=True,
+    )
+
+
+def draw(drawer: Drawer, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> Drawn:
     """Return the next pairs that the user's `map` emits; raise UserCodeError."""
     try:
         return drawer.draw(pairs, rows)

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from mrcore.errors import DataError
+from mrcore.keeping import PROTOCOL, Pickled, UnpicklableValueError, unpicklable_error
 from mrcore.pylist import python_values
 from mrcore.shuffle.arrow import Array, DataType, pa, pc
 from mrcore.texts import text_of
-
-PROTOCOL: Final = 5
 
 
 class ValueKind(enum.IntEnum):
@@ -58,20 +56,14 @@ _KINDS_OF_TYPES: Final = {
 }
 
 
-class UnpicklableValueError(Exception):
-    """The value at `index` of a batch cannot be pickled; carries why."""
-
-    def __init__(self, index: int, cause: str) -> None:
-        super().__init__(cause)
-        self.index = index
-
-
 def value_column(values: Sequence[object]) -> tuple[ValueKind, Array]:
     """Return the column of Python values; raise UnpicklableValueError.
 
     The exact type of every value is kept: True does not become 1, nor 1 a 1.0.
     """
     kinds = set(map(type, values))
+    if Pickled in kinds:
+        return ValueKind.PICKLED, _pickle_rest(values)
     if len(kinds) == 1:
         kind = _NATIVE.get(next(iter(kinds)))
         if kind is not None:
@@ -93,6 +85,16 @@ def _pickle(values: Sequence[object]) -> Array:
         raise
     except BaseException as error:  # noqa: BLE001 - __reduce__ is the user's, and may raise anything
         raise UnpicklableValueError(len(out), text_of(error)) from None
+    return pa.array(out, pa.binary())
+
+
+def _pickle_rest(values: Sequence[object]) -> Array:
+    """Return the column of values some of which have been pickled before."""
+    out: list[object] = []
+    try:
+        out.extend(v if type(v) is Pickled else pickle.dumps(v, PROTOCOL) for v in values)
+    except Exception as error:  # noqa: BLE001 - as in `_pickle`
+        raise UnpicklableValueError(len(out), str(error)) from None
     return pa.array(out, pa.binary())
 
 
@@ -150,8 +152,4 @@ def _unpickled(column: Array) -> list[Any]:
     except (MemoryError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        what = f"{type(error).__qualname__}: {text_of(error)}".rstrip(": ")
-        raise DataError(
-            f"a value that was emitted cannot be unpickled ({what}): emit plain data, or mend its "
-            "class"
-        ) from error
+        raise unpicklable_error(error) from error

@@ -325,9 +325,9 @@ def _any_pair(keys: list[Any], values: list[Any]) -> None:
 
 
 def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
-    drawer = Drawer("map")
-    while drawn := draw(drawer, pairs):
-        part.write([key for key, _ in drawn], [value for _, value in drawn])
+    drawer = Drawer("map", part.keep, keep_keys=True)
+    while (drawn := draw(drawer, pairs))[0]:
+        part.write(*drawn)
 
 
 def _write_tables(tables: Iterator[Any], part: PartWriter) -> None:

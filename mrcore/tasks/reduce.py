@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from operator import length_hint
 from pathlib import Path
@@ -32,8 +32,7 @@ from mrcore.shuffle.user import (
     Drawer,
     UserCodeError,
     UserFunction,
-    call_each,
-    check_pair,
+    call_keeping,
     is_iterator_type,
 )
 from mrcore.shuffle.values import ValueKind, to_python
@@ -188,7 +187,7 @@ class Reducer:
         self._reduce = reduce
         self._yields = inspect.isgeneratorfunction(reduce)
         self._part = part
-        self._drawer = Drawer("reduce")
+        self._drawer = Drawer("reduce", part.keep, keep_keys=True)
 
     def run(self, stream: GroupStream) -> None:
         """Reduce all groups, in order."""
@@ -214,29 +213,7 @@ class Reducer:
             if not self._yields:
                 self._write_returned(some, lists)
                 continue
-            try:
-                self._write_yielded(some, lists)
-            except UserCodeError as error:
-                if error.has_key:
-                    raise
-                raise self._located(error, some, map(values.__getitem__, slices)) from None
-
-    def _located(
-        self, error: UserCodeError, keys: list[Any], lists: Iterator[list[Any]]
-    ) -> UserCodeError:
-        """Return the error of what was no pair with the key to blame.
-
-        Pairs of many keys are looked at in bulk, so these are reduced once more, one by one.
-        """
-        for key, values in zip(keys, lists, strict=True):
-            try:
-                for pair in self._reduce(key, iter(values)):
-                    check_pair("reduce", pair)
-            except UserCodeError as found:
-                return found.at_key(key)
-            except CAUGHT:
-                break  # not what it did the first time
-        return error
+            self._write_yielded(some, lists)
 
     def _write_yielded(self, keys: list[Any], values: Iterator[Any]) -> None:
         """Call a generator function for each key, and write the pairs that come out."""
@@ -245,18 +222,18 @@ class Reducer:
         while True:
             try:
                 drawn = self._drawer.draw(pairs)
-            except UserCodeError:
-                raise
             except CAUGHT as error:
                 key = keys[len(keys) - length_hint(remaining) - 1]
+                if isinstance(error, UserCodeError):
+                    raise error.at_key(key) from None
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
-            if not drawn:
+            if not drawn[0]:
                 return
-            self._write_pairs(drawn)
+            self._part.write(*drawn)
 
     def _write_returned(self, keys: list[Any], values: Iterator[Any]) -> None:
         """Call a plain function for each key, and pair what it returns with the key."""
-        results = call_each("reduce", self._reduce, keys, keys, values)
+        results = call_keeping("reduce", self._reduce, keys, values, self._kept)
         kinds = set(map(type, results))
         if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             self._part.write(keys, results)
@@ -264,14 +241,18 @@ class Reducer:
         for key, result in zip(keys, results, strict=True):
             self._write_result(key, result)
 
+    def _kept(self, _key: Any, result: Any) -> Any:
+        """Return a result as it is now: reduce may return the same object for the next key."""
+        return self._part.keep(result)
+
     def _write_result(self, key: Any, result: Any) -> None:
         if result is None:
             return
         if not is_iterator_type(type(result)):
-            self._part.write([key], [result])
+            self._part.write([key], [self._kept(key, result)])
             return
-        while drawn := self._drawer.draw_for(key, result):
-            self._write_pairs(drawn)
+        while (drawn := self._drawer.draw_for(key, result))[0]:
+            self._part.write(*drawn)
 
     def _reduce_long(self, group: LongGroup, stream: GroupStream) -> None:
         """Reduce a group whose values may go on through many chunks."""
@@ -287,6 +268,3 @@ class Reducer:
         except UserCodeError:
             stream.check()
             raise
-
-    def _write_pairs(self, pairs: Sequence[Any]) -> None:
-        self._part.write([key for key, _ in pairs], [value for _, value in pairs])

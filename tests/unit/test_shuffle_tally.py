@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mrcore import count
 from mrcore.errors import KeyTypeError
+from mrcore.keeping import thawed
 from mrcore.shuffle import tally as tally_module
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.grouping import Grouping
@@ -51,7 +52,7 @@ def group(pairs: Iterable[Any], function: Any, limit: int = AMPLE) -> tuple[list
     rest = grouping.add(iter(pairs))
     grouping.flush()
     out.extend(rest or ())
-    return out, len(spills)
+    return [(key, thawed(value)) for key, value in out], len(spills)
 
 
 def by_key(pairs: Iterable[Pair]) -> dict[Any, list[tuple[type, Any]]]:

@@ -149,7 +149,8 @@ def test_what_raises_as_the_part_is_written_is_the_users() -> None:
     functions = UserFunctions(map=emit, reduce=lambda key, values: Mute(), user_paths=(__file__,))
     failure = failing_reduce(functions, spec=text_spec())
     assert failure.kind is FailureKind.USER
-    assert failure.message.startswith("user code raised OddError: <OddError without text")
+    assert failure.message.startswith("reduce raised OddError: <OddError without text")
+    assert failure.message.endswith(", for the key 'ab'")
 
 
 def chain(length: int) -> BaseException:
