@@ -159,3 +159,13 @@ def take_request(options: dict[str, Any]) -> JobRequest:
         overwrite=options.pop("overwrite"),
         priority=options.pop("priority"),
     )
+
+
+def note_doubles(request: JobRequest, note: Callable[[str], None]) -> None:
+    """Note that inputs are named twice: their records count twice, and that is rarely meant."""
+    from mrcore.records.inputs import named_twice, parse_input
+
+    twice = named_twice([parse_input(text, str(request.cwd)) for text in request.inputs])
+    if twice:
+        more = f" (and {len(twice) - 1:,} more)" if len(twice) > 1 else ""
+        note(f"the input {twice[0]}{more} is named more than once, and so is read more than once.")

@@ -87,6 +87,7 @@ def _run(
     shown: progress.PlainProgress | progress.LiveProgress,
 ) -> JobView:
     workers, slots = options["workers"], options["slots"]
+    job_options.note_doubles(request, shown.note)
     if _on_cluster(options):
         if workers is not None or slots is not None:
             shown.note("-w and --slots are for embedded workers; the cluster has its own.")

@@ -22,6 +22,7 @@ def command(**options: Any) -> None:
     with `mrcore watch`.
     """
     request = job_options.take_request(options)
+    job_options.note_doubles(request, base.note)
     found = session.find_cluster(options["master"], options["state"], options["credentials"])
     job = session.submit(request, found, note=base.note)
     if options["as_json"]:

@@ -121,6 +121,34 @@ def covers(given: Input, folder_uri: str) -> bool:
     return inside.startswith(folder) and bool(_below(inside[len(folder) :]))
 
 
+def named_twice(inputs: Sequence[Input]) -> list[str]:
+    """Return the inputs, as typed, that another input takes too, judged by names alone."""
+    names = [given.uri.rstrip("/") for given in inputs]
+    seen: set[str] = set()
+    patterns = []
+    for given in inputs:
+        if _WILDCARD.search(given.uri, len(given.base_uri)):
+            patterns.append((given.base_uri, _pattern(given.uri[len(given.base_uri) :])))
+    folders = set(names)
+    twice: list[str] = []
+    for given, name in zip(inputs, names, strict=True):
+        is_pattern = given.uri != given.base_uri
+        inside = not is_pattern and (
+            any(_below(rest) for folder, rest in _above(name) if folder in folders)
+            or any(name.startswith(b) and p.fullmatch(name[len(b) :]) for b, p in patterns)
+        )
+        if name in seen or inside:
+            twice.append(_typed(given))
+        seen.add(name)
+    return twice
+
+
+def _above(name: str) -> Iterator[tuple[str, str]]:
+    """Yield each folder that a URI lies below, and the rest of the name."""
+    for slash in re.finditer("/", name):
+        yield name[: slash.start()], name[slash.end() :]
+
+
 def _find(storage: Storage, given: Input) -> Iterator[ObjectInfo]:
     """Yield the objects of one input."""
     literal = list(_literal(storage, given.uri))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import mrcore
+from mrcore.cli.main import run_command_line
 from mrcore.config import Credentials
 from mrcore.errors import (
     ClusterUnreachableError,
@@ -280,3 +281,12 @@ def test_a_partition_of_ones_own_excludes_a_total_order(here: Path) -> None:
     ordered = prepare(make_request(Path("wc.py"), Path("in.txt"), "out", total_order=True))
     with pytest.raises(PluginError, match="leave out one of the two"):
         load_plugin(ordered)
+
+
+def test_inputs_that_are_named_twice_are_noted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "wc.py", "in.txt", "*.txt", "in.txt", "-o", "out", "--engine", "inline"]
+    assert run_command_line(arguments) == 0
+    assert (here / "out/part-00000").read_text() == "a\t1\n" * 3
+    assert "the input in.txt (and 1 more) is named more than once" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrcore.errors import InputError, PermissionDeniedError, UsageError
-from mrcore.records.inputs import InputFile, covers, expand, parse_input
+from mrcore.records.inputs import InputFile, covers, expand, named_twice, parse_input
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 
@@ -109,6 +109,25 @@ def test_inputs_keep_their_order_and_doubles(folder: str) -> None:
         "in/b.txt",
         "in/a.txt",
     ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "twice"),
+    [
+        (["in/a.txt", "in/b.txt", "in2"], []),
+        (["in/a.txt", "./in/a.txt"], ["./in/a.txt"]),
+        (["in", "in/"], ["in/"]),
+        (["in/*.txt", "in/*.txt"], ["in/*.txt"]),
+        (["in/*.txt", "in/b.txt"], ["in/b.txt"]),
+        (["in/sub/x", "in"], ["in/sub/x"]),
+        (["in/_x", "in", "in/*", "in/sub/.y"], []),
+        (["/", "/x/a.txt"], ["/x/a.txt"]),
+        (["gs://b", "gs://b/x"], ["gs://b/x"]),
+        (["gs://b/in/*", "gs://c/in/x"], []),
+    ],
+)
+def test_inputs_that_are_named_twice(texts: list[str], twice: list[str]) -> None:
+    assert named_twice([parse_input(text, "/data") for text in texts]) == twice
 
 
 def test_a_name_that_looks_like_a_pattern_is_taken_literally(folder: str) -> None:
