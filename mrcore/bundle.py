@@ -62,7 +62,8 @@ def build_bundle(target: str, files: Sequence[str], cwd: Path) -> Bundle:
     if _is_file_target(place, cwd):
         path = _plugin_file(place, cwd)
         module = _module_name(path)
-        packer = _Packer([path.parent, *roots])
+        # Python, too, looks beside the file that a link leads to.
+        packer = _Packer([path.parent, path.resolve().parent, *roots])
         packer.add_file(f"{module}.py", path)
     else:
         module = place

@@ -3,7 +3,7 @@
 A bundle (`mrcore.bundle` builds it) is a zip with
 
     manifest.json    what to load, and where each source lay on the user's machine
-    code/…           modules; the folder goes first on `sys.path`
+    code/…           modules, which the plugin finds first
     files/…          side files (`--files`), for `context.file(name)`
     functions.pkl    functions of a session, by cloudpickle; only where there is no module
 
@@ -16,13 +16,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.abc
-import importlib.util
 import inspect
 import io
 import json
-import linecache
 import os
 import secrets
 import shutil
@@ -32,11 +28,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from mrcore import by_value
+from mrcore import by_value, importing
 from mrcore.errors import PluginError
 from mrcore.nesting import GUARD, NestedJobError
 from mrcore.shuffle.running import running
@@ -156,22 +151,14 @@ def _member_path(name: str) -> PurePosixPath:
 def load_unpacked(folder: Path) -> UserFunctions:
     """Import the plugin that was unpacked into `folder`; raise PluginError.
 
-    The process is changed for good: the bundle's code comes first on `sys.path`, then its side
-    files, then the current folder, as for a script that is run by hand.
+    The process is changed for good: the bundle's code, its side files and the current folder are
+    importable from now on.
     """
     manifest = json.loads((folder / MANIFEST).read_bytes())
     name = str(manifest["name"])
     sources = {str(folder / member): str(path) for member, path in manifest["sources"].items()}
     files = folder / FILES
-    here = [str(folder / CODE), *([str(files)] if files.is_dir() else []), str(Path.cwd())]
-    sys.path[:] = [*here, *(entry for entry in sys.path if entry not in here)]
-    sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _BundleFinder)]
-    sys.meta_path.insert(0, _BundleFinder(folder / CODE, sources))
-    # Only the inline engine loads several bundles in one process: each starts afresh.
-    for module_name, module in list(sys.modules.items()):
-        if isinstance(getattr(module, "__loader__", None), _HomeLoader):
-            del sys.modules[module_name]
-    importlib.invalidate_caches()
+    importing.install(folder / CODE, files if files.is_dir() else None, sources)
     user_paths = tuple(sources.values())
     found: Mapping[str, object]
     if manifest["kind"] == "module":
@@ -343,54 +330,5 @@ def _where(function: object) -> str:
 
 def shown_path(path: str) -> str:
     """Return `path` as a person in the current folder would type it."""
-    here = f"{Path.cwd()}{os.sep}"
-    return path.removeprefix(here)
-
-
-class _BundleFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules of one bundle, and has them compiled under their paths at home."""
-
-    def __init__(self, code: Path, sources: Mapping[str, str]) -> None:
-        self._code = str(code)
-        self._sources = sources
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: types.ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        folders = [self._code] if path is None else [p for p in path if p.startswith(self._code)]
-        for folder in folders:
-            spec = FileFinder(folder, (SourceFileLoader, [".py"])).find_spec(fullname, target)
-            # Without a loader it is a folder without __init__.py: the ordinary finder, which
-            # looks at the same folder first, knows how to make a namespace of it.
-            if spec is not None and spec.loader is not None and spec.origin is not None:
-                home = self._sources.get(spec.origin, spec.origin)
-                spec.loader = _HomeLoader(fullname, spec.origin, home)
-                return spec
-        return None
-
-
-class _HomeLoader(SourceFileLoader):
-    """Loads one source of a bundle as if it lay where the user wrote it."""
-
-    def __init__(self, fullname: str, path: str, home: str) -> None:
-        super().__init__(fullname, path)
-        self._home = home
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        source = self.get_data(self.path)
-        # An entry without a time is one that linecache never checks against the disk: a traceback
-        # shows the lines that ran, on machines that lack the file too.
-        text = importlib.util.decode_source(source)
-        linecache.cache[self._home] = (len(source), None, text.splitlines(True), self._home)
-        code: types.CodeType = compile(source, self._home, "exec", dont_inherit=True)
-        return code
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        # On the user's own machine `__file__` is the user's file, so that data beside it is found.
-        home = Path(self._home)
-        if home.is_file() and home.read_bytes() == self.get_data(self.path):
-            module.__file__ = self._home
-        super().exec_module(module)
+    here = importing.current_folder()
+    return path if here is None else path.removeprefix(here + os.sep)

@@ -28,9 +28,10 @@ from mrcore.tracebacks import user_traceback
 def clean_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Loading a bundle changes the process: put it back."""
     path, finders, modules = list(sys.path), list(sys.meta_path), set(sys.modules)
+    hooks = list(sys.path_hooks)
     monkeypatch.chdir(tmp_path)
     yield
-    sys.path[:], sys.meta_path[:] = path, finders
+    sys.path[:], sys.meta_path[:], sys.path_hooks[:] = path, finders, hooks
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
