@@ -30,6 +30,7 @@ from worker.messages import (
     StoreSeen,
     TakeBack,
     TakenBack,
+    Warn,
 )
 from worker.supervisor import Supervisor
 
@@ -158,6 +159,8 @@ class Agent:
                 self._look_at_store(state_uri)
             case Leave():
                 self.leave(command)
+            case Warn(sentence):
+                log.warning("%s", sentence)
             case _:
                 assert_never(command)
 

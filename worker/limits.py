@@ -17,6 +17,8 @@ class Limits:
     """An idle child of one job is then replaced by one that any job can have."""
     children_per_slot: int = 2
     """Children alive at once: those with orders, and as many idle ones with a job loaded."""
+    dying_per_slot: int = 1
+    """Children beyond these that were killed and are yet to die; then no more are started."""
     retire_share: float = 0.6
     """An idle child that uses more than this part of its slot's memory is replaced."""
     bad_starts_max: int = 3
@@ -27,6 +29,19 @@ class Limits:
     """Time for killed children to die, before a worker that ends leaves them behind."""
     ahead_max: int = 32
     """Orders that wait in a child beyond the one that runs."""
+    orphans_max: int = 8_192
+    """Processes without a parent that are looked at; as many as a unit may have in all."""
+    sweeps_max: int = 64
+    """Folders of dead children that are being removed; more are left until the worker ends."""
+
+    # What a worker holds.
+    slots_max: int = 1024
+    """Attempts that run at once."""
+    held_max: int = 4_096
+    """Attempts of which the master has yet to account. It sends at most 1,537, and as many may have
+    ended since; what it wants beyond is not taken, and wanted again."""
+    known_jobs_max: int = 64
+    """Specifications that are kept, if fewer attempts than that are held; else one for each."""
 
 
 DEFAULT: Final = Limits()

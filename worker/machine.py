@@ -17,6 +17,7 @@ from typing import Final, assert_never
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
+from worker.limits import DEFAULT, Limits
 from worker.messages import (
     Answered,
     Assignment,
@@ -38,10 +39,8 @@ from worker.messages import (
     StoreSeen,
     TakeBack,
     TakenBack,
+    Warn,
 )
-
-MAX_KNOWN_JOBS: Final = 64
-"""Specifications that are kept of jobs of which nothing is held."""
 
 
 @dataclass(slots=True)
@@ -56,7 +55,8 @@ class _Held:
 class Machine:
     """The worker's whole state."""
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, session: int, limits: Limits = DEFAULT) -> None:
+        self._limits = limits
         self.cluster_id = ""
         self.session = session
         self.epoch = 0
@@ -73,6 +73,8 @@ class Machine:
         """Draining and nonce, as the latest request said them."""
         self._ended = False
         """An attempt has finished since the latest request."""
+        self._is_full = False
+        """More was wanted than may be held, by the latest answer."""
 
     def step(self, event: Event) -> list[Command]:
         """Take what happened; return what is to be done, in order."""
@@ -142,6 +144,9 @@ class Machine:
             assert held.assignment.attempt == attempt
             assert (held.hold is Hold.FINISHED) == (held.result is not None), attempt
             assert attempt.task.job_id in self._jobs, "a job was forgotten too early"
+        limits = self._limits
+        assert len(self._held) <= limits.held_max
+        assert len(self._jobs) <= max(limits.known_jobs_max, limits.held_max)
         assert self._ended == any(
             held.hold is Hold.FINISHED and held.told is not Hold.FINISHED
             for held in self._held.values()
@@ -179,8 +184,7 @@ class Machine:
         if answer.drain and not self.draining:
             commands += self._drain("the master asked this worker to leave")
         if not self.draining:
-            for wanted in answer.wanted:
-                commands += self._take(wanted)
+            commands += self._take_all(answer.wanted)
         commands += self._forget_jobs()
         if answer.leave and self.draining and not self._held:
             commands.append(Leave(0, "drained"))
@@ -230,6 +234,24 @@ class Machine:
                     del self._held[attempt]
         return commands
 
+    def _take_all(self, wanted: tuple[Assignment, ...]) -> list[Command]:
+        """Take what is wanted, as far as there is room: the rest will be wanted again."""
+        commands: list[Command] = []
+        refused = 0
+        for one in wanted:
+            if one.attempt not in self._held and len(self._held) >= self._limits.held_max:
+                refused += 1
+            else:
+                commands += self._take(one)
+        if refused and not self._is_full:
+            sentence = (
+                f"the master wants {refused:,} attempts more than the {self._limits.held_max:,} "
+                "that a worker may hold: they are left to others until some have ended"
+            )
+            commands.append(Warn(sentence))
+        self._is_full = refused > 0
+        return commands
+
     def _take(self, wanted: Assignment) -> list[Command]:
         job_id = wanted.attempt.task.job_id
         if wanted.attempt in self._held or wanted.work is None or job_id not in self._jobs:
@@ -240,7 +262,7 @@ class Machine:
         return [Give(wanted)]
 
     def _forget_jobs(self) -> list[Command]:
-        excess = len(self._jobs) - MAX_KNOWN_JOBS
+        excess = len(self._jobs) - self._limits.known_jobs_max
         if excess <= 0:
             return []
         in_use = {attempt.task.job_id for attempt in self._held}

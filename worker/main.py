@@ -30,6 +30,7 @@ from mrcore.systemd import Notifier
 from mrcore.tasks.attempt_log import store_log
 from mrcore.units import parse_duration, parse_size
 from worker.environment import raise_descriptor_limit
+from worker.limits import DEFAULT
 from worker.messages import Leave
 from worker.orphans import Orphans, adopt_orphans
 from worker.proc import folder_is_gone
@@ -139,8 +140,10 @@ def _slots(text: str) -> int:
     if text == "auto":
         return host.cores()
     number = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= number <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 1 to 1024")
+    if not 1 <= number <= DEFAULT.slots_max:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither auto nor a number from 1 to {DEFAULT.slots_max}"
+        )
     return number
 
 

@@ -150,7 +150,14 @@ class Leave:
     reason: str
 
 
-Command = LearnJob | ForgetJob | Give | TakeBack | Kill | LookAtStore | Leave
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Log a sentence for whoever looks after this worker."""
+
+    sentence: str
+
+
+Command = LearnJob | ForgetJob | Give | TakeBack | Kill | LookAtStore | Leave | Warn
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
+from worker.limits import DEFAULT, Limits
 from worker.proc import children, descendants, environment_of, group_of
 
 MARK: Final = "MRCORE_CHILD"
@@ -54,13 +55,16 @@ class Orphans:
     left alone until the worker ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT) -> None:
+        self._limits = limits
         self._marks: dict[int, str] = {}
 
     def look(self, own: Collection[int]) -> None:
         """Look for orphans anew, and collect dead ones; `own` are children, not orphans."""
         found: dict[int, str] = {}
         for process_id in children(os.getpid()):
+            if len(found) >= self._limits.orphans_max:
+                break  # what is ended now makes room for the others at the next look
             group, is_dead = group_of(process_id)
             # Children have groups of their own: in ours is what our libraries have started.
             if process_id in own or group in (0, os.getpgrp()):

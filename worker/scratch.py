@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mrcore.tasks.pipe import JobFile, write_job
 from worker.orphans import sweep_marked
+from worker.threads import in_thread
 
 _PREFIX = "worker-"
+
+log = logging.getLogger("mrcore.worker")
 
 
 class Scratch:
@@ -90,3 +95,48 @@ def _lock(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+class Folders:
+    """What lies in the scratch folder: jobs for children to read, and a folder for each child."""
+
+    def __init__(self, path: Path, restore: Callable[[], None], sweeps_max: int) -> None:
+        self.path = path
+        self._restore = restore
+        self._sweeps_max = sweeps_max
+        self.sweeps = 0
+        """Folders that are being removed."""
+
+    def are_there(self) -> bool:
+        """Tell whether nobody has swept them away."""
+        return (self.path / "jobs").is_dir()
+
+    def make(self) -> None:
+        """Make them, or make them anew; raise OSError if that fails."""
+        self._restore()
+        (self.path / "jobs").mkdir(parents=True, exist_ok=True)
+
+    def of_child(self, process_id: int) -> Path:
+        """Return the folder of a child, which makes it itself."""
+        return self.path / f"child-{process_id}"
+
+    def keep_job(self, job_id: str, job: JobFile) -> None:
+        """Write a job where children find it; raise OSError if that fails."""
+        write_job(self.path / "jobs", job_id, job)
+
+    def drop_job(self, job_id: str) -> None:
+        """Remove the file of a job, if there is one."""
+        with contextlib.suppress(OSError):
+            (self.path / "jobs" / job_id).unlink()
+
+    async def sweep(self, process_id: int) -> None:
+        """Remove the folder of a child that is dead.
+
+        Where the disk is too slow for that, folders stay until the worker ends.
+        """
+        if self.sweeps >= self._sweeps_max:
+            log.warning("%s is removed too slowly: more is left there", self.path)
+            return
+        self.sweeps += 1
+        await in_thread(shutil.rmtree, self.of_child(process_id), True)
+        self.sweeps -= 1

@@ -7,9 +7,7 @@ functions of a job loaded, so that two jobs that take turns do not pay for a new
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +17,7 @@ from mrcore.errors import DataError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.attempt_log import MAX_LOG_BYTES
-from mrcore.tasks.pipe import JobFile, Order, write_job
+from mrcore.tasks.pipe import JobFile, Order
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
 from worker import deaths
 from worker.environment import child_environment
@@ -28,6 +26,7 @@ from worker.messages import Assignment
 from worker.orphans import Orphans
 from worker.proc import folder_is_gone
 from worker.process import ChildProcess, Running
+from worker.scratch import Folders
 from worker.starts import Starts
 from worker.threads import in_thread
 
@@ -55,9 +54,7 @@ class Supervisor:
         self.on_ended: Callable[[AttemptId, TaskResult], None] = _nobody_listens
         self.ticked_at = clock.monotonic()
         """When the children were looked at last."""
-        self._scratch = scratch
-        self._restore = restore
-        """Makes the scratch folder anew after somebody has removed it."""
+        self._folders = Folders(scratch, restore, limits.sweeps_max)
         self._environment = child_environment(environment, slot_memory_bytes)
         self._limits = limits
         self._clock = clock
@@ -83,8 +80,7 @@ class Supervisor:
     def forget(self, job_id: str) -> None:
         """Forget a job of which nothing is held."""
         self._jobs.pop(job_id, None)
-        with contextlib.suppress(OSError):
-            (self._scratch / "jobs" / job_id).unlink()
+        self._folders.drop_job(job_id)
 
     def give(self, assignment: Assignment) -> None:
         """Run this attempt when there is a slot for it; its job has been learnt."""
@@ -200,14 +196,14 @@ class Supervisor:
         try:
             self._provide_folders()
             child = ChildProcess(
-                self._scratch,
+                self._folders.path,
                 self._environment,
                 self._spawned,
                 self._limits.ahead_max,
                 self._orphans,
             )
         except OSError as error:
-            self._count_bad_start(deaths.system_reason(error, self._scratch))
+            self._count_bad_start(deaths.system_reason(error, self._folders.path))
             return None
         child.idle_since = self._clock.monotonic()
         self._children.append(child)
@@ -216,13 +212,12 @@ class Supervisor:
 
     def _provide_folders(self) -> None:
         """Make the folders of this worker anew where somebody has swept them away."""
-        if (self._scratch / "jobs").is_dir():
+        if self._folders.are_there():
             return
-        self._restore()
-        (self._scratch / "jobs").mkdir(parents=True, exist_ok=True)
+        self._folders.make()
         for child in self._children:
             if child.sent:
-                (self._scratch / f"child-{child.process_id}").mkdir(exist_ok=True)
+                self._folders.of_child(child.process_id).mkdir(exist_ok=True)
             else:
                 child.kill()
 
@@ -255,11 +250,15 @@ class Supervisor:
             for child in idle:
                 if child.job_id == wanted:
                     return child
-        if not self._starts.may_start():
+        if not self._starts.may_start() or len(self._children) >= self._children_max():
             return None
         if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
             min(idle, key=lambda child: child.idle_since).kill()
         return self._spawn()
+
+    def _children_max(self) -> int:
+        """Return how many children there may be, with those that were killed and are yet to die."""
+        return (self._limits.children_per_slot + self._limits.dying_per_slot) * self.slots
 
     def _place(self) -> None:
         while self._queue:
@@ -272,13 +271,13 @@ class Supervisor:
                 self._queue.popleft()
             except OSError as error:
                 self._queue.popleft()
-                reason = deaths.system_reason(error, self._scratch)
+                reason = deaths.system_reason(error, self._folders.path)
                 self._refuse(order, f"this worker cannot hand the task to its process: {reason}")
 
     def _hand(self, child: ChildProcess, order: Order) -> bool:
         job_id = order.attempt.task.job_id
         if child.job_id is None:
-            write_job(self._scratch / "jobs", job_id, self._jobs[job_id])
+            self._folders.keep_job(job_id, self._jobs[job_id])
         return child.send(order)
 
     def _refuse(self, order: Order, message: str) -> None:
@@ -343,10 +342,9 @@ class Supervisor:
                 state_uri = self._jobs[lost.attempt.task.job_id].state_uri
                 self._group.create_task(self._report_death(lost, failure, state_uri, printed))
         elif view.begun == 0 and not child.doomed:
-            self._count_bad_start(deaths.start_reason(status, printed, self._scratch))
+            self._count_bad_start(deaths.start_reason(status, printed, self._folders.path))
         self._end_orphans()
-        folder = self._scratch / f"child-{child.process_id}"
-        self._group.create_task(in_thread(shutil.rmtree, folder, True))
+        self._group.create_task(self._folders.sweep(child.process_id))
         if self._starts.may_start():
             self.prestart()
         self.dispatch()

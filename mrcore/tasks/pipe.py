@@ -28,7 +28,15 @@ from mrcore.errors import DataError
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.shuffle.running import FUNCTIONS, note_in
-from mrcore.tasks.spec import MapWork, Mark, Progress, ReduceWork, TaskResult
+from mrcore.tasks.spec import (
+    FailureKind,
+    MapWork,
+    Mark,
+    Progress,
+    ReduceWork,
+    TaskFailure,
+    TaskResult,
+)
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -62,7 +70,8 @@ LOST_DESCRIPTORS: Final = 71
 """Exit status of a child whose orders or reports have lost their descriptor."""
 MAX_INLINE_BYTES: Final = 32 << 10
 """A longer order goes through a file: the kernel bounds the length of a message."""
-MAX_REPORT_BYTES: Final = 256 << 20
+MAX_REPORT_BYTES: Final = 32 << 20
+"""A report must fit into one message to the master, behind others."""
 _INLINE: Final = b"\x00"
 _FILE: Final = b"\x01"
 _LENGTH: Final = struct.Struct("<I")
@@ -135,8 +144,15 @@ def report_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 def pack_report(report: Finished) -> bytes:
-    """Return a report behind its length."""
+    """Return a report behind its length; one that is too long fails its attempt."""
     data = _encoder.encode(report)
+    if len(data) > MAX_REPORT_BYTES:
+        message = (
+            f"the result of the attempt has {len(data):,} bytes, and at most {MAX_REPORT_BYTES:,} "
+            "can be reported: count under fewer names, or let fewer bad records pass"
+        )
+        failure = TaskFailure(kind=FailureKind.USER, message=message)
+        data = _encoder.encode(Finished(report.attempt, failure))
     return _LENGTH.pack(len(data)) + data
 
 

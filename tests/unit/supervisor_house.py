@@ -15,6 +15,7 @@ from mrcore.clock import SYSTEM
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import Input, JobSpec, Plugin, Versions
 from mrcore.tasks.attempt_log import store_log
+from mrcore.tasks.pipe import MAX_REPORT_BYTES
 from mrcore.tasks.spec import MapWork, Piece, Split, TaskFailure, TaskResult
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
@@ -54,6 +55,7 @@ class House:
 
     def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
         assert attempt not in self.results
+        check_bounds(self.supervisor)
         self.results[attempt] = result
         self._news.set()
 
@@ -118,7 +120,8 @@ class House:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that only the file system or /proc shows."""
-        while not condition():  # noqa: ASYNC110 - nothing here could set an event
+        while not condition():
+            check_bounds(self.supervisor)
             await asyncio.sleep(0.01)
 
     def processes(self) -> list[int]:
@@ -140,6 +143,21 @@ def alive(process_id: int) -> bool:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def check_bounds(supervisor: Supervisor) -> None:
+    """Assert that every queue, map and list of a supervisor is within its limit."""
+    limits, children = supervisor._limits, supervisor._children
+    assert len(children) <= (limits.children_per_slot + limits.dying_per_slot) * supervisor.slots
+    assert supervisor.unfinished() <= limits.held_max
+    assert len(supervisor._jobs) <= max(limits.known_jobs_max, limits.held_max)
+    assert len(supervisor._unwanted) <= len(children)
+    assert supervisor._folders.sweeps <= limits.sweeps_max
+    for child in children:
+        assert len(child.sent) <= limits.ahead_max + 1
+        assert len(child._reader._buffer) <= MAX_REPORT_BYTES + (1 << 18)
+    if supervisor._orphans is not None:
+        assert len(supervisor._orphans._marks) <= limits.orphans_max
 
 
 def in_house(

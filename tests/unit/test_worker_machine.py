@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import Input, JobSpec, Plugin, Versions
 from mrcore.tasks.spec import FailureKind, MapWork, Split, TaskFailure, TaskOutput
-from worker.machine import MAX_KNOWN_JOBS, Machine, can_finish
+from worker.limits import DEFAULT, Limits
+from worker.machine import Machine
 from worker.messages import (
     Answered,
     Assignment,
@@ -30,6 +31,7 @@ from worker.messages import (
     StoreSeen,
     TakeBack,
     TakenBack,
+    Warn,
 )
 
 WORK = MapWork(Split(()), 1)
@@ -56,8 +58,8 @@ def assignment(n: int, job: str = "j") -> Assignment:
 class Driver:
     """A machine in a cluster that it knows, and the master's side of the talk."""
 
-    def __init__(self) -> None:
-        self.machine = Machine(session=5)
+    def __init__(self, limits: Limits = DEFAULT) -> None:
+        self.machine = Machine(session=5, limits=limits)
         self.machine.state()
         self.answer(jobs={"j": SPEC})
 
@@ -273,7 +275,7 @@ def test_what_cannot_finish_is_handed_back() -> None:
 def test_jobs_are_forgotten_the_oldest_first() -> None:
     driver = Driver()
     driver.answer(assignment(1))
-    for number in range(MAX_KNOWN_JOBS - 1):
+    for number in range(DEFAULT.known_jobs_max - 1):
         driver.told()
         assert ForgetJob("j") not in driver.answer(
             Assignment(attempt(1)), jobs={f"k{number}": SPEC}
@@ -283,21 +285,26 @@ def test_jobs_are_forgotten_the_oldest_first() -> None:
     assert commands == [LearnJob("last", SPEC, "file:///state"), ForgetJob("k0")]
 
 
-@pytest.mark.parametrize(
-    ("elapsed", "fraction", "left", "expected"),
-    [
-        (10.0, 0.9, 5.0, True),
-        (10.0, 0.5, 5.0, False),
-        (0.5, 0.0, 22.0, True),
-        (1.0, 0.0, 22.0, False),
-        (3.0, 0.0, 90.0, True),
-        (15.0, 0.0, 90.0, False),
-        (5.0, 1.0, 0.5, True),
-        (0.1, 0.0, -3.0, False),
-    ],
-)
-def test_who_can_finish(elapsed: float, fraction: float, left: float, expected: bool) -> None:
-    assert can_finish(elapsed, fraction, left) is expected
+def test_what_is_beyond_the_limit_is_left_to_others_and_taken_later() -> None:
+    driver = Driver(Limits(held_max=2))
+    wanted = [assignment(n) for n in range(4)]
+    assert driver.answer(*wanted) == [
+        Give(wanted[0]),
+        Give(wanted[1]),
+        Warn(
+            "the master wants 2 attempts more than the 2 that a worker may hold: they are left to "
+            "others until some have ended"
+        ),
+    ]
+    assert set(driver.told()) == {attempt(0), attempt(1)}
+    assert driver.answer(*wanted) == [], "said once"
+    driver.step(Ended(attempt(0), DONE))
+    driver.told()
+    assert driver.answer(*wanted[1:]) == [Give(wanted[2])], "3 is wanted, and still has no room"
+    driver.told()
+    assert driver.answer(*wanted[1:3]) == []
+    driver.told()
+    assert [type(command) for command in driver.answer(*wanted[1:])] == [Warn], "said anew"
 
 
 class WorkerRules(RuleBasedStateMachine):
@@ -305,7 +312,7 @@ class WorkerRules(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.machine = Machine(session=1)
+        self.machine = Machine(session=1, limits=Limits(held_max=9))
         self.given: set[AttemptId] = set()
         self.gone: set[AttemptId] = set()
         self.said: list[dict[AttemptId, Hold]] = []
@@ -356,7 +363,7 @@ class WorkerRules(RuleBasedStateMachine):
                 assert said[back] is before[back] is Hold.UNSTARTED
                 self.machine.step(TakenBack(back))
             case _:
-                assert isinstance(command, LearnJob | LookAtStore)
+                assert isinstance(command, LearnJob | LookAtStore | Warn)
 
     @rule(n=st.integers(0, 12), event=st.sampled_from([Begun, Begun, Ended]))
     def happen(self, n: int, event: type[Begun] | type[Ended]) -> None:

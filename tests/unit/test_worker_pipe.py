@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
+import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,6 +110,16 @@ def test_what_is_no_report_is_refused(nonsense: bytes) -> None:
         list(ReportReader().feed(nonsense))
 
 
+def test_a_report_that_is_too_long_fails_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrcore.tasks.pipe.MAX_REPORT_BYTES", 500)
+    counters = {f"name {n}": n for n in range(100)}
+    sent = Finished(order(1).attempt, TaskOutput(counters=counters))
+    (report,) = ReportReader().feed(pack_report(sent))
+    assert report.attempt == sent.attempt
+    assert isinstance(report.result, TaskFailure)
+    assert "and at most 500 can be reported: count under fewer names" in report.result.message
+
+
 def boards() -> tuple[Board, Board]:
     """Return the agent's and the child's view of one board."""
     reader, descriptor = Board.create()
@@ -175,3 +189,44 @@ def test_what_is_read_belongs_together() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+class Between:
+    """A struct of the board, that lets something happen when it is read for the n-th time."""
+
+    def __init__(self, struct: struct.Struct, nth: int, happen: Callable[[], None]) -> None:
+        self._struct = struct
+        self._left = nth
+        self._happen = happen
+
+    def unpack_from(self, page: mmap.mmap, offset: int) -> tuple[Any, ...]:
+        """Read; at the n-th time something happens right after it."""
+        found = self._struct.unpack_from(page, offset)
+        self._left -= 1
+        if not self._left:
+            self._happen()
+        return found
+
+
+def test_a_board_that_is_written_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = boards()
+    writer.begin(1.0)
+    writer.status("old")
+    between = Between(Board._STATE, 1, lambda: writer.status("new and longer"))
+    monkeypatch.setattr(reader, "_STATE", between)
+    assert reader.read().progress.status == "new and longer", "and not its first three letters"
+
+
+def test_a_board_in_the_middle_of_a_write_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = boards()
+    writer.begin(1.0)
+    page, version = writer._page, writer._version
+    Board._VERSION.pack_into(page, 0, version + 1)
+    Board._STATE.pack_into(page, Board._STATE_AT, 1, 1.0, 0.5, 0, 0, 0)
+
+    def finish() -> None:
+        Board._STATE.pack_into(page, Board._STATE_AT, 1, 1.0, 0.5, 5, 0, 0)
+        Board._VERSION.pack_into(page, 0, version + 2)
+
+    monkeypatch.setattr(reader, "_VERSION", Between(Board._VERSION, 2, finish))
+    assert reader.read().progress == Progress(0.5, 5, 0)
