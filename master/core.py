@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from master import policy
 from master.commands import CleanUp, Command, Reply, Wanted
 from master.events import HeldState
-from master.facts import Fact, JobEnded
+from master.facts import Fact, JobEnded, WorkerJoined
 from master.limits import Limits
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
 from master.state import Durable, JobRecord
@@ -70,7 +70,10 @@ class Core:
         self._awaited: dict[str, None] = {}
         """After a take-over: workers that may hold attempts and have not synchronised yet."""
         self._wait_until: float | None = None
-        """After a take-over: nothing is assigned before, or until no worker is awaited."""
+        """After a take-over: nothing is assigned before, or until all awaited have reported.
+
+        Each of them may run an attempt for hours that no fact mentions.
+        """
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -229,6 +232,8 @@ class Core:
         task.attempts.append(attempt)
         phase.attempts[attempt.id] = attempt
         worker.held[attempt.id] = attempt
+        if worker.id not in self._durable.workers:
+            self._record(WorkerJoined(worker.id))
         others = worker.lease_seconds if len(worker.held) > 1 else attempt.lease_seconds
         worker.lease_seconds = min(others, attempt.lease_seconds)
 

@@ -68,6 +68,18 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=T
     failure: TaskFailure
 
 
+class WorkerJoined(msgspec.Struct, frozen=True, tag="worker_joined"):
+    """A worker is about to get its first attempt: a later master waits for its report."""
+
+    worker_id: str
+
+
+class WorkersLeft(msgspec.Struct, frozen=True, tag="workers_left"):
+    """Workers that hold nothing any more, since they left or were silent for their lease."""
+
+    worker_ids: tuple[str, ...]
+
+
 class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested"):
     """A person wants the job to stop; refused from `CommitBegun` on."""
 
@@ -127,6 +139,8 @@ Fact = (
     | WinnerLost
     | ReducesRevoked
     | AttemptFailed
+    | WorkerJoined
+    | WorkersLeft
     | CancelRequested
     | CommitBegun
     | JobEnded

@@ -44,7 +44,7 @@ from master.facts import (
     JobCleaned,
     JobSubmitted,
 )
-from master.live import Attempt, LiveJob, Worker
+from master.live import Attempt, LiveJob, LiveTask, Worker
 from master.results import Results
 from mrcore.ids import Phase, TaskId
 from mrcore.job import JobState
@@ -73,6 +73,9 @@ class Machine(Results):
         leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
         if leases:
             self._wait_until = now + max(leases)
+            self._awaited = dict(self._durable.workers)
+        else:
+            self._dismiss(self._durable.workers)
         return self._outcome
 
     def step(self, event: Event, now: float) -> Outcome:  # noqa: C901 - one case an event
@@ -150,7 +153,7 @@ class Machine(Results):
         self._advance(job)
 
     def _admit(self, job: LiveJob) -> None:
-        """Queue what has no winner; after a take-over, await those who may hold attempts."""
+        """Queue what has no winner."""
         record = job.record
         self._jobs[record.job_id] = job
         for phase in (job.maps, job.reduces):
@@ -158,11 +161,8 @@ class Machine(Results):
                 if task.winner is None:
                     self._enqueue(job, TaskId(record.job_id, phase.phase, index))
                 else:
-                    self._awaited[task.worker_id] = None
                     assert task.output is not None
                     phase.durations.add(task.output.elapsed_seconds)
-                for failed in task.failed:
-                    self._awaited[failed.worker_id] = None
 
     def _resume(self, job: LiveJob) -> None:
         """Go on where the former master stopped, be it between two facts of one step."""
@@ -326,7 +326,7 @@ class Machine(Results):
             return None
         record = job.record
         task = job.phase(task_id.phase).tasks[task_id.index]
-        if record.task(task_id).winner is not None or task.attempts:
+        if record.task(task_id).winner is not None:
             return None
         if record.task(task_id).counted(held.attempt.number):
             return None
@@ -340,6 +340,8 @@ class Machine(Results):
             return None
         if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
             return None
+        if task.attempts and not self._make_way(job, task, held):
+            return None
         wanted = Wanted(
             held.attempt,
             held.inputs_version,
@@ -350,6 +352,22 @@ class Machine(Results):
         self._hold(job, attempt, worker)
         self._tell(task, "adopted", held.attempt.number, worker.id)
         return attempt
+
+    def _make_way(self, job: LiveJob, task: LiveTask, held: Held) -> bool:
+        """Drop an attempt that has done less than `held`, which may have run for hours."""
+        if held.state is not HeldState.RUNNING:
+            return False
+        least = min(
+            task.attempts,
+            key=lambda a: (a.state is HeldState.RUNNING, a.running_seconds(self.now), a.id),
+        )
+        done = least.running_seconds(self.now)
+        if least.state is HeldState.RUNNING and done >= held.elapsed_seconds:
+            return False
+        job.superseded += 1
+        self._tell(task, "gave way to an older one", least.id.number, least.worker_id)
+        self._drop(least)
+        return True
 
     def _on_unlisted(self, worker: Worker, attempt: Attempt) -> None:
         """Judge an attempt that its worker should hold and does not list.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 from master import policy
 from master.core import Core
 from master.events import HeldState, Ticked
+from master.facts import WorkersLeft
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
 from mrcore.ids import TaskId
 from mrcore.job import JobState
@@ -133,6 +135,8 @@ class Scheduler(Core):
         self._ripen()
         if self._wait_until is not None and (self._wait_until <= self.now or not self._jobs):
             self._wait_until = None
+            self._dismiss(self._awaited)
+            self._awaited.clear()
         for worker_id in list(self._touched):
             worker = self._workers.get(worker_id)
             if worker is not None and worker.parked:
@@ -145,8 +149,9 @@ class Scheduler(Core):
                 self._wake(self._workers[worker_id])
 
     def _searching(self) -> bool:
-        """Tell whether a worker idles while a job runs."""
-        return bool(self._hungry) and any(job.running for job in self._jobs.values())
+        """Return whether a worker idles while a job runs, and may be given work."""
+        searching = bool(self._hungry) and not self.waiting
+        return searching and any(job.running for job in self._jobs.values())
 
     def _wake(self, worker: Worker) -> None:
         self._fill(worker)
@@ -193,8 +198,15 @@ class Scheduler(Core):
         worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
         if not worker.held and self._lease_end(worker) <= self.now:
             self._forget(worker)
+            self._dismiss([worker.id])
         else:
             self._set_timer(worker)
+
+    def _dismiss(self, worker_ids: Iterable[str]) -> None:
+        """Remember that nothing of these workers is to be waited for after a restart."""
+        known = tuple(w for w in worker_ids if w in self._durable.workers)
+        if known:
+            self._record(WorkersLeft(known))
 
     def _lose_attempt(self, attempt: Attempt, why: str) -> None:
         """Give up an attempt that went with its worker; nobody's failure, but not for ever."""

@@ -24,6 +24,8 @@ from master.facts import (
     Tally,
     TaskWon,
     WinnerLost,
+    WorkerJoined,
+    WorkersLeft,
 )
 from master.limits import Limits
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
@@ -171,8 +173,10 @@ class Durable(msgspec.Struct):
     ended: list[str] = []
     """Oldest first."""
     ended_tasks: int = 0
+    workers: dict[str, None] = {}
+    """Those that may hold attempts, by all that facts say."""
 
-    def apply(self, fact: Fact, limits: Limits) -> None:
+    def apply(self, fact: Fact, limits: Limits) -> None:  # noqa: C901 - one case a fact
         """Take one fact in. A fact that does not fit what is known is an AssertionError."""
         match fact:
             case EpochTaken():
@@ -186,7 +190,13 @@ class Durable(msgspec.Struct):
                 self._lose(fact)
             case ReducesRevoked():
                 self._revoke(fact)
+            case WorkerJoined():
+                self.workers[fact.worker_id] = None
+            case WorkersLeft():
+                for worker_id in fact.worker_ids:
+                    self.workers.pop(worker_id, None)
             case AttemptFailed():
+                self.workers[fact.worker_id] = None
                 _fail(self._running(fact.attempt.task.job_id), fact, limits)
             case CancelRequested():
                 self._running(fact.job_id).cancel_reason = fact.reason
@@ -231,6 +241,7 @@ class Durable(msgspec.Struct):
         task.winner = fact.attempt.number
         task.worker_id = fact.worker_id
         task.output = fact.output
+        self.workers[fact.worker_id] = None  # an old journal has no `WorkerJoined`
         task.digest = fact.output.digest
         job.won += 1
         _add(job, fact.attempt.task.phase, task, 1)

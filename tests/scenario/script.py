@@ -68,6 +68,8 @@ from master.facts import (
     ReducesRevoked,
     TaskWon,
     WinnerLost,
+    WorkerJoined,
+    WorkersLeft,
 )
 from master.limits import Limits
 from master.machine import Machine, Outcome
@@ -167,6 +169,10 @@ def show_fact(fact: Fact) -> str:
             return f"ReducesRevoked {fact.job_id} version={fact.inputs_version}"
         case AttemptFailed():
             return f"AttemptFailed {shown(fact.attempt)} on {fact.worker_id}: {fact.failure.kind}"
+        case WorkerJoined():
+            return f"WorkerJoined {fact.worker_id}"
+        case WorkersLeft():
+            return f"WorkersLeft {' '.join(fact.worker_ids)}"
         case JobEnded():
             message = f": {fact.message}" if fact.message else ""
             return f"JobEnded {fact.job_id} {fact.state}{message}"

@@ -45,7 +45,7 @@ class SimJob:
             priority=rng.choice((0, 0, 5)),
             killers=killers,
             max_bad_records=rng.choice((0, 1)) if killers else 0,
-            lease_seconds=lease_seconds,
+            lease_seconds=lease_seconds * rng.choice((1.0, 1.0, 3.0)),
         )
 
     def failed(self, attempt: AttemptId, failure: TaskFailure) -> None:

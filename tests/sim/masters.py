@@ -27,7 +27,7 @@ from master.orders import Cleaning, Job, Look, Order, Preparation, Publication, 
 from mrcore.ids import AttemptId, Phase
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
-from tests.sim.workers import Response
+from tests.sim.workers import Response, SimWorker
 from tests.sim.world import World
 
 WALL = 1.7e9
@@ -60,6 +60,7 @@ class SimMaster:
         self,
         world: World,
         jobs: dict[str, SimJob],
+        workers: dict[str, SimWorker],
         make: type[Machine],
         deliver: Callable[[str, Response], None],
     ) -> None:
@@ -68,7 +69,7 @@ class SimMaster:
         self.make = make
         self.deliver = deliver
         self.journal: list[Fact] = []
-        self.oracle = Oracle(world, jobs, LIMITS)
+        self.oracle = Oracle(world, jobs, workers, LIMITS)
         self.life: Life | None = None
         self.steps = 0
         self.boot()
@@ -100,6 +101,7 @@ class SimMaster:
         life = self.life
         if life is None:
             return
+        self.oracle.crashed(life.machine)
         facts = [fact for outcome in life.in_flight for fact in outcome.facts]
         self.journal += facts[: self.world.rng.randint(0, len(facts))]
         self.life = None
@@ -298,8 +300,14 @@ class SimMaster:
             case Cleaning():
                 return what.cleaned()
             case Look():
-                return what.seen(
-                    what.run.generation if what.command.attempt in store.runs else None
-                )
+                return self._looked(what)
             case _:
                 assert_never(what)
+
+    def _looked(self, what: Look) -> Event:
+        """Look for a run, which may vanish just before, though others have read it."""
+        runs, attempt = self.world.store.runs, what.command.attempt
+        if attempt in runs and self.world.rng.random() < 0.7:
+            del runs[attempt]
+            self.jobs[attempt.task.job_id].vanished += 1
+        return what.seen(what.run.generation if attempt in runs else None)

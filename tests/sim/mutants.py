@@ -11,9 +11,9 @@ import dataclasses
 import msgspec
 
 from master.events import Held, NothingDone, Synced
-from master.facts import Fact, WinnerLost
+from master.facts import Fact, WinnerLost, WorkerJoined
 from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
-from master.machine import Machine
+from master.machine import Machine, Outcome
 from mrcore.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
 
@@ -220,6 +220,51 @@ class AnswersIgnored(Machine):
         pass
 
 
+class JoinsForgotten(Machine):
+    """Awaits those only, after a restart, whose attempts have ended before."""
+
+    def _record(self, fact: Fact) -> None:
+        if not isinstance(fact, WorkerJoined):
+            super()._record(fact)
+
+
+class NobodyAwaited(Machine):
+    """Gives everything out at once after a restart."""
+
+    def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
+        """Take over without a wait."""
+        outcome = super().take_over(epoch, now, wall)
+        self._wait_until = None
+        return outcome
+
+
+class ShortestLeaseAwaited(Machine):
+    """Waits after a restart for the shortest lease of all jobs."""
+
+    def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
+        """Take over with a short wait."""
+        outcome = super().take_over(epoch, now, wall)
+        leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
+        self._wait_until = now + min(leases) if leases else None
+        return outcome
+
+
+class StallsShortenTheWait(Machine):
+    """Counts the time in which it was deaf as time in which workers could have reported."""
+
+    def _on_stalled(self, seconds: float) -> None:
+        until = self._wait_until
+        super()._on_stalled(seconds)
+        self._wait_until = until
+
+
+class YoungerAttemptsStay(Machine):
+    """Has a worker kill what it runs because another one has just got the same task."""
+
+    def _make_way(self, job: LiveJob, task: LiveTask, held: Held) -> bool:
+        return False
+
+
 MUTANTS: tuple[type[Machine], ...] = (
     NoLeases,
     NoSessionFence,
@@ -242,4 +287,9 @@ MUTANTS: tuple[type[Machine], ...] = (
     TasksForgotten,
     ParksForEver,
     AnswersIgnored,
+    JoinsForgotten,
+    NobodyAwaited,
+    ShortestLeaseAwaited,
+    StallsShortenTheWait,
+    YoungerAttemptsStay,
 )

@@ -13,6 +13,7 @@ from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import JobState
 from mrcore.tasks.spec import FailureKind, TaskOutput
 from tests.sim.jobs import SimJob
+from tests.sim.workers import SimWorker
 from tests.sim.world import World
 
 EPSILON = 1e-6
@@ -44,11 +45,22 @@ class Before:
 class Oracle:
     """Remembers what was said and done in a run, and asserts what must follow."""
 
-    def __init__(self, world: World, jobs: dict[str, SimJob], limits: Limits) -> None:
+    def __init__(
+        self,
+        world: World,
+        jobs: dict[str, SimJob],
+        workers: dict[str, SimWorker],
+        limits: Limits,
+    ) -> None:
         self.world = world
         self.jobs = jobs
+        self.workers = workers
         self.limits = limits
         self.epoch = 0
+        self.began_at = 0.0
+        """When this master took over, later by the length of every stall since."""
+        self.left_behind: dict[AttemptId, str] = {}
+        """Attempts that the former master counted on, with their workers, until these report."""
         self.reports: dict[str, Report] = {}
         self.unanswered: dict[str, float] = {}
         self.given: dict[AttemptId, str] = {}
@@ -58,9 +70,19 @@ class Oracle:
         self.checked: dict[str, tuple[AttemptId, ...]] = {}
         """Winners of each job at the newest look of the committer before a commit."""
 
+    def crashed(self, machine: Machine) -> None:
+        """Remember what a master counted on that has just died."""
+        if machine.now >= self.began_at + self._longest_lease():
+            self.left_behind.clear()
+        for worker in machine.workers():
+            for attempt in worker.held.values():
+                if worker.lease_from + attempt.lease_seconds > self.world.now + EPSILON:
+                    self.left_behind[attempt.id] = worker.id
+
     def took_over(self, epoch: int) -> None:
         """Forget what the former process had heard."""
         self.epoch = epoch
+        self.began_at = self.world.now
         self.reports.clear()
         self.unanswered.clear()
         # A failure of the unflushed suffix was never durable: it is rightly counted once more.
@@ -69,6 +91,7 @@ class Oracle:
 
     def stalled(self, seconds: float) -> None:
         """The shell was deaf: nobody can have been answered."""
+        self.began_at += seconds
         for worker_id in self.unanswered:
             self.unanswered[worker_id] += seconds
 
@@ -88,6 +111,9 @@ class Oracle:
         )
         acceptable = () if old else tuple(h for h in event.held if self._counts(machine, h))
         if not old:
+            gone = [a for a, worker_id in self.left_behind.items() if worker_id == event.worker_id]
+            for attempt in gone:
+                del self.left_behind[attempt]
             self.reports[event.worker_id] = Report(
                 event.session,
                 event.sequence,
@@ -143,6 +169,7 @@ class Oracle:
         worker, report = machine.worker(event.worker_id), self.reports[event.worker_id]
         if worker is not None and worker.sequence == event.sequence:
             report.relied_on = {a: held for a, held in report.held.items() if a in worker.held}
+            self._judge_adoption(event, machine)
         for held in before.acceptable:
             job = machine.job(held.attempt.task.job_id)
             assert job is not None
@@ -150,6 +177,24 @@ class Oracle:
             won = job.task(held.attempt.task).winner is not None
             revoked = held.inputs_version != job.inputs_version
             assert won or revoked or not running, f"{held.attempt} was refused"
+
+    def _judge_adoption(self, event: Synced, machine: Machine) -> None:
+        """A running attempt is given up only for a result, or for one that has run for longer."""
+        for held in event.held:
+            job = machine.live_job(held.attempt.task.job_id)
+            if held.state is not HeldState.RUNNING or job is None or not job.running:
+                continue
+            record = job.record.task(held.attempt.task)
+            if record.winner is not None or record.counted(held.attempt.number):
+                continue
+            reduce = held.attempt.task.phase is Phase.REDUCE
+            if reduce and held.inputs_version != job.record.inputs_version:
+                continue
+            live = job.phase(held.attempt.task.phase).tasks[held.attempt.task.index].attempts
+            done = held.elapsed_seconds - EPSILON
+            kept = {a.id: a.running_seconds(machine.now) > done for a in live}
+            problem = f"{held.attempt} is killed after {held.elapsed_seconds} s"
+            assert held.attempt in kept or any(kept.values()), problem
 
     def _judge_reply(self, reply: Reply, machine: Machine) -> None:
         report = self.reports[reply.worker_id]
@@ -179,9 +224,10 @@ class Oracle:
         assert job is not None
         if attempt.task in self.ever_won:
             return  # it runs again since its output was lost; whoever still tries does no harm
+        self._judge_wait(attempt, worker_id, job.spec.lease_seconds)
         for other_id, report in self.reports.items():
             worker = machine.worker(other_id)
-            if other_id == worker_id or worker is None or worker.session != report.session:
+            if worker is None or worker.session != report.session:
                 continue
             for held in report.relied_on.values():
                 same = held.attempt.task == attempt.task
@@ -189,6 +235,7 @@ class Oracle:
                     continue
                 if held.inputs_version != job.inputs_version:
                     continue  # revoked
+                assert other_id != worker_id, f"{attempt} backs up {held.attempt} where it runs"
                 if self.world.now - report.at >= job.spec.lease_seconds - EPSILON:
                     continue
                 elapsed = held.elapsed_seconds + self.world.now - report.at
@@ -196,10 +243,26 @@ class Oracle:
                 backup = held.state is HeldState.RUNNING and enough
                 assert backup, f"{attempt} given out while {other_id} holds {held.attempt}"
 
+    def _judge_wait(self, attempt: AttemptId, worker_id: str, lease_seconds: float) -> None:
+        """After a take-over nothing is given out that a worker runs which has not reported yet."""
+        if self.world.now >= self.began_at + lease_seconds - EPSILON:
+            return
+        for former, holder_id in self.left_behind.items():
+            runs = self.workers[holder_id].runs(former)
+            assert former.task != attempt.task or holder_id == worker_id or not runs, (
+                f"{attempt} given out while {holder_id} runs {former} of the former master"
+            )
+
+    def _longest_lease(self) -> float:
+        longest = max((job.lease_seconds for job in self.jobs.values()), default=0.0)
+        return max(longest, self.limits.lease_seconds)
+
     def _judge_patience(self, machine: Machine) -> None:
         """Every request is answered within a third of a lease, and a little."""
-        longest = max((job.lease_seconds for job in self.jobs.values()), default=0.0)
-        longest = max(longest, self.limits.lease_seconds) / self.limits.parks_per_lease
+        longest = self._longest_lease()
+        late = self.world.now - self.began_at - longest
+        assert not machine.waiting or late < TICK_SECONDS, "still waits for former workers"
+        longest /= self.limits.parks_per_lease
         for worker_id, since in self.unanswered.items():
             if machine.worker(worker_id) is not None:
                 late = self.world.now - since - longest

@@ -45,7 +45,7 @@ class Simulation:
             SimJob.draw(rng, n, world.rates.lease_seconds) for n in range(rng.choice((1, 2, 3)))
         ]
         self.workers: dict[str, SimWorker] = {}
-        self.master = SimMaster(world, self.jobs, make, self._deliver)
+        self.master = SimMaster(world, self.jobs, self.workers, make, self._deliver)
         for n in range(rng.choice((2, 3, 4))):
             name = f"w{n}"
             self.workers[name] = SimWorker(world, name, self.jobs, self._call)

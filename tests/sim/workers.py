@@ -131,6 +131,11 @@ class SimWorker:
 
         self.world.at(delay, run)
 
+    def runs(self, attempt: AttemptId) -> bool:
+        """Return whether this process runs an attempt."""
+        holding = self.held.get(attempt)
+        return self.up and holding is not None and holding.state is HeldState.RUNNING
+
     # -- talking ---------------------------------------------------------------------------------
 
     def talk(self) -> None:

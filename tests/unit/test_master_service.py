@@ -181,6 +181,7 @@ def test_what_cancel_and_drain_answer_is_durable() -> None:
         assert answer.job.state == job_pb2.JOB_STATE_CANCELLED
 
     async def act_drain(house: House) -> None:
+        draining.opened.set()  # the first attempt of a worker waits for a fact
         await house.workers.Synchronize(request_of(1), CONTEXT)
         drain = pb.DrainWorkerRequest(worker_id="w1")
         answer = await after(house, lambda: house.jobs.DrainWorker(drain, CONTEXT), draining)
