@@ -107,6 +107,8 @@ esac
 exec {plan}>&1
 scratch=$(mktemp -d)
 trap leave EXIT
+# A reader that has seen enough, as in `mrcore gce run … 2>&1 | head -1`, must not leave VMs behind.
+trap '' PIPE
 # shellcheck source=/dev/null
 source "$gce/$command_name.sh"
 main "$@"

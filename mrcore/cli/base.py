@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcore import units
+from mrcore.cli import streams
 from mrcore.job import MAX_REDUCES
 
 EXIT_INTERRUPTED = 130
@@ -195,6 +196,16 @@ def json_option(body: _Function) -> _Function:
 def print_json(value: Any) -> None:
     """Print exactly one JSON value on stdout."""
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_end_as_json(value: Any) -> None:
+    """Print how a job ended; whether anybody can read that does not change how it ended."""
+    try:
+        print_json(value)
+    except OSError as error:
+        streams.forget(sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            note(f"the JSON could not be printed ({error.strerror}).")
 
 
 def note(text: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from mrcore import __version__
+from mrcore.cli import streams
 from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json
 from mrcore.errors import MrcoreError
 
@@ -37,8 +38,19 @@ COMMANDS = {
 }
 
 
+class _ReaderGoneError(Exception):
+    """A BrokenPipeError that click does not take for one, which it would end with exit code 1."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands lie in `mrcore.cli.<name>` and are imported when used."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which people need them."""
@@ -73,7 +85,8 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
-    _open_closed_streams()
+    streams.open_closed_streams()
+    streams.let_stderr_last()
     code = run_command_line(list(sys.argv[1:] if arguments is None else arguments))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # How it went is decided: a late Ctrl-C only makes the end come sooner.
@@ -98,8 +111,9 @@ def run_command_line(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _forget_stdout()
+    except (BrokenPipeError, _ReaderGoneError):
+        # In silence, as programs end whose reader has seen enough.
+        streams.forget(sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except MrcoreError as error:
         if debugging():
@@ -123,18 +137,6 @@ def run_command_line(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _open_closed_streams() -> None:
-    """Open what the caller has closed (`2>&-`), lest a pipe of ours gets its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
-
-
 def _usage_sentence(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
@@ -151,10 +153,3 @@ def _say_as_json(sentence: str) -> None:
     from mrcore.views import broken_json
 
     print_json(broken_json(None, sentence, None))
-
-
-def _forget_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter does not complain when it flushes."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)

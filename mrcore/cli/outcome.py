@@ -21,7 +21,7 @@ def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
     `hints` say, each in a line, how to find out why the user's code has failed.
     """
     if as_json:
-        base.print_json(job_json(job))
+        base.print_end_as_json(job_json(job))
     if job.state is JobState.SUCCEEDED:
         if not as_json:
             _tell_success(job)

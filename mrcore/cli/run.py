@@ -70,11 +70,11 @@ def command(**options: Any) -> int:
     except MrcoreError as error:
         shown.close()
         if as_json:
-            base.print_json(broken_json(request.output, str(error), shown.job))
+            base.print_end_as_json(broken_json(request.output, str(error), shown.job))
         raise
     except KeyboardInterrupt:
         if as_json:
-            base.print_json(broken_json(request.output, "interrupted", shown.job))
+            base.print_end_as_json(broken_json(request.output, "interrupted", shown.job))
         raise
     finally:
         shown.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import signal
 import subprocess
 from subprocess import CompletedProcess
+
+import pytest
 
 from tests.integration.run_support import MRCORE, WORD_COUNT, Place, words
 
@@ -106,3 +110,47 @@ def test_cat_ends_quietly_when_its_reader_does(place: Place) -> None:
     )
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""
+
+
+def run_unread(place: Place, sink: str, *arguments: str) -> int:
+    """Run `mrcore` with both streams into a sink that takes nothing; return its exit code."""
+    if sink == "disk":
+        full = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, full = os.pipe()
+        os.close(reader)
+    try:
+        command = [MRCORE, *arguments]
+        return subprocess.run(
+            command, cwd=place.work, env=place.environment, stdin=subprocess.DEVNULL,
+            stdout=full, stderr=full, timeout=60, check=False,
+        ).returncode  # fmt: skip
+    finally:
+        os.close(full)
+
+
+@pytest.mark.parametrize("sink", ["pipe", "disk"])
+@pytest.mark.parametrize("options", [("--engine", "inline"), ("--engine", "inline", "--json")])
+def test_a_job_goes_on_when_nobody_can_read_of_it(
+    place: Place, sink: str, options: tuple[str, ...]
+) -> None:
+    place.write("wc.py", WORD_COUNT)
+    place.write("in.txt", "a\n")
+    assert run_unread(place, sink, "run", "wc.py", "in.txt", "-o", "out", *options) == 0
+    assert place.lines() == ["a\t1"]
+    place.write("job.py", RAISES)
+    place.write("in.txt", "bad\n")
+    assert run_unread(place, sink, "run", "job.py", "in.txt", "-o", "failed", *options) == 1
+    assert not (place.work / "failed" / "_claim").exists()
+
+
+def test_an_embedded_run_whose_reader_leaves_goes_to_its_end(place: Place) -> None:
+    place.write("wc.py", WORD_COUNT)
+    place.write("in.txt", "a\n")
+    assert run_unread(place, "pipe", "run", "wc.py", "in.txt", "-o", "out", "-w", "1") == 0
+    assert place.lines() == ["a\t1"]
+    # Where the output of the command is the result, its reader decides, in silence.
+    job_id = json.loads(place.done("jobs", "--json").stdout)[0]["job_id"]
+    for command in (("show", job_id), ("cat", "out")):
+        assert run_unread(place, "pipe", *command) == 128 + signal.SIGPIPE
+        assert run_unread(place, "disk", *command) == 1

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
 from mrcore.bundle import Bundle
 from mrcore.client import Client
-from mrcore.errors import MrcoreError, UnknownJobError, UsageError
+from mrcore.errors import MrcoreError, StorageError, UnknownJobError, UsageError
 from mrcore.follow import follow
 from mrcore.job import JobSpec, JobState
 from mrcore.request import Prepared
-from mrcore.session import _submit_and_follow
+from mrcore.session import _Recorder, _submit_and_follow
 from mrcore.views import JobView
 
 
@@ -185,3 +186,11 @@ def test_each_new_state_is_recorded_once() -> None:
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
     _submit_and_follow(cast("Client", client), prepared, None, record=recorded.append)
     assert [view.state for view in recorded] == [JobState.RUNNING, JobState.SUCCEEDED]
+
+
+def test_a_history_that_cannot_be_written_does_not_give_up_the_job() -> None:
+    told = Mock()
+    record = Mock(side_effect=StorageError("The disk is full."))
+    _Recorder(told, record).update(job(JobState.RUNNING))
+    told.note.assert_called_once_with("The disk is full. The job goes on.")
+    told.update.assert_called_once_with(job(JobState.RUNNING))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import mrcore
+from mrcore.arguments import JobOptions, make_request
 from mrcore.cli.main import run_command_line
 from mrcore.config import Credentials
 from mrcore.errors import (
@@ -23,7 +24,7 @@ from mrcore.errors import (
 )
 from mrcore.job import Compression, Input, InputFormat, OutputFormat
 from mrcore.request import Functions, before_tasks, load_plugin, local_places, prepare, versions
-from mrcore.session import JobOptions, make_request, submit
+from mrcore.session import submit
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,8 @@
 
 # Say one thing to a person.
 say() {
-    printf 'mrcore gce: %s\n' "$*" >&2
+    # Whether anybody can read it or not: a run goes on, and its VMs are removed at its end.
+    printf 'mrcore gce: %s\n' "$*" >&2 2>/dev/null || true
 }
 
 # Say why the command stops, and stop: 2 is for what the caller can put right.
