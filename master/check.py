@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from master.limits import Limits
 from master.live import LiveJob, LivePhase
 from master.state import JobRecord, PhaseRecord, TaskRecord
 from master.views import story_lines
@@ -39,6 +40,9 @@ def _check_sums(record: JobRecord) -> None:
     for sums in (record.maps, record.reduces):
         won = [task for task in sums.tasks if task.winner is not None]
         outputs = [task.output for task in won if task.output is not None]
+        if record.state.final:  # details may be gone: of a large job all of them
+            assert sums.completed == len(won), f"{record.job_id} counts winners"
+            continue
         assert sums.completed == len(won) == len(outputs), f"{record.job_id} counts winners"
         assert sums.records_in == sum(output.records_in for output in outputs)
         assert sums.bytes_out == sum(output.bytes_out for output in outputs)
@@ -124,12 +128,53 @@ def _check_workers(machine: Core) -> None:
 
 
 def _check_bounds(machine: Core) -> None:
+    """Each collection that grows has a number in the limits."""
     durable, limits = machine.durable(), machine.limits
     assert len(machine.workers()) <= limits.workers_max
-    assert len(durable.ended) <= limits.ended_jobs_max
+    assert len(machine.live_jobs()) <= limits.live_jobs_max
     assert len(durable.requests) <= len(durable.jobs)
+    ended = [durable.jobs[job_id] for job_id in durable.ended]
+    assert len(ended) <= limits.ended_jobs_max
+    assert durable.ended_tasks == sum(record.task_count for record in ended)
+    assert durable.ended_bytes == sum(record.kept_bytes for record in ended)
+    if len(ended) > 1:  # the newest stays, whatever it takes
+        assert durable.ended_tasks <= limits.ended_tasks_max
+        assert durable.ended_bytes <= limits.ended_bytes_max
+    jobs, tasks, lines = machine.stories().totals()
+    assert jobs <= limits.ended_stories_max
+    assert tasks <= limits.ended_story_tasks_max
+    assert lines <= limits.ended_story_lines_max
     for record in durable.jobs.values():
-        assert len(record.recent_failures) <= limits.recent_failures_max
-        for task in (*record.maps.tasks, *record.reduces.tasks):
-            assert len(task.failed) <= limits.failed_attempts_max
+        _check_record(record, limits)
+    for job in machine.live_jobs():
+        live = machine.live_job(job.job_id)
+        assert live is not None
+        for index, reads in live.reads.items():
+            assert 0 <= index < len(job.maps.tasks)
+            assert len(reads.by) <= limits.reads_max
+
+
+def _check_record(record: JobRecord, limits: Limits) -> None:
+    final = record.state.final
+    assert len(record.recent_failures) <= limits.recent_failures_max
+    assert len(record.traced) <= limits.last_failures_max
+    if final:
+        assert len(record.counters) <= limits.counters_max
+        assert len(record.spec.inputs) <= limits.ended_inputs_max
+        assert not record.replaces
+        assert not record.traced
+    elif record.state is JobState.RUNNING:  # beyond these it has failed in the same step
+        assert len(record.counters) <= limits.counters_max
+        assert record.counts <= limits.counts_max
+    traced = set(record.traced)
+    most_failed = limits.ended_failed_max if final else limits.failed_attempts_max
+    for phase, sums in ((Phase.MAP, record.maps), (Phase.REDUCE, record.reduces)):
+        for index, task in enumerate(sums.tasks):
+            assert len(task.failed) <= most_failed
+            assert len(task.culprits) <= limits.culprits_max
             assert len(task.skip) <= record.spec.max_bad_records
+            if task.last_failure is not None and task.last_failure.traceback:
+                assert TaskId(record.job_id, phase, index) in traced, "tracebacks are few"
+            if final:
+                assert task.last_failure is None
+                assert (task.culprits, task.skip, task.digest) == ([], (), None)

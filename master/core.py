@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from master import policy
 from master.commands import CleanUp, Command, Reply, Wanted
+from master.ended import Stories
 from master.events import HeldState
 from master.facts import Fact, JobEnded, WorkerJoined
 from master.limits import Limits
@@ -42,8 +43,7 @@ class Core:
         self._rng = rng
         self._durable = Durable()
         self._jobs: dict[str, LiveJob] = {}
-        self._told: dict[str, LiveJob] = {}
-        """The newest of the jobs that have ended, for the stories of their tasks."""
+        self._told = Stories(limits)
         self._workers: dict[str, Worker] = {}
         self.last_gone = ""
         """The worker that was lost, or has left, most recently."""
@@ -113,6 +113,10 @@ class Core:
     def worker(self, worker_id: str) -> Worker | None:
         """Return one worker, unless it is unknown or forgotten."""
         return self._workers.get(worker_id)
+
+    def stories(self) -> Stories:
+        """Return the jobs whose stories outlive them."""
+        return self._told
 
     def delayed_tasks(self) -> list[tuple[float, int, TaskId]]:
         """Return (due, ticket, task) of the back-offs; void where the task has another ticket."""
@@ -302,9 +306,6 @@ class Core:
                 self._drop(attempt)
         job_id = job.record.job_id
         del self._jobs[job_id]
-        self._told[job_id] = job
-        if len(self._told) > self.limits.ended_stories_max:
-            del self._told[next(iter(self._told))]
         self._record(
             JobEnded(
                 job_id=job_id,
@@ -316,6 +317,7 @@ class Core:
                 tally=job.tally,
             )
         )
+        self._told.keep(job, self._durable.jobs)
         self._command(CleanUp(job_id, state))
 
     # -- workers and timers ----------------------------------------------------------------------

@@ -69,7 +69,15 @@ class Limits:
     ended_jobs_max: int = 1_000
     """The newest are remembered."""
     ended_tasks_max: int = 200_000
-    """Of all ended jobs that are remembered; the oldest jobs go first."""
+    """Tasks of all ended jobs that are remembered; the oldest jobs go first."""
+    ended_bytes_max: int = 256 * 2**20
+    """Memory of all ended jobs, as `master.ended` weighs it; the oldest jobs go first."""
+    ended_job_bytes_max: int = 32 * 2**20
+    """Memory of one ended job; of a larger one the sums are kept, and no attempts."""
+    ended_inputs_max: int = 100
+    """Inputs that are kept of an ended job: as many as are shown."""
+    ended_failed_max: int = 8
+    """Failed attempts that are kept of each task of an ended job: the newest."""
     counters_max: int = MAX_COUNTERS
     """Names of counters in one job."""
     counts_max: int = MAX_COUNTS
@@ -78,8 +86,16 @@ class Limits:
     """The newest lines that are kept of each task."""
     ended_stories_max: int = 8
     """Jobs whose tasks' stories are kept after their end: the newest."""
+    ended_story_tasks_max: int = 100_000
+    """Tasks of these jobs together; the oldest jobs go first."""
+    ended_story_lines_max: int = 200_000
+    """Lines of these stories together; the oldest jobs go first."""
     recent_failures_max: int = 8
     """The newest failures that are kept of each job."""
+    last_failures_max: int = 64
+    """Tasks of a job whose last failure is kept with its traceback: the newest."""
+    culprits_max: int = 1_000
+    """Records of one task at which attempts failed: the newest."""
     failed_attempts_max: int = 64
     """Per task: numbers of failed attempts, so that a repeated report is not counted twice."""
     scan_max: int = 64

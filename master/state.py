@@ -10,6 +10,7 @@ from typing import assert_never
 
 import msgspec
 
+from master.ended import brief, lighten
 from master.facts import (
     AttemptFailed,
     CancelRequested,
@@ -141,6 +142,10 @@ class JobRecord(msgspec.Struct, kw_only=True):
     failed: int = 0
     infrastructure: int = 0
     recent_failures: list[RecentFailure] = []
+    traced: list[TaskId] = []
+    """Tasks whose last failure is kept whole, oldest first."""
+    kept_bytes: int = 0
+    """Memory that it takes since it has ended, more or less."""
 
     def phase(self, phase: Phase) -> PhaseRecord:
         """Return the tasks of one phase."""
@@ -175,6 +180,8 @@ class Durable(msgspec.Struct):
     ended_tasks: int = 0
     workers: dict[str, None] = {}
     """Those that may hold attempts, by all that facts say."""
+    ended_bytes: int = 0
+    """Memory that the ended jobs take, more or less."""
 
     def apply(self, fact: Fact, limits: Limits) -> None:  # noqa: C901 - one case a fact
         """Take one fact in. A fact that does not fit what is known is an AssertionError."""
@@ -271,15 +278,20 @@ class Durable(msgspec.Struct):
         job.message = fact.message
         job.ended_seconds = fact.wall_seconds
         job.tally = fact.tally
-        for task in (*job.maps.tasks, *job.reduces.tasks):
-            _lighten(task)
+        lighten(job, limits)
         self.ended.append(fact.job_id)
         self.ended_tasks += job.task_count
+        self.ended_bytes += job.kept_bytes
         while len(self.ended) > limits.ended_jobs_max or (
-            self.ended_tasks > limits.ended_tasks_max and len(self.ended) > 1
+            len(self.ended) > 1
+            and (
+                self.ended_tasks > limits.ended_tasks_max
+                or self.ended_bytes > limits.ended_bytes_max
+            )
         ):
             gone = self.jobs.pop(self.ended.pop(0))
             self.ended_tasks -= gone.task_count
+            self.ended_bytes -= gone.kept_bytes
             self.requests.pop(gone.request_id, None)
 
 
@@ -321,6 +333,7 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))
     del job.recent_failures[: -limits.recent_failures_max]
     last, task.last_failure = task.last_failure, failure
+    _trace(job, fact.attempt.task, limits)
     if failure.kind is FailureKind.INFRASTRUCTURE:
         task.infrastructure += 1
         job.infrastructure += 1
@@ -334,6 +347,18 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
         task.mark_records = True
     if failure.mark is not None:
         _failed_at(job, task, failure.mark)
+        del task.culprits[: -limits.culprits_max]
+
+
+def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
+    """Keep the newest failures whole: each may have a long traceback, and tasks are many."""
+    if task_id in job.traced:
+        job.traced.remove(task_id)
+    job.traced.append(task_id)
+    if len(job.traced) > limits.last_failures_max:
+        old = job.task(job.traced.pop(0))
+        if old.last_failure is not None:
+            old.last_failure = brief(old.last_failure)
 
 
 def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
@@ -351,15 +376,3 @@ def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
         job.open_skips += 1
         # That was progress: a task with several such records must be able to get past all of them.
         task.failures = task.same_data = 0
-
-
-def _lighten(task: TaskRecord) -> None:
-    """Keep of an ended job's output what people look at, not what readers needed."""
-    if task.output is not None:
-        task.output = TaskOutput(
-            records_in=task.output.records_in,
-            records_out=task.output.records_out,
-            bytes_in=task.output.bytes_in,
-            bytes_out=task.output.bytes_out,
-            elapsed_seconds=task.output.elapsed_seconds,
-        )

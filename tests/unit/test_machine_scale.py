@@ -20,13 +20,14 @@ from master.events import (
     HeldState,
     Submitted,
     Synced,
+    Ticked,
 )
 from master.facts import EpochTaken, Fact
 from master.limits import Limits
 from master.machine import Machine
 from master.state import Durable
 from mrcore.ids import AttemptId, Phase
-from mrcore.job import JobSpec, JobState, Plugin, TaskState, Versions
+from mrcore.job import Input, JobSpec, JobState, Plugin, TaskState, Versions
 from mrcore.tasks.spec import TaskOutput, TaskResult
 
 TASKS_A_SECOND = 5_000
@@ -56,12 +57,15 @@ class Cluster:
             if isinstance(command, Reply):
                 self.held[command.worker_id] = tuple(each.attempt for each in command.wanted)
 
-    def submit(self, job_id: str, maps: int, reduces: int) -> None:
+    def submit(
+        self, job_id: str, maps: int, reduces: int, *, inputs: int = 0, param: str = ""
+    ) -> None:
         """Submit a job."""
         spec = JobSpec(
             name=job_id,
             plugin=Plugin(sha256="0", name="p", has_reduce=True),
-            inputs=(),
+            inputs=(Input("mem://in", "mem://in", "in"),) * inputs,
+            params={"param": param},
             output_uri="mem://out",
             map_only=reduces == 0,
             versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
@@ -85,6 +89,13 @@ class Cluster:
             Held(attempt, HeldState.FINISHED, result=self.result) for attempt in self.held[worker]
         )
         self.step(Synced(worker, 1, self.sequence, 1, slots=1, held=held))
+
+    def wait(self) -> None:
+        """Let the next deadline come."""
+        deadline = self.machine.next_deadline()
+        assert deadline is not None
+        self.now = max(self.now, deadline)
+        self.step(Ticked(self.now))
 
 
 def test_ten_thousand_tasks_are_scheduled_at_speed() -> None:
