@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from itertools import pairwise
 from types import FrameType
 
 _INTERRUPTED = 130
@@ -18,11 +20,23 @@ def main() -> None:
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not under nohup
     if is_usual:
         signal.signal(signal.SIGINT, _leave)
+    _fix_hash_seed(sys.argv)
     from mrcore.cli import main as command_line
 
     if is_usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command_line.main()
+
+
+def _fix_hash_seed(words: list[str]) -> None:
+    """Start anew with the workers' hash seed where these words ask for the inline engine.
+
+    Code that walks over a set emits in the order of hashes, and only a start can choose the seed.
+    """
+    inline = "--engine=inline" in words or ("--engine", "inline") in pairwise(words)
+    if inline and "PYTHONHASHSEED" not in os.environ:
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

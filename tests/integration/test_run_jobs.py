@@ -45,6 +45,13 @@ def test_word_count_equals_a_sequential_run(
 
 
 def test_inline_gives_the_bytes_of_a_cluster(place: Place, books: Counter[str]) -> None:
+    place.write("wc.py", """
+        def map(key, line):
+            for word in set(line.split()):
+                yield word[0], word
+        def reduce(key, words):
+            return " ".join(words)
+    """)  # fmt: skip
     place.done("run", "wc.py", "in", "-o", "a", "-r", "3", "-w", "2")
     # A cluster that the environment names is none of the inline engine's business.
     place.environment["MRCORE_MASTER"] = "127.0.0.1:1"
