@@ -36,7 +36,7 @@ from mrcore.errors import PluginError
 from mrcore.nesting import GUARD, NestedJobError
 from mrcore.shuffle.running import running
 from mrcore.texts import text_of
-from mrcore.tracebacks import last_line, user_traceback
+from mrcore.tracebacks import last_line, missing_module_hint, user_traceback
 
 MAX_BUNDLE_BYTES: Final = 48 << 20
 """Of the zip: it travels in one message."""
@@ -196,7 +196,7 @@ def _import(module: str, name: str) -> types.ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the user's code may raise whatever it likes
-        hint = ""
+        hint = missing_module_hint(error)
         if isinstance(error, ImportError) and "attempted relative import" in text_of(error):
             hint = " (name a file in a package as a module instead: package.module)"
         raise PluginError(

@@ -82,6 +82,16 @@ def is_from(error: BaseException, sources: Sequence[str]) -> bool:
     return users > ours
 
 
+def missing_module_hint(error: BaseException) -> str:
+    """Return what to do about a module that was not found; nothing for other errors.
+
+    What is imported by a computed name does not travel with the plugin.
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return " (send a module of yours by --files, install others on every worker)"
+
+
 def last_line(error: BaseException) -> str:
     """Return type and message, as in `ValueError: no`, on one line."""
     try:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from mrcore.bundle import Bundle
 from mrcore.errors import PluginError
 from mrcore.job import Plugin
+from mrcore.texts import lines
 
 CHECK_SECONDS: Final = 60.0
 """How long a plugin may take to import before the job is refused."""
@@ -73,7 +74,7 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
 
 def _death(name: str, status: int, said: str) -> str:
     how = f"exit status {status}" if status >= 0 else f"signal {-status}"
-    last = f"\n{said[-2000:]}" if said else ""
+    last = f"\n{lines(said[-2000:])}" if said else ""
     return (
         f"{name} ended the process that imported it ({how}): run it by `python` to see why.{last}"
     )

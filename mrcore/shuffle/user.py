@@ -12,6 +12,7 @@ from mrcore.keeping import SCALARS, UnpicklableValueError, kept
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.running import running
 from mrcore.texts import text_of
+from mrcore.tracebacks import missing_module_hint
 
 UserFunction = Callable[..., Any]
 
@@ -70,7 +71,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MemoryError) and not text:
         text = "the memory limit was reached; give tasks more by --memory"
     first = text.splitlines()[0] if text else ""
-    return f"{name}: {first[:300]}" if first else name
+    hint = missing_module_hint(error)
+    return f"{name}: {first[:300]}{hint}" if first else f"{name}{hint}"
 
 
 def call_each(

@@ -165,7 +165,8 @@ def test_the_check_passes_errors_on(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
         check_in_child(build_bundle("wc.py", [], tmp_path))
     assert str(caught.value) == (
-        "wc.py cannot be imported: ModuleNotFoundError: No module named 'gone'\n"
+        "wc.py cannot be imported: ModuleNotFoundError: No module named 'gone' "
+        "(send a module of yours by --files, install others on every worker)\n"
         "Traceback (most recent call last):\n"
         f'  File "{tmp_path}/wc.py", line 1, in <module>\n'
         "    import gone\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -204,3 +205,14 @@ def test_plain_jobs_are_as_before() -> None:
     output = Job(["ab\n"], UserFunctions(map=lambda key, value: [(value, 1)])).run_map(0)
     assert isinstance(output, TaskOutput)
     assert output.records_out == 1
+
+
+def test_a_module_that_did_not_travel_has_a_hint() -> None:
+    def user_map(key: Any, value: str) -> Any:
+        importlib.import_module("help" + "er_of_mine")
+
+    failure = failing_map(UserFunctions(map=user_map))
+    assert failure.message.startswith(
+        "map raised ModuleNotFoundError: No module named 'helper_of_mine' (send a module of yours "
+        "by --files, install others on every worker), on the record"
+    )
