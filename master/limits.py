@@ -27,13 +27,16 @@ class Limits:
     losses_max: int = 8
     """Accepted outputs that could not be read later."""
     reads_max: int = 4
-    """Failed reads of one winner that are enough, even if all were on one worker."""
+    """Failed reads of one winner on one worker that are counted."""
 
     # Retries.
     retry_base_seconds: float = 0.25
     retry_cap_seconds: float = 10.0
     avoid_seconds: float = 10.0
-    """A task does not go back to the worker where it failed, for so long, if others live."""
+    """A task keeps away from the worker where it failed for this time, if others live."""
+    strikes_max: int = 2
+    """After this many failures of a task on one worker it is tried on other able workers first,
+    however long they are busy: their number decides how often one worker counts."""
     blames_max: int = 3
     """Tasks that failed here and succeeded elsewhere before a worker is left alone for a while."""
     blame_seconds: float = 60.0

@@ -65,6 +65,8 @@ class LiveTask:
     expiries: int = 0
     avoid: dict[str, float] = field(default_factory=dict)
     """Workers where it failed, and until when it keeps away from them."""
+    strikes: dict[str, int] = field(default_factory=dict)
+    """Failures on each worker but for its code; data that cannot be read counts twice."""
     suspects: list[str] = field(default_factory=list)
     """Workers where it failed but for its code, or its output was lost: at fault if it succeeds
     elsewhere."""

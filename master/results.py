@@ -129,6 +129,8 @@ class Results(Scheduler):
                 other.blamed_until = self.now + self.limits.blame_seconds
         task.suspects.clear()
         task.avoid.clear()
+        kept = task.strikes.get(worker.id, 0)  # its own output may be lost once more
+        task.strikes = {worker.id: kept} if kept else {}
 
     def _on_failure(
         self,
@@ -158,8 +160,10 @@ class Results(Scheduler):
         skips = len(record.skip)
         self._record(AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure))
         self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
-        if failure.kind in (FailureKind.INFRASTRUCTURE, FailureKind.DATA):
-            self._suspect(task, worker.id)  # what it cannot read, another may
+        if failure.kind is FailureKind.INFRASTRUCTURE:
+            self._suspect(task, worker.id)
+        elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
+            self._suspect(task, worker.id, self.limits.strikes_max)
         if self._judge(job, task_id):
             return 0.0
         if len(record.skip) > skips:
@@ -167,10 +171,14 @@ class Results(Scheduler):
             return 0.0
         return self._back_off(task)
 
-    def _suspect(self, task: LiveTask, worker_id: str) -> None:
+    def _suspect(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
         """Keep a task away from where it went wrong, which is at fault if it succeeds elsewhere."""
-        task.avoid[worker_id] = self.now + self.limits.avoid_seconds
+        self._keep_away(task, worker_id, strikes)
         task.suspects.append(worker_id)
+
+    def _keep_away(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
+        task.avoid[worker_id] = self.now + self.limits.avoid_seconds
+        task.strikes[worker_id] = task.strikes.get(worker_id, 0) + strikes
 
     def _on_lost_input(
         self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool
@@ -188,23 +196,30 @@ class Results(Scheduler):
             reads = job.reads.get(index)
             if reads is None or reads.winner != winner:
                 reads = job.reads[index] = FailedReads(winner)
-            if attempt_id not in reads.by:
+            if attempt_id not in reads.by and self._counts(reads, worker):
                 reads.by[attempt_id] = worker.id
                 self._judge_reads(job, index, reads)
         if not held or task_id.job_id not in self._jobs:
             return 0.0
-        task.avoid[worker.id] = self.now + self.limits.avoid_seconds
+        self._keep_away(task, worker.id)
         self._tell(task, f"could not read map {lost[0]}", attempt_id.number, worker.id)
         return self._back_off(task)
 
+    def _counts(self, reads: FailedReads, worker: Worker) -> bool:
+        """Return whether one more failed read of a worker says anything new."""
+        return list(reads.by.values()).count(worker.id) < self.limits.reads_max
+
     def _judge_reads(self, job: LiveJob, index: int, reads: FailedReads) -> None:
-        """Give up a winner that two could not read, two on different workers where two live."""
+        """Give up a winner that could not be read twice, on two workers where two are able.
+
+        One worker that cannot read anything must not have all maps of a job made again.
+        """
         winner = AttemptId(TaskId(job.record.job_id, Phase.MAP, index), reads.winner)
         failed, readers = len(reads.by), len(set(reads.by.values()))
-        able = sum(1 for worker in self._workers.values() if self._may_work(worker))
-        if (failed >= 2 and (readers >= 2 or able < 2)) or failed >= self.limits.reads_max:
+        able = sum(1 for worker in self._workers.values() if self._able(job, worker))
+        if failed >= 2 and (readers >= 2 or able < 2):
             self._lose_winner(job, winner, f"{failed} reads failed")
-        elif failed == 1:
+        else:
             self._command(CheckWinner(winner))
 
     def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:

@@ -39,6 +39,11 @@ class Scheduler(Core):
         blamed = self.now < worker.blamed_until
         return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
 
+    def _able(self, job: LiveJob, worker: Worker) -> bool:
+        """Return whether a worker may work, and runs what this job's client runs."""
+        mismatch = policy.mismatch(job.record.spec.versions, worker.about)
+        return self._may_work(worker) and mismatch is None
+
     def _fill(self, worker: Worker) -> None:
         """Assign tasks to a worker's free slots, and ahead of them where tasks are short."""
         if self.waiting or not self._may_work(worker):
@@ -52,7 +57,7 @@ class Scheduler(Core):
                 return
             if worker.active >= worker.slots + self._ahead(worker, phase):
                 return
-            index = self._next_task(phase, worker)
+            index = self._next_task(job, phase, worker)
             if index is None:
                 unfit.add(job.record.job_id)
             else:
@@ -91,7 +96,7 @@ class Scheduler(Core):
                 return job
             unfit.add(job.record.job_id)
 
-    def _next_task(self, phase: LivePhase, worker: Worker) -> int | None:
+    def _next_task(self, job: LiveJob, phase: LivePhase, worker: Worker) -> int | None:
         """Take the first idle task that does not avoid this worker out of the heap."""
         aside: list[tuple[int, int]] = []
         found = None
@@ -100,7 +105,7 @@ class Scheduler(Core):
             task = phase.tasks[entry[0]]
             if task.ticket != entry[1]:
                 continue
-            if not self._avoids(task, worker):
+            if not self._avoids(job, task, worker):
                 found = entry[0]
                 break
             aside.append(entry)
@@ -108,15 +113,23 @@ class Scheduler(Core):
             heapq.heappush(phase.heap, entry)
         return found
 
-    def _avoids(self, task: LiveTask, worker: Worker) -> bool:
-        """Tell whether a task waits for another worker than the one where it failed."""
+    def _avoids(self, job: LiveJob, task: LiveTask, worker: Worker) -> bool:
+        """Return whether a task waits for a worker where it failed less often.
+
+        For a while after each failure; and for as long as such a worker lives once it has failed
+        often here. An idle worker that cannot read an input would spend the whole budget of the
+        task while the others are busy.
+        """
+        strikes = task.strikes.get(worker.id, 0)
         until = task.avoid.get(worker.id, 0.0)
-        if until <= self.now:
+        often = strikes >= self.limits.strikes_max
+        if until <= self.now and not often:
             return False
-        others = (w for w in self._workers.values() if w.id not in task.avoid)
-        if not any(self._may_work(other) for other in others):
+        others = (w for w in self._workers.values() if task.strikes.get(w.id, 0) < strikes)
+        if not any(self._able(job, other) for other in others):
             return False
-        self._ring(until)
+        if not often:
+            self._ring(until)
         return True
 
     def _ring(self, when: float) -> None:
@@ -271,12 +284,13 @@ class Scheduler(Core):
 
     def _helper(self, job: LiveJob, attempt: Attempt) -> Worker | None:
         """Return the hungry worker that is to run a backup of an attempt."""
+        task = job.phase(attempt.id.task.phase).tasks[attempt.id.task.index]
         for worker_id in self._hungry:
             worker = self._workers[worker_id]
             if (
                 worker_id != attempt.worker_id
-                and self._may_work(worker)
-                and policy.mismatch(job.record.spec.versions, worker.about) is None
+                and self._able(job, worker)
+                and not self._avoids(job, task, worker)
             ):
                 return worker
         return None
