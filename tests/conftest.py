@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from hypothesis import HealthCheck, settings
 from tests import stores
 from tests.gcsserver import GcsServer
 from tests.stores import Place
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Tests that a shell has started in the background ignore Ctrl-C. What they start has to do what
+    # it does in a terminal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are busy, so no property has a time to keep, neither for an example nor
 # for making one. Every run draws the same examples, so that a run that fails tells of the change

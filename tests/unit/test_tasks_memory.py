@@ -12,10 +12,11 @@ import pytest
 
 from worker.environment import child_environment
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine is slow, and only a hang is a fault
 LIMIT_MIB = 208
 FIRMLY_MIB = 190
 """What is held varies by some MiB from run to run, and must not come near the limit."""
-ROWS = 1_000_000
+ROWS = 400_000
 """Some 190 MB of columns, twice what the limit leaves for all data."""
 
 PROGRAM = """
@@ -31,7 +32,7 @@ def peak_mib():
 
 def user_map(key, value):
     for i in range({rows} // 10):
-        yield ({key}), "value %08d " % i * 6
+        yield ({key}), "value %08d " % i * 30
 
 def reduce(key, values):
     return sum(1 for _ in values)
@@ -49,7 +50,7 @@ print(json.dumps([peak_mib(), sum(counts), counts[-1]]))
 @pytest.mark.parametrize(
     ("key", "combine", "hottest"),
     [
-        ('"hot" if i % 10 else f"k{value}-{i}"', "None", 900_000),
+        ('"hot" if i % 10 else f"k{value}-{i}"', "None", 360_000),
         ('f"{value}-{i:07d}"', "lambda key, values: next(values)", 1),
     ],
     ids=["a key with most values", "keys that never repeat"],
@@ -68,7 +69,7 @@ def run_as_child(program: str, folder: Path) -> list[int]:
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "out")],
         env=child_environment(os.environ, LIMIT_MIB << 20),
-        capture_output=True, text=True, check=False, timeout=100,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed: list[int] = json.loads(done.stdout)
@@ -80,7 +81,7 @@ def test_a_tight_slot_gets_arrow_with_an_allocator_that_gives_back(mib: int, tig
     program = "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
     done = subprocess.run(
         [sys.executable, "-c", program], env=child_environment(os.environ, mib << 20),
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (done.stdout.strip() == "jemalloc") is tight
 
