@@ -10,14 +10,20 @@ from unittest.mock import patch
 import pytest
 
 from mrcore.config import Credentials
-from mrcore.errors import ClusterUnreachableError, DefectError, MrcoreError, UnavailableError
+from mrcore.errors import (
+    ClusterUnreachableError,
+    DefectError,
+    MrcoreError,
+    UnavailableError,
+    UsageError,
+)
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.tasks.spec import FailureKind, MapWork, Split, TaskFailure
 from tests.integration.fake_worker import make_spec
 from tests.unit.fake_clock import FakeClock
 from tests.unit.idle_worker import idle_worker
-from worker.link import EAGER_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
-from worker.messages import Answered, Assignment, Ended
+from worker.link import EAGER_PAUSE_SECONDS, FIRST_SECONDS, LONGEST_PAUSE_SECONDS
+from worker.messages import Answered, Assignment, Ended, Leave
 
 HERE = Credentials(address="127.0.0.1:1", token="t")
 GONE = ClusterUnreachableError("The master at 127.0.0.1:1 does not answer.")
@@ -89,6 +95,36 @@ def test_a_master_that_stays_away_is_told_now_and_then(
         "the master at 127.0.0.1",
     }
     assert 2 <= len(told) <= sum(waited) / 60 + 2
+
+
+def test_a_token_that_is_not_taken_is_looked_at_again_before_the_worker_leaves(
+    tmp_path: Path,
+) -> None:
+    wrong = UsageError("The master at 127.0.0.1:1 does not accept this token.")
+    clock = FakeClock()
+    tries: list[float] = []
+
+    async def converse(*given: object) -> None:
+        del given
+        tries.append(clock.now)
+        raise wrong
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    async def main() -> Leave:
+        link, agent = idle_worker(tmp_path, clock)
+        with (
+            patch.object(link, "_find", return_value=HERE),
+            patch.object(link, "_converse", converse),
+            patch.object(asyncio, "sleep", sleep),
+        ):
+            await link.run()
+        return agent.left.result()
+
+    assert asyncio.run(main()) == Leave(wrong.exit_code, str(wrong))
+    assert FIRST_SECONDS < tries[-1] - tries[0] <= FIRST_SECONDS + LONGEST_PAUSE_SECONDS
+    assert len(tries) > 10
 
 
 def test_one_connection_that_broke_is_not_worth_a_line(

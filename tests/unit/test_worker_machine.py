@@ -221,6 +221,14 @@ def test_another_cluster_empties_the_worker() -> None:
     assert state.store_nonce == ""
 
 
+def test_a_nonce_is_of_one_cluster_even_before_the_next_one_has_named_its_store() -> None:
+    driver = Driver()
+    driver.step(StoreSeen("old"))
+    driver.told()
+    driver.step(Answered(cluster_id="other", epoch=1, sequence=driver.machine.sequence))
+    assert driver.machine.state().store_nonce == ""
+
+
 def test_a_superseded_process_leaves_and_a_new_one_takes_a_higher_session() -> None:
     old = Driver()
     (leave,) = old.step(Answered(cluster_id="", epoch=0, sequence=0, exceed_session=8))
