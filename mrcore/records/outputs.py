@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -26,6 +27,8 @@ class PartCounts(msgspec.Struct, frozen=True):
     """As stored, so after compression."""
     crc32c: int
     """Of the stored bytes."""
+    schema_digest: bytes = b""
+    """Of a parquet part: equal for parts whose columns have the same types."""
 
 
 class Compressor(Protocol):
@@ -143,6 +146,29 @@ class Output:
             self._sink.write(data)
             self.size_bytes += len(data)
             self.crc32c = extend_crc32c(self.crc32c, data)
+
+
+_EXACT = frozenset((int, float, str, bytes, bool, type(None)))
+
+
+def python_numbers(things: Sequence[Any]) -> Sequence[Any]:
+    """Return things, the scalars of numpy made Python's, in lists, tuples and dicts too."""
+    if _EXACT.issuperset(map(type, things)):
+        return things
+    return list(map(_python_number, things))
+
+
+def _python_number(thing: Any) -> Any:
+    kind = type(thing)
+    if kind in _EXACT:
+        return thing
+    if kind.__module__ == "numpy" and getattr(thing, "ndim", None) == 0:
+        return thing.item()
+    if kind in (list, tuple):
+        return kind(map(_python_number, thing))
+    if kind is dict:
+        return {_python_number(key): _python_number(item) for key, item in thing.items()}
+    return thing
 
 
 def shortened(thing: object) -> str:

@@ -1,12 +1,14 @@
 """Output parts in parquet: columns `key` and `value`.
 
-Types are inferred from the first row group, 65,536 pairs or less; a later pair that does not fit
-them is an error. Row groups end after a number of pairs, or of characters, that depends on the
-pairs alone, so that equal pairs are equal bytes.
+Types are those of the first row group, 65,536 pairs or less, or of the first few where these have
+nothing but None. A pair of another type is an error (`mrcore.records.parquet_types`). Row groups
+end after a number of pairs, or of characters, that depends on the pairs alone, so that equal pairs
+are equal bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -19,7 +21,8 @@ from mrcore.errors import DataError
 from mrcore.job import Compression
 from mrcore.keeping import UnpicklableValueError, kept, thawed_list
 from mrcore.pylist import python_values
-from mrcore.records.outputs import Output, PartCounts, shortened
+from mrcore.records.outputs import Output, PartCounts, python_numbers, shortened
+from mrcore.records.parquet_types import Column, MisfitError
 from mrcore.storage.base import Writer
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ GROUP_ROWS = 65536
 GROUP_CHARS = 8 << 20
 """Characters of str and bytes in a row group: bounds memory when values are large."""
 _STEP_ROWS = 1024
+_HELD_GROUPS = 4
+"""Row groups at most that are held while nothing but None shows the type of some field."""
 _LEVELS = 4
 """So deep characters are counted in what values hold."""
 
@@ -44,12 +49,14 @@ class ParquetPartWriter:
 
     def __init__(self, sink: Writer, compression: Compression) -> None:
         self._output = Output(sink, Compression.NONE)
-        self._codec = _CODECS[compression]
+        self._compression = compression
         self._keys: list[object] = []
         self._values: list[object] = []
         self._chars = 0
         self._records = 0
-        self._schema: pa.Schema | None = None
+        self._columns = {"key": _Column("key"), "value": _Column("value")}
+        self._held: list[tuple[list[object], list[object]]] = []
+        self._schema = pa.schema([])
         self._writer: pq.ParquetWriter | None = None
 
     def keep(self, thing: Any, /) -> Any:
@@ -61,7 +68,7 @@ class ParquetPartWriter:
 
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs."""
-        keys, values = thawed_list(keys), thawed_list(values)
+        keys, values = map(python_numbers, (thawed_list(keys), thawed_list(values)))
         for start in range(0, len(keys), _STEP_ROWS):
             some = keys[start : start + _STEP_ROWS], values[start : start + _STEP_ROWS]
             chars = _chars(some[0], _LEVELS) + _chars(some[1], _LEVELS)
@@ -80,7 +87,7 @@ class ParquetPartWriter:
             self._values.append(pair[1])
             self._chars += _chars(pair, _LEVELS)
             if len(self._keys) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
-                self._flush()
+                self._end_group()
 
     def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
         """Append n pairs."""
@@ -92,62 +99,103 @@ class ParquetPartWriter:
 
     def close(self) -> PartCounts:
         """Write the last row group and the footer."""
-        if self._keys or self._writer is None:
-            self._flush()
-        assert self._writer is not None
-        self._writer.close()
-        self._output.finish()
-        return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
-
-    def _flush(self) -> None:
-        """Write what is held as a row group."""
-        kinds: list[Any] = [None, None] if self._schema is None else self._schema.types
-        arrays = [
-            self._column(name, column, kind)
-            for name, column, kind in zip(
-                ("key", "value"), (self._keys, self._values), kinds, strict=True
-            )
-        ]
-        batch = pa.RecordBatch.from_arrays(arrays, ["key", "value"])
-        if self._writer is None:
-            self._schema = batch.schema
-            self._writer = pq.ParquetWriter(
-                pa.PythonFile(_Forward(self._output), mode="w"),
-                batch.schema,
-                compression=self._codec,
-            )
         if self._keys:
-            self._writer.write_batch(batch, row_group_size=len(self._keys))
+            self._end_group()
+        self._write_held()
+        writer = self._started()
+        writer.close()
+        self._output.finish()
+        schema = self._schema.serialize().to_pybytes()
+        digest = hashlib.blake2b(schema, digest_size=16).digest()
+        return PartCounts(self._records, self._output.size_bytes, self._output.crc32c, digest)
+
+    def _end_group(self) -> None:
+        """End a row group; hold it while it does not show what the types are."""
+        for name, things in (("key", self._keys), ("value", self._values)):
+            self._columns[name].check(things, self._records)
+        self._held.append((self._keys, self._values))
         self._records += len(self._keys)
-        self._keys.clear()
-        self._values.clear()
-        self._chars = 0
+        self._keys, self._values, self._chars = [], [], 0
+        complete = all(column.complete for column in self._columns.values())
+        if complete or len(self._held) >= _HELD_GROUPS:
+            self._write_held()
 
-    def _column(self, name: str, things: Sequence[object], kind: Any) -> Any:
-        """Return things as an array: of their own type at first, later of the column's."""
+    def _write_held(self) -> None:
+        for keys, values in self._held:
+            writer = self._started()
+            arrays = [
+                column.array(things)
+                for column, things in zip(self._columns.values(), (keys, values), strict=True)
+            ]
+            batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            writer.write_batch(batch, row_group_size=len(keys))
+        self._held.clear()
+
+    def _started(self) -> pq.ParquetWriter:
+        """Return the writer; the types of its columns are what has been seen."""
+        if self._writer is None:
+            fields = [(name, column.fixed_type()) for name, column in self._columns.items()]
+            self._schema = pa.schema(fields)
+            self._writer = open_writer(self._output, self._schema, self._compression)
+        return self._writer
+
+
+def open_writer(output: Output, schema: pa.Schema, compression: Compression) -> pq.ParquetWriter:
+    """Return a writer of a parquet file that goes to `output`; raise DataError."""
+    try:
+        return pq.ParquetWriter(
+            pa.PythonFile(_Forward(output), mode="w"), schema, compression=_CODECS[compression]
+        )
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise DataError(
+            f"The pairs cannot be columns of parquet ({error}): emit other types, or choose "
+            "another --output-format."
+        ) from error
+
+
+class _Column:
+    """One column: its type, and the errors of what does not go there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._type = Column()
+
+    @property
+    def complete(self) -> bool:
+        return self._type.complete
+
+    def fixed_type(self) -> pa.DataType:
+        """Return the type, which does not change from here."""
+        self._type.fix()
+        return self._type.arrow_type
+
+    def check(self, things: Sequence[object], before: int) -> None:
+        """Let the column hold things; raise DataError with the pair that does not go there."""
         try:
-            return pa.array(things, type=kind)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
-            raise self._misfit(name, things, kind, error) from error
+            self._type.add(things)
+        except MisfitError:
+            for at, thing in enumerate(things):
+                try:
+                    self._type.add([thing])
+                except MisfitError as error:
+                    raise self._misfit(thing, before + at, error) from None
+            raise AssertionError("some pair does not fit") from None
 
-    def _misfit(
-        self, name: str, things: Sequence[object], kind: Any, error: Exception
-    ) -> DataError:
-        if kind is None:
-            return DataError(
-                f"The {name}s cannot be a column of parquet ({error}): emit one type that parquet "
-                "knows, or choose another --output-format."
-            )
-        for at, thing in enumerate(things):
-            try:
-                pa.array([thing], type=kind)
-            except (pa.ArrowException, OverflowError, ValueError, TypeError):
-                return DataError(
-                    f"The {name} {shortened(thing)} of pair {self._records + at + 1} does not fit "
-                    f"the column's type, {kind}, which the first pairs of the part set: emit one "
-                    "type."
-                )
-        raise AssertionError("some pair does not fit")
+    def array(self, things: Sequence[object]) -> pa.Array[Any]:
+        """Return checked things as an array."""
+        try:
+            return pa.array(things, self._type.arrow_type)
+        except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+            raise DataError(
+                f"The {self._name}s cannot be a column of parquet ({error}): emit one type that "
+                "parquet knows, or choose another --output-format."
+            ) from error
+
+    def _misfit(self, thing: object, before: int, error: MisfitError) -> DataError:
+        return DataError(
+            f"The {self._name} {shortened(thing)} of pair {before + 1} of the part does not fit "
+            f"the column: {error}. Emit one type, or choose another --output-format."
+        )
 
 
 def _chars(things: Iterable[object], levels: int) -> int:

@@ -8,14 +8,13 @@ import json
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
-from mrcore.records import outputs, parquet_writer, writers
+from mrcore.records import outputs, writers
 from mrcore.records.outputs import PartCounts
 from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
@@ -44,7 +43,8 @@ def written(
         counts = part.close()
         sink.commit()
     data = store.read("mem://out/part")
-    assert counts == PartCounts(len(pairs), len(data), extend_crc32c(0, data))
+    assert counts == PartCounts(len(pairs), len(data), extend_crc32c(0, data), counts.schema_digest)
+    assert bool(counts.schema_digest) == (output_format is OutputFormat.PARQUET)
     return data
 
 
@@ -231,64 +231,6 @@ def test_compressors_are_fed_full_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_gzip_holds_no_time() -> None:
     data = written([("a", 1)], OutputFormat.TEXT, Compression.GZIP)
     assert data[:10] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
-
-
-def read_parquet(data: bytes) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(data))
-
-
-@pytest.mark.parametrize("compression", [Compression.NONE, Compression.GZIP, Compression.ZSTD])
-def test_parquet(compression: Compression) -> None:
-    pairs = [(f"k{i}", i if i % 3 else None) for i in range(70_000)]
-    data = written(pairs, OutputFormat.PARQUET, compression)
-    assert data == written(pairs, OutputFormat.PARQUET, compression, sizes=[1, 5000, 30_000])
-    file = read_parquet(data)
-    assert dict(zip(file.schema_arrow.names, map(str, file.schema_arrow.types), strict=True)) == {
-        "key": "string",
-        "value": "int64",
-    }
-    assert [file.metadata.row_group(i).num_rows for i in range(2)] == [65536, 4464]
-    table = file.read().to_pydict()
-    assert list(zip(table["key"], table["value"], strict=True)) == pairs
-
-
-def test_parquet_without_pairs() -> None:
-    file = read_parquet(written([], OutputFormat.PARQUET))
-    assert file.metadata.num_rows == 0
-    assert file.schema_arrow.names == ["key", "value"]
-
-
-def test_large_values_end_a_row_group_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
-    pairs = [(i, "x" * 9) for i in range(5000)]
-    data = written(pairs, OutputFormat.PARQUET, sizes=[17])
-    assert data == written(pairs, OutputFormat.PARQUET)
-    metadata = read_parquet(data).metadata
-    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    assert groups == [1112, 1112, 1112, 1112, 552]
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["x" * 6_000, ["x" * 3_000] * 2, {"a": [{"b": "x" * 6_000}]}],
-    ids=["str", "list", "dict"],
-)
-def test_few_large_values_make_a_row_group(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
-    monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
-    metadata = read_parquet(written([(i, value) for i in range(5)], OutputFormat.PARQUET)).metadata
-    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    assert groups == [2, 2, 1]
-
-
-def test_parquet_names_the_pair_that_does_not_fit() -> None:
-    pairs: list[tuple[object, object]] = [(f"k{i}", i) for i in range(65_600)]
-    pairs[65_590] = ("k", "text")
-    with pytest.raises(DataError, match=r"^The value 'text' of pair 65591 does not fit .* int64"):
-        written(pairs, OutputFormat.PARQUET)
-    with pytest.raises(DataError, match=r"^The keys cannot be a column of parquet"):
-        written([("a", 1), (("b", 1), 2)], OutputFormat.PARQUET)
-    with pytest.raises(DataError, match=r"^The values cannot be a column of parquet"):
-        written([("a", 2**70)], OutputFormat.PARQUET)
 
 
 def test_parquet_and_bz2_do_not_go_together() -> None:

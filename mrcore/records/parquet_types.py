@@ -1,0 +1,204 @@
+"""The parquet type of a column, judged by the exact Python types of what it holds.
+
+Arrow converts where it can: 1.5 to an int column becomes 1, a datetime in a date column loses its
+time, a field that a struct does not have is dropped. So it is never asked to: whatever is not of
+the type of the values before it is refused here.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import pyarrow as pa
+
+LEAVES: Final[dict[type, pa.DataType]] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    datetime.date: pa.date32(),
+    datetime.time: pa.time64("us"),
+    datetime.timedelta: pa.duration("us"),
+}
+_FREE: Final = frozenset((bool, float, bytes, datetime.date, datetime.timedelta))
+"""Types of which every value goes into parquet."""
+_NAIVE: Final = "datetime"
+_AWARE: Final = "datetime with a time zone"
+_DECIMAL: Final = "Decimal"
+_LIST: Final = "list"
+_DICT: Final = "dict"
+_DECIMAL_DIGITS: Final = 38
+
+
+class MisfitError(Exception):
+    """A value does not go with those before it, or with parquet; the message says why."""
+
+
+class Column:
+    """The type of a column, or of what its lists or dicts hold, as far as values have shown it.
+
+    None goes with every type. Once `fixed`, a type may not grow any more.
+    """
+
+    def __init__(self) -> None:
+        self._kind: str | type | None = None
+        self._element: Column | None = None
+        self._fields: dict[str, Column] = {}
+        self._scale = 0
+        self._fixed = False
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether no part of the type is still unknown, for lack of values but None."""
+        if self._kind is None or (self._kind == _DICT and not self._fields):
+            return False
+        below = [self._element] if self._element is not None else []
+        return all(column.complete for column in (*below, *self._fields.values()))
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Return the type; what is unknown is null."""
+        kind = self._kind
+        if isinstance(kind, type):
+            return LEAVES[kind]
+        if kind == _NAIVE:
+            return pa.timestamp("us")
+        if kind == _AWARE:
+            return pa.timestamp("us", "UTC")
+        if kind == _DECIMAL:
+            return pa.decimal128(_DECIMAL_DIGITS, self._scale)
+        if self._element is not None:
+            return pa.list_(self._element.arrow_type)
+        if kind == _DICT:
+            return pa.struct([(name, column.arrow_type) for name, column in self._fields.items()])
+        return pa.null()
+
+    def fix(self) -> None:
+        """Let the type grow no more: rows of it have been written."""
+        self._fixed = True
+        for column in (self._element, *self._fields.values()):
+            if column is not None:
+                column.fix()
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Let the type hold these values; raise MisfitError."""
+        kinds = set(map(type, values)) - {type(None)}
+        if len(kinds) == 1 and kinds <= _FREE:
+            self._become(next(iter(kinds)))
+            return
+        if kinds == {str} and _encodable(values):
+            self._become(str)
+            return
+        if kinds == {int}:
+            numbers = [value for value in values if value is not None]
+            if _fits(min(numbers)) and _fits(max(numbers)):
+                self._become(int)
+                return
+        for value in values:
+            if value is not None:
+                self._add(value)
+
+    def _add(self, value: Any) -> None:
+        kind = _leaf(value)
+        if kind is not None:
+            _check_leaf(value)
+            self._become(kind)
+        elif isinstance(value, datetime.datetime):
+            if getattr(value, "nanosecond", 0):
+                raise MisfitError("its nanoseconds would be lost")
+            self._become(_NAIVE if value.tzinfo is None else _AWARE)
+        elif isinstance(value, Decimal):
+            self._add_decimal(value)
+        elif isinstance(value, list | tuple):
+            self._become(_LIST)
+            self._element = self._element or self._new()
+            self._element.add(value)
+        elif isinstance(value, dict):
+            self._become(_DICT)
+            self._add_fields(value)
+        else:
+            raise MisfitError(f"parquet has no {type(value).__qualname__}")
+
+    def _new(self) -> Column:
+        column = Column()
+        column._fixed = self._fixed
+        return column
+
+    def _become(self, kind: str | type) -> None:
+        if self._kind is None and not self._fixed:
+            self._kind = kind
+        elif self._kind is None:
+            raise MisfitError(f"the rows before have no {_name(kind)} there, but None")
+        elif self._kind != kind:
+            raise MisfitError(
+                f"it is of type {_name(kind)}, others are of type {_name(self._kind)}"
+            )
+
+    def _add_decimal(self, value: Decimal) -> None:
+        self._become(_DECIMAL)
+        exponent = value.as_tuple().exponent
+        if not isinstance(exponent, int):
+            raise MisfitError(f"parquet has no decimal {value}")
+        if -exponent > self._scale:
+            if self._fixed:
+                digits = f"{-exponent} digits behind the point"
+                raise MisfitError(f"it has {digits}, the rows before at most {self._scale}")
+            self._scale = -exponent
+        if value.adjusted() + 1 + self._scale > _DECIMAL_DIGITS:
+            raise MisfitError(f"decimals in parquet have at most {_DECIMAL_DIGITS} digits")
+
+    def _add_fields(self, value: dict[Any, Any]) -> None:
+        for name, item in value.items():
+            if type(name) is not str:
+                raise MisfitError(f"the key {name!r} of a dict is not a str")
+            if name not in self._fields:
+                if self._fixed:
+                    raise MisfitError(f"the rows before have no field {name!r}")
+                self._fields[name] = self._new()
+            self._fields[name].add([item])
+
+
+def _leaf(value: Any) -> type | None:
+    """Return the type of LEAVES that a value has, or that its class derives from."""
+    kind = type(value)
+    if kind in LEAVES:
+        return kind
+    if isinstance(value, datetime.datetime):
+        return None
+    return next((leaf for leaf in LEAVES if isinstance(value, leaf)), None)
+
+
+def _check_leaf(value: Any) -> None:
+    if isinstance(value, int) and not _fits(value):
+        raise MisfitError("an int beyond 64 bits does not go into parquet")
+    if isinstance(value, datetime.time) and value.tzinfo is not None:
+        raise MisfitError("parquet has no time with a time zone")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise MisfitError("it has a lone surrogate, which UTF-8 cannot hold") from None
+
+
+def _encodable(values: Sequence[Any]) -> bool:
+    try:
+        "".join(filter(None, values)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fits(number: int) -> bool:
+    return -(1 << 63) <= number < 1 << 63
+
+
+def _name(kind: str | type) -> str:
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
