@@ -13,7 +13,7 @@ from mrcore.aggregates import sum as sum_
 from mrcore.keeping import PRESENT, SCALARS, Pickled, UnpicklableValueError, kept
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
-from mrcore.shuffle.groups import Groups, GroupStream
+from mrcore.shuffle.groups import Groups, GroupStream, Values
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.running import running
@@ -51,7 +51,7 @@ class Combiner:
         """Yield what `fold` returns some at a time."""
         try:
             with running("combine"):
-                result = self.function(key, iter(values))
+                result = self.function(key, Values(values))
         except CAUGHT as error:
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
         yield from self._left(key, result)
@@ -88,7 +88,7 @@ class Combiner:
         if isinstance(self.function, Aggregate):
             results = call_each("combine", self.function.function, keys, map(iter, lists))
         else:
-            results = call_keeping("combine", self.function, keys, map(iter, lists), self._kept)
+            results = call_keeping("combine", self.function, keys, map(Values, lists), self._kept)
         if PRESENT.issuperset(map(type, results)):
             return [[result] for result in results]
         return [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,12 +28,37 @@ class Groups:
     ends: np.ndarray
 
 
+class Values(chain[Any]):
+    """The values of a key as the user's function gets them: an iterator that may be read once.
+
+    A second pass over them would find nothing, without a word: `max(values), sum(values)` would be
+    (3, 0). So it raises. Every value is handed on in C; only the begin of a pass is Python.
+    """
+
+    _begun = False
+
+    def __iter__(self) -> Values:
+        """Return the iterator itself; raise RuntimeError where it has come to its end."""
+        if self._begun and not any(map(_iterates, gc.get_referents(self))):
+            # A chain lets go of its iterators at its end, and only then. That cannot be asked of
+            # it: what was read may have been the last value, and a further pass find no more.
+            raise RuntimeError(
+                "values can be read only once: to read them again, begin with values = list(values)"
+            )
+        self._begun = True
+        return self
+
+
+def _iterates(held: object) -> bool:
+    return hasattr(type(held), "__next__")
+
+
 class LongGroup:
     """One group that ends nobody knows where; `values` may be read once, until the next group."""
 
     def __init__(self, key: Any, values: Iterator[Any]) -> None:
         self.key = key
-        self.values = values
+        self.values = Values(values)
 
 
 class GroupStream:

@@ -20,7 +20,7 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import common_layout_of, reduce_spills
 from mrcore.shuffle.columns import Columns, KeyKind, Pile
 from mrcore.shuffle.combine import aggregate_groups, reduce_after
-from mrcore.shuffle.groups import Groups, GroupStream, LongGroup
+from mrcore.shuffle.groups import Groups, GroupStream, LongGroup, Values
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
@@ -209,7 +209,7 @@ class Reducer:
         for first in range(0, len(keys), _CALLS):
             some = keys[first : first + _CALLS]
             slices = list(map(slice, starts[first : first + _CALLS], ends[first : first + _CALLS]))
-            lists = map(iter, map(values.__getitem__, slices))
+            lists = map(Values, map(values.__getitem__, slices))
             if not self._yields:
                 self._write_returned(some, lists)
                 continue
