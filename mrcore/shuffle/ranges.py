@@ -6,7 +6,7 @@ The master calls some of these in its event loop, so what needs Arrow is importe
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -27,21 +27,30 @@ def merge_number_kinds(outputs: Iterable[TaskOutput]) -> dict[str, str]:
 def choose_boundaries(outputs: Iterable[TaskOutput], reduces: int) -> list[bytes]:
     """Return the `reduces - 1` keys, ascending, at which a total order is cut into parts.
 
-    They are first keys of blocks (encoded, cut to 64 bytes), chosen so that the parts are about
-    equal in bytes. Where there are too few blocks, boundaries repeat and parts stay empty.
+    They are first keys of blocks (encoded and cut), chosen so that the parts are about equal in
+    bytes. A key that fills more than a part gets one, and the parts behind it share what is left.
+    Where there are too few different keys, boundaries repeat and parts stay empty.
     """
     blocks = sorted(
         (block.first_key, block.length_bytes) for output in outputs for block in output.blocks
     )
     if not blocks:
         return [b""] * (reduces - 1)
+    keys = [key for key, _ in blocks]
     before = [0, *accumulate(length for _, length in blocks)]
     total = before.pop()
-    boundaries = []
-    for index in range(1, reduces):
-        # The first block that begins at or beyond this share of the bytes.
-        place = bisect_left(before, total * index / reduces)
-        boundaries.append(blocks[min(place, len(blocks) - 1)][0])
+    boundaries: list[bytes] = []
+    start = 0
+    for parts in range(reduces, 1, -1):
+        # The first block that begins at or beyond this share of the bytes that are left, and with
+        # another key than the part itself.
+        share = before[start] + (total - before[start]) / parts
+        place = max(bisect_left(before, share), bisect_right(keys, keys[start]))
+        if place == len(keys):
+            boundaries += [boundaries[-1] if boundaries else keys[-1]] * (parts - 1)
+            break
+        boundaries.append(keys[place])
+        start = bisect_left(keys, keys[place])
     return boundaries
 
 

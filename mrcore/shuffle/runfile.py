@@ -30,8 +30,8 @@ MAGIC: Final = b"MRF1"
 _TAIL: Final = struct.Struct("<II4s")
 _BUFFER_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 128 << 10
-FIRST_KEY_BYTES: Final = 64
-"""Of the first key of each block that is reported in total order."""
+FIRST_KEY_BYTES: Final = 1024
+"""Bytes at most of the key by which a block is reported in total order."""
 
 
 class Sink(Protocol):
@@ -63,7 +63,8 @@ class RunFooter(msgspec.Struct, frozen=True):
 class RunWriter:
     """Writes one run; rows come section by section, and sorted within.
 
-    With `first_keys`, `blocks` tells the first key, length and rows of every block.
+    With `first_keys`, `blocks` has the first key, length and rows of every block. The key is cut
+    behind the first byte in which it differs from the key before, or after `FIRST_KEY_BYTES`.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class RunWriter:
         self._section_start = 0
         self._section_rows = 0
         self._section_crc = 0
+        self._last_key = b""
         self._kinds: set[tuple[str, str]] = set()
         self._digest = hashlib.blake2b(digest_size=16)
         self.size_bytes = 0
@@ -164,8 +166,9 @@ class RunWriter:
             self.rows += len(block)
             self.largest_block_bytes = max(self.largest_block_bytes, block.size_bytes)
             if self._first_keys:
-                first = encoded_key(block.key_kind, block.keys, 0)[:FIRST_KEY_BYTES]
+                first = separator(self._last_key, encoded_key(block.key_kind, block.keys, 0))
                 self.blocks.append(BlockKey(first, length, len(block)))
+                self._last_key = encoded_key(block.key_kind, block.keys, len(block) - 1)
 
     def _push(self, data: bytes | memoryview) -> None:
         self._pieces.append(data)
@@ -181,6 +184,18 @@ class RunWriter:
             self._sink.write(data)
         self._pieces.clear()
         self._pieces_bytes = 0
+
+
+def separator(before: bytes, key: bytes) -> bytes:
+    """Return the shortest beginning of `key` that is above `before`, a key not above it.
+
+    Where these share more than `FIRST_KEY_BYTES` it is no longer than that, and not above.
+    """
+    if not before:
+        return key[:FIRST_KEY_BYTES]
+    pairs = enumerate(zip(before, key, strict=False))
+    common = next((at for at, (one, other) in pairs if one != other), min(len(before), len(key)))
+    return key[: min(common + 1, FIRST_KEY_BYTES)]
 
 
 def read_footer(storage: Storage, uri: str) -> RunFooter:

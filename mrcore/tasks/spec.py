@@ -108,7 +108,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
 
 class BlockKey(msgspec.Struct, frozen=True, array_like=True):
-    """In total order: one block of a run, by its first key (encoded, cut to 64 bytes)."""
+    """In total order: one block of a run, by its first key (encoded and cut)."""
 
     first_key: bytes
     length_bytes: int

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from bisect import bisect_left
+from itertools import pairwise
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcore.shuffle.ranges import reduce_work, section_starts
+from mrcore.shuffle.encoding import encode
+from mrcore.shuffle.ranges import choose_boundaries, reduce_work, section_starts
+from mrcore.shuffle.runfile import RunWriter, separator
 from mrcore.storage.base import ObjectInfo
 from mrcore.tasks.spec import BlockKey, TaskOutput
+from tests.unit.test_shuffle_merge import columns_of
 
 LENGTHS = st.integers(0, 3)
 KEYS = st.binary(max_size=2)
@@ -56,3 +65,52 @@ def test_a_range_of_keys_reads_the_blocks_that_may_hold_it(
         work = reduce_work([(0, output)], len(boundaries) + 1, index, boundaries)
         read = [range(one.offset, one.offset + one.length_bytes) for one in work.slices]
         assert {byte for one in read for byte in one} == needed
+
+
+def sizes_of_parts(keys: list[Any], reduces: int, block_rows: int = 100) -> list[int]:
+    """Return how many rows each part of a total order gets, of one run of these keys."""
+    column = columns_of([(key, 1) for key in sorted(keys)])
+    writer = RunWriter(io.BytesIO(), None, first_keys=True)
+    writer.cut_every(block_rows)
+    writer.add(column)
+    writer.end_section()
+    boundaries = choose_boundaries([TaskOutput(blocks=tuple(writer.blocks))], reduces)
+    assert boundaries == sorted(boundaries)
+    assert len(boundaries) == reduces - 1
+    encoded = sorted(map(encode, keys))
+    places = [0, *(bisect_left(encoded, boundary) for boundary in boundaries), len(encoded)]
+    return [end - start for start, end in pairwise(places)]
+
+
+@pytest.mark.parametrize("prefix", ["", "p" * 70, "p" * 900], ids=len)
+def test_keys_that_begin_alike_are_shared_out(prefix: str) -> None:
+    sizes = sizes_of_parts([f"{prefix}{i:05d}" for i in range(10_000)], 8)
+    assert max(sizes) - min(sizes) <= 200
+    tuples = sizes_of_parts([(prefix, i) for i in range(10_000)], 8)
+    assert max(tuples) - min(tuples) <= 200
+
+
+def test_the_keys_behind_a_hot_one_are_shared_out() -> None:
+    sizes = sizes_of_parts(["a-hot"] * 30_000 + [f"k{i:05d}" for i in range(6_000)], 7)
+    assert sizes[0] < 30_200
+    assert max(sizes[1:]) - min(sizes[1:]) <= 200
+
+
+@pytest.mark.parametrize("hot", ["k2", "z-hot"])
+def test_a_hot_key_has_a_part_of_its_own(hot: str) -> None:
+    sizes = sizes_of_parts([hot] * 30_000 + [f"k{i:05d}" for i in range(6_000)], 7)
+    assert max(sizes) < 30_200
+    assert sorted(sizes)[-2] < 36_000 // 7 + 200
+
+
+def test_too_few_keys_leave_parts_empty() -> None:
+    assert sizes_of_parts(["a"] * 1_000, 4) == [0, 0, 0, 1_000]
+    assert sizes_of_parts(["a"] * 500 + ["b"] * 500, 4) == [500, 0, 0, 500]
+
+
+@given(st.binary(max_size=6), st.binary(max_size=6))
+def test_a_separator_is_above_the_key_before(one: bytes, other: bytes) -> None:
+    before, key = sorted((one, other))
+    cut = separator(before, key)
+    assert cut <= key
+    assert cut > before or key == before or not before

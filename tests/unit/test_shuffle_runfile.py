@@ -23,7 +23,7 @@ from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.keys import key_column
 from mrcore.shuffle.ranges import choose_boundaries, reduce_work, trim
 from mrcore.shuffle.reading import LostRunError, blocks_of, read_slices
-from mrcore.shuffle.runfile import FIRST_KEY_BYTES, RunFooter, RunWriter, read_footer
+from mrcore.shuffle.runfile import RunFooter, RunWriter, read_footer, separator
 from mrcore.shuffle.values import ValueKind, arrow_value_column, value_column
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.memory import MemoryStorage
@@ -229,16 +229,17 @@ def sorted_run(
     numbers = pa.array([map_index] * len(keys), pa.int64())
     whole = Columns(kind, column, ValueKind.INT, numbers)
     blocks = [whole.slice(at, block_rows) for at in range(0, len(keys), block_rows)]
+    ends = [b"", *(encode(keys[at - 1]) for at in range(block_rows, len(keys), block_rows))]
     reported = tuple(
-        BlockKey(encode(keys[i * block_rows])[:FIRST_KEY_BYTES], 10 * len(block), len(block))
-        for i, block in enumerate(blocks)
+        BlockKey(separator(end, encode(keys[i * block_rows])), 10 * len(block), len(block))
+        for i, (end, block) in enumerate(zip(ends, blocks, strict=bool(blocks)))
     )
     run = ObjectInfo(f"mem://runs/{map_index}", 10 * len(keys), "1") if keys else None
     return TaskOutput(object=run, blocks=reported), blocks
 
 
-LONG = st.integers(0, 3).map(lambda n: "x" * 70 + str(n))
-"""Keys whose first 64 bytes are the same."""
+LONG = st.integers(0, 3).map(lambda n: "x" * 1_100 + str(n))
+"""Keys that are the same up to where they are cut."""
 
 
 @given(

@@ -447,7 +447,7 @@ class BlockKey(_message.Message):
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     first_key: _builtins.bytes
-    """Encoded, cut to 64 bytes."""
+    """Encoded, cut behind what tells it from the key before, or to 1,024 bytes."""
     length_bytes: _builtins.int
     """Length in the run."""
     rows: _builtins.int
