@@ -304,8 +304,6 @@ class Shell:
             blocked = self._clock.monotonic() - self._appending_since
             self._appending_since = None
             self._flushed += len(facts)
-            if self._facts:
-                self._append_wanted.set()
             self._release()
             tell(facts)
             self.observe(facts, blocked)

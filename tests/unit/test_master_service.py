@@ -351,3 +351,17 @@ def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
             await house.jobs.Cancel(pb.CancelRequest(job_id="job-a"), CONTEXT)
 
     run(act)
+
+
+def test_a_worker_of_another_cluster_is_not_heard() -> None:
+    async def act(house: House) -> None:
+        stranger = request_of(1)
+        stranger.cluster_id = "another"
+        answer = await house.workers.Synchronize(stranger, CONTEXT)
+        assert (answer.cluster_id, list(answer.wanted), answer.sequence) == ("c1", [], 1)
+        assert house.shell.machine.workers() == []
+        ours = request_of(2)
+        ours.cluster_id = "c1"
+        assert (await house.workers.Synchronize(ours, CONTEXT)).wanted
+
+    run(act)
