@@ -40,6 +40,7 @@ from master.options import Options
 from master.planner import Plans, Submissions, load_plans
 from master.service import SERVICES, JobService, WorkerService
 from master.shell import Shell
+from master.sweep import Sweep
 from master.vitals import Vitals
 from mrcore import layout, logs
 from mrcore.clock import SYSTEM
@@ -285,6 +286,14 @@ class _Life:
         workers = WorkerService(shell, assigner, cluster)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)
+        sweep = Sweep(
+            shell,
+            submissions,
+            storage=self._storage,
+            state_uri=self._state_uri,
+            clock=SYSTEM,
+        )
+        group.create_task(sweep.run())
         group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM, board)))
         for event in lost:
             await shell.tell(event)

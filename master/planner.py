@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import Final
@@ -130,11 +131,26 @@ class Submissions:
         self._planned: set[str] = set()
         """Ids of jobs that are being claimed for, and are not yet the machine's."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
+        self._plugins = threading.Lock()
+        self._accepting: dict[str, str] = {}
+        """Digests of the plugins of requests that are being made jobs, by request id."""
+        self._wanted: set[str] = set()
+        """Digests of plugins that were asked for since the last sweep began."""
 
     def expect(self, slots: int) -> None:
         """Hear how many slots the fleet may bring, once its workers have joined."""
         self._fleet_slots = slots
         self._fleet_seen.set()
+
+    def begin_sweep(self) -> None:
+        """Forget which plugins were asked for, but by requests that have no job yet."""
+        with self._plugins:
+            self._wanted = set(self._accepting.values())
+
+    def unless_wanted(self, sha256: str, delete: Callable[[], bool]) -> bool:
+        """Delete a plugin that no job names, unless a submission asks for it; blocks."""
+        with self._plugins:
+            return sha256 not in self._wanted and delete()
 
     @property
     def under_way(self) -> bool:
@@ -187,6 +203,7 @@ class Submissions:
         await asyncio.to_thread(self._check_places, spec)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
         self._planned.add(job_id)
+        self._accepting[request_id] = spec.plugin.sha256
         claimed: list[str] = []
         accepted = False
         try:
@@ -203,6 +220,7 @@ class Submissions:
             await self._shell.settle(event)
         finally:
             self._planned.discard(job_id)
+            del self._accepting[request_id]
             if not accepted:
                 self._plans.forget(job_id)
                 if claimed:
@@ -281,6 +299,8 @@ class Submissions:
 
     def _store_plugin(self, spec: JobSpec, bundle: bytes) -> None:
         uri = layout.plugin_uri(self._state_uri, spec.plugin.sha256)
+        with self._plugins:  # from here on no sweep deletes it
+            self._wanted.add(spec.plugin.sha256)
         if not bundle:
             try:
                 self._storage.stat(uri)

@@ -314,20 +314,25 @@ class Shell:
         """Find out that another master has taken over, even while there is nothing to append."""
         while True:
             await asyncio.sleep(FENCE_SECONDS)
-            await self._check_fence()
+            await self.leads()
 
-    async def _check_fence(self) -> None:
+    async def leads(self) -> bool:
+        """Return whether this master still leads; False while the store does not answer.
+
+        Raises FencedError when another one has taken over.
+        """
         # In the journal's thread, so that no append of ours comes between number and look.
         loop = asyncio.get_running_loop()
         try:
             fenced = await loop.run_in_executor(self._thread, self._journal.fenced)
         except UnavailableError as error:
             log.warning("the journal does not answer", extra={"error": str(error)})
-            return
+            return False
         if fenced:
             raise FencedError(
                 "Another master has taken over this state: this one has stepped down."
             )
+        return True
 
     def close(self) -> None:
         """Let go of the journal's thread; an append in flight ends by itself."""
@@ -371,7 +376,7 @@ class Shell:
 
     async def _doubt(self, epoch: int) -> None:
         """Leave if a later master exists; else turn away the workers that have dreamt of one."""
-        await self._check_fence()
+        await self.leads()
         for event, future in self._parked.values():
             if event.epoch == epoch and not future.done():
                 problem = f"This state has never had the epoch {epoch}: start anew."

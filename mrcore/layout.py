@@ -70,19 +70,34 @@ def journal_uri(state_uri: str, number: int) -> str:
     return f"{journal_prefix(state_uri)}{number:020d}"
 
 
+def plugins_prefix(state_uri: str) -> str:
+    """Return the prefix of all plugin bundles."""
+    return f"{state_uri}/plugins/"
+
+
 def plugin_uri(state_uri: str, sha256: str) -> str:
     """Return where the plugin bundle with this digest lies."""
-    return f"{state_uri}/plugins/{sha256}"
+    return f"{plugins_prefix(state_uri)}{sha256}"
+
+
+def plans_prefix(state_uri: str) -> str:
+    """Return the prefix of the plans of all jobs."""
+    return f"{state_uri}/jobs/"
 
 
 def plan_uri(state_uri: str, job_id: str) -> str:
     """Return where the splits of a job lie."""
-    return f"{state_uri}/jobs/{job_id}/plan"
+    return f"{plans_prefix(state_uri)}{job_id}/plan"
+
+
+def logs_prefix(state_uri: str) -> str:
+    """Return the prefix of the logs of all jobs."""
+    return f"{state_uri}/logs/"
 
 
 def log_prefix(state_uri: str, job_id: str) -> str:
     """Return the prefix of all logs of a job."""
-    return f"{state_uri}/logs/{job_id}/"
+    return f"{logs_prefix(state_uri)}{job_id}/"
 
 
 def log_uri(state_uri: str, attempt: AttemptId) -> str:

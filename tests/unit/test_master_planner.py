@@ -37,7 +37,7 @@ class Desk:
         storage = FaultyStorage(LocalStorage(), script({}), hook=hook)
         self.shell = shell
         self._group = group
-        self._submissions = Submissions(
+        self.submissions = Submissions(
             shell,
             Plans(storage, self.state_uri),
             storage=storage,
@@ -50,7 +50,7 @@ class Desk:
 
     async def submit(self, spec: JobSpec, request_id: str = "r", bundle: bytes = BUNDLE) -> str:
         """Submit a job; return its id."""
-        return await self._submissions.submit(self._group, request_id, spec, bundle)
+        return await self.submissions.submit(self._group, request_id, spec, bundle)
 
 
 def run(
