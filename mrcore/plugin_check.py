@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
-import threading
 from pathlib import Path
 
 from mrcore import by_value, nesting
@@ -26,7 +26,7 @@ def main() -> None:
     report_end, lifeline, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     for descriptor in (report_end, lifeline):
         os.set_inheritable(descriptor, False)
-    threading.Thread(target=_leave_with_client, args=(lifeline, folder), daemon=True).start()
+    watcher = _watch_client(lifeline, report_end, folder)
     nesting.forbid_jobs()
     data = sys.stdin.buffer.read()
     by_value.give_main_away()
@@ -39,14 +39,29 @@ def main() -> None:
             flags = ("reduce", "combine", "partition", "sort_key")
             found = {f"has_{flag}": getattr(functions, flag) is not None for flag in flags}
             json.dump({"flags": found}, report)
+    os.kill(watcher, signal.SIGKILL)
+    os.waitpid(watcher, 0)
     # Threads that the plugin has started must not keep us.
     os._exit(0)
 
 
-def _leave_with_client(lifeline: int, folder: Path) -> None:
-    """Wait until nobody waits for the report any more; then leave nothing behind."""
+def _watch_client(lifeline: int, report_end: int, folder: Path) -> int:
+    """Start a process that leaves nothing behind when nobody waits for the report any more.
+
+    It is not a thread, beside which plugins cannot be patched by gevent, and which a plugin that
+    holds the interpreter would stop.
+    """
+    checker = os.getpid()
+    watcher = os.fork()
+    if watcher:
+        return watcher
+    for descriptor in (0, report_end):
+        os.close(descriptor)
     os.read(lifeline, 1)
     shutil.rmtree(folder, ignore_errors=True)
+    if os.getppid() == checker:
+        os.kill(checker, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)  # it may have unpacked more meanwhile
     os._exit(1)
 
 

@@ -200,6 +200,9 @@ class LockedFolder:
             with suppress(OSError):
                 os.unlink(f"{self.path}/{_LOCK_NAME}")  # who waits for it will notice
             os.close(self._lock_fd)
+        else:
+            # A forked copy of this process may keep the descriptor open, and gevent closes it late.
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
 
     def temp_path(self) -> str:

@@ -278,3 +278,9 @@ def test_what_cannot_be_pickled_is_told(tmp_path: Path) -> None:
     stream = (tmp_path / "open.txt").open("w")
     with stream, pytest.raises(PluginError, match=r"cannot be pickled .*setup\(context\)"):
         build_bundle_from_functions({"map": lambda k, v: stream.write(v)}, [], tmp_path, "session")
+
+
+def test_a_plugin_is_checked_in_a_process_of_one_thread(tmp_path: Path) -> None:
+    # gevent patches the locks of Python, which fails while another thread runs.
+    write(tmp_path, wc="import threading\nassert threading.active_count() == 1\n" + MAP)
+    assert check_in_child(build_bundle("wc.py", [], tmp_path)).has_reduce is False

@@ -167,6 +167,15 @@ def test_a_lock_file_that_was_removed_is_no_lock(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_unlocked_though_another_process_holds_its_descriptor(tmp_path: Path) -> None:
+    with files.LockedFolder(str(tmp_path), create=False) as folder:
+        kept = os.dup(folder.fd)  # as a forked copy has
+    fresh = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for descriptor in (fresh, kept):
+        os.close(descriptor)
+
+
 def test_a_replacement_that_fails_leaves_what_was_there(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
