@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -38,24 +39,22 @@ def json_batches(piece: Piece) -> Iterator[Batch]:
 
     Raises DataError for a line that is not a JSON object, or does not fit the schema.
     """
-    schema = None if _holds_head(piece) else _schema_of_head(piece)
+    head_bytes = min(ARROW_BLOCK_BYTES, piece.size_bytes)
+    schema = None
+    if piece.start or (piece.end < head_bytes and piece.codec is Codec.NONE):
+        schema = _schema_of_head(msgspec.structs.replace(piece, start=0, end=head_bytes))
     for offset, block, size_bytes in _blocks(piece):
-        if schema is None:
+        if schema is None:  # the first block of this piece is that of any piece
             schema = _schema_of(block, offset, piece.shown)
         batch = _batch(block, offset, piece.shown, schema)
         yield Batch(piece, (batch,), (offset,), size_bytes)
 
 
-def _holds_head(piece: Piece) -> bool:
-    """Tell whether the first block of a piece is that from which the schema is taken."""
-    end = min(ARROW_BLOCK_BYTES, piece.size_bytes)
-    return piece.start == 0 and (piece.end >= end or piece.codec is not Codec.NONE)
-
-
-def _schema_of_head(piece: Piece) -> pa.Schema | None:
-    end = min(ARROW_BLOCK_BYTES, piece.size_bytes)
-    for offset, block, _ in _blocks(msgspec.structs.replace(piece, start=0, end=end)):
-        return _schema_of(block, offset, piece.shown)
+@lru_cache(maxsize=16)
+def _schema_of_head(head: Piece) -> pa.Schema | None:
+    """Return the schema of a file by its first block; a process reads many pieces of a file."""
+    for offset, block, _ in _blocks(head):
+        return _schema_of(block, offset, head.shown)
     return None
 
 

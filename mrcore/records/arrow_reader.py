@@ -96,14 +96,13 @@ def _csv(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
         rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken)
         schema = pa.schema([(name, pa.string()) for name in rows.names])
         row = counted = 0
-        while (found := rows.rest_of_block())[1]:
-            offset, block = found
-            text_array(block, offset, piece.shown)
-            batch = _plain_rows(block, schema)
+        while rows.load():
+            text_array(rows.data, rows.offset, piece.shown)
+            batch = None if rows.is_partial else _plain_rows(rows.data, schema)
             if batch is None:
-                batch = _quoted_rows(rows, schema, piece.shown)
+                batch = _quoted_rows(rows, schema)
             else:
-                rows.skip_block()
+                rows.skip()
             if batch.num_rows:
                 yield Batch(piece, (batch,), (row,), source.input_bytes - counted)
                 row, counted = row + batch.num_rows, source.input_bytes
@@ -128,16 +127,9 @@ def _plain_rows(block: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
     return table.combine_chunks().to_batches()[0] if table.num_rows else None
 
 
-def _quoted_rows(rows: CsvRows, schema: pa.Schema, shown: str) -> pa.RecordBatch:
-    """Return the rows that end in the next block, read one by one."""
-    found = rows.of_a_block()
-    columns = zip(*(row for _, row in found), strict=True) if found else [()] * len(schema)
-    try:
-        arrays = [pa.array(column, pa.string()) for column in columns]
-    except UnicodeEncodeError as error:
-        # A row that begins in this block ends in another, which was not looked at.
-        raise DataError(
-            f"{shown} is not UTF-8 in the rows from byte {found[0][0]}, so Arrow cannot hold it "
-            "as text: convert the file, or use --input-format csv."
-        ) from error
+def _quoted_rows(rows: CsvRows, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows that Python's own reader finds."""
+    found = [row for _, row in rows.parse()]
+    columns = zip(*found, strict=True) if found else [()] * len(schema)
+    arrays = [pa.array(column, pa.string()) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

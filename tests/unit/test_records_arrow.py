@@ -137,7 +137,7 @@ def test_csv_without_rows_has_no_batch(content: bytes) -> None:
 
 
 def test_csv_without_quotes_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CsvRows, "of_a_block", None)
+    monkeypatch.setattr(CsvRows, "parse", None)
     assert rows_of(b"a,b\n1,x\n\n2,y", "t.csv") == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
 
 
@@ -158,5 +158,5 @@ def test_broken_csv_is_named_alike(rows: bytes, message: str) -> None:
 
 def test_a_row_over_two_blocks_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", 8)
-    with pytest.raises(DataError, match=r"^t.csv is not UTF-8 in the rows from byte 4"):
+    with pytest.raises(DataError, match=r"^t.csv is not UTF-8 at byte 24"):
         rows_of(b'a,b\n1,"23456789\n23456789\xff"\n', "t.csv")
