@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from mrcore.errors import UsageError
 from mrcore.job import Compression, InputFormat, OutputFormat
 from mrcore.request import Functions, JobRequest
+from mrcore.texts import printable, text_of
 from mrcore.units import parse_duration, parse_size
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
@@ -68,25 +70,25 @@ def make_request(
     task_timeout, temp = options.get("task_timeout"), options.get("temp")
     return JobRequest(
         plugin=_target(plugin, options),
-        inputs=_paths(inputs),
-        output=os.fspath(output),
+        inputs=_paths("inputs", inputs),
+        output=path_text("output", output),
         cwd=Path.cwd(),
-        files=_paths(options.get("files", ())),
+        files=_paths("files", options.get("files", ())),
         reduces=0 if options.get("reduces") == "auto" else _number("reduces", options, 0),
         input_format=_choice(InputFormat, options.get("input_format", "text")),
         output_format=_choice(OutputFormat, options.get("output_format", "text")),
         compression=_choice(Compression, options.get("compress", "none")),
-        combine=not options.get("no_combine", False),
-        map_only=options.get("map_only", False),
-        total_order=options.get("total_order", False),
-        params={str(name): str(value) for name, value in options.get("params", {}).items()},
+        combine=not _flag("no_combine", options),
+        map_only=_flag("map_only", options),
+        total_order=_flag("total_order", options),
+        params=_params(options.get("params", {})),
         max_attempts=_number("max_attempts", options, 4),
         task_timeout_seconds=None if task_timeout is None else _seconds(task_timeout),
         lease_seconds=_seconds(options.get("lease", 10.0)),
         max_bad_records=_number("max_bad_records", options, 0),
         memory_bytes=_bytes(options.get("memory", 0)),
-        temp=None if temp is None else os.fspath(temp),
-        overwrite=options.get("overwrite", False),
+        temp=None if temp is None else path_text("temp", temp),
+        overwrite=_flag("overwrite", options),
         priority=_number("priority", options, 0),
     )
 
@@ -95,10 +97,50 @@ def _target(plugin: str | os.PathLike[str] | None, options: JobOptions) -> str |
     functions = [field.name for field in dataclasses.fields(Functions) if field.name != "name"]
     given: dict[str, Any] = {name: options[name] for name in functions if name in options}  # type: ignore[literal-required]
     if plugin is not None and not given and not callable(plugin):
-        return os.fspath(plugin)
-    if plugin is None and "map" in given:
-        return Functions(**given, name=options.get("name", "session"))
-    raise UsageError("mrcore.run needs either plugin=PATH or map=FUNCTION, and not both.")
+        return path_text(
+            "plugin", plugin, "a path, a module or module:object; give functions as map="
+        )
+    if plugin is not None or "map" not in given:
+        raise UsageError("mrcore.run needs either plugin=PATH or map=FUNCTION, and not both.")
+    for name, function in given.items():
+        if not callable(function) and (function is not None or name == "map"):
+            raise _wrong(name, function, "a function")
+    name = options.get("name", "session")
+    if not isinstance(name, str):
+        raise _wrong("name", name, "a text")
+    return Functions(**given, name=name)
+
+
+def _wrong(name: str, value: object, wanted: str) -> UsageError:
+    return UsageError(f"{name} is {printable(text_of(value, repr), 100)}, but has to be {wanted}.")
+
+
+def path_text(name: str, value: object, wanted: str = "a path or URI") -> str:
+    """Return a path as text; raise UsageError for a value of another type."""
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        if isinstance(text, str):
+            return text
+    raise _wrong(name, value, wanted)
+
+
+def count(name: str, value: object) -> int:
+    """Return a whole number; raise UsageError for a value of another type."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong(name, value, "a whole number")
+    return value
+
+
+def cluster_names(
+    master: object, state: object = None, credentials: object = None
+) -> tuple[str | None, str | None, str | None]:
+    """Return what names a cluster as texts; raise UsageError for values of another type."""
+    address = 'an address, as "HOST:PORT"'
+    return (
+        None if master is None else path_text("master", master, address),
+        None if state is None else path_text("state", state),
+        None if credentials is None else path_text("credentials", credentials, "a file"),
+    )
 
 
 def _choice(kind: type[_Choice], text: str) -> _Choice:
@@ -109,12 +151,13 @@ def _choice(kind: type[_Choice], text: str) -> _Choice:
         raise UsageError(f"{text!r} is not one of {known}.") from None
 
 
-def _paths(
-    given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-) -> tuple[str, ...]:
+def _paths(name: str, given: object) -> tuple[str, ...]:
     """Return one path or many as texts."""
-    paths = [given] if isinstance(given, str | os.PathLike) else given
-    return tuple(os.fspath(path) for path in paths)
+    if isinstance(given, str | os.PathLike):
+        return (path_text(name, given),)
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise _wrong(name, given, "a path or URI, or a list of them")
+    return tuple(path_text(f"{name}[{n}]", path) for n, path in enumerate(given))
 
 
 def _number(
@@ -122,21 +165,44 @@ def _number(
     options: JobOptions,
     default: int,
 ) -> int:
-    value = options.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r}, but has to be a whole number.")
+    return count(name, options.get(name, default))
+
+
+def _flag(
+    name: Literal["no_combine", "map_only", "total_order", "overwrite"], options: JobOptions
+) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "True or False")
     return value
 
 
-def _seconds(value: float | str) -> float:
+def _params(given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise _wrong("params", given, "a dict of texts")
     try:
-        return parse_duration(value) if isinstance(value, str) else float(value)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from None
+        return {str(name): str(value) for name, value in given.items()}
+    except Exception:  # noqa: BLE001 - `str` of whatever was given
+        raise _wrong("params", given, "a dict of texts") from None
 
 
-def _bytes(value: int | str) -> int:
-    try:
-        return parse_size(value) if isinstance(value, str) else int(value)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from None
+def _seconds(value: object) -> float:
+    if isinstance(value, str):
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            raise UsageError(f"{error}.") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong("A duration", value, 'a number of seconds, or a text such as "30s"')
+    return float(value)
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            raise UsageError(f"{error}.") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong("A size", value, 'a number of bytes, or a text such as "256MiB"')
+    return int(value)

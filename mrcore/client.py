@@ -7,25 +7,38 @@ raises only `mrcore.errors`.
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
+import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import grpc  # noqa: TID251 - a client speaks gRPC
+from google.protobuf.message import Message
 
 from mrcore import nesting
+from mrcore.arguments import cluster_names
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import Credentials
-from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
+from mrcore.errors import (
+    ClusterUnreachableError,
+    MrcoreError,
+    UnavailableError,
+    UsageError,
+)
 from mrcore.ids import Phase
 from mrcore.job import JobSpec, TaskState
+from mrcore.request import folder_uri
 from mrcore.rpc import convert, views
 from mrcore.rpc.channel import connect
+from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1 import job_service_pb2_grpc
+from mrcore.texts import text_of
 from mrcore.views import AttemptLog, FleetView, JobView, TaskView, WorkerView
 
 CALL_SECONDS: Final = 10.0
@@ -40,6 +53,30 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _Answer = TypeVar("_Answer")
 
 
+_Message = TypeVar("_Message", bound=Message)
+_Kind = TypeVar("_Kind", bound=enum.StrEnum)
+
+
+def _request(kind: Callable[..., _Message], **fields: object) -> _Message:
+    """Return a message; raise UsageError for a value of the wrong type."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={text_of(value, repr)[:100]}" for name, value in fields.items())
+        raise UsageError(
+            f"A master cannot be asked for {given}: ids are texts, numbers are whole ({error})."
+        ) from None
+
+
+def _one_of(kind: type[_Kind], value: object) -> _Kind | None:
+    """Return a member by itself or by its text; raise UsageError for anything else."""
+    try:
+        return None if value is None else kind(str(value))
+    except ValueError:
+        known = ", ".join(kind)
+        raise UsageError(f"{text_of(value, repr)[:100]} is not one of {known}.") from None
+
+
 def new_request_id() -> str:
     """Return an id that makes repeats of one submission recognisable."""
     return uuid.uuid4().hex
@@ -50,19 +87,34 @@ class Client:
 
     def __init__(
         self,
-        credentials: Credentials,
+        master: str | Credentials | None = None,
         *,
+        state: str | os.PathLike[str] | None = None,
+        credentials: str | os.PathLike[str] | None = None,
         find: Callable[[], Credentials] | None = None,
         retry_seconds: float = RETRY_SECONDS,
         clock: Clock = SYSTEM,
     ) -> None:
-        """`find` is asked who leads when nobody answers: the next master may be elsewhere."""
+        """Connect to the master at an address, to the leader of a state, or by a credentials file.
+
+        `find` is asked who leads when nobody answers: the next master may be elsewhere. Raises
+        ClusterUnreachableError where no master answers, UsageError where it cannot be called.
+        """
+        if isinstance(master, Credentials):
+            found = master
+        else:
+            address, place, file = cluster_names(master, state, credentials)
+            uri = None if place is None else folder_uri(place, Path.cwd())
+            found = find_credentials(address, uri, file, clock=clock)
+            find = find or functools.partial(
+                find_credentials, address, uri, file, reach_seconds=None
+            )
         self._find = find
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._channels: list[grpc.Channel] = []
         self._closed = False
-        self._connect(credentials)
+        self._connect(found)
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +156,10 @@ class Client:
         Raises UsageError and its children for what cannot work, before any task runs.
         """
         nesting.check_allowed()
+        if not isinstance(spec, JobSpec) or not isinstance(bundle, bytes):
+            raise UsageError(
+                "Client.submit takes a JobSpec and a bundle: use mrcore.run(master=…)."
+            )
         request = pb.SubmitRequest(
             request_id=request_id or new_request_id(),
             spec=convert.job_spec_to_proto(spec),
@@ -114,7 +170,7 @@ class Client:
 
     def get(self, job_id: str) -> JobView:
         """Return the job as it stands; raise UnknownJobError."""
-        request = pb.GetRequest(job_id=job_id)
+        request = _request(pb.GetRequest, job_id=job_id)
         answer = self._call(lambda: self._stub.Get(request, timeout=CALL_SECONDS))
         return views.job_view(answer.job)
 
@@ -134,7 +190,7 @@ class Client:
 
         Raises UnknownJobError, or UsageError for a job that has ended or is being committed.
         """
-        request = pb.CancelRequest(job_id=job_id, reason=reason)
+        request = _request(pb.CancelRequest, job_id=job_id, reason=reason)
         answer = self._call(lambda: self._stub.Cancel(request, timeout=CALL_SECONDS))
         return views.job_view(answer.job)
 
@@ -146,7 +202,7 @@ class Client:
         """
         pause = _Pause(self._clock, self._retry_seconds)
         while True:
-            request = pb.WatchRequest(job_id=job_id, interval_seconds=interval_seconds)
+            request = _request(pb.WatchRequest, job_id=job_id, interval_seconds=interval_seconds)
             call = self._stub.Watch(request)
             try:
                 for answer in call:
@@ -174,10 +230,11 @@ class Client:
         """Yield the tasks of a job: map tasks by index, then reduce tasks."""
         token = ""
         while True:
-            request = pb.ListTasksRequest(
+            request = _request(
+                pb.ListTasksRequest,
                 job_id=job_id,
-                phase=views.phase_number(phase),
-                state=views.task_state_number(state),
+                phase=views.phase_number(_one_of(Phase, phase)),
+                state=views.task_state_number(_one_of(TaskState, state)),
                 page_token=token,
             )
             answer = self._call(functools.partial(self._tasks_page, request))
@@ -210,7 +267,7 @@ class Client:
 
     def drain(self, worker_id: str) -> WorkerView:
         """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""
-        request = pb.DrainWorkerRequest(worker_id=worker_id)
+        request = _request(pb.DrainWorkerRequest, worker_id=worker_id)
         answer = self._call(lambda: self._stub.DrainWorker(request, timeout=CALL_SECONDS))
         return views.worker_view(answer.worker)
 
@@ -227,9 +284,10 @@ class Client:
 
         `tail_bytes` bounds each log from its end; 0 is 64 KiB.
         """
-        request = pb.ReadLogRequest(
+        request = _request(
+            pb.ReadLogRequest,
             job_id=job_id,
-            phase=views.phase_number(phase),
+            phase=views.phase_number(_one_of(Phase, phase)),
             index=index,
             attempt=attempt,
             tail_bytes=tail_bytes,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from mrcore import layout, nesting
-from mrcore.arguments import JobOptions, make_request
+from mrcore.arguments import JobOptions, cluster_names, count, make_request
 from mrcore.config import is_loopback, parse_address
 from mrcore.errors import JobFailedError, StorageError, UsageError
 from mrcore.job import JobState
@@ -102,8 +102,8 @@ def run(
     workers: int | None = None,
     slots: int = 1,
     master: str | None = None,
-    state: str | None = None,
-    credentials: str | None = None,
+    state: str | os.PathLike[str] | None = None,
+    credentials: str | os.PathLike[str] | None = None,
     engine: str = "embedded",
     **options: Unpack[JobOptions],
 ) -> Result:
@@ -117,10 +117,13 @@ def run(
     given, ClusterUnreachableError when no master answers.
     """
     nesting.check_allowed()
+    if workers is not None:
+        workers = count("workers", workers)
+    slots = count("slots", slots)
     request = make_request(plugin, inputs, output, **options)
     if master is not None or state is not None or credentials is not None:
-        found = find_cluster(master, state, credentials)
-        job = run_on_cluster(request, found, find=finder(master, state, credentials))
+        named = cluster_names(master, state, credentials)
+        job = run_on_cluster(request, find_cluster(*named), find=finder(*named))
     elif engine == "inline":
         from mrcore.inline import run_inline
 
@@ -205,7 +208,9 @@ def _warn_of_local_places(
 
 
 def find_cluster(
-    master: str | None, state: str | None = None, credentials: str | None = None
+    master: str | None,
+    state: str | None = None,
+    credentials: str | None = None,
 ) -> Credentials:
     """Return how to call a cluster.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 
+import mrcore
 from mrcore.client import Client
-from mrcore.config import Credentials
+from mrcore.config import Credentials, Leader, loopback_file, save_credentials
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.ids import Phase
 from mrcore.job import InputFormat, JobSpec, JobState, Plugin, TaskState, Versions
@@ -215,3 +218,55 @@ def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: Client) -> 
     assert client.fleet() is None, "a master of an earlier version has none"
     with pytest.raises(UsageError, match="does not accept this token"):
         client.fleet()
+
+
+def test_a_client_is_made_from_an_address(
+    master: ScriptedMaster, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    address = f"127.0.0.1:{master.port}"
+    file = loopback_file(master.port)
+    save_credentials(Credentials(address=address, token="secret"), file)
+    leader = Leader(cluster_id="c", epoch=1, address=address, token="secret")
+    (tmp_path / "leader.json").write_bytes(msgspec.json.encode(leader))
+    clients = (
+        mrcore.Client(address, clock=clock),
+        mrcore.Client(state=tmp_path, clock=clock),
+        mrcore.Client(credentials=file, clock=clock),
+    )
+    for client in clients:
+        with client:
+            master.script = [AWAY, job_service_pb2.GetResponse(job=message())]
+            assert client.get("j-1").job_id == "j-1"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (mrcore.Client, "Which cluster"),
+        (lambda: mrcore.Client("no port:"), "is not an address"),
+        (lambda: mrcore.Client(b"x:1"), "master is b'x:1', but has to be an address"),  # type: ignore[arg-type]
+        (lambda: mrcore.Client(state=3), "state is 3, but has to be a path"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_names_no_cluster_is_told(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.get(5),
+        lambda client: client.cancel("j", 5),
+        lambda client: next(client.watch(None, "soon")),
+        lambda client: next(client.tasks("j", "mapp")),
+        lambda client: next(client.tasks("j", state=3)),
+        lambda client: client.drain(object()),
+        lambda client: client.read_log("j", index=-1),
+        lambda client: client.submit("wc.py", b""),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_told(client: Client, ask: Callable[[Any], object]) -> None:
+    with pytest.raises(UsageError):
+        ask(client)

@@ -291,3 +291,42 @@ def test_inputs_that_are_named_twice_are_noted(
     assert run_command_line(arguments) == 0
     assert (here / "out/part-00000").read_text() == "a\t1\n" * 3
     assert "the input in.txt (and 1 more) is named more than once" in capsys.readouterr().err
+
+
+class Job:
+    """A class that somebody passes in place of functions."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"plugin": Job()}, r"plugin is <.*Job object at 0x.*>, but has to be a path, a module or"),
+        ({"inputs": [1, 2]}, r"inputs\[0\] is 1, but has to be a path or URI\."),
+        ({"inputs": 7}, r"inputs is 7, but has to be a path or URI, or a list of them\."),
+        ({"inputs": b"in.txt"}, r"inputs is b'in\.txt', but has to be"),
+        ({"output": None}, r"output is None, but has to be a path or URI\."),
+        ({"files": 3}, r"files is 3, but has to be"),
+        ({"temp": 3}, r"temp is 3, but has to be"),
+        ({"map_only": "yes"}, r"map_only is 'yes', but has to be True or False\."),
+        ({"params": ["a"]}, r"params is \['a'\], but has to be a dict of texts\."),
+        ({"lease": None}, r"A duration is None, but has to be a number of seconds, or a text"),
+        ({"task_timeout": float("nan")}, r"A duration is nan, but has to be"),
+        ({"memory": [1]}, r"A size is \[1\], but has to be a number of bytes, or a text"),
+        ({"output_format": 5}, r"5 is not one of text"),
+        ({"plugin": None, "map": 3}, r"map is 3, but has to be a function\."),
+        ({"plugin": None, "map": print, "reduce": "sum"}, r"reduce is 'sum', but has to be"),
+        ({"plugin": None, "map": print, "name": 3}, r"name is 3, but has to be a text\."),
+        ({"workers": "two"}, r"workers is 'two', but has to be a whole number\."),
+        ({"slots": 1.5}, r"slots is 1\.5, but has to be a whole number\."),
+        ({"engine": 5}, r"5 is no engine"),
+        ({"master": 7350}, r'master is 7350, but has to be an address, as "HOST:PORT"\.'),
+        ({"state": 1}, r"state is 1, but has to be a path or URI\."),
+        ({"credentials": 1}, r"credentials is 1, but has to be a file\."),
+    ],
+)
+def test_values_of_a_wrong_type_are_told_in_a_sentence(
+    arguments: dict[str, Any], said: str
+) -> None:
+    given: dict[str, Any] = {"plugin": "wc.py", "inputs": "in.txt", "output": "out", **arguments}
+    with pytest.raises(UsageError, match=f"^{said}"):
+        mrcore.run(given.pop("plugin"), **given)
