@@ -106,7 +106,9 @@ class _Daemon:
             self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            # The system may hold it in a call, to a device that does not answer: it is left behind.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
 
     def last_words(self) -> str:
         """Return the end of what it printed, for an error message."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,3 +135,19 @@ def test_python_path_reaches_children_only() -> None:
     assert environment == {"MRCORE_CHILD_PYTHONPATH": "/mine", "HOME": "/h"}
     assert daemon_environment({"HOME": "/h"}) == {"HOME": "/h"}
     assert daemon_command("worker", ["--x"])[1:] == ["-P", "-m", "worker", "--x"]
+
+
+def test_a_daemon_that_cannot_be_killed_is_left_behind(
+    tmp_path: Path, scripts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STOP_SECONDS", 0.01)
+    scripts["worker"] = "trap '' TERM; echo up; sleep 600"
+    with cluster(tmp_path, workers=1) as running:
+        worker = running._workers[0]
+        wait_until(lambda: (running.folder.path / "worker-1.log").read_text() == "up\n")
+        process = worker._process
+        assert process is not None
+        monkeypatch.setattr(process, "kill", lambda: None)  # as where the system holds it
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

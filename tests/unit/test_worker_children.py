@@ -79,6 +79,22 @@ async def test_recalled_orders_keep_their_order(house: House) -> None:
 
 
 @in_house()
+async def test_orders_behind_a_death_keep_their_order(house: House) -> None:
+    house.job("""
+        import os
+        def map(key, value):
+            if value == "die":
+                os._exit(3)
+            return []
+    """)
+    first = house.give("die\n")
+    others = [house.give(f"{n}\n") for n in range(5)]
+    for attempt in (first, *others):
+        await house.result(attempt)
+    assert [attempt for attempt in house.results if attempt != first] == others
+
+
+@in_house()
 async def test_the_report_of_a_killed_attempt_is_not_told(house: House) -> None:
     house.job(MAP)
     attempt = house.give()
