@@ -9,6 +9,7 @@ every step of a commit names generations too, so that a claim freed too early do
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
@@ -29,7 +30,7 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.job import Input, JobSpec
-from mrcore.receipt import read_receipt
+from mrcore.receipt import read_commit, read_receipt
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
 
@@ -91,20 +92,35 @@ def check_contents(spec: JobSpec, present: Collection[ObjectInfo]) -> None:
     names = [info.uri[len(prefix) :] for info in present]
     where = layout.shown(spec.output_uri)
     if not spec.overwrite:
-        raise OutputError(
-            f"The output {where} is not empty ({names[0]} is there): choose another one, delete "
-            "it, or add --overwrite to replace what a former job has written there."
-        )
-    try:
-        named = {part.name for part in read_receipt(spec.output_uri).parts}
-    except UsageError:
-        named = set()
+        raise OutputError(_not_empty(spec.output_uri, where, names[0]))
+    named: set[str] = set()
+    with contextlib.suppress(UsageError):
+        named.update(part.name for part in read_receipt(spec.output_uri).parts)
+    begun = read_commit(spec.output_uri)
+    named.update(begun.names if begun is not None else ())
     foreign = next((name for name in names if name not in named), None)
     if foreign is not None:
         raise OutputError(
             f"The output {where} holds {foreign}, which no receipt there names, so --overwrite "
             "does not touch it: move it away, or choose another output."
         )
+
+
+def _not_empty(output_uri: str, where: str, name: str) -> str:
+    begun = read_commit(output_uri)
+    if begun is not None:
+        held = read_claim(output_uri)
+        finish = "run that job's own command again to finish it"
+        if held is not None and held.job_id == begun.job_id:
+            finish += f", or start a master on its state, {layout.shown(held.state_uri)}"
+        return (
+            f"The output {where} holds what job {begun.job_id} had published when its commit was "
+            f"interrupted: {finish}, or add --overwrite to replace it."
+        )
+    return (
+        f"The output {where} is not empty ({name} is there): choose another one, delete it, or add "
+        "--overwrite to replace what a former job has written there."
+    )
 
 
 def _check_places(spec: JobSpec) -> None:

@@ -3,8 +3,8 @@
     check_output, claim        at submit (`mrcore.claim`)
     prepare                    all tasks have winners: stage the receipt, list what goes away;
                                its answer is journaled
-    publish_job                delete the old receipt, publish the parts, delete old parts, publish
-                               the receipt last
+    publish_job                publish the list of names, delete the old receipt, publish the parts,
+                               delete old parts, publish the receipt, delete the list
     clean_up, release_claim    once the end of the job is journaled
 
 Every publication is made from an object staged under `OUT/_tmp/<job>`, of a generation that the
@@ -16,6 +16,7 @@ and stops.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +46,16 @@ from mrcore.errors import (
     PreconditionFailedError,
 )
 from mrcore.job import JobSpec
-from mrcore.receipt import Receipt, VerifyReport, make_receipt, read_receipt, verify
+from mrcore.receipt import (
+    CommitList,
+    Receipt,
+    VerifyReport,
+    has_receipt,
+    make_receipt,
+    read_commit,
+    read_receipt,
+    verify,
+)
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import BadRecord, TaskOutput
@@ -133,11 +143,17 @@ def prepare(
         raise StagedPartMissingError(missing)
     present = visible_objects(storage, spec.output_uri)
     check_contents(spec, present)
-    receipt_uri = layout.success_uri(spec.output_uri)
-    # A listing by prefix, not a stat: the absence of a receipt is the ordinary case.
-    present += [info for info in storage.list(receipt_uri) if info.uri == receipt_uri]
+    names = {info.uri[len(spec.output_uri) + 1 :] for info in present}
+    names.update(part.name for part in receipt.parts)
+    for uri in (layout.success_uri(spec.output_uri), layout.commit_uri(spec.output_uri)):
+        # A listing by prefix, not a stat: the absence of these is the ordinary case.
+        present += [info for info in storage.list(uri) if info.uri == uri]
     present += storage.list(layout.bad_records_prefix(spec.output_uri))
-    staged = [_stage(spec, job_id, layout.SUCCESS, receipt.encode())]
+    begun = msgspec.json.encode(CommitList(job_id=job_id, names=tuple(sorted(names))))
+    staged = [
+        _stage(spec, job_id, layout.SUCCESS, receipt.encode()),
+        _stage(spec, job_id, layout.COMMIT, begun),
+    ]
     for index, records in sorted((bad_records or {}).items()):
         if records:
             name = layout.bad_records_uri(spec.output_uri, index).rpartition("/")[2]
@@ -212,12 +228,18 @@ class _Committer:
         name, _, _ = staged_name.rpartition("-")
         if name == layout.SUCCESS:
             return layout.success_uri(self._spec.output_uri)
+        if name == layout.COMMIT:
+            return layout.commit_uri(self._spec.output_uri)
         return layout.bad_records_prefix(self._spec.output_uri) + name.removeprefix(_BAD)
 
     def run(self, parts: Sequence[TaskOutput | None]) -> None:
         success_uri = layout.success_uri(self._spec.output_uri)
+        commit_uri = layout.commit_uri(self._spec.output_uri)
         receipt = self._staged.pop(success_uri)
+        names = self._staged.pop(commit_uri, None)  # a journal of an older master has none
         sources = self._part_sources(parts)
+        # From here on the output is half old and half new, and whoever looks has to know.
+        begun = None if names is None else self._publish_names(commit_uri, names)
         if success_uri in self._replaces:
             self._delete((success_uri, self._replaces[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
@@ -225,10 +247,22 @@ class _Committer:
         if sources:  # one once more, durably, and so are all parts: they lie side by side
             self._publish(next(iter(sources.items())))
         _in_parallel(self._publish, self._staged.items(), self._parallel)
-        kept = sources.keys() | self._staged.keys()
+        kept = sources.keys() | self._staged.keys() | {commit_uri}
         old = [item for item in self._replaces.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
         self._publish_one(receipt, success_uri, ABSENT, durable=True)
+        if begun is not None:
+            self._delete((commit_uri, begun.generation))
+
+    def _publish_names(self, commit_uri: str, names: ObjectInfo) -> ObjectInfo | None:
+        """Publish the list of names; return None where all of it has been published before."""
+        try:
+            return self._publish((commit_uri, names))
+        except NotFoundError:
+            # Another committer of this job has got to the end, and has begun to clean up.
+            if has_receipt(self._spec.output_uri, self._job_id):
+                return None
+            raise
 
     def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
         """Return what is to be published as what, by the name of the destination."""
@@ -239,26 +273,26 @@ class _Committer:
             sources[layout.part_uri(self._spec, index)] = part.object
         return sources
 
-    def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> None:
+    def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> ObjectInfo:
         destination, source = item
         expect = self._replaces.get(destination, ABSENT)
-        self._publish_one(source, destination, expect, durable=durable)
+        return self._publish_one(source, destination, expect, durable=durable)
 
     def _publish_one(
         self, source: ObjectInfo, destination: str, expect: str, *, durable: bool
-    ) -> None:
-        def publish(expect: str) -> None:
-            self._storage.publish(
+    ) -> ObjectInfo:
+        def publish(expect: str) -> ObjectInfo:
+            return self._storage.publish(
                 source, destination, expect=expect, metadata=metadata, durable=durable
             )
 
         metadata = {"mrcore-job": self._job_id}
         try:
             try:
-                publish(expect)
+                return publish(expect)
             except PreconditionFailedError:
                 # Whoever deleted the old object by hand wanted what happens now.
-                publish(ABSENT)
+                return publish(ABSENT)
         except AlreadyExistsError as error:
             raise OutputError(
                 f"{layout.shown(destination)} was written by somebody else while this job was "
@@ -280,6 +314,7 @@ def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
     if success:
         for prefix in dict.fromkeys((runs, staging)):
             _remove_all(storage_for(prefix), prefix)
+        _remove_list(spec.output_uri, job_id)
     if spec.output_uri.startswith(_FILE):
         from mrcore.storage.local import prune
 
@@ -291,6 +326,16 @@ def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
         prune(runs, spec.temp_uri)
 
 
+def _remove_list(output_uri: str, job_id: str) -> None:
+    """Remove the list of a committer that came late, and died before it could."""
+    uri = layout.commit_uri(output_uri)
+    storage = storage_for(uri)
+    begun = read_commit(output_uri)
+    if begun is not None and begun.job_id == job_id:
+        with contextlib.suppress(NotFoundError):
+            storage.delete(uri, generation=storage.stat(uri).generation)
+
+
 def _remove_all(storage: Storage, prefix: str) -> None:
     def remove(info: ObjectInfo) -> None:
         storage.delete(info.uri, generation=info.generation)
@@ -299,7 +344,7 @@ def _remove_all(storage: Storage, prefix: str) -> None:
     _in_parallel(remove, storage.list(prefix), 1 if prefix.startswith(_FILE) else PARALLEL)
 
 
-def _in_parallel(do: Callable[[T], None], items: Iterable[T], parallel: int) -> None:
+def _in_parallel(do: Callable[[T], object], items: Iterable[T], parallel: int) -> None:
     """Call `do` for each item, `parallel` at a time; the first error stops what has not begun."""
     todo = list(items)
     if parallel <= 1 or len(todo) <= 1:

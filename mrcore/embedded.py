@@ -2,7 +2,8 @@
 
 All processes are started at once. They live in sessions of their own, so that Ctrl-C reaches only
 the client, and hold one end of a pipe, the lifeline: when the client is gone, however it went, they
-read its end and leave. A daemon that dies while the job runs is started again, a few times.
+read its end and leave. A daemon that dies while the job runs is started again, a few times. On the
+folder of a run that was interrupted the master goes on from that run's journal.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ class EmbeddedCluster:
         slots: int = 1,
         memory_bytes: int = 0,
         cwd: Path,
+        folder: runs.RunFolder | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         nesting.check_allowed()
@@ -135,19 +137,22 @@ class EmbeddedCluster:
         self._clock = clock
         self._restarts = 0
         self._credentials: Credentials | None = None
-        self.folder = runs.RunFolder.create(clock)
+        self._goes_on = folder is not None
+        self.folder = folder or runs.RunFolder.create(clock)
         path, state_uri = self.folder.path, self.folder.state_uri
         self._master = _Daemon(
             "master",
             ["--state", state_uri, "--expect-slots", str(workers * slots), *_PLAIN_LOG],
             path / "master.log",
         )
-        share = memory_bytes or host.slot_bytes(workers * slots)
+        share = memory_bytes or host.slot_bytes(max(1, workers * slots))
         arguments = ["--state", state_uri, "--slots", str(slots), "--memory", str(share)]
         arguments += ["--scratch", str(path / "scratch"), *_PLAIN_LOG]
         self._workers = [
-            _Daemon("worker", arguments, path / f"worker-{number + 1}.log")
-            for number in range(workers)
+            # A process that is started again under its former name tells the master at once that
+            # what the former one held is gone: no lease has to end first.
+            _Daemon("worker", [*arguments, "--id", name], path / f"{name}.log")
+            for name in (f"worker-{number + 1}" for number in range(workers))
         ]
         self._lifeline_read, self._lifeline_write = os.pipe()
         self._ready_read = -1
@@ -155,6 +160,8 @@ class EmbeddedCluster:
     def __enter__(self) -> Self:
         try:
             self._start_master("127.0.0.1:0")
+            if self._goes_on:
+                self._wait_for_master()  # until then the state names the former one
             for worker in self._workers:
                 self._start_worker(worker)
             runs.sweep(runs.KEEP_SECONDS, clock=self._clock)
@@ -177,7 +184,8 @@ class EmbeddedCluster:
         from mrcore.rpc.credentials import read_leader
 
         if self._credentials is None:
-            self._wait_for_master()
+            if not self._goes_on:
+                self._wait_for_master()
             leader = read_leader(self.folder.state_uri)
             self._credentials = credentials_of(leader, self.folder.state_uri)
         return self._credentials
@@ -228,7 +236,12 @@ class EmbeddedCluster:
             self._master.start(
                 self._cwd,
                 (ready_write, self._lifeline_read),
-                ("--listen", address, "--ready-fd", str(ready_write), *self._lifeline_option()),
+                (
+                    *("--listen", address, "--ready-fd", str(ready_write)),
+                    # The former master leaves with its client, and may not be gone yet.
+                    *(("--take-over",) if self._goes_on else ()),
+                    *self._lifeline_option(),
+                ),
             )
         finally:
             os.close(ready_write)

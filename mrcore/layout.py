@@ -11,6 +11,7 @@
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
 
     OUT/_claim                         which job writes here
+    OUT/_commit                        what a commit in progress publishes and replaces
     OUT/part-00000[.ext]  OUT/_SUCCESS the result and its receipt
     OUT/_bad/map-00000.jsonl           bad records that were skipped
     OUT/_tmp/<job>/staged/…            output of attempts, until the job commits
@@ -27,6 +28,7 @@ from mrcore.ids import AttemptId
 from mrcore.job import Compression, JobSpec, OutputFormat
 
 CLAIM = "_claim"
+COMMIT = "_commit"
 SUCCESS = "_SUCCESS"
 
 
@@ -158,6 +160,11 @@ def run_uri(spec: JobSpec, attempt: AttemptId) -> str:
     shard = zlib.crc32(f"{task.index}".encode()) & 0xFFF
     name = f"{shard:03x}-map-{task.index:05d}@{attempt.number}.run"
     return f"{temp_prefix(spec, task.job_id)}runs/{name}"
+
+
+def commit_uri(output_uri: str) -> str:
+    """Return the object that lists the names of a commit in progress."""
+    return f"{output_uri}/{COMMIT}"
 
 
 def bad_records_prefix(output_uri: str) -> str:

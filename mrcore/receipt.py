@@ -1,4 +1,8 @@
-"""The receipt of a job, `OUT/_SUCCESS`: what was written, so that anybody can check it later."""
+"""The receipt of a job, `OUT/_SUCCESS`: what was written, so that anybody can check it later.
+
+While a job publishes there is no receipt, and `OUT/_commit` stands in for it: the names that the
+job publishes and replaces. An output with that list and without a receipt is half old and half new.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +61,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     def encode(self) -> bytes:
         """Return the JSON that `_SUCCESS` holds, laid out for people."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+class CommitList(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `_commit`, which is there from the first publication until the receipt."""
+
+    job_id: str
+    names: tuple[str, ...]
+    """Names of all parts, those of this job and those that it replaces."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -122,13 +134,41 @@ def read_receipt(output_uri: str) -> Receipt:
     try:
         return msgspec.json.decode(storage_for(uri).read(uri), type=Receipt)
     except NotFoundError as error:
-        raise UsageError(
-            f"{layout.shown(output_uri)} has no {layout.SUCCESS}: no job has finished there."
-        ) from error
+        where = layout.shown(output_uri)
+        begun = read_commit(output_uri)
+        if begun is not None:
+            raise UsageError(
+                f"{where} has no {layout.SUCCESS}: job {begun.job_id} has published only a part of "
+                "its output there. Run the same command again to finish it."
+            ) from error
+        raise UsageError(f"{where} has no {layout.SUCCESS}: no job has finished there.") from error
     except msgspec.MsgspecError as error:
         raise UsageError(
             f"{layout.shown(uri)} is no receipt of mrcore: another program wrote it."
         ) from error
+
+
+def read_commit(output_uri: str) -> CommitList | None:
+    """Return the list of a commit that has begun and not ended; None where there is none."""
+    uri = layout.commit_uri(output_uri.rstrip("/"))
+    try:
+        return msgspec.json.decode(storage_for(uri).read(uri), type=CommitList)
+    except (NotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def is_torn(output_uri: str, job_id: str) -> bool:
+    """Return whether this job has begun to publish and has no receipt yet."""
+    begun = read_commit(output_uri)
+    return begun is not None and begun.job_id == job_id and not has_receipt(output_uri, job_id)
+
+
+def has_receipt(output_uri: str, job_id: str) -> bool:
+    """Return whether the receipt of this job has been published."""
+    try:
+        return read_receipt(output_uri).job_id == job_id
+    except UsageError:
+        return False
 
 
 def verify(output_uri: str) -> VerifyReport:

@@ -6,7 +6,8 @@
                                      /worker-1.log
 
 A run is alive while its client holds the folder's flock. Folders of runs that ended over seven days
-ago are removed when another one starts.
+ago are removed when another one starts, but not the state of a job that has published a part of its
+output: only that state can finish it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import msgspec
 from mrcore.clock import SYSTEM, Clock
 from mrcore.config import state_home
 from mrcore.errors import StorageError, UsageError
+from mrcore.job import JobSpec
+from mrcore.receipt import is_torn
 from mrcore.views import JobView
 
 KEEP_SECONDS: Final = 7 * 86_400.0
@@ -42,6 +45,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     job: JobView
     """As last seen by the client; final unless the client was killed."""
     state_uri: str
+    spec: JobSpec | None = None
+    """What the job is, to recognise the same command; None for runs of older versions."""
 
 
 def runs_folder() -> Path:
@@ -54,6 +59,8 @@ class RunFolder:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
+        self.spec: JobSpec | None = None
+        """Kept with each record; set by whoever submits the job."""
         self._handle = handle
 
     @classmethod
@@ -71,6 +78,20 @@ class RunFolder:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(path, handle)
 
+    @classmethod
+    def reopen(cls, path: Path) -> Self | None:
+        """Return the folder of a run whose client is gone; None while somebody holds it."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return None
+        return cls(path, handle)
+
     @property
     def state_uri(self) -> str:
         """Return the URI of the state of the run's master."""
@@ -78,7 +99,7 @@ class RunFolder:
 
     def record(self, job: JobView) -> None:
         """Write down what is known of the job, whole or not at all; raise StorageError."""
-        record = RunRecord(job=job, state_uri=self.state_uri)
+        record = RunRecord(job=job, state_uri=self.state_uri, spec=self.spec)
         temporary = self.path / ".tmp-run.json"
         try:
             temporary.write_bytes(msgspec.json.encode(record))
@@ -126,7 +147,7 @@ def sweep(older_than_seconds: float, *, limit: int = _SWEEP_LIMIT, clock: Clock 
             break
         with contextlib.suppress(OSError):
             age = clock.wall() - folder.stat().st_mtime
-            if age >= older_than_seconds and not _is_alive(folder):
+            if age >= older_than_seconds and not _is_alive(folder) and not _is_needed(folder):
                 shutil.rmtree(folder)
                 removed += 1
     return removed
@@ -137,6 +158,18 @@ def _folders() -> list[Path]:
         return [path for path in runs_folder().iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
+
+
+def _is_needed(folder: Path) -> bool:
+    """Return whether the run's state is what can finish a commit; buckets are not asked."""
+    try:
+        record = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    job = record.job
+    if job.state.final or not job.output_uri.startswith("file://"):
+        return False
+    return is_torn(job.output_uri, job.job_id)
 
 
 def _is_alive(folder: Path) -> bool:

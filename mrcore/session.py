@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Unpack
 from mrcore import layout, nesting
 from mrcore.arguments import JobOptions, cluster_names, count, make_request
 from mrcore.config import is_loopback, parse_address
-from mrcore.errors import JobFailedError, StorageError, UsageError
+from mrcore.embedded_run import run_embedded, submit_and_follow
+from mrcore.errors import JobFailedError, UsageError
 from mrcore.job import JobState
 from mrcore.request import (
     JobRequest,
@@ -38,7 +39,6 @@ from mrcore.units import show_duration
 from mrcore.views import JobView
 
 if TYPE_CHECKING:
-    from mrcore.client import Client
     from mrcore.config import Credentials
     from mrcore.follow import Observer
 
@@ -137,35 +137,6 @@ def run(
     return Result(job)
 
 
-def run_embedded(
-    request: JobRequest,
-    *,
-    workers: int | None = None,
-    slots: int = 1,
-    observer: Observer | None = None,
-) -> JobView:
-    """Run a job on a cluster of its own on this machine; return it once it has ended."""
-    from mrcore import host
-    from mrcore.embedded import EmbeddedCluster, default_workers
-
-    count = default_workers(max(1, slots)) if workers is None else workers
-    if count < 1 or slots < 1:
-        raise UsageError("An embedded cluster needs at least one worker with one slot.")
-    host.check_slots(count * slots, request.memory_bytes)
-    prepared = prepare(request)
-    with EmbeddedCluster(
-        workers=count, slots=slots, memory_bytes=request.memory_bytes, cwd=request.cwd
-    ) as cluster:
-        # These take as long as the daemons need to start, so they cost nothing.
-        from mrcore.client import Client
-
-        prepared = load_plugin(prepared)
-        with Client(cluster.credentials()) as client:
-            return _submit_and_follow(
-                client, prepared, observer, tend=cluster.tend, record=cluster.record
-            )
-
-
 def run_on_cluster(
     request: JobRequest,
     credentials: Credentials,
@@ -180,7 +151,7 @@ def run_on_cluster(
     if observer is not None:
         _warn_of_local_places(prepared, credentials, observer.note)
     with Client(credentials, find=find) as client:
-        return _submit_and_follow(client, prepared, observer)
+        return submit_and_follow(client, prepared, observer)
 
 
 def submit(
@@ -231,51 +202,3 @@ def finder(
 
     state_uri = None if state is None else folder_uri(state, Path.cwd())
     return lambda: find_credentials(master, state_uri, credentials, reach_seconds=None)
-
-
-def _submit_and_follow(
-    client: Client,
-    prepared: Prepared,
-    observer: Observer | None,
-    *,
-    tend: Callable[[], None] = lambda: None,
-    record: Callable[[JobView], None] = lambda job: None,
-) -> JobView:
-    from mrcore.client import new_request_id
-    from mrcore.follow import CANCELLING, Silent, cancel_and_wait, follow
-
-    told = _Recorder(observer or Silent(), record)
-    request_id = new_request_id()
-    try:
-        with before_tasks():
-            job = client.submit(prepared.spec, prepared.bundle.data, request_id)
-    except KeyboardInterrupt:
-        # The master may have it already: ask again by the same id, so that it can be cancelled.
-        told.note(CANCELLING)
-        job = client.submit(prepared.spec, prepared.bundle.data, request_id)
-        told.update(job)
-        cancel_and_wait(client, job.job_id, told, tend=tend)
-        raise
-    told.update(job)
-    return follow(client, job.job_id, told, tend=tend)
-
-
-class _Recorder:
-    """An observer that also writes down each new state of the job."""
-
-    def __init__(self, told: Observer, record: Callable[[JobView], None]) -> None:
-        self._record = record
-        self._state: JobState | None = None
-        self._told = told
-        self.tick = told.tick
-        self.note = told.note
-
-    def update(self, job: JobView) -> None:
-        """Pass the job on; a new state is recorded first, whatever an interrupt may do then."""
-        if job.state is not self._state:
-            self._state = job.state
-            try:
-                self._record(job)
-            except StorageError as error:
-                self._told.note(f"{error} The job goes on.")
-        self._told.update(job)

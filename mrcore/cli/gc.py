@@ -12,6 +12,7 @@ from mrcore.cli import base
 from mrcore.clock import SYSTEM
 from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
+from mrcore.receipt import is_torn
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local import prune, remove_if_empty
 from mrcore.storage.registry import storage_for
@@ -42,7 +43,8 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
 
     Without OUT: the states and logs of embedded runs on this machine. With OUT: the temporaries of
     failed jobs below OUT/_tmp (and --temp), and a claim that nobody holds any more. The output
-    itself is never touched.
+    itself is never touched, and neither is a job that was killed while it published its output:
+    that one can be finished.
     """
     if output is None:
         if release or temp:
@@ -81,6 +83,12 @@ def _check_folder(uri: str) -> None:
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:
     """Free the output if that is wanted or due; return the job that still holds it."""
     held = claim.read_claim(output_uri)
+    if held is not None and not release and is_torn(output_uri, held.job_id):
+        click.echo(
+            f"kept {held.job_id}, which has published a part of its output: run its command again "
+            "to finish it, or add --release to give it up"
+        )
+        return held.job_id
     if release or (held is not None and claim.is_free(held)):
         if claim.force_release(output_uri):
             click.echo(f"freed {layout.shown(output_uri)}")

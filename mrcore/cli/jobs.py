@@ -46,4 +46,5 @@ def command(
 
 def _embedded() -> Iterator[tuple[str, JobView]]:
     for record in runs.past_runs():
-        yield places.shown_state(record), record.job
+        shown = places.shown_state(record)
+        yield shown, places.past_view(record) if shown == places.ABANDONED else record.job

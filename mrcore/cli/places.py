@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mrcore import runs, session
 from mrcore.client import Client
 from mrcore.config import Credentials
 from mrcore.errors import MrcoreError, UnknownJobError
+from mrcore.views import JobView
 
 
 def cluster(master: str | None, state: str | None, credentials: str | None) -> Credentials:
@@ -54,4 +57,17 @@ def shown_state(record: runs.RunRecord) -> str:
     return ABANDONED
 
 
+def past_view(record: runs.RunRecord) -> JobView:
+    """Return the job of a run whose master is gone: nothing runs, and nobody is waited for."""
+    job = record.job
+    if job.state.final:
+        return job
+    phases = tuple(
+        msgspec.structs.replace(phase, idle=phase.idle + phase.in_progress, in_progress=0)
+        for phase in job.phases
+    )
+    return msgspec.structs.replace(job, phases=phases, note=_GOES_ON)
+
+
 ABANDONED = "abandoned"
+_GOES_ON = "its processes were killed; the same command goes on from what had been finished"

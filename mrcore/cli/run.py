@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from mrcore import session
 from mrcore.cli import base, job_options, outcome, progress
+from mrcore.embedded_run import run_embedded
 from mrcore.errors import MrcoreError
 from mrcore.request import JobRequest
 from mrcore.signals import not_ignored
@@ -105,7 +106,7 @@ def _run(
         )
     if options["pdb"]:
         raise click.UsageError("--pdb needs --engine inline")
-    return session.run_embedded(request, workers=workers, slots=slots or 1, observer=shown)
+    return run_embedded(request, workers=workers, slots=slots or 1, observer=shown)
 
 
 def _on_cluster(options: dict[str, Any]) -> bool:

@@ -66,7 +66,7 @@ def _find(
     record = places.find_run(job_id)
     live = places.live_master(record)
     if live is None:
-        return record.job, [], places.shown_state(record), None
+        return places.past_view(record), [], places.shown_state(record), None
     with Client(live) as client:
         job = client.get(job_id)
         return job, list(client.tasks(job_id)), job.state.value, None

@@ -35,7 +35,8 @@ def _watch(job_id: str, master: str | None, state: str | None, credentials: str 
     if live is None:
         if not record.job.state.final:
             raise JobFailedError(
-                f"The client of {job_id} was killed before the job had ended: run it again."
+                f"The client of {job_id} was killed before the job had ended: run it again "
+                "to go on."
             )
         return record.job
     with Client(live) as client:

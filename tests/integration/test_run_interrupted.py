@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,8 +10,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mrcore.job import JobState
+from mrcore.runs import RunRecord
+from mrcore.views import JobView
 from tests.integration.run_support import Place, wait_until
 
 SLOW = """
@@ -110,6 +115,122 @@ def test_kill_of_the_client_leaves_no_process_and_no_lock(
     freed = place.done("gc", "out", "--older-than", "0s").stdout
     assert "temporary objects" in freed or not (place.work / "out" / "_tmp").exists()
     assert not (place.work / "out" / "_tmp").exists()
+
+
+COUNTED = """
+    import pathlib
+    import time
+
+    def map(key, value):
+        with open("ran-" + pathlib.Path(key[0]).name, "a") as log:
+            log.write("x")
+        while key[0].endswith("c.txt") and not pathlib.Path("go").exists():
+            time.sleep(0.02)
+        yield value, 1
+
+    def reduce(key, values):
+        return sum(values)
+"""
+
+
+def counted_run(place: Place) -> tuple[str, ...]:
+    """Make a job of three maps, the last of which waits for a file called `go`."""
+    place.write("counted.py", COUNTED)
+    for name in "abc":
+        place.write(f"in/{name}.txt", f"{name}\n")
+    return ("run", "counted.py", "in", "-o", "out", "-w", "1", "-r", "1")
+
+
+def recorded(place: Place) -> JobView | None:
+    """Return the job of the only run, as its client has written it down."""
+    for path in (place.root / "state" / "mrcore" / "runs").glob("*/run.json"):
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord).job
+    return None
+
+
+def completed_maps(place: Place) -> int:
+    """Return how many maps of the run are known to be done."""
+    job = recorded(place)
+    return 0 if job is None else job.phases[0].completed
+
+
+def is_committing(place: Place) -> bool:
+    job = recorded(place)
+    return job is not None and job.state is JobState.COMMITTING
+
+
+def kill(place: Place, process: subprocess.Popen[str]) -> None:
+    """End a client as the power does, and wait until its daemons have left."""
+    process.kill()
+    process.communicate(timeout=50)
+    wait_until(lambda: not place.processes())
+
+
+def test_the_same_command_goes_on_from_what_a_killed_run_had_finished(place: Place) -> None:
+    command = counted_run(place)
+    process = place.start(*command)
+    wait_until(lambda: completed_maps(place) == 2)
+    kill(place, process)
+    job = recorded(place)
+    assert job is not None
+    shown = place.done("show", job.job_id).stdout
+    assert "abandoned" in shown
+    assert "the same command goes on" in shown
+    assert "2 won" in shown
+    assert "none has joined" not in shown
+    (place.work / "go").touch()
+    said = place.done(*command).stderr
+    assert "which was interrupted" in said
+    assert place.lines() == ["a\t1", "b\t1", "c\t1"]
+    assert [(place.work / f"ran-{name}.txt").read_text() for name in "ab"] == ["x", "x"]
+    (ended,) = json.loads(place.done("jobs", "--json").stdout)
+    assert (ended["job_id"], ended["state"]) == (job.job_id, "succeeded")
+
+
+@pytest.fixture
+def torn(place: Place) -> tuple[str, ...]:
+    """Kill a run in its commit, when it has published a part; return its command."""
+    command = counted_run(place)
+    process = place.start(*command)
+    wait_until(lambda: completed_maps(place) == 2)
+    out = place.work / "out"
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        (place.work / "go").touch()
+        wait_until(lambda: is_committing(place))
+        kill(place, process)
+    finally:
+        os.close(folder)
+    # What the committer does first, had it lived a moment longer.
+    for staged in (*out.glob("_tmp/*/staged/_commit-*"), *out.glob("_tmp/*/staged/*-part-00000")):
+        (out / staged.name.partition("-")[2 if "part" in staged.name else 0]).hardlink_to(staged)
+    return command
+
+
+def test_the_same_command_finishes_a_commit_that_was_killed(
+    place: Place, torn: tuple[str, ...]
+) -> None:
+    assert "only a part" in place.run("verify", "out").stderr
+    kept = place.done("gc", "out", "--older-than", "0s").stdout
+    assert "run its command again to finish it" in kept
+    assert place.done("gc", "--older-than", "0s").stdout == "removed 0 embedded runs\n"
+    place.done(*torn)
+    place.done("verify", "out")
+    assert leavings(place.work / "out") == ["_SUCCESS", "part-00000"]
+    assert not (place.work / "out" / "_tmp").exists()
+    assert [(place.work / f"ran-{name}.txt").read_text() for name in "abc"] == ["x", "x", "x"]
+
+
+def test_another_command_finishes_the_commit_that_was_killed_and_then_obeys_its_own_rules(
+    place: Place, torn: tuple[str, ...]
+) -> None:
+    refused = place.run(*torn[:-1], "2")
+    assert refused.returncode == 2
+    assert "is not empty" in refused.stderr
+    place.done("verify", "out")
+    place.done(*torn[:-1], "2", "--overwrite")
+    assert leavings(place.work / "out") == ["_SUCCESS", "part-00000", "part-00001"]
 
 
 @pytest.mark.parametrize("daemon", ["master", "worker"])

@@ -10,11 +10,11 @@ import pytest
 
 from mrcore.bundle import Bundle
 from mrcore.client import Client
+from mrcore.embedded_run import _Recorder, submit_and_follow
 from mrcore.errors import MrcoreError, StorageError, UnknownJobError, UsageError
 from mrcore.follow import follow
 from mrcore.job import JobSpec, JobState
 from mrcore.request import Prepared
-from mrcore.session import _Recorder, _submit_and_follow
 from mrcore.views import JobView
 
 
@@ -172,7 +172,7 @@ def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> Non
     client.submit = submit  # type: ignore[attr-defined]
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
     with pytest.raises(KeyboardInterrupt):
-        _submit_and_follow(cast("Client", client), prepared, observer := Recorder())
+        submit_and_follow(cast("Client", client), prepared, observer := Recorder())
     assert observer.states == [JobState.RUNNING, JobState.CANCELLED]
     assert len(set(request_ids)) == 1
     assert len(request_ids) == 2
@@ -184,7 +184,7 @@ def test_each_new_state_is_recorded_once() -> None:
     client.submit = lambda *_: job(JobState.RUNNING)  # type: ignore[attr-defined]
     recorded: list[JobView] = []
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
-    _submit_and_follow(cast("Client", client), prepared, None, record=recorded.append)
+    submit_and_follow(cast("Client", client), prepared, None, record=recorded.append)
     assert [view.state for view in recorded] == [JobState.RUNNING, JobState.SUCCEEDED]
 
 

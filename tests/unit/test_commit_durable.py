@@ -43,7 +43,8 @@ def test_all_parts_are_synced_at_once_before_the_receipt(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "link", link)
     job.publish()
-    assert done == ["part"] * PARTS + ["sync", "_SUCCESS", "sync"]
+    begun = ["_commit", "sync"]
+    assert done == begun + ["part"] * PARTS + ["sync", "_SUCCESS", "sync"]
 
 
 MANY = 60
