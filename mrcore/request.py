@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.errors import OutputError, PluginError, StorageError, UsageError
+from mrcore.errors import (
+    OutputError,
+    PluginError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
 from mrcore.host import MIN_SLOT_BYTES, check_slots
 from mrcore.job import (
     MIN_LEASE_SECONDS,
@@ -192,6 +198,22 @@ def _check_writable(option: str, folder: str) -> None:
             f"{option} {folder} cannot be used, as nothing can be written to {place} "
             f"({(error.strerror or str(error)).lower()}): change that, or name another folder."
         ) from None
+    if os.path.isdir(folder):  # noqa: PTH112 - as above
+        _check_unlocked(option, folder)
+
+
+def _check_unlocked(option: str, folder: str) -> None:
+    """Raise OutputError where somebody else holds the lock without which no name is changed."""
+    from mrcore.storage.files import LockedFolder
+
+    with contextlib.suppress(OSError):
+        try:
+            LockedFolder(folder, create=False, wait_seconds=_LOCK_SECONDS).__exit__()
+        except UnavailableError:
+            raise OutputError(
+                f"{option} {folder} is locked by another program, such as `flock {folder} …`: end "
+                "it. A job keeps others out of its output without such a lock."
+            ) from None
 
 
 @contextlib.contextmanager
@@ -263,6 +285,8 @@ def _check_combination(request: JobRequest) -> None:
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
+_LOCK_SECONDS = 2.0
+"""A job that commits to the folder holds its lock for far less."""
 
 
 def folder_uri(text: str, cwd: Path) -> str:

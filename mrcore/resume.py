@@ -15,7 +15,7 @@ import msgspec
 
 from mrcore import layout, plan, runs
 from mrcore.claim import read_claim
-from mrcore.errors import MrcoreError
+from mrcore.errors import MrcoreError, StorageError
 from mrcore.job import JobSpec, Plugin
 from mrcore.receipt import is_torn
 from mrcore.records.inputs import expand
@@ -40,6 +40,13 @@ class Interrupted:
 
 def find_interrupted(spec: JobSpec) -> Interrupted | None:
     """Return the run of this user that was killed and still holds the output of `spec`."""
+    try:
+        return _find(spec)
+    except StorageError:
+        return None  # what cannot be read is reported by whoever needs it
+
+
+def _find(spec: JobSpec) -> Interrupted | None:
     if spec.output_uri.startswith("file://") and read_claim(spec.output_uri) is None:
         return None  # the ordinary case, without a look at every run
     for record in runs.past_runs():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.storage import registry
+from mrcore.storage import files, local, registry
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.faulty import FaultyStorage
 from mrcore.storage.gcs import GcsStorage
@@ -171,6 +171,17 @@ def without_folder_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delattr(os, "O_TMPFILE")
     monkeypatch.setattr(fcntl, "flock", refuse_folders)
+
+
+def without_locks_and_sight(monkeypatch: pytest.MonkeyPatch, *unseen: str) -> None:
+    """Let locks of files keep nobody out, and changers not see what is there (`unseen`, or all)."""
+    real_look = files.look
+
+    def look(path: str) -> os.stat_result | None:
+        return None if not unseen or f"file://{path}" in unseen else real_look(path)
+
+    monkeypatch.setattr(fcntl, "flock", lambda fd, operation: None)
+    monkeypatch.setattr(local, "look", look)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import functools
 import os
 import stat as stat_bits
 import threading
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self, TypeVar
 
+from mrcore.clock import SYSTEM
 from mrcore.errors import (
     AlreadyExistsError,
     DiskFullError,
@@ -27,6 +30,10 @@ TEMP_PREFIX: Final = ".tmp-"
 
 TRIES: Final = 1000
 """Of whoever needs a folder that somebody else may prune."""
+LOCK_SECONDS: Final = 10.0
+"""Time for which a folder's lock is waited for; whoever changes a name holds it for far less."""
+_FIRST_PAUSE_SECONDS: Final = 0.0005
+_LONGEST_PAUSE_SECONDS: Final = 0.01
 _LOCK_NAME: Final = f"{TEMP_PREFIX}lock"
 _NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -111,24 +118,52 @@ def look(path: str) -> os.stat_result | None:
     return status
 
 
+def _taken(path: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"{path} exists already.")
+
+
 def check_expected(path: str, expect: str | None, current: os.stat_result | None) -> None:
     """Raise unless the file in its current state is what the caller expects."""
     if expect is None:
         return
     if expect == ABSENT:
         if current is not None:
-            raise AlreadyExistsError(f"{path} exists already.")
+            raise _taken(path)
     elif current is None or generation_of(current) != expect:
         raise PreconditionFailedError(f"{path} was changed by somebody else.")
 
 
-def _lock_by_file(folder: str) -> int:
+def _lock(fd: int, folder: str, wait_seconds: float) -> None:
+    """Lock an open folder, or a file in it, once others have let go of it.
+
+    Whoever may read a folder can hold its lock, for ever if they like (`flock OUT command`), so it
+    is not waited for without an end. Raises UnavailableError after `wait_seconds`.
+    """
+    deadline: float | None = None
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            now = SYSTEM.monotonic()
+            deadline = now + wait_seconds if deadline is None else deadline
+            if now >= deadline:
+                raise UnavailableError(
+                    f"Another program has held a lock on the folder {folder} for "
+                    f"{wait_seconds:g} s: end it (`fuser {folder}` names it)."
+                ) from error
+        SYSTEM.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _lock_by_file(folder: str, wait_seconds: float) -> int:
     """Lock a hidden file in the folder, and return it: NFS locks files only."""
     path = f"{folder}/{_LOCK_NAME}"
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, folder, wait_seconds)
             # Whoever held it has removed it, and somebody else may have made another.
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
@@ -171,8 +206,9 @@ def make_lasting_folder(path: str) -> None:
 class LockedFolder:
     """A folder whose names nobody else changes; `fd` is open on it."""
 
-    def __init__(self, path: str, *, create: bool) -> None:
+    def __init__(self, path: str, *, create: bool, wait_seconds: float | None = None) -> None:
         self.path = path
+        wait_seconds = LOCK_SECONDS if wait_seconds is None else wait_seconds
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -182,12 +218,15 @@ class LockedFolder:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock_fd: int | None = None
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            _lock(self.fd, path, wait_seconds)
+        except UnavailableError:
+            os.close(self.fd)
+            raise
         except OSError as error:
             try:
                 if error.errno not in _NO_FOLDER_LOCKS:
                     raise
-                self._lock_fd = _lock_by_file(path)
+                self._lock_fd = _lock_by_file(path, wait_seconds)
             except BaseException:
                 os.close(self.fd)
                 raise
@@ -209,11 +248,17 @@ class LockedFolder:
         """Return a new name that no listing shows."""
         return f"{self.path}/{TEMP_PREFIX}{os.urandom(8).hex()}"
 
-    def put(self, link: Callable[[str], None], path: str) -> None:
-        """Give `path` to what `link(path)` links, in place of whatever bears the name now."""
+    def put(self, link: Callable[[str], None], path: str, *, replace: bool) -> None:
+        """Give `path` to what `link(path)` links, in place of whatever bears the name now.
+
+        Without `replace` a name that is taken raises AlreadyExistsError. The file system sees to
+        that: between machines whose locks do not work, nothing else keeps two creators apart.
+        """
         try:
             link(path)
-        except FileExistsError:
+        except FileExistsError as error:
+            if not replace:
+                raise _taken(path) from error
             temp = self.temp_path()
             link(temp)
             try:
@@ -221,6 +266,54 @@ class LockedFolder:
             except BaseException:
                 os.unlink(temp)
                 raise
+
+    def move(self, source: str, path: str, *, replace: bool) -> None:
+        """Rename a file of this file system; without `replace` as `put`, as far as it can."""
+        if replace:
+            os.replace(source, path)
+            return
+        try:
+            os.link(source, path)
+        except FileExistsError as error:
+            # NFS may lose the reply to a link that was made, and try it again.
+            if not os.path.samefile(source, path):
+                raise _taken(path) from error
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            _rename_absent(source, path)
+            return
+        os.unlink(source)
+
+
+NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+)
+"""What a file system without hard links says."""
+_NO_FLAGS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1
+
+
+@functools.cache
+def _renameat2() -> Callable[..., int] | None:
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return found
+
+
+def _rename_absent(source: str, path: str) -> None:
+    """Rename a file to a name that must be free; where nothing checks that, the lock has to do."""
+    rename = _renameat2()
+    if rename is not None:
+        names = (os.fsencode(source), os.fsencode(path))
+        if not rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
+            return
+        number = ctypes.get_errno()
+        if number == errno.EEXIST:
+            raise _taken(path)
+        if number not in _NO_FLAGS:
+            raise OSError(number, os.strerror(number), path)
+    os.replace(source, path)
 
 
 def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:

@@ -23,8 +23,9 @@ from typing import BinaryIO, Final
 
 from mrcore.clock import SYSTEM
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
-from mrcore.storage.base import ObjectInfo, Writer
+from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.files import (
+    NO_LINKS,
     SCHEME,
     TEMP_PREFIX,
     TRIES,
@@ -47,9 +48,6 @@ from mrcore.storage.streams import RangeStream, Unfinished, extend_crc32c
 _sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20
 _WRITE_BUFFER_BYTES: Final = 1 << 18
-_NO_LINKS: Final = frozenset(
-    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-)
 _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _HAS_PROC: Final = os.path.isdir("/proc/self/fd")
 
@@ -110,10 +108,11 @@ class _LocalWriter(Unfinished[BinaryIO]):
 
     def _place(self, folder: LockedFolder) -> None:
         check_expected(self._path, self._expect, look(self._path))
+        replace = self._expect != ABSENT
         if self._temp is None:
-            folder.put(lambda name: self._link(folder, name), self._path)
+            folder.put(lambda name: self._link(folder, name), self._path, replace=replace)
         else:
-            os.replace(self._temp, self._path)
+            folder.move(self._temp, self._path, replace=replace)
             self._temp = None
 
     def _link(self, folder: LockedFolder, name: str) -> None:
@@ -286,12 +285,17 @@ def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | 
     if status is None or generation_of(status) != source.generation:
         raise NotFoundError(f"{source_path} is gone, or has changed, before it was published.")
     check_expected(path, expect, current)
+    replace = expect != ABSENT
     try:
-        folder.put(lambda name: os.link(source_path, name), path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
+        folder.put(lambda name: os.link(source_path, name), path, replace=replace)
+    except AlreadyExistsError:
+        found = look(path)
+        if found is None or generation_of(found) != source.generation:
             raise
-        os.replace(source_path, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        folder.move(source_path, path, replace=replace)
     return info_of(path, status, source.crc32c)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import mrcore
+from mrcore import request
 from mrcore.arguments import JobOptions, make_request
 from mrcore.cli.main import run_command_line
 from mrcore.config import Credentials
@@ -70,6 +72,20 @@ def test_every_option_of_the_api(here: Path) -> None:
     assert (spec.max_bad_records, spec.memory_bytes) == (1, 1 << 30)
     assert (spec.temp_uri, spec.overwrite) == (f"file://{here}/tmp", True)
     assert spec.versions == versions()
+
+
+def test_an_output_that_somebody_has_locked_is_a_sentence(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "_LOCK_SECONDS", 0.05)
+    asked = make_request("wc.py", "in.txt", "out")
+    (here / "out").mkdir()
+    holder = os.open(here / "out", os.O_RDONLY)  # as `flock out mrcore run … -o out`
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(OutputError, match=r"-o \S+/out is locked by another program"):
+        prepare(asked)
+    os.close(holder)
+    prepare(asked)
 
 
 def test_functions_are_a_plugin() -> None:
@@ -148,7 +164,7 @@ def test_folders_that_cannot_be_looked_into_are_refused(
 
     monkeypatch.setattr(os, "stat", closed)
     monkeypatch.setattr(os, "lstat", closed)
-    with pytest.raises(UsageError, match=r"^/closed/out/ cannot be used \(permission denied\)"):
+    with pytest.raises(UsageError, match=r"^/closed/out cannot be used \(permission denied\)"):
         prepare(make_request("wc.py", "in.txt", "/closed/out"))
 
 

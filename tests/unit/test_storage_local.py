@@ -236,8 +236,6 @@ def test_no_lock_file_stays(place: Place) -> None:
 
 
 def test_a_change_waits_for_who_holds_the_folder(place: Place) -> None:
-    import fcntl
-
     place.put("folder/x", b"1")
     holder = os.open(f"{place.base_uri.removeprefix('file://')}/folder", os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
@@ -255,6 +253,41 @@ def test_a_change_waits_for_who_holds_the_folder(place: Place) -> None:
     assert deleted.wait(30)
     thread.join()
     assert place.get("folder/x") is None
+
+
+@pytest.mark.parametrize("locked_by_file", [False, True])
+def test_a_lock_that_is_never_given_back_is_a_sentence(
+    place: Place, monkeypatch: pytest.MonkeyPatch, locked_by_file: bool
+) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    info = place.create("folder/x", b"1")
+    source = place.create("source", b"2")
+    name = "folder"
+    if locked_by_file:
+        stores.without_folder_locks(monkeypatch)
+        name = f"folder/{files._LOCK_NAME}"
+        place.put(name, b"")
+    holder = os.open(f"{place.base_uri.removeprefix('file://')}/{name}", os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_SH)
+    files_open = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    changes: list[Callable[[], object]] = [
+        lambda: place.create("folder/y", b""),
+        lambda: place.write("folder/x", b"", expect=info.generation),
+        lambda: place.storage.delete(info.uri),
+        lambda: place.storage.publish(source, place.uri("folder/z"), expect=ABSENT),
+    ]
+    for change in changes:
+        with pytest.raises(UnavailableError, match=r"held a lock on the folder \S+/folder for"):
+            change()
+    assert len(os.listdir("/proc/self/fd")) == files_open  # noqa: PTH208
+    os.close(holder)
+    assert place.storage.delete(info.uri)
+
+
+def test_versions_differ_by_more_than_the_tick_of_a_clock(place: Place) -> None:
+    """A file system may give the number of a deleted file to the next one, within a tick."""
+    stamps = [place.write("x", b"same").generation.split("-")[1] for _ in range(400)]
+    assert len(set(stamps)) == 400
 
 
 def test_a_folder_is_no_object(place: Place) -> None:
