@@ -326,8 +326,16 @@ class Submissions:
         if state_uri != self._state_uri or job_id in self._planned:
             return False
         job = self._shell.machine.job(job_id)
+        if job is not None and not job.state.final:
+            return False
         # A job that the journal does not know was never accepted: its master died while it claimed.
-        return job is None or job.state.final
+        # Or it is the live job of a master that has replaced this one, which is looked up last: who
+        # made the claim had its entry in the journal before.
+        if self._shell.is_fenced():
+            raise UnavailableError(
+                "Another master has taken over this state: submit the job to that one."
+            )
+        return True
 
 
 def _real(uri: str) -> str:

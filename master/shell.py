@@ -334,6 +334,13 @@ class Shell:
             )
         return True
 
+    def is_fenced(self) -> bool:
+        """Return whether another master has taken over; blocks, so call it from another thread.
+
+        Raises UnavailableError when the journal does not answer.
+        """
+        return self._thread.submit(self._journal.fenced).result()
+
     def close(self) -> None:
         """Let go of the journal's thread; an append in flight ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)

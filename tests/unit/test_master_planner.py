@@ -11,11 +11,12 @@ from random import Random
 import msgspec
 import pytest
 
+from master.journal import Journal
 from master.limits import Limits
 from master.machine import Machine
 from master.planner import Plans, Submissions
 from master.shell import Shell
-from mrcore import layout
+from mrcore import commit, layout
 from mrcore.clock import SYSTEM
 from mrcore.errors import OutputError, UnavailableError, UsageError
 from mrcore.job import JobSpec
@@ -24,7 +25,7 @@ from mrcore.storage.local import LocalStorage
 from mrcore.storage.lock import FileLock
 from mrcore.storage.memory import MemoryStorage
 from tests.integration.fake_worker import make_spec
-from tests.unit.test_shell_order import Idle, take_over
+from tests.unit.test_shell_order import STATE, Idle, take_over
 
 BUNDLE = b"a bundle"
 
@@ -166,5 +167,35 @@ def test_a_state_that_is_reached_through_a_link_is_known(tmp_path: Path) -> None
         with pytest.raises(OutputError, match="lies inside the state of the cluster"):
             await desk.submit(spec_of(tmp_path, "real/out"))
         await desk.submit(spec_of(tmp_path, "really"))
+
+    run(tmp_path, act)
+
+
+def test_a_master_that_was_replaced_does_not_take_its_successors_output(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+
+    async def act(desk: Desk) -> None:
+        # The successor's job, of which the journal that this master has read says nothing.
+        commit.claim(spec, "theirs", "r2", desk.state_uri, "127.0.0.1:2")
+        storage = desk.shell._journal._storage
+        list(Journal(storage, STATE, "successor", SYSTEM).take_over())
+        with pytest.raises(UnavailableError, match="Another master has taken over"):
+            await desk.submit(spec)
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == "theirs"
+
+    run(tmp_path, act)
+
+
+def test_a_claim_that_no_journal_knows_is_taken_over(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+
+    async def act(desk: Desk) -> None:
+        commit.claim(spec, "never-accepted", "r2", desk.state_uri, "127.0.0.1:2")
+        job_id = await desk.submit(spec)
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == job_id
 
     run(tmp_path, act)
