@@ -110,12 +110,15 @@ def _not_empty(output_uri: str, where: str, name: str) -> str:
     begun = read_commit(output_uri)
     if begun is not None:
         held = read_claim(output_uri)
-        finish = "run that job's own command again to finish it"
-        if held is not None and held.job_id == begun.job_id:
-            finish += f", or start a master on its state, {layout.shown(held.state_uri)}"
+        finish = ""
+        if held is not None and held.job_id == begun.job_id and may_finish(held):
+            finish = (
+                "run that job's own command again, or start a master on its state, "
+                f"{layout.shown(held.state_uri)}, to finish it; or "
+            )
         return (
             f"The output {where} holds what job {begun.job_id} had published when its commit was "
-            f"interrupted: {finish}, or add --overwrite to replace it."
+            f"interrupted: {finish}choose another output, or add --overwrite to replace it."
         )
     return (
         f"The output {where} is not empty ({name} is there): choose another one, delete it, or add "
@@ -275,6 +278,16 @@ def is_free(held: Claim, has_ended: HasEnded | None = None) -> bool:
     from mrcore.storage.lock import is_locked
 
     return not is_locked(layout.lock_uri(held.state_uri))
+
+
+def may_finish(held: Claim) -> bool:
+    """Return whether a master on the claim's state could go on with its job.
+
+    The inline engine keeps no journal, and old runs are swept.
+    """
+    if not held.state_uri.startswith(_FILE) or held.host != this_host():
+        return True
+    return Path(layout.journal_prefix(held.state_uri).removeprefix(_FILE)).is_dir()
 
 
 def _taken(output_uri: str, held: Claim | None) -> OutputError:

@@ -139,7 +139,7 @@ def read_receipt(output_uri: str) -> Receipt:
         if begun is not None:
             raise UsageError(
                 f"{where} has no {layout.SUCCESS}: job {begun.job_id} has published only a part of "
-                "its output there. Run the same command again to finish it."
+                "its output there. Run its command again."
             ) from error
         raise UsageError(f"{where} has no {layout.SUCCESS}: no job has finished there.") from error
     except msgspec.MsgspecError as error:

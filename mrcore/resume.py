@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mrcore import layout, plan, runs
-from mrcore.claim import read_claim
+from mrcore.claim import may_finish, read_claim
 from mrcore.errors import MrcoreError, StorageError
 from mrcore.job import JobSpec, Plugin
 from mrcore.receipt import is_torn
@@ -57,6 +57,8 @@ def _find(spec: JobSpec) -> Interrupted | None:
         held = read_claim(spec.output_uri)
         if held is None or held.job_id != record.job.job_id or held.state_uri != record.state_uri:
             continue
+        if not may_finish(held):
+            return None
         return Interrupted(
             path=Path(record.state_uri.removeprefix("file://")).parent,
             job=record.job,

@@ -83,7 +83,7 @@ def _check_folder(uri: str) -> None:
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:
     """Free the output if that is wanted or due; return the job that still holds it."""
     held = claim.read_claim(output_uri)
-    if held is not None and not release and is_torn(output_uri, held.job_id):
+    if held is not None and not release and _can_be_finished(output_uri, held):
         click.echo(
             f"kept {held.job_id}, which has published a part of its output: run its command again "
             "to finish it, or add --release to give it up"
@@ -94,6 +94,10 @@ def _settle_claim(output_uri: str, *, release: bool) -> str | None:
             click.echo(f"freed {layout.shown(output_uri)}")
         return None
     return None if held is None else held.job_id
+
+
+def _can_be_finished(output_uri: str, held: claim.Claim) -> bool:
+    return is_torn(output_uri, held.job_id) and claim.may_finish(held)
 
 
 def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> tuple[int, int]:

@@ -66,8 +66,11 @@ def past_view(record: runs.RunRecord) -> JobView:
         msgspec.structs.replace(phase, idle=phase.idle + phase.in_progress, in_progress=0)
         for phase in job.phases
     )
-    return msgspec.structs.replace(job, phases=phases, note=_GOES_ON)
+    # The inline engine keeps nothing to go on from.
+    note = _KILLED if record.spec is None else _GOES_ON
+    return msgspec.structs.replace(job, phases=phases, note=note)
 
 
 ABANDONED = "abandoned"
-_GOES_ON = "its processes were killed; the same command goes on from what had been finished"
+_KILLED = "its processes were killed"
+_GOES_ON = f"{_KILLED}; the same command goes on from what had been finished"

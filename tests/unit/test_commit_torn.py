@@ -53,6 +53,11 @@ def test_a_torn_output_says_so(any_storage: Place) -> None:
     plain = make_spec(any_storage)
     with pytest.raises(OutputError, match=r"job new had published .* or add --overwrite"):
         commit.check_output(plain)
+    # Where the state is gone, or never had a journal, nobody can finish.
+    on_files = any_storage.base_uri.startswith("file://")
+    with pytest.raises(OutputError) as caught:
+        commit.check_output(plain)
+    assert ("own command again" in str(caught.value)) is not on_files
     job.run()
     assert snapshot(any_storage) == job.expected()
     assert not is_torn(any_storage.uri("out"), "new")
@@ -136,6 +141,8 @@ def test_gc_keeps_what_can_be_finished(tmp_path: Path, capsys: pytest.CaptureFix
         job = CommittedJob(place, "wc-20260101-000000-abcdef", 2, make_spec(place)).begin()
         with faulty(place, at("publish", "part-00001")), pytest.raises(Crash):
             job.run()
+        journal = Path(place.uri("state/journal").removeprefix("file://"))
+        journal.mkdir(parents=True)
         before = snapshot(place)
         out = place.uri("out").removeprefix("file://")
         assert run_command_line(["gc", out, "--older-than", "0s"]) == 0

@@ -42,6 +42,7 @@ class House:
         with storage_for(uri).open_write(uri) as writer:
             writer.write(plan.encode(plan.make_plan(self.spec, 1)))
             writer.commit()
+        (self.folder.path / "state" / "journal").mkdir()
 
     def job(self, state: JobState) -> JobView:
         phase = PhaseView(phase=Phase.MAP, tasks=3, completed=1, in_progress=1, idle=1)
@@ -105,6 +106,10 @@ def _lose_plan(house: House) -> None:
     shutil.rmtree(house.folder.path / "state" / "jobs")
 
 
+def _lose_journal(house: House) -> None:  # or never have one, as the inline engine
+    (house.folder.path / "state" / "journal").rmdir()
+
+
 def _end(house: House) -> None:
     house.folder.record(house.job(JobState.CANCELLED))
 
@@ -119,7 +124,8 @@ def _claimed_by_another(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_change, _add, _remove, _lose_plan, _end, _release, _claimed_by_another]
+    "change",
+    [_change, _add, _remove, _lose_plan, _lose_journal, _end, _release, _claimed_by_another],
 )
 def test_what_has_changed_is_run_anew(house: House, change: Callable[[House], None]) -> None:
     change(house)
