@@ -14,7 +14,6 @@ from mrcore.errors import (
     StorageError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
-from tests import stores
 from tests.stores import Place
 
 CONTENT = bytes(range(256)) * 40
@@ -395,36 +394,3 @@ class TestPublishing:
         published = place.storage.publish(source, place.uri("out"), metadata={"job": "j"})
         expected = {"job": "j"} if place.keeps_metadata else {}
         assert expected.items() <= published.metadata.items()
-
-    def test_a_source_that_was_replaced_is_another_publication(self, place: Place) -> None:
-        first = place.create("staged", b"1")
-        published = place.storage.publish(first, place.uri("out"), expect=ABSENT)
-        second = place.write("staged", b"2")
-        place.storage.publish(second, place.uri("out"), expect=published.generation)
-        assert place.get("out") == b"2"
-
-
-class TestWithoutLocks:
-    """Creating only, where nobody has seen the other one: as between machines whose locks fail."""
-
-    def test_a_creator_does_not_replace(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with place.storage.open_write(place.uri("x"), expect=ABSENT) as writer:
-            writer.write(b"ours")
-            place.put("x", b"theirs")
-            stores.without_locks_and_sight(monkeypatch)
-            with pytest.raises(AlreadyExistsError):
-                writer.commit()
-        assert place.get("x") == b"theirs"
-        assert place.names() == ["x"]
-
-    def test_a_publisher_does_not_replace(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        source = place.create("staged", b"ours")
-        place.put("out", b"theirs")
-        stores.without_locks_and_sight(monkeypatch, place.uri("out"))
-        with pytest.raises(AlreadyExistsError):
-            place.storage.publish(source, place.uri("out"), expect=ABSENT)
-        assert place.get("out") == b"theirs"

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import pytest
+
 from mrcore.errors import (
     AlreadyExistsError,
     NotFoundError,
     PreconditionFailedError,
 )
 from mrcore.storage.base import ABSENT
+from tests import stores
 from tests.stores import Place
 
 THREADS = 6
@@ -118,3 +121,37 @@ def test_readers_see_whole_versions_only(place: Place) -> None:
 
     for seen in _together(step, 3):
         assert -1 not in seen
+
+
+def test_a_source_that_was_replaced_is_another_publication(place: Place) -> None:
+    first = place.create("staged", b"1")
+    published = place.storage.publish(first, place.uri("out"), expect=ABSENT)
+    second = place.write("staged", b"2")
+    place.storage.publish(second, place.uri("out"), expect=published.generation)
+    assert place.get("out") == b"2"
+
+
+class TestWithoutLocks:
+    """Creating only, where nobody has seen the other one: as between machines whose locks fail."""
+
+    def test_a_creator_does_not_replace(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with place.storage.open_write(place.uri("x"), expect=ABSENT) as writer:
+            writer.write(b"ours")
+            place.put("x", b"theirs")
+            stores.without_locks_and_sight(monkeypatch)
+            with pytest.raises(AlreadyExistsError):
+                writer.commit()
+        assert place.get("x") == b"theirs"
+        assert place.names() == ["x"]
+
+    def test_a_publisher_does_not_replace(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = place.create("staged", b"ours")
+        place.put("out", b"theirs")
+        stores.without_locks_and_sight(monkeypatch, place.uri("out"))
+        with pytest.raises(AlreadyExistsError):
+            place.storage.publish(source, place.uri("out"), expect=ABSENT)
+        assert place.get("out") == b"theirs"
