@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
-import functools
 import os
 import stat as stat_bits
 import threading
@@ -24,6 +22,7 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
+from mrcore.storage.rename import rename_absent
 
 SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"
@@ -281,7 +280,10 @@ class LockedFolder:
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            _rename_absent(source, path)
+            try:
+                rename_absent(source, path)
+            except FileExistsError as taken:
+                raise _taken(path) from taken
             return
         os.unlink(source)
 
@@ -290,30 +292,6 @@ NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 """What a file system without hard links says."""
-_NO_FLAGS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-_AT_FDCWD: Final = -100
-_RENAME_NOREPLACE: Final = 1
-
-
-@functools.cache
-def _renameat2() -> Callable[..., int] | None:
-    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return found
-
-
-def _rename_absent(source: str, path: str) -> None:
-    """Rename a file to a name that must be free; where nothing checks that, the lock has to do."""
-    rename = _renameat2()
-    if rename is not None:
-        names = (os.fsencode(source), os.fsencode(path))
-        if not rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
-            return
-        number = ctypes.get_errno()
-        if number == errno.EEXIST:
-            raise _taken(path)
-        if number not in _NO_FLAGS:
-            raise OSError(number, os.strerror(number), path)
-    os.replace(source, path)
 
 
 def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
