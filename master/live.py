@@ -63,10 +63,11 @@ class LiveTask:
     """It waits for its back-off to end."""
     retries: int = 0
     expiries: int = 0
-    avoid: dict[str, float] = field(default_factory=dict)
-    """Workers where it failed, and until when it keeps away from them."""
-    strikes: dict[str, int] = field(default_factory=dict)
-    """Failures on each worker but for its code; data that cannot be read counts twice."""
+    avoid: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Workers where it failed but for its code: until when it keeps away, and its strikes there.
+
+    A failure is a strike; data that cannot be read counts as `strikes_max`.
+    """
     suspects: list[str] = field(default_factory=list)
     """Workers where it failed but for its code, or its output was lost: at fault if it succeeds
     elsewhere."""

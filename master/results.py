@@ -128,9 +128,8 @@ class Results(Scheduler):
                 other.blames = 0
                 other.blamed_until = self.now + self.limits.blame_seconds
         task.suspects.clear()
-        task.avoid.clear()
-        kept = task.strikes.get(worker.id, 0)  # its own output may be lost once more
-        task.strikes = {worker.id: kept} if kept else {}
+        kept = task.avoid.get(worker.id)  # its own output may be lost once more
+        task.avoid = {} if kept is None else {worker.id: kept}
 
     def _on_failure(
         self,
@@ -177,8 +176,8 @@ class Results(Scheduler):
         task.suspects.append(worker_id)
 
     def _keep_away(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
-        task.avoid[worker_id] = self.now + self.limits.avoid_seconds
-        task.strikes[worker_id] = task.strikes.get(worker_id, 0) + strikes
+        _, before = task.avoid.get(worker_id, (0.0, 0))
+        task.avoid[worker_id] = (self.now + self.limits.avoid_seconds, before + strikes)
 
     def _on_lost_input(
         self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool

@@ -14,6 +14,8 @@ from mrcore.ids import TaskId
 from mrcore.job import JobState
 from mrcore.tasks.spec import FailureKind, TaskFailure
 
+NEVER_FAILED = (0.0, 0)
+
 
 class Scheduler(Core):
     """The part of the machine that serves workers and lets time pass."""
@@ -47,6 +49,8 @@ class Scheduler(Core):
     def _fill(self, worker: Worker) -> None:
         """Assign tasks to a worker's free slots, and ahead of them where tasks are short."""
         if self.waiting or not self._may_work(worker):
+            if worker.blamed_until > self.now:  # here, since another alarm may have come first
+                self._ring(worker.blamed_until)
             return
         unfit: set[str] = set()  # asked for membership only
         room = worker.slots + self.limits.prefetch_per_worker_max
@@ -120,13 +124,14 @@ class Scheduler(Core):
         often here. An idle worker that cannot read an input would spend the whole budget of the
         task while the others are busy.
         """
-        strikes = task.strikes.get(worker.id, 0)
-        until = task.avoid.get(worker.id, 0.0)
+        until, strikes = task.avoid.get(worker.id, NEVER_FAILED)
         often = strikes >= self.limits.strikes_max
         if until <= self.now and not often:
             return False
-        others = (w for w in self._workers.values() if task.strikes.get(w.id, 0) < strikes)
-        if not any(self._able(job, other) for other in others):
+        for other in self._workers.values():
+            if task.avoid.get(other.id, NEVER_FAILED)[1] < strikes and self._able(job, other):
+                break
+        else:
             return False
         if not often:
             self._ring(until)
@@ -140,8 +145,6 @@ class Scheduler(Core):
         worker.answer_at = self.now + self._sync_seconds(worker)
         if worker.sees_store and not worker.leaving and worker.active < worker.slots:
             self._hungry[worker.id] = None
-            if worker.blamed_until > self.now:
-                self._ring(worker.blamed_until)
 
     def _settle(self) -> None:
         """Let what this step has changed reach the workers whose requests are parked."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from master.facts import WorkerJoined
 from master.limits import Limits
 from mrcore.ids import Phase, TaskId
 from tests.scenario.script import Script
@@ -108,15 +111,43 @@ def test_attempts_are_adopted_up_to_the_room_of_their_worker() -> None:
     assert len(worker.held) == 3
 
 
-def test_workers_of_an_old_journal_are_awaited() -> None:
+@pytest.mark.parametrize(("first", "last"), [("w1", "w2"), ("w2", "w1")])
+def test_workers_of_an_old_journal_are_awaited(first: str, last: str) -> None:
     script = Script()
     played(script, "submit j maps=3", "sync w1", "sync w1 done:j/map-0@1.1:a")
     played(script, "sync w2", "sync w2 user:j/map-2@1.3:no")
-    script.facts = [fact for fact in script.facts if type(fact).__name__ != "WorkerJoined"]
+    script.facts = [fact for fact in script.facts if not isinstance(fact, WorkerJoined)]
     script.obey("restart")
     assert script.obey("sync w3 unparked") == ["reply w3 1: nothing"]
-    assert script.obey("sync w1 unparked") == ["reply w1 3: nothing"]
-    assert "j/map" in script.obey("sync w2 unparked")[-1]
+    assert script.obey(f"sync {first} unparked") == [f"reply {first} 3: nothing"]
+    assert "j/map" in script.obey(f"sync {last} unparked")[-1]
+
+
+def test_the_longest_lease_is_awaited_and_a_stall_does_not_count() -> None:
+    script = Script()
+    played(script, "submit j maps=1 lease=60", "sync w1", "submit k maps=1 lease=5", "restart")
+    played(script, "wait 20", "stalled 10", "wait 49")
+    assert script.obey("sync w2 unparked") == ["reply w2 1: nothing"]
+    played(script, "wait 1")
+    assert "j/map-0@2.1" in script.obey("sync w2 unparked")[-1]
+
+
+def test_no_backup_while_workers_are_awaited() -> None:
+    script = Script()
+    played(
+        script,
+        "submit j maps=2 lease=60",
+        "sync w1 slots=2",
+        "submit k maps=1",
+        "sync w3",
+        "sync w1 done:j/map-0@1.1:a running:j/map-1@1.2:50",
+        "restart",
+        "sync w1 running:j/map-1@1.2:50",
+        "sync w2",
+    )
+    assert not [line for line in script.obey("wait 3") if "j/map-1@2" in line]
+    script.obey("sync w3 running:k/map-0@1.3:1")
+    assert [line for line in script.obey("wait 3") if "reply w2 1: j/map-1@2" in line]
 
 
 # -- reads of winners --------------------------------------------------------------------------
@@ -172,7 +203,7 @@ def test_a_refusal_that_nobody_waits_for_changes_nothing() -> None:
 
 
 def test_a_task_that_keeps_away_is_given_out_when_its_time_has_come() -> None:
-    script = Script()
+    script = Script(Limits(avoid_seconds=10.3))  # between two looks for stragglers
     played(
         script,
         "submit j maps=3 lease=60",
@@ -182,15 +213,42 @@ def test_a_task_that_keeps_away_is_given_out_when_its_time_has_come() -> None:
         "wait 5",
         "sync w1 running:j/map-1@1.2:6",
     )
-    assert "10 s: reply w1 3: j/map-1@1.2 j/map-0@1.4" in script.obey("wait 8")
+    assert "10.3 s: reply w1 3: j/map-1@1.2 j/map-0@1.4" in script.obey("wait 8")
 
 
 def test_where_a_task_failed_is_forgotten_when_it_succeeds() -> None:
     script = Script()
-    begin = ["submit j maps=1 reduces=1", "sync w1", "sync w2"]
-    played(script, *begin, "sync w1 infrastructure:j/map-0@1.1", "sync w2 done:j/map-0@1.2:a")
-    said = played(script, "missing j/map-0@1.2", "sync w1")
-    assert "reply w1 3: j/map-0@1.4" in said
+    said = played(
+        script,
+        "submit j maps=1 reduces=1",
+        "sync w1",
+        "sync w2",
+        "sync w1 data:j/map-0@1.1:gone",
+        "sync w2 done:j/map-0@1.2:a",
+        "sync w3 unparked",
+        "missing j/map-0@1.2",
+        "sync w1",
+    )
+    assert said[-1] == "reply w1 3: j/map-0@1.4"
+
+
+def test_a_success_clears_its_worker_of_blame() -> None:
+    script = Script(Limits(blames_max=2))
+    for job, first in (("j", 1), ("k", 5)):
+        played(
+            script,
+            f"submit {job} maps=2 lease=300",
+            "sync w1",
+            "sync w2",
+            f"sync w1 infrastructure:{job}/map-0@1.{first}",
+            f"sync w2 done:{job}/map-1@1.{first + 1}:a",
+            f"sync w2 done:{job}/map-0@1.{first + 2}:a",
+        )
+        if job == "j":
+            played(script, "submit s maps=1", "sync w1", "sync w1 done:s/map-0@1.4:a")
+    worker = script.machine.worker("w1")
+    assert worker is not None
+    assert (worker.blames, worker.blamed_until) == (1, 0.0)
 
 
 STRAGGLES = (
@@ -224,25 +282,29 @@ def test_no_backup_where_the_task_keeps_away_from() -> None:
         script,
         "submit j maps=2 lease=90",
         "sync w2",
-        "sync w1",
+        "sync w1 slots=2",
         "sync w2 data:j/map-0@1.1:gone",
         "sync w1 done:j/map-1@1.2:a",
-        "sync w1 running:j/map-0@1.3:1",
+        "sync w1 running:j/map-0@1.3:30",
         "sync w2",
-        "wait 40",
+        "wait 3",
+        "sync w3",
+        "wait 3",
     )
-    assert "reply w1 2: j/map-0@1.3" in said
-    assert not [line for line in said if "reply w2" in line and "@1.4" in line]
+    backups = [line for line in said if "j/map-0@1.4" in line]
+    assert len(backups) == 1
+    assert "reply w3" in backups[0]
 
 
 def test_a_worker_at_fault_gets_no_work_for_a_while_and_then_does() -> None:
-    script = Script(Limits(blames_max=1, lease_seconds=300.0, sync_max_seconds=100.0))
+    patient = Limits(lease_seconds=300.0, sync_max_seconds=99.0, blames_max=1, blame_seconds=60.3)
+    script = Script(patient)
     begin = ["submit j maps=1 lease=300", "sync w1", "sync w2"]
     played(script, *begin, "sync w1 infrastructure:j/map-0@1.1", "sync w2 done:j/map-0@1.2:a")
     said = played(script, "sync w1", "submit k maps=1 lease=300")
     assert not [line for line in said if line.startswith("reply w1")]
     (given,) = [line for line in script.obey("wait 80") if "k/map-0" in line]
-    assert given.startswith("60 s: reply w1")
+    assert given.startswith("60.3 s: reply w1")
 
 
 # -- what is kept ------------------------------------------------------------------------------
