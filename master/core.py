@@ -217,6 +217,7 @@ class Core:
         self._turns += 1
         job.turn = self._turns
         job.started += 1
+        job.newest = attempt_id.number
         task = job.phase(task_id.phase).tasks[task_id.index]
         self._tell(task, "assigned", attempt_id.number, worker.id)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mrcore.ids import AttemptId, TaskId
+from mrcore.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.job import JobSpec, JobState
 from mrcore.tasks.spec import TaskFailure, TaskOutput
 
@@ -37,12 +37,24 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=Tru
     wall_seconds: float = 0.0
 
 
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Attempts of a job so far, of which no facts tell."""
+
+    started: int = 0
+    expired: int = 0
+    preempted: int = 0
+    superseded: int = 0
+    newest: AttemptNumber | None = None
+    """Of those that are counted as started."""
+
+
 class TaskWon(msgspec.Struct, frozen=True, tag="task_won", kw_only=True):
     """An attempt was accepted as its task's winner: from now on readers read it."""
 
     attempt: AttemptId
     worker_id: str
     output: TaskOutput
+    tally: Tally = Tally()
 
 
 class WinnerLost(msgspec.Struct, frozen=True, tag="winner_lost"):
@@ -66,6 +78,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=T
     attempt: AttemptId
     worker_id: str
     failure: TaskFailure
+    tally: Tally = Tally()
 
 
 class WorkerJoined(msgspec.Struct, frozen=True, tag="worker_joined"):
@@ -102,15 +115,6 @@ class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True)
     """Old parts and receipt, by generation: all that a commit may ever delete; and, below the
     output's `_tmp`, the receipt and lists of bad records that are staged to be published."""
     wall_seconds: float = 0.0
-
-
-class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """Attempts that no fact has kept, counted by the master that ended the job."""
-
-    started: int = 0
-    expired: int = 0
-    preempted: int = 0
-    superseded: int = 0
 
 
 class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):

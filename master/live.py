@@ -108,8 +108,10 @@ class LiveJob:
 
     __slots__ = (
         "expired",
+        "found",
         "maps",
         "mismatch_since",
+        "newest",
         "preempted",
         "preparing",
         "reads",
@@ -134,20 +136,28 @@ class LiveJob:
         self.reads: dict[int, FailedReads] = {}
         """By map index."""
         self.mismatch_since: float | None = None
-        self.started = 0
-        self.expired = 0
-        self.preempted = 0
-        self.superseded = 0
+        before = record.tally
+        ended = record.won + record.failed + record.infrastructure  # by an old journal
+        self.started = max(before.started, ended)
+        self.expired = before.expired
+        self.preempted = before.preempted
+        self.superseded = before.superseded
+        self.newest = before.newest
+        """Of the attempts that are counted; those of this master always are."""
+        self.found: set[AttemptNumber] = set()
+        """Attempts that a former master started after its newest count."""
 
     @property
     def tally(self) -> Tally:
-        """Return what has been counted since this master took over.
+        """Return what has been counted by this master and all before it."""
+        newest = max((n for n in (self.newest, *self.found) if n is not None), default=None)
+        return Tally(self.started, self.expired, self.preempted, self.superseded, newest)
 
-        A former master has started attempts, too: at least those of which facts tell an end.
-        """
-        record = self.record
-        ended = record.won + record.failed + record.infrastructure
-        return Tally(max(self.started, ended), self.expired, self.preempted, self.superseded)
+    def find(self, number: AttemptNumber) -> None:
+        """Count an attempt that shows up, unless it is counted."""
+        if number not in self.found and (self.newest is None or number > self.newest):
+            self.found.add(number)
+            self.started += 1
 
     def phase(self, phase: Phase) -> LivePhase:
         """Return one phase."""

@@ -349,6 +349,7 @@ class Machine(Results):
             record.task(task_id).skip,
         )
         attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
+        job.find(held.attempt.number)
         self._hold(job, attempt, worker)
         self._tell(task, "adopted", held.attempt.number, worker.id)
         return attempt

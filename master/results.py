@@ -59,6 +59,7 @@ class Results(Scheduler):
         job = self._jobs.get(task_id.job_id)
         if job is None or not job.running or not self._issued(job, held.attempt):
             return
+        job.find(held.attempt.number)
         if job.record.task(task_id).winner is not None:
             return
         delay = 0.0
@@ -85,7 +86,9 @@ class Results(Scheduler):
         if task_id.phase is Phase.MAP and before not in (None, output.digest):
             self._revoke(job)  # journaled first: a winner with other content must never stand alone
         self._dequeue(phase, task)
-        self._record(TaskWon(attempt=held.attempt, worker_id=worker.id, output=output))
+        self._record(
+            TaskWon(attempt=held.attempt, worker_id=worker.id, output=output, tally=job.tally)
+        )
         self._tell(task, "won", held.attempt.number, worker.id)
         for other in list(task.attempts):
             job.superseded += 1
@@ -157,7 +160,9 @@ class Results(Scheduler):
         if record.counted(attempt_id.number):
             return 0.0
         skips = len(record.skip)
-        self._record(AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure))
+        self._record(
+            AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure, tally=job.tally)
+        )
         self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
         if failure.kind is FailureKind.INFRASTRUCTURE:
             self._suspect(task, worker.id)

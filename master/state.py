@@ -251,6 +251,7 @@ class Durable(msgspec.Struct):
         self.workers[fact.worker_id] = None  # an old journal has no `WorkerJoined`
         task.digest = fact.output.digest
         job.won += 1
+        _count(job, fact.tally)
         _add(job, fact.attempt.task.phase, task, 1)
 
     def _lose(self, fact: WinnerLost) -> None:
@@ -319,6 +320,12 @@ def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
             del job.counters[name]
 
 
+def _count(job: JobRecord, tally: Tally) -> None:
+    """Take in the counts of a running job; an old journal has them at its end only."""
+    if tally.newest is not None:
+        job.tally = tally
+
+
 def _unwin(job: JobRecord, phase: Phase, task: TaskRecord) -> None:
     _add(job, phase, task, -1)
     task.winner = None
@@ -328,6 +335,7 @@ def _unwin(job: JobRecord, phase: Phase, task: TaskRecord) -> None:
 
 def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     task, failure = job.task(fact.attempt.task), fact.failure
+    _count(job, fact.tally)
     task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
     del task.failed[: -limits.failed_attempts_max]
     job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))

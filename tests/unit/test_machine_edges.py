@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from master.commands import PrepareCommit
 from master.facts import WorkerJoined
 from master.limits import Limits
+from master.orders import Preparation, order
 from mrcore.ids import Phase, TaskId
 from tests.scenario.script import Script
 
@@ -325,3 +327,25 @@ def test_an_ended_job_keeps_no_outputs() -> None:
     output = record.task(TaskId("j", Phase.MAP, 0)).output
     assert output is not None
     assert (output.digest, output.counters, output.object) == (b"", {}, None)
+
+
+def test_a_receipt_counts_attempts_over_restarts() -> None:
+    script = Script()
+    played(
+        script,
+        "submit j maps=4",
+        "sync w3",
+        "wait 11",  # the attempt of w3 expires
+        "sync w1 slots=2",
+        "sync w2 slots=2",
+        "sync w1 done:j/map-0@1.2:a running:j/map-1@1.3:1",
+        "restart",
+        "sync w2 running:j/map-2@1.4:2 running:j/map-3@1.5:2",
+        "restart",
+        "sync w1 done:j/map-1@1.3:a",
+        "sync w2 done:j/map-2@1.4:a done:j/map-3@1.5:a",
+    )
+    what = order(script.machine, PrepareCommit("j"))
+    assert isinstance(what, Preparation)
+    assert what.started == 5
+    assert "5 started, 4 won, 0 failed, 0 infrastructure, 1 expired" in script.obey("show j")[-1]
