@@ -236,7 +236,17 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
             )
         if inspect.isclass(holder):
             holder = _instance(holder, name)
-    return {key: value for key in ARGUMENTS if (value := getattr(holder, key, None)) is not None}
+    try:
+        with running():
+            found = {key: getattr(holder, key, None) for key in ARGUMENTS}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it may be looked up by code of the user
+        raise PluginError(
+            f"The functions of {name} cannot be looked up: {last_line(error)}\n"
+            f"{user_traceback(error)}"
+        ) from None
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _instance(kind: type, name: str) -> object:
@@ -299,15 +309,15 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
         raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {shape}.")
     try:
         signature = inspect.signature(value)
-    except (TypeError, ValueError):
-        return value  # a builtin that does not tell its arguments
+    except Exception:  # noqa: BLE001 - a builtin that does not tell its arguments, or a user's object
+        return value
     try:
         signature.bind(*arguments)
     except TypeError:
         count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
         raise PluginError(
-            f"{key}{_where(value)} is declared as {key}{signature} but is called with {count}: "
-            f"define it as {shape}."
+            f"{key}{_where(value)} is declared as {key}{text_of(signature)} but is called with "
+            f"{count}: define it as {shape}."
         ) from None
     return value
 

@@ -170,7 +170,8 @@ class Child:
         except MrcoreError as error:
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
         except BaseException as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
-            traceback.print_exc()
+            with contextlib.suppress(Exception):  # user code may have closed the stream
+                traceback.print_exc()
             # What it met is met again elsewhere: twice is enough, as for data.
             return TaskFailure(
                 kind=FailureKind.DATA,
@@ -206,7 +207,8 @@ class Child:
             sys.modules["pyarrow"].default_memory_pool().release_unused()
             _libc.malloc_trim(0)
             self._settled_bytes = resident_bytes()
-        with os.scandir(self._work) as entries:
+        # User code may have removed the folder, or made there what cannot be removed.
+        with contextlib.suppress(OSError), os.scandir(self._work) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)

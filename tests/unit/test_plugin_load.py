@@ -306,3 +306,18 @@ def test_the_folder_is_named_by_the_digest(tmp_path: Path) -> None:
     folder = unpack_bundle(data, tmp_path / "scratch")
     assert folder.name == hashlib.sha256(data).hexdigest()
     assert os.listdir(folder) == ["manifest.json"]  # noqa: PTH208 - names are what is compared
+
+
+def test_an_object_whose_functions_cannot_be_looked_up_is_told(tmp_path: Path) -> None:
+    source = (
+        "class Job:\n    @property\n    def map(self): raise LookupError('no model')\njob = Job()\n"
+    )
+    with pytest.raises(PluginError, match=r"looked up: LookupError: no model\n") as caught:
+        load(tmp_path, source, "wc.py:job")
+    assert f'File "{tmp_path}/wc.py", line 3, in map' in str(caught.value)
+
+
+def test_a_default_without_text_does_not_hide_the_arity(tmp_path: Path) -> None:
+    source = "class Mute:\n    def __repr__(self): return None\ndef map(a, b, c, d=Mute()): pass\n"
+    with pytest.raises(PluginError, match="is declared as map<Signature without text: TypeError>"):
+        load(tmp_path, source)

@@ -123,3 +123,16 @@ def test_a_forked_copy_does_not_act_as_the_task(
             assert result.records_out == text.count("\n")
 
     test(tmp_path_factory.mktemp("house"))
+
+
+@in_house()
+async def test_a_child_outlives_the_loss_of_its_folder(house: House) -> None:
+    house.job("""
+        import os, pathlib, shutil
+        def map(key, value):
+            for folder in pathlib.Path(SCRATCH).glob("child-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            yield os.getpid(), 1
+    """.replace("SCRATCH", repr(str(house.folder / "scratch"))))  # fmt: skip
+    for _ in range(2):
+        assert isinstance(await house.result(house.give()), TaskOutput)
