@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
@@ -20,6 +19,7 @@ from typing import Final, Protocol, TypeVar
 from master.commands import Command, Reply, StepDown, Superseded
 from master.events import Event, Stalled, Synced, Ticked
 from master.facts import Fact, JobEnded
+from master.held_back import HeldBack
 from master.journal import FencedError, Journal
 from master.machine import Machine, Outcome
 from master.orders import Job
@@ -82,9 +82,8 @@ class Shell:
         """Facts that the machine has ever given."""
         self._flushed = 0
         """Facts that are durable."""
-        self._held_back: deque[tuple[int, Command]] = deque()
-        """Commands, each with the number of facts that must be durable before it."""
-        self._readers: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._held_back: HeldBack[Command] = HeldBack(self._is_wanted)
+        self._readers: HeldBack[asyncio.Future[None]] = HeldBack(lambda reader: not reader.done())
         self._parked: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
         """The newest request of each worker and session, until it is answered."""
         self._busy = 0
@@ -153,7 +152,7 @@ class Shell:
         """Wait until every fact that the machine has given so far is durable."""
         if self._flushed < self._recorded:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._readers.append((self._recorded, future))
+            self._readers.put(self._recorded, future)
             await future
 
     async def job_ended(self, timeout_seconds: float) -> None:
@@ -286,7 +285,14 @@ class Shell:
             self._facts += outcome.facts
             self._recorded += len(outcome.facts)
         for command in outcome.commands:
-            self._held_back.append((self._recorded, command))
+            self._held_back.put(self._recorded, command)
+
+    def _is_wanted(self, command: Command) -> bool:
+        """Return whether somebody still waits for this."""
+        if not isinstance(command, Reply | Superseded):
+            return True
+        parked = self._parked.get((command.worker_id, command.session))
+        return parked is not None and parked[0].sequence == command.sequence
 
     # -- the journal -----------------------------------------------------------------------------
 
@@ -349,13 +355,11 @@ class Shell:
 
     def _release(self) -> None:
         """Obey the commands, and wake the readers, whose facts are durable."""
-        held_back, flushed = self._held_back, self._flushed
-        while held_back and held_back[0][0] <= flushed:
-            self._obey(held_back.popleft()[1])
-        while self._readers and self._readers[0][0] <= flushed:
-            future = self._readers.popleft()[1]
-            if not future.done():
-                future.set_result(None)
+        for command in self._held_back.release(self._flushed):
+            self._obey(command)
+        for reader in self._readers.release(self._flushed):
+            if not reader.done():
+                reader.set_result(None)
 
     def _pulse(self) -> None:
         if self._changed is not None and not self._changed.done():

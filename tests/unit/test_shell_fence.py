@@ -138,3 +138,45 @@ def test_a_store_that_does_not_answer_an_idle_master_is_asked_again() -> None:
 
     with patch("master.shell.FENCE_SECONDS", 0.01):
         run(act, hook)
+
+
+def test_answers_that_nobody_waits_for_do_not_pile_up_behind_a_blocked_journal() -> None:
+    gate = Gate()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.tell(submitted())
+        await asyncio.to_thread(gate.reached.wait, 20)
+        calls = []
+        for sequence in range(1, 200):  # each call makes the one before it void
+            calls.append(asyncio.ensure_future(shell.synchronize(synced(sequence))))
+            await turns()
+        reading = asyncio.ensure_future(shell.read(lambda machine: machine.epoch))
+        await turns()
+        assert len(shell._held_back) <= 50
+        gate.opened.set()
+        assert isinstance(await calls[-1], Reply)
+        assert await reading == 1
+        errors = await asyncio.gather(*calls[:-1], return_exceptions=True)
+        assert all(isinstance(error, UnavailableError) for error in errors)
+
+    with patch("master.held_back.HELD_BACK_MAX", 40):
+        run(act, gate)
+
+
+def test_reads_whose_callers_hung_up_do_not_pile_up_behind_a_blocked_journal() -> None:
+    gate = Gate()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.tell(submitted())
+        await asyncio.to_thread(gate.reached.wait, 20)
+        for _ in range(200):
+            reading = asyncio.ensure_future(shell.flushed())
+            await turns()
+            reading.cancel()
+            await turns()
+        assert len(shell._readers) <= 50
+        gate.opened.set()
+        await shell.flushed()
+
+    with patch("master.held_back.HELD_BACK_MAX", 40):
+        run(act, gate)
