@@ -132,6 +132,8 @@ def _check_bounds(machine: Core) -> None:
     durable, limits = machine.durable(), machine.limits
     assert len(machine.workers()) <= limits.workers_max
     assert len(machine.live_jobs()) <= limits.live_jobs_max
+    sections = sum(len(job.maps.tasks) * len(job.reduces.tasks) for job in machine.live_jobs())
+    assert sections <= limits.live_sections_max, "asked with `has_room` before a submission"
     assert len(durable.requests) <= len(durable.jobs)
     ended = [durable.jobs[job_id] for job_id in durable.ended]
     assert len(ended) <= limits.ended_jobs_max

@@ -127,11 +127,17 @@ class Core:
         """Tell whether a take-over still waits for the workers of its predecessor."""
         return self._wait_until is not None
 
-    def has_room(self, tasks: int) -> bool:
-        """Tell whether a job of so many tasks may be submitted now."""
-        live = sum(job.record.task_count for job in self._jobs.values())
-        room = live + tasks <= self.limits.live_tasks_max
-        return room and len(self._jobs) < self.limits.live_jobs_max
+    def has_room(self, maps: int, reduces: int) -> bool:
+        """Return whether a job with these tasks may be submitted now."""
+        tasks, sections = maps + reduces, maps * reduces
+        for job in self._jobs.values():
+            tasks += job.record.task_count
+            sections += len(job.record.maps.tasks) * len(job.record.reduces.tasks)
+        return (
+            tasks <= self.limits.live_tasks_max
+            and sections <= self.limits.live_sections_max
+            and len(self._jobs) < self.limits.live_jobs_max
+        )
 
     # -- facts and commands ----------------------------------------------------------------------
 

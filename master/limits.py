@@ -69,6 +69,8 @@ class Limits:
     """Checked before a claim is taken (`Machine.has_room`)."""
     live_tasks_max: int = 500_000
     """Of all live jobs; checked with the same question."""
+    live_sections_max: int = 40_000_000
+    """Sections of runs, maps times reduces, of all live jobs: 36 bytes each once they are won."""
     ended_jobs_max: int = 1_000
     """The newest are remembered."""
     ended_tasks_max: int = 200_000

@@ -211,11 +211,7 @@ class Submissions:
             event = await asyncio.to_thread(
                 self._prepare, job_id, request_id, spec, bundle, slots, claimed
             )
-            if not self._shell.machine.has_room(event.maps + event.reduces):
-                raise UnavailableError(
-                    f"The master has no room for {event.maps + event.reduces:,} more tasks: submit "
-                    "the job again when others have ended."
-                )
+            self._check_room(event.maps, event.reduces)
             accepted = True
             await self._shell.settle(event)
         finally:
@@ -229,6 +225,21 @@ class Submissions:
             "job submitted: %d maps, %d reduces", event.maps, event.reduces, extra={"job": job_id}
         )
         return job_id
+
+    def _check_room(self, maps: int, reduces: int) -> None:
+        """Raise UsageError for a job that is too large, UnavailableError beside those there are."""
+        limits = self._shell.machine.limits
+        if maps + reduces > limits.live_tasks_max or maps * reduces > limits.live_sections_max:
+            raise UsageError(
+                f"The job has {maps:,} map tasks times {reduces:,} reduce tasks, and the limits "
+                f"are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} pairs of "
+                "them. Use fewer reduce tasks (-r), or fewer and larger input files."
+            )
+        if not self._shell.machine.has_room(maps, reduces):
+            raise UnavailableError(
+                f"The master has no room for {maps + reduces:,} more tasks: submit the job again "
+                "when others have ended."
+            )
 
     def _check_places(self, spec: JobSpec) -> None:
         """Raise UsageError for a URI that no store can serve, no other process, or no job."""

@@ -103,12 +103,24 @@ def test_a_job_is_planned_claimed_and_told_to_the_machine(tmp_path: Path) -> Non
 
 def test_a_job_without_room_leaves_no_claim(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
+        await desk.submit(spec_of(tmp_path, "first"), "first")
         with pytest.raises(UnavailableError, match="has no room for 2 more tasks"):
+            await desk.submit(spec_of(tmp_path))
+        assert not (tmp_path / "out" / "_claim").exists()
+        assert len(job_ids(desk.shell.machine)) == 1
+
+    run(tmp_path, act, limits=Limits(live_tasks_max=3))
+
+
+@pytest.mark.parametrize("limits", [Limits(live_tasks_max=1), Limits(live_sections_max=0)])
+def test_a_job_that_is_too_large_by_itself_is_a_usage_error(tmp_path: Path, limits: Limits) -> None:
+    async def act(desk: Desk) -> None:
+        with pytest.raises(UsageError, match=r"1 map tasks times 1 reduce tasks, .* \(-r\)"):
             await desk.submit(spec_of(tmp_path))
         assert not (tmp_path / "out" / "_claim").exists()
         assert job_ids(desk.shell.machine) == []
 
-    run(tmp_path, act, limits=Limits(live_tasks_max=1))
+    run(tmp_path, act, limits=limits)
 
 
 def test_an_output_has_one_job_even_while_that_is_being_planned(tmp_path: Path) -> None:
