@@ -14,6 +14,8 @@ import msgspec
 
 MAX_REDUCES: Final = 100_000
 MAX_ATTEMPTS: Final = 1_000
+MAX_BAD_RECORDS: Final = 100_000
+"""Skipped records in one job, at most: the master keeps each, with up to 3 KiB of text."""
 MIN_LEASE_SECONDS: Final = 0.5
 """A shorter one would end between two words of a worker that is well."""
 

@@ -18,6 +18,7 @@ from mrcore.errors import UsageError
 from mrcore.ids import is_job_id
 from mrcore.job import (
     MAX_ATTEMPTS,
+    MAX_BAD_RECORDS,
     MAX_REDUCES,
     MIN_LEASE_SECONDS,
     Input,
@@ -126,7 +127,9 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
             MIN_LEASE_SECONDS,
             MAX_LEASE_SECONDS,
         ),
-        max_bad_records=message.max_bad_records,
+        max_bad_records=_number_within(
+            message.max_bad_records, "the number of bad records", 0, MAX_BAD_RECORDS
+        ),
         memory_bytes=message.memory_bytes,
         temp_uri=_folder_uri(message.temp_uri, "the temp folder") if message.temp_uri else None,
         overwrite=message.overwrite,
