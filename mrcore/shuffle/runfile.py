@@ -12,7 +12,6 @@ their blocks) with their assignment, so they never read the footer; that is for 
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import Final, Protocol
 
@@ -21,6 +20,7 @@ import msgspec
 from mrcore.errors import CorruptRunError
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS, BlockEncoder, cut_blocks
 from mrcore.shuffle.columns import Columns, concat
+from mrcore.shuffle.digest import RowDigest
 from mrcore.shuffle.keys import encoded_key
 from mrcore.storage.base import Storage
 from mrcore.storage.streams import extend_crc32c
@@ -90,7 +90,7 @@ class RunWriter:
         self._section_crc = 0
         self._last_key = b""
         self._kinds: set[tuple[str, str]] = set()
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = RowDigest()
         self.size_bytes = 0
         self.largest_block_bytes = 0
         self.rows = 0
@@ -119,21 +119,17 @@ class RunWriter:
         self.sections.append(
             SectionFooter(self._section_start, length, self._section_rows, self._section_crc)
         )
-        self._digest.update(b"section")
+        self._digest.end_section()
         self._section_start, self._section_rows, self._section_crc = self.size_bytes, 0, 0
 
     def finish(self) -> bytes:
-        """Write the footer and return the digest of the run.
-
-        It is taken over the blocks' headers, each of which has the CRC32C of its block: made to
-        notice a map that is not deterministic, not to resist a forger.
-        """
+        """Write the footer and return the digest of the run's rows."""
         footer = RunFooter(tuple(sorted(self._kinds)), tuple(self.sections))
         content = msgspec.msgpack.encode(footer)
         tail = _TAIL.pack(len(content), extend_crc32c(0, content), MAGIC)
         self._push(content + tail)
         self._flush()
-        return self._digest.digest()
+        return self._digest.finish()
 
     def _write_full(self, block_rows: int) -> None:
         """Write what waits but for the rows of a block that is not full."""
@@ -158,7 +154,7 @@ class RunWriter:
             head, body = self._encoder.encode(block)
             length = len(head) + sum(map(len, body))
             self._kinds.add((block.key_kind.name.lower(), block.value_kind.name.lower()))
-            self._digest.update(head)
+            self._digest.add(block)
             for piece in (head, *body):
                 self._section_crc = extend_crc32c(self._section_crc, piece)
                 self._push(piece)
