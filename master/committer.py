@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, assert_never
 
@@ -30,6 +30,7 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.storage.registry import storage_for
+from mrcore.tasks.spec import TaskOutput
 from mrcore.texts import one_line, printable
 
 log = logging.getLogger("mrcore.master")
@@ -88,7 +89,9 @@ class Committer:
 
     async def _prepare(self, command: Job, what: Preparation) -> Event:
         job, spec = what.job, what.job.spec
-        receipt = self._receipt(what)
+
+        def of_one_schema() -> Sequence[TaskOutput]:
+            return commit.of_one_schema(spec, job.job_id, what.parts)
 
         def prepare() -> tuple[Replaced, ...]:
             if not commit.holds_claim(spec, job.claim_generation):
@@ -97,10 +100,14 @@ class Committer:
                     "else may write there now, so run the job again."
                 )
             skipped = dict(what.skipped)
-            found = commit.prepare(spec, job.job_id, what.parts, receipt, bad_records=skipped)
+            found = commit.prepare(spec, job.job_id, parts, receipt, bad_records=skipped)
             return tuple(Replaced(info.uri, info.generation) for info in found)
 
         try:
+            parts = await self._insist(
+                of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
+            )
+            receipt = self._receipt(what, parts)
             replaces = await self._insist(
                 prepare, job.job_id, "prepare the commit", PREPARE_SECONDS
             )
@@ -110,12 +117,12 @@ class Committer:
             return failed(command, str(error), self._clock.wall())
         return what.prepared(replaces, self._clock.wall())
 
-    def _receipt(self, what: Preparation) -> commit.Receipt:
+    def _receipt(self, what: Preparation, parts: Sequence[TaskOutput]) -> commit.Receipt:
         job = what.job
         return commit.make_receipt(
             job.spec,
             job.job_id,
-            what.parts,
+            parts,
             records_in=job.maps.records_in,
             counters=job.counters,
             attempts=what.started,

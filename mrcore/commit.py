@@ -56,6 +56,7 @@ from mrcore.receipt import (
     read_receipt,
     verify,
 )
+from mrcore.schemas import PART, StagedPartMissingError, of_one_schema
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.spec import BadRecord, TaskOutput
@@ -73,6 +74,7 @@ __all__ = [
     "force_release",
     "holds_claim",
     "make_receipt",
+    "of_one_schema",
     "prepare",
     "publish_job",
     "read_claim",
@@ -102,15 +104,6 @@ class Prepared(Protocol):
     def generation(self) -> str:
         """Return its version."""
         ...
-
-
-class StagedPartMissingError(NotFoundError):
-    """Staged parts are gone before they were published; `indexes` says whose."""
-
-    def __init__(self, indexes: Sequence[int]) -> None:
-        shown = ", ".join(map(str, indexes[:5])) + (", …" if len(indexes) > 5 else "")
-        super().__init__(f"The staged output of part {shown} is gone: its task has to run again.")
-        self.indexes = tuple(indexes)
 
 
 def prepare(
@@ -159,6 +152,9 @@ def prepare(
             name = layout.bad_records_uri(spec.output_uri, index).rpartition("/")[2]
             content = msgspec.json.Encoder().encode_lines(records)
             staged.append(_stage(spec, job_id, f"{_BAD}{name}", content))
+    anew = layout.staged_object_uri(spec, job_id, PART)
+    objects = [part.object for part in parts if part is not None and part.object is not None]
+    staged += [info for info in objects if info.uri.startswith(anew)]
     return (*present, *staged)
 
 
@@ -230,6 +226,8 @@ class _Committer:
             return layout.success_uri(self._spec.output_uri)
         if name == layout.COMMIT:
             return layout.commit_uri(self._spec.output_uri)
+        if name.startswith(PART):
+            return layout.part_uri(self._spec, int(name.removeprefix(PART)))
         return layout.bad_records_prefix(self._spec.output_uri) + name.removeprefix(_BAD)
 
     def run(self, parts: Sequence[TaskOutput | None]) -> None:
@@ -270,7 +268,8 @@ class _Committer:
         for index, part in enumerate(parts):
             if part is None or part.object is None:
                 raise StagedPartMissingError([index])
-            sources[layout.part_uri(self._spec, index)] = part.object
+            destination = layout.part_uri(self._spec, index)
+            sources[destination] = self._staged.pop(destination, part.object)
         return sources
 
     def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> ObjectInfo:

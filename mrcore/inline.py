@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from mrcore import commit, layout, nesting, runs
 from mrcore.clock import SYSTEM, Clock
-from mrcore.errors import KeyTypeError
+from mrcore.errors import DataError
 from mrcore.follow import Observer, Silent
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
 from mrcore.job import JobSpec, JobState, Plugin
@@ -230,7 +230,7 @@ def _run(
         job = run.view(JobState.SUCCEEDED)
     except _TaskFailedError as failed:
         job = run.view(JobState.FAILED, failed.view())
-    except KeyTypeError as error:
+    except DataError as error:
         # Each map was right by itself; what they have emitted does not go together.
         failure = FailureView(kind=FailureKind.USER, message=str(error))
         job = run.view(JobState.FAILED, failure)
@@ -292,10 +292,11 @@ def _open_debugger(error: BaseException) -> None:
 def _publish(run: _Run) -> None:
     """Commit the output, as a master does."""
     bad_records = {i: output.bad_records for i, output in enumerate(run.maps) if output.bad_records}
+    parts = commit.of_one_schema(run.spec, run.job_id, run.parts)
     receipt = commit.make_receipt(
         run.spec,
         run.job_id,
-        run.parts,
+        parts,
         records_in=sum(output.records_in for output in run.maps),
         counters=dict(run.counters),
         attempts=run.attempts,
@@ -303,5 +304,5 @@ def _publish(run: _Run) -> None:
         submitted_seconds=run.submitted_seconds,
         ended_seconds=run.clock.wall(),
     )
-    prepared = commit.prepare(run.spec, run.job_id, run.parts, receipt, bad_records=bad_records)
+    prepared = commit.prepare(run.spec, run.job_id, parts, receipt, bad_records=bad_records)
     commit.publish_job(run.spec, run.job_id, run.parts, prepared)

@@ -105,8 +105,7 @@ class ParquetPartWriter:
         writer = self._started()
         writer.close()
         self._output.finish()
-        schema = self._schema.serialize().to_pybytes()
-        digest = hashlib.blake2b(schema, digest_size=16).digest()
+        digest = schema_digest(self._schema)
         return PartCounts(self._records, self._output.size_bytes, self._output.crc32c, digest)
 
     def _end_group(self) -> None:
@@ -138,6 +137,11 @@ class ParquetPartWriter:
             self._schema = pa.schema(fields)
             self._writer = open_writer(self._output, self._schema, self._compression)
         return self._writer
+
+
+def schema_digest(schema: pa.Schema) -> bytes:
+    """Return a digest that is equal for equal schemas."""
+    return hashlib.blake2b(schema.serialize().to_pybytes(), digest_size=16).digest()
 
 
 def open_writer(output: Output, schema: pa.Schema, compression: Compression) -> pq.ParquetWriter:

@@ -317,7 +317,12 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
         info = sink.commit()
     if info.crc32c is None:
         info = msgspec.structs.replace(info, crc32c=counts.crc32c)
-    return TaskOutput(object=info, records_out=counts.records, bytes_out=counts.size_bytes)
+    return TaskOutput(
+        object=info,
+        digest=counts.schema_digest,
+        records_out=counts.records,
+        bytes_out=counts.size_bytes,
+    )
 
 
 def _any_pair(keys: list[Any], values: list[Any]) -> None:

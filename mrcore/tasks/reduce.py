@@ -82,6 +82,7 @@ def run_reduce(
         info = msgspec.structs.replace(info, crc32c=counts.crc32c)
     return TaskOutput(
         object=info,
+        digest=counts.schema_digest,
         records_in=source.records,
         bytes_in=source.size_bytes,
         records_out=counts.records,

@@ -142,7 +142,8 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     object: ObjectInfo | None = None
     """The run, or the staged part; None when a map task emitted nothing."""
     digest: bytes = b""
-    """Of the run's content: equal digests are equal bytes. Empty for parts."""
+    """Digest of the run's content: equal digests are equal rows. Of a parquet part, the digest of
+    its schema; empty for other parts."""
     section_bytes: tuple[int, ...] = ()
     """Length of each partition's section, in order, from offset 0. Empty in total order."""
     blocks: tuple[BlockKey, ...] = ()

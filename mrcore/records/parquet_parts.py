@@ -1,0 +1,108 @@
+"""The parquet parts of one output: brought to one schema before any of them is published.
+
+A part knows the types of its own pairs only: of an empty part, or of a column of None, they are
+null, and a field of a dict may show in some parts only. Readers of a folder take the schema of one
+part for all of them, so the parts that differ are written anew.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrcore.errors import DataError
+from mrcore.job import Compression
+from mrcore.records.outputs import Output, PartCounts
+from mrcore.records.parquet_writer import open_writer, schema_digest
+from mrcore.storage.base import ObjectInfo, Writer
+from mrcore.storage.registry import storage_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def schema_of(part: ObjectInfo) -> pa.Schema:
+    """Return the schema of a part; raise StorageErrors."""
+    with _open(part) as file:
+        return file.schema_arrow
+
+
+def join_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return the schema that all parts can be brought to; raise DataError with two that differ."""
+    fields = []
+    for place, name in enumerate(schemas[0].names):
+        joined = schemas[0].field(place).type
+        first = 0
+        for index, schema in enumerate(schemas):
+            found = _join(joined, schema.field(place).type)
+            if found is None:
+                raise DataError(
+                    f"The {name}s have the type {joined} in part {first} and "
+                    f"{schema.field(place).type} in part {index}, and parquet needs one type for "
+                    "all parts: emit one, or choose another --output-format."
+                )
+            if not found.equals(joined):
+                joined, first = found, index
+        fields.append(pa.field(name, joined))
+    return pa.schema(fields)
+
+
+def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of both as they are, None where there is none."""
+    if one.equals(other) or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if isinstance(one, pa.ListType) and isinstance(other, pa.ListType):
+        below = _join(one.value_type, other.value_type)
+        return None if below is None else pa.list_(one.value_field.with_type(below))
+    if isinstance(one, pa.Decimal128Type) and isinstance(other, pa.Decimal128Type):
+        return pa.decimal128(max(one.precision, other.precision), max(one.scale, other.scale))
+    if isinstance(one, pa.StructType) and isinstance(other, pa.StructType):
+        return _join_structs(one, other)
+    return None
+
+
+def _join_structs(one: pa.StructType, other: pa.StructType) -> pa.DataType | None:
+    fields = {field.name: field.type for field in one.fields}
+    for field in other.fields:
+        joined = _join(fields.get(field.name, pa.null()), field.type)
+        if joined is None:
+            return None
+        fields[field.name] = joined
+    return pa.struct(list(fields.items()))
+
+
+def rewrite(
+    part: ObjectInfo, schema: pa.Schema, compression: Compression, sink: Writer
+) -> PartCounts:
+    """Write a part with another schema, a row group at a time; the caller commits the sink."""
+    output = Output(sink, Compression.NONE)
+    rows = 0
+    with _open(part) as file:
+        writer = open_writer(output, schema, compression)
+        for group in range(file.metadata.num_row_groups):
+            try:
+                table = file.read_row_group(group).cast(schema)
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"A part of the output cannot be brought to the types of the others ({error}): "
+                    "emit one type, or choose another --output-format."
+                ) from error
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            rows += table.num_rows
+        writer.close()
+    output.finish()
+    return PartCounts(rows, output.size_bytes, output.crc32c, schema_digest(schema))
+
+
+@contextmanager
+def _open(part: ObjectInfo) -> Iterator[pq.ParquetFile]:
+    storage = storage_for(part.uri)
+    with storage.open_read(part.uri, 0, part.size_bytes, generation=part.generation) as stream:
+        yield pq.ParquetFile(pa.PythonFile(cast(io.IOBase, stream), mode="r"))
