@@ -265,11 +265,17 @@ def test_plugin_sees_the_callers_folder_and_path(place: Place) -> None:
 def test_a_sum_of_counters_beyond_64_bits_is_told_whole(place: Place) -> None:
     place.write(
         "big.py",
-        "def setup(context):\n"
+        "def setup(given):\n"
+        "    global context\n"
+        "    context = given\n"
+        "def count():\n"
         "    context.count('up', 2**62)\n"
         "    context.count('down', -2**63)\n"
         "def map(key, value):\n"
-        "    yield value, 1\n",
+        "    count()\n"
+        "    yield value, 1\n"
+        "def reduce(key, values):\n"
+        "    count()\n",
     )
     for number in range(3):
         place.write(f"in/{number}.txt", "line\n")
@@ -286,11 +292,17 @@ def test_a_sum_of_counters_beyond_64_bits_is_told_whole(place: Place) -> None:
 def test_too_many_names_of_counters_fail_the_job_inline_as_on_a_cluster(place: Place) -> None:
     place.write(
         "many.py",
-        "def setup(context):\n"
+        "def setup(given):\n"
+        "    global context\n"
+        "    context = given\n"
+        "def count():\n"
         "    for number in range(600):\n"
         "        context.count(f'{context.task} {number}')\n"
         "def map(key, value):\n"
-        "    yield value, 1\n",
+        "    count()\n"
+        "    yield value, 1\n"
+        "def reduce(key, values):\n"
+        "    count()\n",
     )
     place.write("in.txt", "line\n")
     failed = place.run("run", "many.py", "in.txt", "-o", "out", "-r", "1", "--engine", "inline")
