@@ -21,8 +21,9 @@ from master.events import Event, Stalled, Synced, Ticked
 from master.facts import Fact, JobEnded
 from master.held_back import HeldBack
 from master.journal import FencedError, Journal
-from master.machine import Machine, Outcome
+from master.machine import Machine
 from master.orders import Job
+from master.outbox import Outbox
 from master.telling import tell
 from mrcore.clock import Clock
 from mrcore.errors import UnavailableError
@@ -76,13 +77,7 @@ class Shell:
         self._appending_since: float | None = None
         self._accounted = 0.0
         """How much of the append in flight has been told to the machine as a stall."""
-        self._facts: list[Fact] = []
-        """Not yet given to the journal."""
-        self._recorded = 0
-        """Facts that the machine has ever given."""
-        self._flushed = 0
-        """Facts that are durable."""
-        self._held_back: HeldBack[Command] = HeldBack(self._is_wanted)
+        self._outbox = Outbox(self._is_wanted)
         self._readers: HeldBack[asyncio.Future[None]] = HeldBack(lambda reader: not reader.done())
         self._parked: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
         """The newest request of each worker and session, until it is answered."""
@@ -150,9 +145,9 @@ class Shell:
 
     async def flushed(self) -> None:
         """Wait until every fact that the machine has given so far is durable."""
-        if self._flushed < self._recorded:
+        if not self._outbox.durable:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._readers.put(self._recorded, future)
+            self._readers.put(self._outbox.recorded, future)
             await future
 
     async def job_ended(self, timeout_seconds: float) -> None:
@@ -172,15 +167,15 @@ class Shell:
         end = self._clock.monotonic() + timeout_seconds
         while (
             self._busy
-            or self._held_back
-            or self._flushed < self._recorded
+            or self._outbox.commands
+            or not self._outbox.durable
             or not self._inbox.empty()
         ):
             left = end - self._clock.monotonic()
             if left <= 0:
                 break
             await self.job_ended(min(left, 0.02))
-        if self._flushed < self._recorded:
+        if not self._outbox.durable:
             log.warning("the journal does not answer: what happened last may be lost")
 
     # -- the loop --------------------------------------------------------------------------------
@@ -193,7 +188,7 @@ class Shell:
             group.create_task(self._flush_forever())
             group.create_task(self._watch_fence())
             machine, clock = self.machine, self._clock
-            self._take(machine.take_over(machine.epoch, clock.monotonic(), clock.wall()))
+            self._outbox.take(machine.take_over(machine.epoch, clock.monotonic(), clock.wall()))
             await self._step_forever()
 
     async def _step_forever(self) -> None:
@@ -211,7 +206,7 @@ class Shell:
                     stepped.set_result(None)
             self._account_for(max(late, worked))
             self._tick_if_due(len(batch))
-            if self._facts:
+            if self._outbox.facts:
                 self._append_wanted.set()
             self._release()
 
@@ -277,15 +272,7 @@ class Shell:
                 type(event).__name__,
             )
             raise
-        self._take(outcome)
-
-    def _take(self, outcome: Outcome) -> None:
-        """Line up what a step gave: the facts for the journal, the commands behind them."""
-        if outcome.facts:
-            self._facts += outcome.facts
-            self._recorded += len(outcome.facts)
-        for command in outcome.commands:
-            self._held_back.put(self._recorded, command)
+        self._outbox.take(outcome)
 
     def _is_wanted(self, command: Command) -> bool:
         """Return whether somebody still waits for this."""
@@ -301,15 +288,15 @@ class Shell:
         while True:
             await self._append_wanted.wait()
             self._append_wanted.clear()
-            if not self._facts:
+            facts = self._outbox.entry()
+            if not facts:
                 continue
-            facts, self._facts = self._facts, []
             self._appending_since = self._clock.monotonic()
             self._accounted = 0.0
             await loop.run_in_executor(self._thread, self._journal.append, facts)
             blocked = self._clock.monotonic() - self._appending_since
             self._appending_since = None
-            self._flushed += len(facts)
+            self._outbox.appended(len(facts))
             self._release()
             tell(facts)
             self.observe(facts, blocked)
@@ -355,9 +342,9 @@ class Shell:
 
     def _release(self) -> None:
         """Obey the commands, and wake the readers, whose facts are durable."""
-        for command in self._held_back.release(self._flushed):
+        for command in self._outbox.release():
             self._obey(command)
-        for reader in self._readers.release(self._flushed):
+        for reader in self._readers.release(self._outbox.flushed):
             if not reader.done():
                 reader.set_result(None)
 

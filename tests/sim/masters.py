@@ -24,6 +24,7 @@ from master.facts import EpochTaken, Fact
 from master.limits import Limits
 from master.machine import Machine, Outcome
 from master.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
+from master.outbox import Outbox
 from mrcore.ids import AttemptId, Phase
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
@@ -41,9 +42,14 @@ class Life:
     """One process."""
 
     machine: Machine
-    pending: list[Outcome] = field(default_factory=list)
-    """Not flushed yet, nor are the commands of their steps obeyed."""
-    in_flight: list[Outcome] = field(default_factory=list)
+    outbox: Outbox = field(default_factory=Outbox)
+    writing: list[Fact] = field(default_factory=list)
+    """The entry in flight."""
+    owed: list[tuple[Command, int]] = field(default_factory=list)
+    """Each command with the facts up to its own step: none may be obeyed before them."""
+    replayed: int = 0
+    """Facts of former masters in the journal."""
+    facts: int = 0
     deaf_since: float | None = None
     unheard: list[Event] = field(default_factory=list)
     requests: dict[tuple[str, int, int], frozenset[AttemptId]] = field(default_factory=dict)
@@ -90,7 +96,7 @@ class SimMaster:
         epoch = len(self.journal) + 1
         self.journal.append(EpochTaken(epoch, "sim", WALL + self.world.now))
         machine = self.replayed()
-        self.life = Life(machine)
+        self.life = Life(machine, replayed=len(self.journal))
         self.world.note(f"master takes epoch {epoch}")
         self.oracle.took_over(epoch)
         outcome = machine.take_over(epoch, self.world.now, WALL + self.world.now)
@@ -102,8 +108,7 @@ class SimMaster:
         if life is None:
             return
         self.oracle.crashed(life.machine)
-        facts = [fact for outcome in life.in_flight for fact in outcome.facts]
-        self.journal += facts[: self.world.rng.randint(0, len(facts))]
+        self.journal += life.writing[: self.world.rng.randint(0, len(life.writing))]
         self.life = None
         self.world.note("master crashes")
         self.world.at(self.world.rng.choice((0.2, 3.0, 20.0)), self.boot)
@@ -158,27 +163,25 @@ class SimMaster:
             if isinstance(command, PrepareCommit):  # the worst moment for a winner to be lost
                 ends = partial(self._end_looks, life, command.job_id)
                 self._after(self.world.rates.flush_seconds, ends)
-        if not outcome.facts and not life.pending and not life.in_flight:
-            self._obey(life, outcome.commands)
-            return
-        life.pending.append(outcome)
-        if not life.in_flight:
+        life.facts += len(outcome.facts)
+        life.owed += [(command, life.facts) for command in outcome.commands]
+        life.outbox.take(outcome)
+        if not life.writing:
             self._flush(life)
+        self._obey(life)
 
     def _flush(self, life: Life) -> None:
-        life.in_flight, life.pending = life.pending, []
+        life.writing = life.outbox.entry()
+        if not life.writing:
+            return
 
         def flushed() -> None:
             if self.life is not life:
                 return
-            done, life.in_flight = life.in_flight, []
-            for outcome in done:
-                self.journal += outcome.facts
-            if life.pending:
-                self._flush(life)
-            for outcome in done:
-                if self.life is life:
-                    self._obey(life, outcome.commands)
+            self.journal += life.writing
+            life.outbox.appended(len(life.writing))
+            self._flush(life)
+            self._obey(life)
 
         self.world.at(self.world.rng.expovariate(1.0 / self.world.rates.flush_seconds), flushed)
 
@@ -201,8 +204,12 @@ class SimMaster:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def _obey(self, life: Life, commands: list[Command]) -> None:
-        for command in commands:
+    def _obey(self, life: Life) -> None:
+        for command in life.outbox.release():
+            first, facts = life.owed.pop(0)
+            assert command is first, f"{command} overtakes {first}"
+            durable = len(self.journal) - life.replayed
+            assert facts <= durable, f"{command} is obeyed before its facts are durable"
             match command:
                 case Reply():
                     self._reply(life, command)

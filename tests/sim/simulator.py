@@ -136,7 +136,7 @@ class Simulation:
     def _finished(self) -> bool:
         """Tell whether every job has ended, durably, and no worker works any more."""
         life = self.master.life
-        if life is None or life.pending or life.in_flight or len(self.jobs) < len(self.upcoming):
+        if life is None or not life.outbox.durable or len(self.jobs) < len(self.upcoming):
             return False
         records = life.machine.durable().jobs
         done = all(job in records and records[job].cleaned for job in self.jobs)

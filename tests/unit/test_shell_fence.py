@@ -152,7 +152,7 @@ def test_answers_that_nobody_waits_for_do_not_pile_up_behind_a_blocked_journal()
             await turns()
         reading = asyncio.ensure_future(shell.read(lambda machine: machine.epoch))
         await turns()
-        assert len(shell._held_back) <= 50
+        assert len(shell._outbox.commands) <= 50
         gate.opened.set()
         assert isinstance(await calls[-1], Reply)
         assert await reading == 1
