@@ -40,6 +40,7 @@ class JobView:
     submitted_seconds: float
     ended_seconds: float
     input_bytes: int
+    bad_records: int
     recent_failures: tuple[RecentFailure, ...]
     note: str
 
@@ -76,6 +77,7 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
         submitted_seconds=record.submitted_seconds,
         ended_seconds=record.ended_seconds,
         input_bytes=record.input_bytes,
+        bad_records=record.bad_records,
         recent_failures=tuple(record.recent_failures),
         note="" if job is None else _job_note(machine, job),
     )

@@ -113,6 +113,7 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         submitted_seconds=view.submitted_seconds,
         ended_seconds=view.ended_seconds,
         input_bytes=view.input_bytes,
+        bad_records=view.bad_records,
         recent_failures=[
             job_pb2.AttemptFailure(
                 attempt=attempt_name(recent.attempt),

@@ -151,6 +151,7 @@ class _Run:
             submitted_seconds=self.submitted_seconds,
             ended_seconds=self.clock.wall() if state.final else 0.0,
             input_bytes=self.plan.input_bytes,
+            bad_records=sum(len(output.bad_records) for output in self.maps),
         )
 
     def _phases(self) -> tuple[PhaseView, ...]:

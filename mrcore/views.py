@@ -112,6 +112,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     ended_seconds: float = 0.0
     """Wall clock, seconds since 1970; 0 while the job runs."""
     input_bytes: int = 0
+    bad_records: int = 0
+    """Number of records that were skipped; they are under `_bad/` of the output."""
     priority: int = 0
     cost: Cost | None = None
     """None where no fleet is paid for."""
@@ -232,6 +234,7 @@ def job_json(job: JobView) -> dict[str, Any]:
         "job_id": job.job_id,
         "state": job.state.value,
         "counters": dict(sorted(job.counters.items())),
+        "bad_records": job.bad_records,
         "tasks": tasks,
         "attempts": msgspec.to_builtins(job.attempts),
         "output": layout.shown(job.output_uri),
@@ -266,6 +269,7 @@ def broken_json(output: str | None, error: str, job: JobView | None) -> dict[str
         "job_id": None,
         "state": JobState.FAILED.value,
         "counters": {},
+        "bad_records": 0,
         "tasks": {},
         "attempts": msgspec.to_builtins(AttemptCounts()),
         "output": output,

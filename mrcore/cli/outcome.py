@@ -39,6 +39,9 @@ def _tell_success(job: JobView) -> None:
         f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
         f"{show_number(parts, 'part')} in {place}{ending}"
     )
+    if job.bad_records:
+        skipped = show_number(job.bad_records, "bad record")
+        base.note(f"{skipped} skipped: see {shlex.quote(f'{place}/_bad')}.")
     if _emitted_nothing(job):
         base.note("map emitted no pairs, so the output is empty.")
     for name, count in sorted(job.counters.items()):

@@ -12,7 +12,7 @@ from mrcore.cli import base, places, progress, tables
 from mrcore.cli.fleet_text import fleet_lines
 from mrcore.client import Client
 from mrcore.cost.text import cost_line
-from mrcore.units import show_count, show_duration, show_size
+from mrcore.units import show_count, show_duration, show_number, show_size
 from mrcore.views import AttemptCounts, FleetView, JobView, TaskView, cost_json, job_json
 
 _SLOW_TASKS = 5
@@ -82,6 +82,9 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)
         click.echo(f"ended      {ended}, after {took}")
     click.echo(f"attempts   {_attempts(job.attempts, ended=job.state.final)}")
+    if job.bad_records:
+        place = f"{layout.shown(job.output_uri)}/_bad"
+        click.echo(f"skipped    {show_number(job.bad_records, 'bad record')}, in {place}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():

@@ -47,9 +47,14 @@ def _print(report: VerifyReport) -> None:
         click.echo(
             f"ok: {show_number(len(receipt.parts), 'part')}, "
             f"{show_number(receipt.records_out, 'record')}, "
-            f"{show_size(report.size_bytes)}, written by {receipt.job_id} "
+            f"{show_size(report.size_bytes)}, {_skipped(receipt.bad_records)}"
+            f"written by {receipt.job_id} "
             f"in {show_duration(receipt.elapsed_seconds)}"
         )
+
+
+def _skipped(records: int) -> str:
+    return f"{show_number(records, 'bad record')} skipped, " if records else ""
 
 
 def _verdict(name: str, problems: tuple[str, ...]) -> str:

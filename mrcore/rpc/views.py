@@ -68,6 +68,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         submitted_seconds=job.submitted_seconds,
         ended_seconds=job.ended_seconds,
         input_bytes=job.input_bytes,
+        bad_records=job.bad_records,
         priority=job.spec.priority,
         cost=cost_view(job.cost) if job.HasField("cost") else None,
     )

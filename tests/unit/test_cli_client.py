@@ -117,6 +117,7 @@ def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> 
     job.failure.traceback = "Traceback"
     job.phases.add(phase=job_pb2.PHASE_MAP, tasks=2, completed=1, done_tasks=1.5, records=7)
     job.counters["x"] = 3
+    job.bad_records = 2
     job.attempts.started = 5
     job.recent_failures.add(attempt="map-00000@1.2", worker_id="w")
     job.recent_failures[0].failure.kind = job_pb2.Failure.KIND_DATA
@@ -128,6 +129,7 @@ def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> 
         output_uri="file:///out",
         phases=(PhaseView(phase=Phase.MAP, tasks=2, completed=1, done_tasks=1.5, records=7),),
         counters={"x": 3},
+        bad_records=2,
         attempts=AttemptCounts(started=5),
         message="map-00000 failed 4 times.",
         failure=FailureView(kind=FailureKind.USER, message="", traceback="Traceback"),

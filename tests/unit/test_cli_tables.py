@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import msgspec
 import pytest
 from click.testing import CliRunner
 
-from mrcore.cli import outcome, show, tables
+from mrcore.cli import main, outcome, show, tables
 from mrcore.ids import Phase
 from mrcore.job import JobState
 from mrcore.tasks.spec import FailureKind
-from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView
+from mrcore.views import AttemptCounts, FailureView, JobView, PhaseView, job_json
 
 ROWS = [("wordcount-20261121-084337-sh4bwp", "done", "/a/long/path/" + "x" * 60), ("b", "鯨", "c")]
 
@@ -65,6 +67,27 @@ def test_a_map_that_emits_nothing_is_told(
 ) -> None:
     assert outcome.tell(ended(JobState.SUCCEEDED, records, emitted), as_json=False) == 0
     assert ("map emitted no pairs, so the output is empty" in capsys.readouterr().err) is told
+
+
+def test_skipped_records_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a run, for programs, by `show` and by `verify`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Path("in.jsonl").write_text('{"a": 1}\nbroken\n{"a": 2}\n')
+    Path("job.py").write_text("def map(key, value):\n    yield value['a'], 1\n")
+    run = ["run", "job.py", "in.jsonl", "--input-format", "jsonl", "--max-bad-records", "3"]
+    found = CliRunner().invoke(main.cli, [*run, "-o", "out", "--engine", "inline"])
+    assert found.exit_code == 0, found.output
+    assert "1 bad record skipped: see " in found.stderr
+    assert "out/_bad" in found.stderr
+    found = CliRunner().invoke(main.cli, ["verify", "out"])
+    assert "1 bad record skipped, written by" in found.stdout
+    job = msgspec.structs.replace(ended(JobState.SUCCEEDED, 3, 2), bad_records=12)
+    assert job_json(job)["bad_records"] == 12
+    show._print_job(job, "succeeded", None)
+    assert "skipped    12 bad records, in /out/_bad" in capsys.readouterr().out
 
 
 def test_hints_are_for_failures_of_the_users_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,6 +161,7 @@ JOBS = st.builds(
     submitted_seconds=FLOAT,
     ended_seconds=FLOAT,
     input_bytes=UINT64,
+    bad_records=UINT64,
     recent_failures=st.lists(st.builds(RecentFailure, ATTEMPTS, TEXT, FAILURES), max_size=2).map(
         tuple
     ),
@@ -173,7 +174,7 @@ JOBS = st.builds(
 def test_a_client_sees_the_job_that_the_master_sees(job: views.JobView) -> None:
     sent = job_pb2.Job.FromString(job_to_proto(job).SerializeToString())
     seen = client_views.job_view(sent)
-    for field in ("job_id", "state", "message", "counters", "note", "input_bytes"):
+    for field in ("job_id", "state", "message", "counters", "note", "input_bytes", "bad_records"):
         assert getattr(seen, field) == getattr(job, field)
     assert (seen.submitted_seconds, seen.ended_seconds) == (
         job.submitted_seconds,

@@ -773,6 +773,7 @@ class Job(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     LARGE_COUNTERS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    BAD_RECORDS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -787,6 +788,8 @@ class Job(_message.Message):
     """Bytes of all inputs."""
     note: _builtins.str
     """Something a person should know, such as "waiting for workers"."""
+    bad_records: _builtins.int
+    """Records that map tasks have skipped, over current winners."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it is, with at most 100 of its inputs."""
@@ -837,10 +840,11 @@ class Job(_message.Message):
         note: _builtins.str = ...,
         large_counters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cost: Global___Cost | None = ...,
+        bad_records: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bad_records", b"bad_records", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
