@@ -82,7 +82,7 @@ async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(house: Ho
 
 BROKEN = """
 import sys
-def broken(*arguments):
+def broken(*arguments, **options):
     raise LookupError("a gear is missing")
 sys.modules['mrcore.tasks.child'].run_task = broken
 def map(key, value):
