@@ -213,3 +213,9 @@ def test_runs_of_large_rows_are_merged_a_few_at_a_time() -> None:
     assert budget.fan_in(1 << 20) * 3 * (1 << 20) <= budget.sort_bytes
     assert 2 <= budget.fan_in(10 << 20) <= budget.merge_bytes // (10 << 20)
     assert budget.fan_in(1 << 30) == 2
+
+
+def test_an_empty_block_does_not_end_a_run() -> None:
+    first, last = columns_of([("a", 1)]), columns_of([("b", 2)])
+    chunks = merge([[first, first.slice(0, 0), last]], common_layout([first]))
+    assert [row for chunk in chunks for row in rows_of(chunk.columns)] == [("a", 1), ("b", 2)]

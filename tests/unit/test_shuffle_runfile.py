@@ -178,6 +178,17 @@ def test_a_run_that_was_cut_off_is_lost(cut: int) -> None:
             list(read_slices([slice_of(info, 0, claimed)], 1 << 20, lambda uri: storage))
 
 
+def test_a_run_that_was_cut_off_between_two_blocks_is_lost() -> None:
+    storage = MemoryStorage()
+    info, writer, _ = write(storage, [SMALL[0], SMALL[2]], None)
+    first, second = (section.length_bytes for section in writer.sections)
+    with storage.open_write(URI) as sink:
+        sink.write(storage.read(URI)[:first])
+        info = sink.commit()
+    with pytest.raises(LostRunError, match="map task 7 is cut off"):
+        list(read_slices([slice_of(info, 0, first + second)], 1 << 20, lambda uri: storage))
+
+
 def test_a_run_that_is_gone_or_replaced_is_lost() -> None:
     storage = MemoryStorage()
     info, writer, _ = write(storage, SMALL[:1])
