@@ -18,7 +18,7 @@ import msgspec
 from mrcore.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
 from mrcore.job import Codec, Input
 from mrcore.records.formats import codec_of
-from mrcore.storage.base import ObjectInfo, Storage
+from mrcore.storage.base import ObjectInfo, Storage, is_hidden
 from mrcore.storage.registry import absolute_uri, storage_for
 from mrcore.tasks.spec import Piece
 
@@ -99,12 +99,12 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
                 for info in _find(storage, given)
                 if skipped is None or not info.uri.startswith(skipped)
             ]
+            if not found:
+                raise InputError(_missing(storage, given))
         except StorageError as error:
             if error.retryable or isinstance(error, NotFoundError):
                 raise
             raise InputError(f"The input {_typed(given)} cannot be read: {error}") from error
-        if not found:
-            raise InputError(_missing(storage, given))
         files += found
     _check_names(files)
     _probe(files)
@@ -171,8 +171,8 @@ def _literal(storage: Storage, uri: str) -> Iterator[ObjectInfo]:
         else:
             return
     folder = _folder(uri)
-    for info in storage.list(folder):
-        if not info.is_folder and _below(info.uri[len(folder) :]):
+    for info in storage.list(folder, hidden=False):
+        if not info.is_folder:
             yield info
 
 
@@ -184,13 +184,15 @@ def _folder(uri: str) -> str:
 def _matching(storage: Storage, base: str, fixed: str, pattern: str) -> Iterator[ObjectInfo]:
     """Yield what matches; `fixed` is the start of the pattern without wildcards."""
     compiled = _pattern(pattern)
+    # What the pattern does not name is not looked into: such a folder may be large, or closed.
+    hidden = is_hidden(pattern, fixed)
     if "/" not in pattern.rstrip("/") and "**" not in pattern:
         # One level is enough, unless a folder matches: `/*.txt` must not walk the whole disk.
-        level = list(storage.list(base + fixed, recursive=False))
+        level = list(storage.list(base + fixed, recursive=False, hidden=hidden))
         if not any(i.is_folder and compiled.fullmatch(i.uri[len(base) :] + "x") for i in level):
             yield from _objects(level, base, compiled)
             return
-    yield from _objects(storage.list(base + fixed), base, compiled)
+    yield from _objects(storage.list(base + fixed, hidden=hidden), base, compiled)
 
 
 def _objects(
@@ -259,7 +261,7 @@ def _set_of(inside: str) -> str:
 
 def _below(relative: str) -> bool:
     """Tell whether a name below a folder is taken: no part of it begins with `_` or `.`."""
-    return not any(part.startswith(("_", ".")) for part in relative.split("/"))
+    return not is_hidden(relative, "")
 
 
 def _typed(given: Input) -> str:

@@ -71,6 +71,12 @@ class Writer(Protocol):
     ) -> None: ...
 
 
+def is_hidden(uri: str, prefix: str) -> bool:
+    """Tell whether a part of a name begins with `_` or `.`, from the last `/` of the prefix on."""
+    below = uri[prefix.rfind("/") + 1 :]
+    return any(part.startswith(("_", ".")) for part in below.split("/"))
+
+
 class Storage(Protocol):
     """An object store."""
 
@@ -110,10 +116,13 @@ class Storage(Protocol):
         """
         ...
 
-    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+    ) -> Iterator[ObjectInfo]:
         """Yield the objects whose URI starts with `prefix`, ascending by URI as UTF-8 bytes.
 
         `recursive=False` stops at the next `/` after the prefix and yields folders in its place.
+        `hidden=False` leaves out what `is_hidden` tells of, unread: a folder may be closed.
         """
         ...
 

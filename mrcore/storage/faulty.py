@@ -159,10 +159,14 @@ class FaultyStorage:
         )
         return _FaultyWriter(self, uri, inner)
 
-    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+    ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix; it fails as a whole or not at all."""
         yield from self.run(
-            "list", prefix, lambda: [*self._inner.list(prefix, recursive=recursive)]
+            "list",
+            prefix,
+            lambda: [*self._inner.list(prefix, recursive=recursive, hidden=hidden)],
         )
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:

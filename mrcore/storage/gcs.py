@@ -21,7 +21,7 @@ from mrcore.errors import (
     PreconditionFailedError,
     StorageError,
 )
-from mrcore.storage.base import ABSENT, ObjectInfo, Writer
+from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
 from mrcore.storage.gcs_client import GcsConnection
 from mrcore.storage.gcs_errors import source_errors
 from mrcore.storage.gcs_objects import (
@@ -223,7 +223,9 @@ class GcsStorage:
 
     # Listing
 
-    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+    ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix, page by page; markers of folders are left out."""
         bucket, name = split_uri(prefix)
         client = self._connection.client()
@@ -253,7 +255,7 @@ class GcsStorage:
                 for folder in getattr(page, "prefixes", ())
             ]
             found.sort(key=lambda info: info.uri.encode("utf-8", "surrogatepass"))
-            yield from found
+            yield from (info for info in found if hidden or not is_hidden(info.uri, prefix))
             if token is None:
                 return
 

@@ -230,12 +230,14 @@ class LocalStorage:
         """Start a new file; `metadata` is not kept."""
         return _LocalWriter(file_path(uri), expect, durable, private)
 
-    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+    ) -> Iterator[ObjectInfo]:
         """Yield the files below the prefix; a folder is shown even when it is empty."""
         path = file_path(prefix)
         folder, _, stem = path.rpartition("/")
         with os_errors(path):
-            yield from _walk(folder or "/", stem, recursive, ())
+            yield from _walk(folder or "/", stem, (), recursive=recursive, hidden=hidden)
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:
         """Unlink the file; its folder stays, see `prune`."""
@@ -300,7 +302,7 @@ def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | 
 
 
 def _walk(
-    folder: str, stem: str, recursive: bool, above: tuple[tuple[int, int], ...]
+    folder: str, stem: str, above: tuple[tuple[int, int], ...], *, recursive: bool, hidden: bool
 ) -> Iterator[ObjectInfo]:
     """Yield what lies in `folder` under names that start with `stem`, in order of whole paths.
 
@@ -315,7 +317,7 @@ def _walk(
             return
     found: list[tuple[bytes, str, os.stat_result]] = []
     for name in names:
-        if name.startswith(TEMP_PREFIX):
+        if name.startswith(TEMP_PREFIX if hidden else ("_", ".")):
             continue
         path = os.path.join(folder, name)
         status = _status(path)
@@ -331,7 +333,7 @@ def _walk(
             if not recursive:
                 yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
             elif (status.st_dev, status.st_ino) not in (*above, identity):
-                yield from _walk(path, "", True, (*above, identity))
+                yield from _walk(path, "", (*above, identity), recursive=True, hidden=hidden)
 
 
 def _status(path: str) -> os.stat_result | None:

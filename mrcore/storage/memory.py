@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
-from mrcore.storage.base import ABSENT, ObjectInfo, Writer
+from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
 from mrcore.storage.streams import Unfinished, extend_crc32c
 
 SCHEME: Final = "mem://"
@@ -141,10 +141,14 @@ class MemoryStorage:
         """Start a new object; `durable` and `private` change nothing."""
         return _MemoryWriter(self, uri, expect, metadata or {})
 
-    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+    ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix, as they are at the first step."""
         with self._lock:
             found = [o.info for uri, o in self._objects.items() if uri.startswith(prefix)]
+        if not hidden:
+            found = [info for info in found if not is_hidden(info.uri, prefix)]
         found.sort(key=lambda info: info.uri.encode("utf-8", "surrogatepass"))
         last_folder = ""
         for info in found:

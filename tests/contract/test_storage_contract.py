@@ -287,6 +287,20 @@ class TestListing:
         assert folder.is_folder
         assert not found[place.uri("b")].is_folder
 
+    def test_hidden_names_can_be_left_out(self, place: Place) -> None:
+        for name in ("a", "_b", ".c/d", "e/.f", "e/g", "e/_h/i", "e/j_/.k", "e/j_/l.m"):
+            place.put(name, b"")
+
+        def seen(prefix: str, *, recursive: bool = True) -> list[str]:
+            start = place.uri(prefix)
+            found = place.storage.list(start, recursive=recursive, hidden=False)
+            return [info.uri.removeprefix(place.uri("")) for info in found]
+
+        assert seen("") == ["a", "e/g", "e/j_/l.m"]
+        assert seen("", recursive=False) == ["a", "e/"]
+        assert seen("e/_h/") == ["e/_h/i"]
+        assert seen("e/_") == seen("_") == []
+
     def test_a_listing_knows_the_generation(self, place: Place) -> None:
         info = place.create("x", b"1")
         (listed,) = place.storage.list(place.uri(""))

@@ -145,6 +145,20 @@ def test_links_that_lead_nowhere_are_left_out(folder: str) -> None:
     assert "in/sub/d.txt" in shown(folder, "in")
 
 
+@pytest.mark.parametrize("text", ["in", "in/*", "in/**", "in/**/*.txt", "*/a.txt", "in/sub/"])
+def test_hidden_folders_are_not_looked_into(folder: str, text: str) -> None:
+    before = shown(folder, text)
+    for name in ("in/.x", "in/_tmp", "in/sub/.git"):
+        Path(folder, name).mkdir(exist_ok=True)
+        # It cannot be followed, as a closed folder cannot be read; root may read every folder.
+        Path(folder, name, "odd").symlink_to("x" * 300)
+        Path(folder, f"{name}-odd").symlink_to("x" * 300)
+    assert shown(folder, text) == before
+    for spelt in ("in/.x", "in/*/.git/*", "in/_*"):
+        with pytest.raises(InputError, match="cannot be read: .*odd cannot be used"):
+            shown(folder, spelt)
+
+
 def test_a_link_that_cannot_be_followed_is_named(folder: str) -> None:
     Path(folder, "in/sub/odd.txt").symlink_to("x" * 300)
     with pytest.raises(InputError, match=r"^The input in cannot be read: .*/in/sub/odd.txt cannot"):
