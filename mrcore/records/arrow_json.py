@@ -45,7 +45,7 @@ def json_batches(piece: Piece) -> Iterator[Batch]:
         schema = _schema_of_head(msgspec.structs.replace(piece, start=0, end=head_bytes))
     for offset, block, size_bytes in _blocks(piece):
         if schema is None:  # the first block of this piece is that of any piece
-            schema = _schema_of(block, offset, piece.shown)
+            schema = _schema_of(_first_lines(block), offset, piece.shown)
         batch = _batch(block, offset, piece.shown, schema)
         yield Batch(piece, (batch,), (offset,), size_bytes)
 
@@ -54,8 +54,17 @@ def json_batches(piece: Piece) -> Iterator[Batch]:
 def _schema_of_head(head: Piece) -> pa.Schema | None:
     """Return the schema of a file by its first block; a process reads many pieces of a file."""
     for offset, block, _ in _blocks(head):
-        return _schema_of(block, offset, head.shown)
+        return _schema_of(_first_lines(block), offset, head.shown)
     return None
+
+
+def _first_lines(block: bytes) -> bytes:
+    """Return the lines of a first block that it has however the file is cut.
+
+    A first line that is longer than a block is followed by others only where the piece goes on.
+    """
+    first = block.find(b"\n") + 1
+    return block[:first] if first > ARROW_BLOCK_BYTES else block
 
 
 def _blocks(piece: Piece) -> Iterator[tuple[int, bytes, int]]:
@@ -71,11 +80,11 @@ def _schema_of(block: bytes, offset: int, shown: str) -> pa.Schema:
     objects: Any = _objects(block, offset, shown)
     try:
         inferred: Any = pa.array(objects).type
-    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        return pa.schema([_without_null(field) for field in inferred])
+    except (pa.ArrowException, OverflowError, ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{shown} has values in its first lines that no columns can hold ({error}): {_ADVICE}."
         ) from error
-    return pa.schema([_without_null(field) for field in inferred])
 
 
 def _without_null(field: pa.Field[Any]) -> pa.Field[Any]:

@@ -67,6 +67,23 @@ def test_strings_that_look_like_times_are_strings_however_a_file_is_cut(
         assert len(rows) == 51
 
 
+def test_a_long_first_line_alone_makes_the_schema_however_a_file_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrow_json, "ARROW_BLOCK_BYTES", 100)
+    content = b'{"a":1,"b":"%b"}\n' % (b"x" * 150) + b'{"a":2.0}\n' * 30
+    for cuts in ((), (120,), (250, 300)):
+        with pytest.raises(DataError, match=r"at byte 165 .* to int64"):
+            rows_of(content, "t.jsonl", *cuts)
+    assert rows_of(content.replace(b"2.0", b"2"), "t.jsonl", 250)[1:] == [{"a": 2, "b": None}] * 30
+
+
+def test_columns_that_are_nested_too_deeply_are_an_error_with_advice() -> None:
+    content = b'{"a":' * 850 + b"1" + b"}" * 850 + b"\n"
+    with pytest.raises(DataError, match=r"first lines that no columns can hold .maximum rec"):
+        rows_of(content, "t.jsonl")
+
+
 def test_a_file_of_small_pieces_has_the_schema_of_its_head() -> None:
     content = b'{"a":1.5}\n' + b'{"a":2}\n' * 9
     for table in tables_of(content, "t.jsonl", 12, 30):

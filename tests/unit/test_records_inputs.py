@@ -155,7 +155,7 @@ def test_hidden_folders_are_not_looked_into(folder: str, text: str) -> None:
         Path(folder, f"{name}-odd").symlink_to("x" * 300)
     assert shown(folder, text) == before
     for spelt in ("in/.x", "in/*/.git/*", "in/_*"):
-        with pytest.raises(InputError, match="cannot be read: .*odd cannot be used"):
+        with pytest.raises(InputError, match=r"cannot be read: .*odd cannot be used"):
             shown(folder, spelt)
 
 
