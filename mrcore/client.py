@@ -257,13 +257,20 @@ class Client:
 
     def fleet(self) -> FleetView | None:
         """Return the machines that the master makes and deletes; None where it has none."""
+        request = pb.GetFleetRequest()
+        answer = self._call(lambda: self._fleet_answer(request))
+        if answer is None or not answer.HasField("fleet"):
+            return None
+        return views.fleet_view(answer.fleet)
+
+    def _fleet_answer(self, request: pb.GetFleetRequest) -> pb.GetFleetResponse | None:
+        """Make the call; return None from a master of a version without it."""
         try:
-            answer = self._stub.GetFleet(pb.GetFleetRequest(), timeout=CALL_SECONDS)
+            return self._stub.GetFleet(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                return None  # a master of an earlier version
-            raise error_from(error, self.credentials.address) from None
-        return views.fleet_view(answer.fleet) if answer.HasField("fleet") else None
+                return None
+            raise
 
     def drain(self, worker_id: str) -> WorkerView:
         """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""

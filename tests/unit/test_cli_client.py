@@ -212,12 +212,14 @@ def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: Client) -> 
     master.script = [
         job_service_pb2.GetFleetResponse(fleet=fleet_to_proto(fleet)),
         job_service_pb2.GetFleetResponse(),
+        grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.UNAUTHENTICATED,
     ]
     assert client.fleet() == fleet
     assert client.fleet() is None
     assert client.fleet() is None, "a master of an earlier version has none"
+    assert len(master.requests) == 4, "a master that restarts is asked again"
     with pytest.raises(UsageError, match="does not accept this token"):
         client.fleet()
 
