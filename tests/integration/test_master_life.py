@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
@@ -18,7 +19,9 @@ import msgspec
 import pytest
 from grpc_health.v1 import health_pb2
 
+from master.daemon import run as run_master
 from master.journal import Entry
+from master.options import Options
 from mrcore import errors, layout
 from mrcore.client import Client
 from mrcore.config import load_credentials, loopback_file, save_credentials
@@ -26,6 +29,7 @@ from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.job import JobState
 from mrcore.rpc.channel import connect
 from mrcore.rpc.credentials import find_credentials, read_leader
+from mrcore.rpc.server import RpcServer
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.session import finder
 from tests.integration.daemons import start_daemon, start_master
@@ -267,16 +271,22 @@ def test_credentials_are_found_on_loopback(
         find_credentials(daemon.address, reach_seconds=0.2)
 
 
-def test_who_gets_an_answer_finds_the_credentials(
+def test_the_credentials_lie_there_before_the_port_answers(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
     port = free_port()
-    address = f"127.0.0.1:{port}"
-    with house.master(listen=address, wait=False):
-        # Connections are accepted from when the port is taken, and greeted when it answers.
-        find_credentials(address, reach_seconds=20.0)
-        assert loopback_file(port).exists()
+    found = []
+    start = RpcServer.start
+
+    async def look_and_start(server: RpcServer, services: tuple[str, ...]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)  # this master has only to come up
+        found.append(loopback_file(port).exists())
+        await start(server, services)
+
+    monkeypatch.setattr(RpcServer, "start", look_and_start)
+    asyncio.run(run_master(Options(host="127.0.0.1", port=port, state_uri=house.state_uri)))
+    assert found == [True]
 
 
 def test_a_master_that_ends_leaves_the_credentials_of_the_next_one(
