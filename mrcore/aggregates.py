@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import enum
 from collections.abc import Callable, Iterable
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final
 
 
@@ -50,7 +50,7 @@ _PLAIN: Final = frozenset((int, float, bool))
 def _sum(values: Iterable[Any]) -> Any:
     """Add up values as `sum` does; numbers of numpy as Python's, which do not wrap around."""
     total: Any = 0
-    remaining = chain(values)  # `values` itself refuses to be begun anew at its end
+    remaining = iter(values)  # `values` itself refuses to be begun anew at its end
     while some := list(islice(remaining, _SOME)):
         if not _PLAIN.issuperset(map(type, some)):
             some = [value.item() if _is_scalar(value) else value for value in some]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -28,25 +28,33 @@ class Groups:
     ends: np.ndarray
 
 
-class Values(chain[Any]):
+class Values(Iterator[Any]):
     """The values of a key as the user's function gets them: an iterator that may be read once.
 
     A second pass over them would find nothing, without a word: `max(values), sum(values)` would be
-    (3, 0). So it raises. Every value is handed on in C; only the begin of a pass is Python.
+    (3, 0). So it raises. What `iter(values)` returns is an ordinary iterator that hands every value
+    on in C and may be asked after its end, as `islice` does when it takes one batch after another.
     """
 
-    _begun = False
+    __slots__ = ("_begun", "_rest")
 
-    def __iter__(self) -> Values:
-        """Return the iterator itself; raise RuntimeError where it has come to its end."""
-        if self._begun and not any(map(_iterates, gc.get_referents(self))):
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._rest = chain(values)
+        self._begun = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the values that are left; raise RuntimeError where a pass came to their end."""
+        if self._begun and not any(map(_iterates, gc.get_referents(self._rest))):
             # A chain lets go of its iterators at its end, and only then. That cannot be asked of
             # it: what was read may have been the last value, and a further pass find no more.
             raise RuntimeError(
                 "values can be read only once: to read them again, begin with values = list(values)"
             )
         self._begun = True
-        return self
+        return self._rest
+
+    def __next__(self) -> Any:
+        return next(self._rest)
 
 
 def _iterates(held: object) -> bool:

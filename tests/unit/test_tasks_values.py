@@ -106,13 +106,22 @@ def until_a_default(key: str, values: Iterator[int]) -> Any:
 
 
 def listed(key: str, values: Iterator[int]) -> Any:
-    assert iter(values) is values
     numbers = list(values)
     return sum(numbers) if max(numbers) else 0
 
 
+def in_batches(key: str, values: Iterator[int]) -> Any:
+    remaining = iter(values)
+    total = 0
+    while batch := list(islice(remaining, 2)):  # the last one may be empty
+        total += sum(batch)
+    assert next(values, None) is None
+    return total
+
+
 @pytest.mark.parametrize(
-    "function", [first_and_rest, chunks_within_a_loop, two_halves, until_a_default, listed]
+    "function",
+    [first_and_rest, chunks_within_a_loop, two_halves, until_a_default, listed, in_batches],
 )
 @pytest.mark.parametrize("combine", [True, False])
 def test_one_pass_may_be_made_in_steps(function: Callable[..., Any], combine: bool) -> None:
