@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from master.ended import weight_of_blocks
 from master.limits import Limits
 from master.live import LiveJob, LivePhase
 from master.state import JobRecord, PhaseRecord, TaskRecord
@@ -36,7 +37,7 @@ def check(machine: Core) -> None:
 def _check_sums(record: JobRecord) -> None:
     """Incremental sums are the sums over the current winners."""
     counters: Counter[str] = Counter()
-    skips = bad = counts = 0
+    skips = bad = counts = blocks = 0
     for sums in (record.maps, record.reduces):
         won = [task for task in sums.tasks if task.winner is not None]
         outputs = [task.output for task in won if task.output is not None]
@@ -50,10 +51,12 @@ def _check_sums(record: JobRecord) -> None:
         for output in outputs:
             counters.update(output.counters)
             counts += len(output.counters)
+            blocks += weight_of_blocks(output)
             bad += len(output.bad_records)
     if not record.state.final:  # an ended job has dropped the details
         assert record.open_skips == skips, f"{record.job_id} counts skips"
         assert record.counts == counts, f"{record.job_id} counts counters"
+        assert record.block_bytes == blocks, f"{record.job_id} weighs blocks"
         assert record.bad_records == bad, f"{record.job_id} counts bad records"
         kept = {name: value for name, value in record.counters.items() if value}
         assert kept == {name: value for name, value in counters.items() if value}
@@ -73,6 +76,7 @@ def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecor
         for _, ticket, task_id in machine.delayed_tasks()
         if task_id.job_id == job.record.job_id and task_id.phase is phase.phase
     )
+    assert len(phase.heap) <= 2 * len(phase.tasks) + machine.limits.void_entries_max
     assert phase.ready == queued.total(), "ready tasks are the valid entries of the heap"
     cap = machine.now + machine.limits.retry_cap_seconds
     due = [due for due, ticket, _ in machine.delayed_tasks() if ticket in delayed]
@@ -89,6 +93,9 @@ def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecor
         assert not (record.winner is not None and task.attempts), f"won and in progress: {story}"
         assert len(task.attempts) <= ATTEMPTS_MAX, f"too many attempts: {story}"
         assert len(task.story) <= machine.limits.story_lines
+        assert len(task.avoid) <= machine.limits.avoided_max, story
+        assert len(task.suspects) <= machine.limits.avoided_max, story
+        assert len(set(task.suspects)) == len(task.suspects), story
         numbers = [attempt.id.number for attempt in task.attempts]
         assert len(set(numbers)) == len(numbers), f"a number was used twice: {story}"
         for attempt in task.attempts:
@@ -132,6 +139,12 @@ def _check_bounds(machine: Core) -> None:
     durable, limits = machine.durable(), machine.limits
     assert len(machine.workers()) <= limits.workers_max
     assert len(machine.live_jobs()) <= limits.live_jobs_max
+    assert len(machine.awaited()) <= limits.workers_max
+    known = {worker.id for worker in machine.workers()}.union(machine.awaited())
+    assert known.issuperset(durable.workers), "so many are known after a restart, too"
+    assert len(machine.timers()) <= 2 * limits.workers_max + limits.void_entries_max
+    delayed = 2 * limits.live_tasks_max + limits.void_entries_max
+    assert len(machine.delayed_tasks()) <= delayed
     sections = sum(len(job.maps.tasks) * len(job.reduces.tasks) for job in machine.live_jobs())
     assert sections <= limits.live_sections_max, "asked with `has_room` before a submission"
     assert len(durable.requests) <= len(durable.jobs)
@@ -168,6 +181,7 @@ def _check_record(record: JobRecord, limits: Limits) -> None:
     elif record.state is JobState.RUNNING:  # beyond these it has failed in the same step
         assert len(record.counters) <= limits.counters_max
         assert record.counts <= limits.counts_max
+        assert record.block_bytes <= limits.block_bytes_max
     traced = set(record.traced)
     most_failed = limits.ended_failed_max if final else limits.failed_attempts_max
     for phase, sums in ((Phase.MAP, record.maps), (Phase.REDUCE, record.reduces)):

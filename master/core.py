@@ -6,11 +6,10 @@ fact through the methods here, each of which leaves every invariant of `master.c
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from master import policy
+from master import heaps, policy
 from master.commands import CleanUp, Command, Reply, Wanted
 from master.ended import Stories
 from master.events import HeldState
@@ -122,6 +121,14 @@ class Core:
         """Return (due, ticket, task) of the back-offs; void where the task has another ticket."""
         return list(self._delayed)
 
+    def timers(self) -> list[tuple[float, str]]:
+        """Return (when, worker) of the timers; void where the worker has another time."""
+        return self._timers
+
+    def awaited(self) -> list[str]:
+        """Return the workers of the former master that have not reported to this one."""
+        return list(self._awaited)
+
     @property
     def waiting(self) -> bool:
         """Tell whether a take-over still waits for the workers of its predecessor."""
@@ -175,10 +182,13 @@ class Core:
         if delay > 0.0:
             task.delayed = True
             phase.delayed += 1
-            heapq.heappush(self._delayed, (self.now + delay, task.ticket, task_id))
+            entry = (self.now + delay, task.ticket, task_id)
+            valid = sum(job.maps.delayed + job.reduces.delayed for job in self._jobs.values())
+            most = 2 * valid + self.limits.void_entries_max
+            heaps.push(self._delayed, entry, most, self._is_delayed)
         else:
             phase.ready += 1
-            heapq.heappush(phase.heap, (task_id.index, task.ticket))
+            phase.queue(task_id.index, task.ticket, self.limits)
 
     def _dequeue(self, phase: LivePhase, task: LiveTask) -> None:
         """Take an idle task out of its queue; its entry there is void from now on."""
@@ -191,20 +201,11 @@ class Core:
         else:
             phase.ready -= 1
 
-    def _ripen(self) -> None:
-        """Put tasks whose back-off has ended into their phase's queue."""
-        while self._delayed and self._delayed[0][0] <= self.now:
-            _, ticket, task_id = heapq.heappop(self._delayed)
-            job = self._jobs.get(task_id.job_id)
-            if job is None:
-                continue
-            phase = job.phase(task_id.phase)
-            task = phase.tasks[task_id.index]
-            if task.ticket == ticket and task.delayed:
-                task.delayed = False
-                phase.delayed -= 1
-                phase.ready += 1
-                heapq.heappush(phase.heap, (task_id.index, ticket))
+    def _is_delayed(self, entry: tuple[float, int, TaskId]) -> bool:
+        _, ticket, task_id = entry
+        job = self._jobs.get(task_id.job_id)
+        task = None if job is None else job.phase(task_id.phase).tasks[task_id.index]
+        return task is not None and task.delayed and task.ticket == ticket
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -339,7 +340,12 @@ class Core:
             due = min(due, worker.answer_at)
         if worker.timer <= self.now or due < worker.timer:
             worker.timer = due
-            heapq.heappush(self._timers, (due, worker.id))
+            most = 2 * len(self._workers) + self.limits.void_entries_max
+            heaps.push(self._timers, (due, worker.id), most, self._is_set)
+
+    def _is_set(self, entry: tuple[float, str]) -> bool:
+        worker = self._workers.get(entry[1])
+        return worker is not None and worker.timer == entry[0]
 
     def _sync_seconds(self, worker: Worker) -> float:
         third = worker.lease_seconds / self.limits.parks_per_lease

@@ -24,12 +24,18 @@ _TASK_BYTES: Final = 1_000
 _FAILED_BYTES: Final = 300
 _ENTRY_BYTES: Final = 250
 """An entry of a dict of names and numbers, or of texts."""
+_BLOCK_BYTES: Final = 200
 _BRIEF_CHARS: Final = 500
 
 
 def brief(failure: TaskFailure) -> TaskFailure:
     """Return a failure without its traceback, and with the beginning of its message."""
     return msgspec.structs.replace(failure, message=failure.message[:_BRIEF_CHARS], traceback="")
+
+
+def weight_of_blocks(output: TaskOutput) -> int:
+    """Return about what the keys of a run's blocks take, which a total order needs."""
+    return sum(_BLOCK_BYTES + len(block.first_key) for block in output.blocks)
 
 
 def lighten(job: JobRecord, limits: Limits) -> None:

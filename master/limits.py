@@ -87,6 +87,8 @@ class Limits:
     """Names of counters in one job."""
     counts_max: int = MAX_COUNTS
     """Counters of one job, summed over its tasks."""
+    block_bytes_max: int = 256 * 2**20
+    """Memory of the first keys of all blocks of one job in total order."""
     story_lines: int = 50
     """The newest lines that are kept of each task."""
     ended_stories_max: int = 8
@@ -105,3 +107,7 @@ class Limits:
     """Per task: numbers of failed attempts, so that a repeated report is not counted twice."""
     scan_max: int = 64
     """Queue entries looked at for one assignment when tasks avoid the worker."""
+    void_entries_max: int = 10_000
+    """Void entries of a heap of tasks, back-offs or timers, beyond one an entry in use."""
+    avoided_max: int = 64
+    """Workers that one task keeps away from, and those it suspects: the newest."""

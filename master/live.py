@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from master import heaps
 from master.commands import Wanted
 from master.events import NO_PROGRESS, NOT_SAID, HeldState, WorkerAbout
 from master.facts import Tally
+from master.limits import Limits
 from master.policy import Durations
 from master.state import JobRecord, PhaseRecord
 from mrcore.ids import AttemptId, AttemptNumber, Phase
@@ -101,6 +103,14 @@ class LivePhase:
         """Tasks with attempts."""
         self.attempts: dict[AttemptId, Attempt] = {}
         self.durations = Durations()
+
+    def queue(self, index: int, ticket: int, limits: Limits) -> None:
+        """Put an idle task into the heap."""
+        most = 2 * len(self.tasks) + limits.void_entries_max
+        heaps.push(self.heap, (index, ticket), most, self._is_queued)
+
+    def _is_queued(self, entry: tuple[int, int]) -> bool:
+        return self.tasks[entry[0]].ticket == entry[1]
 
 
 class LiveJob:

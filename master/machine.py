@@ -63,6 +63,8 @@ class Machine(Results):
         assert epoch == self.epoch, f"epoch {epoch} is not the applied one, {self.epoch}"
         self._begin(now)
         self._wall_offset = wall - now
+        # An old journal does not say who has left.
+        self._dismiss(list(self._durable.workers)[: -self.limits.workers_max])
         for record in self._durable.jobs.values():
             if not record.state.final:
                 self._admit(LiveJob(record))
@@ -189,10 +191,10 @@ class Machine(Results):
         job = self._jobs.get(event.job_id)
         if job is None or not job.running or not job.preparing:
             return
-        job.preparing = False
-        if job.stale:
-            self._advance(job)  # what was verified is not what would be published
+        if job.stale:  # what was verified is not what would be published
+            self._prepare_anew(job, "")
             return
+        job.preparing = False
         self._record(
             CommitBegun(
                 job_id=event.job_id, replaces=event.replaces, wall_seconds=event.wall_seconds
@@ -205,20 +207,29 @@ class Machine(Results):
         if isinstance(event.command, PrepareCommit):
             job = self._jobs.get(event.command.job_id)
             if job is not None and job.running and job.preparing:
-                job.preparing = False
-                self._advance(job)
+                self._prepare_anew(job, "The master found no cause to commit the complete job.")
+
+    def _prepare_anew(self, job: LiveJob, problem: str) -> None:
+        """Prepare a commit once more if a winner was lost since; otherwise fail with `problem`.
+
+        An answer that nothing explains would be given again, at once and without end.
+        """
+        job.preparing = False
+        if job.stale:
+            self._advance(job)
+        else:
+            self._end_job(job, JobState.FAILED, problem)
 
     def _on_refused(self, event: CommitRefused) -> None:
         job = self._jobs.get(event.job_id)
         if job is None:
             return
         if job.running and event.lost:
-            job.preparing = False
             for attempt_id in event.lost:
                 if event.job_id in self._jobs:
                     self._lose_winner(job, attempt_id, event.message)
-            if event.job_id in self._jobs:
-                self._advance(job)
+            if event.job_id in self._jobs and job.preparing:
+                self._prepare_anew(job, event.message)
             return
         if not job.running or job.preparing:
             self._end_job(job, JobState.FAILED, event.message)

@@ -118,7 +118,7 @@ def verdict(task: TaskRecord, spec: JobSpec, limits: Limits) -> str | None:
 
 
 def overrun(record: JobRecord, limits: Limits) -> str | None:
-    """Return why a job has to end for what its tasks have counted or skipped; None if it may go on.
+    """Return why a job has to end for the sum of what its tasks report; None if it may go on.
 
     What is counted travels with every answer about the job and stays in memory with each task.
     """
@@ -126,6 +126,12 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
         return (
             f"{record.bad_records} bad records were skipped, more than the "
             f"{record.spec.max_bad_records} allowed: look at _bad/ under the output"
+        )
+    if record.block_bytes > limits.block_bytes_max:
+        return (
+            f"To cut the job's total order takes {record.block_bytes:,} bytes of the master, and "
+            f"{limits.block_bytes_max:,} is the limit. Sort less data in one job, use shorter "
+            "keys, or leave out the total order."
         )
     names, counts = len(record.counters), record.counts
     return counters_problem(names, counts, limits.counters_max, limits.counts_max)

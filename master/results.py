@@ -122,7 +122,7 @@ class Results(Scheduler):
         Reads that fail are not held against their reader: the object may be at fault.
         """
         worker.blames = 0
-        for worker_id in sorted(set(task.suspects)):
+        for worker_id in sorted(task.suspects):
             other = self._workers.get(worker_id)
             if other is None or other is worker:
                 continue
@@ -178,11 +178,15 @@ class Results(Scheduler):
     def _suspect(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
         """Keep a task away from where it went wrong, which is at fault if it succeeds elsewhere."""
         self._keep_away(task, worker_id, strikes)
-        task.suspects.append(worker_id)
+        if worker_id not in task.suspects:
+            task.suspects.append(worker_id)
+            del task.suspects[: -self.limits.avoided_max]
 
     def _keep_away(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
-        _, before = task.avoid.get(worker_id, (0.0, 0))
+        _, before = task.avoid.pop(worker_id, (0.0, 0))
         task.avoid[worker_id] = (self.now + self.limits.avoid_seconds, before + strikes)
+        if len(task.avoid) > self.limits.avoided_max:  # spot machines come under ever new names
+            del task.avoid[next(iter(task.avoid))]
 
     def _on_lost_input(
         self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool

@@ -23,9 +23,7 @@ class Scheduler(Core):
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
         while self._timers:
-            when, worker_id = self._timers[0]
-            worker = self._workers.get(worker_id)
-            if worker is not None and worker.timer == when:
+            if self._is_set(self._timers[0]):
                 break
             heapq.heappop(self._timers)
         dues = [self._alarm, self._wait_until]
@@ -145,6 +143,18 @@ class Scheduler(Core):
         worker.answer_at = self.now + self._sync_seconds(worker)
         if worker.sees_store and not worker.leaving and worker.active < worker.slots:
             self._hungry[worker.id] = None
+
+    def _ripen(self) -> None:
+        """Put tasks whose back-off has ended into their phase's queue."""
+        while self._delayed and self._delayed[0][0] <= self.now:
+            entry = heapq.heappop(self._delayed)
+            if self._is_delayed(entry):
+                _, ticket, task_id = entry
+                phase = self._jobs[task_id.job_id].phase(task_id.phase)
+                phase.tasks[task_id.index].delayed = False
+                phase.delayed -= 1
+                phase.ready += 1
+                phase.queue(task_id.index, ticket, self.limits)
 
     def _settle(self) -> None:
         """Let what this step has changed reach the workers whose requests are parked."""

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from master.ended import brief, lighten
+from master.ended import brief, lighten, weight_of_blocks
 from master.facts import (
     AttemptFailed,
     CancelRequested,
@@ -135,6 +135,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     counts: int = 0
     """Counters of each current winner, summed up."""
+    block_bytes: int = 0
+    """Memory of the blocks' keys of the current winners, more or less."""
     bad_records: int = 0
     open_skips: int = 0
     """Records that tasks without a winner have leave to skip."""
@@ -312,6 +314,7 @@ def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
     job.bad_records += sign * len(output.bad_records)
     job.open_skips -= sign * len(task.skip)
     job.counts += sign * len(output.counters)
+    job.block_bytes += sign * weight_of_blocks(output)
     for name, value in output.counters.items():
         total = job.counters.get(name, 0) + sign * value
         if total or sign > 0:
