@@ -44,6 +44,7 @@ from mrcore.tracebacks import is_from, user_traceback
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
 _MAX_MESSAGE: Final = 8_000
+_DEEP: Final = "a key or value is nested too deeply to be handled: emit flatter data"
 
 __all__ = ["ProgressSink", "run_task"]
 
@@ -95,7 +96,10 @@ def run_task(
             trace = user_traceback(error)
             result = TaskFailure(kind=FailureKind.USER, message=message, traceback=trace)
         elif isinstance(error, OSError):
-            result = _scratch_failure(spec, error, scratch)
+            result = scratch_failure(spec.state_uri, error, scratch)
+        elif isinstance(error, RecursionError):
+            # Our loops have no such depth: it is that of an object of the user's.
+            result = _failure(FailureKind.USER, _DEEP)
         else:
             raise
     finally:
@@ -203,12 +207,13 @@ def _full_message(spec: TaskSpec) -> str:
     return f"no space is left below {place}: free some, or name another place"
 
 
-def _scratch_failure(spec: TaskSpec, error: OSError, scratch: Path) -> TaskFailure:
+def scratch_failure(state_uri: str, error: OSError, scratch: Path) -> TaskFailure:
+    """Return the failure of an attempt for what a worker's own disk has refused."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         message = f"a temporary file below {scratch} failed: {error}"
         return _failure(FailureKind.INFRASTRUCTURE, message)
     problem = "no space is left for temporary files below"
-    run = Path(layout.shown(spec.state_uri)).parent
+    run = Path(layout.shown(state_uri)).parent
     if scratch.is_relative_to(run / "scratch"):  # embedded: all workers write to this disk
         message = f"{problem} {run}: free some, or let XDG_STATE_HOME name another place"
         return _failure(FailureKind.DATA, message)

@@ -154,6 +154,27 @@ def test_what_raises_as_the_part_is_written_is_the_users() -> None:
     assert failure.message.endswith(", for the key 'ab'")
 
 
+def nested(depth: int) -> Any:
+    """Return tuples in tuples, as deep as that."""
+    value: Any = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        UserFunctions(map=lambda key, value: [(nested(5_000), 1)]),
+        UserFunctions(map=emit, sort_key=lambda value: nested(5_000)),
+    ],
+)
+def test_a_key_that_is_nested_too_deeply_is_told(functions: UserFunctions) -> None:
+    failure = failing_map(functions)
+    assert failure.kind is FailureKind.USER
+    assert "nested too deeply" in failure.message
+
+
 def chain(length: int) -> BaseException:
     """Return an exception behind so many others."""
     error: BaseException = ValueError("the first")
