@@ -14,6 +14,7 @@ child's business, and the inline engine's, never a daemon's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -94,13 +95,17 @@ def unpack_bundle(data: bytes, folder: Path) -> Path:
     Raises PluginError for a zip that is damaged, too large, or has names that lead out of it.
     """
     target = folder / hashlib.sha256(data).hexdigest()
-    if target.is_dir():
+    if is_unpacked(target):
         return target
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{target.name[:16]}-{secrets.token_hex(4)}"
+    remains = draft.with_suffix(".old")
     try:
         draft.mkdir()
         _extract(data, draft)
+        with contextlib.suppress(OSError):
+            if not is_unpacked(target):
+                target.rename(remains)
         try:
             draft.rename(target)
         except OSError:
@@ -108,7 +113,17 @@ def unpack_bundle(data: bytes, folder: Path) -> Path:
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(remains, ignore_errors=True)
     return target
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Tell whether a bundle lies there as a whole: cleaners of old files may have been there."""
+    try:
+        sources = json.loads((folder / MANIFEST).read_bytes())["sources"]
+    except (OSError, ValueError):
+        return False
+    return all((folder / member).is_file() for member in sources)
 
 
 def _extract(data: bytes, draft: Path) -> None:

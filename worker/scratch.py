@@ -124,6 +124,10 @@ class Folders:
         """Write a job where children find it; raise OSError if that fails."""
         write_job(self.path / "jobs", job_id, job)
 
+    def has_job(self, job_id: str) -> bool:
+        """Tell whether children find a job: what cleans old files may have taken it."""
+        return (self.path / "jobs" / job_id).exists()
+
     def drop_job(self, job_id: str) -> None:
         """Remove the file of a job, if there is one."""
         with contextlib.suppress(OSError):

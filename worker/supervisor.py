@@ -276,7 +276,7 @@ class Supervisor:
 
     def _hand(self, child: ChildProcess, order: Order) -> bool:
         job_id = order.attempt.task.job_id
-        if child.job_id is None:
+        if child.job_id is None or not self._folders.has_job(job_id):
             self._folders.keep_job(job_id, self._jobs[job_id])
         return child.send(order)
 

@@ -32,13 +32,13 @@ class AttemptLog:
 
     def __init__(self, descriptor: int = 1) -> None:
         self.descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
-        self._file = _identity(self.descriptor)
+        self._file = identity(self.descriptor)
 
     def keep(self, state_uri: str, attempt: AttemptId) -> None:
         """Store what the attempt has printed, and empty the log; errors cost no more than it."""
         _flush()
         try:
-            if _identity(self.descriptor) != self._file:
+            if identity(self.descriptor) != self._file:
                 return
             size = os.fstat(self.descriptor).st_size
             if size:
@@ -49,7 +49,8 @@ class AttemptLog:
             _warn(attempt, error)
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def identity(descriptor: int) -> tuple[int, int]:
+    """Return what is open there: it changes when the number gets another file or socket."""
     info = os.fstat(descriptor)
     return info.st_dev, info.st_ino
 

@@ -33,21 +33,22 @@ from typing import Final
 from mrcore import by_value, layout, nesting
 from mrcore.clock import SYSTEM
 from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
-from mrcore.plugin import UserFunctions, load_bundle, load_unpacked
+from mrcore.plugin import UserFunctions, is_unpacked, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.attempt_log import AttemptLog
+from mrcore.tasks.attempt_log import AttemptLog, identity
 from mrcore.tasks.pipe import (
     LOST_DESCRIPTORS,
     OWN_DEFECT,
     Board,
     Finished,
     JobFile,
+    LostOrderError,
     Order,
     pack_report,
     read_job,
     unpack_order,
 )
-from mrcore.tasks.run import run_task, tellable
+from mrcore.tasks.run import run_task, scratch_failure, tellable
 from mrcore.tasks.setup import Setup
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult, TaskSpec
 from mrcore.texts import text_of
@@ -122,6 +123,7 @@ class Child:
     ) -> None:
         self._orders = orders
         self._reports = reports
+        self._ends = self._identities()
         self._board = board
         self._log = log
         self._folder = folder
@@ -138,12 +140,34 @@ class Child:
         self._board.note_functions()
         gc.freeze()  # what the imports have made lives as long as the process
         while message := self._orders.recv(MAX_ORDER_BYTES):
-            order = unpack_order(message)
             self._board.begin(SYSTEM.monotonic())
-            result = tellable(self._run(order))
-            self._clean_up(order.memory_bytes)
-            self._log.keep(self._job(order.attempt.task.job_id).state_uri, order.attempt)
-            self._reports.sendall(pack_report(Finished(order.attempt, result)))
+            finished = self._obey(message)
+            self._check_ends()
+            self._reports.sendall(pack_report(finished))
+
+    def _obey(self, message: bytes) -> Finished:
+        try:
+            order = unpack_order(message)
+        except LostOrderError as lost:
+            return Finished(lost.attempt, tellable(scratch_failure("", lost.error, self._folder)))
+        result = tellable(self._run(order))
+        self._clean_up(order.memory_bytes)
+        job = self._jobs.get(order.attempt.task.job_id)
+        if job is not None:
+            self._log.keep(job.state_uri, order.attempt)
+        return Finished(order.attempt, result)
+
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        return tuple(identity(end.fileno()) for end in (self._orders, self._reports))
+
+    def _check_ends(self) -> None:
+        """Raise OSError where user code has closed our sockets.
+
+        A connection of its own may have got their numbers: it must get no report, and a wait for
+        orders on it would have no end.
+        """
+        if self._identities() != self._ends:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def _run(self, order: Order) -> TaskResult:
         try:
@@ -169,6 +193,10 @@ class Child:
             return _user_exit(error)
         except MrcoreError as error:
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
+        except OSError as error:  # what user code raises is caught where it is called
+            known = self._jobs.get(order.attempt.task.job_id)
+            state_uri = known.state_uri if known is not None else ""
+            return scratch_failure(state_uri, error, self._folder)
         except BaseException as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
             with contextlib.suppress(Exception):  # user code may have closed the stream
                 traceback.print_exc()
@@ -224,7 +252,7 @@ def resident_bytes() -> int:
 
 def _load_plugin(job: JobFile, folder: Path) -> UserFunctions:
     sha256 = job.spec.plugin.sha256
-    if (folder / sha256).is_dir():  # unpacked by another child, which has checked it
+    if is_unpacked(folder / sha256):  # by another child, which has checked it
         return load_unpacked(folder / sha256)
     uri = layout.plugin_uri(job.state_uri, sha256)
     return load_bundle(storage_for(uri).read(uri), folder, sha256)

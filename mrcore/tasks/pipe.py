@@ -57,6 +57,15 @@ class Order(msgspec.Struct, frozen=True):
     skip: tuple[Mark, ...] = ()
 
 
+class LostOrderError(Exception):
+    """The file of a long order cannot be read."""
+
+    def __init__(self, attempt: AttemptId, error: OSError) -> None:
+        super().__init__(str(error))
+        self.attempt = attempt
+        self.error = error
+
+
 class Finished(msgspec.Struct, frozen=True):
     """How an attempt ended."""
 
@@ -114,12 +123,20 @@ def pack_order(order: Order, folder: Path) -> bytes:
 
 
 def unpack_order(message: bytes) -> Order:
-    """Return the order of a message; the file of a long one is removed."""
+    """Return the order of a message; the file of a long one is removed.
+
+    Raises LostOrderError.
+    """
     if message[:1] == _INLINE:
         return _order_decoder.decode(memoryview(message)[1:])
-    path = Path(os.fsdecode(_elsewhere_decoder.decode(memoryview(message)[1:]).path))
-    order = _order_decoder.decode(path.read_bytes())
-    path.unlink()
+    elsewhere = _elsewhere_decoder.decode(memoryview(message)[1:])
+    path = Path(os.fsdecode(elsewhere.path))
+    try:
+        order = _order_decoder.decode(path.read_bytes())
+    except OSError as error:
+        raise LostOrderError(elsewhere.attempt, error) from None
+    with contextlib.suppress(OSError):
+        path.unlink()
     return order
 
 

@@ -321,3 +321,16 @@ def test_a_default_without_text_does_not_hide_the_arity(tmp_path: Path) -> None:
     source = "class Mute:\n    def __repr__(self): return None\ndef map(a, b, c, d=Mute()): pass\n"
     with pytest.raises(PluginError, match="is declared as map<Signature without text: TypeError>"):
         load(tmp_path, source)
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "code/wc.py"])
+def test_a_bundle_of_which_a_file_was_swept_away_is_unpacked_anew(
+    tmp_path: Path, lost: str
+) -> None:
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    data = build_bundle("wc.py", [], tmp_path).data
+    folder = unpack_bundle(data, tmp_path / "scratch")
+    (folder / lost).unlink()
+    (tmp_path / "wc.py").unlink()
+    assert list(load_bundle(data, tmp_path / "scratch").map("k", "v")) == [("v", 1)]
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == [folder.name]

@@ -136,3 +136,21 @@ async def test_a_child_outlives_the_loss_of_its_folder(house: House) -> None:
     """.replace("SCRATCH", repr(str(house.folder / "scratch"))))  # fmt: skip
     for _ in range(2):
         assert isinstance(await house.result(house.give()), TaskOutput)
+
+
+@in_house()
+async def test_a_child_whose_descriptors_became_connections_of_the_user_dies(
+    house: House,
+) -> None:
+    house.job("""
+        import os, socket
+        held = []
+        def setup(context):
+            os.closerange(3, 256)
+            held.extend(end for _ in range(32) for end in socket.socketpair())
+        def map(key, value):
+            yield value, 1
+    """)
+    failure = await house.failure(house.give())
+    assert failure.died
+    assert "user code closed descriptors that it had not opened" in failure.message

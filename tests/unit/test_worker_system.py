@@ -83,6 +83,44 @@ async def test_a_long_order_that_finds_no_space_spares_the_next(house: House) ->
     assert isinstance(await house.result(after), TaskOutput)
 
 
+@in_house()
+async def test_a_job_that_is_swept_away_before_it_is_read_fails_the_attempt_only(
+    house: House,
+) -> None:
+    house.job(MAP)
+    house.supervisor.prestart()
+    (child,) = house.supervisor._children
+    os.kill(child.process_id, signal.SIGSTOP)
+    attempt = house.give()
+    (house.folder / "scratch/jobs/job").unlink()
+    os.kill(child.process_id, signal.SIGCONT)
+    failure = await house.failure(attempt)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message.startswith("a temporary file below ")
+    assert isinstance(await house.result(house.give()), TaskOutput)
+
+
+@in_house()
+async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_only(
+    house: House,
+) -> None:
+    house.job(MAP)
+    assert isinstance(await house.result(house.give()), TaskOutput)
+    (child,) = house.supervisor._children
+    os.kill(child.process_id, signal.SIGSTOP)
+    attempt = AttemptId(TaskId("job", Phase.MAP, 7), AttemptNumber(1, 7))
+    piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
+    house.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.dispatch()
+    (house.folder / "scratch/job-map-7@1.7.order").unlink()
+    os.kill(child.process_id, signal.SIGCONT)
+    failure = await house.failure(attempt)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message.startswith("a temporary file below ")
+    assert isinstance(await house.result(house.give()), TaskOutput)
+    assert house.supervisor._children == [child]
+
+
 @in_house(slots=2)
 async def test_folders_that_were_swept_away_are_made_anew(house: House) -> None:
     house.job(WAITING.format(folder=house.folder))
