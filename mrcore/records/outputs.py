@@ -11,6 +11,7 @@ import msgspec
 from mrcore.job import Compression
 from mrcore.storage.base import Writer
 from mrcore.storage.streams import extend_crc32c
+from mrcore.texts import text_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -149,29 +150,45 @@ class Output:
 
 
 _EXACT = frozenset((int, float, str, bytes, bool, type(None)))
+MAX_LEVELS = 32
+"""Lists and dicts within each other that parquet takes: readers refuse files of 50."""
 
 
 def python_numbers(things: Sequence[Any]) -> Sequence[Any]:
     """Return things, the scalars of numpy made Python's, in lists, tuples and dicts too."""
     if _EXACT.issuperset(map(type, things)):
         return things
-    return list(map(_python_number, things))
+    return [nested_numbers(python_number(thing)) for thing in things]
 
 
-def _python_number(thing: Any) -> Any:
+def python_number(thing: Any) -> Any:
+    """Return a scalar of numpy as Python's, any other object as it is.
+
+    What numpy itself turns into a bare count, such as a time in nanoseconds, stays numpy's.
+    """
     kind = type(thing)
-    if kind in _EXACT:
-        return thing
     if kind.__module__ == "numpy" and getattr(thing, "ndim", None) == 0:
-        return thing.item()
-    if kind in (list, tuple):
-        return kind(map(_python_number, thing))
-    if kind is dict:
-        return {_python_number(key): _python_number(item) for key, item in thing.items()}
+        found = thing.item()
+        return thing if thing.dtype.kind in "mM" and isinstance(found, int) else found
     return thing
+
+
+def nested_numbers(thing: Any, levels: int = MAX_LEVELS) -> Any:
+    """Return a list, tuple or dict with the scalars of numpy that it holds made Python's."""
+    kind = type(thing)
+    if not levels or kind not in (list, tuple, dict):
+        return thing
+    if kind is dict:
+        return {
+            python_number(key): nested_numbers(python_number(item), levels - 1)
+            for key, item in thing.items()
+        }
+    if _EXACT.issuperset(map(type, thing)):
+        return thing
+    return kind([nested_numbers(python_number(item), levels - 1) for item in thing])
 
 
 def shortened(thing: object) -> str:
     """Return what a message shows of a key or value."""
-    text = ascii(thing)
+    text = text_of(thing, ascii)
     return text if len(text) <= 80 else f"{text[:77]}..."

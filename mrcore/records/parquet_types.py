@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from mrcore.records.outputs import MAX_LEVELS
+
 LEAVES: Final[dict[type, pa.DataType]] = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -44,7 +46,9 @@ class Column:
     None goes with every type. Once `fixed`, a type may not grow any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = MAX_LEVELS) -> None:
+        """`levels` is how many levels of lists and dicts there may be below."""
+        self._levels = levels
         self._kind: str | type | None = None
         self._element: Column | None = None
         self._fields: dict[str, Column] = {}
@@ -124,7 +128,9 @@ class Column:
             raise MisfitError(f"parquet has no {type(value).__qualname__}")
 
     def _new(self) -> Column:
-        column = Column()
+        if not self._levels:
+            raise MisfitError(f"it has more than {MAX_LEVELS} levels of lists and dicts")
+        column = Column(self._levels - 1)
         column._fixed = self._fixed
         return column
 

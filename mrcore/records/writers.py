@@ -29,7 +29,7 @@ import msgspec
 from mrcore.errors import DataError, UsageError
 from mrcore.job import Compression, OutputFormat
 from mrcore.pylist import python_values
-from mrcore.records.outputs import Output, PartCounts, shortened
+from mrcore.records.outputs import Output, PartCounts, nested_numbers, python_number, shortened
 from mrcore.storage.base import Writer
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class _RowWriter(ABC):
 
     def keep(self, thing: Any, /) -> Any:
         """Return the text of a key or value that may change."""
-        return str(thing)
+        return str(nested_numbers(thing))
 
     @abstractmethod
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
@@ -203,11 +203,41 @@ _PLAIN = frozenset((str, int, bool, NoneType, msgspec.Raw))
 _LINES = msgspec.json.Encoder()
 
 
+def _number(thing: object) -> object:
+    """Return a scalar of numpy as Python's; raise TypeError for what JSON does not know."""
+    found = python_number(thing)
+    if found is thing:
+        raise TypeError(f"{type(thing).__qualname__} is not a type of JSON")
+    return found
+
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number
+).encode
+_escape = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_number).encode
+
+
+def _check_dicts(thing: object) -> None:
+    """Raise ValueError where two keys of a dict are one in JSON, as 1 and "1" are."""
+    if isinstance(thing, dict):
+        kinds = set(map(type, thing))
+        if kinds - {str}:
+            found: dict[str, object] = {}
+            for key in thing:
+                text = key if isinstance(key, str) else _encode(key)
+                if text in found:
+                    raise ValueError(f"the keys {found[text]!r} and {key!r} are one in JSON")
+                found[text] = key
+        thing = thing.values()
+    elif not isinstance(thing, list | tuple):
+        return
+    for item in thing:
+        if isinstance(item, dict | list | tuple):
+            _check_dicts(item)
+
+
 class JsonWriter(_RowWriter):
     """One JSON object a line, in UTF-8; what UTF-8 cannot hold is escaped."""
-
-    _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-    _escape = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
     def keep(self, thing: Any, /) -> Any:
         """Return the JSON of a key or value that may change."""
@@ -235,10 +265,12 @@ class JsonWriter(_RowWriter):
     def _json(self, thing: object) -> bytes:
         if type(thing) is msgspec.Raw:
             return bytes(thing)
+        if type(thing) not in _PLAIN:
+            _check_dicts(thing)
         try:
-            return self._encode(thing).encode()
+            return _encode(thing).encode()
         except UnicodeEncodeError:
-            return self._escape(thing).encode()
+            return _escape(thing).encode()
 
 
 _NOT_JSON = (TypeError, ValueError, RecursionError)

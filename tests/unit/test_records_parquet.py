@@ -157,6 +157,24 @@ def test_numbers_of_numpy_become_pythons() -> None:
     assert parquet_values(values[:2]) == [1.5, 2.5]
     assert parquet_values(values[2:3]) == [[3]]
     assert parquet_values(values[3:]) == [{"a": True}]
+    assert parquet_values([np.datetime64(NOON, "us")]) == [NOON]
+    # As a bare count of nanoseconds or years they would be numbers without a word.
+    for thing in (np.datetime64(7, "ns"), np.timedelta64(7, "Y")):
+        for value in (thing, [thing], {"a": thing}):
+            with pytest.raises(DataError, match=r"parquet has no (datetime|timedelta)64"):
+                parquet_values([value])
+
+
+def test_values_nested_deeper_than_readers_take_are_refused() -> None:
+    nested: object = 1
+    for _ in range(32):
+        nested = [nested]
+    assert parquet_values([nested]) == [nested]
+    endless: list[object] = []
+    endless.append({"a": endless})
+    for value in ([nested], endless):
+        with pytest.raises(DataError, match="more than 32 levels of lists and dicts"):
+            parquet_values([value])
 
 
 def test_parquet_keeps_what_it_can_hold() -> None:

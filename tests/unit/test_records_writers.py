@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -236,3 +237,34 @@ def test_gzip_holds_no_time() -> None:
 def test_parquet_and_bz2_do_not_go_together() -> None:
     with pytest.raises(UsageError, match="bz2"):
         written([], OutputFormat.PARQUET, Compression.BZIP2)
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    values = [np.int64(1), {"a": [np.float64(1.5), np.bool_(True)]}, (np.str_("x"), np.uint8(2))]
+    lines = written([("k", value) for value in values], OutputFormat.JSONL).splitlines()
+    assert [json.loads(line)["value"] for line in lines] == [1, {"a": [1.5, True]}, ["x", 2]]
+    for output_format in (OutputFormat.TEXT, OutputFormat.CSV):
+        part = open_part(MemoryStorage().open_write("mem://out/part"), output_format)
+        kept = [part.keep(value) for value in values]
+        assert kept == ["1", "{'a': [1.5, True]}", "('x', 2)"]
+    with pytest.raises(DataError, match="timedelta64 is not a type of JSON"):
+        written([("k", np.timedelta64(5, "ns"))], OutputFormat.JSONL)
+
+
+@pytest.mark.parametrize("value", [{1: "a", "1": "b"}, [{"x": ({None: 0, "null": 1},)}]])
+def test_keys_that_are_one_in_json_are_refused(value: object) -> None:
+    with pytest.raises(DataError, match=r"the keys (1 and '1'|None and 'null') are one in JSON"):
+        written([("k", value)], OutputFormat.JSONL)
+    line = written([("k", {1: "a", "2": "b", None: "c"})], OutputFormat.JSONL)
+    assert json.loads(line)["value"] == {"1": "a", "2": "b", "null": "c"}
+
+
+class _WithoutText:
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.JSONL, OutputFormat.PARQUET])
+def test_a_value_without_text_is_refused_in_a_sentence(output_format: OutputFormat) -> None:
+    with pytest.raises(DataError, match="<_WithoutText without text: ValueError>"):
+        written([("k", _WithoutText())], output_format)
