@@ -98,7 +98,7 @@ class SimMaster:
         machine = self.replayed()
         self.life = Life(machine, replayed=len(self.journal))
         self.world.note(f"master takes epoch {epoch}")
-        self.oracle.took_over(epoch)
+        self.oracle.took_over(epoch, machine)
         outcome = machine.take_over(epoch, self.world.now, WALL + self.world.now)
         self._took(outcome)
 

@@ -67,6 +67,8 @@ class Oracle:
         self.numbers: dict[AttemptNumber, TaskId] = {}
         self.counted: dict[AttemptId, None] = {}
         self.ever_won: dict[TaskId, None] = {}
+        self.content: dict[TaskId, bytes | None] = {}
+        """Digest of the newest winner of each map, present or lost."""
         self.checked: dict[str, tuple[AttemptId, ...]] = {}
         """Winners of each job at the newest look of the committer before a commit."""
 
@@ -79,9 +81,14 @@ class Oracle:
                 if worker.lease_from + attempt.lease_seconds > self.world.now + EPSILON:
                     self.left_behind[attempt.id] = worker.id
 
-    def took_over(self, epoch: int) -> None:
+    def took_over(self, epoch: int, machine: Machine) -> None:
         """Forget what the former process had heard."""
         self.epoch = epoch
+        self.content = {
+            TaskId(job.job_id, Phase.MAP, index): task.digest
+            for job in machine.durable().jobs.values()
+            for index, task in enumerate(job.maps.tasks)
+        }
         self.began_at = self.world.now
         self.reports.clear()
         self.unanswered.clear()
@@ -141,6 +148,7 @@ class Oracle:
         for fact in outcome.facts:
             if isinstance(fact, TaskWon):
                 self.ever_won[fact.attempt.task] = None
+                self._judge_win(fact)
             elif isinstance(fact, AttemptFailed):
                 assert fact.attempt not in self.counted, f"{fact.attempt} failed twice"
                 self.counted[fact.attempt] = None
@@ -158,6 +166,17 @@ class Oracle:
             if isinstance(command, Reply):
                 self._judge_reply(command, machine)
         self._judge_patience(machine)
+
+    def _judge_win(self, fact: TaskWon) -> None:
+        """A reduce wins if it has read what the maps hold at that moment, present or lost."""
+        task = fact.attempt.task
+        if task.phase is Phase.MAP:
+            self.content[task] = fact.output.digest
+            return
+        maps = range(self.jobs[task.job_id].maps)
+        current = tuple(self.content.get(TaskId(task.job_id, Phase.MAP, n)) for n in maps)
+        read = self.world.store.parts.get(fact.attempt, current)  # it may be gone
+        assert read == current, f"{fact.attempt} read other content"
 
     def _may_fail(self, fact: JobEnded) -> bool:
         job = self.jobs[fact.job_id]
