@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import logging
 import os
 import resource
 import signal
@@ -59,6 +60,18 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+
+
+def _is_no_peers_fault(record: logging.LogRecord) -> bool:
+    """Return False for the line, with a traceback, that gRPC logs for an answer nobody takes.
+
+    A peer that stops reading, or leaves in the middle, could fill the disk with them.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_peers_fault)
 
 
 class TlsKey(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from mrcore.reading import output_lines
 from mrcore.request import JobRequest, load_plugin, prepare
 from mrcore.rpc.credentials import read_leader
 from mrcore.rpc.health import MAX_STRANGERS
+from tests import http2
 from tests.integration.daemons import Daemon, start_master, start_worker
 from tests.integration.run_support import wait_until
 
@@ -35,26 +36,7 @@ MAX_GROWTH_BYTES = 200 << 20
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return a frame of HTTP/2."""
-    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
-    return head + payload
-
-
-def headers(**fields: str) -> bytes:
-    """Return a block of headers, none of them compressed."""
-    block = b""
-    for name, value in fields.items():
-        for text in (name.replace("__", ":").replace("_", "-"), value):
-            block += (b"\0" if text != value else b"") + bytes([len(text)]) + text.encode()
-    return block
-
-
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
-SUBMIT = headers(
-    __method="POST", __scheme="http", __path="/mrcore.rpc.v1.JobService/Submit", __authority="x",
-    content_type="application/grpc", te="trailers",
-)  # fmt: skip
+SUBMIT = http2.request("/mrcore.rpc.v1.JobService/Submit")
 
 
 class Victim:
@@ -118,9 +100,12 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
 def never_send_a_body(victim: Victim) -> contextlib.ExitStack:
     """Begin more calls than a master answers at once."""
     held = contextlib.ExitStack()
-    calls = b"".join(frame(1, 4, 2 * number + 1, SUBMIT) for number in range(STREAMS))
+    calls = b"".join(
+        http2.frame(http2.HEADERS, http2.END_HEADERS, 2 * number + 1, SUBMIT)
+        for number in range(STREAMS)
+    )
     for number in range(BODILESS_CONNECTIONS):
-        held.enter_context(victim.connect()).sendall(GREETING + calls)
+        held.enter_context(victim.connect()).sendall(http2.greeting() + calls)
         if number % 5 == 0:  # it drops calls that come too fast
             victim.client.workers()
     return held

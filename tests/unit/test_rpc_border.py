@@ -24,6 +24,7 @@ from mrcore.rpc.channel import connect, connect_aio, fingerprint_of
 from mrcore.rpc.server import RpcServer, TlsKey
 from mrcore.rpc.status import CODES, abort, code_of, error_from
 from mrcore.rpc.v1 import worker_service_pb2, worker_service_pb2_grpc
+from tests import http2
 
 SERVICE = "mrcore.rpc.v1.WorkerService"
 Handler = Callable[[grpc.aio.ServicerContext[Any, Any]], Awaitable[None]]
@@ -329,6 +330,33 @@ def test_watches_of_strangers_are_bounded_and_the_oldest_makes_room(
             # A probe is answered however many watches there are.
             await health_stub(channel).Check(request)
             assert await call(credentials) == 7
+
+    asyncio.run(check())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_a_stranger_that_takes_no_answer_leaves_no_line_in_the_log(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "MAX_STRANGERS", 1)
+    no_window = (0).to_bytes(4, "big")
+
+    async def check() -> None:
+        async with serving() as (_, credentials):
+            host, _, port = credentials.address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(http2.greeting(http2.INITIAL_WINDOW + no_window))
+            request = http2.request(f"/grpc.health.v1.Health/{method}")
+            writer.write(http2.frame(http2.HEADERS, http2.END_HEADERS, 1, request))
+            writer.write(http2.frame(http2.HEADERS, http2.END_HEADERS, 3, request))
+            async with asyncio.timeout(10):
+                while await http2.read_frame(reader) != (http2.HEADERS, 3):
+                    pass
+            async with grpc.aio.insecure_channel(credentials.address) as channel:
+                await health_stub(channel).Check(health_pb2.HealthCheckRequest())
+                writer.close()
+                await health_stub(channel).Check(health_pb2.HealthCheckRequest())
 
     asyncio.run(check())
     assert not caplog.records
