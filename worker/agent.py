@@ -63,6 +63,7 @@ class Agent:
         self._all_ended = asyncio.Event()
         """Set when nothing runs any more while draining."""
         supervisor.on_ended = self._ended
+        supervisor.may_begin = lambda: not machine.is_laden()
 
     async def run(self) -> None:
         """Watch over the children until cancelled."""

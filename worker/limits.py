@@ -31,6 +31,10 @@ class Limits:
     """Orders that wait in a child beyond the one that runs."""
     orphans_max: int = 8_192
     """Processes without a parent that are looked at; as many as a unit may have in all."""
+    last_words_bytes_max: int = 64 << 20
+    """Of what dead children have printed, while it is being stored."""
+    last_words_bytes_min: int = 64 << 10
+    """Of one child's, however much there is of others."""
     sweeps_max: int = 64
     """Folders of dead children that are being removed; more are left until the worker ends."""
 
@@ -40,8 +44,14 @@ class Limits:
     held_max: int = 4_096
     """Attempts of which the master has yet to account. It sends at most 1,537, and as many may have
     ended since; what it wants beyond is not taken, and wanted again."""
+    held_bytes_max: int = 128 << 20
+    """Of results that the master has yet to take; beyond it no attempt begins."""
     known_jobs_max: int = 64
     """Specifications that are kept, if fewer attempts than that are held; else one for each."""
+
+    def children_max(self, slots: int) -> int:
+        """Return how many children there may be, with those that were killed and are yet to die."""
+        return (self.children_per_slot + self.dying_per_slot) * slots
 
 
 DEFAULT: Final = Limits()

@@ -130,7 +130,7 @@ class Link:
         while True:
             eager = self._clock.monotonic() - started < EAGER_SECONDS
             try:
-                credentials = await asyncio.to_thread(self._find)
+                credentials = await self._look_for_credentials()
                 async with connect_aio(credentials) as channel:
                     stub: WorkerServiceAsyncStub = WorkerServiceStub(channel)
                     await self._converse(stub, credentials)
@@ -160,6 +160,12 @@ class Link:
             await asyncio.sleep(left)
         reason = f"no master at {self._where} has answered for {seconds:g} s, so this worker ends"
         self._agent.leave(Leave(ORPHANED, f"{reason}: start it again once a master leads"))
+
+    async def _look_for_credentials(self) -> Credentials:
+        try:
+            return await asyncio.to_thread(self._find)
+        except (OSError, RuntimeError) as error:  # RuntimeError: there can be no more threads
+            raise ClusterUnreachableError(f"The credentials cannot be read: {error}") from error
 
     def _find(self) -> Credentials:
         where = self._where

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+import msgspec
+
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
@@ -48,6 +50,7 @@ class _Held:
     assignment: Assignment
     hold: Hold = Hold.UNSTARTED
     result: TaskResult | None = None
+    result_bytes: int = 0
     told: Hold | None = None
     """What the latest request said of it."""
 
@@ -65,6 +68,8 @@ class Machine:
         self.accepted = False
         """A master has taken this session."""
         self._held: dict[AttemptId, _Held] = {}
+        self._result_bytes = 0
+        """Of all results that are held."""
         self._jobs: dict[str, JobSpec] = {}
         """In the order in which they were heard of last."""
         self._state_uri = ""
@@ -138,6 +143,10 @@ class Machine:
         """Return the number of attempts of which the master has yet to account."""
         return len(self._held)
 
+    def is_laden(self) -> bool:
+        """Tell whether the results that are held leave no room for others."""
+        return self._result_bytes >= self._limits.held_bytes_max
+
     def check(self) -> None:
         """Assert the invariants."""
         for attempt, held in self._held.items():
@@ -146,6 +155,7 @@ class Machine:
             assert attempt.task.job_id in self._jobs, "a job was forgotten too early"
         limits = self._limits
         assert len(self._held) <= limits.held_max
+        assert self._result_bytes == sum(held.result_bytes for held in self._held.values())
         assert len(self._jobs) <= max(limits.known_jobs_max, limits.held_max)
         assert self._ended == any(
             held.hold is Hold.FINISHED and held.told is not Hold.FINISHED
@@ -156,6 +166,8 @@ class Machine:
 
     def _finish(self, held: _Held, result: TaskResult) -> None:
         held.hold, held.result = Hold.FINISHED, result
+        held.result_bytes = len(msgspec.msgpack.encode(result))
+        self._result_bytes += held.result_bytes
         self._ended = True
 
     def _move(self, attempt: AttemptId, before: Hold, after: Hold) -> None:
@@ -204,6 +216,7 @@ class Machine:
         ]
         commands += [ForgetJob(job_id) for job_id in self._jobs]
         self._held.clear()
+        self._result_bytes = 0
         self._ended = False
         self._jobs.clear()
         self.cluster_id = cluster_id
@@ -231,6 +244,7 @@ class Machine:
                     del self._held[attempt]
                     commands.append(Kill(attempt))
                 case Hold.FINISHED:
+                    self._result_bytes -= held.result_bytes
                     del self._held[attempt]
         return commands
 

@@ -21,6 +21,7 @@ from mrcore.tasks.pipe import JobFile, Order
 from mrcore.tasks.spec import FailureKind, TaskFailure, TaskResult
 from worker import deaths
 from worker.environment import child_environment
+from worker.last_words import LastWords
 from worker.limits import DEFAULT, Limits
 from worker.messages import Assignment
 from worker.orphans import Orphans
@@ -28,7 +29,6 @@ from worker.proc import folder_is_gone
 from worker.process import ChildProcess, Running
 from worker.scratch import Folders
 from worker.starts import Starts
-from worker.threads import in_thread
 
 log = logging.getLogger("mrcore.worker")
 
@@ -52,13 +52,15 @@ class Supervisor:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
         self.on_ended: Callable[[AttemptId, TaskResult], None] = _nobody_listens
+        self.may_begin: Callable[[], bool] = lambda: True
+        """Whether there is room for the results of attempts that have yet to begin."""
         self.ticked_at = clock.monotonic()
         """When the children were looked at last."""
         self._folders = Folders(scratch, restore, limits.sweeps_max)
         self._environment = child_environment(environment, slot_memory_bytes)
         self._limits = limits
         self._clock = clock
-        self._store_log = store_log
+        self._last_words = LastWords(store_log, limits)
         self._orphans = orphans
         """Where this process adopts them."""
         self._children: list[ChildProcess] = []
@@ -118,6 +120,10 @@ class Supervisor:
 
     def dispatch(self) -> None:
         """Hand waiting orders to children: the oldest first, and none before an older one."""
+        if not self.may_begin():
+            back = [order for child in self._children for order in child.recall()]
+            self._queue.extendleft(reversed(back))
+            return
         self._place()
         if not self._queue:
             self._level()
@@ -150,8 +156,8 @@ class Supervisor:
 
     def prestart(self) -> None:
         """Start a child for each slot, so that they are ready when work comes."""
-        while len(self._children) < self.slots and self._spawn() is not None:
-            pass
+        while len(self._children) < self.slots and self._starts.may_start():
+            self._spawn()
 
     async def run(self) -> None:
         """Watch over the children until cancelled; then kill them all."""
@@ -250,15 +256,12 @@ class Supervisor:
             for child in idle:
                 if child.job_id == wanted:
                     return child
-        if not self._starts.may_start() or len(self._children) >= self._children_max():
+        children_max = self._limits.children_max(self.slots)
+        if not self._starts.may_start() or len(self._children) >= children_max:
             return None
         if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
             min(idle, key=lambda child: child.idle_since).kill()
         return self._spawn()
-
-    def _children_max(self) -> int:
-        """Return how many children there may be, with those that were killed and are yet to die."""
-        return (self._limits.children_per_slot + self._limits.dying_per_slot) * self.slots
 
     def _place(self) -> None:
         while self._queue:
@@ -329,32 +332,31 @@ class Supervisor:
         view = child.view()
         status = child.reap()
         lost = child.sent[0] if child.sent else None
-        printed = child.printed(MAX_LOG_BYTES)
+        printed = self._last_words.take(child)
         child.close()
         assert self._group is not None
         if lost is not None:
             self._starts.worked()
             if lost.attempt in self._unwanted:
                 self._unwanted.discard(lost.attempt)
+                self._last_words.drop(printed)
             else:
                 mark = view.mark if lost.mark_records else None
                 failure = deaths.death_failure(lost, status, child.kill_reason, view.function, mark)
                 state_uri = self._jobs[lost.attempt.task.job_id].state_uri
                 self._group.create_task(self._report_death(lost, failure, state_uri, printed))
-        elif view.begun == 0 and not child.doomed:
-            self._count_bad_start(deaths.start_reason(status, printed, self._folders.path))
+        else:
+            self._last_words.drop(printed)
+            if view.begun == 0 and not child.doomed:
+                self._count_bad_start(deaths.start_reason(status, printed, self._folders.path))
         self._end_orphans()
         self._group.create_task(self._folders.sweep(child.process_id))
-        if self._starts.may_start():
-            self.prestart()
+        self.prestart()
         self.dispatch()
 
-    async def _report_death(
-        self, order: Order, failure: TaskFailure, state_uri: str, printed: bytes
-    ) -> None:
-        if printed:
-            await in_thread(self._store_log, state_uri, order.attempt, printed)
-        self.on_ended(order.attempt, failure)
+    async def _report_death(self, order: Order, failed: TaskFailure, uri: str, text: bytes) -> None:
+        await self._last_words.store(uri, order.attempt, text)
+        self.on_ended(order.attempt, failed)
 
     def _count_bad_start(self, reason: str) -> None:
         self._starts.failed(reason)
@@ -374,8 +376,7 @@ class Supervisor:
             idle = child.job_id is not None and not child.sent
             if idle and now - child.idle_since > self._limits.idle_seconds:
                 child.kill()
-        if self._starts.may_start():
-            self.prestart()
+        self.prestart()
         self.dispatch()
 
     def _end_orphans(self) -> None:

@@ -148,10 +148,13 @@ def alive(process_id: int) -> bool:
 def check_bounds(supervisor: Supervisor) -> None:
     """Assert that every queue, map and list of a supervisor is within its limit."""
     limits, children = supervisor._limits, supervisor._children
-    assert len(children) <= (limits.children_per_slot + limits.dying_per_slot) * supervisor.slots
+    assert len(children) <= limits.children_max(supervisor.slots)
     assert supervisor.unfinished() <= limits.held_max
     assert len(supervisor._jobs) <= max(limits.known_jobs_max, limits.held_max)
     assert len(supervisor._unwanted) <= len(children)
+    assert supervisor._last_words.held_bytes <= (
+        limits.last_words_bytes_max + limits.held_max * limits.last_words_bytes_min
+    )
     assert supervisor._folders.sweeps <= limits.sweeps_max
     for child in children:
         assert len(child.sent) <= limits.ahead_max + 1

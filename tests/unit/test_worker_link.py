@@ -189,3 +189,29 @@ def test_results_that_do_not_fit_go_with_the_next_request(tmp_path: Path) -> Non
         return told
 
     assert asyncio.run(main()) == [[True, True, False], [True]]
+
+
+def test_a_thread_that_cannot_be_started_is_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            raise StopError
+
+    async def main() -> None:
+        link, agent = idle_worker(tmp_path, FakeClock())
+        link.connected.set()
+        refused = RuntimeError("can't start new thread")
+        with (
+            patch("threading.Thread.start", side_effect=refused),
+            patch.object(asyncio, "sleep", sleep),
+            pytest.raises(StopError),
+        ):
+            await link.run()
+        assert not agent.left.done()
+
+    asyncio.run(main())
+    assert "The credentials cannot be read: can't start new thread" in caplog.text

@@ -172,7 +172,7 @@ async def test_a_log_that_cannot_be_stored_costs_no_more_than_the_log(house: Hou
     def no_threads(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    house.supervisor._store_log = no_threads
+    house.supervisor._last_words._store_log = no_threads
     house.job("import os\ndef map(key, value):\n    print('x')\n    os._exit(3)\n")
     assert "exited with status 3" in (await house.failure(house.give())).message
 
