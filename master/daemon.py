@@ -239,8 +239,7 @@ class _Life:
         """Become the master in the journal, and bring the machine to where it ends; blocks."""
         journal = Journal(self._storage, self._state_uri, secrets.token_hex(8), SYSTEM)
         for entry in journal.take_over():
-            for fact in entry.facts:
-                machine.apply(fact)
+            journal.apply(entry, machine.apply)
             self._starting(f"replays the journal: entry {entry.number:,}")
         return journal
 

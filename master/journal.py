@@ -11,7 +11,7 @@ Every method blocks; the shell calls them from one thread of their own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -166,6 +166,18 @@ class Journal:
             self._number = self._epoch = number
             yield entry
             return
+
+    def apply(self, entry: Entry, take: Callable[[Fact], None]) -> None:
+        """Have the facts of an entry taken in; raise JournalError for one that does not fit."""
+        for fact in entry.facts:
+            try:
+                take(fact)
+            except (AssertionError, LookupError) as error:
+                uri = layout.journal_uri(self._state_uri, entry.number)
+                raise JournalError(
+                    f"Entry {entry.number} of the journal does not follow from those before it "
+                    f"({error!r} at {type(fact).__name__}): restore {uri}, or start a new --state."
+                ) from error
 
     def append(self, facts: Sequence[Fact]) -> None:
         """Make facts durable, all or none; return only when that is certain.

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from master.facts import CancelRequested, EpochTaken, Fact, JobEnded
 from master.journal import Entry, FencedError, Journal, JournalError
+from master.limits import Limits
+from master.machine import Machine
 from mrcore import errors, layout
 from mrcore.job import JobState
 from mrcore.storage.base import Storage
@@ -267,3 +269,14 @@ def test_an_entry_of_yesterday_can_be_read() -> None:
     )
     put(storage, layout.journal_uri(STATE, 2), content)
     assert history(storage)[1].facts == (JobEnded(job_id="a", state=JobState.CANCELLED),)
+
+
+def test_an_entry_that_does_not_follow_is_named() -> None:
+    storage = MemoryStorage()
+    start(storage).append([cancelled("a job that nobody has submitted")])
+    machine = Machine(Limits(), Random(0))
+    journal = Journal(storage, STATE, "r", FakeClock())
+    first, second = journal.replay()
+    journal.apply(first, machine.apply)
+    with pytest.raises(JournalError, match=r"Entry 2 of the journal does not follow .* restore"):
+        journal.apply(second, machine.apply)
