@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mrcore.ids import AttemptId
 from mrcore.job import JobState
-from mrcore.tasks.spec import Mark
+from mrcore.tasks.spec import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Wanted:
     attempt: AttemptId
     inputs_version: int
     mark_records: bool = False
-    skip: tuple[Mark, ...] = ()
+    skip: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,13 @@ from master.facts import (
 from master.limits import Limits
 from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.job import JobSpec, JobState
-from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
+from mrcore.tasks.spec import FailureKind, Mark, Skip, TaskFailure, TaskOutput
+from mrcore.texts import printable
 
 FAILURES_TO_SKIP = 2
 """A record at which so many attempts raised or died is the cause."""
+_CAUSE_CHARACTERS = 200
+"""Length of what a skipped record is saved with, at most."""
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -71,7 +74,7 @@ class TaskRecord(msgspec.Struct):
     """How often in a row the data failed with the same words."""
     mark_records: bool = False
     culprits: list[Culprit] = []
-    skip: tuple[Mark, ...] = ()
+    skip: tuple[Skip, ...] = ()
 
     def counted(self, number: AttemptNumber) -> bool:
         """Tell whether this attempt's failure has been counted already."""
@@ -357,7 +360,7 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     if failure.died:
         task.mark_records = True
     if failure.mark is not None:
-        _failed_at(job, task, failure.mark)
+        _failed_at(job, task, failure.mark, failure.message)
         del task.culprits[: -limits.culprits_max]
 
 
@@ -372,7 +375,7 @@ def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
             old.last_failure = brief(old.last_failure)
 
 
-def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
+def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, cause: str) -> None:
     """Count a failure at a record; at the second one the record is skipped, if the job may."""
     for culprit in task.culprits:
         if culprit.mark == mark:
@@ -382,8 +385,9 @@ def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark) -> None:
         culprit = Culprit(mark, 1)
         task.culprits.append(culprit)
     allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
-    if culprit.count >= FAILURES_TO_SKIP and mark not in task.skip and allowed:
-        task.skip = (*task.skip, mark)
+    skipped = any(skip.mark == mark for skip in task.skip)
+    if culprit.count >= FAILURES_TO_SKIP and not skipped and allowed:
+        task.skip = (*task.skip, Skip(mark, printable(cause, _CAUSE_CHARACTERS)))
         job.open_skips += 1
         # That was progress: a task with several such records must be able to get past all of them.
         task.failures = task.same_data = 0

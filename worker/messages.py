@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mrcore.ids import AttemptId
 from mrcore.job import JobSpec
-from mrcore.tasks.spec import MapWork, Mark, ReduceWork, TaskResult
+from mrcore.tasks.spec import MapWork, ReduceWork, Skip, TaskResult
 
 
 class Hold(enum.StrEnum):
@@ -27,7 +27,7 @@ class Assignment:
     inputs_version: int = 0
     work: MapWork | ReduceWork | None = None
     mark_records: bool = False
-    skip: tuple[Mark, ...] = ()
+    skip: tuple[Skip, ...] = ()
 
 
 # Events: what happened.

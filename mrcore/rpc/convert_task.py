@@ -32,11 +32,11 @@ from mrcore.tasks.spec import (
     BlockKey,
     KeyRange,
     MapWork,
-    Mark,
     Piece,
     Progress,
     ReduceWork,
     RunSlice,
+    Skip,
     Split,
     TaskOutput,
     TaskResult,
@@ -220,14 +220,16 @@ def assignment_to_proto(
     work: MapWork | ReduceWork | None,
     *,
     mark_records: bool = False,
-    skip: tuple[Mark, ...] = (),
+    skip: tuple[Skip, ...] = (),
 ) -> worker_service_pb2.Assignment:
     """Return the message; `work` is None where the worker has said that it holds the attempt."""
     message = worker_service_pb2.Assignment(
         attempt=attempt_to_proto(attempt),
         inputs_version=inputs_version,
         mark_records=mark_records,
-        skip=[mark_to_proto(mark) for mark in skip],
+        skip=[
+            worker_service_pb2.Skip(mark=mark_to_proto(one.mark), cause=one.cause) for one in skip
+        ],
     )
     if isinstance(work, MapWork):
         message.map.CopyFrom(map_work_to_proto(work))
@@ -247,9 +249,9 @@ def work_from_proto(message: worker_service_pb2.Assignment) -> MapWork | ReduceW
             return None
 
 
-def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Mark, ...]:
+def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Skip, ...]:
     """Return the records that the attempt skips."""
-    return tuple(mark_from_proto(mark) for mark in message.skip)
+    return tuple(Skip(mark_from_proto(one.mark), one.cause) for one in message.skip)
 
 
 def map_work_to_proto(work: MapWork) -> worker_service_pb2.MapWork:

@@ -57,9 +57,9 @@ class Records:
         self._spec = spec
         self._split = work.split
         self._progress = progress
-        self._skip: dict[str, set[int]] = {}
-        for mark in spec.skip:
-            self._skip.setdefault(mark.uri, set()).add(mark.offset)
+        self._skip: dict[str, dict[int, str]] = {}
+        for skip in spec.skip:
+            self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip.cause
         self._values: Iterator[Any] = iter(())
         self._begun = 0
         """Records of this batch that have been drawn, or are in `_values`."""
@@ -129,7 +129,7 @@ class Records:
     def _without_bad(self, batch: Batch) -> Batch:
         bad = self._skip[batch.piece.uri]
         offsets = list(batch.offsets)
-        if bad.isdisjoint(offsets):
+        if bad.keys().isdisjoint(offsets):
             return batch
         keep = [offset not in bad for offset in offsets]
         for offset, value, kept in zip(offsets, batch.values, keep, strict=True):
@@ -138,7 +138,7 @@ class Records:
                     BadRecord(
                         batch.piece.shown,
                         offset,
-                        "two attempts failed on this record",
+                        bad[offset] or "two attempts failed on this record",
                         record_text(value, _SAVED_CHARACTERS),
                     )
                 )

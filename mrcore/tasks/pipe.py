@@ -34,6 +34,7 @@ from mrcore.tasks.spec import (
     Mark,
     Progress,
     ReduceWork,
+    Skip,
     TaskFailure,
     TaskResult,
 )
@@ -54,7 +55,7 @@ class Order(msgspec.Struct, frozen=True):
     inputs_version: int = 0
     memory_bytes: int = 0
     mark_records: bool = False
-    skip: tuple[Mark, ...] = ()
+    skip: tuple[Skip, ...] = ()
 
 
 class LostOrderError(Exception):

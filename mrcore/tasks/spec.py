@@ -90,6 +90,14 @@ class Mark(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Skip(msgspec.Struct, frozen=True):
+    """A record to skip and save, since it has failed two attempts."""
+
+    mark: Mark
+    cause: str = ""
+    """Message of the last failure there."""
+
+
 class TaskSpec(msgspec.Struct, frozen=True):
     """All that a child needs to run one attempt."""
 
@@ -103,8 +111,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     """Resident memory of the child that must not be exceeded; decided by the worker."""
     mark_records: bool = False
     """Note each record before it is mapped: a former attempt died without a traceback."""
-    skip: tuple[Mark, ...] = ()
-    """Records to skip and save, since each has caused two deaths."""
+    skip: tuple[Skip, ...] = ()
 
 
 class BlockKey(msgspec.Struct, frozen=True, array_like=True):

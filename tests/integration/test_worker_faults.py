@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -68,6 +69,7 @@ def test_a_record_that_crashes_its_process_is_skipped_where_that_is_allowed(plac
     assert place.lines("skipped") == ["good\t0", "fine\t5", "last\t15"]
     (bad,) = (place.work / "skipped/_bad").iterdir()
     assert "evil" in bad.read_text()
+    assert "crashed with a segmentation fault" in json.loads(bad.read_text())["cause"]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def show_command(command: Command) -> str:
             for each in command.wanted:
                 version = f"!{each.inputs_version}" if each.inputs_version else ""
                 marks = "+mark" if each.mark_records else ""
-                skips = "".join(f"+skip:{mark.offset}" for mark in each.skip)
+                skips = "".join(f"+skip:{skip.mark.offset}" for skip in each.skip)
                 wanted.append(f" {shown(each.attempt)}{version}{marks}{skips}")
             rest = "".join(wanted) or " nothing"
             return f"reply {command.worker_id} {command.sequence}:{rest}{''.join(flags)}"

@@ -261,7 +261,7 @@ class SimWorker:
         bad: tuple[BadRecord, ...] = ()
         mark = Mark("input", task.index)
         if task.phase is Phase.MAP and task.index in job.killers:
-            if mark not in holding.wanted.skip:
+            if all(skip.mark != mark for skip in holding.wanted.skip):
                 known = mark if holding.wanted.mark_records else None
                 return TaskFailure(kind=FailureKind.USER, message="it died", died=True, mark=known)
             bad = (BadRecord("input", task.index, "it died", ""),)

@@ -82,6 +82,15 @@ def test_records_that_other_tasks_may_skip_count_against_the_limit() -> None:
     assert len([word for word in wanted if "+skip" in word]) == 1
 
 
+def test_a_record_is_skipped_for_what_was_raised_there() -> None:
+    script = Script()
+    played(script, "submit j maps=1 bad=1", "sync w1", "sync w1 died:j/map-0@1.1:5", "wait 9")
+    played(script, "sync w1", "sync w1 raised:j/map-0@1.2:5")
+    (job,) = script.machine.live_jobs()
+    (skip,) = job.maps.tasks[0].skip
+    assert (skip.mark.offset, skip.cause) == (5, "raised")
+
+
 # -- adoption ----------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ from mrcore.tasks.spec import (
     Progress,
     ReduceWork,
     RunSlice,
+    Skip,
     Split,
     TaskFailure,
     TaskOutput,
@@ -125,6 +126,7 @@ OUTPUTS = st.builds(
     elapsed_seconds=FLOAT,
 )
 MARKS = st.builds(Mark, URI, UINT64)
+SKIPS = st.lists(st.builds(Skip, MARKS, TEXT), max_size=2)
 FAILURES = st.builds(
     TaskFailure,
     kind=st.sampled_from(FailureKind),
@@ -170,10 +172,10 @@ def test_a_result_crosses_the_wire_unchanged(result: TaskOutput | TaskFailure) -
     assert result_from_proto(sent) == result
 
 
-@given(ATTEMPTS, UINT64, st.none() | MAP_WORK | REDUCE_WORK, st.lists(MARKS, max_size=2))
+@given(ATTEMPTS, UINT64, st.none() | MAP_WORK | REDUCE_WORK, SKIPS)
 @settings(max_examples=100)
 def test_an_assignment_crosses_the_wire_unchanged(
-    attempt: AttemptId, version: int, work: MapWork | ReduceWork | None, skip: list[Mark]
+    attempt: AttemptId, version: int, work: MapWork | ReduceWork | None, skip: list[Skip]
 ) -> None:
     message = assignment_to_proto(attempt, version, work, mark_records=True, skip=tuple(skip))
     sent = worker_service_pb2.Assignment.FromString(message.SerializeToString())

@@ -28,7 +28,7 @@ from mrcore.tasks import map as map_task
 from mrcore.tasks.context import Context
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.reduce import Reducer
-from mrcore.tasks.spec import FailureKind, Mark, TaskFailure, TaskOutput
+from mrcore.tasks.spec import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 from tests.unit.inprocess import Job, content_of, emitting, spec_of
 from tests.unit.test_tasks_run import LINES, URI, failing_map, failing_reduce, generator_map
 
@@ -40,10 +40,11 @@ def _fresh_memory() -> None:
 
 def test_records_to_skip_are_skipped_and_reported() -> None:
     job = Job(["ab\ncd\nef\n"], UserFunctions(map=generator_map, reduce=mrcore.sum))
-    output = job.run_map(0, skip=(Mark(URI, 3), Mark("mem://other", 0)))
+    output = job.run_map(0, skip=(Skip(Mark(URI, 3), "it raised"), Skip(Mark("mem://other", 0))))
     assert isinstance(output, TaskOutput)
     (bad,) = output.bad_records
     assert (bad.shown, bad.offset, bad.record) == ("in/0.txt", 3, "cd")
+    assert bad.cause == "it raised"
     assert output.records_in == 2
     job.outputs.append(output)
     result = job.run_reduce(0, None)

@@ -13,7 +13,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks.context import Context
 from mrcore.tasks.pipe import Finished, ReportReader, pack_report
-from mrcore.tasks.spec import Mark, TaskFailure, TaskOutput, TaskResult
+from mrcore.tasks.spec import Mark, Skip, TaskFailure, TaskOutput, TaskResult
 from mrcore.texts import encodable, one_line, printable
 from tests.unit.inprocess import Job
 from tests.unit.test_tasks_run import URI, failing_map
@@ -71,7 +71,7 @@ def test_counters_and_skipped_records_travel() -> None:
         yield value, 1
 
     job = Job([WILD], UserFunctions(map=user_map, setup=kept.append))
-    output = told(job.run_map(0, skip=(Mark(URI, 0),)))
+    output = told(job.run_map(0, skip=(Skip(Mark(URI, 0)),)))
     assert isinstance(output, TaskOutput)
     assert output.counters == {r"seen ok\udcff\n": 3}
     (bad,) = output.bad_records

@@ -37,6 +37,7 @@ from mrcore.tasks.spec import (
     Progress,
     ReduceWork,
     RunSlice,
+    Skip,
     Split,
     TaskFailure,
     TaskOutput,
@@ -47,7 +48,9 @@ def order(n: int, pieces: int = 1) -> Order:
     """Return an order of so many pieces."""
     piece = Piece("file:///a", "a", 0, 9, 9, "g")
     attempt = AttemptId(TaskId("job", Phase.MAP, n), AttemptNumber(1, n))
-    return Order(attempt, MapWork(Split((piece,) * pieces), 4), 3, 1 << 20, True, (Mark("u", 5),))
+    return Order(
+        attempt, MapWork(Split((piece,) * pieces), 4), 3, 1 << 20, True, (Skip(Mark("u", 5)),)
+    )
 
 
 def test_orders_survive_the_journey(tmp_path: Path) -> None:

@@ -594,6 +594,34 @@ class JobInfo(_message.Message):
 Global___JobInfo: _TypeAlias = JobInfo  # noqa: Y015
 
 @_typing.final
+class Skip(_message.Message):
+    """A record that an attempt skips and saves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARK_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    cause: _builtins.str
+    """Message of the last failure there."""
+    @_builtins.property
+    def mark(self) -> _job_pb2.Mark:
+        """Where it is."""
+
+    def __init__(
+        self,
+        *,
+        mark: _job_pb2.Mark | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "mark", b"mark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Skip: _TypeAlias = Skip  # noqa: Y015
+
+@_typing.final
 class Assignment(_message.Message):
     """One attempt that the worker should hold."""
 
@@ -614,7 +642,7 @@ class Assignment(_message.Message):
         """Which attempt."""
 
     @_builtins.property
-    def skip(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Mark]:
+    def skip(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skip]:
         """Records to skip."""
 
     @_builtins.property
@@ -631,7 +659,7 @@ class Assignment(_message.Message):
         attempt: Global___AttemptId | None = ...,
         inputs_version: _builtins.int = ...,
         mark_records: _builtins.bool = ...,
-        skip: _abc.Iterable[_job_pb2.Mark] | None = ...,
+        skip: _abc.Iterable[Global___Skip] | None = ...,
         map: Global___MapWork | None = ...,
         reduce: Global___ReduceWork | None = ...,
     ) -> None: ...
