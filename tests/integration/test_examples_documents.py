@@ -26,18 +26,18 @@ def block(document: str, holding: str) -> str:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a book."""
+    """A folder to work in, with a text where the documents have theirs."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "books").mkdir()
-    (tmp_path / "books/moby.txt").write_text(TEXT)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/moby.md").write_text(TEXT)
     return tmp_path
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/jobs.md"])
 def test_first_job(document: str, desk: Path) -> None:
     (desk / "wc.py").write_text(block(document, "combine = reduce"))
-    result = run("wc.py", inputs="books/*.txt", output="out", engine="inline", reduces=1)
+    result = run("wc.py", inputs="docs/*.md", output="out", engine="inline", reduces=1)
     assert list(result.lines()) == ["and\t1", "captain\t1", "sea\t1", "the\t3", "whale\t1"]
 
 
@@ -46,7 +46,7 @@ def test_job_with_parameters_counters_and_side_files(desk: Path) -> None:
     (desk / "long_words.py").write_text(block("docs/jobs.md", "context.count"))
     result = run(
         "long_words.py",
-        inputs="books/*.txt",
+        inputs="docs/*.md",
         output="out",
         files=["stop.txt"],
         params={"shortest": "7"},
@@ -62,5 +62,5 @@ def test_job_of_a_program(desk: Path, capsys: pytest.CaptureFixture[str]) -> Non
     code = block("docs/jobs.md", "mrcore.run(")
     exec(compile(code, "program.py", "exec"), {"__name__": "program"})
     assert capsys.readouterr().out.startswith("{} ")
-    parts = [part.read_text() for part in (desk / "out").glob("part-*")]
+    parts = [part.read_text() for part in (desk / "out/notebook").glob("part-*")]
     assert sorted("".join(parts).split()) == [*"11113", "and", "captain", "sea", "the", "whale"]

@@ -133,7 +133,11 @@ def test_workers_that_are_drained(scene: Scene) -> None:
     job = scene.succeeds(job_id)
     assert (asked.wait(), told.wait()) == (0, 0)
     # Each finished what it ran, began nothing more, and nothing was lost with it.
-    assert scene.runs() == {f"{number}.txt": 1 for number in range(FILES)}
+    runs = scene.runs()
+    assert set(runs) == {f"{number}.txt" for number in range(FILES)}
+    # One that stood at the gate for long may have had a backup.
+    backups = job.attempts.superseded
+    assert runs.total() <= FILES + backups
     assert (job.attempts.failed, job.attempts.expired) == (0, 0)
     begun = [line.split()[1] for line in (scene.folder / "runs").read_text().splitlines()]
     assert [begun.count(str(pid)) for pid in at_gate] == [1, 1]

@@ -39,8 +39,13 @@ def cluster(
 
 
 def arguments_of(process_id: int) -> list[str]:
-    content = Path(f"/proc/{process_id}/cmdline").read_bytes()
-    return content.decode().split("\0")
+    """Return the arguments of a daemon, once its process has become the daemon."""
+
+    def arguments() -> list[str]:
+        return Path(f"/proc/{process_id}/cmdline").read_text().split("\0")
+
+    wait_until(lambda: "--state" in arguments())
+    return arguments()
 
 
 def is_alive(process_id: int) -> bool:
