@@ -95,7 +95,10 @@ def _go_on(
         return None  # it is alive after all, and the claim is refused with a sentence
     folder.spec = former.spec
     job_id = former.job.job_id
-    told.note(f"going on with {job_id}, which was interrupted")
+    if former.is_same:
+        told.note(f"going on with {job_id}, which was interrupted")
+    else:
+        told.note(f"first finishing {job_id}, which was interrupted while it published its output")
     with contextlib.ExitStack() as stack:
         try:
             cluster = EmbeddedCluster(

@@ -87,7 +87,7 @@ def show_dollars(dollars: float) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """Write a duration: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
+    """Write a duration: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`, `7 d`."""
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)
@@ -97,4 +97,5 @@ def show_duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    days, hours = whole // 86400, whole % 86400 // 3600
+    return f"{days} d {hours} h" if hours else f"{days} d"

@@ -200,7 +200,7 @@ def test_gc_removes_temporaries_of_failed_jobs(
     assert run_command_line(["gc", str(out)]) == 0
     assert capsys.readouterr().out == (
         "removed 1 temporary object of a-1, 4 B\n"
-        "kept the temporaries of 1 job that were changed in the last 7 d 0 h: "
+        "kept the temporaries of 1 job that were changed in the last 7 d: "
         "--older-than 0s removes these too\n"
     )
     assert run_command_line(["gc", str(out), "--older-than", "0s"]) == 0

@@ -72,6 +72,7 @@ def test_things_are_counted(count: float, shown: str) -> None:
         (185, "3 min 05 s"),
         (7_800, "2 h 10 min"),
         (273_600, "3 d 4 h"),
+        (604_800, "7 d"),
     ],
 )
 def test_duration_is_shown(seconds: float, shown: str) -> None:
