@@ -134,16 +134,16 @@ class Core:
         """Tell whether a take-over still waits for the workers of its predecessor."""
         return self._wait_until is not None
 
-    def has_room(self, maps: int, reduces: int) -> bool:
-        """Return whether a job with these tasks may be submitted now."""
-        tasks, sections = maps + reduces, maps * reduces
-        for job in self._jobs.values():
-            tasks += job.record.task_count
-            sections += len(job.record.maps.tasks) * len(job.record.reduces.tasks)
+    def has_room(self, *coming: tuple[int, int]) -> bool:
+        """Return whether jobs with these numbers of maps and reduces may be submitted now."""
+        live = [
+            (len(j.record.maps.tasks), len(j.record.reduces.tasks)) for j in self._jobs.values()
+        ]
+        jobs = [*live, *coming]
         return (
-            tasks <= self.limits.live_tasks_max
-            and sections <= self.limits.live_sections_max
-            and len(self._jobs) < self.limits.live_jobs_max
+            sum(maps + reduces for maps, reduces in jobs) <= self.limits.live_tasks_max
+            and sum(maps * reduces for maps, reduces in jobs) <= self.limits.live_sections_max
+            and len(jobs) <= self.limits.live_jobs_max
         )
 
     # -- facts and commands ----------------------------------------------------------------------

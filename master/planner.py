@@ -130,6 +130,8 @@ class Submissions:
         self._under_way: dict[str, asyncio.Future[str]] = {}
         self._planned: set[str] = set()
         """Ids of jobs that are being claimed for, and are not yet the machine's."""
+        self._coming: dict[str, tuple[int, int]] = {}
+        """Maps and reduces of jobs that were found to have room, until the machine knows them."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
         self._plugins = threading.Lock()
         self._accepting: dict[str, str] = {}
@@ -212,10 +214,12 @@ class Submissions:
                 self._prepare, job_id, request_id, spec, bundle, slots, claimed
             )
             self._check_room(event.maps, event.reduces)
+            self._coming[job_id] = (event.maps, event.reduces)
             accepted = True
             await self._shell.settle(event)
         finally:
             self._planned.discard(job_id)
+            self._coming.pop(job_id, None)
             del self._accepting[request_id]
             if not accepted:
                 self._plans.forget(job_id)
@@ -235,7 +239,9 @@ class Submissions:
                 f"are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} pairs of "
                 "them. Use fewer reduce tasks (-r), or fewer and larger input files."
             )
-        if not self._shell.machine.has_room(maps, reduces):
+        machine = self._shell.machine
+        coming = [size for job, size in self._coming.items() if machine.job(job) is None]
+        if not machine.has_room((maps, reduces), *coming):
             raise UnavailableError(
                 f"The master has no room for {maps + reduces:,} more tasks: submit the job again "
                 "when others have ended."

@@ -193,17 +193,17 @@ def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
 
 def test_room_is_told_before_a_claim_is_taken() -> None:
     cluster = Cluster(Limits(live_jobs_max=2, live_tasks_max=10, live_sections_max=12))
-    assert cluster.machine.has_room(9, 1)
-    assert not cluster.machine.has_room(10, 1)
-    assert cluster.machine.has_room(6, 2)
-    assert not cluster.machine.has_room(5, 3)
+    assert cluster.machine.has_room((9, 1))
+    assert not cluster.machine.has_room((10, 1))
+    assert cluster.machine.has_room((6, 2))
+    assert not cluster.machine.has_room((5, 3))
     cluster.submit("a", maps=4, reduces=1)
-    assert cluster.machine.has_room(4, 1)
-    assert not cluster.machine.has_room(5, 1)
-    assert cluster.machine.has_room(2, 3)
-    assert not cluster.machine.has_room(3, 3)
+    assert cluster.machine.has_room((4, 1))
+    assert not cluster.machine.has_room((5, 1))
+    assert cluster.machine.has_room((2, 3))
+    assert not cluster.machine.has_room((3, 3))
     cluster.submit("b", maps=1, reduces=0)
-    assert not cluster.machine.has_room(1, 0)
+    assert not cluster.machine.has_room((1, 0))
 
 
 def test_workers_beyond_the_limit_get_nothing() -> None:

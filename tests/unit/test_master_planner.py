@@ -37,6 +37,8 @@ class Desk:
         self.state_uri = f"file://{folder}/state"
         storage = FaultyStorage(LocalStorage(), script({}), hook=hook)
         self.shell = shell
+        self.begun = asyncio.Event()
+        """The machine steps events."""
         self._group = group
         self.submissions = Submissions(
             shell,
@@ -60,8 +62,9 @@ def run(
     *,
     limits: Limits | None = None,
     hook: Hook = lambda operation, uri: None,
+    late: bool = False,
 ) -> None:
-    """Let a master run while `act` submits to it."""
+    """Let a master run while `act` submits to it; with `late`, once that sets `begun`."""
 
     async def main() -> None:
         machine, journal = take_over(MemoryStorage())
@@ -71,8 +74,16 @@ def run(
         lock = FileLock(layout.lock_uri(f"file://{folder}/state"))
         try:
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-                running = group.create_task(shell.run(Idle()))
-                await act(Desk(folder, shell, group, hook))
+                desk = Desk(folder, shell, group, hook)
+
+                async def step() -> None:
+                    await desk.begun.wait()
+                    await shell.run(Idle())
+
+                running = group.create_task(step())
+                if not late:
+                    desk.begun.set()
+                await act(desk)
                 running.cancel()
         finally:
             lock.close()
@@ -110,6 +121,22 @@ def test_a_job_without_room_leaves_no_claim(tmp_path: Path) -> None:
         assert len(job_ids(desk.shell.machine)) == 1
 
     run(tmp_path, act, limits=Limits(live_tasks_max=3))
+
+
+def test_jobs_that_come_at_once_get_no_more_room_than_there_is(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        given = [spec_of(tmp_path, f"out-{n}") for n in range(3)]
+        pending = {asyncio.ensure_future(desk.submit(spec, spec.output_uri)) for spec in given}
+        while len(pending) > 1:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for refused in done:
+                assert isinstance(refused.exception(), UnavailableError)
+        desk.begun.set()
+        (accepted,) = pending
+        job_id = await accepted
+        assert job_ids(desk.shell.machine) == [job_id]
+
+    run(tmp_path, act, limits=Limits(live_tasks_max=3), late=True)
 
 
 @pytest.mark.parametrize("limits", [Limits(live_tasks_max=1), Limits(live_sections_max=0)])
