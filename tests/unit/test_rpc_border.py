@@ -362,6 +362,37 @@ def test_a_stranger_that_takes_no_answer_leaves_no_line_in_the_log(
     assert not caplog.records
 
 
+def test_a_check_whose_answer_is_not_taken_makes_room_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "MAX_STRANGERS", 2)
+    monkeypatch.setattr(health, "STRANGER_SECONDS", 0.01)
+
+    async def check() -> None:
+        async with (
+            serving() as (server, credentials),
+            grpc.aio.insecure_channel(credentials.address) as channel,
+        ):
+            watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest())
+            await watch.read()
+            host, _, port = credentials.address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(http2.greeting(http2.INITIAL_WINDOW + (0).to_bytes(4, "big")))
+            request = http2.request("/grpc.health.v1.Health/Check")
+            writer.write(http2.frame(http2.HEADERS, http2.END_HEADERS, 1, request))
+            async with asyncio.timeout(10):
+                while await http2.read_frame(reader) != (http2.HEADERS, 1):
+                    pass
+                while len(server._health._strangers) > 1:  # noqa: ASYNC110 - nobody is told
+                    await asyncio.sleep(0)
+            await health_stub(channel).Check(health_pb2.HealthCheckRequest())
+            await call(credentials)
+            assert not watch.done()
+            writer.close()
+
+    asyncio.run(check())
+
+
 def test_calls_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_server, "MAX_CALLS", 1)
 
