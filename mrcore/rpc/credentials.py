@@ -129,6 +129,11 @@ def _loopback_credentials(address: str, reach_seconds: float | None, clock: Cloc
 
         if not serves_jobs(address, REACH_SECONDS):
             raise _unreachable(address, "what listens there is no master")
+    if is_loopback(host) and reach_seconds is None:
+        raise UsageError(
+            f"No master of yours at {address} has left its credentials in {path}: start one with "
+            "`mrcore master`, check the port, or give --state URI or --credentials FILE."
+        )
     if is_loopback(host):
         raise UsageError(
             f"The master at {address} is not one of yours, or has not left its credentials in "

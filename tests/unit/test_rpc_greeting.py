@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from mrcore.config import Credentials, Leader, loopback_file, save_credentials
-from mrcore.errors import ClusterUnreachableError
+from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.rpc import credentials
 from mrcore.rpc.credentials import find_credentials
 from tests.unit.fake_clock import FakeClock
@@ -99,6 +99,14 @@ def test_credentials_that_come_just_after_the_answer_are_found(
         path = loopback_file(int(address.rpartition(":")[2]))
         clock = StartingClock(lambda: None, lambda: save_credentials(written, path))
         assert find_credentials(address, clock=clock) == written
+
+
+def test_a_master_that_was_not_looked_for_is_not_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"^No master of yours at 127\.0\.0\.1:1 has left"):
+        find_credentials("127.0.0.1:1", reach_seconds=None)
 
 
 def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
