@@ -3,7 +3,8 @@
 ========  =========================================================================================
 format    a pair
 ========  =========================================================================================
-text      `str(key)`, a tab, `str(value)`, a newline; a value of None leaves out itself and the tab
+text      `str(key)`, a tab, `str(value)`, a newline; a value of None leaves out itself and the tab;
+          a newline within a pair of both is refused, a tab is not
 jsonl     `{"key":…,"value":…}`; tuples become lists; bytes, NaN and infinities are refused
 csv       `str(key),str(value)` under a header `key,value`; None is an empty field
 parquet   columns `key` and `value`, see `mrcore.records.parquet_writer`
@@ -137,12 +138,17 @@ class TextWriter(_RowWriter):
             super().write_columns(keys, values)
             return
         for start in range(0, len(keys), _JOIN_ROWS):
-            some = keys.slice(start, _JOIN_ROWS)
-            self._output.write(_joined(some, values.slice(start, _JOIN_ROWS)))
+            some, others = keys.slice(start, _JOIN_ROWS), values.slice(start, _JOIN_ROWS)
+            text = _characters(some)
+            if b"\n" in text or b"\r" in text or b"\n" in _characters(others):
+                _check_lines(python_values(some), python_values(others))
+            self._output.write(_joined(some, others))
             self._records += len(some)
 
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         text = _text_rows(keys, values)
+        if "\r" in text or text.count("\n") != len(keys):
+            _check_lines(keys, values)
         try:
             return text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
@@ -157,6 +163,27 @@ def _text_rows(keys: Sequence[object], values: Sequence[object]) -> str:
         f"{key!s}\n" if value is None else f"{key!s}\t{value!s}\n"
         for key, value in zip(keys, values, strict=True)
     )
+
+
+def _check_lines(keys: Sequence[object], values: Sequence[object]) -> None:
+    """Raise DataError for a pair with a value that would not be one line.
+
+    A key without a value is a line of the output as it is, or several.
+    """
+    for key, value in zip(keys, values, strict=True):
+        if value is None:
+            continue
+        name = str(key)
+        if "\n" in name or "\r" in name:
+            what = f"The key {shortened(key)}"
+        elif "\n" in str(value):
+            what = f"The value {shortened(value)} of the key {shortened(key)}"
+        else:
+            continue
+        raise DataError(
+            f"{what} has a newline, and in text output a pair is one line: "
+            "use --output-format jsonl or csv."
+        )
 
 
 def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
@@ -179,6 +206,20 @@ def _joins(array: pa.Array[Any]) -> bool:
     kind = array.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return (text or pa.types.is_integer(kind)) and not array.null_count
+
+
+def _characters(array: pa.Array[Any]) -> bytes:
+    """Return the text of all strings of an array; nothing for numbers."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(array.type) or not len(array):
+        return b""
+    _, offsets, data = array.buffers()
+    if offsets is None or data is None:
+        return b""
+    ends = memoryview(offsets).cast("i" if pa.types.is_string(array.type) else "q")
+    start, end = ends[array.offset], ends[array.offset + len(array)]
+    return data.slice(start, end - start).to_pybytes()
 
 
 def _joined(keys: pa.Array[Any], values: pa.Array[Any]) -> memoryview | bytes:

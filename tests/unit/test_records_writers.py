@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UsageError
@@ -71,10 +71,44 @@ THINGS = (
 UTF8 = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+def _breaks(key: object, value: object) -> bool:
+    broken = not {"\r", "\n"}.isdisjoint(str(key)) or "\n" in str(value)
+    return value is not None and broken
+
+
 def test_text() -> None:
     pairs = [("a", 1), (2, None), (None, 1.5), (("x", 1), b"y"), (True, "é"), ("b\udcff", -1)]
     assert written(pairs) == (b"a\t1\n2\nNone\t1.5\n('x', 1)\tb'y'\nTrue\t\xc3\xa9\nb\xff\t-1\n")
     assert written([]) == b""
+
+
+@pytest.mark.parametrize(
+    ("pair", "named"),
+    [
+        (("a\nb", 1), r"The key 'a\\nb' has a newline"),
+        (("a\rb", 1), r"The key 'a\\rb' has a newline"),
+        (("k", "a\nb"), r"The value 'a\\nb' of the key 'k' has a newline"),
+    ],
+)
+def test_a_pair_of_text_is_one_line(pair: tuple[str, object], named: str) -> None:
+    around = [("b", 1), ("c", None)]
+    for pairs in ([pair], [around[0], pair], [*around, pair]):
+        with pytest.raises(DataError, match=f"{named}.* --output-format jsonl or csv"):
+            written(pairs)
+    keys = pa.array(["first", "b", pair[0], "c"])
+    values = pa.array(["first\n", "x", str(pair[1]), "y"])
+    for kind in (pa.string(), pa.large_string()):
+        with pytest.raises(DataError, match=named):
+            written_columns(keys[1:].cast(kind), values[1:].cast(kind))
+        assert written_columns(keys[1:2].cast(kind), values[1:2].cast(kind)) == b"b\tx\n"
+
+
+def test_text_leaves_other_signs_as_they_are() -> None:
+    lines = [("a\tb", 1), ("c\rd\n", None), ("k", "v\r\tw"), ("", "")]
+    assert written(lines) == b"a\tb\t1\nc\rd\n\nk\tv\r\tw\n\t\n"
+    strings = [pair for pair in lines if pair[1] not in (None, 1)]
+    keys, values = map(pa.array, zip(*strings, strict=True))
+    assert written_columns(keys, values) == written(strings)
 
 
 @settings(max_examples=150)
@@ -86,7 +120,11 @@ def test_text_is_str_of_each_however_batched(pairs: Pairs, sizes: list[int]) -> 
     try:
         encoded = expected.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        with pytest.raises(DataError, match="lone surrogate"):
+        with pytest.raises(DataError, match=r"lone surrogate|newline"):
+            written(pairs, sizes=sizes)
+        return
+    if any(_breaks(key, value) for key, value in pairs):
+        with pytest.raises(DataError, match="newline"):
             written(pairs, sizes=sizes)
     else:
         assert written(pairs, sizes=sizes) == encoded
@@ -114,6 +152,8 @@ def test_columns_give_the_bytes_of_lists(
     }
     strategy, type_ = things[kind]
     values = data.draw(st.lists(strategy, min_size=len(keys), max_size=len(keys)))
+    pairs = list(zip(keys, values, strict=True))
+    assume(not any(_breaks(key, value) for key, value in pairs))
     key_type = pa.int64() if keys and isinstance(keys[0], int) else pa.string()
     key_array = pa.array(keys, key_type)
     value_array = pa.array(values, type_)  # type: ignore[call-overload]
