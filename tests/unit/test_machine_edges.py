@@ -161,6 +161,28 @@ def test_no_backup_while_workers_are_awaited() -> None:
     assert [line for line in script.obey("wait 3") if "reply w2 1: j/map-1@2" in line]
 
 
+def test_the_attempt_that_has_done_least_gives_way() -> None:
+    script = Script()
+    played(
+        script,
+        "submit j maps=2 lease=60",
+        "sync w1 slots=2",
+        "sync w1 done:j/map-0@1.1:a running:j/map-1@1.2:100",
+        "restart",
+        "sync w1 running:j/map-1@1.2:100",
+        "sync w2",
+        "wait 3",
+        "sync w2 running:j/map-1@2.1:30",
+        "sync w3 running:j/map-1@1.9:60",
+    )
+    job = script.machine.live_job("j")
+    assert job is not None
+    assert [str(attempt.id) for attempt in job.maps.tasks[1].attempts] == [
+        "j/map-00001@1.2",
+        "j/map-00001@1.9",
+    ]
+
+
 # -- reads of winners --------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,17 @@ from master.limits import Limits
 from master.sweep import AGE_SECONDS, Sweep
 from mrcore import layout
 from mrcore.clock import SYSTEM
+from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local import LocalStorage
 from tests.unit.test_master_planner import BUNDLE, Desk, run, spec_of
 from tests.unit.test_shell_order import STATE
 
 
-def sweep_of(desk: Desk) -> Sweep:
+def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
     return Sweep(
         desk.shell,
         desk.submissions,
-        storage=LocalStorage(),
+        storage=storage or LocalStorage(),
         state_uri=desk.state_uri,
         clock=SYSTEM,
     )
@@ -108,6 +111,37 @@ def test_a_plugin_that_a_submission_asks_for_stays(tmp_path: Path) -> None:
         desk.submissions.begin_sweep()
         assert desk.submissions.unless_wanted(sha256, delete)
         assert deleted == [sha256]
+
+    run(tmp_path, act)
+
+
+def test_a_plugin_that_is_asked_for_amid_a_sweep_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        uri = layout.plugin_uri(desk.state_uri, hashlib.sha256(BUNDLE).hexdigest())
+        plugin = write(uri, old=True)
+        loop = asyncio.get_running_loop()
+
+        class Interrupted(LocalStorage):
+            def list(
+                self, prefix: str, *, recursive: bool = True, hidden: bool = True
+            ) -> Iterator[ObjectInfo]:
+                if prefix == layout.plugins_prefix(desk.state_uri):
+                    submission = desk.submit(spec_of(tmp_path), bundle=b"")
+                    asyncio.run_coroutine_threadsafe(submission, loop).result(15)
+                return super().list(prefix, recursive=recursive, hidden=hidden)
+
+        assert await sweep_of(desk, Interrupted()).sweep() == 0
+        assert plugin.exists()
+
+    run(tmp_path, act)
+
+
+def test_what_has_no_known_age_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        path = write(layout.plan_uri(desk.state_uri, "forgotten"), old=False)
+        os.utime(path, (0, 0))
+        assert await sweep_of(desk).sweep() == 0
+        assert path.exists()
 
     run(tmp_path, act)
 
