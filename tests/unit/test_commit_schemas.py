@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def parquet_job(place: Place) -> ParquetJob:
         [[], [1, 2]],
         [[None], [], ["x"]],
         [[[]], [[1]], [None]],
+        [[Decimal(1)], [Decimal("0.25")], [None]],
         [[{"n": 1}], [{"n": None, "late": "x"}], [{"late": None, "n": 2}]],
     ],
     ids=str,
