@@ -22,6 +22,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final
 
+from mrcore.by_value import dump
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin import (
     ARGUMENTS,
@@ -95,7 +96,7 @@ def build_bundle_from_functions(
     for module in registered:
         cloudpickle.register_pickle_by_value(sys.modules[module])
     try:
-        data: bytes = cloudpickle.dumps(given)
+        data = dump(given)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here

@@ -15,15 +15,42 @@ import pickle
 import sys
 import types
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
+
+
+def dump(value: Any) -> bytes:
+    """Pickle by `cloudpickle`, with the full name of each nested class, which it drops.
+
+    By the last name alone, `One.Item` and `Two.Item` would be the same class to `pickle`.
+    """
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = super().reducer_override(obj)
+            full = obj.__qualname__ if isinstance(obj, type) else "<locals>"
+            if "<locals>" in full or not isinstance(reduced, tuple):
+                return reduced
+            make, arguments, *rest = reduced
+            if getattr(make, "__name__", "") != "_make_skeleton_class":
+                return reduced
+            arguments = tuple(
+                {**each, "__qualname__": full} if isinstance(each, dict) else each
+                for each in arguments
+            )
+            return (make, arguments, *rest)
+
+    stream = io.BytesIO()
+    Pickler(stream).dump(value)
+    return stream.getvalue()
 
 
 def load(data: bytes) -> Any:
     """Unpickle what `cloudpickle` has pickled, so that values of its classes can be pickled."""
     unpickler = _Unpickler(io.BytesIO(data))
     found = unpickler.load()
-    for kind in unpickler.made:
+    # Outer classes first: what is in them is there already.
+    for kind in sorted(unpickler.made, key=lambda kind: kind.__qualname__.count(".")):
         _make_findable(kind)
     return found
 
@@ -66,8 +93,10 @@ def _make_findable(kind: type) -> None:
         return  # without a name that others could look up, here as in the session
     holder: Any = _module(kind.__module__)
     with contextlib.suppress(AttributeError, TypeError):
-        if path[:-1]:
-            holder = attrgetter(".".join(path[:-1]))(holder)
+        for name in path[:-1]:
+            if name not in vars(holder):  # the outer class does not travel with the inner one
+                setattr(holder, name, type(name, (), {}))
+            holder = getattr(holder, name)
         # In the session itself the class is there, or one that was defined anew.
         if path[-1] not in vars(holder):
             setattr(holder, path[-1], kind)

@@ -274,6 +274,60 @@ def test_modules_that_a_session_uses_travel_as_sources(tmp_path: Path) -> None:
     assert loaded.stdout == b"[(42, 1)]\n"
 
 
+NESTED = """
+import dataclasses, enum, sys
+from pathlib import Path
+from mrcore.bundle import build_bundle_from_functions
+class One:
+    @dataclasses.dataclass
+    class Item:
+        x: int
+    class State(enum.Enum):
+        NEW = 1
+class Two(One):
+    @dataclasses.dataclass
+    class Item:
+        x: int
+class Three:
+    @dataclasses.dataclass
+    class Item:
+        x: int
+@dataclasses.dataclass
+class Item:
+    x: int
+def session(alone):
+    def map(key, value):
+        kinds = (alone, One.Item, Two.Item, Item)
+        return [*((kind(value), 1) for kind in kinds), (One.State.NEW, 1)]
+    return map
+bundle = build_bundle_from_functions({"map": session(Three.Item)}, [], Path.cwd(), "session")
+sys.stdout.buffer.write(bundle.data)
+"""
+PICKLER = """
+import pickle, sys, tempfile
+from pathlib import Path
+from mrcore import by_value
+from mrcore.plugin import load_bundle
+by_value.give_main_away()
+with tempfile.TemporaryDirectory() as folder:
+    pairs = load_bundle(sys.stdin.buffer.read(), Path(folder)).map(0, 21)
+for value, _ in pairs:
+    same = pickle.loads(pickle.dumps(value))
+    assert same == value and type(same) is type(value)
+    print(same)
+"""
+
+
+def test_nested_classes_of_a_session_keep_their_names(tmp_path: Path) -> None:
+    write(tmp_path, session=NESTED)
+    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+    built = run([sys.executable, "session.py"], cwd=tmp_path, capture_output=True, check=True)
+    loaded = run([sys.executable, "-c", PICKLER], input=built.stdout, capture_output=True)
+    assert loaded.stdout.decode().splitlines() == [
+        "Three.Item(x=21)", "One.Item(x=21)", "Two.Item(x=21)", "Item(x=21)", "State.NEW",
+    ], loaded.stderr.decode()  # fmt: skip
+
+
 def test_what_cannot_be_pickled_is_told(tmp_path: Path) -> None:
     stream = (tmp_path / "open.txt").open("w")
     with stream, pytest.raises(PluginError, match=r"cannot be pickled .*setup\(context\)"):
