@@ -101,6 +101,18 @@ def test_credentials_that_come_just_after_the_answer_are_found(
         assert find_credentials(address, clock=clock) == written
 
 
+def test_credentials_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with listening(greets) as address:
+        path = loopback_file(int(address.rpartition(":")[2]))
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        with pytest.raises(UsageError, match=f"^{path} is not a credentials file"):
+            find_credentials(address, clock=FakeClock())
+
+
 def test_a_master_that_was_not_looked_for_is_not_said_to_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
