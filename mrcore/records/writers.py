@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 ROWS = 4096
 """Pairs that are formatted at a time."""
 _JOIN_ROWS = 65536
+_NUMPY = "np."
+"""In the text of a list that holds a scalar of numpy: `[np.int64(1)]`."""
 _MAX_STRING_BYTES = 256 << 20
 """Beyond it, arrays whose offsets are 32 bits might not hold the joined text."""
 
@@ -147,6 +149,8 @@ class TextWriter(_RowWriter):
 
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         text = _text_rows(keys, values)
+        if _NUMPY in text:
+            text = _text_rows(*(list(map(nested_numbers, things)) for things in (keys, values)))
         if "\r" in text or text.count("\n") != len(keys):
             _check_lines(keys, values)
         try:
@@ -330,6 +334,11 @@ class CsvWriter(_RowWriter):
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         self._lines.clear()
         self._writer.writerows(zip(keys, values, strict=True))
+        if any(_NUMPY in line for line in self._lines):
+            self._lines.clear()
+            self._writer.writerows(
+                zip(*(map(nested_numbers, x) for x in (keys, values)), strict=True)
+            )
         try:
             return "".join(self._lines).encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:

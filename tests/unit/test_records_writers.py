@@ -308,3 +308,10 @@ class _WithoutText:
 def test_a_value_without_text_is_refused_in_a_sentence(output_format: OutputFormat) -> None:
     with pytest.raises(DataError, match="<_WithoutText without text: ValueError>"):
         written([("k", _WithoutText())], output_format)
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.TEXT, OutputFormat.CSV])
+def test_numbers_of_numpy_from_a_shuffle_are_pythons(output_format: OutputFormat) -> None:
+    pairs = [("k", (np.float64(1.5), [np.int64(2)])), ("l", {"a": np.int64(3)}), ("np.", 1)]
+    same = [("k", (1.5, [2])), ("l", {"a": 3}), ("np.", 1)]
+    assert written(pairs, output_format) == written(same, output_format)
