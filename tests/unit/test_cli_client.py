@@ -17,6 +17,7 @@ from mrcore.config import Credentials, Leader, loopback_file, save_credentials
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.ids import Phase
 from mrcore.job import InputFormat, JobSpec, JobState, Plugin, TaskState, Versions
+from mrcore.rpc.channel import connect
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.rpc.views import fleet_to_proto
@@ -222,6 +223,23 @@ def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: Client) -> 
     assert len(master.requests) == 4, "a master that restarts is asked again"
     with pytest.raises(UsageError, match="does not accept this token"):
         client.fleet()
+
+
+def test_a_master_that_comes_back_is_called_over_the_same_channel(
+    master: ScriptedMaster, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(credentials: Credentials) -> grpc.Channel:
+        made.append(credentials)
+        return connect(credentials)
+
+    monkeypatch.setattr("mrcore.client.connect", counted)
+    leader = Credentials(address=f"127.0.0.1:{master.port}", token="secret")
+    master.script = [grpc.StatusCode.UNAVAILABLE] * 3 + [job_service_pb2.GetFleetResponse()]
+    with Client(leader, find=lambda: leader, clock=clock) as client:
+        assert client.fleet() is None
+    assert made == [leader]
 
 
 def test_a_client_is_made_from_an_address(
