@@ -80,6 +80,11 @@ def test_other_rows_have_another_digest(other: list[list[Any]]) -> None:
     assert _of_sections(other) != _of_sections([[("a", 1)], [("b", 2)]])
 
 
+def test_rows_in_another_section_have_another_digest() -> None:
+    rows = [("a", 1), ("b", 2)]
+    assert len({_of_sections(sections) for sections in ([rows, []], [[], rows], [rows])}) == 3
+
+
 def test_text_is_told_from_text_that_is_split_elsewhere() -> None:
     assert _of_sections([[("ab", 1), ("c", 1)]]) != _of_sections([[("a", 1), ("bc", 1)]])
 
