@@ -177,6 +177,23 @@ def test_what_a_commit_waits_for_is_noted_until_it_goes_on(house: House) -> None
     assert house.note() == ""
 
 
+def test_the_pauses_of_a_commit_that_waits_grow_to_a_bound(house: House) -> None:
+    house.begin()
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    house.plan, house.error = first(6, "read", []), UnavailableError
+    with (
+        patch.object(committer, "_FIRST_PAUSE_SECONDS", 1.0),
+        patch.object(committer, "_LONGEST_PAUSE_SECONDS", 6.0),
+        patch("master.committer.asyncio.sleep", sleep),
+    ):
+        assert isinstance(house.obey(RunCommit("job")), CommitFinished)
+    assert pauses == [1.0, 2.0, 4.0, 6.0, 6.0, 6.0]
+
+
 _publish_job = commit.publish_job
 
 
