@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
@@ -102,6 +103,13 @@ class Column:
             if _fits(min(numbers)) and _fits(max(numbers)):
                 self._become(int)
                 return
+        # By columns: a call for each value would take most of the time of writing.
+        if kinds == {list}:
+            self._add_elements([value for value in values if value is not None])
+            return
+        if kinds == {dict}:
+            self._add_fields([value for value in values if value is not None])
+            return
         for value in values:
             if value is not None:
                 self._add(value)
@@ -118,12 +126,9 @@ class Column:
         elif isinstance(value, Decimal):
             self._add_decimal(value)
         elif isinstance(value, list | tuple):
-            self._become(_LIST)
-            self._element = self._element or self._new()
-            self._element.add(value)
+            self._add_elements([value])
         elif isinstance(value, dict):
-            self._become(_DICT)
-            self._add_fields(value)
+            self._add_fields([value])
         else:
             raise MisfitError(f"parquet has no {type(value).__qualname__}")
 
@@ -157,15 +162,25 @@ class Column:
         if value.adjusted() + 1 + self._scale > _DECIMAL_DIGITS:
             raise MisfitError(f"decimals in parquet have at most {_DECIMAL_DIGITS} digits")
 
-    def _add_fields(self, value: dict[Any, Any]) -> None:
-        for name, item in value.items():
+    def _add_elements(self, values: Sequence[Sequence[Any]]) -> None:
+        self._become(_LIST)
+        self._element = self._element or self._new()
+        self._element.add(list(chain.from_iterable(values)))
+
+    def _add_fields(self, values: Sequence[dict[Any, Any]]) -> None:
+        self._become(_DICT)
+        found: dict[Any, list[Any]] = {}
+        for value in values:
+            for name, item in value.items():
+                found.setdefault(name, []).append(item)
+        for name, items in found.items():
             if type(name) is not str:
                 raise MisfitError(f"the key {name!r} of a dict is not a str")
             if name not in self._fields:
                 if self._fixed:
                     raise MisfitError(f"the rows before have no field {name!r}")
                 self._fields[name] = self._new()
-            self._fields[name].add([item])
+            self._fields[name].add(items)
 
 
 def _leaf(value: Any) -> type | None:

@@ -245,6 +245,7 @@ class _Pair(msgspec.Struct):
 
 
 _PLAIN = frozenset((str, int, bool, NoneType, msgspec.Raw))
+_SIMPLE = _PLAIN | {float}
 _LINES = msgspec.json.Encoder()
 
 
@@ -265,20 +266,25 @@ _escape = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_numb
 def _check_dicts(thing: object) -> None:
     """Raise ValueError where two keys of a dict are one in JSON, as 1 and "1" are."""
     if isinstance(thing, dict):
-        kinds = set(map(type, thing))
-        if kinds - {str}:
-            found: dict[str, object] = {}
-            for key in thing:
-                text = key if isinstance(key, str) else _encode(key)
-                if text in found:
-                    raise ValueError(f"the keys {found[text]!r} and {key!r} are one in JSON")
-                found[text] = key
+        for key in thing:
+            if type(key) is not str:
+                _check_keys(thing)
+                break
         thing = thing.values()
-    elif not isinstance(thing, list | tuple):
+    elif not isinstance(thing, (list, tuple)):
         return
     for item in thing:
-        if isinstance(item, dict | list | tuple):
+        if type(item) not in _SIMPLE:
             _check_dicts(item)
+
+
+def _check_keys(thing: dict[object, object]) -> None:
+    found: dict[str, object] = {}
+    for key in thing:
+        text = key if isinstance(key, str) else _encode(key)
+        if text in found:
+            raise ValueError(f"the keys {found[text]!r} and {key!r} are one in JSON")
+        found[text] = key
 
 
 class JsonWriter(_RowWriter):
