@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError
 from mrcore.job import InputFormat
-from mrcore.records.lines import line_blocks, line_starts, split_lines
+from mrcore.records.lines import line_blocks, line_starts, split_lines, without_mark
 from mrcore.records.readers import open_batches
 from tests.unit.records_pieces import input_file, pairs_of, piece_of
 
@@ -132,3 +132,9 @@ def test_bytes_that_are_not_utf8_survive() -> None:
     (line,) = split_lines(b"caf\xe9 \xc3\xa9\n")
     assert line == "caf\udce9 é"
     assert line.encode("utf-8", "surrogateescape") == b"caf\xe9 \xc3\xa9"
+
+
+def test_a_byte_order_mark_is_one_at_the_start_of_a_file_alone() -> None:
+    marked = "\ufeffx".encode()
+    assert without_mark(marked, 0) == b"x"
+    assert without_mark(marked, 3) == marked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.job import OutputFormat
+from mrcore.keeping import kept, thawed
 from mrcore.plugin import UserFunctions
 from tests.unit.inprocess import Job, spec_of
 
@@ -189,3 +191,14 @@ def test_numbers_may_be_followed_by_an_object_that_changes() -> None:
         rows = [line for line in part.decode().splitlines() if line.startswith("row")]
         assert rows[:2] == ["row1999\t[999, 1999]", "row2999\t[999, 1999, 2999]"]
         assert rows[-1] == "row999\t[999]"
+
+
+def test_a_tuple_is_kept_as_it_is_only_where_nothing_in_it_can_change() -> None:
+    inner = [1]
+    for value in ((inner, 2), (1, (2, (inner,)))):
+        before = pickle.loads(pickle.dumps(value))
+        held = kept(value)
+        inner.append(1)
+        assert thawed(held) == before
+    plain = (1, ("x", (None, 2.5)))
+    assert kept(plain) is plain
