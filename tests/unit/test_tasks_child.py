@@ -154,3 +154,14 @@ async def test_a_child_whose_descriptors_became_connections_of_the_user_dies(
     failure = await house.failure(house.give())
     assert failure.died
     assert "user code closed descriptors that it had not opened" in failure.message
+
+
+@in_house()
+async def test_code_of_a_task_cannot_start_a_job(house: House) -> None:
+    house.job("""
+        import mrcore
+        def map(key, value):
+            mrcore.run(__file__, inputs="x", output="y")
+    """)
+    failure = await house.failure(house.give())
+    assert "The code of a job cannot start a job or a cluster" in failure.message
