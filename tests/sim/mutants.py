@@ -249,15 +249,6 @@ class ShortestLeaseAwaited(Machine):
         return outcome
 
 
-class StallsShortenTheWait(Machine):
-    """Counts the time in which it was deaf as time in which workers could have reported."""
-
-    def _on_stalled(self, seconds: float) -> None:
-        until = self._wait_until
-        super()._on_stalled(seconds)
-        self._wait_until = until
-
-
 class YoungerAttemptsStay(Machine):
     """Has a worker kill what it runs because another one has just got the same task."""
 
@@ -290,6 +281,5 @@ MUTANTS: tuple[type[Machine], ...] = (
     JoinsForgotten,
     NobodyAwaited,
     ShortestLeaseAwaited,
-    StallsShortenTheWait,
     YoungerAttemptsStay,
 )
