@@ -128,12 +128,13 @@ def _not_empty(output_uri: str, where: str, name: str) -> str:
 
 def _check_places(spec: JobSpec) -> None:
     """Raise OutputError for what is wrong whatever the output holds."""
-    _check_place(spec.output_uri)
+    check_place(spec.output_uri)
     _check_inputs(spec)
     _check_temp(spec)
 
 
-def _check_place(output_uri: str) -> None:
+def check_place(output_uri: str) -> None:
+    """Raise OutputError for an output that is not a folder of its own."""
     where = layout.shown(output_uri)
     scheme, _, path = output_uri.partition("://")
     if not path.strip("/"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mrcore import layout, plan, runs
-from mrcore.claim import may_finish, read_claim
+from mrcore.claim import check_place, may_finish, read_claim
 from mrcore.errors import MrcoreError, StorageError
 from mrcore.job import JobSpec, Plugin
 from mrcore.receipt import is_torn
@@ -39,7 +39,11 @@ class Interrupted:
 
 
 def find_interrupted(spec: JobSpec) -> Interrupted | None:
-    """Return the run of this user that was killed and still holds the output of `spec`."""
+    """Return the run of this user that was killed and still holds the output of `spec`.
+
+    Raises OutputError where no run can hold it, such as a whole file system.
+    """
+    check_place(spec.output_uri)
     try:
         return _find(spec)
     except StorageError:
