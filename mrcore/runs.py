@@ -30,6 +30,7 @@ from mrcore.config import state_home
 from mrcore.errors import StorageError, UsageError
 from mrcore.job import JobSpec
 from mrcore.receipt import is_torn
+from mrcore.storage.lock import lock_folder
 from mrcore.views import JobView
 
 KEEP_SECONDS: Final = 7 * 86_400.0
@@ -81,16 +82,8 @@ class RunFolder:
     @classmethod
     def reopen(cls, path: Path) -> Self | None:
         """Return the folder of a run whose client is gone; None while somebody holds it."""
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return None
-        return cls(path, handle)
+        handle = lock_folder(path)
+        return None if handle is None else cls(path, handle)
 
     @property
     def state_uri(self) -> str:

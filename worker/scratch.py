@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mrcore.storage.lock import lock_folder
 from mrcore.tasks.pipe import JobFile, write_job
 from worker.orphans import sweep_marked
 from worker.threads import in_thread
@@ -50,7 +50,7 @@ class Scratch:
     def _draft(self) -> tuple[int, Path]:
         self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self._base))
-        lock = _lock(draft)
+        lock = lock_folder(draft)
         if lock is None:
             raise OSError(f"the new folder {draft} cannot be locked")
         return lock, draft
@@ -76,25 +76,11 @@ def scratch_folder(base: Path | None) -> Iterator[Scratch]:
 def sweep(base: Path) -> None:
     """Remove the folders of workers that are gone, and end what their user code has left."""
     for folder in base.glob(f"{_PREFIX}*"):
-        lock = _lock(folder)
+        lock = lock_folder(folder)
         if lock is not None:
             sweep_marked(folder)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder for as long as this process lives; return None when somebody else has."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 class Folders:

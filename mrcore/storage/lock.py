@@ -62,6 +62,23 @@ class FileLock:
         self.close()
 
 
+def lock_folder(path: str | Path) -> int | None:
+    """Lock a folder for as long as this process lives, and return the descriptor that holds it.
+
+    Return None where somebody else has it, or where it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def is_locked(uri: str) -> bool:
     """Tell whether a living process of this machine holds the lock."""
     path = file_path(uri)
