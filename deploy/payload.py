@@ -1,6 +1,6 @@
 """The archive that a VM installs itself from: units, scripts, and the list of its wheels.
 
-    python -m deploy.payload --wheels wheels.sha256 [--prices prices.json] -o payload.tar.gz
+    python -m mrcore.deploy.payload --wheels wheels.sha256 [--prices prices.json] -o payload.tar.gz
 
 prints the archive's SHA-256. The same files and the same list make the same bytes, so the archive
 can be stored by its hash, and two clusters of one version share it.
@@ -82,7 +82,9 @@ def _checked(manifest: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the archive and print its SHA-256; return the exit code."""
-    parser = argparse.ArgumentParser(prog="deploy.payload", description="Pack what a VM installs.")
+    parser = argparse.ArgumentParser(
+        prog="mrcore.deploy.payload", description="Pack what a VM installs."
+    )
     parser.add_argument("--wheels", type=Path, required=True, help="lines `SHA256  FILE.whl`")
     parser.add_argument("--prices", type=Path, help="a price list for the master")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the archive to write")

@@ -1,4 +1,4 @@
-"""`python -P -m master`: the master daemon."""
+"""`python -P -m mrcore.master`: the master daemon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
     import logging
 
-    from master.main import main
+    from mrcore.master.main import main
 
     code = main(sys.argv[1:])
     logging.shutdown()

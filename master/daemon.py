@@ -20,11 +20,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from master.assign import Assigner
-from master.committer import Committer
-from master.fleet.board import Board
-from master.journal import Journal
-from master.leader import (
+from mrcore.daemon import logs
+from mrcore.daemon.systemd import Notifier
+from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.master.fleet.status import Board
+from mrcore.master.options import Options
+from mrcore.master.shell.assignments import Assigner
+from mrcore.master.shell.committer import Committer
+from mrcore.master.shell.health import Vitals
+from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.leader import (
     Cluster,
     announce,
     new_token,
@@ -34,17 +41,13 @@ from master.leader import (
     read_leader,
     retire,
 )
-from master.limits import Limits
-from master.machine import Machine
-from master.options import Options
-from master.planner import Plans, Submissions, load_plans
-from master.service import SERVICES, JobService, WorkerService
-from master.shell import Shell
-from master.sweep import Sweep
-from master.vitals import Vitals
-from mrcore import layout, logs
-from mrcore.clock import SYSTEM
-from mrcore.config import (
+from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.services import SERVICES, JobService, WorkerService
+from mrcore.master.shell.submissions import Plans, Submissions, load_plans
+from mrcore.master.shell.sweep import Sweep
+from mrcore.model import object_names
+from mrcore.rpc.channel import fingerprint_of
+from mrcore.rpc.cluster import (
     Credentials,
     Leader,
     credentials_of,
@@ -53,17 +56,15 @@ from mrcore.config import (
     loopback_file,
     save_credentials,
 )
-from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
-from mrcore.rpc.channel import fingerprint_of
 from mrcore.rpc.probe import answers
 from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.storage.lock import FileLock
 from mrcore.storage.registry import storage_for
-from mrcore.systemd import Notifier
+from mrcore.util.clock import SYSTEM
 
 if TYPE_CHECKING:
-    from master.fleet.keeper import Fleet
+    from mrcore.master.fleet.controller import Fleet
 
 log = logging.getLogger("mrcore.master")
 
@@ -214,7 +215,7 @@ class _Life:
         """Hold the lock of a state on files for the life of this process."""
         if not self._state_uri.startswith(_FILE):
             return
-        uri = layout.lock_uri(self._state_uri)
+        uri = object_names.lock_uri(self._state_uri)
         try:
             self._lock = await asyncio.to_thread(FileLock, uri)
         except AlreadyExistsError:
@@ -324,9 +325,9 @@ class _Life:
         if options is None:
             return Board()
         # Loaded where there is a fleet, so that a small job on one machine starts fast.
-        from master.fleet.compute import ComputeCloud
-        from master.fleet.keeper import Fleet
         from mrcore.cost.prices import load_prices
+        from mrcore.master.fleet.compute import ComputeCloud
+        from mrcore.master.fleet.controller import Fleet
 
         self._fleet = Fleet(
             shell,
@@ -359,7 +360,7 @@ class _Life:
         """Let systemd and Prometheus see how this master does."""
         with contextlib.ExitStack() as stack:
             if self._options.metrics:
-                from master.metrics import measured  # slow to load, and seldom wanted
+                from mrcore.master.shell.metrics import measured  # slow to load, and seldom wanted
 
                 stack.enter_context(measured(self._options.metrics, vitals))
             group.create_task(self._notifier.watch(vitals.healthy, vitals.status))

@@ -1,4 +1,4 @@
-"""The command line of the master daemon; what it does is in `master.daemon`.
+"""The command line of the master daemon; what it does is in `mrcore.master.daemon`.
 
 Exit codes: 0 drained, 1 failed, 2 usage, 4 stepped down because another master has taken over.
 """
@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from master.fleet.options import add_options, fleet_options
-from master.options import Options
-from mrcore import logs
-from mrcore.config import DEFAULT_PORT, is_loopback, parse_address, state_home
-from mrcore.daemon_options import DaemonParser, add_daemon_options, raise_descriptor_limit
+from mrcore.daemon import logs
+from mrcore.daemon.options import DaemonParser, add_daemon_options, raise_descriptor_limit
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.master.fleet.options import add_options, fleet_options
+from mrcore.master.options import Options
+from mrcore.rpc.cluster import DEFAULT_PORT, is_loopback, parse_address, state_home
 from mrcore.storage.registry import absolute_uri
 
 log = logging.getLogger("mrcore.master")
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         logs.configure(parsed.log_level, form=parsed.log_format)
         options = _options(parsed)
         raise_descriptor_limit()
-        from master.daemon import run  # heavy: a wrong option is told before it is loaded
+        from mrcore.master.daemon import run  # heavy: a wrong option is told before it is loaded
 
         # Never closed: that would wait for threads, which a store may block for minutes.
         asyncio.Runner().run(run(options))

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from master.fleet.cloud import Target
-from master.fleet.model import Bounds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetOptions:
-    """Which machines a master makes and deletes, and within which bounds."""
-
-    target: Target
-    bounds: Bounds
-    prices: str | None = None
-    """A file in place of our own price list."""
+from mrcore.master.fleet.options import FleetOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,30 +6,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrcore.aggregates import count as count
-    from mrcore.aggregates import max as max  # noqa: A004 - it is mrcore.max
-    from mrcore.aggregates import min as min  # noqa: A004 - it is mrcore.min
-    from mrcore.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
-    from mrcore.client import Client as Client
+    from mrcore.client.client import Client as Client
+    from mrcore.engine.api import Result as Result
+    from mrcore.engine.api import RunFailedError as RunFailedError
+    from mrcore.engine.api import run as run
     from mrcore.errors import MrcoreError as MrcoreError
     from mrcore.errors import UsageError as UsageError
-    from mrcore.session import Result as Result
-    from mrcore.session import RunFailedError as RunFailedError
-    from mrcore.session import run as run
+    from mrcore.plugin.aggregates import count as count
+    from mrcore.plugin.aggregates import max as max  # noqa: A004 - it is mrcore.max
+    from mrcore.plugin.aggregates import min as min  # noqa: A004 - it is mrcore.min
+    from mrcore.plugin.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Client": "mrcore.client",
+    "Client": "mrcore.client.client",
     "MrcoreError": "mrcore.errors",
-    "Result": "mrcore.session",
-    "RunFailedError": "mrcore.session",
+    "Result": "mrcore.engine.api",
+    "RunFailedError": "mrcore.engine.api",
     "UsageError": "mrcore.errors",
-    "count": "mrcore.aggregates",
-    "max": "mrcore.aggregates",
-    "min": "mrcore.aggregates",
-    "run": "mrcore.session",
-    "sum": "mrcore.aggregates",
+    "count": "mrcore.plugin.aggregates",
+    "max": "mrcore.plugin.aggregates",
+    "min": "mrcore.plugin.aggregates",
+    "run": "mrcore.engine.api",
+    "sum": "mrcore.plugin.aggregates",
 }
 """Where the public names lie. They are imported when first used, so that `import mrcore` is light:
 a child that runs tasks never loads the client."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import stores
 from tests.gcsserver import GcsServer
-from tests.stores import Place
+from tests.support import stores
+from tests.support.stores import Place
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Tests that a shell has started in the background ignore Ctrl-C. What they start has to do what

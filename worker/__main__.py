@@ -1,4 +1,4 @@
-"""`python -P -m worker`: the worker daemon."""
+"""`python -P -m mrcore.worker`: the worker daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if __name__ == "__main__":
         # Ctrl-C while modules are imported ends the process without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    from worker.main import main
+    from mrcore.worker.main import main
 
     code = main()
     sys.stdout.flush()

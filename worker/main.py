@@ -1,4 +1,4 @@
-"""Start a worker: `python -P -m worker --master HOST:PORT`, or `--state URI`.
+"""Start a worker: `python -P -m mrcore.worker --master HOST:PORT`, or `--state URI`.
 
 Children are started before anything else is imported: they take as long to be ready as the agent
 takes to find its master.
@@ -20,26 +20,27 @@ from pathlib import Path
 from random import Random  # noqa: TID251 - made here, passed on
 from typing import TYPE_CHECKING, Any, Final
 
-from mrcore import host, logs
-from mrcore.clock import SYSTEM
-from mrcore.daemon_options import DaemonParser, add_daemon_options
+from mrcore.daemon import logs
+from mrcore.daemon.options import DaemonParser, add_daemon_options
+from mrcore.daemon.systemd import Notifier
 from mrcore.errors import UsageError
-from mrcore.signals import not_ignored
 from mrcore.storage.registry import absolute_uri, check_scheme
-from mrcore.systemd import Notifier
-from mrcore.tasks.attempt_log import store_log
-from mrcore.units import parse_duration, parse_size
-from worker.environment import raise_descriptor_limit
-from worker.limits import DEFAULT
-from worker.messages import Leave
-from worker.orphans import Orphans, adopt_orphans
-from worker.proc import folder_is_gone
-from worker.scratch import scratch_folder
-from worker.supervisor import Supervisor
+from mrcore.tasks.child.attempt_log import store_log
+from mrcore.util import host
+from mrcore.util.clock import SYSTEM
+from mrcore.util.signals import not_ignored
+from mrcore.util.units import parse_duration, parse_size
+from mrcore.worker.core.limits import DEFAULT
+from mrcore.worker.core.messages import Leave
+from mrcore.worker.shell.environment import raise_descriptor_limit
+from mrcore.worker.shell.orphans import Orphans, adopt_orphans
+from mrcore.worker.shell.proc import folder_is_gone
+from mrcore.worker.shell.scratch import scratch_folder
+from mrcore.worker.shell.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from worker.agent import Agent
-    from worker.vitals import Vitals
+    from mrcore.worker.shell.agent import Agent
+    from mrcore.worker.shell.health import Vitals
 
 GRACE_SECONDS: Final = 25.0
 """From SIGTERM to the end, at most; the first SIGKILL of common supervisors comes after 30."""
@@ -167,11 +168,11 @@ async def _serve(
     notifier: Notifier,
     hurry: Callable[[], None],
 ) -> int:
-    from mrcore.request import versions
-    from worker.agent import Agent
-    from worker.link import About, Link, Where
-    from worker.machine import Machine
-    from worker.vitals import Vitals
+    from mrcore.client.request import versions
+    from mrcore.worker.core.machine import Machine
+    from mrcore.worker.shell.agent import Agent
+    from mrcore.worker.shell.health import Vitals
+    from mrcore.worker.shell.synchronizer import About, Link, Where
 
     loop = asyncio.get_running_loop()
     # Milliseconds since 1970: higher with each process of an id. Where the clock was set back, the
@@ -194,7 +195,7 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(_signals(vitals, options.grace, hurry))
         if options.metrics:
-            from worker.metrics import measured
+            from mrcore.worker.shell.metrics import measured
 
             stack.enter_context(measured(options.metrics, vitals))
         if options.lifeline_fd is not None:
@@ -243,15 +244,17 @@ async def _signals(
 
 
 def _heed_notices(vitals: Vitals, loop: asyncio.AbstractEventLoop) -> None:
-    from worker import notice
+    from mrcore.worker.shell import preemption
 
     def on_notice() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we have left already
             loop.call_soon_threadsafe(
-                vitals.drain, "this machine is preempted", notice.NOTICE_SECONDS
+                vitals.drain, "this machine is preempted", preemption.NOTICE_SECONDS
             )
 
-    notice.watch(os.environ.get("GCE_METADATA_HOST", notice.DEFAULT_HOST), SYSTEM, on_notice)
+    preemption.watch(
+        os.environ.get("GCE_METADATA_HOST", preemption.DEFAULT_HOST), SYSTEM, on_notice
+    )
 
 
 async def _say_ready(

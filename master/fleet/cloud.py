@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from master.fleet.model import Group, Model
-from mrcore.cost.ledger import Machine
+from mrcore.cost.core.ledger import Machine
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.master.fleet.core.model import Group, Model
 
 _TARGET = re.compile(r"gce:([a-z][a-z0-9:.-]{4,61}[a-z0-9])/(zones|regions)/([a-z0-9-]{3,40})")
 _CLUSTER = re.compile(r"[a-z][a-z0-9-]{0,30}")

@@ -14,10 +14,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from master.fleet.cloud import CloudError, Look, Target
-from master.fleet.model import Group, Member, Model, Trouble
-from mrcore.clock import SYSTEM, Clock
-from mrcore.cost.ledger import Machine
+from mrcore.cost.core.ledger import Machine
+from mrcore.master.fleet.cloud import CloudError, Look, Target
+from mrcore.master.fleet.core.model import Group, Member, Model, Trouble
+from mrcore.util.clock import SYSTEM, Clock
 
 TIMEOUT_SECONDS: Final = 30.0
 """Of one request; so long it is also tried again."""

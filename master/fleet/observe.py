@@ -9,16 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from master.events import HeldState
-from master.fleet.cloud import Look
-from master.fleet.model import Bounds, Decision, Group, Hand, Model, Sight, Work
-from master.live import LiveJob, Worker
-from master.machine import Machine
-from master.state import PhaseRecord
-from mrcore.cost.ledger import Ledger, Load
+from mrcore.cost.core.ledger import Ledger, Load
 from mrcore.errors import UsageError
-from mrcore.ids import Phase
-from mrcore.views import FleetGroupView, FleetView
+from mrcore.master.core.durable import PhaseRecord
+from mrcore.master.core.events import HeldState
+from mrcore.master.core.machine import Machine
+from mrcore.master.core.volatile import LiveJob, Worker
+from mrcore.master.fleet.cloud import Look
+from mrcore.master.fleet.core.model import Bounds, Decision, Group, Hand, Model, Sight, Work
+from mrcore.model.ids import Phase
+from mrcore.model.snapshots import FleetGroupView, FleetView
 
 
 @dataclass(frozen=True, slots=True)

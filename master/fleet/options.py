@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from master.fleet.cloud import parse_target
-from master.fleet.model import Bounds
-from master.options import FleetOptions
 from mrcore.errors import UsageError
-from mrcore.units import parse_duration
+from mrcore.master.fleet.cloud import Target, parse_target
+from mrcore.master.fleet.core.model import Bounds
+from mrcore.util.units import parse_duration
 
 T = TypeVar("T")
 
@@ -18,6 +18,16 @@ _IDLE_TIMEOUT: Final = "15m"
 _SPOT_ATTEMPTS: Final = 3
 _LOGS: Final = "logs"
 _STATE: Final = "/state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetOptions:
+    """Which machines a master makes and deletes, and within which bounds."""
+
+    target: Target
+    bounds: Bounds
+    prices: str | None = None
+    """A file in place of our own price list."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from mrcore import units
 from mrcore.cli import streams
-from mrcore.job import MAX_REDUCES
+from mrcore.model.job import MAX_REDUCES
+from mrcore.util import units
 
 EXIT_INTERRUPTED = 130
 
@@ -112,9 +112,9 @@ class JobType(click.ParamType[str]):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the newest ids that begin like that."""
-        from mrcore import runs
+        from mrcore.engine import history
 
-        ids = (record.job.job_id for record in runs.past_runs())
+        ids = (record.job.job_id for record in history.past_runs())
         fitting = (job_id for job_id in ids if job_id.startswith(incomplete))
         return [CompletionItem(job_id) for job_id in itertools.islice(fitting, _OFFERED_JOBS)]
 
@@ -225,7 +225,7 @@ def here() -> Path:
 
 def folder_uri(text: str) -> str:
     """Return the URI of an output that was typed, without a slash at its end."""
-    from mrcore import request
+    from mrcore.client import request
     from mrcore.errors import UsageError
 
     uri = request.folder_uri(text, here())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from mrcore.cli import base, places
-from mrcore.client import Client
+from mrcore.client.client import Client
 from mrcore.errors import UsageError
-from mrcore.views import job_json
+from mrcore.model.snapshots import job_json
 
 
 @base.command()

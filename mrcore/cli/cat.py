@@ -17,7 +17,7 @@ def command(output: str) -> int:
 
     Parquet rows are printed as key, tab, value. `mrcore cat OUT | head` is fine.
     """
-    from mrcore.reading import output_chunks
+    from mrcore.output.reading import output_chunks
 
     try:
         for chunk in output_chunks(base.folder_uri(output)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mrcore.cost.text import cost_line
-from mrcore.units import show_dollars, show_number
-from mrcore.views import FleetGroupView, FleetView
+from mrcore.model.snapshots import FleetGroupView, FleetView
+from mrcore.util.units import show_dollars, show_number
 
 
 def fleet_lines(fleet: FleetView) -> list[str]:

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import click
 
-from mrcore import claim, layout, runs
 from mrcore.cli import base
-from mrcore.clock import SYSTEM
+from mrcore.engine import history
 from mrcore.errors import UsageError
-from mrcore.ids import is_job_id
-from mrcore.receipt import is_torn
+from mrcore.model import object_names
+from mrcore.model.ids import is_job_id
+from mrcore.output import claim
+from mrcore.output.receipt import is_torn
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local import prune, remove_if_empty
 from mrcore.storage.registry import storage_for
-from mrcore.units import show_duration, show_number, show_size
+from mrcore.util.clock import SYSTEM
+from mrcore.util.units import show_duration, show_number, show_size
 
 
 @base.command()
@@ -49,7 +51,7 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
     if output is None:
         if release or temp:
             raise click.UsageError("--release and --temp need OUT")
-        removed = runs.sweep(older_seconds, limit=1_000_000)
+        removed = history.sweep(older_seconds, limit=1_000_000)
         click.echo(f"removed {show_number(removed, 'embedded run')}")
         return
     output_uri = base.folder_uri(output)
@@ -71,13 +73,15 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
             f"{show_duration(older_seconds)}: --older-than 0s removes these too"
         )
     elif not any(removed for removed, _ in counts):
-        click.echo(f"no temporaries to remove in {layout.shown(output_uri)}")
+        click.echo(f"no temporaries to remove in {object_names.shown(output_uri)}")
 
 
 def _check_folder(uri: str) -> None:
     """Raise UsageError for a local folder that is none; object stores have no folders."""
     if uri.startswith("file://") and not Path(uri.removeprefix("file://")).is_dir():
-        raise UsageError(f"There is no folder {layout.shown(uri)}: name one that a job wrote to.")
+        raise UsageError(
+            f"There is no folder {object_names.shown(uri)}: name one that a job wrote to."
+        )
 
 
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:
@@ -91,7 +95,7 @@ def _settle_claim(output_uri: str, *, release: bool) -> str | None:
         return held.job_id
     if release or (held is not None and claim.is_free(held)):
         if claim.force_release(output_uri):
-            click.echo(f"freed {layout.shown(output_uri)}")
+            click.echo(f"freed {object_names.shown(output_uri)}")
         return None
     return None if held is None else held.job_id
 

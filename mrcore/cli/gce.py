@@ -22,8 +22,6 @@ def command(arguments: tuple[str, ...]) -> None:
     bash = shutil.which("bash")
     if bash is None:
         raise UsageError("`mrcore gce` is a bash script, and there is no bash here: install it.")
-    # Beside the package in a checkout and in site-packages alike; a folder of the user's that is
-    # called `deploy` must not be taken for it.
-    script = Path(mrcore.__file__).parents[1] / "deploy" / "gce" / "main.sh"
+    script = Path(mrcore.__file__).parent / "deploy" / "gce" / "main.sh"
     environment = {**os.environ, "MRCORE_PYTHON": sys.executable}
     os.execve(bash, [bash, str(script), *arguments], environment)

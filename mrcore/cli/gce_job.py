@@ -15,12 +15,13 @@ from typing import Any
 
 import click
 
-from mrcore import claim, layout
 from mrcore.cli import base, job_options
+from mrcore.client.request import JobRequest, load_plugin, local_places, prepare
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce.record import check_outputs
-from mrcore.job import Input, JobSpec
-from mrcore.request import JobRequest, load_plugin, local_places, prepare
+from mrcore.model import object_names
+from mrcore.model.job import Input, JobSpec
+from mrcore.output import claim
 
 
 @base.command()
@@ -43,7 +44,7 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
         yield _error(error)
         return
     spec = prepared.spec
-    yield f"output={layout.shown(spec.output_uri)}"
+    yield f"output={object_names.shown(spec.output_uri)}"
     for given in spec.inputs:
         yield f"input={_start(given)}"
     yield f"written={spec.output_uri}/"
@@ -97,7 +98,7 @@ def _claimed(spec: JobSpec, home: str | None) -> Iterator[str]:
         return
     claim.check_output(spec)
     if held is not None and not claim.is_free(held):
-        where = layout.shown(spec.output_uri)
+        where = object_names.shown(spec.output_uri)
         raise UsageError(
             f"The output {where} is taken by job {held.job_id} of {held.state_uri}: wait for it, "
             f"or free it with `mrcore gc {where} --release` when that cluster is gone."

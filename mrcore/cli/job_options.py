@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE, here
-from mrcore.job import MAX_ATTEMPTS, Compression, InputFormat, OutputFormat
-from mrcore.request import JobRequest
+from mrcore.client.request import JobRequest
+from mrcore.model.job import MAX_ATTEMPTS, Compression, InputFormat, OutputFormat
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import click
 
-from mrcore import layout, runs
 from mrcore.cli import base, places, tables
-from mrcore.units import show_duration
-from mrcore.views import JobView, job_json
+from mrcore.engine import history
+from mrcore.model import object_names
+from mrcore.model.snapshots import JobView, job_json
+from mrcore.util.units import show_duration
 
 
 @base.command()
@@ -37,7 +38,7 @@ def command(
             shown,
             tables.moment(job.submitted_seconds),
             show_duration(job.elapsed_seconds) if job.ended_seconds else "-",
-            layout.shown(job.output_uri),
+            object_names.shown(job.output_uri),
         )
         for shown, job in found
     ]
@@ -45,6 +46,6 @@ def command(
 
 
 def _embedded() -> Iterator[tuple[str, JobView]]:
-    for record in runs.past_runs():
+    for record in history.past_runs():
         shown = places.shown_state(record)
         yield shown, places.past_view(record) if shown == places.ABANDONED else record.job

@@ -6,14 +6,14 @@ import re
 
 import click
 
-from mrcore import layout
 from mrcore.cli import base, places
-from mrcore.client import Client
-from mrcore.config import Credentials
+from mrcore.client.client import Client
 from mrcore.errors import NotFoundError, UsageError
-from mrcore.ids import AttemptNumber, Phase
+from mrcore.model import object_names
+from mrcore.model.ids import AttemptNumber, Phase
+from mrcore.model.snapshots import AttemptLog
+from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
-from mrcore.views import AttemptLog
 
 DEFAULT_TAIL_BYTES = 65_536
 _TASK = re.compile(r"(map|reduce)-(\d{1,9})")
@@ -111,7 +111,7 @@ def _look(
 ) -> tuple[AttemptLog, ...]:
     """Read the log objects of an embedded run, whose master is mostly gone."""
     record = places.find_run(job_id)
-    prefix = layout.log_prefix(record.state_uri, job_id)
+    prefix = object_names.log_prefix(record.state_uri, job_id)
     if phase is not None:
         prefix += f"{phase}-{index:05d}@{f'{attempt}.log' if attempt else ''}"
     storage = storage_for(prefix)

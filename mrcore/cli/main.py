@@ -150,6 +150,6 @@ def _say(sentence: str) -> None:
 
 def _say_as_json(sentence: str) -> None:
     """Print the object of a job that never came to be: its options could not be read."""
-    from mrcore.views import broken_json
+    from mrcore.model.snapshots import broken_json
 
     print_json(broken_json(None, sentence, None))

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import click
 
-from mrcore import layout
 from mrcore.cli import base, progress
-from mrcore.job import JobState
-from mrcore.tasks.spec import FailureKind
-from mrcore.units import show_duration, show_number
-from mrcore.views import JobView, job_json
+from mrcore.model import object_names
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import JobView, job_json
+from mrcore.model.task import FailureKind
+from mrcore.util.units import show_duration, show_number
 
 
 def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
@@ -31,7 +31,7 @@ def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
 
 
 def _tell_success(job: JobView) -> None:
-    place = layout.shown(job.output_uri)
+    place = object_names.shown(job.output_uri)
     parts = next((phase.tasks for phase in reversed(job.phases) if phase.tasks), 0)
     records = job.phases[0].records if job.phases else 0
     ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."

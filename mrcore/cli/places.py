@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from mrcore import runs, session
-from mrcore.client import Client
-from mrcore.config import Credentials
+from mrcore.client.client import Client
+from mrcore.engine import api, history
 from mrcore.errors import MrcoreError, UnknownJobError
-from mrcore.views import JobView
+from mrcore.model.snapshots import JobView
+from mrcore.rpc.cluster import Credentials
 
 
 def cluster(master: str | None, state: str | None, credentials: str | None) -> Credentials:
     """Return how to call the cluster that the options name."""
-    return session.find_cluster(master, state, credentials)
+    return api.find_cluster(master, state, credentials)
 
 
 def connected(master: str | None, state: str | None, credentials: str | None) -> Client:
     """Return a client of the cluster that the options name, to be used as a context manager."""
     found = cluster(master, state, credentials)
-    return Client(found, find=session.finder(master, state, credentials))
+    return Client(found, find=api.finder(master, state, credentials))
 
 
 def names_cluster(master: str | None, state: str | None, credentials: str | None) -> bool:
@@ -27,9 +27,9 @@ def names_cluster(master: str | None, state: str | None, credentials: str | None
     return bool(master or state or credentials)
 
 
-def find_run(job_id: str) -> runs.RunRecord:
+def find_run(job_id: str) -> history.RunRecord:
     """Return the record of an embedded run; raise UnknownJobError."""
-    record = runs.find_run(job_id)
+    record = history.find_run(job_id)
     if record is None:
         raise UnknownJobError(
             f"No embedded run on this machine had the job {job_id}: see `mrcore jobs`, or name its "
@@ -38,7 +38,7 @@ def find_run(job_id: str) -> runs.RunRecord:
     return record
 
 
-def live_master(record: runs.RunRecord) -> Credentials | None:
+def live_master(record: history.RunRecord) -> Credentials | None:
     """Return how to call the master of an embedded run, where it still runs."""
     from mrcore.rpc.credentials import find_credentials
 
@@ -50,14 +50,14 @@ def live_master(record: runs.RunRecord) -> Credentials | None:
         return None
 
 
-def shown_state(record: runs.RunRecord) -> str:
+def shown_state(record: history.RunRecord) -> str:
     """Return the state of a run's job in a word; a client that was killed leaves `abandoned`."""
     if record.job.state.final or live_master(record) is not None:
         return record.job.state.value
     return ABANDONED
 
 
-def past_view(record: runs.RunRecord) -> JobView:
+def past_view(record: history.RunRecord) -> JobView:
     """Return the job of a run whose master is gone: nothing runs, and nobody is waited for."""
     job = record.job
     if job.state.final:

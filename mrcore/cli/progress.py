@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
 
-from mrcore import units
-from mrcore.clock import SYSTEM, Clock
-from mrcore.job import JobState
-from mrcore.views import FailureView, JobView, PhaseView
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import FailureView, JobView, PhaseView
+from mrcore.util import units
+from mrcore.util.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

@@ -13,13 +13,13 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from mrcore import session
 from mrcore.cli import base, job_options, outcome, progress
-from mrcore.embedded_run import run_embedded
+from mrcore.client.request import JobRequest
+from mrcore.engine import api
+from mrcore.engine.local_run import run_embedded
 from mrcore.errors import MrcoreError
-from mrcore.request import JobRequest
-from mrcore.signals import not_ignored
-from mrcore.views import JobView, broken_json
+from mrcore.model.snapshots import JobView, broken_json
+from mrcore.util.signals import not_ignored
 
 
 @base.command()
@@ -93,10 +93,10 @@ def _run(
         if workers is not None or slots is not None:
             shown.note("-w and --slots are for embedded workers; the cluster has its own.")
         named = (options["master"], options["state"], options["credentials"])
-        found = session.find_cluster(*named)
-        return session.run_on_cluster(request, found, find=session.finder(*named), observer=shown)
+        found = api.find_cluster(*named)
+        return api.run_on_cluster(request, found, find=api.finder(*named), observer=shown)
     if options["engine"] == "inline":
-        from mrcore.inline import run_inline
+        from mrcore.engine.inline import run_inline
 
         return run_inline(
             request,

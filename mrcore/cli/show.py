@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from mrcore import layout
 from mrcore.cli import base, places, progress, tables
 from mrcore.cli.fleet_text import fleet_lines
-from mrcore.client import Client
+from mrcore.client.client import Client
 from mrcore.cost.text import cost_line
-from mrcore.units import show_count, show_duration, show_number, show_size
-from mrcore.views import AttemptCounts, FleetView, JobView, TaskView, cost_json, job_json
+from mrcore.model import object_names
+from mrcore.model.snapshots import AttemptCounts, FleetView, JobView, TaskView, cost_json, job_json
+from mrcore.util.units import show_count, show_duration, show_number, show_size
 
 _SLOW_TASKS = 5
 """Slow tasks that are shown."""
@@ -75,7 +75,7 @@ def _find(
 def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     click.echo(f"job        {job.job_id}")
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
-    click.echo(f"output     {layout.shown(job.output_uri)}")
+    click.echo(f"output     {object_names.shown(job.output_uri)}")
     click.echo(f"input      {show_size(job.input_bytes)}")
     click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
     if job.ended_seconds:
@@ -83,7 +83,7 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(f"ended      {ended}, after {took}")
     click.echo(f"attempts   {_attempts(job.attempts, ended=job.state.final)}")
     if job.bad_records:
-        place = f"{layout.shown(job.output_uri)}/_bad"
+        place = f"{object_names.shown(job.output_uri)}/_bad"
         click.echo(f"skipped    {show_number(job.bad_records, 'bad record')}, in {place}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from mrcore import session
 from mrcore.cli import base, job_options
-from mrcore.views import job_json
+from mrcore.engine import api
+from mrcore.model.snapshots import job_json
 
 
 @base.command()
@@ -23,8 +23,8 @@ def command(**options: Any) -> None:
     """
     request = job_options.take_request(options)
     job_options.note_doubles(request, base.note)
-    found = session.find_cluster(options["master"], options["state"], options["credentials"])
-    job = session.submit(request, found, note=base.note)
+    found = api.find_cluster(options["master"], options["state"], options["credentials"])
+    job = api.submit(request, found, note=base.note)
     if options["as_json"]:
         base.print_json(job_json(job))
     else:

@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from mrcore.cli import base, tables
-from mrcore.receipt import VerifyReport
-from mrcore.units import show_duration, show_number, show_size
+from mrcore.output.receipt import VerifyReport
+from mrcore.util.units import show_duration, show_number, show_size
 
 
 @base.command()
@@ -18,7 +18,7 @@ def command(output: str, as_json: bool) -> int:
 
     Exits with 1 when a part is missing, changed or added.
     """
-    from mrcore.receipt import verify
+    from mrcore.output.receipt import verify
 
     report = verify(base.folder_uri(output))
     if as_json:

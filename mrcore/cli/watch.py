@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from mrcore.cli import base, outcome, places, progress
-from mrcore.client import Client
+from mrcore.client.client import Client
+from mrcore.client.follow import follow
 from mrcore.errors import JobFailedError
-from mrcore.follow import follow
-from mrcore.views import JobView
+from mrcore.model.snapshots import JobView
 
 
 @base.command()

@@ -7,7 +7,7 @@ import msgspec
 
 from mrcore.cli import base, places, tables
 from mrcore.cli.fleet_text import fleet_lines
-from mrcore.units import show_duration
+from mrcore.util.units import show_duration
 
 
 @base.command()

@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore import layout
-from mrcore.clock import SYSTEM
-from mrcore.cost.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
-from mrcore.cost.ledger import Spend
+from mrcore.cost.core.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
+from mrcore.cost.core.ledger import Spend
 from mrcore.cost.prices import load_prices
 from mrcore.cost.text import cost_brief, cost_line
 from mrcore.errors import MrcoreError, NotFoundError, UsageError
+from mrcore.model import object_names
+from mrcore.model.snapshots import cost_json
 from mrcore.storage.registry import storage_for
-from mrcore.units import parse_size, show_dollars, show_duration, show_number, show_size
-from mrcore.views import cost_json
+from mrcore.util.clock import SYSTEM
+from mrcore.util.units import parse_size, show_dollars, show_duration, show_number, show_size
 
 NEWS_SECONDS: Final = 10.0
 """A master that lives looks at its fleet more often than that."""
@@ -126,7 +126,7 @@ def _estimate_text(found: Estimate) -> str:
 
 
 def _report(parsed: argparse.Namespace) -> str:
-    uri = layout.fleet_uri(parsed.state.rstrip("/"))
+    uri = object_names.fleet_uri(parsed.state.rstrip("/"))
     end = SYSTEM.monotonic() + NEWS_SECONDS
     while (books := _read(uri)).wall_seconds < parsed.booked_after and SYSTEM.monotonic() < end:
         SYSTEM.sleep(_PAUSE_SECONDS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mrcore.units import show_dollars
-from mrcore.views import Cost
+from mrcore.model.snapshots import Cost
+from mrcore.util.units import show_dollars
 
 
 def cost_brief(cost: Cost) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mrcore.clock import SYSTEM
 from mrcore.errors import ClusterUnreachableError, MrcoreError, StorageError, UsageError
+from mrcore.util.clock import SYSTEM
 
 ABSENT_EXIT: Final = 4
 """There is no such record."""
@@ -138,7 +138,7 @@ def _set(options: argparse.Namespace) -> int:
 def _wheels(options: argparse.Namespace) -> int:
     """Collect the wheels, upload those that are missing, write the list of them."""
     from mrcore.gce import wheelhouse
-    from mrcore.units import show_size
+    from mrcore.util.units import show_size
 
     named = Path(options.requirements) if options.requirements else None
     requirements = named and wheelhouse.check_requirements(named)
@@ -279,7 +279,7 @@ def _shared(options: argparse.Namespace) -> int:
 
 def _await(options: argparse.Namespace) -> int:
     """Wait until the cluster's master answers a call; print how many workers it has."""
-    from mrcore.client import Client
+    from mrcore.client.client import Client
     from mrcore.gce.leave import state_uri
     from mrcore.rpc.credentials import find_credentials
 
@@ -300,9 +300,9 @@ def _await(options: argparse.Namespace) -> int:
 
 def _others(options: argparse.Namespace) -> int:
     """Print the jobs in progress that write elsewhere; nothing where no master answers."""
-    from mrcore import layout
-    from mrcore.client import Client
+    from mrcore.client.client import Client
     from mrcore.gce.leave import state_uri
+    from mrcore.model import object_names
     from mrcore.rpc.credentials import find_credentials
 
     try:
@@ -314,7 +314,7 @@ def _others(options: argparse.Namespace) -> int:
     except MrcoreError as error:
         sys.stderr.write(f"mrcore gce: {error}\n")
         return 0
-    _say(*(job.job_id for job in jobs if layout.shown(job.output_uri) != options.output))
+    _say(*(job.job_id for job in jobs if object_names.shown(job.output_uri) != options.output))
     return 0
 
 
@@ -361,7 +361,7 @@ def _prices(options: argparse.Namespace) -> int:
 
 def _seconds(options: argparse.Namespace) -> int:
     """Print a duration such as `2h` in whole seconds."""
-    from mrcore.units import parse_duration
+    from mrcore.util.units import parse_duration
 
     try:
         _say(str(round(parse_duration(options.rest[0]))))

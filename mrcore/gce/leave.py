@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from mrcore import claim
 from mrcore.errors import NotFoundError, UsageError
 from mrcore.gce.record import Record, read_record, record_uri
-from mrcore.layout import CLAIM
+from mrcore.model.object_names import CLAIM
+from mrcore.output import claim
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
 

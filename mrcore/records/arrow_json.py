@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from mrcore.errors import DataError
-from mrcore.job import Codec, InputFormat
+from mrcore.model.job import Codec, InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.arrow_reader import text_array
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
 from mrcore.records.jsonlines import parse_lines
 from mrcore.records.lines import line_starts, without_mark
-from mrcore.tasks.spec import Piece
 
 
 class _Object(msgspec.Struct):

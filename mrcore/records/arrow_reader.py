@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from mrcore.errors import DataError
-from mrcore.job import InputFormat
+from mrcore.model.job import InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, OnBroken, piece_blocks
 from mrcore.records.csv_reader import CsvRows
 from mrcore.records.lines import without_mark
 from mrcore.records.sources import open_source
-from mrcore.tasks.spec import Piece
 
 LINE_SCHEMA = pa.schema([("line", pa.string())])
 

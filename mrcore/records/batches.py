@@ -7,10 +7,10 @@ from itertools import repeat
 from typing import TypeAlias
 
 from mrcore.errors import DataError
-from mrcore.job import Codec, InputFormat
+from mrcore.model.job import Codec, InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.lines import line_blocks
 from mrcore.records.sources import open_source
-from mrcore.tasks.spec import Piece
 
 BLOCK_BYTES = 256 << 10
 """A block and its lines stay in the processor's cache."""

@@ -11,11 +11,11 @@ import csv
 from collections.abc import Iterator, Sequence
 
 from mrcore.errors import DataError
-from mrcore.job import InputFormat
+from mrcore.model.job import InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.batches import BLOCK_BYTES, Batch, BrokenRecordError, OnBroken, refuse
 from mrcore.records.lines import decode, line_blocks, line_starts, without_mark
 from mrcore.records.sources import Source, open_source
-from mrcore.tasks.spec import Piece
 
 _NO_END = "unexpected end of data"
 """The library's word for a quote that is open where the lines end."""

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Literal, Protocol, cast
 
-from mrcore.job import Codec
+from mrcore.model.job import Codec
 
 _STORED_BYTES = 64 << 10
 TRUNCATED = "Truncated compressed stream"

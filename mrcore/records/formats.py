@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from mrcore.errors import InputError
-from mrcore.job import Codec, InputFormat
+from mrcore.model.job import Codec, InputFormat
 
 _CODECS = {
     ".gz": Codec.GZIP,

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from mrcore.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
-from mrcore.job import Codec, Input
+from mrcore.model.job import Codec, Input
+from mrcore.model.task import Piece
 from mrcore.records.formats import codec_of
 from mrcore.storage.base import ObjectInfo, Storage, is_hidden
 from mrcore.storage.registry import absolute_uri, storage_for
-from mrcore.tasks.spec import Piece
 
 _WILDCARD = re.compile(r"[*?[]")
 _VISIBLE = r"[^/._][^/]*"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mrcore.job import Compression
+from mrcore.model.job import Compression
 from mrcore.storage.base import Writer
 from mrcore.storage.streams import extend_crc32c
-from mrcore.texts import text_of
+from mrcore.util.texts import text_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

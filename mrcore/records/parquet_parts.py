@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
-from mrcore.job import Compression
+from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts
 from mrcore.records.parquet_writer import open_writer, schema_digest
 from mrcore.storage.base import ObjectInfo, Writer

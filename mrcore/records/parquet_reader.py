@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from mrcore.errors import DataError, InputError
-from mrcore.pylist import python_values
+from mrcore.model.task import Piece
 from mrcore.records.batches import Batch
 from mrcore.records.inputs import InputFile
 from mrcore.records.signatures import HEAD_BYTES, kind_of
 from mrcore.records.sources import open_file
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import Piece
+from mrcore.util.arrow_values import python_values
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
-from mrcore.job import Compression
-from mrcore.keeping import UnpicklableValueError, kept, thawed_list
-from mrcore.pylist import python_values
+from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts, python_numbers, shortened
 from mrcore.records.parquet_types import Column, MisfitError
 from mrcore.storage.base import Writer
+from mrcore.util.arrow_values import python_values
+from mrcore.util.object_copies import UnpicklableValueError, kept, thawed_list
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -25,7 +25,8 @@ from functools import partial
 from typing import TypeAlias
 
 from mrcore.errors import DataError
-from mrcore.job import InputFormat
+from mrcore.model.job import InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.batches import (
     ARROW_BLOCK_BYTES,
     BLOCK_BYTES,
@@ -45,7 +46,6 @@ from mrcore.records.lines import (
     without_mark,
 )
 from mrcore.records.sources import Source, open_source
-from mrcore.tasks.spec import Piece
 
 __all__ = ["Batch", "BrokenRecordError", "WholeBatch", "open_batches"]
 

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.job import Codec, InputFormat
+from mrcore.model.job import Codec, InputFormat
 
 HEAD_BYTES = 8000
 """First bytes of content that are looked at."""

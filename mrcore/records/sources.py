@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
 
 from mrcore.errors import DataError, NotFoundError, PreconditionFailedError
-from mrcore.job import Codec, InputFormat
+from mrcore.model.job import Codec, InputFormat
+from mrcore.model.task import Piece
 from mrcore.records.decompress import TRUNCATED, Readable, decompressed
 from mrcore.records.signatures import HEAD_BYTES, check_head, kind_of
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import Piece
 
 PAST_END_BYTES = 64 << 10
 """Read along with a range: nearly always the end of its last line lies there."""

@@ -6,10 +6,10 @@ import heapq
 from collections.abc import Sequence
 from itertools import pairwise
 
-from mrcore.job import InputFormat
+from mrcore.model.job import InputFormat
+from mrcore.model.task import Piece, Split
 from mrcore.records.formats import Cut, cut_of
 from mrcore.records.inputs import InputFile
-from mrcore.tasks.spec import Piece, Split
 
 MIN_SPLIT_BYTES = 1 << 20
 MAX_SPLIT_BYTES = 64 << 20

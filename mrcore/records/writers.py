@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mrcore.errors import DataError, UsageError
-from mrcore.job import Compression, OutputFormat
-from mrcore.pylist import python_values
+from mrcore.model.job import Compression, OutputFormat
 from mrcore.records.outputs import Output, PartCounts, nested_numbers, python_number, shortened
 from mrcore.storage.base import Writer
+from mrcore.util.arrow_values import python_values
 
 if TYPE_CHECKING:
     import pyarrow as pa

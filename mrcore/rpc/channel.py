@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
 
-from mrcore.config import Credentials, parse_address
 from mrcore.errors import ClusterUnreachableError, UsageError
+from mrcore.rpc.cluster import Credentials, parse_address
 
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 """Of one message, either way, on both sides."""

@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.ids import is_job_id
-from mrcore.job import (
+from mrcore.model.ids import is_job_id
+from mrcore.model.job import (
     MAX_ATTEMPTS,
     MAX_BAD_RECORDS,
     MAX_REDUCES,
@@ -26,10 +26,10 @@ from mrcore.job import (
     Plugin,
     Versions,
 )
+from mrcore.model.task import Mark, TaskFailure
 from mrcore.rpc.enums import COMPRESSIONS, FAILURE_KINDS, INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.rpc.v1 import job_pb2
-from mrcore.tasks.spec import Mark, TaskFailure
-from mrcore.texts import one_line, printable
+from mrcore.util.texts import one_line, printable
 
 MAX_NAME: Final = 200
 MAX_URI: Final = 4_096

@@ -1,4 +1,4 @@
-"""Between the messages of `worker_service.proto` and the values of `mrcore.tasks.spec`.
+"""Between the messages of `worker_service.proto` and the values of `mrcore.model.task`.
 
 This is the hot path of the control plane (once a task and side), so it reads and writes fields
 directly and checks only what could do harm: enums, job ids, the lengths of what is journaled, and
@@ -12,22 +12,9 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
-from mrcore.job import MAX_REDUCES
-from mrcore.rpc.convert import (
-    MAX_OBJECT_URI,
-    check_job_id,
-    failure_from_proto,
-    failure_to_proto,
-    mark_from_proto,
-    mark_to_proto,
-    text_within,
-)
-from mrcore.rpc.enums import CODECS, PHASES
-from mrcore.rpc.v1 import job_pb2, worker_service_pb2
-from mrcore.storage.base import ObjectInfo
-from mrcore.tasks.context import MAX_COUNTER_NAME, MAX_COUNTERS
-from mrcore.tasks.spec import (
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
+from mrcore.model.job import MAX_REDUCES
+from mrcore.model.task import (
     BadRecord,
     BlockKey,
     KeyRange,
@@ -41,7 +28,20 @@ from mrcore.tasks.spec import (
     TaskOutput,
     TaskResult,
 )
-from mrcore.texts import printable
+from mrcore.plugin.context import MAX_COUNTER_NAME, MAX_COUNTERS
+from mrcore.rpc.convert import (
+    MAX_OBJECT_URI,
+    check_job_id,
+    failure_from_proto,
+    failure_to_proto,
+    mark_from_proto,
+    mark_to_proto,
+    text_within,
+)
+from mrcore.rpc.enums import CODECS, PHASES
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.storage.base import ObjectInfo
+from mrcore.util.texts import printable
 
 MAX_STATUS: Final = 1_024
 MAX_RECORD: Final = 1_024

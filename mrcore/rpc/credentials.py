@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from mrcore import layout
-from mrcore.clock import SYSTEM, Clock
-from mrcore.config import (
+from mrcore.errors import ClusterUnreachableError, NotFoundError, UsageError
+from mrcore.model import object_names
+from mrcore.rpc.cluster import (
     Credentials,
     Leader,
     credentials_of,
@@ -24,9 +24,9 @@ from mrcore.config import (
     loopback_file,
     parse_address,
 )
-from mrcore.errors import ClusterUnreachableError, NotFoundError, UsageError
 from mrcore.rpc.greeting import greet
 from mrcore.storage.registry import storage_for
+from mrcore.util.clock import SYSTEM, Clock
 
 REACH_SECONDS: Final = 5.0
 """How long a master that is not there is waited for; it may be starting just now."""
@@ -76,7 +76,7 @@ def find_credentials(
 
 def read_leader(state_uri: str) -> Leader:
     """Return the leader object of a state; raise ClusterUnreachableError when it has none."""
-    uri = layout.leader_uri(state_uri)
+    uri = object_names.leader_uri(state_uri)
     try:
         return msgspec.json.decode(storage_for(uri).read(uri), type=Leader)
     except NotFoundError:

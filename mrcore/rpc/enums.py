@@ -6,10 +6,10 @@ import enum
 from typing import Final, Generic, TypeVar
 
 from mrcore.errors import UsageError
-from mrcore.ids import Phase
-from mrcore.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
+from mrcore.model.ids import Phase
+from mrcore.model.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
+from mrcore.model.task import FailureKind
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
-from mrcore.tasks.spec import FailureKind
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 _Number = TypeVar("_Number", bound=int)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import grpc  # noqa: TID251 - the border to gRPC
 from grpc_health.v1 import health_pb2
 
-from mrcore.config import Credentials
 from mrcore.errors import MrcoreError
 from mrcore.rpc.channel import connect_aio, connect_to_anybody
+from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.v1 import job_service_pb2, job_service_pb2_grpc
 
 

@@ -23,11 +23,11 @@ import msgspec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 
-from mrcore.config import format_address
 from mrcore.errors import UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
+from mrcore.rpc.cluster import format_address
 from mrcore.rpc.health import Health
-from mrcore.signals import not_ignored
+from mrcore.util.signals import not_ignored
 
 _UNREADABLE: Final = "the bytes of the request are no message of this call"
 _TOO_MANY: Final = "the master answers as many calls as it can: try again later"

@@ -14,7 +14,7 @@ import grpc.aio  # noqa: TID251 - the border to gRPC
 
 from mrcore import errors
 from mrcore.errors import MrcoreError
-from mrcore.texts import printable
+from mrcore.util.texts import printable
 
 DOMAIN: Final = "mrcore"
 _DETAILS_KEY: Final = "grpc-status-details-bin"

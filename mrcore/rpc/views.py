@@ -7,12 +7,9 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import Message
 
-from mrcore.ids import Phase
-from mrcore.job import TaskState
-from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
-from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
-from mrcore.texts import printable
-from mrcore.views import (
+from mrcore.model.ids import Phase
+from mrcore.model.job import TaskState
+from mrcore.model.snapshots import (
     AttemptCounts,
     AttemptLog,
     AttemptView,
@@ -25,6 +22,9 @@ from mrcore.views import (
     TaskView,
     WorkerView,
 )
+from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
+from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
+from mrcore.util.texts import printable
 
 _UINT64: Final = 2**64 - 1
 _MAX_STORY_LINE: Final = 1_024

@@ -19,7 +19,7 @@ from mrcore.shuffle.merge import SortedChunk, merge, taken
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.sorting import KeyRows, sort_keys, sort_part
 from mrcore.shuffle.spill import Spill, SpillFolder
-from mrcore.shuffle.user import UserCodeError, UserFunction, call_each
+from mrcore.shuffle.user_code import UserCodeError, UserFunction, call_each
 
 _MIN_BLOCK_BYTES: Final = 32 << 10
 _BLOCKS_PER_REDUCE: Final = 8

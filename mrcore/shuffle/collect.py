@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
-from mrcore.keeping import UnpicklableValueError, thawed_list
+from mrcore.model.task import SORT_KEYS
 from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
@@ -15,7 +15,7 @@ from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
-from mrcore.shuffle.user import (
+from mrcore.shuffle.user_code import (
     DRAW_BYTES,
     DRAW_ROWS,
     Drawer,
@@ -31,7 +31,7 @@ from mrcore.shuffle.values import (
     to_python,
     value_column,
 )
-from mrcore.tasks.spec import SORT_KEYS
+from mrcore.util.object_copies import UnpicklableValueError, thawed_list
 
 BATCH_ROWS: Final = 8192
 _FIRST_ROWS: Final = 16

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mrcore.aggregates import Aggregate, AggregateKind, count
-from mrcore.aggregates import sum as sum_
-from mrcore.keeping import PRESENT, SCALARS, Pickled, UnpicklableValueError, kept
+from mrcore.plugin.aggregates import Aggregate, AggregateKind, count
+from mrcore.plugin.aggregates import sum as sum_
+from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.groups import Groups, GroupStream, Values
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
-from mrcore.shuffle.running import running
-from mrcore.shuffle.user import (
+from mrcore.shuffle.user_code import (
     CAUGHT,
     Drawer,
     UserCodeError,
@@ -28,6 +27,7 @@ from mrcore.shuffle.user import (
     unpicklable,
 )
 from mrcore.shuffle.values import ValueKind, to_python, value_column
+from mrcore.util.object_copies import PRESENT, SCALARS, Pickled, UnpicklableValueError, kept
 
 
 class Combiner:

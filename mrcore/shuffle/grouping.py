@@ -7,13 +7,13 @@ from itertools import chain, islice
 from sys import getsizeof
 from typing import Any, Final
 
-from mrcore.keeping import thawed_list
+from mrcore.plugin.running import running
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.loops import append_values, count_keys
-from mrcore.shuffle.running import running
 from mrcore.shuffle.tally import Grouped, Tally
-from mrcore.shuffle.user import DRAW_ROWS, Drawer, draw
+from mrcore.shuffle.user_code import DRAW_ROWS, Drawer, draw
+from mrcore.util.object_copies import thawed_list
 
 _HEAD_ROWS: Final = 32
 _FAST_ROWS: Final = 65_536

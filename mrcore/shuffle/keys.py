@@ -12,13 +12,13 @@ from math import isnan
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
-from mrcore.pylist import python_values
+from mrcore.model.task import shown_position
 from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
 from mrcore.shuffle.values import plain
-from mrcore.tasks.spec import shown_position
-from mrcore.texts import text_of
+from mrcore.util.arrow_values import python_values
+from mrcore.util.texts import text_of
 
 _KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple))
 _NATIVE: Final = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from mrcore.shuffle.keys import KeyTypes
-from mrcore.shuffle.user import CAUGHT, FIXED_SIZES, UserCodeError, check_pair
+from mrcore.shuffle.user_code import CAUGHT, FIXED_SIZES, UserCodeError, check_pair
 
 _NOTHING_YET: Final = object()
 

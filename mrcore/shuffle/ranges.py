@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from mrcore.tasks.spec import BlockKey, KeyRange, ReduceWork, RunSlice, TaskOutput
+from mrcore.model.task import BlockKey, KeyRange, ReduceWork, RunSlice, TaskOutput
 
 if TYPE_CHECKING:
     from mrcore.shuffle.columns import Columns

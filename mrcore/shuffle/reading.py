@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from typing import Final
 
 from mrcore.errors import CorruptRunError, NotFoundError
+from mrcore.model.task import RunSlice
 from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
 from mrcore.shuffle.columns import Columns
 from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import RunSlice
 
 RANGE_BYTES: Final = 8 << 20
 STREAMS: Final = 16

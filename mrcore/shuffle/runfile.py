@@ -18,13 +18,13 @@ from typing import Final, Protocol
 import msgspec
 
 from mrcore.errors import CorruptRunError
+from mrcore.model.task import BlockKey
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS, BlockEncoder, cut_blocks
 from mrcore.shuffle.columns import Columns, concat
 from mrcore.shuffle.digest import RowDigest
 from mrcore.shuffle.keys import encoded_key
 from mrcore.storage.base import Storage
 from mrcore.storage.streams import extend_crc32c
-from mrcore.tasks.spec import BlockKey
 
 MAGIC: Final = b"MRF1"
 _TAIL: Final = struct.Struct("<II4s")

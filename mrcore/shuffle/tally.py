@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
-from mrcore.keeping import thawed
 from mrcore.shuffle.combine import Combiner
+from mrcore.util.object_copies import thawed
 
 Grouped = tuple[list[Any], list[list[Any]]]
 """Keys, and the list of the values of each."""

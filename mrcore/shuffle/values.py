@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from mrcore.keeping import PROTOCOL, Pickled, UnpicklableValueError, unpicklable_error
-from mrcore.pylist import python_values
 from mrcore.shuffle.arrow import Array, DataType, pa, pc
-from mrcore.texts import text_of
+from mrcore.util.arrow_values import python_values
+from mrcore.util.object_copies import PROTOCOL, Pickled, UnpicklableValueError, unpicklable_error
+from mrcore.util.texts import text_of
 
 
 class ValueKind(enum.IntEnum):

@@ -3,7 +3,7 @@
 An object is whole and immutable: it appears when its writer commits, complete, or not at all. It is
 named by a URI with a scheme (`file:///data/x`, `gs://bucket/x`, `mem://space/x`) and versioned by a
 *generation*, an opaque string that changes whenever the name gets other content. Names are built in
-`mrcore.layout`; stores are found by scheme in `mrcore.storage.registry`.
+`mrcore.model.object_names`; stores are found by scheme in `mrcore.storage.registry`.
 
 Every method blocks, is safe to call from any thread, retries what is worth retrying within a
 bounded time, and raises only `mrcore.errors.StorageError` and its children.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self, TypeVar
 
-from mrcore.clock import SYSTEM
 from mrcore.errors import (
     AlreadyExistsError,
     DiskFullError,
@@ -23,6 +22,7 @@ from mrcore.errors import (
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
 from mrcore.storage.rename import rename_absent
+from mrcore.util.clock import SYSTEM
 
 SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import UnavailableError
 from mrcore.storage import operations
 from mrcore.storage.gcs_errors import gcs_errors
+from mrcore.util.clock import SYSTEM, Clock
 
 CONNECTIONS: Final = 64
 """Connections kept to the service: as many range reads may run side by side."""

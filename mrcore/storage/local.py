@@ -21,7 +21,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mrcore.clock import SYSTEM
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.files import (
@@ -44,6 +43,7 @@ from mrcore.storage.files import (
     sync,
 )
 from mrcore.storage.streams import RangeStream, Unfinished, extend_crc32c
+from mrcore.util.clock import SYSTEM
 
 _sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 from typing import Final, Self
 
-from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import AlreadyExistsError
 from mrcore.storage.files import file_path, os_errors
+from mrcore.util.clock import SYSTEM, Clock
 
 _PROBE_SECONDS: Final = 0.2
 """Somebody who only looks whether the lock is free holds it for much less than this."""

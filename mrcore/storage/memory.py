@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
 from mrcore.storage.streams import Unfinished, extend_crc32c
+from mrcore.util.clock import SYSTEM, Clock
 
 SCHEME: Final = "mem://"
 

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore import layout
-from mrcore.clock import SYSTEM
 from mrcore.errors import DataError, KeyTypeError
-from mrcore.job import InputFormat
-from mrcore.plugin import UserFunctions
+from mrcore.model import object_names
+from mrcore.model.job import InputFormat
+from mrcore.model.task import BadRecord, MapWork, Piece, TaskOutput, TaskSpec
+from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.running import noted
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.budget import Budget
@@ -24,8 +25,7 @@ from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import Combiner, combiner_of
 from mrcore.shuffle.runfile import RunWriter
-from mrcore.shuffle.running import noted
-from mrcore.shuffle.user import (
+from mrcore.shuffle.user_code import (
     CAUGHT,
     Drawer,
     UserCodeError,
@@ -37,9 +37,9 @@ from mrcore.shuffle.user import (
 from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.blame import Judge, located, record_text
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.spec import BadRecord, MapWork, Piece, TaskOutput, TaskSpec
+from mrcore.tasks.record_errors import Judge, located, record_text
+from mrcore.util.clock import SYSTEM
 
 _SAVED_CHARACTERS: Final = 1024
 _MAX_BROKEN: Final = 1_000
@@ -271,7 +271,7 @@ def _write_run(spec: TaskSpec, builder: RunBuilder, partitions: int) -> TaskOutp
     sections = (0,) * partitions
     if builder.empty:
         return TaskOutput(section_bytes=() if job.total_order else sections)
-    uri = layout.run_uri(job, spec.attempt)
+    uri = object_names.run_uri(job, spec.attempt)
     with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
         writer = RunWriter(sink, codec_for(uri), builder.block_bytes, first_keys=job.total_order)
         builder.write(writer)
@@ -297,7 +297,7 @@ def codec_for(uri: str) -> str:
 
 def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> TaskOutput:
     job = spec.job
-    uri = layout.staged_part_uri(job, spec.attempt)
+    uri = object_names.staged_part_uri(job, spec.attempt)
     with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
         part = open_part(sink, job.output_format, job.compression)
         for keys, values in records.batches():

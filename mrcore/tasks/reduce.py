@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore import layout
-from mrcore.plugin import UserFunctions
+from mrcore.model import object_names
+from mrcore.model.task import ReduceWork, TaskOutput, TaskSpec
+from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.running import running
 from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
@@ -25,9 +27,8 @@ from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
-from mrcore.shuffle.running import running
 from mrcore.shuffle.spill import SpillFolder
-from mrcore.shuffle.user import (
+from mrcore.shuffle.user_code import (
     CAUGHT,
     Drawer,
     UserCodeError,
@@ -39,7 +40,6 @@ from mrcore.shuffle.values import ValueKind, to_python
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.spec import ReduceWork, TaskOutput, TaskSpec
 
 _CALLS: Final = 1024
 """Groups whose results are alive at once."""
@@ -63,7 +63,7 @@ def run_reduce(
     assert isinstance(work, ReduceWork)
     job = spec.job
     reduce = reduce_after(functions.reduce, functions.combine if job.combine else None)
-    uri = layout.staged_part_uri(job, spec.attempt)
+    uri = object_names.staged_part_uri(job, spec.attempt)
     source = Source(work, Budget.of(spec.memory_bytes), scratch / "spills", progress)
     try:
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:

@@ -10,26 +10,14 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore import layout
-from mrcore.clock import SYSTEM, Clock
 from mrcore.errors import (
     DataError,
     DiskFullError,
     KeyTypeError,
     MrcoreError,
 )
-from mrcore.plugin import UserFunctions
-from mrcore.shuffle.arrow import pa
-from mrcore.shuffle.keys import shown
-from mrcore.shuffle.reading import LostRunError
-from mrcore.shuffle.user import UserCodeError, describe
-from mrcore.storage import operations
-from mrcore.tasks.blame import PieceError, RecordError
-from mrcore.tasks.map import run_map
-from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.reduce import run_reduce
-from mrcore.tasks.setup import Setup
-from mrcore.tasks.spec import (
+from mrcore.model import object_names
+from mrcore.model.task import (
     AMPLE_BYTES,
     BadRecord,
     FailureKind,
@@ -39,8 +27,20 @@ from mrcore.tasks.spec import (
     TaskResult,
     TaskSpec,
 )
-from mrcore.texts import encodable, lines, one_line, printable
-from mrcore.tracebacks import is_from, user_traceback
+from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.tracebacks import is_from, user_traceback
+from mrcore.shuffle.arrow import pa
+from mrcore.shuffle.keys import shown
+from mrcore.shuffle.reading import LostRunError
+from mrcore.shuffle.user_code import UserCodeError, describe
+from mrcore.storage import operations
+from mrcore.tasks.map import run_map
+from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.record_errors import PieceError, RecordError
+from mrcore.tasks.reduce import run_reduce
+from mrcore.tasks.setup import Setup
+from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.texts import encodable, lines, one_line, printable
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
 _MAX_MESSAGE: Final = 8_000
@@ -201,9 +201,9 @@ def _full_message(spec: TaskSpec) -> str:
     """Return a sentence without the attempt's own names: said twice, it ends the job."""
     job, work = spec.job, spec.work
     if job.temp_uri is not None and isinstance(work, MapWork) and work.partitions:
-        place = f"--temp {layout.shown(job.temp_uri)}"
+        place = f"--temp {object_names.shown(job.temp_uri)}"
     else:
-        place = f"the output {layout.shown(job.output_uri)}"
+        place = f"the output {object_names.shown(job.output_uri)}"
     return f"no space is left below {place}: free some, or name another place"
 
 
@@ -213,7 +213,7 @@ def scratch_failure(state_uri: str, error: OSError, scratch: Path) -> TaskFailur
         message = f"a temporary file below {scratch} failed: {error}"
         return _failure(FailureKind.INFRASTRUCTURE, message)
     problem = "no space is left for temporary files below"
-    run = Path(layout.shown(state_uri)).parent
+    run = Path(object_names.shown(state_uri)).parent
     if scratch.is_relative_to(run / "scratch"):  # embedded: all workers write to this disk
         message = f"{problem} {run}: free some, or let XDG_STATE_HOME name another place"
         return _failure(FailureKind.DATA, message)

@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 
-from mrcore.plugin import UserFunctions
-from mrcore.shuffle.running import running
-from mrcore.shuffle.user import CAUGHT, UserCodeError
-from mrcore.tasks.context import Context
+from mrcore.plugin.context import Context
+from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.running import running
+from mrcore.shuffle.user_code import CAUGHT, UserCodeError
 
 
 class Setup:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from master.fleet.cloud import Target
-from master.fleet.compute import ComputeCloud
-from master.fleet.model import Model
+from mrcore.master.fleet.cloud import Target
+from mrcore.master.fleet.compute import ComputeCloud
+from mrcore.master.fleet.core.model import Model
 from tests.cloud.compute.api import REGION, ZONE, Api, instance_body, template_body
 
 CLUSTER = "c"

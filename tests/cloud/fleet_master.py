@@ -14,8 +14,10 @@ from random import Random
 
 import msgspec
 
-from master.commands import CheckWinner, CleanUp, PrepareCommit, Reply, RunCommit
-from master.events import (
+from mrcore.cost.prices import Prices, load_prices
+from mrcore.errors import UnavailableError
+from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, Reply, RunCommit
+from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
     CommitPrepared,
@@ -27,23 +29,21 @@ from master.events import (
     Synced,
     WorkerAbout,
 )
-from master.fleet.compute import ComputeCloud
-from master.fleet.keeper import Fleet
-from master.fleet.model import Bounds
-from master.journal import Journal
-from master.limits import Limits
-from master.machine import Machine
-from master.orders import Job
-from master.shell import Shell
-from mrcore.clock import SYSTEM, Clock
-from mrcore.cost.prices import Prices, load_prices
-from mrcore.errors import UnavailableError
-from mrcore.ids import AttemptId
-from mrcore.job import JobState
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.master.core.orders import Job
+from mrcore.master.fleet.compute import ComputeCloud
+from mrcore.master.fleet.controller import Fleet
+from mrcore.master.fleet.core.model import Bounds
+from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.loop import Shell
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobState
+from mrcore.model.task import TaskOutput
 from mrcore.storage.memory import MemoryStorage
-from mrcore.tasks.spec import TaskOutput
+from mrcore.util.clock import SYSTEM, Clock
 from tests.cloud.fleet_house import Site
-from tests.integration.fake_worker import VERSIONS, make_spec
+from tests.support.fake_worker import VERSIONS, make_spec
 
 STATE = "mem://space/home/state"
 SPEED = 120.0

@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from mrcore.clock import SYSTEM
 from mrcore.gce import record, wheelhouse
+from mrcore.util.clock import SYSTEM
 from tests.cloud.compute.sandbox import Ran, Sandbox
 from tests.cloud.compute.server import PROJECT
 from tests.gcsserver.model import Conditions
-from tests.tidy.tree import ROOT
+from tests.support.repository import ROOT
 
 RUNNER = ROOT / "scripts/gce"
 BUCKET = "bkt"

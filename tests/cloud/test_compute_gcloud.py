@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Sandbox, sandbox
-from tests.tidy.tree import ROOT
+from tests.support.repository import ROOT
 
 pytestmark = [
     pytest.mark.skipif(not HAS_GCLOUD, reason=NO_GCLOUD),

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from master.fleet.cloud import CloudError, Target, parse_target
-from master.fleet.compute import ComputeCloud
-from master.fleet.model import Group, Model
 from mrcore.errors import UsageError
+from mrcore.master.fleet.cloud import CloudError, Target, parse_target
+from mrcore.master.fleet.compute import ComputeCloud
+from mrcore.master.fleet.core.model import Group, Model
 from tests.cloud.compute.api import REGION, ZONE, Api, template_body
 from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.cloud.fleet_house import LABELS, Site
@@ -218,8 +218,8 @@ def test_nobody_at_home_is_told(site: Site) -> None:
 
 LOOK = """
 import sys
-from master.fleet.cloud import parse_target
-from master.fleet.compute import ComputeCloud
+from mrcore.master.fleet.cloud import parse_target
+from mrcore.master.fleet.compute import ComputeCloud
 from mrcore.errors import MrcoreError
 cloud = ComputeCloud(parse_target(sys.argv[1], "c"))
 try:

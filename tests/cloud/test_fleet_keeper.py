@@ -10,13 +10,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from master.fleet import keeper
-from master.fleet.keeper import Books, Fleet
-from master.fleet.model import Bounds, Model
-from master.journal import FencedError
-from mrcore import layout
 from mrcore.cost.prices import Prices
-from mrcore.job import JobState
+from mrcore.master.errors import FencedError
+from mrcore.master.fleet import controller
+from mrcore.master.fleet.controller import Books, Fleet
+from mrcore.master.fleet.core.model import Bounds, Model
+from mrcore.model import object_names
+from mrcore.model.job import JobState
 from mrcore.storage.memory import MemoryStorage
 from tests.cloud.compute.api import Api
 from tests.cloud.compute.threaded import ThreadedCloud, running
@@ -69,7 +69,7 @@ def lead(
 
 
 def books(storage: MemoryStorage) -> Books:
-    return msgspec.json.decode(storage.read(layout.fleet_uri(STATE)), type=Books)
+    return msgspec.json.decode(storage.read(object_names.fleet_uri(STATE)), type=Books)
 
 
 def test_machines_come_with_a_job_and_everything_goes_after_it(
@@ -143,7 +143,7 @@ def test_what_may_not_be_deleted_does_not_keep_the_masters_machine(
 def test_what_a_job_has_cost_is_written_when_it_ends(
     site: Site, storage: MemoryStorage, clock: HastyClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "SAVE_SECONDS", float("inf"))
+    monkeypatch.setattr(controller, "SAVE_SECONDS", float("inf"))
     site.make()
 
     async def act(master: Master, fleet: Fleet) -> None:
@@ -265,7 +265,7 @@ def test_a_master_that_was_replaced_does_nothing_any_more(
     async def act(master: Master, fleet: Fleet) -> None:
         await until(lambda: fleet.board.view is not None)
         later = Books(epoch=master.machine.epoch + 1)
-        with storage.open_write(layout.fleet_uri(STATE)) as writer:
+        with storage.open_write(object_names.fleet_uri(STATE)) as writer:
             writer.write(msgspec.json.encode(later))
             writer.commit()
         await master.submit(SLOTS)

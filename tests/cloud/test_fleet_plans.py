@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.cloud.compute.api import Api
 from tests.cloud.compute.threaded import running
 from tests.cloud.fleet_house import CLUSTER, Site
-from tests.integration.daemons import start_master
-from tests.integration.fake_worker import FakeClient, make_spec
-from tests.integration.master_house import BUNDLE, SHA256, House
+from tests.support.daemons import start_master
+from tests.support.fake_worker import FakeClient, make_spec
+from tests.support.master_house import BUNDLE, SHA256, House
 
 LISTS = "compute.instanceGroupManagers.*"
 WORKERS = 3

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deploy import payload
+from mrcore.deploy import payload
 from mrcore.gce import wheelhouse
 from tests.cloud.compute.api import ZONE, instance_body
 from tests.cloud.compute.server import PROJECT

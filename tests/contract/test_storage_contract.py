@@ -14,7 +14,7 @@ from mrcore.errors import (
     StorageError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
-from tests.stores import Place
+from tests.support.stores import Place
 
 CONTENT = bytes(range(256)) * 40
 ODD_NAMES = [

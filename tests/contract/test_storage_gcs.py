@@ -21,7 +21,7 @@ from mrcore.errors import (
 from mrcore.storage.base import ABSENT
 from mrcore.storage.gcs import GcsStorage
 from tests.gcsserver import Fault, GcsServer
-from tests.stores import Place, impatient_gcs_storage
+from tests.support.stores import Place, impatient_gcs_storage
 
 SMALL = b"small content"
 BIG = Random(7).randbytes(20 << 20)

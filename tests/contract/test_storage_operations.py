@@ -7,7 +7,7 @@ import pytest
 from mrcore.storage.base import ABSENT
 from mrcore.storage.operations import Operations, billed, counted
 from tests.gcsserver import Fault, GcsServer
-from tests.stores import Place
+from tests.support.stores import Place
 
 API = "https://storage.googleapis.com"
 

@@ -6,7 +6,7 @@ import pytest
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT
-from tests.stores import Place
+from tests.support.stores import Place
 
 CONTENT = bytes(range(256)) * 40
 

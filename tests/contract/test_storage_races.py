@@ -15,8 +15,8 @@ from mrcore.errors import (
     PreconditionFailedError,
 )
 from mrcore.storage.base import ABSENT
-from tests import stores
-from tests.stores import Place
+from tests.support import stores
+from tests.support.stores import Place
 
 THREADS = 6
 T = TypeVar("T")

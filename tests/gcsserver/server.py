@@ -9,7 +9,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from mrcore.clock import SYSTEM, Clock
+from mrcore.util.clock import SYSTEM, Clock
 from tests.gcsserver.access import Authorise
 from tests.gcsserver.errors import ApiError
 from tests.gcsserver.faults import Fault, Faults, reason_of

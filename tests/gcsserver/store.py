@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mrcore.clock import SYSTEM, Clock
+from mrcore.util.clock import SYSTEM, Clock
 from tests.gcsserver.buckets import Bucket
 from tests.gcsserver.errors import ApiError, invalid, no_bucket, no_object
 from tests.gcsserver.model import (

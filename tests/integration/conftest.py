@@ -10,8 +10,8 @@ import pytest
 
 from mrcore.storage.gcs import GcsStorage
 from mrcore.storage.registry import register
-from tests.integration.fault_cluster import Cluster, Scene, gcs_process, set_faults
-from tests.integration.run_support import Place, wait_until
+from tests.support.fault_cluster import Cluster, Scene, gcs_process, set_faults
+from tests.support.run_support import Place, wait_until
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import pytest
 
 from mrcore.gce.wheelhouse import bundled_pips
 from tests.gcsserver import Fault, GcsServer
-from tests.integration.metadata import metadata_server
-from tests.integration.vm_house import VmHouse, tiny_wheel
-from tests.stores import Place
+from tests.support.metadata import metadata_server
+from tests.support.repository import ROOT
+from tests.support.stores import Place
+from tests.support.vm_house import VmHouse, tiny_wheel
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_an_image_is_sealed_and_starts_nothing(vm: VmHouse) -> None:
 def test_the_tail_of_the_log_is_saved_at_shutdown(vm: VmHouse) -> None:
     assert vm.boot() == 0, vm.output()
     vm.calls()
-    script = Path(__file__).parents[2] / "deploy/vm/shutdown.sh"
+    script = ROOT / "deploy/vm/shutdown.sh"
     # As Google's agent runs it: without the variable that only our environment file has.
     assert vm.run(script, GCE_METADATA_HOST="") == 0, vm.output()
     (stop,) = vm.calls()
@@ -170,7 +171,7 @@ def test_the_tail_of_the_log_is_saved_at_shutdown(vm: VmHouse) -> None:
 
 
 def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmHouse) -> None:
-    assert vm.run(Path(__file__).parents[2] / "deploy/vm/shutdown.sh") == 0, vm.output()
+    assert vm.run(ROOT / "deploy/vm/shutdown.sh") == 0, vm.output()
     assert vm.log("tail") == ""
 
 
@@ -192,6 +193,6 @@ def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmHouse) -> N
 def test_a_daemon_that_has_left_for_good_takes_its_vm_with_it(
     vm: VmHouse, unit: str, status: str, job: str, off: bool
 ) -> None:
-    script = Path(__file__).parents[2] / "deploy/vm/after-daemon"
+    script = ROOT / "deploy/vm/after-daemon"
     assert vm.run(script, unit, EXIT_STATUS=status, JOB=job) == 0, vm.output()
     assert ("--no-block poweroff" in vm.calls()) is off

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.integration.run_support import Place, wait_until, words
+from tests.support.run_support import Place, wait_until, words
 
 PLACES = """
     from hashlib import sha256
@@ -112,7 +112,7 @@ def test_a_killed_worker_does_not_show(place: Place) -> None:
 
     def workers_at_work() -> list[int]:
         started = list((place.work / "out" / "_tmp").glob("*/runs/*"))
-        found = [pid for pid, command in place.processes().items() if "-m worker" in command]
+        found = [pid for pid, command in place.processes().items() if "-m mrcore.worker" in command]
         return found if started and len(found) == 2 else []
 
     os.kill(wait_until(workers_at_work)[0], signal.SIGKILL)

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.integration import documents
-from tests.integration.documents import Command
-from tests.tidy.tree import ROOT
+from tests.support import documents
+from tests.support.documents import Command
+from tests.support.repository import ROOT
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.session import Result, run
-from tests.integration.example_jobs import EXAMPLES, file_facts, library_sources
+from mrcore.engine.api import Result, run
+from tests.support.example_jobs import EXAMPLES, file_facts, library_sources
 
 
 @pytest.fixture(autouse=True)

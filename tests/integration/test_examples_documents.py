@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.session import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from mrcore.engine.api import run
+from tests.support.repository import ROOT
 
 TEXT = "the whale and the sea\nthe captain\n"
 

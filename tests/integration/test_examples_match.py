@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.embedded import EmbeddedCluster
-from mrcore.session import Result, run
-from tests.integration.example_jobs import ALL, EXAMPLES, Example, library_sources, shop
+from mrcore.engine.api import Result, run
+from mrcore.engine.embedded import EmbeddedCluster
+from tests.support.example_jobs import ALL, EXAMPLES, Example, library_sources, shop
 
 REDUCES = (1, 3, 16)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.fault_cluster import FILES, Scene
+from tests.support.fault_cluster import FILES, Scene
 
 
 @pytest.mark.parametrize("phase", ["map", "reduce"])

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.client import Client
-from mrcore.config import credentials_of
+from mrcore.client.client import Client
 from mrcore.errors import UsageError
-from mrcore.job import JobState
+from mrcore.model.job import JobState
+from mrcore.rpc.cluster import credentials_of
 from mrcore.rpc.credentials import read_leader
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
-from tests.integration.fault_cluster import FILES, Scene, set_faults
-from tests.integration.run_support import wait_until
+from tests.support.fault_cluster import FILES, Scene, set_faults
+from tests.support.run_support import wait_until
 
 
 @contextlib.contextmanager

@@ -14,16 +14,16 @@ import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mrcore.client import Client
-from mrcore.config import credentials_of
-from mrcore.job import JobState
-from mrcore.reading import output_lines
-from mrcore.request import JobRequest, load_plugin, prepare
+from mrcore.client.client import Client
+from mrcore.client.request import JobRequest, load_plugin, prepare
+from mrcore.model.job import JobState
+from mrcore.output.reading import output_lines
+from mrcore.rpc.cluster import credentials_of
 from mrcore.rpc.credentials import read_leader
 from mrcore.rpc.health import MAX_STRANGERS
-from tests import http2
-from tests.integration.daemons import Daemon, start_master, start_worker
-from tests.integration.run_support import wait_until
+from tests.support import http2
+from tests.support.daemons import Daemon, start_master, start_worker
+from tests.support.run_support import wait_until
 
 USUAL_DESCRIPTORS = 1024
 SILENT_CONNECTIONS = 1100

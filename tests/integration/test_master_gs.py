@@ -10,19 +10,19 @@ from pathlib import Path
 import grpc
 import pytest
 
-from mrcore import layout
-from mrcore.config import Credentials, credentials_of
 from mrcore.errors import AlreadyExistsError
-from mrcore.job import JobSpec
+from mrcore.model import object_names
+from mrcore.model.job import JobSpec
+from mrcore.rpc.cluster import Credentials, credentials_of
 from mrcore.rpc.credentials import read_leader
 from mrcore.rpc.v1 import job_pb2
 from mrcore.storage.gcs import GcsStorage
 from mrcore.storage.registry import register, storage_for
 from tests.gcsserver.faults import Fault
 from tests.gcsserver.server import GcsServer
-from tests.integration.daemons import start_master
-from tests.integration.fake_worker import FakeClient, FakeWorker, make_spec
-from tests.integration.master_house import BUNDLE, SHA256, free_port
+from tests.support.daemons import start_master
+from tests.support.fake_worker import FakeClient, FakeWorker, make_spec
+from tests.support.master_house import BUNDLE, SHA256, free_port
 
 STATE = "gs://cluster/state"
 
@@ -78,7 +78,9 @@ def test_a_job_outlives_its_master_and_lost_replies(tmp_path: Path, bucket: GcsS
     assert done.attempts.won == 3
     assert read("gs://cluster/out/part-00000") == f"{job_id}/reduce-00000\n".encode()
     assert all(fault.hits for fault in faults)
-    numbers = [info.uri[-20:] for info in storage_for(STATE).list(layout.journal_prefix(STATE))]
+    numbers = [
+        info.uri[-20:] for info in storage_for(STATE).list(object_names.journal_prefix(STATE))
+    ]
     assert numbers == [f"{number:020d}" for number in range(1, len(numbers) + 1)]
 
 
@@ -131,10 +133,10 @@ def test_a_second_master_is_refused_while_the_first_answers(
             assert "already leads gs://cluster/state" in second.log()
         assert first.stop() == 0
     # The journal has one start, and nobody else wrote there.
-    assert len(list(storage_for(STATE).list(layout.journal_prefix(STATE)))) == 1
+    assert len(list(storage_for(STATE).list(object_names.journal_prefix(STATE)))) == 1
     with (
         pytest.raises(AlreadyExistsError),
-        storage_for(STATE).open_write(layout.journal_uri(STATE, 1), expect="0") as writer,
+        storage_for(STATE).open_write(object_names.journal_uri(STATE, 1), expect="0") as writer,
     ):
         writer.commit()
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mrcore import errors, layout
-from mrcore.ids import Phase
+from mrcore import errors
+from mrcore.model import object_names
+from mrcore.model.ids import Phase
+from mrcore.model.task import MapWork, ReduceWork, TaskOutput
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
-from mrcore.tasks.spec import MapWork, ReduceWork, TaskOutput
-from tests.integration.daemons import Daemon
-from tests.integration.fake_worker import CALL_SECONDS, FakeClient, FakeWorker, make_spec
-from tests.integration.master_house import BUNDLE, SHA256, House, refused
+from tests.support.daemons import Daemon
+from tests.support.fake_worker import CALL_SECONDS, FakeClient, FakeWorker, make_spec
+from tests.support.master_house import BUNDLE, SHA256, House, refused
 
 
 @pytest.fixture
@@ -231,7 +232,7 @@ def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
         worker.join()
         attempts = sorted(worker.work)
     for attempt in attempts:
-        uri = layout.log_uri(house.state_uri, attempt)
+        uri = object_names.log_uri(house.state_uri, attempt)
         with storage_for(uri).open_write(uri) as writer:
             writer.write(f"{attempt.task.index}: printed".encode())
             writer.commit()

@@ -19,22 +19,23 @@ import msgspec
 import pytest
 from grpc_health.v1 import health_pb2
 
-from master.daemon import run as run_master
-from master.journal import Entry
-from master.options import Options
-from mrcore import errors, layout
-from mrcore.client import Client
-from mrcore.config import load_credentials, loopback_file, save_credentials
+from mrcore import errors
+from mrcore.client.client import Client
+from mrcore.engine.api import finder
 from mrcore.errors import ClusterUnreachableError, UsageError
-from mrcore.job import JobState
+from mrcore.master.daemon import run as run_master
+from mrcore.master.options import Options
+from mrcore.master.shell.journal import Entry
+from mrcore.model import object_names
+from mrcore.model.job import JobState
 from mrcore.rpc.channel import connect
+from mrcore.rpc.cluster import load_credentials, loopback_file, save_credentials
 from mrcore.rpc.credentials import find_credentials, read_leader
 from mrcore.rpc.server import RpcServer
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
-from mrcore.session import finder
-from tests.integration.daemons import start_daemon, start_master
-from tests.integration.fake_worker import FakeClient, FakeWorker, make_spec
-from tests.integration.master_house import BUNDLE, SHA256, House, free_port, refused
+from tests.support.daemons import start_daemon, start_master
+from tests.support.fake_worker import FakeClient, FakeWorker, make_spec
+from tests.support.master_house import BUNDLE, SHA256, House, free_port, refused
 
 
 @pytest.fixture
@@ -325,7 +326,7 @@ def test_a_journal_with_a_gap_stops_the_master(house: House) -> None:
     for _ in range(3):
         with house.master() as daemon:
             daemon.stop()
-    folder = Path(layout.journal_uri(house.state_uri, 1).removeprefix("file://")).parent
+    folder = Path(object_names.journal_uri(house.state_uri, 1).removeprefix("file://")).parent
     names = sorted(path.name for path in folder.iterdir())
     entries = [msgspec.json.decode((folder / name).read_bytes(), type=Entry) for name in names]
     assert [entry.number for entry in entries] == [1, 2, 3]

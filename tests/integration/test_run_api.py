@@ -11,7 +11,7 @@ import pytest
 
 import mrcore
 from mrcore.errors import InputError, UsageError
-from tests.integration.run_support import Place
+from tests.support.run_support import Place
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.run_support import WORD_COUNT, Place, wait_until
 from tests.integration.test_run_interrupted import SLOW
+from tests.support.run_support import WORD_COUNT, Place, wait_until
 
 
 def free_port() -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mrcore import embedded
-from mrcore.embedded import EmbeddedCluster, daemon_command, daemon_environment
+from mrcore.engine import embedded
+from mrcore.engine.embedded import EmbeddedCluster, daemon_command, daemon_environment
 from mrcore.errors import MrcoreError
-from tests.integration.run_support import wait_until
+from tests.support.run_support import wait_until
 
 LIVES = "echo living; echo ready >&$ready; exec sleep 60"
 
@@ -121,7 +121,7 @@ def test_dead_workers_are_started_again_but_not_for_ever(
 def test_slots_share_the_memory_of_the_machine(
     tmp_path: Path, scripts: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrcore.host.memory_bytes", lambda: 10_000)
+    monkeypatch.setattr("mrcore.util.host.memory_bytes", lambda: 10_000)
     # The shell needs a moment to become what it will run, and shows its arguments until then.
     scripts["worker"] = scripts["master"] = "while :; do sleep 0.05; done"
     with cluster(tmp_path, workers=2, slots=3) as running:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gcsserver.server import GcsServer
-from tests.integration.run_support import WORD_COUNT, Place
+from tests.support.run_support import WORD_COUNT, Place
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mrcore.job import JobState
-from mrcore.runs import RunRecord
-from mrcore.views import JobView
-from tests.integration.run_support import Place, wait_until
+from mrcore.engine.history import RunRecord
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import JobView
+from tests.support.run_support import Place, wait_until
 
 SLOW = """
     import pathlib

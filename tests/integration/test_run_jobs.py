@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.integration.run_support import WORD_COUNT, Place, words
+from tests.support.run_support import WORD_COUNT, Place, words
 
 
 @pytest.fixture

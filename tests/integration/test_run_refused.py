@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.integration.run_support import WORD_COUNT, Place
+from tests.support.run_support import WORD_COUNT, Place
 
 PLUGINS = {
     "wc.py": WORD_COUNT,

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.integration.run_support import MRCORE, WORD_COUNT, Place, words
+from tests.support.run_support import MRCORE, WORD_COUNT, Place, words
 
 RAISES = """
     def map(key, value):

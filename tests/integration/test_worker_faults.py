@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.integration.run_support import Place, wait_until
+from tests.support.run_support import Place, wait_until
 
 GATED = """
     import os, pathlib, threading

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mrcore import host
 from mrcore.rpc.v1 import job_pb2
-from tests.integration.metadata import metadata_server
-from tests.integration.scripted_master import FakeMaster, Worker, conversation, start_worker
-from tests.unit.fake_clock import FakeClock
-from tests.unit.idle_worker import idle_worker
-from worker import link, notice
-from worker.messages import Answered, DrainBegun, Leave
+from mrcore.util import host
+from mrcore.worker.core.messages import Answered, DrainBegun, Leave
+from mrcore.worker.shell import preemption, synchronizer
+from tests.support.fake_clock import FakeClock
+from tests.support.idle_worker import idle_worker
+from tests.support.metadata import metadata_server
+from tests.support.scripted_master import FakeMaster, Worker, conversation, start_worker
 
 HEARD_SECONDS = 2.0
 """From the notice to the request that hands back, at most."""
@@ -58,7 +58,7 @@ def test_each_call_waits_for_a_change_from_what_the_last_one_said() -> None:
     clock = FakeClock()
     with metadata_server() as metadata:
         metadata.refuse = 2
-        thread = threading.Thread(target=notice.wait, args=(metadata.host, clock, heard.set))
+        thread = threading.Thread(target=preemption.wait, args=(metadata.host, clock, heard.set))
         thread.start()
         metadata.parked.acquire()
         metadata.touch()  # the minute is over, and nothing has changed
@@ -71,7 +71,7 @@ def test_each_call_waits_for_a_change_from_what_the_last_one_said() -> None:
     assert first == {}, "a value that was there before cannot be waited for"
     waiting = {"wait_for_change": "true", "timeout_sec": "60", "last_etag": "etag/FALSE"}
     assert rest == [waiting, waiting]
-    assert sum(clock.slept) <= HEARD_SECONDS - link.PATIENCE_SECONDS, "two calls had failed"
+    assert sum(clock.slept) <= HEARD_SECONDS - synchronizer.PATIENCE_SECONDS, "two calls had failed"
 
 
 def test_news_of_a_drain_goes_out_within_two_seconds(tmp_path: Path) -> None:
@@ -83,11 +83,11 @@ def test_news_of_a_drain_goes_out_within_two_seconds(tmp_path: Path) -> None:
         agent.machine.state()
         agent.machine.step(Answered(cluster_id="c", epoch=1, sequence=1))
         agent.machine.state()
-        assert line._due(clock.now, link.PATIENCE_SECONDS) is None, "nothing to say"
+        assert line._due(clock.now, synchronizer.PATIENCE_SECONDS) is None, "nothing to say"
         agent.feed(DrainBegun("this machine is preempted"))
-        due = line._due(clock.now, link.PATIENCE_SECONDS)
+        due = line._due(clock.now, synchronizer.PATIENCE_SECONDS)
         assert due is not None
-        assert due + notice.PAUSE_SECONDS - clock.now <= HEARD_SECONDS
+        assert due + preemption.PAUSE_SECONDS - clock.now <= HEARD_SECONDS
 
     asyncio.run(run())
 
@@ -106,7 +106,7 @@ def test_an_orphan_leaves_with_a_code_of_its_own(tmp_path: Path, master_was_ther
             return await worker.end()
 
     code, log = asyncio.run(run())
-    assert code == link.ORPHANED
+    assert code == synchronizer.ORPHANED
     assert "has answered for 1 s, so this worker ends: start it again once a master leads" in log
 
 
@@ -127,12 +127,12 @@ def test_every_answer_puts_the_end_off(tmp_path: Path, monkeypatch: pytest.Monke
         await line.leave_when_orphaned(60.0)
         return await agent.left
 
-    assert asyncio.run(run()).code == link.ORPHANED
+    assert asyncio.run(run()).code == synchronizer.ORPHANED
     assert slept == [60.0, 45.0, 45.0]
 
 
 def test_slots_may_follow_the_cores() -> None:
-    from worker.main import _parser
+    from mrcore.worker.main import _parser
 
     assert _parser().parse_args(["--slots", "auto"]).slots == host.cores()
 

@@ -15,7 +15,8 @@ import pytest
 from mrcore.rpc.convert_task import attempt_from_proto
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from tests.integration.scripted_master import (
+from mrcore.worker.shell.proc import descendants
+from tests.support.scripted_master import (
     FakeMaster,
     Worker,
     attempt,
@@ -23,7 +24,6 @@ from tests.integration.scripted_master import (
     is_there,
     start_worker,
 )
-from worker.proc import descendants
 
 Held = pb.HeldAttempt
 
@@ -259,7 +259,7 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: 
 def test_bad_arguments(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from worker.main import main
+    from mrcore.worker.main import main
 
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -29,8 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from master import views
-from master.commands import (
+from mrcore.master.core import views
+from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
@@ -40,7 +40,7 @@ from master.commands import (
     StepDown,
     Superseded,
 )
-from master.events import (
+from mrcore.master.core.events import (
     CancelAsked,
     CleanedUp,
     CommitFinished,
@@ -59,7 +59,7 @@ from master.events import (
     WinnerMissing,
     WorkerAbout,
 )
-from master.facts import (
+from mrcore.master.core.facts import (
     AttemptFailed,
     EpochTaken,
     Fact,
@@ -71,12 +71,12 @@ from master.facts import (
     WorkerJoined,
     WorkersLeft,
 )
-from master.limits import Limits
-from master.machine import Machine, Outcome
-from master.orders import order
-from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.job import JobSpec, Plugin, Versions
-from mrcore.tasks.spec import (
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine, Outcome
+from mrcore.master.core.orders import order
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import JobSpec, Plugin, Versions
+from mrcore.model.task import (
     BadRecord,
     FailureKind,
     Mark,

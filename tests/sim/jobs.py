@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from master.events import Submitted
-from master.limits import Limits
-from mrcore.ids import AttemptId, TaskId
-from mrcore.job import JobSpec, Plugin, Versions
-from mrcore.tasks.spec import FailureKind, TaskFailure
+from mrcore.master.core.events import Submitted
+from mrcore.master.core.limits import Limits
+from mrcore.model.ids import AttemptId, TaskId
+from mrcore.model.job import JobSpec, Plugin, Versions
+from mrcore.model.task import FailureKind, TaskFailure
 
 MAX_ATTEMPTS = 4
 

@@ -8,8 +8,8 @@ from functools import partial
 from random import Random
 from typing import assert_never
 
-from master import views
-from master.commands import (
+from mrcore.master.core import views
+from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
@@ -19,13 +19,13 @@ from master.commands import (
     StepDown,
     Superseded,
 )
-from master.events import Event, NothingDone, Stalled, Synced, Ticked
-from master.facts import EpochTaken, Fact
-from master.limits import Limits
-from master.machine import Machine, Outcome
-from master.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
-from master.outbox import Outbox
-from mrcore.ids import AttemptId, Phase
+from mrcore.master.core.events import Event, NothingDone, Stalled, Synced, Ticked
+from mrcore.master.core.facts import EpochTaken, Fact
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine, Outcome
+from mrcore.master.core.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
+from mrcore.master.core.outbox import Outbox
+from mrcore.model.ids import AttemptId, Phase
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
 from tests.sim.workers import Response, SimWorker

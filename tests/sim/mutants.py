@@ -10,12 +10,12 @@ import dataclasses
 
 import msgspec
 
-from master.events import Held, NothingDone, Synced
-from master.facts import Fact, WinnerLost, WorkerJoined
-from master.live import Attempt, LiveJob, LivePhase, LiveTask, Worker
-from master.machine import Machine, Outcome
-from mrcore.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
+from mrcore.master.core.events import Held, NothingDone, Synced
+from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
+from mrcore.master.core.machine import Machine, Outcome
+from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 
 
 class NoLeases(Machine):

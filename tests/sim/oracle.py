@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from master.commands import Reply
-from master.events import CommitFinished, Event, Held, HeldState, Synced
-from master.facts import AttemptFailed, CommitBegun, JobEnded, TaskWon
-from master.limits import Limits
-from master.machine import Machine, Outcome
-from mrcore.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.job import JobState
-from mrcore.tasks.spec import FailureKind, TaskFailure, TaskOutput
+from mrcore.master.core.commands import Reply
+from mrcore.master.core.events import CommitFinished, Event, Held, HeldState, Synced
+from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, TaskWon
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine, Outcome
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import JobState
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.sim.jobs import SimJob
 from tests.sim.workers import SimWorker
 from tests.sim.world import World

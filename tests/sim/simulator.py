@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from master.events import CancelAsked, DrainAsked, Synced
-from master.machine import Machine
+from mrcore.master.core.events import CancelAsked, DrainAsked, Synced
+from mrcore.master.core.machine import Machine
 from tests.sim.jobs import SimJob
 from tests.sim.masters import WALL, SimMaster
 from tests.sim.workers import Response, SimWorker

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from master.machine import Machine
+from mrcore.master.core.machine import Machine
 from tests.sim.mutants import MUTANTS
 from tests.sim.simulator import simulate
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from master.commands import Reply, Wanted
-from master.events import Held, HeldState, Synced
-from mrcore.ids import AttemptId, Phase
-from mrcore.storage.base import ObjectInfo
-from mrcore.tasks.spec import (
+from mrcore.master.core.commands import Reply, Wanted
+from mrcore.master.core.events import Held, HeldState, Synced
+from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.task import (
     BadRecord,
     FailureKind,
     Mark,
@@ -18,6 +17,7 @@ from mrcore.tasks.spec import (
     TaskOutput,
     TaskResult,
 )
+from mrcore.storage.base import ObjectInfo
 from tests.sim.jobs import SimJob
 from tests.sim.world import World
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from mrcore.ids import AttemptId
+from mrcore.model.ids import AttemptId
 
 
 @dataclass(frozen=True, slots=True)

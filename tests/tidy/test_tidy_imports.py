@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.tree import ROOT, python_files, shown
+from tests.support.repository import ROOT
+from tests.tidy.tree import python_files, shown
 
 # What to look for, where the package is not imported under its own name.
 IMPORT_NAMES = {
@@ -113,7 +114,7 @@ def test_constraints_pin_every_dependency() -> None:
 
 def test_a_child_loads_nothing_of_the_network() -> None:
     probe = (
-        "import sys, mrcore.tasks.child; "
+        "import sys, mrcore.tasks.child.main; "
         "print(*sorted({'grpc','asyncio','click','rich','google.cloud','master','worker',"
         "'google.protobuf'} & sys.modules.keys()))"
     )

@@ -6,7 +6,8 @@ import re
 
 from hypothesis import HealthCheck, settings
 
-from tests.tidy.tree import ROOT, python_files, shown
+from tests.support.repository import ROOT
+from tests.tidy.tree import python_files, shown
 
 OWN_LIMIT = re.compile(r"\bsettings\([^)]*\bdeadline=")
 

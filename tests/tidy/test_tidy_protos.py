@@ -17,7 +17,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from tests.tidy.tree import GENERATED, ROOT
+from tests.support.repository import ROOT
+from tests.tidy.tree import GENERATED
 
 # Numbers of the fields in descriptor.proto: a path in the source info is made of them.
 FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.tree import GENERATED, ROOT, project_files, shown
+from tests.support.repository import ROOT
+from tests.tidy.tree import GENERATED, project_files, shown
 
 DOCUMENTS = [p for p in project_files() if p.suffix == ".md"]
 

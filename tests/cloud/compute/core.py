@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrcore.clock import Clock
+from mrcore.util.clock import Clock
 from tests.cloud.compute.access import Access
 from tests.cloud.compute.faults import Faults
 from tests.cloud.compute.machines import Addresses, Machines

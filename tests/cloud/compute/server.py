@@ -8,7 +8,7 @@ import socket
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from mrcore.clock import SYSTEM, Clock
+from mrcore.util.clock import SYSTEM, Clock
 from tests.cloud.compute import catalog
 from tests.cloud.compute.access import Access
 from tests.cloud.compute.control import Control

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 
-from mrcore.tasks.context import Context
+from mrcore.plugin.context import Context
 
 WORD = re.compile(r"\w+")
 pause_seconds = 0.0

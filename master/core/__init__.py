@@ -1,0 +1,1 @@
+"""The master's decisions: pure, without clock, randomness or I/O."""

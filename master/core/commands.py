@@ -1,0 +1,87 @@
+"""What the machine wants done. The shell obeys only once the facts of the same step are flushed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobState
+from mrcore.model.task import Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One attempt that a worker should hold; the shell adds its split or its run slices."""
+
+    attempt: AttemptId
+    inputs_version: int
+    mark_records: bool = False
+    skip: tuple[Skip, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a worker's request (worker, session, sequence): all that it should hold.
+
+    What is missing from `wanted` is to be killed, or, when finished, forgotten: it is accounted.
+    """
+
+    worker_id: str
+    session: int
+    sequence: int
+    wanted: tuple[Wanted, ...]
+    drain: bool = False
+    """Hand back what has not started, finish the rest, leave."""
+    leave: bool = False
+    """Nothing is held and draining: the process may end."""
+    sync_seconds: float = 3.0
+    """Ask again at least so often: a third of the shortest lease held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The request came from a former life of this worker, whose process should end."""
+
+    worker_id: str
+    session: int
+    sequence: int
+    exceed_session: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """A worker has seen a higher epoch: look in the journal, and leave if it is true."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckWinner:
+    """A read of this winner failed once: look whether its run is there (answer: WinnerMissing)."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareCommit:
+    """All tasks have winners: verify claim and staged parts, and list what is to be replaced."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommit:
+    """`CommitBegun` is flushed (by this master or a former one): publish, idempotently."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUp:
+    """`JobEnded` is flushed: drop what is staged, mark the claim ended."""
+
+    job_id: str
+    state: JobState
+
+
+Command = Reply | Superseded | StepDown | CheckWinner | PrepareCommit | RunCommit | CleanUp

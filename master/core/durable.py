@@ -1,0 +1,393 @@
+"""What the master knows for ever: built from facts alone, the same live and in replay.
+
+These are plain structs that compare and encode, so that a replay can be checked against the live
+state. Nothing here knows of workers, leases or time; `volatile` has that half.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from mrcore.master.core.ended import brief, lighten, weight_of_blocks
+from mrcore.master.core.facts import (
+    AttemptFailed,
+    CancelRequested,
+    CommitBegun,
+    EpochTaken,
+    Fact,
+    JobCleaned,
+    JobEnded,
+    JobSubmitted,
+    ReducesRevoked,
+    Replaced,
+    Tally,
+    TaskWon,
+    WinnerLost,
+    WorkerJoined,
+    WorkersLeft,
+)
+from mrcore.master.core.limits import Limits
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import JobSpec, JobState
+from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
+from mrcore.util.texts import printable
+
+FAILURES_TO_SKIP = 2
+"""A record at which so many attempts raised or died is the cause."""
+_CAUSE_CHARACTERS = 200
+"""Length of what a skipped record is saved with, at most."""
+
+
+class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
+    """A failure that has been counted."""
+
+    number: AttemptNumber
+    worker_id: str
+
+
+class Culprit(msgspec.Struct, array_like=True):
+    """How many attempts raised or died at one record."""
+
+    mark: Mark
+    count: int
+
+
+class TaskRecord(msgspec.Struct):
+    """One task: who won it, and what went wrong."""
+
+    winner: AttemptNumber | None = None
+    worker_id: str = ""
+    """Of the winner."""
+    output: TaskOutput | None = None
+    """Of the winner."""
+    digest: bytes | None = None
+    """Of the newest winner, present or lost: a re-run map that differs revokes the reduces."""
+    failures: int = 0
+    """By the user's code or its data, since a record was last given up for skipping."""
+    infrastructure: int = 0
+    losses: int = 0
+    failed: list[FailedAttempt] = []
+    last_failure: TaskFailure | None = None
+    same_data: int = 0
+    """How often in a row the data failed with the same words."""
+    mark_records: bool = False
+    culprits: list[Culprit] = []
+    skip: tuple[Skip, ...] = ()
+
+    def counted(self, number: AttemptNumber) -> bool:
+        """Tell whether this attempt's failure has been counted already."""
+        return any(failed.number == number for failed in self.failed)
+
+
+class PhaseRecord(msgspec.Struct):
+    """The tasks of one phase, and sums over their current winners."""
+
+    tasks: list[TaskRecord]
+    completed: int = 0
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    elapsed_seconds: float = 0.0
+    """Since floats do not subtract exactly, this one is for display only."""
+    class_a: int = 0
+    """Storage operations that write or list."""
+    class_b: int = 0
+    """Those that read."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every task has a winner."""
+        return self.completed == len(self.tasks)
+
+
+class RecentFailure(msgspec.Struct, frozen=True):
+    """A failed attempt, for display."""
+
+    attempt: AttemptId
+    worker_id: str
+    failure: TaskFailure
+
+
+class JobRecord(msgspec.Struct, kw_only=True):
+    """One job, live or ended."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    claim_generation: str
+    input_bytes: int
+    submitted_seconds: float
+    serial: int
+    """Counts submissions: older jobs first where nothing else decides."""
+    maps: PhaseRecord
+    reduces: PhaseRecord
+    state: JobState = JobState.RUNNING
+    cancel_reason: str | None = None
+    inputs_version: int = 0
+    """Which content of the maps' outputs is current: a reduce counts only if it read this."""
+    replaces: tuple[Replaced, ...] = ()
+    failure: TaskFailure | None = None
+    failed_task: TaskId | None = None
+    message: str = ""
+    ended_seconds: float = 0.0
+    tally: Tally = Tally()
+    cleaned: bool = False
+    counters: dict[str, int] = {}
+    counts: int = 0
+    """Counters of each current winner, summed up."""
+    block_bytes: int = 0
+    """Memory of the blocks' keys of the current winners, more or less."""
+    bad_records: int = 0
+    open_skips: int = 0
+    """Records that tasks without a winner have leave to skip."""
+    won: int = 0
+    failed: int = 0
+    infrastructure: int = 0
+    recent_failures: list[RecentFailure] = []
+    traced: list[TaskId] = []
+    """Tasks whose last failure is kept whole, oldest first."""
+    kept_bytes: int = 0
+    """Memory that it takes since it has ended, more or less."""
+
+    def phase(self, phase: Phase) -> PhaseRecord:
+        """Return the tasks of one phase."""
+        return self.maps if phase is Phase.MAP else self.reduces
+
+    def task(self, task: TaskId) -> TaskRecord:
+        """Return one task."""
+        return self.phase(task.phase).tasks[task.index]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every task of both phases has a winner."""
+        return self.maps.complete and self.reduces.complete
+
+    @property
+    def task_count(self) -> int:
+        """Return the number of tasks of both phases."""
+        return len(self.maps.tasks) + len(self.reduces.tasks)
+
+
+class Durable(msgspec.Struct):
+    """All that the journal says."""
+
+    epoch: int = 0
+    serial: int = 0
+    jobs: dict[str, JobRecord] = {}
+    """In the order of submission."""
+    requests: dict[str, str] = {}
+    """Which job a submission made."""
+    ended: list[str] = []
+    """Oldest first."""
+    ended_tasks: int = 0
+    workers: dict[str, None] = {}
+    """Those that may hold attempts, by all that facts say."""
+    ended_bytes: int = 0
+    """Memory that the ended jobs take, more or less."""
+
+    def apply(self, fact: Fact, limits: Limits) -> None:  # noqa: C901 - one case a fact
+        """Take one fact in. A fact that does not fit what is known is an AssertionError."""
+        match fact:
+            case EpochTaken():
+                assert fact.epoch > self.epoch, f"epoch {fact.epoch} after {self.epoch}"
+                self.epoch = fact.epoch
+            case JobSubmitted():
+                self._submit(fact)
+            case TaskWon():
+                self._win(fact)
+            case WinnerLost():
+                self._lose(fact)
+            case ReducesRevoked():
+                self._revoke(fact)
+            case WorkerJoined():
+                self.workers[fact.worker_id] = None
+            case WorkersLeft():
+                for worker_id in fact.worker_ids:
+                    self.workers.pop(worker_id, None)
+            case AttemptFailed():
+                self.workers[fact.worker_id] = None
+                _fail(self._running(fact.attempt.task.job_id), fact, limits)
+            case CancelRequested():
+                self._running(fact.job_id).cancel_reason = fact.reason
+            case CommitBegun():
+                job = self._running(fact.job_id)
+                assert job.complete, f"{fact.job_id} commits without all its winners"
+                job.state = JobState.COMMITTING
+                job.replaces = fact.replaces
+            case JobEnded():
+                self._end(fact, limits)
+            case JobCleaned():
+                if fact.job_id in self.jobs:  # it may have been forgotten meanwhile
+                    self.jobs[fact.job_id].cleaned = True
+            case _:
+                assert_never(fact)
+
+    def _running(self, job_id: str) -> JobRecord:
+        job = self.jobs[job_id]
+        assert job.state is JobState.RUNNING, f"{job_id} is {job.state}"
+        return job
+
+    def _submit(self, fact: JobSubmitted) -> None:
+        assert fact.job_id not in self.jobs, f"{fact.job_id} submitted twice"
+        self.serial += 1
+        self.requests[fact.request_id] = fact.job_id
+        self.jobs[fact.job_id] = JobRecord(
+            job_id=fact.job_id,
+            request_id=fact.request_id,
+            spec=fact.spec,
+            claim_generation=fact.claim_generation,
+            input_bytes=fact.input_bytes,
+            submitted_seconds=fact.wall_seconds,
+            serial=self.serial,
+            maps=PhaseRecord([TaskRecord() for _ in range(fact.maps)]),
+            reduces=PhaseRecord([TaskRecord() for _ in range(fact.reduces)]),
+        )
+
+    def _win(self, fact: TaskWon) -> None:
+        job = self._running(fact.attempt.task.job_id)
+        task = job.task(fact.attempt.task)
+        assert task.winner is None, f"{fact.attempt.task} won twice"
+        task.winner = fact.attempt.number
+        task.worker_id = fact.worker_id
+        task.output = fact.output
+        self.workers[fact.worker_id] = None  # an old journal has no `WorkerJoined`
+        task.digest = fact.output.digest
+        job.won += 1
+        _count(job, fact.tally)
+        _add(job, fact.attempt.task.phase, task, 1)
+
+    def _lose(self, fact: WinnerLost) -> None:
+        job = self._running(fact.attempt.task.job_id)
+        task = job.task(fact.attempt.task)
+        assert task.winner == fact.attempt.number, f"{fact.attempt} is no winner"
+        _unwin(job, fact.attempt.task.phase, task)
+        task.losses += 1
+
+    def _revoke(self, fact: ReducesRevoked) -> None:
+        job = self._running(fact.job_id)
+        assert fact.inputs_version == job.inputs_version + 1
+        job.inputs_version = fact.inputs_version
+        for task in job.reduces.tasks:
+            if task.winner is not None:
+                _unwin(job, Phase.REDUCE, task)
+
+    def _end(self, fact: JobEnded, limits: Limits) -> None:
+        job = self.jobs[fact.job_id]
+        assert not job.state.final, f"{fact.job_id} ended twice"
+        assert fact.state.final
+        job.state = fact.state
+        job.failure = fact.failure
+        job.failed_task = fact.failed_task
+        job.message = fact.message
+        job.ended_seconds = fact.wall_seconds
+        job.tally = fact.tally
+        lighten(job, limits)
+        self.ended.append(fact.job_id)
+        self.ended_tasks += job.task_count
+        self.ended_bytes += job.kept_bytes
+        while len(self.ended) > limits.ended_jobs_max or (
+            len(self.ended) > 1
+            and (
+                self.ended_tasks > limits.ended_tasks_max
+                or self.ended_bytes > limits.ended_bytes_max
+            )
+        ):
+            gone = self.jobs.pop(self.ended.pop(0))
+            self.ended_tasks -= gone.task_count
+            self.ended_bytes -= gone.kept_bytes
+            self.requests.pop(gone.request_id, None)
+
+
+def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
+    """Add a winner to the job's sums, or take it out again: they are over current winners."""
+    output = task.output
+    assert output is not None
+    sums = job.phase(phase)
+    sums.completed += sign
+    sums.records_in += sign * output.records_in
+    sums.records_out += sign * output.records_out
+    sums.bytes_in += sign * output.bytes_in
+    sums.bytes_out += sign * output.bytes_out
+    sums.elapsed_seconds += sign * output.elapsed_seconds
+    sums.class_a += sign * output.class_a
+    sums.class_b += sign * output.class_b
+    job.bad_records += sign * len(output.bad_records)
+    job.open_skips -= sign * len(task.skip)
+    job.counts += sign * len(output.counters)
+    job.block_bytes += sign * weight_of_blocks(output)
+    for name, value in output.counters.items():
+        total = job.counters.get(name, 0) + sign * value
+        if total or sign > 0:
+            job.counters[name] = total
+        else:
+            del job.counters[name]
+
+
+def _count(job: JobRecord, tally: Tally) -> None:
+    """Take in the counts of a running job; an old journal has them at its end only."""
+    if tally.newest is not None:
+        job.tally = tally
+
+
+def _unwin(job: JobRecord, phase: Phase, task: TaskRecord) -> None:
+    _add(job, phase, task, -1)
+    task.winner = None
+    task.worker_id = ""
+    task.output = None
+
+
+def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
+    task, failure = job.task(fact.attempt.task), fact.failure
+    _count(job, fact.tally)
+    task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
+    del task.failed[: -limits.failed_attempts_max]
+    job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))
+    del job.recent_failures[: -limits.recent_failures_max]
+    last, task.last_failure = task.last_failure, failure
+    _trace(job, fact.attempt.task, limits)
+    if failure.kind is FailureKind.INFRASTRUCTURE:
+        task.infrastructure += 1
+        job.infrastructure += 1
+        return
+    task.failures += 1
+    job.failed += 1
+    if failure.kind is FailureKind.DATA:
+        repeated = last is not None and last.message == failure.message
+        task.same_data = task.same_data + 1 if repeated else 1
+    if failure.died:
+        task.mark_records = True
+    if failure.mark is not None:
+        _failed_at(job, task, failure.mark, failure.message)
+        del task.culprits[: -limits.culprits_max]
+
+
+def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
+    """Keep the newest failures whole: each may have a long traceback, and tasks are many."""
+    if task_id in job.traced:
+        job.traced.remove(task_id)
+    job.traced.append(task_id)
+    if len(job.traced) > limits.last_failures_max:
+        old = job.task(job.traced.pop(0))
+        if old.last_failure is not None:
+            old.last_failure = brief(old.last_failure)
+
+
+def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, cause: str) -> None:
+    """Count a failure at a record; at the second one the record is skipped, if the job may."""
+    for culprit in task.culprits:
+        if culprit.mark == mark:
+            culprit.count += 1
+            break
+    else:
+        culprit = Culprit(mark, 1)
+        task.culprits.append(culprit)
+    allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
+    skipped = any(skip.mark == mark for skip in task.skip)
+    if culprit.count >= FAILURES_TO_SKIP and not skipped and allowed:
+        task.skip = (*task.skip, Skip(mark, printable(cause, _CAUSE_CHARACTERS)))
+        job.open_skips += 1
+        # That was progress: a task with several such records must be able to get past all of them.
+        task.failures = task.same_data = 0

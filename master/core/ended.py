@@ -1,0 +1,132 @@
+"""Memory of jobs that have ended: what people look at is kept, within the bounds of `Limits`.
+
+A bound counts bytes, since a job may be a thousand times larger than another. They are weighed, not
+measured: the same in each process, for a replay must forget what the live master has forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mrcore.master.core.limits import Limits
+from mrcore.model.task import TaskFailure, TaskOutput
+
+if TYPE_CHECKING:
+    from mrcore.master.core.durable import JobRecord, TaskRecord
+    from mrcore.master.core.volatile import LiveJob
+
+# Bytes of memory, measured with CPython 3.11 and rounded up.
+_JOB_BYTES: Final = 4_000
+_TASK_BYTES: Final = 1_000
+_FAILED_BYTES: Final = 300
+_ENTRY_BYTES: Final = 250
+"""An entry of a dict of names and numbers, or of texts."""
+_BLOCK_BYTES: Final = 200
+_BRIEF_CHARS: Final = 500
+
+
+def brief(failure: TaskFailure) -> TaskFailure:
+    """Return a failure without its traceback, and with the beginning of its message."""
+    return msgspec.structs.replace(failure, message=failure.message[:_BRIEF_CHARS], traceback="")
+
+
+def weight_of_blocks(output: TaskOutput) -> int:
+    """Return about what the keys of a run's blocks take, which a total order needs."""
+    return sum(_BLOCK_BYTES + len(block.first_key) for block in output.blocks)
+
+
+def lighten(job: JobRecord, limits: Limits) -> None:
+    """Drop of a job that has ended what only its tasks needed, and weigh the rest."""
+    job.spec = msgspec.structs.replace(job.spec, inputs=job.spec.inputs[: limits.ended_inputs_max])
+    job.replaces = ()
+    job.traced = []
+    for name in list(job.counters)[limits.counters_max :]:
+        del job.counters[name]
+    job.kept_bytes = _weight(job)
+    for tasks in (job.maps.tasks, job.reduces.tasks):
+        job.kept_bytes += sum(_lighten_task(task, limits) for task in tasks)
+    if job.kept_bytes > limits.ended_job_bytes_max:
+        for phase in (job.maps, job.reduces):
+            phase.tasks = _skeletons(phase.tasks)
+        job.kept_bytes = _weight(job) + 8 * job.task_count
+
+
+def _weight(job: JobRecord) -> int:
+    """Return about what a job takes without its tasks; texts take up to 4 bytes a character."""
+    texts = msgspec.msgpack.encode(
+        (job.spec, job.message, job.failure, job.counters, job.recent_failures)
+    )
+    entries = len(job.counters) + len(job.spec.params)
+    return 2 * len(texts) + _ENTRY_BYTES * entries + _JOB_BYTES
+
+
+def _lighten_task(task: TaskRecord, limits: Limits) -> int:
+    """Keep of a task what people look at; return about what that takes."""
+    output = task.output
+    if output is not None:
+        task.output = TaskOutput(
+            records_in=output.records_in,
+            records_out=output.records_out,
+            bytes_in=output.bytes_in,
+            bytes_out=output.bytes_out,
+            elapsed_seconds=output.elapsed_seconds,
+        )
+    task.digest = None
+    task.last_failure = None
+    task.culprits = []
+    task.skip = ()
+    del task.failed[: -limits.ended_failed_max]
+    names = len(task.worker_id) + sum(len(failed.worker_id) for failed in task.failed)
+    return _TASK_BYTES + _FAILED_BYTES * len(task.failed) + 2 * names
+
+
+def _skeletons(tasks: list[TaskRecord]) -> list[TaskRecord]:
+    """Return tasks that tell whether they were won, and nothing else: two for all of them."""
+    if not tasks:
+        return []
+    kind = type(tasks[0])
+    won = next((task.winner for task in tasks if task.winner is not None), None)
+    completed, open_ = kind(winner=won, output=TaskOutput()), kind()
+    return [open_ if task.winner is None else completed for task in tasks]
+
+
+class Stories:
+    """Jobs that ended lately, with the stories of their tasks: the newest, within bounds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._kept: dict[str, tuple[LiveJob, int, int]] = {}
+        """Job, tasks and lines, oldest first."""
+
+    def get(self, job_id: str) -> LiveJob | None:
+        """Return the volatile half of a job that ended lately."""
+        kept = self._kept.get(job_id)
+        return None if kept is None else kept[0]
+
+    def keep(self, job: LiveJob, remembered: Container[str]) -> None:
+        """Keep the stories of a job that has ended; forget older ones, or these if too large.
+
+        With a job that is not `remembered` go its stories, too: they would keep all of it.
+        """
+        tasks = [*job.maps.tasks, *job.reduces.tasks]
+        lines = sum(len(task.story) for task in tasks)
+        self._kept[job.record.job_id] = (job, len(tasks), lines)
+        self._kept = {name: kept for name, kept in self._kept.items() if name in remembered}
+        while self._kept and not self._fits():
+            del self._kept[next(iter(self._kept))]
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return how many jobs, tasks and lines are kept."""
+        kept = self._kept.values()
+        return len(kept), sum(tasks for _, tasks, _ in kept), sum(lines for _, _, lines in kept)
+
+    def _fits(self) -> bool:
+        jobs, tasks, lines = self.totals()
+        return (
+            jobs <= self._limits.ended_stories_max
+            and tasks <= self._limits.ended_story_tasks_max
+            and lines <= self._limits.ended_story_lines_max
+        )

@@ -1,0 +1,189 @@
+"""What happens to the machine: everything it learns comes as one of these."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.facts import Replaced
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobSpec
+from mrcore.model.task import Progress, TaskResult
+
+NO_PROGRESS = Progress()
+
+
+class HeldState(enum.StrEnum):
+    """What a worker says of an attempt that it holds."""
+
+    UNSTARTED = "unstarted"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One attempt in a worker's hands."""
+
+    attempt: AttemptId
+    state: HeldState
+    inputs_version: int = 0
+    """Echo of the assignment, so that an attempt of a former epoch can be judged."""
+    elapsed_seconds: float = 0.0
+    """Since user code began; a time limit starts there."""
+    progress: Progress = NO_PROGRESS
+    result: TaskResult | None = None
+    """With FINISHED only."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAbout:
+    """What a worker says of itself, for display and version checks."""
+
+    host: str = ""
+    process: int = 0
+    python: str = ""
+    mrcore: str = ""
+    pyarrow: str = ""
+    memory_bytes: int = 0
+
+
+NOT_SAID = WorkerAbout()
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A worker told its whole state: level-triggered, it replaces what was said before."""
+
+    worker_id: str
+    session: int
+    sequence: int
+    epoch: int
+    """The highest epoch that the worker has seen."""
+    slots: int
+    held: tuple[Held, ...] = ()
+    draining: bool = False
+    sees_store: bool = True
+    """It read our nonce: no work before that."""
+    park: bool = True
+    """The reply may wait until there is something to say."""
+    about: WorkerAbout = NOT_SAID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The shell has checked, claimed and planned a job."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    maps: int
+    reduces: int
+    claim_generation: str
+    input_bytes: int = 0
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """Somebody wants a job to stop."""
+
+    job_id: str
+    reason: str
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobBroken:
+    """The shell cannot go on with a job: its plan is gone, or a defect of ours concerns it."""
+
+    job_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Somebody wants a worker to finish what it has and leave."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WinnerMissing:
+    """The master looked, and the winner's run is not there."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPrepared:
+    """The shell has looked at the output and knows what the commit will replace."""
+
+    job_id: str
+    replaces: tuple[Replaced, ...]
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFinished:
+    """Every part and the receipt are published."""
+
+    job_id: str
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRefused:
+    """The commit cannot go on: the claim was taken, or a foreign object lies in its way."""
+
+    job_id: str
+    message: str
+    lost: tuple[AttemptId, ...] = ()
+    """Winners whose staged part is gone; their tasks run again if the commit has not begun."""
+    wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedUp:
+    """`CleanUp` is done; a job without this one is cleaned up again by the next master."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NothingDone:
+    """A command was overtaken, failed without harm, or found everything in order."""
+
+    command: PrepareCommit | RunCommit | CleanUp | CheckWinner
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The shell was deaf for so long (loop or append blocked): every lease is longer by that."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; sent at `next_deadline()` at the latest."""
+
+    wall_seconds: float = 0.0
+
+
+Event = (
+    Synced
+    | Submitted
+    | CancelAsked
+    | JobBroken
+    | DrainAsked
+    | WinnerMissing
+    | CommitPrepared
+    | CommitFinished
+    | CommitRefused
+    | CleanedUp
+    | NothingDone
+    | Stalled
+    | Ticked
+)

@@ -1,0 +1,152 @@
+"""What the journal keeps: the durable history of a cluster.
+
+`Machine.apply(fact)` alone changes durable state, live and in replay. Leases, heartbeats and
+progress are no facts: a restarted master learns them again from its workers. A fact is never
+changed once released; new fields get defaults, so that old journals can be read.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.job import JobSpec, JobState
+from mrcore.model.task import TaskFailure, TaskOutput
+
+
+class EpochTaken(msgspec.Struct, frozen=True, tag="epoch_taken"):
+    """A master has started. The epoch is the number of the journal entry that says so."""
+
+    epoch: int
+    writer: str
+    """Random token of the process, to recognise its own append after a lost reply."""
+    wall_seconds: float
+
+
+class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=True):
+    """A job was accepted: its claim is held, its plugin and plan are stored."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    maps: int
+    reduces: int
+    """0 for a map-only job."""
+    claim_generation: str
+    input_bytes: int = 0
+    wall_seconds: float = 0.0
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Attempts of a job so far, of which no facts tell."""
+
+    started: int = 0
+    expired: int = 0
+    preempted: int = 0
+    superseded: int = 0
+    newest: AttemptNumber | None = None
+    """Of those that are counted as started."""
+
+
+class TaskWon(msgspec.Struct, frozen=True, tag="task_won", kw_only=True):
+    """An attempt was accepted as its task's winner: from now on readers read it."""
+
+    attempt: AttemptId
+    worker_id: str
+    output: TaskOutput
+    tally: Tally = Tally()
+
+
+class WinnerLost(msgspec.Struct, frozen=True, tag="winner_lost"):
+    """The run of a map task can no longer be read; the task runs again."""
+
+    attempt: AttemptId
+    cause: str
+
+
+class ReducesRevoked(msgspec.Struct, frozen=True, tag="reduces_revoked"):
+    """A map task that ran again gave other content, so no accepted reduce of its job may stay."""
+
+    job_id: str
+    inputs_version: int
+    """The version that is current from now on."""
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=True):
+    """An attempt failed in a way that counts against a budget, or that a retry must know of."""
+
+    attempt: AttemptId
+    worker_id: str
+    failure: TaskFailure
+    tally: Tally = Tally()
+
+
+class WorkerJoined(msgspec.Struct, frozen=True, tag="worker_joined"):
+    """A worker is about to get its first attempt: a later master waits for its report."""
+
+    worker_id: str
+
+
+class WorkersLeft(msgspec.Struct, frozen=True, tag="workers_left"):
+    """Workers that hold nothing any more, since they left or were silent for their lease."""
+
+    worker_ids: tuple[str, ...]
+
+
+class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested"):
+    """A person wants the job to stop; refused from `CommitBegun` on."""
+
+    job_id: str
+    reason: str
+
+
+class Replaced(msgspec.Struct, frozen=True, array_like=True):
+    """An object that the commit of a job will delete or replace."""
+
+    uri: str
+    generation: str
+
+
+class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True):
+    """All tasks have winners; from here on the job can be neither cancelled nor revoked."""
+
+    job_id: str
+    replaces: tuple[Replaced, ...]
+    """Old parts and receipt, by generation: all that a commit may ever delete; and, below the
+    output's `_tmp`, the receipt and lists of bad records that are staged to be published."""
+    wall_seconds: float = 0.0
+
+
+class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
+    """The job's outcome; nothing but `JobCleaned` may follow."""
+
+    job_id: str
+    state: JobState
+    failure: TaskFailure | None = None
+    failed_task: TaskId | None = None
+    message: str = ""
+    """One sentence for the user; empty on success."""
+    wall_seconds: float = 0.0
+    tally: Tally = Tally()
+
+
+class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
+    """What the ended job had staged is gone and its claim is marked: no later master need try."""
+
+    job_id: str
+
+
+Fact = (
+    EpochTaken
+    | JobSubmitted
+    | TaskWon
+    | WinnerLost
+    | ReducesRevoked
+    | AttemptFailed
+    | WorkerJoined
+    | WorkersLeft
+    | CancelRequested
+    | CommitBegun
+    | JobEnded
+    | JobCleaned
+)

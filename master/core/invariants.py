@@ -1,0 +1,196 @@
+"""What must hold after every step. Called by tests and simulations; each assertion says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mrcore.master.core.durable import JobRecord, PhaseRecord, TaskRecord
+from mrcore.master.core.ended import weight_of_blocks
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.views import story_lines
+from mrcore.master.core.volatile import LiveJob, LivePhase
+from mrcore.model.ids import Phase, TaskId
+from mrcore.model.job import JobState
+
+if TYPE_CHECKING:
+    from mrcore.master.core.cluster import Core
+
+ATTEMPTS_MAX = 2
+"""Of one task at a time: one, and its backup."""
+
+
+def check(machine: Core) -> None:
+    """Assert every invariant of the machine; O(everything)."""
+    durable = machine.durable()
+    live = {job.job_id for job in durable.jobs.values() if not job.state.final}
+    assert live == {job.job_id for job in machine.live_jobs()}, "live jobs are those not ended"
+    for record in durable.jobs.values():
+        _check_sums(record)
+        job = machine.live_job(record.job_id)
+        if job is not None:
+            _check_job(machine, job)
+    _check_workers(machine)
+    _check_bounds(machine)
+
+
+def _check_sums(record: JobRecord) -> None:
+    """Incremental sums are the sums over the current winners."""
+    counters: Counter[str] = Counter()
+    skips = bad = counts = blocks = 0
+    for sums in (record.maps, record.reduces):
+        won = [task for task in sums.tasks if task.winner is not None]
+        outputs = [task.output for task in won if task.output is not None]
+        if record.state.final:  # details may be gone: of a large job all of them
+            assert sums.completed == len(won), f"{record.job_id} counts winners"
+            continue
+        assert sums.completed == len(won) == len(outputs), f"{record.job_id} counts winners"
+        assert sums.records_in == sum(output.records_in for output in outputs)
+        assert sums.bytes_out == sum(output.bytes_out for output in outputs)
+        skips += sum(len(task.skip) for task in sums.tasks if task.winner is None)
+        for output in outputs:
+            counters.update(output.counters)
+            counts += len(output.counters)
+            blocks += weight_of_blocks(output)
+            bad += len(output.bad_records)
+    if not record.state.final:  # an ended job has dropped the details
+        assert record.open_skips == skips, f"{record.job_id} counts skips"
+        assert record.counts == counts, f"{record.job_id} counts counters"
+        assert record.block_bytes == blocks, f"{record.job_id} weighs blocks"
+        assert record.bad_records == bad, f"{record.job_id} counts bad records"
+        kept = {name: value for name, value in record.counters.items() if value}
+        assert kept == {name: value for name, value in counters.items() if value}
+    if record.state in (JobState.COMMITTING, JobState.SUCCEEDED):
+        assert record.complete, f"{record.job_id} is {record.state} without all its winners"
+
+
+def _check_job(machine: Core, job: LiveJob) -> None:
+    for phase, sums in ((job.maps, job.record.maps), (job.reduces, job.record.reduces)):
+        _check_phase(machine, job, phase, sums)
+
+
+def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecord) -> None:
+    queued = Counter(ticket for index, ticket in phase.heap if phase.tasks[index].ticket == ticket)
+    delayed = Counter(
+        ticket
+        for _, ticket, task_id in machine.delayed_tasks()
+        if task_id.job_id == job.record.job_id and task_id.phase is phase.phase
+    )
+    assert len(phase.heap) <= 2 * len(phase.tasks) + machine.limits.void_entries_max
+    assert phase.ready == queued.total(), "ready tasks are the valid entries of the heap"
+    cap = machine.now + machine.limits.retry_cap_seconds
+    due = [due for due, ticket, _ in machine.delayed_tasks() if ticket in delayed]
+    assert max(due, default=cap) <= cap, "no back-off is longer than the cap"
+    assert phase.delayed == sum(1 for task in phase.tasks if task.delayed)
+    assert phase.busy == sum(1 for task in phase.tasks if task.attempts)
+    seen = 0
+    for index, (task, record) in enumerate(zip(phase.tasks, sums.tasks, strict=True)):
+        name = TaskId(job.record.job_id, phase.phase, index)
+        story = "\n  ".join([str(name), *story_lines(task, 0.0)])
+        idle = record.winner is None and not task.attempts and job.running
+        places = queued[task.ticket] + delayed[task.ticket] if task.ticket else 0
+        assert places == (1 if idle else 0), f"idle iff queued exactly once: {story}"
+        assert not (record.winner is not None and task.attempts), f"won and in progress: {story}"
+        assert len(task.attempts) <= ATTEMPTS_MAX, f"too many attempts: {story}"
+        assert len(task.story) <= machine.limits.story_lines
+        assert len(task.avoid) <= machine.limits.avoided_max, story
+        assert len(task.suspects) <= machine.limits.avoided_max, story
+        assert len(set(task.suspects)) == len(task.suspects), story
+        numbers = [attempt.id.number for attempt in task.attempts]
+        assert len(set(numbers)) == len(numbers), f"a number was used twice: {story}"
+        for attempt in task.attempts:
+            seen += 1
+            assert attempt.id.task == name, story
+            assert phase.attempts[attempt.id] is attempt, story
+            holder = machine.worker(attempt.worker_id)
+            assert holder is not None, f"held by a worker that is gone: {story}"
+            assert holder.held[attempt.id] is attempt, f"its worker does not hold it: {story}"
+        _check_budgets(machine, job, record, story)
+    assert seen == len(phase.attempts), "every attempt belongs to a task"
+
+
+def _check_budgets(machine: Core, job: LiveJob, task: TaskRecord, story: str) -> None:
+    """A task over its budget has ended its job in the same step."""
+    if not job.running:
+        return
+    assert task.failures < max(job.record.spec.max_attempts, 1), f"over its budget: {story}"
+    assert task.infrastructure < machine.limits.infrastructure_max, f"over its budget: {story}"
+    assert task.losses < machine.limits.losses_max, f"over its budget: {story}"
+
+
+def _check_workers(machine: Core) -> None:
+    for worker in machine.workers():
+        ahead = machine.limits.prefetch_per_worker_max
+        backups = 1  # adopted or backed up beyond what its slots say
+        assert worker.active <= worker.slots + ahead + backups, f"{worker.id} holds too much"
+        taken_back = sum(1 for attempt in worker.held.values() if attempt.taken_back)
+        assert worker.taken_back == taken_back, f"{worker.id} counts what is taken back"
+        for attempt in worker.held.values():
+            job = machine.live_job(attempt.id.task.job_id)
+            assert job is not None, f"{worker.id} holds {attempt.id} of an ended job"
+            assert job.running, f"{worker.id} holds {attempt.id} of a job that commits"
+            assert attempt.id in job.phase(attempt.id.task.phase).attempts
+            if attempt.id.task.phase is Phase.REDUCE and not attempt.taken_back:
+                assert attempt.wanted.inputs_version == job.record.inputs_version
+
+
+def _check_bounds(machine: Core) -> None:
+    """Each collection that grows has a number in the limits."""
+    durable, limits = machine.durable(), machine.limits
+    assert len(machine.workers()) <= limits.workers_max
+    assert len(machine.live_jobs()) <= limits.live_jobs_max
+    assert len(machine.awaited()) <= limits.workers_max
+    known = {worker.id for worker in machine.workers()}.union(machine.awaited())
+    assert known.issuperset(durable.workers), "so many are known after a restart, too"
+    assert len(machine.timers()) <= 2 * limits.workers_max + limits.void_entries_max
+    delayed = 2 * limits.live_tasks_max + limits.void_entries_max
+    assert len(machine.delayed_tasks()) <= delayed
+    sections = sum(len(job.maps.tasks) * len(job.reduces.tasks) for job in machine.live_jobs())
+    assert sections <= limits.live_sections_max, "asked with `has_room` before a submission"
+    assert len(durable.requests) <= len(durable.jobs)
+    ended = [durable.jobs[job_id] for job_id in durable.ended]
+    assert len(ended) <= limits.ended_jobs_max
+    assert durable.ended_tasks == sum(record.task_count for record in ended)
+    assert durable.ended_bytes == sum(record.kept_bytes for record in ended)
+    if len(ended) > 1:  # the newest stays, whatever it takes
+        assert durable.ended_tasks <= limits.ended_tasks_max
+        assert durable.ended_bytes <= limits.ended_bytes_max
+    jobs, tasks, lines = machine.stories().totals()
+    assert jobs <= limits.ended_stories_max
+    assert tasks <= limits.ended_story_tasks_max
+    assert lines <= limits.ended_story_lines_max
+    for record in durable.jobs.values():
+        _check_record(record, limits)
+    for job in machine.live_jobs():
+        live = machine.live_job(job.job_id)
+        assert live is not None
+        for index, reads in live.reads.items():
+            assert 0 <= index < len(job.maps.tasks)
+            assert len(reads.by) <= limits.reads_max
+
+
+def _check_record(record: JobRecord, limits: Limits) -> None:
+    final = record.state.final
+    assert len(record.recent_failures) <= limits.recent_failures_max
+    assert len(record.traced) <= limits.last_failures_max
+    if final:
+        assert len(record.counters) <= limits.counters_max
+        assert len(record.spec.inputs) <= limits.ended_inputs_max
+        assert not record.replaces
+        assert not record.traced
+    elif record.state is JobState.RUNNING:  # beyond these it has failed in the same step
+        assert len(record.counters) <= limits.counters_max
+        assert record.counts <= limits.counts_max
+        assert record.block_bytes <= limits.block_bytes_max
+    traced = set(record.traced)
+    most_failed = limits.ended_failed_max if final else limits.failed_attempts_max
+    for phase, sums in ((Phase.MAP, record.maps), (Phase.REDUCE, record.reduces)):
+        for index, task in enumerate(sums.tasks):
+            assert len(task.failed) <= most_failed
+            assert len(task.culprits) <= limits.culprits_max
+            assert len(task.skip) <= record.spec.max_bad_records
+            if task.last_failure is not None and task.last_failure.traceback:
+                assert TaskId(record.job_id, phase, index) in traced, "tracebacks are few"
+            if final:
+                assert task.last_failure is None
+                assert (task.culprits, task.skip, task.digest) == ([], (), None)

@@ -1,0 +1,403 @@
+"""The master's brain: `step(event, now)` returns facts and commands, and does nothing else.
+
+It reads no clock, draws no number but from the generator it was given, and never waits. What
+happened comes in as an event; what must be remembered goes out as a fact, what must be done as a
+command, in that order of durability. Time passes only in `Ticked`: whatever was received is stepped
+before anything expires.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mrcore.master.core.cluster import Outcome
+from mrcore.master.core.commands import (
+    CleanUp,
+    PrepareCommit,
+    Reply,
+    RunCommit,
+    StepDown,
+    Superseded,
+    Wanted,
+)
+from mrcore.master.core.events import (
+    CancelAsked,
+    CleanedUp,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    DrainAsked,
+    Event,
+    Held,
+    HeldState,
+    JobBroken,
+    NothingDone,
+    Stalled,
+    Submitted,
+    Synced,
+    Ticked,
+    WinnerMissing,
+)
+from mrcore.master.core.facts import CancelRequested, CommitBegun, JobCleaned, JobSubmitted
+from mrcore.master.core.results import Results
+from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
+from mrcore.model.ids import Phase, TaskId
+from mrcore.model.job import JobState
+
+__all__ = ["Machine", "Outcome"]
+
+
+class Machine(Results):
+    """All jobs and workers of a cluster.
+
+    A master applies every fact of its journal, takes over, and then steps events one at a time.
+    """
+
+    def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
+        """Begin to act, once every fact up to this epoch's own `EpochTaken` has been applied."""
+        assert epoch == self.epoch, f"epoch {epoch} is not the applied one, {self.epoch}"
+        self._begin(now)
+        self._wall_offset = wall - now
+        # An old journal does not say who has left.
+        self._dismiss(list(self._durable.workers)[: -self.limits.workers_max])
+        for record in self._durable.jobs.values():
+            if not record.state.final:
+                self._admit(LiveJob(record))
+            elif not record.cleaned:
+                self._command(CleanUp(record.job_id, record.state))
+        for job in list(self._jobs.values()):
+            self._resume(job)
+        leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
+        if leases:
+            self._wait_until = now + max(leases)
+            self._awaited = dict(self._durable.workers)
+        else:
+            self._dismiss(self._durable.workers)
+        return self._outcome
+
+    def step(self, event: Event, now: float) -> Outcome:  # noqa: C901 - one case an event
+        """Take in one event; return what to journal, and what to do once that is durable."""
+        self._begin(now)
+        match event:
+            case Synced():
+                self._on_synced(event)
+            case Submitted():
+                self._on_submitted(event)
+            case CancelAsked():
+                self._on_cancel(event)
+            case JobBroken():
+                job = self._jobs.get(event.job_id)
+                if job is not None and job.running:  # what commits needs nothing but the store
+                    self._end_job(job, JobState.FAILED, event.message)
+            case DrainAsked():
+                self._on_drain(event)
+            case WinnerMissing():
+                self._on_missing(event)
+            case CommitPrepared():
+                self._on_prepared(event)
+            case CommitFinished():
+                job = self._jobs.get(event.job_id)
+                if job is not None and job.record.state is JobState.COMMITTING:
+                    self._end_job(job, JobState.SUCCEEDED)
+            case CommitRefused():
+                self._on_refused(event)
+            case CleanedUp():
+                record = self.job(event.job_id)
+                if record is not None and record.state.final and not record.cleaned:
+                    self._record(JobCleaned(event.job_id))
+            case NothingDone():
+                self._on_nothing_done(event)
+            case Stalled():
+                self._on_stalled(event.seconds)
+            case Ticked():
+                self._on_ticked(event)
+            case _:
+                assert_never(event)
+        self._settle()
+        return self._outcome
+
+    def check(self) -> None:
+        """Assert every invariant of `invariants`. Slow: for tests and simulations."""
+        from mrcore.master.core.invariants import check
+
+        check(self)
+
+    def _begin(self, now: float) -> None:
+        assert now >= self.now, f"time went back from {self.now} to {now}"
+        self.now = now
+        self._outcome = Outcome()
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def _on_submitted(self, event: Submitted) -> None:
+        self._wall_offset = event.wall_seconds - self.now
+        if event.request_id in self._durable.requests or event.job_id in self._durable.jobs:
+            return
+        self._record(
+            JobSubmitted(
+                job_id=event.job_id,
+                request_id=event.request_id,
+                spec=event.spec,
+                maps=event.maps,
+                reduces=event.reduces,
+                claim_generation=event.claim_generation,
+                input_bytes=event.input_bytes,
+                wall_seconds=event.wall_seconds,
+            )
+        )
+        job = LiveJob(self._durable.jobs[event.job_id])
+        self._admit(job)
+        self._advance(job)
+
+    def _admit(self, job: LiveJob) -> None:
+        """Queue what has no winner."""
+        record = job.record
+        self._jobs[record.job_id] = job
+        for phase in (job.maps, job.reduces):
+            for index, task in enumerate(record.phase(phase.phase).tasks):
+                if task.winner is None:
+                    self._enqueue(job, TaskId(record.job_id, phase.phase, index))
+                else:
+                    assert task.output is not None
+                    phase.durations.add(task.output.elapsed_seconds)
+
+    def _resume(self, job: LiveJob) -> None:
+        """Go on where the former master stopped, be it between two facts of one step."""
+        record = job.record
+        if record.state is JobState.COMMITTING:
+            self._command(RunCommit(record.job_id))
+            return
+        if record.cancel_reason is not None:
+            self._end_job(job, JobState.CANCELLED, record.cancel_reason)
+            return
+        for phase in (job.maps, job.reduces):
+            for index in range(len(phase.tasks)):
+                if self._judge(job, TaskId(record.job_id, phase.phase, index)):
+                    return
+        self._advance(job)
+
+    def _on_cancel(self, event: CancelAsked) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is not None and job.running:
+            self._record(CancelRequested(event.job_id, event.reason))
+            self._end_job(job, JobState.CANCELLED, event.reason)
+
+    def _on_prepared(self, event: CommitPrepared) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None or not job.running or not job.preparing:
+            return
+        if job.stale:  # what was verified is not what would be published
+            self._prepare_anew(job, "")
+            return
+        job.preparing = False
+        self._record(
+            CommitBegun(
+                job_id=event.job_id, replaces=event.replaces, wall_seconds=event.wall_seconds
+            )
+        )
+        self._command(RunCommit(event.job_id))
+
+    def _on_nothing_done(self, event: NothingDone) -> None:
+        """Prepare a commit anew where winners were lost, and won again, before the first look."""
+        if isinstance(event.command, PrepareCommit):
+            job = self._jobs.get(event.command.job_id)
+            if job is not None and job.running and job.preparing:
+                self._prepare_anew(job, "The master found no cause to commit the complete job.")
+
+    def _prepare_anew(self, job: LiveJob, problem: str) -> None:
+        """Prepare a commit once more if a winner was lost since; otherwise fail with `problem`.
+
+        An answer that nothing explains would be given again, at once and without end.
+        """
+        job.preparing = False
+        if job.stale:
+            self._advance(job)
+        else:
+            self._end_job(job, JobState.FAILED, problem)
+
+    def _on_refused(self, event: CommitRefused) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None:
+            return
+        if job.running and event.lost:
+            for attempt_id in event.lost:
+                if event.job_id in self._jobs:
+                    self._lose_winner(job, attempt_id, event.message)
+            if event.job_id in self._jobs and job.preparing:
+                self._prepare_anew(job, event.message)
+            return
+        if not job.running or job.preparing:
+            self._end_job(job, JobState.FAILED, event.message)
+
+    def _on_missing(self, event: WinnerMissing) -> None:
+        job = self._jobs.get(event.attempt.task.job_id)
+        if job is not None and job.running:
+            self._lose_winner(job, event.attempt, "its run is not there")
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def _on_synced(self, event: Synced) -> None:
+        if event.epoch > self.epoch:
+            self._command(StepDown(event.epoch))
+            return
+        worker = self._greet(event)
+        if worker is None:
+            return
+        self._hear(worker, event)
+        self._fill(worker)
+        if not event.park or self._has_news(worker):
+            self._answer(worker)
+        else:
+            self._park(worker)
+        self._set_timer(worker)
+
+    def _greet(self, event: Synced) -> Worker | None:
+        """Return who speaks, or None where the request is from the past."""
+        worker = self._workers.get(event.worker_id)
+        to_leave = False
+        if worker is not None and event.session < worker.session:
+            self._command(Superseded(worker.id, event.session, event.sequence, worker.session))
+            return None
+        if worker is not None and event.session == worker.session:
+            if event.sequence <= worker.sequence:
+                return None
+        elif worker is not None:  # a new process: what the former one held is gone
+            for attempt in list(worker.held.values()):
+                if attempt.id in worker.held:  # losing one may end its job, and drop the others
+                    self._lose_attempt(attempt, "lost with its process")
+            self._forget(worker)
+            # Whoever asked this worker to leave did not mean just the process that died of itself.
+            to_leave = worker.drain_asked and not worker.leave_told
+            worker = None
+        if worker is None:
+            if len(self._workers) >= self.limits.workers_max:
+                lease = self.limits.lease_seconds
+                self._command(
+                    Reply(event.worker_id, event.session, event.sequence, (), sync_seconds=lease)
+                )
+                return None
+            worker = Worker(event.worker_id, event.session, self.limits.lease_seconds)
+            worker.drain_asked = to_leave
+            self._workers[worker.id] = worker
+        return worker
+
+    def _hear(self, worker: Worker, event: Synced) -> None:
+        """Take in a worker's whole state, which replaces what it said before."""
+        worker.sequence = event.sequence
+        worker.heard_at = worker.lease_from = self.now
+        worker.parked = False
+        self._hungry.pop(worker.id, None)
+        if worker.id in self._awaited:
+            del self._awaited[worker.id]
+            if not self._awaited:
+                self._wait_until = None
+        slots = min(event.slots, self.limits.slots_max)
+        self._slots += slots - worker.slots
+        worker.slots = slots
+        worker.draining = event.draining
+        worker.sees_store = event.sees_store
+        worker.about = event.about
+        worker.listed = {held.attempt: held.state for held in event.held}
+        for held in event.held:
+            if held.state is HeldState.FINISHED:
+                self._on_result(worker, held)
+        for held in event.held:
+            if held.state is not HeldState.FINISHED:
+                self._on_held(worker, held)
+        for attempt in list(worker.held.values()):
+            if attempt.id in worker.held and attempt.id not in worker.listed:
+                self._on_unlisted(worker, attempt)
+        if worker.leaving:
+            self._take_back_unstarted(worker)
+        leases = [attempt.lease_seconds for attempt in worker.held.values()]
+        worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
+
+    def _on_held(self, worker: Worker, held: Held) -> None:
+        attempt = worker.held.get(held.attempt) or self._adopt(worker, held)
+        if attempt is None:
+            return  # nobody needs it: left out of the answer, it is killed
+        if attempt.taken_back and held.state is HeldState.RUNNING:
+            self._leave_with(attempt)  # it began before its worker heard that it was taken back
+        attempt.known = True
+        attempt.state = held.state
+        attempt.reported_at = self.now
+        attempt.elapsed_seconds = held.elapsed_seconds
+        attempt.progress = held.progress
+
+    def _adopt(self, worker: Worker, held: Held) -> Attempt | None:
+        """Take over an attempt of a former epoch, or one whose lease ended while its task idled."""
+        task_id = held.attempt.task
+        job = self._jobs.get(task_id.job_id)
+        if job is None or not job.running or not self._issued(job, held.attempt):
+            return None
+        record = job.record
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        if record.task(task_id).winner is not None:
+            return None
+        if record.task(task_id).counted(held.attempt.number):
+            return None
+        started = held.state is HeldState.RUNNING
+        if worker.leaving and not started:
+            return None
+        if task_id.phase is Phase.REDUCE and (
+            held.inputs_version != record.inputs_version
+            or not (started or record.maps.complete)  # it would read what is lost
+        ):
+            return None
+        if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
+            return None
+        if task.attempts and not self._make_way(job, task, held):
+            return None
+        wanted = Wanted(
+            held.attempt,
+            held.inputs_version,
+            record.task(task_id).mark_records,
+            record.task(task_id).skip,
+        )
+        attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
+        job.find(held.attempt.number)
+        self._hold(job, attempt, worker)
+        self._tell(task, "adopted", held.attempt.number, worker.id)
+        return attempt
+
+    def _make_way(self, job: LiveJob, task: LiveTask, held: Held) -> bool:
+        """Drop an attempt that has done less than `held`, which may have run for hours."""
+        if held.state is not HeldState.RUNNING:
+            return False
+        least = min(
+            task.attempts,
+            key=lambda a: (a.state is HeldState.RUNNING, a.running_seconds(self.now), a.id),
+        )
+        done = least.running_seconds(self.now)
+        if least.state is HeldState.RUNNING and done >= held.elapsed_seconds:
+            return False
+        job.superseded += 1
+        self._tell(task, "gave way to an older one", least.id.number, least.worker_id)
+        self._drop(least)
+        return True
+
+    def _on_unlisted(self, worker: Worker, attempt: Attempt) -> None:
+        """Judge an attempt that its worker should hold and does not list.
+
+        A worker ignores answers to any but its newest request, so an assignment that this request
+        does not list will never be taken up: it is confirmed as taken back, or is sent again.
+        """
+        task_id = attempt.id.task
+        if attempt.taken_back or (worker.leaving and not attempt.known):
+            job = self._jobs[task_id.job_id]
+            self._drop(attempt)
+            self._requeue(job, task_id)
+        elif attempt.known:
+            self._lose_attempt(attempt, "vanished")
+
+    def _on_drain(self, event: DrainAsked) -> None:
+        worker = self._workers.get(event.worker_id)
+        if worker is not None:
+            worker.drain_asked = True
+            self._take_back_unstarted(worker)
+            self._touched[worker.id] = None
+
+    def _take_back_unstarted(self, worker: Worker) -> None:
+        for attempt in list(worker.held.values()):
+            if attempt.state is HeldState.UNSTARTED:
+                self._take_back(attempt, "taken back from a worker that leaves")

@@ -1,0 +1,169 @@
+"""Decisions of the committer, without its I/O: whether a command still stands, and its answer.
+
+The committer and the simulator share these functions. Every command has an answer, also one that
+was overtaken: the machine may wait for it, and would wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.durable import JobRecord
+from mrcore.master.core.events import (
+    CleanedUp,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    Event,
+    NothingDone,
+    WinnerMissing,
+)
+from mrcore.master.core.facts import Replaced
+from mrcore.model.ids import AttemptId, Phase, TaskId
+from mrcore.model.job import JobState
+from mrcore.model.task import BadRecord, TaskOutput
+
+if TYPE_CHECKING:
+    from mrcore.master.core.cluster import Core
+    from mrcore.storage.base import ObjectInfo
+
+Job = PrepareCommit | RunCommit | CleanUp | CheckWinner
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Claim and staged parts to verify, before a commit."""
+
+    job: JobRecord
+    attempts: tuple[AttemptId, ...]
+    """Winners whose outputs become the parts, by index."""
+    parts: list[TaskOutput]
+    skipped: Mapping[int, tuple[BadRecord, ...]]
+    """Bad records of each map task that has any."""
+    started: int
+    """Attempts of the job, for its receipt."""
+
+    def prepared(self, replaces: tuple[Replaced, ...], wall: float) -> CommitPrepared:
+        """Return the answer once everything is in its place."""
+        return CommitPrepared(self.job.job_id, replaces, wall)
+
+    def lost(self, indexes: Iterable[int], message: str, wall: float) -> CommitRefused:
+        """Return the answer where some staged parts are gone."""
+        lost = tuple(self.attempts[index] for index in indexes)
+        return CommitRefused(self.job.job_id, message, lost, wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Parts to publish under their final names."""
+
+    job: JobRecord
+    attempts: tuple[AttemptId, ...]
+    parts: list[TaskOutput]
+
+    def published(self, wall: float) -> CommitFinished:
+        """Return the answer once all parts and the receipt are visible."""
+        return CommitFinished(self.job.job_id, wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """Temporaries and claim of an ended job, to be deleted."""
+
+    job: JobRecord
+    succeeded: bool
+
+    def cleaned(self) -> CleanedUp:
+        """Return the answer once they are gone."""
+        return CleanedUp(self.job.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A winner's run to look for."""
+
+    command: CheckWinner
+    run: ObjectInfo
+
+    def seen(self, generation: str | None) -> WinnerMissing | NothingDone:
+        """Return the answer for the generation that is there, or None where there is none."""
+        if generation == self.run.generation:
+            return NothingDone(self.command)
+        return WinnerMissing(self.command.attempt)
+
+
+Order = Preparation | Publication | Cleaning | Look
+
+
+def order(machine: Core, command: Job) -> Order | NothingDone:
+    """Return what a command asks for now; `NothingDone` where it was overtaken."""
+    found: Order | None
+    match command:
+        case PrepareCommit():
+            found = _preparation(machine, command)
+        case RunCommit():
+            found = _publication(machine, command)
+        case CleanUp():
+            job = machine.job(command.job_id)
+            succeeded = command.state is JobState.SUCCEEDED
+            found = None if job is None else Cleaning(job, succeeded)
+        case CheckWinner():
+            found = _look(machine, command)
+        case _:
+            assert_never(command)
+    return NothingDone(command) if found is None else found
+
+
+def failed(command: Job, message: str, wall: float) -> Event:
+    """Return the answer to a command that could not be obeyed."""
+    if isinstance(command, PrepareCommit | RunCommit):
+        return CommitRefused(command.job_id, message, wall_seconds=wall)
+    return NothingDone(command)  # a later master or `mrcore gc` cleans up; readers report again
+
+
+def _preparation(machine: Core, command: PrepareCommit) -> Preparation | None:
+    job, live = machine.job(command.job_id), machine.live_job(command.job_id)
+    if job is None or job.state is not JobState.RUNNING or not job.complete:
+        return None  # a winner was lost since
+    attempts, parts = _parts(job)
+    skipped = {
+        index: task.output.bad_records
+        for index, task in enumerate(job.maps.tasks)
+        if task.output is not None and task.output.bad_records
+    }
+    return Preparation(
+        job, attempts, parts, skipped, job.won if live is None else live.tally.started
+    )
+
+
+def _publication(machine: Core, command: RunCommit) -> Publication | None:
+    job = machine.job(command.job_id)
+    if job is None or job.state is not JobState.COMMITTING:
+        return None
+    return Publication(job, *_parts(job))
+
+
+def _look(machine: Core, command: CheckWinner) -> Look | None:
+    attempt = command.attempt
+    job = machine.job(attempt.task.job_id)
+    if job is None or job.state.final:
+        return None
+    record = job.task(attempt.task)
+    if record.winner != attempt.number or record.output is None or record.output.object is None:
+        return None
+    return Look(command, record.output.object)
+
+
+def _parts(job: JobRecord) -> tuple[tuple[AttemptId, ...], list[TaskOutput]]:
+    """Return the winners and outputs that become the parts of a job that is complete."""
+    phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
+    attempts, parts = [], []
+    for index, task in enumerate(job.phase(phase).tasks):
+        assert task.winner is not None, f"{job.job_id} lacks winners"
+        assert task.output is not None, f"{job.job_id} lacks winners"
+        attempts.append(AttemptId(TaskId(job.job_id, phase, index), task.winner))
+        parts.append(task.output)
+    return tuple(attempts), parts

@@ -1,0 +1,254 @@
+"""Accounting for what attempts report: winners, failures, and outputs that are lost."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from mrcore.master.core import policy
+from mrcore.master.core.commands import CheckWinner, PrepareCommit
+from mrcore.master.core.events import Held, HeldState
+from mrcore.master.core.facts import AttemptFailed, ReducesRevoked, TaskWon, WinnerLost
+from mrcore.master.core.scheduler import Scheduler
+from mrcore.master.core.volatile import FailedReads, LiveJob, LiveTask, Worker
+from mrcore.model.ids import AttemptId, Phase, TaskId
+from mrcore.model.job import JobState
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+
+
+class Results(Scheduler):
+    """The part of the machine that judges results, and draws the conclusions for their jobs."""
+
+    def _advance(self, job: LiveJob) -> None:
+        """Look what a new winner makes possible, or impossible."""
+        record = job.record
+        problem = policy.overrun(record, self.limits)
+        if problem is not None:
+            self._end_job(job, JobState.FAILED, problem)
+            return
+        if not record.complete or job.preparing:
+            return
+        job.preparing, job.stale = True, False
+        self._command(PrepareCommit(record.job_id))
+
+    def _judge(self, job: LiveJob, task_id: TaskId) -> bool:
+        """End the job if this task's budgets are spent, and tell so."""
+        task = job.record.task(task_id)
+        why = policy.verdict(task, job.record.spec, self.limits)
+        if why is None:
+            return False
+        message = f"Task {task_id.phase}-{task_id.index:05d} {why}"
+        self._end_job(job, JobState.FAILED, message, task.last_failure, task_id)
+        return True
+
+    def _issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
+        """Tell whether an attempt that a worker names can exist."""
+        number = attempt_id.number
+        tasks = job.phase(attempt_id.task.phase).tasks
+        if number.epoch == self.epoch and number.n > self._number:
+            return False
+        return 0 < number.epoch <= self.epoch and 0 <= attempt_id.task.index < len(tasks)
+
+    def _on_result(self, worker: Worker, held: Held) -> None:
+        """Account for a finished attempt; it is reported until the answer leaves it out."""
+        attempt = worker.held.get(held.attempt)
+        if attempt is not None:
+            self._drop(attempt)
+        task_id = held.attempt.task
+        job = self._jobs.get(task_id.job_id)
+        if job is None or not job.running or not self._issued(job, held.attempt):
+            return
+        job.find(held.attempt.number)
+        if job.record.task(task_id).winner is not None:
+            return
+        delay = 0.0
+        match held.result:
+            case TaskOutput() as output:
+                self._on_output(job, worker, held, output)
+            case TaskFailure() as failure:
+                delay = self._on_failure(job, worker, held.attempt, failure, attempt is not None)
+            case None:
+                pass
+            case _:
+                assert_never(held.result)
+        self._requeue(job, task_id, delay)
+
+    def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
+        """Accept a result if it read what is current, whatever became of its lease."""
+        record, task_id = job.record, held.attempt.task
+        phase = job.phase(task_id.phase)
+        task = phase.tasks[task_id.index]
+        if task_id.phase is Phase.REDUCE and held.inputs_version != record.inputs_version:
+            self._tell(task, "read what is not current", held.attempt.number, worker.id)
+            return
+        before = record.task(task_id).digest
+        if task_id.phase is Phase.MAP and before not in (None, output.digest):
+            self._revoke(job)  # journaled first: a winner with other content must never stand alone
+        self._dequeue(phase, task)
+        self._record(
+            TaskWon(attempt=held.attempt, worker_id=worker.id, output=output, tally=job.tally)
+        )
+        self._tell(task, "won", held.attempt.number, worker.id)
+        for other in list(task.attempts):
+            job.superseded += 1
+            self._tell(task, "superseded", other.id.number, other.worker_id)
+            self._drop(other)
+        phase.durations.add(output.elapsed_seconds)
+        self._credit(worker, task)
+        task.retries = 0
+        if task_id.phase is Phase.MAP and record.maps.complete and record.reduces.tasks:
+            outputs = [t.output for t in record.maps.tasks if t.output is not None]
+            message = policy.mixed_kinds(outputs)
+            if message is not None:
+                failure = TaskFailure(kind=FailureKind.USER, message=message)
+                self._end_job(job, JobState.FAILED, message, failure)
+                return
+        self._advance(job)
+
+    def _revoke(self, job: LiveJob) -> None:
+        """A map gave other content: no reduce that has read the former one may count."""
+        record = job.record
+        self._record(ReducesRevoked(record.job_id, record.inputs_version + 1))
+        for attempt in list(job.reduces.attempts.values()):
+            self._drop(attempt)
+        for index, task in enumerate(job.reduces.tasks):
+            self._tell(task, "revoked", None, "a map gave other content when it ran again")
+            self._requeue(job, TaskId(record.job_id, Phase.REDUCE, index))
+
+    def _credit(self, worker: Worker, task: LiveTask) -> None:
+        """A success clears its worker, and speaks against those where the same task failed.
+
+        Reads that fail are not held against their reader: the object may be at fault.
+        """
+        worker.blames = 0
+        for worker_id in sorted(task.suspects):
+            other = self._workers.get(worker_id)
+            if other is None or other is worker:
+                continue
+            other.blames += 1
+            if other.blames >= self.limits.blames_max:
+                other.blames = 0
+                other.blamed_until = self.now + self.limits.blame_seconds
+        task.suspects.clear()
+        kept = task.avoid.get(worker.id)  # its own output may be lost once more
+        task.avoid = {} if kept is None else {worker.id: kept}
+
+    def _on_failure(
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        failure: TaskFailure,
+        held: bool,
+    ) -> float:
+        """Account for a failed attempt; return how long its task should wait for the next one."""
+        task_id = attempt_id.task
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        if failure.kind is FailureKind.PREEMPTED:
+            if held:
+                job.preempted += 1
+                self._tell(task, "preempted", attempt_id.number, worker.id)
+            return 0.0
+        if failure.kind is FailureKind.LOST_INPUT:
+            maps = len(job.maps.tasks)
+            lost = sorted({index for index in failure.lost_maps if 0 <= index < maps})
+            if lost and task_id.phase is Phase.REDUCE:
+                return self._on_lost_input(job, worker, attempt_id, lost, held)
+            failure = msgspec.structs.replace(failure, kind=FailureKind.INFRASTRUCTURE)
+        record = job.record.task(task_id)
+        if record.counted(attempt_id.number):
+            return 0.0
+        skips = len(record.skip)
+        self._record(
+            AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure, tally=job.tally)
+        )
+        self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
+        if failure.kind is FailureKind.INFRASTRUCTURE:
+            self._suspect(task, worker.id)
+        elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
+            self._suspect(task, worker.id, self.limits.strikes_max)
+        if self._judge(job, task_id):
+            return 0.0
+        if len(record.skip) > skips:
+            task.retries = 0  # the cause is out of the way
+            return 0.0
+        return self._back_off(task)
+
+    def _suspect(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
+        """Keep a task away from where it went wrong, which is at fault if it succeeds elsewhere."""
+        self._keep_away(task, worker_id, strikes)
+        if worker_id not in task.suspects:
+            task.suspects.append(worker_id)
+            del task.suspects[: -self.limits.avoided_max]
+
+    def _keep_away(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
+        _, before = task.avoid.pop(worker_id, (0.0, 0))
+        task.avoid[worker_id] = (self.now + self.limits.avoid_seconds, before + strikes)
+        if len(task.avoid) > self.limits.avoided_max:  # spot machines come under ever new names
+            del task.avoid[next(iter(task.avoid))]
+
+    def _on_lost_input(
+        self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool
+    ) -> float:
+        """Note who could not read which winner; not the reduce's failure, and maybe the reader's.
+
+        A failed read counts against a winner only if the reader was assigned after it.
+        """
+        task_id = attempt_id.task
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        for index in lost:
+            winner = job.record.maps.tasks[index].winner
+            if winner is None or winner > attempt_id.number:
+                continue
+            reads = job.reads.get(index)
+            if reads is None or reads.winner != winner:
+                reads = job.reads[index] = FailedReads(winner)
+            if attempt_id not in reads.by and self._counts(reads, worker):
+                reads.by[attempt_id] = worker.id
+                self._judge_reads(job, index, reads)
+        if not held or task_id.job_id not in self._jobs:
+            return 0.0
+        self._keep_away(task, worker.id)
+        self._tell(task, f"could not read map {lost[0]}", attempt_id.number, worker.id)
+        return self._back_off(task)
+
+    def _counts(self, reads: FailedReads, worker: Worker) -> bool:
+        """Return whether one more failed read of a worker says anything new."""
+        return list(reads.by.values()).count(worker.id) < self.limits.reads_max
+
+    def _judge_reads(self, job: LiveJob, index: int, reads: FailedReads) -> None:
+        """Give up a winner that could not be read twice, on two workers where two are able.
+
+        One worker that cannot read anything must not have all maps of a job made again.
+        """
+        winner = AttemptId(TaskId(job.record.job_id, Phase.MAP, index), reads.winner)
+        failed, readers = len(reads.by), len(set(reads.by.values()))
+        able = sum(1 for worker in self._workers.values() if self._able(job, worker))
+        if failed >= 2 and (readers >= 2 or able < 2):
+            self._lose_winner(job, winner, f"{failed} reads failed")
+        else:
+            self._command(CheckWinner(winner))
+
+    def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
+        """Run a task again whose accepted output cannot be read."""
+        task_id = attempt_id.task
+        if not job.running or not self._issued(job, attempt_id):
+            return  # a loss before it in the same report may have ended the job
+        winner = job.record.task(task_id)
+        if winner.winner != attempt_id.number:
+            return
+        # It may have written where nobody else looks.
+        self._suspect(job.phase(task_id.phase).tasks[task_id.index], winner.worker_id)
+        self._record(WinnerLost(attempt_id, cause))
+        task = job.phase(task_id.phase).tasks[task_id.index]
+        self._tell(task, "lost", attempt_id.number, cause)
+        job.stale = True
+        if self._judge(job, task_id):
+            return
+        if task_id.phase is Phase.MAP:
+            job.reads.pop(task_id.index, None)
+            for attempt in list(job.reduces.attempts.values()):
+                if attempt.state is HeldState.UNSTARTED:
+                    self._take_back(attempt, "taken back: an input is lost")
+        self._requeue(job, task_id)

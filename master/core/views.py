@@ -1,0 +1,279 @@
+"""The machine as people see it: plain values, made for one answer.
+
+Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mrcore.master.core import policy
+from mrcore.master.core.durable import JobRecord, PhaseRecord, RecentFailure, TaskRecord
+from mrcore.master.core.events import HeldState
+from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from mrcore.model import object_names
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobSpec, JobState, TaskState
+from mrcore.model.snapshots import AttemptCounts, AttemptView, PhaseView, TaskView, WorkerView
+from mrcore.model.task import TaskFailure, TaskOutput
+
+if TYPE_CHECKING:
+    from mrcore.master.core.cluster import Core
+
+_WAITING: Final = "waiting for workers: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as it stands, with all that was submitted; a client gets `snapshots.JobView`."""
+
+    job_id: str
+    spec: JobSpec
+    state: JobState
+    message: str
+    failure: TaskFailure | None
+    phases: tuple[PhaseView, ...]
+    counters: dict[str, int]
+    attempts: AttemptCounts
+    submitted_seconds: float
+    ended_seconds: float
+    input_bytes: int
+    bad_records: int
+    recent_failures: tuple[RecentFailure, ...]
+    note: str
+
+
+def job_view(machine: Core, job_id: str, *, counters: bool = False) -> JobView | None:
+    """Return one job, with its counters if asked for; None where no job has this id."""
+    record = machine.job(job_id)
+    return None if record is None else _job_view(machine, record, counters)
+
+
+def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
+    job = machine.live_job(record.job_id)
+    tally = record.tally if job is None else job.tally
+    return JobView(
+        job_id=record.job_id,
+        spec=record.spec,
+        state=record.state,
+        message=record.message,
+        failure=record.failure,
+        phases=(
+            _phase_view(Phase.MAP, record.maps, job),
+            _phase_view(Phase.REDUCE, record.reduces, job),
+        ),
+        counters=dict(record.counters) if counters else {},
+        attempts=AttemptCounts(
+            started=tally.started,
+            won=record.won,
+            failed=record.failed,
+            infrastructure=record.infrastructure,
+            expired=tally.expired,
+            preempted=tally.preempted,
+            superseded=tally.superseded,
+        ),
+        submitted_seconds=record.submitted_seconds,
+        ended_seconds=record.ended_seconds,
+        input_bytes=record.input_bytes,
+        bad_records=record.bad_records,
+        recent_failures=tuple(record.recent_failures),
+        note="" if job is None else _job_note(machine, job),
+    )
+
+
+def _phase_view(phase: Phase, sums: PhaseRecord, job: LiveJob | None) -> PhaseView:
+    live: LivePhase | None = job.phase(phase) if job is not None else None
+    attempts = list(live.attempts.values()) if live is not None else []
+    furthest: dict[int, float] = {}
+    for attempt in attempts:
+        index = attempt.id.task.index
+        furthest[index] = max(furthest.get(index, 0.0), attempt.progress.fraction)
+    busy = live.busy if live is not None else 0
+    return PhaseView(
+        phase=phase,
+        tasks=len(sums.tasks),
+        idle=len(sums.tasks) - sums.completed - busy,
+        in_progress=busy,
+        completed=sums.completed,
+        records=sums.records_in + sum(attempt.progress.records for attempt in attempts),
+        bytes=sums.bytes_in + sum(attempt.progress.bytes for attempt in attempts),
+        done_tasks=sums.completed + sum(min(f, 1.0) for f in furthest.values()),
+    )
+
+
+def _job_note(machine: Core, job: LiveJob) -> str:
+    """Return why nothing happens, where nothing does."""
+    if not job.running or job.maps.busy or job.reduces.busy:
+        return ""
+    if machine.waiting:
+        return "waiting for workers to report after a restart of the master"
+    workers = machine.workers()
+    if not workers:
+        return nobody_note(machine)
+    versions = job.record.spec.versions
+    reasons = [policy.mismatch(versions, worker.about) for worker in workers]
+    if None not in reasons:
+        return f"{_WAITING}all of them run {reasons[0]}"
+    if not any(worker.sees_store for worker in workers):
+        return f"{_WAITING}none of them sees the master's store"
+    if all(worker.leaving for worker in workers):
+        return f"{_WAITING}all of them are leaving"
+    return ""
+
+
+def nobody_note(machine: Core) -> str:
+    """Return what a job waits for where there are no workers."""
+    if machine.last_gone:
+        return f"{_WAITING}the last one, {machine.last_gone}, is gone"
+    first = machine.epoch <= 1
+    return f"{_WAITING}none has joined {'yet' if first else 'since the master was started again'}"
+
+
+def why_not_cancelled(job_id: str, output_uri: str, note: str | None) -> str:
+    """Return why a job that commits goes on, and what ends it where `note` says that it waits."""
+    text = f"Job {job_id} is being committed: it can no longer be cancelled."
+    if note is None:
+        return text
+    where = object_names.shown(output_uri)
+    return f"{text} It {note} To give it up, run `mrcore gc {where} --release`."
+
+
+def task_views(
+    machine: Core,
+    job_id: str,
+    start: int = 0,
+    phase: Phase | None = None,
+    state: TaskState | None = None,
+) -> Iterator[tuple[int, TaskView]]:
+    """Yield the tasks of a job with their positions, maps first; nothing for an unknown job.
+
+    From position `start` on; only those of a phase, or in a state, where given. A view is made only
+    when it is asked for: a job may have very many tasks.
+    """
+    record, job = machine.job(job_id), machine.told_job(job_id)
+    if record is None:
+        return
+    maps = len(record.maps.tasks)
+    for position in range(start, record.task_count):
+        of, index = (Phase.MAP, position) if position < maps else (Phase.REDUCE, position - maps)
+        task = record.phase(of).tasks[index]
+        live = None if job is None else job.phase(of).tasks[index]
+        found = _task_state(task, live)
+        if phase in (None, of) and state in (None, found):
+            story = [] if live is None else story_lines(live, record.submitted_seconds)
+            yield position, _task_view(of, index, found, task, live, story, machine.now)
+
+
+def _task_state(record: TaskRecord, task: LiveTask | None) -> TaskState:
+    if record.winner is not None:
+        return TaskState.COMPLETED
+    return TaskState.IN_PROGRESS if task is not None and task.attempts else TaskState.IDLE
+
+
+def _task_view(
+    phase: Phase,
+    index: int,
+    state: TaskState,
+    record: TaskRecord,
+    task: LiveTask | None,
+    story: list[str],
+    now: float,
+) -> TaskView:
+    attempts = [
+        AttemptView(number=str(failed.number), worker_id=failed.worker_id, state="failed")
+        for failed in record.failed
+    ]
+    if record.winner is not None:
+        seconds = record.output.elapsed_seconds if record.output is not None else 0.0
+        won = AttemptView(
+            number=str(record.winner),
+            worker_id=record.worker_id,
+            state="won",
+            elapsed_seconds=seconds,
+            fraction=1.0,
+        )
+        attempts.append(won)
+    elif task is not None:
+        attempts += [_attempt_view(attempt, now) for attempt in task.attempts]
+    return TaskView(
+        phase=phase,
+        index=index,
+        state=state,
+        attempts=tuple(attempts),
+        failures=record.failures,
+        story=tuple(story),
+    )
+
+
+def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
+    running = attempt.state is HeldState.RUNNING
+    return AttemptView(
+        number=str(attempt.id.number),
+        worker_id=attempt.worker_id,
+        state="running" if running else "unstarted",
+        elapsed_seconds=attempt.running_seconds(now),
+        fraction=attempt.progress.fraction,
+        status=attempt.progress.status,
+    )
+
+
+def story_lines(task: LiveTask, submitted_seconds: float) -> list[str]:
+    """Return the newest lines of a task's story, oldest first; times count from the submit."""
+    lines = []
+    for when, what, number, where in task.story:
+        attempt = f" {number}" if number is not None else ""
+        seconds = max(0.0, when - submitted_seconds)
+        lines.append(f"{seconds:.3f} s:{attempt} {what}: {where}")
+    return lines
+
+
+def worker_views(machine: Core, now: float) -> list[WorkerView]:
+    """Return the workers, by id."""
+    return [_worker_view(machine, worker, now) for worker in machine.workers()]
+
+
+def _worker_view(machine: Core, worker: Worker, now: float) -> WorkerView:
+    held = [attempt for attempt in worker.held.values() if not attempt.taken_back]
+    running = sum(1 for attempt in held if attempt.state is HeldState.RUNNING)
+    return WorkerView(
+        worker_id=worker.id,
+        host=worker.about.host,
+        process_id=worker.about.process,
+        slots=worker.slots,
+        running=running,
+        unstarted=len(held) - running,
+        draining=worker.leaving,
+        silent_seconds=max(0.0, now - worker.heard_at),
+        python=worker.about.python,
+        mrcore=worker.about.mrcore,
+        pyarrow=worker.about.pyarrow,
+        note=_worker_note(machine, worker, now),
+    )
+
+
+def _worker_note(machine: Core, worker: Worker, now: float) -> str:
+    """Return why a worker gets no work, where it gets none."""
+    if not worker.sees_store:
+        return "no work: it does not see the master's store"
+    if worker.leaving:
+        return "draining"
+    if now < worker.blamed_until:
+        seconds = worker.blamed_until - now
+        return f"no work for {seconds:.0f} s: tasks failed here that succeeded elsewhere"
+    for record in machine.live_jobs():
+        why = policy.mismatch(record.spec.versions, worker.about)
+        if why is not None:
+            return f"no work of {record.job_id}: it runs {why}"
+    return ""
+
+
+def winners(machine: Core, job_id: str, phase: Phase) -> Sequence[TaskOutput | None]:
+    """Return the accepted output of each task of a phase, by index; None where there is none.
+
+    Of a live job: an ended one keeps no more than its outputs' sizes. O(tasks), so a shell that
+    needs it for many reduce tasks asks once for each `inputs_version` and set of winners.
+    """
+    record = machine.job(job_id)
+    return [] if record is None else [task.output for task in record.phase(phase).tasks]

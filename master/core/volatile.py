@@ -1,0 +1,235 @@
+"""What the master knows for now: workers, leases, attempts, queues. Lost with the process.
+
+A restarted master learns all of it again from its workers, so nothing here may decide what counts:
+that is `mrcore.master.core.durable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mrcore.master.core import heaps
+from mrcore.master.core.commands import Wanted
+from mrcore.master.core.durable import JobRecord, PhaseRecord
+from mrcore.master.core.events import NO_PROGRESS, NOT_SAID, HeldState, WorkerAbout
+from mrcore.master.core.facts import Tally
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.policy import Durations
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase
+from mrcore.model.job import JobState
+from mrcore.model.task import Progress
+
+Line = tuple[float, str, AttemptNumber | None, str]
+"""One line of a task's story: when, what, which attempt, where or why."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """An attempt that some worker holds, or will hold once it hears of it."""
+
+    wanted: Wanted
+    worker_id: str
+    lease_seconds: float
+    assigned_at: float
+    known: bool = False
+    """The worker has listed it."""
+    state: HeldState = HeldState.UNSTARTED
+    reported_at: float = 0.0
+    elapsed_seconds: float = 0.0
+    """As reported then."""
+    progress: Progress = NO_PROGRESS
+    taken_back: bool = False
+    """Left out of the answers, so as to be given to another once this worker confirms."""
+
+    @property
+    def id(self) -> AttemptId:
+        """Return which attempt it is."""
+        return self.wanted.attempt
+
+    def running_seconds(self, now: float) -> float:
+        """Return since when user code runs; 0 before it does."""
+        if self.state is not HeldState.RUNNING:
+            return 0.0
+        return self.elapsed_seconds + now - self.reported_at
+
+
+@dataclass(slots=True, eq=False)
+class LiveTask:
+    """What is volatile of a task: idle in a queue, or in progress with live attempts."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    """At most two: one, and its backup."""
+    ticket: int = 0
+    """Its place in a queue, 0 where it has none: an entry with another ticket is void."""
+    delayed: bool = False
+    """It waits for its back-off to end."""
+    retries: int = 0
+    expiries: int = 0
+    avoid: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Workers where it failed but for its code: until when it keeps away, and its strikes there.
+
+    A failure is a strike; data that cannot be read counts as `strikes_max`.
+    """
+    suspects: list[str] = field(default_factory=list)
+    """Workers where it failed but for its code, or its output was lost: at fault if it succeeds
+    elsewhere."""
+    story: list[Line] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class FailedReads:
+    """Who could not read one winner."""
+
+    winner: AttemptNumber
+    by: dict[AttemptId, str] = field(default_factory=dict)
+    """Worker of each attempt that could not."""
+
+
+class LivePhase:
+    """The queue of a phase, and its attempts."""
+
+    __slots__ = ("attempts", "busy", "delayed", "durations", "heap", "phase", "ready", "tasks")
+
+    def __init__(self, phase: Phase, record: PhaseRecord) -> None:
+        self.phase = phase
+        self.tasks = [LiveTask() for _ in record.tasks]
+        self.heap: list[tuple[int, int]] = []
+        """(index, ticket): idle tasks by index."""
+        self.ready = 0
+        """Valid entries of the heap."""
+        self.delayed = 0
+        """Tasks that wait for their back-off to end."""
+        self.busy = 0
+        """Tasks with attempts."""
+        self.attempts: dict[AttemptId, Attempt] = {}
+        self.durations = Durations()
+
+    def queue(self, index: int, ticket: int, limits: Limits) -> None:
+        """Put an idle task into the heap."""
+        most = 2 * len(self.tasks) + limits.void_entries_max
+        heaps.push(self.heap, (index, ticket), most, self._is_queued)
+
+    def _is_queued(self, entry: tuple[int, int]) -> bool:
+        return self.tasks[entry[0]].ticket == entry[1]
+
+
+class LiveJob:
+    """A job that has not ended."""
+
+    __slots__ = (
+        "expired",
+        "found",
+        "maps",
+        "mismatch_since",
+        "newest",
+        "preempted",
+        "preparing",
+        "reads",
+        "record",
+        "reduces",
+        "stale",
+        "started",
+        "superseded",
+        "turn",
+    )
+
+    def __init__(self, record: JobRecord) -> None:
+        self.record = record
+        self.maps = LivePhase(Phase.MAP, record.maps)
+        self.reduces = LivePhase(Phase.REDUCE, record.reduces)
+        self.turn = 0
+        """When it was served last, on a counter of assignments."""
+        self.preparing = False
+        """`PrepareCommit` is out and not answered."""
+        self.stale = False
+        """A winner was lost since it went out."""
+        self.reads: dict[int, FailedReads] = {}
+        """By map index."""
+        self.mismatch_since: float | None = None
+        before = record.tally
+        ended = record.won + record.failed + record.infrastructure  # by an old journal
+        self.started = max(before.started, ended)
+        self.expired = before.expired
+        self.preempted = before.preempted
+        self.superseded = before.superseded
+        self.newest = before.newest
+        """Of the attempts that are counted; those of this master always are."""
+        self.found: set[AttemptNumber] = set()
+        """Attempts that a former master started after its newest count."""
+
+    @property
+    def tally(self) -> Tally:
+        """Return what has been counted by this master and all before it."""
+        newest = max((n for n in (self.newest, *self.found) if n is not None), default=None)
+        return Tally(self.started, self.expired, self.preempted, self.superseded, newest)
+
+    def find(self, number: AttemptNumber) -> None:
+        """Count an attempt that shows up, unless it is counted."""
+        if number not in self.found and (self.newest is None or number > self.newest):
+            self.found.add(number)
+            self.started += 1
+
+    def phase(self, phase: Phase) -> LivePhase:
+        """Return one phase."""
+        return self.maps if phase is Phase.MAP else self.reduces
+
+    @property
+    def running(self) -> bool:
+        """Tell whether tasks may still be given out and won."""
+        return self.record.state is JobState.RUNNING
+
+    def serving(self) -> LivePhase | None:
+        """Return the phase whose tasks may be assigned now; reduces wait for every map."""
+        if not self.running:
+            return None
+        if not self.record.maps.complete:
+            return self.maps
+        return None if self.record.reduces.complete else self.reduces
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process, as it said itself."""
+
+    id: str
+    session: int
+    lease_seconds: float
+    """The shortest of what it holds; the default where it holds nothing."""
+    sequence: int = -1
+    heard_at: float = 0.0
+    lease_from: float = 0.0
+    """When it was heard or answered last, later by the length of every stall since."""
+    slots: int = 0
+    draining: bool = False
+    """It said so."""
+    drain_asked: bool = False
+    drain_told: bool = False
+    """An answer to this process has said so."""
+    leave_told: bool = False
+    """And that it may go now: a process that comes after it was started anew."""
+    sees_store: bool = True
+    about: WorkerAbout = NOT_SAID
+    held: dict[AttemptId, Attempt] = field(default_factory=dict)
+    taken_back: int = 0
+    """How many of `held` are."""
+    listed: dict[AttemptId, HeldState] = field(default_factory=dict)
+    """What its newest request listed."""
+    parked: bool = False
+    """Its newest request waits for an answer."""
+    answer_at: float = 0.0
+    """The latest moment for that answer."""
+    timer: float = 0.0
+    """When the machine looks at it again; its only valid entry in the heap of timers."""
+    blames: int = 0
+    """Tasks that failed here by storage or machine, and succeeded elsewhere."""
+    blamed_until: float = 0.0
+
+    @property
+    def active(self) -> int:
+        """Return how many attempts it should hold."""
+        return len(self.held) - self.taken_back
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether it gets no new work since it will leave."""
+        return self.draining or self.drain_asked

@@ -1,0 +1,137 @@
+"""What the fleet says to people: one sentence each."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mrcore.master.fleet.core.model import (
+    Action,
+    Bounds,
+    Delete,
+    DeleteGroup,
+    Drain,
+    End,
+    FailJobs,
+    Group,
+    Grow,
+    Market,
+    Model,
+    Work,
+)
+from mrcore.util.units import show_dollars, show_duration
+
+_ON: dict[Model, str] = {Model.SPOT: "spot", Model.STANDARD: "on-demand"}
+
+
+def described(action: Action) -> str:
+    """Say in the log what is done."""
+    match action:
+        case Grow():
+            return f"asks for {action.size} {_ON[action.model]} machines in all"
+        case Drain():
+            return f"asks {action.worker_id} to leave"
+        case Delete():
+            return f"deletes {_ON[action.model]} machines: {', '.join(action.names)}"
+        case DeleteGroup():
+            return f"deletes the group of {_ON[action.model]} machines"
+        case FailJobs():
+            return "fails all jobs"
+        case End():
+            return "ends: nothing but the master is left"
+        case _:
+            assert_never(action)
+
+
+def shortage(model: Model, group: Group, missing: int, market: Market, attempts: int) -> str:
+    """Say that machines cannot be had, and what is being done."""
+    trouble = market.trouble
+    assert trouble is not None
+    kind = f"{_ON[model]} {group.machine_type}".rstrip()
+    where = f" in {trouble.zone}" if trouble.zone else ""
+    machines, are = (f"{kind} machines", "are") if missing != 1 else (f"{kind} machine", "is")
+    if trouble.quota:
+        what = (
+            f"{missing} {machines}{where} {are} over the quota ({trouble.message}): ask for "
+            "more quota or lower --max-workers"
+        )
+    elif "EXHAUSTED" in trouble.code.upper():
+        what = f"{missing} {machines} {are} not to be had{where} (stockout)"
+    else:
+        what = f"{missing} {machines}{where} cannot be made ({trouble.message})"
+    done = "trying again"
+    if model is Model.SPOT and market.failures < attempts:
+        done += f", attempt {market.failures} of {attempts} before on-demand machines are asked for"
+    return f"{what}; {done}."
+
+
+def fallback(model: Model, group: Group, seconds: float) -> str:
+    """Say that the other model is used for a while."""
+    return (
+        f"No {_ON[model]} {group.machine_type} machines were to be had: {_ON[model.other]} ones "
+        f"are asked for instead, and {_ON[model]} ones again in {show_duration(seconds)}."
+    )
+
+
+def never_joined(name: str, seconds: float, bounds: Bounds) -> str:
+    """Say that a machine was given up."""
+    log = f"{bounds.logs_uri}/{name}/boot.log" if bounds.logs_uri else "its boot log"
+    return f"{name} did not join within {show_duration(seconds)} and is deleted: {log} says why."
+
+
+def duds(count: int, bounds: Bounds) -> str:
+    """Say that something is wrong with all machines."""
+    where = bounds.logs_uri or "the bucket"
+    return (
+        f"{count} machines in a row have not joined, so they are made one at a time: read the "
+        f"boot logs in {where}."
+    )
+
+
+def spent(dollars: float, limit: float) -> str:
+    """Say that the spend limit is reached: also the message of the jobs that fail."""
+    return (
+        f"The spend limit is reached ({show_dollars(dollars)} of {show_dollars(limit)}), so the "
+        "job was stopped and all workers are released: raise --max-cost and run it again."
+    )
+
+
+def nearly_spent(dollars: float, limit: float) -> str:
+    """Warn of the spend limit."""
+    return (
+        f"{show_dollars(dollars)} of the {show_dollars(limit)} allowed are spent: at the limit "
+        "jobs fail and all workers are released."
+    )
+
+
+def unaffordable(limit: float) -> str:
+    """Say why no more machines are made."""
+    left = f"what is left of --max-cost {show_dollars(limit)}"
+    return f"No more workers are added: {left} is too little."
+
+
+def late(work: Work, needed: int, most: int) -> str:
+    """Say that a deadline cannot be met."""
+    return (
+        f"{work.job_id} needs about {needed} workers to meet its deadline, and --max-workers is "
+        f"{most}: raise it, or expect it late."
+    )
+
+
+def overdue(work: Work) -> str:
+    """Say that a deadline is over."""
+    return f"{work.job_id} is past its deadline: all workers that it can use are at work."
+
+
+def coming(there: int, wanted: int) -> str:
+    """Say that workers are on their way."""
+    return f"{there} of {wanted} workers have joined, the others are being made."
+
+
+def no_groups() -> str:
+    """Say that there is nothing to grow."""
+    return "There is no group to make workers in: `mrcore gce up` makes the groups of a cluster."
+
+
+def ending(seconds: float) -> str:
+    """Say that the cluster ends itself."""
+    return f"There was no job for {show_duration(seconds)}: the cluster deletes itself."

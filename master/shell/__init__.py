@@ -1,0 +1,1 @@
+"""The master's I/O around its pure core: journal, services, commits."""

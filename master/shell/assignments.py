@@ -1,0 +1,202 @@
+"""From a machine's `Reply` to the message that a worker gets: each new attempt with its work.
+
+The machine knows tasks by number; the splits come from the plan, the slices of runs from the
+outputs of the current winners. An attempt whose work cannot be told now is left out: the next
+request of the worker lacks it, and the machine sends it again or has thought better of it.
+
+A defect met here concerns one job, and would be met again with every request: that job is to fail,
+with a sentence, and the others of the same answer go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mrcore.errors import MrcoreError, UsageError
+from mrcore.master.core.commands import Reply, Wanted
+from mrcore.master.core.durable import JobRecord
+from mrcore.master.core.events import JobBroken, Synced
+from mrcore.master.core.machine import Machine
+from mrcore.master.shell.convert import shown_spec
+from mrcore.master.shell.submissions import Plans
+from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.job import JobSpec
+from mrcore.model.task import MapWork, ReduceWork, TaskOutput
+from mrcore.rpc.convert_task import assignment_to_proto
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+
+log = logging.getLogger("mrcore.master")
+
+RESPONSE_BYTES_MAX: Final = 16 * 2**20
+"""What does not fit goes with the next answer."""
+ASSIGNMENT_BYTES_MAX: Final = 24 * 2**20
+"""Of one attempt, so that it, what came before it and its job's description fit into a message."""
+_CACHED_JOBS: Final = 1_000
+_DEFECT: Final = "The master could not give out the job's tasks ({!r}): its log says where."
+
+
+class Assigner:
+    """Adds to replies what workers need to begin."""
+
+    def __init__(self, machine: Machine, plans: Plans, cluster_id: str, state_uri: str) -> None:
+        self._machine = machine
+        self._plans = plans
+        self._cluster_id = cluster_id
+        self._state_uri = state_uri
+        self._specs: dict[str, job_pb2.JobSpec] = {}
+        self._boundaries: dict[str, tuple[int, Sequence[bytes]]] = {}
+        """Of total-order jobs: the inputs version and the bounds between reduces, chosen once."""
+        self._starts: dict[str, tuple[int, list[Sequence[int]]]] = {}
+        """Of jobs that reduce: the inputs version, and where the sections of each run begin."""
+
+    def empty_response(self, sequence: int) -> worker_service_pb2.SynchronizeResponse:
+        """Return an answer that asks for nothing."""
+        return worker_service_pb2.SynchronizeResponse(
+            cluster_id=self._cluster_id,
+            epoch=self._machine.epoch,
+            sequence=sequence,
+            state_uri=self._state_uri,
+        )
+
+    def response(
+        self, request: worker_service_pb2.SynchronizeRequest, event: Synced, reply: Reply
+    ) -> tuple[worker_service_pb2.SynchronizeResponse, list[JobBroken]]:
+        """Return everything that the worker should hold, with the work that it does not have.
+
+        What comes second is for the machine: jobs of which this could not be told.
+        """
+        response = self.empty_response(reply.sequence)
+        response.sync_seconds = reply.sync_seconds
+        response.drain = reply.drain
+        response.leave = reply.leave
+        broken: dict[str, JobBroken] = {}
+        if not reply.wanted:
+            return response, []
+        names = {
+            held.attempt: message.attempt
+            for held, message in zip(event.held, request.held, strict=True)
+        }
+        told = set(request.known_jobs)
+        left = RESPONSE_BYTES_MAX
+        for wanted in reply.wanted:
+            name = names.get(wanted.attempt)
+            if name is not None:
+                response.wanted.add(attempt=name, inputs_version=wanted.inputs_version)
+                continue
+            if left <= 0:
+                continue
+            job = self._machine.job(wanted.attempt.task.job_id)
+            if job is None or job.state.final or job.job_id in broken:
+                continue
+            try:
+                left -= self._add(response, job, wanted, told)
+            except MrcoreError as error:
+                broken[job.job_id] = JobBroken(job.job_id, str(error))
+            except Exception as error:  # a defect must not end the other jobs, too
+                log.exception("an attempt could not be given out", extra={"job": job.job_id})
+                broken[job.job_id] = JobBroken(job.job_id, _DEFECT.format(error))
+        return response, list(broken.values())
+
+    def _add(
+        self,
+        response: worker_service_pb2.SynchronizeResponse,
+        job: JobRecord,
+        wanted: Wanted,
+        told: set[str],
+    ) -> int:
+        """Add an attempt with its work, and its job where that is not `told`; return the bytes."""
+        work = self._work(job, wanted)
+        if work is None:
+            return 0
+        message = assignment_to_proto(
+            wanted.attempt,
+            wanted.inputs_version,
+            work,
+            mark_records=wanted.mark_records,
+            skip=wanted.skip,
+        )
+        size = message.ByteSize()
+        if size > ASSIGNMENT_BYTES_MAX:
+            raise UsageError(
+                f"To say what one of its {wanted.attempt.task.phase} tasks reads takes {size:,} "
+                f"bytes, and {ASSIGNMENT_BYTES_MAX:,} is the limit: give fewer and larger files."
+            )
+        if job.job_id not in told:
+            spec = self._spec(job.job_id, job.spec)
+            info = response.jobs.add(job_id=job.job_id, spec=spec)
+            told.add(job.job_id)
+            size += info.ByteSize()
+        response.wanted.append(message)
+        return size
+
+    def _spec(self, job_id: str, spec: JobSpec) -> job_pb2.JobSpec:
+        message = self._specs.get(job_id)
+        if message is None:
+            _bound(self._specs)
+            # Tasks read pieces, not inputs: one stands for all, since a job must have one.
+            message = self._specs[job_id] = shown_spec(spec, inputs=1)
+        return message
+
+    def _work(self, job: JobRecord, wanted: Wanted) -> MapWork | ReduceWork | None:
+        task = wanted.attempt.task
+        if task.phase is Phase.MAP:
+            return MapWork(self._plans.splits(job.job_id)[task.index], len(job.reduces.tasks))
+        return self._reduce_work(job, wanted.attempt, wanted.inputs_version)
+
+    def _reduce_work(
+        self, job: JobRecord, attempt: AttemptId, inputs_version: int
+    ) -> ReduceWork | None:
+        from mrcore.shuffle.ranges import reduce_work
+
+        # The machine may be ahead of this reply: a winner may be lost, or replaced, since.
+        if job.inputs_version != inputs_version or not job.maps.complete:
+            return None
+        outputs = [
+            (index, record.output)
+            for index, record in enumerate(job.maps.tasks)
+            if record.output is not None
+        ]
+        reduces = len(job.reduces.tasks)
+        boundaries = self._bounds(job, outputs, reduces)
+        starts = self._section_starts(job, outputs)
+        return reduce_work(outputs, reduces, attempt.task.index, boundaries, starts)
+
+    def _section_starts(
+        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]]
+    ) -> list[Sequence[int]]:
+        from mrcore.shuffle.ranges import section_starts
+
+        known = self._starts.get(job.job_id)
+        if known is not None and known[0] == job.inputs_version:
+            return known[1]
+        # These are large: maps times reduces. None outlives its job for long.
+        live = {record.job_id for record in self._machine.live_jobs()}
+        self._starts = {job_id: old for job_id, old in self._starts.items() if job_id in live}
+        starts = [section_starts(output) for _, output in outputs]
+        self._starts[job.job_id] = (job.inputs_version, starts)
+        return starts
+
+    def _bounds(
+        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]], reduces: int
+    ) -> Sequence[bytes] | None:
+        """Return the keys between the reduces of a total-order job; None for any other."""
+        if not job.spec.total_order:
+            return None
+        known = self._boundaries.get(job.job_id)
+        if known is not None and known[0] == job.inputs_version:
+            return known[1]
+        from mrcore.shuffle.ranges import choose_boundaries
+
+        _bound(self._boundaries)
+        # Runs of one inputs version have the same content, so a re-run map changes nothing here.
+        chosen = choose_boundaries([output for _, output in outputs], reduces)
+        self._boundaries[job.job_id] = (job.inputs_version, chosen)
+        return chosen
+
+
+def _bound(cache: dict[str, Any]) -> None:
+    """Forget the oldest entry of a full cache."""
+    if len(cache) >= _CACHED_JOBS:
+        del cache[next(iter(cache))]

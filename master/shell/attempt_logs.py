@@ -1,0 +1,67 @@
+"""What user code printed, as `ReadLog` tells it: one object an attempt, below `STATE/logs`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mrcore.errors import NotFoundError, UsageError
+from mrcore.model import object_names
+from mrcore.model.ids import Phase
+from mrcore.rpc.v1 import job_service_pb2 as pb
+from mrcore.storage.base import ObjectInfo, Storage
+
+LOGS_MAX: Final = 100
+TAIL_BYTES: Final = 65_536
+TAIL_BYTES_MAX: Final = 2**20
+RESPONSE_BYTES_MAX: Final = 32 * 2**20
+_NAME: Final = re.compile(r"(map|reduce)-(\d{5,})@(\d+)\.(\d+)\.log")
+_NUMBER: Final = re.compile(r"\d+\.\d+")
+
+
+def read_logs(
+    storage: Storage,
+    state_uri: str,
+    request: pb.ReadLogRequest,
+    job_id: str,
+    phase: Phase | None,
+) -> pb.ReadLogResponse:
+    """Return the ends of the logs that the request names, oldest attempt first; blocks.
+
+    Raises NotFoundError where nothing was printed.
+    """
+    if request.attempt and _NUMBER.fullmatch(request.attempt) is None:
+        raise UsageError("An attempt's number is written as in 5.2: `mrcore show` lists them.")
+    tail = min(request.tail_bytes or TAIL_BYTES, TAIL_BYTES_MAX)
+    found: list[tuple[tuple[int, int], str, ObjectInfo]] = []
+    prefix = object_names.log_prefix(state_uri, job_id)
+    task = "" if phase is None else f"{phase}-{request.index:05d}@"
+    for info in storage.list(prefix + task):
+        match = _NAME.fullmatch(info.uri.removeprefix(prefix))
+        if match is None:
+            continue
+        if request.attempt not in ("", f"{match[3]}.{match[4]}"):
+            continue
+        name = match[0].removesuffix(".log")
+        found.append(((int(match[3]), int(match[4])), name, info))
+    if not found:
+        raise NotFoundError(
+            f"Nothing that was printed is known of {_asked(request, job_id, phase)}: user code "
+            "printed nothing there, or the attempt still runs."
+        )
+    found.sort(key=lambda one: one[0])
+    response = pb.ReadLogResponse()
+    left = RESPONSE_BYTES_MAX
+    for _, name, info in found[-LOGS_MAX:]:
+        if left <= 0:
+            break
+        text = storage.read(info.uri, max(0, info.size_bytes - tail))
+        response.logs.add(attempt=name, text=text, size_bytes=info.size_bytes)
+        left -= len(text)
+    return response
+
+
+def _asked(request: pb.ReadLogRequest, job_id: str, phase: Phase | None) -> str:
+    task = f"{phase}-{request.index:05d} of " if phase is not None else ""
+    attempt = f"attempt {request.attempt} of " if request.attempt else ""
+    return f"{attempt}{task}{job_id}"

@@ -1,0 +1,223 @@
+"""Carries out what the machine commands and what takes a while: commits, clean-ups, looks.
+
+Everything here may be repeated by this master or a later one. From `CommitBegun` on the output is
+half old and half new, so publishing is repeated until it works or is certain never to: a full disk
+or a missing permission waits for a person, and the job's note says so. Before `CommitBegun` nothing
+has changed, and an error that lasts fails the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar, assert_never
+
+from mrcore.errors import (
+    DiskFullError,
+    MrcoreError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
+from mrcore.master.core.events import Event, NothingDone
+from mrcore.master.core.facts import Replaced
+from mrcore.master.core.machine import Machine
+from mrcore.master.core.orders import Cleaning, Job, Look, Preparation, Publication, failed, order
+from mrcore.master.fleet.status import Board
+from mrcore.master.shell.submissions import Plans
+from mrcore.model.task import TaskOutput
+from mrcore.output import commit
+from mrcore.storage.registry import storage_for
+from mrcore.util.clock import Clock
+from mrcore.util.texts import one_line, printable
+
+log = logging.getLogger("mrcore.master")
+
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+PREPARE_SECONDS: Final = 300.0
+"""A store that does not answer for so long fails a job that has not begun to commit."""
+CLEAN_UP_SECONDS: Final = 300.0
+"""A clean-up that did not work for so long is left to the next master, or to `mrcore gc`."""
+PARALLEL_COMMITS: Final = 8
+_NOTE_CHARS_MAX: Final = 1_000
+
+T = TypeVar("T")
+
+
+class Committer:
+    """Obeys the commands that touch a job's output."""
+
+    def __init__(
+        self, machine: Machine, plans: Plans, clock: Clock, board: Board | None = None
+    ) -> None:
+        self._machine = machine
+        self._board = board or Board()
+        self._plans = plans
+        self._clock = clock
+        self._room = asyncio.Semaphore(PARALLEL_COMMITS)
+        # Not the loop's own threads, of which there are six on two cores: commits that wait for a
+        # store must leave some to submissions and logs.
+        self._threads = ThreadPoolExecutor(PARALLEL_COMMITS, thread_name_prefix="committer")
+
+    async def carry_out(self, command: Job) -> Event:
+        """Obey; return the answer, which every command has."""
+        try:
+            return await self._obey(command)
+        except Exception as error:  # a defect must not end the other jobs, too
+            log.exception("could not obey %r", command)
+            message = f"The master failed to commit ({error!r}): its log says where."
+            return failed(command, message, self._clock.wall())
+
+    async def _obey(self, command: Job) -> Event:
+        what = order(self._machine, command)
+        match what:
+            case NothingDone():
+                return what
+            case Preparation():
+                return await self._prepare(command, what)
+            case Publication():
+                return await self._publish(command, what)
+            case Cleaning():
+                return await self._clean_up(command, what)
+            case Look():
+                return await self._look(command, what)
+            case _:
+                assert_never(what)
+
+    async def _prepare(self, command: Job, what: Preparation) -> Event:
+        job, spec = what.job, what.job.spec
+
+        def of_one_schema() -> Sequence[TaskOutput]:
+            return commit.of_one_schema(spec, job.job_id, what.parts)
+
+        def prepare() -> tuple[Replaced, ...]:
+            if not commit.holds_claim(spec, job.claim_generation):
+                raise MrcoreError(
+                    f"The claim on {spec.output_uri} was released while the job ran: somebody "
+                    "else may write there now, so run the job again."
+                )
+            skipped = dict(what.skipped)
+            found = commit.prepare(spec, job.job_id, parts, receipt, bad_records=skipped)
+            return tuple(Replaced(info.uri, info.generation) for info in found)
+
+        try:
+            parts = await self._insist(
+                of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
+            )
+            receipt = self._receipt(what, parts)
+            replaces = await self._insist(
+                prepare, job.job_id, "prepare the commit", PREPARE_SECONDS
+            )
+        except commit.StagedPartMissingError as error:
+            return what.lost(error.indexes, str(error), self._clock.wall())
+        except MrcoreError as error:
+            return failed(command, str(error), self._clock.wall())
+        return what.prepared(replaces, self._clock.wall())
+
+    def _receipt(self, what: Preparation, parts: Sequence[TaskOutput]) -> commit.Receipt:
+        job = what.job
+        return commit.make_receipt(
+            job.spec,
+            job.job_id,
+            parts,
+            records_in=job.maps.records_in,
+            counters=job.counters,
+            attempts=what.started,
+            bad_records=job.bad_records,
+            submitted_seconds=job.submitted_seconds,
+            ended_seconds=self._clock.wall(),
+            cost=self._board.cost(job.job_id),
+        )
+
+    async def _publish(self, command: Job, what: Publication) -> Event:
+        job = what.job
+
+        def publish() -> None:
+            commit.publish_job(job.spec, job.job_id, what.parts, job.replaces)
+
+        try:
+            await self._insist(publish, job.job_id, "publish the output", None)
+        except MrcoreError as error:
+            return failed(command, str(error), self._clock.wall())
+        return what.published(self._clock.wall())
+
+    async def _clean_up(self, command: Job, what: Cleaning) -> Event:
+        job = what.job
+        spec, generation = job.spec, job.claim_generation
+
+        def clean_up() -> None:
+            commit.clean_up(spec, job.job_id, what.succeeded)
+            commit.release_claim(spec.output_uri, generation)
+
+        self._plans.forget(job.job_id)
+        try:
+            await self._insist(clean_up, job.job_id, "clean up", CLEAN_UP_SECONDS)
+        except MrcoreError as error:
+            log.warning(
+                "the temporaries could not be removed; `mrcore gc` does it later",
+                extra={"job": job.job_id, "error": str(error)},
+            )
+            return failed(command, str(error), self._clock.wall())
+        return what.cleaned()
+
+    async def _look(self, command: Job, what: Look) -> Event:
+        uri = what.run.uri
+        try:
+            info = await asyncio.to_thread(storage_for(uri).stat, uri)
+        except NotFoundError:
+            return what.seen(None)
+        except StorageError as error:
+            # Who could not read it will report it again.
+            return failed(command, str(error), self._clock.wall())
+        return what.seen(info.generation)
+
+    async def _insist(
+        self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None
+    ) -> T:
+        """Call `act` in a thread until it works, fails for good, or `limit_seconds` have passed.
+
+        Without a limit everything is repeated but what can never work.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        began = self._clock.monotonic()
+        passes = _may_pass if limit_seconds is None else _passes_soon
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    async with self._room:  # not while pausing: one dead bucket must not stop all
+                        return await loop.run_in_executor(self._threads, act)
+                except Exception as error:
+                    spent = self._clock.monotonic() - began
+                    if not passes(error) or (limit_seconds is not None and spent > limit_seconds):
+                        raise
+                    self._note(job_id, what, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        finally:
+            self._board.job_notes.pop(job_id, None)
+
+    def _note(self, job_id: str, what: str, error: Exception) -> None:
+        """Write to the log, and to the job itself, what is being waited for."""
+        reason = str(error) or repr(error)
+        log.warning(f"could not {what}; trying again", extra={"job": job_id, "error": reason})
+        note = one_line(f"could not {what}; trying again: {reason}")
+        self._board.job_notes[job_id] = printable(note, _NOTE_CHARS_MAX)
+
+
+def _passes_soon(error: Exception) -> bool:
+    """Return whether another try within minutes may work."""
+    return isinstance(error, UnavailableError | DiskFullError)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether another try may ever work: anything but a loss, a conflict or a defect.
+
+    Machines run out of threads, memory and descriptors, too, and get them back.
+    """
+    if isinstance(error, NotFoundError):  # what is staged is gone
+        return False
+    return isinstance(error, StorageError | OSError | MemoryError | RuntimeError)

@@ -1,0 +1,140 @@
+"""Between the master's own values (events, jobs) and the messages of its services."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import UsageError
+from mrcore.master.core.events import Held, HeldState, Synced, WorkerAbout
+from mrcore.master.core.views import JobView
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobSpec
+from mrcore.model.task import FailureKind, Progress, TaskFailure, TaskResult
+from mrcore.rpc.convert import failure_to_proto, job_spec_to_proto, text_within, versions_from_proto
+from mrcore.rpc.convert_task import (
+    attempt_from_proto,
+    elapsed_from_proto,
+    progress_from_proto,
+    result_from_proto,
+)
+from mrcore.rpc.enums import JOB_STATES
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.views import phase_to_proto
+from mrcore.util.texts import printable
+
+INPUTS_SHOWN: Final = 100
+"""Inputs of a job that are told with it; a job may have very many."""
+MAX_WORKER_ID: Final = 200
+MAX_HELD: Final = 10_000
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+_NO_PROGRESS: Final = Progress()
+
+_HELD: Final[dict[int, HeldState]] = {
+    worker_service_pb2.HeldAttempt.STATE_UNSTARTED: HeldState.UNSTARTED,
+    worker_service_pb2.HeldAttempt.STATE_RUNNING: HeldState.RUNNING,
+    worker_service_pb2.HeldAttempt.STATE_FINISHED: HeldState.FINISHED,
+}
+
+
+def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str) -> Synced:
+    """Return what a worker says; raise UsageError for what no worker can say."""
+    if len(message.held) > MAX_HELD:
+        raise UsageError(f"A worker may hold {MAX_HELD:,} attempts, not {len(message.held):,}.")
+    versions = versions_from_proto(message.versions)
+    return Synced(
+        worker_id=text_within(message.worker_id, "the worker's id", MAX_WORKER_ID, required=True),
+        session=message.session,
+        sequence=message.sequence,
+        epoch=message.epoch,
+        slots=message.slots,
+        held=tuple(_held_from_proto(held) for held in message.held),
+        draining=message.draining,
+        sees_store=message.store_nonce == nonce,
+        park=message.park,
+        about=WorkerAbout(
+            host=printable(message.host, MAX_WORKER_ID),
+            process=message.process_id,
+            python=versions.python,
+            mrcore=versions.mrcore,
+            pyarrow=versions.pyarrow,
+            memory_bytes=message.memory_bytes,
+        ),
+    )
+
+
+def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
+    state = _HELD.get(message.state)
+    if state is None:
+        raise UsageError(f"The state {message.state} of an attempt means nothing here.")
+    result = _result_from_proto(message)
+    if (result is not None) != (state is HeldState.FINISHED):
+        raise UsageError("An attempt has a result if, and only if, it is finished.")
+    return Held(
+        attempt=attempt_from_proto(message.attempt),
+        state=state,
+        inputs_version=message.inputs_version,
+        elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
+        progress=progress_from_proto(message) if state is HeldState.RUNNING else _NO_PROGRESS,
+        result=result,
+    )
+
+
+def _result_from_proto(message: worker_service_pb2.HeldAttempt) -> TaskResult | None:
+    """Return how an attempt ended: one whose result is beyond a bound has failed by its code.
+
+    To refuse the request would make its worker leave, and the next worker that runs the task.
+    """
+    try:
+        return result_from_proto(message)
+    except UsageError as error:
+        return TaskFailure(kind=FailureKind.USER, message=f"its result is refused: {error}")
+
+
+def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
+    """Return the message of a specification with at most so many of its inputs."""
+    return job_spec_to_proto(msgspec.structs.replace(spec, inputs=spec.inputs[:inputs]))
+
+
+def job_to_proto(view: JobView) -> job_pb2.Job:
+    """Return the message of a job as it stands."""
+    counters, large = _by_size(view.counters)
+    message = job_pb2.Job(
+        job_id=view.job_id,
+        spec=shown_spec(view.spec),
+        state=JOB_STATES.to_proto[view.state],
+        message=printable(view.message, 8_192),
+        phases=[phase_to_proto(phase) for phase in view.phases],
+        counters=counters,
+        large_counters=large,
+        attempts=job_pb2.AttemptCounts(**msgspec.structs.asdict(view.attempts)),
+        submitted_seconds=view.submitted_seconds,
+        ended_seconds=view.ended_seconds,
+        input_bytes=view.input_bytes,
+        bad_records=view.bad_records,
+        recent_failures=[
+            job_pb2.AttemptFailure(
+                attempt=attempt_name(recent.attempt),
+                worker_id=recent.worker_id,
+                failure=failure_to_proto(recent.failure),
+            )
+            for recent in view.recent_failures
+        ],
+        note=view.note,
+    )
+    if view.failure is not None:
+        message.failure.CopyFrom(failure_to_proto(view.failure))
+    return message
+
+
+def attempt_name(attempt: AttemptId) -> str:
+    """Return an attempt's name within its job, as in `map-00003@5.2`."""
+    return f"{attempt.task.phase}-{attempt.task.index:05d}@{attempt.number}"
+
+
+def _by_size(counters: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the sums that fit into 64 bits, and in decimal those that do not."""
+    large = {name: str(n) for name, n in counters.items() if not _INT64_MIN <= n <= _INT64_MAX}
+    return {name: n for name, n in counters.items() if name not in large}, large

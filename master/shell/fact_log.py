@@ -1,0 +1,30 @@
+"""What the log tells of the facts, once they are durable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from mrcore.daemon import logs
+from mrcore.master.core.facts import AttemptFailed, Fact, JobEnded, WinnerLost
+
+log = logging.getLogger("mrcore.master")
+
+
+def tell(facts: Iterable[Fact]) -> None:
+    """Log those of the facts that people look for: ends of jobs, and what went wrong."""
+    for fact in facts:
+        match fact:
+            case JobEnded():
+                about = {"job": fact.job_id, **({"error": fact.message} if fact.message else {})}
+                log.info("job %s", fact.state, extra=about)
+            case AttemptFailed():
+                log.warning(
+                    "attempt failed: %s",
+                    fact.failure.message,
+                    extra=logs.about(fact.attempt, worker=fact.worker_id),
+                )
+            case WinnerLost():
+                log.warning("run lost: %s", fact.cause, extra=logs.about(fact.attempt))
+            case _:
+                continue

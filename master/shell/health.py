@@ -1,0 +1,100 @@
+"""How a master does: to systemd, and at a glance for metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from mrcore.master.core import views
+from mrcore.master.core.machine import Machine
+from mrcore.master.shell.loop import Shell
+from mrcore.util.clock import Clock
+
+WELL_SECONDS: Final = 10.0
+"""The shell's loop should turn twice a second. A journal that blocks does not stop it: the store
+is at fault then, and a new master would wait for it too."""
+
+Tallies = dict[str, dict[str, int]]
+"""Attempts by outcome, of each job that is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a master has at one moment."""
+
+    epoch: int
+    jobs: dict[str, int]
+    """By state: all that are remembered."""
+    tasks: dict[tuple[str, str], int]
+    """By phase and state: of the jobs that have not ended."""
+    workers: dict[str, int]
+    """By state: active, draining, or blind: not seeing the store."""
+    slots: int
+    busy: int
+    tallies: Tallies
+
+
+class Vitals:
+    """Looks at a master from within its event loop."""
+
+    def __init__(self, shell: Shell, clock: Clock) -> None:
+        self.shell = shell
+        self._clock = clock
+
+    def healthy(self) -> bool:
+        """Tell whether events are still being stepped."""
+        return self._clock.monotonic() - self.shell.turned_at < WELL_SECONDS
+
+    def status(self) -> str:
+        """Return one line for `systemctl status`."""
+        machine = self.shell.machine
+        jobs = machine.live_jobs()
+        left = sum(
+            len(phase.tasks) - phase.completed for job in jobs for phase in (job.maps, job.reduces)
+        )
+        workers = machine.workers()
+        slots = sum(worker.slots for worker in workers)
+        return f"jobs: {len(jobs)}, tasks left: {left}, workers: {len(workers)}, slots: {slots}"
+
+    async def look(self) -> Sight:
+        """Return what there is, once all that it shows is durable."""
+        return await self.shell.read(_look)
+
+
+def _look(machine: Machine) -> Sight:
+    tasks: Counter[tuple[str, str]] = Counter()
+    tallies: Tallies = {}
+    for record in machine.durable().jobs.values():
+        job = machine.live_job(record.job_id)
+        tally = record.tally if job is None else job.tally
+        tallies[record.job_id] = {
+            "started": tally.started,
+            "won": record.won,
+            "failed": record.failed,
+            "infrastructure": record.infrastructure,
+            "expired": tally.expired,
+            "preempted": tally.preempted,
+            "superseded": tally.superseded,
+        }
+    for record in machine.live_jobs():
+        view = views.job_view(machine, record.job_id)
+        assert view is not None
+        for phase in view.phases:
+            tasks[phase.phase.value, "idle"] += phase.idle
+            tasks[phase.phase.value, "in_progress"] += phase.in_progress
+            tasks[phase.phase.value, "completed"] += phase.completed
+    workers = views.worker_views(machine, machine.now)
+    blind = {worker.id for worker in machine.workers() if not worker.sees_store}
+    return Sight(
+        epoch=machine.epoch,
+        jobs=Counter(record.state.value for record in machine.durable().jobs.values()),
+        tasks=dict(tasks),
+        workers=Counter(
+            "blind" if w.worker_id in blind else "draining" if w.draining else "active"
+            for w in workers
+        ),
+        slots=sum(worker.slots for worker in workers),
+        busy=sum(worker.running for worker in workers),
+        tallies=tallies,
+    )

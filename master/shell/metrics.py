@@ -1,0 +1,150 @@
+"""A master's metrics for Prometheus; imported only where they are asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
+from mrcore.master.core.facts import Fact, JobEnded, TaskWon
+from mrcore.master.shell.health import Tallies, Vitals
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobState
+
+JOB_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
+APPEND_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+_TASK_STATES: Final = ("idle", "in_progress", "completed")
+_WORKER_STATES: Final = ("active", "draining", "blind")
+
+
+@contextlib.contextmanager
+def measured(address: str, vitals: Vitals) -> Iterator[int]:
+    """Serve the metrics of a master for as long as the `with` block; yield the port."""
+    registry = new_registry()
+    vitals.shell.observe = _History(vitals, registry).observe
+    registry.register(_Now(vitals))
+    with serve(address, registry) as port:
+        yield port
+
+
+class _History:
+    """How long things took, told when they have become durable."""
+
+    def __init__(self, vitals: Vitals, registry: CollectorRegistry) -> None:
+        self._machine = vitals.shell.machine
+        self._tasks = Histogram(
+            "mrcore_master_task_seconds",
+            "Time of the attempts that won their tasks",
+            ("phase",),
+            buckets=TASK_BUCKETS,
+            registry=registry,
+        )
+        self._jobs = Histogram(
+            "mrcore_master_job_seconds",
+            "Time of jobs from submission to end, by outcome",
+            ("state",),
+            buckets=JOB_BUCKETS,
+            registry=registry,
+        )
+        self._appends = Histogram(
+            "mrcore_master_journal_append_seconds",
+            "Time of writing a group of facts to the journal",
+            buckets=APPEND_BUCKETS,
+            registry=registry,
+        )
+
+        # Series that are there from the beginning have no first rise that a rate would miss.
+        for phase in Phase:
+            self._tasks.labels(phase.value)
+        for state in JobState:
+            if state.final:
+                self._jobs.labels(state.value)
+
+    def observe(self, facts: Sequence[Fact], seconds: float) -> None:
+        """Take in facts that took so long to become durable."""
+        self._appends.observe(seconds)
+        for fact in facts:
+            match fact:
+                case TaskWon():
+                    phase = fact.attempt.task.phase.value
+                    self._tasks.labels(phase).observe(fact.output.elapsed_seconds)
+                case JobEnded():
+                    job = self._machine.job(fact.job_id)
+                    if job is not None:  # forgotten since, when many ended at once
+                        took = max(0.0, fact.wall_seconds - job.submitted_seconds)
+                        self._jobs.labels(fact.state.value).observe(took)
+                case _:
+                    pass
+
+
+class _Now(Collector):
+    """What the master has at the moment of a scrape."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._window = Window("mrcore_master", vitals.look)
+        self._attempts = Totals()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield gauges and counters; called in a thread of the HTTP server."""
+        sight, responsive = self._window.open()
+        yield responsive
+        if sight is None:
+            return
+        yield gauge("mrcore_master_epoch", "Counts the starts of masters", sight.epoch)
+        jobs = GaugeMetricFamily(
+            "mrcore_master_jobs", "Jobs that are remembered, by state", labels=("state",)
+        )
+        for state in JobState:
+            jobs.add_metric((state.value,), sight.jobs.get(state.value, 0))
+        yield jobs
+        tasks = GaugeMetricFamily(
+            "mrcore_master_tasks",
+            "Tasks of the jobs that have not ended",
+            labels=("phase", "state"),
+        )
+        for phase in Phase:
+            for task_state in _TASK_STATES:
+                value = sight.tasks.get((phase.value, task_state), 0)
+                tasks.add_metric((phase.value, task_state), value)
+        yield tasks
+        workers = GaugeMetricFamily(
+            "mrcore_master_workers",
+            "Workers by state; blind ones do not see the store",
+            labels=("state",),
+        )
+        for worker_state in _WORKER_STATES:
+            workers.add_metric((worker_state,), sight.workers.get(worker_state, 0))
+        yield workers
+        yield gauge("mrcore_master_slots", "Attempts that may run at once", sight.slots)
+        yield gauge("mrcore_master_slots_busy", "Attempts that run", sight.busy)
+        attempts = CounterMetricFamily(
+            "mrcore_master_attempts_total",
+            "Attempts started, and those that ended, by outcome",
+            labels=("outcome",),
+        )
+        for outcome, count in sorted(self._attempts.add(sight.tallies).items()):
+            attempts.add_metric((outcome,), count)
+        yield attempts
+
+
+class Totals:
+    """Sums over all jobs ever seen, that never fall when a job is forgotten."""
+
+    def __init__(self) -> None:
+        self._seen: Tallies = {}
+        self._sums: Counter[str] = Counter()
+
+    def add(self, tallies: Tallies) -> dict[str, int]:
+        """Take in the jobs as they are now, and return the sums by outcome."""
+        for job_id, tally in tallies.items():
+            seen = self._seen.get(job_id, {})
+            for outcome, count in tally.items():
+                self._sums[outcome] += max(0, count - seen.get(outcome, 0))
+        self._seen = tallies
+        return dict(self._sums)

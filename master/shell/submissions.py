@@ -1,0 +1,362 @@
+"""From a request to a job: check, store the plugin, plan, claim the output, tell the machine.
+
+A submission goes on when its caller hangs up: the caller may repeat it with the same request id,
+and gets the same job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from random import Random  # noqa: TID251 - the type only: a generator is always passed in
+from typing import Final
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    DefectError,
+    MrcoreError,
+    NotFoundError,
+    OutputError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.master.core.events import JobBroken, Submitted
+from mrcore.master.core.machine import Machine
+from mrcore.master.shell.loop import Shell
+from mrcore.model import object_names
+from mrcore.model.ids import new_job_id
+from mrcore.model.job import JobSpec
+from mrcore.model.task import Split
+from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.files import SCHEME, file_path
+from mrcore.storage.registry import storage_for
+from mrcore.util.clock import Clock
+
+log = logging.getLogger("mrcore.master")
+
+_MEMORY: Final = "mem://"
+FIRST_LOOK_SECONDS: Final = 20.0
+"""How long, at most, the first job waits until the fleet knows what it may have."""
+PARALLEL_PLANS: Final = 4
+"""Submissions that are worked on at once; each may list a large bucket."""
+
+
+class Plans:
+    """The splits of live jobs; they lie in the state, since a journal entry should stay small."""
+
+    def __init__(self, storage: Storage, state_uri: str) -> None:
+        self._storage = storage
+        self._state_uri = state_uri
+        self._splits: dict[str, tuple[Split, ...]] = {}
+
+    def splits(self, job_id: str) -> tuple[Split, ...]:
+        """Return the splits of a live job, by index of their map task."""
+        return self._splits[job_id]
+
+    def load(self, job_id: str) -> None:
+        """Read the plan of a job that a former master has planned; blocks."""
+        from mrcore.tasks import plan
+
+        uri = object_names.plan_uri(self._state_uri, job_id)
+        self._splits[job_id] = plan.decode(self._storage.read(uri)).splits
+
+    def store(self, job_id: str, content: bytes, splits: tuple[Split, ...]) -> None:
+        """Keep and write a new plan; blocks."""
+        uri = object_names.plan_uri(self._state_uri, job_id)
+        with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+            writer.write(content)
+            writer.commit()
+        self._splits[job_id] = splits
+
+    def forget(self, job_id: str) -> None:
+        """Drop the splits of a job that has ended, from memory."""
+        self._splits.pop(job_id, None)
+
+
+def load_plans(machine: Machine, plans: Plans, starting: Callable[[str], None]) -> list[JobBroken]:
+    """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks.
+
+    Calls `starting` with a word on each, since a start may wait for very many.
+    """
+    lost = []
+    # From what the journal says: the machine admits its live jobs only when it takes over.
+    for job in machine.durable().jobs.values():
+        if job.state.final:
+            continue
+        starting(f"reads the plan of {job.job_id}")
+        try:
+            plans.load(job.job_id)
+        except MrcoreError as error:
+            log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
+            reason = f"Its plan cannot be read ({error}): submit the job again."
+            lost.append(JobBroken(job.job_id, reason))
+    return lost
+
+
+class Submissions:
+    """Turns requests into jobs, each request id once."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        plans: Plans,
+        *,
+        storage: Storage,
+        state_uri: str,
+        address: str,
+        expected_slots: int,
+        has_fleet: bool = False,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._shell = shell
+        self._plans = plans
+        self._storage = storage
+        self._state_uri = state_uri
+        self._address = address
+        self._expected_slots = expected_slots
+        self._fleet_slots = 0
+        self._fleet_seen = asyncio.Event()
+        if not has_fleet:
+            self._fleet_seen.set()
+        self._clock = clock
+        self._rng = rng
+        self._under_way: dict[str, asyncio.Future[str]] = {}
+        self._planned: set[str] = set()
+        """Ids of jobs that are being claimed for, and are not yet the machine's."""
+        self._coming: dict[str, tuple[int, int]] = {}
+        """Maps and reduces of jobs that were found to have room, until the machine knows them."""
+        self._room = asyncio.Semaphore(PARALLEL_PLANS)
+        self._plugins = threading.Lock()
+        self._accepting: dict[str, str] = {}
+        """Digests of the plugins of requests that are being made jobs, by request id."""
+        self._wanted: set[str] = set()
+        """Digests of plugins that were asked for since the last sweep began."""
+
+    def expect(self, slots: int) -> None:
+        """Hear how many slots the fleet may bring, once its workers have joined."""
+        self._fleet_slots = slots
+        self._fleet_seen.set()
+
+    def begin_sweep(self) -> None:
+        """Forget which plugins were asked for, but by requests that have no job yet."""
+        with self._plugins:
+            self._wanted = set(self._accepting.values())
+
+    def unless_wanted(self, sha256: str, delete: Callable[[], bool]) -> bool:
+        """Delete a plugin that no job names, unless a submission asks for it; blocks."""
+        with self._plugins:
+            return sha256 not in self._wanted and delete()
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a request is being made a job."""
+        return bool(self._under_way)
+
+    async def submit(
+        self, group: asyncio.TaskGroup, request_id: str, spec: JobSpec, bundle: bytes
+    ) -> str:
+        """Return the id of the request's job once it is durable; raise what is wrong with it."""
+        known = self._shell.machine.job_of_request(request_id)
+        if known is not None:
+            await self._shell.flushed()
+            return known
+        future = self._under_way.get(request_id)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._under_way[request_id] = future
+            group.create_task(self._work(future, request_id, spec, bundle))
+        return await asyncio.shield(future)
+
+    async def _work(
+        self, future: asyncio.Future[str], request_id: str, spec: JobSpec, bundle: bytes
+    ) -> None:
+        try:
+            async with self._room:
+                job_id = await self._accept(request_id, spec, bundle)
+        except MrcoreError as error:
+            # What a store refuses for good, and has no better name for, lies in what was given.
+            given = type(error) is StorageError
+            future.set_exception(UsageError(str(error)) if given else error)
+            future.exception()  # looked at: the caller may have hung up
+        except Exception as error:  # a defect must not end the other jobs, too
+            log.exception("a submission has failed")
+            future.set_exception(
+                DefectError(f"The master failed on this job ({error!r}): its log says where.")
+            )
+            future.exception()
+        except BaseException:
+            future.cancel()
+            raise
+        else:
+            future.set_result(job_id)
+        finally:
+            del self._under_way[request_id]
+
+    async def _accept(self, request_id: str, spec: JobSpec, bundle: bytes) -> str:
+        from mrcore.output import commit
+
+        await asyncio.to_thread(self._check_places, spec)
+        job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
+        self._planned.add(job_id)
+        self._accepting[request_id] = spec.plugin.sha256
+        claimed: list[str] = []
+        accepted = False
+        try:
+            slots = await self._slots()
+            event = await asyncio.to_thread(
+                self._prepare, job_id, request_id, spec, bundle, slots, claimed
+            )
+            self._check_room(event.maps, event.reduces)
+            self._coming[job_id] = (event.maps, event.reduces)
+            accepted = True
+            await self._shell.settle(event)
+        finally:
+            self._planned.discard(job_id)
+            self._coming.pop(job_id, None)
+            del self._accepting[request_id]
+            if not accepted:
+                self._plans.forget(job_id)
+                if claimed:
+                    await asyncio.to_thread(commit.release_claim, spec.output_uri, claimed[0])
+        log.info(
+            "job submitted: %d maps, %d reduces", event.maps, event.reduces, extra={"job": job_id}
+        )
+        return job_id
+
+    def _check_room(self, maps: int, reduces: int) -> None:
+        """Raise UsageError for a job that is too large, UnavailableError beside those there are."""
+        limits = self._shell.machine.limits
+        if maps + reduces > limits.live_tasks_max or maps * reduces > limits.live_sections_max:
+            raise UsageError(
+                f"The job has {maps:,} map tasks times {reduces:,} reduce tasks, and the limits "
+                f"are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} pairs of "
+                "them. Use fewer reduce tasks (-r), or fewer and larger input files."
+            )
+        machine = self._shell.machine
+        coming = [size for job, size in self._coming.items() if machine.job(job) is None]
+        if not machine.has_room((maps, reduces), *coming):
+            raise UnavailableError(
+                f"The master has no room for {maps + reduces:,} more tasks: submit the job again "
+                "when others have ended."
+            )
+
+    def _check_places(self, spec: JobSpec) -> None:
+        """Raise UsageError for a URI that no store can serve, no other process, or no job."""
+        for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
+            if uri is None:
+                continue
+            storage_for(uri)
+            if uri.startswith(_MEMORY) and not self._state_uri.startswith(_MEMORY):
+                raise UsageError(
+                    f"{uri} is in the memory of one process, and workers are others: use file:// "
+                    "or gs://."
+                )
+        state = _real(self._state_uri)
+        for uri in (spec.output_uri, spec.temp_uri):
+            if uri is not None and f"{_real(uri)}/".startswith(f"{state}/"):
+                raise OutputError(
+                    f"{object_names.shown(uri)} lies inside the state of the cluster, which nobody "
+                    "but its master may write to: choose another place."
+                )
+
+    async def _slots(self) -> int:
+        """Return the slots to plan for: those that are there, or more that are to come."""
+        # The job of a run comes as soon as the master answers, which may be before the first look.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._fleet_seen.wait()
+        self._fleet_seen.set()  # one that cannot be looked at is waited for once
+        known = sum(worker.slots for worker in self._shell.machine.workers())
+        return max(known, self._expected_slots, self._fleet_slots, 1)
+
+    def _prepare(
+        self,
+        job_id: str,
+        request_id: str,
+        spec: JobSpec,
+        bundle: bytes,
+        slots: int,
+        claimed: list[str],
+    ) -> Submitted:
+        """Do all that blocks; put the claim's generation into `claimed` as soon as it is held."""
+        from mrcore.output import commit
+        from mrcore.tasks import plan as planning
+
+        self._store_plugin(spec, bundle)
+        commit.check_output(spec)
+        plan = planning.make_plan(spec, slots)
+        claimed.append(
+            commit.claim(
+                spec,
+                job_id,
+                request_id,
+                self._state_uri,
+                self._address,
+                has_ended=self._has_ended,
+            )
+        )
+        self._plans.store(job_id, planning.encode(plan), plan.splits)
+        return Submitted(
+            job_id=job_id,
+            request_id=request_id,
+            spec=spec,
+            maps=len(plan.splits),
+            reduces=plan.reduces,
+            claim_generation=claimed[0],
+            input_bytes=plan.input_bytes,
+            wall_seconds=self._clock.wall(),
+        )
+
+    def _store_plugin(self, spec: JobSpec, bundle: bytes) -> None:
+        uri = object_names.plugin_uri(self._state_uri, spec.plugin.sha256)
+        with self._plugins:  # from here on no sweep deletes it
+            self._wanted.add(spec.plugin.sha256)
+        if not bundle:
+            try:
+                self._storage.stat(uri)
+            except NotFoundError:
+                raise UsageError(
+                    f"The master does not have the plugin {spec.plugin.name}: send its bundle, too."
+                ) from None
+            return
+        if hashlib.sha256(bundle).hexdigest() != spec.plugin.sha256:
+            raise UsageError(
+                f"The bundle of the plugin {spec.plugin.name} does not have the SHA-256 that the "
+                "job names: send it again."
+            )
+        try:
+            with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+                writer.write(bundle)
+                writer.commit()
+        except AlreadyExistsError:
+            return  # named by its content: what is there is the same
+
+    def _has_ended(self, state_uri: str, job_id: str) -> bool:
+        """Tell whether a job that holds a claim is known to hold it no more."""
+        if state_uri != self._state_uri or job_id in self._planned:
+            return False
+        job = self._shell.machine.job(job_id)
+        if job is not None and not job.state.final:
+            return False
+        # A job that the journal does not know was never accepted: its master died while it claimed.
+        # Or it is the live job of a master that has replaced this one, which is looked up last: who
+        # made the claim had its entry in the journal before.
+        if self._shell.is_fenced():
+            raise UnavailableError(
+                "Another master has taken over this state: submit the job to that one."
+            )
+        return True
+
+
+def _real(uri: str) -> str:
+    """Return a URI of a file without the symbolic links on its way; any other as it is. Blocks."""
+    if not uri.startswith(SCHEME):
+        return uri
+    return SCHEME + os.path.realpath(file_path(uri))

@@ -1,0 +1,1 @@
+"""A cluster as a client sees it: requests, submission, and a job followed to its end."""

@@ -1,0 +1,345 @@
+"""`Client`: what a program or the command line can ask of a cluster's master.
+
+Every call blocks, is repeated while the master restarts (submission and reads are idempotent), and
+raises only `mrcore.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import grpc  # noqa: TID251 - a client speaks gRPC
+from google.protobuf.message import Message
+
+from mrcore.client.arguments import cluster_names
+from mrcore.client.request import folder_uri
+from mrcore.errors import (
+    ClusterUnreachableError,
+    MrcoreError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobSpec, TaskState
+from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
+from mrcore.plugin import nesting
+from mrcore.rpc import convert, views
+from mrcore.rpc.channel import connect
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.credentials import find_credentials
+from mrcore.rpc.status import error_from
+from mrcore.rpc.v1 import job_service_pb2 as pb
+from mrcore.rpc.v1 import job_service_pb2_grpc
+from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.texts import text_of
+
+CALL_SECONDS: Final = 10.0
+"""Deadline of one ordinary call."""
+SUBMIT_SECONDS: Final = 600.0
+"""Deadline of one Submit: the master lists and cuts the input in it."""
+RETRY_SECONDS: Final = 300.0
+"""For how long a job that was accepted is asked for while the master is away."""
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+
+_Answer = TypeVar("_Answer")
+
+
+_Message = TypeVar("_Message", bound=Message)
+_Kind = TypeVar("_Kind", bound=enum.StrEnum)
+
+
+def _request(kind: Callable[..., _Message], **fields: object) -> _Message:
+    """Return a message; raise UsageError for a value of the wrong type."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={text_of(value, repr)[:100]}" for name, value in fields.items())
+        raise UsageError(
+            f"A master cannot be asked for {given}: ids are texts, numbers are whole ({error})."
+        ) from None
+
+
+def _one_of(kind: type[_Kind], value: object) -> _Kind | None:
+    """Return a member by itself or by its text; raise UsageError for anything else."""
+    try:
+        return None if value is None else kind(str(value))
+    except ValueError:
+        known = ", ".join(kind)
+        raise UsageError(f"{text_of(value, repr)[:100]} is not one of {known}.") from None
+
+
+def new_request_id() -> str:
+    """Return an id that makes repeats of one submission recognisable."""
+    return uuid.uuid4().hex
+
+
+class Client:
+    """A connection to one master; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        master: str | Credentials | None = None,
+        *,
+        state: str | os.PathLike[str] | None = None,
+        credentials: str | os.PathLike[str] | None = None,
+        find: Callable[[], Credentials] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """Connect to the master at an address, to the leader of a state, or by a credentials file.
+
+        `find` is asked who leads when nobody answers: the next master may be elsewhere. Raises
+        ClusterUnreachableError where no master answers, UsageError where it cannot be called.
+        """
+        if isinstance(master, Credentials):
+            found = master
+        else:
+            address, place, file = cluster_names(master, state, credentials)
+            uri = None if place is None else folder_uri(place, Path.cwd())
+            found = find_credentials(address, uri, file, clock=clock)
+            find = find or functools.partial(
+                find_credentials, address, uri, file, reach_seconds=None
+            )
+        self._find = find
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._channels: list[grpc.Channel] = []
+        self._closed = False
+        self._connect(found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a watch in another thread ends with an error."""
+        self._closed = True
+        for channel in self._channels:
+            channel.close()
+
+    def _connect(self, credentials: Credentials) -> None:
+        # Former channels stay until the end: another thread may be in a call.
+        channel = connect(credentials)
+        self.credentials = credentials
+        self._channels.append(channel)
+        self._stub = job_service_pb2_grpc.JobServiceStub(channel)
+
+    def _look_again(self) -> None:
+        """Turn to the master that leads now, if that is another one."""
+        if self._find is None:
+            return
+        # Nobody leads yet, or the store does not answer either: then the one that was is asked.
+        with contextlib.suppress(MrcoreError):
+            found = self._find()
+            if found != self.credentials:
+                self._connect(found)
+
+    def submit(self, spec: JobSpec, bundle: bytes, request_id: str | None = None) -> JobView:
+        """Start a job and return it as accepted; repeat with the same `request_id` at will.
+
+        Raises UsageError and its children for what cannot work, before any task runs.
+        """
+        nesting.check_allowed()
+        if not isinstance(spec, JobSpec) or not isinstance(bundle, bytes):
+            raise UsageError(
+                "Client.submit takes a JobSpec and a bundle: use mrcore.run(master=…)."
+            )
+        request = pb.SubmitRequest(
+            request_id=request_id or new_request_id(),
+            spec=convert.job_spec_to_proto(spec),
+            plugin_bundle=bundle,
+        )
+        answer = self._call(lambda: self._stub.Submit(request, timeout=SUBMIT_SECONDS), 10.0)
+        return views.job_view(answer.job)
+
+    def get(self, job_id: str) -> JobView:
+        """Return the job as it stands; raise UnknownJobError."""
+        request = _request(pb.GetRequest, job_id=job_id)
+        answer = self._call(lambda: self._stub.Get(request, timeout=CALL_SECONDS))
+        return views.job_view(answer.job)
+
+    def list(self) -> Iterator[JobView]:
+        """Yield all jobs that the cluster knows, newest first."""
+        token = ""
+        while True:
+            request = pb.ListRequest(page_token=token)
+            answer = self._call(functools.partial(self._list_page, request))
+            yield from (views.job_view(job) for job in answer.jobs)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def cancel(self, job_id: str, reason: str = "") -> JobView:
+        """Stop a job; return it as it stands.
+
+        Raises UnknownJobError, or UsageError for a job that has ended or is being committed.
+        """
+        request = _request(pb.CancelRequest, job_id=job_id, reason=reason)
+        answer = self._call(lambda: self._stub.Cancel(request, timeout=CALL_SECONDS))
+        return views.job_view(answer.job)
+
+    def watch(self, job_id: str, interval_seconds: float = 0.2) -> Iterator[JobView]:
+        """Yield the job now and whenever it changed, at most so often; the last one is final.
+
+        Survives restarts of the master: while it is away the watch is tried again, and only
+        `retry_seconds` without an answer raise ClusterUnreachableError.
+        """
+        pause = _Pause(self._clock, self._retry_seconds)
+        while True:
+            request = _request(pb.WatchRequest, job_id=job_id, interval_seconds=interval_seconds)
+            call = self._stub.Watch(request)
+            try:
+                for answer in call:
+                    pause.reset()
+                    job = views.job_view(answer.job)
+                    yield job
+                    if job.state.final:
+                        return
+            except grpc.RpcError as error:
+                self._pause_after(error, pause)
+            else:
+                # A master that drains ends its streams in an orderly way.
+                pause.after(
+                    ClusterUnreachableError(
+                        f"The master at {self.credentials.address} ended the watch of {job_id}."
+                    )
+                )
+                self._look_again()
+            finally:
+                call.cancel()
+
+    def tasks(
+        self, job_id: str, phase: Phase | None = None, state: TaskState | None = None
+    ) -> Iterator[TaskView]:
+        """Yield the tasks of a job: map tasks by index, then reduce tasks."""
+        token = ""
+        while True:
+            request = _request(
+                pb.ListTasksRequest,
+                job_id=job_id,
+                phase=views.phase_number(_one_of(Phase, phase)),
+                state=views.task_state_number(_one_of(TaskState, state)),
+                page_token=token,
+            )
+            answer = self._call(functools.partial(self._tasks_page, request))
+            yield from (views.task_view(task) for task in answer.tasks)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def _list_page(self, request: pb.ListRequest) -> pb.ListResponse:
+        return self._stub.List(request, timeout=CALL_SECONDS)
+
+    def _tasks_page(self, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
+        return self._stub.ListTasks(request, timeout=CALL_SECONDS)
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """Return the workers by id."""
+        request = pb.ListWorkersRequest()
+        answer = self._call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
+        return tuple(views.worker_view(worker) for worker in answer.workers)
+
+    def fleet(self) -> FleetView | None:
+        """Return the machines that the master makes and deletes; None where it has none."""
+        request = pb.GetFleetRequest()
+        answer = self._call(lambda: self._fleet_answer(request))
+        if answer is None or not answer.HasField("fleet"):
+            return None
+        return views.fleet_view(answer.fleet)
+
+    def _fleet_answer(self, request: pb.GetFleetRequest) -> pb.GetFleetResponse | None:
+        """Make the call; return None from a master of a version without it."""
+        try:
+            return self._stub.GetFleet(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            raise
+
+    def drain(self, worker_id: str) -> WorkerView:
+        """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""
+        request = _request(pb.DrainWorkerRequest, worker_id=worker_id)
+        answer = self._call(lambda: self._stub.DrainWorker(request, timeout=CALL_SECONDS))
+        return views.worker_view(answer.worker)
+
+    def read_log(
+        self,
+        job_id: str,
+        *,
+        phase: Phase | None = None,
+        index: int = 0,
+        attempt: str = "",
+        tail_bytes: int = 0,
+    ) -> tuple[AttemptLog, ...]:
+        """Return what attempts printed, oldest first; all tasks' where no phase is given.
+
+        `tail_bytes` bounds each log from its end; 0 is 64 KiB.
+        """
+        request = _request(
+            pb.ReadLogRequest,
+            job_id=job_id,
+            phase=views.phase_number(_one_of(Phase, phase)),
+            index=index,
+            attempt=attempt,
+            tail_bytes=tail_bytes,
+        )
+        answer = self._call(lambda: self._stub.ReadLog(request, timeout=CALL_SECONDS))
+        return tuple(views.attempt_log(log) for log in answer.logs)
+
+    def _call(self, attempt: Callable[[], _Answer], retry_seconds: float = CALL_SECONDS) -> _Answer:
+        """Make a unary call, again while the master does not answer."""
+        pause = _Pause(self._clock, retry_seconds)
+        while True:
+            try:
+                return attempt()
+            except grpc.RpcError as error:
+                self._pause_after(error, pause)
+
+    def _pause_after(self, error: grpc.RpcError, pause: _Pause) -> None:
+        """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
+        problem = error_from(error, self.credentials.address)
+        if self._closed:
+            raise problem from None
+        pause.after(problem)
+        self._look_again()
+
+
+class _Pause:
+    """Waits between tries, for a bounded time without a success."""
+
+    def __init__(self, clock: Clock, limit_seconds: float) -> None:
+        self._clock = clock
+        self._limit_seconds = limit_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: there was an answer."""
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._since: float | None = None
+
+    def after(self, error: MrcoreError) -> None:
+        """Sleep before the next try; raise the error if it is final or the time is over."""
+        if not isinstance(error, (ClusterUnreachableError, UnavailableError)):
+            raise error from None
+        now = self._clock.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._limit_seconds:
+            raise error from None
+        self._clock.sleep(self._pause_seconds)
+        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)

@@ -1,0 +1,346 @@
+"""What a person asks for, and how it becomes a `JobSpec`: the same for the API and the CLI.
+
+`prepare` does every check that needs neither a daemon nor the user's code, so that bad input ends
+with a sentence before anything is started or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mrcore import __version__
+from mrcore.errors import (
+    OutputError,
+    PluginError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.model.job import (
+    MIN_LEASE_SECONDS,
+    Compression,
+    Input,
+    InputFormat,
+    JobSpec,
+    OutputFormat,
+    Plugin,
+    Versions,
+)
+from mrcore.util.host import MIN_SLOT_BYTES, check_slots
+
+if TYPE_CHECKING:
+    from mrcore.plugin.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Functions:
+    """A plugin given as Python callables: lambdas and closures travel through cloudpickle."""
+
+    map: Callable[..., Any]
+    reduce: Callable[..., Any] | None = None
+    combine: Callable[..., Any] | None = None
+    partition: Callable[..., Any] | None = None
+    sort_key: Callable[..., Any] | None = None
+    setup: Callable[..., Any] | None = None
+    name: str = "session"
+
+    def given(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions that were given, by name."""
+        names = ("map", "reduce", "combine", "partition", "sort_key", "setup")
+        pairs = ((name, getattr(self, name)) for name in names)
+        return {name: function for name, function in pairs if function is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job as a person asks for it: paths relative to `cwd`, nothing checked yet."""
+
+    plugin: str | Functions
+    inputs: tuple[str, ...]
+    output: str
+    cwd: Path
+    files: tuple[str, ...] = ()
+    reduces: int = 0
+    input_format: InputFormat = InputFormat.TEXT
+    output_format: OutputFormat = OutputFormat.TEXT
+    compression: Compression = Compression.NONE
+    combine: bool = True
+    map_only: bool = False
+    total_order: bool = False
+    params: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int = 4
+    task_timeout_seconds: float | None = None
+    lease_seconds: float = 10.0
+    max_bad_records: int = 0
+    memory_bytes: int = 0
+    temp: str | None = None
+    overwrite: bool = False
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that can be submitted once its plugin has been loaded (`with_plugin`)."""
+
+    spec: JobSpec
+    bundle: Bundle
+
+    def with_plugin(self, plugin: Plugin) -> Prepared:
+        """Return the same job with what loading the plugin has shown.
+
+        Raises PluginError where options and functions exclude each other.
+        """
+        if plugin.has_partition and self.spec.total_order:
+            raise PluginError(
+                f"The plugin {plugin.name} has a function partition, and --total-order decides by "
+                "itself where keys go: leave out one of the two."
+            )
+        return Prepared(msgspec.structs.replace(self.spec, plugin=plugin), self.bundle)
+
+
+def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Prepared:
+    """Bundle the plugin, make the spec and, with `look`, check inputs and output on files.
+
+    `alone` says that one process runs it all, and so may keep data in its memory (`mem://`).
+    Raises UsageError and its children. Object stores are left to whoever runs the job: the
+    caller of a remote cluster need not be able to read its buckets.
+    """
+    _check_combination(request)
+    output_uri = folder_uri(request.output, request.cwd)
+    inputs = _inputs(request)
+    bundle = _bundle(request)
+    spec = JobSpec(
+        name=_job_name(request.plugin),
+        plugin=Plugin(sha256=bundle.sha256, name=bundle.name, has_reduce=True),
+        inputs=inputs,
+        input_format=request.input_format,
+        output_uri=output_uri,
+        output_format=request.output_format,
+        compression=request.compression,
+        reduces=request.reduces,
+        map_only=request.map_only,
+        total_order=request.total_order,
+        combine=request.combine,
+        params=dict(request.params),
+        max_attempts=request.max_attempts,
+        task_timeout_seconds=request.task_timeout_seconds,
+        lease_seconds=request.lease_seconds,
+        max_bad_records=request.max_bad_records,
+        memory_bytes=request.memory_bytes,
+        temp_uri=None if request.temp is None else folder_uri(request.temp, request.cwd),
+        overwrite=request.overwrite,
+        priority=request.priority,
+        versions=versions(),
+    )
+    if not alone:
+        _check_shared(spec)
+    if look:
+        with before_tasks():
+            look_at_files(spec)
+    return Prepared(spec, bundle)
+
+
+def look_at_files(spec: JobSpec) -> None:
+    """Raise UsageError for what is wrong with local inputs, output and temporaries."""
+    from mrcore.output.commit import check_output
+    from mrcore.records.inputs import expand
+
+    if is_local(spec.output_uri):
+        check_output(spec)
+    for name, uri in (("-o", spec.output_uri), ("--temp", spec.temp_uri)):
+        if uri is not None and is_local(uri):
+            _check_writable(name, uri.removeprefix("file://"))
+    local = [given for given in spec.inputs if is_local(given.uri)]
+    if local:
+        expand(local, spec.output_uri)
+
+
+def _check_shared(spec: JobSpec) -> None:
+    """Raise UsageError for a place in memory, which each process has for itself."""
+    places = [("input", given.uri) for given in spec.inputs]
+    places += [("output", spec.output_uri), ("--temp", spec.temp_uri or "")]
+    for name, uri in places:
+        if uri.startswith("mem://"):
+            raise UsageError(
+                f"The {name} {uri} would lie in the memory of each process by itself, which the "
+                "master and the workers do not share: name a folder or a bucket."
+            )
+
+
+def _check_writable(option: str, folder: str) -> None:
+    """Raise OutputError unless a folder can be made there: tried, since permissions do not tell."""
+    from mrcore.storage.files import TEMP_PREFIX
+
+    place = Path(folder)
+    # Not `Path.exists`, which raises where one may not look.
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not os.path.isdir(place):  # noqa: PTH112 - so does `Path.is_dir`
+        raise OutputError(
+            f"{option} {folder} cannot be a folder: {place} is no folder; name another."
+        )
+    try:
+        Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place)).rmdir()
+    except OSError as error:
+        raise OutputError(
+            f"{option} {folder} cannot be used, as nothing can be written to {place} "
+            f"({(error.strerror or str(error)).lower()}): change that, or name another folder."
+        ) from None
+    if os.path.isdir(folder):  # noqa: PTH112 - as above
+        _check_unlocked(option, folder)
+
+
+def _check_unlocked(option: str, folder: str) -> None:
+    """Raise OutputError where somebody else holds the lock without which no name is changed."""
+    from mrcore.storage.files import LockedFolder
+
+    with contextlib.suppress(OSError):
+        try:
+            LockedFolder(folder, create=False, wait_seconds=_LOCK_SECONDS).__exit__()
+        except UnavailableError:
+            raise OutputError(
+                f"{option} {folder} is locked by another program, such as `flock {folder} …`: end "
+                "it. A job keeps others out of its output without such a lock."
+            ) from None
+
+
+@contextlib.contextmanager
+def before_tasks() -> Iterator[None]:
+    """Turn what a store refuses before any task has run into a UsageError: it is bad input."""
+    try:
+        yield
+    except StorageError as error:
+        if error.retryable:
+            raise
+        raise UsageError(str(error)) from error
+
+
+def load_plugin(prepared: Prepared) -> Prepared:
+    """Load the plugin once, in a child process; raise PluginError with the user's traceback."""
+    from mrcore.plugin.trial import check_in_child
+
+    return prepared.with_plugin(check_in_child(prepared.bundle))
+
+
+@functools.cache
+def versions() -> Versions:
+    """Return what workers must agree with, without importing the heavy libraries."""
+    return Versions(
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        mrcore=__version__,
+        pyarrow=metadata.version("pyarrow"),
+        cloudpickle=metadata.version("cloudpickle"),
+    )
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether a URI names a file of this machine."""
+    return uri.startswith("file://")
+
+
+def local_places(spec: JobSpec) -> list[str]:
+    """Return the local paths that a job on other machines would have to see."""
+    uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
+    return [uri.removeprefix("file://") for uri in uris if is_local(uri)]
+
+
+def _check_combination(request: JobRequest) -> None:
+    if not request.inputs:
+        raise UsageError("A job needs at least one input: a file, a folder, a glob or a prefix.")
+    if not request.output:
+        raise UsageError("A job needs an output folder: give -o OUT.")
+    if request.map_only and request.total_order:
+        raise UsageError(
+            "--map-only writes pairs as they come, so --total-order cannot hold: drop one of them."
+        )
+    if request.map_only and request.reduces:
+        raise UsageError(
+            "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
+            "meaning: drop one of them."
+        )
+    limits: Sequence[tuple[str, float, float, str]] = (
+        ("-r", request.reduces, 0, ""),
+        ("--max-attempts", request.max_attempts, 1, ""),
+        ("--lease", request.lease_seconds, MIN_LEASE_SECONDS, " s"),
+        ("--max-bad-records", request.max_bad_records, 0, ""),
+    )
+    for name, value, least, unit in limits:
+        if value < least:
+            raise UsageError(f"{name} is {value:g}{unit}, but must be at least {least:g}{unit}.")
+    if request.task_timeout_seconds is not None and request.task_timeout_seconds <= 0:
+        raise UsageError("--task-timeout must be more than nothing, such as 30s.")
+    check_slots(1, request.memory_bytes or MIN_SLOT_BYTES)
+
+
+_UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
+_LOCK_SECONDS = 2.0
+"""A job that commits to the folder holds its lock for far less."""
+
+
+def folder_uri(text: str, cwd: Path) -> str:
+    """Return the URI of a folder that was typed, without a slash at its end."""
+    from mrcore.storage.registry import absolute_uri, check_scheme
+
+    uri = absolute_uri(text, str(cwd))
+    check_scheme(uri)
+    _check_name(uri)
+    scheme, separator, path = uri.partition("://")
+    return f"{scheme}{separator}{path.rstrip('/')}"
+
+
+def _check_name(uri: str) -> None:
+    """Raise UsageError for a place that no job can name."""
+    for character in uri:
+        kind = _UNNAMEABLE.get(unicodedata.category(character))
+        if kind is not None:
+            raise UsageError(f"{uri!a} has {kind} in its name: rename it, or name its folder.")
+    if uri.startswith("gs://") and not uri.removeprefix("gs://").partition("/")[0]:
+        raise UsageError(f"{uri} names no bucket: write gs://BUCKET/FOLDER.")
+
+
+def _job_name(plugin: str | Functions) -> str:
+    """Return a short name: `wc` for `jobs/wc.py`, `wc-Job` for `jobs.wc:Job`."""
+    if not isinstance(plugin, str):
+        return plugin.name
+    place, _, attribute = plugin.partition(":")
+    stem = place.removesuffix(".py").replace("/", ".").rpartition(".")[2]
+    return f"{stem}-{attribute}" if attribute else stem or "job"
+
+
+def _inputs(request: JobRequest) -> tuple[Input, ...]:
+    from mrcore.records.inputs import parse_input
+    from mrcore.storage.registry import check_scheme
+
+    inputs = tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
+    for given in inputs:
+        check_scheme(given.uri)
+        _check_name(given.uri)
+    return inputs
+
+
+def _bundle(request: JobRequest) -> Bundle:
+    from mrcore.plugin import bundle
+
+    try:
+        if isinstance(request.plugin, str):
+            return bundle.build_bundle(request.plugin, request.files, request.cwd)
+        return bundle.build_bundle_from_functions(
+            request.plugin.given(), request.files, request.cwd, request.plugin.name
+        )
+    except PermissionError as error:
+        raise UsageError(
+            f"{error.filename} cannot be read (permission denied): check the permissions of the "
+            "file and its folder."
+        ) from None

@@ -1,0 +1,180 @@
+"""What a job will cost, before it runs: a range, and the reasons for its width. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from mrcore.cost.prices import Prices, Range
+from mrcore.records.splits import auto_reduces, target_bytes
+from mrcore.util.units import show_duration, show_size
+
+MASTER_TYPE: Final = "e2-standard-2"
+DISK_GIB: Final = 50.0
+CORE_BYTES_PER_SECOND: Final = Range(4e6, 40e6)
+"""A core of plain Python maps and shuffles so much: a heavy `map` or blocks of Arrow."""
+BOOT_SECONDS: Final = Range(45.0, 180.0)
+"""From the request to the first task: a baked image, or wheels installed at the start."""
+LINGER_SECONDS: Final = 60.0
+"""An idle worker is kept so long before it is released."""
+PREEMPTED_SHARE: Final = Range(0.0, 0.15)
+"""Of a spot machine's work that is done twice."""
+SHUFFLE_SHARE: Final = Range(0.1, 1.0)
+"""Bytes of all runs, as a share of the input."""
+READ_BYTES: Final = 4 << 20
+"""Of one range read."""
+JOURNAL_SECONDS: Final = 1.0
+"""A busy master writes its journal about so often."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be estimated."""
+
+    workers: int
+    machine_types: tuple[str, ...]
+    """In the order of preference; the range covers all of them."""
+    spot: bool
+    region: str
+    input_bytes: int
+    input_files: int = 1
+    reduces: int | None = None
+    """None: as many as the master plans where the user leaves it to it; 0: a job of maps alone."""
+    hours: float | None = None
+    """Of work, where it is known."""
+    master_type: str = MASTER_TYPE
+    disk_gib: float = DISK_GIB
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What it comes to."""
+
+    tasks: int
+    map_tasks: int
+    reduce_tasks: int
+    input_bytes: int
+    class_a: int
+    """Storage operations that write or list; class B ones read."""
+    class_b: int
+    vm_hours_low: float
+    vm_hours_high: float
+    seconds_low: float
+    """From the request to the result."""
+    seconds_high: float
+    dollars_low: float
+    dollars_high: float
+    operations_dollars: float
+    prices_date: str
+    reasons: tuple[str, ...]
+    """Why low and high differ; one sentence each."""
+
+    @property
+    def requests(self) -> int:
+        """Return all storage operations that are billed."""
+        return self.class_a + self.class_b
+
+
+def estimate(plan: Plan, prices: Prices) -> Estimate:
+    """Return what the plan costs; raise UsageError for a machine type that is none."""
+    shapes = [prices.shape(name) for name in plan.machine_types]
+    slots = plan.workers * max(1, min(math.ceil(shape.vcpus) for shape in shapes))
+    maps = _map_tasks(plan, slots)
+    reduces = auto_reduces(plan.input_bytes, slots) if plan.reduces is None else plan.reduces
+    work = _work_seconds(plan, slots)
+    wall = Range(work.low + BOOT_SECONDS.low, work.high + BOOT_SECONDS.high)
+    held = wall.plus(Range(LINGER_SECONDS, LINGER_SECONDS))
+    hours = held.times(1 / 3600)
+    worker_hour = _hour(plan, prices, plan.machine_types, spot=plan.spot)
+    master_hour = _hour(plan, prices, (plan.master_type,), spot=False)
+    class_a, class_b = _operations(plan, maps, reduces, wall.high)
+    operations = prices.operations(class_a, class_b)
+    low = hours.low * (plan.workers * worker_hour.low + master_hour.low) + operations
+    high = hours.high * (plan.workers * worker_hour.high + master_hour.high) + operations
+    return Estimate(
+        tasks=maps + reduces,
+        map_tasks=maps,
+        reduce_tasks=reduces,
+        input_bytes=plan.input_bytes,
+        class_a=class_a,
+        class_b=class_b,
+        vm_hours_low=round(hours.low * (plan.workers + 1), 3),
+        vm_hours_high=round(hours.high * (plan.workers + 1), 3),
+        seconds_low=round(wall.low, 1),
+        seconds_high=round(wall.high, 1),
+        dollars_low=round(low, 4),
+        dollars_high=round(high, 4),
+        operations_dollars=round(operations, 4),
+        prices_date=prices.date,
+        reasons=_reasons(plan, prices),
+    )
+
+
+def _map_tasks(plan: Plan, slots: int) -> int:
+    if not plan.input_bytes:
+        return 0
+    return max(-(-plan.input_bytes // target_bytes(plan.input_bytes, slots)), 1)
+
+
+def _work_seconds(plan: Plan, slots: int) -> Range:
+    """Return how long all slots work."""
+    again = PREEMPTED_SHARE if plan.spot else Range(0.0, 0.0)
+    if plan.hours is not None:
+        seconds = plan.hours * 3600
+        return Range(seconds, seconds * (1 + again.high))
+    size = plan.input_bytes / slots
+    return Range(
+        size / CORE_BYTES_PER_SECOND.high * (1 + again.low),
+        size / CORE_BYTES_PER_SECOND.low * (1 + again.high),
+    )
+
+
+def _hour(plan: Plan, prices: Prices, machine_types: tuple[str, ...], *, spot: bool) -> Range:
+    """Return what an hour of one machine costs, with its disk."""
+    disk = prices.disk_hour(plan.disk_gib, plan.region)
+    hours = [
+        prices.machine_hour(name, spot=spot, region=plan.region).plus(Range(disk, disk))
+        for name in machine_types
+    ]
+    return Range(min(hour.low for hour in hours), max(hour.high for hour in hours))
+
+
+def _operations(plan: Plan, maps: int, reduces: int, seconds: float) -> tuple[int, int]:
+    """Return the operations of class A and B: see the walk of a record in ARCHITECTURE.md."""
+    pages = -(-plan.input_files // 1000)
+    journal = math.ceil(seconds / JOURNAL_SECONDS)
+    # A run a map, a staged part a reduce, which a rewrite publishes; claim, plan and receipt.
+    # Without reduces the maps stage the parts.
+    class_a = pages + (maps + 2 * reduces if reduces else 2 * maps) + journal + 10
+    input_reads = -(-plan.input_bytes // READ_BYTES) + plan.input_files
+    runs_bytes = plan.input_bytes * SHUFFLE_SHARE.high
+    # A reduce reads its section of each run, by ranges where it is large.
+    sections = max(maps * reduces, math.ceil(runs_bytes / READ_BYTES)) if reduces else 0
+    return class_a, input_reads + sections + 2 * (maps + reduces) + plan.workers * 5
+
+
+def _reasons(plan: Plan, prices: Prices) -> tuple[str, ...]:
+    reasons = []
+    if plan.hours is None:
+        reasons.append(
+            f"A core maps and shuffles {show_size(CORE_BYTES_PER_SECOND.low)} to "
+            f"{show_size(CORE_BYTES_PER_SECOND.high)} a second: say --hours if you know better."
+        )
+    reasons.append(
+        f"Workers boot in {show_duration(BOOT_SECONDS.low)} (baked image) to "
+        f"{show_duration(BOOT_SECONDS.high)}."
+    )
+    if plan.spot:
+        reasons.append(
+            f"Spot machines cost {prices.spot_share.low:.0%} to {prices.spot_share.high:.0%} of "
+            f"the on-demand price, and up to {PREEMPTED_SHARE.high:.0%} of the work is done twice."
+        )
+    if plan.region not in prices.regions:
+        reasons.append(f"The list has no prices of {plan.region}: dear ones are assumed.")
+    estimated = prices.estimated((*plan.machine_types, plan.master_type))
+    unknown = [family for family in estimated if family not in prices.families]
+    if unknown:
+        reasons.append(f"The list has no prices of {', '.join(unknown)}: dear ones are assumed.")
+    if known := [family for family in estimated if family in prices.families]:
+        reasons.append(f"The prices of {', '.join(known)} are estimates, within some percent.")
+    return tuple(reasons)

@@ -1,0 +1,1 @@
+"""The parts that both daemons share: options, logs, metrics, systemd."""

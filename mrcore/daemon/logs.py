@@ -1,0 +1,121 @@
+"""The logs of the daemons: plain lines for people, one JSON object a line for programs.
+
+What a record is about goes into `extra`, under the names of `FIELDS`:
+
+    log.info("attempt failed", extra=about(attempt, worker=worker_id))
+
+The objects have the names that Cloud Logging looks for: `time`, `severity`, `message`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+import msgspec
+
+from mrcore.model.ids import AttemptId
+
+FIELDS: Final = ("cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error")
+"""What a line can say beside its message; `mrcore` never logs records, params or tokens."""
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+FORMATS: Final = ("auto", "plain", "json")
+"""`auto` is plain on a terminal, JSON elsewhere."""
+
+_PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+_constant: dict[str, str] = {}
+
+
+def about(attempt: AttemptId, **more: str) -> dict[str, str]:
+    """Return the `extra` of a record on one attempt."""
+    task = attempt.task
+    names = {"job": task.job_id, "task": f"{task.phase}-{task.index:05d}"}
+    return {**names, "attempt": str(attempt.number), **more}
+
+
+def always_say(**fields: str) -> None:
+    """Add these fields to every JSON line from now on; an empty value takes its field back."""
+    for field, value in fields.items():
+        assert field in FIELDS, field
+        _constant[field] = value
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {field: record.__dict__[field] for field in FIELDS if field in record.__dict__}
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line, for programs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "severity": record.levelname,
+            "source": record.name,
+            "message": record.getMessage(),
+            **{field: value for field, value in _constant.items() if value},
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class _PlainFormatter(logging.Formatter):
+    """One line for people: time, level, message, and what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).astimezone()
+        told = [f"{field}={value}" for field, value in _fields(record).items()]
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        line = f"{moment:%H:%M:%S} {record.name}: {level}{record.getMessage()}"
+        if told:
+            line += f" ({', '.join(told)})"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class _JournalFormatter(logging.Formatter):
+    """Another formatter's lines, each with the priority that journald takes off again."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"<{_PRIORITIES.get(record.levelname, 6)}>"
+        return prefix + self._inner.format(record).replace("\n", f"\n{prefix}")
+
+
+def configure(
+    level: str,
+    stream: TextIO = sys.stderr,
+    form: str = "auto",
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Send the records of `level` and above to `stream`, in one of `FORMATS`."""
+    plain = form == "plain" or (form == "auto" and stream.isatty())
+    formatter: logging.Formatter = _PlainFormatter() if plain else _JsonFormatter()
+    if _is_journal(stream, environment):
+        formatter = _JournalFormatter(formatter)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def _is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Tell whether journald reads `stream`: systemd names its device and inode."""
+    named = environment.get("JOURNAL_STREAM", "")
+    try:
+        found = os.fstat(stream.fileno())
+    except OSError:  # a stream in memory has no number
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"

@@ -1,0 +1,1 @@
+"""The ways to run a job: on a cluster of this machine, in this process, on a remote cluster."""

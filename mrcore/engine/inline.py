@@ -1,0 +1,312 @@
+"""The inline engine: a whole job in this one process and thread, for a debugger.
+
+The same plan, tasks and commit as on a cluster, and so the same bytes; but tasks run one after the
+other, nothing is retried, nothing is forked, and stdin and stdout are the caller's: `breakpoint()`
+in `map` gives a prompt.
+"""
+
+from __future__ import annotations
+
+import bdb
+import dataclasses
+import functools
+import inspect
+import pdb
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing hangs on the draw
+from typing import Any, Final
+
+from mrcore.client.follow import Observer, Silent
+from mrcore.client.request import JobRequest, Prepared, before_tasks, prepare
+from mrcore.engine import history
+from mrcore.errors import DataError
+from mrcore.model import object_names
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
+from mrcore.model.job import JobSpec, JobState, Plugin
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView
+from mrcore.model.task import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
+from mrcore.output import commit
+from mrcore.plugin import nesting
+from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
+from mrcore.plugin.loader import ARGUMENTS, UserFunction, UserFunctions, load_bundle
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
+from mrcore.storage.lock import FileLock
+from mrcore.tasks.plan import Plan, make_plan
+from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.run import run_task
+from mrcore.tasks.setup import Setup
+from mrcore.util.clock import SYSTEM, Clock
+
+EPOCH: Final = 1
+"""There is no master that could restart."""
+
+
+_INTERRUPTS: Final = ("bdb.BdbQuit", "KeyboardInterrupt")
+"""The last line of a traceback when a person has left the debugger by `quit`, or typed Ctrl-C."""
+
+
+class _TaskFailedError(Exception):
+    """A task failed; ends the job."""
+
+    def __init__(self, attempt: AttemptId, failure: TaskFailure) -> None:
+        super().__init__(failure.message)
+        self.attempt = attempt
+        self.failure = failure
+
+    def view(self) -> FailureView:
+        """Return the failure, as it is shown."""
+        task = self.attempt.task
+        return FailureView(
+            kind=self.failure.kind,
+            message=self.failure.message,
+            traceback=self.failure.traceback,
+            attempt=f"{task.phase}-{task.index:05d}@{self.attempt.number}",
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One job on its way through this process."""
+
+    spec: JobSpec
+    job_id: str
+    plan: Plan
+    functions: UserFunctions
+    setup: Setup
+    folder: history.RunFolder
+    observer: Observer
+    clock: Clock
+    submitted_seconds: float
+    attempts: int = 0
+    counters: Counter[str] = field(default_factory=Counter)
+    counts: int = 0
+    """Counters of each task, summed up."""
+    maps: list[TaskOutput] = field(default_factory=list)
+    reduces: list[TaskOutput] = field(default_factory=list)
+
+    def run_tasks(self) -> None:
+        """Run all maps, then all reduces; raise _TaskFailedError at the first failure."""
+        for index, split in enumerate(self.plan.splits):
+            work = MapWork(split, self.plan.reduces)
+            self.maps.append(self._run_task(Phase.MAP, index, work))
+        if self.plan.reduces == 0:
+            return
+        outputs = list(enumerate(self.maps))
+        merge_number_kinds(self.maps)
+        boundaries = None
+        if self.spec.total_order:
+            boundaries = choose_boundaries(self.maps, self.plan.reduces)
+        for index in range(self.plan.reduces):
+            reduce = reduce_work(outputs, self.plan.reduces, index, boundaries)
+            self.reduces.append(self._run_task(Phase.REDUCE, index, reduce))
+
+    @property
+    def parts(self) -> Sequence[TaskOutput]:
+        """Return the outputs that become parts."""
+        return self.reduces if self.plan.reduces else self.maps
+
+    def _run_task(self, phase: Phase, index: int, work: MapWork | ReduceWork) -> TaskOutput:
+        self.attempts += 1
+        task = TaskId(self.job_id, phase, index)
+        attempt = AttemptId(task, AttemptNumber(EPOCH, self.attempts))
+        spec = TaskSpec(
+            attempt=attempt,
+            job=self.spec,
+            state_uri=self.folder.state_uri,
+            work=work,
+            memory_bytes=self.spec.memory_bytes,
+        )
+        scratch = self.folder.path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        result = run_task(spec, self.functions, scratch, NoProgress(), setup=self.setup)
+        if isinstance(result, TaskFailure):
+            if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
+                raise KeyboardInterrupt
+            raise _TaskFailedError(attempt, result)
+        self._count(attempt, result)
+        self.observer.update(self.view(JobState.RUNNING))
+        return result
+
+    def _count(self, attempt: AttemptId, output: TaskOutput) -> None:
+        """Add a task's counters to the job's; raise _TaskFailedError where a master would."""
+        self.counters.update(output.counters)
+        self.counts += len(output.counters)
+        names, counts = len(self.counters), self.counts
+        problem = counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
+        if problem is not None:
+            raise _TaskFailedError(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
+
+    def view(self, state: JobState, failure: FailureView | None = None) -> JobView:
+        """Return the job as it stands."""
+        won = len(self.maps) + len(self.reduces)
+        return JobView(
+            job_id=self.job_id,
+            name=self.spec.name,
+            state=state,
+            output_uri=self.spec.output_uri,
+            phases=self._phases(),
+            counters=dict(self.counters),
+            attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
+            message=failure.message if failure else "",
+            failure=failure,
+            submitted_seconds=self.submitted_seconds,
+            ended_seconds=self.clock.wall() if state.final else 0.0,
+            input_bytes=self.plan.input_bytes,
+            bad_records=sum(len(output.bad_records) for output in self.maps),
+        )
+
+    def _phases(self) -> tuple[PhaseView, ...]:
+        phases = [_phase_view(Phase.MAP, len(self.plan.splits), self.maps)]
+        if self.plan.reduces:
+            phases.append(_phase_view(Phase.REDUCE, self.plan.reduces, self.reduces))
+        return tuple(phases)
+
+
+def _phase_view(phase: Phase, tasks: int, outputs: Sequence[TaskOutput]) -> PhaseView:
+    return PhaseView(
+        phase=phase,
+        tasks=tasks,
+        idle=tasks - len(outputs),
+        completed=len(outputs),
+        records=sum(output.records_in for output in outputs),
+        bytes=sum(output.bytes_in for output in outputs),
+        done_tasks=float(len(outputs)),
+    )
+
+
+def run_inline(
+    request: JobRequest,
+    *,
+    slots: int = 1,
+    observer: Observer | None = None,
+    post_mortem: bool = False,
+    clock: Clock = SYSTEM,
+) -> JobView:
+    """Run a job in this process and return it once it has ended.
+
+    `slots` is only what the input is cut for, so that a run may be cut like one on a cluster. With
+    `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
+    what cannot work as given.
+    """
+    prepared = prepare(request, alone=True)
+    folder = history.RunFolder.create(clock)
+    try:
+        with FileLock(object_names.lock_uri(folder.state_uri)), nesting.jobs_forbidden():
+            functions = load_bundle(prepared.bundle.data, folder.path / "plugin")
+            prepared = prepared.with_plugin(_plugin(prepared, functions))
+            if post_mortem:
+                functions = _debugged(functions)
+            return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
+    finally:
+        folder.close()
+
+
+def _run(
+    spec: JobSpec,
+    functions: UserFunctions,
+    folder: history.RunFolder,
+    slots: int,
+    observer: Observer,
+    clock: Clock,
+) -> JobView:
+    job_id = new_job_id(spec.name, clock.wall(), SystemRandom())
+    with before_tasks():
+        plan = make_plan(spec, slots)
+        generation = commit.claim(spec, job_id, job_id, folder.state_uri, "the inline engine")
+    run = _Run(
+        spec=spec,
+        job_id=job_id,
+        plan=plan,
+        functions=functions,
+        setup=Setup(functions, spec.params),
+        folder=folder,
+        observer=observer,
+        clock=clock,
+        submitted_seconds=clock.wall(),
+    )
+    job = run.view(JobState.CANCELLED)
+    try:
+        observer.update(run.view(JobState.RUNNING))
+        run.run_tasks()
+        _publish(run)
+        job = run.view(JobState.SUCCEEDED)
+    except _TaskFailedError as failed:
+        job = run.view(JobState.FAILED, failed.view())
+    except DataError as error:
+        # Each map was right by itself; what they have emitted does not go together.
+        failure = FailureView(kind=FailureKind.USER, message=str(error))
+        job = run.view(JobState.FAILED, failure)
+    finally:
+        commit.clean_up(spec, run.job_id, job.state is JobState.SUCCEEDED)
+        commit.release_claim(spec.output_uri, generation)
+        folder.record(job)
+    observer.update(job)
+    return job
+
+
+def _plugin(prepared: Prepared, functions: UserFunctions) -> Plugin:
+    return Plugin(
+        sha256=prepared.bundle.sha256,
+        name=prepared.bundle.name,
+        has_reduce=functions.reduce is not None,
+        has_combine=functions.combine is not None,
+        has_partition=functions.partition is not None,
+        has_sort_key=functions.sort_key is not None,
+    )
+
+
+def _debugged(functions: UserFunctions) -> UserFunctions:
+    """Return the same functions, opening the debugger where one of them raises."""
+    given = {name: getattr(functions, name) for name in ARGUMENTS}
+    watched: dict[str, Any] = {
+        name: _watched(function) for name, function in given.items() if function is not None
+    }
+    return dataclasses.replace(functions, **watched)
+
+
+def _watched(function: UserFunction) -> UserFunction:
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            result = function(*arguments)
+        except BaseException as error:
+            _open_debugger(error)
+            raise
+        return _watched_generator(result) if inspect.isgenerator(result) else result
+
+    return call
+
+
+def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from generator
+    except BaseException as error:
+        _open_debugger(error)
+        raise
+
+
+def _open_debugger(error: BaseException) -> None:
+    """Open it where the plugin raised; not for what a person did, or because nobody wants more."""
+    if not isinstance(error, KeyboardInterrupt | GeneratorExit | bdb.BdbQuit):
+        pdb.post_mortem(error.__traceback__)
+
+
+def _publish(run: _Run) -> None:
+    """Commit the output, as a master does."""
+    bad_records = {i: output.bad_records for i, output in enumerate(run.maps) if output.bad_records}
+    parts = commit.of_one_schema(run.spec, run.job_id, run.parts)
+    receipt = commit.make_receipt(
+        run.spec,
+        run.job_id,
+        parts,
+        records_in=sum(output.records_in for output in run.maps),
+        counters=dict(run.counters),
+        attempts=run.attempts,
+        bad_records=sum(map(len, bad_records.values())),
+        submitted_seconds=run.submitted_seconds,
+        ended_seconds=run.clock.wall(),
+    )
+    prepared = commit.prepare(run.spec, run.job_id, parts, receipt, bad_records=bad_records)
+    commit.publish_job(run.spec, run.job_id, run.parts, prepared)

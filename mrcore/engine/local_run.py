@@ -1,0 +1,198 @@
+"""One job on a cluster of its own: run anew, or gone on with where an earlier run was killed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mrcore.client.request import (
+    JobRequest,
+    Prepared,
+    before_tasks,
+    load_plugin,
+    look_at_files,
+    prepare,
+)
+from mrcore.errors import MrcoreError, StorageError, UsageError
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import JobView
+from mrcore.util.clock import SYSTEM, Clock
+
+if TYPE_CHECKING:
+    from mrcore.client.client import Client
+    from mrcore.client.follow import Observer
+    from mrcore.engine.resume import Interrupted
+
+_RECORD_SECONDS: Final = 1.0
+"""Pause between two records of a job whose state has not changed."""
+
+
+def run_embedded(
+    request: JobRequest,
+    *,
+    workers: int | None = None,
+    slots: int = 1,
+    observer: Observer | None = None,
+) -> JobView:
+    """Run a job on a cluster of its own on this machine; return it once it has ended.
+
+    Where the same job was interrupted here, it goes on from what had been finished.
+    """
+    from mrcore.client.follow import Silent
+    from mrcore.engine.embedded import EmbeddedCluster, default_workers
+    from mrcore.engine.resume import find_interrupted
+    from mrcore.util import host
+
+    count = default_workers(max(1, slots)) if workers is None else workers
+    if count < 1 or slots < 1:
+        raise UsageError("An embedded cluster needs at least one worker with one slot.")
+    host.check_slots(count * slots, request.memory_bytes)
+    prepared = prepare(request, look=False)
+    told = observer or Silent()
+    former = find_interrupted(prepared.spec)
+    if former is not None:
+        job = _go_on(former, request, prepared, count, slots, told)
+        if job is not None:
+            return job
+    with before_tasks():
+        look_at_files(prepared.spec)
+    with EmbeddedCluster(
+        workers=count, slots=slots, memory_bytes=request.memory_bytes, cwd=request.cwd
+    ) as cluster:
+        # These take as long as the daemons need to start, so they cost nothing.
+        from mrcore.client.client import Client
+
+        prepared = load_plugin(prepared)
+        cluster.folder.spec = prepared.spec
+        with Client(cluster.credentials()) as client:
+            return submit_and_follow(
+                client, prepared, told, tend=cluster.tend, record=cluster.record
+            )
+
+
+def _go_on(
+    former: Interrupted,
+    request: JobRequest,
+    prepared: Prepared,
+    workers: int,
+    slots: int,
+    told: Observer,
+) -> JobView | None:
+    """Finish what an interrupted run has begun for the same output.
+
+    Returns the job where it is the one asked for now; None where that has to be run anew.
+    """
+    from mrcore.client.client import Client
+    from mrcore.client.follow import Silent, follow
+    from mrcore.engine.embedded import EmbeddedCluster
+    from mrcore.engine.history import RunFolder
+
+    if not (former.is_same or former.is_torn):
+        return None
+    folder = RunFolder.reopen(former.path)
+    if folder is None:
+        return None  # it is alive after all, and the claim is refused with a sentence
+    folder.spec = former.spec
+    job_id = former.job.job_id
+    if former.is_same:
+        told.note(f"going on with {job_id}, which was interrupted")
+    else:
+        told.note(f"first finishing {job_id}, which was interrupted while it published its output")
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = EmbeddedCluster(
+                workers=workers if former.is_same else 0,
+                slots=slots,
+                memory_bytes=request.memory_bytes,
+                cwd=request.cwd,
+                folder=folder,
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster.credentials()))
+            job = client.get(job_id)
+        except MrcoreError as error:
+            if former.is_torn:
+                raise
+            told.note(f"{job_id} cannot go on, so the job begins anew: {error}")
+            return None
+        if not former.is_same:
+            # Another job is wanted: this one only has to get its output out of the way.
+            told = Silent()
+        ended_before = job.state.final
+        recorder = _Recorder(told, cluster.record)
+        if not ended_before:
+            job = follow(client, job_id, recorder, tend=cluster.tend)
+        elif job.state is JobState.SUCCEEDED:
+            recorder.update(job)
+        # What had been cancelled, or had failed, is asked for anew.
+        wanted = former.is_same and (job.state is JobState.SUCCEEDED or not ended_before)
+        return job if wanted else None
+
+
+def submit_and_follow(
+    client: Client,
+    prepared: Prepared,
+    observer: Observer | None,
+    *,
+    tend: Callable[[], None] = lambda: None,
+    record: Callable[[JobView], None] = lambda job: None,
+) -> JobView:
+    """Submit a job and return it once it has ended; `record` writes down how it stands."""
+    from mrcore.client.client import new_request_id
+    from mrcore.client.follow import CANCELLING, Silent, cancel_and_wait, follow
+
+    told = _Recorder(observer or Silent(), record)
+    request_id = new_request_id()
+    try:
+        with before_tasks():
+            job = client.submit(prepared.spec, prepared.bundle.data, request_id)
+    except KeyboardInterrupt:
+        # The master may have it already: ask again by the same id, so that it can be cancelled.
+        told.note(CANCELLING)
+        job = client.submit(prepared.spec, prepared.bundle.data, request_id)
+        told.update(job)
+        cancel_and_wait(client, job.job_id, told, tend=tend)
+        raise
+    told.update(job)
+    return follow(client, job.job_id, told, tend=tend)
+
+
+class _Recorder:
+    """An observer that also writes down how the job stands."""
+
+    def __init__(
+        self, told: Observer, record: Callable[[JobView], None], clock: Clock = SYSTEM
+    ) -> None:
+        self._record = record
+        self._clock = clock
+        self._state: JobState | None = None
+        self._unrecorded: JobView | None = None
+        self._recorded_at = 0.0
+        self._has_failed = False
+        self._told = told
+        self.note = told.note
+
+    def update(self, job: JobView) -> None:
+        """Pass the job on; a new state is recorded first, whatever an interrupt may do then."""
+        self._unrecorded = job
+        self._keep(at_once=job.state is not self._state)
+        self._state = job.state
+        self._told.update(job)
+
+    def tick(self) -> None:
+        """Let time pass; a client that is killed leaves what was true a second ago."""
+        self._keep(at_once=False)
+        self._told.tick()
+
+    def _keep(self, *, at_once: bool) -> None:
+        now = self._clock.monotonic()
+        job = self._unrecorded
+        if job is not None and (at_once or now - self._recorded_at >= _RECORD_SECONDS):
+            self._unrecorded, self._recorded_at = None, now
+            try:
+                self._record(job)
+            except StorageError as error:
+                if not self._has_failed:
+                    self._told.note(f"{error} The job goes on.")
+                self._has_failed = True

@@ -1,0 +1,1 @@
+"""The vocabulary of the project: plain values without I/O."""

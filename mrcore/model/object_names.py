@@ -1,0 +1,177 @@
+"""The name of every object that mrcore writes, in one place.
+
+    STATE/cluster.json                 cluster id, drawn when the state is made; create-only
+    STATE/leader.json                  epoch, address, fingerprint, token: who is the master
+    STATE/tls.json                     key and certificate of masters started with --tls
+    STATE/fleet.json                   what the fleet has cost, and what its master must remember
+    STATE/lock                         on files: flocked while a master lives
+    STATE/journal/00000000000000000001 one group of facts each; create-only
+    STATE/plugins/<sha256>             the users' code
+    STATE/jobs/<job>/plan              the splits of a job
+    STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
+
+    OUT/_claim                         which job writes here
+    OUT/_commit                        what a commit in progress publishes and replaces
+    OUT/part-00000[.ext]  OUT/_SUCCESS the result and its receipt
+    OUT/_bad/map-00000.jsonl           bad records that were skipped
+    OUT/_tmp/<job>/staged/…            output of attempts, until the job commits
+    TEMP/<job>/runs/…                  runs; TEMP is OUT/_tmp by default
+
+Names that sort next to each other contend in an object store, so runs start with a short hash.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import Compression, JobSpec, OutputFormat
+
+CLAIM = "_claim"
+COMMIT = "_commit"
+SUCCESS = "_SUCCESS"
+
+
+def shown(uri: str) -> str:
+    """Return a URI as a person would type it: a file as its plain path."""
+    return uri.removeprefix("file://") or "/"
+
+
+def cluster_uri(state_uri: str) -> str:
+    """Return where the cluster's id lies."""
+    return f"{state_uri}/cluster.json"
+
+
+def leader_uri(state_uri: str) -> str:
+    """Return where the master says who and where it is."""
+    return f"{state_uri}/leader.json"
+
+
+def tls_uri(state_uri: str) -> str:
+    """Return where the private key and the certificate of a master with `--tls` lie."""
+    return f"{state_uri}/tls.json"
+
+
+def fleet_uri(state_uri: str) -> str:
+    """Return where a master with a fleet keeps its books."""
+    return f"{state_uri}/fleet.json"
+
+
+def lock_uri(state_uri: str) -> str:
+    """Return the file that a master on file storage holds locked."""
+    return f"{state_uri}/lock"
+
+
+def journal_prefix(state_uri: str) -> str:
+    """Return the prefix of all journal entries."""
+    return f"{state_uri}/journal/"
+
+
+def journal_uri(state_uri: str, number: int) -> str:
+    """Return the name of journal entry `number`, which counts from 1."""
+    return f"{journal_prefix(state_uri)}{number:020d}"
+
+
+def plugins_prefix(state_uri: str) -> str:
+    """Return the prefix of all plugin bundles."""
+    return f"{state_uri}/plugins/"
+
+
+def plugin_uri(state_uri: str, sha256: str) -> str:
+    """Return where the plugin bundle with this digest lies."""
+    return f"{plugins_prefix(state_uri)}{sha256}"
+
+
+def plans_prefix(state_uri: str) -> str:
+    """Return the prefix of the plans of all jobs."""
+    return f"{state_uri}/jobs/"
+
+
+def plan_uri(state_uri: str, job_id: str) -> str:
+    """Return where the splits of a job lie."""
+    return f"{plans_prefix(state_uri)}{job_id}/plan"
+
+
+def logs_prefix(state_uri: str) -> str:
+    """Return the prefix of the logs of all jobs."""
+    return f"{state_uri}/logs/"
+
+
+def log_prefix(state_uri: str, job_id: str) -> str:
+    """Return the prefix of all logs of a job."""
+    return f"{logs_prefix(state_uri)}{job_id}/"
+
+
+def log_uri(state_uri: str, attempt: AttemptId) -> str:
+    """Return where the log of an attempt lies."""
+    task = attempt.task
+    prefix = log_prefix(state_uri, task.job_id)
+    return f"{prefix}{task.phase}-{task.index:05d}@{attempt.number}.log"
+
+
+def claim_uri(output_uri: str) -> str:
+    """Return the object that says which job writes to this output."""
+    return f"{output_uri}/{CLAIM}"
+
+
+def success_uri(output_uri: str) -> str:
+    """Return where the receipt lies."""
+    return f"{output_uri}/{SUCCESS}"
+
+
+def staging_prefix(spec: JobSpec, job_id: str) -> str:
+    """Return the prefix of everything a job stages below its output."""
+    return f"{spec.output_uri}/_tmp/{job_id}/"
+
+
+def temp_prefix(spec: JobSpec, job_id: str) -> str:
+    """Return the prefix of the job's runs and other temporaries."""
+    base = spec.temp_uri if spec.temp_uri is not None else f"{spec.output_uri}/_tmp"
+    return f"{base}/{job_id}/"
+
+
+def part_name(index: int, output_format: OutputFormat, compression: Compression) -> str:
+    """Return the name of part `index`: `part-00000`, with an extension where tools expect one."""
+    extension = "" if output_format is OutputFormat.TEXT else f".{output_format}"
+    if compression is not Compression.NONE and output_format is not OutputFormat.PARQUET:
+        extension += f".{compression}"
+    return f"part-{index:05d}{extension}"
+
+
+def staged_part_uri(spec: JobSpec, attempt: AttemptId) -> str:
+    """Return where an attempt writes its part, before anybody has accepted it."""
+    name = part_name(attempt.task.index, spec.output_format, spec.compression)
+    return f"{staging_prefix(spec, attempt.task.job_id)}staged/{attempt.number}-{name}"
+
+
+def staged_object_uri(spec: JobSpec, job_id: str, name: str) -> str:
+    """Return where an object of the commit (the receipt, say) is staged before publishing."""
+    return f"{staging_prefix(spec, job_id)}staged/{name}"
+
+
+def part_uri(spec: JobSpec, index: int) -> str:
+    """Return the final name of part `index`."""
+    return f"{spec.output_uri}/{part_name(index, spec.output_format, spec.compression)}"
+
+
+def run_uri(spec: JobSpec, attempt: AttemptId) -> str:
+    """Return where a map attempt writes its run."""
+    task = attempt.task
+    shard = zlib.crc32(f"{task.index}".encode()) & 0xFFF
+    name = f"{shard:03x}-map-{task.index:05d}@{attempt.number}.run"
+    return f"{temp_prefix(spec, task.job_id)}runs/{name}"
+
+
+def commit_uri(output_uri: str) -> str:
+    """Return the object that lists the names of a commit in progress."""
+    return f"{output_uri}/{COMMIT}"
+
+
+def bad_records_prefix(output_uri: str) -> str:
+    """Return the prefix of all skipped records of a job."""
+    return f"{output_uri}/_bad/"
+
+
+def bad_records_uri(output_uri: str, task_index: int) -> str:
+    """Return where the skipped records of a map task are saved."""
+    return f"{bad_records_prefix(output_uri)}map-{task_index:05d}.jsonl"

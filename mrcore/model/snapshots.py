@@ -1,0 +1,278 @@
+"""Jobs, tasks and workers as they stand: what a client gets to see.
+
+The client makes these from the wire, the inline engine from its own results, and the command line
+prints them. They are plain values: nothing here changes when the job does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mrcore.model import object_names
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobState, TaskState
+from mrcore.model.task import FailureKind
+
+
+class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tasks of one phase stand."""
+
+    phase: Phase
+    tasks: int
+    idle: int = 0
+    in_progress: int = 0
+    completed: int = 0
+    records: int = 0
+    bytes: int = 0
+    done_tasks: float = 0.0
+    """Completed tasks plus the fractions of live ones."""
+
+    @property
+    def fraction(self) -> float:
+        """Return how much of the phase is done, 0 to 1; a phase without tasks is done."""
+        return min(1.0, self.done_tasks / self.tasks) if self.tasks else 1.0
+
+
+class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts by outcome, since the master started."""
+
+    started: int = 0
+    won: int = 0
+    failed: int = 0
+    infrastructure: int = 0
+    expired: int = 0
+    preempted: int = 0
+    superseded: int = 0
+
+
+class FailureView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt or a job failed, in words for the user."""
+
+    kind: FailureKind
+    message: str
+    """One sentence: what happened, to which file, record and offset."""
+    traceback: str = ""
+    """The user's own frames only."""
+    attempt: str = ""
+    """As in `map-00003@5.2`, where known."""
+    worker_id: str = ""
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What machines and storage have cost, in dollars by what for."""
+
+    useful: float = 0.0
+    """Slots that ran attempts."""
+    boot: float = 0.0
+    """Machines whose worker had not joined yet."""
+    idle: float = 0.0
+    """Slots that waited."""
+    lost: float = 0.0
+    """Attempts that ended with their machine."""
+    master: float = 0.0
+    operations: float = 0.0
+    """Storage operations that were counted."""
+    class_a: int = 0
+    """Operations that write or list."""
+    class_b: int = 0
+    """Operations that read."""
+    vm_seconds: float = 0.0
+    preemptions: int = 0
+
+    @property
+    def dollars(self) -> float:
+        """Return all of it."""
+        return self.useful + self.boot + self.idle + self.lost + self.master + self.operations
+
+    def plus(self, other: Cost) -> Cost:
+        """Return both together."""
+        return Cost(
+            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        )
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it stands."""
+
+    job_id: str
+    name: str
+    state: JobState
+    output_uri: str
+    phases: tuple[PhaseView, ...] = ()
+    counters: dict[str, int] = {}
+    attempts: AttemptCounts = AttemptCounts()
+    message: str = ""
+    """One sentence where it failed or was cancelled."""
+    failure: FailureView | None = None
+    recent_failures: tuple[FailureView, ...] = ()
+    note: str = ""
+    submitted_seconds: float = 0.0
+    ended_seconds: float = 0.0
+    """Wall clock, seconds since 1970; 0 while the job runs."""
+    input_bytes: int = 0
+    bad_records: int = 0
+    """Number of records that were skipped; they are under `_bad/` of the output."""
+    priority: int = 0
+    cost: Cost | None = None
+    """None where no fleet is paid for."""
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Return how long the job took; 0 while it runs."""
+        if not self.ended_seconds:
+            return 0.0
+        return max(0.0, self.ended_seconds - self.submitted_seconds)
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at a task."""
+
+    number: str
+    worker_id: str
+    state: str
+    """One word: unstarted, running, won, failed, expired, preempted, superseded."""
+    elapsed_seconds: float = 0.0
+    fraction: float = 0.0
+    status: str = ""
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """One task."""
+
+    phase: Phase
+    index: int
+    state: TaskState
+    attempts: tuple[AttemptView, ...] = ()
+    failures: int = 0
+    story: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the name within the job, as in `map-00003`."""
+        return f"{self.phase}-{self.index:05d}"
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, as the master sees it."""
+
+    worker_id: str
+    host: str = ""
+    process_id: int = 0
+    slots: int = 0
+    running: int = 0
+    unstarted: int = 0
+    draining: bool = False
+    silent_seconds: float = 0.0
+    python: str = ""
+    mrcore: str = ""
+    pyarrow: str = ""
+    note: str = ""
+
+
+class FleetGroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """Machines of one kind."""
+
+    model: str
+    """One word: spot or standard."""
+    machine_type: str = ""
+    target_size: int = 0
+    machines: int = 0
+    """That exist."""
+    coming: int = 0
+    """That are being made."""
+    hour_dollars: float = 0.0
+    """Of one machine, at most."""
+
+
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
+    """The machines that a master makes and deletes, as it saw them last."""
+
+    target: str
+    cluster: str
+    groups: tuple[FleetGroupView, ...] = ()
+    wanted_workers: int = 0
+    min_workers: int = 0
+    max_workers: int = 0
+    joined_workers: int = 0
+    notes: tuple[str, ...] = ()
+    """What a person should know, the most important first."""
+    cost: Cost = Cost()
+    max_cost: float | None = None
+    hour_dollars: float = 0.0
+    """Of all machines now, at most."""
+    preemptions_per_hour: float | None = None
+    """For each hour of a spot machine."""
+    prices_date: str = ""
+    ending: bool = False
+    seen_seconds: float = 0.0
+
+
+class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt printed: the end of it."""
+
+    attempt: str
+    text: bytes
+    size_bytes: int
+
+
+def job_json(job: JobView) -> dict[str, Any]:
+    """Return the object that `--json` prints for a job; `error` only where there is one.
+
+    `tasks` counts by phase, then by state. `output` is a path for files and a URI for the rest.
+    """
+    tasks = {
+        view.phase.value: {
+            TaskState.IDLE.value: view.idle,
+            TaskState.IN_PROGRESS.value: view.in_progress,
+            TaskState.COMPLETED.value: view.completed,
+        }
+        for view in job.phases
+    }
+    result: dict[str, Any] = {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "counters": dict(sorted(job.counters.items())),
+        "bad_records": job.bad_records,
+        "tasks": tasks,
+        "attempts": msgspec.to_builtins(job.attempts),
+        "output": object_names.shown(job.output_uri),
+        "elapsed_seconds": round(job.elapsed_seconds, 3),
+    }
+    if job.cost is not None:
+        result["cost"] = cost_json(job.cost)
+    if job.message or job.failure:
+        result["error"] = {
+            "message": job.message or (job.failure.message if job.failure else ""),
+            "traceback": job.failure.traceback if job.failure else "",
+            "attempt": job.failure.attempt if job.failure else "",
+        }
+    return result
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """Return the object that `--json` prints for a cost: money in dollars."""
+    exact = msgspec.to_builtins(cost)
+    rounded = {name: round(value, 6) for name, value in exact.items()}
+    return {"dollars": round(cost.dollars, 6), **rounded}
+
+
+def broken_json(output: str | None, error: str, job: JobView | None) -> dict[str, Any]:
+    """Return the object that `--json` prints when the command ends before the job has.
+
+    `job` is what was last seen of it; None when no job came to be.
+    """
+    if job is not None:
+        return {**job_json(job), "error": {"message": error, "traceback": "", "attempt": ""}}
+    return {
+        "job_id": None,
+        "state": JobState.FAILED.value,
+        "counters": {},
+        "bad_records": 0,
+        "tasks": {},
+        "attempts": msgspec.to_builtins(AttemptCounts()),
+        "output": output,
+        "elapsed_seconds": 0.0,
+        "error": {"message": error, "traceback": "", "attempt": ""},
+    }

@@ -1,0 +1,215 @@
+"""What a task is given and what it gives back: the seam between scheduling and data.
+
+The master builds these (`master.plan`), the wire carries them (`mrcore.rpc.convert`), the worker
+passes them to a child, and the functions of `mrcore.tasks` take and return them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import Codec, JobSpec
+from mrcore.storage.base import ObjectInfo
+
+AMPLE_BYTES: Final = 1 << 30
+"""From so much memory on a task need not mind what allocators keep for themselves."""
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A range of one input file: the records that start in [start, end)."""
+
+    uri: str
+    shown: str
+    """The file as the user gave it: the first half of the key that `map` gets."""
+    start: int
+    end: int
+    """For unsplittable files [0, size); for parquet the row groups that start in the range."""
+    size_bytes: int
+    """Size of the whole file, to notice one that changed."""
+    generation: str
+    codec: Codec = Codec.NONE
+    """Compression of the file, decided when it was listed."""
+
+
+class Split(msgspec.Struct, frozen=True):
+    """What one map task reads: pieces in the order of the job's input."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes that the task will read, more or less."""
+        return sum(min(p.end - p.start, p.size_bytes) for p in self.pieces)
+
+
+class RunSlice(msgspec.Struct, frozen=True, array_like=True):
+    """The part of one map task's run that one reduce task reads.
+
+    `offset` and `length_bytes` bound whole sections (or, in total order, whole blocks).
+    """
+
+    map_index: int
+    uri: str
+    generation: str
+    offset: int
+    length_bytes: int
+
+
+class KeyRange(msgspec.Struct, frozen=True):
+    """Encoded keys (`mrcore.shuffle.keys`) in [low, high); None is unbounded."""
+
+    low: bytes | None = None
+    high: bytes | None = None
+
+
+class MapWork(msgspec.Struct, frozen=True, tag="map"):
+    """A map attempt: read a split, write a run (or a part, for map-only jobs)."""
+
+    split: Split
+    partitions: int
+    """Number of reduce tasks; 0 for a map-only job."""
+
+
+class ReduceWork(msgspec.Struct, frozen=True, tag="reduce"):
+    """A reduce attempt: merge one partition of every run, write a part."""
+
+    slices: tuple[RunSlice, ...]
+    """Ascending by map index; empty sections are left out."""
+    keys: KeyRange = KeyRange()
+    """In total order: which keys of the slices are this task's."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A record that killed its attempt: piece number within the split and offset in its file."""
+
+    uri: str
+    offset: int
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """A record to skip and save, since it has failed two attempts."""
+
+    mark: Mark
+    cause: str = ""
+    """Message of the last failure there."""
+
+
+class TaskSpec(msgspec.Struct, frozen=True):
+    """All that a child needs to run one attempt."""
+
+    attempt: AttemptId
+    job: JobSpec
+    state_uri: str
+    work: MapWork | ReduceWork
+    inputs_version: int = 0
+    """Which content of the map outputs this is; echoed in the report, for fencing."""
+    memory_bytes: int = 0
+    """Resident memory of the child that must not be exceeded; decided by the worker."""
+    mark_records: bool = False
+    """Note each record before it is mapped: a former attempt died without a traceback."""
+    skip: tuple[Skip, ...] = ()
+
+
+class BlockKey(msgspec.Struct, frozen=True, array_like=True):
+    """In total order: one block of a run, by its first key (encoded and cut)."""
+
+    first_key: bytes
+    length_bytes: int
+    rows: int
+
+
+class BadRecord(msgspec.Struct, frozen=True):
+    """A record that was skipped."""
+
+    shown: str
+    offset: int
+    cause: str
+    record: str
+    """The record as text, cut to 1,024 characters."""
+
+
+SORT_KEYS: Final = "sort_key"
+"""Stands for what `sort_key` returns among the positions of `TaskOutput.number_kinds`."""
+
+
+def shown_position(position: str) -> str:
+    """Return one of these positions as an error message has it."""
+    first, _, rest = position.partition(".")
+    what, where = ("sort keys", rest) if first == SORT_KEYS else ("keys", position)
+    return f"position {where} of the {what}" if where else what
+
+
+class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
+    """What a successful attempt leaves behind and counts; a winner's is journaled."""
+
+    object: ObjectInfo | None = None
+    """The run, or the staged part; None when a map task emitted nothing."""
+    digest: bytes = b""
+    """Digest of the run's content: equal digests are equal rows. Of a parquet part, the digest of
+    its schema; empty for other parts."""
+    section_bytes: tuple[int, ...] = ()
+    """Length of each partition's section, in order, from offset 0. Empty in total order."""
+    blocks: tuple[BlockKey, ...] = ()
+    """In total order: the blocks of the run, in order, from offset 0."""
+    number_kinds: dict[str, str] = {}
+    """Which number type each position of the keys has ("" is the key itself, "0" and "1.2" are
+    positions in tuples; "sort_key" and "sort_key.0" are what `sort_key` returns): "int" or "float".
+    Two maps that differ make the job fail."""
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    counters: dict[str, int] = {}
+    bad_records: tuple[BadRecord, ...] = ()
+    elapsed_seconds: float = 0.0
+    class_a: int = 0
+    """Storage operations that were billed as writing or listing."""
+    class_b: int = 0
+    """Those billed as reading."""
+
+
+class FailureKind(enum.StrEnum):
+    """Whose failure it was: each kind has its own budget."""
+
+    USER = "user"
+    """The user's code raised, exited, crashed, took too much memory or too long."""
+    DATA = "data"
+    """An input is truncated, the disk that all write to is full, or mrcore has a defect: another
+    attempt would fail alike, and does."""
+    INFRASTRUCTURE = "infrastructure"
+    """Storage, disk or the machine; another worker may do better."""
+    LOST_INPUT = "lost_input"
+    """A run could not be read, or failed its CRC; `lost_maps` says which."""
+    PREEMPTED = "preempted"
+    """Handed back by a worker that leaves; never counts as a failure."""
+
+
+class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
+    """Why an attempt failed, in words for the user."""
+
+    kind: FailureKind
+    message: str
+    """One sentence: what happened, to which file, record and offset."""
+    traceback: str = ""
+    """The user's own frames only; empty where no user code raised."""
+    lost_maps: tuple[int, ...] = ()
+    died: bool = False
+    """The child died without a traceback (exit, signal, memory, time limit)."""
+    mark: Mark | None = None
+    """The record in work when it died, where `mark_records` was on."""
+
+
+TaskResult = TaskOutput | TaskFailure
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a running attempt is; for display and stragglers, never journaled."""
+
+    fraction: float = 0.0
+    records: int = 0
+    bytes: int = 0
+    status: str = ""

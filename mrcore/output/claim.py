@@ -1,0 +1,358 @@
+"""Who may write to an output: the rules of where it may lie, and the claim that one job holds.
+
+`OUT/_claim` is created by the submit of a job and deleted when the job has ended. It is free to be
+taken over when its cluster says that the job has ended, or when that cluster keeps its state in
+files of this machine and no master holds their lock. Any other claim is somebody's until a person
+frees it (`mrcore gc OUT --release`). Nothing is ever changed under a claim's protection alone:
+every step of a commit names generations too, so that a claim freed too early does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    OutputError,
+    PreconditionFailedError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
+from mrcore.model import object_names
+from mrcore.model.job import Input, JobSpec
+from mrcore.output.receipt import read_commit, read_receipt
+from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.storage.registry import storage_for
+
+_FILE: Final = "file://"
+_TRIES: Final = 20
+
+HasEnded = Callable[[str, str], bool]
+"""Given the state's URI and a job's id: is it known for certain that this job has ended?"""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What `_claim` says."""
+
+    job_id: str
+    request_id: str
+    state_uri: str
+    leader: str
+    """Address of the master that made it; for people."""
+    host: str
+    """Machine of that master: its file locks mean nothing on any other."""
+
+
+def this_host() -> str:
+    """Return a name of this machine that no other is likely to have."""
+    return f"{socket.gethostname()}/{_machine_id()}"
+
+
+@functools.cache
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def check_output(spec: JobSpec) -> None:
+    """Raise OutputError unless a job may write to this output; changes nothing.
+
+    The output may not be a file, the root of a file system or bucket, the current folder or one
+    above it, inside an input or around one; and it must be empty but for names that begin with `_`.
+    With `overwrite` it may also hold what the receipt of a former job names, and nothing else.
+    """
+    _check_places(spec)
+    check_contents(spec, visible_objects(storage_for(spec.output_uri), spec.output_uri))
+
+
+def visible_objects(storage: Storage, output_uri: str) -> list[ObjectInfo]:
+    """Return what lies in an output, but for names that begin with `_`."""
+    prefix = f"{output_uri}/"
+    listing = storage.list(prefix, recursive=False)
+    return [info for info in listing if not info.uri.startswith("_", len(prefix))]
+
+
+def check_contents(spec: JobSpec, present: Collection[ObjectInfo]) -> None:
+    """Raise OutputError if the output holds what this job may not replace."""
+    if not present:
+        return
+    prefix = f"{spec.output_uri}/"
+    names = [info.uri[len(prefix) :] for info in present]
+    where = object_names.shown(spec.output_uri)
+    if not spec.overwrite:
+        raise OutputError(_not_empty(spec.output_uri, where, names[0]))
+    named: set[str] = set()
+    with contextlib.suppress(UsageError):
+        named.update(part.name for part in read_receipt(spec.output_uri).parts)
+    begun = read_commit(spec.output_uri)
+    named.update(begun.names if begun is not None else ())
+    foreign = next((name for name in names if name not in named), None)
+    if foreign is not None:
+        raise OutputError(
+            f"The output {where} holds {foreign}, which no receipt there names, so --overwrite "
+            "does not touch it: move it away, or choose another output."
+        )
+
+
+def _not_empty(output_uri: str, where: str, name: str) -> str:
+    begun = read_commit(output_uri)
+    if begun is not None:
+        held = read_claim(output_uri)
+        finish = ""
+        if held is not None and held.job_id == begun.job_id and may_finish(held):
+            finish = (
+                "run that job's own command again, or start a master on its state, "
+                f"{object_names.shown(held.state_uri)}, to finish it; or "
+            )
+        return (
+            f"The output {where} holds what job {begun.job_id} had published when its commit was "
+            f"interrupted: {finish}choose another output, or add --overwrite to replace it."
+        )
+    return (
+        f"The output {where} is not empty ({name} is there): choose another one, delete it, or add "
+        "--overwrite to replace what a former job has written there."
+    )
+
+
+def _check_places(spec: JobSpec) -> None:
+    """Raise OutputError for what is wrong whatever the output holds."""
+    check_place(spec.output_uri)
+    _check_inputs(spec)
+    _check_temp(spec)
+
+
+def check_place(output_uri: str) -> None:
+    """Raise OutputError for an output that is not a folder of its own."""
+    where = object_names.shown(output_uri)
+    scheme, _, path = output_uri.partition("://")
+    if not path.strip("/"):
+        raise OutputError(f"The output {where} is a whole file system: name a folder in it.")
+    if scheme == "gs" and "/" not in path.strip("/"):
+        raise OutputError(f"The output {where} is a whole bucket: name a folder in it.")
+    if scheme != "file":
+        return
+    place = os.path.realpath(path)
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:  # somebody has deleted it
+        here = ""
+    if f"{here}/".startswith(f"{place}/"):
+        raise OutputError(
+            f"The output {where} is the current folder, or above it: name a new folder, as in "
+            "-o out."
+        )
+    if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - no permission: no error
+        raise OutputError(f"The output {where} is a file: name a folder that is new or empty.")
+
+
+def _check_inputs(spec: JobSpec) -> None:
+    from mrcore.records.inputs import covers
+
+    output = _resolved(spec.output_uri)
+    for given in spec.inputs:
+        base = _resolved(given.base_uri)
+        rest = given.uri[len(given.base_uri) :]
+        resolved = Input(uri=base + rest, base_uri=base, base_given=given.base_given)
+        typed = given.base_given + rest  # wildcards are told as they were typed
+        around = f"{resolved.uri.rstrip('/')}/".startswith(f"{output}/")
+        if around or covers(resolved, output):
+            relation = "contains" if around else "lies inside"
+            raise OutputError(
+                f"The output {object_names.shown(spec.output_uri)} {relation} the input {typed}: a "
+                "job would read what it writes, so choose another output."
+            )
+        if spec.temp_uri is not None and covers(resolved, _resolved(spec.temp_uri)):
+            raise OutputError(
+                f"--temp {object_names.shown(spec.temp_uri)} lies inside the input {typed}: a "
+                "later job would read what this one leaves there, so choose another place."
+            )
+
+
+def _check_temp(spec: JobSpec) -> None:
+    if spec.temp_uri is None:
+        return
+    output, temp = _resolved(spec.output_uri), _resolved(spec.temp_uri)
+    inside = f"{temp}/".startswith(f"{output}/")
+    if inside and not temp.removeprefix(output).startswith("/_"):
+        raise OutputError(
+            f"--temp {object_names.shown(spec.temp_uri)} lies in the output, which may hold "
+            "nothing but the result: name another place, or leave out --temp for OUT/_tmp."
+        )
+
+
+def _resolved(uri: str) -> str:
+    """Return the URI with symbolic links followed, where it is a file's; a last slash stays."""
+    if not uri.startswith(_FILE):
+        return uri
+    slash = "/" if uri.endswith("/") else ""
+    path = os.path.realpath(uri[len(_FILE) :])
+    return _FILE + path.rstrip("/") + slash
+
+
+def claim(
+    spec: JobSpec,
+    job_id: str,
+    request_id: str,
+    state_uri: str,
+    leader: str,
+    *,
+    has_ended: HasEnded | None = None,
+) -> str:
+    """Take the output for a job and check it (`check_output`); return the claim's generation.
+
+    Repeating the call is safe: a claim of this job, or one made for the same request and state, is
+    ours. Raises OutputError, and leaves nothing, when another job holds the output or it is not
+    fit. `has_ended` tells of jobs that this cluster knows of.
+    """
+    _check_places(spec)
+    mine = Claim(
+        job_id=job_id,
+        request_id=request_id,
+        state_uri=state_uri,
+        leader=leader,
+        host=this_host(),
+    )
+    try:
+        generation, is_new = _acquire(spec.output_uri, mine, has_ended)
+    except StorageError:  # a full disk lets one make a folder, and nothing in it
+        _remove_if_empty(spec.output_uri)
+        raise
+    if is_new:
+        # Looked at under the claim, since another job may just have finished here.
+        try:
+            check_contents(spec, visible_objects(storage_for(spec.output_uri), spec.output_uri))
+        except OutputError:
+            release_claim(spec.output_uri, generation)
+            raise
+    return generation
+
+
+def _acquire(output_uri: str, mine: Claim, has_ended: HasEnded | None) -> tuple[str, bool]:
+    """Return the generation of the claim, and whether it was made by this call."""
+    storage = storage_for(output_uri)
+    uri = object_names.claim_uri(output_uri)
+    for _ in range(_TRIES):
+        expect = ABSENT
+        try:
+            info = storage.stat(uri)
+            held = _decode(storage.read(uri, generation=info.generation))
+        except NotFoundError:
+            pass
+        else:
+            if held is not None and _same(held, mine) and held.job_id == mine.job_id:
+                return info.generation, False
+            if held is None or not (_same(held, mine) or is_free(held, has_ended)):
+                raise _taken(output_uri, held)
+            expect = info.generation
+        try:
+            with storage.open_write(uri, expect=expect, durable=True) as writer:
+                writer.write(msgspec.json.encode(mine))
+                return writer.commit().generation, True
+        except (AlreadyExistsError, PreconditionFailedError):
+            continue
+    raise UnavailableError(f"{object_names.shown(uri)} changes all the time: try again later.")
+
+
+def _same(held: Claim, mine: Claim) -> bool:
+    """Tell whether two claims are for one submission, whose first answer may have been lost."""
+    return held.state_uri == mine.state_uri and held.request_id == mine.request_id
+
+
+def is_free(held: Claim, has_ended: HasEnded | None = None) -> bool:
+    """Tell whether a claim may be taken over: its job has ended, or its cluster is gone."""
+    if has_ended is not None and has_ended(held.state_uri, held.job_id):
+        return True
+    if not held.state_uri.startswith(_FILE) or held.host != this_host():
+        return False
+    from mrcore.storage.lock import is_locked
+
+    return not is_locked(object_names.lock_uri(held.state_uri))
+
+
+def may_finish(held: Claim) -> bool:
+    """Return whether a master on the claim's state could go on with its job.
+
+    The inline engine keeps no journal, and old runs are swept.
+    """
+    if not held.state_uri.startswith(_FILE) or held.host != this_host():
+        return True
+    return Path(object_names.journal_prefix(held.state_uri).removeprefix(_FILE)).is_dir()
+
+
+def _taken(output_uri: str, held: Claim | None) -> OutputError:
+    where = object_names.shown(output_uri)
+    if held is None:
+        who = "a claim that cannot be read"
+    else:
+        cluster = held.leader or object_names.shown(held.state_uri)
+        who = f"job {held.job_id} of the cluster at {cluster}"
+    return OutputError(
+        f"The output {where} is taken by {who}: choose another one, or, when you are sure that "
+        f"nothing writes there any more, free it with `mrcore gc {where} --release`."
+    )
+
+
+def _decode(content: bytes) -> Claim | None:
+    try:
+        return msgspec.json.decode(content, type=Claim)
+    except msgspec.MsgspecError:
+        return None
+
+
+def read_claim(output_uri: str) -> Claim | None:
+    """Return the claim on an output; None when there is none, or none that can be read."""
+    uri = object_names.claim_uri(output_uri.rstrip("/"))
+    try:
+        return _decode(storage_for(uri).read(uri))
+    except NotFoundError:
+        return None
+
+
+def holds_claim(spec: JobSpec, generation: str) -> bool:
+    """Tell whether the claim on the output is still the one of this generation."""
+    uri = object_names.claim_uri(spec.output_uri)
+    try:
+        return storage_for(uri).stat(uri).generation == generation
+    except NotFoundError:
+        return False
+
+
+def release_claim(output_uri: str, generation: str) -> bool:
+    """End a claim; return False when it was no longer there. Repeating the call is safe.
+
+    The object is deleted, not marked: its generation never comes back, so who still holds the old
+    one can change nothing, and the output holds only what its reader wants. On files an output that
+    is empty then goes as well.
+    """
+    return _delete_claim(output_uri, generation)
+
+
+def force_release(output_uri: str) -> bool:
+    """Free an output whatever its claim says; return False when nobody had claimed it."""
+    return _delete_claim(output_uri.rstrip("/"), None)
+
+
+def _delete_claim(output_uri: str, generation: str | None) -> bool:
+    uri = object_names.claim_uri(output_uri)
+    deleted = storage_for(uri).delete(uri, generation=generation)
+    _remove_if_empty(output_uri)
+    return deleted
+
+
+def _remove_if_empty(output_uri: str) -> None:
+    if output_uri.startswith(_FILE):
+        from mrcore.storage.local import remove_if_empty
+
+        remove_if_empty(output_uri)

@@ -1,0 +1,374 @@
+"""How the output of a job appears: all of it, once, whoever repeats which step how often.
+
+    check_output, claim        at submit (`mrcore.output.claim`)
+    prepare                    all tasks have winners: stage the receipt, list what goes away;
+                               its answer is journaled
+    publish_job                publish the list of names, delete the old receipt, publish the parts,
+                               delete old parts, publish the receipt, delete the list
+    clean_up, release_claim    once the end of the job is journaled
+
+Every publication is made from an object staged under `OUT/_tmp/<job>`, of a generation that the
+journal names, and names the generation that it replaces; every deletion names the generation that
+`prepare` has seen. So any two committers, now or later, may run any prefix of these steps: the
+second one finds the step done and goes on, and one that comes after the end finds its sources gone
+and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from mrcore.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    OutputError,
+    PreconditionFailedError,
+)
+from mrcore.model import object_names
+from mrcore.model.job import JobSpec
+from mrcore.model.task import BadRecord, TaskOutput
+from mrcore.output.claim import (
+    Claim,
+    HasEnded,
+    check_contents,
+    check_output,
+    claim,
+    force_release,
+    holds_claim,
+    read_claim,
+    release_claim,
+    visible_objects,
+)
+from mrcore.output.receipt import (
+    CommitList,
+    Receipt,
+    VerifyReport,
+    has_receipt,
+    make_receipt,
+    read_commit,
+    read_receipt,
+    verify,
+)
+from mrcore.output.schemas import PART, StagedPartMissingError, of_one_schema
+from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.storage.registry import storage_for
+
+__all__ = [
+    "Claim",
+    "HasEnded",
+    "Prepared",
+    "Receipt",
+    "StagedPartMissingError",
+    "VerifyReport",
+    "check_output",
+    "claim",
+    "clean_up",
+    "force_release",
+    "holds_claim",
+    "make_receipt",
+    "of_one_schema",
+    "prepare",
+    "publish_job",
+    "read_claim",
+    "read_receipt",
+    "release_claim",
+    "verify",
+]
+
+PARALLEL: Final = 16
+"""Requests in flight: one to an object store takes some 50 ms, whatever it does."""
+
+_BAD: Final = "bad-"
+_FILE: Final = "file://"
+
+T = TypeVar("T")
+
+
+class Prepared(Protocol):
+    """One version of an object that a commit has to do with: to replace, delete or publish."""
+
+    @property
+    def uri(self) -> str:
+        """Return its name."""
+        ...
+
+    @property
+    def generation(self) -> str:
+        """Return its version."""
+        ...
+
+
+def prepare(
+    spec: JobSpec,
+    job_id: str,
+    parts: Sequence[TaskOutput | None],
+    receipt: Receipt,
+    *,
+    bad_records: Mapping[int, Sequence[BadRecord]] | None = None,
+) -> tuple[ObjectInfo, ...]:
+    """Return what `publish_job` has to know, each object with its generation, for the journal.
+
+    These are the objects that the commit will replace, and those that are staged here to be
+    published: the receipt, and what each map task (by index) has skipped. Nothing else changes.
+    `parts` are the winners' outputs in order. Raises StagedPartMissingError when staged parts are
+    not there, OutputError when the output holds what this job may not replace.
+    """
+    storage = storage_for(spec.output_uri)
+    listed = {
+        info.uri: info.generation
+        for info in storage.list(object_names.staging_prefix(spec, job_id))
+    }
+    missing = [
+        index
+        for index, part in enumerate(parts)
+        if part is None
+        or part.object is None
+        or listed.get(part.object.uri) != part.object.generation
+    ]
+    if missing:
+        raise StagedPartMissingError(missing)
+    present = visible_objects(storage, spec.output_uri)
+    check_contents(spec, present)
+    names = {info.uri[len(spec.output_uri) + 1 :] for info in present}
+    names.update(part.name for part in receipt.parts)
+    for uri in (
+        object_names.success_uri(spec.output_uri),
+        object_names.commit_uri(spec.output_uri),
+    ):
+        # A listing by prefix, not a stat: the absence of these is the ordinary case.
+        present += [info for info in storage.list(uri) if info.uri == uri]
+    present += storage.list(object_names.bad_records_prefix(spec.output_uri))
+    begun = msgspec.json.encode(CommitList(job_id=job_id, names=tuple(sorted(names))))
+    staged = [
+        _stage(spec, job_id, object_names.SUCCESS, receipt.encode()),
+        _stage(spec, job_id, object_names.COMMIT, begun),
+    ]
+    for index, records in sorted((bad_records or {}).items()):
+        if records:
+            name = object_names.bad_records_uri(spec.output_uri, index).rpartition("/")[2]
+            content = msgspec.json.Encoder().encode_lines(records)
+            staged.append(_stage(spec, job_id, f"{_BAD}{name}", content))
+    anew = object_names.staged_object_uri(spec, job_id, PART)
+    objects = [part.object for part in parts if part is not None and part.object is not None]
+    staged += [info for info in objects if info.uri.startswith(anew)]
+    return (*present, *staged)
+
+
+def _stage(spec: JobSpec, job_id: str, name: str, content: bytes) -> ObjectInfo:
+    """Create an object to publish from, named by its content too.
+
+    So a former call can only have staged the same; what it staged otherwise is never published.
+    """
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    uri = object_names.staged_object_uri(spec, job_id, f"{name}-{digest}")
+    storage = storage_for(uri)
+    try:
+        with storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+            writer.write(content)
+            return writer.commit()
+    except AlreadyExistsError:
+        return storage.stat(uri)
+
+
+def publish_job(
+    spec: JobSpec,
+    job_id: str,
+    parts: Sequence[TaskOutput | None],
+    prepared: Iterable[Prepared],
+    *,
+    parallel: int = PARALLEL,
+) -> None:
+    """Publish the parts of a job, and its receipt last; may be called again after any failure.
+
+    `prepared` is what `prepare` returned when the commit began. Raises OutputError when the output
+    no longer belongs to this job or somebody has written there, NotFoundError when what is staged
+    is gone.
+    """
+    held = read_claim(spec.output_uri)
+    if held is None or held.job_id != job_id:
+        raise OutputError(
+            f"The output {object_names.shown(spec.output_uri)} no longer belongs to job {job_id}: "
+            "its claim was released, so run the job again."
+        )
+    _Committer(spec, job_id, prepared, parallel).run(parts)
+
+
+class _Committer:
+    """One run through the steps of a commit. It creates nothing that it has not been told of."""
+
+    def __init__(
+        self, spec: JobSpec, job_id: str, prepared: Iterable[Prepared], parallel: int
+    ) -> None:
+        self._spec = spec
+        self._job_id = job_id
+        self._parallel = parallel
+        self._storage = storage_for(spec.output_uri)
+        self._staged: dict[str, ObjectInfo] = {}
+        """What `prepare` has staged, by the name it gets."""
+        self._replaces: dict[str, str] = {}
+        """Generations of what may be replaced or deleted, by name."""
+        staging = object_names.staged_object_uri(spec, job_id, "")
+        for item in prepared:
+            name = item.uri.removeprefix(staging)
+            if name == item.uri:
+                self._replaces[item.uri] = item.generation
+            else:
+                source = ObjectInfo(uri=item.uri, size_bytes=0, generation=item.generation)
+                self._staged[self._destination(name)] = source
+
+    def _destination(self, staged_name: str) -> str:
+        name, _, _ = staged_name.rpartition("-")
+        if name == object_names.SUCCESS:
+            return object_names.success_uri(self._spec.output_uri)
+        if name == object_names.COMMIT:
+            return object_names.commit_uri(self._spec.output_uri)
+        if name.startswith(PART):
+            return object_names.part_uri(self._spec, int(name.removeprefix(PART)))
+        return object_names.bad_records_prefix(self._spec.output_uri) + name.removeprefix(_BAD)
+
+    def run(self, parts: Sequence[TaskOutput | None]) -> None:
+        success_uri = object_names.success_uri(self._spec.output_uri)
+        commit_uri = object_names.commit_uri(self._spec.output_uri)
+        receipt = self._staged.pop(success_uri)
+        names = self._staged.pop(commit_uri, None)  # a journal of an older master has none
+        sources = self._part_sources(parts)
+        # From here on the output is half old and half new, and whoever looks has to know.
+        begun = None if names is None else self._publish_names(commit_uri, names)
+        if success_uri in self._replaces:
+            self._delete((success_uri, self._replaces[success_uri]))
+        # One after the other: a committer that comes too late stops at the first part.
+        _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
+        if sources:  # one once more, durably, and so are all parts: they lie side by side
+            self._publish(next(iter(sources.items())))
+        _in_parallel(self._publish, self._staged.items(), self._parallel)
+        kept = sources.keys() | self._staged.keys() | {commit_uri}
+        old = [item for item in self._replaces.items() if item[0] not in kept]
+        _in_parallel(self._delete, old, self._parallel)
+        self._publish_one(receipt, success_uri, ABSENT, durable=True)
+        if begun is not None:
+            self._delete((commit_uri, begun.generation))
+
+    def _publish_names(self, commit_uri: str, names: ObjectInfo) -> ObjectInfo | None:
+        """Publish the list of names; return None where all of it has been published before."""
+        try:
+            return self._publish((commit_uri, names))
+        except NotFoundError:
+            # Another committer of this job has got to the end, and has begun to clean up.
+            if has_receipt(self._spec.output_uri, self._job_id):
+                return None
+            raise
+
+    def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
+        """Return what is to be published as what, by the name of the destination."""
+        sources: dict[str, ObjectInfo] = {}
+        for index, part in enumerate(parts):
+            if part is None or part.object is None:
+                raise StagedPartMissingError([index])
+            destination = object_names.part_uri(self._spec, index)
+            sources[destination] = self._staged.pop(destination, part.object)
+        return sources
+
+    def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> ObjectInfo:
+        destination, source = item
+        expect = self._replaces.get(destination, ABSENT)
+        return self._publish_one(source, destination, expect, durable=durable)
+
+    def _publish_one(
+        self, source: ObjectInfo, destination: str, expect: str, *, durable: bool
+    ) -> ObjectInfo:
+        def publish(expect: str) -> ObjectInfo:
+            return self._storage.publish(
+                source, destination, expect=expect, metadata=metadata, durable=durable
+            )
+
+        metadata = {"mrcore-job": self._job_id}
+        try:
+            try:
+                return publish(expect)
+            except PreconditionFailedError:
+                # Whoever deleted the old object by hand wanted what happens now.
+                return publish(ABSENT)
+        except AlreadyExistsError as error:
+            raise OutputError(
+                f"{object_names.shown(destination)} was written by somebody else while this job "
+                "was being committed: move it away and run the job again."
+            ) from error
+
+    def _delete(self, item: tuple[str, str]) -> None:
+        uri, generation = item
+        self._storage.delete(uri, generation=generation)
+
+
+def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
+    """Remove the job's temporaries once its end is journaled; may be repeated at any time.
+
+    A job that failed or was cancelled keeps them, for those who want to resume or look.
+    """
+    staging = object_names.staging_prefix(spec, job_id)
+    runs = object_names.temp_prefix(spec, job_id)
+    if success:
+        for prefix in dict.fromkeys((runs, staging)):
+            _remove_all(storage_for(prefix), prefix)
+        _remove_list(spec.output_uri, job_id)
+    if spec.output_uri.startswith(_FILE):
+        from mrcore.storage.local import prune
+
+        prune(staging, spec.output_uri)
+        prune(object_names.bad_records_prefix(spec.output_uri), spec.output_uri)
+    if spec.temp_uri is not None and spec.temp_uri.startswith(_FILE):
+        from mrcore.storage.local import prune
+
+        prune(runs, spec.temp_uri)
+
+
+def _remove_list(output_uri: str, job_id: str) -> None:
+    """Remove the list of a committer that came late, and died before it could."""
+    uri = object_names.commit_uri(output_uri)
+    storage = storage_for(uri)
+    begun = read_commit(output_uri)
+    if begun is not None and begun.job_id == job_id:
+        with contextlib.suppress(NotFoundError):
+            storage.delete(uri, generation=storage.stat(uri).generation)
+
+
+def _remove_all(storage: Storage, prefix: str) -> None:
+    def remove(info: ObjectInfo) -> None:
+        storage.delete(info.uri, generation=info.generation)
+
+    # Files are deleted under the lock of their folder: more threads would only wait for it.
+    _in_parallel(remove, storage.list(prefix), 1 if prefix.startswith(_FILE) else PARALLEL)
+
+
+def _in_parallel(do: Callable[[T], object], items: Iterable[T], parallel: int) -> None:
+    """Call `do` for each item, `parallel` at a time; the first error stops what has not begun."""
+    todo = list(items)
+    if parallel <= 1 or len(todo) <= 1:
+        for item in todo:
+            do(item)
+        return
+    remaining = iter(todo)  # whose next item goes to one thread
+    failed = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in remaining:
+                if failed.is_set():
+                    return
+                do(item)
+        except BaseException:
+            failed.set()
+            raise
+
+    threads = min(parallel, len(todo))
+    with ThreadPoolExecutor(threads, thread_name_prefix="commit") as pool:
+        futures = [pool.submit(work) for _ in range(threads)]
+    for future in futures:
+        future.result()

@@ -1,0 +1,112 @@
+"""Reading an output back as text: every part in order, whatever its format and compression."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from mrcore.errors import DataError, NotFoundError
+from mrcore.model import object_names
+from mrcore.storage.registry import storage_for
+from mrcore.util.arrow_values import python_values
+
+if TYPE_CHECKING:
+    from mrcore.storage.base import ObjectInfo
+
+_CHUNK_BYTES = 1 << 20
+
+
+class _Readable(Protocol):
+    """A stream of bytes, whoever made it."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        ...
+
+
+def output_parts(output_uri: str) -> list[ObjectInfo]:
+    """Return the parts that the receipt names, in order; raise UsageError without a receipt."""
+    from mrcore.output.receipt import read_receipt
+
+    storage = storage_for(output_uri)
+    try:
+        return [
+            storage.stat(f"{output_uri}/{part.name}") for part in read_receipt(output_uri).parts
+        ]
+    except NotFoundError as error:
+        problem = str(error).rstrip(".")
+        raise DataError(
+            f"A part of the output is missing, {problem}: see `mrcore verify`."
+        ) from None
+
+
+def output_chunks(output_uri: str) -> Iterator[bytes]:
+    """Yield the whole output as text, in chunks; parquet rows as key, tab, value."""
+    storage = storage_for(output_uri)
+    for part in output_parts(output_uri):
+        with storage.open_read(part.uri, generation=part.generation) as stream:
+            try:
+                yield from _text_chunks(part, stream)
+            except (OSError, EOFError, ValueError) as error:
+                raise DataError(
+                    f"{object_names.shown(part.uri)} cannot be read ({error}): look with "
+                    "`mrcore verify`."
+                ) from None
+
+
+def output_lines(output_uri: str) -> Iterator[str]:
+    """Yield the lines of the output without their ends; invalid UTF-8 by surrogateescape."""
+    rest = b""
+    for chunk in output_chunks(output_uri):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "surrogateescape")
+    if rest:
+        yield rest.decode("utf-8", "surrogateescape")
+
+
+def _text_chunks(part: ObjectInfo, stream: BinaryIO) -> Iterator[bytes]:
+    if part.uri.endswith(".parquet"):
+        yield from _parquet_chunks(part)
+        return
+    content = _decompressed(part.uri, stream)
+    while chunk := content.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _decompressed(name: str, stream: BinaryIO) -> _Readable:
+    if name.endswith(".gz"):
+        return gzip.GzipFile(fileobj=stream)
+    if name.endswith(".bz2"):
+        return bz2.BZ2File(stream)
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        compressed: Any = pa.CompressedInputStream(pa.PythonFile(cast(Any, stream)), "zstd")
+        return cast(_Readable, compressed)
+    return stream
+
+
+def _parquet_chunks(part: ObjectInfo) -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A footer comes last and columns lie apart, so the part is read whole; parts are moderate.
+    data = storage_for(part.uri).read(part.uri, generation=part.generation)
+    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
+        columns = [
+            python_values(column, f"The column {name!r} of {part.uri}", "read it with pyarrow")
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        text = io.StringIO()
+        for row in zip(*columns, strict=True):
+            cells = ("" if cell is None else _shown(cell) for cell in row)
+            text.write("\t".join(cells) + "\n")
+        yield text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _shown(cell: Any) -> str:
+    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else str(cell)

@@ -1,0 +1,86 @@
+"""One parquet schema for all parts of a job, before any of them is published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mrcore.errors import AlreadyExistsError, NotFoundError
+from mrcore.model import object_names
+from mrcore.model.job import JobSpec, OutputFormat
+from mrcore.model.task import TaskOutput
+from mrcore.storage.base import ABSENT, ObjectInfo
+from mrcore.storage.registry import storage_for
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART: Final = "part-"
+"""Begins the names of parts that were staged anew."""
+_PARALLEL: Final = 16
+
+
+class StagedPartMissingError(NotFoundError):
+    """Staged parts are gone before they were published; `indexes` says whose."""
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        shown = ", ".join(map(str, indexes[:5])) + (", …" if len(indexes) > 5 else "")
+        super().__init__(f"The staged output of part {shown} is gone: its task has to run again.")
+        self.indexes = tuple(indexes)
+
+
+def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> Sequence[TaskOutput]:
+    """Return the parts of a job, those staged anew whose parquet schema differs from the others.
+
+    May be repeated: a part staged anew is named by what it is made of. Raises
+    StagedPartMissingError, and DataError where the types of two parts do not go together.
+    """
+    if spec.output_format is not OutputFormat.PARQUET or len({part.digest for part in parts}) < 2:
+        return parts
+    from mrcore.records.parquet_parts import join_schemas, schema_of
+
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
+        numbered = list(enumerate(parts))
+        schemas = list(pool.map(lambda item: schema_of(_staged(*item)), numbered))
+        joined = join_schemas(schemas)
+
+        def brought(index: int, part: TaskOutput) -> TaskOutput:
+            if schemas[index].equals(joined):
+                return part
+            return _rewritten(spec, job_id, index, part, joined)
+
+        return list(pool.map(lambda item: brought(*item), numbered))
+
+
+def _staged(index: int, part: TaskOutput) -> ObjectInfo:
+    if part.object is None:
+        raise StagedPartMissingError([index])
+    try:
+        return storage_for(part.object.uri).stat(part.object.uri)
+    except NotFoundError:
+        raise StagedPartMissingError([index]) from None
+
+
+def _rewritten(
+    spec: JobSpec, job_id: str, index: int, part: TaskOutput, schema: pa.Schema
+) -> TaskOutput:
+    from mrcore.records.parquet_parts import rewrite
+    from mrcore.records.parquet_writer import schema_digest
+
+    source, digest = _staged(index, part), schema_digest(schema)
+    name = hashlib.sha256(f"{source.uri} {source.generation} ".encode() + digest).hexdigest()[:16]
+    uri = object_names.staged_object_uri(spec, job_id, f"{PART}{index:05d}-{name}")
+    storage = storage_for(uri)
+    try:
+        with storage.open_write(uri, expect=ABSENT) as writer:
+            counts = rewrite(source, schema, spec.compression, writer)
+            info = writer.commit()
+        if info.crc32c is None:
+            info = msgspec.structs.replace(info, crc32c=counts.crc32c)
+    except AlreadyExistsError:
+        info = storage.stat(uri)
+    return msgspec.structs.replace(part, object=info, digest=digest)

@@ -1,0 +1,1 @@
+"""The user's code: packed into a bundle, loaded, checked, and called."""

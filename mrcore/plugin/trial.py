@@ -1,0 +1,80 @@
+"""Loading a plugin once before a job is submitted, in a process that may come to any harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import BinaryIO, Final
+
+from mrcore.errors import PluginError
+from mrcore.model.job import Plugin
+from mrcore.plugin.bundle import Bundle
+from mrcore.util.texts import lines
+
+CHECK_SECONDS: Final = 60.0
+"""How long a plugin may take to import before the job is refused."""
+
+
+def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Plugin:
+    """Load the bundle in a process of its own, and return what is in it; raise PluginError."""
+    with (
+        # The child removes it should this process be killed, this one whatever befalls the child.
+        tempfile.TemporaryDirectory(prefix="mrcore-check-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile() as noise,
+        contextlib.ExitStack() as pipes,
+    ):
+        report, report_end = _pipe(pipes)
+        lifeline, _ = _pipe(pipes)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "mrcore.plugin.check"),
+                *(str(report_end.fileno()), str(lifeline.fileno()), folder),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=noise,
+            stderr=subprocess.STDOUT,
+            pass_fds=(report_end.fileno(), lifeline.fileno()),
+            process_group=0,
+        )
+        try:
+            report_end.close()
+            process.communicate(bundle.data, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise PluginError(
+                f"{bundle.name} was still importing after {timeout_seconds:g} s: "
+                "move slow work from the module into setup(context)."
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.communicate()
+        # A process that the plugin has started may hold the pipe open: read what is there.
+        os.set_blocking(report.fileno(), False)
+        found = json.loads(report.read() or b"{}")
+        noise.seek(0)
+        said = noise.read(1 << 20).decode(errors="replace").rstrip()
+    if "error" in found:
+        raise PluginError(found["error"])
+    if "flags" not in found:
+        raise PluginError(_death(bundle.name, process.returncode, said))
+    return Plugin(sha256=bundle.sha256, name=bundle.name, **found["flags"])
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    """Return both ends of a pipe; they are closed with the stack, if not before."""
+    reader, writer = os.pipe()
+    return stack.enter_context(os.fdopen(reader, "rb")), stack.enter_context(
+        os.fdopen(writer, "wb", buffering=0)
+    )
+
+
+def _death(name: str, status: int, said: str) -> str:
+    how = f"exit status {status}" if status >= 0 else f"signal {-status}"
+    last = f"\n{lines(said[-2000:])}" if said else ""
+    return (
+        f"{name} ended the process that imported it ({how}): run it by `python` to see why.{last}"
+    )

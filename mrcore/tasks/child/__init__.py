@@ -1,0 +1,1 @@
+"""The process that runs user code, and its conversation with the worker."""

@@ -1,0 +1,287 @@
+"""The process in which user code runs: one for each slot of a worker, reused within a job.
+
+    python -P -m mrcore.tasks.child.main ORDERS REPORTS BOARD PARENT FOLDER </dev/null >LOG 2>&1
+
+ORDERS, REPORTS and BOARD are inherited descriptors (see `protocol`), PARENT is the agent's
+process id, FOLDER the worker's scratch. Whatever user code prints goes to LOG, which is emptied
+before each attempt and stored beside the job's state after it, unless nothing was printed.
+
+This process imports neither gRPC nor the daemons' packages, so that modules of the user's with
+those names are the user's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import gc
+import io
+import json
+import logging
+import mmap
+import os
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Final
+
+from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
+from mrcore.model import object_names
+from mrcore.model.task import FailureKind, TaskFailure, TaskResult, TaskSpec
+from mrcore.plugin import by_value, nesting
+from mrcore.plugin.loader import UserFunctions, is_unpacked, load_bundle, load_unpacked
+from mrcore.plugin.tracebacks import user_traceback
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.child.attempt_log import AttemptLog, identity
+from mrcore.tasks.child.protocol import (
+    LOST_DESCRIPTORS,
+    OWN_DEFECT,
+    Board,
+    Finished,
+    JobFile,
+    LostOrderError,
+    Order,
+    pack_report,
+    read_job,
+    unpack_order,
+)
+from mrcore.tasks.run import run_task, scratch_failure, tellable
+from mrcore.tasks.setup import Setup
+from mrcore.util.clock import SYSTEM
+from mrcore.util.texts import text_of
+
+PLUGINS: Final = "plugins"
+JOBS: Final = "jobs"
+MAX_ORDER_BYTES: Final = 64 << 10
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
+
+
+def main() -> None:
+    """Run orders until the agent is gone."""
+    orders, reports, board, parent = (int(argument) for argument in sys.argv[1:5])
+    # Set by the child, since only a plain spawn is safe in an agent that has threads.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    for descriptor in (orders, reports, board):
+        os.set_inheritable(descriptor, False)
+    by_value.give_main_away()
+    nesting.forbid_jobs()
+    log = AttemptLog()
+    _prepare_process(log)
+    scratch = Path(sys.argv[5]).absolute()  # user code may change the current folder
+    child = Child(
+        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log,
+        folder=scratch, work=scratch / f"child-{os.getpid()}",
+    )  # fmt: skip
+    # Threads that user code has left behind must not keep the process.
+    os._exit(_serve(child, log))
+
+
+def _serve(child: Child, log: AttemptLog) -> int:
+    """Run orders, and return the exit status; where our own code dies, the agent learns of what."""
+    try:
+        child.serve()
+    except BaseException as error:  # noqa: BLE001 - the log has the traceback
+        with contextlib.suppress(OSError):
+            os.write(log.descriptor, traceback.format_exc().encode(errors="backslashreplace"))
+        lost = isinstance(error, OSError) and error.errno in (errno.EBADF, errno.ENOTSOCK)
+        return LOST_DESCRIPTORS if lost else OWN_DEFECT
+    return 0
+
+
+def _prepare_process(log: AttemptLog) -> None:
+    # When memory runs out, the kernel shall take a child and not its agent.
+    with contextlib.suppress(OSError):  # in some containers /proc cannot be written
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    faulthandler.enable(log.descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        # By lines, so that the last words of a process that crashes are kept.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=shape)
+
+
+class Child:
+    """Takes orders one by one, runs them, reports."""
+
+    def __init__(
+        self,
+        orders: socket.socket,
+        reports: socket.socket,
+        board: Board,
+        log: AttemptLog,
+        *,
+        folder: Path,
+        work: Path,
+    ) -> None:
+        self._orders = orders
+        self._reports = reports
+        self._ends = self._identities()
+        self._board = board
+        self._log = log
+        self._folder = folder
+        self._work = work
+        self._jobs: dict[str, JobFile] = {}
+        self._settled_bytes = 0
+        """Resident memory when all that can be given back was."""
+        self._functions: dict[str, UserFunctions | TaskFailure] = {}
+        self._setups: dict[str, Setup] = {}
+
+    def serve(self) -> None:
+        """Run orders until there can come no more."""
+        self._work.mkdir()
+        self._board.note_functions()
+        gc.freeze()  # what the imports have made lives as long as the process
+        while message := self._orders.recv(MAX_ORDER_BYTES):
+            self._board.begin(SYSTEM.monotonic())
+            finished = self._obey(message)
+            self._check_ends()
+            self._reports.sendall(pack_report(finished))
+
+    def _obey(self, message: bytes) -> Finished:
+        try:
+            order = unpack_order(message)
+        except LostOrderError as lost:
+            return Finished(lost.attempt, tellable(scratch_failure("", lost.error, self._folder)))
+        result = tellable(self._run(order))
+        self._clean_up(order.memory_bytes)
+        job = self._jobs.get(order.attempt.task.job_id)
+        if job is not None:
+            self._log.keep(job.state_uri, order.attempt)
+        return Finished(order.attempt, result)
+
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        return tuple(identity(end.fileno()) for end in (self._orders, self._reports))
+
+    def _check_ends(self) -> None:
+        """Raise OSError where user code has closed our sockets.
+
+        A connection of its own may have got their numbers: it must get no report, and a wait for
+        orders on it would have no end.
+        """
+        if self._identities() != self._ends:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def _run(self, order: Order) -> TaskResult:
+        try:
+            job = self._job(order.attempt.task.job_id)
+            functions = self._load(order.attempt.task.job_id)
+            if isinstance(functions, TaskFailure):
+                return functions
+            spec = TaskSpec(
+                attempt=order.attempt,
+                job=job.spec,
+                state_uri=job.state_uri,
+                work=order.work,
+                inputs_version=order.inputs_version,
+                memory_bytes=order.memory_bytes,
+                mark_records=order.mark_records,
+                skip=order.skip,
+            )
+            setup = self._setups.get(spec.attempt.task.job_id)
+            if setup is None:
+                setup = self._setups[spec.attempt.task.job_id] = Setup(functions, job.spec.params)
+            return run_task(spec, functions, self._work, self._board, setup=setup)
+        except (SystemExit, KeyboardInterrupt) as error:
+            return _user_exit(error)
+        except MrcoreError as error:
+            return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=str(error))
+        except OSError as error:  # what user code raises is caught where it is called
+            known = self._jobs.get(order.attempt.task.job_id)
+            state_uri = known.state_uri if known is not None else ""
+            return scratch_failure(state_uri, error, self._folder)
+        except BaseException as error:  # noqa: BLE001 - a defect of ours fails an attempt, not the child
+            with contextlib.suppress(Exception):  # user code may have closed the stream
+                traceback.print_exc()
+            # What it met is met again elsewhere: twice is enough, as for data.
+            return TaskFailure(
+                kind=FailureKind.DATA,
+                message=f"mrcore itself failed ({type(error).__name__}: {text_of(error)}): "
+                "please report it with the traceback in the attempt's log",
+            )
+
+    def _job(self, job_id: str) -> JobFile:
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = read_job(self._folder / JOBS, job_id)
+        return job
+
+    def _load(self, job_id: str) -> UserFunctions | TaskFailure:
+        """Return the job's functions, which are loaded once; a plugin's fault is kept too."""
+        known = self._functions.get(job_id)
+        if known is None:
+            job = self._job(job_id)
+            _check_claim(job, job_id)
+            try:
+                known = _load_plugin(job, self._folder / PLUGINS)
+            except PluginError as error:
+                sentence, _, trace = str(error).partition("\n")
+                known = TaskFailure(kind=FailureKind.USER, message=sentence, traceback=trace)
+            self._functions[job_id] = known
+        return known
+
+    def _clean_up(self, memory_bytes: int) -> None:
+        """Remove what the attempt has left in its folder, and give back much unused memory."""
+        resident = resident_bytes()
+        if resident > max(memory_bytes / 2, 1.2 * self._settled_bytes):
+            gc.collect()
+            sys.modules["pyarrow"].default_memory_pool().release_unused()
+            _libc.malloc_trim(0)
+            self._settled_bytes = resident_bytes()
+        # User code may have removed the folder, or made there what cannot be removed.
+        with contextlib.suppress(OSError), os.scandir(self._work) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    with Path("/proc/self/statm").open("rb") as statm:
+        return int(statm.read().split()[1]) * mmap.PAGESIZE
+
+
+def _load_plugin(job: JobFile, folder: Path) -> UserFunctions:
+    sha256 = job.spec.plugin.sha256
+    if is_unpacked(folder / sha256):  # by another child, which has checked it
+        return load_unpacked(folder / sha256)
+    uri = object_names.plugin_uri(job.state_uri, sha256)
+    return load_bundle(storage_for(uri).read(uri), folder, sha256)
+
+
+def _check_claim(job: JobFile, job_id: str) -> None:
+    """Make sure that this worker sees the output that the job has claimed."""
+    uri = object_names.claim_uri(job.spec.output_uri)
+    try:
+        claim = json.loads(storage_for(uri).read(uri))
+        seen = isinstance(claim, dict) and claim.get("job_id") == job_id
+    except (NotFoundError, ValueError):
+        seen = False
+    if not seen:
+        raise StorageError(
+            f"this worker does not see the output {job.spec.output_uri} of job {job_id} (its claim "
+            f"{uri} is not there): use a store that every machine reaches, such as a bucket"
+        )
+
+
+def _user_exit(error: BaseException) -> TaskFailure:
+    if isinstance(error, SystemExit):
+        code = text_of(error.code, repr)
+        message = f"user code called sys.exit({code}): return, or raise an exception instead"
+    else:
+        message = "user code raised KeyboardInterrupt"
+    return TaskFailure(kind=FailureKind.USER, message=message, traceback=user_traceback(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""An output that jobs commit to, step by step, for the tests of committing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from mrcore.model import object_names
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.task import BadRecord, TaskOutput
+from mrcore.output import commit
+from mrcore.storage.base import ObjectInfo
+from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, Plan
+from tests.support import stores
+from tests.support.stores import Place
+
+VERSIONS = Versions(python="3.11", mrcore="0.1", pyarrow="18", cloudpickle="3")
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def make_spec(place: Place, *, overwrite: bool = False, out: str = "out") -> JobSpec:
+    source = place.uri("in")
+    return JobSpec(
+        name="job",
+        plugin=Plugin(sha256="0" * 64, name="job", has_reduce=True),
+        inputs=(Input(uri=source, base_uri=source, base_given="in"),),
+        output_uri=place.uri(out),
+        versions=VERSIONS,
+        overwrite=overwrite,
+    )
+
+
+@dataclass
+class CommittedJob:
+    """A job whose tasks are done: what its committers know, in the order in which they learn it.
+
+    `prepared` and `ended` are what a journal would keep, so another committer may go on.
+    """
+
+    place: Place
+    job_id: str
+    part_count: int
+    spec: JobSpec
+    bad: bool = False
+    generation: str = ""
+    parts: list[TaskOutput] = field(default_factory=list)
+    prepared: tuple[ObjectInfo, ...] | None = None
+    ended: bool = False
+
+    def begin(self) -> CommittedJob:
+        """Claim the output and stage the parts."""
+        state = self.place.uri("state")
+        self.generation = commit.claim(self.spec, self.job_id, self.job_id, state, "host:1")
+        for index in range(self.part_count):
+            attempt = AttemptId(TaskId(self.job_id, Phase.REDUCE, index), AttemptNumber(1, index))
+            uri = object_names.staged_part_uri(self.spec, attempt)
+            with self.place.storage.open_write(uri) as writer:
+                writer.write(self.content(index))
+                self.parts.append(TaskOutput(object=writer.commit(), records_out=1))
+        return self
+
+    def content(self, index: int) -> bytes:
+        return f"{self.job_id} {index}\n".encode()
+
+    def receipt(self) -> commit.Receipt:
+        return commit.make_receipt(
+            self.spec,
+            self.job_id,
+            self.parts,
+            records_in=10,
+            counters={"b": 2, "a": 1},
+            attempts=3,
+            bad_records=int(self.bad),
+            submitted_seconds=1_000.0,
+            ended_seconds=1_002.5,
+        )
+
+    def bad_records(self) -> dict[int, tuple[BadRecord, ...]]:
+        record = BadRecord(shown="in", offset=7, cause="died", record="x")
+        return {1: (record,)} if self.bad else {}
+
+    def run(self) -> None:
+        """Do what is left to do, as a master that has just read the journal."""
+        if self.prepared is None:
+            self.prepared = self.prepare()
+        if not self.ended:
+            self.publish()
+            self.ended = True
+        self.finish()
+
+    def prepare(self) -> tuple[ObjectInfo, ...]:
+        return commit.prepare(
+            self.spec, self.job_id, self.parts, self.receipt(), bad_records=self.bad_records()
+        )
+
+    def publish(self) -> None:
+        assert self.prepared is not None
+        commit.publish_job(self.spec, self.job_id, self.parts, self.prepared, parallel=1)
+
+    def finish(self) -> None:
+        commit.clean_up(self.spec, self.job_id, True)
+        commit.release_claim(self.spec.output_uri, self.generation)
+
+    def expected(self) -> dict[str, bytes]:
+        """Return all that the output holds in the end."""
+        found = {f"out/part-{i:05d}": self.content(i) for i in range(self.part_count)}
+        found["out/_SUCCESS"] = self.receipt().encode()
+        if self.bad:
+            line = b"".join(msgspec.json.encode(r) + b"\n" for r in self.bad_records()[1])
+            found["out/_bad/map-00001.jsonl"] = line
+        return found
+
+
+def snapshot(place: Place) -> dict[str, bytes | None]:
+    """Return everything in the place, temporaries too."""
+    return {name: place.get(name) for name in place.names()}
+
+
+def old_job(place: Place) -> CommittedJob:
+    """Return a job of three parts and bad records that has committed already."""
+    job = CommittedJob(place, "old", 3, make_spec(place), bad=True).begin()
+    job.run()
+    return job
+
+
+def new_job(place: Place, *, bad: bool = True) -> CommittedJob:
+    """Return a job of two parts, ready to replace the old one."""
+    return CommittedJob(place, "new", 2, make_spec(place, overwrite=True), bad=bad).begin()
+
+
+@contextmanager
+def faulty(place: Place, plan: Plan, hook: Hook | None = None) -> Iterator[None]:
+    """Let the registry give a store with these faults, which are crashes."""
+    storage = FaultyStorage(place.storage, plan, error=Crash, hook=hook)
+    with stores.registered(replace(place, storage=storage)):
+        yield
+
+
+def crash_at(number: int, kind: FaultKind) -> Plan:
+    return lambda operation, uri, count: kind if count == number else None
+
+
+def at_operation(number: int, act: Callable[[], None]) -> Hook:
+    """Return a hook that calls `act` before the operation with this number, and only once."""
+    seen = iter(range(1_000_000))
+
+    def hook(operation: str, uri: str) -> None:
+        if next(seen) == number:
+            act()
+
+    return hook

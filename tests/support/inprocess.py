@@ -1,0 +1,153 @@
+"""Runs the tasks of a job one after the other in this process, over mem:// or files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, Versions
+from mrcore.model.task import MapWork, Piece, Split, TaskOutput, TaskResult, TaskSpec
+from mrcore.plugin.loader import UserFunctions
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.registry import register, storage_for
+from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.run import run_task
+from mrcore.tasks.setup import Setup
+
+Pair = tuple[Any, Any]
+
+
+def spec_of(**changes: Any) -> JobSpec:
+    """Return a spec with an output in memory."""
+    base = JobSpec(
+        name="test",
+        plugin=Plugin(sha256="0" * 64, name="test", has_reduce=True),
+        inputs=(),
+        output_uri="mem://out/job",
+        versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+@dataclass
+class Job:
+    """One job; `texts` are the files of its input, one map task each."""
+
+    texts: Sequence[str | bytes]
+    functions: UserFunctions
+    reduces: int = 1
+    spec: JobSpec = field(default_factory=spec_of)
+    memory_bytes: int = 0
+    scratch: Path | None = None
+    progress: Any = field(default_factory=NoProgress)
+    outputs: list[TaskOutput] = field(default_factory=list)
+    setup: Setup | None = None
+
+    def attempt(self, phase: Phase, index: int) -> AttemptId:
+        """Return the first attempt at a task."""
+        return AttemptId(TaskId("test-1", phase, index), AttemptNumber(1, index))
+
+    def run_map(self, index: int, extension: str = "txt", **extra: Any) -> TaskResult:
+        """Run one map task."""
+        uri = f"mem://in/{index}.{extension}"
+        text = self.texts[index]
+        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        with storage_for(uri).open_write(uri) as sink:
+            sink.write(data)
+            info = sink.commit()
+        piece = Piece(uri, f"in/{index}.{extension}", 0, len(data), len(data), info.generation)
+        reduces = 0 if self.spec.map_only else self.reduces
+        work = MapWork(Split((piece,)), reduces)
+        return self._run(Phase.MAP, index, work, **extra)
+
+    def run_reduce(self, index: int, boundaries: Sequence[bytes] | None) -> TaskResult:
+        """Run one reduce task over the outputs of all maps."""
+        work = reduce_work(list(enumerate(self.outputs)), self.reduces, index, boundaries)
+        return self._run(Phase.REDUCE, index, work)
+
+    def _run(self, phase: Phase, index: int, work: Any, **extra: Any) -> TaskResult:
+        given = {"state_uri": "mem://state", "memory_bytes": self.memory_bytes, **extra}
+        spec = TaskSpec(attempt=self.attempt(phase, index), job=self.spec, work=work, **given)
+        with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
+            result = run_task(spec, self.functions, Path(scratch), self.progress, setup=self.setup)
+            assert not list(Path(scratch).iterdir()), "scratch is left as it was found"
+        return result
+
+    def run(self) -> list[bytes]:
+        """Run it all; return the content of each part."""
+        return list(self.run_lazily())
+
+    def run_lazily(self) -> Iterator[bytes]:
+        """Run it all; yield the content of each part as soon as it is there."""
+        register("mem", MemoryStorage)
+        for index in range(len(self.texts)):
+            result = self.run_map(index)
+            assert isinstance(result, TaskOutput), result
+            self.outputs.append(result)
+        if self.spec.map_only:
+            yield from map(content_of, self.outputs)
+            return
+        merge_number_kinds(self.outputs)
+        total = self.spec.total_order
+        boundaries = choose_boundaries(self.outputs, self.reduces) if total else None
+        for index in range(self.reduces):
+            result = self.run_reduce(index, boundaries)
+            assert isinstance(result, TaskOutput), result
+            yield content_of(result)
+
+
+@contextmanager
+def tiny_budget() -> Iterator[None]:
+    """Make every task spill after a few pairs, and merge two runs at a time."""
+    tiny = Budget(collect_bytes=150, sort_bytes=150, merge_bytes=1)
+    with patch.object(Budget, "of", lambda memory_bytes: tiny):
+        yield
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """Change nothing."""
+    yield
+
+
+def content_of(output: TaskOutput) -> bytes:
+    """Return the object of an output."""
+    assert output.object is not None
+    return storage_for(output.object.uri).read(output.object.uri)
+
+
+def emitting(tasks: Sequence[Sequence[Pair]]) -> tuple[list[str], Callable[..., Iterable[Pair]]]:
+    """Return the texts and the map of a job whose map task i emits exactly `tasks[i]`.
+
+    Every line of a text is a few pairs, by number.
+    """
+    texts = []
+    for number, pairs in enumerate(tasks):
+        lines = [f"{number} {i} {min(i + 3, len(pairs))}" for i in range(0, len(pairs), 3)]
+        texts.append("\n".join(lines) or "-1 0 0")
+
+    def user_map(key: Any, value: str) -> Iterable[Pair]:
+        task, start, end = map(int, value.split())
+        if task >= 0:
+            yield from tasks[task][start:end]
+
+    return texts, user_map
+
+
+def text_spec(**changes: Any) -> JobSpec:
+    """Return a spec of text in and text out."""
+    defaults: Mapping[str, Any] = {
+        "input_format": InputFormat.TEXT,
+        "output_format": OutputFormat.TEXT,
+    }
+    return spec_of(**{**defaults, **changes})

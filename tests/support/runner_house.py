@@ -1,0 +1,102 @@
+"""A home for the runner, with a gcloud that only says what a test tells it to say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.repository import ROOT
+
+_GCLOUD = r"""#!/bin/sh
+echo "$*" >>{folder}/calls
+for rule in $(ls -r {folder}/rules); do
+    rule={folder}/rules/$rule
+    printf '%s\n' "$*" | grep -qE -f "$rule/pattern" || continue
+    left=$(cat "$rule/times")
+    [ "$left" != 0 ] || continue
+    echo $((left - 1)) >"$rule/times"
+    cat "$rule/out"
+    cat "$rule/errors" >&2
+    exit $(cat "$rule/code")
+done
+"""
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass
+class House:
+    """A folder, and a gcloud in it that notes its calls."""
+
+    folder: Path
+
+    def says(
+        self, errors: str, code: int = 1, *, to: str = "", out: str = "", times: int = -1
+    ) -> None:
+        """Let the next `times` calls that match `to` end so; the newest rule counts."""
+        script = self.folder / "bin/gcloud"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(_GCLOUD.format(folder=self.folder))
+        script.chmod(0o755)
+        rules = self.folder / "rules"
+        rules.mkdir(exist_ok=True)
+        rule = rules / f"{len(list(rules.iterdir())):03}"
+        rule.mkdir()
+        for name, text in {
+            "pattern": to,
+            "times": str(times),
+            "out": out,
+            "errors": errors,
+            "code": str(code),
+        }.items():
+            (rule / name).write_text(f"{text}\n" if text else "")
+        (rule / "pattern").write_text(f"{to}\n")
+
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "HOME": str(self.folder / "home"),
+            "MRCORE_PYTHON": sys.executable,
+            "STORAGE_EMULATOR_HOST": os.environ.get("STORAGE_EMULATOR_HOST", NOBODY),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{NOBODY}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{NOBODY}/",
+        }
+
+    def gce(
+        self, *words: str, extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `scripts/gce WORDS` to its end."""
+        return self._run([str(ROOT / "scripts/gce"), *words], extra)
+
+    def library(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Run a piece of shell with the runner's libraries, and time that passes in `nap` alone."""
+        parts = ("say", "options", "cloud", "inventory", "cluster", "create", "connect")
+        lines = [
+            "set -euo pipefail",
+            f"gce={ROOT}/deploy/gce deploy={ROOT}/deploy scratch=$(mktemp -d -p {self.folder})",
+            "project=p name=demo home=gs://b/mrcore/demo log_file=/dev/null command_name=up",
+            *(f'source "$gce/lib/{part}.sh"' for part in parts),
+            "nap() { SECONDS=$((SECONDS + $1)); }",
+            text,
+        ]
+        return self._run(["bash", "-c", "\n".join(lines)])
+
+    def _run(
+        self, command: list[str], extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment(), **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )

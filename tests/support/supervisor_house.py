@@ -1,0 +1,195 @@
+"""A supervisor with a state, an output and some jobs, for tests of what children do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from mrcore.model import object_names
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.task import MapWork, Piece, Split, TaskFailure, TaskResult
+from mrcore.plugin.bundle import build_bundle
+from mrcore.tasks.child.attempt_log import store_log
+from mrcore.tasks.child.protocol import MAX_REPORT_BYTES
+from mrcore.util.clock import SYSTEM
+from mrcore.worker.core.limits import DEFAULT, Limits
+from mrcore.worker.core.messages import Assignment
+from mrcore.worker.shell.orphans import Orphans, adopt_orphans
+from mrcore.worker.shell.proc import descendants
+from mrcore.worker.shell.supervisor import Supervisor
+
+
+class House:
+    """A supervisor, a state and an output in a folder, and a job or two."""
+
+    def __init__(
+        self,
+        folder: Path,
+        slots: int = 1,
+        limits: Limits = DEFAULT,
+        orphans: Orphans | None = None,
+    ) -> None:
+        self.folder = folder
+        self.state_uri = f"file://{folder}/state"
+        (folder / "scratch").mkdir()
+        (folder / "state/plugins").mkdir(parents=True)
+        self.supervisor = Supervisor(
+            slots=slots,
+            slot_memory_bytes=1 << 30,
+            scratch=folder / "scratch",
+            environment=os.environ,
+            clock=SYSTEM,
+            store_log=store_log,
+            limits=limits,
+            orphans=orphans,
+        )
+        self.supervisor.on_ended = self._ended
+        self.results: dict[AttemptId, TaskResult] = {}
+        self._news = asyncio.Event()
+        self._others = frozenset(descendants(os.getpid()))
+
+    def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
+        assert attempt not in self.results
+        check_bounds(self.supervisor)
+        self.results[attempt] = result
+        self._news.set()
+
+    def job(
+        self,
+        source: str,
+        job_id: str = "job",
+        *,
+        memory_bytes: int = 0,
+        timeout_seconds: float | None = None,
+        claimed: bool = True,
+        map_only: bool = True,
+    ) -> None:
+        """Make a job whose plugin has this source (dedented)."""
+        (self.folder / f"{job_id}.py").write_text(textwrap.dedent(source))
+        bundle = build_bundle(f"{job_id}.py", [], self.folder)
+        (self.folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
+        out = self.folder / f"out-{job_id}"
+        out.mkdir()
+        if claimed:
+            (out / "_claim").write_text(json.dumps({"job_id": job_id}))
+        spec = JobSpec(
+            name=job_id,
+            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=not map_only),
+            inputs=(Input("file:///x", "file:///x", "x"),),
+            output_uri=f"file://{out}",
+            map_only=map_only,
+            memory_bytes=memory_bytes,
+            task_timeout_seconds=timeout_seconds,
+            versions=Versions("", "", "", ""),
+        )
+        self.supervisor.learn(job_id, spec, self.state_uri)
+
+    def give(
+        self, text: str = "a\n", job_id: str = "job", *, mark: bool = False, partitions: int = 0
+    ) -> AttemptId:
+        """Give one map attempt over a file with this text."""
+        self.given = getattr(self, "given", 0) + 1
+        path = self.folder / f"input-{self.given}"
+        path.write_text(text)
+        info = path.stat()
+        generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
+        piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
+        attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
+        work = MapWork(Split((piece,)), partitions)
+        self.supervisor.give(Assignment(attempt, 0, work, mark_records=mark))
+        self.supervisor.dispatch()
+        return attempt
+
+    async def result(self, attempt: AttemptId) -> TaskResult:
+        """Wait for the result of an attempt."""
+        while attempt not in self.results:
+            self._news.clear()
+            await self._news.wait()
+        return self.results[attempt]
+
+    async def failure(self, attempt: AttemptId) -> TaskFailure:
+        """Wait for an attempt that has to fail."""
+        result = await self.result(attempt)
+        assert isinstance(result, TaskFailure), result
+        return result
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that only the file system or /proc shows."""
+        while not condition():
+            check_bounds(self.supervisor)
+            await asyncio.sleep(0.01)
+
+    def processes(self) -> list[int]:
+        """Return the children of the supervisor, and theirs; not what another test keeps."""
+        return [pid for pid in descendants(os.getpid()) if pid not in self._others]
+
+    def log_path(self, attempt: AttemptId) -> Path:
+        """Return where the output of an attempt is stored, if it printed something."""
+        return Path(object_names.log_uri(self.state_uri, attempt).removeprefix("file://"))
+
+    def log(self, attempt: AttemptId) -> str:
+        """Return what was stored of an attempt's output."""
+        return self.log_path(attempt).read_text()
+
+
+def alive(process_id: int) -> bool:
+    """Tell whether a process lives (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def check_bounds(supervisor: Supervisor) -> None:
+    """Assert that every queue, map and list of a supervisor is within its limit."""
+    limits, children = supervisor._limits, supervisor._children
+    assert len(children) <= limits.children_max(supervisor.slots)
+    assert supervisor.unfinished() <= limits.held_max
+    assert len(supervisor._jobs) <= max(limits.known_jobs_max, limits.held_max)
+    assert len(supervisor._unwanted) <= len(children)
+    assert supervisor._last_words.held_bytes <= (
+        limits.last_words_bytes_max + limits.held_max * limits.last_words_bytes_min
+    )
+    assert supervisor._folders.sweeps <= limits.sweeps_max
+    for child in children:
+        assert len(child.sent) <= limits.ahead_max + 1
+        assert len(child._reader._buffer) <= MAX_REPORT_BYTES + (1 << 18)
+    if supervisor._orphans is not None:
+        assert len(supervisor._orphans._marks) <= limits.orphans_max
+
+
+def in_house(
+    slots: int = 1, limits: Limits = DEFAULT, adopt: bool = False
+) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
+    """Run a test with a supervisor that lives as long as it, and leaves nothing."""
+
+    def decorate(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], None]:
+        async def run(house: House) -> None:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(house.supervisor.run())
+                try:
+                    await test(house)
+                finally:
+                    task.cancel()
+
+        def call(tmp_path: Path) -> None:
+            adopt_orphans(adopt)
+            house = House(tmp_path, slots, limits, Orphans() if adopt else None)
+            try:
+                asyncio.run(run(house))
+            finally:
+                house.supervisor.close()
+                adopt_orphans(False)
+            assert house.processes() == []
+            assert list((tmp_path / "scratch").glob("*.log")) == []
+
+        call.__name__ = test.__name__
+        call.__doc__ = test.__doc__
+        return call
+
+    return decorate

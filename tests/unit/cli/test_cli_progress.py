@@ -1,0 +1,195 @@
+"""What a person is told while a job runs: pace, plain lines, the live display."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, phase_line
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView
+from mrcore.model.task import FailureKind
+from tests.support.fake_clock import FakeClock
+
+
+def job(
+    maps_done: int,
+    *,
+    reduces_done: int = 0,
+    records: int = 0,
+    state: JobState = JobState.RUNNING,
+    note: str = "",
+    failures: tuple[FailureView, ...] = (),
+) -> JobView:
+    """Return a job of four maps and two reduces."""
+    return JobView(
+        job_id="wc-1",
+        name="wc",
+        state=state,
+        output_uri="file:///out",
+        phases=(
+            PhaseView(
+                phase=Phase.MAP,
+                tasks=4,
+                idle=4 - maps_done,
+                completed=maps_done,
+                records=records,
+                bytes=records * 10,
+                done_tasks=maps_done,
+            ),
+            PhaseView(phase=Phase.REDUCE, tasks=2, completed=reduces_done, done_tasks=reduces_done),
+        ),
+        attempts=AttemptCounts(failed=len(failures)),
+        recent_failures=failures,
+        note=note,
+        input_bytes=1000,
+    )
+
+
+def test_pace_is_an_average_over_the_last_seconds() -> None:
+    meter = Meter()
+    meter.update(job(0), 0.0)
+    pace = meter.update(job(1, records=1000), 2.0)
+    assert pace.records_per_second == 500
+    assert pace.bytes_per_second == 5000
+    assert pace.seconds_left == 6.0
+    meter.update(job(2, records=2000), 10.0)
+    pace = meter.update(job(3, records=2000), 21.0)
+    assert pace.records_per_second == 0
+
+
+def test_pace_starts_anew_with_each_phase() -> None:
+    meter = Meter()
+    meter.update(job(0), 0.0)
+    meter.update(job(3, records=9000), 5.0)
+    pace = meter.update(job(4, records=9000), 6.0)
+    assert pace.records_per_second == 0
+    assert pace.seconds_left is None
+
+
+def test_plain_lines_come_with_news_and_else_seldom() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    shown.update(job(0))
+    for done in (0, 1, 1, 2):
+        clock.advance(1.0)
+        shown.update(job(done, records=done * 100))
+    assert stream.getvalue() == "mrcore: wc-1: 4 map tasks, 2 reduce tasks, 1 kB of input.\n"
+    clock.advance(1.5)
+    shown.update(job(2, records=200))
+    shown.update(job(4, records=200))
+    shown.update(job(4, reduces_done=2, state=JobState.COMMITTING))
+    shown.update(job(4, reduces_done=2, state=JobState.SUCCEEDED))
+    lines = stream.getvalue().splitlines()[1:]
+    assert [line.split(", ")[0] for line in lines] == [
+        "mrcore: map 2/4",
+        "mrcore: map 4/4",
+        "mrcore: map 4/4",
+    ]
+    assert "36 records/s" in lines[0]
+    assert "about 5.5 s left in this phase" in lines[0]
+    assert "publishing the output" in lines[2]
+
+
+def test_a_failure_is_told_once() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    failure = FailureView(
+        kind=FailureKind.USER, message="boom", attempt="map-00001@1.2", worker_id="w1"
+    )
+    shown.update(job(0))
+    shown.update(job(0, failures=(failure,)))
+    shown.update(job(0, failures=(failure,)))
+    assert stream.getvalue().count("map-00001@1.2 failed on w1: boom") == 1
+
+
+def test_what_fails_in_the_same_way_is_told_in_short() -> None:
+    stream = io.StringIO()
+    shown = PlainProgress(stream, FakeClock())
+    first, second = (
+        FailureView(
+            kind=FailureKind.USER, message="boom: a long story", attempt=name, worker_id="w1"
+        )
+        for name in ("map-00001@1.2", "map-00002@1.3")
+    )
+    shown.update(job(0, failures=(first,)))
+    shown.update(job(0, failures=(first, second)))
+    assert stream.getvalue().splitlines()[1:] == [
+        "mrcore: map-00001@1.2 failed on w1: boom: a long story",
+        "mrcore: map-00002@1.3 failed on w1: the same again.",
+    ]
+
+
+def test_a_phase_without_tasks_is_not_told() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    map_only = job(1)
+    no_reduces = PhaseView(phase=Phase.REDUCE, tasks=0)
+    map_only = msgspec.structs.replace(map_only, phases=(map_only.phases[0], no_reduces))
+    shown.update(map_only)
+    clock.advance(6.0)
+    shown.update(map_only)
+    assert stream.getvalue().splitlines() == [
+        "mrcore: wc-1: 4 map tasks, 1 kB of input.",
+        "mrcore: map 1/4",
+    ]
+    stream = io.StringIO()
+    PlainProgress(stream, clock).update(msgspec.structs.replace(job(0), phases=(no_reduces,)))
+    assert stream.getvalue() == "mrcore: wc-1: 1 kB of input.\n"
+
+
+def test_a_note_is_told_once_it_lasts() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    shown.tick()
+    shown.update(job(0, note="waiting for workers"))
+    clock.advance(1.9)
+    shown.tick()
+    assert "waiting" not in stream.getvalue()
+    clock.advance(0.2)
+    shown.tick()
+    shown.tick()
+    assert stream.getvalue().count("mrcore: waiting for workers\n") == 1
+    shown.update(job(0))
+    shown.update(job(0, note="waiting for workers"))
+    clock.advance(3.0)
+    shown.tick()
+    assert stream.getvalue().count("mrcore: waiting for workers\n") == 2
+
+
+def test_line_names_failures() -> None:
+    failure = FailureView(kind=FailureKind.USER, message="boom")
+    assert "1 failed attempt" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
+
+
+def test_live_display_shows_phases_and_leaves_no_trace() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, highlight=False)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(job(3, records=1500, note="waiting for workers"))
+    shown.tick()
+    drawn = stream.getvalue()
+    assert "3/4 tasks" in drawn
+    assert "1.5 k records" in drawn
+    assert "waiting for workers" in drawn
+    shown.note("[bold]cancelling")
+    shown.close()
+    shown.close()
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn, "a bar"
+    assert "[bold]cancelling" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_a_narrow_terminal_gets_no_bars_and_no_broken_lines() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=40, highlight=False)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(job(3, records=1500))
+    shown.close()
+    lines = Text.from_ansi(stream.getvalue()).plain.splitlines()
+    assert any(line.split() == ["map", "3/4", "tasks", "1.5", "k", "records"] for line in lines)
+    assert any(line.split() == ["reduce", "0/2", "tasks", "0", "records"] for line in lines)

@@ -1,0 +1,127 @@
+"""How tables, the end of a job and a past run are shown to a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from mrcore.cli import main, outcome, show, tables
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView, job_json
+from mrcore.model.task import FailureKind
+
+ROWS = [("wordcount-20261121-084337-sh4bwp", "done", "/a/long/path/" + "x" * 60), ("b", "鯨", "c")]
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> list[str]:
+    """Return the lines of a table as this terminal, or a pipe, gets them."""
+    monkeypatch.setattr(tables, "on_terminal", lambda: terminal)
+
+    @click.command()
+    def command() -> None:
+        tables.print_table(("JOB", "STATE", "OUTPUT"), ROWS)
+
+    found = CliRunner().invoke(command, env={"COLUMNS": "40"}, color=terminal)
+    return found.stdout.splitlines()
+
+
+def test_a_terminal_gets_columns_and_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed(monkeypatch, terminal=True) == [
+        "\x1b[1mJOB                               STATE  OUTPUT\x1b[0m",
+        f"wordcount-20261121-084337-sh4bwp  done   /a/long/path/{'x' * 60}",
+        "b                                 鯨     c",
+    ]
+
+
+def test_a_pipe_gets_tabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed(monkeypatch, terminal=False)[1:] == ["\t".join(row) for row in ROWS]
+
+
+def ended(state: JobState, records: int, emitted: int, *failures: FailureView) -> JobView:
+    """Return a job with one task in each phase."""
+    return JobView(
+        job_id="wc-1",
+        name="wc",
+        state=state,
+        output_uri="file:///out",
+        phases=(
+            PhaseView(phase=Phase.MAP, tasks=1, records=records),
+            PhaseView(phase=Phase.REDUCE, tasks=1, records=emitted),
+        ),
+        attempts=AttemptCounts(started=3 + len(failures), won=2, failed=len(failures)),
+        failure=failures[-1] if failures else None,
+        recent_failures=failures,
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "emitted", "told"), [(3, 0, True), (3, 1, False), (0, 0, False)]
+)
+def test_a_map_that_emits_nothing_is_told(
+    records: int, emitted: int, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome.tell(ended(JobState.SUCCEEDED, records, emitted), as_json=False) == 0
+    assert ("map emitted no pairs, so the output is empty" in capsys.readouterr().err) is told
+
+
+def test_skipped_records_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a run, for programs, by `show` and by `verify`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Path("in.jsonl").write_text('{"a": 1}\nbroken\n{"a": 2}\n')
+    Path("job.py").write_text("def map(key, value):\n    yield value['a'], 1\n")
+    run = ["run", "job.py", "in.jsonl", "--input-format", "jsonl", "--max-bad-records", "3"]
+    found = CliRunner().invoke(main.cli, [*run, "-o", "out", "--engine", "inline"])
+    assert found.exit_code == 0, found.output
+    assert "1 bad record skipped: see " in found.stderr
+    assert "out/_bad" in found.stderr
+    found = CliRunner().invoke(main.cli, ["verify", "out"])
+    assert "1 bad record skipped, written by" in found.stdout
+    job = msgspec.structs.replace(ended(JobState.SUCCEEDED, 3, 2), bad_records=12)
+    assert job_json(job)["bad_records"] == 12
+    show._print_job(job, "succeeded", None)
+    assert "skipped    12 bad records, in /out/_bad" in capsys.readouterr().out
+
+
+def test_hints_are_for_failures_of_the_users_code(capsys: pytest.CaptureFixture[str]) -> None:
+    raised = FailureView(kind=FailureKind.USER, message="map raised", traceback="Traceback: x\n")
+    died = FailureView(kind=FailureKind.USER, message="the process aborted")
+    missing = FailureView(kind=FailureKind.DATA, message="a.gz is truncated")
+    assert outcome.tell(ended(JobState.FAILED, 1, 1, died), as_json=False, hints=["look"]) == 1
+    assert capsys.readouterr().err == "mrcore: the process aborted\nmrcore: look\n"
+    assert outcome.tell(ended(JobState.FAILED, 1, 1, raised), as_json=False, hints=["look"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Traceback: x",
+        "mrcore: map raised",
+        "mrcore: look",
+    ]
+    assert outcome.tell(ended(JobState.FAILED, 1, 1, missing), as_json=False, hints=["look"]) == 1
+    assert capsys.readouterr().err == "mrcore: a.gz is truncated\n"
+
+
+def test_show_tells_what_happened_and_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = FailureView(
+        kind=FailureKind.USER, message="boom", traceback="Trace\n", attempt="map-00000@1.1"
+    )
+    second = msgspec.structs.replace(first, attempt="map-00000@1.2")
+    job = ended(JobState.SUCCEEDED, 1, 1, first, second)
+    monkeypatch.setattr(show, "_find", lambda *place: (job, [], "succeeded", None))
+    assert CliRunner().invoke(show.command, ["wc-1"]).stdout.splitlines()[-5:] == [
+        "",
+        "map-00000@1.1 failed: boom",
+        "Trace",
+        "",
+        "map-00000@1.2 failed: the same again.",
+    ]
+    shown = CliRunner().invoke(show.command, ["wc-1", "--tasks"])
+    assert "attempts   5 started, 2 won, 2 failed, 1 withdrawn\n" in shown.stdout
+    assert "the stories of the tasks went with the embedded cluster" in shown.stderr

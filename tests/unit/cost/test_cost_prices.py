@@ -1,0 +1,200 @@
+"""The price list, and estimates made with it."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mrcore.cost.__main__ import main
+from mrcore.cost.core.estimate import Plan, estimate
+from mrcore.cost.prices import Range, Shape, load_prices, region_of
+from mrcore.cost.text import cost_brief
+from mrcore.errors import UsageError
+from mrcore.model.snapshots import Cost
+from mrcore.records.splits import auto_reduces
+from mrcore.util.units import show_dollars
+
+PRICES = load_prices()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("e2-standard-4", Shape("e2", 4, 16)),
+        ("n2-highmem-8", Shape("n2", 8, 64)),
+        ("n1-standard-2", Shape("n1", 2, 7.5)),
+        ("e2-medium", Shape("e2", 1, 4)),
+        ("c3-highcpu-8", Shape("c3", 8, 16)),
+        ("n2-custom-6-20480", Shape("n2", 6, 20)),
+        ("custom-2-4096", Shape("n1", 2, 4)),
+    ],
+)
+def test_a_machine_type_is_billed_for_its_cores_and_memory(name: str, shape: Shape) -> None:
+    assert PRICES.shape(name) == shape
+
+
+@pytest.mark.parametrize("name", ["", "large", "e2-standard-4; rm", "e2-standard-"])
+def test_what_is_no_machine_type_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="not a machine type"):
+        PRICES.shape(name)
+
+
+def test_list_prices_come_out_as_google_lists_them() -> None:
+    listed = {
+        "e2-standard-4": 0.1340,
+        "n1-standard-4": 0.1900,
+        "n2-standard-4": 0.1942,
+        "n2d-standard-4": 0.1690,
+        "c2-standard-4": 0.2087,
+    }
+    for name, dollars in listed.items():
+        hour = PRICES.machine_hour(name, spot=False, region="us-central1")
+        assert hour.low == hour.high == pytest.approx(dollars, abs=5e-5), name
+    # What the catalog has elsewhere, by the factor of the region.
+    abroad = {"e2-medium": 0.0413, "n1-standard-4": 0.2344, "c3-standard-4": 0.2487}
+    for name, dollars in abroad.items():
+        hour = PRICES.machine_hour(name, spot=False, region="asia-southeast1")
+        assert hour.high == pytest.approx(dollars, rel=0.01), name
+
+
+def test_every_figure_says_where_it_is_from() -> None:
+    figures = [(price.source, price.checked) for price in PRICES.families.values()]
+    for source, checked in (*figures, (PRICES.spot_share.source, PRICES.spot_share.checked)):
+        assert source
+        assert date.fromisoformat(checked) <= date(2030, 1, 1)
+    assert PRICES.regions_source
+    assert set(PRICES.regions_checked) <= PRICES.regions.keys()
+
+
+def test_an_estimate_by_an_estimated_price_says_so() -> None:
+    assert PRICES.estimated(["c3-standard-4", "e2-standard-2", "z9-standard-4"]) == ["c3", "z9"]
+    plan = Plan(
+        workers=1, machine_types=("c3-standard-4",), spot=True, region="us-central1", input_bytes=1
+    )
+    assert any("prices of c3 are estimates" in reason for reason in estimate(plan, PRICES).reasons)
+    surely = msgspec.structs.replace(plan, machine_types=("e2-standard-4",))
+    assert not any("estimates" in reason for reason in estimate(surely, PRICES).reasons)
+
+
+def test_a_disk_costs_more_where_machines_do() -> None:
+    here, there = (PRICES.disk_hour(50, region) for region in ("us-central1", "asia-southeast1"))
+    assert there == pytest.approx(here * 1.2, rel=0.05)
+
+
+def test_spot_and_unknown_regions_have_their_factors() -> None:
+    spot = PRICES.machine_hour("e2-standard-4", spot=True, region="us-central1")
+    assert spot.low < spot.high < 0.134
+    away = PRICES.machine_hour("e2-standard-4", spot=False, region="mars-north1")
+    assert away.high == pytest.approx(0.134 * PRICES.other_region, rel=1e-3)
+    assert region_of("us-central1-a") == "us-central1"
+
+
+def test_a_list_of_ones_own_replaces_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "prices.json"
+    dear = msgspec.structs.replace(PRICES, date="2030-01-01", class_a_thousand=5.0)
+    own.write_bytes(msgspec.json.encode(dear))
+    assert load_prices(str(own)).operations(1000, 0) == 5.0
+    monkeypatch.setenv("MRCORE_PRICES", str(own))
+    assert load_prices().date == "2030-01-01"
+    own.write_text("{}")
+    with pytest.raises(UsageError, match=r"prices\.json cannot be read"):
+        load_prices()
+
+
+def plan(**changes: object) -> Plan:
+    usual = Plan(
+        workers=20,
+        machine_types=("e2-standard-4",),
+        spot=True,
+        region="us-central1",
+        input_bytes=100 * 10**9,
+        input_files=1_000,
+    )
+    return msgspec.structs.replace(usual, **changes)
+
+
+def test_an_estimate_counts_tasks_requests_and_hours() -> None:
+    found = estimate(plan(), PRICES)
+    assert found.map_tasks == 1_491  # of 64 MiB each
+    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 1_000
+    assert found.class_a > found.map_tasks + 2 * found.reduce_tasks
+    assert found.class_b > 100 * 10**9 // (4 << 20)
+    # Each reduce reads its section of each run, by a request of its own.
+    assert found.class_b > found.map_tasks * found.reduce_tasks
+    assert 0 < found.dollars_low < found.dollars_high < 2
+    assert found.vm_hours_low < found.vm_hours_high
+    assert any("Spot machines" in reason for reason in found.reasons)
+
+
+def test_an_estimate_is_of_the_reduces_that_there_will_be() -> None:
+    assert estimate(plan(input_bytes=1 << 20), PRICES).reduce_tasks == 1
+    assert estimate(plan(reduces=7), PRICES).reduce_tasks == 7
+    alone = estimate(plan(reduces=0), PRICES)
+    assert alone.reduce_tasks == 0
+    assert alone.class_a > 2 * alone.map_tasks, "the maps stage what a rewrite publishes"
+    assert alone.class_b < estimate(plan(reduces=1_000), PRICES).class_b
+
+
+def test_an_estimate_by_hours_is_the_price_of_these_hours() -> None:
+    found = estimate(plan(hours=10.0, spot=False, input_bytes=0), PRICES)
+    machines = 20 * PRICES.machine_hour("e2-standard-4", spot=False, region="us-central1").low
+    assert found.dollars_low == pytest.approx(10 * machines, rel=0.1)
+    assert found.map_tasks == 0
+
+
+def test_more_machine_types_widen_the_range() -> None:
+    one = estimate(plan(hours=1.0), PRICES)
+    two = estimate(plan(hours=1.0, machine_types=("e2-standard-4", "n2-standard-4")), PRICES)
+    assert two.dollars_low == one.dollars_low
+    assert two.dollars_high > one.dollars_high
+
+
+def test_what_the_list_lacks_is_said() -> None:
+    found = estimate(plan(region="mars-north1", machine_types=("z9-standard-4",)), PRICES)
+    assert any("mars-north1" in reason for reason in found.reasons)
+    assert any("z9" in reason for reason in found.reasons)
+
+
+def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "estimate",
+        "--workers",
+        "2",
+        "--machine-type",
+        "e2-standard-2",
+        "--input-bytes",
+        "1GB",
+    ]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "cost" in text
+    assert PRICES.date in text
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["requests"] == found["class_a"] + found["class_b"]
+    assert main([*arguments[:-1], "many"]) == 2
+    assert "--input-bytes" in capsys.readouterr().err
+
+
+def test_ranges_add_and_scale() -> None:
+    assert Range(1, 2).plus(Range(3, 5)).times(2) == Range(8, 14)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "shown"),
+    [(0, "$0.00"), (12.3, "$12.30"), (0.5, "$0.50"), (0.001, "$0.0010"), (1234.5, "$1,234.50")],
+)
+def test_small_amounts_are_not_nothing(dollars: float, shown: str) -> None:
+    assert show_dollars(dollars) == shown
+
+
+def test_what_was_spent_is_told_in_a_sentence() -> None:
+    spent = Cost(useful=0.5, boot=0.02, master=0.004)
+    assert cost_brief(spent) == (
+        "it has cost $0.52 ($0.50 useful work, $0.020 booting, $0.0040 the master)"
+    )
+    assert "nothing yet" in cost_brief(Cost())

@@ -1,0 +1,31 @@
+"""Where a task is tried after it went wrong; events are in the words of the scenarios."""
+
+from __future__ import annotations
+
+from tests.scenario.script import Script
+from tests.unit.master.core.test_machine_edges import played
+
+
+def test_a_task_waits_for_no_worker_that_cannot_take_it() -> None:
+    script = Script()
+    played(script, "submit j maps=1", "sync w2 blind", "sync w1")
+    for number in (1, 2):
+        script.obey(f"sync w1 infrastructure:j/map-0@1.{number}:503")
+        said = played(script, "sync w2 blind", "wait 3", "sync w1")
+        assert [
+            line for line in said if f"reply w1 {number * 2 + 1}: j/map-0@1.{number + 1}" in line
+        ]
+
+
+def test_a_worker_whose_outputs_are_lost_is_left_alone_though_it_has_won() -> None:
+    script = Script()
+    played(script, "submit k maps=1 lease=900", "sync w2", "submit j maps=1 reduces=1 lease=900")
+    said = played(script, "sync w1")
+    for number in (2, 4):
+        assert f"j/map-0@1.{number}" in said[-1]
+        played(script, f"sync w1 done:j/map-0@1.{number}:a", f"missing j/map-0@1.{number}")
+        played(script, "sync w1", "sync w2 running:k/map-0@1.1:9", "wait 4")
+        played(script, "sync w1", "sync w2 running:k/map-0@1.1:9", "wait 7")
+        script.obey("sync w2 running:k/map-0@1.1:9")
+        said = played(script, "sync w1 unparked")
+    assert said == ["reply w1 9: nothing"]

@@ -1,0 +1,115 @@
+"""No worker, however confused, breaks the machine: its invariants hold whatever is reported."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcore.master.core.events import (
+    CancelAsked,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    DrainAsked,
+    Event,
+    Held,
+    HeldState,
+    JobBroken,
+    Stalled,
+    Submitted,
+    Synced,
+    Ticked,
+    WinnerMissing,
+)
+from mrcore.master.core.facts import EpochTaken
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import JobSpec, Plugin, Versions
+from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput
+
+JOBS = st.sampled_from(["a", "b", "unknown"])
+ATTEMPTS = st.builds(
+    AttemptId,
+    st.builds(TaskId, JOBS, st.sampled_from(Phase), st.integers(-1, 3)),
+    st.builds(AttemptNumber, st.integers(0, 3), st.integers(0, 12)),
+)
+FAILURES = st.builds(
+    TaskFailure,
+    kind=st.sampled_from(FailureKind),
+    message=st.sampled_from(["one", "two"]),
+    lost_maps=st.lists(st.integers(-1, 3), max_size=3).map(tuple),
+    died=st.booleans(),
+    mark=st.none() | st.builds(Mark, st.just("file"), st.integers(0, 2)),
+)
+OUTPUTS = st.builds(TaskOutput, digest=st.sampled_from([b"x", b"y"]))
+HELD = st.builds(
+    Held,
+    attempt=ATTEMPTS,
+    state=st.sampled_from(HeldState),
+    inputs_version=st.integers(0, 2),
+    result=st.none() | OUTPUTS | FAILURES,
+)
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        Synced,
+        worker_id=st.sampled_from(["w1", "w2"]),
+        session=st.integers(1, 2),
+        sequence=st.integers(1, 60),
+        epoch=st.integers(0, 3),
+        slots=st.integers(0, 3),
+        held=st.lists(HELD, max_size=5).map(tuple),
+        draining=st.booleans(),
+        sees_store=st.booleans(),
+        park=st.booleans(),
+    ),
+    st.builds(CancelAsked, JOBS, st.just("")),
+    st.builds(JobBroken, JOBS, st.just("its plan is gone")),
+    st.builds(DrainAsked, st.sampled_from(["w1", "unknown"])),
+    st.builds(WinnerMissing, ATTEMPTS),
+    st.builds(CommitPrepared, JOBS, st.just(())),
+    st.builds(CommitFinished, JOBS),
+    st.builds(CommitRefused, JOBS, st.just("no"), st.lists(ATTEMPTS, max_size=2).map(tuple)),
+    st.builds(Stalled, st.floats(0, 5)),
+    st.just(Ticked()),
+)
+
+
+def submitted(job_id: str, reduces: int) -> Submitted:
+    """Return the event that submits a small job."""
+    spec = JobSpec(
+        name=job_id,
+        plugin=Plugin(sha256="0", name="p", has_reduce=True),
+        inputs=(),
+        output_uri="mem://out",
+        max_bad_records=1,
+        versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
+    )
+    return Submitted(
+        job_id=job_id,
+        request_id=job_id,
+        spec=spec,
+        maps=2,
+        reduces=reduces,
+        claim_generation="1",
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 8), EVENTS), max_size=40), st.integers(0, 2**16))
+@settings(max_examples=150)
+def test_invariants_hold_whatever_is_reported(events: list[tuple[float, Event]], seed: int) -> None:
+    machine, replayed = Machine(Limits(), Random(seed)), Machine(Limits(), Random(seed))
+    for each in (machine, replayed):
+        each.apply(EpochTaken(2, "writer", 0.0))
+    machine.take_over(2, 0.0, 0.0)
+    now = 0.0
+    begin = [(0.0, submitted("a", 2)), (0.0, submitted("b", 0))]
+    for pause, event in [*begin, *events]:
+        now += pause
+        outcome = machine.step(event, now)
+        machine.check()
+        for fact in outcome.facts:
+            replayed.apply(fact)
+    assert replayed.durable() == machine.durable()

@@ -1,0 +1,135 @@
+"""Work as it is sent to workers: of the content that the attempt is to read, and no other."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from mrcore.master.core.commands import Reply
+from mrcore.master.core.events import Event, Held, HeldState, Synced, WinnerMissing
+from mrcore.master.core.limits import Limits
+from mrcore.master.shell.assignments import Assigner
+from mrcore.master.shell.submissions import Plans
+from mrcore.model.ids import AttemptId, Phase, TaskId
+from mrcore.model.task import BlockKey, ReduceWork, Split, TaskOutput
+from mrcore.rpc.convert_task import work_from_proto
+from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
+from mrcore.shuffle.ranges import choose_boundaries, reduce_work
+from mrcore.storage.base import ObjectInfo
+from mrcore.storage.memory import MemoryStorage
+from tests.unit.master.core.test_machine_scale import Cluster
+
+MAPS, REDUCES = 2, 3
+
+
+class Office:
+    """A machine with one worker, and who tells that worker what to do."""
+
+    def __init__(self, *, total_order: bool = False) -> None:
+        self._cluster = Cluster(Limits(prefetch_per_slot_max=0), workers=1)
+        self._cluster.submit("j", maps=MAPS, reduces=REDUCES)
+        self.machine = self._cluster.machine
+        plans = Plans(MemoryStorage(), "mem://state")
+        plans._splits["j"] = (Split(()),) * MAPS
+        self.assigner = Assigner(self.machine, plans, "c1", "mem://state")
+        self.reply = Reply("w0", 1, 0, ())
+        self._event = Synced("w0", 1, 0, 1, slots=REDUCES)
+        job = self.machine.job("j")
+        assert job is not None
+        self.job = job
+        self._total_order = total_order
+        job.spec = msgspec.structs.replace(job.spec, total_order=total_order)
+
+    def step(self, event: Event) -> None:
+        """Step an event; note the answer to the worker."""
+        self._cluster.now += 0.01
+        for command in self.machine.step(event, self._cluster.now).commands:
+            if isinstance(command, Reply):
+                self.reply = command
+
+    def sync(self, content: int | None = None) -> None:
+        """Synchronise the worker; with `content` its map tasks have finished with that."""
+        held = tuple(
+            Held(wanted.attempt, HeldState.FINISHED, result=self._output(wanted.attempt, content))
+            for wanted in self.reply.wanted
+            if content is not None and wanted.attempt.task.phase is Phase.MAP
+        )
+        sequence = self.reply.sequence + 1
+        self._event = Synced("w0", 1, sequence, 1, slots=REDUCES, held=held)
+        self.step(self._event)
+
+    def _output(self, attempt: AttemptId, content: int) -> TaskOutput:
+        """Return a run whose sections, or blocks, and digest depend on its content."""
+        number = content + 1
+        blocks = tuple(BlockKey(bytes([n * number]), 10 * number, 1) for n in range(1, 7))
+        return TaskOutput(
+            object=ObjectInfo(f"mem://runs/{attempt}", 60 * number, str(attempt.number)),
+            digest=bytes([number]),
+            section_bytes=() if self._total_order else (10 * number, 20 * number, 30 * number),
+            blocks=blocks if self._total_order else (),
+            elapsed_seconds=1.0,
+        )
+
+    def map_again(self, content: int) -> None:
+        """Lose the first map's output, and make it again; then all reduces are given out."""
+        winner = self.job.maps.tasks[0].winner
+        assert winner is not None
+        self.step(WinnerMissing(AttemptId(TaskId("j", Phase.MAP, 0), winner)))
+        self.sync()
+        self.sync(content)
+        self.sync()
+
+    def response(self, reply: Reply, *known: str) -> SynchronizeResponse:
+        """Return the message of an answer, for a worker that holds nothing."""
+        request = SynchronizeRequest(known_jobs=known)
+        response, broken = self.assigner.response(request, Synced("w0", 1, 0, 1, slots=1), reply)
+        assert broken == []
+        return response
+
+    def expected(self, index: int) -> ReduceWork:
+        """Return the work of a reduce task, made anew from the current winners."""
+        outputs = [task.output for task in self.job.maps.tasks if task.output is not None]
+        boundaries = choose_boundaries(outputs, REDUCES) if self.job.spec.total_order else None
+        return reduce_work(list(enumerate(outputs)), REDUCES, index, boundaries)
+
+
+def works(response: SynchronizeResponse) -> dict[int, object]:
+    return {one.attempt.index: work_from_proto(one) for one in response.wanted}
+
+
+@pytest.mark.parametrize("total_order", [False, True])
+def test_reduces_are_told_of_the_content_that_is_current(total_order: bool) -> None:
+    office = Office(total_order=total_order)
+    office.sync()
+    office.sync(0)
+    office.sync()
+    first = works(office.response(office.reply))
+    assert first == {index: office.expected(index) for index in range(REDUCES)}
+    office.map_again(content=1)
+    assert office.job.inputs_version == 1
+    second = works(office.response(office.reply))
+    assert second == {index: office.expected(index) for index in range(REDUCES)}
+    assert all(first[index] != second[index] for index in range(REDUCES))
+
+
+def test_a_reply_from_before_a_change_of_content_carries_no_reduce() -> None:
+    office = Office()
+    office.sync()
+    office.sync(0)
+    office.sync()
+    overtaken = office.reply
+    assert [wanted.inputs_version for wanted in overtaken.wanted] == [0, 0, 0]
+    office.map_again(content=1)
+    assert works(office.response(overtaken)) == {}
+
+
+def test_a_job_is_described_once_and_not_to_a_worker_that_knows_it() -> None:
+    office = Office()
+    office.sync()
+    assert len(office.reply.wanted) == MAPS
+    told = office.response(office.reply)
+    assert [job.job_id for job in told.jobs] == ["j"]
+    assert len(told.wanted) == MAPS
+    again = office.response(office.reply, "j")
+    assert list(again.jobs) == []
+    assert len(again.wanted) == MAPS

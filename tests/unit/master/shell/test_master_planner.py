@@ -1,0 +1,241 @@
+"""Submissions: what is refused, and that a refused job leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from mrcore.errors import OutputError, UnavailableError, UsageError
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.submissions import Plans, Submissions
+from mrcore.model import object_names
+from mrcore.model.job import JobSpec
+from mrcore.output import commit
+from mrcore.storage.faulty import FaultyStorage, Hook, script
+from mrcore.storage.local import LocalStorage
+from mrcore.storage.lock import FileLock
+from mrcore.storage.memory import MemoryStorage
+from mrcore.util.clock import SYSTEM
+from tests.support.fake_worker import make_spec
+from tests.unit.master.shell.test_shell_order import STATE, Idle, take_over
+
+BUNDLE = b"a bundle"
+
+
+class Desk:
+    """A master that takes submissions over a state on files."""
+
+    def __init__(self, folder: Path, shell: Shell, group: asyncio.TaskGroup, hook: Hook) -> None:
+        self.state_uri = f"file://{folder}/state"
+        storage = FaultyStorage(LocalStorage(), script({}), hook=hook)
+        self.shell = shell
+        self.begun = asyncio.Event()
+        """The machine steps events."""
+        self._group = group
+        self.submissions = Submissions(
+            shell,
+            Plans(storage, self.state_uri),
+            storage=storage,
+            state_uri=self.state_uri,
+            address="127.0.0.1:1",
+            expected_slots=1,
+            clock=SYSTEM,
+            rng=Random(0),
+        )
+
+    async def submit(self, spec: JobSpec, request_id: str = "r", bundle: bytes = BUNDLE) -> str:
+        """Submit a job; return its id."""
+        return await self.submissions.submit(self._group, request_id, spec, bundle)
+
+
+def run(
+    folder: Path,
+    act: Callable[[Desk], Awaitable[None]],
+    *,
+    limits: Limits | None = None,
+    hook: Hook = lambda operation, uri: None,
+    late: bool = False,
+) -> None:
+    """Let a master run while `act` submits to it; with `late`, once that sets `begun`."""
+
+    async def main() -> None:
+        machine, journal = take_over(MemoryStorage())
+        if limits is not None:
+            machine.limits = limits
+        shell = Shell(machine, journal, SYSTEM)
+        lock = FileLock(object_names.lock_uri(f"file://{folder}/state"))
+        try:
+            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+                desk = Desk(folder, shell, group, hook)
+
+                async def step() -> None:
+                    await desk.begun.wait()
+                    await shell.run(Idle())
+
+                running = group.create_task(step())
+                if not late:
+                    desk.begun.set()
+                await act(desk)
+                running.cancel()
+        finally:
+            lock.close()
+            shell.close()
+
+    (folder / "in.txt").write_text("one line\n")
+    asyncio.run(main())
+
+
+def spec_of(folder: Path, output: str = "out") -> JobSpec:
+    sha256 = hashlib.sha256(BUNDLE).hexdigest()
+    return make_spec(f"file://{folder}/in.txt", f"file://{folder}/{output}", sha256)
+
+
+def job_ids(machine: Machine) -> list[str]:
+    return list(machine.durable().jobs)
+
+
+def test_a_job_is_planned_claimed_and_told_to_the_machine(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        job_id = await desk.submit(spec_of(tmp_path))
+        assert job_ids(desk.shell.machine) == [job_id]
+        assert (tmp_path / "out" / "_claim").exists()
+        assert await desk.submit(spec_of(tmp_path)) == job_id, "one job for one request"
+
+    run(tmp_path, act)
+
+
+def test_a_job_without_room_leaves_no_claim(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        await desk.submit(spec_of(tmp_path, "first"), "first")
+        with pytest.raises(UnavailableError, match="has no room for 2 more tasks"):
+            await desk.submit(spec_of(tmp_path))
+        assert not (tmp_path / "out" / "_claim").exists()
+        assert len(job_ids(desk.shell.machine)) == 1
+
+    run(tmp_path, act, limits=Limits(live_tasks_max=3))
+
+
+def test_jobs_that_come_at_once_get_no_more_room_than_there_is(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        given = [spec_of(tmp_path, f"out-{n}") for n in range(3)]
+        pending = {asyncio.ensure_future(desk.submit(spec, spec.output_uri)) for spec in given}
+        while len(pending) > 1:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for refused in done:
+                assert isinstance(refused.exception(), UnavailableError)
+        desk.begun.set()
+        (accepted,) = pending
+        job_id = await accepted
+        assert job_ids(desk.shell.machine) == [job_id]
+
+    run(tmp_path, act, limits=Limits(live_tasks_max=3), late=True)
+
+
+@pytest.mark.parametrize("limits", [Limits(live_tasks_max=1), Limits(live_sections_max=0)])
+def test_a_job_that_is_too_large_by_itself_is_a_usage_error(tmp_path: Path, limits: Limits) -> None:
+    async def act(desk: Desk) -> None:
+        with pytest.raises(UsageError, match=r"1 map tasks times 1 reduce tasks, .* \(-r\)"):
+            await desk.submit(spec_of(tmp_path))
+        assert not (tmp_path / "out" / "_claim").exists()
+        assert job_ids(desk.shell.machine) == []
+
+    run(tmp_path, act, limits=limits)
+
+
+def test_an_output_has_one_job_even_while_that_is_being_planned(tmp_path: Path) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def hook(operation: str, uri: str) -> None:
+        if operation == "commit" and uri.endswith("/plan") and not reached.is_set():
+            loops[0].call_soon_threadsafe(reached.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loops[0]).result(20)
+
+    async def act(desk: Desk) -> None:
+        loops.append(asyncio.get_running_loop())
+        first = asyncio.ensure_future(desk.submit(spec_of(tmp_path), "first"))
+        await reached.wait()  # it holds the claim, and the machine knows nothing of it
+        with pytest.raises(OutputError, match="is taken by job"):
+            await desk.submit(spec_of(tmp_path), "second")
+        go_on.set()
+        job_id = await first
+        assert job_ids(desk.shell.machine) == [job_id]
+
+    run(tmp_path, act, hook=hook)
+
+
+def test_a_bundle_that_is_not_what_its_job_names_is_refused_and_not_kept(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        with pytest.raises(UsageError, match="does not have the SHA-256 that the job names"):
+            await desk.submit(spec_of(tmp_path), bundle=b"another bundle")
+        with pytest.raises(UsageError, match="does not have the plugin test: send its bundle"):
+            await desk.submit(spec_of(tmp_path), bundle=b"")
+        assert job_ids(desk.shell.machine) == []
+
+    run(tmp_path, act)
+
+
+@pytest.mark.parametrize("field", ["output_uri", "temp_uri"])
+@pytest.mark.parametrize("place", ["state/out", "state", "link/out", "around/state/out"])
+def test_nobody_writes_into_the_state(tmp_path: Path, field: str, place: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    (tmp_path / "around").symlink_to(tmp_path)
+    changed = {field: f"file://{tmp_path}/{place}"}
+
+    async def act(desk: Desk) -> None:
+        with pytest.raises(OutputError, match="lies inside the state of the cluster"):
+            await desk.submit(msgspec.structs.replace(spec_of(tmp_path), **changed))
+        assert job_ids(desk.shell.machine) == []
+
+    run(tmp_path, act)
+
+
+def test_a_state_that_is_reached_through_a_link_is_known(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "real")
+
+    async def act(desk: Desk) -> None:
+        with pytest.raises(OutputError, match="lies inside the state of the cluster"):
+            await desk.submit(spec_of(tmp_path, "real/out"))
+        await desk.submit(spec_of(tmp_path, "really"))
+
+    run(tmp_path, act)
+
+
+def test_a_master_that_was_replaced_does_not_take_its_successors_output(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+
+    async def act(desk: Desk) -> None:
+        # The successor's job, of which the journal that this master has read says nothing.
+        commit.claim(spec, "theirs", "r2", desk.state_uri, "127.0.0.1:2")
+        storage = desk.shell._journal._storage
+        list(Journal(storage, STATE, "successor", SYSTEM).take_over())
+        with pytest.raises(UnavailableError, match="Another master has taken over"):
+            await desk.submit(spec)
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == "theirs"
+
+    run(tmp_path, act)
+
+
+def test_a_claim_that_no_journal_knows_is_taken_over(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+
+    async def act(desk: Desk) -> None:
+        commit.claim(spec, "never-accepted", "r2", desk.state_uri, "127.0.0.1:2")
+        job_id = await desk.submit(spec)
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == job_id
+
+    run(tmp_path, act)

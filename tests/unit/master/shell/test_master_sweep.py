@@ -1,0 +1,161 @@
+"""The sweep: what forgotten jobs leave in the state goes, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrcore.master.core.events import CancelAsked
+from mrcore.master.core.limits import Limits
+from mrcore.master.errors import FencedError
+from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
+from mrcore.model import object_names
+from mrcore.storage.base import ObjectInfo
+from mrcore.storage.local import LocalStorage
+from mrcore.util.clock import SYSTEM
+from tests.unit.master.shell.test_master_planner import BUNDLE, Desk, run, spec_of
+from tests.unit.master.shell.test_shell_order import STATE
+
+
+def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
+    return Sweep(
+        desk.shell,
+        desk.submissions,
+        storage=storage or LocalStorage(),
+        state_uri=desk.state_uri,
+        clock=SYSTEM,
+    )
+
+
+def write(uri: str, *, old: bool) -> Path:
+    path = Path(uri.removeprefix("file://"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    if old:
+        age(path)
+    return path
+
+
+def age(path: Path) -> None:
+    changed = SYSTEM.wall() - AGE_SECONDS - 60
+    os.utime(path, (changed, changed))
+
+
+def test_what_a_forgotten_job_left_goes_and_all_else_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        state = desk.state_uri
+        job_id = await desk.submit(spec_of(tmp_path))
+        plugin = Path(object_names.plugin_uri(state, hashlib.sha256(BUNDLE).hexdigest())[7:])
+        plan = Path(object_names.plan_uri(state, job_id)[7:])
+        ours = [
+            plan,
+            plugin,
+            write(f"{object_names.log_prefix(state, job_id)}map-00000@1.1.log", old=True),
+        ]
+        for path in ours:
+            age(path)
+        gone = [
+            write(object_names.plan_uri(state, "forgotten"), old=True),
+            write(f"{object_names.log_prefix(state, 'forgotten')}map-00000@1.1.log", old=True),
+            write(f"{object_names.log_prefix(state, 'forgotten')}map-00001@1.2.log", old=True),
+            write(object_names.plugin_uri(state, "f" * 64), old=True),
+        ]
+        fresh = [
+            write(object_names.plan_uri(state, "planned"), old=False),
+            write(f"{object_names.log_prefix(state, 'late')}map-00000@1.1.log", old=False),
+            write(object_names.plugin_uri(state, "e" * 64), old=False),
+            write(object_names.journal_uri(state, 1), old=True),
+            write(object_names.leader_uri(state), old=True),
+        ]
+        assert await sweep_of(desk).sweep() == len(gone)
+        assert [path for path in gone if path.parent.exists() and path.exists()] == []
+        assert not gone[0].parent.exists()
+        assert not gone[1].parent.exists()
+        assert all(path.exists() for path in (*ours, *fresh))
+
+    run(tmp_path, act)
+
+
+def test_plan_logs_and_plugin_go_when_the_job_is_forgotten(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        job_id = await desk.submit(spec_of(tmp_path))
+        plugin = Path(
+            object_names.plugin_uri(desk.state_uri, hashlib.sha256(BUNDLE).hexdigest())[7:]
+        )
+        plan = Path(object_names.plan_uri(desk.state_uri, job_id)[7:])
+        for path in (plan, plugin):
+            age(path)
+        await desk.shell.settle(CancelAsked(job_id, "enough"))
+        assert desk.shell.machine.job(job_id) is None
+        assert await sweep_of(desk).sweep() == 2
+        assert [path for path in (plan, plugin) if path.exists()] == []
+
+    run(tmp_path, act, limits=Limits(ended_jobs_max=0))
+
+
+def test_a_plugin_that_a_submission_asks_for_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        sha256 = hashlib.sha256(BUNDLE).hexdigest()
+        deleted: list[str] = []
+
+        def delete() -> bool:
+            deleted.append(sha256)
+            return True
+
+        desk.submissions.begin_sweep()
+        await desk.submit(spec_of(tmp_path))  # after the sweep has looked at the jobs
+        assert not desk.submissions.unless_wanted(sha256, delete)
+        desk.submissions.begin_sweep()
+        assert desk.submissions.unless_wanted(sha256, delete)
+        assert deleted == [sha256]
+
+    run(tmp_path, act)
+
+
+def test_a_plugin_that_is_asked_for_amid_a_sweep_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        uri = object_names.plugin_uri(desk.state_uri, hashlib.sha256(BUNDLE).hexdigest())
+        plugin = write(uri, old=True)
+        loop = asyncio.get_running_loop()
+
+        class Interrupted(LocalStorage):
+            def list(
+                self, prefix: str, *, recursive: bool = True, hidden: bool = True
+            ) -> Iterator[ObjectInfo]:
+                if prefix == object_names.plugins_prefix(desk.state_uri):
+                    submission = desk.submit(spec_of(tmp_path), bundle=b"")
+                    asyncio.run_coroutine_threadsafe(submission, loop).result(15)
+                return super().list(prefix, recursive=recursive, hidden=hidden)
+
+        assert await sweep_of(desk, Interrupted()).sweep() == 0
+        assert plugin.exists()
+
+    run(tmp_path, act)
+
+
+def test_what_has_no_known_age_stays(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        path = write(object_names.plan_uri(desk.state_uri, "forgotten"), old=False)
+        os.utime(path, (0, 0))
+        assert await sweep_of(desk).sweep() == 0
+        assert path.exists()
+
+    run(tmp_path, act)
+
+
+def test_a_master_that_was_replaced_sweeps_nothing(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        path = write(object_names.plan_uri(desk.state_uri, "job-of-the-successor"), old=True)
+        for _ in Journal(desk.shell._journal._storage, STATE, "other", SYSTEM).take_over():
+            pass
+        with pytest.raises(FencedError):
+            await sweep_of(desk).sweep()
+        assert path.exists()
+
+    run(tmp_path, act)

@@ -1,0 +1,130 @@
+"""A master's metrics, scraped over HTTP as Prometheus does, and its status for systemd."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mrcore.daemon import metrics
+from mrcore.master.core.commands import Reply
+from mrcore.master.core.events import Held, HeldState, Synced
+from mrcore.master.core.facts import JobEnded
+from mrcore.master.shell.health import WELL_SECONDS, Vitals
+from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.metrics import Totals, measured
+from mrcore.model.ids import Phase
+from mrcore.model.job import JobState
+from mrcore.model.task import TaskOutput
+from mrcore.util.clock import SYSTEM
+from tests.support.fake_clock import FakeClock
+from tests.support.scrape import Samples, check_names, documented, families, scrape
+from tests.unit.master.shell.test_shell_order import Gate, Idle, run, submitted, synced
+
+
+async def win_the_map(shell: Shell) -> None:
+    """Have one worker take the only map of the job, and finish it in 7 seconds."""
+    reply = await shell.synchronize(synced(1))
+    assert isinstance(reply, Reply)
+    (wanted,) = reply.wanted
+    done = Held(
+        wanted.attempt,
+        HeldState.FINISHED,
+        result=TaskOutput(section_bytes=(0,), elapsed_seconds=7.0),
+    )
+    await shell.synchronize(Synced("w1", 1, 2, shell.machine.epoch, 1, (done,), park=False))
+
+
+def test_jobs_tasks_and_workers_are_counted() -> None:
+    found: Samples = {}
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
+            await shell.settle(submitted())
+            await win_the_map(shell)
+            found.update(await asyncio.to_thread(scrape, port))
+
+    run(act)
+    check_names(found, "mrcore_master_")
+    assert documented("mrcore_master_") == families(found, "mrcore_master_")
+    assert found["mrcore_master_responsive", ()] == 1
+    assert found["mrcore_master_jobs", ("running",)] == 1
+    assert found["mrcore_master_jobs", ("failed",)] == 0
+    assert found["mrcore_master_tasks", ("map", "completed")] == 1
+    assert found["mrcore_master_tasks", ("reduce", "in_progress")] == 1
+    assert found["mrcore_master_tasks", ("reduce", "idle")] == 0
+    assert found["mrcore_master_workers", ("active",)] == 1
+    assert found["mrcore_master_slots", ()] == 1
+    assert found["mrcore_master_attempts_total", ("started",)] == 2
+    assert found["mrcore_master_attempts_total", ("won",)] == 1
+    assert found["mrcore_master_task_seconds_sum", (Phase.MAP.value,)] == 7.0
+    assert found["mrcore_master_journal_append_seconds_count", ()] >= 2
+
+
+def test_the_time_of_a_job_is_told_at_its_end() -> None:
+    found: Samples = {}
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
+            await shell.settle(submitted())
+            job = shell.machine.job("job-a")
+            assert job is not None
+            end = JobEnded(
+                job_id="job-a",
+                state=JobState.CANCELLED,
+                wall_seconds=job.submitted_seconds + 90.0,
+            )
+            shell.observe([end], 0.02)
+            found.update(await asyncio.to_thread(scrape, port))
+
+    run(act)
+    assert found["mrcore_master_job_seconds_sum", ("cancelled",)] == pytest.approx(90.0)
+    assert found["mrcore_master_job_seconds_bucket", ("60.0", "cancelled")] == 0
+    assert found["mrcore_master_job_seconds_bucket", ("300.0", "cancelled")] == 1
+
+
+def test_what_is_not_durable_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    monkeypatch.setattr(metrics, "LOOK_SECONDS", 0.2)
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
+            await shell.tell(submitted())
+            await asyncio.to_thread(gate.reached.wait)
+            blocked = await asyncio.to_thread(scrape, port)
+            gate.opened.set()
+            await shell.flushed()
+            freed = await asyncio.to_thread(scrape, port)
+        assert blocked["mrcore_master_responsive", ()] == 0
+        assert ("mrcore_master_jobs", ("running",)) not in blocked
+        assert freed["mrcore_master_jobs", ("running",)] == 1
+
+    run(act, hook=gate)
+
+
+def test_totals_never_fall() -> None:
+    totals = Totals()
+    assert totals.add({"a": {"won": 2}, "b": {"won": 1}}) == {"won": 3}
+    assert totals.add({"b": {"won": 4}}) == {"won": 6}, "a is forgotten, not undone"
+    assert totals.add({"b": {"won": 3}, "c": {"failed": 1}}) == {"won": 6, "failed": 1}
+
+
+def test_a_loop_that_does_not_turn_is_no_good_health() -> None:
+    clock = FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        vitals = Vitals(shell, clock)
+        shell.turned_at = clock.now
+        clock.advance(WELL_SECONDS)
+        assert not vitals.healthy()
+
+    run(act)
+
+    async def act_again(shell: Shell, idle: Idle) -> None:
+        vitals = Vitals(shell, SYSTEM)
+        shell.turned_at = 0.0
+        await shell.settle(submitted())
+        assert vitals.healthy(), "stepping is what counts"
+        assert vitals.status() == "jobs: 1, tasks left: 2, workers: 0, slots: 0"
+
+    run(act_again)

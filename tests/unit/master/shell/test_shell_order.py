@@ -1,0 +1,385 @@
+"""The shell: nothing leaves before it is durable, and deafness costs nobody a lease."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from mrcore.errors import DiskFullError, UnavailableError
+from mrcore.master.core.commands import Reply, Superseded
+from mrcore.master.core.events import CancelAsked, DrainAsked, Event, NothingDone, Submitted, Synced
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.master.core.orders import Job
+from mrcore.master.errors import FencedError
+from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.loop import BATCH_MAX, Shell
+from mrcore.model.job import JobState
+from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, script
+from mrcore.storage.memory import MemoryStorage
+from mrcore.util.clock import SYSTEM, Clock
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_worker import make_spec
+
+STATE = "mem://space/state"
+
+
+class Idle:
+    """Obeys nothing, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Job] = []
+
+    async def carry_out(self, command: Job) -> Event:
+        self.told.append(command)
+        return NothingDone(command)
+
+
+class Gate:
+    """Holds back every append until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.reached = threading.Event()
+
+    def __call__(self, operation: str, uri: str) -> None:
+        if operation == "commit":
+            self.reached.set()
+            assert self.opened.wait(20)
+
+
+def take_over(storage: MemoryStorage) -> tuple[Machine, Journal]:
+    machine = Machine(Limits(), Random(1))
+    journal = Journal(storage, STATE, "w", SYSTEM)
+    for entry in journal.take_over():
+        for fact in entry.facts:
+            machine.apply(fact)
+    return machine, journal
+
+
+def run(
+    act: Callable[[Shell, Idle], Awaitable[None]],
+    hook: Hook | None = None,
+    faults: dict[int, FaultKind] | None = None,
+    error: Callable[[str], BaseException] = UnavailableError,
+    clock: Clock = SYSTEM,
+) -> None:
+    """Let a shell over a store in memory run while `act` does."""
+
+    async def main() -> None:
+        storage = MemoryStorage()
+        machine, journal = take_over(storage)
+        journal._storage = FaultyStorage(storage, script(faults or {}), hook=hook, error=error)
+        shell, idle = Shell(machine, journal, clock), Idle()
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            running = group.create_task(shell.run(idle))
+            await act(shell, idle)
+            running.cancel()
+        shell.close()
+
+    asyncio.run(main())
+
+
+def submitted(job_id: str = "job-a") -> Submitted:
+    spec = make_spec("mem://space/in", "mem://space/out", "0" * 64)
+    return Submitted(
+        job_id=job_id, request_id=job_id, spec=spec, maps=1, reduces=1, claim_generation="1"
+    )
+
+
+def synced(sequence: int, *, session: int = 1, epoch: int = 0, park: bool = False) -> Synced:
+    return Synced("w1", session, sequence, epoch, slots=1, park=park)
+
+
+async def turns() -> None:
+    """Let the event loop do all that it can do without waiting."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def refusal(shell: Shell, event: Synced) -> str:
+    """Synchronise, which must be refused; return the words."""
+    with pytest.raises(UnavailableError) as caught:
+        await shell.synchronize(event)
+    return str(caught.value)
+
+
+def lease_from(shell: Shell) -> float:
+    (worker,) = shell.machine.workers()
+    return worker.lease_from
+
+
+def test_a_read_waits_for_the_flush_of_what_it_shows() -> None:
+    gate = Gate()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(shell.settle(submitted()))
+            await asyncio.to_thread(gate.reached.wait, 20)
+            reading = group.create_task(shell.read(lambda machine: machine.job("job-a")))
+            await turns()
+            assert shell.machine.job("job-a") is not None
+            assert not settling.done()
+            assert not reading.done()
+            gate.opened.set()
+            await settling
+            assert await reading is not None
+
+    run(act, gate)
+
+
+def test_stepping_goes_on_while_an_append_is_in_flight() -> None:
+    gate = Gate()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(shell.settle(submitted("job-a")))
+            await asyncio.to_thread(gate.reached.wait, 20)
+            rest = [group.create_task(shell.settle(submitted(f"job-{n}"))) for n in range(50)]
+            while shell.machine.job("job-49") is None:  # noqa: ASYNC110 - nobody tells of a step
+                await asyncio.sleep(0.001)
+            assert not first.done()
+            assert not any(one.done() for one in rest)
+            gate.opened.set()
+        # Fifty submissions that came during one append went together into the next.
+        assert shell._journal.number <= 4
+
+    run(act, gate)
+
+
+def test_a_reply_waits_for_the_facts_of_its_step() -> None:
+    gate = Gate()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(shell.settle(submitted()))
+            await asyncio.to_thread(gate.reached.wait, 20)
+            answer = group.create_task(shell.synchronize(synced(1)))
+            await turns()
+            assert not answer.done()
+            gate.opened.set()
+            reply = await answer
+            assert isinstance(reply, Reply)
+            assert [wanted.attempt.task.job_id for wanted in reply.wanted] == ["job-a"]
+            await settling
+
+    run(act, gate)
+
+
+def test_a_later_request_makes_a_parked_one_void() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            parked = group.create_task(refusal(shell, synced(1, park=True)))
+            await turns()
+            assert not parked.done()
+            assert isinstance(await shell.synchronize(synced(2)), Reply)
+            assert "later request" in await parked
+
+    run(act)
+
+
+def test_a_request_from_the_past_is_refused_at_once() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(5))
+        for sequence in (4, 5):
+            assert "later request" in await refusal(shell, synced(sequence))
+        assert not shell._parked
+        assert isinstance(await shell.synchronize(synced(1, session=2)), Reply)
+
+    run(act)
+
+
+def test_a_parked_request_whose_caller_hung_up_is_forgotten() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            parked = group.create_task(shell.synchronize(synced(1, park=True)))
+            await turns()
+            assert shell._parked
+            parked.cancel()
+        assert not shell._parked
+
+    run(act)
+
+
+def test_a_lower_session_is_told_what_to_exceed() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1, session=8))
+        answer = await shell.synchronize(synced(5, session=7))
+        assert isinstance(answer, Superseded)
+        assert answer.exceed_session == 8
+
+    run(act)
+
+
+def test_parked_requests_are_dismissed_at_the_end() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            parked = group.create_task(refusal(shell, synced(1, park=True)))
+            await turns()
+            shell.dismiss()
+            assert "ending" in await parked
+
+    run(act)
+
+
+def failure_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def test_a_journal_that_cannot_be_written_ends_the_shell_and_answers_nobody() -> None:
+    answered: list[str] = []
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.settle(submitted())
+        answered.append("settled")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(act, faults={0: FaultKind.BEFORE}, error=DiskFullError)
+    assert isinstance(failure_of(caught.value), DiskFullError)
+    assert not answered
+
+
+def test_a_worker_from_the_future_makes_a_fenced_master_leave() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        with pytest.raises(UnavailableError, match="never had the epoch 5"):
+            await shell.synchronize(synced(1, epoch=5))
+        take_over(shell._journal._storage._inner)  # type: ignore[attr-defined]
+        await shell.synchronize(synced(2, epoch=5))
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(act)
+    assert isinstance(failure_of(caught.value), FencedError)
+
+
+def test_a_blocked_append_makes_leases_longer() -> None:
+    gate, clock = Gate(), FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        before = lease_from(shell)
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(shell.settle(submitted()))
+            await asyncio.to_thread(gate.reached.wait, 20)
+            for _ in range(8):  # 3.2 s in which the loop is awake, and nobody can be answered
+                clock.advance(0.4)
+                await shell.tell(DrainAsked("nobody"))
+                await turns()
+            assert lease_from(shell) - before == pytest.approx(3.2, abs=0.3)
+            gate.opened.set()
+            await settling
+
+    run(act, gate, clock=clock)
+
+
+def test_a_blocked_loop_makes_leases_longer() -> None:
+    clock = FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        await turns()
+        before = lease_from(shell)
+        clock.advance(30.0)  # what a stopped process looks like when it goes on
+        await shell.tell(DrainAsked("nobody"))
+        await turns()
+        assert lease_from(shell) - before == pytest.approx(30.0, abs=0.6)
+
+    run(act, clock=clock)
+
+
+def test_the_end_of_a_job_is_told_once_it_is_durable() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.settle(submitted())
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(shell.job_ended(20.0))
+            await turns()
+            await shell.settle(CancelAsked("job-a", "enough"))
+            await waiting
+        job = shell.machine.job("job-a")
+        assert job is not None
+        assert job.state is JobState.CANCELLED
+        await shell.quiesce(5.0)
+        assert [type(command).__name__ for command in idle.told] == ["CleanUp"]
+
+    run(act)
+
+
+def test_leases_end_under_a_flood_of_requests() -> None:
+    clock = FakeClock()
+
+    async def flood(shell: Shell) -> None:
+        while True:
+            await shell.tell(DrainAsked("nobody"))
+            clock.advance(0.000_1)
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        async with asyncio.TaskGroup() as group:
+            # More than one look at the inbox takes out: it is never empty again.
+            floods = [group.create_task(flood(shell)) for _ in range(2 * BATCH_MAX)]
+            await asyncio.sleep(0)
+            while shell.machine.workers():
+                assert not shell._inbox.empty()
+                await asyncio.sleep(0)
+            for one in floods:
+                one.cancel()
+
+    run(act, clock=clock)
+
+
+def test_what_had_come_before_a_deadline_was_noticed_is_stepped_before_it_counts() -> None:
+    clock = FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.synchronize(synced(1))
+        (worker,) = shell.machine.workers()
+        for _ in range(20):  # to the end of its lease, slowly enough for no stall
+            clock.advance(0.495)
+            await shell.tell(DrainAsked("nobody"))
+            await turns()
+        for _ in range(3 * BATCH_MAX):
+            shell._inbox.put_nowait((DrainAsked("nobody"), None))
+        clock.advance(0.4)
+        assert isinstance(await shell.synchronize(synced(2)), Reply)
+        assert shell.machine.workers() == [worker], "it had been forgotten, and came anew"
+
+    run(act, clock=clock)
+
+
+def test_the_end_does_not_wait_for_a_store_that_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate, clock = Gate(), FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        await shell.tell(submitted())
+        await asyncio.to_thread(gate.reached.wait, 20)
+        ending = asyncio.create_task(shell.quiesce(3.0))
+        await turns()
+        assert not ending.done()
+        clock.advance(3.0)
+        await ending
+        gate.opened.set()
+
+    run(act, gate, clock=clock)
+    assert "the journal does not answer" in caplog.text
+
+
+def test_a_defect_of_the_machine_ends_the_master_with_a_clear_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        with patch.object(shell.machine, "_on_drain", side_effect=ZeroDivisionError("oops")):
+            await shell.settle(DrainAsked("w1"))
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(act)
+    assert isinstance(failure_of(caught.value), ZeroDivisionError)
+    assert "a defect: DrainAsked could not be stepped, so this master ends" in caplog.text

@@ -1,0 +1,166 @@
+"""Parquet parts of one job: one schema for all, or a sentence before anything is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+import mrcore
+from mrcore.errors import MrcoreError
+from mrcore.model import object_names
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import OutputFormat
+from mrcore.model.task import TaskOutput
+from mrcore.output import commit
+from mrcore.records.writers import open_part
+from tests.support.commit_world import CommittedJob, make_spec
+from tests.support.stores import Place
+
+
+class ParquetJob(CommittedJob):
+    """A job whose parts hold these values."""
+
+    values: list[list[Any]]
+
+    def begin_with(self, values: list[list[Any]]) -> ParquetJob:
+        """Claim the output and stage parts of these values."""
+        state = self.place.uri("state")
+        self.generation = commit.claim(self.spec, self.job_id, self.job_id, state, "host:1")
+        for index, some in enumerate(values):
+            attempt = AttemptId(TaskId(self.job_id, Phase.REDUCE, index), AttemptNumber(1, index))
+            with self.place.storage.open_write(
+                object_names.staged_part_uri(self.spec, attempt)
+            ) as sink:
+                part = open_part(sink, OutputFormat.PARQUET)
+                part.write(list(range(len(some))), some)
+                counts = part.close()
+                info = sink.commit()
+            self.parts.append(TaskOutput(object=info, digest=counts.schema_digest, records_out=1))
+        return self
+
+    def publish_all(self) -> None:
+        """Commit as a master does, whose journal has the parts as the tasks left them."""
+        parts = list(commit.of_one_schema(self.spec, self.job_id, self.parts))
+        again = list(commit.of_one_schema(self.spec, self.job_id, self.parts))
+        assert [part.object and part.object.uri for part in parts] == [
+            part.object and part.object.uri for part in again
+        ]
+        left, self.parts = self.parts, parts
+        self.prepared = self.prepare()
+        self.parts = left
+        self.run()
+
+
+def parquet_job(place: Place) -> ParquetJob:
+    spec = msgspec.structs.replace(make_spec(place), output_format=OutputFormat.PARQUET)
+    return ParquetJob(place, "j", 0, spec)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[], [1, 2]],
+        [[None], [], ["x"]],
+        [[[]], [[1]], [None]],
+        [[Decimal(1)], [Decimal("0.25")], [None]],
+        [[{"n": 1}], [{"n": None, "late": "x"}], [{"late": None, "n": 2}]],
+    ],
+    ids=str,
+)
+def test_all_parts_get_one_schema(any_storage: Place, values: list[list[Any]]) -> None:
+    job = parquet_job(any_storage).begin_with(values)
+    job.publish_all()
+    found = []
+    schemas = []
+    for name in sorted(any_storage.names()):
+        if name.startswith("out/part-"):
+            content = any_storage.get(name)
+            assert content is not None
+            table = pq.read_table(pa.BufferReader(content))
+            schemas.append(table.schema)
+            found.append(table["value"].to_pylist())
+    assert all(schema.equals(schemas[0]) for schema in schemas)
+    assert not any("null" in str(field.type) for field in schemas[0])
+    assert [len(part) for part in found] == [len(part) for part in values]
+    assert [[_without_none(v) for v in part] for part in found] == [
+        [_without_none(v) for v in part] for part in values
+    ]
+    assert commit.verify(job.spec.output_uri).ok
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([[1], [1.5]], "The values have the type int64 in part 0 and double in part 1"),
+        ([[None], ["x"], [b"x"]], "The values have the type string in part 1 and binary in part 2"),
+        (
+            [[{"a": [1]}], [{"a": ["x"]}]],
+            "The values have the type struct<a: list<",
+        ),
+    ],
+)
+def test_types_that_do_not_go_together_end_the_job_before_anything_is_published(
+    any_storage: Place, values: list[list[Any]], why: str
+) -> None:
+    job = parquet_job(any_storage).begin_with(values)
+    with pytest.raises(MrcoreError, match="emit one, or choose another") as refused:
+        job.publish_all()
+    assert str(refused.value).startswith(why)
+    assert not [name for name in any_storage.names() if name.startswith("out/part-")]
+
+
+def test_a_staged_part_that_is_gone_is_named(any_storage: Place) -> None:
+    job = parquet_job(any_storage).begin_with([[1], []])
+    gone = job.parts[1].object
+    assert gone is not None
+    any_storage.storage.delete(gone.uri, generation=gone.generation)
+    with pytest.raises(commit.StagedPartMissingError) as missing:
+        commit.of_one_schema(job.spec, "j", job.parts)
+    assert missing.value.indexes == (1,)
+
+
+def first(key: str, values: Iterator[Any]) -> Any:
+    return next(values)
+
+
+def test_a_folder_with_empty_parts_is_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Path("a.txt").write_text("7\n")
+    Path("b.txt").write_text("1.5\n")
+    options: dict[str, Any] = {"output_format": "parquet", "engine": "inline"}
+    mrcore.run(
+        map=lambda key, line: [("k", int(line))],
+        reduce=first,
+        inputs="a.txt",
+        output="out",
+        reduces=4,
+        **options,
+    )
+    table = ds.dataset(sorted(map(str, Path("out").glob("part-*")))).to_table()
+    assert table.to_pylist() == [{"key": "k", "value": 7}]
+    with pytest.raises(mrcore.MrcoreError, match="The values have the type int64 in part 0 and"):
+        mrcore.run(
+            map=lambda key, line: [("k", float(line) if "." in line else int(line))],
+            inputs=["a.txt", "b.txt"],
+            output="mixed",
+            map_only=True,
+            **options,
+        )
+    assert not list(Path("mixed").glob("part-*"))

@@ -1,0 +1,338 @@
+"""The wire carries every value unchanged, and refuses what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcore.errors import UsageError
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.job import (
+    Compression,
+    Input,
+    InputFormat,
+    JobSpec,
+    OutputFormat,
+    Plugin,
+    Versions,
+)
+from mrcore.model.task import (
+    BadRecord,
+    BlockKey,
+    FailureKind,
+    KeyRange,
+    MapWork,
+    Mark,
+    Piece,
+    Progress,
+    ReduceWork,
+    RunSlice,
+    Skip,
+    Split,
+    TaskFailure,
+    TaskOutput,
+)
+from mrcore.rpc.convert import (
+    check_job_id,
+    failure_from_proto,
+    failure_to_proto,
+    job_spec_from_proto,
+    job_spec_to_proto,
+)
+from mrcore.rpc.convert_task import (
+    assignment_to_proto,
+    attempt_from_proto,
+    attempt_to_proto,
+    output_from_proto,
+    output_to_proto,
+    progress_from_proto,
+    put_progress,
+    put_result,
+    result_from_proto,
+    skip_from_proto,
+    work_from_proto,
+)
+from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.storage.base import ObjectInfo
+
+UINT32 = st.integers(0, 2**32 - 1)
+UINT64 = st.integers(0, 2**64 - 1)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(max_size=40)
+NAME = st.text(min_size=1, max_size=40)
+SHOWN = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=40
+)
+FLOAT = st.floats(0, 1e9, allow_nan=False)
+STEP = st.text("abcZ019 ü*-_=", min_size=1, max_size=8)
+URI = st.builds(
+    lambda scheme, steps: f"{scheme}://{'/'.join(steps)}",
+    st.sampled_from(["gs", "mem"]),
+    st.lists(STEP, min_size=1, max_size=4),
+)
+ATTEMPTS = st.builds(
+    AttemptId,
+    st.builds(TaskId, st.from_regex(r"[a-z0-9-]{0,8}", fullmatch=True).map("a{}".format),
+              st.sampled_from(Phase), UINT32),
+    st.builds(AttemptNumber, UINT64, UINT64),
+)  # fmt: skip
+SPECS = st.builds(
+    JobSpec,
+    name=SHOWN,
+    plugin=st.builds(
+        Plugin,
+        sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+        name=SHOWN,
+        has_reduce=st.booleans(),
+        has_combine=st.booleans(),
+        has_partition=st.booleans(),
+        has_sort_key=st.booleans(),
+    ),
+    inputs=st.lists(st.builds(Input, URI, URI, TEXT), min_size=1, max_size=3).map(tuple),
+    input_format=st.sampled_from(InputFormat),
+    output_uri=URI,
+    output_format=st.sampled_from(OutputFormat),
+    compression=st.sampled_from(Compression),
+    reduces=st.integers(0, 100_000),
+    map_only=st.booleans(),
+    total_order=st.booleans(),
+    combine=st.booleans(),
+    params=st.dictionaries(NAME, TEXT, max_size=3),
+    max_attempts=st.integers(1, 1_000),
+    task_timeout_seconds=st.none() | st.floats(0.001, 86_400),
+    lease_seconds=st.floats(0.5, 3_600),
+    max_bad_records=st.integers(0, 100_000),
+    memory_bytes=UINT64,
+    temp_uri=st.none() | URI,
+    overwrite=st.booleans(),
+    priority=st.integers(-(2**31), 2**31 - 1),
+    versions=st.builds(Versions, TEXT, TEXT, TEXT, TEXT),
+)
+OBJECTS = st.builds(
+    ObjectInfo, uri=URI, size_bytes=UINT64, generation=TEXT, crc32c=st.none() | UINT32
+)
+OUTPUTS = st.builds(
+    TaskOutput,
+    object=st.none() | OBJECTS,
+    digest=st.binary(max_size=32),
+    section_bytes=st.lists(UINT64, max_size=5).map(tuple),
+    blocks=st.lists(st.builds(BlockKey, st.binary(max_size=64), UINT64, UINT64), max_size=3).map(
+        tuple
+    ),
+    number_kinds=st.dictionaries(TEXT, st.sampled_from(["int", "float"]), max_size=3),
+    records_in=UINT64,
+    records_out=UINT64,
+    bytes_in=UINT64,
+    bytes_out=UINT64,
+    counters=st.dictionaries(TEXT, INT64, max_size=3),
+    bad_records=st.lists(st.builds(BadRecord, TEXT, UINT64, TEXT, TEXT), max_size=2).map(tuple),
+    elapsed_seconds=FLOAT,
+)
+MARKS = st.builds(Mark, URI, UINT64)
+SKIPS = st.lists(st.builds(Skip, MARKS, TEXT), max_size=2)
+FAILURES = st.builds(
+    TaskFailure,
+    kind=st.sampled_from(FailureKind),
+    message=TEXT,
+    traceback=TEXT,
+    lost_maps=st.lists(UINT32, max_size=3).map(tuple),
+    died=st.booleans(),
+    mark=st.none() | MARKS,
+)
+MAP_WORK = st.builds(
+    MapWork,
+    split=st.builds(
+        Split,
+        st.lists(st.builds(Piece, URI, TEXT, UINT64, UINT64, UINT64, TEXT), max_size=3).map(tuple),
+    ),
+    partitions=UINT32,
+)
+KEY = st.none() | st.binary(max_size=64)
+REDUCE_WORK = st.builds(
+    ReduceWork,
+    slices=st.lists(st.builds(RunSlice, UINT32, URI, TEXT, UINT64, UINT64), max_size=3).map(tuple),
+    keys=st.builds(KeyRange, KEY, KEY),
+)
+
+
+def over_the_wire(spec: JobSpec) -> JobSpec:
+    sent = job_spec_to_proto(spec).SerializeToString()
+    return job_spec_from_proto(job_pb2.JobSpec.FromString(sent))
+
+
+@given(SPECS)
+@settings(max_examples=60)
+def test_a_job_crosses_the_wire_unchanged(spec: JobSpec) -> None:
+    assert over_the_wire(spec) == spec
+
+
+@given(OUTPUTS | FAILURES)
+@settings(max_examples=100)
+def test_a_result_crosses_the_wire_unchanged(result: TaskOutput | TaskFailure) -> None:
+    held = worker_service_pb2.HeldAttempt()
+    put_result(held, result)
+    sent = worker_service_pb2.HeldAttempt.FromString(held.SerializeToString())
+    assert result_from_proto(sent) == result
+
+
+@given(ATTEMPTS, UINT64, st.none() | MAP_WORK | REDUCE_WORK, SKIPS)
+@settings(max_examples=100)
+def test_an_assignment_crosses_the_wire_unchanged(
+    attempt: AttemptId, version: int, work: MapWork | ReduceWork | None, skip: list[Skip]
+) -> None:
+    message = assignment_to_proto(attempt, version, work, mark_records=True, skip=tuple(skip))
+    sent = worker_service_pb2.Assignment.FromString(message.SerializeToString())
+    assert attempt_from_proto(sent.attempt) == attempt
+    assert sent.inputs_version == version
+    assert sent.mark_records
+    assert skip_from_proto(sent) == tuple(skip)
+    assert work_from_proto(sent) == work
+
+
+@given(st.builds(Progress, st.floats(0, 1), UINT64, UINT64, TEXT))
+@settings(max_examples=30)
+def test_progress_crosses_the_wire_unchanged(progress: Progress) -> None:
+    held = worker_service_pb2.HeldAttempt()
+    put_progress(held, progress)
+    assert progress_from_proto(held) == progress
+    assert result_from_proto(held) is None
+
+
+def test_text_that_is_not_unicode_is_shown_as_escapes() -> None:
+    failure = TaskFailure(kind=FailureKind.USER, message="bad \udcff name", traceback="\udc80")
+    assert failure_from_proto(failure_to_proto(failure)).message == "bad \\udcff name"
+    output = TaskOutput(bad_records=(BadRecord("f", 0, "c", "x\udcfe"),), counters={"\udcff": 1})
+    back = output_from_proto(output_to_proto(output))
+    assert back.bad_records[0].record == "x\\udcfe"
+    assert back.counters == {"\\udcff": 1}
+
+
+def test_what_is_too_long_is_cut() -> None:
+    failure = TaskFailure(kind=FailureKind.USER, message="m" * 9_000, traceback="t" * 70_000)
+    back = failure_from_proto(failure_to_proto(failure))
+    assert len(back.message) == 8_192
+    assert back.message.endswith("…")
+    assert len(back.traceback) == 65_536
+
+
+def a_spec() -> JobSpec:
+    return JobSpec(
+        name="wc",
+        plugin=Plugin("0" * 64, "wc", has_reduce=True),
+        inputs=(Input("file:///in/*", "file:///in/", "in/"),),
+        output_uri="file:///out",
+        versions=Versions("3.11", "1", "2", "3"),
+    )
+
+
+def test_what_is_not_said_gets_the_default() -> None:
+    message = job_spec_to_proto(a_spec())
+    for field in ("max_attempts", "lease_seconds", "input_format", "output_format", "compression"):
+        message.ClearField(field)
+    assert job_spec_from_proto(message) == a_spec()
+
+
+BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
+    "no name": (lambda m: m.ClearField("name"), "name is missing"),
+    "long name": (lambda m: setattr(m, "name", "n" * 201), "limit"),
+    "name of two lines": (
+        lambda m: setattr(m, "name", "a\nb"),
+        r"'a\\nb', has a control character",
+    ),
+    "plugin in red": (lambda m: setattr(m.plugin, "name", "\x1b[31mx"), "has a control character"),
+    "no plugin": (lambda m: m.ClearField("plugin"), "SHA-256"),
+    "digest in capitals": (lambda m: setattr(m.plugin, "sha256", "A" * 64), "SHA-256"),
+    "digest with a path": (lambda m: setattr(m.plugin, "sha256", "../" * 21 + "x"), "SHA-256"),
+    "no inputs": (lambda m: m.ClearField("inputs"), "no input"),
+    "relative input": (lambda m: setattr(m.inputs[0], "uri", "in/a"), "no URI"),
+    "control character": (lambda m: setattr(m.inputs[0], "uri", "file:///a\nb"), "no URI"),
+    "NUL": (lambda m: setattr(m, "output_uri", "file:///a\0b"), "no URI"),
+    "path trick": (lambda m: setattr(m, "output_uri", "file:///a/../etc"), "`..`"),
+    "slash at the end": (lambda m: setattr(m, "output_uri", "gs://b/out/"), "empty steps"),
+    "long URI": (lambda m: setattr(m, "output_uri", "gs://" + "x" * 5_000), "limit"),
+    "unknown format": (lambda m: setattr(m, "input_format", 99), "input format"),
+    "unknown output": (lambda m: setattr(m, "output_format", 99), "output format"),
+    "unknown compression": (lambda m: setattr(m, "compression", 99), "compression"),
+    "many reduces": (lambda m: setattr(m, "reduces", 100_001), "reduce tasks"),
+    "many bad records": (
+        lambda m: setattr(m, "max_bad_records", 100_001),
+        "must be from 0 to 100,000",
+    ),
+    "many attempts": (lambda m: setattr(m, "max_attempts", 1_001), "of attempts"),
+    "endless lease": (lambda m: setattr(m, "lease_seconds", float("inf")), "lease"),
+    "tiny lease": (lambda m: setattr(m, "lease_seconds", 0.01), "lease"),
+    "no number": (lambda m: setattr(m, "task_timeout_seconds", float("nan")), "time limit"),
+    "negative time": (lambda m: setattr(m, "task_timeout_seconds", -1.0), "time limit"),
+    "long param": (lambda m: m.params.update({"k": "v" * 65_537}), "param k"),
+    "many params": (lambda m: m.params.update({str(i): "" for i in range(1_001)}), "params"),
+    "bad temp": (lambda m: setattr(m, "temp_uri", "tmp"), "no URI"),
+}
+
+
+@pytest.mark.parametrize("name", BREAK)
+def test_a_job_that_cannot_be_is_refused_with_a_sentence(name: str) -> None:
+    breaks, words = BREAK[name]
+    message = job_spec_to_proto(a_spec())
+    breaks(message)
+    with pytest.raises(UsageError, match=words):
+        job_spec_from_proto(message)
+
+
+def test_a_name_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
+    spec = msgspec.structs.replace(a_spec(), output_uri="file:///\udcff")
+    with pytest.raises(UsageError, match="not valid Unicode"):
+        job_spec_to_proto(spec)
+
+
+@pytest.mark.parametrize("text", ["", "..", "a/b", "A", "-a", "a" * 64, "a\n"])
+def test_a_job_id_cannot_carry_a_path(text: str) -> None:
+    with pytest.raises(UsageError, match="not a job id"):
+        check_job_id(text)
+    message = attempt_to_proto(AttemptId(TaskId("a", Phase.MAP, 0), AttemptNumber(1, 1)))
+    message.job_id = text
+    with pytest.raises(UsageError, match="not a job id"):
+        attempt_from_proto(message)
+
+
+def test_an_attempt_without_a_phase_is_refused() -> None:
+    with pytest.raises(UsageError, match="the phase"):
+        attempt_from_proto(worker_service_pb2.AttemptId(job_id="a"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"counters": {str(i): 1 for i in range(1_001)}}, "1,001 counters"),
+        ({"counters": {"n" * 201: 1}}, "The name of a counter is 201 characters long"),
+        ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
+        ({"digest": b"d" * 65}, "65 bytes of a digest"),
+        ({"number_kinds": {str(i): "int" for i in range(10_001)}}, "10,001 positions"),
+        ({"object": {"uri": "mem://" + "x" * 9_000}}, "The URI of a run is 9,006"),
+        ({"object": {"generation": "x" * 9_000}}, "A generation is 9,000"),
+    ],
+)
+def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        output_from_proto(worker_service_pb2.TaskOutput(**fields))
+
+
+def test_a_failure_beyond_its_bounds_is_cut_or_refused() -> None:
+    many = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER, lost_maps=range(20_000))
+    assert failure_from_proto(many).lost_maps == tuple(range(10_000))
+    endless = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER)
+    endless.mark.uri = "x" * 9_000
+    with pytest.raises(UsageError, match="The file of a record is 9,000 characters long"):
+        failure_from_proto(endless)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_time_that_is_none_is_no_time(seconds: float) -> None:
+    message = worker_service_pb2.TaskOutput(elapsed_seconds=seconds)
+    assert output_from_proto(message).elapsed_seconds == 0.0
+    held = worker_service_pb2.HeldAttempt(fraction=seconds)
+    assert progress_from_proto(held).fraction == 0.0

@@ -1,0 +1,149 @@
+"""What listens at an address and is no master: told as such, before any credentials matter."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import msgspec
+import pytest
+
+from mrcore.errors import ClusterUnreachableError, UsageError
+from mrcore.rpc import credentials
+from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
+from mrcore.rpc.credentials import find_credentials
+from tests.support.fake_clock import FakeClock
+
+Answer = Callable[[socket.socket], object]
+
+
+@contextlib.contextmanager
+def listening(answer: Answer) -> Iterator[str]:
+    """Accept connections on loopback, greet each by `answer`, and yield the address."""
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # shut down: the end
+            while True:
+                taken.append(server.accept()[0])
+                answer(taken[-1])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()
+
+
+def silent(connection: socket.socket) -> None:
+    """Accept, as a tunnel to nowhere does, and no more."""
+
+
+def web(connection: socket.socket) -> None:
+    """Speak as a web server."""
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (silent, "timed out"),
+        (socket.socket.close, "what listens there does not speak gRPC"),
+        (web, "what listens there does not speak gRPC"),
+    ],
+)
+def test_who_accepts_and_does_not_greet_is_no_master(
+    answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_GREETING_SECONDS", 0.2)
+    with (
+        listening(answer) as address,
+        pytest.raises(ClusterUnreachableError, match=rf"No master answers at {address} \({reason}"),
+    ):
+        find_credentials(address, reach_seconds=0.0)
+
+
+class StartingClock(FakeClock):
+    """A clock that lets a master take its next step whenever somebody waits."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = list(steps)
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        super().sleep(seconds)
+        if self._steps:
+            self._steps.pop(0)()
+
+
+def greets(client: socket.socket) -> None:
+    """Send what a server of HTTP/2 sends first."""
+    client.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+
+def test_credentials_that_come_just_after_the_answer_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with listening(greets) as address:
+        written = Credentials(address=address, token="t")
+        path = loopback_file(int(address.rpartition(":")[2]))
+        clock = StartingClock(lambda: None, lambda: save_credentials(written, path))
+        assert find_credentials(address, clock=clock) == written
+
+
+def test_credentials_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with listening(greets) as address:
+        path = loopback_file(int(address.rpartition(":")[2]))
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        with pytest.raises(UsageError, match=f"^{path} is not a credentials file"):
+            find_credentials(address, clock=FakeClock())
+
+
+def test_a_master_that_was_not_looked_for_is_not_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"^No master of yours at 127\.0\.0\.1:1 has left"):
+        find_credentials("127.0.0.1:1", reach_seconds=None)
+
+
+def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
+    state_uri = f"file://{tmp_path}"
+    leader = Leader(cluster_id="c", epoch=1, address="", token="t")
+
+    def lead(address: str) -> None:
+        content = msgspec.json.encode(msgspec.structs.replace(leader, address=address))
+        (tmp_path / "leader.json").write_bytes(content)
+
+    with socket.socket() as nobody, listening(greets) as address:
+        nobody.bind(("127.0.0.1", 0))
+        former = f"127.0.0.1:{nobody.getsockname()[1]}"
+        clock = StartingClock(lambda: lead(former), lambda: lead(address))
+        assert find_credentials(None, state_uri, clock=clock).address == address
+
+
+def test_another_server_of_grpc_is_no_master(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with ThreadPoolExecutor() as threads:
+        server = grpc.server(threads)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with pytest.raises(ClusterUnreachableError, match="what listens there is no master"):
+            find_credentials(f"127.0.0.1:{port}")
+        server.stop(None).wait()

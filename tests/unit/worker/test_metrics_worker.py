@@ -1,0 +1,137 @@
+"""A worker's metrics, scraped over HTTP as Prometheus does, and its status for systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from mrcore import __version__
+from mrcore.daemon.systemd import Notifier
+from mrcore.errors import UsageError
+from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.worker.core.messages import Answered, DrainBegun
+from mrcore.worker.shell.health import WELL_SECONDS, Sight, Vitals
+from mrcore.worker.shell.metrics import measured
+from tests.support.fake_clock import FakeClock
+from tests.support.idle_worker import idle_worker
+from tests.support.scrape import check_names, documented, families, scrape
+
+ATTEMPT = AttemptId(TaskId("wc", Phase.MAP, 3), AttemptNumber(1, 2))
+
+
+def with_vitals(test: Callable[[Vitals, FakeClock], Awaitable[None]]) -> Callable[[Path], None]:
+    """Run a test with a worker that has no children and no master."""
+
+    async def run(folder: Path) -> None:
+        clock = FakeClock()
+        link, agent = idle_worker(folder, clock)
+        await test(Vitals(agent, link, Notifier({}), clock), clock)
+
+    def call(tmp_path: Path) -> None:
+        asyncio.run(run(tmp_path))
+
+    call.__name__, call.__doc__ = test.__name__, test.__doc__
+    return call
+
+
+@with_vitals
+async def test_what_ended_is_counted(vitals: Vitals, clock: FakeClock) -> None:
+    with measured("127.0.0.1:0", vitals) as port:
+        done = TaskOutput(records_in=10, bytes_in=1000, elapsed_seconds=3.0)
+        vitals.agent.observe(ATTEMPT, done)
+        vitals.agent.observe(ATTEMPT, done)
+        vitals.agent.observe(ATTEMPT, TaskFailure(kind=FailureKind.USER, message="x"))
+        found = await asyncio.to_thread(scrape, port)
+    ended = "mrcore_worker_attempts_total"
+    assert found[ended, ("succeeded", "map")] == 2
+    assert found[ended, ("user", "map")] == 1
+    assert found["mrcore_worker_records_total", ("map",)] == 20
+    assert found["mrcore_worker_read_bytes_total", ("map",)] == 2000
+    assert found["mrcore_worker_attempt_seconds_sum", ("map",)] == 6.0
+    assert found["mrcore_worker_attempt_seconds_bucket", ("2.5", "map")] == 0
+    assert found["mrcore_worker_attempt_seconds_bucket", ("5.0", "map")] == 2
+
+
+@with_vitals
+async def test_the_moment_is_looked_at_in_the_loop(vitals: Vitals, clock: FakeClock) -> None:
+    threads: set[int] = set()
+    look = vitals.look
+
+    def spied_look() -> Sight:
+        threads.add(threading.get_ident())
+        return look()
+
+    vitals.look = spied_look  # type: ignore[method-assign]
+    with measured("127.0.0.1:0", vitals) as port:
+        vitals.agent.feed(DrainBegun("x"))
+        clock.advance(7.0)
+        found = await asyncio.to_thread(scrape, port)
+        assert documented("mrcore_worker_") == families(found, "mrcore_worker_")
+        check_names(found, "mrcore_worker_")
+    assert threads == {threading.get_ident()}
+    assert found["mrcore_worker_responsive", ()] == 1
+    assert found["mrcore_worker_slots", ()] == 4
+    assert found["mrcore_worker_slots_busy", ()] == 0
+    assert found["mrcore_worker_draining", ()] == 1
+    assert found["mrcore_worker_master_unheard_seconds", ()] == 7
+    assert found["process_resident_memory_bytes", ()] > 0
+    assert any(name == "mrcore_build_info" and __version__ in at for name, at in found)
+
+
+@with_vitals
+async def test_a_stuck_loop_shows_as_such(vitals: Vitals, clock: FakeClock) -> None:
+    from mrcore.daemon import metrics
+
+    with pytest.MonkeyPatch.context() as patch, measured("127.0.0.1:0", vitals) as port:
+        patch.setattr(metrics, "LOOK_SECONDS", 0.05)
+        # Called in the loop's own thread, so that the loop is as stuck as can be.
+        found = scrape(port)
+    assert found["mrcore_worker_responsive", ()] == 0
+    assert ("mrcore_worker_slots", ()) not in found
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1", "names no port for the metrics: write HOST:PORT"),
+        ("192.0.2.1:9100", r"cannot be served at 192\.0\.2\.1:9100"),
+    ],
+)
+def test_an_address_that_cannot_be_served_is_told(
+    address: str, sentence: str, tmp_path: Path
+) -> None:
+    @with_vitals
+    async def run(vitals: Vitals, clock: FakeClock) -> None:
+        with pytest.raises(UsageError, match=sentence), measured(address, vitals):
+            pass
+
+    run(tmp_path)
+
+
+@with_vitals
+async def test_children_out_of_control_are_no_good_health(vitals: Vitals, clock: FakeClock) -> None:
+    clock.advance(WELL_SECONDS - 1)
+    assert vitals.healthy()
+    clock.advance(1)
+    assert not vitals.healthy()
+    vitals.agent.supervisor._tick()
+    assert vitals.healthy()
+    vitals.agent.supervisor.close()
+
+
+@with_vitals
+async def test_the_status_says_what_matters(vitals: Vitals, clock: FakeClock) -> None:
+    assert vitals.status() == "0 of 4 slots busy, no master has answered yet"
+    vitals._link.connected.set()
+    assert vitals.status() == "0 of 4 slots busy"
+    vitals.agent.machine.state()
+    vitals.agent.machine.step(Answered(cluster_id="c", epoch=1, sequence=1, drain=True))
+    clock.advance(90)
+    words = "0 of 4 slots busy, draining, no answer of the master for 90 s"
+    assert vitals.status() == words

@@ -1,0 +1,1 @@
+"""The worker's decisions: pure, without clock or I/O."""

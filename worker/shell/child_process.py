@@ -1,0 +1,259 @@
+"""One child process: how it is spawned, given orders, heard, measured and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mrcore.errors import DataError
+from mrcore.model.ids import AttemptId
+from mrcore.model.task import Progress
+from mrcore.tasks.child.protocol import (
+    MAX_INLINE_BYTES,
+    Board,
+    BoardView,
+    Finished,
+    Order,
+    ReportReader,
+    discard_order,
+    order_sockets,
+    pack_order,
+    report_sockets,
+)
+from mrcore.worker.shell.orphans import MARK, Orphans, end_processes
+from mrcore.worker.shell.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
+
+_READ_BYTES: Final = 1 << 18
+_MEASURE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that has begun."""
+
+    attempt: AttemptId
+    elapsed_seconds: float
+    progress: Progress
+
+
+class ChildProcess:
+    """A child and what the agent knows of it. Nothing here blocks."""
+
+    def __init__(
+        self,
+        scratch: Path,
+        environment: Mapping[str, str],
+        number: int,
+        ahead_max: int,
+        orphans: Orphans | None = None,
+    ) -> None:
+        self.mark = f"{scratch}/child-{number}"
+        """Carried by all its processes in their environment, to find them by."""
+        self.job_id: str | None = None
+        """The job whose functions it has loaded; a child serves one job only."""
+        self.sent: deque[Order] = deque()
+        """Orders in its hands, oldest first: neither finished nor taken back."""
+        self.idle_since = 0.0
+        self.doomed = False
+        """It was killed, and its death is yet to be heard."""
+        self.kill_reason: str | None = None
+        """In words for the user, where the agent has killed it for what it did."""
+        self.is_deaf = False
+        """Its end of the reports is closed: nothing more will come."""
+        self.log_path = scratch / f"child-{number}.log"
+        self._orphans = orphans or Orphans()
+        self._shared_bytes = 0
+        """How much of its resident memory is only counted more than once."""
+        self._measured_at = float("-inf")
+        self._scratch = scratch
+        self._ahead_max = ahead_max
+        self._finished = 0
+        self._reader = ReportReader()
+        with contextlib.ExitStack() as undo:
+            self._board, board = Board.create()
+            undo.callback(self._board.close)
+            undo.callback(self._remove_log)
+            with os.fdopen(board, "rb") as child_board:
+                self._orders, self._child_orders = map(undo.enter_context, order_sockets())
+                self._reports, reports = map(undo.enter_context, report_sockets())
+                self._process = self._start(reports.fileno(), child_board.fileno(), environment)
+                reports.close()
+            undo.callback(self._undo_start)
+            self.process_id = self._process.pid
+            # Readable once the child is dead.
+            self.exit_descriptor = os.pidfd_open(self._process.pid)
+            undo.pop_all()
+        self.report_descriptor = self._reports.fileno()
+
+    def _start(
+        self, reports: int, board: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        # Readable too: the child stores what it has printed itself.
+        log = os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        inherited = (self._child_orders.fileno(), reports, board)
+        try:
+            return subprocess.Popen(
+                [
+                    sys.executable, "-P", "-m", "mrcore.tasks.child.main",
+                    *map(str, inherited), str(os.getpid()), str(self._scratch),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._scratch if folder_is_gone("self") else None,
+                env={**environment, MARK: self.mark},
+                pass_fds=inherited,
+                process_group=0,
+            )  # fmt: skip
+        finally:
+            os.close(log)
+
+    def _undo_start(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def send(self, order: Order) -> bool:
+        """Give it one more order; return False when its queue is full."""
+        if len(self.sent) > self._ahead_max:
+            return False
+        try:
+            self._orders.send(pack_order(order, self._scratch), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        self.job_id = order.attempt.task.job_id
+        self.sent.append(order)
+        return True
+
+    def recall(self) -> list[Order]:
+        """Take back every order that it has not begun, oldest first."""
+        back: set[AttemptId] = set()
+        with contextlib.suppress(BlockingIOError):
+            # By the flag, since O_NONBLOCK would be the child's as well.
+            while message := self._child_orders.recv(2 * MAX_INLINE_BYTES, socket.MSG_DONTWAIT):
+                back.add(discard_order(message))
+        # By name: the child may take one while those before and after it are read here.
+        recalled = [order for order in self.sent if order.attempt in back]
+        self.sent = deque(order for order in self.sent if order.attempt not in back)
+        return recalled
+
+    def hear(self) -> list[Finished]:
+        """Return the reports that have arrived; raise DataError for what is none."""
+        heard: list[Finished] = []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while data := self._reports.recv(_READ_BYTES, socket.MSG_DONTWAIT):
+                heard.extend(self._reader.feed(data))
+            self.is_deaf = True
+        for report in heard:
+            if not self.sent or self.sent[0].attempt != report.attempt:
+                raise DataError(f"a child reports {report.attempt}, which it was not to run")
+            self.sent.popleft()
+            self._finished += 1
+        return heard
+
+    def begun(self) -> Sequence[Order]:
+        """Return the orders that it has taken and of which no report was read, oldest first."""
+        taken = self._board.read().begun - self._finished
+        return [self.sent[index] for index in range(min(taken, len(self.sent)))]
+
+    def running(self) -> Order | None:
+        """Return the order that it runs, if it has taken one."""
+        begun = self.begun()
+        return begun[-1] if begun else None
+
+    def view(self) -> BoardView:
+        """Return what its board says."""
+        return self._board.read()
+
+    def holds(self, attempt: AttemptId) -> bool:
+        """Tell whether this attempt is in its hands."""
+        return any(order.attempt == attempt for order in self.sent)
+
+    def kill(self, reason: str | None = None) -> None:
+        """Kill it and all that it has started; its death is then heard as any other."""
+        if self._process.returncode is not None:
+            return
+        self.doomed = True
+        self.kill_reason = self.kill_reason or reason
+        # Those that have left the process group are found by their descent, while there is one.
+        family = self._family()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process_id, signal.SIGKILL)
+        end_processes(family)
+
+    def _family(self) -> list[int]:
+        """Return the child and all processes that it has started, as far as they are known."""
+        return [self.process_id, *descendants(self.process_id), *self._orphans.of(self.mark)]
+
+    def dies_within(self, seconds: float) -> bool:
+        """Wait until it is dead; return False if the system still holds it after `seconds`."""
+        poll = select.poll()
+        poll.register(self.exit_descriptor, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
+
+    def reap(self) -> int:
+        """Collect the dead child: its exit status, negative for a signal. Its group dies too."""
+        # Before the wait: until then nobody else can get this process id, and group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process_id, signal.SIGKILL)
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Give its descriptors and files back; it must be dead and reaped."""
+        os.close(self.exit_descriptor)
+        for end in (self._orders, self._child_orders, self._reports):
+            end.close()
+        self._board.close()
+        self._remove_log()
+
+    def _remove_log(self) -> None:
+        with contextlib.suppress(OSError):
+            self.log_path.unlink()
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the child and of all processes that it has started."""
+        return sum(map(resident_bytes, self._family()))
+
+    def used_bytes(self, limit_bytes: int, now: float) -> int:
+        """Return the memory of the child and all its processes, exact where it is near the limit.
+
+        Resident memory counts what forks share once for each of them, but is cheap to read. What
+        they really use is asked for only when it matters, and once a second at most while the
+        answer allows it.
+        """
+        family = self._family()
+        resident = sum(map(resident_bytes, family))
+        if resident <= limit_bytes:
+            self._shared_bytes = 0
+            return resident
+        is_old = now >= self._measured_at + _MEASURE_SECONDS
+        if is_old or resident - self._shared_bytes > limit_bytes:
+            self._shared_bytes = max(0, resident - sum(map(proportional_bytes, family)))
+            self._measured_at = now
+        return resident - self._shared_bytes
+
+    def printed(self, limit_bytes: int) -> bytes:
+        """Return the end of its log; nothing where it cannot be read, or was swept away."""
+        try:
+            with self.log_path.open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit_bytes))
+                return stream.read()
+        except OSError:
+            return b""
+
+    def trim_log(self, limit_bytes: int) -> None:
+        """Empty a log that has grown beyond the limit, so that it cannot fill the disk."""
+        with contextlib.suppress(OSError):
+            if self.log_path.stat().st_size > limit_bytes:
+                os.truncate(self.log_path, 0)
+                with self.log_path.open("ab") as log:
+                    log.write(b"[mrcore dropped earlier output: too much was printed]\n")

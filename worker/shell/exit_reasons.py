@@ -1,0 +1,124 @@
+"""Why a child died or could not be started, in words for the person whose code it runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+from mrcore.model.task import FailureKind, MapWork, Mark, TaskFailure
+from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
+from mrcore.util.texts import one_line
+
+_SIGNALS = {
+    signal.SIGSEGV: "crashed with a segmentation fault",
+    signal.SIGBUS: "crashed with a bus error",
+    signal.SIGABRT: "aborted",
+    signal.SIGFPE: "crashed with an arithmetic error",
+    signal.SIGILL: "crashed on an illegal instruction",
+    signal.SIGKILL: "was killed, most likely by the kernel because the machine ran out of memory",
+    signal.SIGTERM: "was terminated",
+}
+_OWN_DEATHS = {
+    OWN_DEFECT: "was ended by a defect of mrcore: please report it with the traceback in the "
+    "attempt's log",
+    LOST_DESCRIPTORS: "lost its connection to the worker, since user code closed descriptors that "
+    "it had not opened: close only your own",
+}
+
+
+def death_failure(
+    order: Order, status: int, kill_reason: str | None, function: str, mark: Mark | None
+) -> TaskFailure:
+    """Return the failure of an attempt whose process has died.
+
+    `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
+    `function` is the user's function that ran, `mark` the record that `map` was at.
+    """
+    task = order.attempt.task
+    own = _OWN_DEATHS.get(status) if not function else None
+    what = kill_reason or own or f"{_cause(status)} without a traceback"
+    return TaskFailure(
+        kind=FailureKind.DATA if own and status == OWN_DEFECT else FailureKind.USER,
+        message=one_line(
+            f"the process of {task.phase} task {task.index}{_place(order, function, mark)} {what}"
+        ),
+        died=True,
+        mark=mark if order.mark_records else None,
+    )
+
+
+def _place(order: Order, function: str, mark: Mark | None) -> str:
+    """Return what the process was at work on, as far as that is known; files as the user wrote."""
+    pieces = order.work.split.pieces if isinstance(order.work, MapWork) else ()
+    if mark is not None:
+        shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
+        return f", at work on the record at offset {mark.offset} of {shown},"
+    if function not in ("", "map"):
+        return f", in {function},"
+    files = sorted({piece.shown for piece in pieces})
+    return f", at work on {files[0]}," if len(files) == 1 else ""
+
+
+def _cause(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    number = -status
+    try:
+        known = signal.Signals(number)
+    except ValueError:
+        return f"was ended by signal {number}"
+    return f"{_SIGNALS.get(known, f'was ended by {known.name}')} (signal {number})"
+
+
+def memory_reason(used_bytes: int, limit_bytes: int) -> str:
+    """Return why a child that is too large is killed."""
+    return (
+        f"used {used_bytes >> 20:,} MiB of the {limit_bytes >> 20:,} MiB that --memory allows a "
+        "slot: hold less at once, or give more"
+    )
+
+
+def timeout_reason(limit_seconds: float) -> str:
+    """Return why a child that is too slow is killed."""
+    return f"ran longer than the {limit_seconds:g} s that --task-timeout allows"
+
+
+def system_reason(error: OSError, scratch: Path) -> str:
+    """Return what the system has refused this worker, and what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return (
+                f"no space is left for temporary files below {scratch}: free some, or start the "
+                "worker with another --scratch"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return (
+                "the limit of open files is reached: use fewer --slots, or raise the limit "
+                "(ulimit -n, or LimitNOFILE= of systemd)"
+            )
+        case errno.EAGAIN:
+            return (
+                "the limit of processes is reached: use fewer --slots, or raise the limit "
+                "(ulimit -u, or TasksMax= of systemd)"
+            )
+        case errno.ENOMEM:
+            return "the machine has no memory left: use fewer --slots"
+        case _:
+            return str(error)
+
+
+def start_reason(status: int, printed: bytes, scratch: Path) -> str:
+    """Return why a child has died before it took an order, as far as that can be known."""
+    lines = printed.decode(errors="replace").strip().splitlines()
+    if lines:
+        return lines[-1]
+    try:
+        space = os.statvfs(scratch)
+    except OSError as error:
+        return system_reason(error, scratch)
+    if not space.f_bavail or (space.f_files and not space.f_favail):
+        # What it had to say did not get into its log.
+        return system_reason(OSError(errno.ENOSPC, ""), scratch)
+    return f"it {_cause(status)} and printed nothing"

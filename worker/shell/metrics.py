@@ -1,0 +1,110 @@
+"""A worker's metrics for Prometheus; imported only where they are asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
+from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.task import FailureKind, TaskFailure, TaskResult
+from mrcore.worker.shell.health import Sight, Vitals
+
+_SUCCEEDED: Final = "succeeded"
+_OUTCOMES: Final = (_SUCCEEDED, *(kind.value for kind in FailureKind))
+
+
+@contextlib.contextmanager
+def measured(address: str, vitals: Vitals) -> Iterator[int]:
+    """Serve the metrics of a worker for as long as the `with` block; yield the port."""
+    registry = new_registry()
+    attempts = _Attempts(registry)
+    vitals.agent.observe = attempts.observe
+    registry.register(_Now(vitals))
+    with serve(address, registry) as port:
+        yield port
+
+
+class _Attempts:
+    """Counts what ends here."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "mrcore_worker_attempts_total",
+            "Attempts that ended here, by outcome: succeeded, or whose failure it was",
+            ("phase", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "mrcore_worker_attempt_seconds",
+            "Time of attempts that succeeded here",
+            ("phase",),
+            buckets=TASK_BUCKETS,
+            registry=registry,
+        )
+        self._records = Counter(
+            "mrcore_worker_records_total",
+            "Records read by attempts that succeeded here",
+            ("phase",),
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "mrcore_worker_read_bytes_total",
+            "Bytes read by attempts that succeeded here",
+            ("phase",),
+            registry=registry,
+        )
+
+        # Series that are there from the beginning have no first rise that a rate would miss.
+        for phase in Phase:
+            for metric in (self._seconds, self._records, self._bytes):
+                metric.labels(phase.value)
+            for outcome in _OUTCOMES:
+                self._ended.labels(phase.value, outcome)
+
+    def observe(self, attempt: AttemptId, result: TaskResult) -> None:
+        """Count an attempt that has ended."""
+        phase = attempt.task.phase.value
+        if isinstance(result, TaskFailure):
+            self._ended.labels(phase, result.kind.value).inc()
+            return
+        self._ended.labels(phase, _SUCCEEDED).inc()
+        self._seconds.labels(phase).observe(result.elapsed_seconds)
+        self._records.labels(phase).inc(result.records_in)
+        self._bytes.labels(phase).inc(result.bytes_in)
+
+
+class _Now(Collector):
+    """What the worker holds at the moment of a scrape."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        async def look() -> Sight:
+            return vitals.look()
+
+        self._window = Window("mrcore_worker", look)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the gauges; called in a thread of the HTTP server."""
+        sight, responsive = self._window.open()
+        yield responsive
+        if sight is None:
+            return
+        yield gauge("mrcore_worker_slots", "Attempts that may run at once", sight.slots)
+        yield gauge("mrcore_worker_slots_busy", "Attempts that run", sight.running)
+        yield gauge("mrcore_worker_attempts_held", "Attempts held, waiting ones too", sight.held)
+        yield gauge("mrcore_worker_draining", "1 while it is leaving", float(sight.draining))
+        yield gauge(
+            "mrcore_worker_children_resident_bytes",
+            "Memory of the processes that run user code",
+            sight.resident_bytes,
+        )
+        yield gauge(
+            "mrcore_worker_master_unheard_seconds",
+            "Since a master answered, or since the start",
+            sight.unheard_seconds,
+        )

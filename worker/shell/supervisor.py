@@ -1,0 +1,399 @@
+"""The children of one worker: who runs what, within which limits, and what their deaths mean.
+
+At most `slots` children have orders at any time. As many again may stay idle, each with the
+functions of a job loaded, so that two jobs that take turns do not pay for a new process each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from mrcore.errors import DataError
+from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobSpec
+from mrcore.model.task import FailureKind, TaskFailure, TaskResult
+from mrcore.tasks.child.attempt_log import MAX_LOG_BYTES
+from mrcore.tasks.child.protocol import JobFile, Order
+from mrcore.util.clock import Clock
+from mrcore.worker.core.limits import DEFAULT, Limits
+from mrcore.worker.core.messages import Assignment
+from mrcore.worker.shell import exit_reasons
+from mrcore.worker.shell.child_process import ChildProcess, Running
+from mrcore.worker.shell.environment import child_environment
+from mrcore.worker.shell.log_tail import LastWords
+from mrcore.worker.shell.orphans import Orphans
+from mrcore.worker.shell.proc import folder_is_gone
+from mrcore.worker.shell.scratch import Folders
+from mrcore.worker.shell.starts import Starts
+
+log = logging.getLogger("mrcore.worker")
+
+
+class Supervisor:
+    """Owns the children. All methods run in the event loop's thread, and none blocks."""
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        slot_memory_bytes: int,
+        scratch: Path,
+        restore: Callable[[], None] = lambda: None,
+        environment: Mapping[str, str],
+        clock: Clock,
+        store_log: Callable[[str, AttemptId, bytes], None],
+        limits: Limits = DEFAULT,
+        orphans: Orphans | None = None,
+    ) -> None:
+        self.slots = slots
+        self.slot_memory_bytes = slot_memory_bytes
+        self.on_ended: Callable[[AttemptId, TaskResult], None]
+        self.may_begin: Callable[[], bool] = lambda: True
+        """Whether there is room for the results of attempts that have yet to begin."""
+        self.ticked_at = clock.monotonic()
+        """When the children were looked at last."""
+        self._folders = Folders(scratch, restore, limits.sweeps_max)
+        self._environment = child_environment(environment, slot_memory_bytes)
+        self._limits = limits
+        self._clock = clock
+        self._last_words = LastWords(store_log, limits)
+        self._orphans = orphans
+        """Where this process adopts them."""
+        self._children: list[ChildProcess] = []
+        self._queue: deque[Order] = deque()
+        self._jobs: dict[str, JobFile] = {}
+        self._unwanted: set[AttemptId] = set()
+        self._spawned = 0
+        self._starts = Starts(limits, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._provide_folders()
+
+    # What the machine commands.
+
+    def learn(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
+        """Keep a job; children find it in a file from their first order of it on."""
+        self._jobs[job_id] = JobFile(spec, state_uri)
+
+    def forget(self, job_id: str) -> None:
+        """Forget a job of which nothing is held."""
+        self._jobs.pop(job_id, None)
+        self._folders.drop_job(job_id)
+
+    def give(self, assignment: Assignment) -> None:
+        """Run this attempt when there is a slot for it; its job has been learnt."""
+        assert assignment.work is not None
+        spec = self._jobs[assignment.attempt.task.job_id].spec
+        self._queue.append(
+            Order(
+                attempt=assignment.attempt,
+                work=assignment.work,
+                inputs_version=assignment.inputs_version,
+                memory_bytes=spec.memory_bytes or self.slot_memory_bytes,
+                mark_records=assignment.mark_records,
+                skip=assignment.skip,
+            )
+        )
+
+    def take_back(self, attempt: AttemptId) -> bool:
+        """Drop an attempt that has not begun; return False when it has."""
+        child = self._holder(attempt)
+        if child is not None:
+            self._queue.extendleft(reversed(child.recall()))
+            if child.holds(attempt):
+                return False
+        self._queue = deque(order for order in self._queue if order.attempt != attempt)
+        return True
+
+    def kill(self, attempt: AttemptId) -> None:
+        """Stop an attempt, begun or not, and report nothing of it."""
+        if self.take_back(attempt):
+            return
+        child = self._holder(attempt)
+        assert child is not None
+        self._unwanted.add(attempt)
+        child.kill()
+
+    def dispatch(self) -> None:
+        """Hand waiting orders to children: the oldest first, and none before an older one."""
+        if not self.may_begin():
+            back = [order for child in self._children for order in child.recall()]
+            self._queue.extendleft(reversed(back))
+            return
+        self._place()
+        if not self._queue:
+            self._level()
+            self._place()
+
+    # What the link asks.
+
+    def running(self) -> Iterator[Running]:
+        """Yield every attempt that has begun, with how far it is."""
+        now = self._clock.monotonic()
+        for child in self._children:
+            if child.sent:
+                view = child.view()
+                for order in child.begun():
+                    yield Running(order.attempt, max(0.0, now - view.started_at), view.progress)
+
+    def starving(self) -> bool:
+        """Tell whether a slot has nothing to do."""
+        return sum(bool(child.sent) for child in self._children) < self.slots
+
+    def unfinished(self) -> int:
+        """Return how many orders wait or run."""
+        return len(self._queue) + sum(len(child.sent) for child in self._children)
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of all children together."""
+        return sum(child.resident_bytes() for child in self._children)
+
+    # The life of children.
+
+    def prestart(self) -> None:
+        """Start a child for each slot, so that they are ready when work comes."""
+        while len(self._children) < self.slots and self._starts.may_start():
+            self._spawn()
+
+    async def run(self) -> None:
+        """Watch over the children until cancelled; then kill them all."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                try:
+                    await self._watch()
+                finally:
+                    self.close()
+        finally:
+            self._group = None
+
+    async def _watch(self) -> None:
+        for child in self._children:
+            self._listen(child)
+        while True:
+            await asyncio.sleep(self._limits.tick_seconds)
+            self._tick()
+
+    def close(self) -> None:
+        """Kill every child and wait for their deaths, for `close_seconds` together."""
+        for child in self._children:
+            self._unlisten(child)
+            child.kill()
+        end = self._clock.monotonic() + self._limits.close_seconds
+        for child in self._children:
+            if child.dies_within(end - self._clock.monotonic()):
+                child.reap()
+            else:  # in a call to a device or a server that does not answer
+                log.error("process %d cannot be killed: it is left behind", child.process_id)
+            child.close()
+        self._children.clear()
+        if self._orphans is not None:
+            self._orphans.look(())
+            self._orphans.end_all()
+
+    def _spawn(self) -> ChildProcess | None:
+        """Start one more child; return None when the system refuses, which is a bad start."""
+        self._spawned += 1
+        try:
+            self._provide_folders()
+            child = ChildProcess(
+                self._folders.path,
+                self._environment,
+                self._spawned,
+                self._limits.ahead_max,
+                self._orphans,
+            )
+        except OSError as error:
+            self._count_bad_start(exit_reasons.system_reason(error, self._folders.path))
+            return None
+        child.idle_since = self._clock.monotonic()
+        self._children.append(child)
+        self._listen(child)
+        return child
+
+    def _provide_folders(self) -> None:
+        """Make the folders of this worker anew where somebody has swept them away."""
+        if self._folders.are_there():
+            return
+        self._folders.make()
+        for child in self._children:
+            if child.sent:
+                self._folders.of_child(child.process_id).mkdir(exist_ok=True)
+            else:
+                child.kill()
+
+    def _listen(self, child: ChildProcess) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(child.report_descriptor, self._hear, child)
+            self._loop.add_reader(child.exit_descriptor, self._bury, child)
+
+    def _unlisten(self, child: ChildProcess) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(child.report_descriptor)
+            self._loop.remove_reader(child.exit_descriptor)
+
+    def _holder(self, attempt: AttemptId) -> ChildProcess | None:
+        return next((child for child in self._children if child.holds(attempt)), None)
+
+    def _child_for(self, job_id: str) -> ChildProcess | None:
+        """Return the child that should get the next order of this job, if one can take it now."""
+        busy = [child for child in self._children if child.sent]
+        if len(busy) >= self.slots:
+            # Ahead of need, so that the next attempt starts without a round trip through us.
+            alike = [child for child in busy if child.job_id == job_id and not child.doomed]
+            return min(alike, key=lambda child: len(child.sent), default=None)
+        idle = [child for child in self._children if not child.sent and not child.doomed]
+        for child in idle[:]:
+            if folder_is_gone(child.process_id):  # nothing can be imported there
+                child.kill()
+                idle.remove(child)
+        for wanted in (job_id, None):
+            for child in idle:
+                if child.job_id == wanted:
+                    return child
+        children_max = self._limits.children_max(self.slots)
+        if not self._starts.may_start() or len(self._children) >= children_max:
+            return None
+        if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
+            min(idle, key=lambda child: child.idle_since).kill()
+        return self._spawn()
+
+    def _place(self) -> None:
+        while self._queue:
+            order = self._queue[0]
+            try:
+                self._provide_folders()
+                child = self._child_for(order.attempt.task.job_id)
+                if child is None or not self._hand(child, order):
+                    return
+                self._queue.popleft()
+            except OSError as error:
+                self._queue.popleft()
+                reason = exit_reasons.system_reason(error, self._folders.path)
+                self._refuse(order, f"this worker cannot hand the task to its process: {reason}")
+
+    def _hand(self, child: ChildProcess, order: Order) -> bool:
+        job_id = order.attempt.task.job_id
+        if child.job_id is None or not self._folders.has_job(job_id):
+            self._folders.keep_job(job_id, self._jobs[job_id])
+        return child.send(order)
+
+    def _refuse(self, order: Order, message: str) -> None:
+        """Fail an attempt that has not begun, for what this worker lacks."""
+        self.on_ended(order.attempt, TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message))
+
+    def _level(self) -> None:
+        """Queue again what waits behind others in a busy child while a slot is idle."""
+        busy = [child for child in self._children if len(child.sent) > 1]
+        if not busy or not self.starving():
+            return
+        longest = max(busy, key=lambda child: len(child.sent))
+        self._queue.extend(longest.recall())
+
+    def _hear(self, child: ChildProcess) -> None:
+        try:
+            reports = child.hear()
+        except DataError as error:
+            log.error("child %d: %s", child.process_id, error)
+            child.kill("wrote into a descriptor that is not its own")
+            reports, child.is_deaf = [], True
+        if child.is_deaf and self._loop is not None:
+            self._loop.remove_reader(child.report_descriptor)
+        if reports:
+            self._starts.worked()
+            self._retire_if_large(child)
+        for report in reports:
+            if report.attempt in self._unwanted:
+                self._unwanted.discard(report.attempt)
+            else:
+                self.on_ended(report.attempt, report.result)
+        self.dispatch()
+
+    def _retire_if_large(self, child: ChildProcess) -> None:
+        """Replace an idle child that kept much memory: the next attempt is not to pay for it."""
+        child.idle_since = self._clock.monotonic()
+        spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
+        limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
+        allowed = int(self._limits.retire_share * limit)
+        if not child.sent and child.used_bytes(allowed, self._clock.monotonic()) > allowed:
+            child.kill()
+
+    def _bury(self, child: ChildProcess) -> None:
+        """A child is dead: settle what it held, and put another in its place."""
+        self._hear(child)
+        self._unlisten(child)
+        self._queue.extendleft(reversed(child.recall()))
+        self._children.remove(child)
+        view = child.view()
+        status = child.reap()
+        lost = child.sent[0] if child.sent else None
+        printed = self._last_words.take(child)
+        child.close()
+        assert self._group is not None
+        if lost is not None:
+            self._starts.worked()
+            if lost.attempt in self._unwanted:
+                self._unwanted.discard(lost.attempt)
+                self._last_words.drop(printed)
+            else:
+                mark = view.mark if lost.mark_records else None
+                failure = exit_reasons.death_failure(
+                    lost, status, child.kill_reason, view.function, mark
+                )
+                state_uri = self._jobs[lost.attempt.task.job_id].state_uri
+                self._group.create_task(self._report_death(lost, failure, state_uri, printed))
+        else:
+            self._last_words.drop(printed)
+            if view.begun == 0 and not child.doomed:
+                self._count_bad_start(
+                    exit_reasons.start_reason(status, printed, self._folders.path)
+                )
+        self._end_orphans()
+        self._group.create_task(self._folders.sweep(child.process_id))
+        self.prestart()
+        self.dispatch()
+
+    async def _report_death(self, order: Order, failed: TaskFailure, uri: str, text: bytes) -> None:
+        await self._last_words.store(uri, order.attempt, text)
+        self.on_ended(order.attempt, failed)
+
+    def _count_bad_start(self, reason: str) -> None:
+        self._starts.failed(reason)
+        if not self._starts.hopeless() or any(child.sent for child in self._children):
+            return  # what runs may be what takes all, and gives it back when it ends
+        queue, self._queue = self._queue, deque()
+        for order in queue:
+            self._refuse(order, f"this worker cannot start the processes that run tasks: {reason}")
+
+    def _tick(self) -> None:
+        now = self.ticked_at = self._clock.monotonic()
+        self._end_orphans()
+        for child in self._children:
+            order = child.running() if child.sent else None
+            if order is not None and not child.doomed:
+                self._hold_to_limits(child, order, now)
+            idle = child.job_id is not None and not child.sent
+            if idle and now - child.idle_since > self._limits.idle_seconds:
+                child.kill()
+        self.prestart()
+        self.dispatch()
+
+    def _end_orphans(self) -> None:
+        """Kill what children that are gone have left behind."""
+        if self._orphans is not None:
+            self._orphans.look({child.process_id for child in self._children})
+            self._orphans.end_others({child.mark for child in self._children})
+
+    def _hold_to_limits(self, child: ChildProcess, order: Order, now: float) -> None:
+        limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
+        if limit is not None and now - child.view().started_at > limit:
+            child.kill(exit_reasons.timeout_reason(limit))
+        used = child.used_bytes(order.memory_bytes, now)
+        if order.memory_bytes and used > order.memory_bytes:
+            child.kill(exit_reasons.memory_reason(used, order.memory_bytes))
+        child.trim_log(MAX_LOG_BYTES)

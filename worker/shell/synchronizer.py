@@ -1,0 +1,346 @@
+"""The conversation with the master: one `Synchronize` call at a time.
+
+A call without news parks at the master until there is something to say. When something happens
+here meanwhile, the parked call is cancelled and the next one tells it; an answer lost with it is
+given again. Small tasks end many at a time, so news waits a moment for company, unless a slot is
+already without work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from random import Random  # noqa: TID251 - the type only: a generator is passed in
+from typing import TYPE_CHECKING, Final
+
+import grpc  # noqa: TID251 - this is the worker's border to gRPC
+import grpc.aio  # noqa: TID251 - this is the worker's border to gRPC
+
+from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
+from mrcore.model.job import Versions
+from mrcore.rpc.channel import connect_aio
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.convert import job_spec_from_proto, versions_to_proto
+from mrcore.rpc.convert_task import (
+    attempt_from_proto,
+    attempt_to_proto,
+    put_progress,
+    put_result,
+    skip_from_proto,
+    work_from_proto,
+)
+from mrcore.rpc.credentials import find_credentials
+from mrcore.rpc.status import error_from
+from mrcore.rpc.v1 import worker_service_pb2 as pb
+from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
+from mrcore.util.clock import Clock
+from mrcore.worker.core.messages import Answered, Assignment, Hold, Leave
+from mrcore.worker.shell.agent import Agent
+from mrcore.worker.shell.child_process import Running
+
+if TYPE_CHECKING:
+    from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
+
+FIRST_SECONDS: Final = 10.0
+"""Wrong credentials are looked at again for so long: a master may be starting just now."""
+EAGER_SECONDS: Final = 5.0
+EAGER_PAUSE_SECONDS: Final = 0.02
+LONGEST_PAUSE_SECONDS: Final = 2.0
+SILENT_SECONDS: Final = 60.0
+"""What goes on failing is said so often."""
+COMPANY_SECONDS: Final = 0.01
+"""How long news waits for more of it while there is other work."""
+AMPLE_COMPANY_SECONDS: Final = 0.5
+"""The same while most of the work that is held has yet to end. Each call tells of all that is
+held, so that one at every few tasks would cost more than the tasks."""
+PARKED_AFTER_SECONDS: Final = 0.005
+"""A call without results that was not answered by then is parked."""
+PATIENCE_SECONDS: Final = 1.0
+"""A call with results is answered as soon as the journal is flushed: cancelling it costs more."""
+REQUEST_BYTES_MAX: Final = 16 * 2**20
+"""Results beyond it wait for the next request: a larger message would never be taken."""
+ORPHANED: Final = 75
+"""The exit code of a worker that no master has answered for too long: EX_TEMPFAIL of sysexits.h."""
+CALL_SECONDS: Final = 15.0
+"""Beyond the time that the master may park it, a call that lasts longer is given up."""
+
+_STATES: Final = {
+    Hold.UNSTARTED: pb.HeldAttempt.STATE_UNSTARTED,
+    Hold.RUNNING: pb.HeldAttempt.STATE_RUNNING,
+    Hold.FINISHED: pb.HeldAttempt.STATE_FINISHED,
+}
+
+log = logging.getLogger("mrcore.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a worker says of itself in every request."""
+
+    worker_id: str
+    slots: int
+    memory_bytes: int
+    """For all slots."""
+    host: str
+    process_id: int
+    versions: Versions
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the worker was told of its cluster."""
+
+    master: str | None
+    state_uri: str | None
+    credentials_file: str | None
+
+    def __str__(self) -> str:
+        return self.master or self.state_uri or self.credentials_file or "?"
+
+
+class Link:
+    """Keeps the agent's machine and the master in agreement."""
+
+    def __init__(self, agent: Agent, about: About, where: Where, clock: Clock, rng: Random) -> None:
+        self.connected = asyncio.Event()
+        """Set when a master has answered for the first time."""
+        self.heard_at = clock.monotonic()
+        """When a master answered last; before the first answer, when this worker began to ask."""
+        self._agent = agent
+        self._about = about
+        self._versions = versions_to_proto(about.versions)
+        self._where = where
+        self._clock = clock
+        self._rng = rng
+        self._wake = asyncio.Event()
+        self._sync_seconds = 10.0
+        self._news_at: float | None = None
+        self._failures = 0
+        """In a row."""
+        self._complained_refused = False
+        self._silent_until = float("-inf")
+        """Of the last complaint: whether a call was refused, and when it may be said again."""
+        agent.tell = self._hear_news
+
+    async def run(self) -> None:
+        """Synchronise until cancelled; what goes wrong is tried again, or ends the agent."""
+        started = self._clock.monotonic()
+        while True:
+            eager = self._clock.monotonic() - started < EAGER_SECONDS
+            try:
+                credentials = await self._look_for_credentials()
+                async with connect_aio(credentials) as channel:
+                    stub: WorkerServiceAsyncStub = WorkerServiceStub(channel)
+                    await self._converse(stub, credentials)
+            except MrcoreError as error:
+                waited = self._clock.monotonic() - started
+                wrong = isinstance(error, UsageError) and not self.connected.is_set()
+                if wrong and waited > FIRST_SECONDS:
+                    self._agent.leave(Leave(error.exit_code, str(error)))
+                    return
+                # A master that starts together with its workers is no reason to worry; one that
+                # answers, and does not want what we say, is not to be asked without a pause.
+                refused = not isinstance(error, ClusterUnreachableError | UsageError)
+                eager = eager and not refused
+                if not eager or self.connected.is_set():
+                    self._complain(error, refused)
+            self._failures += 1
+            pause = min(0.1 * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
+            jittered = pause * self._rng.uniform(0.5, 1.0)
+            await asyncio.sleep(EAGER_PAUSE_SECONDS if eager else jittered)
+
+    async def leave_when_orphaned(self, seconds: float) -> None:
+        """End the agent once no master has answered for so long: nobody can have its results."""
+        while True:
+            left = self.heard_at + seconds - self._clock.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+        reason = f"no master at {self._where} has answered for {seconds:g} s, so this worker ends"
+        self._agent.leave(Leave(ORPHANED, f"{reason}: start it again once a master leads"))
+
+    async def _look_for_credentials(self) -> Credentials:
+        try:
+            return await asyncio.to_thread(self._find)
+        except (OSError, RuntimeError) as error:  # RuntimeError: there can be no more threads
+            raise ClusterUnreachableError(f"The credentials cannot be read: {error}") from error
+
+    def _find(self) -> Credentials:
+        where = self._where
+        return find_credentials(
+            where.master, where.state_uri, where.credentials_file, reach_seconds=None
+        )
+
+    def _complain(self, error: MrcoreError, refused: bool) -> None:
+        """Log what is wrong when it is new, and then now and then: it may last for hours."""
+        now = self._clock.monotonic()
+        if not refused and not self._failures:
+            return  # one connection that broke is none
+        if refused is self._complained_refused and now < self._silent_until:
+            return
+        self._complained_refused, self._silent_until = refused, now + SILENT_SECONDS
+        if refused:
+            log.warning("the master at %s refused a call, trying again: %s", self._where, error)
+        else:
+            log.warning("no master at %s, trying again: %s", self._where, error)
+
+    async def _converse(self, stub: WorkerServiceAsyncStub, credentials: Credentials) -> None:
+        """Synchronise over one channel until a call fails."""
+        while True:
+            self._agent.note_begun()
+            request = self._request()
+            sent_at = self._clock.monotonic()
+            self._news_at = None
+            call = stub.Synchronize(request, timeout=self._sync_seconds + CALL_SECONDS)
+            try:
+                patience = PATIENCE_SECONDS if _has_results(request) else PARKED_AFTER_SECONDS
+                if not await self._wait(call, sent_at, patience):
+                    continue
+                response = await call
+            except grpc.aio.AioRpcError as error:
+                self._give_up_or_raise(error, credentials)
+                return
+            self._failures = 0
+            obeyed = self._take(response)
+            quick = self._clock.monotonic() - sent_at < PARKED_AFTER_SECONDS
+            if quick and not obeyed and not _has_results(request):
+                # A master that does not park must not make us call without end.
+                await self._pause(EAGER_PAUSE_SECONDS)
+
+    async def _wait(
+        self,
+        call: grpc.aio.UnaryUnaryCall[pb.SynchronizeRequest, pb.SynchronizeResponse],
+        sent_at: float,
+        patience: float,
+    ) -> bool:
+        """Wait for the answer; return False when the call was cancelled for the sake of news."""
+        call.add_done_callback(self._wake_up)
+        while not call.done():
+            due = self._due(sent_at, patience)
+            now = self._clock.monotonic()
+            if due is not None and due <= now:
+                call.cancel()
+                return False
+            await self._pause(None if due is None else due - now)
+        return True
+
+    def _due(self, sent_at: float, patience: float) -> float | None:
+        """Return when the call in flight should give way to news; None when there is none."""
+        if not self._agent.machine.has_news():
+            return None
+        if self._news_at is None:
+            self._news_at = self._clock.monotonic()
+        return max(sent_at + patience, self._news_at + self._company_seconds())
+
+    def _company_seconds(self) -> float:
+        """Return how long news may wait for more of it, without a slot that idles for it."""
+        supervisor = self._agent.supervisor
+        if supervisor.starving():
+            return 0.0
+        ample = 2 * supervisor.unfinished() > self._agent.machine.held()
+        return AMPLE_COMPANY_SECONDS if ample else COMPANY_SECONDS
+
+    async def _pause(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _wake_up(self, call: object) -> None:
+        self._wake.set()
+
+    def _hear_news(self) -> None:
+        self._wake.set()
+
+    def _give_up_or_raise(self, error: grpc.aio.AioRpcError, credentials: Credentials) -> None:
+        """Raise what is worth another try; end the agent for what is not."""
+        problem = error_from(error, credentials.address)
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            # A new master has another token: the next round reads the credentials again.
+            raise problem
+        if isinstance(problem, UsageError):
+            self._agent.leave(Leave(problem.exit_code, str(problem)))
+            return
+        raise problem
+
+    def _request(self) -> pb.SynchronizeRequest:
+        state = self._agent.machine.state()
+        about = self._about
+        request = pb.SynchronizeRequest(
+            cluster_id=state.cluster_id,
+            worker_id=about.worker_id,
+            session=state.session,
+            sequence=state.sequence,
+            epoch=state.epoch,
+            slots=about.slots,
+            memory_bytes=about.memory_bytes,
+            host=about.host,
+            process_id=about.process_id,
+            versions=self._versions,
+            draining=state.draining,
+            store_nonce=state.store_nonce,
+            known_jobs=state.known_jobs,
+            park=self._agent.machine.accepted,  # the first answer says where the store is
+        )
+        running = {one.attempt: one for one in self._agent.supervisor.running()}
+        left = REQUEST_BYTES_MAX
+        for held in state.held:
+            message = request.held.add(
+                attempt=attempt_to_proto(held.attempt),
+                state=_STATES[held.hold],
+                inputs_version=held.inputs_version,
+            )
+            if held.result is not None and left <= 0:
+                # It is told as soon as this request is answered, and is not to be killed till then.
+                message.state = pb.HeldAttempt.STATE_RUNNING
+            elif held.result is not None:
+                put_result(message, held.result)
+                message.elapsed_seconds = getattr(held.result, "elapsed_seconds", 0.0)
+                left -= message.ByteSize()
+            elif held.hold is Hold.RUNNING and held.attempt in running:
+                _put_running(message, running[held.attempt])
+        return request
+
+    def _take(self, response: pb.SynchronizeResponse) -> bool:
+        """Let the machine hear an answer; return whether there was anything to do."""
+        self.heard_at = self._clock.monotonic()
+        if not response.exceed_session:
+            self.connected.set()
+            self._sync_seconds = response.sync_seconds
+        self._agent.note_begun()
+        return self._agent.feed(
+            Answered(
+                cluster_id=response.cluster_id,
+                epoch=response.epoch,
+                sequence=response.sequence,
+                wanted=tuple(map(_wanted, response.wanted)),
+                jobs={info.job_id: job_spec_from_proto(info.spec) for info in response.jobs},
+                drain=response.drain,
+                leave=response.leave,
+                state_uri=response.state_uri,
+                exceed_session=response.exceed_session,
+            )
+        )
+
+
+def _wanted(message: pb.Assignment) -> Assignment:
+    """Return what the master wants: of an attempt that is held already, hardly more than its id."""
+    work = work_from_proto(message)
+    return Assignment(
+        attempt=attempt_from_proto(message.attempt),
+        inputs_version=message.inputs_version,
+        work=work,
+        mark_records=message.mark_records,
+        skip=() if work is None else skip_from_proto(message),
+    )
+
+
+def _put_running(message: pb.HeldAttempt, running: Running) -> None:
+    message.elapsed_seconds = running.elapsed_seconds
+    put_progress(message, running.progress)
+
+
+def _has_results(request: pb.SynchronizeRequest) -> bool:
+    return any(held.state == pb.HeldAttempt.STATE_FINISHED for held in request.held)
