@@ -11,11 +11,11 @@ import numpy as np
 
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS
 from mrcore.shuffle.budget import Budget
-from mrcore.shuffle.columns import Columns, KeyKind, Layout, Pile
+from mrcore.shuffle.columns import Columns, KeyKind, Layout, RowSource
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.hashing import partition_of
 from mrcore.shuffle.keys import keys_to_python, shown
-from mrcore.shuffle.merge import SortedChunk, merge, taken
+from mrcore.shuffle.merge import SortedChunk, merge, take_chunks
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.sorting import KeyRows, sort_keys, sort_part
 from mrcore.shuffle.spill import Spill, SpillFolder
@@ -117,16 +117,16 @@ class RunBuilder:
         """Empty what is held into sorted sections."""
         batches, parts = self._batches, self._parts
         self._batches, self._parts, self._held_bytes = [], [], 0
-        pile = Pile(batches)
+        source = RowSource(batches)
         batches.clear()
-        batch = pile.heads
+        batch = source.heads
         # Rows in the order in which equal keys shall stay: by `sort_key`, then by emission.
         rows: np.ndarray | None = None
         if batch.order is not None:
             rows, _ = sort_keys(KeyKind.ENCODED, batch.order)
         key_rows = KeyRows(batch.key_kind, batch.keys)
         if self._total_order:
-            yield self._sorted(pile, key_rows, np.arange(len(batch)) if rows is None else rows)
+            yield self._sorted(source, key_rows, np.arange(len(batch)) if rows is None else rows)
             return
         if parts:
             part_of = np.concatenate(parts)
@@ -139,14 +139,14 @@ class RunBuilder:
         ends = np.cumsum(np.bincount(part_of, minlength=self._partitions))
         start = 0
         for end in ends.tolist():
-            yield self._sorted(pile, key_rows, rows[start:end])
+            yield self._sorted(source, key_rows, rows[start:end])
             start = end
 
-    def _sorted(self, pile: Pile, key_rows: KeyRows, rows: np.ndarray) -> Iterator[Columns]:
+    def _sorted(self, source: RowSource, key_rows: KeyRows, rows: np.ndarray) -> Iterator[Columns]:
         if not len(rows):
             return iter(())
         order, new = sort_part(key_rows, rows)
-        chunks = taken(pile, order, new)
+        chunks = take_chunks(source, order, new)
         # Combining what hardly repeats would cost more than it saves.
         if self._combiner is not None and 2 * np.count_nonzero(new) <= len(rows):
             return self._combiner.combine_stream(chunks)

@@ -16,13 +16,13 @@ from mrcore.shuffle.encoding import encode_many
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
 from mrcore.shuffle.user_code import (
-    DRAW_BYTES,
-    DRAW_ROWS,
-    Drawer,
+    READ_BYTES,
+    READ_ROWS,
+    PairReader,
     UserCodeError,
     UserFunction,
     call_each,
-    draw,
+    read_pairs,
     unpicklable,
 )
 from mrcore.shuffle.values import (
@@ -63,7 +63,7 @@ class Collector:
                 combiner, self.types, self._add_grouped, builder.spill, budget.collect_bytes
             )
         self._rows = _FIRST_ROWS
-        self._drawer = Drawer("map")
+        self._reader = PairReader("map")
 
     @property
     def pairs(self) -> int:
@@ -92,15 +92,15 @@ class Collector:
             self._pairs += self._grouping.pairs
             self._grouping = None
             pairs = rest
-        while drawn := self._draw(pairs):
-            self.add_batch(*drawn)
+        while pairs_read := self._read(pairs):
+            self.add_batch(*pairs_read)
 
-    def _draw(self, pairs: Iterator[Any]) -> tuple[list[Any], list[Any]] | None:
+    def _read(self, pairs: Iterator[Any]) -> tuple[list[Any], list[Any]] | None:
         keys: list[Any] = []
         values: list[Any] = []
         while len(keys) < self._rows:
-            rows = min(DRAW_ROWS, self._rows - len(keys))
-            few_keys, few_values = draw(self._drawer, pairs, rows)
+            rows = min(READ_ROWS, self._rows - len(keys))
+            few_keys, few_values = read_pairs(self._reader, pairs, rows)
             keys += few_keys
             values += few_values
             if len(few_keys) < rows:
@@ -111,12 +111,12 @@ class Collector:
         """Take pairs as two lists, as `map` has emitted them."""
         self._pairs += len(keys)
         keys = self.types.check(keys)
-        if self._combiner is not None and self._combiner.lift:
+        if self._combiner is not None and self._combiner.counts_values:
             values = [1] * len(values)
         columns = self.columns(keys, values)
         self._builder.add(columns)
         # So many rows next time that they come to the bytes of a batch; growing by steps.
-        fitting = max(1, len(keys) * DRAW_BYTES // max(1, columns.size_bytes))
+        fitting = max(1, len(keys) * READ_BYTES // max(1, columns.size_bytes))
         self._rows = min(BATCH_ROWS, 2 * self._rows, fitting)
 
     def columns(self, keys: Sequence[Any], values: Sequence[Any]) -> Columns:
@@ -142,7 +142,7 @@ class Collector:
         for batch in arrow_batches("map", table):
             self._pairs += batch.num_rows
             key_kind, keys = arrow_key_column(batch.column("key"), self.types)
-            if self._combiner is not None and self._combiner.lift:
+            if self._combiner is not None and self._combiner.counts_values:
                 value_kind, values = ValueKind.INT, pa.repeat(pa.scalar(1, pa.int64()), len(keys))
             else:
                 value_kind, values = arrow_value_column(batch.column("value"))

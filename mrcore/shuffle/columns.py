@@ -176,7 +176,7 @@ def concat(batches: Sequence[Columns]) -> Columns:
     )
 
 
-class Pile:
+class RowSource:
     """Batches (at least one) seen as one, of which rows are to be taken in another order.
 
     Joined into one batch while rows are small. Large ones would then be held twice, so they stay

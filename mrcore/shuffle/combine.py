@@ -17,8 +17,8 @@ from mrcore.shuffle.groups import Groups, GroupStream, Values
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.user_code import (
-    CAUGHT,
-    Drawer,
+    USER_EXCEPTIONS,
+    PairReader,
     UserCodeError,
     UserFunction,
     call_each,
@@ -33,13 +33,15 @@ from mrcore.util.object_copies import PRESENT, SCALARS, Pickled, UnpicklableValu
 class Combiner:
     """The user's `combine`, checked at every call.
 
-    `lift` tells that each value that `map` emits counts as 1 before it is combined: that makes
-    `combine = mrcore.count` right however often it runs.
+    `counts_values` is set for `combine = mrcore.count`: 1 takes the place of each value that `map`
+    emits, and the ones are added up. So the result is right however often the combiner runs.
     """
 
     def __init__(self, function: UserFunction) -> None:
-        self.lift = isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
-        self.function: UserFunction = sum_ if self.lift else function
+        self.counts_values = (
+            isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
+        )
+        self.function: UserFunction = sum_ if self.counts_values else function
         self.pickles = False
         """Whether any result had to be pickled: it is to be thawed before it is folded again."""
 
@@ -52,7 +54,7 @@ class Combiner:
         try:
             with running("combine"):
                 result = self.function(key, Values(values))
-        except CAUGHT as error:
+        except USER_EXCEPTIONS as error:
             raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
         yield from self._left(key, result)
 
@@ -63,13 +65,13 @@ class Combiner:
         if not is_iterator_type(type(result)):
             yield [self._kept(key, result)]
             return
-        drawer = Drawer("combine")
-        while (drawn := drawer.draw_for(key, result))[0]:
-            keys, values = drawn
+        reader = PairReader("combine")
+        while (pairs_read := reader.read_for(key, result))[0]:
+            keys, values = pairs_read
             for other in keys:
                 if type(other) is not type(key) or other != key:
                     raise _changed_key(key, other)
-            self.pickles |= drawer.kept
+            self.pickles |= reader.kept
             yield values
 
     def _kept(self, key: Any, value: Any) -> Any:

@@ -12,7 +12,7 @@ from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.loops import append_values, count_keys
 from mrcore.shuffle.tally import Grouped, Tally
-from mrcore.shuffle.user_code import DRAW_ROWS, Drawer, draw
+from mrcore.shuffle.user_code import READ_ROWS, PairReader, read_pairs
 from mrcore.util.object_copies import thawed_list
 
 _HEAD_ROWS: Final = 32
@@ -51,14 +51,14 @@ class Grouping:
         self._add = add
         self._spill = spill
         self._limit_bytes = limit_bytes
-        self._drawer = Drawer("map")
+        self._reader = PairReader("map")
         self._groups: dict[Any, list[Any]] = {}
         self._tally: Tally | None = None
         self._varied = False
         """Values have been seen that a tally cannot hold; so there will be none any more."""
         self._tried = False
         self._rows = _HEAD_ROWS
-        self._fast_rows = DRAW_ROWS
+        self._fast_rows = READ_ROWS
         self._keys_bytes = 0
         self._folded_rows = 0
         self._folded_bytes = 0
@@ -73,8 +73,8 @@ class Grouping:
         key and values of a fixed size, such as numbers, a bare loop takes many more like them.
         """
         waiting: tuple[Any, ...] = ()
-        while (drawn := draw(self._drawer, chain(waiting, pairs), self._rows))[0]:
-            keys, values = drawn
+        while (pairs_read := read_pairs(self._reader, chain(waiting, pairs), self._rows))[0]:
+            keys, values = pairs_read
             waiting = ()
             before = len(self._held())
             self._add_checked(keys, values)
@@ -87,7 +87,7 @@ class Grouping:
                     waiting = (foreign,)
                 self._rows, self._fast_rows = _HEAD_ROWS, min(_FAST_ROWS, 2 * self._fast_rows)
             else:
-                self._rows = DRAW_ROWS
+                self._rows = READ_ROWS
             self._count_new_keys(before)
             if not self._worthwhile():
                 return self._leave(chain(waiting, pairs))
@@ -103,7 +103,7 @@ class Grouping:
     def _add_checked(self, emitted: list[Any], values: list[Any]) -> None:
         """Group a few pairs, whatever their keys are, unless that would be hazardous."""
         keys = self._types.check(emitted)
-        if self._combiner.lift:
+        if self._combiner.counts_values:
             values = [1] * len(values)
         if self._hazardous():
             self.flush()  # first, since values have to stay in the order of their emission
@@ -140,13 +140,15 @@ class Grouping:
         """Group up to `rows` pairs; stop at a key or a value of another sort, return that pair."""
         self._pending_rows += rows
         some = islice(pairs, rows)
-        lift = self._combiner.lift
+        counts_values = self._combiner.counts_values
         tally = self._tally
         with running("map"):
             if tally is not None:
-                return count_keys(some, tally.counts, tally.same, kind, self._types, lift=lift)
+                return count_keys(
+                    some, tally.counts, tally.same, kind, self._types, counts_values=counts_values
+                )
             self._pending_bytes += rows * _SIZES[int]
-            return append_values(some, self._groups, kind, self._types, lift=lift)
+            return append_values(some, self._groups, kind, self._types, counts_values=counts_values)
 
     def _count_new_keys(self, before: int) -> None:
         held = self._held()
@@ -223,7 +225,7 @@ class Grouping:
         groups = self._groups
         keys = [key for key, values in groups.items() if len(values) > 1]
         lists: Iterator[Sequence[Any]] = map(groups.__getitem__, keys)
-        if self._drawer.kept or self._combiner.pickles:
+        if self._reader.kept or self._combiner.pickles:
             lists = map(thawed_list, map(groups.__getitem__, keys))
         left = self._combiner.fold_many(keys, lists)
         groups.update(zip(keys, left, strict=True))

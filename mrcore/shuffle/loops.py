@@ -12,24 +12,29 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from mrcore.shuffle.keys import KeyTypes
-from mrcore.shuffle.user_code import CAUGHT, FIXED_SIZES, UserCodeError, check_pair
+from mrcore.shuffle.user_code import FIXED_SIZES, USER_EXCEPTIONS, UserCodeError, check_pair
 
 _NOTHING_YET: Final = object()
 
 
 def append_values(
-    pairs: Iterator[Any], groups: dict[Any, list[Any]], kind: type, types: KeyTypes, *, lift: bool
+    pairs: Iterator[Any],
+    groups: dict[Any, list[Any]],
+    kind: type,
+    types: KeyTypes,
+    *,
+    counts_values: bool,
 ) -> Any:
     """Append the value of each pair to the list of its key; return the first foreign pair.
 
-    With `lift` each value counts as 1. Raises UserCodeError and KeyTypeError.
+    With `counts_values` each value counts as 1. Raises UserCodeError and KeyTypeError.
     """
     get = groups.get
     pair: Any = _NOTHING_YET
     try:
         for pair in pairs:
             key, value = pair
-            if lift:
+            if counts_values:
                 value = 1
             elif type(value) not in FIXED_SIZES:
                 return pair
@@ -40,7 +45,7 @@ def append_values(
                 groups[key] = [value]
             else:
                 return pair
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         _blame(error, pair, types)
     return None
 
@@ -52,18 +57,18 @@ def count_keys(
     kind: type,
     types: KeyTypes,
     *,
-    lift: bool,
+    counts_values: bool,
 ) -> Any:
     """Count the key of each pair while the value is the object `same`; return the first other pair.
 
-    With `lift` the value may be any. Raises UserCodeError and KeyTypeError.
+    With `counts_values` the value may be any. Raises UserCodeError and KeyTypeError.
     """
     get = counts.get
     pair: Any = _NOTHING_YET
     try:
         for pair in pairs:
             key, value = pair
-            if value is not same and (type(pair) is str or not lift):
+            if value is not same and (type(pair) is str or not counts_values):
                 return pair
             count = get(key)
             if count is not None:
@@ -72,7 +77,7 @@ def count_keys(
                 counts[key] = 1
             else:
                 return pair
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         _blame(error, pair, types)
     return None
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mrcore.shuffle.columns import Columns, KeyKind, Layout, Pile
+from mrcore.shuffle.columns import Columns, KeyKind, Layout, RowSource
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.sorting import prefixes, sort_rows
 
@@ -29,17 +29,17 @@ class SortedChunk:
     new: np.ndarray
 
 
-def sort_in_memory(pile: Pile) -> Iterator[SortedChunk]:
+def sort_in_memory(source: RowSource) -> Iterator[SortedChunk]:
     """Yield the rows in sorted order, in chunks of bounded size."""
-    order, new = sort_rows(pile.heads)
-    yield from taken(pile, order, new)
+    order, new = sort_rows(source.heads)
+    yield from take_chunks(source, order, new)
 
 
-def taken(pile: Pile, order: np.ndarray, new: np.ndarray) -> Iterator[SortedChunk]:
+def take_chunks(source: RowSource, order: np.ndarray, new: np.ndarray) -> Iterator[SortedChunk]:
     """Yield some rows in this order, in chunks of bounded size."""
-    rows = chunk_rows(len(pile), pile.size_bytes)
+    rows = chunk_rows(len(source), source.size_bytes)
     for start in range(0, len(order), rows):
-        yield SortedChunk(pile.take(order[start : start + rows]), new[start : start + rows])
+        yield SortedChunk(source.take(order[start : start + rows]), new[start : start + rows])
 
 
 def chunk_rows(rows: int, size_bytes: int) -> int:
@@ -109,16 +109,16 @@ def merge(runs: Sequence[Iterable[Columns]], layout: Layout) -> Iterator[SortedC
     begun = False
     while live:
         parts = _round(live)
-        pile = Pile(parts)
-        order, new = sort_rows(pile.heads)
-        first_key = _place(pile.heads, int(order[0]))[0]
+        source = RowSource(parts)
+        order, new = sort_rows(source.heads)
+        first_key = _place(source.heads, int(order[0]))[0]
         new[0] = not begun or first_key != previous
-        previous, begun = _place(pile.heads, int(order[-1]))[0], True
+        previous, begun = _place(source.heads, int(order[-1]))[0], True
         if len(parts) > 1:
-            yield from taken(pile, order, new)
+            yield from take_chunks(source, order, new)
         else:
             yield from _cut(parts[0], new)
-        del parts, pile  # before more is read
+        del parts, source  # before more is read
         live = [run for run in live if run.start < len(run.block) or run.advance()]
 
 

@@ -16,12 +16,12 @@ from mrcore.util.texts import text_of
 
 UserFunction = Callable[..., Any]
 
-DRAW_ROWS: Final = 1024
-"""Pairs alive at once while they are drawn: few enough for tuples to stay in the cache."""
-DRAW_BYTES: Final = 2 << 20
+READ_ROWS: Final = 1024
+"""Number of pairs alive at once while reading: few enough for their tuples to stay in the cache."""
+READ_BYTES: Final = 2 << 20
 FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
 """Types of small values that never change."""
-CAUGHT: Final = BaseException
+USER_EXCEPTIONS: Final = BaseException
 """What user code may raise and be an ordinary failure.
 
 All of it: sys.exit() and a cancelled task must not end the child, nor a panic of code in Rust.
@@ -84,7 +84,7 @@ def call_each(
         # `extend` keeps what it got before an exception, and so tells which key it was.
         with running(name):
             results.extend(map(function, *arguments))
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         raise UserCodeError.raised(name, error, key=keys[len(results)], has_key=True) from error
     if len(results) < len(keys):
         raise stopped(name, key=keys[len(results)], has_key=True)
@@ -116,7 +116,7 @@ def call_keeping(
         raise stopped(name, key=key, has_key=True) from None
     except (UserCodeError, DataError):
         raise
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         raise UserCodeError.raised(name, error, key=key, has_key=True) from error
     return results
 
@@ -186,15 +186,15 @@ def check_pair(function: str, pair: Any) -> None:
         raise UserCodeError(function, problem)
 
 
-Drawn = tuple[list[Any], list[Any]]
+Pairs = tuple[list[Any], list[Any]]
 """Keys and values of some pairs."""
 
 
-class Drawer:
-    """Draws pairs from what the user's code yields: some at a time, few while they are large.
+class PairReader:
+    """Reads pairs from what the user's code yields: some at a time, few while they are large.
 
     The user's code may change an object that it has yielded and yield it again. So every pair is
-    taken apart, and what may change is kept as it is, before the next pair is drawn.
+    taken apart, and what may change is kept as it is, before the next pair is read.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Drawer:
         keep: Callable[[Any], Any] = kept,
         *,
         keep_keys: bool = False,
-        limit_bytes: int = DRAW_BYTES,
+        limit_bytes: int = READ_BYTES,
     ) -> None:
         """`keep` returns what is needed of an object that may change.
 
@@ -216,7 +216,7 @@ class Drawer:
         self._keep_keys = keep_keys
         self._limit_bytes = limit_bytes
 
-    def draw(self, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> Drawn:
+    def read(self, pairs: Iterator[Any], rows: int = READ_ROWS) -> Pairs:
         """Return up to `rows` pairs, none at the end; raise UserCodeError for what is not a pair.
 
         What the user's code raises comes through as it is.
@@ -245,13 +245,13 @@ class Drawer:
                     break
         return keys, values
 
-    def draw_for(self, key: Any, pairs: Iterator[Any]) -> Drawn:
-        """Return what `draw` does; report the key with what goes wrong."""
+    def read_for(self, key: Any, pairs: Iterator[Any]) -> Pairs:
+        """Return what `read` does; report the key with what goes wrong."""
         try:
-            return self.draw(pairs)
+            return self.read(pairs)
         except UserCodeError as error:
             raise error.at_key(key) from None
-        except CAUGHT as error:
+        except USER_EXCEPTIONS as error:
             raise UserCodeError.raised(self._function, error, key=key, has_key=True) from error
 
     def _kept(self, key: Any, value: Any) -> Any:
@@ -274,7 +274,7 @@ def _size_of(value: Any) -> int:
         return sum(map(_size_of, value))
     try:
         return 64 + len(value)
-    except CAUGHT:  # an object that the format cannot hold, as will be found
+    except USER_EXCEPTIONS:  # an object that the format cannot hold, as will be found
         return 64
 
 
@@ -291,11 +291,11 @@ def unpicklable(function: str, key: Any, value: Any, error: Exception) -> UserCo
     )
 
 
-def draw(drawer: Drawer, pairs: Iterator[Any], rows: int = DRAW_ROWS) -> Drawn:
+def read_pairs(reader: PairReader, pairs: Iterator[Any], rows: int = READ_ROWS) -> Pairs:
     """Return the next pairs that the user's `map` emits; raise UserCodeError."""
     try:
-        return drawer.draw(pairs, rows)
+        return reader.read(pairs, rows)
     except UserCodeError:
         raise
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         raise UserCodeError.raised("map", error) from error

@@ -26,12 +26,12 @@ from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import Combiner, combiner_of
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.user_code import (
-    CAUGHT,
-    Drawer,
+    USER_EXCEPTIONS,
+    PairReader,
     UserCodeError,
     UserFunction,
-    draw,
     pairs_of,
+    read_pairs,
     stopped,
 )
 from mrcore.shuffle.values import plain
@@ -62,7 +62,7 @@ class Records:
             self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip.cause
         self._values: Iterator[Any] = iter(())
         self._begun = 0
-        """Records of this batch that have been drawn, or are in `_values`."""
+        """Number of records of this batch that were read, or are in `_values`."""
         self._told_at = SYSTEM.monotonic()
         self.batch: Batch | None = None
         self.records = 0
@@ -70,7 +70,7 @@ class Records:
         self.bad: list[BadRecord] = []
 
     def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
-        """Yield keys and values of each batch, to be drawn in step."""
+        """Yield keys and values of each batch, to be read in step."""
         for piece in self._split.pieces:
             on_broken = partial(self._take_broken, piece)
             for found in open_batches(piece, self._spec.job.input_format, on_broken):
@@ -88,7 +88,7 @@ class Records:
 
     @property
     def index(self) -> int:
-        """Return the number, within the batch, of the record drawn last."""
+        """Return the number, within the batch, of the record read last."""
         return self._begun - length_hint(self._values) - 1
 
     def _slices(self, batch: Batch) -> Iterator[Iterator[Any]]:
@@ -226,7 +226,7 @@ def _judge(collector: Collector, combiner: Combiner | None) -> Judge:
     """Return what raises for the pairs that this collector refuses."""
 
     def judge(keys: list[Any], values: list[Any]) -> None:
-        counted = combiner is not None and combiner.lift
+        counted = combiner is not None and combiner.counts_values
         collector.columns(collector.types.check(keys), [1] * len(values) if counted else values)
 
     return judge
@@ -260,7 +260,7 @@ def _tables(
                 yield result  # refused where it is looked at
     except GeneratorExit:
         raise  # nobody wants the rest
-    except CAUGHT as error:
+    except USER_EXCEPTIONS as error:
         raise UserCodeError.raised("map", error) from error
     if count:
         raise stopped("map")
@@ -330,9 +330,9 @@ def _any_pair(keys: list[Any], values: list[Any]) -> None:
 
 
 def _write_pairs(pairs: Iterator[Any], part: PartWriter) -> None:
-    drawer = Drawer("map", part.keep, keep_keys=True)
-    while (drawn := draw(drawer, pairs))[0]:
-        part.write(*drawn)
+    reader = PairReader("map", part.keep, keep_keys=True)
+    while (pairs_read := read_pairs(reader, pairs))[0]:
+        part.write(*pairs_read)
 
 
 def _write_tables(tables: Iterator[Any], part: PartWriter) -> None:

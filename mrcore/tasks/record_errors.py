@@ -11,8 +11,8 @@ from mrcore.model.job import InputFormat
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
 from mrcore.shuffle.user_code import (
-    CAUGHT,
-    DRAW_ROWS,
+    READ_ROWS,
+    USER_EXCEPTIONS,
     UserCodeError,
     UserFunction,
     check_pairs,
@@ -66,7 +66,7 @@ def located(
 ) -> Exception:
     """Return the error with the record to blame, or the file where the record cannot be told.
 
-    An exception of the user's is that of the record at `index`, the one drawn last. What is wrong
+    An exception of the user's is that of the record at `index`, the one read last. What is wrong
     with a pair is found out many records later, since pairs are looked at in bulk: so the batch is
     mapped once more, a record at a time.
     """
@@ -81,7 +81,7 @@ def located(
             _map_one(user_map, key, value, judge)
         except (UserCodeError, KeyTypeError) as found:
             return RecordError(found, batch, at)
-        except CAUGHT:
+        except USER_EXCEPTIONS:
             break  # not what it did the first time
     if isinstance(error, UserCodeError) and error.has_key:
         return error  # a value that had waited for others: its record may be anywhere before
@@ -91,6 +91,6 @@ def located(
 def _map_one(user_map: UserFunction, key: Any, value: Any, judge: Judge) -> None:
     """Map one record, some pairs at a time, and judge what comes out."""
     pairs = pairs_of(iter([user_map(key, value)]), 1)
-    while drawn := list(islice(pairs, DRAW_ROWS)):
-        check_pairs("map", drawn)
-        judge([key for key, _ in drawn], [value for _, value in drawn])
+    while some := list(islice(pairs, READ_ROWS)):
+        check_pairs("map", some)
+        judge([key for key, _ in some], [value for _, value in some])

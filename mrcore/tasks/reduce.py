@@ -20,7 +20,7 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import common_layout_of, reduce_spills
-from mrcore.shuffle.columns import Columns, KeyKind, Pile
+from mrcore.shuffle.columns import Columns, KeyKind, RowSource
 from mrcore.shuffle.combine import aggregate_groups, reduce_after
 from mrcore.shuffle.groups import Groups, GroupStream, LongGroup, Values
 from mrcore.shuffle.keys import keys_to_python
@@ -29,8 +29,8 @@ from mrcore.shuffle.ranges import trim
 from mrcore.shuffle.reading import read_slices
 from mrcore.shuffle.spill import SpillFolder
 from mrcore.shuffle.user_code import (
-    CAUGHT,
-    Drawer,
+    USER_EXCEPTIONS,
+    PairReader,
     UserCodeError,
     UserFunction,
     call_keeping,
@@ -155,11 +155,11 @@ class Source:
             self._progress.update(share, self.records, self.size_bytes)
 
 
-def _joined(held: list[Columns]) -> Pile:
+def _joined(held: list[Columns]) -> RowSource:
     """Return held batches as one, and let go of them."""
-    pile = Pile(held)
+    source = RowSource(held)
     held.clear()
-    return pile
+    return source
 
 
 def _sorted(held: list[Columns]) -> Iterator[Columns]:
@@ -188,7 +188,7 @@ class Reducer:
         self._reduce = reduce
         self._yields = inspect.isgeneratorfunction(reduce)
         self._part = part
-        self._drawer = Drawer("reduce", part.keep, keep_keys=True)
+        self._reader = PairReader("reduce", part.keep, keep_keys=True)
 
     def run(self, stream: GroupStream) -> None:
         """Reduce all groups, in order."""
@@ -222,15 +222,15 @@ class Reducer:
         pairs = chain.from_iterable(map(self._reduce, remaining, values))
         while True:
             try:
-                drawn = self._drawer.draw(pairs)
-            except CAUGHT as error:
+                pairs_read = self._reader.read(pairs)
+            except USER_EXCEPTIONS as error:
                 key = keys[len(keys) - length_hint(remaining) - 1]
                 if isinstance(error, UserCodeError):
                     raise error.at_key(key) from None
                 raise UserCodeError.raised("reduce", error, key=key, has_key=True) from error
-            if not drawn[0]:
+            if not pairs_read[0]:
                 return
-            self._part.write(*drawn)
+            self._part.write(*pairs_read)
 
     def _write_returned(self, keys: list[Any], values: Iterator[Any]) -> None:
         """Call a plain function for each key, and pair what it returns with the key."""
@@ -252,15 +252,15 @@ class Reducer:
         if not is_iterator_type(type(result)):
             self._part.write([key], [self._kept(key, result)])
             return
-        while (drawn := self._drawer.draw_for(key, result))[0]:
-            self._part.write(*drawn)
+        while (pairs_read := self._reader.read_for(key, result))[0]:
+            self._part.write(*pairs_read)
 
     def _reduce_long(self, group: LongGroup, stream: GroupStream) -> None:
         """Reduce a group whose values may go on through many chunks."""
         try:
             with running("reduce"):
                 result = self._reduce(group.key, group.values)
-        except CAUGHT as error:
+        except USER_EXCEPTIONS as error:
             stream.check()
             raise UserCodeError.raised("reduce", error, key=group.key, has_key=True) from error
         stream.check()

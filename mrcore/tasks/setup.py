@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from mrcore.plugin.context import Context
 from mrcore.plugin.loader import UserFunctions
 from mrcore.plugin.running import running
-from mrcore.shuffle.user_code import CAUGHT, UserCodeError
+from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError
 
 
 class Setup:
@@ -48,5 +48,5 @@ class Setup:
         try:
             with running("setup"):
                 self._function(self._context)
-        except CAUGHT as error:
+        except USER_EXCEPTIONS as error:
             raise UserCodeError.raised("setup", error) from error

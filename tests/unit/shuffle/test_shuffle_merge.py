@@ -18,7 +18,7 @@ from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import cut_blocks
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
-from mrcore.shuffle.columns import Columns, Pile, common_layout
+from mrcore.shuffle.columns import Columns, RowSource, common_layout
 from mrcore.shuffle.encoding import encode, encode_many
 from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python
@@ -113,7 +113,7 @@ def chunks_of(rows: list[Row], size: int) -> Iterator[SortedChunk]:
     """Yield sorted rows in chunks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merging, "CHUNK_ROWS", size)
-        yield from list(sort_in_memory(Pile([columns_of(rows)]))) if rows else []
+        yield from list(sort_in_memory(RowSource([columns_of(rows)]))) if rows else []
 
 
 def test_what_fails_while_values_are_read_is_not_swallowed_by_the_reducer() -> None:
@@ -185,9 +185,9 @@ def test_large_rows_are_picked_as_small_ones_are(batches: list[list[Row]]) -> No
     for limit in (1, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(columns_module, "LARGE_ROW_BYTES", limit)
-            pile = Pile([columns_of(rows) for rows in batches])
-            rows = [row for chunk in sort_in_memory(pile) for row in rows_of(chunk.columns)]
-            found.append((len(pile), rows))
+            source = RowSource([columns_of(rows) for rows in batches])
+            rows = [row for chunk in sort_in_memory(source) for row in rows_of(chunk.columns)]
+            found.append((len(source), rows))
     assert found[0] == found[1]
     expected = [row for rows in batches for row in rows]
     assert found[0] == (len(expected), sorted(expected, key=lambda row: encode(row[0])))
@@ -200,11 +200,11 @@ def test_large_rows_are_not_held_twice() -> None:
         for i, b in enumerate(batches)
     ]
     before = pa.total_allocated_bytes()
-    chunks = list(sort_in_memory(Pile(large)))
+    chunks = list(sort_in_memory(RowSource(large)))
     assert [len(chunk.columns) for chunk in chunks] == [2, 2, 2]
     # A chunk of two rows joins them; what is taken row by row lies where it lay.
     assert pa.total_allocated_bytes() - before < 7_000_000
-    single = Pile(large).take(np.array([4]))
+    single = RowSource(large).take(np.array([4]))
     assert single.values.buffers()[2].address == large[4].values.buffers()[2].address
 
 

@@ -17,12 +17,12 @@ from mrcore.plugin.context import Context
 from mrcore.plugin.loader import UserFunctions
 from mrcore.records.outputs import PartCounts
 from mrcore.shuffle.arrow import pa
-from mrcore.shuffle.columns import Columns, Pile
+from mrcore.shuffle.columns import Columns, RowSource
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.keys import key_column
 from mrcore.shuffle.merge import sort_in_memory
-from mrcore.shuffle.user_code import Drawer
+from mrcore.shuffle.user_code import PairReader
 from mrcore.shuffle.values import value_column
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
@@ -229,7 +229,7 @@ def test_few_large_pairs_are_alive_at_once() -> None:
     rows = [("k", "x" * 300_000), ("l", "y" * 300_000)] * 40
     keys, values = [key for key, _ in rows], [value for _, value in rows]
     batch = Columns(*key_column(keys), *value_column(values))
-    Reducer(reduce, part).run(GroupStream(sort_in_memory(Pile([batch]))))
+    Reducer(reduce, part).run(GroupStream(sort_in_memory(RowSource([batch]))))
     assert part.close().records == 80
     assert max(part.calls) < 10
 
@@ -244,10 +244,10 @@ def test_few_large_pairs_are_alive_at_once() -> None:
     ids=["list", "tuple in a dict", "object"],
 )
 def test_what_large_containers_hold_is_looked_at(wrap: Callable[[str], Any]) -> None:
-    drawer = Drawer("map", limit_bytes=1_000_000)
+    reader = PairReader("map", limit_bytes=1_000_000)
     pairs = iter([("k", wrap("x" * 400_000 + str(i))) for i in range(40)])
     sizes = []
-    while keys := drawer.draw(pairs)[0]:
+    while keys := reader.read(pairs)[0]:
         sizes.append(len(keys))
     assert sum(sizes) == 40
     assert max(sizes) == 3
@@ -342,7 +342,7 @@ def test_what_a_combiner_leaves_of_a_hot_key_is_not_held() -> None:
 
     rows = [("hot", i) for i in range(40_000)]
     batch = Columns(*key_column([key for key, _ in rows]), *value_column([v for _, v in rows]))
-    left = Combiner(keep).combine_stream(sort_in_memory(Pile([batch])))
+    left = Combiner(keep).combine_stream(sort_in_memory(RowSource([batch])))
     sizes = list(map(len, left))
     assert sum(sizes) == 40_000
     assert max(sizes) < 2_000
@@ -351,7 +351,7 @@ def test_what_a_combiner_leaves_of_a_hot_key_is_not_held() -> None:
 def test_what_fails_while_a_combiner_reads_is_not_blamed_on_it() -> None:
     def chunks() -> Iterator[Any]:
         batch = Columns(*key_column(["a", "a"]), *value_column([1, 2]))
-        yield from sort_in_memory(Pile([batch]))
+        yield from sort_in_memory(RowSource([batch]))
         raise OSError("the disk is gone")
 
     for combine in (lambda key, values: sum(values), swallowing):
