@@ -11,5 +11,5 @@ from mrcore.cli.daemon import become, pass_through
 @base.command(**pass_through())
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> None:
-    """Start a master; its options are those of `python -m mrcore.master`, see `mrcore master --help`."""
+    """Start a master. `mrcore master --help` lists its options."""
     become("master", arguments)

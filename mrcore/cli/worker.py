@@ -11,5 +11,5 @@ from mrcore.cli.daemon import become, pass_through
 @base.command(**pass_through())
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> None:
-    """Start a worker; its options are those of `python -m mrcore.worker`, see `mrcore worker --help`."""
+    """Start a worker. `mrcore worker --help` lists its options."""
     become("worker", arguments)

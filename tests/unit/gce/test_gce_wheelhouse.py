@@ -54,7 +54,10 @@ def test_the_wheel_brings_all_that_the_runner_needs(own_wheel: Path) -> None:
         names = set(archive.namelist())
     shipped = {p.relative_to(ROOT).as_posix() for p in (ROOT / "deploy").rglob("*") if p.is_file()}
     assert {f"mrcore/{name}" for name in shipped if "__pycache__" not in name} <= names
-    assert {name.partition("/")[0] for name in names} == {"mrcore", f"mrcore-{mrcore.__version__}.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {
+        "mrcore",
+        f"mrcore-{mrcore.__version__}.dist-info",
+    }
     assert not any("__pycache__" in name or name.startswith("tests") for name in names)
 
 
