@@ -1,4 +1,4 @@
-"""The command line of the master daemon; what it does is in `mrcore.master.daemon`.
+"""Command line of the master daemon; the daemon itself is in `mrcore.master.daemon`.
 
 Exit codes: 0 drained, 1 failed, 2 usage, 4 stepped down because another master has taken over.
 """
@@ -24,22 +24,22 @@ log = logging.getLogger("mrcore.master")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a master until it is told to end; return the exit code."""
+    """Run a master until it is stopped; return the exit code."""
     try:
         parsed = _parser().parse_args(arguments)
         logs.configure(parsed.log_level, form=parsed.log_format)
         options = _options(parsed)
         raise_descriptor_limit()
-        from mrcore.master.daemon import run  # heavy: a wrong option is told before it is loaded
+        from mrcore.master.daemon import run  # slow to load: wrong options are reported first
 
         # Never closed: that would wait for threads, which a store may block for minutes.
         asyncio.Runner().run(run(options))
     except MrcoreError as error:
-        print(f"mrcore master: {error}", file=sys.stderr)  # noqa: T201 - the daemon's last word
+        print(f"mrcore master: {error}", file=sys.stderr)  # noqa: T201 - no log is set up yet
         return error.exit_code
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
-    except Exception:  # a defect: told in the log, and the next master goes on
+    except Exception:  # a defect: logged, and the next master continues
         log.exception("the master has failed")
         return 1
     return 0
@@ -52,21 +52,19 @@ def _parser() -> argparse.ArgumentParser:
         "--listen",
         default=f"127.0.0.1:{DEFAULT_PORT}",
         metavar="HOST:PORT",
-        help="where to serve; port 0 takes a free one (default: %(default)s)",
+        help="address to serve at; port 0 takes a free port (default: %(default)s)",
     )
-    add(
-        "--state", metavar="URI", help="where the cluster's state lies (default: a folder of yours)"
-    )
-    add("--tls", action="store_true", help="serve TLS, with a certificate made at the first start")
-    add("--insecure", action="store_true", help="allow plain text beyond loopback")
-    add("--take-over", action="store_true", help="replace a master that is still alive")
-    add("--advertise", default="", metavar="HOST", help="the name by which others reach this host")
+    add("--state", metavar="URI", help="location of the cluster's state (default: below your home)")
+    add("--tls", action="store_true", help="serve TLS; create the certificate at the first start")
+    add("--insecure", action="store_true", help="allow plain text on other than loopback addresses")
+    add("--take-over", action="store_true", help="replace a master that is still running")
+    add("--advertise", default="", metavar="HOST", help="host name for other machines")
     add(
         "--expect-slots",
         type=int,
         default=0,
         metavar="N",
-        help="plan jobs for at least so many slots, before their workers have joined",
+        help="plan jobs for at least N slots, even before the workers have joined",
     )
     add_daemon_options(parser)
     add_options(parser)
@@ -77,11 +75,13 @@ def _options(parsed: argparse.Namespace) -> Options:
     host, port = parse_address(parsed.listen)
     if not is_loopback(host) and not parsed.tls and not parsed.insecure:
         raise UsageError(
-            f"To listen on {host} would let the network read the cluster's token: add --tls, or "
-            "--insecure if that network is trusted."
+            f"Listening on {host} without TLS would expose the cluster's token to the network. "
+            "Add --tls, or --insecure if you trust that network."
         )
     if parsed.state is None and port == 0:
-        raise UsageError("A master on port 0 needs --state: the default state goes by the port.")
+        raise UsageError(
+            "A master on port 0 needs --state, because the default state depends on the port."
+        )
     state = parsed.state or f"{state_home()}/states/{port}"
     state_uri = absolute_uri(state, os.getcwd()).rstrip("/")  # noqa: PTH109 - a string is wanted
     return Options(
@@ -93,7 +93,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
         metrics=parsed.metrics,
-        # A master of one run on this machine has no business with what machines are told.
+        # The variables are meant for a VM's master, not for one that an embedded run starts.
         fleet=fleet_options(parsed, state_uri, os.environ if parsed.lifeline_fd is None else {}),
         ready_fd=parsed.ready_fd,
         lifeline_fd=parsed.lifeline_fd,

@@ -1,4 +1,4 @@
-"""What a master is told at its start."""
+"""Options of a master."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Options:
 
     host: str
     port: int
-    """0 takes a free one."""
+    """Port; 0 takes a free one."""
     state_uri: str
     tls: bool = False
     take_over: bool = False
-    """Replace a master that is still alive."""
+    """Whether to replace a master that is still running."""
     advertise: str = ""
-    """The name by which others reach this host; empty: as it listens."""
+    """Host name for other machines; empty: the listening host."""
     expect_slots: int = 0
-    """Plan jobs for at least so many slots: workers may join after the first submission."""
+    """Least number of slots to plan jobs for, as workers may join after the first submission."""
     metrics: str = ""
-    """HOST:PORT for Prometheus; empty: none."""
+    """HOST:PORT of the metrics; empty: no metrics."""
     fleet: FleetOptions | None = None
     ready_fd: int | None = None
     lifeline_fd: int | None = None

@@ -1,7 +1,6 @@
-"""Start a worker: `python -P -m mrcore.worker --master HOST:PORT`, or `--state URI`.
+"""Command line of the worker daemon: `mrcore worker --master HOST:PORT`, or `--state URI`.
 
-Children are started before anything else is imported: they take as long to be ready as the agent
-takes to find its master.
+Child processes are started before the agent's modules are imported: both take about the same time.
 """
 
 from __future__ import annotations
@@ -43,26 +42,28 @@ if TYPE_CHECKING:
     from mrcore.worker.shell.health import Vitals
 
 GRACE_SECONDS: Final = 25.0
-"""From SIGTERM to the end, at most; the first SIGKILL of common supervisors comes after 30."""
+"""Longest time from SIGTERM to the exit; common supervisors send SIGKILL after 30 s."""
 
 log = logging.getLogger("mrcore.worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker until it is told to leave; return its exit code."""
+    """Run a worker until it leaves; return its exit code."""
     parser = _parser()
     if folder_is_gone("self"):
-        parser.error("the current folder was removed; change to another one and start again")
+        parser.error("the current folder was deleted; change to one that exists")
     options = parser.parse_args(arguments)
     if not (options.master or options.state or options.credentials):
-        parser.error("say which cluster: --master HOST:PORT, --state URI or --credentials FILE")
+        parser.error(
+            "no cluster is named; add --master HOST:PORT, --state URI or --credentials FILE"
+        )
     try:
         host.check_slots(options.slots, options.memory)
         raise_descriptor_limit(options.slots)
     except UsageError as error:
         parser.error(str(error).rstrip("."))
     logs.configure(options.log_level, form=options.log_format)
-    # Before the children start, which must not inherit its variables.
+    # Before the child processes start, which must not inherit its variables.
     notifier = Notifier(os.environ)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(options.scratch))
@@ -88,37 +89,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = DaemonParser(
-        prog="mrcore worker", description="Run tasks for a master until told to leave."
-    )
+    parser = DaemonParser(prog="mrcore worker", description="Run tasks for a master until stopped.")
     add = parser.add_argument
-    add("--master", metavar="HOST:PORT", help="the master's address")
+    add("--master", metavar="HOST:PORT", help="address of the master")
     add(
         "--state", type=_state, metavar="URI",
-        help="the cluster's state: its leader object names the master",
+        help="state of the cluster; its leader object names the master",
     )  # fmt: skip
     add(
         "--credentials", type=_absolute, metavar="FILE",
-        help="the cluster's credentials, as the master wrote them",
+        help="credentials of the cluster, as written by the master",
     )  # fmt: skip
     add(
         "--slots", type=_slots, default=1, metavar="N",
-        help="attempts to run at once; auto: one a core (default 1)",
+        help="attempts to run at once, or auto for one per core (default: 1)",
     )  # fmt: skip
     add(
         "--memory", type=_size, default=0, metavar="SIZE",
-        help="resident memory for each slot (default: 60 %% of the machine over the slots)",
+        help="resident memory of each slot (default: 60 %% of the machine, divided by the slots)",
     )  # fmt: skip
-    add("--id", default="", metavar="NAME", help="a name that a restarted process keeps")
-    add("--scratch", type=Path, metavar="DIR", help="where temporary files lie")
+    add("--id", default="", metavar="NAME", help="name that a restarted process keeps")
+    add("--scratch", type=Path, metavar="DIR", help="folder for temporary files")
     add(
         "--grace", type=_duration, default=GRACE_SECONDS, metavar="TIME",
-        help="how long to finish work after SIGTERM (default 25s)",
+        help="time to finish work after SIGTERM (default: 25s)",
     )  # fmt: skip
-    add("--preemption-notice", action="store_true", help="heed Compute Engine's metadata server")
+    add(
+        "--preemption-notice",
+        action="store_true",
+        help="drain on Compute Engine's preemption notice",
+    )
     add(
         "--orphan-timeout", type=_duration, metavar="TIME",
-        help="leave, with exit code 75, when no master was heard for so long",
+        help="leave with exit code 75 after this time without a master",
     )  # fmt: skip
     add_daemon_options(parser)
     return parser
@@ -175,8 +178,8 @@ async def _serve(
     from mrcore.worker.shell.synchronizer import About, Link, Where
 
     loop = asyncio.get_running_loop()
-    # Milliseconds since 1970: higher with each process of an id. Where the clock was set back, the
-    # master says which number to exceed.
+    # Milliseconds since 1970, so that each new process of an id has a higher number. If the clock
+    # was set back, the master replies with the number to exceed.
     agent = Agent(Machine(session=int(SYSTEM.wall() * 1000)), supervisor)
     loop.set_exception_handler(lambda _, context: _give_up(agent, context))
     host = socket.gethostname()
@@ -200,7 +203,8 @@ async def _serve(
             stack.enter_context(measured(options.metrics, vitals))
         if options.lifeline_fd is not None:
             loop.add_reader(
-                options.lifeline_fd, lambda: agent.leave(Leave(0, "whoever started it is gone"))
+                options.lifeline_fd,
+                lambda: agent.leave(Leave(0, "the process that started it is gone")),
             )
         if options.preemption_notice or "GCE_METADATA_HOST" in os.environ:
             _heed_notices(vitals, loop)
@@ -221,7 +225,7 @@ async def _serve(
 async def _signals(
     vitals: Vitals, grace_seconds: float, hurry: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Drain at the first SIGTERM or SIGINT that is not ignored; end the process at the second."""
+    """Drain at the first SIGTERM or SIGINT that is not ignored; exit at the second."""
     loop = asyncio.get_running_loop()
     numbers = not_ignored(signal.SIGINT, signal.SIGTERM)
     heard: list[int] = []
@@ -247,7 +251,7 @@ def _heed_notices(vitals: Vitals, loop: asyncio.AbstractEventLoop) -> None:
     from mrcore.worker.shell import preemption
 
     def on_notice() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: we have left already
+        with contextlib.suppress(RuntimeError):  # the loop is closed: this worker has left
             loop.call_soon_threadsafe(
                 vitals.drain, "this machine is preempted", preemption.NOTICE_SECONDS
             )
@@ -268,6 +272,6 @@ async def _say_ready(
 
 
 def _give_up(agent: Agent, context: dict[str, Any]) -> None:
-    """A callback of ours failed: what it had to do is lost, so a new process must do it."""
+    """Leave because a callback failed: its work is lost, so a new process must start over."""
     log.critical("%s", context.get("message"), exc_info=context.get("exception"))
     agent.leave(Leave(1, "a defect in mrcore; please report it with the lines above"))

@@ -1,4 +1,4 @@
-"""The options of a fleet: on the command line, or in the environment of a machine."""
+"""Options of a fleet, from the command line or a machine's environment."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ _STATE: Final = "/state"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetOptions:
-    """Which machines a master makes and deletes, and within which bounds."""
+    """Target, bounds and prices of the machines that a master creates and deletes."""
 
     target: Target
     bounds: Bounds
     prices: str | None = None
-    """A file in place of our own price list."""
+    """File that replaces the built-in price list."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options; each may also stand in the environment, as MRCORE_MAX_WORKERS does."""
+    """Add the options; each may also be set in the environment, e.g. as MRCORE_MAX_WORKERS."""
     group = parser.add_argument_group(
         "a fleet on Google Compute Engine",
-        "Each of these may also be set in the environment, --max-workers as MRCORE_MAX_WORKERS.",
+        "Each option may also be set in the environment, e.g. --max-workers as MRCORE_MAX_WORKERS.",
     )
     add = group.add_argument
     add("--fleet", metavar="TARGET", help="gce:PROJECT/zones/ZONE or gce:PROJECT/regions/REGION")
-    add("--cluster", metavar="NAME", help="whose groups these are: mrcore-NAME-spot, -standard")
-    add("--max-workers", metavar="N", help="never have more machines")
-    add("--min-workers", metavar="N", help="have so many even without work (default: 0)")
-    add("--deadline", metavar="DURATION", help="a job should take no longer; no more than it needs")
-    add("--max-cost", metavar="DOLLARS", help="spend no more: jobs fail and all workers go")
+    add("--cluster", metavar="NAME", help="name of the cluster; its groups are mrcore-NAME-*")
+    add("--max-workers", metavar="N", help="largest number of machines")
+    add("--min-workers", metavar="N", help="smallest number of machines (default: 0)")
+    add("--deadline", metavar="DURATION", help="target time of a job; the fleet grows to meet it")
+    add("--max-cost", metavar="DOLLARS", help="budget; beyond it jobs fail and workers are deleted")
     add(
         "--idle-timeout",
         metavar="DURATION",
-        help=f"without a job for so long all machines are deleted (default: {_IDLE_TIMEOUT}; "
+        help=f"delete all machines after this time without a job (default: {_IDLE_TIMEOUT}; "
         "0: never)",
     )
     add(
         "--spot-attempts",
         metavar="N",
-        help=f"try so often for spot machines, then on demand (default: {_SPOT_ATTEMPTS})",
+        help=f"attempts to get spot machines before paying on demand (default: {_SPOT_ATTEMPTS})",
     )
-    add("--prices", metavar="FILE", help="a price list of your own")
+    add("--prices", metavar="FILE", help="price list that replaces the built-in one")
 
 
 def fleet_options(
     parsed: argparse.Namespace, state_uri: str, environment: Mapping[str, str]
 ) -> FleetOptions | None:
-    """Return what was asked for, or None without a fleet; raise UsageError for what is wrong."""
+    """Return the fleet's options, or None without a fleet; raise UsageError for a bad value."""
 
     def given(name: str) -> str | None:
         value: str | None = getattr(parsed, name)
@@ -81,7 +81,9 @@ def fleet_options(
     if target is None:
         return None
     if given("max_workers") is None:
-        raise UsageError("--fleet needs --max-workers: say how many machines it may have at most.")
+        raise UsageError(
+            "--fleet needs --max-workers. Add the largest number of machines it may have."
+        )
     no_limit: float | None = None
     idle_timeout: float | None = parse_duration(_IDLE_TIMEOUT)
     bounds = Bounds(

@@ -1,4 +1,4 @@
-"""What all commands share: parameter types, common options, how they print."""
+"""Parameter types, common options and printing for all commands."""
 
 from __future__ import annotations
 
@@ -88,30 +88,30 @@ class ParamType(click.ParamType[tuple[str, str]]):
 
 
 class PlaceType(click.ParamType[str]):
-    """A file, folder or URI, which may not exist: a shell completes the names of files."""
+    """A file, folder or URI, existing or not; completed like file names."""
 
     name = "place"
 
     def __init__(self, kind: str) -> None:
-        """`kind` is what a shell offers: `file` (folders on the way too) or `dir`."""
+        """Set `kind` for completion: `file` (with the folders on the way) or `dir`."""
         self._kind = kind
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Leave it to the shell."""
+        """Return one item that lets the shell complete the name."""
         return [CompletionItem(incomplete, type=self._kind)]
 
 
 class JobType(click.ParamType[str]):
-    """The id of a job: a shell offers those of embedded runs, newest first."""
+    """The id of a job; completed from the embedded runs, newest first."""
 
     name = "job"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the newest ids that begin like that."""
+        """Return the newest job ids that start with `incomplete`."""
         from mrcore.engine import history
 
         ids = (record.job.job_id for record in history.past_runs())
@@ -130,7 +130,7 @@ PARAM = ParamType()
 
 
 def debugging() -> bool:
-    """Tell whether errors are to be shown with our own frames (`--debug`, `MRCORE_DEBUG=1`)."""
+    """Return whether errors show mrcore's own frames (`--debug`, `MRCORE_DEBUG=1`)."""
     return os.environ.get("MRCORE_DEBUG", "") not in ("", "0")
 
 
@@ -140,7 +140,7 @@ def _set_debugging(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 
 def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a click command that also takes `-h` and `--debug`."""
+    """Make a click command with `-h` and `--debug`."""
 
     def decorate(body: Callable[..., Any]) -> click.Command:
         debug = click.option(
@@ -148,7 +148,7 @@ def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
             is_flag=True,
             expose_value=False,
             callback=_set_debugging,
-            help="Show errors of mrcore itself with a traceback.",
+            help="Show tracebacks of errors inside mrcore.",
         )
         defaults = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         settings["context_settings"] = {**defaults, **settings.get("context_settings", {})}
@@ -159,26 +159,26 @@ def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def cluster_options(body: _Function) -> _Function:
-    """Add `--master`, `--state` and `--credentials`: which cluster, and how to be trusted by it."""
+    """Add the options that name a cluster: `--master`, `--state` and `--credentials`."""
     for option in (
         click.option(
             "--credentials",
             metavar="FILE",
             type=click.Path(dir_okay=False),
-            help="File with the cluster's token, where --state cannot be read.",
+            help="File with the cluster's credentials, if --state is not readable.",
         ),
         click.option(
             "--state",
             "state",
             type=FOLDER,
             metavar="URI",
-            help="State of the cluster, to learn address and token from.",
+            help="State of the cluster; its address and token are read there.",
         ),
         click.option(
             "--master",
             metavar="HOST:PORT",
             envvar="MRCORE_MASTER",
-            help="Address of the cluster's master (or MRCORE_MASTER in the environment).",
+            help="Address of the cluster's master (or set MRCORE_MASTER).",
         ),
     ):
         body = option(body)
@@ -199,41 +199,41 @@ def print_json(value: Any) -> None:
 
 
 def print_end_as_json(value: Any) -> None:
-    """Print how a job ended; whether anybody can read that does not change how it ended."""
+    """Print how a job ended; a failure to print does not change the exit code."""
     try:
         print_json(value)
     except OSError as error:
         streams.forget(sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            note(f"the JSON could not be printed ({error.strerror}).")
+            note(f"the JSON object could not be printed ({error.strerror}).")
 
 
 def note(text: str) -> None:
-    """Say something to a person, on stderr."""
+    """Print a message for a person on stderr."""
     click.echo(f"mrcore: {text}", err=True)
 
 
 def here() -> Path:
-    """Return the current folder; raise UsageError when somebody has deleted it."""
+    """Return the current folder; raise UsageError if it was deleted."""
     from mrcore.errors import UsageError
 
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise UsageError("The current folder is gone: change to one that exists.") from None
+        raise UsageError("The current folder was deleted. Change to one that exists.") from None
 
 
 def folder_uri(text: str) -> str:
-    """Return the URI of an output that was typed, without a slash at its end."""
+    """Return the URI of an output as typed, without a trailing slash."""
     from mrcore.client import request
     from mrcore.errors import UsageError
 
     uri = request.folder_uri(text, here())
     if not uri.partition("://")[2]:
-        raise UsageError(f"{text} is a whole file system: name the folder of an output.")
+        raise UsageError(f"{text} is a whole file system. Name the folder of an output.")
     return uri
 
 
 def on_terminal() -> bool:
-    """Tell whether stdout is a terminal, so that tables may be pretty."""
+    """Return whether stdout is a terminal, where tables may be pretty."""
     return sys.stdout.isatty()

@@ -12,7 +12,7 @@ from mrcore.model.snapshots import job_json
 
 @base.command()
 @click.argument("job_id", type=base.JOB, metavar="JOB")
-@click.option("--reason", default="", help="For the record.")
+@click.option("--reason", default="", help="Reason to record with the job.")
 @base.cluster_options
 @base.json_option
 def command(
@@ -23,13 +23,13 @@ def command(
     credentials: str | None,
     as_json: bool,
 ) -> None:
-    """Stop a job: its tasks are killed, its output is not published."""
+    """Stop a job: kill its tasks and discard its output."""
     if places.names_cluster(master, state, credentials):
         found = places.cluster(master, state, credentials)
     else:
         live = places.live_master(places.find_run(job_id))
         if live is None:
-            raise UsageError(f"The embedded run of {job_id} has ended; there is nothing to cancel.")
+            raise UsageError(f"The embedded run of {job_id} has ended and cannot be cancelled.")
         found = live
     with Client(found) as client:
         job = client.cancel(job_id, reason)

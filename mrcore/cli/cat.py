@@ -13,9 +13,9 @@ from mrcore.cli import base
 @base.command()
 @click.argument("output", type=base.FOLDER, metavar="OUT")
 def command(output: str) -> int:
-    """Print an output as text: all parts in order, decompressed.
+    """Print all parts of an output in order, decompressed, as text.
 
-    Parquet rows are printed as key, tab, value. `mrcore cat OUT | head` is fine.
+    A Parquet row is printed as key, tab, value. `mrcore cat OUT | head` stops early.
     """
     from mrcore.output.reading import output_chunks
 
@@ -24,5 +24,5 @@ def command(output: str) -> int:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        return 128 + signal.SIGPIPE  # a reader that has seen enough: what ends cat(1), too
+        return 128 + signal.SIGPIPE  # the reader has closed the pipe; cat(1) ends the same way
     return 0

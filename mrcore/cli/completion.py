@@ -1,4 +1,4 @@
-"""`mrcore completion`: a script for the shell."""
+"""`mrcore completion`: print a completion script for the shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 @base.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
-    """Print a script that lets a shell complete commands, options and values.
+    """Print a shell script that completes commands, options and values.
 
     \b
       bash: echo 'eval "$(mrcore completion bash)"' >> ~/.bashrc
@@ -23,5 +23,5 @@ def command(shell: str) -> None:
     from mrcore.cli.main import cli
 
     kind = get_completion_class(shell)
-    assert kind is not None, "click knows the shells that are offered"
+    assert kind is not None, "click supports every shell offered"
     click.echo(kind(cli, {}, "mrcore", "_MRCORE_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""Turning this process into a daemon: the library itself knows neither master nor worker."""
+"""Replacement of this process by a daemon; the library imports neither master nor worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mrcore.engine.embedded import daemon_command, daemon_environment
 
 
 def pass_through() -> dict[str, Any]:
-    """Return the settings of a command that hands all its arguments, `--help` too, to another."""
+    """Return click settings that pass all arguments on, including `--help`."""
     return {
         "add_help_option": False,
         "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},

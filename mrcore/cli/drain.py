@@ -1,4 +1,4 @@
-"""`mrcore drain`: send a worker away."""
+"""`mrcore drain`: ask a worker to leave."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mrcore.cli import base, places
 def command(
     worker_id: str, master: str | None, state: str | None, credentials: str | None, as_json: bool
 ) -> None:
-    """Ask a worker to finish what it has and leave; no job fails by it."""
+    """Ask a worker to finish its tasks and leave. Jobs go on elsewhere."""
     with places.connected(master, state, credentials) as client:
         worker = client.drain(worker_id)
     if as_json:
         base.print_json(msgspec.to_builtins(worker))
     else:
-        click.echo(f"{worker.worker_id} drains: {worker.running} attempts are left to finish")
+        click.echo(f"{worker.worker_id} is draining: {worker.running} attempts are still running")

@@ -1,4 +1,4 @@
-"""A fleet in words: its machines, what they cost, and what is wrong."""
+"""Text about a fleet: its machines, their cost, and its problems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mrcore.util.units import show_dollars, show_number
 
 
 def fleet_lines(fleet: FleetView) -> list[str]:
-    """Return the lines that `mrcore show` prints of a fleet."""
+    """Return the lines that `mrcore show` prints about a fleet."""
     lines = [
         f"fleet      {fleet.joined_workers} of {show_number(fleet.wanted_workers, 'worker')} at "
         f"work, at most {fleet.max_workers}, of the cluster {fleet.cluster} in {fleet.target}"

@@ -1,4 +1,4 @@
-"""`mrcore gc`: remove what ended jobs have left behind."""
+"""`mrcore gc`: remove leftovers of ended jobs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mrcore.util.units import show_duration, show_number, show_size
 
 @base.command()
 @click.argument("output", type=base.FOLDER, metavar="[OUT]", required=False)
-@click.option("--release", is_flag=True, help="Free OUT whatever job has claimed it.")
+@click.option("--release", is_flag=True, help="Free OUT, whichever job has claimed it.")
 @click.option(
     "--temp",
     type=base.FOLDER,
     metavar="URI",
-    help="Where jobs had their --temp: the temporaries there go, those of other outputs too.",
+    help="A --temp of earlier jobs: remove temporaries there, including those of other outputs.",
 )
 @click.option(
     "--older-than",
@@ -37,16 +37,16 @@ from mrcore.util.units import show_duration, show_number, show_size
     metavar="TIME",
     default="7d",
     show_default=True,
-    help="Keep the temporaries of a job that changed any in this time; below --temp a job of "
-    "another output that still runs is known by this alone.",
+    help="Keep temporaries of jobs active within TIME. Under --temp this is the only protection "
+    "for running jobs that write elsewhere.",
 )
 def command(output: str | None, release: bool, temp: str | None, older_seconds: float) -> None:
-    """Remove what ended jobs have left behind.
+    """Remove leftovers of ended jobs.
 
-    Without OUT: the states and logs of embedded runs on this machine. With OUT: the temporaries of
-    failed jobs below OUT/_tmp (and --temp), and a claim that nobody holds any more. The output
-    itself is never touched, and neither is a job that was killed while it published its output:
-    that one can be finished.
+    Without OUT, remove the states and logs of embedded runs on this machine. With OUT, remove
+    temporaries of failed jobs below OUT/_tmp (and --temp), and a claim whose owner is gone.
+    The output itself is kept. So is a job that was killed while publishing, because it can still
+    be finished.
     """
     if output is None:
         if release or temp:
@@ -69,28 +69,28 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
     kept = sum(kept for _, kept in counts)
     if kept:
         click.echo(
-            f"kept the temporaries of {show_number(kept, 'job')} that were changed in the last "
-            f"{show_duration(older_seconds)}: --older-than 0s removes these too"
+            f"kept temporaries of {show_number(kept, 'job')} active within the last "
+            f"{show_duration(older_seconds)}; remove them too with --older-than 0s"
         )
     elif not any(removed for removed, _ in counts):
         click.echo(f"no temporaries to remove in {object_names.shown(output_uri)}")
 
 
 def _check_folder(uri: str) -> None:
-    """Raise UsageError for a local folder that is none; object stores have no folders."""
+    """Raise UsageError if a local folder does not exist; object stores have no folders."""
     if uri.startswith("file://") and not Path(uri.removeprefix("file://")).is_dir():
         raise UsageError(
-            f"There is no folder {object_names.shown(uri)}: name one that a job wrote to."
+            f"The folder {object_names.shown(uri)} does not exist. Name one that a job wrote to."
         )
 
 
 def _settle_claim(output_uri: str, *, release: bool) -> str | None:
-    """Free the output if that is wanted or due; return the job that still holds it."""
+    """Free the output if asked to, or if its owner is gone; return the job that still holds it."""
     held = claim.read_claim(output_uri)
     if held is not None and not release and _can_be_finished(output_uri, held):
         click.echo(
-            f"kept {held.job_id}, which has published a part of its output: run its command again "
-            "to finish it, or add --release to give it up"
+            f"kept {held.job_id}, which has published part of its output; run its command again "
+            "to finish it, or add --release to abandon it"
         )
         return held.job_id
     if release or (held is not None and claim.is_free(held)):
@@ -105,9 +105,9 @@ def _can_be_finished(output_uri: str, held: claim.Claim) -> bool:
 
 
 def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) -> tuple[int, int]:
-    """Remove the folders of jobs below `prefix` in which nothing has changed since then.
+    """Remove folders of jobs below `prefix` that did not change after `before_seconds`.
 
-    Returns the number of objects removed, and of ended jobs whose objects were kept.
+    Returns the number of removed objects, and of ended jobs whose objects were kept.
     """
     total = kept = 0
     storage = storage_for(prefix)

@@ -18,10 +18,10 @@ from mrcore.errors import UsageError
 @base.command(**pass_through())
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> None:
-    """Make, use and delete VMs on Google Compute Engine; see `mrcore gce --help`."""
+    """Create, use and delete VMs on Google Compute Engine; see `mrcore gce --help`."""
     bash = shutil.which("bash")
     if bash is None:
-        raise UsageError("`mrcore gce` is a bash script, and there is no bash here: install it.")
+        raise UsageError("`mrcore gce` needs bash, which was not found. Install it.")
     script = Path(mrcore.__file__).parent / "deploy" / "gce" / "main.sh"
     environment = {**os.environ, "MRCORE_PYTHON": sys.executable}
     os.execve(bash, [bash, str(script), *arguments], environment)

@@ -1,9 +1,9 @@
-"""What the runner wants to know of a job before it makes VMs for it.
+"""Checks of a job before VMs are created for it.
 
     python -P -m mrcore.cli.gce_job PLUGIN INPUT... -o OUT [OPTION...]
 
-Prints `field=value` lines: the output, what is read and written, and `error=SENTENCE` for each
-reason why the job cannot work. Reads the inputs' names, and changes nothing.
+Prints `field=value` lines: the output, the places read and written, and `error=SENTENCE` for each
+reason why the job cannot work. Lists the inputs; changes nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from mrcore.output import claim
 
 @base.command()
 @job_options.job_options
-@click.option("--home", metavar="URI", help="Home of the cluster that is to run it.")
+@click.option("--home", metavar="URI", help="Home of the cluster that will run the job.")
 def command(home: str | None, **options: Any) -> None:
-    """Check a job; print what the runner has to know of it."""
+    """Check a job and print the facts that the runner needs."""
     for line in facts(job_options.take_request(options), home):
         click.echo(line)
 
 
 def facts(request: JobRequest, home: str | None) -> Iterator[str]:
-    """Yield the lines; every check is made, so that all that is wrong is told at once.
+    """Yield the lines; make every check, so that all problems are reported at once.
 
-    A job that the cluster at `home` runs already is told as `running`, and is no error.
+    A job that already runs on the cluster at `home` is reported as `running`, not as an error.
     """
     try:
         prepared = prepare(request, look=False)
@@ -60,8 +60,8 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
     places = local_places(spec)
     for place in places:
         yield (
-            f"error={place} is a file of this machine, which the VMs do not see: copy inputs to a "
-            "bucket (`gcloud storage cp -r`), and let output and --temp be gs://BUCKET/FOLDER."
+            f"error={place} is a file of this machine, which the VMs do not see. Copy inputs to a "
+            "bucket (`gcloud storage cp -r`), and use gs://BUCKET/FOLDER for output and --temp."
         )
     try:
         load_plugin(prepared)
@@ -77,7 +77,7 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
 
 
 def _start(given: Input) -> str:
-    """Return how the names of all files of an input begin: a pattern up to its first wildcard."""
+    """Return the common prefix of an input's file names: a pattern up to its first wildcard."""
     pattern = given.uri[len(given.base_uri) :]
     return given.base_uri + re.split(r"[*?[]", pattern, maxsplit=1)[0]
 
@@ -91,7 +91,7 @@ def _sizes(inputs: tuple[Input, ...], output_uri: str) -> Iterator[str]:
 
 
 def _claimed(spec: JobSpec, home: str | None) -> Iterator[str]:
-    """Yield the job of this very cluster that holds the output; raise UsageError for any other."""
+    """Yield the job of this cluster that holds the output; raise UsageError for another holder."""
     held = claim.read_claim(spec.output_uri)
     if held is not None and home is not None and held.state_uri == f"{home}/state":
         yield f"running={held.job_id}"
@@ -100,13 +100,13 @@ def _claimed(spec: JobSpec, home: str | None) -> Iterator[str]:
     if held is not None and not claim.is_free(held):
         where = object_names.shown(spec.output_uri)
         raise UsageError(
-            f"The output {where} is taken by job {held.job_id} of {held.state_uri}: wait for it, "
-            f"or free it with `mrcore gc {where} --release` when that cluster is gone."
+            f"The output {where} is claimed by job {held.job_id} of {held.state_uri}. Wait for it, "
+            f"or free it with `mrcore gc {where} --release` if that cluster is gone."
         )
 
 
 def _error(error: MrcoreError) -> str:
-    """Return the sentence; the user's own traceback, which follows it, goes to stderr."""
+    """Return the error as one line; print the user's traceback, if any, on stderr."""
     sentence, _, traceback = str(error).partition("\n")
     if traceback.strip():
         click.echo(traceback.rstrip(), err=True)
@@ -114,7 +114,7 @@ def _error(error: MrcoreError) -> str:
 
 
 def main() -> int:
-    """Run the command; return the exit code. What is wrong with the options is one sentence."""
+    """Run the command and return the exit code; report bad options in one sentence."""
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:

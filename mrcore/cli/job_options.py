@@ -1,4 +1,4 @@
-"""The options that say what a job is: the same for `run` and `submit`."""
+"""Options that describe a job, shared by `run` and `submit`."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _OPTIONS = (
         type=REDUCES,
         metavar="N|auto",
         default="auto",
-        help="Number of reduce tasks, and so of output parts.  [auto]",
+        help="Number of reduce tasks, which is the number of output parts.  [auto]",
     ),
     click.option(
         "--input-format",
         type=_choices(InputFormat),
         default="text",
         show_default=True,
-        help="How inputs become records.",
+        help="Format of the inputs.",
     ),
     click.option(
         "--output-format",
         type=_choices(OutputFormat),
         default="text",
         show_default=True,
-        help="How pairs become files.",
+        help="Format of the output.",
     ),
     click.option(
         "--compress",
@@ -52,12 +52,14 @@ _OPTIONS = (
         type=_choices(Compression),
         default="none",
         show_default=True,
-        help="How output files are compressed.",
+        help="Compression of the output.",
     ),
     click.option("--no-combine", is_flag=True, help="Do not use the plugin's combine."),
-    click.option("--map-only", is_flag=True, help="Write what map emits, as it comes."),
     click.option(
-        "--total-order", is_flag=True, help="All keys of a part below those of the next part."
+        "--map-only", is_flag=True, help="Write the pairs of map directly, without a reduce step."
+    ),
+    click.option(
+        "--total-order", is_flag=True, help="Sort keys across all parts, not just within each."
     ),
     click.option(
         "--param",
@@ -65,27 +67,27 @@ _OPTIONS = (
         type=PARAM,
         metavar="K=V",
         multiple=True,
-        help="Parameter for the plugin: context.params; may be repeated.",
+        help="Parameter for your code, in context.params. Repeatable.",
     ),
     click.option(
         "--files",
         type=FILE,
         metavar="F",
         multiple=True,
-        help="Side file for the plugin: context.file(name); may be repeated.",
+        help="Side file for your code, at context.file(name). Repeatable.",
     ),
     click.option(
         "--max-attempts",
         type=click.IntRange(1, MAX_ATTEMPTS),
         default=4,
         show_default=True,
-        help="Attempts of a task that the plugin may fail.",
+        help="Fail the job when your code fails this many attempts of a task.",
     ),
     click.option(
         "--task-timeout",
         type=DURATION,
         metavar="TIME",
-        help="An attempt may run so long, such as 30s.  [no limit]",
+        help="Time limit for one attempt, e.g. 30s.  [no limit]",
     ),
     click.option(
         "--lease",
@@ -93,48 +95,48 @@ _OPTIONS = (
         metavar="TIME",
         default="10s",
         show_default=True,
-        help="A worker silent for so long has lost its tasks.",
+        help="Reassign a worker's tasks after this much silence.",
     ),
     click.option(
         "--max-bad-records",
         type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="Records that may be skipped, and saved under OUT/_bad.",
+        help="Skip at most this many bad records and save them in OUT/_bad.",
     ),
     click.option(
         "--memory",
         type=SIZE,
         metavar="SIZE",
         default=0,
-        help="Memory of a slot, such as 256MiB.  [60 % of the machine over its slots]",
+        help="Memory of each slot, e.g. 256MiB.  [60 % of the machine, divided by slots]",
     ),
     click.option(
         "--temp",
         type=FOLDER,
         metavar="URI",
-        help="Where intermediate data lie.  [below OUT]",
+        help="Location of intermediate data.  [below OUT]",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace the output of a former job in OUT."),
+    click.option("--overwrite", is_flag=True, help="Replace the output of an earlier job in OUT."),
     click.option(
         "--priority",
         type=click.IntRange(-1000, 1000),
         default=0,
         show_default=True,
-        help="Jobs of higher priority run first.",
+        help="Run before jobs of lower priority.",
     ),
 )
 
 
 def job_options(body: _Function) -> _Function:
-    """Add PLUGIN, INPUT… and all options that make a JobSpec."""
+    """Add PLUGIN, INPUT… and all options of a JobSpec."""
     for option in reversed(_OPTIONS):
         body = option(body)
     return body
 
 
 def take_request(options: dict[str, Any]) -> JobRequest:
-    """Take what `job_options` has added out of `options` and return it as a request."""
+    """Remove the values of `job_options` from `options` and return them as a request."""
     task_timeout = options.pop("task_timeout")
     return JobRequest(
         plugin=options.pop("plugin"),
@@ -162,10 +164,10 @@ def take_request(options: dict[str, Any]) -> JobRequest:
 
 
 def note_doubles(request: JobRequest, note: Callable[[str], None]) -> None:
-    """Note that inputs are named twice: their records count twice, and that is rarely meant."""
+    """Note inputs that are named twice: their records count twice, which is rarely intended."""
     from mrcore.records.inputs import named_twice, parse_input
 
     twice = named_twice([parse_input(text, str(request.cwd)) for text in request.inputs])
     if twice:
         more = f" (and {len(twice) - 1:,} more)" if len(twice) > 1 else ""
-        note(f"the input {twice[0]}{more} is named more than once, and so is read more than once.")
+        note(f"the input {twice[0]}{more} is named more than once and will be read more than once.")

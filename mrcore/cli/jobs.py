@@ -16,14 +16,20 @@ from mrcore.util.units import show_duration
 
 @base.command()
 @click.option(
-    "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many."
+    "-n",
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Show at most N jobs.",
 )
 @base.cluster_options
 @base.json_option
 def command(
     limit: int, master: str | None, state: str | None, credentials: str | None, as_json: bool
 ) -> None:
-    """List jobs, newest first: of a cluster, or else the embedded runs on this machine."""
+    """List the jobs of a cluster, or the embedded runs on this machine, newest first."""
     if places.names_cluster(master, state, credentials):
         with places.connected(master, state, credentials) as client:
             found = [(job.state.value, job) for job in itertools.islice(client.list(), limit)]

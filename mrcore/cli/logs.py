@@ -1,4 +1,4 @@
-"""`mrcore logs`: what user code printed."""
+"""`mrcore logs`: print the output of user code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TASK = re.compile(r"(map|reduce)-(\d{1,9})")
 
 @base.command()
 @click.argument("job_id", type=base.JOB, metavar="JOB")
-@click.option("--task", metavar="TASK", help="Only this task, such as map-00003.")
-@click.option("--attempt", metavar="E.N", default="", help="Only this attempt, such as 5.2.")
+@click.option("--task", metavar="TASK", help="Show only this task, e.g. map-00003.")
+@click.option("--attempt", metavar="E.N", default="", help="Show only this attempt, e.g. 5.2.")
 @click.option(
     "--tail",
     "tail_bytes",
@@ -30,7 +30,7 @@ _TASK = re.compile(r"(map|reduce)-(\d{1,9})")
     metavar="SIZE",
     default="64KiB",
     show_default=True,
-    help="Only the end of each log.",
+    help="Show at most this much of each log's end.",
 )
 @base.cluster_options
 @base.json_option
@@ -44,9 +44,9 @@ def command(
     credentials: str | None,
     as_json: bool,
 ) -> None:
-    """Print what the attempts of a job have printed: stdout, stderr and logging.
+    """Print the output of a job's attempts: stdout, stderr and logging.
 
-    Without --master the logs of an embedded run on this machine are shown, for seven days.
+    Without --master, show an embedded run on this machine. Its logs are kept for seven days.
     """
     phase, index = _parse_task(task)
     if attempt:
@@ -57,7 +57,9 @@ def command(
     else:
         logs = _look(job_id, phase, index, attempt, tail_bytes)
     if attempt and not logs:
-        raise UsageError(f"{task}@{attempt} of {job_id} has printed nothing, or still runs.")
+        raise UsageError(
+            f"No log for {task}@{attempt} of {job_id}: it printed nothing or is still running."
+        )
     if as_json:
         base.print_json(
             [
@@ -81,7 +83,7 @@ def _parse_task(task: str | None) -> tuple[Phase | None, int]:
         return None, 0
     match = _TASK.fullmatch(task)
     if match is None:
-        raise UsageError(f"{task!r} names no task: write it as map-00003 or reduce-00000.")
+        raise UsageError(f"{task!r} is not a task. Write it as map-00003 or reduce-00000.")
     return Phase(match[1]), int(match[2])
 
 
@@ -89,9 +91,9 @@ def _check_attempt(attempt: str, phase: Phase | None) -> None:
     try:
         AttemptNumber.parse(attempt)
     except ValueError:
-        raise UsageError(f"{attempt!r} names no attempt: write it as 5.2.") from None
+        raise UsageError(f"{attempt!r} is not an attempt. Write it as 5.2.") from None
     if phase is None:
-        raise UsageError("--attempt needs --task, such as --task map-00003.")
+        raise UsageError("--attempt needs --task. Add it, e.g. --task map-00003.")
 
 
 def _ask(
@@ -109,7 +111,7 @@ def _ask(
 def _look(
     job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
 ) -> tuple[AttemptLog, ...]:
-    """Read the log objects of an embedded run, whose master is mostly gone."""
+    """Read the log objects of an embedded run; its master has usually ended."""
     record = places.find_run(job_id)
     prefix = object_names.log_prefix(record.state_uri, job_id)
     if phase is not None:
@@ -128,5 +130,5 @@ def _print_log(log: AttemptLog, *, with_header: bool) -> None:
     if with_header:
         click.echo(f"==> {log.attempt} <==")
     if log.size_bytes > len(log.text):
-        click.echo(f"… {log.size_bytes - len(log.text):,} bytes before this; see --tail")
+        click.echo(f"… {log.size_bytes - len(log.text):,} earlier bytes; show more with --tail")
     click.echo(log.text, nl=not log.text.endswith(b"\n"))

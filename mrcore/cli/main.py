@@ -1,6 +1,6 @@
-"""The command line's entry: finds the command, runs it, and turns every error into a sentence.
+"""Entry point of the command line: find a command, run it, and print errors as sentences.
 
-A command's module is imported only when it is run, so that `mrcore --help` stays fast.
+Command modules are imported on use, which keeps `mrcore --help` fast.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json
 from mrcore.errors import MrcoreError
 
 COMMANDS = {
-    "run": "Run a job and wait for it: embedded here, or on a cluster (--master).",
-    "submit": "Start a job on a cluster, print its id and return.",
+    "run": "Run a job and wait for it, on this machine or on a cluster (--master).",
+    "submit": "Start a job on a cluster and print its id.",
     "jobs": "List jobs, newest first.",
-    "show": "Show a job: phases, counters, failures, tasks.",
-    "watch": "Follow a job until it has ended.",
+    "show": "Show a job's progress, counters, failures and tasks.",
+    "watch": "Follow a job until it ends.",
     "cancel": "Stop a job.",
-    "logs": "Print what user code printed, by attempt.",
+    "logs": "Print the output of your code, by attempt.",
     "workers": "List the workers of a cluster.",
-    "drain": "Ask a worker to finish what it has and leave.",
+    "drain": "Ask a worker to finish its tasks and leave.",
     "verify": "Check an output against its receipt.",
     "cat": "Print an output as text.",
-    "gc": "Remove what ended jobs have left behind.",
-    "gce": "Make, use and delete VMs on Compute Engine (see `mrcore gce --help`).",
+    "gc": "Remove leftovers of ended jobs.",
+    "gce": "Create, use and delete VMs on Compute Engine (see `mrcore gce --help`).",
     "master": "Start a master (see `mrcore master --help`).",
     "worker": "Start a worker (see `mrcore worker --help`).",
     "completion": "Print a shell completion script.",
@@ -39,11 +39,11 @@ COMMANDS = {
 
 
 class _ReaderGoneError(Exception):
-    """A BrokenPipeError that click does not take for one, which it would end with exit code 1."""
+    """A BrokenPipeError under another name: click itself would end the process with code 1."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands lie in `mrcore.cli.<name>` and are imported when used."""
+    """A group of commands that are imported from `mrcore.cli.<name>` on use."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
@@ -53,11 +53,11 @@ class LazyGroup(click.Group):
             raise _ReaderGoneError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which people need them."""
+        """Return the names, the most useful first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command, or return None for a name that is none."""
+        """Import the command; return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"mrcore.cli.{cmd_name}")
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
+        """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -77,9 +77,9 @@ def cli() -> None:
     """Run MapReduce jobs written as plain Python.
 
     \b
-      mrcore run wc.py books/*.txt -o out     on this machine
-      mrcore cat out                          look at the result
-      mrcore COMMAND --help                   the options of a command
+      mrcore run wc.py books/*.txt -o out     run a job on this machine
+      mrcore cat out                          print its output
+      mrcore COMMAND --help                   show the options of a command
     """
 
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     streams.let_stderr_last()
     code = run_command_line(list(sys.argv[1:] if arguments is None else arguments))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # How it went is decided: a late Ctrl-C only makes the end come sooner.
+        # The exit code is settled: a late Ctrl-C only ends the process sooner.
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
     sys.exit(code)
 
@@ -112,7 +112,7 @@ def run_command_line(arguments: list[str]) -> int:
         _say("interrupted.")
         return EXIT_INTERRUPTED
     except (BrokenPipeError, _ReaderGoneError):
-        # In silence, as programs end whose reader has seen enough.
+        # Silently, as programs end when their reader closes the pipe.
         streams.forget(sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except MrcoreError as error:
@@ -149,7 +149,7 @@ def _say(sentence: str) -> None:
 
 
 def _say_as_json(sentence: str) -> None:
-    """Print the object of a job that never came to be: its options could not be read."""
+    """Print the JSON object of a job whose options could not be parsed."""
     from mrcore.model.snapshots import broken_json
 
     print_json(broken_json(None, sentence, None))

@@ -1,4 +1,4 @@
-"""Telling how a job ended: for a program as JSON on stdout, for a person on stderr."""
+"""Report of a job's end: JSON on stdout for programs, sentences on stderr for people."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mrcore.util.units import show_duration, show_number
 
 
 def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
-    """Tell how a job ended, and return the exit code for it.
+    """Report how a job ended and return its exit code.
 
-    `hints` say, each in a line, how to find out why the user's code has failed.
+    `hints` are lines that help to find out why the user's code failed.
     """
     if as_json:
         base.print_end_as_json(job_json(job))
@@ -41,16 +41,16 @@ def _tell_success(job: JobView) -> None:
     )
     if job.bad_records:
         skipped = show_number(job.bad_records, "bad record")
-        base.note(f"{skipped} skipped: see {shlex.quote(f'{place}/_bad')}.")
+        base.note(f"{skipped} skipped; see {shlex.quote(f'{place}/_bad')}.")
     if _emitted_nothing(job):
         base.note("map emitted no pairs, so the output is empty.")
     for name, count in sorted(job.counters.items()):
         base.note(f"  {name} = {count:,}")
-    base.note(f"look at it with: mrcore cat {shlex.quote(place)}")
+    base.note(f"print it with: mrcore cat {shlex.quote(place)}")
 
 
 def _emitted_nothing(job: JobView) -> bool:
-    """Tell whether records were read and nothing came of them: a `yield` may be missing."""
+    """Return whether records were read but none emitted: a `yield` may be missing."""
     tasks = [phase for phase in job.phases if phase.tasks]
     return len(tasks) > 1 and tasks[0].records > 0 and tasks[-1].records == 0
 

@@ -1,4 +1,4 @@
-"""Where a job is looked for: the cluster named by options, a live embedded run, or a past one."""
+"""Lookup of a job: on the cluster named by options, in a live embedded run, or a past one."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from mrcore.rpc.cluster import Credentials
 
 
 def cluster(master: str | None, state: str | None, credentials: str | None) -> Credentials:
-    """Return how to call the cluster that the options name."""
+    """Return the credentials of the cluster that the options name."""
     return api.find_cluster(master, state, credentials)
 
 
 def connected(master: str | None, state: str | None, credentials: str | None) -> Client:
-    """Return a client of the cluster that the options name, to be used as a context manager."""
+    """Return a client of the cluster that the options name; use it as a context manager."""
     found = cluster(master, state, credentials)
     return Client(found, find=api.finder(master, state, credentials))
 
 
 def names_cluster(master: str | None, state: str | None, credentials: str | None) -> bool:
-    """Tell whether the options name a cluster at all."""
+    """Return whether the options name a cluster."""
     return bool(master or state or credentials)
 
 
 def find_run(job_id: str) -> history.RunRecord:
-    """Return the record of an embedded run; raise UnknownJobError."""
+    """Return the record of an embedded run; raise UnknownJobError if there is none."""
     record = history.find_run(job_id)
     if record is None:
         raise UnknownJobError(
-            f"No embedded run on this machine had the job {job_id}: see `mrcore jobs`, or name its "
-            "cluster with --master HOST:PORT."
+            f"The job {job_id} is not an embedded run on this machine. See `mrcore jobs`, or name "
+            "its cluster with --master HOST:PORT."
         )
     return record
 
 
 def live_master(record: history.RunRecord) -> Credentials | None:
-    """Return how to call the master of an embedded run, where it still runs."""
+    """Return the credentials of an embedded run's master if it is still running."""
     from mrcore.rpc.credentials import find_credentials
 
     if record.job.state.final:
@@ -51,14 +51,14 @@ def live_master(record: history.RunRecord) -> Credentials | None:
 
 
 def shown_state(record: history.RunRecord) -> str:
-    """Return the state of a run's job in a word; a client that was killed leaves `abandoned`."""
+    """Return the state of a run's job in one word; `abandoned` if its client was killed."""
     if record.job.state.final or live_master(record) is not None:
         return record.job.state.value
     return ABANDONED
 
 
 def past_view(record: history.RunRecord) -> JobView:
-    """Return the job of a run whose master is gone: nothing runs, and nobody is waited for."""
+    """Return the job of a run whose master is gone, with no task in progress."""
     job = record.job
     if job.state.final:
         return job
@@ -66,11 +66,11 @@ def past_view(record: history.RunRecord) -> JobView:
         msgspec.structs.replace(phase, idle=phase.idle + phase.in_progress, in_progress=0)
         for phase in job.phases
     )
-    # The inline engine keeps nothing to go on from.
+    # The inline engine keeps no state to continue from.
     note = _KILLED if record.spec is None else _GOES_ON
     return msgspec.structs.replace(job, phases=phases, note=note)
 
 
 ABANDONED = "abandoned"
 _KILLED = "its processes were killed"
-_GOES_ON = f"{_KILLED}; the same command goes on from what had been finished"
+_GOES_ON = f"{_KILLED}; run the same command again to continue"

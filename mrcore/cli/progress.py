@@ -1,4 +1,4 @@
-"""Telling a person how far a job is: a live display on a terminal, plain lines elsewhere.
+"""Display of a job's progress: live on a terminal, plain lines elsewhere.
 
 Both write to stderr, so that stdout stays for results.
 """
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 LINE_SECONDS: Final = 5.0
-"""Time between two plain lines, unless the state has changed."""
+"""Time between two plain lines while the state stays the same."""
 NOTE_SECONDS: Final = 2.0
-"""A note of the master that lasts so long is told."""
+"""A note of the master is printed once it has lasted this long."""
 _NARROW_COLUMNS: Final = 60
-"""On a narrower terminal bars and bytes would only make lines wrap."""
+"""Narrower terminals show neither bars nor bytes, which would make lines wrap."""
 _WINDOW_SECONDS: Final = 10.0
-"""Rates are averages over so long."""
+"""Window over which rates are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a job goes."""
+    """Speed of a job."""
 
     records_per_second: float = 0.0
     bytes_per_second: float = 0.0
     seconds_left: float | None = None
-    """Of the current phase; None while it cannot be told."""
+    """Estimated rest of the current phase; None while unknown."""
 
 
 class Meter:
-    """Computes the pace of a job from the views that arrive; pure, `now` is passed in."""
+    """Pace of a job, computed from its views. Pure: `now` is passed in."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float, int, int]] = deque()
         self._phase: str | None = None
 
     def update(self, job: JobView, now: float) -> Pace:
-        """Take the job as it stands at `now`, and return its pace."""
+        """Add the job's view at `now` and return its pace."""
         phase = current_phase(job)
         if phase is None:
             return Pace()
@@ -74,7 +74,7 @@ class Meter:
 
 
 def current_phase(job: JobView) -> PhaseView | None:
-    """Return the first phase that is not done; None when all are."""
+    """Return the first unfinished phase; None if all are finished."""
     return next((phase for phase in job.phases if phase.completed < phase.tasks), None)
 
 
@@ -83,18 +83,18 @@ def _tasks(phase: PhaseView) -> str:
 
 
 def failed_attempts(job: JobView) -> int:
-    """Return the attempts that came to nothing through somebody's fault."""
+    """Return the number of attempts that failed or were lost."""
     counts = job.attempts
     return counts.failed + counts.infrastructure + counts.expired
 
 
 def failed_words(job: JobView) -> str:
-    """Return how many attempts have failed, in words."""
+    """Return the number of failed attempts in words."""
     return units.show_number(failed_attempts(job), "failed attempt")
 
 
 def phase_line(job: JobView, pace: Pace) -> str:
-    """Return where a job stands, as one line without the job's id."""
+    """Return a job's progress as one line, without the job's id."""
     phases = (phase for phase in job.phases if phase.tasks)
     parts = [f"{phase.phase} {phase.completed}/{phase.tasks}" for phase in phases]
     if job.state is JobState.COMMITTING:
@@ -120,19 +120,19 @@ def failure_line(failure: FailureView) -> str:
 
 
 class FailureNews:
-    """Tells each failed attempt once, and what it failed of only when that is new."""
+    """Filter of failures: each attempt is reported once, each message in full once."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._messages: set[str] = set()
 
     def of(self, job: JobView) -> Iterator[FailureView]:
-        """Yield each failure of the job that was not told yet; one like a former in short."""
+        """Yield each new failure of the job; shorten one whose message is known."""
         for failure in job.recent_failures:
             name = (failure.attempt, failure.message)
-            if name in self._told:
+            if name in self._seen:
                 continue
-            self._told.add(name)
+            self._seen.add(name)
             if failure.message in self._messages:
                 yield msgspec.structs.replace(failure, message="the same again.", traceback="")
             else:
@@ -141,9 +141,9 @@ class FailureNews:
 
 
 class PlainProgress:
-    """Lines on a stream: one when the state changes or an attempt fails, else one in 5 s.
+    """Plain progress lines: one when the state changes or an attempt fails, else one in 5 s.
 
-    `job` is the job as last seen.
+    `job` is the last view of the job.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Clock = SYSTEM) -> None:
@@ -157,7 +157,7 @@ class PlainProgress:
         self._noted, self._noted_at, self._note_told = "", 0.0, False
 
     def update(self, job: JobView) -> None:
-        """Print a line if there is news, or if the last one was long ago."""
+        """Print a line on news, or if the last line is old."""
         self.job = job
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
@@ -177,12 +177,12 @@ class PlainProgress:
         self._said, self._said_at = state, now
 
     def tick(self) -> None:
-        """Tell what the job waits for, once that lasts."""
+        """Print the master's note once it has lasted."""
         if self.job is not None:
             self._heed_note(self.job, self._clock.monotonic())
 
     def _heed_note(self, job: JobView, now: float) -> None:
-        """Tell the job's note if it stays; workers that join in a moment are nobody's concern."""
+        """Print the job's note if it lasts; a wait of a moment is not worth a line."""
         if job.note != self._noted:
             self._noted, self._noted_at, self._note_told = job.note, now, False
         if job.note and not self._note_told and now - self._noted_at >= NOTE_SECONDS:
@@ -194,13 +194,13 @@ class PlainProgress:
         print(f"mrcore: {text}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing; the lines are flushed."""
 
 
 class LiveProgress:
-    """A block of lines that is redrawn: phases with bars, pace, failures.
+    """Live progress display: phases with bars, pace and failures.
 
-    `job` is the job as last seen.
+    `job` is the last view of the job.
     """
 
     def __init__(self, clock: Clock = SYSTEM, console: Console | None = None) -> None:
@@ -216,7 +216,7 @@ class LiveProgress:
         self._failures = FailureNews()
 
     def update(self, job: JobView) -> None:
-        """Take the job as it stands."""
+        """Show a new view of the job."""
         from rich.live import Live
 
         self.job = job
@@ -229,7 +229,7 @@ class LiveProgress:
         self.tick()
 
     def tick(self) -> None:
-        """Draw again."""
+        """Redraw the display."""
         if self._live is not None and self.job is not None:
             self._live.update(self._picture(self.job), refresh=True)
 
@@ -238,7 +238,7 @@ class LiveProgress:
         self._console.print(f"mrcore: {text}", markup=False)
 
     def close(self) -> None:
-        """Take the display away."""
+        """Remove the display."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -284,5 +284,5 @@ class LiveProgress:
 
 
 def make_progress() -> PlainProgress | LiveProgress:
-    """Return the display that fits stderr."""
+    """Return a live display if stderr is a terminal, else plain lines."""
     return LiveProgress() if sys.stderr.isatty() else PlainProgress()

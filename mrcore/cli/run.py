@@ -29,7 +29,7 @@ from mrcore.util.signals import not_ignored
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Embedded workers.  [number of cores]",
+    help="Number of embedded workers.  [number of cores]",
 )
 @click.option(
     "--slots",
@@ -42,27 +42,27 @@ from mrcore.util.signals import not_ignored
     type=click.Choice(["embedded", "inline"]),
     default="embedded",
     show_default=True,
-    help="inline: in this one process, for a debugger.",
+    help="Use inline to run in one process, for debugging.",
 )
-@click.option("--pdb", is_flag=True, help="With --engine inline: debug what the plugin raises.")
+@click.option("--pdb", is_flag=True, help="Debug exceptions of your code (with --engine inline).")
 @base.cluster_options
 @base.json_option
 def command(**options: Any) -> int:
     """Run a job and wait for it.
 
-    PLUGIN is a Python file, a dotted module, or module:object with a function map(key, value) and,
-    mostly, reduce(key, values). INPUT is a file, a folder, a glob or a gs:// prefix.
+    PLUGIN is a Python file, a dotted module, or module:object. It has a function map(key, value)
+    and usually reduce(key, values). INPUT is a file, a folder, a glob or a gs:// prefix.
 
     \b
       mrcore run wc.py books/*.txt -o out -r 4 -w 4
       mrcore run wc.py gs://bucket/in/ -o gs://bucket/out --master 10.0.0.2:7350
 
-    Ctrl-C cancels the job. Exit codes: 0 done, 1 the job failed, 2 bad usage or input, 3 no master
-    answers, 130 interrupted.
+    Ctrl-C cancels the job. Exit codes: 0 succeeded, 1 job failed, 2 bad usage or input, 3 master
+    unreachable, 130 interrupted.
     """
     request = job_options.take_request(options)
     as_json = options["as_json"]
-    # A display that redraws itself would be in a debugger's way.
+    # A display that redraws itself would disturb a debugger.
     inline = options["engine"] == "inline"
     shown = progress.PlainProgress() if inline else progress.make_progress()
     try:
@@ -91,7 +91,9 @@ def _run(
     job_options.note_doubles(request, shown.note)
     if _on_cluster(options):
         if workers is not None or slots is not None:
-            shown.note("-w and --slots are for embedded workers; the cluster has its own.")
+            shown.note(
+                "-w and --slots apply to embedded workers only; they are ignored on a cluster."
+            )
         named = (options["master"], options["state"], options["credentials"])
         found = api.find_cluster(*named)
         return api.run_on_cluster(request, found, find=api.finder(*named), observer=shown)
@@ -110,19 +112,19 @@ def _run(
 
 
 def _on_cluster(options: dict[str, Any]) -> bool:
-    """Tell whether a cluster is named; the inline engine passes over one of the environment."""
+    """Return whether a cluster is named; the inline engine ignores one in the environment."""
     named = [name for name in ("master", "state", "credentials") if options[name]]
     if named and options["engine"] == "inline":
         source = click.get_current_context().get_parameter_source
         if any(source(name) is ParameterSource.COMMANDLINE for name in named):
-            raise click.UsageError(f"--engine inline runs in this process: drop --{named[0]}")
+            raise click.UsageError(f"--engine inline runs in this process. Remove --{named[0]}")
         return False
     return bool(named)
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take SIGTERM and SIGHUP like Ctrl-C: the job is cancelled, the daemons are stopped."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C: cancel the job and stop the daemons."""
     numbers = not_ignored(signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, _interrupt) for number in numbers}
     try:
@@ -137,13 +139,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _hints(job_id: str, options: dict[str, Any]) -> Iterator[str]:
-    """Yield the commands that show what a job has printed, and run it under the debugger."""
+    """Yield commands that print a job's logs and that run it under the debugger."""
     inline = options["engine"] == "inline"
     if not inline:
         named = (("--" + name, options[name]) for name in ("master", "state", "credentials"))
         place = [word for name, value in named if value for word in (name, value)]
-        yield f"what your code printed: {shlex.join(['mrcore', 'logs', job_id, *place])}"
+        yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job_id, *place])}"
     if not options["pdb"] and not _on_cluster(options):
         words = [word for word in sys.argv[1:] if word != "--json"]
         debugger = ["--pdb"] if inline else ["--engine", "inline", "--pdb"]
-        yield f"to look closer: {shlex.join(['mrcore', *words, *debugger])}"
+        yield f"debug it on this machine: {shlex.join(['mrcore', *words, *debugger])}"

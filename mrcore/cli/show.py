@@ -1,4 +1,4 @@
-"""`mrcore show`: one job in detail."""
+"""`mrcore show`: print one job in detail."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mrcore.model.snapshots import AttemptCounts, FleetView, JobView, TaskView, 
 from mrcore.util.units import show_count, show_duration, show_number, show_size
 
 _SLOW_TASKS = 5
-"""Slow tasks that are shown."""
+"""Number of slow tasks shown."""
 
 
 @base.command()
 @click.argument("job_id", type=base.JOB, metavar="JOB")
-@click.option("--tasks", "with_tasks", is_flag=True, help="List every task with its story.")
+@click.option("--tasks", "with_tasks", is_flag=True, help="List every task with its history.")
 @base.cluster_options
 @base.json_option
 def command(
@@ -32,9 +32,9 @@ def command(
     credentials: str | None,
     as_json: bool,
 ) -> None:
-    """Show a job: phases, counters, failures, slow tasks.
+    """Show a job's progress, counters, failures and slow tasks.
 
-    Without --master an embedded run on this machine is shown; its tasks only while it runs.
+    Without --master, show an embedded run on this machine. Its tasks are shown only while it runs.
     """
     job, tasks, shown_state, fleet = _find(job_id, master, state, credentials)
     if as_json:
@@ -47,9 +47,7 @@ def command(
         return
     _print_job(job, shown_state, fleet)
     if with_tasks and not tasks:
-        base.note(
-            "the stories of the tasks went with the embedded cluster; `mrcore logs` has more."
-        )
+        base.note("the history of the tasks ended with the embedded cluster; see `mrcore logs`.")
     elif with_tasks:
         _print_tasks(tasks)
     else:
@@ -120,7 +118,7 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
 
 
 def _attempts(counts: AttemptCounts, *, ended: bool) -> str:
-    """Return how attempts have ended; a way in which none has ended is left out."""
+    """Return the number of attempts by how they ended, without zeros."""
     ends = {
         "failed": counts.failed,
         "failed by machine or storage": counts.infrastructure,
@@ -128,14 +126,14 @@ def _attempts(counts: AttemptCounts, *, ended: bool) -> str:
         "handed back": counts.preempted,
         "not needed": counts.superseded,
     }
-    if ended:  # what is left was given to another worker before it ran, or ended with the job
+    if ended:  # the rest went to another worker before it ran, or ended with the job
         ends["withdrawn"] = counts.started - counts.won - sum(ends.values())
     told = [f"{counts.started} started, {counts.won} won"]
     return ", ".join([*told, *(f"{count} {end}" for end, count in ends.items() if count > 0)])
 
 
 def _print_slow(tasks: Sequence[TaskView]) -> None:
-    """Print the running tasks that have taken longest."""
+    """Print the tasks that have run for longest."""
     running = [
         (attempt.elapsed_seconds, task, attempt)
         for task in tasks

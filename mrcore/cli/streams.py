@@ -1,7 +1,7 @@
-"""Standard streams whose reader may be gone, or whose disk may be full.
+"""Standard streams that survive a closed pipe or a full disk.
 
-A job is not given up because nobody can read how it goes. What a command was called for is another
-matter: `mrcore cat` into a full disk is an error.
+A job goes on even if its progress cannot be printed. The result of a command is different:
+`mrcore cat` into a full disk is an error.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import sys
 
 
 class LastingStream(io.TextIOWrapper):
-    """A stream for people, which falls silent once it cannot be written."""
+    """A stream for people that discards text once it cannot be written."""
 
     former: io.TextIOWrapper
-    """The stream in whose place it is, and which would close the buffer of both if it went."""
+    """The replaced stream; kept alive because its finalizer would close the shared buffer."""
 
     def write(self, text: str) -> int:
-        """Write a text, or nothing."""
+        """Write the text; discard it if that fails."""
         try:
             return super().write(text)
         except OSError:
@@ -26,7 +26,7 @@ class LastingStream(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush the buffer; discard it if that fails."""
         try:
             super().flush()
         except OSError:
@@ -34,26 +34,26 @@ class LastingStream(io.TextIOWrapper):
 
 
 def forget(descriptor: int) -> None:
-    """Point a descriptor at nothing, so that what its buffers still hold does not fail again."""
+    """Point a descriptor at /dev/null, so that flushing its buffers does not fail again."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, descriptor)
     os.close(nothing)
 
 
 def open_closed_streams() -> None:
-    """Open what the caller has closed (`2>&-`), lest a pipe of ours gets its number."""
+    """Open standard streams that the caller closed (`2>&-`): pipes must not take their numbers."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def let_stderr_last() -> None:
-    """Make stderr a LastingStream."""
+    """Replace stderr by a LastingStream."""
     former = sys.stderr
     if isinstance(former, io.TextIOWrapper):
         former.flush()

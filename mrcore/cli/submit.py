@@ -16,10 +16,10 @@ from mrcore.model.snapshots import job_json
 @base.cluster_options
 @base.json_option
 def command(**options: Any) -> None:
-    """Start a job on a cluster, print its id and return.
+    """Start a job on a cluster and print its id.
 
-    The arguments are those of `mrcore run`; --master or --state names the cluster. Follow the job
-    with `mrcore watch`.
+    Takes the arguments of `mrcore run`. Name the cluster with --master or --state, and follow the
+    job with `mrcore watch`.
     """
     request = job_options.take_request(options)
     job_options.note_doubles(request, base.note)

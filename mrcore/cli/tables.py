@@ -1,7 +1,7 @@
 """Tables: aligned under a bold header on a terminal, tab-separated lines when piped.
 
-Each row is one line. A terminal that is too narrow wraps it by itself, so that what is copied from
-it, such as the id of a job, has no break inside.
+Each row is one line. A narrow terminal wraps the line itself, so that copied text, such as a job
+id, has no line break inside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mrcore.cli.base import on_terminal
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a header; every row has a cell for each column."""
+    """Print rows under a header; each row has one cell per column."""
     table = [[_one_line(cell) for cell in row] for row in (columns, *rows)]
     if not on_terminal():
         for line in table:
@@ -33,7 +33,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def moment(seconds: float) -> str:
-    """Return a wall-clock time in this machine's zone; `-` for 0."""
+    """Return a wall-clock time in the local time zone; `-` for 0."""
     if not seconds:
         return "-"
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

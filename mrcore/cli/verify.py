@@ -14,9 +14,9 @@ from mrcore.util.units import show_duration, show_number, show_size
 @click.argument("output", type=base.FOLDER, metavar="OUT")
 @base.json_option
 def command(output: str, as_json: bool) -> int:
-    """Read every part of an output again and compare it with the receipt in OUT/_SUCCESS.
+    """Read an output and compare every part with the receipt in OUT/_SUCCESS.
 
-    Exits with 1 when a part is missing, changed or added.
+    The exit code is 1 if a part is missing, changed or added.
     """
     from mrcore.output.receipt import verify
 

@@ -1,4 +1,4 @@
-"""`mrcore watch`: follow a job until it has ended."""
+"""`mrcore watch`: follow a job until it ends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mrcore.model.snapshots import JobView
 def command(
     job_id: str, master: str | None, state: str | None, credentials: str | None, as_json: bool
 ) -> int:
-    """Follow a job until it has ended; Ctrl-C leaves it alone.
+    """Follow a job until it ends. Ctrl-C does not cancel it.
 
-    Exits with 0 when the job succeeds, with 1 when it fails or is cancelled.
+    Exit codes: 0 if the job succeeds, 1 if it fails or is cancelled.
     """
     job = _watch(job_id, master, state, credentials)
     return outcome.tell(job, as_json=as_json)
@@ -35,8 +35,8 @@ def _watch(job_id: str, master: str | None, state: str | None, credentials: str 
     if live is None:
         if not record.job.state.final:
             raise JobFailedError(
-                f"The client of {job_id} was killed before the job had ended: run it again "
-                "to go on."
+                f"The processes of {job_id} were killed before it ended. Run the same command "
+                "again to continue."
             )
         return record.job
     with Client(live) as client:

@@ -1,4 +1,4 @@
-"""`mrcore workers`: who works for a cluster."""
+"""`mrcore workers`: list the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def command(master: str | None, state: str | None, credentials: str | None, as_j
     ]
     columns = ("WORKER", "HOST", "PID", "SLOTS", "RUNNING", "QUEUED", "STATE", "HEARD", "NOTE")
     tables.print_table(columns, rows)
-    # On stderr, so that a program that reads the table finds nothing else there.
+    # On stderr, so that stdout has nothing but the table.
     for line in fleet_lines(fleet) if fleet is not None else ():
         click.echo(line, err=True)

@@ -1,1 +1,1 @@
-"""The parts that both daemons share: options, logs, metrics, systemd."""
+"""Parts that both daemons share: options, logs, metrics, systemd."""

@@ -1,10 +1,10 @@
-"""The logs of the daemons: plain lines for people, one JSON object a line for programs.
+"""Logging of the daemons: plain lines for people, one JSON object per line for programs.
 
-What a record is about goes into `extra`, under the names of `FIELDS`:
+The subject of a record goes into `extra`, under the names of `FIELDS`:
 
     log.info("attempt failed", extra=about(attempt, worker=worker_id))
 
-The objects have the names that Cloud Logging looks for: `time`, `severity`, `message`.
+The JSON objects use the field names of Cloud Logging: `time`, `severity`, `message`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from mrcore.model.ids import AttemptId
 
 FIELDS: Final = ("cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error")
-"""What a line can say beside its message; `mrcore` never logs records, params or tokens."""
+"""Fields of a log line beside its message. Records, params and tokens are never logged."""
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "plain", "json")
@@ -32,14 +32,14 @@ _constant: dict[str, str] = {}
 
 
 def about(attempt: AttemptId, **more: str) -> dict[str, str]:
-    """Return the `extra` of a record on one attempt."""
+    """Return the `extra` of a log record about one attempt."""
     task = attempt.task
     names = {"job": task.job_id, "task": f"{task.phase}-{task.index:05d}"}
     return {**names, "attempt": str(attempt.number), **more}
 
 
 def always_say(**fields: str) -> None:
-    """Add these fields to every JSON line from now on; an empty value takes its field back."""
+    """Add these fields to every JSON line from now on; an empty value removes its field."""
     for field, value in fields.items():
         assert field in FIELDS, field
         _constant[field] = value
@@ -50,7 +50,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line, for programs."""
+    """One JSON object per line, for programs."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -67,7 +67,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _PlainFormatter(logging.Formatter):
-    """One line for people: time, level, message, and what it is about."""
+    """One line for people: time, level, message and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).astimezone()
@@ -82,7 +82,7 @@ class _PlainFormatter(logging.Formatter):
 
 
 class _JournalFormatter(logging.Formatter):
-    """Another formatter's lines, each with the priority that journald takes off again."""
+    """Lines of another formatter, each with the priority prefix that journald reads."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def configure(
 
 
 def _is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Tell whether journald reads `stream`: systemd names its device and inode."""
+    """Return whether journald reads `stream`: systemd names its device and inode."""
     named = environment.get("JOURNAL_STREAM", "")
     try:
         found = os.fstat(stream.fileno())

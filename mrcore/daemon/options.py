@@ -1,6 +1,6 @@
-"""What the command lines of both daemons have in common.
+"""Command-line options that both daemons share.
 
-argparse and not click: the start of an embedded master is part of every small job's time.
+They use argparse, which loads faster than click: each small job starts an embedded master.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from mrcore.daemon import logs
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process have as many descriptors as it may.
+    """Raise the soft limit of file descriptors to the hard limit.
 
-    The usual soft limit of 1,024 is for programs that call select(2): too few for a large cluster,
-    and few enough for one stranger to take them all.
+    The usual soft limit of 1,024 exists for programs that call select(2). It is too low for a
+    large cluster, and one hostile client could use it up.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # some systems refuse what they show
+    with contextlib.suppress(OSError, ValueError):  # some systems refuse their own limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class DaemonParser(argparse.ArgumentParser):
-    """A parser that tells a wrong option in one sentence, as all of mrcore does."""
+    """A parser that reports a wrong option in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2."""
@@ -33,20 +33,30 @@ class DaemonParser(argparse.ArgumentParser):
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a daemon is watched and ended by whoever has started it."""
+    """Add the options for logs, metrics and the process that started the daemon."""
     add = parser.add_argument
     add(
         "--log-level",
         default="info",
         choices=logs.LEVELS,
-        help="how much to say (default: %(default)s)",
+        help="least severe messages to log (default: %(default)s)",
     )
     add(
         "--log-format",
         default="auto",
         choices=logs.FORMATS,
-        help="lines for people, or JSON for programs (default: by whether this is a terminal)",
+        help="plain text for people or JSON for programs (default: plain on a terminal, else json)",
     )
-    add("--metrics", default="", metavar="HOST:PORT", help="serve metrics for Prometheus there")
-    add("--ready-fd", type=int, metavar="N", help="write one line of JSON there once ready")
-    add("--lifeline-fd", type=int, metavar="N", help="leave at once when this pipe ends")
+    add(
+        "--metrics",
+        default="",
+        metavar="HOST:PORT",
+        help="serve Prometheus metrics at this address",
+    )
+    add(
+        "--ready-fd",
+        type=int,
+        metavar="N",
+        help="write one JSON line to this descriptor once ready",
+    )
+    add("--lifeline-fd", type=int, metavar="N", help="exit at once when this pipe closes")

@@ -1,6 +1,6 @@
-"""What a daemon tells systemd: that it serves, how it does, that it ends; see sd_notify(3).
+"""Notifications to systemd: ready, status, watchdog and stopping; see sd_notify(3).
 
-Everything here does nothing where systemd has not asked for it.
+Outside systemd they do nothing.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Callable, MutableMapping
 from typing import Final
 
 CHECK_SECONDS: Final = 5.0
-"""How often `watch` looks where there is no watchdog, for the sake of the status."""
+"""Pause of `watch` between two status updates if there is no watchdog."""
 START_SECONDS: Final = 300.0
-"""A start may take this much longer from each step that it reports; as TimeoutStartSec."""
+"""Extra time that each reported step of a start gets; equal to TimeoutStartSec."""
 
 
 class Notifier:
-    """The line to the service manager, as the environment names it.
+    """Connection to the service manager that the environment names.
 
-    Its variables are taken out of `environment`: children of this process do not speak for it.
+    Its variables are removed from `environment`, so that child processes do not notify for us.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
@@ -31,10 +31,10 @@ class Notifier:
         usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         ours = pid in ("", str(os.getpid()))
         self.watchdog_seconds: float | None = int(usec) / 1e6 if usec and ours else None
-        """Without a sign of life for so long this process is killed; None: nobody watches."""
+        """Time without a watchdog message after which systemd kills us; None: no watchdog."""
 
     def tell(self, **state: str | int) -> None:
-        """Send variables such as READY=1 in one message; never block, and never fail."""
+        """Send variables such as READY=1 in one message; never block or fail."""
         if not self._address:
             return
         text = "\n".join(f"{name}={value}" for name, value in state.items())
@@ -42,24 +42,23 @@ class Notifier:
             try:
                 line.sendto(text.encode(), self._address)
             except OSError:
-                # Who restarts the manager must not lose the daemons, and the next message counts.
+                # A restart of the manager must not end the daemons; the next message will arrive.
                 return
 
     def starting(self, status: str, now: float) -> None:
-        """Report a step of a long start, at most every few seconds; the start gets more time.
+        """Report a step of a long start and ask for more time, at most every few seconds.
 
-        Without steps the manager ends the start, as it would end one that hangs. `now` is a
-        monotonic time.
+        Without steps the manager treats the start as hung and ends it. `now` is a monotonic time.
         """
         if now - self._stepped_at >= CHECK_SECONDS:
             self._stepped_at = now
             self.tell(STATUS=status, EXTEND_TIMEOUT_USEC=int(START_SECONDS * 1e6))
 
     async def watch(self, healthy: Callable[[], bool], status: Callable[[], str]) -> None:
-        """Send STATUS, and WATCHDOG=1 while `healthy()`, until cancelled."""
+        """Send STATUS and WATCHDOG=1 while `healthy()`, until cancelled."""
         if not self._address:
             return
-        # Three looks in each period, so that one that comes late does no harm.
+        # Three messages in each period, so that a late one does no harm.
         pause = min(CHECK_SECONDS, (self.watchdog_seconds or CHECK_SECONDS * 3) / 3)
         while True:
             if healthy():

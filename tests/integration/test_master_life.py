@@ -221,7 +221,7 @@ def test_tls_is_pinned(house: House) -> None:
 def test_a_master_beyond_loopback_wants_tls(house: House) -> None:
     with house.master(listen="0.0.0.0:0", wait=False) as refused_one:
         assert refused_one.wait() == 2
-        assert "add --tls" in refused_one.log()
+        assert "Add --tls" in refused_one.log()
     assert not Path(house.state_uri.removeprefix("file://")).exists()
     with house.master("--insecure", "--advertise", "127.0.0.1", listen="0.0.0.0:0") as open_one:
         assert open_one.address.startswith("127.0.0.1:")

@@ -171,7 +171,7 @@ def test_a_failing_plugin_shows_its_own_traceback(place: Place) -> None:
     assert "bad one" in found["error"]["message"]
     assert "offset 5" in found["error"]["message"]
     assert "--engine inline --pdb" in result.stderr
-    assert f"what your code printed: mrcore logs {found['job_id']}\n" in result.stderr
+    assert f"see the output of your code: mrcore logs {found['job_id']}\n" in result.stderr
     assert place.parts() == {}
     assert not (place.work / "out" / "_SUCCESS").exists()
     inline = place.run(*arguments, "--engine", "inline")

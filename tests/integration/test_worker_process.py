@@ -166,7 +166,7 @@ async def test_it_leaves_when_its_lifeline_is_cut(master: FakeMaster, worker: Wo
     os.close(worker.lifeline)
     code, said = await worker.end()
     assert (code, worker.scratch()) == (0, [])
-    assert "whoever started it is gone" in said
+    assert "the process that started it is gone" in said
 
 
 @conversation()
@@ -248,7 +248,7 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
+        ([], "no cluster is named; add --master HOST:PORT, --state URI or --credentials FILE"),
         (["--master", "x:1", "--slots", "0"], "'0' is neither auto nor a number from 1 to 1024"),
         (["--master", "x:1", "--memory", "much"], "'much' is not a size"),
         (["--master", "x:1", "--memory", "64MiB"], "a slot needs at least 128MiB"),

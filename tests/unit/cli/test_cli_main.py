@@ -196,13 +196,13 @@ def test_every_option_reaches_the_request() -> None:
         (["run", "wc.py", "in", "-o", "o", "--pdb"], "--pdb needs --engine inline"),
         (
             ["run", "wc.py", "in", "-o", "o", "--engine", "inline", "--master", "h:1"],
-            "--engine inline runs in this process: drop --master",
+            "--engine inline runs in this process. Remove --master",
         ),
-        (["logs", "some-job", "--task", "nap-3"], "'nap-3' names no task"),
+        (["logs", "some-job", "--task", "nap-3"], "'nap-3' is not a task"),
         (["logs", "some-job", "--attempt", "1.2"], "--attempt needs --task"),
-        (["logs", "some-job", "--task", "map-3", "--attempt", "x"], "'x' names no attempt"),
-        (["show", "some-job"], "No embedded run on this machine had the job some-job"),
-        (["cancel", "some-job"], "No embedded run on this machine had the job some-job"),
+        (["logs", "some-job", "--task", "map-3", "--attempt", "x"], "'x' is not an attempt"),
+        (["show", "some-job"], "The job some-job is not an embedded run on this machine"),
+        (["cancel", "some-job"], "The job some-job is not an embedded run on this machine"),
         (["workers"], "Which cluster? Give --master HOST:PORT or --state URI"),
         (["workers", "--master", "nowhere:x"], "is not an address"),
         (["cat", "nothing-here"], "no job has finished there"),
@@ -256,7 +256,7 @@ def test_daemons_call_themselves_what_was_typed(
     [
         (["master", "--bogus"], "unrecognized arguments: --bogus"),
         (["master", "--log-level", "loud"], "argument --log-level: invalid choice: 'loud'"),
-        (["worker"], "say which cluster: --master HOST:PORT, --state URI or --credentials FILE"),
+        (["worker"], "no cluster is named; add --master HOST:PORT, --state URI or --credentials FILE"),
         (["worker", "--slots", "0"], "argument --slots: '0' is neither auto nor a number from 1"),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_current_folder_that_is_gone_is_told(
     for arguments in (["run", "wc.py", "in", "-o", "out"], ["cat", "out"]):
         assert run_command_line(arguments) == 2
         assert capsys.readouterr().err == (
-            "mrcore: The current folder is gone: change to one that exists.\n"
+            "mrcore: The current folder was deleted. Change to one that exists.\n"
         )
 
 

@@ -80,7 +80,7 @@ def test_skipped_records_are_reported(
     run = ["run", "job.py", "in.jsonl", "--input-format", "jsonl", "--max-bad-records", "3"]
     found = CliRunner().invoke(main.cli, [*run, "-o", "out", "--engine", "inline"])
     assert found.exit_code == 0, found.output
-    assert "1 bad record skipped: see " in found.stderr
+    assert "1 bad record skipped; see " in found.stderr
     assert "out/_bad" in found.stderr
     found = CliRunner().invoke(main.cli, ["verify", "out"])
     assert "1 bad record skipped, written by" in found.stdout
@@ -124,4 +124,4 @@ def test_show_tells_what_happened_and_nothing_twice(
     ]
     shown = CliRunner().invoke(show.command, ["wc-1", "--tasks"])
     assert "attempts   5 started, 2 won, 2 failed, 1 withdrawn\n" in shown.stdout
-    assert "the stories of the tasks went with the embedded cluster" in shown.stderr
+    assert "the history of the tasks ended with the embedded cluster" in shown.stderr

@@ -128,9 +128,9 @@ def test_show_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_watch_and_cancel_of_a_run_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     recorded("b-1", 2000.0, JobState.RUNNING)
     assert run_command_line(["watch", "b-1"]) == 1
-    assert "was killed before the job had ended: run it again" in capsys.readouterr().err
+    assert "were killed before it ended. Run the same command" in capsys.readouterr().err
     assert run_command_line(["cancel", "b-1"]) == 2
-    assert "there is nothing to cancel" in capsys.readouterr().err
+    assert "has ended and cannot be cancelled" in capsys.readouterr().err
 
 
 def test_logs_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,13 +142,13 @@ def test_logs_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
     (logs / "reduce-00000@1.3.log").write_bytes(b"0123456789")
     assert run_command_line(["logs", "a-1", "--tail", "4"]) == 0
     assert capsys.readouterr().out == (
-        "==> map-00000@1.1 <==\n… 2 bytes before this; see --tail\nrst\n"
-        "==> reduce-00000@1.3 <==\n… 6 bytes before this; see --tail\n6789\n"
+        "==> map-00000@1.1 <==\n… 2 earlier bytes; show more with --tail\nrst\n"
+        "==> reduce-00000@1.3 <==\n… 6 earlier bytes; show more with --tail\n6789\n"
     )
     assert run_command_line(["logs", "a-1", "--task", "map-00000"]) == 0
     assert capsys.readouterr().out == "first\n"
     assert run_command_line(["logs", "a-1", "--task", "map-00000", "--attempt", "1.2"]) == 2
-    assert "map-00000@1.2 of a-1 has printed nothing" in capsys.readouterr().err
+    assert "No log for map-00000@1.2 of a-1: it printed nothing or is still running." in capsys.readouterr().err
 
 
 def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def test_gc_of_a_folder_that_is_none(
     (tmp_path / "out").mkdir()
     given = [option if option.startswith("-") else f"{tmp_path}/{option}" for option in options]
     assert run_command_line(["gc", *given]) == 2
-    assert f"There is no folder {tmp_path}/none: name one" in capsys.readouterr().err
+    assert f"The folder {tmp_path}/none does not exist. Name one" in capsys.readouterr().err
 
 
 def test_gc_removes_temporaries_of_an_output_that_is_gone(
@@ -200,8 +200,8 @@ def test_gc_removes_temporaries_of_failed_jobs(
     assert run_command_line(["gc", str(out)]) == 0
     assert capsys.readouterr().out == (
         "removed 1 temporary object of a-1, 4 B\n"
-        "kept the temporaries of 1 job that were changed in the last 7 d: "
-        "--older-than 0s removes these too\n"
+        "kept temporaries of 1 job active within the last 7 d; "
+        "remove them too with --older-than 0s\n"
     )
     assert run_command_line(["gc", str(out), "--older-than", "0s"]) == 0
     assert capsys.readouterr().out == "removed 1 temporary object of b-1, 4 B\n"

@@ -99,7 +99,7 @@ async def test_a_stuck_loop_shows_as_such(vitals: Vitals, clock: FakeClock) -> N
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("127.0.0.1", "names no port for the metrics: write HOST:PORT"),
+        ("127.0.0.1", "has no port for the metrics. Write HOST:PORT"),
         ("192.0.2.1:9100", r"cannot be served at 192\.0\.2\.1:9100"),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_worker_is_not_started_in_a_folder_that_was_removed(tmp_path: Path) ->
     command = [sys.executable, "-P", "-c", code]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("mrcore worker: the current folder was removed")
+    assert ended.stderr.startswith("mrcore worker: the current folder was deleted")
 
 
 def test_a_child_that_cannot_be_started_leaves_nothing_open(tmp_path: Path) -> None:
