@@ -256,7 +256,7 @@ def test_daemons_call_themselves_what_was_typed(
     [
         (["master", "--bogus"], "unrecognized arguments: --bogus"),
         (["master", "--log-level", "loud"], "argument --log-level: invalid choice: 'loud'"),
-        (["worker"], "no cluster is named; add --master HOST:PORT, --state URI or --credentials FILE"),
+        (["worker"], "no cluster is named; add --master HOST:PORT, --state URI or --credentials F"),
         (["worker", "--slots", "0"], "argument --slots: '0' is neither auto nor a number from 1"),
     ],
 )
