@@ -59,7 +59,7 @@ from mrcore.rpc.cluster import (
 from mrcore.rpc.probe import answers
 from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
-from mrcore.storage.lock import FileLock
+from mrcore.storage.local.lock import FileLock
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
 

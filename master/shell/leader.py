@@ -28,7 +28,7 @@ from mrcore.rpc.channel import CERTIFICATE_NAME
 from mrcore.rpc.cluster import Leader
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
-from mrcore.storage.files import make_lasting_folder, sync
+from mrcore.storage.local.files import make_lasting_folder, sync
 from mrcore.util.clock import Clock
 
 _CERTIFICATE_DAYS: Final = 3_650

@@ -34,7 +34,7 @@ from mrcore.model.ids import new_job_id
 from mrcore.model.job import JobSpec
 from mrcore.model.task import Split
 from mrcore.storage.base import ABSENT, Storage
-from mrcore.storage.files import SCHEME, file_path
+from mrcore.storage.local.files import SCHEME, file_path
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import Clock
 

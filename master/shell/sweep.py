@@ -99,7 +99,7 @@ class Sweep:
 
     def _prune(self, folder_uri: str) -> None:
         if folder_uri.startswith(_FILE):
-            from mrcore.storage.local import remove_if_empty
+            from mrcore.storage.local.store import remove_if_empty
 
             remove_if_empty(folder_uri)
 

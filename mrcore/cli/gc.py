@@ -15,7 +15,7 @@ from mrcore.model.ids import is_job_id
 from mrcore.output import claim
 from mrcore.output.receipt import is_torn
 from mrcore.storage.base import ObjectInfo
-from mrcore.storage.local import prune, remove_if_empty
+from mrcore.storage.local.store import prune, remove_if_empty
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
 from mrcore.util.units import show_duration, show_number, show_size

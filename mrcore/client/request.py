@@ -181,7 +181,7 @@ def _check_shared(spec: JobSpec) -> None:
 
 def _check_writable(option: str, folder: str) -> None:
     """Raise OutputError unless a folder can be made there: tried, since permissions do not tell."""
-    from mrcore.storage.files import TEMP_PREFIX
+    from mrcore.storage.local.files import TEMP_PREFIX
 
     place = Path(folder)
     # Not `Path.exists`, which raises where one may not look.
@@ -204,7 +204,7 @@ def _check_writable(option: str, folder: str) -> None:
 
 def _check_unlocked(option: str, folder: str) -> None:
     """Raise OutputError where somebody else holds the lock without which no name is changed."""
-    from mrcore.storage.files import LockedFolder
+    from mrcore.storage.local.files import LockedFolder
 
     with contextlib.suppress(OSError):
         try:

@@ -30,8 +30,8 @@ from mrcore.model.job import JobSpec
 from mrcore.model.snapshots import JobView
 from mrcore.output.receipt import is_torn
 from mrcore.rpc.cluster import state_home
-from mrcore.storage.lock import lock_folder
 from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.folder_lock import lock_folder
 
 KEEP_SECONDS: Final = 7 * 86_400.0
 _SWEEP_LIMIT: Final = 50

@@ -32,7 +32,7 @@ from mrcore.plugin import nesting
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.loader import ARGUMENTS, UserFunction, UserFunctions, load_bundle
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
-from mrcore.storage.lock import FileLock
+from mrcore.storage.local.lock import FileLock
 from mrcore.tasks.plan import Plan, make_plan
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task

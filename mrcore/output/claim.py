@@ -276,7 +276,7 @@ def is_free(held: Claim, has_ended: HasEnded | None = None) -> bool:
         return True
     if not held.state_uri.startswith(_FILE) or held.host != this_host():
         return False
-    from mrcore.storage.lock import is_locked
+    from mrcore.storage.local.lock import is_locked
 
     return not is_locked(object_names.lock_uri(held.state_uri))
 
@@ -353,6 +353,6 @@ def _delete_claim(output_uri: str, generation: str | None) -> bool:
 
 def _remove_if_empty(output_uri: str) -> None:
     if output_uri.startswith(_FILE):
-        from mrcore.storage.local import remove_if_empty
+        from mrcore.storage.local.store import remove_if_empty
 
         remove_if_empty(output_uri)

@@ -319,12 +319,12 @@ def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
             _remove_all(storage_for(prefix), prefix)
         _remove_list(spec.output_uri, job_id)
     if spec.output_uri.startswith(_FILE):
-        from mrcore.storage.local import prune
+        from mrcore.storage.local.store import prune
 
         prune(staging, spec.output_uri)
         prune(object_names.bad_records_prefix(spec.output_uri), spec.output_uri)
     if spec.temp_uri is not None and spec.temp_uri.startswith(_FILE):
-        from mrcore.storage.local import prune
+        from mrcore.storage.local.store import prune
 
         prune(runs, spec.temp_uri)
 

@@ -19,7 +19,7 @@ from mrcore.model.snapshots import Cost
 from mrcore.model.task import TaskOutput
 from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 
 _READERS: Final = 8
 _BLOCK_BYTES: Final = 1 << 22

@@ -10,7 +10,7 @@ import msgspec
 
 from mrcore.model.job import Compression
 from mrcore.storage.base import Writer
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 from mrcore.util.texts import text_of
 
 if TYPE_CHECKING:

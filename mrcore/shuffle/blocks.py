@@ -23,7 +23,7 @@ from mrcore.errors import CorruptRunError, DataError
 from mrcore.shuffle.arrow import RecordBatch, pa
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.values import ValueKind
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 
 MAGIC: Final = b"MRB1"
 MAX_ROWS: Final = 32_768

@@ -14,7 +14,7 @@ import numpy as np
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.values import ValueKind, pickled
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 
 
 class RowDigest:

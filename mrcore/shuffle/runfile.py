@@ -24,7 +24,7 @@ from mrcore.shuffle.columns import Columns, concat
 from mrcore.shuffle.digest import RowDigest
 from mrcore.shuffle.keys import encoded_key
 from mrcore.storage.base import Storage
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 
 MAGIC: Final = b"MRF1"
 _TAIL: Final = struct.Struct("<II4s")

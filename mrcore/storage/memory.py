@@ -11,8 +11,9 @@ from typing import BinaryIO, Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
-from mrcore.storage.streams import Unfinished, extend_crc32c
+from mrcore.storage.streams import Unfinished
 from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.crc32c import extend_crc32c
 
 SCHEME: Final = "mem://"
 

@@ -15,13 +15,13 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def _local() -> Storage:
-    from mrcore.storage.local import LocalStorage
+    from mrcore.storage.local.store import LocalStorage
 
     return LocalStorage()
 
 
 def _gcs() -> Storage:
-    from mrcore.storage.gcs import GcsStorage
+    from mrcore.storage.gcs.store import GcsStorage
 
     return GcsStorage()
 

@@ -1,4 +1,4 @@
-"""What the stores share: how a writer ends, a seekable stream over ranges, CRC32C of buffers."""
+"""Parts that stores share: the end of a writer, and a seekable stream over ranges."""
 
 from __future__ import annotations
 
@@ -10,27 +10,10 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
-import google_crc32c
-
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 Content = TypeVar("Content")
-
-
-def extend_crc32c(crc: int, data: bytes | bytearray | memoryview) -> int:
-    """Return the CRC32C of what `crc` covers followed by `data`."""
-    if isinstance(data, bytes):
-        return int(google_crc32c.extend(crc, data))
-    # The C function takes nothing but `bytes`; a copy costs a tenth of what reading the data did,
-    # and a large one would not be let go of before the end.
-    view = memoryview(data).cast("B")
-    for start in range(0, len(view), _COPY_BYTES):
-        crc = google_crc32c.extend(crc, bytes(view[start : start + _COPY_BYTES]))
-    return int(crc)
-
-
-_COPY_BYTES = 1 << 20
 
 
 class Unfinished(ABC, Generic[Content]):

@@ -19,7 +19,7 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.storage.base import ABSENT
-from mrcore.storage.gcs import GcsStorage
+from mrcore.storage.gcs.store import GcsStorage
 from tests.gcsserver import Fault, GcsServer
 from tests.support.stores import Place, impatient_gcs_storage
 

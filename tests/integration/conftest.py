@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.storage.gcs import GcsStorage
+from mrcore.storage.gcs.store import GcsStorage
 from mrcore.storage.registry import register
 from tests.support.fault_cluster import Cluster, Scene, gcs_process, set_faults
 from tests.support.run_support import Place, wait_until

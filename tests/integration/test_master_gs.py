@@ -16,7 +16,7 @@ from mrcore.model.job import JobSpec
 from mrcore.rpc.cluster import Credentials, credentials_of
 from mrcore.rpc.credentials import read_leader
 from mrcore.rpc.v1 import job_pb2
-from mrcore.storage.gcs import GcsStorage
+from mrcore.storage.gcs.store import GcsStorage
 from mrcore.storage.registry import register, storage_for
 from tests.gcsserver.faults import Fault
 from tests.gcsserver.server import GcsServer

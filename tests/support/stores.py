@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.storage import files, local, registry
+from mrcore.storage import registry
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.faulty import FaultyStorage
-from mrcore.storage.gcs import GcsStorage
-from mrcore.storage.local import LocalStorage
+from mrcore.storage.gcs.store import GcsStorage
+from mrcore.storage.local import files
+from mrcore.storage.local import store as local
+from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from tests.gcsserver import GcsServer
 from tests.gcsserver.errors import ApiError

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mrcore.storage.lock import lock_folder
 from mrcore.tasks.child.protocol import JobFile, write_job
+from mrcore.util.folder_lock import lock_folder
 from mrcore.worker.shell.orphans import sweep_marked
 from mrcore.worker.shell.threads import in_thread
 

@@ -15,7 +15,7 @@ from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 from mrcore.errors import MrcoreError
 from mrcore.gce import permissions
-from mrcore.storage import gcs_login
+from mrcore.storage.gcs import login as gcs_login
 
 
 def fake_gcloud(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:

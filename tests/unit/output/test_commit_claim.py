@@ -17,7 +17,7 @@ from mrcore.model.job import Input, JobSpec
 from mrcore.output import claim as claims
 from mrcore.output import commit
 from mrcore.records.inputs import parse_input
-from mrcore.storage.lock import FileLock
+from mrcore.storage.local.lock import FileLock
 from mrcore.storage.registry import absolute_uri
 from tests.support import stores
 from tests.support.commit_world import faulty, make_spec, old_job

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mrcore.output import commit
-from mrcore.storage.files import TEMP_PREFIX
+from mrcore.storage.local.files import TEMP_PREFIX
 from tests.support import stores
 from tests.support.commit_world import CommittedJob, Crash, make_spec, new_job, old_job
 from tests.support.power import Disk

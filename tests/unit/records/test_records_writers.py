@@ -19,7 +19,7 @@ from mrcore.records import outputs, writers
 from mrcore.records.outputs import PartCounts
 from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
-from mrcore.storage.streams import extend_crc32c
+from mrcore.util.crc32c import extend_crc32c
 
 Pairs = Sequence[tuple[object, object]]
 

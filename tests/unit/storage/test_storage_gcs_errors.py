@@ -9,7 +9,7 @@ import pytest
 from google.auth import exceptions
 
 from mrcore.errors import MrcoreError, PermissionDeniedError, UnavailableError
-from mrcore.storage.gcs_errors import gcs_errors
+from mrcore.storage.gcs.errors import gcs_errors
 
 # Their constructors have no types.
 RefreshError: Any = exceptions.RefreshError

@@ -26,10 +26,11 @@ from mrcore.errors import (
     StorageError,
     UnavailableError,
 )
-from mrcore.storage import files, local
 from mrcore.storage.base import ABSENT
-from mrcore.storage.files import os_errors
-from mrcore.storage.local import LocalStorage, prune, remove_if_empty
+from mrcore.storage.local import files
+from mrcore.storage.local import store as local
+from mrcore.storage.local.store import LocalStorage, prune, remove_if_empty
+from mrcore.storage.system_errors import os_errors
 from tests.support import stores
 from tests.support.fake_clock import FakeClock
 from tests.support.stores import Place
@@ -197,7 +198,7 @@ def test_a_writer_that_is_killed_leaves_nothing(place: Place, replaced: bool) ->
         place.put("folder/x", b"before")
     script = (
         "import os, signal, sys\n"
-        "from mrcore.storage.local import LocalStorage\n"
+        "from mrcore.storage.local.store import LocalStorage\n"
         "writer = LocalStorage().open_write(sys.argv[1])\n"
         "writer.write(bytes(1_000_000))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

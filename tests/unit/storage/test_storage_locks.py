@@ -16,9 +16,9 @@ from mrcore.errors import (
     AlreadyExistsError,
     UnavailableError,
 )
-from mrcore.storage import files
 from mrcore.storage.base import ABSENT
-from mrcore.storage.lock import FileLock, is_locked
+from mrcore.storage.local import files
+from mrcore.storage.local.lock import FileLock, is_locked
 from tests.support import stores
 from tests.support.stores import Place
 
@@ -94,7 +94,7 @@ class TestLock:
         uri = f"file://{tmp_path}/lock"
         script = (
             "import sys\n"
-            "from mrcore.storage.lock import FileLock\n"
+            "from mrcore.storage.local.lock import FileLock\n"
             "lock = FileLock(sys.argv[1])\n"
             "print('held', flush=True)\n"
             "sys.stdin.read()\n"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
-from mrcore.storage.local import LocalStorage
+from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import absolute_uri, register, storage_for
 from tests.support import stores

@@ -12,7 +12,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import announce, open_cluster, protect_folder, read_leader
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT
-from mrcore.storage.local import LocalStorage
+from mrcore.storage.local.store import LocalStorage
 from tests.support import stores
 from tests.support.fake_clock import FakeClock
 from tests.support.power import Disk

@@ -23,7 +23,7 @@ from mrcore.model import object_names
 from mrcore.rpc.channel import fingerprint_of
 from mrcore.rpc.cluster import Leader
 from mrcore.storage.faulty import FaultyStorage, script
-from mrcore.storage.local import LocalStorage
+from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from tests.support import stores
 from tests.support.fake_clock import FakeClock

@@ -21,8 +21,8 @@ from mrcore.model import object_names
 from mrcore.model.job import JobSpec
 from mrcore.output import commit
 from mrcore.storage.faulty import FaultyStorage, Hook, script
-from mrcore.storage.local import LocalStorage
-from mrcore.storage.lock import FileLock
+from mrcore.storage.local.lock import FileLock
+from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_worker import make_spec

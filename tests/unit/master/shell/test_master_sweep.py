@@ -17,7 +17,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo
-from mrcore.storage.local import LocalStorage
+from mrcore.storage.local.store import LocalStorage
 from mrcore.util.clock import SYSTEM
 from tests.unit.master.shell.test_master_planner import BUNDLE, Desk, run, spec_of
 from tests.unit.master.shell.test_shell_order import STATE

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from mrcore.errors import UnavailableError
 from mrcore.storage import operations
-from mrcore.storage.gcs_errors import gcs_errors
+from mrcore.storage.gcs.errors import gcs_errors
 from mrcore.util.clock import SYSTEM, Clock
 
 CONNECTIONS: Final = 64
@@ -97,7 +97,7 @@ def _make_client() -> Any:
     from google.auth.credentials import AnonymousCredentials
     from requests.adapters import HTTPAdapter
 
-    from mrcore.storage.gcs_login import find_login
+    from mrcore.storage.gcs.login import find_login
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]

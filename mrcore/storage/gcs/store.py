@@ -22,9 +22,9 @@ from mrcore.errors import (
     StorageError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
-from mrcore.storage.gcs_client import GcsConnection
-from mrcore.storage.gcs_errors import source_errors
-from mrcore.storage.gcs_objects import (
+from mrcore.storage.gcs.client import GcsConnection
+from mrcore.storage.gcs.errors import source_errors
+from mrcore.storage.gcs.objects import (
     SCHEME,
     SOURCE,
     blob_of,
@@ -35,7 +35,7 @@ from mrcore.storage.gcs_objects import (
     refused,
     split_uri,
 )
-from mrcore.storage.gcs_writer import GcsWriter
+from mrcore.storage.gcs.writer import GcsWriter
 from mrcore.storage.streams import RangeStream, ReadAhead
 
 _FIELDS: Final = (

@@ -12,7 +12,7 @@ from mrcore.errors import (
     StorageError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
-from mrcore.storage.gcs_client import GcsConnection
+from mrcore.storage.gcs.client import GcsConnection
 
 SCHEME: Final = "gs://"
 

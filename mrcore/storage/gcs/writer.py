@@ -15,10 +15,10 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
-from mrcore.storage.files import os_errors
-from mrcore.storage.gcs_client import GcsConnection
-from mrcore.storage.gcs_objects import ATTEMPT, blob_of, expected, info_of, marked, refused
+from mrcore.storage.gcs.client import GcsConnection
+from mrcore.storage.gcs.objects import ATTEMPT, blob_of, expected, info_of, marked, refused
 from mrcore.storage.streams import Unfinished
+from mrcore.storage.system_errors import os_errors
 
 _SPOOL_BYTES: Final = 8 << 20
 """Content up to here stays in memory; more lies in a temporary file without a name."""

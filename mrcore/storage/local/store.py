@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
-from mrcore.storage.files import (
+from mrcore.storage.local.files import (
     NO_LINKS,
     SCHEME,
     TEMP_PREFIX,
@@ -38,12 +38,13 @@ from mrcore.storage.files import (
     look,
     make_folder,
     make_lasting_folder,
-    os_errors,
     regular,
     sync,
 )
-from mrcore.storage.streams import RangeStream, Unfinished, extend_crc32c
+from mrcore.storage.streams import RangeStream, Unfinished
+from mrcore.storage.system_errors import os_errors
 from mrcore.util.clock import SYSTEM
+from mrcore.util.crc32c import extend_crc32c
 
 _sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20

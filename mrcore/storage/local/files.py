@@ -7,13 +7,12 @@ import fcntl
 import os
 import stat as stat_bits
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Self, TypeVar
 
 from mrcore.errors import (
     AlreadyExistsError,
-    DiskFullError,
     NotFoundError,
     PermissionDeniedError,
     PreconditionFailedError,
@@ -21,7 +20,7 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.storage.base import ABSENT, ObjectInfo
-from mrcore.storage.rename import rename_absent
+from mrcore.storage.local.rename import rename_absent
 from mrcore.util.clock import SYSTEM
 
 SCHEME: Final = "file://"
@@ -45,40 +44,6 @@ def file_path(uri: str) -> str:
     if not uri.startswith(SCHEME) or not path.startswith("/") or "\0" in path:
         raise StorageError(f"{uri!r} names no file: write file:// and an absolute path.")
     return path
-
-
-@contextmanager
-def os_errors(path: str) -> Iterator[None]:
-    """Turn what the system says of `path` into the errors of mrcore."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        match error.errno:
-            case errno.ENOENT:
-                raise NotFoundError(f"{path} does not exist.") from error
-            case errno.ENOTDIR:
-                raise NotFoundError(
-                    f"{path} does not exist: something above it is a file, not a folder."
-                ) from error
-            case errno.EISDIR:
-                raise NotFoundError(f"{path} is a folder, not a file.") from error
-            case errno.EEXIST:
-                raise AlreadyExistsError(f"{path} exists already.") from error
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                raise PermissionDeniedError(
-                    f"{path} cannot be used ({reason.lower()}): "
-                    "check the permissions of the file and its folder."
-                ) from error
-            case errno.ENOSPC | errno.EDQUOT:
-                raise DiskFullError(
-                    f"No space is left for {path} ({reason.lower()}): "
-                    "free some, or choose another folder."
-                ) from error
-            case errno.EIO | errno.ESTALE | errno.EMFILE | errno.ENFILE:
-                raise UnavailableError(f"{path} cannot be used now ({reason.lower()}).") from error
-            case _:
-                raise StorageError(f"{path} cannot be used ({reason.lower()}).") from error
 
 
 def generation_of(status: os.stat_result) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from mrcore.errors import AlreadyExistsError
-from mrcore.storage.files import file_path, os_errors
+from mrcore.storage.local.files import file_path
+from mrcore.storage.system_errors import os_errors
 from mrcore.util.clock import SYSTEM, Clock
 
 _PROBE_SECONDS: Final = 0.2
@@ -60,23 +61,6 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def lock_folder(path: str | Path) -> int | None:
-    """Lock a folder for as long as this process lives, and return the descriptor that holds it.
-
-    Return None where somebody else has it, or where it cannot be opened.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def is_locked(uri: str) -> bool:

@@ -1,0 +1,1 @@
+"""Google Cloud Storage: the back end of `gs://`."""

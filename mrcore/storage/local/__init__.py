@@ -1,0 +1,1 @@
+"""Files as objects: the back end of `file://`."""
