@@ -96,9 +96,9 @@ def _copy_checkout(target: Path) -> None:
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():  # one that was removed may still be listed
+        if (ROOT / name).exists():  # one that was removed may still be listed
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_python_path_reaches_children_only() -> None:
     environment = daemon_environment({"PYTHONPATH": "/mine", "HOME": "/h"})
     assert environment == {"MRCORE_CHILD_PYTHONPATH": "/mine", "HOME": "/h"}
     assert daemon_environment({"HOME": "/h"}) == {"HOME": "/h"}
-    assert daemon_command("worker", ["--x"])[1:] == ["-P", "-m", "worker", "--x"]
+    assert daemon_command("worker", ["--x"])[1:] == ["-P", "-m", "mrcore.worker", "--x"]
 
 
 def test_a_daemon_that_cannot_be_killed_is_left_behind(

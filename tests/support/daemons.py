@@ -64,7 +64,7 @@ def start_daemon(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Iterator[Daemon]:
-    """Run `python -P -m MODULE ARGUMENTS`; with `wait`, until it says that it is ready.
+    """Run `python -P -m mrcore.MODULE ARGUMENTS`; with `wait`, until it says that it is ready.
 
     Its log goes to a new file in `folder`. The process is killed at the end, if it still lives.
     """
@@ -73,7 +73,7 @@ def start_daemon(
     try:
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *arguments, "--ready-fd", str(writer)],
+                [sys.executable, "-P", "-m", f"mrcore.{module}", *arguments, "--ready-fd", str(writer)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

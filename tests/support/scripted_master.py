@@ -207,7 +207,7 @@ async def start_worker(folder: Path, *arguments: str, **environment: str) -> Asy
     reader, writer = os.pipe()
     with (folder / "worker.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "worker",
+            sys.executable, "-P", "-m", "mrcore.worker",
             "--credentials", str(folder / "credentials"),
             "--scratch", str(folder / "scratch"),
             "--lifeline-fd", str(reader), *arguments,
