@@ -205,7 +205,15 @@ class World:
             self._start_daemon("worker")
 
     def _start_daemon(self, module: str, *options: str) -> None:
-        command = [sys.executable, "-P", "-m", f"mrcore.{module}", "--state", f"{HOME}/state", *options]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            f"mrcore.{module}",
+            "--state",
+            f"{HOME}/state",
+            *options,
+        ]
         environment = self.environment()
 
         def inside() -> subprocess.Popen[bytes]:

@@ -73,7 +73,15 @@ def start_daemon(
     try:
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", f"mrcore.{module}", *arguments, "--ready-fd", str(writer)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    f"mrcore.{module}",
+                    *arguments,
+                    "--ready-fd",
+                    str(writer),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
