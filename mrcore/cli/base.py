@@ -14,7 +14,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcore.cli import streams
-from mrcore.model.job import MAX_REDUCES
 from mrcore.util import units
 
 EXIT_INTERRUPTED = 130
@@ -52,39 +51,6 @@ class DurationType(click.ParamType[float]):
             return units.parse_duration(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class ReducesType(click.ParamType[int]):
-    """A number of reduce tasks, or `auto`, which is 0."""
-
-    name = "n|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number; 0 for `auto`."""
-        if value in ("auto", 0):
-            return 0
-        if not str(value).isdecimal() or not 0 < int(value) <= MAX_REDUCES:
-            self.fail(
-                f"{value!r} is neither `auto` nor a number from 1 to {MAX_REDUCES}", param, ctx
-            )
-        return int(value)
-
-
-class ParamType(click.ParamType[tuple[str, str]]):
-    """`K=V`, as a pair."""
-
-    name = "k=v"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """Return key and value; the value may hold further `=`."""
-        if isinstance(value, tuple):
-            return value[0], value[1]
-        key, equals, text = str(value).partition("=")
-        if not equals or not key:
-            self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
-        return key, text
 
 
 class PlaceType(click.ParamType[str]):
@@ -125,8 +91,6 @@ FOLDER = PlaceType("dir")
 JOB = JobType()
 SIZE = SizeType()
 DURATION = DurationType()
-REDUCES = ReducesType()
-PARAM = ParamType()
 
 
 def debugging() -> bool:

@@ -20,7 +20,7 @@ from mrcore.client.request import JobRequest, load_plugin, local_places, prepare
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce.record import check_outputs
 from mrcore.model import object_names
-from mrcore.model.job import Input, JobSpec
+from mrcore.model.job import Input, JobDraft
 from mrcore.output import claim
 
 
@@ -39,11 +39,11 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
     A job that already runs on the cluster at `home` is reported as `running`, not as an error.
     """
     try:
-        prepared = prepare(request, look=False)
+        draft = prepare(request, look=False)
     except UsageError as error:
         yield _error(error)
         return
-    spec = prepared.spec
+    spec = draft.job
     yield f"output={object_names.shown(spec.output_uri)}"
     for given in spec.inputs:
         yield f"input={_start(given)}"
@@ -64,7 +64,7 @@ def facts(request: JobRequest, home: str | None) -> Iterator[str]:
             "bucket (`gcloud storage cp -r`), and use gs://BUCKET/FOLDER for output and --temp."
         )
     try:
-        load_plugin(prepared)
+        load_plugin(draft)
     except MrcoreError as error:
         yield _error(error)
     if places:
@@ -90,7 +90,7 @@ def _sizes(inputs: tuple[Input, ...], output_uri: str) -> Iterator[str]:
     yield f"input_bytes={sum(file.size_bytes for file in files)}"
 
 
-def _claimed(spec: JobSpec, home: str | None) -> Iterator[str]:
+def _claimed(spec: JobDraft, home: str | None) -> Iterator[str]:
     """Yield the job of this cluster that holds the output; raise UsageError for another holder."""
     held = claim.read_claim(spec.output_uri)
     if held is not None and home is not None and held.state_uri == f"{home}/state":

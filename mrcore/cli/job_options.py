@@ -1,4 +1,4 @@
-"""Options that describe a job, shared by `run` and `submit`."""
+"""The click options of `run` and `submit`, made from the table of job options."""
 
 from __future__ import annotations
 
@@ -7,160 +7,128 @@ from typing import Any, TypeVar
 
 import click
 
-from mrcore.cli.base import DURATION, FILE, FOLDER, PARAM, REDUCES, SIZE, here
+from mrcore.cli.base import DURATION, FILE, FOLDER, SIZE, here
 from mrcore.client.request import JobRequest
-from mrcore.model.job import MAX_ATTEMPTS, Compression, InputFormat, OutputFormat
+from mrcore.model import job_options as table
+from mrcore.model.job_options import (
+    Bytes,
+    Choice,
+    Files,
+    Flag,
+    Folder,
+    Kind,
+    Option,
+    Params,
+    Seconds,
+    Whole,
+)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _choices(kind: Any) -> click.Choice[str]:
-    return click.Choice([member.value for member in kind])
+class KindType(click.ParamType[Any]):
+    """A kind of option that click itself does not have."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.name = name
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value of a text; what is not a text has been converted already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return table.parse(self._kind, value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-_OPTIONS = (
-    click.argument("plugin", type=FILE),
-    click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True),
-    click.option(
-        "-o", "--output", type=FOLDER, metavar="OUT", required=True, help="Folder of the output."
-    ),
-    click.option(
-        "-r",
-        "--reduces",
-        type=REDUCES,
-        metavar="N|auto",
-        default="auto",
-        help="Number of reduce tasks, which is the number of output parts.  [auto]",
-    ),
-    click.option(
-        "--input-format",
-        type=_choices(InputFormat),
-        default="text",
-        show_default=True,
-        help="Format of the inputs.",
-    ),
-    click.option(
-        "--output-format",
-        type=_choices(OutputFormat),
-        default="text",
-        show_default=True,
-        help="Format of the output.",
-    ),
-    click.option(
-        "--compress",
-        "compression",
-        type=_choices(Compression),
-        default="none",
-        show_default=True,
-        help="Compression of the output.",
-    ),
-    click.option("--no-combine", is_flag=True, help="Do not use the plugin's combine."),
-    click.option(
-        "--map-only", is_flag=True, help="Write the pairs of map directly, without a reduce step."
-    ),
-    click.option(
-        "--total-order", is_flag=True, help="Sort keys across all parts, not just within each."
-    ),
-    click.option(
-        "--param",
-        "params",
-        type=PARAM,
-        metavar="K=V",
-        multiple=True,
-        help="Parameter for your code, in context.params. Repeatable.",
-    ),
-    click.option(
-        "--files",
-        type=FILE,
-        metavar="F",
-        multiple=True,
-        help="Side file for your code, at context.file(name). Repeatable.",
-    ),
-    click.option(
-        "--max-attempts",
-        type=click.IntRange(1, MAX_ATTEMPTS),
-        default=4,
-        show_default=True,
-        help="Fail the job when your code fails this many attempts of a task.",
-    ),
-    click.option(
-        "--task-timeout",
-        type=DURATION,
-        metavar="TIME",
-        help="Time limit for one attempt, e.g. 30s.  [no limit]",
-    ),
-    click.option(
-        "--lease",
-        type=DURATION,
-        metavar="TIME",
-        default="10s",
-        show_default=True,
-        help="Reassign a worker's tasks after this much silence.",
-    ),
-    click.option(
-        "--max-bad-records",
-        type=click.IntRange(0),
-        default=0,
-        show_default=True,
-        help="Skip at most this many bad records and save them in OUT/_bad.",
-    ),
-    click.option(
-        "--memory",
-        type=SIZE,
-        metavar="SIZE",
-        default=0,
-        help="Memory of each slot, e.g. 256MiB.  [60 % of the machine, divided by slots]",
-    ),
-    click.option(
-        "--temp",
-        type=FOLDER,
-        metavar="URI",
-        help="Location of intermediate data.  [below OUT]",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace the output of an earlier job in OUT."),
-    click.option(
-        "--priority",
-        type=click.IntRange(-1000, 1000),
-        default=0,
-        show_default=True,
-        help="Run before jobs of lower priority.",
-    ),
-)
+def _click_type(option: Option) -> click.ParamType[Any] | None:
+    """Return the type of an option's value; None for a flag."""
+    match option.kind:
+        case Whole(low, high, zero):
+            return KindType(option.kind, f"n|{zero}") if zero else click.IntRange(low, high)
+        case Seconds():
+            return DURATION
+        case Bytes():
+            return SIZE
+        case Choice(members):
+            return click.Choice([member.value for member in members])
+        case Params():
+            return KindType(option.kind, "k=v")
+        case Folder():
+            return FOLDER
+        case Files():
+            return FILE
+        case Flag():
+            return None
+
+
+def _click_option(option: Option) -> Callable[[_Function], _Function]:
+    """Return the decorator that adds an option of the table."""
+    names = [name for name in (option.short, option.long_flag, option.name) if name]
+    help_text = f"{option.help}  [{option.unset}]" if option.unset else option.help
+    if isinstance(option.kind, Flag):
+        return click.option(*names, is_flag=True, help=help_text)
+    repeated = isinstance(option.kind, Params | Files)
+    shown = not repeated and not option.unset
+    return click.option(
+        *names,
+        type=_click_type(option),
+        metavar=option.metavar or None,
+        multiple=repeated,
+        # A text, so that the help shows it with its unit.
+        default=table.show(option.kind, option.default) if shown else None,
+        show_default=shown,
+        help=help_text,
+    )
 
 
 def job_options(body: _Function) -> _Function:
-    """Add PLUGIN, INPUT… and all options of a JobSpec."""
-    for option in reversed(_OPTIONS):
-        body = option(body)
+    """Add PLUGIN, INPUT… and all options of a job."""
+    for option in reversed(table.JOB_OPTIONS):
+        body = _click_option(option)(body)
+    for argument in (
+        click.option(
+            "-o",
+            "--output",
+            type=FOLDER,
+            metavar="OUT",
+            required=True,
+            help="Folder of the output.",
+        ),
+        click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True),
+        click.argument("plugin", type=FILE),
+    ):
+        body = argument(body)
     return body
 
 
 def take_request(options: dict[str, Any]) -> JobRequest:
     """Remove the values of `job_options` from `options` and return them as a request."""
-    task_timeout = options.pop("task_timeout")
+    values = {option.name: _value(option, options.pop(option.name)) for option in table.JOB_OPTIONS}
     return JobRequest(
         plugin=options.pop("plugin"),
         inputs=options.pop("inputs"),
         output=options.pop("output"),
         cwd=here(),
-        files=options.pop("files"),
-        reduces=options.pop("reduces"),
-        input_format=InputFormat(options.pop("input_format")),
-        output_format=OutputFormat(options.pop("output_format")),
-        compression=Compression(options.pop("compression")),
-        combine=not options.pop("no_combine"),
-        map_only=options.pop("map_only"),
-        total_order=options.pop("total_order"),
-        params=dict(options.pop("params")),
-        max_attempts=options.pop("max_attempts"),
-        task_timeout_seconds=task_timeout,
-        lease_seconds=options.pop("lease"),
-        max_bad_records=options.pop("max_bad_records"),
-        memory_bytes=options.pop("memory"),
-        temp=options.pop("temp"),
-        overwrite=options.pop("overwrite"),
-        priority=options.pop("priority"),
+        options=table.given(values),
     )
+
+
+def _value(option: Option, value: Any) -> Any:
+    """Return the value of an option from what click has made of it."""
+    match option.kind:
+        case Flag(sets):
+            return sets if value else not sets
+        case _ if value is None:
+            return option.default
+        case Choice(members):
+            return members(value)
+        case Params():
+            return dict(value)
+        case _:
+            return value
 
 
 def note_doubles(request: JobRequest, note: Callable[[str], None]) -> None:

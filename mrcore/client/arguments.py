@@ -1,32 +1,44 @@
-"""The arguments of `mrcore.run`, and how they become a `JobRequest`.
+"""The keyword arguments of `mrcore.run`, checked and made a `JobRequest`.
 
-Whatever a program passes, what cannot be is told in a sentence before anything is started.
+An argument of a wrong type raises UsageError with a sentence, before anything is started.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
-from mrcore.model.job import Compression, InputFormat, OutputFormat
+from mrcore.model import job_options
+from mrcore.model.job_options import (
+    Bytes,
+    Choice,
+    Files,
+    Flag,
+    Folder,
+    Option,
+    Params,
+    Seconds,
+    Whole,
+)
 from mrcore.util.texts import printable, text_of
-from mrcore.util.units import parse_duration, parse_size
 
-_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+_FUNCTIONS: Final = tuple(f.name for f in dataclasses.fields(Functions) if f.name != "name")
 
 
 class JobOptions(TypedDict, total=False):
-    """What can be said of a job beside plugin, inputs and output.
+    """Keyword arguments of a job beside plugin, inputs and output.
 
     The functions of the plugin, and the options of the command line by their own names. Sizes and
     durations are numbers (bytes, seconds) or texts such as "256MiB" and "30s".
+
+    Type checkers and editors read source text and run none, so the options of the table stand here
+    once more, with their types. A test compares both.
     """
 
     map: Callable[..., Any]
@@ -36,7 +48,7 @@ class JobOptions(TypedDict, total=False):
     sort_key: Callable[..., Any]
     setup: Callable[..., Any]
     name: str
-    """Of a job made from functions, for display."""
+    """Name of a job made from functions, for display."""
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     reduces: int | Literal["auto"]
     input_format: str
@@ -46,7 +58,7 @@ class JobOptions(TypedDict, total=False):
     map_only: bool
     total_order: bool
     params: Mapping[str, object]
-    """As text, which is what `context.params` has."""
+    """Parameters for the plugin; their values reach `context.params` as texts."""
     max_attempts: int
     task_timeout: float | str
     lease: float | str
@@ -64,38 +76,49 @@ def make_request(
     **options: Unpack[JobOptions],
 ) -> JobRequest:
     """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be."""
-    unknown = set(options) - set(JobOptions.__annotations__)
+    values: dict[str, Any] = {**options}
+    table = {option.name: option for option in job_options.JOB_OPTIONS}
+    unknown = set(values) - set(table) - {*_FUNCTIONS, "name"}
     if unknown:
         raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
-    task_timeout, temp = options.get("task_timeout"), options.get("temp")
     return JobRequest(
-        plugin=_target(plugin, options),
+        plugin=_target(plugin, values),
         inputs=_paths("inputs", inputs),
         output=path_text("output", output),
         cwd=Path.cwd(),
-        files=_paths("files", options.get("files", ())),
-        reduces=0 if options.get("reduces") == "auto" else _number("reduces", options, 0),
-        input_format=_choice(InputFormat, options.get("input_format", "text")),
-        output_format=_choice(OutputFormat, options.get("output_format", "text")),
-        compression=_choice(Compression, options.get("compress", "none")),
-        combine=not _flag("no_combine", options),
-        map_only=_flag("map_only", options),
-        total_order=_flag("total_order", options),
-        params=_params(options.get("params", {})),
-        max_attempts=_number("max_attempts", options, 4),
-        task_timeout_seconds=None if task_timeout is None else _seconds(task_timeout),
-        lease_seconds=_seconds(options.get("lease", 10.0)),
-        max_bad_records=_number("max_bad_records", options, 0),
-        memory_bytes=_bytes(options.get("memory", 0)),
-        temp=None if temp is None else path_text("temp", temp),
-        overwrite=_flag("overwrite", options),
-        priority=_number("priority", options, 0),
+        options=job_options.given(
+            {name: _value(table[name], values[name]) for name in table if name in values}
+        ),
     )
 
 
-def _target(plugin: str | os.PathLike[str] | None, options: JobOptions) -> str | Functions:
-    functions = [field.name for field in dataclasses.fields(Functions) if field.name != "name"]
-    given: dict[str, Any] = {name: options[name] for name in functions if name in options}  # type: ignore[literal-required]
+def _value(option: Option, value: object) -> Any:
+    """Return the value of an option; raise UsageError for one of a wrong type."""
+    if value is None and option.default is None:
+        return None
+    match option.kind:
+        case Whole(zero=zero):
+            return 0 if zero and value == zero else count(option.name, value)
+        case Seconds() | Bytes():
+            return _quantity(option, value)
+        case Choice(members):
+            if not isinstance(value, str) or value not in list(members):
+                raise _wrong(option.name, value, f"one of {', '.join(members)}")
+            return members(value)
+        case Flag(sets):
+            if not isinstance(value, bool):
+                raise _wrong(option.name, value, "True or False")
+            return sets if value else not sets
+        case Params():
+            return _params(option.name, value)
+        case Folder():
+            return path_text(option.name, value)
+        case Files():
+            return _paths(option.name, value)
+
+
+def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:
+    given = {name: options[name] for name in _FUNCTIONS if name in options}
     if plugin is not None and not given and not callable(plugin):
         return path_text(
             "plugin", plugin, "a path, a module or module:object; give functions as map="
@@ -143,14 +166,6 @@ def cluster_names(
     )
 
 
-def _choice(kind: type[_Choice], text: str) -> _Choice:
-    try:
-        return kind(text)
-    except ValueError:
-        known = ", ".join(member.value for member in kind)
-        raise UsageError(f"{text!r} is not one of {known}.") from None
-
-
 def _paths(name: str, given: object) -> tuple[str, ...]:
     """Return one path or many as texts."""
     if isinstance(given, str | os.PathLike):
@@ -160,49 +175,24 @@ def _paths(name: str, given: object) -> tuple[str, ...]:
     return tuple(path_text(f"{name}[{n}]", path) for n, path in enumerate(given))
 
 
-def _number(
-    name: Literal["reduces", "max_attempts", "max_bad_records", "priority"],
-    options: JobOptions,
-    default: int,
-) -> int:
-    return count(name, options.get(name, default))
-
-
-def _flag(
-    name: Literal["no_combine", "map_only", "total_order", "overwrite"], options: JobOptions
-) -> bool:
-    value = options.get(name, False)
-    if not isinstance(value, bool):
-        raise _wrong(name, value, "True or False")
-    return value
-
-
-def _params(given: object) -> dict[str, str]:
+def _params(name: str, given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
-        raise _wrong("params", given, "a dict of texts")
+        raise _wrong(name, given, "a dict of texts")
     try:
         return {str(name): str(value) for name, value in given.items()}
     except Exception:  # noqa: BLE001 - `str` of whatever was given
-        raise _wrong("params", given, "a dict of texts") from None
+        raise _wrong(name, given, "a dict of texts") from None
 
 
-def _seconds(value: object) -> float:
+def _quantity(option: Option, value: object) -> float:
+    """Return seconds or bytes, given as a number or as a text with a unit."""
     if isinstance(value, str):
         try:
-            return parse_duration(value)
+            quantity: float = job_options.parse(option.kind, value)
         except ValueError as error:
-            raise UsageError(f"{error}.") from None
+            raise UsageError(f"{option.name}: {error}.") from None
+        return quantity
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong("A duration", value, 'a number of seconds, or a text such as "30s"')
-    return float(value)
-
-
-def _bytes(value: object) -> int:
-    if isinstance(value, str):
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            raise UsageError(f"{error}.") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong("A size", value, 'a number of bytes, or a text such as "256MiB"')
-    return int(value)
+        unit, example = ("bytes", "256MiB") if option.kind == Bytes() else ("seconds", "30s")
+        raise _wrong(option.name, value, f'a number of {unit}, or a text such as "{example}"')
+    return int(value) if isinstance(option.kind, Bytes) else float(value)

@@ -1,7 +1,8 @@
-"""What a person asks for, and how it becomes a `JobSpec`: the same for the API and the CLI.
+"""Requests for jobs, the same from the API and the command line, and the way to a `JobSpec`.
 
-`prepare` does every check that needs neither a daemon nor the user's code, so that bad input ends
-with a sentence before anything is started or written.
+A request becomes a draft (`prepare`), and a draft becomes a specification when its plugin has been
+loaded (`Draft.with_plugin`). `prepare` makes every check that needs neither a daemon nor the user's
+code, so that bad input ends with a sentence before anything is started or written.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ import os
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from mrcore import __version__
 from mrcore.errors import (
@@ -28,16 +27,9 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
-from mrcore.model.job import (
-    MIN_LEASE_SECONDS,
-    Compression,
-    Input,
-    InputFormat,
-    JobSpec,
-    OutputFormat,
-    Plugin,
-    Versions,
-)
+from mrcore.model import job_options
+from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
+from mrcore.model.job_options import Folder
 from mrcore.util.host import MIN_SLOT_BYTES, check_slots
 
 if TYPE_CHECKING:
@@ -71,49 +63,42 @@ class JobRequest:
     inputs: tuple[str, ...]
     output: str
     cwd: Path
-    files: tuple[str, ...] = ()
-    reduces: int = 0
-    input_format: InputFormat = InputFormat.TEXT
-    output_format: OutputFormat = OutputFormat.TEXT
-    compression: Compression = Compression.NONE
-    combine: bool = True
-    map_only: bool = False
-    total_order: bool = False
-    params: Mapping[str, str] = field(default_factory=dict)
-    max_attempts: int = 4
-    task_timeout_seconds: float | None = None
-    lease_seconds: float = 10.0
-    max_bad_records: int = 0
-    memory_bytes: int = 0
-    temp: str | None = None
-    overwrite: bool = False
-    priority: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Values by name of the option in `mrcore.model.job_options`; the others have their default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that can be submitted once its plugin has been loaded (`with_plugin`)."""
+    """A job that can be submitted."""
 
     spec: JobSpec
     bundle: Bundle
 
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job that can be submitted once its plugin has been loaded."""
+
+    job: JobDraft
+    bundle: Bundle
+
     def with_plugin(self, plugin: Plugin) -> Prepared:
-        """Return the same job with what loading the plugin has shown.
+        """Return the job with what loading the plugin has shown.
 
         Raises PluginError where options and functions exclude each other.
         """
-        if plugin.has_partition and self.spec.total_order:
+        if plugin.has_partition and self.job.total_order:
             raise PluginError(
                 f"The plugin {plugin.name} has a function partition, and --total-order decides by "
                 "itself where keys go: leave out one of the two."
             )
-        return Prepared(msgspec.structs.replace(self.spec, plugin=plugin), self.bundle)
+        return Prepared(complete(self.job, plugin), self.bundle)
 
 
-def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Prepared:
-    """Bundle the plugin, make the spec and, with `look`, check inputs and output on files.
+def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Draft:
+    """Bundle the plugin, make the draft and, with `look`, check inputs and output on files.
 
-    `alone` says that one process runs it all, and so may keep data in its memory (`mem://`).
+    `alone` means that one process runs it all, and so may keep data in its memory (`mem://`).
     Raises UsageError and its children. Object stores are left to whoever runs the job: the
     caller of a remote cluster need not be able to read its buckets.
     """
@@ -121,38 +106,34 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> P
     output_uri = folder_uri(request.output, request.cwd)
     inputs = _inputs(request)
     bundle = _bundle(request)
-    spec = JobSpec(
+    draft = JobDraft(
         name=_job_name(request.plugin),
-        plugin=Plugin(sha256=bundle.sha256, name=bundle.name, has_reduce=True),
         inputs=inputs,
-        input_format=request.input_format,
         output_uri=output_uri,
-        output_format=request.output_format,
-        compression=request.compression,
-        reduces=request.reduces,
-        map_only=request.map_only,
-        total_order=request.total_order,
-        combine=request.combine,
-        params=dict(request.params),
-        max_attempts=request.max_attempts,
-        task_timeout_seconds=request.task_timeout_seconds,
-        lease_seconds=request.lease_seconds,
-        max_bad_records=request.max_bad_records,
-        memory_bytes=request.memory_bytes,
-        temp_uri=None if request.temp is None else folder_uri(request.temp, request.cwd),
-        overwrite=request.overwrite,
-        priority=request.priority,
         versions=versions(),
+        **_draft_fields(request),
     )
     if not alone:
-        _check_shared(spec)
+        _check_shared(draft)
     if look:
         with before_tasks():
-            look_at_files(spec)
-    return Prepared(spec, bundle)
+            look_at_files(draft)
+    return Draft(draft, bundle)
 
 
-def look_at_files(spec: JobSpec) -> None:
+def _draft_fields(request: JobRequest) -> dict[str, Any]:
+    """Return the fields of the draft that are options."""
+    fields: dict[str, Any] = {}
+    for option in job_options.draft_options():
+        if option.name in request.options:
+            value = request.options[option.name]
+            if isinstance(option.kind, Folder):
+                value = folder_uri(value, request.cwd)
+            fields[option.draft_field] = value
+    return fields
+
+
+def look_at_files(spec: JobDraft) -> None:
     """Raise UsageError for what is wrong with local inputs, output and temporaries."""
     from mrcore.output.commit import check_output
     from mrcore.records.inputs import expand
@@ -167,7 +148,7 @@ def look_at_files(spec: JobSpec) -> None:
         expand(local, spec.output_uri)
 
 
-def _check_shared(spec: JobSpec) -> None:
+def _check_shared(spec: JobDraft) -> None:
     """Raise UsageError for a place in memory, which each process has for itself."""
     places = [("input", given.uri) for given in spec.inputs]
     places += [("output", spec.output_uri), ("--temp", spec.temp_uri or "")]
@@ -227,11 +208,11 @@ def before_tasks() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_plugin(prepared: Prepared) -> Prepared:
+def load_plugin(draft: Draft) -> Prepared:
     """Load the plugin once, in a child process; raise PluginError with the user's traceback."""
     from mrcore.plugin.trial import check_in_child
 
-    return prepared.with_plugin(check_in_child(prepared.bundle))
+    return draft.with_plugin(check_in_child(draft.bundle))
 
 
 @functools.cache
@@ -250,7 +231,7 @@ def is_local(uri: str) -> bool:
     return uri.startswith("file://")
 
 
-def local_places(spec: JobSpec) -> list[str]:
+def local_places(spec: JobDraft) -> list[str]:
     """Return the local paths that a job on other machines would have to see."""
     uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
     return [uri.removeprefix("file://") for uri in uris if is_local(uri)]
@@ -261,27 +242,24 @@ def _check_combination(request: JobRequest) -> None:
         raise UsageError("A job needs at least one input: a file, a folder, a glob or a prefix.")
     if not request.output:
         raise UsageError("A job needs an output folder: give -o OUT.")
-    if request.map_only and request.total_order:
+    for option in job_options.JOB_OPTIONS:
+        if option.name in request.options:
+            job_options.check(option, request.options[option.name], option.shown_flag)
+    if request.options.get("map_only"):
+        _check_map_only(request.options)
+    check_slots(1, request.options.get("memory") or MIN_SLOT_BYTES)
+
+
+def _check_map_only(options: Mapping[str, Any]) -> None:
+    if options.get("total_order"):
         raise UsageError(
             "--map-only writes pairs as they come, so --total-order cannot hold: drop one of them."
         )
-    if request.map_only and request.reduces:
+    if options.get("reduces"):
         raise UsageError(
             "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
             "meaning: drop one of them."
         )
-    limits: Sequence[tuple[str, float, float, str]] = (
-        ("-r", request.reduces, 0, ""),
-        ("--max-attempts", request.max_attempts, 1, ""),
-        ("--lease", request.lease_seconds, MIN_LEASE_SECONDS, " s"),
-        ("--max-bad-records", request.max_bad_records, 0, ""),
-    )
-    for name, value, least, unit in limits:
-        if value < least:
-            raise UsageError(f"{name} is {value:g}{unit}, but must be at least {least:g}{unit}.")
-    if request.task_timeout_seconds is not None and request.task_timeout_seconds <= 0:
-        raise UsageError("--task-timeout must be more than nothing, such as 30s.")
-    check_slots(1, request.memory_bytes or MIN_SLOT_BYTES)
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
@@ -333,11 +311,12 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
 def _bundle(request: JobRequest) -> Bundle:
     from mrcore.plugin import bundle
 
+    files = request.options.get("files", ())
     try:
         if isinstance(request.plugin, str):
-            return bundle.build_bundle(request.plugin, request.files, request.cwd)
+            return bundle.build_bundle(request.plugin, files, request.cwd)
         return bundle.build_bundle_from_functions(
-            request.plugin.given(), request.files, request.cwd, request.plugin.name
+            request.plugin.given(), files, request.cwd, request.plugin.name
         )
     except PermissionError as error:
         raise UsageError(

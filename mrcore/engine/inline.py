@@ -19,7 +19,7 @@ from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing 
 from typing import Any, Final
 
 from mrcore.client.follow import Observer, Silent
-from mrcore.client.request import JobRequest, Prepared, before_tasks, prepare
+from mrcore.client.request import JobRequest, before_tasks, prepare
 from mrcore.engine import history
 from mrcore.errors import DataError
 from mrcore.model import object_names
@@ -29,6 +29,7 @@ from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseVie
 from mrcore.model.task import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
 from mrcore.output import commit
 from mrcore.plugin import nesting
+from mrcore.plugin.bundle import Bundle
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.loader import ARGUMENTS, UserFunction, UserFunctions, load_bundle
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
@@ -190,12 +191,12 @@ def run_inline(
     `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
     what cannot work as given.
     """
-    prepared = prepare(request, alone=True)
+    draft = prepare(request, alone=True)
     folder = history.RunFolder.create(clock)
     try:
         with FileLock(object_names.lock_uri(folder.state_uri)), nesting.jobs_forbidden():
-            functions = load_bundle(prepared.bundle.data, folder.path / "plugin")
-            prepared = prepared.with_plugin(_plugin(prepared, functions))
+            functions = load_bundle(draft.bundle.data, folder.path / "plugin")
+            prepared = draft.with_plugin(_plugin(draft.bundle, functions))
             if post_mortem:
                 functions = _debugged(functions)
             return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
@@ -246,10 +247,10 @@ def _run(
     return job
 
 
-def _plugin(prepared: Prepared, functions: UserFunctions) -> Plugin:
+def _plugin(bundle: Bundle, functions: UserFunctions) -> Plugin:
     return Plugin(
-        sha256=prepared.bundle.sha256,
-        name=prepared.bundle.name,
+        sha256=bundle.sha256,
+        name=bundle.name,
         has_reduce=functions.reduce is not None,
         has_combine=functions.combine is not None,
         has_partition=functions.partition is not None,

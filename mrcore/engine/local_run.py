@@ -20,6 +20,8 @@ from mrcore.model.snapshots import JobView
 from mrcore.util.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mrcore.client.client import Client
     from mrcore.client.follow import Observer
     from mrcore.engine.resume import Interrupted
@@ -47,23 +49,24 @@ def run_embedded(
     count = default_workers(max(1, slots)) if workers is None else workers
     if count < 1 or slots < 1:
         raise UsageError("An embedded cluster needs at least one worker with one slot.")
-    host.check_slots(count * slots, request.memory_bytes)
-    prepared = prepare(request, look=False)
+    draft = prepare(request, look=False)
+    memory_bytes = draft.job.memory_bytes
+    host.check_slots(count * slots, memory_bytes)
     told = observer or Silent()
-    former = find_interrupted(prepared.spec)
+    former = find_interrupted(draft)
     if former is not None:
-        job = _go_on(former, request, prepared, count, slots, told)
+        job = _go_on(former, request.cwd, memory_bytes, count, slots, told)
         if job is not None:
             return job
     with before_tasks():
-        look_at_files(prepared.spec)
+        look_at_files(draft.job)
     with EmbeddedCluster(
-        workers=count, slots=slots, memory_bytes=request.memory_bytes, cwd=request.cwd
+        workers=count, slots=slots, memory_bytes=memory_bytes, cwd=request.cwd
     ) as cluster:
         # These take as long as the daemons need to start, so they cost nothing.
         from mrcore.client.client import Client
 
-        prepared = load_plugin(prepared)
+        prepared = load_plugin(draft)
         cluster.folder.spec = prepared.spec
         with Client(cluster.credentials()) as client:
             return submit_and_follow(
@@ -73,8 +76,8 @@ def run_embedded(
 
 def _go_on(
     former: Interrupted,
-    request: JobRequest,
-    prepared: Prepared,
+    cwd: Path,
+    memory_bytes: int,
     workers: int,
     slots: int,
     told: Observer,
@@ -104,8 +107,8 @@ def _go_on(
             cluster = EmbeddedCluster(
                 workers=workers if former.is_same else 0,
                 slots=slots,
-                memory_bytes=request.memory_bytes,
-                cwd=request.cwd,
+                memory_bytes=memory_bytes,
+                cwd=cwd,
                 folder=folder,
             )
             stack.enter_context(cluster)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from mrcore.client.request import Draft
 from mrcore.engine import history
 from mrcore.errors import MrcoreError, StorageError
 from mrcore.model import object_names
-from mrcore.model.job import JobSpec, Plugin
+from mrcore.model.job import JobSpec, complete
 from mrcore.model.snapshots import JobView
 from mrcore.output.claim import check_place, may_finish, read_claim
 from mrcore.output.receipt import is_torn
@@ -40,27 +41,28 @@ class Interrupted:
     """The job has published a part of its output."""
 
 
-def find_interrupted(spec: JobSpec) -> Interrupted | None:
-    """Return the run of this user that was killed and still holds the output of `spec`.
+def find_interrupted(draft: Draft) -> Interrupted | None:
+    """Return the run of this user that was killed and still holds the output of a job.
 
     Raises OutputError where no run can hold it, such as a whole file system.
     """
-    check_place(spec.output_uri)
+    check_place(draft.job.output_uri)
     try:
-        return _find(spec)
+        return _find(draft)
     except StorageError:
         return None  # what cannot be read is reported by whoever needs it
 
 
-def _find(spec: JobSpec) -> Interrupted | None:
-    if spec.output_uri.startswith("file://") and read_claim(spec.output_uri) is None:
+def _find(draft: Draft) -> Interrupted | None:
+    output_uri = draft.job.output_uri
+    if output_uri.startswith("file://") and read_claim(output_uri) is None:
         return None  # the ordinary case, without a look at every run
     for record in history.past_runs():
-        if record.job.output_uri != spec.output_uri:
+        if record.job.output_uri != output_uri:
             continue
         if record.job.state.final:
             return None  # the output was free by then, so no earlier run holds it
-        held = read_claim(spec.output_uri)
+        held = read_claim(output_uri)
         if held is None or held.job_id != record.job.job_id or held.state_uri != record.state_uri:
             continue
         if not may_finish(held):
@@ -69,28 +71,26 @@ def _find(spec: JobSpec) -> Interrupted | None:
             path=Path(record.state_uri.removeprefix("file://")).parent,
             job=record.job,
             spec=record.spec,
-            is_same=_is_same(record, spec),
-            is_torn=is_torn(spec.output_uri, record.job.job_id),
+            is_same=_is_same(record, draft),
+            is_torn=is_torn(output_uri, record.job.job_id),
         )
     return None
 
 
-def _is_same(record: history.RunRecord, spec: JobSpec) -> bool:
+def _is_same(record: history.RunRecord, draft: Draft) -> bool:
     former = record.spec
-    if former is None or _comparable(former, spec.overwrite) != _comparable(spec, spec.overwrite):
+    if former is None or former.plugin.sha256 != draft.bundle.sha256:
         return False
-    if former.overwrite and not spec.overwrite:
+    if former.overwrite and not draft.job.overwrite:
         return False  # what the former command was allowed to replace, this one is not
+    # The command may have got --overwrite since, to be let into what it has published itself.
+    overwrite = draft.job.overwrite
+    if complete(draft.job, former.plugin) != msgspec.structs.replace(former, overwrite=overwrite):
+        return False
     try:
         return _input_then(record) == _input_now(former)
     except MrcoreError:
         return False  # the plan is gone, or an input: the job is planned anew, or refused
-
-
-def _comparable(spec: JobSpec, overwrite: bool) -> JobSpec:
-    """Return the spec without what loading the plugin tells, which is known later."""
-    plugin = Plugin(sha256=spec.plugin.sha256, name=spec.plugin.name, has_reduce=True)
-    return msgspec.structs.replace(spec, plugin=plugin, overwrite=overwrite)
 
 
 def _input_then(record: history.RunRecord) -> set[tuple[str, str]]:

@@ -13,11 +13,6 @@ from typing import Final
 import msgspec
 
 MAX_REDUCES: Final = 100_000
-MAX_ATTEMPTS: Final = 1_000
-MAX_BAD_RECORDS: Final = 100_000
-"""Skipped records in one job, at most: the master keeps each, with up to 3 KiB of text."""
-MIN_LEASE_SECONDS: Final = 0.5
-"""A shorter one would end between two words of a worker that is well."""
 
 
 class InputFormat(enum.StrEnum):
@@ -94,11 +89,13 @@ class Versions(msgspec.Struct, frozen=True):
     cloudpickle: str
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a job is; immutable once submitted."""
+class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it was asked for, before its plugin has been loaded.
+
+    The fields of options are filled by the table in `mrcore.model.job_options`.
+    """
 
     name: str
-    plugin: Plugin
     inputs: tuple[Input, ...]
     input_format: InputFormat = InputFormat.TEXT
     output_uri: str
@@ -124,6 +121,18 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     """Higher runs first."""
     versions: Versions
+
+
+class JobSpec(JobDraft, frozen=True, kw_only=True):
+    """Everything that a job is; immutable once submitted."""
+
+    plugin: Plugin
+
+
+def complete(draft: JobDraft, plugin: Plugin) -> JobSpec:
+    """Return the specification of a job whose plugin has been loaded."""
+    fields = {name: getattr(draft, name) for name in JobDraft.__struct_fields__}
+    return JobSpec(**fields, plugin=plugin)
 
 
 class JobState(enum.StrEnum):

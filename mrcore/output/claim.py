@@ -29,7 +29,7 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.model import object_names
-from mrcore.model.job import Input, JobSpec
+from mrcore.model.job import Input, JobDraft, JobSpec
 from mrcore.output.receipt import read_commit, read_receipt
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
@@ -66,7 +66,7 @@ def _machine_id() -> str:
         return ""
 
 
-def check_output(spec: JobSpec) -> None:
+def check_output(spec: JobDraft) -> None:
     """Raise OutputError unless a job may write to this output; changes nothing.
 
     The output may not be a file, the root of a file system or bucket, the current folder or one
@@ -84,7 +84,7 @@ def visible_objects(storage: Storage, output_uri: str) -> list[ObjectInfo]:
     return [info for info in listing if not info.uri.startswith("_", len(prefix))]
 
 
-def check_contents(spec: JobSpec, present: Collection[ObjectInfo]) -> None:
+def check_contents(spec: JobDraft, present: Collection[ObjectInfo]) -> None:
     """Raise OutputError if the output holds what this job may not replace."""
     if not present:
         return
@@ -126,7 +126,7 @@ def _not_empty(output_uri: str, where: str, name: str) -> str:
     )
 
 
-def _check_places(spec: JobSpec) -> None:
+def _check_places(spec: JobDraft) -> None:
     """Raise OutputError for what is wrong whatever the output holds."""
     check_place(spec.output_uri)
     _check_inputs(spec)
@@ -157,7 +157,7 @@ def check_place(output_uri: str) -> None:
         raise OutputError(f"The output {where} is a file: name a folder that is new or empty.")
 
 
-def _check_inputs(spec: JobSpec) -> None:
+def _check_inputs(spec: JobDraft) -> None:
     from mrcore.records.inputs import covers
 
     output = _resolved(spec.output_uri)
@@ -180,7 +180,7 @@ def _check_inputs(spec: JobSpec) -> None:
             )
 
 
-def _check_temp(spec: JobSpec) -> None:
+def _check_temp(spec: JobDraft) -> None:
     if spec.temp_uri is None:
         return
     output, temp = _resolved(spec.output_uri), _resolved(spec.temp_uri)

@@ -8,47 +8,55 @@ have the names of the message's are passed as they are. Messages about attempts 
 
 from __future__ import annotations
 
+import enum
 import math
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.model import job_options
 from mrcore.model.ids import is_job_id
 from mrcore.model.job import (
-    MAX_ATTEMPTS,
-    MAX_BAD_RECORDS,
-    MAX_REDUCES,
-    MIN_LEASE_SECONDS,
+    Compression,
     Input,
+    InputFormat,
     JobSpec,
+    OutputFormat,
     Plugin,
     Versions,
 )
+from mrcore.model.job_options import Choice, Flag, Folder, Option, Params
 from mrcore.model.task import Mark, TaskFailure
-from mrcore.rpc.enums import COMPRESSIONS, FAILURE_KINDS, INPUT_FORMATS, OUTPUT_FORMATS
+from mrcore.rpc.enums import (
+    COMPRESSIONS,
+    FAILURE_KINDS,
+    INPUT_FORMATS,
+    OUTPUT_FORMATS,
+    EnumTable,
+)
 from mrcore.rpc.v1 import job_pb2
 from mrcore.util.texts import one_line, printable
 
 MAX_NAME: Final = 200
 MAX_URI: Final = 4_096
 MAX_OBJECT_URI: Final = 2 * MAX_URI
-"""Of what lies in, or below, a place that was given."""
+"""Limit for the URI of an object in, or below, a place that was given."""
 MAX_INPUTS: Final = 100_000
 MAX_PARAMS: Final = 1_000
 MAX_PARAM_CHARS: Final = 65_536
 MAX_SPEC_BYTES: Final = 16 * 2**20
-MAX_SECONDS: Final = 30 * 86_400.0
-MAX_LEASE_SECONDS: Final = 3_600.0
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
 MAX_LOST_MAPS: Final = 10_000
 
-_DEFAULTS: Final = JobSpec(
-    name="x", plugin=Plugin("", "", has_reduce=True), inputs=(), output_uri="",
-    versions=Versions("", "", "", ""),
-)  # fmt: skip
+_CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
+    InputFormat: INPUT_FORMATS,
+    OutputFormat: OUTPUT_FORMATS,
+    Compression: COMPRESSIONS,
+}
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f\x7f]+")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -63,24 +71,9 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
                 job_pb2.Input(uri=i.uri, base_uri=i.base_uri, base_given=i.base_given)
                 for i in spec.inputs
             ],
-            input_format=INPUT_FORMATS.to_proto[spec.input_format],
             output_uri=spec.output_uri,
-            output_format=OUTPUT_FORMATS.to_proto[spec.output_format],
-            compression=COMPRESSIONS.to_proto[spec.compression],
-            reduces=spec.reduces,
-            map_only=spec.map_only,
-            total_order=spec.total_order,
-            no_combine=not spec.combine,
-            params=spec.params,
-            max_attempts=spec.max_attempts,
-            task_timeout_seconds=spec.task_timeout_seconds or 0.0,
-            lease_seconds=spec.lease_seconds,
-            max_bad_records=spec.max_bad_records,
-            memory_bytes=spec.memory_bytes,
-            temp_uri=spec.temp_uri or "",
-            overwrite=spec.overwrite,
-            priority=spec.priority,
             versions=versions_to_proto(spec.versions),
+            **_options_to_proto(spec),
         )
     except UnicodeEncodeError as error:
         raise UsageError(
@@ -102,46 +95,50 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         name=_name(message.name, "the job's name"),
         plugin=_plugin_from_proto(message.plugin),
         inputs=_inputs_from_proto(message),
-        input_format=INPUT_FORMATS.from_proto(message.input_format),
         output_uri=_folder_uri(message.output_uri, "the output"),
-        output_format=OUTPUT_FORMATS.from_proto(message.output_format),
-        compression=COMPRESSIONS.from_proto(message.compression),
-        reduces=_number_within(message.reduces, "the number of reduce tasks", 0, MAX_REDUCES),
-        map_only=message.map_only,
-        total_order=message.total_order,
-        combine=not message.no_combine,
-        params=_params_from_proto(message),
-        max_attempts=_number_within(
-            message.max_attempts or _DEFAULTS.max_attempts,
-            "the number of attempts",
-            1,
-            MAX_ATTEMPTS,
-        ),
-        task_timeout_seconds=seconds_within(
-            message.task_timeout_seconds, "the task time limit", 0.0, MAX_SECONDS
-        )
-        or None,
-        lease_seconds=seconds_within(
-            message.lease_seconds or _DEFAULTS.lease_seconds,
-            "the lease",
-            MIN_LEASE_SECONDS,
-            MAX_LEASE_SECONDS,
-        ),
-        max_bad_records=_number_within(
-            message.max_bad_records, "the number of bad records", 0, MAX_BAD_RECORDS
-        ),
-        memory_bytes=message.memory_bytes,
-        temp_uri=_folder_uri(message.temp_uri, "the temp folder") if message.temp_uri else None,
-        overwrite=message.overwrite,
-        priority=message.priority,
         versions=versions_from_proto(message.versions),
+        **{o.draft_field: _option_from_proto(o, message) for o in job_options.draft_options()},
     )
+
+
+def _options_to_proto(spec: JobSpec) -> dict[str, Any]:
+    """Return the fields of the message that are options; a default that is None is left out."""
+    fields: dict[str, Any] = {}
+    for option in job_options.draft_options():
+        value = getattr(spec, option.draft_field)
+        match option.kind:
+            case Choice(members):
+                fields[option.proto_field] = _CHOICES[members].to_proto[value]
+            case Flag(sets):
+                fields[option.proto_field] = value == sets
+            case _ if value is not None:
+                fields[option.proto_field] = value
+    return fields
+
+
+def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
+    """Return the checked value of an option; a field that was not set has the default."""
+    value = getattr(message, option.proto_field)
+    match option.kind:
+        case Choice(members):
+            return _CHOICES[members].from_proto(value)
+        case Flag(sets):
+            return sets if value else not sets
+        case Params():
+            return _params_from_proto(value)
+        case Folder():
+            return _folder_uri(value, option.noun) if value else option.default
+        case _ if value:
+            job_options.check(option, value, option.noun)
+            return value
+        case _:
+            return option.default
 
 
 def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
     if not message.inputs:
         raise UsageError("The job has no input: give at least one.")
-    _number_within(len(message.inputs), "the number of inputs", 1, MAX_INPUTS)
+    _check_count(len(message.inputs), "the number of inputs", MAX_INPUTS)
     for one in message.inputs:
         check_uri(one.uri, "an input")
         check_uri(one.base_uri, "the base of an input")
@@ -149,12 +146,12 @@ def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
     return tuple(Input(one.uri, one.base_uri, one.base_given) for one in message.inputs)
 
 
-def _params_from_proto(message: job_pb2.JobSpec) -> dict[str, str]:
-    _number_within(len(message.params), "the number of params", 0, MAX_PARAMS)
-    for name, value in message.params.items():
+def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
+    _check_count(len(params), "the number of params", MAX_PARAMS)
+    for name, value in params.items():
         text_within(name, "the name of a param", MAX_NAME, required=True)
         text_within(value, f"the param {name}", MAX_PARAM_CHARS)
-    return dict(message.params)
+    return dict(params)
 
 
 def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
@@ -279,10 +276,9 @@ def text_within(text: str, what: str, limit: int, *, required: bool = False) -> 
     return text
 
 
-def _number_within(number: int, what: str, low: int, high: int) -> int:
-    if not low <= number <= high:
-        raise UsageError(f"{_capital(what)} is {number:,}; it must be from {low:,} to {high:,}.")
-    return number
+def _check_count(number: int, what: str, limit: int) -> None:
+    if number > limit:
+        raise UsageError(f"{_capital(what)} is {number:,}, but must be at most {limit:,}.")
 
 
 def seconds_within(seconds: float, what: str, low: float, high: float) -> float:

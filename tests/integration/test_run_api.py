@@ -78,7 +78,7 @@ def test_what_cannot_work_is_refused() -> None:
         mrcore.run(map=print, inputs=["none"], output="out")
     with pytest.raises(UsageError, match="needs either"):
         mrcore.run(inputs=["in"], output="out")
-    with pytest.raises(UsageError, match="'xml' is not one of text, whole"):
+    with pytest.raises(UsageError, match="input_format is 'xml', but has to be one of text, whole"):
         mrcore.run("wc.py", inputs=["in"], output="out", input_format="xml")
     with pytest.raises(UsageError, match="no engine"):
         mrcore.run("wc.py", inputs=["in"], output="out", engine="spark")

@@ -188,9 +188,11 @@ class Scene:
             inputs=(f"{self.base_uri}/in/",),
             output=out or self.out(),
             cwd=self.folder,
-            reduces=reduces,
-            params={"here": str(self.folder), "gate": gate},
-            lease_seconds=1.0,
+            options={
+                "reduces": reduces,
+                "params": {"here": str(self.folder), "gate": gate},
+                "lease": 1.0,
+            },
         )
         return prepare(request).with_plugin(plugin)
 

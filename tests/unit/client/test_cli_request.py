@@ -32,7 +32,7 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
-from mrcore.model.job import Compression, Input, InputFormat, OutputFormat
+from mrcore.model.job import Compression, Input, InputFormat, OutputFormat, Plugin
 from mrcore.rpc.cluster import Credentials
 
 
@@ -64,7 +64,7 @@ def test_every_option_of_the_api(here: Path) -> None:
         "overwrite": True,
         "priority": 5,
     }
-    spec = prepare(make_request(Path("wc.py"), Path("in.txt"), "out/", **options)).spec
+    spec = prepare(make_request(Path("wc.py"), Path("in.txt"), "out/", **options)).job
     assert spec.name == "wc"
     assert spec.inputs == (
         Input(uri=f"file://{here}/in.txt", base_uri=f"file://{here}/in.txt", base_given="in.txt"),
@@ -105,7 +105,7 @@ def test_functions_are_a_plugin() -> None:
     [("wc.py", "wc"), ("./wc.py:Job", "wc-Job"), ("wc", "wc"), ("wc:map", "wc-map")],
 )
 def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
-    assert prepare(make_request(plugin, "in.txt", "out")).spec.name == name
+    assert prepare(make_request(plugin, "in.txt", "out")).job.name == name
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
         ({"lease": "100ms"}, "--lease is 0.1 s, but must be at least 0.5 s"),
         ({"max_attempts": 0}, "--max-attempts is 0, but must be at least 1"),
         ({"reduces": -1}, "-r is -1, but must be at least 0"),
-        ({"task_timeout": 0}, "--task-timeout must be more than nothing"),
+        ({"task_timeout": 0}, "--task-timeout is 0 s, but must be more than 0 s"),
     ],
 )
 def test_options_that_cannot_hold_are_refused(options: JobOptions, said: str) -> None:
@@ -226,13 +226,14 @@ def test_memory_is_shared_by_no_cluster(
     request = make_request("wc.py", inputs, output, **options)
     with pytest.raises(UsageError, match="the master and the workers do not share"):
         prepare(request, look=look)
-    assert prepare(request, look=False, alone=True).spec.output_uri.endswith(output)
+    assert prepare(request, look=False, alone=True).job.output_uri.endswith(output)
 
 
 def test_values_of_the_api_may_be_as_python_has_them() -> None:
     options: JobOptions = {"reduces": "auto", "params": {"n": 3}, "files": "in.txt"}
     request = make_request("wc.py", "in.txt", "out", **options)
-    assert (request.reduces, request.params, request.files) == (0, {"n": "3"}, ("in.txt",))
+    assert request.options == {"params": {"n": "3"}, "files": ("in.txt",)}
+    assert prepare(request).job.reduces == 0
 
 
 @pytest.mark.parametrize("name", ["reduces", "max_attempts", "max_bad_records", "priority"])
@@ -263,10 +264,10 @@ def test_a_bucket_has_a_name(inputs: str, output: str) -> None:
 
 
 def test_a_remote_cluster_looks_for_itself() -> None:
-    prepared = prepare(make_request("wc.py", "gs://b/in", "gs://b/out"), look=False)
-    assert local_places(prepared.spec) == []
-    prepared = prepare(make_request("wc.py", "none", "gs://b/out"), look=False)
-    assert len(local_places(prepared.spec)) == 1
+    draft = prepare(make_request("wc.py", "gs://b/in", "gs://b/out"), look=False)
+    assert local_places(draft.job) == []
+    draft = prepare(make_request("wc.py", "none", "gs://b/out"), look=False)
+    assert len(local_places(draft.job)) == 1
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,8 @@ def test_a_local_path_is_told_of_where_machines_are_elsewhere(
             raise ClusterUnreachableError(credentials.address)
 
     monkeypatch.setattr("mrcore.client.client.Client", Unreachable)
-    monkeypatch.setattr("mrcore.engine.api.load_plugin", lambda prepared: prepared)
+    plugin = Plugin("0" * 64, "wc", has_reduce=False)
+    monkeypatch.setattr("mrcore.engine.api.load_plugin", lambda draft: draft.with_plugin(plugin))
     notes: list[str] = []
     with pytest.raises(ClusterUnreachableError):
         submit(
@@ -332,10 +334,13 @@ class Job:
         ({"temp": 3}, r"temp is 3, but has to be"),
         ({"map_only": "yes"}, r"map_only is 'yes', but has to be True or False\."),
         ({"params": ["a"]}, r"params is \['a'\], but has to be a dict of texts\."),
-        ({"lease": None}, r"A duration is None, but has to be a number of seconds, or a text"),
-        ({"task_timeout": float("nan")}, r"A duration is nan, but has to be"),
-        ({"memory": [1]}, r"A size is \[1\], but has to be a number of bytes, or a text"),
-        ({"output_format": 5}, r"5 is not one of text"),
+        ({"lease": None}, r"lease is None, but has to be a number of seconds, or a text"),
+        ({"task_timeout": float("nan")}, r"task_timeout is nan, but has to be"),
+        ({"memory": [1]}, r"memory is \[1\], but has to be a number of bytes, or a text"),
+        (
+            {"output_format": 5},
+            r"output_format is 5, but has to be one of text, jsonl, csv, parquet\.",
+        ),
         ({"plugin": None, "map": 3}, r"map is 3, but has to be a function\."),
         ({"plugin": None, "map": print, "reduce": "sum"}, r"reduce is 'sum', but has to be"),
         ({"plugin": None, "map": print, "name": 3}, r"name is 3, but has to be a text\."),

@@ -11,13 +11,15 @@ import msgspec
 import pytest
 
 from mrcore.cli.main import run_command_line
+from mrcore.client.request import Draft
 from mrcore.engine import history
 from mrcore.engine.resume import find_interrupted
 from mrcore.model import object_names
 from mrcore.model.ids import Phase
-from mrcore.model.job import JobSpec, JobState, Plugin
+from mrcore.model.job import JobDraft, JobState, Plugin
 from mrcore.model.snapshots import AttemptCounts, JobView, PhaseView
 from mrcore.output import commit
+from mrcore.plugin.bundle import Bundle
 from mrcore.storage.registry import storage_for
 from mrcore.tasks import plan
 from tests.support import stores
@@ -65,8 +67,11 @@ class House:
         assert found is None or (found.job.job_id == JOB and found.path == self.folder.path)
         return found is not None and found.is_same
 
-    def asked(self, **changes: Any) -> JobSpec:
-        return msgspec.structs.replace(self.spec, **changes)
+    def asked(self, **changes: Any) -> Draft:
+        """Return the command's job, whose plugin has not been loaded."""
+        spec = msgspec.structs.replace(self.spec, **changes)
+        fields = {name: getattr(spec, name) for name in JobDraft.__struct_fields__}
+        return Draft(JobDraft(**fields), Bundle(b"", spec.plugin.sha256, spec.plugin.name))
 
 
 @pytest.fixture
@@ -136,7 +141,7 @@ def test_what_has_changed_is_run_anew(house: House, change: Callable[[House], No
 
 
 def test_what_was_allowed_to_overwrite_needs_that_said_again(house: House) -> None:
-    house.folder.spec = house.asked(overwrite=True)
+    house.folder.spec = msgspec.structs.replace(house.spec, overwrite=True)
     house.folder.record(house.job(JobState.RUNNING))
     assert house.goes_on(overwrite=True)
     assert not house.goes_on(overwrite=False)

@@ -11,15 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
+from mrcore.model import job_options
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.job import (
-    Compression,
     Input,
-    InputFormat,
     JobSpec,
-    OutputFormat,
     Plugin,
     Versions,
+)
+from mrcore.model.job_options import (
+    Bytes,
+    Choice,
+    Files,
+    Flag,
+    Folder,
+    Option,
+    Params,
+    Seconds,
+    Whole,
 )
 from mrcore.model.task import (
     BadRecord,
@@ -81,6 +90,28 @@ ATTEMPTS = st.builds(
               st.sampled_from(Phase), UINT32),
     st.builds(AttemptNumber, UINT64, UINT64),
 )  # fmt: skip
+
+
+def values_of(option: Option) -> st.SearchStrategy[Any]:
+    """Return what draws values of an option within its limits."""
+    match option.kind:
+        case Whole(low, high) | Bytes(low, high):
+            return st.integers(low, high)
+        case Seconds(low, high, above):
+            drawn = st.floats(low, high, exclude_min=above)
+            return drawn if option.default is not None else st.none() | drawn
+        case Choice(members):
+            return st.sampled_from(list(members))
+        case Flag():
+            return st.booleans()
+        case Params():
+            return st.dictionaries(NAME, TEXT, max_size=3)
+        case Folder():
+            return st.none() | URI
+        case Files():
+            raise AssertionError("files are not part of a specification")
+
+
 SPECS = st.builds(
     JobSpec,
     name=SHOWN,
@@ -94,24 +125,9 @@ SPECS = st.builds(
         has_sort_key=st.booleans(),
     ),
     inputs=st.lists(st.builds(Input, URI, URI, TEXT), min_size=1, max_size=3).map(tuple),
-    input_format=st.sampled_from(InputFormat),
     output_uri=URI,
-    output_format=st.sampled_from(OutputFormat),
-    compression=st.sampled_from(Compression),
-    reduces=st.integers(0, 100_000),
-    map_only=st.booleans(),
-    total_order=st.booleans(),
-    combine=st.booleans(),
-    params=st.dictionaries(NAME, TEXT, max_size=3),
-    max_attempts=st.integers(1, 1_000),
-    task_timeout_seconds=st.none() | st.floats(0.001, 86_400),
-    lease_seconds=st.floats(0.5, 3_600),
-    max_bad_records=st.integers(0, 100_000),
-    memory_bytes=UINT64,
-    temp_uri=st.none() | URI,
-    overwrite=st.booleans(),
-    priority=st.integers(-(2**31), 2**31 - 1),
     versions=st.builds(Versions, TEXT, TEXT, TEXT, TEXT),
+    **{option.draft_field: values_of(option) for option in job_options.draft_options()},
 )
 OBJECTS = st.builds(
     ObjectInfo, uri=URI, size_bytes=UINT64, generation=TEXT, crc32c=st.none() | UINT32
@@ -261,7 +277,7 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "many reduces": (lambda m: setattr(m, "reduces", 100_001), "reduce tasks"),
     "many bad records": (
         lambda m: setattr(m, "max_bad_records", 100_001),
-        "must be from 0 to 100,000",
+        "The number of bad records is 100,001, but must be at most 100,000",
     ),
     "many attempts": (lambda m: setattr(m, "max_attempts", 1_001), "of attempts"),
     "endless lease": (lambda m: setattr(m, "lease_seconds", float("inf")), "lease"),

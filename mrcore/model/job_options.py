@@ -1,0 +1,328 @@
+"""The table of job options: one entry for each, from which every front end and the wire are made.
+
+An option is read from the command line (`mrcore.cli.job_options`), from a keyword of `mrcore.run`
+(`mrcore.client.arguments`) and from a message (`mrcore.rpc.convert_options`). These modules know
+the kinds of option below, and no option by its name.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mrcore.errors import UsageError
+from mrcore.model.job import MAX_REDUCES, Compression, InputFormat, JobDraft, OutputFormat
+from mrcore.util.units import parse_duration, parse_size
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `low` to `high`; `zero` is a word that stands for 0."""
+
+    low: int
+    high: int
+    zero: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A duration in seconds: at least `low`, or above it, and at most `high`."""
+
+    low: float
+    high: float
+    above: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A size in bytes."""
+
+    low: int = 0
+    high: int = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One member of an enum, written as its value."""
+
+    members: type[enum.StrEnum]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option without a value; where it is given, the field gets `sets`."""
+
+    sets: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Names and their texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The place of a folder, absolute once it is in a draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Paths of files on the client's machine."""
+
+
+Kind = Whole | Seconds | Bytes | Choice | Flag | Params | Folder | Files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One job option. Names left out follow from `name`."""
+
+    name: str
+    """The keyword of `mrcore.run`."""
+    kind: Kind
+    help: str
+    noun: str = ""
+    """The name of the value in a sentence of the master, such as `the lease`."""
+    flag: str = ""
+    """The long flag on the command line."""
+    short: str = ""
+    """The short flag."""
+    metavar: str = ""
+    unset: str = ""
+    """The meaning of the default, shown in the help text where the value itself is not."""
+    field: str | None = ""
+    """The field of `JobDraft`; None for an option that is not part of a draft."""
+    proto: str = ""
+    """The field of the message `JobSpec`."""
+
+    @property
+    def long_flag(self) -> str:
+        """Return the long flag, as in `--max-attempts`."""
+        return self.flag or "--" + self.name.replace("_", "-")
+
+    @property
+    def shown_flag(self) -> str:
+        """Return the flag by which an error names the option."""
+        return self.short or self.long_flag
+
+    @property
+    def draft_field(self) -> str:
+        """Return the field of `JobDraft`; empty for an option that is not part of a draft."""
+        return "" if self.field is None else self.field or self.name
+
+    @property
+    def proto_field(self) -> str:
+        """Return the field of the message."""
+        return self.proto or self.draft_field
+
+    @property
+    def default(self) -> Any:
+        """Return the value without the option: the default of the draft's field."""
+        return _DEFAULTS[self.draft_field] if self.draft_field else ()
+
+
+_DEFAULTS: Final = {
+    field.name: field.default_factory() if callable(field.default_factory) else field.default
+    for field in msgspec.structs.fields(JobDraft)
+}
+
+JOB_OPTIONS: Sequence[Option] = (
+    Option(
+        name="reduces",
+        kind=Whole(0, MAX_REDUCES, zero="auto"),
+        noun="the number of reduce tasks",
+        short="-r",
+        metavar="N|auto",
+        unset="auto",
+        help="Number of reduce tasks, which is the number of output parts.",
+    ),
+    Option(
+        name="input_format",
+        kind=Choice(InputFormat),
+        help="Format of the inputs.",
+    ),
+    Option(
+        name="output_format",
+        kind=Choice(OutputFormat),
+        help="Format of the output.",
+    ),
+    Option(
+        name="compress",
+        field="compression",
+        kind=Choice(Compression),
+        help="Compression of the output.",
+    ),
+    Option(
+        name="no_combine",
+        field="combine",
+        proto="no_combine",
+        kind=Flag(sets=False),
+        help="Do not use the plugin's combine.",
+    ),
+    Option(
+        name="map_only",
+        kind=Flag(sets=True),
+        help="Write the pairs of map directly, without a reduce step.",
+    ),
+    Option(
+        name="total_order",
+        kind=Flag(sets=True),
+        help="Sort keys across all parts, not just within each.",
+    ),
+    Option(
+        name="params",
+        flag="--param",
+        metavar="K=V",
+        kind=Params(),
+        help="Parameter for your code, in context.params. Repeatable.",
+    ),
+    Option(
+        name="files",
+        field=None,
+        metavar="F",
+        kind=Files(),
+        help="Side file for your code, at context.file(name). Repeatable.",
+    ),
+    Option(
+        name="max_attempts",
+        kind=Whole(1, 1_000),
+        noun="the number of attempts",
+        help="Fail the job when your code fails this many attempts of a task.",
+    ),
+    Option(
+        name="task_timeout",
+        field="task_timeout_seconds",
+        kind=Seconds(0.0, 30 * 86_400.0, above=True),
+        noun="the task time limit",
+        metavar="TIME",
+        unset="no limit",
+        help="Time limit for one attempt, e.g. 30s.",
+    ),
+    Option(
+        name="lease",
+        field="lease_seconds",
+        # A shorter lease would end between two reports of a worker that is well.
+        kind=Seconds(0.5, 3_600.0),
+        noun="the lease",
+        metavar="TIME",
+        help="Reassign a worker's tasks after this much silence.",
+    ),
+    Option(
+        name="max_bad_records",
+        # The master keeps each skipped record, with up to 3 KiB of text.
+        kind=Whole(0, 100_000),
+        noun="the number of bad records",
+        help="Skip at most this many bad records and save them in OUT/_bad.",
+    ),
+    Option(
+        name="memory",
+        field="memory_bytes",
+        kind=Bytes(),
+        noun="the memory of a slot",
+        metavar="SIZE",
+        unset="60 % of the machine, divided by slots",
+        help="Memory of each slot, e.g. 256MiB.",
+    ),
+    Option(
+        name="temp",
+        field="temp_uri",
+        kind=Folder(),
+        noun="the temp folder",
+        metavar="URI",
+        unset="below OUT",
+        help="Location of intermediate data.",
+    ),
+    Option(
+        name="overwrite",
+        kind=Flag(sets=True),
+        help="Replace the output of an earlier job in OUT.",
+    ),
+    Option(
+        name="priority",
+        kind=Whole(-1_000, 1_000),
+        noun="the priority",
+        help="Run before jobs of lower priority.",
+    ),
+)
+"""All options of a job, in the order in which help texts list them."""
+
+
+def draft_options() -> list[Option]:
+    """Return the options that are fields of a draft."""
+    return [option for option in JOB_OPTIONS if option.draft_field]
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values, by name of the option, that differ from the defaults."""
+    defaults = {option.name: option.default for option in JOB_OPTIONS}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def parse(kind: Kind, text: str) -> Any:
+    """Return the value that a text stands for; raise ValueError with what is wrong with it."""
+    match kind:
+        case Whole(low, high, zero):
+            if zero and text == zero:
+                return 0
+            least = max(low, 1) if zero else low
+            if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= high:
+                choice = f"neither `{zero}` nor" if zero else "not"
+                raise ValueError(f"{text!r} is {choice} a number from {least} to {high}")
+            return int(text)
+        case Seconds():
+            return parse_duration(text)
+        case Bytes():
+            return parse_size(text)
+        case Choice(members):
+            return members(text)
+        case Params():
+            key, equals, value = text.partition("=")
+            if not equals or not key:
+                raise ValueError(f"{text!r} is not of the form KEY=VALUE")
+            return key, value
+        case _:
+            return text
+
+
+def show(kind: Kind, value: Any) -> str:
+    """Write a value as it could be typed."""
+    match kind:
+        case Seconds():
+            return f"{value:g}s"
+        case Choice():
+            return str(value.value)
+        case _:
+            return str(value)
+
+
+def check(option: Option, value: Any, name: str) -> None:
+    """Raise UsageError for a number out of bounds; `name` is how the sentence calls the option."""
+    match option.kind:
+        case Whole(low, high):
+            _check_bounds(name, value, low, high, "", above=False)
+        case Bytes(low, high):
+            _check_bounds(name, value, low, high, " bytes", above=False)
+        case Seconds(low, high, above) if value is not None:
+            _check_bounds(name, value, low, high, " s", above=above)
+        case _:
+            pass
+
+
+def _check_bounds(
+    name: str, value: float, low: float, high: float, unit: str, *, above: bool
+) -> None:
+    if above and not value > low:
+        bound = f"more than {low:,.15g}"
+    elif not value >= low:
+        bound = f"at least {low:,.15g}"
+    elif not value <= high:
+        bound = f"at most {high:,.15g}"
+    else:
+        return
+    number = f"{value:,}" if isinstance(value, int) else f"{value:,g}"
+    raise UsageError(f"{name[:1].upper()}{name[1:]} is {number}{unit}, but must be {bound}{unit}.")
