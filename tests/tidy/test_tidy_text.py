@@ -113,11 +113,3 @@ def test_every_chore_explains_itself() -> None:
         run = subprocess.run([chore, "--help"], capture_output=True, text=True, check=False)
         assert run.returncode == 0, chore.name
         assert f"scripts/{chore.name}" in run.stdout, chore.name
-
-
-def test_ci_runs_the_same_as_a_developer() -> None:
-    lines = (ROOT / ".ci/run").read_text().splitlines()
-    code = [line for line in lines if line and not line.startswith("#")]
-    assert code[-1].startswith("exec ")
-    assert "scripts/test" in code[-1]
-    assert not any(".venv" in line or "scripts/" in line for line in code[:-1])
