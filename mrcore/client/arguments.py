@@ -5,12 +5,11 @@ An argument of a wrong type raises UsageError with a sentence, before anything i
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
@@ -26,12 +25,11 @@ from mrcore.model.job_options import (
     Seconds,
     Whole,
 )
+from mrcore.plugin.functions import FUNCTIONS, PluginFunctions
 from mrcore.util.texts import printable, text_of
 
-_FUNCTIONS: Final = tuple(f.name for f in dataclasses.fields(Functions) if f.name != "name")
 
-
-class JobOptions(TypedDict, total=False):
+class JobOptions(PluginFunctions, total=False):
     """Keyword arguments of a job beside plugin, inputs and output.
 
     The functions of the plugin, and the options of the command line by their own names. Sizes and
@@ -41,12 +39,6 @@ class JobOptions(TypedDict, total=False):
     once more, with their types. A test compares both.
     """
 
-    map: Callable[..., Any]
-    reduce: Callable[..., Any]
-    combine: Callable[..., Any]
-    partition: Callable[..., Any]
-    sort_key: Callable[..., Any]
-    setup: Callable[..., Any]
     name: str
     """Name of a job made from functions, for display."""
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -78,7 +70,7 @@ def make_request(
     """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be."""
     values: dict[str, Any] = {**options}
     table = {option.name: option for option in job_options.JOB_OPTIONS}
-    unknown = set(values) - set(table) - {*_FUNCTIONS, "name"}
+    unknown = set(values) - set(table) - {*FUNCTIONS, "name"}
     if unknown:
         raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
     return JobRequest(
@@ -118,7 +110,7 @@ def _value(option: Option, value: object) -> Any:
 
 
 def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:
-    given = {name: options[name] for name in _FUNCTIONS if name in options}
+    given = {name: options[name] for name in FUNCTIONS if options.get(name) is not None}
     if plugin is not None and not given and not callable(plugin):
         return path_text(
             "plugin", plugin, "a path, a module or module:object; give functions as map="
@@ -126,12 +118,12 @@ def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -
     if plugin is not None or "map" not in given:
         raise UsageError("mrcore.run needs either plugin=PATH or map=FUNCTION, and not both.")
     for name, function in given.items():
-        if not callable(function) and (function is not None or name == "map"):
+        if not callable(function):
             raise _wrong(name, function, "a function")
     name = options.get("name", "session")
     if not isinstance(name, str):
         raise _wrong("name", name, "a text")
-    return Functions(**given, name=name)
+    return Functions(given=given, name=name)
 
 
 def _wrong(name: str, value: object, wanted: str) -> UsageError:

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from mrcore.errors import (
 from mrcore.model import job_options
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.job_options import Folder
+from mrcore.plugin.functions import STEP_FUNCTIONS
 from mrcore.util.host import MIN_SLOT_BYTES, check_slots
 
 if TYPE_CHECKING:
@@ -40,19 +41,9 @@ if TYPE_CHECKING:
 class Functions:
     """A plugin given as Python callables: lambdas and closures travel through cloudpickle."""
 
-    map: Callable[..., Any]
-    reduce: Callable[..., Any] | None = None
-    combine: Callable[..., Any] | None = None
-    partition: Callable[..., Any] | None = None
-    sort_key: Callable[..., Any] | None = None
-    setup: Callable[..., Any] | None = None
+    given: Mapping[str, object]
+    """Callables by the names that `mrcore.plugin.functions` lists."""
     name: str = "session"
-
-    def given(self) -> dict[str, Callable[..., Any]]:
-        """Return the functions that were given, by name."""
-        names = ("map", "reduce", "combine", "partition", "sort_key", "setup")
-        pairs = ((name, getattr(self, name)) for name in names)
-        return {name: function for name, function in pairs if function is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +78,13 @@ class Draft:
 
         Raises PluginError where options and functions exclude each other.
         """
-        if plugin.has_partition and self.job.total_order:
-            raise PluginError(
-                f"The plugin {plugin.name} has a function partition, and --total-order decides by "
-                "itself where keys go: leave out one of the two."
-            )
+        for name, role in STEP_FUNCTIONS.items():
+            option = role.rival_option
+            if option and getattr(plugin, f"has_{name}") and getattr(self.job, option):
+                raise PluginError(
+                    f"The plugin {plugin.name} has a function {name}, and {role.reason}: leave out "
+                    "one of the two."
+                )
         return Prepared(complete(self.job, plugin), self.bundle)
 
 
@@ -316,7 +309,7 @@ def _bundle(request: JobRequest) -> Bundle:
         if isinstance(request.plugin, str):
             return bundle.build_bundle(request.plugin, files, request.cwd)
         return bundle.build_bundle_from_functions(
-            request.plugin.given(), files, request.cwd, request.plugin.name
+            request.plugin.given, files, request.cwd, request.plugin.name
         )
     except PermissionError as error:
         raise UsageError(

@@ -8,7 +8,6 @@ in `map` gives a prompt.
 from __future__ import annotations
 
 import bdb
-import dataclasses
 import functools
 import inspect
 import pdb
@@ -31,7 +30,8 @@ from mrcore.output import commit
 from mrcore.plugin import nesting
 from mrcore.plugin.bundle import Bundle
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
-from mrcore.plugin.loader import ARGUMENTS, UserFunction, UserFunctions, load_bundle
+from mrcore.plugin.functions import UserFunction, UserFunctions
+from mrcore.plugin.loader import load_bundle
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.local.lock import FileLock
 from mrcore.tasks.plan import Plan, make_plan
@@ -198,7 +198,7 @@ def run_inline(
             functions = load_bundle(draft.bundle.data, folder.path / "plugin")
             prepared = draft.with_plugin(_plugin(draft.bundle, functions))
             if post_mortem:
-                functions = _debugged(functions)
+                functions = functions.wrapped(_watched)
             return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
     finally:
         folder.close()
@@ -248,26 +248,12 @@ def _run(
 
 
 def _plugin(bundle: Bundle, functions: UserFunctions) -> Plugin:
-    return Plugin(
-        sha256=bundle.sha256,
-        name=bundle.name,
-        has_reduce=functions.reduce is not None,
-        has_combine=functions.combine is not None,
-        has_partition=functions.partition is not None,
-        has_sort_key=functions.sort_key is not None,
-    )
-
-
-def _debugged(functions: UserFunctions) -> UserFunctions:
-    """Return the same functions, opening the debugger where one of them raises."""
-    given = {name: getattr(functions, name) for name in ARGUMENTS}
-    watched: dict[str, Any] = {
-        name: _watched(function) for name, function in given.items() if function is not None
-    }
-    return dataclasses.replace(functions, **watched)
+    return Plugin(sha256=bundle.sha256, name=bundle.name, **functions.flags())
 
 
 def _watched(function: UserFunction) -> UserFunction:
+    """Return the same function, opening the debugger where it raises."""
+
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
         try:

@@ -16,23 +16,23 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin.by_value import dump
+from mrcore.plugin.functions import all_functions
 from mrcore.plugin.loader import (
-    ARGUMENTS,
     CODE,
     FILES,
-    FUNCTIONS,
     MANIFEST,
     MAX_BUNDLE_BYTES,
     MAX_MEMBERS,
     MAX_UNPACKED_BYTES,
+    PICKLED,
 )
 from mrcore.plugin.tracebacks import last_line
 
@@ -74,7 +74,7 @@ def build_bundle(target: str, files: Sequence[str], cwd: Path) -> Bundle:
 
 
 def build_bundle_from_functions(
-    functions: Mapping[str, Callable[..., Any] | None], files: Sequence[str], cwd: Path, name: str
+    given: Mapping[str, object], files: Sequence[str], cwd: Path, name: str
 ) -> Bundle:
     """Pack functions of this session (`map`, `reduce`, …; lambdas and closures too).
 
@@ -83,11 +83,10 @@ def build_bundle_from_functions(
     """
     import cloudpickle
 
-    given = {key: functions[key] for key in ARGUMENTS if functions.get(key) is not None}
     packer = _Packer(_user_roots(cwd))
     by_value = {
         module
-        for module in (str(getattr(function, "__module__", "")) for function in given.values())
+        for module in (str(getattr(each, "__module__", "")) for each in all_functions(given))
         if module in sys.modules and module != "__main__" and _user_source(sys.modules[module])
     }
     registered = [
@@ -96,7 +95,7 @@ def build_bundle_from_functions(
     for module in registered:
         cloudpickle.register_pickle_by_value(sys.modules[module])
     try:
-        data = dump(given)
+        data = dump(dict(given))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here
@@ -114,7 +113,7 @@ def build_bundle_from_functions(
         if source is not None:
             packer.roots.append(_root_of(source, module))
             packer.add_module(module)
-    packer.members[FUNCTIONS] = data
+    packer.members[PICKLED] = data
     return packer.finish("functions", name, files, cwd, module="", attribute=None)
 
 

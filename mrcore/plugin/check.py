@@ -36,9 +36,7 @@ def main() -> None:
         except PluginError as error:
             json.dump({"error": str(error)}, report)
         else:
-            flags = ("reduce", "combine", "partition", "sort_key")
-            found = {f"has_{flag}": getattr(functions, flag) is not None for flag in flags}
-            json.dump({"flags": found}, report)
+            json.dump({"flags": functions.flags()}, report)
     os.kill(watcher, signal.SIGKILL)
     os.waitpid(watcher, 0)
     # Threads that the plugin has started must not keep us.

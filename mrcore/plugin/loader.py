@@ -15,25 +15,24 @@ child's business, and the inline engine's, never a daemon's.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import inspect
 import io
 import json
-import os
 import secrets
 import shutil
 import sys
 import types
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from mrcore.errors import PluginError
 from mrcore.plugin import by_value, importing
+from mrcore.plugin.checks import check_functions
+from mrcore.plugin.functions import FUNCTIONS, UserFunctions, all_functions
 from mrcore.plugin.nesting import GUARD, NestedJobError
 from mrcore.plugin.running import running
 from mrcore.plugin.tracebacks import last_line, missing_module_hint, user_traceback
@@ -47,36 +46,7 @@ MAX_MEMBERS: Final = 20_000
 MANIFEST: Final = "manifest.json"
 CODE: Final = "code"
 FILES: Final = "files"
-FUNCTIONS: Final = "functions.pkl"
-
-ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "map": ("key", "value"),
-    "reduce": ("key", "values"),
-    "combine": ("key", "values"),
-    "partition": ("key", "n"),
-    "sort_key": ("value",),
-    "setup": ("context",),
-}
-"""The functions of a plugin and the arguments that each is called with."""
-
-UserFunction = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserFunctions:
-    """The functions of one plugin, ready to be called."""
-
-    map: UserFunction
-    reduce: UserFunction | None = None
-    combine: UserFunction | None = None
-    partition: UserFunction | None = None
-    sort_key: UserFunction | None = None
-    setup: UserFunction | None = None
-    files_folder: Path | None = None
-    """Where the side files lie, by name; None when there are none."""
-    user_paths: tuple[str, ...] = ()
-    """The sources of the plugin, as their frames name them."""
-    name: str = ""
+PICKLED: Final = "functions.pkl"
 
 
 def load_bundle(data: bytes, folder: Path, sha256: str | None = None) -> UserFunctions:
@@ -153,7 +123,7 @@ def _extract(data: bytes, draft: Path) -> None:
 
 def _member_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    allowed = name in (MANIFEST, FUNCTIONS) or (
+    allowed = name in (MANIFEST, PICKLED) or (
         len(path.parts) > 1 and path.parts[0] in (CODE, FILES)
     )
     if not allowed or ".." in path.parts or "\\" in name or "\0" in name or name != str(path):
@@ -179,10 +149,10 @@ def load_unpacked(folder: Path) -> UserFunctions:
     if manifest["kind"] == "module":
         found = _functions_of(_import(manifest["module"], name), manifest["object"], name)
     else:
-        found = _unpickle(folder / FUNCTIONS)
+        found = _unpickle(folder / PICKLED)
         user_paths += tuple(
             code.co_filename
-            for code in (getattr(function, "__code__", None) for function in found.values())
+            for code in (getattr(each, "__code__", None) for each in all_functions(found))
             if code is not None
         )
     return check_functions(
@@ -253,7 +223,7 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
             holder = _instance(holder, name)
     try:
         with running():
-            found = {key: getattr(holder, key, None) for key in ARGUMENTS}
+            found = {key: getattr(holder, key, None) for key in FUNCTIONS}
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - it may be looked up by code of the user
@@ -274,86 +244,3 @@ def _instance(kind: type, name: str) -> object:
         raise PluginError(
             f"{name} cannot be made without arguments: {last_line(error)}\n{user_traceback(error)}"
         ) from None
-
-
-def check_functions(
-    found: Mapping[str, object],
-    *,
-    name: str,
-    files_folder: Path | None = None,
-    user_paths: Sequence[str] = (),
-) -> UserFunctions:
-    """Return the functions of a plugin; raise PluginError where one is missing or cannot work."""
-    checked: dict[str, UserFunction] = {}
-    for key, value in found.items():
-        if value is not None:
-            checked[key] = _checked(key, value, name)
-    if "map" not in checked:
-        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs.")
-    if "combine" in checked and "sort_key" in checked:
-        raise PluginError(
-            f"{name} has both combine and sort_key{_where(checked['sort_key'])}: a combiner cannot "
-            "keep values in order, so remove one of them."
-        )
-    return UserFunctions(
-        map=checked["map"],
-        reduce=checked.get("reduce"),
-        combine=checked.get("combine"),
-        partition=checked.get("partition"),
-        sort_key=checked.get("sort_key"),
-        setup=checked.get("setup"),
-        files_folder=files_folder,
-        user_paths=tuple(user_paths),
-        name=name,
-    )
-
-
-def _checked(key: str, value: object, name: str) -> UserFunction:
-    arguments = ARGUMENTS[key]
-    shape = f"{key}({', '.join(arguments)})"
-    if not callable(value):
-        raise PluginError(
-            f"{key} in {name} is not a function but {_a(value)}: define {shape} or rename it."
-        )
-    if value is functools.reduce:
-        raise PluginError(
-            f"reduce in {name} is functools.reduce: define {shape}, or import that one under "
-            "another name."
-        )
-    if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
-        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {shape}.")
-    try:
-        signature = inspect.signature(value)
-    except Exception:  # noqa: BLE001 - a builtin that does not tell its arguments, or a user's object
-        return value
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
-        raise PluginError(
-            f"{key}{_where(value)} is declared as {key}{text_of(signature)} but is called with "
-            f"{count}: define it as {shape}."
-        ) from None
-    return value
-
-
-def _a(value: object) -> str:
-    kind = type(value).__name__
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
-
-
-def _where(function: object) -> str:
-    """Return ` at FILE:LINE`, or nothing where that is not known."""
-    plain: Any = inspect.unwrap(function) if callable(function) else function
-    code = getattr(plain, "__code__", None)
-    if code is None and not inspect.isclass(plain):
-        code = getattr(inspect.getattr_static(type(plain), "__call__"), "__code__", None)
-    if code is None:
-        return ""
-    return f" at {shown_path(code.co_filename)}:{code.co_firstlineno}"
-
-
-def shown_path(path: str) -> str:
-    """Return `path` as a person in the current folder would type it."""
-    here = importing.current_folder()
-    return path if here is None else path.removeprefix(here + os.sep)

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from mmap import mmap
 from typing import Any, Final, NoReturn
 
-FUNCTIONS: Final = ("", "setup", "map", "combine", "partition", "sort_key", "reduce")
+from mrcore.plugin.functions import FUNCTIONS
+
+NOTED: Final = ("", *FUNCTIONS)
 """The names that can be noted, by their numbers; the first stands for all other code."""
-_NUMBERS: Final = {name: number for number, name in enumerate(FUNCTIONS)}
+_NUMBERS: Final = {name: number for number, name in enumerate(NOTED)}
 
 
 class _Note:

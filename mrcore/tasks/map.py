@@ -16,7 +16,7 @@ from mrcore.errors import DataError, KeyTypeError
 from mrcore.model import object_names
 from mrcore.model.job import InputFormat
 from mrcore.model.task import BadRecord, MapWork, Piece, TaskOutput, TaskSpec
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import StepFunctions, UserFunctions
 from mrcore.plugin.running import noted
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.writers import PartWriter, open_part
@@ -161,10 +161,11 @@ def run_map(
     work = spec.work
     assert isinstance(work, MapWork)
     records = Records(spec, work, progress)
+    (step,) = functions.steps
     if work.partitions:
-        output = _map_to_run(spec, functions, scratch, records, work.partitions)
+        output = _map_to_run(spec, step, scratch, records, work.partitions)
     else:
-        output = _map_to_part(spec, functions, records)
+        output = _map_to_part(spec, step, records)
     return msgspec.structs.replace(
         output,
         records_in=records.records,
@@ -174,22 +175,22 @@ def run_map(
 
 
 def _map_to_run(
-    spec: TaskSpec, functions: UserFunctions, scratch: Path, records: Records, partitions: int
+    spec: TaskSpec, step: StepFunctions, scratch: Path, records: Records, partitions: int
 ) -> TaskOutput:
     job = spec.job
     budget = Budget.of(spec.memory_bytes)
-    combiner = combiner_of(functions.combine if job.combine else None)
+    combiner = combiner_of(step.get("combine") if job.combine else None)
     builder = RunBuilder(
         partitions,
         budget,
         scratch / "spills",
         total_order=job.total_order,
-        partition=functions.partition,
+        partition=step.get("partition"),
         combiner=combiner,
     )
-    collector = Collector(builder, budget, combiner=combiner, sort_key=functions.sort_key)
+    collector = Collector(builder, budget, combiner=combiner, sort_key=step.get("sort_key"))
     try:
-        _collect(spec, functions.map, records, collector, combiner)
+        _collect(spec, step["map"], records, collector, combiner)
         output = _write_run(spec, builder, partitions)
     finally:
         builder.close()
@@ -295,8 +296,8 @@ def codec_for(uri: str) -> str:
     return "lz4" if uri.startswith(("file://", "mem://")) else "zstd"
 
 
-def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> TaskOutput:
-    job = spec.job
+def _map_to_part(spec: TaskSpec, step: StepFunctions, records: Records) -> TaskOutput:
+    job, user_map = spec.job, step["map"]
     uri = object_names.staged_part_uri(job, spec.attempt)
     with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
         part = open_part(sink, job.output_format, job.compression)
@@ -306,13 +307,13 @@ def _map_to_part(spec: TaskSpec, functions: UserFunctions, records: Records) -> 
             try:
                 if job.input_format is InputFormat.ARROW:
                     _write_tables(
-                        noted("map", _tables(functions.map, keys, values, len(batch.values))), part
+                        noted("map", _tables(user_map, keys, values, len(batch.values))), part
                     )
                 else:
-                    _write_pairs(_pairs(functions.map, keys, values, len(batch.values)), part)
+                    _write_pairs(_pairs(user_map, keys, values, len(batch.values)), part)
             except UserCodeError as error:
                 index, kind = records.index, job.input_format
-                raise located(error, batch, index, functions.map, kind, _any_pair) from error
+                raise located(error, batch, index, user_map, kind, _any_pair) from error
         counts = part.close()
         info = sink.commit()
     if info.crc32c is None:

@@ -13,7 +13,7 @@ import msgspec
 
 from mrcore.model import object_names
 from mrcore.model.task import ReduceWork, TaskOutput, TaskSpec
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.running import running
 from mrcore.records.writers import PartWriter, open_part
 from mrcore.shuffle.arrow import pa
@@ -62,7 +62,8 @@ def run_reduce(
     work = spec.work
     assert isinstance(work, ReduceWork)
     job = spec.job
-    reduce = reduce_after(functions.reduce, functions.combine if job.combine else None)
+    (step,) = functions.steps
+    reduce = reduce_after(step.get("reduce"), step.get("combine") if job.combine else None)
     uri = object_names.staged_part_uri(job, spec.attempt)
     source = Source(work, Budget.of(spec.memory_bytes), scratch / "spills", progress)
     try:

@@ -27,7 +27,7 @@ from mrcore.model.task import (
     TaskResult,
     TaskSpec,
 )
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.tracebacks import is_from, user_traceback
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.keys import shown

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from mrcore.plugin.context import Context
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.running import running
 from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError
 
@@ -19,7 +19,7 @@ class Setup:
     """
 
     def __init__(self, functions: UserFunctions, params: Mapping[str, str]) -> None:
-        self._function = functions.setup
+        self._function = functions.shared.get("setup")
         self._context = Context(task="", params=params, files_folder=functions.files_folder)
         self._done = False
         self._folder: str | None = None

@@ -15,7 +15,7 @@ import msgspec
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, Versions
 from mrcore.model.task import MapWork, Piece, Split, TaskOutput, TaskResult, TaskSpec
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
 from mrcore.storage.memory import MemoryStorage

@@ -34,7 +34,8 @@ from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
 from mrcore.model import object_names
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult, TaskSpec
 from mrcore.plugin import by_value, nesting
-from mrcore.plugin.loader import UserFunctions, is_unpacked, load_bundle, load_unpacked
+from mrcore.plugin.functions import UserFunctions
+from mrcore.plugin.loader import is_unpacked, load_bundle, load_unpacked
 from mrcore.plugin.tracebacks import user_traceback
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.attempt_log import AttemptLog, identity

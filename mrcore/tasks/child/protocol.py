@@ -37,7 +37,7 @@ from mrcore.model.task import (
     TaskFailure,
     TaskResult,
 )
-from mrcore.plugin.running import FUNCTIONS, note_in
+from mrcore.plugin.running import NOTED, note_in
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -319,7 +319,7 @@ class Board:
         # A child that died while it wrote leaves the version odd: what is there is good enough.
         progress = Progress(fraction, records, size, status.decode("utf-8", "replace"))
         number = page[self._FUNCTION_AT]
-        function = FUNCTIONS[number] if number < len(FUNCTIONS) else ""
+        function = NOTED[number] if number < len(NOTED) else ""
         # Whatever dies elsewhere than in `map` does not die of the record that map had last.
         mark = self._read_mark() if function == "map" else None
         return BoardView(begun, started_at, progress, function, mark)

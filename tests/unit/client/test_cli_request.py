@@ -97,7 +97,7 @@ def test_an_output_that_somebody_has_locked_is_a_sentence(
 
 def test_functions_are_a_plugin() -> None:
     request = make_request(None, ["in.txt"], "out", map=print, reduce=sum, name="mine")
-    assert request.plugin == Functions(map=print, reduce=sum, name="mine")
+    assert request.plugin == Functions(given={"map": print, "reduce": sum}, name="mine")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from mrcore.cli import base
 from mrcore.cli import job_options as cli_options
 from mrcore.client.arguments import JobOptions, make_request
-from mrcore.client.request import Functions, JobRequest, prepare
+from mrcore.client.request import JobRequest, prepare
 from mrcore.errors import UsageError
 from mrcore.model import job_options
 from mrcore.model.job import JobDraft, Plugin, complete
@@ -29,6 +29,7 @@ from mrcore.model.job_options import (
     Seconds,
     Whole,
 )
+from mrcore.plugin.functions import FUNCTIONS
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
 
@@ -60,8 +61,7 @@ def keyword_type(kind: Kind) -> Any:
 
 def test_the_keywords_that_editors_see_are_those_of_the_table() -> None:
     hints = get_type_hints(JobOptions)
-    functions = get_type_hints(Functions)
-    options = {name: hint for name, hint in hints.items() if name not in functions}
+    options = {name: hint for name, hint in hints.items() if name not in {*FUNCTIONS, "name"}}
     table = {option.name: keyword_type(option.kind) for option in job_options.JOB_OPTIONS}
     assert options == table
 

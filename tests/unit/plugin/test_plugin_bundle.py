@@ -257,7 +257,7 @@ import sys, tempfile
 from pathlib import Path
 from mrcore.plugin.loader import load_bundle
 with tempfile.TemporaryDirectory() as folder:
-    print(load_bundle(sys.stdin.buffer.read(), Path(folder)).map(0, 21))
+    print(load_bundle(sys.stdin.buffer.read(), Path(folder)).steps[0]["map"](0, 21))
 """
 
 
@@ -310,7 +310,7 @@ from mrcore.plugin import by_value
 from mrcore.plugin.loader import load_bundle
 by_value.give_main_away()
 with tempfile.TemporaryDirectory() as folder:
-    pairs = load_bundle(sys.stdin.buffer.read(), Path(folder)).map(0, 21)
+    pairs = load_bundle(sys.stdin.buffer.read(), Path(folder)).steps[0]["map"](0, 21)
 for value, _ in pairs:
     same = pickle.loads(pickle.dumps(value))
     assert same == value and type(same) is type(value)

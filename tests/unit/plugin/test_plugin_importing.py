@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mrcore.plugin.bundle import build_bundle
-from mrcore.plugin.loader import UserFunctions, load_bundle
+from mrcore.plugin.functions import UserFunctions
+from mrcore.plugin.loader import load_bundle
 from tests.unit.plugin.test_plugin_load import MAP, clean_imports, load
 
 __all__ = ["clean_imports"]
@@ -64,7 +65,7 @@ def map(key, value):
     yield library.WHO, names.WHO
 """
     functions = load(tmp_path, source)
-    assert list(functions.map(1, 2)) == [("the library", "the plugin")]
+    assert list(functions.steps[0]["map"](1, 2)) == [("the library", "the plugin")]
 
 
 def test_a_plugin_is_loaded_where_the_current_folder_is_gone(
@@ -79,7 +80,7 @@ def test_a_plugin_is_loaded_where_the_current_folder_is_gone(
         functions = load_bundle(bundle.data, tmp_path / "scratch")
     finally:
         os.chdir(tmp_path)
-    assert list(functions.map(0, "a")) == [("a", 1)]
+    assert list(functions.steps[0]["map"](0, "a")) == [("a", 1)]
 
 
 def _written(folder: Path) -> Path:
@@ -97,4 +98,4 @@ def test_modules_beside_the_real_file_of_a_link_travel(tmp_path: Path) -> None:
     (shop / "wc.py").symlink_to(home / "wc.py")
     bundle = build_bundle("wc.py", [], shop)
     functions = load_bundle(bundle.data, tmp_path / "scratch")
-    assert list(functions.map(1, 2)) == [("beside the real file", 1)]
+    assert list(functions.steps[0]["map"](1, 2)) == [("beside the real file", 1)]

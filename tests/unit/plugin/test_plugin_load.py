@@ -15,7 +15,8 @@ import pytest
 
 from mrcore.errors import PluginError
 from mrcore.plugin.bundle import build_bundle
-from mrcore.plugin.loader import MAX_UNPACKED_BYTES, UserFunctions, load_bundle, unpack_bundle
+from mrcore.plugin.functions import UserFunctions
+from mrcore.plugin.loader import MAX_UNPACKED_BYTES, load_bundle, unpack_bundle
 from mrcore.plugin.tracebacks import user_traceback
 
 
@@ -49,12 +50,12 @@ def test_all_functions_are_found(tmp_path: Path) -> None:
         + "def partition(key, n): return 0\n"
         + "def setup(context): pass\n",
     )
-    assert list(functions.map(0, "a")) == [("a", 1)]
-    assert functions.reduce is functions.combine
-    assert functions.partition is not None
-    assert functions.partition("k", 3) == 0
-    assert functions.setup is not None
-    assert functions.sort_key is None
+    assert list(functions.steps[0]["map"](0, "a")) == [("a", 1)]
+    assert functions.steps[0]["reduce"] is functions.steps[0]["combine"]
+    assert functions.steps[0]["partition"] is not None
+    assert functions.steps[0]["partition"]("k", 3) == 0
+    assert functions.shared["setup"] is not None
+    assert "sort_key" not in functions.steps[0]
     assert functions.name == "wc.py"
     assert functions.user_paths == (str(tmp_path / "wc.py"),)
 
@@ -128,7 +129,7 @@ def test_a_plugin_that_cannot_work_gets_one_sentence(
 
 @pytest.mark.parametrize("source", ["def map(*args): yield args\n", "map = zip\n"])
 def test_functions_that_take_anything_are_taken(tmp_path: Path, source: str) -> None:
-    assert load(tmp_path, source).map is not None
+    assert load(tmp_path, source).steps[0]["map"] is not None
 
 
 def test_an_import_error_shows_the_users_frames_only(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_tracebacks_read_as_at_home_where_the_source_is_gone(tmp_path: Path) -> 
     (tmp_path / "deep.py").unlink()
     (tmp_path / "wc.py").write_text("other content")
     with pytest.raises(KeyError) as caught:
-        functions.map(1, 2)
+        functions.steps[0]["map"](1, 2)
     text = user_traceback(caught.value)
     assert f'File "{tmp_path}/wc.py", line 3, in map\n    return deep.fail()' in text
     assert f"File \"{tmp_path}/deep.py\", line 2, in fail\n    raise KeyError('nope')" in text
@@ -196,7 +197,7 @@ CLASS = (
 @pytest.mark.parametrize("target", ["wc.py:Job", "wc.py:job", "wc:Job", "wc.py:Space.inner"])
 def test_an_object_may_hold_the_functions(tmp_path: Path, target: str) -> None:
     functions = load(tmp_path, CLASS, target)
-    assert list(functions.map(0, "a")) == [("a", 1)]
+    assert list(functions.steps[0]["map"](0, "a")) == [("a", 1)]
     assert functions.name == target
 
 
@@ -225,7 +226,7 @@ def test_users_modules_may_have_the_names_of_our_packages(
         tmp_path,
         "import worker, master, util\ndef map(key, value): yield worker.me, (master.me, util.me)\n",
     )
-    assert list(functions.map(0, 0)) == [
+    assert list(functions.steps[0]["map"](0, 0)) == [
         ("the worker of the user", ("the master of the user", "the util of the user"))
     ]
 
@@ -237,7 +238,7 @@ def test_data_beside_the_plugin_is_found_at_home(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "def map(key, value): yield Path(__file__).with_name('stop.txt').read_text(), 1\n",
     )
-    assert list(functions.map(0, 0)) == [("the", 1)]
+    assert list(functions.steps[0]["map"](0, 0)) == [("the", 1)]
 
 
 def test_side_files_and_the_second_load(tmp_path: Path) -> None:
@@ -327,5 +328,5 @@ def test_a_bundle_of_which_a_file_was_swept_away_is_unpacked_anew(
     folder = unpack_bundle(data, tmp_path / "scratch")
     (folder / lost).unlink()
     (tmp_path / "wc.py").unlink()
-    assert list(load_bundle(data, tmp_path / "scratch").map("k", "v")) == [("v", 1)]
+    assert list(load_bundle(data, tmp_path / "scratch").steps[0]["map"]("k", "v")) == [("v", 1)]
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == [folder.name]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import mrcore
 from mrcore.errors import KeyTypeError
 from mrcore.model.job import InputFormat, OutputFormat
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.arrow import pa, pc
 from mrcore.shuffle.encoding import encode
 from tests.support.inprocess import Job, Pair, emitting, nothing, spec_of, tiny_budget
@@ -143,10 +143,8 @@ def test_aggregates_are_what_python_says(
         for pairs in job_tasks
     ]
     texts, user_map = emitting(job_tasks)
-    functions = UserFunctions(
-        map=user_map, reduce=aggregate, combine=aggregate if combine else None
-    )
-    job = Job(texts, functions, 2, spec_of(output_format=OutputFormat.TEXT))
+    functions = UserFunctions(map=user_map, reduce=aggregate, combine=aggregate)
+    job = Job(texts, functions, 2, spec_of(output_format=OutputFormat.TEXT, combine=combine))
     with tiny_budget() if tiny else nothing():
         lines = [line for part in job.run() for line in part.split(b"\n") if line]
     plain = {"sum": sum, "count": len, "min": min, "max": max}[aggregate.kind.value]

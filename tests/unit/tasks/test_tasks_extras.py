@@ -14,7 +14,7 @@ from mrcore.errors import KeyTypeError, UsageError
 from mrcore.model.job import InputFormat, JobSpec, OutputFormat
 from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 from mrcore.plugin.context import Context
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.records.outputs import PartCounts
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns, RowSource

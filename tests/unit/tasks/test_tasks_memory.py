@@ -23,7 +23,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import mrcore
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from tests.support.inprocess import Job, spec_of
 
 def peak_mib():
@@ -89,7 +89,7 @@ def test_a_tight_slot_gets_arrow_with_an_allocator_that_gives_back(mib: int, tig
 LARGE_PROGRAM = """
 import json, random, sys
 from pathlib import Path
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from tests.support.inprocess import Job, spec_of
 
 def user_map(key, value):

@@ -6,14 +6,13 @@ import asyncio
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mrcore.model.job import InputFormat
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.tracebacks import last_line, user_traceback
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
@@ -80,8 +79,8 @@ def test_whatever_map_raises_is_a_failure_with_record_and_frames(error: BaseExce
 
 def failing_in(name: str, function: Callable[..., Any]) -> TaskFailure:
     """Return how a task fails of which this function of the plugin is to blame."""
-    given: dict[str, Any] = {name: function}
-    functions = replace(UserFunctions(map=emit), **given)
+    given: dict[str, Any] = {"map": emit, name: function}
+    functions = UserFunctions(**given)
     return failing_reduce(functions) if name == "reduce" else failing_map(functions, "ab\nab\n")
 
 

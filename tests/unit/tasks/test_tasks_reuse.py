@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.model.job import OutputFormat
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.util.object_copies import kept, thawed
 from tests.support.inprocess import Job, spec_of
 
@@ -67,7 +67,7 @@ TAGS = {"a": {"tag": "a"}, "b": {"tag": "b"}, "c": {"tag": "c"}}
 def test_map_may_yield_one_object_again_and_again(
     user_map: Callable[..., Any], combine: Callable[..., Any] | None
 ) -> None:
-    functions = UserFunctions(map=user_map, reduce=first, combine=combine)
+    functions = UserFunctions(map=user_map, reduce=first, combine=combine or first)
     spec = spec_of(output_format=OutputFormat.JSONL, combine=combine is not None)
     (part,) = Job(["a b\nc\n"], functions, spec=spec).run()
     assert dict(pairs_of(part, OutputFormat.JSONL)) == TAGS
@@ -117,8 +117,9 @@ def test_reduce_may_yield_its_running_state() -> None:
             seen[value] += 1
             yield key, seen
 
-    functions = UserFunctions(map=lambda key, line: [("k", word) for word in line.split()])
-    functions = UserFunctions(map=functions.map, reduce=reduce)
+    functions = UserFunctions(
+        map=lambda key, line: [("k", word) for word in line.split()], reduce=reduce
+    )
     (part,) = Job(["a b a\n"], functions, spec=spec_of(output_format=OutputFormat.JSONL)).run()
     assert [value for _, value in pairs_of(part, OutputFormat.JSONL)] == [
         {"a": 1},
@@ -185,7 +186,7 @@ def test_numbers_may_be_followed_by_an_object_that_changes() -> None:
         return list(values)[-1]
 
     for combine in (None, last):
-        functions = UserFunctions(map=user_map, reduce=last, combine=combine)
+        functions = UserFunctions(map=user_map, reduce=last, combine=combine or last)
         spec = spec_of(combine=combine is not None)
         (part,) = Job(["line\n"], functions, spec=spec).run()
         rows = [line for line in part.decode().splitlines() if line.startswith("row")]

@@ -15,7 +15,7 @@ import mrcore
 from mrcore.errors import DiskFullError, UnavailableError
 from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput
 from mrcore.plugin.context import Context
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
 from tests.support.inprocess import Job, spec_of, tiny_budget

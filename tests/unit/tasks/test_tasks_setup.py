@@ -11,7 +11,7 @@ import pytest
 
 from mrcore.model.task import TaskFailure, TaskOutput
 from mrcore.plugin.context import Context
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks.setup import Setup

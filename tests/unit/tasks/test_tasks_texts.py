@@ -10,7 +10,7 @@ import pytest
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.task import Mark, Skip, TaskFailure, TaskOutput, TaskResult
 from mrcore.plugin.context import Context
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks.child.protocol import Finished, ReportReader, pack_report

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
-from mrcore.plugin.loader import UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from tests.support.inprocess import Job, spec_of
 
 READ_TWICE = "RuntimeError: values can be read only once: to read them again, begin with values ="
@@ -125,6 +125,6 @@ def in_batches(key: str, values: Iterator[int]) -> Any:
 )
 @pytest.mark.parametrize("combine", [True, False])
 def test_one_pass_may_be_made_in_steps(function: Callable[..., Any], combine: bool) -> None:
-    functions = UserFunctions(map=words, reduce=function, combine=function if combine else None)
+    functions = UserFunctions(map=words, reduce=function, combine=function)
     text = "a bb a ccc bb bb a a a a\n"
     assert Job([text], functions, spec=spec_of(combine=combine)).run() == [b"a\t6\nbb\t6\nccc\t3\n"]

@@ -1,0 +1,158 @@
+"""Checks of what a plugin has under the names of its functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from mrcore.errors import PluginError
+from mrcore.plugin import importing
+from mrcore.plugin.functions import (
+    FUNCTIONS,
+    STEP_FUNCTIONS,
+    STEPS,
+    StepFunctions,
+    UserFunction,
+    UserFunctions,
+    shape,
+)
+from mrcore.plugin.steps import Step
+from mrcore.util.texts import text_of
+
+
+def check_functions(
+    found: Mapping[str, object],
+    *,
+    name: str,
+    files_folder: Path | None = None,
+    user_paths: Sequence[str] = (),
+) -> UserFunctions:
+    """Return the functions of a plugin; raise PluginError where one is missing or cannot work."""
+    checked: dict[str, Any] = {
+        key: _checked(key, value, name)
+        for key, value in found.items()
+        if key in FUNCTIONS and value is not None
+    }
+    steps: list[StepFunctions] = []
+    if found.get(STEPS) is not None:
+        _refuse_beside_steps(checked, name)
+        steps = _check_steps(found[STEPS], name)
+    elif "map" not in checked:
+        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs.")
+    else:
+        _check_rules({key: checked[key] for key in STEP_FUNCTIONS if key in checked}, name)
+    return UserFunctions(
+        steps=steps, files_folder=files_folder, user_paths=user_paths, name=name, **checked
+    )
+
+
+def _refuse_beside_steps(checked: Mapping[str, UserFunction], name: str) -> None:
+    for key in STEP_FUNCTIONS:
+        if key in checked:
+            raise PluginError(
+                f"{name} has both {STEPS} and a function {key}{_where(checked[key])}. "
+                f"Rename the function, and hand it to a step as Step({key}=…)."
+            )
+
+
+def _check_steps(given: object, name: str) -> list[StepFunctions]:
+    if not isinstance(given, list | tuple):
+        raise PluginError(
+            f"{STEPS} in {name} is not a list but {_a(given)}. "
+            f"Write {STEPS} = [Step(map=…, reduce=…), …], or rename it."
+        )
+    if not given:
+        raise PluginError(f"{STEPS} in {name} is empty. Write [Step(map=…, reduce=…), …].")
+    return [_check_step(number, step, len(given), name) for number, step in enumerate(given, 1)]
+
+
+def _check_step(number: int, step: object, steps: int, name: str) -> StepFunctions:
+    if not isinstance(step, Step):
+        raise PluginError(
+            f"Item {number} of {STEPS} in {name} is not a Step but {_a(step)}. "
+            "Write `from mrcore import Step`, and Step(map=…, reduce=…)."
+        )
+    place = f"Step {number} of {name}"
+    checked = {key: _checked(key, each, place) for key, each in step.functions.items()}
+    if "map" not in checked and "reduce" not in checked:
+        raise PluginError(
+            f"{place} has neither map nor reduce. Give it one of them, or remove the step."
+        )
+    _check_rules(checked, place)
+    if number < steps and "reduce" not in checked:
+        for key, function in checked.items():
+            if STEP_FUNCTIONS[key].only_shuffled:
+                raise PluginError(
+                    f"{place} has {key}{_where(function)} but no reduce, so its pairs go "
+                    f"straight to step {number + 1}. Give the step a reduce, or remove {key}."
+                )
+    return cast(StepFunctions, checked)
+
+
+def _check_rules(checked: Mapping[str, UserFunction], place: str) -> None:
+    for key, function in checked.items():
+        role = STEP_FUNCTIONS[key]
+        if role.needs and role.needs not in checked:
+            raise PluginError(
+                f"{place} has {key}{_where(function)} but no {role.needs}. "
+                f"Define {shape(role.needs)}, or remove {key}."
+            )
+        if role.rival in checked:
+            raise PluginError(
+                f"{place} has both {key} and {role.rival}{_where(checked[role.rival])}: "
+                f"{role.reason}, so remove one of them."
+            )
+
+
+def _checked(key: str, value: object, name: str) -> UserFunction:
+    arguments, wanted = FUNCTIONS[key].arguments, shape(key)
+    if not callable(value):
+        raise PluginError(
+            f"{key} in {name} is not a function but {_a(value)}: define {wanted} or rename it."
+        )
+    if value is functools.reduce:
+        raise PluginError(
+            f"reduce in {name} is functools.reduce: define {wanted}, or import that one under "
+            "another name."
+        )
+    if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
+        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {wanted}.")
+    try:
+        signature = inspect.signature(value)
+    except Exception:  # noqa: BLE001 - a builtin that does not tell its arguments, or a user's object
+        return value
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
+        raise PluginError(
+            f"{key}{_where(value)} is declared as {key}{text_of(signature)} but is called with "
+            f"{count}: define it as {wanted}."
+        ) from None
+    return value
+
+
+def _a(value: object) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _where(function: object) -> str:
+    """Return ` at FILE:LINE`, or nothing where that is not known."""
+    plain: Any = inspect.unwrap(function) if callable(function) else function
+    code = getattr(plain, "__code__", None)
+    if code is None and not inspect.isclass(plain):
+        code = getattr(inspect.getattr_static(type(plain), "__call__"), "__code__", None)
+    if code is None:
+        return ""
+    return f" at {shown_path(code.co_filename)}:{code.co_firstlineno}"
+
+
+def shown_path(path: str) -> str:
+    """Return `path` as a person in the current folder would type it."""
+    here = importing.current_folder()
+    return path if here is None else path.removeprefix(here + os.sep)

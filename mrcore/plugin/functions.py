@@ -1,0 +1,161 @@
+"""The functions of a plugin: one table of their names, arguments and rules.
+
+Everything else reads this table: the loader finds and checks functions by it, a bundle packs them,
+`mrcore.run` and `Step` take them as keyword arguments, the note of the function that runs numbers
+them, and a test compares the documents with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, TypedDict, Unpack, cast, get_type_hints
+
+UserFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Rules for one function of a plugin."""
+
+    arguments: tuple[str, ...]
+    """Names of the arguments of each call."""
+    help: str
+    """The line that the documents print beside the function."""
+    needs: str = ""
+    """Name of the function without which this one is never called."""
+    only_shuffled: bool = False
+    """Whether the function concerns pairs on their way to a reduce, and only these."""
+    rival: str = ""
+    """Name of another function that excludes this one."""
+    rival_option: str = ""
+    """Name of a field of `JobSpec` that excludes this function when it is set."""
+    reason: str = ""
+    """Why the rival excludes this function, as a clause of a sentence."""
+
+
+class StepFunctions(TypedDict, total=False):
+    """Functions of one step. A plugin without `steps` is one step."""
+
+    map: Annotated[
+        UserFunction,
+        Role(("key", "value"), "called for each record"),
+    ]
+    reduce: Annotated[
+        UserFunction,
+        Role(("key", "values"), "called for each key, with an iterator over its values"),
+    ]
+    combine: Annotated[
+        UserFunction,
+        Role(
+            ("key", "values"),
+            "does on the way what it can of `reduce`'s work",
+            only_shuffled=True,
+            rival="sort_key",
+            reason="a combiner cannot keep values in order",
+        ),
+    ]
+    partition: Annotated[
+        UserFunction,
+        Role(
+            ("key", "n"),
+            "which of the `n` parts a key goes to, an int from 0; default: by a hash of the key",
+            only_shuffled=True,
+            rival_option="total_order",
+            reason="--total-order decides by itself where keys go",
+        ),
+    ]
+    sort_key: Annotated[
+        UserFunction,
+        Role(
+            ("value",), "the order in which `reduce` sees the values of a key", only_shuffled=True
+        ),
+    ]
+
+
+class SharedFunctions(TypedDict, total=False):
+    """Functions that all steps of a plugin share."""
+
+    setup: Annotated[
+        UserFunction,
+        Role(
+            ("context",),
+            "called once in each process before anything else; called again where it failed",
+        ),
+    ]
+
+
+class PluginFunctions(StepFunctions, SharedFunctions, total=False):
+    """Functions of a plugin of one step."""
+
+
+def _roles(functions: type) -> dict[str, Role]:
+    hints = get_type_hints(functions, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+STEP_FUNCTIONS: Final[Mapping[str, Role]] = _roles(StepFunctions)
+SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
+FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
+STEPS: Final = "steps"
+"""Name of the list of steps in a plugin that has several."""
+
+
+def shape(name: str) -> str:
+    """Return a function with its arguments, as in `map(key, value)`."""
+    return f"{name}({', '.join(FUNCTIONS[name].arguments)})"
+
+
+def all_functions(found: Mapping[str, object]) -> list[object]:
+    """Return what a plugin has found by name, with the functions of its steps one by one."""
+    single = [found[name] for name in FUNCTIONS if found.get(name) is not None]
+    steps = found.get(STEPS)
+    listed = steps if isinstance(steps, list | tuple) else ()
+    return [*single, *(each for step in listed for each in getattr(step, "functions", {}).values())]
+
+
+class UserFunctions:
+    """The functions of one plugin, ready to be called."""
+
+    __slots__ = ("files_folder", "name", "shared", "steps", "user_paths")
+
+    def __init__(
+        self,
+        *,
+        steps: Sequence[StepFunctions] = (),
+        files_folder: Path | None = None,
+        user_paths: Sequence[str] = (),
+        name: str = "",
+        **functions: Unpack[PluginFunctions],
+    ) -> None:
+        """Take functions by name. With `steps`, only the shared ones among them are used."""
+        given: Mapping[str, Any] = functions
+        single = {key: given[key] for key in STEP_FUNCTIONS if given.get(key) is not None}
+        shared = {key: given[key] for key in SHARED_FUNCTIONS if given.get(key) is not None}
+        self.steps: tuple[StepFunctions, ...] = tuple(steps) or (cast(StepFunctions, single),)
+        self.shared = cast(SharedFunctions, shared)
+        self.files_folder = files_folder
+        """Where the side files lie, by name; None when there are none."""
+        self.user_paths = tuple(user_paths)
+        """The sources of the plugin, as their frames name them."""
+        self.name = name
+
+    def flags(self) -> dict[str, bool]:
+        """Return what the rest of the system has to know of the functions: `Plugin.has_…`."""
+        shown = ("reduce", "combine", "partition", "sort_key")
+        return {f"has_{name}": name in self.steps[0] for name in shown}
+
+    def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:
+        """Return the same plugin with each function wrapped."""
+
+        def all_of(functions: Mapping[str, Any]) -> Any:
+            return {name: wrap(function) for name, function in functions.items()}
+
+        return UserFunctions(
+            steps=[all_of(step) for step in self.steps],
+            files_folder=self.files_folder,
+            user_paths=self.user_paths,
+            name=self.name,
+            **all_of(self.shared),
+        )

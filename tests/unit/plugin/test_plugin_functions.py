@@ -1,0 +1,59 @@
+"""The table of plugin functions, and what is made of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mrcore.errors import PluginError, UsageError
+from mrcore.plugin.checks import check_functions
+from mrcore.plugin.functions import FUNCTIONS, STEP_FUNCTIONS, shape
+from mrcore.plugin.running import NOTED
+from mrcore.plugin.steps import Step
+from tests.support.repository import ROOT
+
+
+def take_anything(*arguments: object) -> None:
+    """Stand for any function."""
+
+
+def test_the_documents_have_a_row_for_each_function() -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+\([\w, ]+\))` \| (.+?) \|$", page, re.MULTILINE))
+    for name, role in FUNCTIONS.items():
+        assert rows[shape(name)].startswith(role.help), name
+
+
+def test_each_function_is_loaded_noted_and_wrapped() -> None:
+    found = {name: take_anything for name in FUNCTIONS if name != "sort_key"}
+    functions = check_functions(found, name="job.py")
+    assert {**functions.steps[0], **functions.shared} == found
+    wrapped = functions.wrapped(lambda function: print)
+    assert {*wrapped.steps[0].values(), *wrapped.shared.values()} == {print}
+    assert set(NOTED) == {"", *FUNCTIONS}
+
+
+@pytest.mark.parametrize("name", STEP_FUNCTIONS)
+def test_a_step_takes_each_function_of_a_step(name: str) -> None:
+    assert Step(**{name: take_anything}).functions == {name: take_anything}
+
+
+def test_a_step_refuses_other_names() -> None:
+    with pytest.raises(UsageError, match=r"A Step has no function mapper\. Give it some of map, "):
+        Step(mapper=take_anything)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ({"map": print, "combine": print, "sort_key": take_anything}, "job.py has both combine"),
+        ({"reduce": take_anything}, "job.py has no function map"),
+    ],
+)
+def test_functions_that_do_not_go_together_are_refused(
+    found: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        check_functions(found, name="job.py")
+    assert str(caught.value).startswith(sentence)
