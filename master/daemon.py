@@ -14,7 +14,6 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from random import SystemRandom  # noqa: TID251 - the one generator, made here and passed in
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +36,7 @@ from mrcore.master.shell.leader import (
     new_token,
     open_cluster,
     open_tls,
-    protect_folder,
+    protect_state,
     read_leader,
     retire,
 )
@@ -59,7 +58,6 @@ from mrcore.rpc.cluster import (
 from mrcore.rpc.probe import answers
 from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
-from mrcore.storage.local.lock import FileLock
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
 
@@ -76,7 +74,6 @@ QUIESCE_SECONDS: Final = 3.0
 """Commits and clean-ups get so long, and the last word in the leader object; the next master
 finishes what is left."""
 LOCK_SECONDS: Final = 1.0
-_FILE: Final = "file://"
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -190,10 +187,9 @@ class _Life:
             log.warning("the leader object still names this master", extra={"error": why})
 
     def _protect_state(self) -> None:
-        if self._state_uri.startswith(_FILE):
-            folder = Path(self._state_uri.removeprefix(_FILE))
-            if protect_folder(folder):
-                log.warning("other users can read the jobs and plugins in %s", folder)
+        if protect_state(self._storage, self._state_uri):
+            where = self._storage.shown(self._state_uri)
+            log.warning("other users can read the jobs and plugins in %s", where)
 
     def _advertised_host(self) -> str:
         if self._options.advertise:
@@ -212,12 +208,10 @@ class _Life:
             )
 
     async def _take_lock(self, group: asyncio.TaskGroup) -> None:
-        """Hold the lock of a state on files for the life of this process."""
-        if not self._state_uri.startswith(_FILE):
-            return
+        """Hold the lock of the state for the life of this process."""
         uri = object_names.lock_uri(self._state_uri)
         try:
-            self._lock = await asyncio.to_thread(FileLock, uri)
+            self._lock = await asyncio.to_thread(self._storage.lock, uri)
         except AlreadyExistsError:
             if not self._options.take_over:
                 raise UsageError(
@@ -230,7 +224,7 @@ class _Life:
         """Take the lock once the replaced master has noticed, and left."""
         while True:
             try:
-                self._lock = await asyncio.to_thread(FileLock, uri)
+                self._lock = await asyncio.to_thread(self._storage.lock, uri)
             except AlreadyExistsError:
                 await asyncio.sleep(LOCK_SECONDS)
             else:

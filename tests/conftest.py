@@ -50,7 +50,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 FILES = ["file", "file-named-temporaries", "file-no-links", "file-no-folder-locks"]
 PLACES = ["memory", *FILES, "gs"]
-ALL_PLACES = [*PLACES, "faulty-memory", "faulty-file", "faulty-gs"]
+ALL_PLACES = [*PLACES, "toy", "faulty-memory", "faulty-file", "faulty-gs"]
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +88,8 @@ def _place(kind: str, request: pytest.FixtureRequest) -> Place:
     match kind:
         case "memory":
             return stores.memory_place()
+        case "toy":
+            return stores.toy_place()
         case "file":
             return stores.file_place(folder)
         case "file-named-temporaries":

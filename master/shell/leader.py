@@ -7,11 +7,8 @@ look again.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,7 +25,6 @@ from mrcore.rpc.channel import CERTIFICATE_NAME
 from mrcore.rpc.cluster import Leader
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
-from mrcore.storage.local.files import make_lasting_folder, sync
 from mrcore.util.clock import Clock
 
 _CERTIFICATE_DAYS: Final = 3_650
@@ -141,24 +137,10 @@ def retire(storage: Storage, state_uri: str, leader: Leader) -> None:
         return
 
 
-def protect_folder(path: Path) -> bool:
-    """Make the folder of a state on files for this user alone; return whether others can read it.
-
-    A folder that exists keeps its permissions: they may be meant. Its secrets do not.
-    """
-    make_lasting_folder(str(path.parent))
-    try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        for uri in (
-            object_names.leader_uri(""),
-            object_names.tls_uri(""),
-        ):  # as older versions left them
-            with contextlib.suppress(OSError):
-                (path / uri.lstrip("/")).chmod(0o600)
-        return bool(os.stat(path).st_mode & 0o044)  # noqa: PTH116 - follows links, as readers do
-    sync(str(path.parent))
-    return False
+def protect_state(storage: Storage, state_uri: str) -> bool:
+    """Make the folder of a state for this user alone; return whether others can read it."""
+    secrets = (object_names.leader_uri(state_uri), object_names.tls_uri(state_uri))
+    return storage.protect(state_uri, secrets)
 
 
 def _create_or_read(storage: Storage, uri: str, fresh: _Document) -> _Document:

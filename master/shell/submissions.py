@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
@@ -34,13 +33,12 @@ from mrcore.model.ids import new_job_id
 from mrcore.model.job import JobSpec
 from mrcore.model.task import Split
 from mrcore.storage.base import ABSENT, Storage
-from mrcore.storage.local.files import SCHEME, file_path
-from mrcore.storage.registry import storage_for
+from mrcore.storage.places import Reach
+from mrcore.storage.registry import reach_of, storage_for
 from mrcore.util.clock import Clock
 
 log = logging.getLogger("mrcore.master")
 
-_MEMORY: Final = "mem://"
 FIRST_LOOK_SECONDS: Final = 20.0
 """How long, at most, the first job waits until the fleet knows what it may have."""
 PARALLEL_PLANS: Final = 4
@@ -253,14 +251,14 @@ class Submissions:
             if uri is None:
                 continue
             storage_for(uri)
-            if uri.startswith(_MEMORY) and not self._state_uri.startswith(_MEMORY):
+            if Reach.PROCESS is reach_of(uri) is not reach_of(self._state_uri):
                 raise UsageError(
                     f"{uri} is in the memory of one process, and workers are others: use file:// "
                     "or gs://."
                 )
-        state = _real(self._state_uri)
+        state = _resolved(self._state_uri)
         for uri in (spec.output_uri, spec.temp_uri):
-            if uri is not None and f"{_real(uri)}/".startswith(f"{state}/"):
+            if uri is not None and f"{_resolved(uri)}/".startswith(f"{state}/"):
                 raise OutputError(
                     f"{object_names.shown(uri)} lies inside the state of the cluster, which nobody "
                     "but its master may write to: choose another place."
@@ -355,8 +353,6 @@ class Submissions:
         return True
 
 
-def _real(uri: str) -> str:
-    """Return a URI of a file without the symbolic links on its way; any other as it is. Blocks."""
-    if not uri.startswith(SCHEME):
-        return uri
-    return SCHEME + os.path.realpath(file_path(uri))
+def _resolved(uri: str) -> str:
+    """Return a URI without the links on its way; blocks."""
+    return storage_for(uri).resolved(uri)

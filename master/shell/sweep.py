@@ -24,7 +24,6 @@ FIRST_SECONDS: Final = 600.0
 PAUSE_SECONDS: Final = 3_600.0
 AGE_SECONDS: Final = 86_400.0
 """Objects that changed later than this are left alone."""
-_FILE: Final = "file://"
 
 
 class Sweep:
@@ -81,7 +80,7 @@ class Sweep:
             for folder in list(self._storage.list(prefix, recursive=False)):
                 if folder.is_folder and folder.uri[len(prefix) : -1] not in jobs:
                     deleted += sum(self._delete_old(folder.uri, before))
-                    self._prune(folder.uri)
+                    self._storage.prune(folder.uri)
         prefix = object_names.plugins_prefix(self._state_uri)
         for plugin in list(self._storage.list(prefix)):
             sha256 = plugin.uri[len(prefix) :]
@@ -96,12 +95,6 @@ class Sweep:
 
     def _deleting(self, info: ObjectInfo) -> Callable[[], bool]:
         return lambda: self._storage.delete(info.uri, generation=info.generation)
-
-    def _prune(self, folder_uri: str) -> None:
-        if folder_uri.startswith(_FILE):
-            from mrcore.storage.local.store import remove_if_empty
-
-            remove_if_empty(folder_uri)
 
 
 def _is_old(info: ObjectInfo, before: float) -> bool:

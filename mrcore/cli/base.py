@@ -191,9 +191,10 @@ def folder_uri(text: str) -> str:
     """Return the URI of an output as typed, without a trailing slash."""
     from mrcore.client import request
     from mrcore.errors import UsageError
+    from mrcore.storage.registry import path_of
 
     uri = request.folder_uri(text, here())
-    if not uri.partition("://")[2]:
+    if not path_of(uri):
         raise UsageError(f"{text} is a whole file system. Name the folder of an output.")
     return uri
 

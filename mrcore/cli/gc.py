@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import click
 
@@ -15,7 +14,7 @@ from mrcore.model.ids import is_job_id
 from mrcore.output import claim
 from mrcore.output.receipt import is_torn
 from mrcore.storage.base import ObjectInfo
-from mrcore.storage.local.store import prune, remove_if_empty
+from mrcore.storage.places import NameKind
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
 from mrcore.util.units import show_duration, show_number, show_size
@@ -63,9 +62,9 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
         prefixes.append(f"{temp_uri}/")
     before_seconds = SYSTEM.wall() - older_seconds
     counts = [_remove_temporaries(prefix, living, before_seconds) for prefix in prefixes]
-    if output_uri.startswith("file://"):
-        remove_if_empty(f"{output_uri}/_tmp")
-        remove_if_empty(output_uri)
+    storage = storage_for(output_uri)
+    storage.prune(f"{output_uri}/_tmp")
+    storage.prune(output_uri)
     kept = sum(kept for _, kept in counts)
     if kept:
         click.echo(
@@ -78,7 +77,7 @@ def command(output: str | None, release: bool, temp: str | None, older_seconds: 
 
 def _check_folder(uri: str) -> None:
     """Raise UsageError if a local folder does not exist; object stores have no folders."""
-    if uri.startswith("file://") and not Path(uri.removeprefix("file://")).is_dir():
+    if storage_for(uri).kind(uri) not in (NameKind.FOLDER, NameKind.UNKNOWN):
         raise UsageError(
             f"The folder {object_names.shown(uri)} does not exist. Name one that a job wrote to."
         )
@@ -123,8 +122,7 @@ def _remove_temporaries(prefix: str, living: str | None, before_seconds: float) 
         removed = sum(storage.delete(info.uri, generation=info.generation) for info in infos)
         total += removed
         size = show_size(sum(info.size_bytes for info in infos))
-        if prefix.startswith("file://"):
-            prune(f"{prefix}{job_id}", prefix)
+        storage.prune(f"{prefix}{job_id}", up_to=prefix, abandoned=True)
         objects = show_number(removed, "temporary object")
         click.echo(f"removed {objects} of {job_id}, {size}")
     return total, kept

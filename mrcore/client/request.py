@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,13 +22,22 @@ from mrcore.errors import (
     OutputError,
     PluginError,
     StorageError,
-    UnavailableError,
     UsageError,
 )
 from mrcore.model import job_options
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.job_options import Folder
 from mrcore.plugin.functions import STEP_FUNCTIONS
+from mrcore.storage.places import Reach
+from mrcore.storage.registry import (
+    absolute_uri,
+    check_scheme,
+    form_problem,
+    reach_of,
+    shown,
+    storage_for,
+    without_last_slash,
+)
 from mrcore.util.host import MIN_SLOT_BYTES, check_slots
 
 if TYPE_CHECKING:
@@ -135,7 +142,7 @@ def look_at_files(spec: JobDraft) -> None:
         check_output(spec)
     for name, uri in (("-o", spec.output_uri), ("--temp", spec.temp_uri)):
         if uri is not None and is_local(uri):
-            _check_writable(name, uri.removeprefix("file://"))
+            _check_writable(name, uri)
     local = [given for given in spec.inputs if is_local(given.uri)]
     if local:
         expand(local, spec.output_uri)
@@ -146,48 +153,19 @@ def _check_shared(spec: JobDraft) -> None:
     places = [("input", given.uri) for given in spec.inputs]
     places += [("output", spec.output_uri), ("--temp", spec.temp_uri or "")]
     for name, uri in places:
-        if uri.startswith("mem://"):
+        if reach_of(uri) is Reach.PROCESS:
             raise UsageError(
                 f"The {name} {uri} would lie in the memory of each process by itself, which the "
                 "master and the workers do not share: name a folder or a bucket."
             )
 
 
-def _check_writable(option: str, folder: str) -> None:
-    """Raise OutputError unless a folder can be made there: tried, since permissions do not tell."""
-    from mrcore.storage.local.files import TEMP_PREFIX
-
-    place = Path(folder)
-    # Not `Path.exists`, which raises where one may not look.
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    if not os.path.isdir(place):  # noqa: PTH112 - so does `Path.is_dir`
-        raise OutputError(
-            f"{option} {folder} cannot be a folder: {place} is no folder; name another."
-        )
+def _check_writable(option: str, folder_uri: str) -> None:
+    """Raise OutputError unless something can be written there."""
     try:
-        Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place)).rmdir()
-    except OSError as error:
-        raise OutputError(
-            f"{option} {folder} cannot be used, as nothing can be written to {place} "
-            f"({(error.strerror or str(error)).lower()}): change that, or name another folder."
-        ) from None
-    if os.path.isdir(folder):  # noqa: PTH112 - as above
-        _check_unlocked(option, folder)
-
-
-def _check_unlocked(option: str, folder: str) -> None:
-    """Raise OutputError where somebody else holds the lock without which no name is changed."""
-    from mrcore.storage.local.files import LockedFolder
-
-    with contextlib.suppress(OSError):
-        try:
-            LockedFolder(folder, create=False, wait_seconds=_LOCK_SECONDS).__exit__()
-        except UnavailableError:
-            raise OutputError(
-                f"{option} {folder} is locked by another program, such as `flock {folder} …`: end "
-                "it. A job keeps others out of its output without such a lock."
-            ) from None
+        storage_for(folder_uri).check_writable(folder_uri)
+    except StorageError as error:
+        raise OutputError(f"{option} {error}") from None
 
 
 @contextlib.contextmanager
@@ -220,14 +198,14 @@ def versions() -> Versions:
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether a URI names a file of this machine."""
-    return uri.startswith("file://")
+    """Return whether a URI names a file of this machine."""
+    return reach_of(uri) is Reach.MACHINE
 
 
 def local_places(spec: JobDraft) -> list[str]:
     """Return the local paths that a job on other machines would have to see."""
     uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
-    return [uri.removeprefix("file://") for uri in uris if is_local(uri)]
+    return [shown(uri) for uri in uris if is_local(uri)]
 
 
 def _check_combination(request: JobRequest) -> None:
@@ -256,19 +234,14 @@ def _check_map_only(options: Mapping[str, Any]) -> None:
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}
-_LOCK_SECONDS = 2.0
-"""A job that commits to the folder holds its lock for far less."""
 
 
 def folder_uri(text: str, cwd: Path) -> str:
     """Return the URI of a folder that was typed, without a slash at its end."""
-    from mrcore.storage.registry import absolute_uri, check_scheme
-
     uri = absolute_uri(text, str(cwd))
     check_scheme(uri)
     _check_name(uri)
-    scheme, separator, path = uri.partition("://")
-    return f"{scheme}{separator}{path.rstrip('/')}"
+    return without_last_slash(uri)
 
 
 def _check_name(uri: str) -> None:
@@ -277,8 +250,9 @@ def _check_name(uri: str) -> None:
         kind = _UNNAMEABLE.get(unicodedata.category(character))
         if kind is not None:
             raise UsageError(f"{uri!a} has {kind} in its name: rename it, or name its folder.")
-    if uri.startswith("gs://") and not uri.removeprefix("gs://").partition("/")[0]:
-        raise UsageError(f"{uri} names no bucket: write gs://BUCKET/FOLDER.")
+    form = form_problem(uri)
+    if form is not None:
+        raise UsageError(f"{uri} names no bucket: write {form}.")
 
 
 def _job_name(plugin: str | Functions) -> str:
@@ -292,7 +266,6 @@ def _job_name(plugin: str | Functions) -> str:
 
 def _inputs(request: JobRequest) -> tuple[Input, ...]:
     from mrcore.records.inputs import parse_input
-    from mrcore.storage.registry import check_scheme
 
     inputs = tuple(parse_input(text, str(request.cwd)) for text in request.inputs)
     for given in inputs:

@@ -30,6 +30,8 @@ from mrcore.model.job import JobSpec
 from mrcore.model.snapshots import JobView
 from mrcore.output.receipt import is_torn
 from mrcore.rpc.cluster import state_home
+from mrcore.storage.places import Reach
+from mrcore.storage.registry import reach_of, shown, uri_of_path
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.folder_lock import lock_folder
 
@@ -88,7 +90,7 @@ class RunFolder:
     @property
     def state_uri(self) -> str:
         """Return the URI of the state of the run's master."""
-        return f"file://{self.path}/state"
+        return uri_of_path(self.path / "state")
 
     def record(self, job: JobView) -> None:
         """Write down what is known of the job, whole or not at all; raise StorageError."""
@@ -127,6 +129,11 @@ def past_runs() -> Iterator[RunRecord]:
             yield msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
 
 
+def folder_of(record: RunRecord) -> Path:
+    """Return the folder of a run."""
+    return Path(shown(record.state_uri)).parent
+
+
 def find_run(job_id: str) -> RunRecord | None:
     """Return the record of the run that had this job."""
     return next((record for record in past_runs() if record.job.job_id == job_id), None)
@@ -160,7 +167,7 @@ def _is_needed(folder: Path) -> bool:
     except (OSError, msgspec.MsgspecError):
         return False
     job = record.job
-    if job.state.final or not job.output_uri.startswith("file://"):
+    if job.state.final or reach_of(job.output_uri) is not Reach.MACHINE:
         return False
     return is_torn(job.output_uri, job.job_id)
 

@@ -33,7 +33,7 @@ from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.functions import UserFunction, UserFunctions
 from mrcore.plugin.loader import load_bundle
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
-from mrcore.storage.local.lock import FileLock
+from mrcore.storage.registry import storage_for
 from mrcore.tasks.plan import Plan, make_plan
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
@@ -194,7 +194,8 @@ def run_inline(
     draft = prepare(request, alone=True)
     folder = history.RunFolder.create(clock)
     try:
-        with FileLock(object_names.lock_uri(folder.state_uri)), nesting.jobs_forbidden():
+        lock_uri = object_names.lock_uri(folder.state_uri)
+        with storage_for(lock_uri).lock(lock_uri), nesting.jobs_forbidden():
             functions = load_bundle(draft.bundle.data, folder.path / "plugin")
             prepared = draft.with_plugin(_plugin(draft.bundle, functions))
             if post_mortem:

@@ -22,7 +22,8 @@ from mrcore.model.snapshots import JobView
 from mrcore.output.claim import check_place, may_finish, read_claim
 from mrcore.output.receipt import is_torn
 from mrcore.records.inputs import expand
-from mrcore.storage.registry import storage_for
+from mrcore.storage.places import Reach
+from mrcore.storage.registry import reach_of, storage_for
 from mrcore.tasks import plan
 
 
@@ -55,7 +56,7 @@ def find_interrupted(draft: Draft) -> Interrupted | None:
 
 def _find(draft: Draft) -> Interrupted | None:
     output_uri = draft.job.output_uri
-    if output_uri.startswith("file://") and read_claim(output_uri) is None:
+    if reach_of(output_uri) is Reach.MACHINE and read_claim(output_uri) is None:
         return None  # the ordinary case, without a look at every run
     for record in history.past_runs():
         if record.job.output_uri != output_uri:
@@ -68,7 +69,7 @@ def _find(draft: Draft) -> Interrupted | None:
         if not may_finish(held):
             return None
         return Interrupted(
-            path=Path(record.state_uri.removeprefix("file://")).parent,
+            path=history.folder_of(record),
             job=record.job,
             spec=record.spec,
             is_same=_is_same(record, draft),

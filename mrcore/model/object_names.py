@@ -26,6 +26,7 @@ import zlib
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Compression, JobSpec, OutputFormat
+from mrcore.storage import registry
 
 CLAIM = "_claim"
 COMMIT = "_commit"
@@ -34,7 +35,7 @@ SUCCESS = "_SUCCESS"
 
 def shown(uri: str) -> str:
     """Return a URI as a person would type it: a file as its plain path."""
-    return uri.removeprefix("file://") or "/"
+    return registry.shown(uri)
 
 
 def cluster_uri(state_uri: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -32,9 +31,9 @@ from mrcore.model import object_names
 from mrcore.model.job import Input, JobDraft, JobSpec
 from mrcore.output.receipt import read_commit, read_receipt
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
-from mrcore.storage.registry import storage_for
+from mrcore.storage.places import NameKind, Reach
+from mrcore.storage.registry import reach_of, storage_for, uri_of_path
 
-_FILE: Final = "file://"
 _TRIES: Final = 20
 
 HasEnded = Callable[[str, str], bool]
@@ -136,16 +135,13 @@ def _check_places(spec: JobDraft) -> None:
 def check_place(output_uri: str) -> None:
     """Raise OutputError for an output that is not a folder of its own."""
     where = object_names.shown(output_uri)
-    scheme, _, path = output_uri.partition("://")
-    if not path.strip("/"):
-        raise OutputError(f"The output {where} is a whole file system: name a folder in it.")
-    if scheme == "gs" and "/" not in path.strip("/"):
-        raise OutputError(f"The output {where} is a whole bucket: name a folder in it.")
-    if scheme != "file":
-        return
-    place = os.path.realpath(path)
+    storage = storage_for(output_uri)
+    whole = storage.whole(output_uri)
+    if whole is not None:
+        raise OutputError(f"The output {where} is a whole {whole}: name a folder in it.")
+    place = storage.resolved(output_uri)
     try:
-        here = str(Path.cwd())
+        here = uri_of_path(Path.cwd())
     except FileNotFoundError:  # somebody has deleted it
         here = ""
     if f"{here}/".startswith(f"{place}/"):
@@ -153,7 +149,7 @@ def check_place(output_uri: str) -> None:
             f"The output {where} is the current folder, or above it: name a new folder, as in "
             "-o out."
         )
-    if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - no permission: no error
+    if storage.kind(place) in (NameKind.OBJECT, NameKind.OTHER):
         raise OutputError(f"The output {where} is a file: name a folder that is new or empty.")
 
 
@@ -193,12 +189,7 @@ def _check_temp(spec: JobDraft) -> None:
 
 
 def _resolved(uri: str) -> str:
-    """Return the URI with symbolic links followed, where it is a file's; a last slash stays."""
-    if not uri.startswith(_FILE):
-        return uri
-    slash = "/" if uri.endswith("/") else ""
-    path = os.path.realpath(uri[len(_FILE) :])
-    return _FILE + path.rstrip("/") + slash
+    return storage_for(uri).resolved(uri)
 
 
 def claim(
@@ -274,11 +265,15 @@ def is_free(held: Claim, has_ended: HasEnded | None = None) -> bool:
     """Tell whether a claim may be taken over: its job has ended, or its cluster is gone."""
     if has_ended is not None and has_ended(held.state_uri, held.job_id):
         return True
-    if not held.state_uri.startswith(_FILE) or held.host != this_host():
+    if not _is_here(held):
         return False
-    from mrcore.storage.local.lock import is_locked
+    lock_uri = object_names.lock_uri(held.state_uri)
+    return not storage_for(lock_uri).is_locked(lock_uri)
 
-    return not is_locked(object_names.lock_uri(held.state_uri))
+
+def _is_here(held: Claim) -> bool:
+    """Return whether the state of the claim's cluster lies in files of this machine."""
+    return reach_of(held.state_uri) is Reach.MACHINE and held.host == this_host()
 
 
 def may_finish(held: Claim) -> bool:
@@ -286,9 +281,10 @@ def may_finish(held: Claim) -> bool:
 
     The inline engine keeps no journal, and old runs are swept.
     """
-    if not held.state_uri.startswith(_FILE) or held.host != this_host():
+    if not _is_here(held):
         return True
-    return Path(object_names.journal_prefix(held.state_uri).removeprefix(_FILE)).is_dir()
+    journal = object_names.journal_prefix(held.state_uri)
+    return storage_for(journal).kind(journal) is NameKind.FOLDER
 
 
 def _taken(output_uri: str, held: Claim | None) -> OutputError:
@@ -352,7 +348,4 @@ def _delete_claim(output_uri: str, generation: str | None) -> bool:
 
 
 def _remove_if_empty(output_uri: str) -> None:
-    if output_uri.startswith(_FILE):
-        from mrcore.storage.local.store import remove_if_empty
-
-        remove_if_empty(output_uri)
+    storage_for(output_uri).prune(output_uri)

@@ -59,6 +59,7 @@ from mrcore.output.receipt import (
 )
 from mrcore.output.schemas import PART, StagedPartMissingError, of_one_schema
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
 
 __all__ = [
@@ -87,7 +88,6 @@ PARALLEL: Final = 16
 """Requests in flight: one to an object store takes some 50 ms, whatever it does."""
 
 _BAD: Final = "bad-"
-_FILE: Final = "file://"
 
 T = TypeVar("T")
 
@@ -246,8 +246,8 @@ class _Committer:
             self._delete((success_uri, self._replaces[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
         _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
-        if sources:  # one once more, durably, and so are all parts: they lie side by side
-            self._publish(next(iter(sources.items())))
+        if sources:
+            self._storage.sync(self._spec.output_uri)
         _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys() | {commit_uri}
         old = [item for item in self._replaces.items() if item[0] not in kept]
@@ -318,15 +318,11 @@ def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
         for prefix in dict.fromkeys((runs, staging)):
             _remove_all(storage_for(prefix), prefix)
         _remove_list(spec.output_uri, job_id)
-    if spec.output_uri.startswith(_FILE):
-        from mrcore.storage.local.store import prune
-
-        prune(staging, spec.output_uri)
-        prune(object_names.bad_records_prefix(spec.output_uri), spec.output_uri)
-    if spec.temp_uri is not None and spec.temp_uri.startswith(_FILE):
-        from mrcore.storage.local.store import prune
-
-        prune(runs, spec.temp_uri)
+    storage = storage_for(spec.output_uri)
+    for folder in (staging, object_names.bad_records_prefix(spec.output_uri)):
+        storage.prune(folder, up_to=spec.output_uri, abandoned=True)
+    if spec.temp_uri is not None:
+        storage_for(spec.temp_uri).prune(runs, up_to=spec.temp_uri, abandoned=True)
 
 
 def _remove_list(output_uri: str, job_id: str) -> None:
@@ -344,7 +340,8 @@ def _remove_all(storage: Storage, prefix: str) -> None:
         storage.delete(info.uri, generation=info.generation)
 
     # Files are deleted under the lock of their folder: more threads would only wait for it.
-    _in_parallel(remove, storage.list(prefix), 1 if prefix.startswith(_FILE) else PARALLEL)
+    parallel = PARALLEL if storage.reach is Reach.EVERYWHERE else 1
+    _in_parallel(remove, storage.list(prefix), parallel)
 
 
 def _in_parallel(do: Callable[[T], object], items: Iterable[T], parallel: int) -> None:

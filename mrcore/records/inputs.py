@@ -9,24 +9,24 @@ had a shell filled in the pattern.
 
 from __future__ import annotations
 
-import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from mrcore.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
+from mrcore.errors import InputError, NotFoundError, StorageError
 from mrcore.model.job import Codec, Input
 from mrcore.model.task import Piece
 from mrcore.records.formats import codec_of
 from mrcore.storage.base import ObjectInfo, Storage, is_hidden
-from mrcore.storage.registry import absolute_uri, storage_for
+from mrcore.storage.places import NameKind
+from mrcore.storage.registry import absolute_uri, is_relative, storage_for
 
 _WILDCARD = re.compile(r"[*?[]")
 _VISIBLE = r"[^/._][^/]*"
 _BETWEEN = rf"(?:{_VISIBLE})?"
 """A component that another follows: in a bucket it may be empty."""
-_FILE_SCHEME = "file://"
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -163,7 +163,7 @@ def _find(storage: Storage, given: Input) -> Iterator[ObjectInfo]:
 
 def _literal(storage: Storage, uri: str) -> Iterator[ObjectInfo]:
     """Yield the object of this very name, else what lies below the folder of this name."""
-    if not uri.endswith("/") and "/" in uri.partition("://")[2]:
+    if not uri.endswith("/") and storage.whole(uri) is None:
         try:
             yield storage.stat(uri)
         except NotFoundError:
@@ -272,7 +272,7 @@ def _typed(given: Input) -> str:
 def _missing(storage: Storage, given: Input) -> str:
     """Say why an input gives no file."""
     typed = _typed(given)
-    relative = "://" not in typed and not typed.startswith("/")
+    relative = is_relative(typed)
     if _WILDCARD.search(given.uri, len(given.base_uri)):
         place = ", and from which folder it counts" if relative else ""
         return f"No file matches {typed}: check the pattern{place}."
@@ -281,7 +281,7 @@ def _missing(storage: Storage, given: Input) -> str:
         return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
         return f"The input {typed} is a folder without files: name one that holds the data."
-    if given.uri.startswith(_FILE_SCHEME) and os.path.lexists(given.uri[len(_FILE_SCHEME) :]):
+    if storage.kind(given.uri) in (NameKind.OBJECT, NameKind.OTHER):
         return f"The input {typed} is no file and no folder: copy what it stands for to a file."
     place = " and the current folder" if relative else ""
     return f"The input {typed} does not exist: check its spelling{place}."
@@ -299,23 +299,12 @@ def _check_names(files: Iterable[InputFile]) -> None:
 
 
 def _probe(files: Iterable[InputFile]) -> None:
-    """Raise InputError for a file that may be listed but not read.
-
-    Permissions of local files are a look at each; in a bucket they are those of the bucket.
-    """
-    buckets: set[str] = set()
+    """Raise InputError for a file that may be listed but not read."""
+    by_store: dict[Storage, dict[str, InputFile]] = defaultdict(dict)
     for file in files:
-        if file.uri.startswith(_FILE_SCHEME):
-            if not os.access(file.uri.removeprefix(_FILE_SCHEME), os.R_OK):
-                raise InputError(
-                    f"The input {file.shown} cannot be read (permission denied): "
-                    "check its permissions."
-                )
-            continue
-        bucket = "/".join(file.uri.split("/", 3)[:3])
-        if bucket not in buckets and file.size_bytes:
-            buckets.add(bucket)
-            try:
-                storage_for(file.uri).read(file.uri, 0, 1)
-            except PermissionDeniedError as error:
-                raise InputError(f"The input {file.shown} cannot be read: {error}") from error
+        by_store[storage_for(file.uri)][file.uri] = file
+    for storage, listed in by_store.items():
+        found = storage.first_unreadable(listed)
+        if found is not None:
+            uri, problem = found
+            raise InputError(f"The input {listed[uri].shown} cannot be read{problem}")

@@ -38,6 +38,7 @@ from mrcore.rpc.enums import (
     EnumTable,
 )
 from mrcore.rpc.v1 import job_pb2
+from mrcore.storage.registry import form_problem, path_of
 from mrcore.util.texts import one_line, printable
 
 MAX_NAME: Final = 200
@@ -242,19 +243,19 @@ def check_uri(uri: str, what: str) -> str:
             f"{printable(uri, 200)!r} is no URI for {what}: write SCHEME://… without control "
             "characters."
         )
-    if uri.startswith("file://") != uri.partition("://")[2].startswith("/"):
-        kind = "file:// and an absolute path" if uri.startswith("file://") else "SCHEME://BUCKET/…"
+    form = form_problem(uri)
+    if form is not None:
         raise UsageError(
-            f"{printable(uri, 200)!r} names nothing that could be {what}: write {kind}."
+            f"{printable(uri, 200)!r} names nothing that could be {what}: write {form}."
         )
-    if any(step in ("..", ".") for step in uri.partition("://")[2].split("/")):
+    if any(step in ("..", ".") for step in path_of(uri).split("/")):
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without `.` and `..` steps.")
     return uri
 
 
 def _folder_uri(uri: str, what: str) -> str:
     check_uri(uri, what)
-    if uri.endswith("/") or "//" in uri.partition("://")[2]:
+    if uri.endswith("/") or "//" in path_of(uri):
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without empty steps.")
     return uri
 

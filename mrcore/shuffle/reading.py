@@ -13,12 +13,12 @@ from mrcore.model.task import RunSlice
 from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
 from mrcore.shuffle.columns import Columns
 from mrcore.storage.base import Storage
+from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
 
 RANGE_BYTES: Final = 8 << 20
 STREAMS: Final = 16
 """Ranges in flight from an object store: latency, not bandwidth, is what one stream waits for."""
-_NEARBY: Final = ("file://", "mem://")
 
 
 class LostRunError(Exception):
@@ -41,7 +41,7 @@ def read_slices(
     with ExitStack() as stack:
         ranges = _ranges(slices)
         datas: Iterator[bytes]
-        if all(slice_.uri.startswith(_NEARBY) for slice_ in slices):
+        if all(store_of(s.uri).reach is not Reach.EVERYWHERE for s in slices):
             # The page cache answers at once, and threads would only cost.
             datas = (_read(slices[i], start, end, store_of) for i, start, end in ranges)
         else:

@@ -17,6 +17,8 @@ from typing import BinaryIO, Final, Protocol, Self
 
 import msgspec
 
+from mrcore.storage.places import Places
+
 ABSENT: Final = "0"
 """The generation of an object that does not exist: `expect=ABSENT` means create only."""
 
@@ -77,8 +79,8 @@ def is_hidden(uri: str, prefix: str) -> bool:
     return any(part.startswith(("_", ".")) for part in below.split("/"))
 
 
-class Storage(Protocol):
-    """An object store."""
+class Storage(Places, Protocol):
+    """An object store, with its names and folders (`Places`)."""
 
     def stat(self, uri: str) -> ObjectInfo:
         """Return what is known of the object; raise NotFoundError."""
@@ -144,8 +146,8 @@ class Storage(Protocol):
     ) -> ObjectInfo:
         """Copy `source` to `destination` without moving bytes through this process.
 
-        It is durable on return; with `durable=False` perhaps only once a durable publication next
-        to it, begun later, has returned: that spares stores of files a sync for each of many.
+        It is durable on return; with `durable=False` perhaps only after `sync` of its folder, which
+        spares stores of files a sync for each of many.
 
         Idempotent: a destination that already is this publication of this source generation is
         returned as it is, whatever `expect` says. Raises NotFoundError when that generation of the

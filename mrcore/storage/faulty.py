@@ -2,7 +2,7 @@
 
 What fails is decided by a *plan*: a function of the operation, the object and a running number.
 `random_faults` draws from a seeded generator, `script` follows a list. Operations are `stat`,
-`read`, `open_read`, `commit` (of a writer), `list`, `delete` and `publish`.
+`read`, `open_read`, `commit` (of a writer), `list`, `delete`, `publish`, `sync` and `prune`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import enum
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import BinaryIO, TypeVar
 
 from mrcore.errors import UnavailableError
 from mrcore.storage.base import ObjectInfo, Storage, Writer
+from mrcore.storage.places import Lock, NameKind, Reach
 from mrcore.storage.streams import Unfinished
 
 T = TypeVar("T")
@@ -190,3 +191,62 @@ class FaultyStorage:
                 source, destination, expect=expect, metadata=metadata, durable=durable
             ),
         )
+
+    def sync(self, folder_uri: str) -> None:
+        """Make the publications in a folder durable."""
+        self.run("sync", folder_uri, lambda: self._inner.sync(folder_uri))
+
+    def prune(self, folder_uri: str, *, up_to: str | None = None, abandoned: bool = False) -> None:
+        """Remove a folder that holds nothing."""
+        self.run(
+            "prune",
+            folder_uri,
+            lambda: self._inner.prune(folder_uri, up_to=up_to, abandoned=abandoned),
+        )
+
+    # Names and locks are those of the inner store, and do not fail.
+
+    @property
+    def reach(self) -> Reach:
+        """Return which processes see the objects."""
+        return self._inner.reach
+
+    def shown(self, uri: str) -> str:
+        """Return a URI as a person would type it."""
+        return self._inner.shown(uri)
+
+    def form_problem(self, uri: str) -> str | None:
+        """Return how a URI has to be written, None if this one is."""
+        return self._inner.form_problem(uri)
+
+    def whole(self, uri: str) -> str | None:
+        """Return what a URI names as a whole."""
+        return self._inner.whole(uri)
+
+    def resolved(self, uri: str) -> str:
+        """Return a URI without the links on its way."""
+        return self._inner.resolved(uri)
+
+    def kind(self, uri: str) -> NameKind:
+        """Return what a name stands for."""
+        return self._inner.kind(uri)
+
+    def first_unreadable(self, uris: Iterable[str]) -> tuple[str, str] | None:
+        """Return the first of some listed objects that may not be read."""
+        return self._inner.first_unreadable(uris)
+
+    def check_writable(self, folder_uri: str) -> None:
+        """Raise StorageError where no object can be made below a folder."""
+        self._inner.check_writable(folder_uri)
+
+    def protect(self, folder_uri: str, secrets: Iterable[str] = ()) -> bool:
+        """Make a folder for this user alone."""
+        return self._inner.protect(folder_uri, secrets)
+
+    def lock(self, uri: str) -> Lock:
+        """Lock the name for this process."""
+        return self._inner.lock(uri)
+
+    def is_locked(self, uri: str) -> bool:
+        """Return whether a living process holds the lock of this name."""
+        return self._inner.is_locked(uri)

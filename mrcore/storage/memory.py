@@ -7,15 +7,14 @@ import itertools
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer, is_hidden
+from mrcore.storage.places import NoFolders, Reach
 from mrcore.storage.streams import Unfinished
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.crc32c import extend_crc32c
-
-SCHEME: Final = "mem://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,10 @@ class _MemoryWriter(Unfinished[bytearray]):
         content.clear()
 
 
-class MemoryStorage:
+class MemoryStorage(NoFolders):
     """The store of `mem://` URIs; see `mrcore.storage.base.Storage`."""
+
+    reach = Reach.PROCESS
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock

@@ -36,7 +36,8 @@ from mrcore.shuffle.user_code import (
 )
 from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT
-from mrcore.storage.registry import storage_for
+from mrcore.storage.places import Reach
+from mrcore.storage.registry import reach_of, storage_for
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import Judge, located, record_text
 from mrcore.util.clock import SYSTEM
@@ -293,7 +294,7 @@ def _write_run(spec: TaskSpec, builder: RunBuilder, partitions: int) -> TaskOutp
 
 def codec_for(uri: str) -> str:
     """Return how runs are compressed: by LZ4 on the local disk, by zstd where bytes travel."""
-    return "lz4" if uri.startswith(("file://", "mem://")) else "zstd"
+    return "zstd" if reach_of(uri) is Reach.EVERYWHERE else "lz4"
 
 
 def _map_to_part(spec: TaskSpec, step: StepFunctions, records: Records) -> TaskOutput:

@@ -27,6 +27,7 @@ from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from tests.gcsserver import GcsServer
 from tests.gcsserver.errors import ApiError
+from tests.support.toy_store import ToyStorage
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,14 @@ class Place:
 
 
 def memory_place() -> Place:
-    storage = MemoryStorage()
-    base = "mem://test"
+    return _in_memory("memory", MemoryStorage(), "mem://test")
+
+
+def toy_place() -> Place:
+    return _in_memory("toy", ToyStorage(), "toy://bucket/base")
+
+
+def _in_memory(kind: str, storage: MemoryStorage, base: str) -> Place:
 
     def get(name: str) -> bytes | None:
         found = storage._objects.get(f"{base}/{name}")
@@ -72,7 +79,7 @@ def memory_place() -> Place:
     def names() -> list[str]:
         return [uri.removeprefix(f"{base}/") for uri in storage._objects]
 
-    return Place("memory", storage, base, put, get, names)
+    return Place(kind, storage, base, put, get, names)
 
 
 def file_place(folder: Path, kind: str = "file") -> Place:

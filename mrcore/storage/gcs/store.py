@@ -36,6 +36,7 @@ from mrcore.storage.gcs.objects import (
     split_uri,
 )
 from mrcore.storage.gcs.writer import GcsWriter
+from mrcore.storage.places import NoFolders, Reach
 from mrcore.storage.streams import RangeStream, ReadAhead
 
 _FIELDS: Final = (
@@ -48,12 +49,14 @@ _STREAM_BUFFER_BYTES: Final = 1 << 18
 _READ_AHEAD_THREADS: Final = 32
 
 
-class GcsStorage:
+class GcsStorage(NoFolders):
     """The store of `gs://` URIs; see `mrcore.storage.base.Storage`.
 
     `deadline_seconds` bounds the tries of one request, `timeout_seconds` each wait of one try, and
     `first_pause_seconds` is the first pause between two.
     """
+
+    reach = Reach.EVERYWHERE
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
@@ -28,7 +27,6 @@ from mrcore.storage.local.files import (
     SCHEME,
     TEMP_PREFIX,
     TRIES,
-    FolderSync,
     LockedFolder,
     check_expected,
     file_path,
@@ -41,12 +39,12 @@ from mrcore.storage.local.files import (
     regular,
     sync,
 )
+from mrcore.storage.local.places import LocalPlaces, sync_folder
 from mrcore.storage.streams import RangeStream, Unfinished
 from mrcore.storage.system_errors import os_errors
 from mrcore.util.clock import SYSTEM
 from mrcore.util.crc32c import extend_crc32c
 
-_sync_folder: Final = FolderSync()
 _READ_BUFFER_BYTES: Final = 1 << 20
 _WRITE_BUFFER_BYTES: Final = 1 << 18
 _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
@@ -105,7 +103,7 @@ class _LocalWriter(Unfinished[BinaryIO]):
 
     def _sync_names(self) -> None:
         if self._durable:
-            _sync_folder(os.path.dirname(self._path))
+            sync_folder(os.path.dirname(self._path))
 
     def _place(self, folder: LockedFolder) -> None:
         check_expected(self._path, self._expect, look(self._path))
@@ -174,7 +172,7 @@ def _pread(fd: int, start: int, end: int) -> bytes:
     return b"".join(blocks)
 
 
-class LocalStorage:
+class LocalStorage(LocalPlaces):
     """The store of `file://` URIs; see `mrcore.storage.base.Storage`."""
 
     def stat(self, uri: str) -> ObjectInfo:
@@ -275,7 +273,7 @@ class LocalStorage:
                 sync(file_path(source.uri))
             published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
             if durable:
-                _sync_folder(os.path.dirname(path))  # a former publisher may have died before it
+                sync_folder(os.path.dirname(path))  # a former publisher may have died before it
             return published
 
 
@@ -351,26 +349,3 @@ def _status(path: str) -> os.stat_result | None:
             if error.errno == errno.ELOOP:
                 return None
             raise
-
-
-def prune(folder_uri: str, stop_uri: str) -> None:
-    """Remove a folder and those below it as far as they hold no file; object stores have none.
-
-    Then do so for the folders above it, up to but without `stop_uri`. Left-overs under temporary
-    names go too, so call this only for a folder that nobody writes to any more.
-    """
-    root = file_path(folder_uri.rstrip("/"))
-    stop = file_path(stop_uri.rstrip("/"))
-    for folder, _, names in os.walk(root, topdown=False):
-        if all(name.startswith(TEMP_PREFIX) for name in names):
-            for name in names:
-                Path(folder, name).unlink(missing_ok=True)
-            remove_if_empty(SCHEME + folder)
-    while (root := os.path.dirname(root)).startswith(stop + "/"):
-        remove_if_empty(SCHEME + root)
-
-
-def remove_if_empty(folder_uri: str) -> None:
-    """Remove the folder unless it holds something, is not there or may not be removed."""
-    with suppress(OSError):
-        Path(file_path(folder_uri)).rmdir()

@@ -13,7 +13,6 @@ import pytest
 
 import mrcore
 from mrcore.cli.main import run_command_line
-from mrcore.client import request
 from mrcore.client.arguments import JobOptions, make_request
 from mrcore.client.request import (
     Functions,
@@ -34,6 +33,7 @@ from mrcore.errors import (
 )
 from mrcore.model.job import Compression, Input, InputFormat, OutputFormat, Plugin
 from mrcore.rpc.cluster import Credentials
+from mrcore.storage.local import places
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_every_option_of_the_api(here: Path) -> None:
 def test_an_output_that_somebody_has_locked_is_a_sentence(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(places, "_PROBE_SECONDS", 0.05)
     asked = make_request("wc.py", "in.txt", "out")
     (here / "out").mkdir()
     holder = os.open(here / "out", os.O_RDONLY)  # as `flock out mrcore run … -o out`

@@ -18,7 +18,7 @@ from mrcore.output import claim as claims
 from mrcore.output import commit
 from mrcore.records.inputs import parse_input
 from mrcore.storage.local.lock import FileLock
-from mrcore.storage.registry import absolute_uri
+from mrcore.storage.registry import absolute_uri, without_last_slash
 from tests.support import stores
 from tests.support.commit_world import faulty, make_spec, old_job
 from tests.support.stores import Place
@@ -219,7 +219,7 @@ def _spec(home: Path, output: str, *inputs: str) -> JobSpec:
     spec = make_spec(stores.memory_place())
     return msgspec.structs.replace(
         spec,
-        output_uri=absolute_uri(output, str(home)).rstrip("/") or "file://",
+        output_uri=without_last_slash(absolute_uri(output, str(home))),
         inputs=tuple(parse_input(text, str(home)) for text in inputs),
     )
 

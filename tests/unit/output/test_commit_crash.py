@@ -128,7 +128,13 @@ def _let_sleep(place: Place, job: CommittedJob, number: int, meanwhile: Callable
         with stores.registered(place):
             meanwhile()
 
-    with faulty(place, lambda *_: None, at_operation(number, act)):
+    strike = at_operation(number, act)
+
+    def hook(operation: str, uri: str) -> None:
+        if operation != "prune":  # changes no object; the last one comes after the claim's end
+            strike(operation, uri)
+
+    with faulty(place, lambda *_: None, hook):
         try:
             job.publish()
             commit.clean_up(job.spec, job.job_id, True)

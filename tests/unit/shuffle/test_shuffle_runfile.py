@@ -28,6 +28,7 @@ from mrcore.shuffle.runfile import RunFooter, RunWriter, read_footer, separator
 from mrcore.shuffle.values import ValueKind, arrow_value_column, value_column
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.memory import MemoryStorage
+from tests.support.toy_store import ToyStorage
 from tests.unit.shuffle.test_shuffle_jobs import VALUES
 from tests.unit.shuffle.test_shuffle_keys import INTS, TEXT, keys_with
 from tests.unit.shuffle.test_shuffle_merge import Row, columns_of, rows_of
@@ -202,9 +203,8 @@ def test_a_run_that_is_gone_or_replaced_is_lost() -> None:
 
 
 def test_slices_are_read_ahead_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = MemoryStorage()
+    storage = ToyStorage()
     monkeypatch.setattr(reading, "RANGE_BYTES", 40)
-    monkeypatch.setattr(reading, "_NEARBY", ())
     sections = [[columns_of([(f"{i}", i)])] for i in range(30)]
     info, writer, _ = write(storage, sections)
     slices = [

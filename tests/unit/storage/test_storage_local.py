@@ -29,7 +29,7 @@ from mrcore.errors import (
 from mrcore.storage.base import ABSENT
 from mrcore.storage.local import files
 from mrcore.storage.local import store as local
-from mrcore.storage.local.store import LocalStorage, prune, remove_if_empty
+from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.system_errors import os_errors
 from tests.support import stores
 from tests.support.fake_clock import FakeClock
@@ -300,7 +300,7 @@ class TestPruning:
             place.put(name, b"")
             place.storage.delete(place.uri(name))
         place.put("out/_tmp/job/runs/.tmp-left-over", b"")
-        prune(place.uri("out/_tmp/job/"), place.uri("out"))
+        place.storage.prune(place.uri("out/_tmp/job/"), up_to=place.uri("out"), abandoned=True)
         assert os.listdir(place.uri("out").removeprefix("file://")) == []  # noqa: PTH208
 
     def test_what_holds_a_file_stays(self, place: Place) -> None:
@@ -308,14 +308,14 @@ class TestPruning:
         place.put("out/_tmp/job/runs/y", b"")
         place.put("out/_tmp/job/staged/z", b"")
         place.storage.delete(place.uri("out/_tmp/job/staged/z"))
-        prune(place.uri("out/_tmp/job"), place.uri("out"))
+        place.storage.prune(place.uri("out/_tmp/job"), up_to=place.uri("out"), abandoned=True)
         assert sorted(place.names()) == ["out/_tmp/job/runs/y", "out/_tmp/other/x"]
         folder = place.uri("out/_tmp/job").removeprefix("file://")
         assert os.listdir(folder) == ["runs"]  # noqa: PTH208
 
     def test_what_is_not_there_is_no_error(self, place: Place) -> None:
-        prune(place.uri("nothing/at/all"), place.uri("nothing"))
-        remove_if_empty(place.uri("nothing"))
+        place.storage.prune(place.uri("nothing/at/all"), up_to=place.uri("nothing"), abandoned=True)
+        place.storage.prune(place.uri("nothing"))
 
     def test_no_writer_loses_its_folder(self, place: Place) -> None:
         done = threading.Event()
@@ -323,7 +323,7 @@ class TestPruning:
         def prune_on_and_on() -> None:
             # Each job prunes once; without a breath between, no writer would ever get its turn.
             while not done.wait(0.001):
-                prune(place.uri("a/b"), place.base_uri)
+                place.storage.prune(place.uri("a/b"), up_to=place.base_uri, abandoned=True)
 
         thread = threading.Thread(target=prune_on_and_on)
         thread.start()

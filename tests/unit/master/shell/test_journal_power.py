@@ -9,7 +9,7 @@ import pytest
 
 from mrcore.errors import AlreadyExistsError, UnavailableError
 from mrcore.master.shell.journal import Journal
-from mrcore.master.shell.leader import announce, open_cluster, protect_folder, read_leader
+from mrcore.master.shell.leader import announce, open_cluster, protect_state, read_leader
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT
 from mrcore.storage.local.store import LocalStorage
@@ -36,7 +36,7 @@ def lose_all(disk: Disk) -> None:
 
 def begin(state: str) -> Journal:
     """Take over as a master does: the folder of the state comes first."""
-    protect_folder(Path(state.removeprefix("file://")))
+    protect_state(LocalStorage(), state)
     journal = Journal(LocalStorage(), state, "w", FakeClock())
     for _ in journal.take_over():
         pass
@@ -78,7 +78,7 @@ def test_a_name_that_refuses_a_durable_writer_is_durable(disk: Disk, state: str)
             writer.write(b"x")
             writer.commit()
 
-    protect_folder(Path(state.removeprefix("file://")))
+    protect_state(LocalStorage(), state)
     with disk.watched():
         disk.failing_folder_syncs = 2
         for error in (UnavailableError, UnavailableError, AlreadyExistsError):
@@ -113,7 +113,7 @@ def test_a_master_that_serves_has_a_durable_identity(disk: Disk, state: str, fai
 
 
 def test_a_new_folder_on_the_way_to_a_durable_file_is_durable(disk: Disk, state: str) -> None:
-    protect_folder(Path(state.removeprefix("file://")))
+    protect_state(LocalStorage(), state)
     with disk.watched():
         uri = object_names.plan_uri(state, "job-a")
         with LocalStorage().open_write(uri, durable=True) as writer:
@@ -125,7 +125,7 @@ def test_a_new_folder_on_the_way_to_a_durable_file_is_durable(disk: Disk, state:
 
 def test_a_new_state_folder_is_durable(disk: Disk, tmp_path: Path) -> None:
     with disk.watched():
-        protect_folder(tmp_path / "a" / "b" / "state")
+        protect_state(LocalStorage(), f"file://{tmp_path}/a/b/state")
     lose_all(disk)
     assert (tmp_path / "a" / "b" / "state").is_dir()
 

@@ -15,7 +15,7 @@ from mrcore.master.shell.leader import (
     make_certificate,
     open_cluster,
     open_tls,
-    protect_folder,
+    protect_state,
     read_leader,
     retire,
 )
@@ -96,11 +96,14 @@ def test_the_certificate_is_made_once() -> None:
 
 
 def test_a_new_state_is_for_its_user_alone(tmp_path: Path) -> None:
-    assert not protect_folder(tmp_path / "a" / "state")
+    def protect(name: str) -> bool:
+        return protect_state(LocalStorage(), f"file://{tmp_path}/{name}")
+
+    assert not protect("a/state")
     assert stat.S_IMODE((tmp_path / "a" / "state").stat().st_mode) == 0o700
-    assert not protect_folder(tmp_path / "a" / "state")
+    assert not protect("a/state")
     (tmp_path / "open").mkdir(mode=0o755)
-    assert protect_folder(tmp_path / "open")
+    assert protect("open")
 
 
 @pytest.mark.parametrize("nameless", [True, False])
@@ -119,6 +122,6 @@ def test_the_secrets_are_for_their_owner_alone_whatever_the_folder(
             assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     # As an older version left them: what is only read again is mended at the start.
     (folder / "tls.json").chmod(0o644)
-    assert protect_folder(folder)
+    assert protect_state(storage, state)
     assert stat.S_IMODE((folder / "tls.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
