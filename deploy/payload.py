@@ -71,7 +71,7 @@ def _checked(manifest: str) -> str:
     for line in lines:
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{line!r} is no line `SHA256  FILE.whl` of a list of wheels.")
+            raise ValueError(f"{line!r} is not a line `SHA256  FILE.whl` of a list of wheels.")
         names.append(match[1])
     if not any(name.startswith("pip-") for name in names):
         raise ValueError("The list of wheels lacks pip's own, which a VM installs the others with.")

@@ -203,7 +203,7 @@ class _Life:
             return
         if await answers(credentials_of(former, self._state_uri), LIVE_SECONDS):
             raise UsageError(
-                f"A master already leads {self._state_uri}, at {former.address}: stop it, or add "
+                f"A master already leads {self._state_uri}, at {former.address}. Stop it, or add "
                 "--take-over to replace it."
             )
 
@@ -215,7 +215,7 @@ class _Life:
         except AlreadyExistsError:
             if not self._options.take_over:
                 raise UsageError(
-                    f"Another master on this machine holds {self._state_uri}: stop it, or add "
+                    f"Another master on this machine holds {self._state_uri}. Stop it, or add "
                     "--take-over to replace it."
                 ) from None
             group.create_task(self._lock_later(uri))

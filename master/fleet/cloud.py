@@ -56,12 +56,12 @@ def parse_target(text: str, cluster: str) -> Target:
     match = _TARGET.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"--fleet {text} is not understood: write gce:PROJECT/zones/ZONE or "
+            f"--fleet {text} is not understood. Write gce:PROJECT/zones/ZONE or "
             "gce:PROJECT/regions/REGION."
         )
     if not _CLUSTER.fullmatch(cluster):
         raise UsageError(
-            f"--cluster {cluster!r} is no name of a cluster: give it the name of its groups, of "
+            f"--cluster {cluster!r} is not a cluster name. Give the name of its groups, of "
             "at most 31 lower-case letters, digits and hyphens."
         )
     return Target(match[1], match[2] == "regions", match[3], cluster)

@@ -312,7 +312,7 @@ def _errors(target: Target) -> Iterator[None]:
         yield
     except exceptions.Forbidden as error:
         raise CloudError(
-            f"The master may not manage machines of {target.project} ({error.message}): give its "
+            f"The master may not manage machines of {target.project} ({error.message}). Give its "
             "service account the role of the fleet."
         ) from error
     except exceptions.GoogleAPICallError as error:

@@ -121,7 +121,7 @@ class Assigner:
         if size > ASSIGNMENT_BYTES_MAX:
             raise UsageError(
                 f"To say what one of its {wanted.attempt.task.phase} tasks reads takes {size:,} "
-                f"bytes, and {ASSIGNMENT_BYTES_MAX:,} is the limit: give fewer and larger files."
+                f"bytes, and {ASSIGNMENT_BYTES_MAX:,} is the limit. Give fewer and larger files."
             )
         if job.job_id not in told:
             spec = self._spec(job.job_id, job.spec)

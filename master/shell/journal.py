@@ -117,8 +117,8 @@ class Journal:
         """Raise JournalError unless the entry can follow the one before it."""
         if number != self._number + 1:
             raise JournalError(
-                f"Entry {self._number + 1} of the journal is missing, and {number} is there: "
-                f"restore {object_names.journal_uri(self._state_uri, self._number + 1)}, "
+                f"Entry {self._number + 1} of the journal is missing, and {number} is there. "
+                f"Restore {object_names.journal_uri(self._state_uri, self._number + 1)}, "
                 "or start a new --state."
             )
         if entry.epoch < self._epoch:
@@ -137,7 +137,7 @@ class Journal:
             ) from None
         except msgspec.MsgspecError as error:
             raise JournalError(
-                f"{uri} is no journal entry of this version of mrcore ({error}): restore it, or "
+                f"{uri} is not a journal entry of this version of mrcore ({error}). Restore it, or "
                 "start a new --state."
             ) from None
         if entry.number != number:
@@ -171,7 +171,7 @@ class Journal:
                 uri = object_names.journal_uri(self._state_uri, entry.number)
                 raise JournalError(
                     f"Entry {entry.number} of the journal does not follow from those before it "
-                    f"({error!r} at {type(fact).__name__}): restore {uri}, or start a new --state."
+                    f"({error!r} at {type(fact).__name__}). Restore {uri}, or start a new --state."
                 ) from error
 
     def append(self, facts: Sequence[Fact]) -> None:
@@ -235,5 +235,5 @@ class Journal:
 def _number_of(uri: str, prefix: str) -> int:
     name = uri.removeprefix(prefix)
     if len(name) != 20 or not (name.isascii() and name.isdigit()):
-        raise JournalError(f"{uri} is no journal entry: remove what does not belong there.")
+        raise JournalError(f"{uri} is not a journal entry. Remove it.")
     return int(name)

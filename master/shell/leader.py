@@ -166,5 +166,5 @@ def _decode(content: bytes, kind: type[_Document], uri: str) -> _Document:
         return msgspec.json.decode(content, type=kind)
     except msgspec.MsgspecError as error:
         raise MrcoreError(
-            f"{uri} cannot be read ({error}): restore it, or start a new --state."
+            f"{uri} cannot be read ({error}). Restore it, or start a new --state."
         ) from None

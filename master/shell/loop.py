@@ -161,7 +161,7 @@ class Shell:
         """Answer every parked request with UNAVAILABLE: the master is about to end."""
         for _, future in self._parked.values():
             if not future.done():
-                future.set_exception(UnavailableError("The master is ending: try again soon."))
+                future.set_exception(UnavailableError("The master is ending. Try again soon."))
 
     async def quiesce(self, timeout_seconds: float) -> None:
         """Wait until nothing is being carried out and all is durable, at most so long."""
@@ -378,7 +378,7 @@ class Shell:
         await self.leads()
         for event, future in self._parked.values():
             if event.epoch == epoch and not future.done():
-                problem = f"This state has never had the epoch {epoch}: start anew."
+                problem = f"This state has never had the epoch {epoch}. Start anew."
                 future.set_exception(UnavailableError(problem))
 
     async def _carry_out(self, command: Job) -> None:

@@ -185,9 +185,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             request.request_id, "the request_id", MAX_REQUEST_ID, required=True
         )
         if self._draining.is_set():
-            raise UnavailableError("The master is ending: submit the job again soon.")
+            raise UnavailableError("The master is ending. Submit the job again soon.")
         if self._board.ending:
-            raise UnavailableError("The cluster deletes itself, as it was idle: bring it up again.")
+            raise UnavailableError("The cluster deletes itself, as it was idle. Bring it up again.")
         spec = job_spec_from_proto(request.spec)
         job_id = await self._submissions.submit(
             self._group, request_id, spec, request.plugin_bundle

@@ -92,7 +92,7 @@ def load_plans(machine: Machine, plans: Plans, starting: Callable[[str], None]) 
             plans.load(job.job_id)
         except MrcoreError as error:
             log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
-            reason = f"Its plan cannot be read ({error}): submit the job again."
+            reason = f"Its plan cannot be read ({error}). Submit the job again."
             lost.append(JobBroken(job.job_id, reason))
     return lost
 
@@ -241,7 +241,7 @@ class Submissions:
         coming = [size for job, size in self._coming.items() if machine.job(job) is None]
         if not machine.has_room((maps, reduces), *coming):
             raise UnavailableError(
-                f"The master has no room for {maps + reduces:,} more tasks: submit the job again "
+                f"The master has no room for {maps + reduces:,} more tasks. Submit the job again "
                 "when others have ended."
             )
 
@@ -253,7 +253,7 @@ class Submissions:
             storage_for(uri)
             if Reach.PROCESS is reach_of(uri) is not reach_of(self._state_uri):
                 raise UsageError(
-                    f"{uri} is in the memory of one process, and workers are others: use file:// "
+                    f"{uri} is in the memory of one process, and workers are others. Use file:// "
                     "or gs://."
                 )
         state = _resolved(self._state_uri)
@@ -261,7 +261,7 @@ class Submissions:
             if uri is not None and f"{_resolved(uri)}/".startswith(f"{state}/"):
                 raise OutputError(
                     f"{object_names.shown(uri)} lies inside the state of the cluster, which nobody "
-                    "but its master may write to: choose another place."
+                    "but its master may write to. Choose another place."
                 )
 
     async def _slots(self) -> int:
@@ -321,13 +321,13 @@ class Submissions:
                 self._storage.stat(uri)
             except NotFoundError:
                 raise UsageError(
-                    f"The master does not have the plugin {spec.plugin.name}: send its bundle, too."
+                    f"The master does not have the plugin {spec.plugin.name}. Send its bundle, too."
                 ) from None
             return
         if hashlib.sha256(bundle).hexdigest() != spec.plugin.sha256:
             raise UsageError(
                 f"The bundle of the plugin {spec.plugin.name} does not have the SHA-256 that the "
-                "job names: send it again."
+                "job names. Send it again."
             )
         try:
             with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
@@ -348,7 +348,7 @@ class Submissions:
         # made the claim had its entry in the journal before.
         if self._shell.is_fenced():
             raise UnavailableError(
-                "Another master has taken over this state: submit the job to that one."
+                "Another master has taken over this state. Submit the job to that one."
             )
         return True
 

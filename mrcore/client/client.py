@@ -158,7 +158,7 @@ class Client:
         nesting.check_allowed()
         if not isinstance(spec, JobSpec) or not isinstance(bundle, bytes):
             raise UsageError(
-                "Client.submit takes a JobSpec and a bundle: use mrcore.run(master=…)."
+                "Client.submit takes a JobSpec and a bundle. Use mrcore.run(master=…)."
             )
         request = pb.SubmitRequest(
             request_id=request_id or new_request_id(),

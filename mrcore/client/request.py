@@ -89,7 +89,7 @@ class Draft:
             option = role.rival_option
             if option and getattr(plugin, f"has_{name}") and getattr(self.job, option):
                 raise PluginError(
-                    f"The plugin {plugin.name} has a function {name}, and {role.reason}: leave out "
+                    f"The plugin {plugin.name} has a function {name}, and {role.reason}. Leave out "
                     "one of the two."
                 )
         return Prepared(complete(self.job, plugin), self.bundle)
@@ -156,7 +156,7 @@ def _check_shared(spec: JobDraft) -> None:
         if reach_of(uri) is Reach.PROCESS:
             raise UsageError(
                 f"The {name} {uri} would lie in the memory of each process by itself, which the "
-                "master and the workers do not share: name a folder or a bucket."
+                "master and the workers do not share. Name a folder or a bucket."
             )
 
 
@@ -212,7 +212,7 @@ def _check_combination(request: JobRequest) -> None:
     if not request.inputs:
         raise UsageError("A job needs at least one input: a file, a folder, a glob or a prefix.")
     if not request.output:
-        raise UsageError("A job needs an output folder: give -o OUT.")
+        raise UsageError("A job needs an output folder. Give -o OUT.")
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:
             job_options.check(option, request.options[option.name], option.shown_flag)
@@ -224,12 +224,12 @@ def _check_combination(request: JobRequest) -> None:
 def _check_map_only(options: Mapping[str, Any]) -> None:
     if options.get("total_order"):
         raise UsageError(
-            "--map-only writes pairs as they come, so --total-order cannot hold: drop one of them."
+            "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
         )
     if options.get("reduces"):
         raise UsageError(
             "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
-            "meaning: drop one of them."
+            "meaning. Drop one of them."
         )
 
 
@@ -249,10 +249,10 @@ def _check_name(uri: str) -> None:
     for character in uri:
         kind = _UNNAMEABLE.get(unicodedata.category(character))
         if kind is not None:
-            raise UsageError(f"{uri!a} has {kind} in its name: rename it, or name its folder.")
+            raise UsageError(f"{uri!a} has {kind} in its name. Rename it, or name its folder.")
     form = form_problem(uri)
     if form is not None:
-        raise UsageError(f"{uri} names no bucket: write {form}.")
+        raise UsageError(f"{uri} does not name a bucket. Write {form}.")
 
 
 def _job_name(plugin: str | Functions) -> str:
@@ -286,6 +286,6 @@ def _bundle(request: JobRequest) -> Bundle:
         )
     except PermissionError as error:
         raise UsageError(
-            f"{error.filename} cannot be read (permission denied): check the permissions of the "
+            f"{error.filename} cannot be read (permission denied). Check the permissions of the "
             "file and its folder."
         ) from None

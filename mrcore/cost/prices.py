@@ -102,7 +102,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         predefined = _PREDEFINED.fullmatch(machine_type)
         if predefined is None:
             raise UsageError(
-                f"{machine_type!r} is not a machine type: write one such as e2-standard-4."
+                f"{machine_type!r} is not a machine type. Write one such as e2-standard-4."
             )
         family, series, vcpus = predefined[1], predefined[2], int(predefined[3])
         special = self.exceptions.get(f"{family}-{series}", Special())

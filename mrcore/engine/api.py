@@ -132,7 +132,7 @@ def run(
     elif engine == "embedded":
         job = run_embedded(request, workers=workers, slots=slots)
     else:
-        raise UsageError(f"{engine!r} is no engine: use embedded or inline.")
+        raise UsageError(f"{engine!r} is not an engine. Use embedded or inline.")
     if job.state is not JobState.SUCCEEDED:
         raise RunFailedError(job)
     return Result(job)

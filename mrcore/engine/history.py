@@ -118,7 +118,7 @@ def _check_room(path: Path) -> None:
 def _unwritable(error: OSError) -> str:
     return (
         f"The folder of embedded runs, {runs_folder()}, cannot be written "
-        f"({(error.strerror or str(error)).lower()}): let XDG_STATE_HOME name one that can."
+        f"({(error.strerror or str(error)).lower()}). Set XDG_STATE_HOME to one that can."
     )
 
 

@@ -127,7 +127,7 @@ def _set(options: argparse.Namespace) -> int:
 
     def change(found: record.Record | None) -> record.Record:
         if found is None:
-            raise UsageError(f"No cluster has its home at {options.home}: see `mrcore gce audit`.")
+            raise UsageError(f"No cluster has its home at {options.home}. See `mrcore gce audit`.")
         fields = dict(line.partition("=")[::2] for line in record.to_lines(found))
         return record.from_fields({**fields, **changes})
 

@@ -79,12 +79,12 @@ def _kept(bucket: Mapping[str, Any], uri: str) -> Iterator[tuple[str, str]]:
     if bucket.get("versioning", {}).get("enabled"):
         yield (
             "warn",
-            f"{uri} keeps old versions of objects, and deleted temporaries go on to cost money: "
-            "give a --temp in a bucket without versioning.",
+            f"{uri} keeps old versions of objects, and deleted temporaries go on to cost money. "
+            "Give a --temp in a bucket without versioning.",
         )
     if bucket.get("retentionPolicy"):
         yield (
             "error",
-            f"{uri} has a retention policy, so nothing in it can be replaced or deleted: take "
+            f"{uri} has a retention policy, so nothing in it can be replaced or deleted. Take "
             "another bucket for home, output and --temp.",
         )

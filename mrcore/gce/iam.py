@@ -84,7 +84,7 @@ def bindings_of(record: Record) -> Iterator[Binding]:
         if counts[key] > BINDINGS:
             raise UsageError(
                 f"The cluster {record.name} reads or writes too many places in {binding.resource} "
-                "for the policy of a bucket: name a folder that holds several of them."
+                "for the policy of a bucket. Name a folder that holds several of them."
             )
     yield from found
     yield from _in_project(record)

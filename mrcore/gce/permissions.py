@@ -99,7 +99,7 @@ def closed(bucket_uri: str, token: str, account: str, *, writes: bool) -> str | 
         return None
     role, verb = ("objectAdmin", "write") if writes else ("objectViewer", "read")
     return (
-        f"{bucket_uri} is not yours, so you cannot let the VMs {verb} it: ask its owner to run "
+        f"{bucket_uri} is not yours, so you cannot let the VMs {verb} it. Ask its owner to run "
         f"gcloud storage buckets add-iam-policy-binding {bucket_uri} "
         f"--member=serviceAccount:{account} --role=roles/storage.{role} (and for "
         f"{account.replace('worker', 'master', 1)} too), then say --shared-bucket {bucket_uri}."

@@ -97,7 +97,7 @@ def check_name(name: str) -> str:
     """Return the name of a cluster; raise UsageError for one that resources cannot bear."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot name a cluster: use at most 31 lower-case letters, digits and "
+            f"{name!r} cannot name a cluster. Use at most 31 lower-case letters, digits and "
             "hyphens, with a letter first and no hyphen last."
         )
     return name
@@ -113,7 +113,7 @@ def check_outputs(home: str, outputs: Iterable[str]) -> None:
         if f"{home}/".startswith(folder) or folder.startswith(f"{home}/"):
             raise UsageError(
                 f"The output {output.rstrip('/')} and the cluster's home, {home}, lie one in the "
-                "other: name another folder for the output, or another --home."
+                "other. Name another folder for the output, or another --home."
             )
 
 
@@ -164,7 +164,7 @@ def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
         was, wanted = getattr(found, field), getattr(fresh, field)
         if field in given and was != wanted:
             raise UsageError(
-                f"The cluster {found.name} is there with {field} {was}, not {wanted}: leave that "
+                f"The cluster {found.name} is there with {field} {was}, not {wanted}. Leave that "
                 "option out, take the cluster down first, or choose another --name."
             )
     changes = {field: getattr(fresh, field) for field in given if field not in GROWING}
@@ -199,7 +199,7 @@ def _read(uri: str) -> tuple[Record | None, str]:
         return msgspec.json.decode(content, type=Record), info.generation
     except msgspec.MsgspecError as error:
         raise UsageError(
-            f"{uri} is no record of this version of mrcore ({error}): use the version that made "
+            f"{uri} is not a record of this version of mrcore ({error}). Use the version that made "
             "the cluster, or delete the object when nothing of it runs any more."
         ) from None
 

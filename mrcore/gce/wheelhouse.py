@@ -94,7 +94,7 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
 def check_requirements(path: Path) -> Path:
     """Return the path of a file of requirements; raise UsageError where there is none."""
     if not path.is_file():
-        raise UsageError(f"--requirements {path} is no file: check its name.")
+        raise UsageError(f"--requirements {path} is not a file. Check its name.")
     return path
 
 
@@ -148,7 +148,7 @@ def _build(root: Path, folder: Path) -> Path:
     made = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(made) != 1:
         raise MrcoreError(
-            f"The wheel of mrcore cannot be built from {root} ({_last_error(done.stderr)}): set "
+            f"The wheel of mrcore cannot be built from {root} ({_last_error(done.stderr)}). Set "
             "up the checkout again with scripts/setup."
         )
     return made[0]

@@ -101,7 +101,7 @@ def check_contents(spec: JobDraft, present: Collection[ObjectInfo]) -> None:
     if foreign is not None:
         raise OutputError(
             f"The output {where} holds {foreign}, which no receipt there names, so --overwrite "
-            "does not touch it: move it away, or choose another output."
+            "does not touch it. Move it away, or choose another output."
         )
 
 
@@ -120,7 +120,7 @@ def _not_empty(output_uri: str, where: str, name: str) -> str:
             f"interrupted: {finish}choose another output, or add --overwrite to replace it."
         )
     return (
-        f"The output {where} is not empty ({name} is there): choose another one, delete it, or add "
+        f"The output {where} is not empty ({name} is there). Choose another one, delete it, or add "
         "--overwrite to replace what a former job has written there."
     )
 
@@ -138,7 +138,7 @@ def check_place(output_uri: str) -> None:
     storage = storage_for(output_uri)
     whole = storage.whole(output_uri)
     if whole is not None:
-        raise OutputError(f"The output {where} is a whole {whole}: name a folder in it.")
+        raise OutputError(f"The output {where} is a whole {whole}. Name a folder in it.")
     place = storage.resolved(output_uri)
     try:
         here = uri_of_path(Path.cwd())
@@ -146,11 +146,11 @@ def check_place(output_uri: str) -> None:
         here = ""
     if f"{here}/".startswith(f"{place}/"):
         raise OutputError(
-            f"The output {where} is the current folder, or above it: name a new folder, as in "
+            f"The output {where} is the current folder, or above it. Name a new folder, as in "
             "-o out."
         )
     if storage.kind(place) in (NameKind.OBJECT, NameKind.OTHER):
-        raise OutputError(f"The output {where} is a file: name a folder that is new or empty.")
+        raise OutputError(f"The output {where} is a file. Name a folder that is new or empty.")
 
 
 def _check_inputs(spec: JobDraft) -> None:
@@ -184,7 +184,7 @@ def _check_temp(spec: JobDraft) -> None:
     if inside and not temp.removeprefix(output).startswith("/_"):
         raise OutputError(
             f"--temp {object_names.shown(spec.temp_uri)} lies in the output, which may hold "
-            "nothing but the result: name another place, or leave out --temp for OUT/_tmp."
+            "nothing but the result. Name another place, or leave out --temp for OUT/_tmp."
         )
 
 
@@ -253,7 +253,7 @@ def _acquire(output_uri: str, mine: Claim, has_ended: HasEnded | None) -> tuple[
                 return writer.commit().generation, True
         except (AlreadyExistsError, PreconditionFailedError):
             continue
-    raise UnavailableError(f"{object_names.shown(uri)} changes all the time: try again later.")
+    raise UnavailableError(f"{object_names.shown(uri)} changes all the time. Try again later.")
 
 
 def _same(held: Claim, mine: Claim) -> bool:
@@ -295,7 +295,7 @@ def _taken(output_uri: str, held: Claim | None) -> OutputError:
         cluster = held.leader or object_names.shown(held.state_uri)
         who = f"job {held.job_id} of the cluster at {cluster}"
     return OutputError(
-        f"The output {where} is taken by {who}: choose another one, or, when you are sure that "
+        f"The output {where} is taken by {who}. Choose another one, or, when you are sure that "
         f"nothing writes there any more, free it with `mrcore gc {where} --release`."
     )
 

@@ -299,7 +299,7 @@ class _Committer:
         except AlreadyExistsError as error:
             raise OutputError(
                 f"{object_names.shown(destination)} was written by somebody else while this job "
-                "was being committed: move it away and run the job again."
+                "was being committed. Move it away and run the job again."
             ) from error
 
     def _delete(self, item: tuple[str, str]) -> None:

@@ -39,7 +39,7 @@ def output_parts(output_uri: str) -> list[ObjectInfo]:
     except NotFoundError as error:
         problem = str(error).rstrip(".")
         raise DataError(
-            f"A part of the output is missing, {problem}: see `mrcore verify`."
+            f"A part of the output is missing, {problem}. See `mrcore verify`."
         ) from None
 
 
@@ -52,7 +52,7 @@ def output_chunks(output_uri: str) -> Iterator[bytes]:
                 yield from _text_chunks(part, stream)
             except (OSError, EOFError, ValueError) as error:
                 raise DataError(
-                    f"{object_names.shown(part.uri)} cannot be read ({error}): look with "
+                    f"{object_names.shown(part.uri)} cannot be read ({error}). Look with "
                     "`mrcore verify`."
                 ) from None
 

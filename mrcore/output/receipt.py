@@ -146,7 +146,7 @@ def read_receipt(output_uri: str) -> Receipt:
         ) from error
     except msgspec.MsgspecError as error:
         raise UsageError(
-            f"{object_names.shown(uri)} is no receipt of mrcore: another program wrote it."
+            f"{object_names.shown(uri)} is not a receipt of mrcore: another program wrote it."
         ) from error
 
 

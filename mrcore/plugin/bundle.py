@@ -123,7 +123,7 @@ def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:
         return target, None
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise PluginError(
-            f"{target!r} names no plugin: give a file, a dotted module, or module:object."
+            f"{target!r} is not a plugin. Name a file, a dotted module, or module:object."
         )
     return place, attribute
 
@@ -135,10 +135,10 @@ def _is_file_target(place: str, cwd: Path) -> bool:
 def _plugin_file(place: str, cwd: Path) -> Path:
     path = Path(os.path.normpath(cwd / Path(place).expanduser()))
     if path.is_dir():
-        raise PluginError(f"The plugin {place} is a folder: name the Python file that has map.")
+        raise PluginError(f"The plugin {place} is a folder. Name the Python file that has map.")
     if not path.is_file():
         raise PluginError(
-            f"The plugin {place} does not exist: give a Python file, or a module (package.module)."
+            f"The plugin {place} does not exist. Give a Python file, or a module (package.module)."
         )
     return path
 
@@ -156,7 +156,7 @@ def _checked_dotted(place: str, cwd: Path, roots: Sequence[Path]) -> str:
     parts = place.split(".")
     if not all(part.isidentifier() for part in parts):
         raise PluginError(
-            f"{place!r} names no plugin: give a file, a dotted module, or module:object."
+            f"{place!r} is not a plugin. Name a file, a dotted module, or module:object."
         )
     search = [str(root) for root in roots]
     if parts[0] not in _RESERVED and PathFinder.find_spec(parts[0], [*search, *sys.path]) is None:
@@ -188,7 +188,7 @@ class _Packer:
             data = path.read_bytes()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise PluginError(f"{path} cannot be read ({reason}): check its permissions.") from None
+            raise PluginError(f"{path} cannot be read ({reason}). Check its permissions.") from None
         name = f"{CODE}/{member}"
         self._take(name, data)
         if path.suffix == ".py":
@@ -243,7 +243,7 @@ class _Packer:
         if self._size > MAX_UNPACKED_BYTES or len(self.members) >= MAX_MEMBERS:
             raise PluginError(
                 f"The plugin needs more than {MAX_UNPACKED_BYTES >> 20} MiB or {MAX_MEMBERS:,} "
-                f"files (the last was {name}): install large packages on the workers, and read "
+                f"files (the last was {name}). Install large packages on the workers, and read "
                 "large data from the bucket."
             )
 
@@ -263,11 +263,11 @@ class _Packer:
             member = f"{FILES}/{path.name}"
             if member in self.members:
                 raise UsageError(
-                    f"--files {given}: two side files are called {path.name}: rename one."
+                    f"--files {given}: two side files are called {path.name}. Rename one."
                 )
             if not path.is_file():
                 problem = "is not a file" if path.exists() else "does not exist"
-                raise UsageError(f"--files {given} {problem}: give the path of a file.")
+                raise UsageError(f"--files {given} {problem}. Give the path of a file.")
             self._take(member, path.read_bytes())
         manifest = {
             "kind": kind,
@@ -281,7 +281,7 @@ class _Packer:
         if len(data) > MAX_BUNDLE_BYTES:
             raise PluginError(
                 f"The plugin and its files are {len(data) >> 20} MiB, more than the "
-                f"{MAX_BUNDLE_BYTES >> 20} MiB that may travel: put large data into the bucket."
+                f"{MAX_BUNDLE_BYTES >> 20} MiB that may travel. Put large data into the bucket."
             )
         return Bundle(data, hashlib.sha256(data).hexdigest(), name)
 

@@ -42,7 +42,9 @@ def check_functions(
         _refuse_beside_steps(checked, name)
         steps = _check_steps(found[STEPS], name)
     elif "map" not in checked:
-        raise PluginError(f"{name} has no function map: define map(key, value) that yields pairs.")
+        raise PluginError(
+            f"{name} has no function map. Define map(key, value), which yields pairs."
+        )
     else:
         _check_rules({key: checked[key] for key in STEP_FUNCTIONS if key in checked}, name)
     return UserFunctions(
@@ -112,7 +114,7 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
     arguments, wanted = FUNCTIONS[key].arguments, shape(key)
     if not callable(value):
         raise PluginError(
-            f"{key} in {name} is not a function but {_a(value)}: define {wanted} or rename it."
+            f"{key} in {name} is not a function but {_a(value)}. Define {wanted} or rename it."
         )
     if value is functools.reduce:
         raise PluginError(
@@ -120,7 +122,7 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
             "another name."
         )
     if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
-        raise PluginError(f"{key}{_where(value)} is async: define it by `def`, as {wanted}.")
+        raise PluginError(f"{key}{_where(value)} is async. Define it by `def`, as {wanted}.")
     try:
         signature = inspect.signature(value)
     except Exception:  # noqa: BLE001 - a builtin that does not tell its arguments, or a user's object
@@ -131,7 +133,7 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
         count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
         raise PluginError(
             f"{key}{_where(value)} is declared as {key}{text_of(signature)} but is called with "
-            f"{count}: define it as {wanted}."
+            f"{count}. Define it as {wanted}."
         ) from None
     return value
 

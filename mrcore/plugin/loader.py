@@ -55,7 +55,7 @@ def load_bundle(data: bytes, folder: Path, sha256: str | None = None) -> UserFun
     With `sha256`, a bundle that has another one is refused.
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise PluginError("The stored plugin bundle was changed or cut off: submit the job again.")
+        raise PluginError("The stored plugin bundle was changed or cut off. Submit the job again.")
     return load_unpacked(unpack_bundle(data, folder))
 
 
@@ -117,7 +117,7 @@ def _extract(data: bytes, draft: Path) -> None:
                 target.write_bytes(content)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise PluginError(
-            f"The plugin bundle is damaged ({error}): submit the job again."
+            f"The plugin bundle is damaged ({error}). Submit the job again."
         ) from None
 
 
@@ -170,13 +170,13 @@ def _import(module: str, name: str) -> types.ModuleType:
         return sys.modules[module]
     except SystemExit as error:
         raise PluginError(
-            f"{name} called sys.exit({text_of(error.code, repr)}) when it was imported: "
-            f"put what runs a script under `{GUARD}`."
+            f"{name} called sys.exit({text_of(error.code, repr)}) when it was imported. "
+            f"Put what runs a script under `{GUARD}`."
         ) from None
     except NestedJobError:
         raise PluginError(
-            f"{name} starts a job when it is imported, as it is for each task: "
-            f"guard that by `{GUARD}`."
+            f"{name} starts a job when it is imported, as it is for each task. "
+            f"Guard that by `{GUARD}`."
         ) from None
     except KeyboardInterrupt:
         raise
@@ -212,12 +212,12 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
                 holder = getattr(holder, part)
         except AttributeError:
             raise PluginError(
-                f"{module.__name__} has no {attribute}: name an object of the module, "
+                f"{module.__name__} has no {attribute}. Name an object of the module, "
                 f"as in {module.__name__}:Job."
             ) from None
         if inspect.isfunction(holder) and not hasattr(holder, "map"):
             raise PluginError(
-                f"{name} is a function: name a class or an object that has map and reduce."
+                f"{name} is a function. Name a class or an object that has map and reduce."
             )
         if inspect.isclass(holder):
             holder = _instance(holder, name)

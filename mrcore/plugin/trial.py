@@ -45,8 +45,8 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
             process.communicate(bundle.data, timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
             raise PluginError(
-                f"{bundle.name} was still importing after {timeout_seconds:g} s: "
-                "move slow work from the module into setup(context)."
+                f"{bundle.name} was still importing after {timeout_seconds:g} s. "
+                "Move slow work from the module into setup(context)."
             ) from None
         finally:
             if process.poll() is None:

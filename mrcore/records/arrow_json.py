@@ -117,7 +117,7 @@ def _batch(block: bytes, offset: int, shown: str, schema: pa.Schema) -> pa.Recor
     if batch.num_rows != lines:
         raise DataError(
             f"{shown} has a line in bytes {offset} to {offset + len(block)} that holds more than "
-            "one JSON object: write one a line."
+            "one JSON object. Write one a line."
         )
     return batch
 
@@ -140,7 +140,7 @@ def _objects(block: bytes, offset: int, shown: str) -> list[object]:
             line = (starts() if callable(starts) else starts)[at]
             raise DataError(
                 f"{shown} has a line at byte {line} that is not a JSON object, so it has no "
-                "columns: correct it, or use --input-format jsonl."
+                "columns. Correct it, or use --input-format jsonl."
             )
     return values
 

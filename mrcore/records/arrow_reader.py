@@ -85,7 +85,7 @@ def _not_utf8(block: bytes, offset: int, shown: str) -> DataError:
     except UnicodeDecodeError as error:
         offset += error.start
     return DataError(
-        f"{shown} is not UTF-8 at byte {offset}, so Arrow cannot hold it as text: convert the "
+        f"{shown} is not UTF-8 at byte {offset}, so Arrow cannot hold it as text. Convert the "
         "file, or use --input-format text."
     )
 

@@ -66,7 +66,7 @@ class CsvRows:
         while not self.names and self.load():
             self._take_header()
         if len(set(self.names)) < len(self.names):
-            raise DataError(f"{shown} names a column twice in its first row: rename one.")
+            raise DataError(f"{shown} names a column twice in its first row. Rename one.")
         self._on_broken = on_broken
 
     def load(self) -> bool:
@@ -158,7 +158,7 @@ class CsvRows:
     def _misfit(self, fields: int, offset: int, line: str) -> None:
         message = (
             f"{self._shown} has a row of {fields} fields at byte {offset}, but its first row has "
-            f"{len(self.names)}: correct the row."
+            f"{len(self.names)}. Correct the row."
         )
         self._on_broken(BrokenRecordError(message, offset, line.rstrip("\r\n")))
 
@@ -166,11 +166,11 @@ class CsvRows:
         if "new-line character" in str(error):
             message = (
                 f"{self._shown} has a carriage return without a newline in the row at byte "
-                f"{offset}: convert its line ends to LF or CRLF, or put the field in quotes."
+                f"{offset}. Convert its line ends to LF or CRLF, or put the field in quotes."
             )
         else:
             message = (
-                f"{self._shown} has a row at byte {offset} that is not valid csv ({error}): "
-                "correct its quotes."
+                f"{self._shown} has a row at byte {offset} that is not valid csv ({error}). "
+                "Correct its quotes."
             )
         self._on_broken(BrokenRecordError(message, offset, line.rstrip("\r\n")))

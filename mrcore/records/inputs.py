@@ -72,7 +72,7 @@ def parse_input(text: str, cwd: str) -> Input:
     base_given = text[: text.rfind("/", 0, wildcard.start()) + 1]
     pattern = text[len(base_given) :]
     if ".." in pattern.split("/"):
-        raise InputError(f"The input {text} has `..` behind a wildcard: write it without `..`.")
+        raise InputError(f"The input {text} has `..` behind a wildcard. Write it without `..`.")
     base_uri = absolute_uri(base_given or "./", cwd)
     return Input(uri=base_uri + pattern, base_uri=base_uri, base_given=base_given)
 
@@ -275,16 +275,16 @@ def _missing(storage: Storage, given: Input) -> str:
     relative = is_relative(typed)
     if _WILDCARD.search(given.uri, len(given.base_uri)):
         place = ", and from which folder it counts" if relative else ""
-        return f"No file matches {typed}: check the pattern{place}."
+        return f"No file matches {typed}. Check the pattern{place}."
     folder = _folder(given.uri)
     if any(storage.list(folder)):
-        return f"The input {typed} holds only names that begin with `_` or `.`: name the files."
+        return f"The input {typed} holds only names that begin with `_` or `.`. Name the files."
     if any(info.uri == folder for info in storage.list(folder[:-1], recursive=False)):
-        return f"The input {typed} is a folder without files: name one that holds the data."
+        return f"The input {typed} is a folder without files. Name one that holds the data."
     if storage.kind(given.uri) in (NameKind.OBJECT, NameKind.OTHER):
-        return f"The input {typed} is no file and no folder: copy what it stands for to a file."
+        return f"The input {typed} is neither a file nor a folder. Copy its content to a file."
     place = " and the current folder" if relative else ""
-    return f"The input {typed} does not exist: check its spelling{place}."
+    return f"The input {typed} does not exist. Check its spelling{place}."
 
 
 def _check_names(files: Iterable[InputFile]) -> None:
@@ -294,7 +294,7 @@ def _check_names(files: Iterable[InputFile]) -> None:
             file.uri.encode()
         except UnicodeEncodeError:
             raise InputError(
-                f"The input {file.shown!a} has a name that is not valid Unicode: rename it."
+                f"The input {file.shown!a} has a name that is not valid Unicode. Rename it."
             ) from None
 
 

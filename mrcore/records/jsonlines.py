@@ -47,8 +47,8 @@ def _one_by_one(
             except (ValueError, RecursionError) as error:
                 on_broken(
                     BrokenRecordError(
-                        f"{shown} has a line at byte {offset} that is not valid JSON ({error}): "
-                        "correct it, or choose the --input-format that the file has.",
+                        f"{shown} has a line at byte {offset} that is not valid JSON ({error}). "
+                        "Correct it, or choose the --input-format that the file has.",
                         offset,
                         decode(line),
                     )

@@ -64,7 +64,7 @@ def line_blocks(
         if held > max_line_bytes:
             raise DataError(
                 f"{shown} has a line of more than {max_line_bytes} bytes at byte "
-                f"{position - held}: split it, or leave the file out."
+                f"{position - held}. Split it, or leave the file out."
             )
     if held:
         yield position - held, b"".join(parts)

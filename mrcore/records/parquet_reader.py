@@ -98,7 +98,7 @@ def _check_names(piece: Piece, names: Sequence[str]) -> None:
     twice = [name for at, name in enumerate(names) if name in names[:at]]
     if twice:
         raise DataError(
-            f"{piece.shown} has two columns named {twice[0]!r}: rename one, or use --input-format "
+            f"{piece.shown} has two columns named {twice[0]!r}. Rename one, or use --input-format "
             "arrow."
         )
 
@@ -141,7 +141,7 @@ def _readable(piece: Piece) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{piece.shown} cannot be read as parquet ({error}): copy the file again, or choose "
+            f"{piece.shown} cannot be read as parquet ({error}). Copy the file again, or choose "
             "the --input-format that it has."
         ) from error
 

@@ -129,7 +129,7 @@ def read_all(source: Source, piece: Piece) -> bytes:
         held += len(data)
         if held > MAX_FILE_BYTES:
             raise DataError(
-                f"{piece.shown} is larger than {MAX_FILE_BYTES} bytes, too large for one record: "
-                "use --input-format text or blocks."
+                f"{piece.shown} is larger than {MAX_FILE_BYTES} bytes, too large for one record. "
+                "Use --input-format text or blocks."
             )
     return b"".join(blocks)

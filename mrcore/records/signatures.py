@@ -83,6 +83,6 @@ def check_head(head: bytes, shown: str, content: InputFormat, codec: Codec) -> N
     at = head.find(b"\0", 0, HEAD_BYTES)
     if at >= 0:
         raise DataError(
-            f"{shown} is not text, because byte {at} is NUL: choose the --input-format that it "
+            f"{shown} is not text, because byte {at} is NUL. Choose the --input-format that it "
             "has, or use blocks to read raw bytes."
         )

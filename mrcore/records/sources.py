@@ -90,8 +90,8 @@ def _same_file(piece: Piece) -> Iterator[None]:
         yield
     except (NotFoundError, PreconditionFailedError) as error:
         raise DataError(
-            f"{piece.shown} was changed or deleted after the job had listed it: "
-            "run the job again when its input is complete."
+            f"{piece.shown} was changed or deleted after the job had listed it. "
+            "Run the job again when its input is complete."
         ) from error
 
 
@@ -126,7 +126,7 @@ class _Range:
             if self._next < min(piece.end + PAST_END_BYTES, piece.size_bytes):
                 raise DataError(
                     f"{piece.shown} ends at byte {self._next}, but had {piece.size_bytes} bytes "
-                    "when the job listed it: run the job again when its input is complete."
+                    "when the job listed it. Run the job again when its input is complete."
                 )
             self._file.close()
             self._file = self._open(piece.size_bytes)
@@ -172,8 +172,8 @@ class _Decompressed:
                 f"{kind.name}: {kind.advice}."
             )
         return DataError(
-            f"{shown} is not valid {codec} data, at or before byte {at} ({error}): "
-            "copy the file again, or name it by what it is."
+            f"{shown} is not valid {codec} data, at or before byte {at} ({error}). "
+            "Copy the file again, or name it by what it is."
         )
 
 

@@ -92,7 +92,7 @@ def open_part(
 def check_output_format(output_format: OutputFormat, compression: Compression) -> None:
     """Raise UsageError when parts of this format cannot be compressed like this."""
     if output_format is OutputFormat.PARQUET and compression is Compression.BZIP2:
-        raise UsageError("A parquet output cannot be compressed by bz2: choose gz, zst or none.")
+        raise UsageError("A parquet output cannot be compressed by bz2. Choose gz, zst or none.")
 
 
 class _RowWriter(ABC):
@@ -185,8 +185,8 @@ def _check_lines(keys: Sequence[object], values: Sequence[object]) -> None:
         else:
             continue
         raise DataError(
-            f"{what} has a newline, and in text output a pair is one line: "
-            "use --output-format jsonl or csv."
+            f"{what} has a newline, and in text output a pair is one line. "
+            "Use --output-format jsonl or csv."
         )
 
 
@@ -198,7 +198,7 @@ def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
         except UnicodeEncodeError:
             return DataError(
                 f"The pair {shortened(key)}: {shortened(value)} cannot be written as UTF-8, as "
-                "it has a lone surrogate: replace that."
+                "it has a lone surrogate. Replace that."
             )
     raise AssertionError("some pair could not be encoded")
 

@@ -111,7 +111,7 @@ def _trusted_certificate(credentials: Credentials) -> bytes | None:
     if not credentials.fingerprint:
         if credentials.certificate:
             raise UsageError(
-                "The credentials have a certificate and no fingerprint: take the whole file that "
+                "The credentials have a certificate and no fingerprint. Take the whole file that "
                 "the master wrote."
             )
         return None

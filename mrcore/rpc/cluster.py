@@ -85,8 +85,8 @@ def _home() -> Path:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
         raise UsageError(
-            f"The user {os.getuid()} has no home, so there is no place for what mrcore keeps: "
-            "let XDG_STATE_HOME name a folder."
+            f"The user {os.getuid()} has no home, so there is no place for what mrcore keeps. "
+            "Set XDG_STATE_HOME to a folder."
         ) from None
 
 
@@ -101,7 +101,7 @@ def parse_address(text: str) -> tuple[str, int]:
         host = ""
     valid = port.isascii() and port.isdigit() and int(port) < 65_536
     if not host or not valid or any(c.isspace() or c in "/@[]" for c in host):
-        raise UsageError(f"{text!r} is not an address: write HOST:PORT, or [IPV6]:PORT.")
+        raise UsageError(f"{text!r} is not an address. Write HOST:PORT, or [IPV6]:PORT.")
     return host, int(port)
 
 
@@ -131,7 +131,7 @@ def load_credentials(path: Path) -> Credentials:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"The credentials file {path} cannot be read ({error.strerror}): give the file that "
+            f"The credentials file {path} cannot be read ({error.strerror}). Give the file that "
             "the master wrote, or --state URI."
         ) from None
     try:
@@ -151,7 +151,7 @@ def save_credentials(credentials: Credentials, path: Path) -> None:
     except OSError as error:
         raise UsageError(
             f"The folder of credentials, {path.parent}, cannot be written "
-            f"({(error.strerror or str(error)).lower()}): let XDG_STATE_HOME name one that can."
+            f"({(error.strerror or str(error)).lower()}). Set XDG_STATE_HOME to one that can."
         ) from None
     try:
         with os.fdopen(handle, "wb") as file:  # mkstemp makes it 0600

@@ -78,8 +78,8 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         )
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{printable(error.object, 200)!r} is not valid Unicode, and cannot be part of a job: "
-            "rename it."
+            f"{printable(error.object, 200)!r} is not valid Unicode, and cannot be part of a job. "
+            "Rename it."
         ) from None
     except ValueError as error:
         raise UsageError(f"A number of the job is out of bounds: {error}.") from None
@@ -90,7 +90,7 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
     if message.ByteSize() > MAX_SPEC_BYTES:
         raise UsageError(
             f"The job's description takes {message.ByteSize():,} bytes, and {MAX_SPEC_BYTES:,} is "
-            "the limit: give folders or patterns in place of single files."
+            "the limit. Give folders or patterns in place of single files."
         )
     return JobSpec(
         name=_name(message.name, "the job's name"),
@@ -138,7 +138,7 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
 
 def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
     if not message.inputs:
-        raise UsageError("The job has no input: give at least one.")
+        raise UsageError("The job has no input. Give at least one.")
     _check_count(len(message.inputs), "the number of inputs", MAX_INPUTS)
     for one in message.inputs:
         check_uri(one.uri, "an input")
@@ -240,13 +240,13 @@ def check_uri(uri: str, what: str) -> str:
     text_within(uri, f"the URI of {what}", MAX_URI, required=True)
     if _URI.fullmatch(uri) is None:
         raise UsageError(
-            f"{printable(uri, 200)!r} is no URI for {what}: write SCHEME://… without control "
+            f"{printable(uri, 200)!r} is not a URI for {what}. Write SCHEME://… without control "
             "characters."
         )
     form = form_problem(uri)
     if form is not None:
         raise UsageError(
-            f"{printable(uri, 200)!r} names nothing that could be {what}: write {form}."
+            f"{printable(uri, 200)!r} names nothing that could be {what}. Write {form}."
         )
     if any(step in ("..", ".") for step in path_of(uri).split("/")):
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without `.` and `..` steps.")
@@ -262,7 +262,7 @@ def _folder_uri(uri: str, what: str) -> str:
 
 def _name(text: str, what: str) -> str:
     if one_line(text_within(text, what, MAX_NAME, required=True)) != text:
-        raise UsageError(f"{_capital(what)}, {text!a}, has a control character: leave it out.")
+        raise UsageError(f"{_capital(what)}, {text!a}, has a control character. Leave it out.")
     return text
 
 

@@ -81,7 +81,7 @@ def read_leader(state_uri: str) -> Leader:
         return msgspec.json.decode(storage_for(uri).read(uri), type=Leader)
     except NotFoundError:
         raise ClusterUnreachableError(
-            f"No master has led the state {state_uri} yet: start one with `mrcore master --state`, "
+            f"No master has led the state {state_uri} yet. Start one with `mrcore master --state`, "
             "or check the URI."
         ) from None
     except msgspec.MsgspecError as error:
@@ -131,16 +131,16 @@ def _loopback_credentials(address: str, reach_seconds: float | None, clock: Cloc
             raise _unreachable(address, "what listens there is no master")
     if is_loopback(host) and reach_seconds is None:
         raise UsageError(
-            f"No master of yours at {address} has left its credentials in {path}: start one with "
+            f"No master of yours at {address} has left its credentials in {path}. Start one with "
             "`mrcore master`, check the port, or give --state URI or --credentials FILE."
         )
     if is_loopback(host):
         raise UsageError(
             f"The master at {address} is not one of yours, or has not left its credentials in "
-            f"{path}: check the port, or give --state URI or --credentials FILE."
+            f"{path}. Check the port, or give --state URI or --credentials FILE."
         )
     raise UsageError(
-        f"The master at {address} wants the cluster's token: give --state URI, if you can read "
+        f"The master at {address} wants the cluster's token. Give --state URI, if you can read "
         "it, or --credentials FILE."
     )
 

@@ -35,7 +35,7 @@ class EnumTable(Generic[_Member, _Number]):
             return self._from_proto[number]
         except KeyError:
             raise UsageError(
-                f"The message has {number} for {self.what}, which means nothing here: check that "
+                f"The message has {number} for {self.what}, which means nothing here. Check that "
                 "both sides have the same version of mrcore."
             ) from None
 

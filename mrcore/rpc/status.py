@@ -97,12 +97,12 @@ def error_from(error: grpc.RpcError, address: str) -> MrcoreError:
         return rich
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return errors.UsageError(
-            f"The master at {address} does not accept this token: read the cluster's credentials "
+            f"The master at {address} does not accept this token. Read the cluster's credentials "
             "again (--state URI or --credentials FILE)."
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return errors.UsageError(
-            f"What listens at {address} does not speak mrcore.rpc.v1: check the address, and that "
+            f"What listens at {address} does not speak mrcore.rpc.v1. Check the address, and that "
             "both sides have the same version."
         )
     kind = _WITHOUT_REASON.get(code, MrcoreError)

@@ -75,7 +75,7 @@ def check_scheme(uri: str) -> str:
     if not separator or scheme not in _factories:
         shared = (name for name in _factories if _store_of(name).reach is not Reach.PROCESS)
         known = " or ".join(f"{name}{SEPARATOR}" for name in shared)
-        raise UsageError(f"{uri!r} has no scheme that is known here: use {known}, or a path.")
+        raise UsageError(f"{uri!r} has no scheme that is known here. Use {known}, or a path.")
     return scheme
 
 
@@ -136,7 +136,9 @@ def absolute_uri(text: str, cwd: str) -> str:
         return text
     path = text if match is None else text[match.end() :]
     if not path or (match is not None and not path.startswith("/")):
-        raise UsageError(f"{text!r} names no file: give a path, or file:// and an absolute path.")
+        raise UsageError(
+            f"{text!r} does not name a file. Use a path, or file:// and an absolute path."
+        )
     absolute = "/" + os.path.normpath(f"{cwd}/{path}" if path[0] != "/" else path).lstrip("/")
     if path.endswith("/") and absolute != "/":
         absolute += "/"

@@ -36,13 +36,13 @@ def os_errors(path: str) -> Iterator[None]:
                 raise AlreadyExistsError(f"{path} exists already.") from error
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 raise PermissionDeniedError(
-                    f"{path} cannot be used ({reason.lower()}): "
-                    "check the permissions of the file and its folder."
+                    f"{path} cannot be used ({reason.lower()}). "
+                    "Check the permissions of the file and its folder."
                 ) from error
             case errno.ENOSPC | errno.EDQUOT:
                 raise DiskFullError(
-                    f"No space is left for {path} ({reason.lower()}): "
-                    "free some, or choose another folder."
+                    f"No space is left for {path} ({reason.lower()}). "
+                    "Free some, or choose another folder."
                 ) from error
             case errno.EIO | errno.ESTALE | errno.EMFILE | errno.ENFILE:
                 raise UnavailableError(f"{path} cannot be used now ({reason.lower()}).") from error

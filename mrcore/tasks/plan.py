@@ -61,7 +61,7 @@ def decode(data: bytes) -> Plan:
         return msgspec.msgpack.decode(data, type=Plan)
     except msgspec.MsgspecError as error:
         raise DataError(
-            f"The plan of the job cannot be read ({error}): submit it again."
+            f"The plan of the job cannot be read ({error}). Submit it again."
         ) from error
 
 
@@ -106,7 +106,7 @@ def _with_row_groups(files: Sequence[InputFile], spec: JobSpec, target: int) -> 
         if file.codec is not Codec.NONE and not starts_as_parquet(file):
             raise InputError(
                 f"The input {file.shown} is a compressed parquet file, which cannot be read in "
-                "parts: decompress it first."
+                "parts. Decompress it first."
             )
     wanted = {file.uri: file for file in parquet if file.size_bytes > target}
     wanted |= {file.uri: file for file in parquet[:1]}

@@ -288,7 +288,7 @@ def test_at_the_spend_limit_jobs_fail_and_machines_go(
         await until(lambda: master.state() is JobState.FAILED)
         job = master.machine.job("job-a")
         assert job is not None
-        assert "raise --max-cost" in job.message
+        assert "Raise --max-cost" in job.message
         await until(lambda: site.machines() == [])
 
     bounds = Bounds(max_workers=4, max_cost=1.5)

@@ -111,7 +111,7 @@ def test_submissions_at_the_same_time_are_one_job(house: House, client: FakeClie
 
 
 def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: FakeClient) -> None:
-    with refused(errors.UsageError, "send its bundle"):
+    with refused(errors.UsageError, "Send its bundle"):
         client.submit(house.spec(), b"")
     with refused(errors.InputError, "does not exist"):
         client.submit(

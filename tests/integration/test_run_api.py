@@ -80,7 +80,7 @@ def test_what_cannot_work_is_refused() -> None:
         mrcore.run(inputs=["in"], output="out")
     with pytest.raises(UsageError, match="input_format is 'xml', but has to be one of text, whole"):
         mrcore.run("wc.py", inputs=["in"], output="out", input_format="xml")
-    with pytest.raises(UsageError, match="no engine"):
+    with pytest.raises(UsageError, match="not an engine"):
         mrcore.run("wc.py", inputs=["in"], output="out", engine="spark")
     for workers, slots in ((0, 1), (1, 0)):
         with pytest.raises(UsageError, match="at least one worker with one slot"):
@@ -115,8 +115,8 @@ def test_a_script_without_a_main_guard_starts_no_second_job(
     )
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith(
-        "PluginError: job.py starts a job when it is imported, as it is for each task: "
-        'guard that by `if __name__ == "__main__":`.'
+        "PluginError: job.py starts a job when it is imported, as it is for each task. "
+        'Guard that by `if __name__ == "__main__":`.'
     )
     assert len((place.work / "starts").read_text()) == 2, "the script, and one import of it"
 

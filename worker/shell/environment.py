@@ -55,8 +55,8 @@ def raise_descriptor_limit(slots: int) -> None:
     infinity = resource.RLIM_INFINITY
     if hard != infinity and hard < least:
         raise UsageError(
-            f"{slots} slots need {least:,} open files, and this process may have {hard:,}: "
-            "use fewer --slots, or raise the hard limit (ulimit -Hn, or LimitNOFILE= of systemd)."
+            f"{slots} slots need {least:,} open files, and this process may have {hard:,}. "
+            "Use fewer --slots, or raise the hard limit (ulimit -Hn, or LimitNOFILE= of systemd)."
         )
     if soft != infinity and soft < wanted:
         allowed = wanted if hard == infinity else min(wanted, hard)

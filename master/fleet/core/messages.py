@@ -82,7 +82,7 @@ def duds(count: int, bounds: Bounds) -> str:
     """Say that something is wrong with all machines."""
     where = bounds.logs_uri or "the bucket"
     return (
-        f"{count} machines in a row have not joined, so they are made one at a time: read the "
+        f"{count} machines in a row have not joined, so they are made one at a time. Read the "
         f"boot logs in {where}."
     )
 
@@ -91,7 +91,7 @@ def spent(dollars: float, limit: float) -> str:
     """Say that the spend limit is reached: also the message of the jobs that fail."""
     return (
         f"The spend limit is reached ({show_dollars(dollars)} of {show_dollars(limit)}), so the "
-        "job was stopped and all workers are released: raise --max-cost and run it again."
+        "job was stopped and all workers are released. Raise --max-cost and run it again."
     )
 
 
@@ -113,7 +113,7 @@ def late(work: Work, needed: int, most: int) -> str:
     """Say that a deadline cannot be met."""
     return (
         f"{work.job_id} needs about {needed} workers to meet its deadline, and --max-workers is "
-        f"{most}: raise it, or expect it late."
+        f"{most}. Raise it, or expect it late."
     )
 
 

@@ -66,10 +66,10 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
         response = error.response
         return _from_status(uri, int(response.status_code), response.text[:500], [])
     if isinstance(error, DataCorruption):
-        return UnavailableError(f"{uri} arrived damaged (its CRC32C differs): try again.")
+        return UnavailableError(f"{uri} arrived damaged (its CRC32C differs). Try again.")
     if isinstance(error, auth.DefaultCredentialsError):
         return PermissionDeniedError(
-            f"{uri} cannot be used without Google credentials ({_short(str(error))}): run `gcloud "
+            f"{uri} cannot be used without Google credentials ({_short(str(error))}). Run `gcloud "
             "auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS."
         )
     if isinstance(error, auth.RefreshError):
@@ -77,8 +77,8 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
         if _is_passing(error):
             return _unavailable(uri, f"no access token: {why}")
         return PermissionDeniedError(
-            f"The Google credentials for {uri} are no longer accepted ({why}): "
-            "run `gcloud auth application-default login`."
+            f"The Google credentials for {uri} are no longer accepted ({why}). "
+            "Run `gcloud auth application-default login`."
         )
     transient = (
         auth.TransportError,
@@ -119,7 +119,7 @@ def _from_status(uri: str, status: int, message: str, reasons: list[str]) -> Sto
         lowered = message.lower()
         if "bucket" in lowered and "does not exist" in lowered:
             return NotFoundError(
-                f"The bucket gs://{bucket} does not exist: check its name, or create it."
+                f"The bucket gs://{bucket} does not exist. Check its name, or create it."
             )
         return NotFoundError(f"{uri} does not exist.")
     if status == 412:
@@ -128,7 +128,7 @@ def _from_status(uri: str, status: int, message: str, reasons: list[str]) -> Sto
         return _unavailable(uri, message)
     if status in (401, 403):
         return PermissionDeniedError(
-            f"This account may not use gs://{bucket} in this way: ask its owner for the role "
+            f"This account may not use gs://{bucket} in this way. Ask its owner for the role "
             "roles/storage.objectUser, or log in as somebody who has it with "
             f"`gcloud auth application-default login` ({_short(message)})."
         )
@@ -138,7 +138,7 @@ def _from_status(uri: str, status: int, message: str, reasons: list[str]) -> Sto
 
 def _unavailable(uri: str, detail: str) -> UnavailableError:
     return UnavailableError(
-        f"Google Cloud Storage gives no answer for {uri} ({_short(detail)}): try later."
+        f"Google Cloud Storage gives no answer for {uri} ({_short(detail)}). Try later."
     )
 
 

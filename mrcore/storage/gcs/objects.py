@@ -27,7 +27,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Return the bucket and the object's name."""
     bucket, _, name = uri.removeprefix(SCHEME).partition("/")
     if not uri.startswith(SCHEME) or not bucket:
-        raise StorageError(f"{uri!r} names no bucket: write gs://bucket/name.")
+        raise StorageError(f"{uri!r} does not name a bucket. Write gs://bucket/name.")
     return bucket, name
 
 

@@ -104,8 +104,8 @@ class GcsWriter(Unfinished[_Spool]):
         if isinstance(error, PreconditionFailedError) and failures > 1 and conditional:
             # One of the failures may have been a success that somebody has since built upon.
             return UnavailableError(
-                f"{self._uri} was replaced by somebody else, perhaps after this process had: "
-                "look at it, then try again."
+                f"{self._uri} was replaced by somebody else, perhaps after this process had. "
+                "Look at it, then try again."
             )
         return refused(self._uri, self._expect, error)
 

@@ -42,7 +42,7 @@ def file_path(uri: str) -> str:
     """Return the path that a `file://` URI stands for; nothing is decoded."""
     path = uri.removeprefix(SCHEME)
     if not uri.startswith(SCHEME) or not path.startswith("/") or "\0" in path:
-        raise StorageError(f"{uri!r} names no file: write file:// and an absolute path.")
+        raise StorageError(f"{uri!r} does not name a file. Write file:// and an absolute path.")
     return path
 
 
@@ -67,7 +67,7 @@ def regular(path: str, status: os.stat_result) -> os.stat_result:
     if stat_bits.S_ISDIR(status.st_mode):
         raise NotFoundError(f"{path} is a folder, not a file.")
     if not stat_bits.S_ISREG(status.st_mode):
-        raise NotFoundError(f"{path} is no regular file: copy its content to one first.")
+        raise NotFoundError(f"{path} is not a regular file. Copy its content to one first.")
     return status
 
 
@@ -78,7 +78,7 @@ def look(path: str) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat_bits.S_ISREG(status.st_mode):
-        raise StorageError(f"{path} is a folder or a device: choose another name.")
+        raise StorageError(f"{path} is a folder or a device. Choose another name.")
     return status
 
 
@@ -115,7 +115,7 @@ def _lock(fd: int, folder: str, wait_seconds: float) -> None:
             if now >= deadline:
                 raise UnavailableError(
                     f"Another program has held a lock on the folder {folder} for "
-                    f"{wait_seconds:g} s: end it (`fuser {folder}` names it)."
+                    f"{wait_seconds:g} s. End it (`fuser {folder}` names it)."
                 ) from error
         SYSTEM.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -272,7 +272,7 @@ def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
             continue
     if not os.path.isdir(os.path.dirname(path)):  # /proc, say, has no such folder and never will
         raise PermissionDeniedError(
-            f"The folder {os.path.dirname(path)} cannot be made there: choose another place."
+            f"The folder {os.path.dirname(path)} cannot be made there. Choose another place."
         )
     raise UnavailableError(f"{os.path.dirname(path)} is removed again and again.")
 

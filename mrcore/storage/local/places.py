@@ -76,13 +76,15 @@ class LocalPlaces:
         while not os.path.lexists(place) and place != os.path.dirname(place):
             place = os.path.dirname(place)
         if not os.path.isdir(place):
-            raise StorageError(f"{folder} cannot be a folder: {place} is no folder; name another.")
+            raise StorageError(
+                f"{folder} cannot be a folder: {place} is not a folder; name another."
+            )
         try:
             os.rmdir(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place))
         except OSError as error:
             raise PermissionDeniedError(
                 f"{folder} cannot be used, as nothing can be written to {place} "
-                f"({(error.strerror or str(error)).lower()}): change that, or name another folder."
+                f"({(error.strerror or str(error)).lower()}). Change that, or name another folder."
             ) from None
         if os.path.isdir(folder):
             _check_unlocked(folder)
@@ -152,6 +154,6 @@ def _check_unlocked(folder: str) -> None:
             LockedFolder(folder, create=False, wait_seconds=_PROBE_SECONDS).__exit__()
         except UnavailableError:
             raise UnavailableError(
-                f"{folder} is locked by another program, such as `flock {folder} …`: end it. A job "
+                f"{folder} is locked by another program, such as `flock {folder} …`. End it. A job "
                 "keeps others out of its output without such a lock."
             ) from None

@@ -194,7 +194,7 @@ def test_every_option_reaches_the_request() -> None:
         (["run", "wc.py", "in", "-o", "out", "--param", "k"], "'k' is not of the form KEY=VALUE"),
         (["run", "wc.py", "in", "-o", "out", "--input-format", "xml"], "'xml' is not one of"),
         (["run", "wc.py", "in", "-o", ""], "A job needs an output folder"),
-        (["run", "wc.py", "in", "-o", "o", "--map-only", "--total-order"], "drop one of them"),
+        (["run", "wc.py", "in", "-o", "o", "--map-only", "--total-order"], "Drop one of them"),
         (["run", "wc.py", "in", "-o", "o", "--pdb"], "--pdb needs --engine inline"),
         (
             ["run", "wc.py", "in", "-o", "o", "--engine", "inline", "--master", "h:1"],
@@ -210,7 +210,7 @@ def test_every_option_reaches_the_request() -> None:
         (["cat", "nothing-here"], "no job has finished there"),
         (["verify", "nothing-here"], "no job has finished there"),
         (["cat", "/"], "/ is a whole file system"),
-        (["gc", "gs://"], "gs:// names no bucket"),
+        (["gc", "gs://"], "gs:// does not name a bucket"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish; see"),
         (["rum"], "No such command 'rum'"),

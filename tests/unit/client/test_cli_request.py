@@ -111,7 +111,7 @@ def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"map_only": True, "reduces": 4}, "so -r has no meaning: drop one"),
+        ({"map_only": True, "reduces": 4}, "so -r has no meaning. Drop one"),
         ({"map_only": True, "total_order": True}, "so --total-order cannot hold"),
         ({"lease": "100ms"}, "--lease is 0.1 s, but must be at least 0.5 s"),
         ({"max_attempts": 0}, "--max-attempts is 0, but must be at least 1"),
@@ -138,9 +138,11 @@ def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:
 
 
 def test_folders_that_cannot_be_made_are_refused(here: Path) -> None:
-    with pytest.raises(OutputError, match=r"-o .* cannot be a folder: .*wc\.py is no folder"):
+    with pytest.raises(OutputError, match=r"-o .* cannot be a folder: .*wc\.py is not a folder"):
         prepare(make_request("wc.py", "in.txt", "wc.py/deep/out"))
-    with pytest.raises(OutputError, match=r"--temp .* cannot be a folder: .*wc\.py is no folder"):
+    with pytest.raises(
+        OutputError, match=r"--temp .* cannot be a folder: .*wc\.py is not a folder"
+    ):
         prepare(make_request("wc.py", "in.txt", "out", temp="wc.py/t"))
     assert not (here / "out").exists()
 
@@ -188,7 +190,7 @@ def test_code_that_may_not_be_read_is_refused(
 
     monkeypatch.setattr(Path, "is_file", look)
     with pytest.raises(
-        UsageError, match=r"/closed\.py cannot be read \(permission denied\): check"
+        UsageError, match=r"/closed\.py cannot be read \(permission denied\)\. Check"
     ):
         prepare(make_request(plugin, "in.txt", "out", files=[file]))
 
@@ -247,7 +249,7 @@ def test_numbers_of_the_api_are_whole(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("inputs", "output", "said"),
     [
-        ("a\nb", "out", r"a\\nb' has a control character in its name: rename it"),
+        ("a\nb", "out", r"a\\nb' has a control character in its name. Rename it"),
         ("in.txt", "a\tb", r"a\\tb' has a control character in its name"),
         ("in.txt", "a\udcffb", r"a\\udcffb' has a character that is not Unicode in its name"),
     ],
@@ -259,7 +261,7 @@ def test_names_that_no_job_can_carry_are_refused(inputs: str, output: str, said:
 
 @pytest.mark.parametrize(("inputs", "output"), [("gs://", "out"), ("in.txt", "gs:///out")])
 def test_a_bucket_has_a_name(inputs: str, output: str) -> None:
-    with pytest.raises(UsageError, match=r"names no bucket: write gs://BUCKET/FOLDER\."):
+    with pytest.raises(UsageError, match=r"does not name a bucket. Write gs://BUCKET/FOLDER\."):
         prepare(make_request("wc.py", inputs, output))
 
 
@@ -305,7 +307,7 @@ def test_a_partition_of_ones_own_excludes_a_total_order(here: Path) -> None:
         plugin.write("def partition(key, n):\n    return 0\n")
     assert load_plugin(prepare(make_request(Path("wc.py"), Path("in.txt"), "out"))).spec
     ordered = prepare(make_request(Path("wc.py"), Path("in.txt"), "out", total_order=True))
-    with pytest.raises(PluginError, match="leave out one of the two"):
+    with pytest.raises(PluginError, match="Leave out one of the two"):
         load_plugin(ordered)
 
 
@@ -346,7 +348,7 @@ class Job:
         ({"plugin": None, "map": print, "name": 3}, r"name is 3, but has to be a text\."),
         ({"workers": "two"}, r"workers is 'two', but has to be a whole number\."),
         ({"slots": 1.5}, r"slots is 1\.5, but has to be a whole number\."),
-        ({"engine": 5}, r"5 is no engine"),
+        ({"engine": 5}, r"5 is not an engine"),
         ({"master": 7350}, r'master is 7350, but has to be an address, as "HOST:PORT"\.'),
         ({"state": 1}, r"state is 1, but has to be a path or URI\."),
         ({"credentials": 1}, r"credentials is 1, but has to be a file\."),

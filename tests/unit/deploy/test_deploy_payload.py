@@ -58,9 +58,9 @@ def test_it_holds_all_that_the_scripts_use() -> None:
     ("manifest", "sentence"),
     [
         (f"{SUM}  tiny-1.0-py3-none-any.whl\n", "lacks pip's own"),
-        (f"{SUM}  ../evil.whl\n", "is no line"),
-        (f"{SUM}  pip-1.tar.gz\n", "is no line"),
-        ("abc  pip-1.whl\n", "is no line"),
+        (f"{SUM}  ../evil.whl\n", "is not a line"),
+        (f"{SUM}  pip-1.tar.gz\n", "is not a line"),
+        ("abc  pip-1.whl\n", "is not a line"),
         (f"{SUM}  pip-1.whl\n{SUM}  pip-1.whl\n", "names one of them twice"),
     ],
 )
@@ -87,7 +87,7 @@ def test_it_can_be_made_from_a_shell(tmp_path: Path) -> None:
         [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=False
     )
     assert failed.returncode == 2
-    assert "'x' is no line" in failed.stderr
+    assert "'x' is not a line" in failed.stderr
 
 
 def test_the_scripts_of_the_metadata_fit_into_it() -> None:

@@ -62,7 +62,7 @@ def test_state_that_cannot_be_written_is_a_sentence(
 ) -> None:
     (state_home / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(state_home / "file"))
-    with pytest.raises(UsageError, match="let XDG_STATE_HOME name one that can"):
+    with pytest.raises(UsageError, match="Set XDG_STATE_HOME to one that can"):
         history.RunFolder.create()
 
 

@@ -115,7 +115,7 @@ def test_a_bucket_of_others_is_an_error_unless_its_owner_has_opened_it(house: Ho
         ran = house.gce(*words, extra=extra)
         opened = house.gce(*words, "--shared-bucket=theirs", extra=extra)
     told = [item["message"] for item in json.loads(ran.stdout) if "not yours" in item["message"]]
-    assert [sentence.partition(": ask")[0] for sentence in told] == [
+    assert [sentence.partition(". Ask")[0] for sentence in told] == [
         "gs://theirs is not yours, so you cannot let the VMs read it",
         "gs://theirs is not yours, so you cannot let the VMs write it",
     ]

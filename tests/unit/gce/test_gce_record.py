@@ -130,7 +130,7 @@ def test_there_may_be_no_record(gcs_place: Place) -> None:
 
 def test_a_record_that_cannot_be_read_is_told(gcs_place: Place) -> None:
     gcs_place.put("mrcore/demo/cluster.json", b'{"name": 3}')
-    with pytest.raises(UsageError, match="no record of this version of mrcore"):
+    with pytest.raises(UsageError, match="not a record of this version of mrcore"):
         record.read_record(gcs_place.uri("mrcore/demo"))
 
 

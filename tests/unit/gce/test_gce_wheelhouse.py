@@ -160,7 +160,7 @@ def test_a_package_without_wheel_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_requirements_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--requirements .*none.txt is no file"):
+    with pytest.raises(UsageError, match=r"--requirements .*none.txt is not a file"):
         wheelhouse.check_requirements(tmp_path / "none.txt")
 
 

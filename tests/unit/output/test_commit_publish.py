@@ -190,7 +190,7 @@ class TestVerify:
         with pytest.raises(UsageError, match="no job has finished there"):
             commit.verify(any_storage.uri("out"))
         any_storage.put("out/_SUCCESS", b"")
-        with pytest.raises(UsageError, match="no receipt of mrcore"):
+        with pytest.raises(UsageError, match="not a receipt of mrcore"):
             commit.read_receipt(any_storage.uri("out"))
 
 

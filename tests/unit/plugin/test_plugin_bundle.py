@@ -107,13 +107,13 @@ def test_any_file_name_works(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("gone.py", "The plugin gone.py does not exist: give a Python file, or a module"),
-        (".", "names no plugin"),
-        ("./", "The plugin ./ is a folder: name the Python file that has map"),
+        ("gone.py", "The plugin gone.py does not exist. Give a Python file, or a module"),
+        (".", "is not a plugin"),
+        ("./", "The plugin ./ is a folder. Name the Python file that has map"),
         ("gone.mod", "The plugin module gone.mod does not exist: is PYTHONPATH right?"),
-        ("", "'' names no plugin"),
-        ("word-count", "'word-count' names no plugin"),
-        ("wc:a-b", "'wc:a-b' names no plugin: give a file, a dotted module, or module:object"),
+        ("", "'' is not a plugin"),
+        ("word-count", "'word-count' is not a plugin"),
+        ("wc:a-b", "'wc:a-b' is not a plugin. Name a file, a dotted module, or module:object"),
     ],
 )
 def test_targets_that_name_nothing(tmp_path: Path, target: str, sentence: str) -> None:
@@ -129,9 +129,9 @@ def test_side_files_are_checked(tmp_path: Path) -> None:
         (tmp_path / path).write_text(path)
     assert "files/x.txt" in members(build_bundle("wc.py", ["a/x.txt"], tmp_path))
     for files, sentence in [
-        (["x.txt", "a/x.txt"], "--files a/x.txt: two side files are called x.txt: rename one."),
-        (["gone"], "--files gone does not exist: give the path of a file."),
-        (["a"], "--files a is not a file: give the path of a file."),
+        (["x.txt", "a/x.txt"], "--files a/x.txt: two side files are called x.txt. Rename one."),
+        (["gone"], "--files gone does not exist. Give the path of a file."),
+        (["a"], "--files a is not a file. Give the path of a file."),
     ]:
         with pytest.raises(UsageError) as caught:
             build_bundle("wc.py", files, tmp_path)
@@ -144,10 +144,10 @@ def test_what_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with noise:
         noise.write(bytes((i * i * 31 + i) % 251 for i in range(5000)) * 700)
     monkeypatch.setattr(bundle_module, "MAX_BUNDLE_BYTES", 1 << 10)
-    with pytest.raises(PluginError, match="put large data into the bucket"):
+    with pytest.raises(PluginError, match="Put large data into the bucket"):
         build_bundle("wc.py", ["noise"], tmp_path)
     monkeypatch.setattr(bundle_module, "MAX_UNPACKED_BYTES", 1 << 20)
-    with pytest.raises(PluginError, match="install large packages on the workers"):
+    with pytest.raises(PluginError, match="Install large packages on the workers"):
         build_bundle("wc.py", ["noise"], tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_the_check_passes_errors_on(tmp_path: Path) -> None:
 
 def test_the_check_survives_a_plugin_that_hangs(tmp_path: Path) -> None:
     write(tmp_path, wc="import threading\nthreading.Event().wait()\n" + MAP)
-    with pytest.raises(PluginError, match=r"still importing after 0\.5 s: move slow work"):
+    with pytest.raises(PluginError, match=r"still importing after 0\.5 s. Move slow work"):
         check_in_child(build_bundle("wc.py", [], tmp_path), timeout_seconds=0.5)
 
 

@@ -63,40 +63,40 @@ def test_all_functions_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("x = 1\n", "wc.py has no function map: define map(key, value) that yields pairs"),
+        ("x = 1\n", "wc.py has no function map. Define map(key, value), which yields pairs"),
         (
             "def map(value):\n    yield value, 1\n",
-            "map at wc.py:1 is declared as map(value) but is called with 2 arguments: "
-            "define it as map(key, value)",
+            "map at wc.py:1 is declared as map(value) but is called with 2 arguments. "
+            "Define it as map(key, value)",
         ),
         (
             MAP + "def reduce(values): return 1\n",
-            "reduce at wc.py:3 is declared as reduce(values) but is called with 2 arguments: "
-            "define it as reduce(key, values)",
+            "reduce at wc.py:3 is declared as reduce(values) but is called with 2 arguments. "
+            "Define it as reduce(key, values)",
         ),
         (
             MAP + "def combine(a, b, c): return 1\n",
-            "combine at wc.py:3 is declared as combine(a, b, c) but is called with 2 arguments: "
-            "define it as combine(key, values)",
+            "combine at wc.py:3 is declared as combine(a, b, c) but is called with 2 arguments. "
+            "Define it as combine(key, values)",
         ),
         (
             MAP + "def partition(key): return 1\n",
-            "partition at wc.py:3 is declared as partition(key) but is called with 2 arguments: "
-            "define it as partition(key, n)",
+            "partition at wc.py:3 is declared as partition(key) but is called with 2 arguments. "
+            "Define it as partition(key, n)",
         ),
         (
             MAP + "def sort_key(a, b): return 1\n",
-            "sort_key at wc.py:3 is declared as sort_key(a, b) but is called with 1 argument: "
-            "define it as sort_key(value)",
+            "sort_key at wc.py:3 is declared as sort_key(a, b) but is called with 1 argument. "
+            "Define it as sort_key(value)",
         ),
         (
             MAP + "def setup(): pass\n",
-            "setup at wc.py:3 is declared as setup() but is called with 1 argument: "
-            "define it as setup(context)",
+            "setup at wc.py:3 is declared as setup() but is called with 1 argument. "
+            "Define it as setup(context)",
         ),
         (
             MAP + "reduce = 7\n",
-            "reduce in wc.py is not a function but an int: define reduce(key, values) or rename it",
+            "reduce in wc.py is not a function but an int. Define reduce(key, values) or rename it",
         ),
         (
             MAP + "from functools import reduce\n",
@@ -105,7 +105,7 @@ def test_all_functions_are_found(tmp_path: Path) -> None:
         ),
         (
             "async def map(key, value): return []\n",
-            "map at wc.py:1 is async: define it by `def`, as map(key, value)",
+            "map at wc.py:1 is async. Define it by `def`, as map(key, value)",
         ),
         (
             MAP + "def combine(k, v): return 1\ndef sort_key(v): return v\n",
@@ -114,7 +114,7 @@ def test_all_functions_are_found(tmp_path: Path) -> None:
         ),
         (
             "import sys\nsys.exit(3)\n",
-            "wc.py called sys.exit(3) when it was imported: put what runs a script under "
+            "wc.py called sys.exit(3) when it was imported. Put what runs a script under "
             '`if __name__ == "__main__":`',
         ),
     ],
@@ -204,8 +204,8 @@ def test_an_object_may_hold_the_functions(tmp_path: Path, target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("wc.py:Jub", "wc has no Jub: name an object of the module, as in wc:Job"),
-        ("wc.py:lonely", "wc.py:lonely is a function: name a class or an object that has map"),
+        ("wc.py:Jub", "wc has no Jub. Name an object of the module, as in wc:Job"),
+        ("wc.py:lonely", "wc.py:lonely is a function. Name a class or an object that has map"),
         ("wc.py:Needs", "wc.py:Needs cannot be made without arguments: TypeError: "),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
     whole = zipped({"manifest.json": json.dumps({"x": list(range(1000))}).encode()})
     for data in (b"", whole[:50], whole[:60] + b"\0\0\0\0" + whole[64:]):
-        with pytest.raises(PluginError, match=r"damaged .*: submit the job again"):
+        with pytest.raises(PluginError, match=r"damaged .*. Submit the job again"):
             unpack_bundle(data, tmp_path / "scratch")
 
 

@@ -64,7 +64,7 @@ def test_two_columns_of_one_name_are_no_dict() -> None:
     sink = io.BytesIO()
     columns: list[Any] = [pa.array([1]), pa.array([2]), pa.array([3])]
     pq.write_table(pa.Table.from_arrays(columns, names=["a", "b", "a"]), sink)
-    with pytest.raises(DataError, match=r"^t.parquet has two columns named 'a': rename one"):
+    with pytest.raises(DataError, match=r"^t.parquet has two columns named 'a'. Rename one"):
         records_of(sink.getvalue(), InputFormat.PARQUET, "t.parquet")
     ((_, batch),) = records_of(sink.getvalue(), InputFormat.ARROW, "t.parquet")
     assert isinstance(batch, pa.RecordBatch)

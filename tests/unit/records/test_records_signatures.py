@@ -125,7 +125,7 @@ def test_a_whole_file_may_be_anything_but_compressed() -> None:
     "input_format", [InputFormat.TEXT, InputFormat.JSONL, InputFormat.CSV, InputFormat.ARROW]
 )
 def test_a_nul_byte_is_not_text(input_format: InputFormat) -> None:
-    with pytest.raises(DataError, match=r"^a.bin is not text, because byte 5 is NUL: "):
+    with pytest.raises(DataError, match=r"^a.bin is not text, because byte 5 is NUL\. "):
         records_of(b"line\n\0\1\2\n", input_format, "a.bin")
     assert records_of(b"a\0b\n", InputFormat.BLOCKS) == [(("a.txt", 0), "a\0b\n")]
 

@@ -265,9 +265,9 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "digest in capitals": (lambda m: setattr(m.plugin, "sha256", "A" * 64), "SHA-256"),
     "digest with a path": (lambda m: setattr(m.plugin, "sha256", "../" * 21 + "x"), "SHA-256"),
     "no inputs": (lambda m: m.ClearField("inputs"), "no input"),
-    "relative input": (lambda m: setattr(m.inputs[0], "uri", "in/a"), "no URI"),
-    "control character": (lambda m: setattr(m.inputs[0], "uri", "file:///a\nb"), "no URI"),
-    "NUL": (lambda m: setattr(m, "output_uri", "file:///a\0b"), "no URI"),
+    "relative input": (lambda m: setattr(m.inputs[0], "uri", "in/a"), "not a URI"),
+    "control character": (lambda m: setattr(m.inputs[0], "uri", "file:///a\nb"), "not a URI"),
+    "NUL": (lambda m: setattr(m, "output_uri", "file:///a\0b"), "not a URI"),
     "path trick": (lambda m: setattr(m, "output_uri", "file:///a/../etc"), "`..`"),
     "slash at the end": (lambda m: setattr(m, "output_uri", "gs://b/out/"), "empty steps"),
     "long URI": (lambda m: setattr(m, "output_uri", "gs://" + "x" * 5_000), "limit"),
@@ -286,7 +286,7 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "negative time": (lambda m: setattr(m, "task_timeout_seconds", -1.0), "time limit"),
     "long param": (lambda m: m.params.update({"k": "v" * 65_537}), "param k"),
     "many params": (lambda m: m.params.update({str(i): "" for i in range(1_001)}), "params"),
-    "bad temp": (lambda m: setattr(m, "temp_uri", "tmp"), "no URI"),
+    "bad temp": (lambda m: setattr(m, "temp_uri", "tmp"), "not a URI"),
 }
 
 

@@ -79,7 +79,7 @@ def test_the_environment_stands_in_for_options_and_empty_is_none() -> None:
         ((*FLEET, "--max-workers", "2", "--deadline", "soon"), "--deadline soon: "),
         ((*FLEET, "--max-workers", "2", "--max-cost", "much"), "--max-cost much: write"),
         ((*FLEET, "--max-workers", "2", "--max-cost", "0"), "write an amount of dollars"),
-        ((*FLEET[:2], "--max-workers", "2"), "--cluster '' is no name"),
+        ((*FLEET[:2], "--max-workers", "2"), "--cluster '' is not a cluster name"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_option(arguments: Sequence[str], words: str) -> None:

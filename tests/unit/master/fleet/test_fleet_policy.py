@@ -297,7 +297,7 @@ def test_at_the_spend_limit_jobs_fail_and_all_workers_go() -> None:
     seen = sight(group(up("a")), hands=(hand("a", 2),), jobs=(work(2),), dollars=1.0)
     fail, release = decide(seen, WORKED, bounds, NOW).actions
     assert isinstance(fail, FailJobs)
-    assert "raise --max-cost" in fail.message
+    assert "Raise --max-cost" in fail.message
     assert release == Delete(SPOT, ("a",))
 
 

@@ -245,12 +245,16 @@ def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        (f"{2:020d}", b"not json", "is no journal entry"),
+        (f"{2:020d}", b"not json", "is not a journal entry"),
         (f"{2:020d}", b'{"number":3,"epoch":1,"writer":"w","facts":[]}', "says that it is entry 3"),
         (f"{2:020d}", b'{"number":2,"epoch":0,"writer":"w","facts":[]}', "has epoch 0, after 1"),
-        (f"{2:020d}", b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}]}', "no journal"),
-        ("readme", b"", "remove what does not belong there"),
-        ("2", b"", "remove what does not belong there"),
+        (
+            f"{2:020d}",
+            b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}]}',
+            "not a journal",
+        ),
+        ("readme", b"", "Remove it"),
+        ("2", b"", "Remove it"),
     ],
 )
 def test_what_is_no_entry_is_named(name: str, content: bytes, words: str) -> None:
@@ -280,5 +284,5 @@ def test_an_entry_that_does_not_follow_is_named() -> None:
     journal = Journal(storage, STATE, "r", FakeClock())
     first, second = journal.replay()
     journal.apply(first, machine.apply)
-    with pytest.raises(JournalError, match=r"Entry 2 of the journal does not follow .* restore"):
+    with pytest.raises(JournalError, match=r"Entry 2 of the journal does not follow .* Restore"):
         journal.apply(second, machine.apply)

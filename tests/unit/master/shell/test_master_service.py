@@ -255,7 +255,7 @@ def test_a_task_whose_work_is_too_long_to_be_told_fails_its_job(
         job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
         assert job.state == job_pb2.JOB_STATE_FAILED
         assert "one of its map tasks reads takes 26,2" in job.message
-        assert "25,165,824 is the limit: give fewer and larger files" in job.message
+        assert "25,165,824 is the limit. Give fewer and larger files" in job.message
 
     run(act)
 
