@@ -6,31 +6,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from mrcore.cost.core.estimate import DISK_GIB, MASTER_TYPE, Estimate, Plan, estimate
-from mrcore.cost.core.ledger import Spend
+from mrcore.cost.core.estimate import DISK_GIB, MASTER_TYPE, Plan, estimate
 from mrcore.cost.prices import load_prices
-from mrcore.cost.text import cost_brief, cost_line
-from mrcore.errors import MrcoreError, NotFoundError, UsageError
-from mrcore.model import object_names
-from mrcore.model.snapshots import cost_json
-from mrcore.storage.registry import storage_for
-from mrcore.util.clock import SYSTEM
-from mrcore.util.units import parse_size, show_dollars, show_duration, show_number, show_size
-
-NEWS_SECONDS: Final = 10.0
-"""A master that lives looks at its fleet more often than that."""
-_PAUSE_SECONDS: Final = 0.5
-
-
-class _Books(msgspec.Struct):
-    """What is read of a fleet's document."""
-
-    spend: Spend
-    wall_seconds: float = 0.0
+from mrcore.cost.report import NEWS_SECONDS, read_books, report_json, report_text
+from mrcore.cost.text import cost_brief, estimate_brief, estimate_text
+from mrcore.errors import MrcoreError, UsageError
+from mrcore.util.units import parse_size
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -101,61 +86,14 @@ def _estimate(parsed: argparse.Namespace) -> str:
     found = estimate(plan, load_prices(parsed.prices))
     if parsed.json:
         return _json({**msgspec.to_builtins(found), "requests": found.requests})
-    if parsed.brief:
-        return (
-            f"the job reads {show_size(found.input_bytes)} in "
-            f"{show_number(parsed.input_files, 'file')}; it will cost about "
-            f"{show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)} and take "
-            f"{show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}."
-        )
-    return _estimate_text(found)
-
-
-def _estimate_text(found: Estimate) -> str:
-    lines = [
-        f"tasks     {found.map_tasks:,} map, {found.reduce_tasks:,} reduce",
-        f"input     {show_size(found.input_bytes)}",
-        f"requests  {found.class_a:,} class A, {found.class_b:,} class B "
-        f"({show_dollars(found.operations_dollars)})",
-        f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, the master's too",
-        f"time      {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}",
-        f"cost      {show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)}, "
-        f"at prices of {found.prices_date}",
-    ]
-    return "\n".join([*lines, *(f"  - {reason}" for reason in found.reasons)])
+    return estimate_brief(found, parsed.input_files) if parsed.brief else estimate_text(found)
 
 
 def _report(parsed: argparse.Namespace) -> str:
-    uri = object_names.fleet_uri(parsed.state.rstrip("/"))
-    end = SYSTEM.monotonic() + NEWS_SECONDS
-    while (books := _read(uri)).wall_seconds < parsed.booked_after and SYSTEM.monotonic() < end:
-        SYSTEM.sleep(_PAUSE_SECONDS)
-    spend = books.spend
+    books = read_books(parsed.state, booked_after=parsed.booked_after)
     if parsed.json:
-        jobs = {job_id: cost_json(cost) for job_id, cost in spend.jobs.items()}
-        return _json(
-            {
-                **cost_json(spend.total),
-                "machines": len(spend.machines),
-                "at_seconds": books.wall_seconds,
-                "jobs": jobs,
-            }
-        )
-    if parsed.brief:
-        return cost_brief(spend.total)
-    lines = [f"all       {cost_line(spend.total)}"]
-    lines += [f"{job_id}  {cost_line(cost)}" for job_id, cost in spend.jobs.items()]
-    lines.append(f"machines  {len(spend.machines)} are paid for now")
-    return "\n".join(lines)
-
-
-def _read(uri: str) -> _Books:
-    try:
-        return msgspec.json.decode(storage_for(uri).read(uri), type=_Books)
-    except NotFoundError as error:
-        raise UsageError(f"{uri} is not there: no master with a fleet has run.") from error
-    except msgspec.MsgspecError as error:
-        raise MrcoreError(f"{uri} cannot be read ({error}).") from error
+        return _json(report_json(books))
+    return cost_brief(books.spend.total) if parsed.brief else report_text(books)
 
 
 def _json(value: dict[str, Any]) -> str:

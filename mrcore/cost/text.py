@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mrcore.cost.core.estimate import Estimate
 from mrcore.model.snapshots import Cost
-from mrcore.util.units import show_dollars
+from mrcore.util.units import show_dollars, show_duration, show_number, show_size
 
 
 def cost_brief(cost: Cost) -> str:
@@ -28,3 +29,31 @@ def cost_line(cost: Cost) -> str:
         f"master {cost.master:.4f}, operations {cost.operations:.4f} "
         f"({cost.class_a:,} class A, {cost.class_b:,} class B)"
     )
+
+
+def estimate_brief(found: Estimate, files: int) -> str:
+    """Return in one sentence what a job that reads some files will cost."""
+    return (
+        f"the job reads {show_size(found.input_bytes)} in {show_number(files, 'file')}; it will "
+        f"cost about {show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)} and "
+        f"take {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}."
+    )
+
+
+def estimate_text(found: Estimate, *, with_input: bool = True) -> str:
+    """Return an estimate, one figure a line; without its input where no job is known."""
+    lines = [
+        f"requests  {found.class_a:,} class A, {found.class_b:,} class B "
+        f"({show_dollars(found.operations_dollars)})",
+        f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, the master's too",
+        f"time      {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}",
+        f"cost      {show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)}, "
+        f"at prices of {found.prices_date}",
+        *(f"  - {reason}" for reason in found.reasons),
+    ]
+    if with_input:
+        lines[:0] = [
+            f"tasks     {found.map_tasks:,} map, {found.reduce_tasks:,} reduce",
+            f"input     {show_size(found.input_bytes)}",
+        ]
+    return "\n".join(lines)
