@@ -78,7 +78,7 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
             return _unavailable(uri, f"no access token: {why}")
         return PermissionDeniedError(
             f"The Google credentials for {uri} are no longer accepted ({why}). "
-            "Run `gcloud auth application-default login`."
+            f"Run `{_login_command()}`."
         )
     transient = (
         auth.TransportError,
@@ -91,6 +91,13 @@ def _mapped(uri: str, error: Exception) -> StorageError | None:
     if isinstance(error, transient):
         return _unavailable(uri, str(error))
     return None
+
+
+def _login_command() -> str:
+    """Return the command that logs in to where the credentials come from."""
+    from mrcore.storage.gcs.login import uses_gcloud
+
+    return "gcloud auth login" if uses_gcloud() else "gcloud auth application-default login"
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -130,7 +137,7 @@ def _from_status(uri: str, status: int, message: str, reasons: list[str]) -> Sto
         return PermissionDeniedError(
             f"This account may not use gs://{bucket} in this way. Ask its owner for the role "
             "roles/storage.objectUser, or log in as somebody who has it with "
-            f"`gcloud auth application-default login` ({_short(message)})."
+            f"`{_login_command()}` ({_short(message)})."
         )
     detail = _short(message)
     return StorageError(f"Google Cloud Storage refused {uri} (HTTP {status}: {detail}).")

@@ -49,9 +49,14 @@ class GcloudCredentials(Credentials):
         self.expiry = datetime.now(UTC).replace(tzinfo=None) + _KEEP
 
 
+def uses_gcloud() -> bool:
+    """Return whether the environment asks for gcloud's login, as `mrcore gce` does."""
+    return os.environ.get(VARIABLE) == "gcloud"
+
+
 def find_login() -> Credentials:
     """Return the machine's default credentials, or gcloud's; raise DefaultCredentialsError."""
-    if os.environ.get(VARIABLE) == "gcloud":
+    if uses_gcloud():
         return _from_gcloud()
     try:
         found, _ = google.auth.default()

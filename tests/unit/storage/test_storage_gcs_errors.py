@@ -10,6 +10,7 @@ from google.auth import exceptions
 
 from mrcore.errors import MrcoreError, PermissionDeniedError, UnavailableError
 from mrcore.storage.gcs.errors import gcs_errors
+from mrcore.storage.gcs.login import VARIABLE
 
 # Their constructors have no types.
 RefreshError: Any = exceptions.RefreshError
@@ -70,3 +71,9 @@ def test_an_account_that_is_refused_is_named_as_such(error: Exception) -> None:
     found = mapped(error)
     assert type(found) is PermissionDeniedError
     assert "application-default login" in str(found)
+
+
+def test_who_uses_the_login_of_gcloud_is_told_of_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "gcloud")
+    found = mapped(refused_token())
+    assert "Run `gcloud auth login`." in str(found)
