@@ -1,1 +1,1 @@
-"""What runs mrcore on machines: the runner of `mrcore gce`, units, scripts and roles, as data."""
+"""Files for machines that run mrcore: units, scripts, roles, and the archive of them for VMs."""

@@ -1,20 +1,15 @@
 """The archive that a VM installs itself from: units, scripts, and the list of its wheels.
 
-    python -m mrcore.deploy.payload --wheels wheels.sha256 [--prices prices.json] -o payload.tar.gz
-
-prints the archive's SHA-256. The same files and the same list make the same bytes, so the archive
-can be stored by its hash, and two clusters of one version share it.
+The same files and the same list make the same bytes, so the archive can be stored by its hash, and
+two clusters of one version share it.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -78,26 +73,3 @@ def _checked(manifest: str) -> str:
     if len(set(names)) < len(names):
         raise ValueError("The list of wheels names one of them twice.")
     return "".join(f"{line}\n" for _, line in sorted(zip(names, lines, strict=True)))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the archive and print its SHA-256; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="mrcore.deploy.payload", description="Pack what a VM installs."
-    )
-    parser.add_argument("--wheels", type=Path, required=True, help="lines `SHA256  FILE.whl`")
-    parser.add_argument("--prices", type=Path, help="a price list for the master")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the archive to write")
-    options = parser.parse_args(arguments)
-    try:
-        prices = options.prices.read_bytes() if options.prices is not None else b""
-        packed = build_payload(options.wheels.read_text(encoding="utf-8"), prices)
-    except ValueError as error:
-        parser.error(str(error))
-    options.output.write_bytes(packed)
-    print(hashlib.sha256(packed).hexdigest())  # noqa: T201 - the answer
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -177,6 +177,14 @@ def note(text: str) -> None:
     click.echo(f"mrcore: {text}", err=True)
 
 
+def usage_sentence(error: click.ClickException) -> str:
+    """Return what is wrong with a command line, and where help is, as one sentence."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    place = context.command_path if isinstance(context, click.Context) else "mrcore"
+    return f"{message}{' See' if message.endswith('?') else '; see'} `{place} --help`."
+
+
 def here() -> Path:
     """Return the current folder; raise UsageError if it was deleted."""
     from mrcore.errors import UsageError

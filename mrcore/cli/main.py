@@ -15,7 +15,7 @@ import click
 
 from mrcore import __version__
 from mrcore.cli import streams
-from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json
+from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json, usage_sentence
 from mrcore.errors import MrcoreError
 
 COMMANDS = {
@@ -103,7 +103,7 @@ def run_command_line(arguments: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        sentence = _usage_sentence(error)
+        sentence = usage_sentence(error)
         if arguments[:1] == ["run"] and "--json" in arguments:
             _say_as_json(sentence)
         _say(sentence)
@@ -135,13 +135,6 @@ def run_command_line(arguments: list[str]) -> int:
         )
         return 1
     return result if isinstance(result, int) else 0
-
-
-def _usage_sentence(error: click.ClickException) -> str:
-    message = " ".join(error.format_message().split()).rstrip(".")
-    context = getattr(error, "ctx", None)
-    place = context.command_path if isinstance(context, click.Context) else "mrcore"
-    return f"{message}{' See' if message.endswith('?') else '; see'} `{place} --help`."
 
 
 def _say(sentence: str) -> None:

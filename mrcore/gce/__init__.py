@@ -1,1 +1,1 @@
-"""What the runner of `mrcore gce` does in Python: records, wheels, checks. The rest is bash."""
+"""The runner of `mrcore gce`: it drives gcloud, and makes, uses and removes clusters of VMs."""

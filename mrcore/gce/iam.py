@@ -22,9 +22,8 @@ own. What the conditions lean on, by Google's documentation of IAM:
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -63,10 +62,6 @@ class Binding(msgspec.Struct, frozen=True):
     expression: str
     description: str
     """Words `KEY=VALUE` on the cluster: whoever meets the binding learns where its home is."""
-
-    def line(self) -> str:
-        """Return the fields as the shell reads them."""
-        return "\t".join(getattr(self, field) for field in self.__struct_fields__)
 
 
 def bindings_of(record: Record) -> Iterator[Binding]:
@@ -257,10 +252,11 @@ def _check(bucket: str, prefix: str) -> None:
 # -- what is there -------------------------------------------------------------------------------
 
 
-def bindings_in(policy: str, resource: str, name: str = "") -> Iterator[Binding]:
-    """Yield the bindings that a policy, as JSON, has for a cluster, or for every cluster."""
-    found: dict[str, Any] = json.loads(policy.strip() or "{}")
-    for entry in found.get("bindings", ()):
+def bindings_in(
+    policy: Mapping[str, Any] | None, resource: str, name: str = ""
+) -> Iterator[Binding]:
+    """Yield the bindings that a policy has for a cluster, or for every cluster."""
+    for entry in (policy or {}).get("bindings", ()):
         condition = entry.get("condition", {})
         title = str(condition.get("title", ""))
         if not title.startswith(title_prefix(name) if name else "mrcore "):
@@ -276,18 +272,13 @@ def bindings_in(policy: str, resource: str, name: str = "") -> Iterator[Binding]
             )
 
 
-def clusters_in(policy: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the clusters that a policy has bindings for: name, and what the bindings tell of it."""
-    told: dict[str, dict[str, str]] = {}
+def clusters_in(policy: Mapping[str, Any] | None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the clusters that a policy has bindings for: name, and what the bindings say of it."""
+    said: dict[str, dict[str, str]] = {}
     for binding in bindings_in(policy, ""):
         words = binding.title.split()
         pairs = (word.partition("=") for word in binding.description.split())
         facts = {key: value for key, mark, value in pairs if mark}
         if len(words) > 1 and "mrcore-home" in facts:
-            told.setdefault(words[1], {}).update(facts)
-    yield from told.items()
-
-
-def to_lines(bindings: Iterable[Binding]) -> Iterator[str]:
-    """Yield the bindings as lines for the shell."""
-    return (binding.line() for binding in bindings)
+            said.setdefault(words[1], {}).update(facts)
+    yield from said.items()

@@ -120,6 +120,23 @@ def logs_of(home: str) -> list[ObjectInfo]:
     return [info for prefix in prefixes for info in storage_for(prefix).list(prefix)]
 
 
+def vms_with_logs(home: str) -> list[str]:
+    """Return the names of the VMs that have written logs."""
+    prefix = f"{home}/logs/"
+    infos = storage_for(prefix).list(prefix)
+    return sorted({info.uri[len(prefix) :].partition("/")[0] for info in infos})
+
+
+def logs_of_vm(home: str, vm: str) -> str:
+    """Return the logs of a VM, each under its name; nothing where there are none."""
+    prefix = f"{home}/logs/{vm}/"
+    texts = []
+    for info in storage_for(prefix).list(prefix):
+        text = read_tail(info, MAX_LOG_BYTES).decode(errors="replace")
+        texts.append(f"==> {info.uri}\n{text}")
+    return "".join(texts)
+
+
 def save_logs(home: str, folder: Path) -> int:
     """Copy the logs of a cluster to a local folder, the end of each; return how many."""
     infos = logs_of(home)[:MAX_LOGS]

@@ -8,8 +8,8 @@ undo each other's words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 
@@ -23,8 +23,6 @@ from mrcore.errors import (
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 
-SEPARATOR: Final = "\t"
-"""Between the items of a list on its way to the shell: names of objects may have spaces."""
 _TRIES: Final = 20
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
@@ -117,6 +115,12 @@ def check_outputs(home: str, outputs: Iterable[str]) -> None:
             )
 
 
+def check(record: Record) -> None:
+    """Raise UsageError for a record that no cluster can have."""
+    check_name(record.name)
+    check_outputs(record.home, (*record.outputs, *record.temps))
+
+
 def record_uri(home: str) -> str:
     """Return where the record of a cluster lies."""
     return f"{home.rstrip('/')}/cluster.json"
@@ -157,6 +161,17 @@ def update_record(home: str, change: Callable[[Record | None], Record]) -> Recor
             continue
         return wanted
     raise UnavailableError(f"{uri} changes all the time: is another runner at work there?")
+
+
+def change_record(home: str, **changes: Any) -> Record:
+    """Change fields of the record that is there; return the new one."""
+
+    def change(found: Record | None) -> Record:
+        if found is None:
+            raise UsageError(f"No cluster has its home at {home}: see `mrcore gce audit`.")
+        return msgspec.structs.replace(found, **changes)
+
+    return update_record(home, change)
 
 
 def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
@@ -202,40 +217,3 @@ def _read(uri: str) -> tuple[Record | None, str]:
             f"{uri} is not a record of this version of mrcore ({error}). Use the version that made "
             "the cluster, or delete the object when nothing of it runs any more."
         ) from None
-
-
-def to_lines(record: Record) -> Iterator[str]:
-    """Yield `field=value` lines, as the shell reads them; lists are separated by tabs."""
-    for field in record.__struct_fields__:
-        value = getattr(record, field)
-        if isinstance(value, tuple):
-            value = SEPARATOR.join(value)
-        elif isinstance(value, bool):
-            value = "yes" if value else ""
-        yield f"{field}={value}"
-
-
-def from_fields(fields: Mapping[str, str]) -> Record:
-    """Return the record that the shell's `field=value` pairs make; raise UsageError."""
-    unknown = set(fields) - set(Record.__struct_fields__)
-    if unknown:
-        raise UsageError(f"A cluster has no field {min(unknown)!r}.")
-    values: dict[str, object] = {}
-    for field in msgspec.structs.fields(Record):
-        text = fields.get(field.name)
-        if text is None:
-            continue
-        if field.type == tuple[str, ...]:
-            values[field.name] = [item for item in text.split(SEPARATOR) if item]
-        elif field.type is bool:
-            values[field.name] = text == "yes"
-        else:
-            values[field.name] = text
-    try:
-        # Not strict: numbers come as text.
-        record = msgspec.convert(values, Record, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"The cluster cannot be described: {error}.") from None
-    check_name(record.name)
-    check_outputs(record.home, (*record.outputs, *record.temps))
-    return record

@@ -177,20 +177,20 @@ class World:
             "location": f"zones/{ZONE}",
             "master_zone": ZONE,
             "connect": "direct",
-            "machine_types": "e2-standard-4",
+            "machine_types": ("e2-standard-4",),
             "master_machine_type": "e2-standard-2",
             "provisioning": "spot",
-            "workers": "1",
-            "max_workers": "1",
-            "disk_gib": "50",
+            "workers": 1,
+            "max_workers": 1,
+            "disk_gib": 50,
             "network": "default",
             "subnet": "",
-            "max_run_seconds": "60",
+            "max_run_seconds": 60,
             "idle_timeout": "1m",
-            "created_seconds": "1000",
-            "expires_seconds": "2000",
+            "created_seconds": 1000,
+            "expires_seconds": 2000,
         }
-        content = msgspec.json.encode(record.from_fields(fields)).decode()
+        content = msgspec.json.encode(msgspec.convert(fields, record.Record)).decode()
         self.put(f"mrcore/{NAME}/cluster.json", content)
 
     def start_daemons(self, workers: int = 0) -> None:

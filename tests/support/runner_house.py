@@ -73,26 +73,8 @@ class House:
         self, *words: str, extra: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `scripts/gce WORDS` to its end."""
-        return self._run([str(ROOT / "scripts/gce"), *words], extra)
-
-    def library(self, text: str) -> subprocess.CompletedProcess[str]:
-        """Run a piece of shell with the runner's libraries, and time that passes in `nap` alone."""
-        parts = ("say", "options", "cloud", "inventory", "cluster", "create", "connect")
-        lines = [
-            "set -euo pipefail",
-            f"gce={ROOT}/deploy/gce deploy={ROOT}/deploy scratch=$(mktemp -d -p {self.folder})",
-            "project=p name=demo home=gs://b/mrcore/demo log_file=/dev/null command_name=up",
-            *(f'source "$gce/lib/{part}.sh"' for part in parts),
-            "nap() { SECONDS=$((SECONDS + $1)); }",
-            text,
-        ]
-        return self._run(["bash", "-c", "\n".join(lines)])
-
-    def _run(
-        self, command: list[str], extra: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command,
+            [ROOT / "scripts/gce", *words],
             cwd=self.folder,
             env={**self.environment(), **(extra or {})},
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mrcore.daemon.logs import FIELDS
-from mrcore.gce import iam
+from mrcore.gce import access, iam
+from tests.support.gce_records import make_record
 from tests.support.repository import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -34,9 +35,15 @@ def test_a_role_is_as_iam_takes_it(path: Path) -> None:
 
 
 def test_there_is_a_file_for_every_role_that_is_used() -> None:
-    used = set(re.findall(r"mrcore[A-Z]\w+", (DEPLOY / "gce/lib/create.sh").read_text()))
-    used |= {iam.READER, iam.WRITER}
-    assert {path.stem for path in ROLES} == used
+    assert {path.stem for path in ROLES} == set(access.ROLES)
+    for path in ROLES:
+        assert access.role_permissions(path.stem) == load(path)["includedPermissions"]
+
+
+def test_every_role_that_a_cluster_binds_is_made_before() -> None:
+    record = make_record("gs://b/mrcore/demo", inputs=("gs://b/in/",), outputs=("gs://b/out/",))
+    bound = {binding.role.rpartition("/")[2] for binding in iam.bindings_of(record)}
+    assert bound == set(access.ROLES)
 
 
 def test_user_code_can_make_no_machine_and_read_no_secret() -> None:

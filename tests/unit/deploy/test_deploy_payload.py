@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -69,25 +65,9 @@ def test_a_list_that_is_none_is_refused(manifest: str, sentence: str) -> None:
         payload.build_payload(manifest)
 
 
-def test_it_can_be_made_from_a_shell(tmp_path: Path) -> None:
-    (tmp_path / "wheels").write_text(MANIFEST)
-    program, wheels = f"{ROOT}/deploy/payload.py", f"{tmp_path}/wheels"
-    command: list[str] = [sys.executable, "-P", program, "--wheels", wheels]
-    run = subprocess.run(
-        [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=True
-    )
-    packed = (tmp_path / "out").read_bytes()
-    assert run.stdout == hashlib.sha256(packed).hexdigest() + "\n"
-    assert packed == payload.build_payload(MANIFEST)
-    (tmp_path / "prices").write_text("{}")
-    subprocess.run([*command, f"--prices={tmp_path}/prices", "-o", f"{tmp_path}/out"], check=True)
-    assert members((tmp_path / "out").read_bytes())["prices.json"].size == len("{}")
-    (tmp_path / "wheels").write_text("x\n")
-    failed = subprocess.run(
-        [*command, "-o", f"{tmp_path}/out"], capture_output=True, text=True, check=False
-    )
-    assert failed.returncode == 2
-    assert "'x' is not a line" in failed.stderr
+def test_a_price_list_goes_along() -> None:
+    assert members(payload.build_payload(MANIFEST, b"{}"))["prices.json"].size == len("{}")
+    assert "prices.json" not in members(payload.build_payload(MANIFEST))
 
 
 def test_the_scripts_of_the_metadata_fit_into_it() -> None:

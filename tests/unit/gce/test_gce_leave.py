@@ -10,14 +10,14 @@ import pytest
 from mrcore.gce import leave, record
 from mrcore.gce.record import Record
 from mrcore.output.claim import Claim
+from tests.support.gce_records import make_record
 from tests.support.stores import Place
-from tests.unit.gce.test_gce_record import FIELDS
 
 JOB = "wc-20260101-000000-abcdef"
 
 
 def cluster(place: Place) -> Record:
-    made = record.from_fields({**FIELDS, "home": place.uri("mrcore/demo")})
+    made = make_record(place.uri("mrcore/demo"))
     outputs = (place.uri("out") + "/", place.uri("results") + "/")
     return msgspec.structs.replace(made, outputs=outputs, temps=(place.uri("temp") + "/",))
 

@@ -2,70 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from mrcore.errors import UsageError
 from mrcore.gce import record
 from mrcore.gce.record import Record
+from tests.support.gce_records import make_record
 from tests.support.stores import Place
 
-FIELDS = {
-    "name": "demo",
-    "project": "p",
-    "location": "zones/us-central1-a",
-    "master_zone": "us-central1-a",
-    "owner": "ada",
-    "created_seconds": "1000",
-    "expires_seconds": "9000",
-    "machine_types": "e2-standard-4\tn2-standard-4",
-    "master_machine_type": "e2-standard-2",
-    "provisioning": "spot",
-    "workers": "2",
-    "max_workers": "5",
-    "network": "default",
-    "subnet": "",
-    "image": "projects/debian-cloud/global/images/family/debian-12",
-    "disk_gib": "50",
-    "connect": "iap",
-    "max_run_seconds": "7200",
-    "idle_timeout": "15m",
-    "manage_iam": "yes",
-}
 
-
-def make(place: Place, **changes: str) -> Record:
-    return record.from_fields({**FIELDS, "home": place.uri("mrcore/demo"), **changes})
-
-
-def test_fields_of_the_shell_survive_the_way_there_and_back(gcs_place: Place) -> None:
-    made = make(gcs_place, vm_env="A=1\tB=2", inputs="gs://b/my books/\tgs://b/in")
-    lines = dict(line.partition("=")[::2] for line in record.to_lines(made))
-    assert lines["machine_types"] == "e2-standard-4\tn2-standard-4"
-    assert lines["manage_iam"] == "yes"
-    assert record.from_fields(lines) == made
-    assert made.vm_env == ("A=1", "B=2")
-    assert made.inputs == ("gs://b/my books/", "gs://b/in")
-    assert made.max_workers == 5
-
-
-def test_no_is_told_to_the_shell_as_nothing(gcs_place: Place) -> None:
-    lines = dict(
-        line.partition("=")[::2] for line in record.to_lines(make(gcs_place, manage_iam="no"))
-    )
-    assert lines["manage_iam"] == ""
+def make(place: Place, **changes: Any) -> Record:
+    return make_record(place.uri("mrcore/demo"), **changes)
 
 
 def test_a_record_is_made_once_and_then_found(gcs_place: Place) -> None:
     first = record.open_record(make(gcs_place), frozenset())
-    later = make(gcs_place, created_seconds="5000", expires_seconds="99000", workers="7")
+    later = make(gcs_place, created_seconds=5000, expires_seconds=99_000, workers=7)
     assert record.open_record(later, frozenset()) == first
     assert record.read_record(first.home) == first
 
 
 def test_what_is_spelt_out_replaces_what_is_recorded(gcs_place: Place) -> None:
     first = record.open_record(make(gcs_place), frozenset())
-    later = make(gcs_place, max_workers="9", idle_timeout="1h")
+    later = make(gcs_place, max_workers=9, idle_timeout="1h")
     merged = record.open_record(later, frozenset({"max_workers"}))
     assert merged == msgspec.structs.replace(first, max_workers=9)
 
@@ -75,15 +37,15 @@ def test_what_is_spelt_out_replaces_what_is_recorded(gcs_place: Place) -> None:
     [
         (1800, {}, (1000, 9000)),
         (1801, {}, (1801, 12_601)),
-        (1800, {"max_run_seconds": "7000"}, (1800, 12_600)),
+        (1800, {"max_run_seconds": 7000}, (1800, 12_600)),
     ],
     ids=["long enough for a VM made now", "too short for one", "of VMs with another limit"],
 )
 def test_a_life_begins_anew_when_too_little_is_left_of_it(
-    gcs_place: Place, now: int, changes: dict[str, str], life: tuple[int, int]
+    gcs_place: Place, now: int, changes: dict[str, int], life: tuple[int, int]
 ) -> None:
     record.open_record(make(gcs_place), frozenset())
-    times = {"created_seconds": str(now), "expires_seconds": str(now + 7200 + 3600)}
+    times = {"created_seconds": now, "expires_seconds": now + 7200 + 3600}
     again = make(gcs_place, **times, **changes)
     merged = record.open_record(again, frozenset({*record.LIFE, *changes}))
     assert (merged.created_seconds, merged.expires_seconds) == life
@@ -99,16 +61,18 @@ def test_what_cannot_change_is_refused_by_name(gcs_place: Place, field: str) -> 
 
 
 def test_inputs_and_outputs_of_every_run_are_kept(gcs_place: Place) -> None:
-    record.open_record(make(gcs_place, inputs="gs://b/one", outputs="gs://b/out/"), frozenset())
-    second = make(gcs_place, inputs="gs://b/two\tgs://b/one")
+    record.open_record(
+        make(gcs_place, inputs=("gs://b/one",), outputs=("gs://b/out/",)), frozenset()
+    )
+    second = make(gcs_place, inputs=("gs://b/two", "gs://b/one"))
     merged = record.open_record(second, frozenset({"inputs"}))
     assert merged.inputs == ("gs://b/one", "gs://b/two")
     assert merged.outputs == ("gs://b/out/",)
 
 
 def test_what_was_made_to_stay_stays(gcs_place: Place) -> None:
-    record.open_record(make(gcs_place, kept="yes"), frozenset())
-    assert record.open_record(make(gcs_place, kept="no"), frozenset()).kept
+    record.open_record(make(gcs_place, kept=True), frozenset())
+    assert record.open_record(make(gcs_place, kept=False), frozenset()).kept
 
 
 def test_two_runners_at_once_lose_neither_word(gcs_place: Place) -> None:
@@ -148,11 +112,19 @@ def test_names_that_they_cannot(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"wrokers": "3"}, "no field 'wrokers'"),
-        ({"workers": "many"}, "cannot be described"),
         ({"name": "Demo"}, "cannot name a cluster"),
+        ({"outputs": ("gs://b/",)}, "lie one in the other"),
     ],
 )
-def test_fields_that_cannot_be(gcs_place: Place, changes: dict[str, str], message: str) -> None:
+def test_records_that_no_cluster_can_have(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        make(gcs_place, **changes)
+        make_record("gs://b/mrcore/demo", **changes)
+
+
+def test_a_field_is_changed_where_there_is_a_record(gcs_place: Place) -> None:
+    made = record.open_record(make(gcs_place), frozenset())
+    changed = record.change_record(made.home, max_workers=9)
+    assert changed == msgspec.structs.replace(made, max_workers=9)
+    assert record.read_record(made.home) == changed
+    with pytest.raises(UsageError, match="No cluster has its home at"):
+        record.change_record(gcs_place.uri("mrcore/none"), max_workers=9)

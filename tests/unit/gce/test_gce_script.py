@@ -9,8 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from mrcore.cli import gce
+from mrcore.cli.main import run_command_line
+from mrcore.gce.options import Options
 from tests.gcsserver import GcsServer
 from tests.support.repository import ROOT
 from tests.support.runner_house import House
@@ -29,21 +33,36 @@ def house(tmp_path: Path) -> House:
     return made
 
 
+@pytest.fixture
+def here(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The house as the place of this very process: for what starts no process of its own."""
+    monkeypatch.chdir(house.folder)
+    for name, value in {**house.environment(), "MRCORE_GCS_LOGIN": "gcloud"}.items():
+        monkeypatch.setenv(name, value)
+    return house
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(house: House, command: str) -> None:
-    ran = house.gce(command, "--help")
-    assert ran.returncode == 0
-    assert f"mrcore gce {command}" in ran.stdout
-    assert command in house.gce("--help").stdout
-    assert house.calls() == []
+def test_every_command_explains_itself(
+    here: House, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert run_command_line(["gce", command, "--help"]) == 0
+    assert f"mrcore gce {command}" in capfd.readouterr().out
+    assert run_command_line(["gce", "--help"]) == 0
+    assert f"\n  {command} " in capfd.readouterr().out
+    assert here.calls() == []
 
 
-def test_options_that_are_explained_are_those_that_are_taken(house: House) -> None:
-    text = (ROOT / "deploy/gce/lib/options.sh").read_text()
-    known = set(re.search(r'cluster_values="([^"]*)"', text)[1].split())  # type: ignore[index]
-    known |= set(re.search(r'cluster_flags="([^"]*)"', text)[1].split())  # type: ignore[index]
-    told = set(re.findall(r"--([a-z-]+)", house.gce("up", "--help").stdout))
-    assert known - told == set()
+def test_every_option_is_explained_and_reaches_the_runner() -> None:
+    for name, command in gce.command.commands.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert parameter.help, f"{name} {parameter.opts}"
+    taken = {parameter.name for parameter in gce.up.params}
+    renamed = {"machine_types": "machine_type", "max_run_seconds": "max_run_duration",
+               "disk_gib": "disk_size", "shared_buckets": "shared_bucket"}  # fmt: skip
+    fields = {renamed.get(field, field) for field in Options.__struct_fields__}
+    assert taken - {"name_word", "debug"} == fields
 
 
 @pytest.mark.parametrize("command", ["up", "down", "scale", "status", "cost", "image"])
@@ -93,8 +112,11 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> Non
     assert all("%%description=mrcore-home=gs://b/mrcore/demo " in b[-3] for b in bindings)
     reads = [line for line in ran.stdout.splitlines() if line.startswith("# reads: gcloud ")]
     assert len(reads) == len(set(reads)) > 10
-    assert "# An hour of work" in ran.stdout
-    assert "\n# cost " in ran.stdout
+    summary = ran.stdout.partition("\n# The commands, in their order:\n")[0]
+    assert summary.startswith("# This would make the cluster demo in us-central1-a: a master ")
+    assert "gcloud" not in summary
+    assert "# An hour of work" in summary
+    assert "\n# cost " in summary
 
 
 def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: House) -> None:
@@ -103,8 +125,13 @@ def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: House) -> None:
     words = ("wc.py", "here.txt", "-o", "gs://b/out", "--project=p", "--zone=us-central1-a")
     ran = house.gce("run", "--dry-run", *words)
     assert ran.returncode == 2, ran.stderr
-    told = [line for line in ran.stdout.splitlines() if line.startswith("# this would stop it: ")]
-    assert any("here.txt is a file of this machine" in line for line in told)
+    first, *others = ran.stdout.splitlines()
+    assert first.startswith("# this would stop it: ")
+    assert "here.txt is a file of this machine" in first
+    # Nobody knows what the input is, so nothing is said of a price.
+    assert [line for line in others if "cost" in line and line.startswith("# ")] == [
+        "# cost      unknown, since the input could not be read"
+    ]
     assert house.calls() == []
 
 
@@ -171,8 +198,8 @@ def test_an_output_may_be_named_as_one_likes(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fly"], "there is no command fly"),
-        (["up", "--wrokers=3", *WHERE], "knows no option --wrokers"),
+        (["fly"], "No such command 'fly'; see `mrcore gce --help`."),
+        (["up", "--wrokers=3", *WHERE], "No such option '--wrokers'. (Did you mean one of: "),
         (["up", "--workers=many", *WHERE], "--workers many is not a number"),
         (["up", "--workers=-1", *WHERE], "--workers -1 is not a number"),
         (["up", "--workers=08", *WHERE], "--workers 08 is not a number"),
@@ -186,23 +213,26 @@ def test_an_output_may_be_named_as_one_likes(
         (["up", "--idle-timeout=soon", *WHERE], "--idle-timeout soon is not a duration"),
         (["up", "--deadline=-5m", *WHERE], "--deadline -5m is not a duration"),
         (["up", "--max-run-duration=10s", *WHERE], "Compute Engine takes 30 seconds to 120 days"),
-        (["up", "--max-cost=0", *WHERE], "--max-cost 0 is no number of dollars above 0"),
-        (["up", "--max-cost=-3", *WHERE], "--max-cost -3 is no number of dollars"),
+        (["up", "--max-cost=0", *WHERE], "--max-cost 0 is not a number of dollars above 0"),
+        (["up", "--max-cost=-3", *WHERE], "--max-cost -3 is not a number of dollars"),
         (["up", "--vm-env=A=b@@c", *WHERE], "is not of the form KEY=VALUE"),
         (["up", "--vm-env=A='b", *WHERE], "is not of the form KEY=VALUE"),
         (["up", "--vm-env=A=b\\", *WHERE], "is not of the form KEY=VALUE"),
         (["up", "--vm-env=A;B=c", *WHERE], "is not of the form KEY=VALUE"),
-        (["up", *WHERE, "--input", "--yes"], "--input needs a value"),
-        (["up", "--spot=yes", *WHERE], "--spot takes no value"),
-        (["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--keep=1"], "--keep takes no value"),
-        (["up", "demo", "more", *WHERE], "knows nothing to do with more"),
+        (["up", *WHERE, "--input", "--yes"], "Option '--input' requires an argument"),
+        (["up", "--spot=yes", *WHERE], "Option '--spot' does not take a value"),
+        (
+            ["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--keep=1"],
+            "Option '--keep' does not take a value",
+        ),
+        (["up", "demo", "more", *WHERE], "Got unexpected extra argument (more)"),
         (["up", "other", *WHERE], "which cluster, demo or other?"),
-        (["gc", "demo", *WHERE[:2]], "knows nothing to do with demo"),
+        (["gc", "demo", *WHERE[:2]], "Got unexpected extra argument (demo)"),
         (["up", *WHERE[:3], "--bucket=gs://b/folder"], "--bucket gs://b/folder names no bucket"),
         (["up", *WHERE[:3], "--bucket=My Bucket"], "--bucket My Bucket names no bucket"),
         (["up", *WHERE, "--output=gs://b/mrcore/"], "lie one in the other"),
         (["scale", "03", *WHERE], "how many workers?"),
-        (["up", "--workers", *WHERE[:0]], "--workers needs a value"),
+        (["up", "--workers", *WHERE[:0]], "Option '--workers' requires an argument"),
         (["up", "--workers=9", "--max-workers=3", *WHERE], "--max-workers is less than --workers"),
         (["up", "--min-workers=9", *WHERE], "--min-workers is more than --max-workers"),
         (["up", "--spot", "--on-demand", *WHERE], "give --spot or --on-demand, not both"),
@@ -212,32 +242,44 @@ def test_an_output_may_be_named_as_one_likes(
             "say --zone",
         ),
         (["up", "--connect=bus", *WHERE], "--connect bus is neither iap nor direct"),
-        (["up", "--max-cost=much", *WHERE], "--max-cost much is no number of dollars"),
+        (["up", "--max-cost=much", *WHERE], "--max-cost much is not a number of dollars"),
         (["up", "--max-run-duration=soon", *WHERE], "--max-run-duration soon is not a duration"),
-        (["up", "--requirements=none.txt", *WHERE], "--requirements none.txt is no file"),
+        (["up", "--requirements=none.txt", *WHERE], "--requirements none.txt is not a file"),
         (["up", "--vm-env=a b", *WHERE], "is not of the form KEY=VALUE"),
         (["up", *WHERE[:2], "--name=Demo", "--bucket=b"], "cannot name a cluster"),
         (["up", *WHERE[:3]], "Give --bucket BUCKET"),
-        (["up", *WHERE[:3], "--home=b/x"], "is no folder of a bucket"),
-        (["up", *WHERE, "--wheels=wheels"], "--wheels wheels is no folder of a bucket"),
+        (["up", *WHERE[:3], "--home=b/x"], "is not a folder in a bucket"),
+        (["up", *WHERE, "--wheels=wheels"], "--wheels wheels is not a folder in a bucket"),
         (["up", *WHERE, "--wheels=gs://b/mrcore/demo/w"], "lies in the cluster's home"),
         (["run", "wc.py", "in", *WHERE], "Give -o gs://BUCKET/OUT"),
-        (["run", "wc.py", "in", "-o", "out", *WHERE], "is no folder of a bucket"),
-        (["run", "wc.py", "-o", "gs://b/out", *WHERE], "Missing argument 'INPUT...'; see mrcore"),
+        (["run", "wc.py", "in", "-o", "out", *WHERE], "is not a folder in a bucket"),
+        (
+            ["run", "wc.py", "-o", "gs://b/out", *WHERE],
+            "Missing argument 'INPUT...'; see `mrcore gce run",
+        ),
         (["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--bogus", *WHERE], "No such option"),
         (["scale", *WHERE], "how many workers?"),
-        (["scale", "3", "--min-workers=4", *WHERE], "is no number up to 3"),
+        (["scale", "3", "--min-workers=4", *WHERE], "is not a number up to 3"),
         (["down", "--project=p"], "which cluster?"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(
-    house: House, words: list[str], sentence: str
+    here: House, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
-    ran = house.gce(words[0], "--dry-run", *words[1:]) if len(words) > 1 else house.gce(*words)
-    assert ran.returncode == 2, ran.stderr
-    assert sentence in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
-    assert ran.stderr.startswith("mrcore gce: ")
+    dry = ["--dry-run"] if len(words) > 1 else []
+    code = run_command_line(["gce", words[0], *dry, *words[1:]])
+    said = capfd.readouterr().err
+    assert code == 2, said
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert said.startswith("mrcore gce: ")
+    assert [call for call in here.calls() if not call.startswith("config list ")] == []
+
+
+def test_a_wrong_option_ends_the_process_with_2(house: House) -> None:
+    ran = house.gce("up", "--wrokers=3", "--dry-run", *WHERE)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("mrcore gce: No such option '--wrokers'. (Did you mean")
 
 
 def test_a_price_list_that_no_master_could_read_is_refused(house: House) -> None:
@@ -265,22 +307,20 @@ def test_a_price_list_that_no_master_could_read_is_refused(house: House) -> None
     ],
 )
 def test_known_failures_of_gcloud_become_sentences(
-    house: House, errors: str, sentence: str
+    here: House, capfd: pytest.CaptureFixture[str], errors: str, sentence: str
 ) -> None:
-    house.says(errors)
-    ran = house.gce("audit", "--project=p")
-    assert ran.returncode == 1
-    assert {sentence in line for line in ran.stderr.splitlines()} == {True}
+    here.says(errors)
+    assert run_command_line(["gce", "audit", "--project=p"]) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert {sentence in line for line in said} == {True}
 
 
 def test_json_holds_whatever_a_sentence_has(house: House) -> None:
-    rows = 'error|a | b "c" \\d\x1b[1m\r\te\nok|\n'
-    command = f"source {ROOT}/deploy/gce/lib/say.sh; json_rows kind message"
-    ran = subprocess.run(
-        ["bash", "-euc", command], input=rows, capture_output=True, text=True, check=True
-    )
-    told = [{"kind": "error", "message": 'a | b "c" \\d [1m \te'}, {"kind": "ok", "message": ""}]
-    assert json.loads(ran.stdout) == told
+    odd = 'a | b "c" \\d\x1b[1m\te'
+    house.says(f"ERROR: (gcloud.x) {odd}")
+    ran = house.gce("preflight", "--json", *WHERE)
+    assert ran.returncode == 2, ran.stderr
+    assert any(odd in finding["message"] for finding in json.loads(ran.stdout))
 
 
 def test_what_gcloud_said_is_kept(house: House) -> None:
@@ -295,11 +335,11 @@ def test_what_gcloud_said_is_kept(house: House) -> None:
 def test_a_machine_without_gcloud_is_told_so(house: House) -> None:
     bare = house.folder / "bare"
     bare.mkdir()
-    for tool in ("bash", "env", "dirname", "mktemp", "rm", "awk", "mkdir", "cat", "tail", "sed"):
+    for tool in ("bash", "env", "dirname"):
         found = next(Path(p) / tool for p in ("/usr/bin", "/bin") if (Path(p) / tool).exists())
         (bare / tool).symlink_to(found)
     ran = subprocess.run(
-        [bare / "bash", ROOT / "deploy/gce/main.sh", "up", *WHERE],
+        [bare / "bash", ROOT / "scripts/gce", "up", *WHERE],
         env={"PATH": str(bare), "HOME": str(house.folder), "MRCORE_PYTHON": sys.executable},
         capture_output=True,
         text=True,

@@ -1,0 +1,1 @@
+"""The commands of `mrcore gce`, a module each: they return the exit code."""

@@ -1,0 +1,51 @@
+"""What a job, or an hour of a cluster, is going to cost, as far as that can be said before."""
+
+from __future__ import annotations
+
+from mrcore.cost.core.estimate import Estimate, Plan, estimate
+from mrcore.cost.prices import load_prices
+from mrcore.cost.text import estimate_brief, estimate_text
+from mrcore.errors import MrcoreError
+from mrcore.gce.job import JobFacts
+from mrcore.gce.runner import Runner
+
+
+def price_of_job(runner: Runner, facts: JobFacts) -> list[str]:
+    """Return lines on the cost of a job; without a price where its input could not be read."""
+    if facts.input_bytes is None:
+        return ["cost      unknown, since the input could not be read"]
+    return estimate_text(_estimate(runner, facts)).splitlines()
+
+
+def price_of_job_briefly(runner: Runner, facts: JobFacts) -> str:
+    """Return one sentence on the cost of a job; nothing where it cannot be said."""
+    if facts.input_bytes is None:
+        return ""
+    try:
+        return estimate_brief(_estimate(runner, facts), facts.input_files)
+    except MrcoreError:  # the job can run without it
+        return ""
+
+
+def price_of_hour(runner: Runner) -> list[str]:
+    """Return lines on the cost of an hour of work."""
+    found = _estimate(runner, JobFacts(input_bytes=0), hours=1.0)
+    return estimate_text(found, with_input=False).splitlines()
+
+
+def _estimate(runner: Runner, facts: JobFacts, hours: float | None = None) -> Estimate:
+    options = runner.options
+    plan = Plan(
+        # A group that is empty at first is grown for the work.
+        workers=options.wanted_workers or options.most_workers,
+        machine_types=options.all_machine_types,
+        spot=not options.on_demand,
+        region=runner.wanted_region,
+        input_bytes=facts.input_bytes or 0,
+        input_files=facts.input_files,
+        reduces=facts.reduces,
+        hours=hours,
+        master_type=options.master_type,
+        disk_gib=float(options.disk),
+    )
+    return estimate(plan, load_prices())
