@@ -29,8 +29,8 @@ from mrcore.util import host
 from mrcore.util.clock import SYSTEM
 from mrcore.util.signals import not_ignored
 from mrcore.util.units import parse_duration, parse_size
+from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.limits import DEFAULT
-from mrcore.worker.core.messages import Leave
 from mrcore.worker.shell.environment import raise_descriptor_limit
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import folder_is_gone
@@ -39,7 +39,7 @@ from mrcore.worker.shell.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from mrcore.worker.shell.agent import Agent
-    from mrcore.worker.shell.health import Vitals
+    from mrcore.worker.shell.health import Health
 
 GRACE_SECONDS: Final = 25.0
 """Longest time from SIGTERM to the exit; common supervisors send SIGKILL after 30 s."""
@@ -174,8 +174,8 @@ async def _serve(
     from mrcore.client.request import versions
     from mrcore.worker.core.machine import Machine
     from mrcore.worker.shell.agent import Agent
-    from mrcore.worker.shell.health import Vitals
-    from mrcore.worker.shell.synchronizer import About, Link, Where
+    from mrcore.worker.shell.health import Health
+    from mrcore.worker.shell.synchronizer import ClusterAddress, Synchronizer, WorkerIdentity
 
     loop = asyncio.get_running_loop()
     # Milliseconds since 1970, so that each new process of an id has a higher number. If the clock
@@ -183,7 +183,7 @@ async def _serve(
     agent = Agent(Machine(session=int(SYSTEM.wall() * 1000)), supervisor)
     loop.set_exception_handler(lambda _, context: _give_up(agent, context))
     host = socket.gethostname()
-    about = About(
+    about = WorkerIdentity(
         worker_id=options.id or f"{host}-{os.getpid()}-{secrets.token_hex(3)}",
         slots=options.slots,
         memory_bytes=supervisor.slot_memory_bytes * options.slots,
@@ -192,29 +192,31 @@ async def _serve(
         versions=versions(),
     )
     logs.always_say(worker=about.worker_id)
-    where = Where(options.master, options.state, options.credentials)
-    link = Link(agent, about, where, SYSTEM, Random())
-    vitals = Vitals(agent, link, notifier, SYSTEM)
+    where = ClusterAddress(options.master, options.state, options.credentials)
+    synchronizer = Synchronizer(agent, about, where, SYSTEM, Random())
+    health = Health(agent, synchronizer, notifier, SYSTEM)
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(_signals(vitals, options.grace, hurry))
+        await stack.enter_async_context(_signals(health, options.grace, hurry))
         if options.metrics:
             from mrcore.worker.shell.metrics import measured
 
-            stack.enter_context(measured(options.metrics, vitals))
+            stack.enter_context(measured(options.metrics, health))
         if options.lifeline_fd is not None:
             loop.add_reader(
                 options.lifeline_fd,
                 lambda: agent.leave(Leave(0, "the process that started it is gone")),
             )
         if options.preemption_notice or "GCE_METADATA_HOST" in os.environ:
-            _heed_notices(vitals, loop)
+            _heed_notices(health, loop)
         async with asyncio.TaskGroup() as group:
-            work = [agent.run(), link.run(), vitals.tell()]
-            work.append(_say_ready(agent, link.connected, options.ready_fd, about.worker_id))
+            work = [agent.run(), synchronizer.run(), health.report()]
+            work.append(
+                _say_ready(agent, synchronizer.connected, options.ready_fd, about.worker_id)
+            )
             if options.orphan_timeout is not None:
-                work.append(link.leave_when_orphaned(options.orphan_timeout))
+                work.append(synchronizer.leave_when_orphaned(options.orphan_timeout))
             tasks = [group.create_task(one) for one in work]
-            leave = await agent.left
+            leave = await agent.left()
             for task in tasks:
                 task.cancel()
     log.log(logging.INFO if leave.code == 0 else logging.ERROR, "leaving: %s", leave.reason)
@@ -223,7 +225,7 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _signals(
-    vitals: Vitals, grace_seconds: float, hurry: Callable[[], None]
+    health: Health, grace_seconds: float, hurry: Callable[[], None]
 ) -> AsyncIterator[None]:
     """Drain at the first SIGTERM or SIGINT that is not ignored; exit at the second."""
     loop = asyncio.get_running_loop()
@@ -233,7 +235,7 @@ async def _signals(
     def on_signal(number: int) -> None:
         heard.append(number)
         if len(heard) == 1:
-            vitals.drain(f"got {signal.Signals(number).name}", grace_seconds)
+            health.drain(f"got {signal.Signals(number).name}", grace_seconds)
         else:
             hurry()
             os._exit(128 + number)
@@ -247,13 +249,13 @@ async def _signals(
             loop.remove_signal_handler(number)
 
 
-def _heed_notices(vitals: Vitals, loop: asyncio.AbstractEventLoop) -> None:
+def _heed_notices(health: Health, loop: asyncio.AbstractEventLoop) -> None:
     from mrcore.worker.shell import preemption
 
     def on_notice() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: this worker has left
             loop.call_soon_threadsafe(
-                vitals.drain, "this machine is preempted", preemption.NOTICE_SECONDS
+                health.drain, "this machine is preempted", preemption.NOTICE_SECONDS
             )
 
     preemption.watch(

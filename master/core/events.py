@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
 from mrcore.master.core.facts import Replaced
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
-from mrcore.model.task import Progress, TaskResult
 
-NO_PROGRESS = Progress()
-
-
-class HeldState(enum.StrEnum):
-    """What a worker says of an attempt that it holds."""
-
-    UNSTARTED = "unstarted"
-    RUNNING = "running"
-    FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One attempt in a worker's hands."""
-
-    attempt: AttemptId
-    state: HeldState
-    inputs_version: int = 0
-    """Echo of the assignment, so that an attempt of a former epoch can be judged."""
-    elapsed_seconds: float = 0.0
-    """Since user code began; a time limit starts there."""
-    progress: Progress = NO_PROGRESS
-    result: TaskResult | None = None
-    """With FINISHED only."""
+Held = HeldAttempt
+HeldState = AttemptState
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from mrcore.master.core import heaps
 from mrcore.master.core.commands import Wanted
 from mrcore.master.core.durable import JobRecord, PhaseRecord
-from mrcore.master.core.events import NO_PROGRESS, NOT_SAID, HeldState, WorkerAbout
+from mrcore.master.core.events import NOT_SAID, HeldState, WorkerAbout
 from mrcore.master.core.facts import Tally
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.policy import Durations
+from mrcore.model.attempts import NO_PROGRESS
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase
 from mrcore.model.job import JobState
 from mrcore.model.task import Progress

@@ -7,18 +7,12 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.master.core.events import Held, HeldState, Synced, WorkerAbout
+from mrcore.master.core.events import Synced, WorkerAbout
 from mrcore.master.core.views import JobView
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
-from mrcore.model.task import FailureKind, Progress, TaskFailure, TaskResult
 from mrcore.rpc.convert import failure_to_proto, job_spec_to_proto, text_within, versions_from_proto
-from mrcore.rpc.convert_task import (
-    attempt_from_proto,
-    elapsed_from_proto,
-    progress_from_proto,
-    result_from_proto,
-)
+from mrcore.rpc.convert_attempts import held_from_proto
 from mrcore.rpc.enums import JOB_STATES
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.rpc.views import phase_to_proto
@@ -30,13 +24,6 @@ MAX_WORKER_ID: Final = 200
 MAX_HELD: Final = 10_000
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
-_NO_PROGRESS: Final = Progress()
-
-_HELD: Final[dict[int, HeldState]] = {
-    worker_service_pb2.HeldAttempt.STATE_UNSTARTED: HeldState.UNSTARTED,
-    worker_service_pb2.HeldAttempt.STATE_RUNNING: HeldState.RUNNING,
-    worker_service_pb2.HeldAttempt.STATE_FINISHED: HeldState.FINISHED,
-}
 
 
 def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str) -> Synced:
@@ -50,7 +37,7 @@ def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str
         sequence=message.sequence,
         epoch=message.epoch,
         slots=message.slots,
-        held=tuple(_held_from_proto(held) for held in message.held),
+        held=tuple(map(held_from_proto, message.held)),
         draining=message.draining,
         sees_store=message.store_nonce == nonce,
         park=message.park,
@@ -63,34 +50,6 @@ def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str
             memory_bytes=message.memory_bytes,
         ),
     )
-
-
-def _held_from_proto(message: worker_service_pb2.HeldAttempt) -> Held:
-    state = _HELD.get(message.state)
-    if state is None:
-        raise UsageError(f"The state {message.state} of an attempt means nothing here.")
-    result = _result_from_proto(message)
-    if (result is not None) != (state is HeldState.FINISHED):
-        raise UsageError("An attempt has a result if, and only if, it is finished.")
-    return Held(
-        attempt=attempt_from_proto(message.attempt),
-        state=state,
-        inputs_version=message.inputs_version,
-        elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
-        progress=progress_from_proto(message) if state is HeldState.RUNNING else _NO_PROGRESS,
-        result=result,
-    )
-
-
-def _result_from_proto(message: worker_service_pb2.HeldAttempt) -> TaskResult | None:
-    """Return how an attempt ended: one whose result is beyond a bound has failed by its code.
-
-    To refuse the request would make its worker leave, and the next worker that runs the task.
-    """
-    try:
-        return result_from_proto(message)
-    except UsageError as error:
-        return TaskFailure(kind=FailureKind.USER, message=f"its result is refused: {error}")
 
 
 def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:

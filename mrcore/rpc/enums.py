@@ -6,6 +6,7 @@ import enum
 from typing import Final, Generic, TypeVar
 
 from mrcore.errors import UsageError
+from mrcore.model.attempts import AttemptState
 from mrcore.model.ids import Phase
 from mrcore.model.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
 from mrcore.model.task import FailureKind
@@ -108,6 +109,14 @@ TASK_STATES: Final = EnumTable(
         TaskState.IDLE: job_pb2.TASK_STATE_IDLE,
         TaskState.IN_PROGRESS: job_pb2.TASK_STATE_IN_PROGRESS,
         TaskState.COMPLETED: job_pb2.TASK_STATE_COMPLETED,
+    },
+)
+ATTEMPT_STATES: Final = EnumTable(
+    "the state of an attempt",
+    {
+        AttemptState.UNSTARTED: worker_service_pb2.HeldAttempt.STATE_UNSTARTED,
+        AttemptState.RUNNING: worker_service_pb2.HeldAttempt.STATE_RUNNING,
+        AttemptState.FINISHED: worker_service_pb2.HeldAttempt.STATE_FINISHED,
     },
 )
 FAILURE_KINDS: Final = EnumTable(

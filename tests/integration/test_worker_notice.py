@@ -12,7 +12,8 @@ import pytest
 
 from mrcore.rpc.v1 import job_pb2
 from mrcore.util import host
-from mrcore.worker.core.messages import Answered, DrainBegun, Leave
+from mrcore.worker.core.commands import Leave
+from mrcore.worker.core.events import Answered, DrainBegun
 from mrcore.worker.shell import preemption, synchronizer
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
@@ -121,11 +122,11 @@ def test_every_answer_puts_the_end_off(tmp_path: Path, monkeypatch: pytest.Monke
             slept.append(seconds)
             clock.advance(seconds)
             if len(slept) < 3:
-                line.heard_at = clock.now - 15.0
+                line.answered_at = clock.now - 15.0
 
         monkeypatch.setattr(asyncio, "sleep", sleep)
         await line.leave_when_orphaned(60.0)
-        return await agent.left
+        return await agent.left()
 
     assert asyncio.run(run()).code == synchronizer.ORPHANED
     assert slept == [60.0, 45.0, 45.0]

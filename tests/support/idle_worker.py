@@ -10,12 +10,12 @@ from mrcore.model.job import Versions
 from mrcore.worker.core.machine import Machine
 from mrcore.worker.shell.agent import Agent
 from mrcore.worker.shell.supervisor import Supervisor
-from mrcore.worker.shell.synchronizer import About, Link, Where
+from mrcore.worker.shell.synchronizer import ClusterAddress, Synchronizer, WorkerIdentity
 from tests.support.fake_clock import FakeClock
 
 
-def idle_worker(folder: Path, clock: FakeClock, slots: int = 4) -> tuple[Link, Agent]:
-    """Return the line to a master and the agent; called in a running loop."""
+def idle_worker(folder: Path, clock: FakeClock, slots: int = 4) -> tuple[Synchronizer, Agent]:
+    """Return the synchronizer and the agent."""
     supervisor = Supervisor(
         slots=slots,
         slot_memory_bytes=0,
@@ -25,7 +25,7 @@ def idle_worker(folder: Path, clock: FakeClock, slots: int = 4) -> tuple[Link, A
         store_log=lambda uri, attempt, text: None,
     )
     agent = Agent(Machine(session=1), supervisor)
-    about = About(
+    about = WorkerIdentity(
         worker_id="w",
         slots=slots,
         memory_bytes=0,
@@ -33,4 +33,6 @@ def idle_worker(folder: Path, clock: FakeClock, slots: int = 4) -> tuple[Link, A
         process_id=1,
         versions=Versions("", "", "", ""),
     )
-    return Link(agent, about, Where("127.0.0.1:1", None, None), clock, Random(1)), agent
+    return Synchronizer(
+        agent, about, ClusterAddress("127.0.0.1:1", None, None), clock, Random(1)
+    ), agent

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mrcore.model import object_names
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.task import MapWork, Piece, Split, TaskFailure, TaskResult
@@ -18,7 +19,6 @@ from mrcore.tasks.child.attempt_log import store_log
 from mrcore.tasks.child.protocol import MAX_REPORT_BYTES
 from mrcore.util.clock import SYSTEM
 from mrcore.worker.core.limits import DEFAULT, Limits
-from mrcore.worker.core.messages import Assignment
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import descendants
 from mrcore.worker.shell.supervisor import Supervisor
@@ -38,6 +38,7 @@ class House:
         self.state_uri = f"file://{folder}/state"
         (folder / "scratch").mkdir()
         (folder / "state/plugins").mkdir(parents=True)
+        self.has_room = True
         self.supervisor = Supervisor(
             slots=slots,
             slot_memory_bytes=1 << 30,
@@ -48,12 +49,16 @@ class House:
             limits=limits,
             orphans=orphans,
         )
-        self.supervisor.on_ended = self._ended
         self.results: dict[AttemptId, TaskResult] = {}
         self._news = asyncio.Event()
         self._others = frozenset(descendants(os.getpid()))
 
-    def _ended(self, attempt: AttemptId, result: TaskResult) -> None:
+    def may_begin(self) -> bool:
+        """Return whether there is room for results, as the test wants it."""
+        return self.has_room
+
+    def attempt_ended(self, attempt: AttemptId, result: TaskResult) -> None:
+        """Keep a result that the supervisor reports, for the test."""
         assert attempt not in self.results
         check_bounds(self.supervisor)
         self.results[attempt] = result
@@ -87,7 +92,7 @@ class House:
             task_timeout_seconds=timeout_seconds,
             versions=Versions("", "", "", ""),
         )
-        self.supervisor.learn(job_id, spec, self.state_uri)
+        self.supervisor.keep_job(job_id, spec, self.state_uri)
 
     def give(
         self, text: str = "a\n", job_id: str = "job", *, mark: bool = False, partitions: int = 0
@@ -101,7 +106,7 @@ class House:
         piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
         attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
         work = MapWork(Split((piece,)), partitions)
-        self.supervisor.give(Assignment(attempt, 0, work, mark_records=mark))
+        self.supervisor.enqueue(Assignment(attempt, 0, work, mark_records=mark))
         self.supervisor.dispatch()
         return attempt
 
@@ -152,8 +157,8 @@ def check_bounds(supervisor: Supervisor) -> None:
     assert supervisor.unfinished() <= limits.held_max
     assert len(supervisor._jobs) <= max(limits.known_jobs_max, limits.held_max)
     assert len(supervisor._unwanted) <= len(children)
-    assert supervisor._last_words.held_bytes <= (
-        limits.last_words_bytes_max + limits.held_max * limits.last_words_bytes_min
+    assert supervisor._log_tails.held_bytes <= (
+        limits.log_tails_bytes_max + limits.held_max * limits.log_tail_bytes_min
     )
     assert supervisor._folders.sweeps <= limits.sweeps_max
     for child in children:
@@ -171,7 +176,8 @@ def in_house(
     def decorate(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], None]:
         async def run(house: House) -> None:
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(house.supervisor.run())
+                task = group.create_task(house.supervisor.run(house))
+                await asyncio.sleep(0)  # the supervisor runs before anything is assigned
                 try:
                     await test(house)
                 finally:

@@ -8,21 +8,21 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a worker may hold, and how patient it is; times are seconds."""
+    """Bounds on what a worker holds, and its time limits in seconds."""
 
     # Children.
     tick_seconds: float = 0.1
-    """Time between two looks at the limits of attempts."""
+    """Time between two checks of the limits of running attempts."""
     idle_seconds: float = 10.0
-    """An idle child of one job is then replaced by one that any job can have."""
+    """Time after which an idle child with a job loaded is replaced by one that fits any job."""
     children_per_slot: int = 2
     """Children alive at once: those with orders, and as many idle ones with a job loaded."""
     dying_per_slot: int = 1
-    """Children beyond these that were killed and are yet to die; then no more are started."""
+    """Killed children beyond these that are yet to die. At this limit no more are started."""
     retire_share: float = 0.6
-    """An idle child that uses more than this part of its slot's memory is replaced."""
+    """Share of a slot's memory beyond which an idle child is replaced."""
     bad_starts_max: int = 3
-    """Children in a row that could not be started, until attempts fail for it."""
+    """Children in a row that could not be started, before attempts fail for it."""
     restart_seconds: float = 1.0
     """Pause after a child that could not be started."""
     close_seconds: float = 5.0
@@ -30,27 +30,27 @@ class Limits:
     ahead_max: int = 32
     """Orders that wait in a child beyond the one that runs."""
     orphans_max: int = 8_192
-    """Processes without a parent that are looked at; as many as a unit may have in all."""
-    last_words_bytes_max: int = 64 << 20
-    """Of what dead children have printed, while it is being stored."""
-    last_words_bytes_min: int = 64 << 10
-    """Of one child's, however much there is of others."""
+    """Orphaned processes that one look considers: as many as a systemd unit may have tasks."""
+    log_tails_bytes_max: int = 64 << 20
+    """Bytes of the logs of dead children, while they are being stored."""
+    log_tail_bytes_min: int = 64 << 10
+    """Bytes of one child's log that are kept in any case."""
     sweeps_max: int = 64
-    """Folders of dead children that are being removed; more are left until the worker ends."""
+    """Folders of dead children that are being removed. More stay until the worker ends."""
 
     # What a worker holds.
     slots_max: int = 1024
     """Attempts that run at once."""
     held_max: int = 4_096
-    """Attempts of which the master has yet to account. It sends at most 1,537, and as many may have
-    ended since; what it wants beyond is not taken, and wanted again."""
+    """Attempts that the master has not accounted for. It sends at most 1,537, and as many may have
+    ended since. What it wants beyond the limit is not taken, and wanted again."""
     held_bytes_max: int = 128 << 20
-    """Of results that the master has yet to take; beyond it no attempt begins."""
+    """Bytes of results that the master has not taken. At this limit no attempt begins."""
     known_jobs_max: int = 64
     """Specifications that are kept, if fewer attempts than that are held; else one for each."""
 
     def children_max(self, slots: int) -> int:
-        """Return how many children there may be, with those that were killed and are yet to die."""
+        """Return the limit on children, with those that were killed and are yet to die."""
         return (self.children_per_slot + self.dying_per_slot) * slots
 
 

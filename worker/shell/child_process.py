@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mrcore.errors import DataError
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import Progress
 from mrcore.tasks.child.protocol import (
@@ -46,6 +47,19 @@ class Running:
     progress: Progress
 
 
+def order_for(assignment: Assignment, memory_bytes: int) -> Order:
+    """Return an assignment, which has its work, as an order to a child with this memory limit."""
+    assert assignment.work is not None
+    return Order(
+        attempt=assignment.attempt,
+        work=assignment.work,
+        inputs_version=assignment.inputs_version,
+        memory_bytes=memory_bytes,
+        mark_records=assignment.mark_records,
+        skip=assignment.skip,
+    )
+
+
 class ChildProcess:
     """A child and what the agent knows of it. Nothing here blocks."""
 
@@ -68,7 +82,7 @@ class ChildProcess:
         """It was killed, and its death is yet to be heard."""
         self.kill_reason: str | None = None
         """In words for the user, where the agent has killed it for what it did."""
-        self.is_deaf = False
+        self.reports_ended = False
         """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
         self._orphans = orphans or Orphans()
@@ -123,7 +137,7 @@ class ChildProcess:
         self._process.wait()
 
     def send(self, order: Order) -> bool:
-        """Give it one more order; return False when its queue is full."""
+        """Send it one more order; return False when its queue is full."""
         if len(self.sent) > self._ahead_max:
             return False
         try:
@@ -146,13 +160,13 @@ class ChildProcess:
         self.sent = deque(order for order in self.sent if order.attempt not in back)
         return recalled
 
-    def hear(self) -> list[Finished]:
+    def read_reports(self) -> list[Finished]:
         """Return the reports that have arrived; raise DataError for what is none."""
         heard: list[Finished] = []
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while data := self._reports.recv(_READ_BYTES, socket.MSG_DONTWAIT):
                 heard.extend(self._reader.feed(data))
-            self.is_deaf = True
+            self.reports_ended = True
         for report in heard:
             if not self.sent or self.sent[0].attempt != report.attempt:
                 raise DataError(f"a child reports {report.attempt}, which it was not to run")
@@ -194,7 +208,7 @@ class ChildProcess:
         """Return the child and all processes that it has started, as far as they are known."""
         return [self.process_id, *descendants(self.process_id), *self._orphans.of(self.mark)]
 
-    def dies_within(self, seconds: float) -> bool:
+    def exits_within(self, seconds: float) -> bool:
         """Wait until it is dead; return False if the system still holds it after `seconds`."""
         poll = select.poll()
         poll.register(self.exit_descriptor, select.POLLIN)
@@ -208,7 +222,7 @@ class ChildProcess:
         return self._process.wait()
 
     def close(self) -> None:
-        """Give its descriptors and files back; it must be dead and reaped."""
+        """Release its descriptors and files; it must be dead and reaped."""
         os.close(self.exit_descriptor)
         for end in (self._orders, self._child_orders, self._reports):
             end.close()
@@ -241,7 +255,7 @@ class ChildProcess:
             self._measured_at = now
         return resident - self._shared_bytes
 
-    def printed(self, limit_bytes: int) -> bytes:
+    def log_tail(self, limit_bytes: int) -> bytes:
         """Return the end of its log; nothing where it cannot be read, or was swept away."""
         try:
             with self.log_path.open("rb") as stream:

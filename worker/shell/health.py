@@ -1,4 +1,4 @@
-"""How a worker does, for systemd and for metrics."""
+"""Health of a worker, for systemd and for metrics."""
 
 from __future__ import annotations
 
@@ -8,74 +8,77 @@ from typing import Final
 from mrcore.daemon.systemd import Notifier
 from mrcore.util.clock import Clock
 from mrcore.worker.shell.agent import Agent
-from mrcore.worker.shell.synchronizer import Link
+from mrcore.worker.shell.synchronizer import Synchronizer
 
 WELL_SECONDS: Final = 5.0
-"""Children that nobody has looked at for so long are out of control: they should be ten times a
-second."""
+"""Time without a look at the children, after which they count as out of control. There should be
+ten looks a second."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What a worker holds at one moment."""
+class HealthSnapshot:
+    """State of a worker at one moment."""
 
     slots: int
     running: int
     held: int
-    """Attempts, those that wait for a slot or for the master to hear of their end too."""
+    """Attempts, with those that wait for a slot and those whose end is yet to be reported."""
     draining: bool
     resident_bytes: int
-    """Of the children."""
-    unheard_seconds: float
-    """Since a master answered, or since the start."""
+    """Resident memory of the children."""
+    unanswered_seconds: float
+    """Seconds since a master answered, or since the start."""
     connected: bool
-    """A master has answered ever."""
+    """Whether a master has ever answered."""
 
 
-class Vitals:
-    """Looks at a worker from within its event loop, and speaks of it to systemd."""
+class Health:
+    """Looks at a worker from within its event loop, and reports to systemd."""
 
-    def __init__(self, agent: Agent, link: Link, notifier: Notifier, clock: Clock) -> None:
+    def __init__(
+        self, agent: Agent, synchronizer: Synchronizer, notifier: Notifier, clock: Clock
+    ) -> None:
         self.agent = agent
-        self._link = link
+        self._synchronizer = synchronizer
         self._notifier = notifier
         self._clock = clock
 
     def healthy(self) -> bool:
-        """Tell whether the children are under control.
+        """Return whether the children are under control.
 
-        A master that does not answer is no reason to be killed: see `Link.leave_when_orphaned`.
+        A master that does not answer is not a reason to be killed; for that there is
+        `Synchronizer.leave_when_orphaned`.
         """
         ticked_at = self.agent.supervisor.ticked_at
         return self._clock.monotonic() - ticked_at < WELL_SECONDS
 
-    def look(self) -> Sight:
-        """Return what the worker holds now."""
+    def look(self) -> HealthSnapshot:
+        """Return the state of the worker now."""
         supervisor, machine = self.agent.supervisor, self.agent.machine
-        return Sight(
+        return HealthSnapshot(
             slots=supervisor.slots,
             running=len(list(supervisor.running())),
             held=machine.held(),
             draining=machine.draining,
             resident_bytes=supervisor.resident_bytes(),
-            unheard_seconds=self._clock.monotonic() - self._link.heard_at,
-            connected=self._link.connected.is_set(),
+            unanswered_seconds=self._clock.monotonic() - self._synchronizer.answered_at,
+            connected=self._synchronizer.connected.is_set(),
         )
 
     def status(self) -> str:
         """Return one line for `systemctl status`."""
-        sight = self.look()
-        words = f"{sight.running} of {sight.slots} slots busy"
-        if sight.draining:
+        snapshot = self.look()
+        words = f"{snapshot.running} of {snapshot.slots} slots busy"
+        if snapshot.draining:
             words += ", draining"
-        if not sight.connected:
+        if not snapshot.connected:
             return words + ", no master has answered yet"
-        if sight.unheard_seconds > 60:  # a parked call is answered within ten or so
-            return words + f", no answer of the master for {sight.unheard_seconds:.0f} s"
+        if snapshot.unanswered_seconds > 60:  # a parked call is answered within ten or so
+            return words + f", no answer of the master for {snapshot.unanswered_seconds:.0f} s"
         return words
 
-    async def tell(self) -> None:
-        """Tell systemd that the worker is up, and go on telling it until cancelled."""
+    async def report(self) -> None:
+        """Report to systemd that the worker is up, and how it does until cancelled."""
         self._notifier.tell(READY=1)
         await self._notifier.watch(self.healthy, self.status)
 

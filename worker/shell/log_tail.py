@@ -11,7 +11,7 @@ from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.threads import in_thread
 
 
-class LastWords:
+class LogTails:
     """The logs of attempts that have died, in memory as far as the limit of all together allows."""
 
     def __init__(self, store_log: Callable[[str, AttemptId, bytes], None], limits: Limits) -> None:
@@ -21,8 +21,8 @@ class LastWords:
 
     def take(self, child: ChildProcess) -> bytes:
         """Return the end of what a child has printed: less while much is held already."""
-        room = self._limits.last_words_bytes_max - self.held_bytes
-        text = child.printed(min(MAX_LOG_BYTES, max(room, self._limits.last_words_bytes_min)))
+        room = self._limits.log_tails_bytes_max - self.held_bytes
+        text = child.log_tail(min(MAX_LOG_BYTES, max(room, self._limits.log_tail_bytes_min)))
         self.held_bytes += len(text)
         return text
 

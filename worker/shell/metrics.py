@@ -13,25 +13,25 @@ from prometheus_client.registry import Collector
 from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
 from mrcore.model.ids import AttemptId, Phase
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
-from mrcore.worker.shell.health import Sight, Vitals
+from mrcore.worker.shell.health import Health, HealthSnapshot
 
 _SUCCEEDED: Final = "succeeded"
 _OUTCOMES: Final = (_SUCCEEDED, *(kind.value for kind in FailureKind))
 
 
 @contextlib.contextmanager
-def measured(address: str, vitals: Vitals) -> Iterator[int]:
+def measured(address: str, health: Health) -> Iterator[int]:
     """Serve the metrics of a worker for as long as the `with` block; yield the port."""
     registry = new_registry()
     attempts = _Attempts(registry)
-    vitals.agent.observe = attempts.observe
-    registry.register(_Now(vitals))
+    health.agent.observe(attempts.observe)
+    registry.register(_Now(health))
     with serve(address, registry) as port:
         yield port
 
 
 class _Attempts:
-    """Counts what ends here."""
+    """Counters of the attempts that end here."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ended = Counter(
@@ -82,29 +82,29 @@ class _Attempts:
 class _Now(Collector):
     """What the worker holds at the moment of a scrape."""
 
-    def __init__(self, vitals: Vitals) -> None:
-        async def look() -> Sight:
-            return vitals.look()
+    def __init__(self, health: Health) -> None:
+        async def look() -> HealthSnapshot:
+            return health.look()
 
         self._window = Window("mrcore_worker", look)
 
     def collect(self) -> Iterable[Metric]:
         """Yield the gauges; called in a thread of the HTTP server."""
-        sight, responsive = self._window.open()
+        snapshot, responsive = self._window.open()
         yield responsive
-        if sight is None:
+        if snapshot is None:
             return
-        yield gauge("mrcore_worker_slots", "Attempts that may run at once", sight.slots)
-        yield gauge("mrcore_worker_slots_busy", "Attempts that run", sight.running)
-        yield gauge("mrcore_worker_attempts_held", "Attempts held, waiting ones too", sight.held)
-        yield gauge("mrcore_worker_draining", "1 while it is leaving", float(sight.draining))
+        yield gauge("mrcore_worker_slots", "Attempts that may run at once", snapshot.slots)
+        yield gauge("mrcore_worker_slots_busy", "Attempts that run", snapshot.running)
+        yield gauge("mrcore_worker_attempts_held", "Attempts held, waiting ones too", snapshot.held)
+        yield gauge("mrcore_worker_draining", "1 while it is leaving", float(snapshot.draining))
         yield gauge(
             "mrcore_worker_children_resident_bytes",
             "Memory of the processes that run user code",
-            sight.resident_bytes,
+            snapshot.resident_bytes,
         )
         yield gauge(
             "mrcore_worker_master_unheard_seconds",
             "Since a master answered, or since the start",
-            sight.unheard_seconds,
+            snapshot.unanswered_seconds,
         )

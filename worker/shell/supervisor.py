@@ -1,4 +1,4 @@
-"""The children of one worker: who runs what, within which limits, and what their deaths mean.
+"""Supervisor of one worker's children: who runs what, within which limits, and why one died.
 
 At most `slots` children have orders at any time. As many again may stay idle, each with the
 functions of a job loaded, so that two jobs that take turns do not pay for a new process each time.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mrcore.errors import DataError
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
@@ -20,11 +21,11 @@ from mrcore.tasks.child.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.child.protocol import JobFile, Order
 from mrcore.util.clock import Clock
 from mrcore.worker.core.limits import DEFAULT, Limits
-from mrcore.worker.core.messages import Assignment
 from mrcore.worker.shell import exit_reasons
-from mrcore.worker.shell.child_process import ChildProcess, Running
+from mrcore.worker.shell.child_process import ChildProcess, Running, order_for
 from mrcore.worker.shell.environment import child_environment
-from mrcore.worker.shell.log_tail import LastWords
+from mrcore.worker.shell.listener import Listener
+from mrcore.worker.shell.log_tail import LogTails
 from mrcore.worker.shell.orphans import Orphans
 from mrcore.worker.shell.proc import folder_is_gone
 from mrcore.worker.shell.scratch import Folders
@@ -34,7 +35,7 @@ log = logging.getLogger("mrcore.worker")
 
 
 class Supervisor:
-    """Owns the children. All methods run in the event loop's thread, and none blocks."""
+    """Owner of the children. All methods run in the event loop's thread, and none blocks."""
 
     def __init__(
         self,
@@ -51,23 +52,22 @@ class Supervisor:
     ) -> None:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
-        self.on_ended: Callable[[AttemptId, TaskResult], None]
-        self.may_begin: Callable[[], bool] = lambda: True
-        """Whether there is room for the results of attempts that have yet to begin."""
         self.ticked_at = clock.monotonic()
-        """When the children were looked at last."""
+        """Time of the latest look at the children."""
+        self._listener: Listener | None = None
+        """Receiver of results, from `run` on. Children start before the rest of a worker."""
         self._folders = Folders(scratch, restore, limits.sweeps_max)
         self._environment = child_environment(environment, slot_memory_bytes)
         self._limits = limits
         self._clock = clock
-        self._last_words = LastWords(store_log, limits)
+        self._log_tails = LogTails(store_log, limits)
         self._orphans = orphans
-        """Where this process adopts them."""
+        """Orphans of the children; None where this process does not adopt them."""
         self._children: list[ChildProcess] = []
         self._queue: deque[Order] = deque()
         self._jobs: dict[str, JobFile] = {}
         self._unwanted: set[AttemptId] = set()
-        self._spawned = 0
+        self._started = 0
         self._starts = Starts(limits, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -75,31 +75,21 @@ class Supervisor:
 
     # What the machine commands.
 
-    def learn(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
-        """Keep a job; children find it in a file from their first order of it on."""
+    def keep_job(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
+        """Keep a job; children find it in a file from their first order on."""
         self._jobs[job_id] = JobFile(spec, state_uri)
 
-    def forget(self, job_id: str) -> None:
-        """Forget a job of which nothing is held."""
+    def forget_job(self, job_id: str) -> None:
+        """Forget a job without held attempts."""
         self._jobs.pop(job_id, None)
         self._folders.drop_job(job_id)
 
-    def give(self, assignment: Assignment) -> None:
-        """Run this attempt when there is a slot for it; its job has been learnt."""
-        assert assignment.work is not None
+    def enqueue(self, assignment: Assignment) -> None:
+        """Run this attempt when a slot is free; its job is kept."""
         spec = self._jobs[assignment.attempt.task.job_id].spec
-        self._queue.append(
-            Order(
-                attempt=assignment.attempt,
-                work=assignment.work,
-                inputs_version=assignment.inputs_version,
-                memory_bytes=spec.memory_bytes or self.slot_memory_bytes,
-                mark_records=assignment.mark_records,
-                skip=assignment.skip,
-            )
-        )
+        self._queue.append(order_for(assignment, spec.memory_bytes or self.slot_memory_bytes))
 
-    def take_back(self, attempt: AttemptId) -> bool:
+    def withdraw(self, attempt: AttemptId) -> bool:
         """Drop an attempt that has not begun; return False when it has."""
         child = self._holder(attempt)
         if child is not None:
@@ -111,7 +101,7 @@ class Supervisor:
 
     def kill(self, attempt: AttemptId) -> None:
         """Stop an attempt, begun or not, and report nothing of it."""
-        if self.take_back(attempt):
+        if self.withdraw(attempt):
             return
         child = self._holder(attempt)
         assert child is not None
@@ -120,19 +110,19 @@ class Supervisor:
 
     def dispatch(self) -> None:
         """Hand waiting orders to children: the oldest first, and none before an older one."""
-        if not self.may_begin():
+        if self._listener is not None and not self._listener.may_begin():
             back = [order for child in self._children for order in child.recall()]
             self._queue.extendleft(reversed(back))
             return
-        self._place()
+        self._send_queued()
         if not self._queue:
-            self._level()
-            self._place()
+            self._rebalance()
+            self._send_queued()
 
-    # What the link asks.
+    # What the synchronizer asks.
 
     def running(self) -> Iterator[Running]:
-        """Yield every attempt that has begun, with how far it is."""
+        """Yield every attempt that has begun, with its progress."""
         now = self._clock.monotonic()
         for child in self._children:
             if child.sent:
@@ -141,11 +131,11 @@ class Supervisor:
                     yield Running(order.attempt, max(0.0, now - view.started_at), view.progress)
 
     def starving(self) -> bool:
-        """Tell whether a slot has nothing to do."""
+        """Return whether a slot has nothing to do."""
         return sum(bool(child.sent) for child in self._children) < self.slots
 
     def unfinished(self) -> int:
-        """Return how many orders wait or run."""
+        """Return the number of orders that wait or run."""
         return len(self._queue) + sum(len(child.sent) for child in self._children)
 
     def resident_bytes(self) -> int:
@@ -157,10 +147,11 @@ class Supervisor:
     def prestart(self) -> None:
         """Start a child for each slot, so that they are ready when work comes."""
         while len(self._children) < self.slots and self._starts.may_start():
-            self._spawn()
+            self._start_child()
 
-    async def run(self) -> None:
-        """Watch over the children until cancelled; then kill them all."""
+    async def run(self, listener: Listener) -> None:
+        """Watch over the children until cancelled, and report to `listener`; then kill them all."""
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
@@ -180,13 +171,13 @@ class Supervisor:
             self._tick()
 
     def close(self) -> None:
-        """Kill every child and wait for their deaths, for `close_seconds` together."""
+        """Kill every child and wait for them to die, for `close_seconds` in all."""
         for child in self._children:
             self._unlisten(child)
             child.kill()
         end = self._clock.monotonic() + self._limits.close_seconds
         for child in self._children:
-            if child.dies_within(end - self._clock.monotonic()):
+            if child.exits_within(end - self._clock.monotonic()):
                 child.reap()
             else:  # in a call to a device or a server that does not answer
                 log.error("process %d cannot be killed: it is left behind", child.process_id)
@@ -196,15 +187,15 @@ class Supervisor:
             self._orphans.look(())
             self._orphans.end_all()
 
-    def _spawn(self) -> ChildProcess | None:
-        """Start one more child; return None when the system refuses, which is a bad start."""
-        self._spawned += 1
+    def _start_child(self) -> ChildProcess | None:
+        """Start one more child; return None if the system refuses, which counts as a bad start."""
+        self._started += 1
         try:
             self._provide_folders()
             child = ChildProcess(
                 self._folders.path,
                 self._environment,
-                self._spawned,
+                self._started,
                 self._limits.ahead_max,
                 self._orphans,
             )
@@ -217,7 +208,7 @@ class Supervisor:
         return child
 
     def _provide_folders(self) -> None:
-        """Make the folders of this worker anew where somebody has swept them away."""
+        """Make the folders of this worker again if somebody has removed them."""
         if self._folders.are_there():
             return
         self._folders.make()
@@ -229,8 +220,8 @@ class Supervisor:
 
     def _listen(self, child: ChildProcess) -> None:
         if self._loop is not None:
-            self._loop.add_reader(child.report_descriptor, self._hear, child)
-            self._loop.add_reader(child.exit_descriptor, self._bury, child)
+            self._loop.add_reader(child.report_descriptor, self._read_reports, child)
+            self._loop.add_reader(child.exit_descriptor, self._on_child_exit, child)
 
     def _unlisten(self, child: ChildProcess) -> None:
         if self._loop is not None:
@@ -261,48 +252,54 @@ class Supervisor:
             return None
         if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
             min(idle, key=lambda child: child.idle_since).kill()
-        return self._spawn()
+        return self._start_child()
 
-    def _place(self) -> None:
+    def _send_queued(self) -> None:
         while self._queue:
             order = self._queue[0]
             try:
                 self._provide_folders()
                 child = self._child_for(order.attempt.task.job_id)
-                if child is None or not self._hand(child, order):
+                if child is None or not self._send(child, order):
                     return
                 self._queue.popleft()
             except OSError as error:
                 self._queue.popleft()
                 reason = exit_reasons.system_reason(error, self._folders.path)
-                self._refuse(order, f"this worker cannot hand the task to its process: {reason}")
+                message = f"this worker cannot hand the task to its process: {reason}"
+                self._fail_unstarted(order, message)
 
-    def _hand(self, child: ChildProcess, order: Order) -> bool:
+    def _send(self, child: ChildProcess, order: Order) -> bool:
         job_id = order.attempt.task.job_id
         if child.job_id is None or not self._folders.has_job(job_id):
             self._folders.keep_job(job_id, self._jobs[job_id])
         return child.send(order)
 
-    def _refuse(self, order: Order, message: str) -> None:
-        """Fail an attempt that has not begun, for what this worker lacks."""
-        self.on_ended(order.attempt, TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message))
+    def _report(self, attempt: AttemptId, result: TaskResult) -> None:
+        assert self._listener is not None, "nothing is assigned before `run`"
+        self._listener.attempt_ended(attempt, result)
 
-    def _level(self) -> None:
-        """Queue again what waits behind others in a busy child while a slot is idle."""
+    def _fail_unstarted(self, order: Order, message: str) -> None:
+        """Fail an attempt that has not begun, for what this worker lacks."""
+        failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
+        self._report(order.attempt, failure)
+
+    def _rebalance(self) -> None:
+        """Return orders to the queue that wait behind others in a child while a slot is idle."""
         busy = [child for child in self._children if len(child.sent) > 1]
         if not busy or not self.starving():
             return
         longest = max(busy, key=lambda child: len(child.sent))
         self._queue.extend(longest.recall())
 
-    def _hear(self, child: ChildProcess) -> None:
+    def _read_reports(self, child: ChildProcess) -> None:
         try:
-            reports = child.hear()
+            reports = child.read_reports()
         except DataError as error:
             log.error("child %d: %s", child.process_id, error)
             child.kill("wrote into a descriptor that is not its own")
-            reports, child.is_deaf = [], True
-        if child.is_deaf and self._loop is not None:
+            reports, child.reports_ended = [], True
+        if child.reports_ended and self._loop is not None:
             self._loop.remove_reader(child.report_descriptor)
         if reports:
             self._starts.worked()
@@ -311,11 +308,11 @@ class Supervisor:
             if report.attempt in self._unwanted:
                 self._unwanted.discard(report.attempt)
             else:
-                self.on_ended(report.attempt, report.result)
+                self._report(report.attempt, report.result)
         self.dispatch()
 
     def _retire_if_large(self, child: ChildProcess) -> None:
-        """Replace an idle child that kept much memory: the next attempt is not to pay for it."""
+        """Kill an idle child that kept much memory: the next attempt should not pay for it."""
         child.idle_since = self._clock.monotonic()
         spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
         limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
@@ -323,23 +320,23 @@ class Supervisor:
         if not child.sent and child.used_bytes(allowed, self._clock.monotonic()) > allowed:
             child.kill()
 
-    def _bury(self, child: ChildProcess) -> None:
-        """A child is dead: settle what it held, and put another in its place."""
-        self._hear(child)
+    def _on_child_exit(self, child: ChildProcess) -> None:
+        """Settle what a dead child held, and start another in its place."""
+        self._read_reports(child)
         self._unlisten(child)
         self._queue.extendleft(reversed(child.recall()))
         self._children.remove(child)
         view = child.view()
         status = child.reap()
         lost = child.sent[0] if child.sent else None
-        printed = self._last_words.take(child)
+        printed = self._log_tails.take(child)
         child.close()
         assert self._group is not None
         if lost is not None:
             self._starts.worked()
             if lost.attempt in self._unwanted:
                 self._unwanted.discard(lost.attempt)
-                self._last_words.drop(printed)
+                self._log_tails.drop(printed)
             else:
                 mark = view.mark if lost.mark_records else None
                 failure = exit_reasons.death_failure(
@@ -348,7 +345,7 @@ class Supervisor:
                 state_uri = self._jobs[lost.attempt.task.job_id].state_uri
                 self._group.create_task(self._report_death(lost, failure, state_uri, printed))
         else:
-            self._last_words.drop(printed)
+            self._log_tails.drop(printed)
             if view.begun == 0 and not child.doomed:
                 self._count_bad_start(
                     exit_reasons.start_reason(status, printed, self._folders.path)
@@ -359,16 +356,17 @@ class Supervisor:
         self.dispatch()
 
     async def _report_death(self, order: Order, failed: TaskFailure, uri: str, text: bytes) -> None:
-        await self._last_words.store(uri, order.attempt, text)
-        self.on_ended(order.attempt, failed)
+        await self._log_tails.store(uri, order.attempt, text)
+        self._report(order.attempt, failed)
 
     def _count_bad_start(self, reason: str) -> None:
         self._starts.failed(reason)
         if not self._starts.hopeless() or any(child.sent for child in self._children):
             return  # what runs may be what takes all, and gives it back when it ends
         queue, self._queue = self._queue, deque()
+        message = f"this worker cannot start the processes that run tasks: {reason}"
         for order in queue:
-            self._refuse(order, f"this worker cannot start the processes that run tasks: {reason}")
+            self._fail_unstarted(order, message)
 
     def _tick(self) -> None:
         now = self.ticked_at = self._clock.monotonic()
@@ -376,7 +374,7 @@ class Supervisor:
         for child in self._children:
             order = child.running() if child.sent else None
             if order is not None and not child.doomed:
-                self._hold_to_limits(child, order, now)
+                self._enforce_limits(child, order, now)
             idle = child.job_id is not None and not child.sent
             if idle and now - child.idle_since > self._limits.idle_seconds:
                 child.kill()
@@ -384,12 +382,12 @@ class Supervisor:
         self.dispatch()
 
     def _end_orphans(self) -> None:
-        """Kill what children that are gone have left behind."""
+        """Kill the processes that dead children have left behind."""
         if self._orphans is not None:
             self._orphans.look({child.process_id for child in self._children})
             self._orphans.end_others({child.mark for child in self._children})
 
-    def _hold_to_limits(self, child: ChildProcess, order: Order, now: float) -> None:
+    def _enforce_limits(self, child: ChildProcess, order: Order, now: float) -> None:
         limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
         if limit is not None and now - child.view().started_at > limit:
             child.kill(exit_reasons.timeout_reason(limit))

@@ -1,8 +1,8 @@
-"""The conversation with the master: one `Synchronize` call at a time.
+"""Conversation with the master: one `Synchronize` call at a time.
 
-A call without news parks at the master until there is something to say. When something happens
-here meanwhile, the parked call is cancelled and the next one tells it; an answer lost with it is
-given again. Small tasks end many at a time, so news waits a moment for company, unless a slot is
+A call without news is parked at the master until there is an answer. When something happens here
+meanwhile, the parked call is cancelled and the next one reports it. An answer that is lost with the
+call is repeated. Small tasks end many at a time, so news waits a moment for more, unless a slot is
 already without work.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random  # noqa: TID251 - the type only: a generator is passed in
 from typing import TYPE_CHECKING, Final
 
@@ -19,24 +19,19 @@ import grpc  # noqa: TID251 - this is the worker's border to gRPC
 import grpc.aio  # noqa: TID251 - this is the worker's border to gRPC
 
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.job import Versions
 from mrcore.rpc.channel import connect_aio
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.convert import job_spec_from_proto, versions_to_proto
-from mrcore.rpc.convert_task import (
-    attempt_from_proto,
-    attempt_to_proto,
-    put_progress,
-    put_result,
-    skip_from_proto,
-    work_from_proto,
-)
+from mrcore.rpc.convert_attempts import assignment_from_proto, put_held
 from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
 from mrcore.util.clock import Clock
-from mrcore.worker.core.messages import Answered, Assignment, Hold, Leave
+from mrcore.worker.core.commands import Leave
+from mrcore.worker.core.events import Answered
 from mrcore.worker.shell.agent import Agent
 from mrcore.worker.shell.child_process import Running
 
@@ -44,53 +39,48 @@ if TYPE_CHECKING:
     from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 FIRST_SECONDS: Final = 10.0
-"""Wrong credentials are looked at again for so long: a master may be starting just now."""
+"""Time for which wrong credentials are read again: a master may be starting just now."""
 EAGER_SECONDS: Final = 5.0
 EAGER_PAUSE_SECONDS: Final = 0.02
 LONGEST_PAUSE_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 60.0
-"""What goes on failing is said so often."""
+"""Time between two log lines about the same failure."""
 COMPANY_SECONDS: Final = 0.01
-"""How long news waits for more of it while there is other work."""
+"""Time for which news waits for more while there is other work."""
 AMPLE_COMPANY_SECONDS: Final = 0.5
-"""The same while most of the work that is held has yet to end. Each call tells of all that is
-held, so that one at every few tasks would cost more than the tasks."""
+"""The same while most of the work that is held has yet to end. Each call states all that is held,
+so a call for every few tasks would cost more than the tasks."""
 PARKED_AFTER_SECONDS: Final = 0.005
-"""A call without results that was not answered by then is parked."""
+"""Time after which a call without results that was not answered counts as parked."""
 PATIENCE_SECONDS: Final = 1.0
-"""A call with results is answered as soon as the journal is flushed: cancelling it costs more."""
+"""The same for a call with results. It is answered as soon as the journal is flushed, so
+cancelling it costs more."""
 REQUEST_BYTES_MAX: Final = 16 * 2**20
-"""Results beyond it wait for the next request: a larger message would never be taken."""
+"""Bytes of results in one request. Others wait for the next one: a larger message is refused."""
 ORPHANED: Final = 75
-"""The exit code of a worker that no master has answered for too long: EX_TEMPFAIL of sysexits.h."""
+"""Exit code of a worker that no master has answered for too long: EX_TEMPFAIL of sysexits.h."""
 CALL_SECONDS: Final = 15.0
-"""Beyond the time that the master may park it, a call that lasts longer is given up."""
-
-_STATES: Final = {
-    Hold.UNSTARTED: pb.HeldAttempt.STATE_UNSTARTED,
-    Hold.RUNNING: pb.HeldAttempt.STATE_RUNNING,
-    Hold.FINISHED: pb.HeldAttempt.STATE_FINISHED,
-}
+"""Time limit of a call beyond the time for which the master may park it."""
 
 log = logging.getLogger("mrcore.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What a worker says of itself in every request."""
+class WorkerIdentity:
+    """Description of a worker, sent with every request."""
 
     worker_id: str
     slots: int
     memory_bytes: int
-    """For all slots."""
+    """Memory of all slots together."""
     host: str
     process_id: int
     versions: Versions
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """What the worker was told of its cluster."""
+class ClusterAddress:
+    """Options that name the cluster: one of them is given."""
 
     master: str | None
     state_uri: str | None
@@ -100,32 +90,33 @@ class Where:
         return self.master or self.state_uri or self.credentials_file or "?"
 
 
-class Link:
+class Synchronizer:
     """Keeps the agent's machine and the master in agreement."""
 
-    def __init__(self, agent: Agent, about: About, where: Where, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self, agent: Agent, about: WorkerIdentity, where: ClusterAddress, clock: Clock, rng: Random
+    ) -> None:
         self.connected = asyncio.Event()
         """Set when a master has answered for the first time."""
-        self.heard_at = clock.monotonic()
-        """When a master answered last; before the first answer, when this worker began to ask."""
+        self.answered_at = clock.monotonic()
+        """Time of the latest answer of a master; before the first one, the time of the start."""
         self._agent = agent
         self._about = about
         self._versions = versions_to_proto(about.versions)
         self._where = where
         self._clock = clock
         self._rng = rng
-        self._wake = asyncio.Event()
+        self._wake = agent.news
         self._sync_seconds = 10.0
         self._news_at: float | None = None
         self._failures = 0
-        """In a row."""
+        """Failed conversations in a row."""
         self._complained_refused = False
         self._silent_until = float("-inf")
-        """Of the last complaint: whether a call was refused, and when it may be said again."""
-        agent.tell = self._hear_news
+        """Latest log line on a failure: whether a call was refused, and when it may be repeated."""
 
     async def run(self) -> None:
-        """Synchronise until cancelled; what goes wrong is tried again, or ends the agent."""
+        """Synchronise until cancelled; retry what fails, or end the agent."""
         started = self._clock.monotonic()
         while True:
             eager = self._clock.monotonic() - started < EAGER_SECONDS
@@ -140,8 +131,8 @@ class Link:
                 if wrong and waited > FIRST_SECONDS:
                     self._agent.leave(Leave(error.exit_code, str(error)))
                     return
-                # A master that starts together with its workers is no reason to worry; one that
-                # answers, and does not want what we say, is not to be asked without a pause.
+                # A master that starts together with its workers is not a reason to worry. One that
+                # answers, and refuses the call, is not to be asked without a pause.
                 refused = not isinstance(error, ClusterUnreachableError | UsageError)
                 eager = eager and not refused
                 if not eager or self.connected.is_set():
@@ -152,9 +143,9 @@ class Link:
             await asyncio.sleep(EAGER_PAUSE_SECONDS if eager else jittered)
 
     async def leave_when_orphaned(self, seconds: float) -> None:
-        """End the agent once no master has answered for so long: nobody can have its results."""
+        """End the agent once no master has answered for `seconds`: its results are of no use."""
         while True:
-            left = self.heard_at + seconds - self._clock.monotonic()
+            left = self.answered_at + seconds - self._clock.monotonic()
             if left <= 0:
                 break
             await asyncio.sleep(left)
@@ -174,10 +165,10 @@ class Link:
         )
 
     def _complain(self, error: MrcoreError, refused: bool) -> None:
-        """Log what is wrong when it is new, and then now and then: it may last for hours."""
+        """Log a failure when it is new, and then once a minute: it may last for hours."""
         now = self._clock.monotonic()
         if not refused and not self._failures:
-            return  # one connection that broke is none
+            return  # one broken connection is not a failure
         if refused is self._complained_refused and now < self._silent_until:
             return
         self._complained_refused, self._silent_until = refused, now + SILENT_SECONDS
@@ -215,7 +206,7 @@ class Link:
         sent_at: float,
         patience: float,
     ) -> bool:
-        """Wait for the answer; return False when the call was cancelled for the sake of news."""
+        """Wait for the answer; return False if the call was cancelled for the sake of news."""
         call.add_done_callback(self._wake_up)
         while not call.done():
             due = self._due(sent_at, patience)
@@ -227,7 +218,7 @@ class Link:
         return True
 
     def _due(self, sent_at: float, patience: float) -> float | None:
-        """Return when the call in flight should give way to news; None when there is none."""
+        """Return when the call in flight should give way to news; None without news."""
         if not self._agent.machine.has_news():
             return None
         if self._news_at is None:
@@ -235,7 +226,7 @@ class Link:
         return max(sent_at + patience, self._news_at + self._company_seconds())
 
     def _company_seconds(self) -> float:
-        """Return how long news may wait for more of it, without a slot that idles for it."""
+        """Return how long news may wait for more, without a slot that idles for it."""
         supervisor = self._agent.supervisor
         if supervisor.starving():
             return 0.0
@@ -251,11 +242,8 @@ class Link:
     def _wake_up(self, call: object) -> None:
         self._wake.set()
 
-    def _hear_news(self) -> None:
-        self._wake.set()
-
     def _give_up_or_raise(self, error: grpc.aio.AioRpcError, credentials: Credentials) -> None:
-        """Raise what is worth another try; end the agent for what is not."""
+        """Raise an error that is worth a retry; end the agent for any other."""
         problem = error_from(error, credentials.address)
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             # A new master has another token: the next round reads the credentials again.
@@ -282,30 +270,24 @@ class Link:
             draining=state.draining,
             store_nonce=state.store_nonce,
             known_jobs=state.known_jobs,
-            park=self._agent.machine.accepted,  # the first answer says where the store is
+            park=self._agent.machine.accepted,  # the first answer names the store
         )
         running = {one.attempt: one for one in self._agent.supervisor.running()}
         left = REQUEST_BYTES_MAX
         for held in state.held:
-            message = request.held.add(
-                attempt=attempt_to_proto(held.attempt),
-                state=_STATES[held.hold],
-                inputs_version=held.inputs_version,
-            )
+            message = request.held.add()
             if held.result is not None and left <= 0:
-                # It is told as soon as this request is answered, and is not to be killed till then.
-                message.state = pb.HeldAttempt.STATE_RUNNING
-            elif held.result is not None:
-                put_result(message, held.result)
-                message.elapsed_seconds = getattr(held.result, "elapsed_seconds", 0.0)
+                # Its result goes with the next request; until then the master is to keep it.
+                put_held(message, replace(held, state=AttemptState.RUNNING, result=None))
+            else:
+                put_held(message, _with_progress(held, running.get(held.attempt)))
+            if message.state == pb.HeldAttempt.STATE_FINISHED:
                 left -= message.ByteSize()
-            elif held.hold is Hold.RUNNING and held.attempt in running:
-                _put_running(message, running[held.attempt])
         return request
 
     def _take(self, response: pb.SynchronizeResponse) -> bool:
-        """Let the machine hear an answer; return whether there was anything to do."""
-        self.heard_at = self._clock.monotonic()
+        """Pass an answer to the machine; return whether there was anything to do."""
+        self.answered_at = self._clock.monotonic()
         if not response.exceed_session:
             self.connected.set()
             self._sync_seconds = response.sync_seconds
@@ -315,7 +297,7 @@ class Link:
                 cluster_id=response.cluster_id,
                 epoch=response.epoch,
                 sequence=response.sequence,
-                wanted=tuple(map(_wanted, response.wanted)),
+                wanted=tuple(map(assignment_from_proto, response.wanted)),
                 jobs={info.job_id: job_spec_from_proto(info.spec) for info in response.jobs},
                 drain=response.drain,
                 leave=response.leave,
@@ -325,21 +307,10 @@ class Link:
         )
 
 
-def _wanted(message: pb.Assignment) -> Assignment:
-    """Return what the master wants: of an attempt that is held already, hardly more than its id."""
-    work = work_from_proto(message)
-    return Assignment(
-        attempt=attempt_from_proto(message.attempt),
-        inputs_version=message.inputs_version,
-        work=work,
-        mark_records=message.mark_records,
-        skip=() if work is None else skip_from_proto(message),
-    )
-
-
-def _put_running(message: pb.HeldAttempt, running: Running) -> None:
-    message.elapsed_seconds = running.elapsed_seconds
-    put_progress(message, running.progress)
+def _with_progress(held: HeldAttempt, running: Running | None) -> HeldAttempt:
+    if running is None or held.state is not AttemptState.RUNNING:
+        return held
+    return replace(held, elapsed_seconds=running.elapsed_seconds, progress=running.progress)
 
 
 def _has_results(request: pb.SynchronizeRequest) -> bool:

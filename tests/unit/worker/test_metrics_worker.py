@@ -14,8 +14,8 @@ from mrcore.daemon.systemd import Notifier
 from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
-from mrcore.worker.core.messages import Answered, DrainBegun
-from mrcore.worker.shell.health import WELL_SECONDS, Sight, Vitals
+from mrcore.worker.core.events import Answered, DrainBegun
+from mrcore.worker.shell.health import WELL_SECONDS, Health, HealthSnapshot
 from mrcore.worker.shell.metrics import measured
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
@@ -24,13 +24,13 @@ from tests.support.scrape import check_names, documented, families, scrape
 ATTEMPT = AttemptId(TaskId("wc", Phase.MAP, 3), AttemptNumber(1, 2))
 
 
-def with_vitals(test: Callable[[Vitals, FakeClock], Awaitable[None]]) -> Callable[[Path], None]:
+def with_health(test: Callable[[Health, FakeClock], Awaitable[None]]) -> Callable[[Path], None]:
     """Run a test with a worker that has no children and no master."""
 
     async def run(folder: Path) -> None:
         clock = FakeClock()
         link, agent = idle_worker(folder, clock)
-        await test(Vitals(agent, link, Notifier({}), clock), clock)
+        await test(Health(agent, link, Notifier({}), clock), clock)
 
     def call(tmp_path: Path) -> None:
         asyncio.run(run(tmp_path))
@@ -39,13 +39,13 @@ def with_vitals(test: Callable[[Vitals, FakeClock], Awaitable[None]]) -> Callabl
     return call
 
 
-@with_vitals
-async def test_what_ended_is_counted(vitals: Vitals, clock: FakeClock) -> None:
-    with measured("127.0.0.1:0", vitals) as port:
+@with_health
+async def test_what_ended_is_counted(health: Health, clock: FakeClock) -> None:
+    with measured("127.0.0.1:0", health) as port:
         done = TaskOutput(records_in=10, bytes_in=1000, elapsed_seconds=3.0)
-        vitals.agent.observe(ATTEMPT, done)
-        vitals.agent.observe(ATTEMPT, done)
-        vitals.agent.observe(ATTEMPT, TaskFailure(kind=FailureKind.USER, message="x"))
+        health.agent.attempt_ended(ATTEMPT, done)
+        health.agent.attempt_ended(ATTEMPT, done)
+        health.agent.attempt_ended(ATTEMPT, TaskFailure(kind=FailureKind.USER, message="x"))
         found = await asyncio.to_thread(scrape, port)
     ended = "mrcore_worker_attempts_total"
     assert found[ended, ("succeeded", "map")] == 2
@@ -57,18 +57,18 @@ async def test_what_ended_is_counted(vitals: Vitals, clock: FakeClock) -> None:
     assert found["mrcore_worker_attempt_seconds_bucket", ("5.0", "map")] == 2
 
 
-@with_vitals
-async def test_the_moment_is_looked_at_in_the_loop(vitals: Vitals, clock: FakeClock) -> None:
+@with_health
+async def test_the_moment_is_looked_at_in_the_loop(health: Health, clock: FakeClock) -> None:
     threads: set[int] = set()
-    look = vitals.look
+    look = health.look
 
-    def spied_look() -> Sight:
+    def spied_look() -> HealthSnapshot:
         threads.add(threading.get_ident())
         return look()
 
-    vitals.look = spied_look  # type: ignore[method-assign]
-    with measured("127.0.0.1:0", vitals) as port:
-        vitals.agent.feed(DrainBegun("x"))
+    health.look = spied_look  # type: ignore[method-assign]
+    with measured("127.0.0.1:0", health) as port:
+        health.agent.feed(DrainBegun("x"))
         clock.advance(7.0)
         found = await asyncio.to_thread(scrape, port)
         assert documented("mrcore_worker_") == families(found, "mrcore_worker_")
@@ -83,11 +83,11 @@ async def test_the_moment_is_looked_at_in_the_loop(vitals: Vitals, clock: FakeCl
     assert any(name == "mrcore_build_info" and __version__ in at for name, at in found)
 
 
-@with_vitals
-async def test_a_stuck_loop_shows_as_such(vitals: Vitals, clock: FakeClock) -> None:
+@with_health
+async def test_a_stuck_loop_shows_as_such(health: Health, clock: FakeClock) -> None:
     from mrcore.daemon import metrics
 
-    with pytest.MonkeyPatch.context() as patch, measured("127.0.0.1:0", vitals) as port:
+    with pytest.MonkeyPatch.context() as patch, measured("127.0.0.1:0", health) as port:
         patch.setattr(metrics, "LOOK_SECONDS", 0.05)
         # Called in the loop's own thread, so that the loop is as stuck as can be.
         found = scrape(port)
@@ -106,32 +106,32 @@ async def test_a_stuck_loop_shows_as_such(vitals: Vitals, clock: FakeClock) -> N
 def test_an_address_that_cannot_be_served_is_told(
     address: str, sentence: str, tmp_path: Path
 ) -> None:
-    @with_vitals
-    async def run(vitals: Vitals, clock: FakeClock) -> None:
-        with pytest.raises(UsageError, match=sentence), measured(address, vitals):
+    @with_health
+    async def run(health: Health, clock: FakeClock) -> None:
+        with pytest.raises(UsageError, match=sentence), measured(address, health):
             pass
 
     run(tmp_path)
 
 
-@with_vitals
-async def test_children_out_of_control_are_no_good_health(vitals: Vitals, clock: FakeClock) -> None:
+@with_health
+async def test_children_out_of_control_are_no_good_health(health: Health, clock: FakeClock) -> None:
     clock.advance(WELL_SECONDS - 1)
-    assert vitals.healthy()
+    assert health.healthy()
     clock.advance(1)
-    assert not vitals.healthy()
-    vitals.agent.supervisor._tick()
-    assert vitals.healthy()
-    vitals.agent.supervisor.close()
+    assert not health.healthy()
+    health.agent.supervisor._tick()
+    assert health.healthy()
+    health.agent.supervisor.close()
 
 
-@with_vitals
-async def test_the_status_says_what_matters(vitals: Vitals, clock: FakeClock) -> None:
-    assert vitals.status() == "0 of 4 slots busy, no master has answered yet"
-    vitals._link.connected.set()
-    assert vitals.status() == "0 of 4 slots busy"
-    vitals.agent.machine.state()
-    vitals.agent.machine.step(Answered(cluster_id="c", epoch=1, sequence=1, drain=True))
+@with_health
+async def test_the_status_says_what_matters(health: Health, clock: FakeClock) -> None:
+    assert health.status() == "0 of 4 slots busy, no master has answered yet"
+    health._synchronizer.connected.set()
+    assert health.status() == "0 of 4 slots busy"
+    health.agent.machine.state()
+    health.agent.machine.step(Answered(cluster_id="c", epoch=1, sequence=1, drain=True))
     clock.advance(90)
     words = "0 of 4 slots busy, draining, no answer of the master for 90 s"
-    assert vitals.status() == words
+    assert health.status() == words

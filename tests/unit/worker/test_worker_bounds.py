@@ -11,8 +11,8 @@ import pytest
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskOutput
+from mrcore.worker.core.events import Ended
 from mrcore.worker.core.limits import Limits
-from mrcore.worker.core.messages import Ended
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
 from tests.support.supervisor_house import House, in_house
@@ -27,25 +27,25 @@ def test_results_count_by_their_bytes_until_the_master_has_taken_them() -> None:
     driver.answer(assignment(1), assignment(2), assignment(3))
     large = TaskOutput(counters={f"counter {n}": n for n in range(40)})
     driver.step(Ended(attempt(1), large))
-    assert not driver.machine.is_laden()
+    assert driver.machine.has_room_for_results()
     driver.step(Ended(attempt(2), large))
-    assert driver.machine.is_laden()
+    assert not driver.machine.has_room_for_results()
     driver.told()
     driver.answer(assignment(2), assignment(3))
-    assert not driver.machine.is_laden()
+    assert driver.machine.has_room_for_results()
     driver.step(Ended(attempt(3), large))
-    assert driver.machine.is_laden()
+    assert not driver.machine.has_room_for_results()
     driver.told()
     driver.answer(cluster_id="another")
-    assert not driver.machine.is_laden()
+    assert driver.machine.has_room_for_results()
 
 
 def test_nothing_begins_while_the_results_fill_the_worker(tmp_path: Path) -> None:
     async def main() -> None:
         _, agent = idle_worker(tmp_path, FakeClock())
-        assert agent.supervisor.may_begin()
+        assert agent.may_begin()
         with patch.object(agent.machine, "_limits", Limits(held_bytes_max=0)):
-            assert not agent.supervisor.may_begin()
+            assert not agent.may_begin()
 
     asyncio.run(main())
 
@@ -56,19 +56,19 @@ async def test_nothing_begins_while_there_is_no_room_for_results(house: House) -
     first = house.give("wait\n")
     await house.until(lambda: bool(list(house.supervisor.running())))
     others = [house.give(f"{n}\n") for n in range(5)]
-    house.supervisor.may_begin = lambda: False
+    house.has_room = False
     house.supervisor.dispatch()
     release(house)
     assert isinstance(await house.result(first), TaskOutput)
     assert house.supervisor.unfinished() == len(others)
     assert not any(child.sent for child in house.supervisor._children)
-    house.supervisor.may_begin = lambda: True
+    house.has_room = True
     for other in others:
         assert isinstance(await house.result(other), TaskOutput)
     assert list(house.results) == [first, *others]
 
 
-@in_house(slots=2, limits=Limits(last_words_bytes_max=10, last_words_bytes_min=3))
+@in_house(slots=2, limits=Limits(log_tails_bytes_max=10, log_tail_bytes_min=3))
 async def test_last_words_are_cut_while_others_are_being_stored(house: House) -> None:
     house.job("""
         import os
@@ -77,7 +77,7 @@ async def test_last_words_are_cut_while_others_are_being_stored(house: House) ->
             os._exit(3)
     """)
     os.mkfifo(house.folder / "slow")
-    words = house.supervisor._last_words
+    words = house.supervisor._log_tails
     store = words._store_log
 
     def slowly(state_uri: str, attempt: AttemptId, text: bytes) -> None:

@@ -70,7 +70,7 @@ async def test_recalled_orders_keep_their_order(house: House) -> None:
     first = house.give("wait\n")
     others = [house.give(f"{n}\n") for n in range(5)]
     await house.until(lambda: bool(list(house.supervisor.running())))
-    assert house.supervisor.take_back(others.pop(2))
+    assert house.supervisor.withdraw(others.pop(2))
     house.supervisor.dispatch()
     release(house)
     for attempt in others:
@@ -203,10 +203,10 @@ async def test_children_that_cannot_start_are_not_started_again_at_once(house: H
     attempt = house.give()
     await house.until(lambda: not house.supervisor._starts.may_start())
     assert house.supervisor._children == []
-    spawned = house.supervisor._spawned
+    spawned = house.supervisor._started
     for _ in range(5):
         house.supervisor._tick()
-    assert house.supervisor._spawned == spawned
+    assert house.supervisor._started == spawned
     house.supervisor.kill(attempt)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcore.worker.core.machine import can_finish
+from mrcore.worker.core.pace import can_finish
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.task import FailureKind, MapWork, Split, TaskFailure
 from mrcore.rpc.cluster import Credentials
-from mrcore.worker.core.messages import Answered, Assignment, Ended, Leave
+from mrcore.worker.core.commands import Leave
+from mrcore.worker.core.events import Answered, Ended
 from mrcore.worker.shell.synchronizer import (
     EAGER_PAUSE_SECONDS,
     FIRST_SECONDS,
@@ -124,7 +126,8 @@ def test_a_token_that_is_not_taken_is_looked_at_again_before_the_worker_leaves(
             patch.object(asyncio, "sleep", sleep),
         ):
             await link.run()
-        return agent.left.result()
+        assert agent.leaving is not None
+        return agent.leaving
 
     assert asyncio.run(main()) == Leave(wrong.exit_code, str(wrong))
     assert FIRST_SECONDS < tries[-1] - tries[0] <= FIRST_SECONDS + LONGEST_PAUSE_SECONDS
@@ -215,7 +218,7 @@ def test_a_thread_that_cannot_be_started_is_no_end(
             pytest.raises(StopError),
         ):
             await link.run()
-        assert not agent.left.done()
+        assert agent.leaving is None
 
     asyncio.run(main())
     assert "The credentials cannot be read: can't start new thread" in caplog.text

@@ -7,32 +7,33 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mrcore.model.attempts import Assignment, AttemptState
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, MapWork, Split, TaskFailure, TaskOutput
-from mrcore.worker.core.limits import DEFAULT, Limits
-from mrcore.worker.core.machine import Machine
-from mrcore.worker.core.messages import (
-    Answered,
-    Assignment,
-    Begun,
+from mrcore.worker.core.commands import (
     Command,
+    Enqueue,
+    ForgetJob,
+    KeepJob,
+    Kill,
+    Leave,
+    ReadNonce,
+    Warn,
+    Withdraw,
+)
+from mrcore.worker.core.events import (
+    Answered,
+    Begun,
     DrainBegun,
     Ended,
     Event,
-    ForgetJob,
-    Give,
     HandedBack,
-    Hold,
-    Kill,
-    LearnJob,
-    Leave,
-    LookAtStore,
-    StoreSeen,
-    TakeBack,
-    TakenBack,
-    Warn,
+    NonceRead,
+    Withdrawn,
 )
+from mrcore.worker.core.limits import DEFAULT, Limits
+from mrcore.worker.core.machine import Machine
 
 WORK = MapWork(Split(()), 1)
 SPEC = JobSpec(
@@ -93,9 +94,9 @@ class Driver:
         self.machine.check()
         return commands
 
-    def told(self) -> dict[AttemptId, Hold]:
+    def told(self) -> dict[AttemptId, AttemptState]:
         """Make the next request; return what it says of attempts."""
-        return {held.attempt: held.hold for held in self.machine.state().held}
+        return {held.attempt: held.state for held in self.machine.state().held}
 
 
 def test_the_first_answer_says_where_to_look() -> None:
@@ -103,8 +104,8 @@ def test_the_first_answer_says_where_to_look() -> None:
     first = machine.state()
     assert (first.cluster_id, first.session, first.sequence, first.epoch) == ("", 5, 1, 0)
     answer = Answered(cluster_id="c", epoch=3, sequence=1, state_uri="file:///s")
-    assert machine.step(answer) == [LookAtStore("file:///s")]
-    machine.step(StoreSeen("nonce"))
+    assert machine.step(answer) == [ReadNonce("file:///s")]
+    machine.step(NonceRead("nonce"))
     assert machine.has_news()
     second = machine.state()
     assert (second.cluster_id, second.sequence, second.epoch) == ("c", 2, 3)
@@ -114,29 +115,29 @@ def test_the_first_answer_says_where_to_look() -> None:
 
 def test_an_attempt_from_assignment_to_oblivion() -> None:
     driver = Driver()
-    assert driver.answer(assignment(1)) == [Give(assignment(1))]
-    assert driver.told() == {attempt(1): Hold.UNSTARTED}
+    assert driver.answer(assignment(1)) == [Enqueue(assignment(1))]
+    assert driver.told() == {attempt(1): AttemptState.UNSTARTED}
     assert driver.answer(Assignment(attempt(1), 7)) == []
     driver.step(Begun(attempt(1)))
     assert not driver.machine.has_news(), "that it runs can wait for the next request"
-    assert driver.told() == {attempt(1): Hold.RUNNING}
+    assert driver.told() == {attempt(1): AttemptState.RUNNING}
     driver.answer(Assignment(attempt(1), 7))
     driver.step(Ended(attempt(1), DONE))
     assert driver.machine.has_news()
-    assert driver.told() == {attempt(1): Hold.FINISHED}
+    assert driver.told() == {attempt(1): AttemptState.FINISHED}
     assert not driver.machine.has_news()
     driver.answer(Assignment(attempt(1), 7))
     (held,) = driver.machine.state().held
-    assert (held.hold, held.result, held.inputs_version) == (Hold.FINISHED, DONE, 7)
+    assert (held.state, held.result, held.inputs_version) == (AttemptState.FINISHED, DONE, 7)
     assert driver.answer() == []
     assert driver.machine.held() == 0
 
 
-def test_the_job_is_learnt_before_its_attempt_is_given() -> None:
+def test_the_job_is_kept_before_its_attempt_is_enqueued() -> None:
     driver = Driver()
     driver.told()
     commands = driver.answer(assignment(1, "k"), jobs={"k": SPEC})
-    assert commands == [LearnJob("k", SPEC, "file:///state"), Give(assignment(1, "k"))]
+    assert commands == [KeepJob("k", SPEC, "file:///state"), Enqueue(assignment(1, "k"))]
     assert driver.machine.state().known_jobs == ("j", "k")
 
 
@@ -152,8 +153,8 @@ def test_what_is_omitted_is_stopped() -> None:
     driver.answer(assignment(1), assignment(2))
     driver.step(Begun(attempt(1)))
     driver.told()
-    assert driver.answer() == [Kill(attempt(1)), TakeBack(attempt(2))]
-    driver.step(TakenBack(attempt(2)))
+    assert driver.answer() == [Kill(attempt(1)), Withdraw(attempt(2))]
+    driver.step(Withdrawn(attempt(2)))
     assert driver.told() == {}
 
 
@@ -168,21 +169,21 @@ def test_an_answer_speaks_only_of_what_its_request_said() -> None:
     driver.step(Ended(attempt(3), DONE))
     assert driver.answer() == [], "all of it has changed since"
     assert driver.told() == {
-        attempt(1): Hold.RUNNING,
-        attempt(2): Hold.FINISHED,
-        attempt(3): Hold.FINISHED,
+        attempt(1): AttemptState.RUNNING,
+        attempt(2): AttemptState.FINISHED,
+        attempt(3): AttemptState.FINISHED,
     }
     assert driver.answer() == [Kill(attempt(1))]
     assert driver.told() == {}
 
 
-def test_one_that_began_while_it_was_taken_back_is_told_as_running() -> None:
+def test_one_that_began_while_it_was_withdrawn_is_reported_as_running() -> None:
     driver = Driver()
     driver.answer(assignment(1))
     driver.told()
-    assert driver.answer() == [TakeBack(attempt(1))]
+    assert driver.answer() == [Withdraw(attempt(1))]
     driver.step(Begun(attempt(1)))
-    assert driver.told() == {attempt(1): Hold.RUNNING}
+    assert driver.told() == {attempt(1): AttemptState.RUNNING}
 
 
 @pytest.mark.parametrize(("epoch", "sequence"), [(2, None), (3, 1)])
@@ -191,7 +192,7 @@ def test_answers_that_are_not_the_latest_change_nothing(epoch: int, sequence: in
     driver.answer(assignment(1))
     driver.told()
     assert driver.answer(assignment(2), epoch=epoch, sequence=sequence) == []
-    assert driver.told() == {attempt(1): Hold.UNSTARTED}
+    assert driver.told() == {attempt(1): AttemptState.UNSTARTED}
     assert driver.machine.epoch == 3
 
 
@@ -207,14 +208,14 @@ def test_another_cluster_empties_the_worker() -> None:
     driver.answer(assignment(1), assignment(2), assignment(3))
     driver.step(Begun(attempt(1)))
     driver.step(Ended(attempt(2), DONE))
-    driver.step(StoreSeen("old"))
+    driver.step(NonceRead("old"))
     driver.told()
     commands = driver.answer(cluster_id="other", epoch=1)
     assert commands == [
         Kill(attempt(1)),
         Kill(attempt(3)),
         ForgetJob("j"),
-        LookAtStore("file:///state"),
+        ReadNonce("file:///state"),
     ]
     state = driver.machine.state()
     assert (state.cluster_id, state.epoch, state.held, state.known_jobs) == ("other", 1, (), ())
@@ -223,7 +224,7 @@ def test_another_cluster_empties_the_worker() -> None:
 
 def test_a_nonce_is_of_one_cluster_even_before_the_next_one_has_named_its_store() -> None:
     driver = Driver()
-    driver.step(StoreSeen("old"))
+    driver.step(NonceRead("old"))
     driver.told()
     driver.step(Answered(cluster_id="other", epoch=1, sequence=driver.machine.sequence))
     assert driver.machine.state().store_nonce == ""
@@ -274,10 +275,31 @@ def test_what_cannot_finish_is_handed_back() -> None:
     driver.step(Begun(attempt(1)))
     driver.step(Begun(attempt(2)))
     assert driver.step(HandedBack(frozenset({attempt(1)}), "preempted")) == [Kill(attempt(1))]
-    assert driver.told() == {attempt(1): Hold.FINISHED, attempt(2): Hold.RUNNING}
+    assert driver.told() == {attempt(1): AttemptState.FINISHED, attempt(2): AttemptState.RUNNING}
     assert driver.step(Ended(attempt(1), DONE)) == [], "its result comes too late"
     result = {held.attempt: held.result for held in driver.machine.state().held}[attempt(1)]
     assert isinstance(result, TaskFailure)
+
+
+def test_an_omitted_attempt_is_handed_back_if_the_worker_drains() -> None:
+    driver = Driver()
+    driver.answer(assignment(1))
+    driver.told()
+    assert driver.answer(drain=True) == [Withdraw(attempt(1)), Kill(attempt(1))]
+    driver.step(Withdrawn(attempt(1)))
+    assert driver.told() == {attempt(1): AttemptState.FINISHED}
+
+
+def test_what_has_ended_is_not_handed_back() -> None:
+    driver = Driver()
+    driver.answer(assignment(1), assignment(2))
+    driver.step(Ended(attempt(1), DONE))
+    late = HandedBack(frozenset({attempt(1), attempt(2)}), "preempted")
+    assert driver.step(late) == [Kill(attempt(2))]
+    assert driver.step(late) == [], "the next look finds it late again"
+    results = {held.attempt: held.result for held in driver.machine.state().held}
+    assert results[attempt(1)] == DONE
+    assert isinstance(results[attempt(2)], TaskFailure)
 
 
 def test_jobs_are_forgotten_the_oldest_first() -> None:
@@ -290,15 +312,15 @@ def test_jobs_are_forgotten_the_oldest_first() -> None:
         )
     driver.told()
     commands = driver.answer(Assignment(attempt(1)), jobs={"last": SPEC})
-    assert commands == [LearnJob("last", SPEC, "file:///state"), ForgetJob("k0")]
+    assert commands == [KeepJob("last", SPEC, "file:///state"), ForgetJob("k0")]
 
 
 def test_what_is_beyond_the_limit_is_left_to_others_and_taken_later() -> None:
     driver = Driver(Limits(held_max=2))
     wanted = [assignment(n) for n in range(4)]
     assert driver.answer(*wanted) == [
-        Give(wanted[0]),
-        Give(wanted[1]),
+        Enqueue(wanted[0]),
+        Enqueue(wanted[1]),
         Warn(
             "the master wants 2 attempts more than the 2 that a worker may hold: they are left to "
             "others until some have ended"
@@ -308,7 +330,7 @@ def test_what_is_beyond_the_limit_is_left_to_others_and_taken_later() -> None:
     assert driver.answer(*wanted) == [], "said once"
     driver.step(Ended(attempt(0), DONE))
     driver.told()
-    assert driver.answer(*wanted[1:]) == [Give(wanted[2])], "3 is wanted, and still has no room"
+    assert driver.answer(*wanted[1:]) == [Enqueue(wanted[2])], "3 is wanted, and still has no room"
     driver.told()
     assert driver.answer(*wanted[1:3]) == []
     driver.told()
@@ -323,16 +345,16 @@ class WorkerRules(RuleBasedStateMachine):
         self.machine = Machine(session=1, limits=Limits(held_max=9))
         self.given: set[AttemptId] = set()
         self.gone: set[AttemptId] = set()
-        self.said: list[dict[AttemptId, Hold]] = []
+        self.said: list[dict[AttemptId, AttemptState]] = []
         self.request()
 
-    def held(self) -> dict[AttemptId, Hold]:
-        return {attempt: held.hold for attempt, held in self.machine._held.items()}
+    def held(self) -> dict[AttemptId, AttemptState]:
+        return {attempt: held.state for attempt, held in self.machine._held.items()}
 
     @rule()
     def request(self) -> None:
         state = self.machine.state()
-        self.said.append({held.attempt: held.hold for held in state.held})
+        self.said.append({held.attempt: held.state for held in state.held})
         assert state.sequence == len(self.said)
         assert self.said[-1] == self.held(), "a request tells everything"
         assert not self.machine.has_news()
@@ -358,27 +380,30 @@ class WorkerRules(RuleBasedStateMachine):
             self.gone.add(lost)
 
     def obey(
-        self, command: Command, said: dict[AttemptId, Hold], before: dict[AttemptId, Hold]
+        self,
+        command: Command,
+        said: dict[AttemptId, AttemptState],
+        before: dict[AttemptId, AttemptState],
     ) -> None:
         match command:
-            case Give(given):
+            case Enqueue(given):
                 assert given.attempt not in self.given
                 assert not self.machine.draining
                 self.given.add(given.attempt)
             case Kill(killed):
-                assert said[killed] is before[killed] is Hold.RUNNING
-            case TakeBack(back):
-                assert said[back] is before[back] is Hold.UNSTARTED
-                self.machine.step(TakenBack(back))
+                assert said[killed] is before[killed] is AttemptState.RUNNING
+            case Withdraw(back):
+                assert said[back] is before[back] is AttemptState.UNSTARTED
+                self.machine.step(Withdrawn(back))
             case _:
-                assert isinstance(command, LearnJob | LookAtStore | Warn)
+                assert isinstance(command, KeepJob | ReadNonce | Warn)
 
     @rule(n=st.integers(0, 12), event=st.sampled_from([Begun, Begun, Ended]))
     def happen(self, n: int, event: type[Begun] | type[Ended]) -> None:
         before = self.held().get(attempt(n))
         self.machine.step(Ended(attempt(n), DONE) if event is Ended else Begun(attempt(n)))
-        if before in (Hold.UNSTARTED, Hold.RUNNING):
-            expected = Hold.FINISHED if event is Ended else Hold.RUNNING
+        if before in (AttemptState.UNSTARTED, AttemptState.RUNNING):
+            expected = AttemptState.FINISHED if event is Ended else AttemptState.RUNNING
             assert self.held()[attempt(n)] is expected
         else:
             assert self.held().get(attempt(n)) is before

@@ -95,7 +95,7 @@ house.job(JOB)
 house.give(sys.argv[1] + "/stay\\n")
 async def main():
     async with asyncio.TaskGroup() as group:
-        group.create_task(house.supervisor.run())
+        group.create_task(house.supervisor.run(house))
         await house.until((house.folder / "stay").exists)
         print("running", flush=True)
 asyncio.run(main())

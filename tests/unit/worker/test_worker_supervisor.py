@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.task import FailureKind, MapWork, Piece, Split, TaskOutput
 from mrcore.tasks.child.protocol import Order, discard_order
 from mrcore.worker.core.limits import DEFAULT
-from mrcore.worker.core.messages import Assignment
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.proc import descendants
 from tests.support.supervisor_house import House, alive, in_house
@@ -268,8 +268,8 @@ async def test_only_what_has_not_begun_can_be_taken_back(house: House) -> None:
     first, second, third = house.give("long\n"), house.give("b\n"), house.give("c\n")
     supervisor = house.supervisor
     await house.until(lambda: [r.attempt for r in supervisor.running()] == [first])
-    assert not supervisor.take_back(first)
-    assert supervisor.take_back(second)
+    assert not supervisor.withdraw(first)
+    assert supervisor.withdraw(second)
     supervisor.kill(first)
     assert isinstance(await house.result(third), TaskOutput)
     assert set(house.results) == {third}
@@ -318,7 +318,7 @@ async def test_a_long_order_goes_through_a_file(house: House) -> None:
     house.job(MAP)
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
     attempt = AttemptId(TaskId("job", Phase.MAP, 0), AttemptNumber(1, 1))
-    house.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
     house.supervisor.dispatch()
     await house.failure(attempt)
     assert list((house.folder / "scratch").glob("*.order")) == []
@@ -333,7 +333,7 @@ house.job("import signal\ndef map(key, value):\n    signal.pause()\n")
 house.give()
 async def main():
     async with asyncio.TaskGroup() as group:
-        group.create_task(house.supervisor.run())
+        group.create_task(house.supervisor.run(house))
         await house.until(lambda: list(house.supervisor.running()))
         print("running", flush=True)
 asyncio.run(main())

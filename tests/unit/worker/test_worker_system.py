@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.task import FailureKind, MapWork, Piece, Split, TaskOutput
 from mrcore.worker.core.limits import DEFAULT, Limits
-from mrcore.worker.core.messages import Assignment
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.environment import child_environment, raise_descriptor_limit
 from tests.support.supervisor_house import House, in_house
@@ -77,7 +77,7 @@ async def test_a_long_order_that_finds_no_space_spares_the_next(house: House) ->
     attempt = AttemptId(TaskId("job", Phase.MAP, 7), AttemptNumber(1, 7))
     (house.folder / "scratch/job-map-7@1.7.order").symlink_to("/dev/full")
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
-    house.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
     after = house.give()
     assert (await house.failure(attempt)).message.startswith(NO_SPACE)
     assert isinstance(await house.result(after), TaskOutput)
@@ -110,7 +110,7 @@ async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_o
     os.kill(child.process_id, signal.SIGSTOP)
     attempt = AttemptId(TaskId("job", Phase.MAP, 7), AttemptNumber(1, 7))
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
-    house.supervisor.give(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
     house.supervisor.dispatch()
     (house.folder / "scratch/job-map-7@1.7.order").unlink()
     os.kill(child.process_id, signal.SIGCONT)
@@ -172,7 +172,7 @@ async def test_a_log_that_cannot_be_stored_costs_no_more_than_the_log(house: Hou
     def no_threads(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    house.supervisor._last_words._store_log = no_threads
+    house.supervisor._log_tails._store_log = no_threads
     house.job("import os\ndef map(key, value):\n    print('x')\n    os._exit(3)\n")
     assert "exited with status 3" in (await house.failure(house.give())).message
 

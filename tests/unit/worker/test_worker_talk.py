@@ -15,9 +15,9 @@ import pytest
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from mrcore.worker.core.messages import StoreSeen
+from mrcore.worker.core.events import NonceRead
 from mrcore.worker.shell.agent import Agent
-from mrcore.worker.shell.synchronizer import CALL_SECONDS, EAGER_PAUSE_SECONDS, Link
+from mrcore.worker.shell.synchronizer import CALL_SECONDS, EAGER_PAUSE_SECONDS, Synchronizer
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_worker import make_spec
 from tests.support.idle_worker import idle_worker
@@ -45,7 +45,7 @@ class Call:
 class Talk:
     """A worker that talks, and the master's end of it, which is also the stub."""
 
-    def __init__(self, link: Link, agent: Agent, clock: FakeClock) -> None:
+    def __init__(self, link: Synchronizer, agent: Agent, clock: FakeClock) -> None:
         self.link = link
         self.agent = agent
         self.clock = clock
@@ -112,7 +112,7 @@ async def test_news_ends_a_call_that_is_parked(talk: Talk) -> None:
     (await talk.next()).answer()
     parked = await talk.next()
     assert parked.request.store_nonce == ""
-    talk.agent.feed(StoreSeen("n"))
+    talk.agent.feed(NonceRead("n"))
     following = await talk.next()
     assert parked.future.cancelled()
     assert following.request.store_nonce == "n"
@@ -132,13 +132,13 @@ async def test_a_master_that_does_not_park_is_not_called_without_a_pause(talk: T
 
 @talking
 async def test_each_answer_is_a_sign_of_life(talk: Talk) -> None:
-    began = talk.link.heard_at
+    began = talk.link.answered_at
     first = await talk.next()
     assert not talk.link.connected.is_set()
     talk.clock.advance(7.0)
     first.answer()
     await talk.next()
-    assert talk.link.heard_at == began + 7.0
+    assert talk.link.answered_at == began + 7.0
     assert talk.link.connected.is_set()
 
 
