@@ -9,7 +9,7 @@ request to the master, which states everything. Two rules hold it together:
 - A finished attempt is repeated until an answer to a request that reported it omits it.
 
 Comments at guards name the test, in `tests/unit/worker/test_worker_machine.py`, that plays the run
-of events which needs the guard. `WorkerRules` there plays any order of events.
+of events which needs the guard. WorkerRules, in `test_worker_rules.py`, plays any order of events.
 """
 
 from __future__ import annotations

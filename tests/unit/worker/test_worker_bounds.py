@@ -16,8 +16,8 @@ from mrcore.worker.core.limits import Limits
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
 from tests.support.supervisor_house import House, in_house
+from tests.support.worker_driver import Driver, assignment, attempt
 from tests.unit.worker.test_worker_children import release, waiting
-from tests.unit.worker.test_worker_machine import Driver, assignment, attempt
 
 pytestmark = pytest.mark.timeout(60)
 

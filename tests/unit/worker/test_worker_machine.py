@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mrcore.model.attempts import Assignment, AttemptState
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
-from mrcore.model.task import FailureKind, MapWork, Split, TaskFailure, TaskOutput
+from mrcore.model.task import FailureKind, TaskFailure
 from mrcore.worker.core.commands import (
-    Command,
     Enqueue,
     ForgetJob,
     KeepJob,
@@ -27,76 +21,13 @@ from mrcore.worker.core.events import (
     Begun,
     DrainBegun,
     Ended,
-    Event,
     HandedBack,
     NonceRead,
     Withdrawn,
 )
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.core.machine import Machine
-
-WORK = MapWork(Split(()), 1)
-SPEC = JobSpec(
-    name="j",
-    plugin=Plugin("", "j", has_reduce=True),
-    inputs=(Input("", "", ""),),
-    output_uri="file:///out",
-    versions=Versions("", "", "", ""),
-)
-DONE = TaskOutput(records_out=1)
-
-
-def attempt(n: int, job: str = "j", epoch: int = 1) -> AttemptId:
-    """Return attempt `n`, at a task of its own."""
-    return AttemptId(TaskId(job, Phase.MAP, n), AttemptNumber(epoch, n))
-
-
-def assignment(n: int, job: str = "j") -> Assignment:
-    """Return an assignment of attempt `n`, with its work."""
-    return Assignment(attempt(n, job), 7, WORK)
-
-
-class Driver:
-    """A machine in a cluster that it knows, and the master's side of the talk."""
-
-    def __init__(self, limits: Limits = DEFAULT) -> None:
-        self.machine = Machine(session=5, limits=limits)
-        self.machine.state()
-        self.answer(jobs={"j": SPEC})
-
-    def answer(
-        self,
-        *wanted: Assignment,
-        cluster_id: str = "c",
-        epoch: int = 3,
-        sequence: int | None = None,
-        jobs: dict[str, JobSpec] | None = None,
-        drain: bool = False,
-        leave: bool = False,
-    ) -> list[Command]:
-        """Answer the latest request (or another)."""
-        return self.step(
-            Answered(
-                cluster_id=cluster_id,
-                epoch=epoch,
-                sequence=self.machine.sequence if sequence is None else sequence,
-                wanted=wanted,
-                jobs=jobs or {},
-                drain=drain,
-                leave=leave,
-                state_uri="file:///state",
-            )
-        )
-
-    def step(self, event: Event) -> list[Command]:
-        """Step, and check."""
-        commands = self.machine.step(event)
-        self.machine.check()
-        return commands
-
-    def told(self) -> dict[AttemptId, AttemptState]:
-        """Make the next request; return what it says of attempts."""
-        return {held.attempt: held.state for held in self.machine.state().held}
+from tests.support.worker_driver import DONE, SPEC, Driver, assignment, attempt
 
 
 def test_the_first_answer_says_where_to_look() -> None:
@@ -335,89 +266,3 @@ def test_what_is_beyond_the_limit_is_left_to_others_and_taken_later() -> None:
     assert driver.answer(*wanted[1:3]) == []
     driver.told()
     assert [type(command) for command in driver.answer(*wanted[1:])] == [Warn], "said anew"
-
-
-class WorkerRules(RuleBasedStateMachine):
-    """Any order of events, with a master that wants anything and whose answers come late."""
-
-    @initialize()
-    def begin(self) -> None:
-        self.machine = Machine(session=1, limits=Limits(held_max=9))
-        self.given: set[AttemptId] = set()
-        self.gone: set[AttemptId] = set()
-        self.said: list[dict[AttemptId, AttemptState]] = []
-        self.request()
-
-    def held(self) -> dict[AttemptId, AttemptState]:
-        return {attempt: held.state for attempt, held in self.machine._held.items()}
-
-    @rule()
-    def request(self) -> None:
-        state = self.machine.state()
-        self.said.append({held.attempt: held.state for held in state.held})
-        assert state.sequence == len(self.said)
-        assert self.said[-1] == self.held(), "a request tells everything"
-        assert not self.machine.has_news()
-
-    @rule(wanted=st.lists(st.integers(0, 12), unique=True), back=st.sampled_from([0, 0, 0, 1]))
-    def answer(self, wanted: list[int], back: int) -> None:
-        sequence = max(1, len(self.said) - back)
-        before, said = self.held(), self.said[sequence - 1]
-        # The master never uses the number of an attempt again.
-        fresh = tuple(assignment(n) for n in wanted if attempt(n) not in self.gone)
-        commands = self.machine.step(
-            Answered(cluster_id="c", epoch=1, sequence=sequence, wanted=fresh, jobs={"j": SPEC})
-        )
-        if sequence < len(self.said):
-            assert commands == []
-            assert self.held() == before
-            return
-        for command in commands:
-            self.obey(command, said, before)
-        for lost in before.keys() - self.held().keys():
-            assert lost not in {one.attempt for one in fresh}, "what is wanted is kept"
-            assert said.get(lost) is before[lost], "nothing goes unheard"
-            self.gone.add(lost)
-
-    def obey(
-        self,
-        command: Command,
-        said: dict[AttemptId, AttemptState],
-        before: dict[AttemptId, AttemptState],
-    ) -> None:
-        match command:
-            case Enqueue(given):
-                assert given.attempt not in self.given
-                assert not self.machine.draining
-                self.given.add(given.attempt)
-            case Kill(killed):
-                assert said[killed] is before[killed] is AttemptState.RUNNING
-            case Withdraw(back):
-                assert said[back] is before[back] is AttemptState.UNSTARTED
-                self.machine.step(Withdrawn(back))
-            case _:
-                assert isinstance(command, KeepJob | ReadNonce | Warn)
-
-    @rule(n=st.integers(0, 12), event=st.sampled_from([Begun, Begun, Ended]))
-    def happen(self, n: int, event: type[Begun] | type[Ended]) -> None:
-        before = self.held().get(attempt(n))
-        self.machine.step(Ended(attempt(n), DONE) if event is Ended else Begun(attempt(n)))
-        if before in (AttemptState.UNSTARTED, AttemptState.RUNNING):
-            expected = AttemptState.FINISHED if event is Ended else AttemptState.RUNNING
-            assert self.held()[attempt(n)] is expected
-        else:
-            assert self.held().get(attempt(n)) is before
-
-    @precondition(lambda self: len(self.said) > 10)
-    @rule()
-    def drain(self) -> None:
-        self.machine.step(DrainBegun("test"))
-
-    @invariant()
-    def holds_together(self) -> None:
-        if hasattr(self, "machine"):
-            self.machine.check()
-
-
-TestWorkerRules = WorkerRules.TestCase
-TestWorkerRules.settings = settings(max_examples=60, stateful_step_count=40)
