@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from mrcore.master.core import heaps, policy
 from mrcore.master.core.commands import CleanUp, Command, Reply, Wanted
-from mrcore.master.core.durable import Durable, JobRecord
+from mrcore.master.core.durable import Durable
 from mrcore.master.core.ended import Stories
 from mrcore.master.core.events import HeldState
 from mrcore.master.core.facts import Fact, JobEnded, WorkerJoined
 from mrcore.master.core.limits import Limits
-from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.master.core.records import JobRecord
+from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskFailure
 
 if TYPE_CHECKING:
@@ -134,15 +136,13 @@ class Core:
         """Tell whether a take-over still waits for the workers of its predecessor."""
         return self._wait_until is not None
 
-    def has_room(self, *coming: tuple[int, int]) -> bool:
-        """Return whether jobs with these numbers of maps and reduces may be submitted now."""
-        live = [
-            (len(j.record.maps.tasks), len(j.record.reduces.tasks)) for j in self._jobs.values()
-        ]
+    def has_room(self, *coming: tuple[StagePlan, ...]) -> bool:
+        """Return whether jobs with these stages may be submitted now."""
+        live = [tuple(stage.plan for stage in job.record.stages) for job in self._jobs.values()]
         jobs = [*live, *coming]
         return (
-            sum(maps + reduces for maps, reduces in jobs) <= self.limits.live_tasks_max
-            and sum(maps * reduces for maps, reduces in jobs) <= self.limits.live_sections_max
+            sum(map(policy.task_count, jobs)) <= self.limits.live_tasks_max
+            and sum(map(policy.section_count, jobs)) <= self.limits.live_sections_max
             and len(jobs) <= self.limits.live_jobs_max
         )
 
@@ -172,39 +172,39 @@ class Core:
     # -- queues ----------------------------------------------------------------------------------
 
     def _enqueue(self, job: LiveJob, task_id: TaskId, delay: float = 0.0) -> None:
-        """Make a task idle: in its phase's queue at once, or when its back-off ends."""
-        phase = job.phase(task_id.phase)
-        task = phase.tasks[task_id.index]
+        """Make a task idle: in its stage's queue at once, or when its back-off ends."""
+        stage = job.stages[task_id.stage]
+        task = stage.tasks[task_id.index]
         assert task.ticket == 0, f"{task_id} queued twice"
         assert not task.attempts, f"{task_id} queued while in progress"
         self._tickets += 1
         task.ticket = self._tickets
         if delay > 0.0:
             task.delayed = True
-            phase.delayed += 1
+            stage.delayed += 1
             entry = (self.now + delay, task.ticket, task_id)
-            valid = sum(job.maps.delayed + job.reduces.delayed for job in self._jobs.values())
+            valid = sum(each.delayed for job in self._jobs.values() for each in job.stages)
             most = 2 * valid + self.limits.void_entries_max
             heaps.push(self._delayed, entry, most, self._is_delayed)
         else:
-            phase.ready += 1
-            phase.queue(task_id.index, task.ticket, self.limits)
+            stage.ready += 1
+            stage.queue(task_id.index, task.ticket, self.limits)
 
-    def _dequeue(self, phase: LivePhase, task: LiveTask) -> None:
+    def _dequeue(self, stage: LiveStage, task: LiveTask) -> None:
         """Take an idle task out of its queue; its entry there is void from now on."""
         if task.ticket == 0:
             return
         task.ticket = 0
         if task.delayed:
             task.delayed = False
-            phase.delayed -= 1
+            stage.delayed -= 1
         else:
-            phase.ready -= 1
+            stage.ready -= 1
 
     def _is_delayed(self, entry: tuple[float, int, TaskId]) -> bool:
         _, ticket, task_id = entry
         job = self._jobs.get(task_id.job_id)
-        task = None if job is None else job.phase(task_id.phase).tasks[task_id.index]
+        task = None if job is None else job.task(task_id)
         return task is not None and task.delayed and task.ticket == ticket
 
     # -- attempts --------------------------------------------------------------------------------
@@ -212,12 +212,14 @@ class Core:
     def _assign(self, job: LiveJob, task_id: TaskId, worker: Worker) -> None:
         """Give a new attempt of a task to a worker; its next answer carries it."""
         record = job.record
-        if task_id.phase is Phase.REDUCE:
-            assert record.maps.complete, f"{task_id} assigned before all maps have winners"
+        assert record.readable(task_id.stage), f"{task_id} assigned before what it reads"
         task_record = record.task(task_id)
         attempt_id = AttemptId(task_id, self._next_number())
         wanted = Wanted(
-            attempt_id, record.inputs_version, task_record.mark_records, task_record.skip
+            attempt_id,
+            record.stages[task_id.stage].version,
+            task_record.mark_records,
+            task_record.skip,
         )
         attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
         self._hold(job, attempt, worker)
@@ -225,8 +227,7 @@ class Core:
         job.turn = self._turns
         job.started += 1
         job.newest = attempt_id.number
-        task = job.phase(task_id.phase).tasks[task_id.index]
-        self._tell(task, "assigned", attempt_id.number, worker.id)
+        self._tell(job.task(task_id), "assigned", attempt_id.number, worker.id)
 
     def _next_number(self) -> AttemptNumber:
         self._number += 1
@@ -235,14 +236,13 @@ class Core:
     def _hold(self, job: LiveJob, attempt: Attempt, worker: Worker) -> None:
         """Enter an attempt, new or adopted, into every index."""
         task_id = attempt.id.task
-        phase = job.phase(task_id.phase)
-        task = phase.tasks[task_id.index]
+        stage, task = job.stages[task_id.stage], job.task(task_id)
         assert job.record.task(task_id).winner is None, f"{task_id} has a winner already"
-        self._dequeue(phase, task)
+        self._dequeue(stage, task)
         if not task.attempts:
-            phase.busy += 1
+            stage.busy += 1
         task.attempts.append(attempt)
-        phase.attempts[attempt.id] = attempt
+        stage.attempts[attempt.id] = attempt
         worker.held[attempt.id] = attempt
         if worker.id not in self._durable.workers:
             self._record(WorkerJoined(worker.id))
@@ -255,12 +255,12 @@ class Core:
         Its worker is told by leaving the attempt out of the next answer.
         """
         task_id = attempt.id.task
-        phase = self._jobs[task_id.job_id].phase(task_id.phase)
-        task = phase.tasks[task_id.index]
+        stage = self._jobs[task_id.job_id].stages[task_id.stage]
+        task = stage.tasks[task_id.index]
         task.attempts.remove(attempt)
         if not task.attempts:
-            phase.busy -= 1
-        del phase.attempts[attempt.id]
+            stage.busy -= 1
+        del stage.attempts[attempt.id]
         worker = self._workers[attempt.worker_id]
         del worker.held[attempt.id]
         if attempt.taken_back:
@@ -276,7 +276,7 @@ class Core:
         worker.taken_back += 1
         self._touched[worker.id] = None
         task_id = attempt.id.task
-        task = self._jobs[task_id.job_id].phase(task_id.phase).tasks[task_id.index]
+        task = self._jobs[task_id.job_id].task(task_id)
         self._tell(task, why, attempt.id.number, worker.id)
 
     def _leave_with(self, attempt: Attempt) -> None:
@@ -288,7 +288,7 @@ class Core:
         """Make a task idle again, unless it is, is in progress, is won, or its job has ended."""
         if job.record.job_id not in self._jobs or not job.running:
             return
-        task = job.phase(task_id.phase).tasks[task_id.index]
+        task = job.task(task_id)
         if task.attempts or task.ticket or job.record.task(task_id).winner is not None:
             return
         self._enqueue(job, task_id, delay)
@@ -309,8 +309,8 @@ class Core:
         failed_task: TaskId | None = None,
     ) -> None:
         """End a job: its attempts are forgotten, its workers are told to kill them."""
-        for phase in (job.maps, job.reduces):
-            for attempt in list(phase.attempts.values()):
+        for stage in job.stages:
+            for attempt in list(stage.attempts.values()):
                 self._drop(attempt)
         job_id = job.record.job_id
         del self._jobs[job_id]

@@ -20,8 +20,7 @@ from mrcore.master.core.facts import (
     JobCleaned,
     JobEnded,
     JobSubmitted,
-    ReducesRevoked,
-    Replaced,
+    StageRevoked,
     Tally,
     TaskWon,
     WinnerLost,
@@ -29,146 +28,24 @@ from mrcore.master.core.facts import (
     WorkersLeft,
 )
 from mrcore.master.core.limits import Limits
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.model.job import JobSpec, JobState
-from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
+from mrcore.master.core.records import (
+    Culprit,
+    FailedAttempt,
+    JobRecord,
+    RecentFailure,
+    StageRecord,
+    TaskRecord,
+)
+from mrcore.model.ids import TaskId
+from mrcore.model.job import JobState
+from mrcore.model.stages import stage_names
+from mrcore.model.task import FailureKind, Mark, Skip
 from mrcore.util.texts import printable
 
 FAILURES_TO_SKIP = 2
 """A record at which so many attempts raised or died is the cause."""
 _CAUSE_CHARACTERS = 200
 """Length of what a skipped record is saved with, at most."""
-
-
-class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
-    """A failure that has been counted."""
-
-    number: AttemptNumber
-    worker_id: str
-
-
-class Culprit(msgspec.Struct, array_like=True):
-    """How many attempts raised or died at one record."""
-
-    mark: Mark
-    count: int
-
-
-class TaskRecord(msgspec.Struct):
-    """One task: who won it, and what went wrong."""
-
-    winner: AttemptNumber | None = None
-    worker_id: str = ""
-    """Of the winner."""
-    output: TaskOutput | None = None
-    """Of the winner."""
-    digest: bytes | None = None
-    """Of the newest winner, present or lost: a re-run map that differs revokes the reduces."""
-    failures: int = 0
-    """By the user's code or its data, since a record was last given up for skipping."""
-    infrastructure: int = 0
-    losses: int = 0
-    failed: list[FailedAttempt] = []
-    last_failure: TaskFailure | None = None
-    same_data: int = 0
-    """How often in a row the data failed with the same words."""
-    mark_records: bool = False
-    culprits: list[Culprit] = []
-    skip: tuple[Skip, ...] = ()
-
-    def counted(self, number: AttemptNumber) -> bool:
-        """Tell whether this attempt's failure has been counted already."""
-        return any(failed.number == number for failed in self.failed)
-
-
-class PhaseRecord(msgspec.Struct):
-    """The tasks of one phase, and sums over their current winners."""
-
-    tasks: list[TaskRecord]
-    completed: int = 0
-    records_in: int = 0
-    records_out: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    elapsed_seconds: float = 0.0
-    """Since floats do not subtract exactly, this one is for display only."""
-    class_a: int = 0
-    """Storage operations that write or list."""
-    class_b: int = 0
-    """Those that read."""
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether every task has a winner."""
-        return self.completed == len(self.tasks)
-
-
-class RecentFailure(msgspec.Struct, frozen=True):
-    """A failed attempt, for display."""
-
-    attempt: AttemptId
-    worker_id: str
-    failure: TaskFailure
-
-
-class JobRecord(msgspec.Struct, kw_only=True):
-    """One job, live or ended."""
-
-    job_id: str
-    request_id: str
-    spec: JobSpec
-    claim_generation: str
-    input_bytes: int
-    submitted_seconds: float
-    serial: int
-    """Counts submissions: older jobs first where nothing else decides."""
-    maps: PhaseRecord
-    reduces: PhaseRecord
-    state: JobState = JobState.RUNNING
-    cancel_reason: str | None = None
-    inputs_version: int = 0
-    """Which content of the maps' outputs is current: a reduce counts only if it read this."""
-    replaces: tuple[Replaced, ...] = ()
-    failure: TaskFailure | None = None
-    failed_task: TaskId | None = None
-    message: str = ""
-    ended_seconds: float = 0.0
-    tally: Tally = Tally()
-    cleaned: bool = False
-    counters: dict[str, int] = {}
-    counts: int = 0
-    """Counters of each current winner, summed up."""
-    block_bytes: int = 0
-    """Memory of the blocks' keys of the current winners, more or less."""
-    bad_records: int = 0
-    open_skips: int = 0
-    """Records that tasks without a winner have leave to skip."""
-    won: int = 0
-    failed: int = 0
-    infrastructure: int = 0
-    recent_failures: list[RecentFailure] = []
-    traced: list[TaskId] = []
-    """Tasks whose last failure is kept whole, oldest first."""
-    kept_bytes: int = 0
-    """Memory that it takes since it has ended, more or less."""
-
-    def phase(self, phase: Phase) -> PhaseRecord:
-        """Return the tasks of one phase."""
-        return self.maps if phase is Phase.MAP else self.reduces
-
-    def task(self, task: TaskId) -> TaskRecord:
-        """Return one task."""
-        return self.phase(task.phase).tasks[task.index]
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether every task of both phases has a winner."""
-        return self.maps.complete and self.reduces.complete
-
-    @property
-    def task_count(self) -> int:
-        """Return the number of tasks of both phases."""
-        return len(self.maps.tasks) + len(self.reduces.tasks)
 
 
 class Durable(msgspec.Struct):
@@ -200,7 +77,7 @@ class Durable(msgspec.Struct):
                 self._win(fact)
             case WinnerLost():
                 self._lose(fact)
-            case ReducesRevoked():
+            case StageRevoked():
                 self._revoke(fact)
             case WorkerJoined():
                 self.workers[fact.worker_id] = None
@@ -234,6 +111,9 @@ class Durable(msgspec.Struct):
         assert fact.job_id not in self.jobs, f"{fact.job_id} submitted twice"
         self.serial += 1
         self.requests[fact.request_id] = fact.job_id
+        for number, plan in enumerate(fact.stages):
+            assert all(read < number for read in plan.inputs), "a stage reads only earlier ones"
+        names = stage_names(plan.reads for plan in fact.stages)
         self.jobs[fact.job_id] = JobRecord(
             job_id=fact.job_id,
             request_id=fact.request_id,
@@ -242,8 +122,10 @@ class Durable(msgspec.Struct):
             input_bytes=fact.input_bytes,
             submitted_seconds=fact.wall_seconds,
             serial=self.serial,
-            maps=PhaseRecord([TaskRecord() for _ in range(fact.maps)]),
-            reduces=PhaseRecord([TaskRecord() for _ in range(fact.reduces)]),
+            stages=[
+                StageRecord(plan, name, [TaskRecord() for _ in range(plan.tasks)])
+                for plan, name in zip(fact.stages, names, strict=True)
+            ],
         )
 
     def _win(self, fact: TaskWon) -> None:
@@ -257,22 +139,23 @@ class Durable(msgspec.Struct):
         task.digest = fact.output.digest
         job.won += 1
         _count(job, fact.tally)
-        _add(job, fact.attempt.task.phase, task, 1)
+        _add(job, fact.attempt.task.stage, task, 1)
 
     def _lose(self, fact: WinnerLost) -> None:
         job = self._running(fact.attempt.task.job_id)
         task = job.task(fact.attempt.task)
         assert task.winner == fact.attempt.number, f"{fact.attempt} is no winner"
-        _unwin(job, fact.attempt.task.phase, task)
+        _unwin(job, fact.attempt.task.stage, task)
         task.losses += 1
 
-    def _revoke(self, fact: ReducesRevoked) -> None:
+    def _revoke(self, fact: StageRevoked) -> None:
         job = self._running(fact.job_id)
-        assert fact.inputs_version == job.inputs_version + 1
-        job.inputs_version = fact.inputs_version
-        for task in job.reduces.tasks:
+        stage = job.stages[fact.stage]
+        assert fact.version == stage.version + 1
+        stage.version = fact.version
+        for task in stage.tasks:
             if task.winner is not None:
-                _unwin(job, Phase.REDUCE, task)
+                _unwin(job, fact.stage, task)
 
     def _end(self, fact: JobEnded, limits: Limits) -> None:
         job = self.jobs[fact.job_id]
@@ -301,11 +184,11 @@ class Durable(msgspec.Struct):
             self.requests.pop(gone.request_id, None)
 
 
-def _add(job: JobRecord, phase: Phase, task: TaskRecord, sign: int) -> None:
+def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     """Add a winner to the job's sums, or take it out again: they are over current winners."""
     output = task.output
     assert output is not None
-    sums = job.phase(phase)
+    sums = job.stages[stage]
     sums.completed += sign
     sums.records_in += sign * output.records_in
     sums.records_out += sign * output.records_out
@@ -332,8 +215,8 @@ def _count(job: JobRecord, tally: Tally) -> None:
         job.tally = tally
 
 
-def _unwin(job: JobRecord, phase: Phase, task: TaskRecord) -> None:
-    _add(job, phase, task, -1)
+def _unwin(job: JobRecord, stage: int, task: TaskRecord) -> None:
+    _add(job, stage, task, -1)
     task.winner = None
     task.worker_id = ""
     task.output = None

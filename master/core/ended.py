@@ -15,7 +15,7 @@ from mrcore.master.core.limits import Limits
 from mrcore.model.task import TaskFailure, TaskOutput
 
 if TYPE_CHECKING:
-    from mrcore.master.core.durable import JobRecord, TaskRecord
+    from mrcore.master.core.records import JobRecord, TaskRecord
     from mrcore.master.core.volatile import LiveJob
 
 # Bytes of memory, measured with CPython 3.11 and rounded up.
@@ -46,11 +46,11 @@ def lighten(job: JobRecord, limits: Limits) -> None:
     for name in list(job.counters)[limits.counters_max :]:
         del job.counters[name]
     job.kept_bytes = _weight(job)
-    for tasks in (job.maps.tasks, job.reduces.tasks):
-        job.kept_bytes += sum(_lighten_task(task, limits) for task in tasks)
+    for stage in job.stages:
+        job.kept_bytes += sum(_lighten_task(task, limits) for task in stage.tasks)
     if job.kept_bytes > limits.ended_job_bytes_max:
-        for phase in (job.maps, job.reduces):
-            phase.tasks = _skeletons(phase.tasks)
+        for stage in job.stages:
+            stage.tasks = _skeletons(stage.tasks)
         job.kept_bytes = _weight(job) + 8 * job.task_count
 
 
@@ -111,7 +111,7 @@ class Stories:
 
         With a job that is not `remembered` go its stories, too: they would keep all of it.
         """
-        tasks = [*job.maps.tasks, *job.reduces.tasks]
+        tasks = [task for stage in job.stages for task in stage.tasks]
         lines = sum(len(task.story) for task in tasks)
         self._kept[job.record.job_id] = (job, len(tasks), lines)
         self._kept = {name: kept for name, kept in self._kept.items() if name in remembered}

@@ -9,6 +9,7 @@ from mrcore.master.core.facts import Replaced
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
+from mrcore.model.stages import StagePlan
 
 Held = HeldAttempt
 HeldState = AttemptState
@@ -55,8 +56,7 @@ class Submitted:
     job_id: str
     request_id: str
     spec: JobSpec
-    maps: int
-    reduces: int
+    stages: tuple[StagePlan, ...]
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0

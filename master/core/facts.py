@@ -11,6 +11,7 @@ import msgspec
 
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskFailure, TaskOutput
 
 
@@ -29,9 +30,8 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=Tru
     job_id: str
     request_id: str
     spec: JobSpec
-    maps: int
-    reduces: int
-    """0 for a map-only job."""
+    stages: tuple[StagePlan, ...]
+    """In order: a stage reads only those before it."""
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0
@@ -58,18 +58,20 @@ class TaskWon(msgspec.Struct, frozen=True, tag="task_won", kw_only=True):
 
 
 class WinnerLost(msgspec.Struct, frozen=True, tag="winner_lost"):
-    """The run of a map task can no longer be read; the task runs again."""
+    """The accepted output of a task can no longer be read; the task runs again."""
 
     attempt: AttemptId
     cause: str
 
 
-class ReducesRevoked(msgspec.Struct, frozen=True, tag="reduces_revoked"):
-    """A map task that ran again gave other content, so no accepted reduce of its job may stay."""
+class StageRevoked(msgspec.Struct, frozen=True, tag="stage_revoked"):
+    """A task that ran again gave other content, so no accepted result of a reading stage stays."""
 
     job_id: str
-    inputs_version: int
-    """The version that is current from now on."""
+    stage: int
+    """Number of the stage that reads it, whose tasks run again."""
+    version: int
+    """Version of what that stage reads that is current from now on."""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=True):
@@ -141,7 +143,7 @@ Fact = (
     | JobSubmitted
     | TaskWon
     | WinnerLost
-    | ReducesRevoked
+    | StageRevoked
     | AttemptFailed
     | WorkerJoined
     | WorkersLeft

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mrcore.master.core.durable import JobRecord, PhaseRecord, TaskRecord
+from mrcore.master.core import policy
 from mrcore.master.core.ended import weight_of_blocks
 from mrcore.master.core.limits import Limits
+from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
 from mrcore.master.core.views import story_lines
-from mrcore.master.core.volatile import LiveJob, LivePhase
-from mrcore.model.ids import Phase, TaskId
+from mrcore.master.core.volatile import LiveJob, LiveStage
+from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _check_sums(record: JobRecord) -> None:
     """Incremental sums are the sums over the current winners."""
     counters: Counter[str] = Counter()
     skips = bad = counts = blocks = 0
-    for sums in (record.maps, record.reduces):
+    for sums in record.stages:
         won = [task for task in sums.tasks if task.winner is not None]
         outputs = [task.output for task in won if task.output is not None]
         if record.state.final:  # details may be gone: of a large job all of them
@@ -65,27 +66,27 @@ def _check_sums(record: JobRecord) -> None:
 
 
 def _check_job(machine: Core, job: LiveJob) -> None:
-    for phase, sums in ((job.maps, job.record.maps), (job.reduces, job.record.reduces)):
-        _check_phase(machine, job, phase, sums)
+    for stage, sums in zip(job.stages, job.record.stages, strict=True):
+        _check_stage(machine, job, stage, sums)
 
 
-def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecord) -> None:
-    queued = Counter(ticket for index, ticket in phase.heap if phase.tasks[index].ticket == ticket)
+def _check_stage(machine: Core, job: LiveJob, stage: LiveStage, sums: StageRecord) -> None:
+    queued = Counter(ticket for index, ticket in stage.heap if stage.tasks[index].ticket == ticket)
     delayed = Counter(
         ticket
         for _, ticket, task_id in machine.delayed_tasks()
-        if task_id.job_id == job.record.job_id and task_id.phase is phase.phase
+        if task_id.job_id == job.record.job_id and task_id.stage == stage.number
     )
-    assert len(phase.heap) <= 2 * len(phase.tasks) + machine.limits.void_entries_max
-    assert phase.ready == queued.total(), "ready tasks are the valid entries of the heap"
+    assert len(stage.heap) <= 2 * len(stage.tasks) + machine.limits.void_entries_max
+    assert stage.ready == queued.total(), "ready tasks are the valid entries of the heap"
     cap = machine.now + machine.limits.retry_cap_seconds
     due = [due for due, ticket, _ in machine.delayed_tasks() if ticket in delayed]
     assert max(due, default=cap) <= cap, "no back-off is longer than the cap"
-    assert phase.delayed == sum(1 for task in phase.tasks if task.delayed)
-    assert phase.busy == sum(1 for task in phase.tasks if task.attempts)
+    assert stage.delayed == sum(1 for task in stage.tasks if task.delayed)
+    assert stage.busy == sum(1 for task in stage.tasks if task.attempts)
     seen = 0
-    for index, (task, record) in enumerate(zip(phase.tasks, sums.tasks, strict=True)):
-        name = TaskId(job.record.job_id, phase.phase, index)
+    for index, (task, record) in enumerate(zip(stage.tasks, sums.tasks, strict=True)):
+        name = TaskId(job.record.job_id, stage.number, index)
         story = "\n  ".join([str(name), *story_lines(task, 0.0)])
         idle = record.winner is None and not task.attempts and job.running
         places = queued[task.ticket] + delayed[task.ticket] if task.ticket else 0
@@ -101,12 +102,12 @@ def _check_phase(machine: Core, job: LiveJob, phase: LivePhase, sums: PhaseRecor
         for attempt in task.attempts:
             seen += 1
             assert attempt.id.task == name, story
-            assert phase.attempts[attempt.id] is attempt, story
+            assert stage.attempts[attempt.id] is attempt, story
             holder = machine.worker(attempt.worker_id)
             assert holder is not None, f"held by a worker that is gone: {story}"
             assert holder.held[attempt.id] is attempt, f"its worker does not hold it: {story}"
         _check_budgets(machine, job, record, story)
-    assert seen == len(phase.attempts), "every attempt belongs to a task"
+    assert seen == len(stage.attempts), "every attempt belongs to a task"
 
 
 def _check_budgets(machine: Core, job: LiveJob, task: TaskRecord, story: str) -> None:
@@ -129,9 +130,10 @@ def _check_workers(machine: Core) -> None:
             job = machine.live_job(attempt.id.task.job_id)
             assert job is not None, f"{worker.id} holds {attempt.id} of an ended job"
             assert job.running, f"{worker.id} holds {attempt.id} of a job that commits"
-            assert attempt.id in job.phase(attempt.id.task.phase).attempts
-            if attempt.id.task.phase is Phase.REDUCE and not attempt.taken_back:
-                assert attempt.wanted.inputs_version == job.record.inputs_version
+            stage = attempt.id.task.stage
+            assert attempt.id in job.stages[stage].attempts
+            if not attempt.taken_back:
+                assert attempt.wanted.inputs_version == job.record.stages[stage].version
 
 
 def _check_bounds(machine: Core) -> None:
@@ -145,7 +147,8 @@ def _check_bounds(machine: Core) -> None:
     assert len(machine.timers()) <= 2 * limits.workers_max + limits.void_entries_max
     delayed = 2 * limits.live_tasks_max + limits.void_entries_max
     assert len(machine.delayed_tasks()) <= delayed
-    sections = sum(len(job.maps.tasks) * len(job.reduces.tasks) for job in machine.live_jobs())
+    plans = [[stage.plan for stage in job.stages] for job in machine.live_jobs()]
+    sections = sum(map(policy.section_count, plans))
     assert sections <= limits.live_sections_max, "asked with `has_room` before a submission"
     assert len(durable.requests) <= len(durable.jobs)
     ended = [durable.jobs[job_id] for job_id in durable.ended]
@@ -164,8 +167,8 @@ def _check_bounds(machine: Core) -> None:
     for job in machine.live_jobs():
         live = machine.live_job(job.job_id)
         assert live is not None
-        for index, reads in live.reads.items():
-            assert 0 <= index < len(job.maps.tasks)
+        for run, reads in live.reads.items():
+            assert 0 <= run.index < len(job.stages[run.stage].tasks)
             assert len(reads.by) <= limits.reads_max
 
 
@@ -184,13 +187,13 @@ def _check_record(record: JobRecord, limits: Limits) -> None:
         assert record.block_bytes <= limits.block_bytes_max
     traced = set(record.traced)
     most_failed = limits.ended_failed_max if final else limits.failed_attempts_max
-    for phase, sums in ((Phase.MAP, record.maps), (Phase.REDUCE, record.reduces)):
-        for index, task in enumerate(sums.tasks):
+    for number, stage in enumerate(record.stages):
+        for index, task in enumerate(stage.tasks):
             assert len(task.failed) <= most_failed
             assert len(task.culprits) <= limits.culprits_max
             assert len(task.skip) <= record.spec.max_bad_records
             if task.last_failure is not None and task.last_failure.traceback:
-                assert TaskId(record.job_id, phase, index) in traced, "tracebacks are few"
+                assert TaskId(record.job_id, number, index) in traced, "tracebacks are few"
             if final:
                 assert task.last_failure is None
                 assert (task.culprits, task.skip, task.digest) == ([], (), None)

@@ -41,7 +41,7 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import CancelRequested, CommitBegun, JobCleaned, JobSubmitted
 from mrcore.master.core.results import Results
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
-from mrcore.model.ids import Phase, TaskId
+from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
 __all__ = ["Machine", "Outcome"]
@@ -138,8 +138,7 @@ class Machine(Results):
                 job_id=event.job_id,
                 request_id=event.request_id,
                 spec=event.spec,
-                maps=event.maps,
-                reduces=event.reduces,
+                stages=event.stages,
                 claim_generation=event.claim_generation,
                 input_bytes=event.input_bytes,
                 wall_seconds=event.wall_seconds,
@@ -153,13 +152,13 @@ class Machine(Results):
         """Queue what has no winner."""
         record = job.record
         self._jobs[record.job_id] = job
-        for phase in (job.maps, job.reduces):
-            for index, task in enumerate(record.phase(phase.phase).tasks):
+        for stage in job.stages:
+            for index, task in enumerate(record.stages[stage.number].tasks):
                 if task.winner is None:
-                    self._enqueue(job, TaskId(record.job_id, phase.phase, index))
+                    self._enqueue(job, TaskId(record.job_id, stage.number, index))
                 else:
                     assert task.output is not None
-                    phase.durations.add(task.output.elapsed_seconds)
+                    stage.durations.add(task.output.elapsed_seconds)
 
     def _resume(self, job: LiveJob) -> None:
         """Go on where the former master stopped, be it between two facts of one step."""
@@ -170,9 +169,9 @@ class Machine(Results):
         if record.cancel_reason is not None:
             self._end_job(job, JobState.CANCELLED, record.cancel_reason)
             return
-        for phase in (job.maps, job.reduces):
-            for index in range(len(phase.tasks)):
-                if self._judge(job, TaskId(record.job_id, phase.phase, index)):
+        for stage in job.stages:
+            for index in range(len(stage.tasks)):
+                if self._judge(job, TaskId(record.job_id, stage.number, index)):
                     return
         self._advance(job)
 
@@ -331,7 +330,7 @@ class Machine(Results):
         if job is None or not job.running or not self._issued(job, held.attempt):
             return None
         record = job.record
-        task = job.phase(task_id.phase).tasks[task_id.index]
+        task = job.task(task_id)
         if record.task(task_id).winner is not None:
             return None
         if record.task(task_id).counted(held.attempt.number):
@@ -339,10 +338,9 @@ class Machine(Results):
         started = held.state is HeldState.RUNNING
         if worker.leaving and not started:
             return None
-        if task_id.phase is Phase.REDUCE and (
-            held.inputs_version != record.inputs_version
-            or not (started or record.maps.complete)  # it would read what is lost
-        ):
+        if held.inputs_version != record.stages[task_id.stage].version:
+            return None
+        if not started and not record.readable(task_id.stage):  # it would read what is lost
             return None
         if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
             return None

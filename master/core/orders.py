@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
-from mrcore.master.core.durable import JobRecord
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
@@ -22,8 +21,10 @@ from mrcore.master.core.events import (
     WinnerMissing,
 )
 from mrcore.master.core.facts import Replaced
-from mrcore.model.ids import AttemptId, Phase, TaskId
+from mrcore.master.core.records import JobRecord
+from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.stages import task_name
 from mrcore.model.task import BadRecord, TaskOutput
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Preparation:
     attempts: tuple[AttemptId, ...]
     """Winners whose outputs become the parts, by index."""
     parts: list[TaskOutput]
-    skipped: Mapping[int, tuple[BadRecord, ...]]
-    """Bad records of each map task that has any."""
+    skipped: Mapping[str, tuple[BadRecord, ...]]
+    """Bad records of each task that has any, by the task's name."""
     started: int
     """Attempts of the job, for its receipt."""
 
@@ -130,8 +131,9 @@ def _preparation(machine: Core, command: PrepareCommit) -> Preparation | None:
         return None  # a winner was lost since
     attempts, parts = _parts(job)
     skipped = {
-        index: task.output.bad_records
-        for index, task in enumerate(job.maps.tasks)
+        task_name(stage.name, index): task.output.bad_records
+        for stage in job.stages
+        for index, task in enumerate(stage.tasks)
         if task.output is not None and task.output.bad_records
     }
     return Preparation(
@@ -159,11 +161,12 @@ def _look(machine: Core, command: CheckWinner) -> Look | None:
 
 def _parts(job: JobRecord) -> tuple[tuple[AttemptId, ...], list[TaskOutput]]:
     """Return the winners and outputs that become the parts of a job that is complete."""
-    phase = Phase.REDUCE if job.reduces.tasks else Phase.MAP
+    stage = job.part_stage
     attempts, parts = [], []
-    for index, task in enumerate(job.phase(phase).tasks):
+    for index, task in enumerate(() if stage is None else job.stages[stage].tasks):
+        assert stage is not None
         assert task.winner is not None, f"{job.job_id} lacks winners"
         assert task.output is not None, f"{job.job_id} lacks winners"
-        attempts.append(AttemptId(TaskId(job.job_id, phase, index), task.winner))
+        attempts.append(AttemptId(TaskId(job.job_id, stage, index), task.winner))
         parts.append(task.output)
     return tuple(attempts), parts

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mrcore.master.core.durable import JobRecord, TaskRecord
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
+from mrcore.master.core.records import JobRecord, TaskRecord
 from mrcore.model.job import JobSpec, Versions
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import FailureKind, TaskOutput, shown_position
 from mrcore.plugin.context import counters_problem
 
@@ -24,7 +25,7 @@ SAME_DATA_MAX = 2
 
 
 class Durations:
-    """The newest durations of a phase's tasks, kept sorted, for their median."""
+    """The newest durations of a stage's tasks, kept sorted, for their median."""
 
     __slots__ = ("_newest", "_sorted")
 
@@ -68,7 +69,7 @@ def prefetch(median: float | None, idle: int, slots: int, all_slots: int, limits
 
     Tasks of milliseconds would leave a slot idle for every round trip; slow ones gain nothing and
     are better kept for whoever is free first. Never more than the worker's share of what is idle,
-    so that the last tasks of a phase spread over all slots.
+    so that the last tasks of a stage spread over all slots.
     """
     if median is None or median >= limits.prefetch_slow_seconds:
         return 0
@@ -91,7 +92,7 @@ def should_back_up(
 ) -> bool:
     """Tell whether a running task deserves a second attempt elsewhere.
 
-    Only near a phase's end (`waiting` tasks of it: none), only once a task, and only when it takes
+    Only near a stage's end (`waiting` tasks of it: none), only once a task, and only when it takes
     much longer than others did: with no completed task there is nothing to compare with.
     """
     if waiting or attempts != 1 or median is None:
@@ -141,19 +142,32 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
-def mixed_kinds(outputs: Sequence[TaskOutput]) -> str | None:
-    """Return a sentence where map tasks disagree about int and float keys, else None."""
-    seen: dict[str, tuple[str, int]] = {}
-    for index, output in enumerate(outputs):
+def mixed_kinds(outputs: Iterable[tuple[str, int, TaskOutput]]) -> str | None:
+    """Return a sentence where tasks with the same readers disagree about int and float keys.
+
+    Each output comes with the name of its stage and the number of its task.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for stage, index, output in outputs:
         for position, kind in output.number_kinds.items():
-            first, where = seen.setdefault(position, (kind, index))
+            first, where = seen.setdefault(position, (kind, f"{stage} task {index}"))
             if first != kind:
                 place = shown_position(position)
                 return (
-                    f"map task {where} emitted {first} and map task {index} {kind} as {place}: "
+                    f"{where} emitted {first} and {stage} task {index} {kind} as {place}: "
                     "emit one number type, since 1 and 1.0 would be told apart or not by chance"
                 )
     return None
+
+
+def task_count(stages: Sequence[StagePlan]) -> int:
+    """Return the number of tasks of a job."""
+    return sum(stage.tasks for stage in stages)
+
+
+def section_count(stages: Sequence[StagePlan]) -> int:
+    """Return the number of sections in all runs of a job: the master keeps each one's length."""
+    return sum(stage.tasks * stages[read].tasks for stage in stages for read in stage.inputs)
 
 
 def mismatch(wanted: Versions, about: WorkerAbout) -> str | None:

@@ -9,12 +9,12 @@ import msgspec
 from mrcore.master.core import policy
 from mrcore.master.core.commands import CheckWinner, PrepareCommit
 from mrcore.master.core.events import Held, HeldState
-from mrcore.master.core.facts import AttemptFailed, ReducesRevoked, TaskWon, WinnerLost
+from mrcore.master.core.facts import AttemptFailed, StageRevoked, TaskWon, WinnerLost
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import FailedReads, LiveJob, LiveTask, Worker
-from mrcore.model.ids import AttemptId, Phase, TaskId
+from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 
 
 class Results(Scheduler):
@@ -38,17 +38,23 @@ class Results(Scheduler):
         why = policy.verdict(task, job.record.spec, self.limits)
         if why is None:
             return False
-        message = f"Task {task_id.phase}-{task_id.index:05d} {why}"
+        message = f"Task {job.record.task_name(task_id)} {why}"
         self._end_job(job, JobState.FAILED, message, task.last_failure, task_id)
         return True
 
     def _issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
         """Tell whether an attempt that a worker names can exist."""
-        number = attempt_id.number
-        tasks = job.phase(attempt_id.task.phase).tasks
+        number, task_id = attempt_id.number, attempt_id.task
+        if not self._exists(job, TaskRef(task_id.stage, task_id.index)):
+            return False
         if number.epoch == self.epoch and number.n > self._number:
             return False
-        return 0 < number.epoch <= self.epoch and 0 <= attempt_id.task.index < len(tasks)
+        return 0 < number.epoch <= self.epoch
+
+    def _exists(self, job: LiveJob, task: TaskRef) -> bool:
+        """Return whether a job has this task, which a worker names."""
+        stages = job.stages
+        return 0 <= task.stage < len(stages) and 0 <= task.index < len(stages[task.stage].tasks)
 
     def _on_result(self, worker: Worker, held: Held) -> None:
         """Account for a finished attempt; it is reported until the answer leaves it out."""
@@ -77,15 +83,15 @@ class Results(Scheduler):
     def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
         """Accept a result if it read what is current, whatever became of its lease."""
         record, task_id = job.record, held.attempt.task
-        phase = job.phase(task_id.phase)
-        task = phase.tasks[task_id.index]
-        if task_id.phase is Phase.REDUCE and held.inputs_version != record.inputs_version:
+        stage, task = job.stages[task_id.stage], job.task(task_id)
+        if held.inputs_version != record.stages[task_id.stage].version:
             self._tell(task, "read what is not current", held.attempt.number, worker.id)
             return
         before = record.task(task_id).digest
-        if task_id.phase is Phase.MAP and before not in (None, output.digest):
-            self._revoke(job)  # journaled first: a winner with other content must never stand alone
-        self._dequeue(phase, task)
+        if before not in (None, output.digest):
+            # Journaled first: a winner with other content must never stand alone.
+            self._revoke_readers(job, task_id.stage)
+        self._dequeue(stage, task)
         self._record(
             TaskWon(attempt=held.attempt, worker_id=worker.id, output=output, tally=job.tally)
         )
@@ -94,27 +100,53 @@ class Results(Scheduler):
             job.superseded += 1
             self._tell(task, "superseded", other.id.number, other.worker_id)
             self._drop(other)
-        phase.durations.add(output.elapsed_seconds)
+        stage.durations.add(output.elapsed_seconds)
         self._credit(worker, task)
         task.retries = 0
-        if task_id.phase is Phase.MAP and record.maps.complete and record.reduces.tasks:
-            outputs = [t.output for t in record.maps.tasks if t.output is not None]
-            message = policy.mixed_kinds(outputs)
+        for reader in record.readers(task_id.stage):
+            message = self._mixed_kinds(job, reader)
             if message is not None:
                 failure = TaskFailure(kind=FailureKind.USER, message=message)
                 self._end_job(job, JobState.FAILED, message, failure)
                 return
         self._advance(job)
 
-    def _revoke(self, job: LiveJob) -> None:
-        """A map gave other content: no reduce that has read the former one may count."""
+    def _mixed_kinds(self, job: LiveJob, reader: int) -> str | None:
+        """Return why the runs that a stage reads do not go together, once all are there."""
         record = job.record
-        self._record(ReducesRevoked(record.job_id, record.inputs_version + 1))
-        for attempt in list(job.reduces.attempts.values()):
-            self._drop(attempt)
-        for index, task in enumerate(job.reduces.tasks):
-            self._tell(task, "revoked", None, "a map gave other content when it ran again")
-            self._requeue(job, TaskId(record.job_id, Phase.REDUCE, index))
+        if not record.readable(reader):
+            return None
+        return policy.mixed_kinds(
+            (record.stages[number].name, index, task.output)
+            for number in record.stages[reader].plan.inputs
+            for index, task in enumerate(record.stages[number].tasks)
+            if task.output is not None
+        )
+
+    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
+        """Revoke the stages that read another's runs, one of which has other content now.
+
+        Nothing that has read the former content may count. The stages that read those go on as
+        they are: they are revoked in their turn if these tasks give other content, too.
+        """
+        record = job.record
+        why = f"a {record.stages[stage].name} task gave other content when it ran again"
+        for number in record.readers(stage):
+            reader = job.stages[number]
+            self._record(StageRevoked(record.job_id, number, record.stages[number].version + 1))
+            for attempt in list(reader.attempts.values()):
+                self._drop(attempt)
+            for index, task in enumerate(reader.tasks):
+                self._tell(task, "revoked", None, why)
+                self._requeue(job, TaskId(record.job_id, number, index))
+            self._hold_readers_back(job, number, "taken back: an input is made again")
+
+    def _hold_readers_back(self, job: LiveJob, stage: int, why: str) -> None:
+        """Take back what has not begun of the stages that read a stage which is incomplete now."""
+        for number in job.record.readers(stage):
+            for attempt in list(job.stages[number].attempts.values()):
+                if attempt.state is HeldState.UNSTARTED:
+                    self._take_back(attempt, why)
 
     def _credit(self, worker: Worker, task: LiveTask) -> None:
         """A success clears its worker, and speaks against those where the same task failed.
@@ -144,16 +176,17 @@ class Results(Scheduler):
     ) -> float:
         """Account for a failed attempt; return how long its task should wait for the next one."""
         task_id = attempt_id.task
-        task = job.phase(task_id.phase).tasks[task_id.index]
+        task = job.task(task_id)
         if failure.kind is FailureKind.PREEMPTED:
             if held:
                 job.preempted += 1
                 self._tell(task, "preempted", attempt_id.number, worker.id)
             return 0.0
         if failure.kind is FailureKind.LOST_INPUT:
-            maps = len(job.maps.tasks)
-            lost = sorted({index for index in failure.lost_maps if 0 <= index < maps})
-            if lost and task_id.phase is Phase.REDUCE:
+            inputs = job.record.stages[task_id.stage].plan.inputs
+            named = {run for run in failure.lost_runs if run.stage in inputs}
+            lost = sorted(run for run in named if self._exists(job, run))
+            if lost:
                 return self._on_lost_input(job, worker, attempt_id, lost, held)
             failure = msgspec.structs.replace(failure, kind=FailureKind.INFRASTRUCTURE)
         record = job.record.task(task_id)
@@ -189,40 +222,46 @@ class Results(Scheduler):
             del task.avoid[next(iter(task.avoid))]
 
     def _on_lost_input(
-        self, job: LiveJob, worker: Worker, attempt_id: AttemptId, lost: list[int], held: bool
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        lost: list[TaskRef],
+        held: bool,
     ) -> float:
-        """Note who could not read which winner; not the reduce's failure, and maybe the reader's.
+        """Note who could not read which winner; not the task's failure, and maybe the worker's.
 
         A failed read counts against a winner only if the reader was assigned after it.
         """
         task_id = attempt_id.task
-        task = job.phase(task_id.phase).tasks[task_id.index]
-        for index in lost:
-            winner = job.record.maps.tasks[index].winner
+        task = job.task(task_id)
+        for run in lost:
+            winner = job.record.stages[run.stage].tasks[run.index].winner
             if winner is None or winner > attempt_id.number:
                 continue
-            reads = job.reads.get(index)
+            reads = job.reads.get(run)
             if reads is None or reads.winner != winner:
-                reads = job.reads[index] = FailedReads(winner)
+                reads = job.reads[run] = FailedReads(winner)
             if attempt_id not in reads.by and self._counts(reads, worker):
                 reads.by[attempt_id] = worker.id
-                self._judge_reads(job, index, reads)
+                self._judge_reads(job, run, reads)
         if not held or task_id.job_id not in self._jobs:
             return 0.0
         self._keep_away(task, worker.id)
-        self._tell(task, f"could not read map {lost[0]}", attempt_id.number, worker.id)
+        unread = f"could not read {job.record.stages[lost[0].stage].name} {lost[0].index}"
+        self._tell(task, unread, attempt_id.number, worker.id)
         return self._back_off(task)
 
     def _counts(self, reads: FailedReads, worker: Worker) -> bool:
         """Return whether one more failed read of a worker says anything new."""
         return list(reads.by.values()).count(worker.id) < self.limits.reads_max
 
-    def _judge_reads(self, job: LiveJob, index: int, reads: FailedReads) -> None:
+    def _judge_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
         """Give up a winner that could not be read twice, on two workers where two are able.
 
-        One worker that cannot read anything must not have all maps of a job made again.
+        One worker that cannot read anything must not have all runs of a job made again.
         """
-        winner = AttemptId(TaskId(job.record.job_id, Phase.MAP, index), reads.winner)
+        winner = AttemptId(TaskId(job.record.job_id, run.stage, run.index), reads.winner)
         failed, readers = len(reads.by), len(set(reads.by.values()))
         able = sum(1 for worker in self._workers.values() if self._able(job, worker))
         if failed >= 2 and (readers >= 2 or able < 2):
@@ -239,16 +278,13 @@ class Results(Scheduler):
         if winner.winner != attempt_id.number:
             return
         # It may have written where nobody else looks.
-        self._suspect(job.phase(task_id.phase).tasks[task_id.index], winner.worker_id)
+        task = job.task(task_id)
+        self._suspect(task, winner.worker_id)
         self._record(WinnerLost(attempt_id, cause))
-        task = job.phase(task_id.phase).tasks[task_id.index]
         self._tell(task, "lost", attempt_id.number, cause)
         job.stale = True
         if self._judge(job, task_id):
             return
-        if task_id.phase is Phase.MAP:
-            job.reads.pop(task_id.index, None)
-            for attempt in list(job.reduces.attempts.values()):
-                if attempt.state is HeldState.UNSTARTED:
-                    self._take_back(attempt, "taken back: an input is lost")
+        job.reads.pop(TaskRef(task_id.stage, task_id.index), None)
+        self._hold_readers_back(job, task_id.stage, "taken back: an input is lost")
         self._requeue(job, task_id)

@@ -9,7 +9,7 @@ from mrcore.master.core import policy
 from mrcore.master.core.cluster import Core
 from mrcore.master.core.events import HeldState, Ticked
 from mrcore.master.core.facts import WorkersLeft
-from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure
@@ -54,23 +54,23 @@ class Scheduler(Core):
         room = worker.slots + self.limits.prefetch_per_worker_max
         while len(worker.held) < room:
             job = self._next_job(worker, unfit)
-            phase = job.serving() if job is not None else None
-            if job is None or phase is None:
+            stage = job.ready() if job is not None else None
+            if job is None or stage is None:
                 return
-            if worker.active >= worker.slots + self._ahead(worker, phase):
+            if worker.active >= worker.slots + self._ahead(worker, stage):
                 return
-            index = self._next_task(job, phase, worker)
-            if index is None:
+            task_id = self._next_task(job, worker)
+            if task_id is None:
                 unfit.add(job.record.job_id)
             else:
-                self._assign(job, TaskId(job.record.job_id, phase.phase, index), worker)
+                self._assign(job, task_id, worker)
 
-    def _ahead(self, worker: Worker, phase: LivePhase) -> int:
+    def _ahead(self, worker: Worker, stage: LiveStage) -> int:
         """Return how many attempts the worker may hold beyond its slots."""
         if worker.active < worker.slots:
             return 0
-        median = phase.durations.median()
-        idle = max(0, phase.ready - self._free_slots())  # those who idle come first
+        median = stage.durations.median()
+        idle = max(0, stage.ready - self._free_slots())  # those who idle come first
         return policy.prefetch(median, idle, worker.slots, self._slots, self.limits)
 
     def _free_slots(self) -> int:
@@ -84,9 +84,7 @@ class Scheduler(Core):
             jobs = [
                 job
                 for job in self._jobs.values()
-                if job.record.job_id not in unfit
-                and (phase := job.serving()) is not None
-                and phase.ready
+                if job.record.job_id not in unfit and job.ready() is not None
             ]
             chosen = policy.choose_job(
                 (job.record.spec.priority, job.turn, job.record.serial) for job in jobs
@@ -98,13 +96,20 @@ class Scheduler(Core):
                 return job
             unfit.add(job.record.job_id)
 
-    def _next_task(self, job: LiveJob, phase: LivePhase, worker: Worker) -> int | None:
-        """Take the first idle task that does not avoid this worker out of the heap."""
+    def _next_task(self, job: LiveJob, worker: Worker) -> TaskId | None:
+        """Take the first idle task that does not avoid this worker out of its heap."""
+        for stage in job.serving():
+            index = self._next_of_stage(job, stage, worker)
+            if index is not None:
+                return TaskId(job.record.job_id, stage.number, index)
+        return None
+
+    def _next_of_stage(self, job: LiveJob, stage: LiveStage, worker: Worker) -> int | None:
         aside: list[tuple[int, int]] = []
         found = None
-        while phase.heap and len(aside) < self.limits.scan_max:
-            entry = heapq.heappop(phase.heap)
-            task = phase.tasks[entry[0]]
+        while stage.heap and len(aside) < self.limits.scan_max:
+            entry = heapq.heappop(stage.heap)
+            task = stage.tasks[entry[0]]
             if task.ticket != entry[1]:
                 continue
             if not self._avoids(job, task, worker):
@@ -112,7 +117,7 @@ class Scheduler(Core):
                 break
             aside.append(entry)
         for entry in aside:
-            heapq.heappush(phase.heap, entry)
+            heapq.heappush(stage.heap, entry)
         return found
 
     def _avoids(self, job: LiveJob, task: LiveTask, worker: Worker) -> bool:
@@ -145,16 +150,16 @@ class Scheduler(Core):
             self._hungry[worker.id] = None
 
     def _ripen(self) -> None:
-        """Put tasks whose back-off has ended into their phase's queue."""
+        """Put tasks whose back-off has ended into their stage's queue."""
         while self._delayed and self._delayed[0][0] <= self.now:
             entry = heapq.heappop(self._delayed)
             if self._is_delayed(entry):
                 _, ticket, task_id = entry
-                phase = self._jobs[task_id.job_id].phase(task_id.phase)
-                phase.tasks[task_id.index].delayed = False
-                phase.delayed -= 1
-                phase.ready += 1
-                phase.queue(task_id.index, ticket, self.limits)
+                stage = self._jobs[task_id.job_id].stages[task_id.stage]
+                stage.tasks[task_id.index].delayed = False
+                stage.delayed -= 1
+                stage.ready += 1
+                stage.queue(task_id.index, ticket, self.limits)
 
     def _settle(self) -> None:
         """Let what this step has changed reach the workers whose requests are parked."""
@@ -186,7 +191,7 @@ class Scheduler(Core):
             self._set_timer(worker)
 
     def _work_is_ready(self) -> bool:
-        return any((phase := job.serving()) and phase.ready for job in self._jobs.values())
+        return any(job.ready() for job in self._jobs.values())
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -238,7 +243,7 @@ class Scheduler(Core):
         """Give up an attempt that went with its worker; nobody's failure, but not for ever."""
         task_id = attempt.id.task
         job = self._jobs[task_id.job_id]
-        task = job.phase(task_id.phase).tasks[task_id.index]
+        task = job.task(task_id)
         self._drop(attempt)
         job.expired += 1
         task.expiries += 1
@@ -247,7 +252,7 @@ class Scheduler(Core):
             self._requeue(job, task_id, self._back_off(task))
             return
         message = (
-            f"Task {task_id.phase}-{task_id.index:05d} took {task.expiries} workers with it: "
+            f"Task {job.record.task_name(task_id)} took {task.expiries} workers with it: "
             "look at their machines' memory, or give it less at once"
         )
         failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
@@ -261,22 +266,21 @@ class Scheduler(Core):
         jobs.sort(key=lambda job: (-job.record.spec.priority, job.record.serial))
         for job in jobs:
             self._review_versions(job)
-            phase = job.serving()
-            if phase is not None and job.record.job_id in self._jobs:
-                self._back_up(job, phase)
+            for stage in job.serving() if job.record.job_id in self._jobs else ():
+                self._back_up(job, stage)
 
-    def _back_up(self, job: LiveJob, phase: LivePhase) -> None:
-        waiting = phase.ready + phase.delayed
+    def _back_up(self, job: LiveJob, stage: LiveStage) -> None:
+        waiting = stage.ready + stage.delayed
         if waiting:
             return
-        median = phase.durations.median()
+        median = stage.durations.median()
         patience = max(self.limits.steal_floor_seconds, 4.0 * (median or 0.0))
         free = self._free_slots()
         slowest = sorted(
-            phase.attempts.values(), key=lambda a: (-a.running_seconds(self.now), a.id)
+            stage.attempts.values(), key=lambda a: (-a.running_seconds(self.now), a.id)
         )
         for attempt in slowest:
-            attempts = len(phase.tasks[attempt.id.task.index].attempts)
+            attempts = len(stage.tasks[attempt.id.task.index].attempts)
             elapsed = attempt.running_seconds(self.now)
             if policy.should_back_up(elapsed, median, waiting, attempts, self.limits):
                 helper = self._helper(job, attempt)
@@ -297,7 +301,7 @@ class Scheduler(Core):
 
     def _helper(self, job: LiveJob, attempt: Attempt) -> Worker | None:
         """Return the hungry worker that is to run a backup of an attempt."""
-        task = job.phase(attempt.id.task.phase).tasks[attempt.id.task.index]
+        task = job.task(attempt.id.task)
         for worker_id in self._hungry:
             worker = self._workers[worker_id]
             if (
@@ -310,12 +314,13 @@ class Scheduler(Core):
 
     def _review_versions(self, job: LiveJob) -> None:
         """Fail a job that no worker there is can run, before it waits for ever."""
-        phase = job.serving()
+        stages = job.serving()
         reasons = [
             policy.mismatch(job.record.spec.versions, worker.about)
             for worker in self._workers.values()
         ]
-        begun = phase is None or phase.busy or job.record.maps.completed
+        busy = any(stage.busy for stage in stages)
+        begun = busy or not stages or any(stage.completed for stage in job.record.stages)
         if begun or not reasons or None in reasons:
             job.mismatch_since = None
         elif job.mismatch_since is None:

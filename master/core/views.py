@@ -5,19 +5,18 @@ Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mrcore.master.core import policy
-from mrcore.master.core.durable import JobRecord, PhaseRecord, RecentFailure, TaskRecord
 from mrcore.master.core.events import HeldState
-from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from mrcore.master.core.records import JobRecord, RecentFailure, TaskRecord
+from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model import object_names
-from mrcore.model.ids import Phase
 from mrcore.model.job import JobSpec, JobState, TaskState
-from mrcore.model.snapshots import AttemptCounts, AttemptView, PhaseView, TaskView, WorkerView
-from mrcore.model.task import TaskFailure, TaskOutput
+from mrcore.model.snapshots import AttemptCounts, AttemptView, StageView, TaskView, WorkerView
+from mrcore.model.task import TaskFailure
 
 if TYPE_CHECKING:
     from mrcore.master.core.cluster import Core
@@ -34,7 +33,7 @@ class JobView:
     state: JobState
     message: str
     failure: TaskFailure | None
-    phases: tuple[PhaseView, ...]
+    stages: tuple[StageView, ...]
     counters: dict[str, int]
     attempts: AttemptCounts
     submitted_seconds: float
@@ -60,10 +59,7 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
         state=record.state,
         message=record.message,
         failure=record.failure,
-        phases=(
-            _phase_view(Phase.MAP, record.maps, job),
-            _phase_view(Phase.REDUCE, record.reduces, job),
-        ),
+        stages=tuple(_stage_view(record, job, number) for number in range(len(record.stages))),
         counters=dict(record.counters) if counters else {},
         attempts=AttemptCounts(
             started=tally.started,
@@ -83,16 +79,17 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
     )
 
 
-def _phase_view(phase: Phase, sums: PhaseRecord, job: LiveJob | None) -> PhaseView:
-    live: LivePhase | None = job.phase(phase) if job is not None else None
+def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageView:
+    sums = record.stages[number]
+    live = job.stages[number] if job is not None else None
     attempts = list(live.attempts.values()) if live is not None else []
     furthest: dict[int, float] = {}
     for attempt in attempts:
         index = attempt.id.task.index
         furthest[index] = max(furthest.get(index, 0.0), attempt.progress.fraction)
     busy = live.busy if live is not None else 0
-    return PhaseView(
-        phase=phase,
+    return StageView(
+        name=sums.name,
         tasks=len(sums.tasks),
         idle=len(sums.tasks) - sums.completed - busy,
         in_progress=busy,
@@ -105,7 +102,7 @@ def _phase_view(phase: Phase, sums: PhaseRecord, job: LiveJob | None) -> PhaseVi
 
 def _job_note(machine: Core, job: LiveJob) -> str:
     """Return why nothing happens, where nothing does."""
-    if not job.running or job.maps.busy or job.reduces.busy:
+    if not job.running or any(stage.busy for stage in job.stages):
         return ""
     if machine.waiting:
         return "waiting for workers to report after a restart of the master"
@@ -144,26 +141,28 @@ def task_views(
     machine: Core,
     job_id: str,
     start: int = 0,
-    phase: Phase | None = None,
+    stage: str = "",
     state: TaskState | None = None,
 ) -> Iterator[tuple[int, TaskView]]:
-    """Yield the tasks of a job with their positions, maps first; nothing for an unknown job.
+    """Yield the tasks of a job with their positions, by stage; nothing for an unknown job.
 
-    From position `start` on; only those of a phase, or in a state, where given. A view is made only
+    From position `start` on; only those of a stage, or in a state, where given. A view is made only
     when it is asked for: a job may have very many tasks.
     """
     record, job = machine.job(job_id), machine.told_job(job_id)
     if record is None:
         return
-    maps = len(record.maps.tasks)
-    for position in range(start, record.task_count):
-        of, index = (Phase.MAP, position) if position < maps else (Phase.REDUCE, position - maps)
-        task = record.phase(of).tasks[index]
-        live = None if job is None else job.phase(of).tasks[index]
-        found = _task_state(task, live)
-        if phase in (None, of) and state in (None, found):
-            story = [] if live is None else story_lines(live, record.submitted_seconds)
-            yield position, _task_view(of, index, found, task, live, story, machine.now)
+    first = 0
+    for number, of in enumerate(record.stages):
+        for index in range(max(0, start - first), len(of.tasks)):
+            task = of.tasks[index]
+            live = None if job is None else job.stages[number].tasks[index]
+            found = _task_state(task, live)
+            if stage in ("", of.name) and state in (None, found):
+                story = [] if live is None else story_lines(live, record.submitted_seconds)
+                view = _task_view(of.name, index, found, task, live, story, machine.now)
+                yield first + index, view
+        first += len(of.tasks)
 
 
 def _task_state(record: TaskRecord, task: LiveTask | None) -> TaskState:
@@ -173,7 +172,7 @@ def _task_state(record: TaskRecord, task: LiveTask | None) -> TaskState:
 
 
 def _task_view(
-    phase: Phase,
+    stage: str,
     index: int,
     state: TaskState,
     record: TaskRecord,
@@ -198,7 +197,7 @@ def _task_view(
     elif task is not None:
         attempts += [_attempt_view(attempt, now) for attempt in task.attempts]
     return TaskView(
-        phase=phase,
+        stage=stage,
         index=index,
         state=state,
         attempts=tuple(attempts),
@@ -267,13 +266,3 @@ def _worker_note(machine: Core, worker: Worker, now: float) -> str:
         if why is not None:
             return f"no work of {record.job_id}: it runs {why}"
     return ""
-
-
-def winners(machine: Core, job_id: str, phase: Phase) -> Sequence[TaskOutput | None]:
-    """Return the accepted output of each task of a phase, by index; None where there is none.
-
-    Of a live job: an ended one keeps no more than its outputs' sizes. O(tasks), so a shell that
-    needs it for many reduce tasks asks once for each `inputs_version` and set of winners.
-    """
-    record = machine.job(job_id)
-    return [] if record is None else [task.output for task in record.phase(phase).tasks]

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from mrcore.master.core import heaps
 from mrcore.master.core.commands import Wanted
-from mrcore.master.core.durable import JobRecord, PhaseRecord
 from mrcore.master.core.events import NOT_SAID, HeldState, WorkerAbout
 from mrcore.master.core.facts import Tally
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.policy import Durations
+from mrcore.master.core.records import JobRecord, StageRecord
 from mrcore.model.attempts import NO_PROGRESS
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import Progress
+from mrcore.model.task import Progress, TaskRef
 
 Line = tuple[float, str, AttemptNumber | None, str]
 """One line of a task's story: when, what, which attempt, where or why."""
@@ -86,13 +86,13 @@ class FailedReads:
     """Worker of each attempt that could not."""
 
 
-class LivePhase:
-    """The queue of a phase, and its attempts."""
+class LiveStage:
+    """The queue of a stage, and its attempts."""
 
-    __slots__ = ("attempts", "busy", "delayed", "durations", "heap", "phase", "ready", "tasks")
+    __slots__ = ("attempts", "busy", "delayed", "durations", "heap", "number", "ready", "tasks")
 
-    def __init__(self, phase: Phase, record: PhaseRecord) -> None:
-        self.phase = phase
+    def __init__(self, number: int, record: StageRecord) -> None:
+        self.number = number
         self.tasks = [LiveTask() for _ in record.tasks]
         self.heap: list[tuple[int, int]] = []
         """(index, ticket): idle tasks by index."""
@@ -120,14 +120,13 @@ class LiveJob:
     __slots__ = (
         "expired",
         "found",
-        "maps",
         "mismatch_since",
         "newest",
         "preempted",
         "preparing",
         "reads",
         "record",
-        "reduces",
+        "stages",
         "stale",
         "started",
         "superseded",
@@ -136,16 +135,15 @@ class LiveJob:
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
-        self.maps = LivePhase(Phase.MAP, record.maps)
-        self.reduces = LivePhase(Phase.REDUCE, record.reduces)
+        self.stages = [LiveStage(number, each) for number, each in enumerate(record.stages)]
         self.turn = 0
         """When it was served last, on a counter of assignments."""
         self.preparing = False
         """`PrepareCommit` is out and not answered."""
         self.stale = False
         """A winner was lost since it went out."""
-        self.reads: dict[int, FailedReads] = {}
-        """By map index."""
+        self.reads: dict[TaskRef, FailedReads] = {}
+        """By the task whose run could not be read."""
         self.mismatch_since: float | None = None
         before = record.tally
         ended = record.won + record.failed + record.infrastructure  # by an old journal
@@ -170,22 +168,32 @@ class LiveJob:
             self.found.add(number)
             self.started += 1
 
-    def phase(self, phase: Phase) -> LivePhase:
-        """Return one phase."""
-        return self.maps if phase is Phase.MAP else self.reduces
+    def task(self, task: TaskId) -> LiveTask:
+        """Return one task."""
+        return self.stages[task.stage].tasks[task.index]
 
     @property
     def running(self) -> bool:
         """Tell whether tasks may still be given out and won."""
         return self.record.state is JobState.RUNNING
 
-    def serving(self) -> LivePhase | None:
-        """Return the phase whose tasks may be assigned now; reduces wait for every map."""
+    def serving(self) -> list[LiveStage]:
+        """Return the stages whose tasks may be assigned now, in order.
+
+        A stage waits for every task of those that it reads.
+        """
         if not self.running:
-            return None
-        if not self.record.maps.complete:
-            return self.maps
-        return None if self.record.reduces.complete else self.reduces
+            return []
+        stages = self.record.stages
+        return [
+            stage
+            for stage in self.stages
+            if not stages[stage.number].complete and self.record.readable(stage.number)
+        ]
+
+    def ready(self) -> LiveStage | None:
+        """Return the first stage with a task that may be assigned now."""
+        return next((stage for stage in self.serving() if stage.ready), None)
 
 
 @dataclass(slots=True, eq=False)

@@ -228,11 +228,10 @@ class Fleet:
             log.warning("%s was preempted", name)
         for record in machine.durable().jobs.values():
             if record.job_id in jobs or record.job_id in self._ledger.spend.jobs:
-                sums = (record.maps, record.reduces)
                 self._ledger.operations(
                     record.job_id,
-                    sum(phase.class_a for phase in sums),
-                    sum(phase.class_b for phase in sums),
+                    sum(stage.class_a for stage in record.stages),
+                    sum(stage.class_b for stage in record.stages),
                 )
         own = operations.counted()
         self._ledger.own_operations(*own.since(self._own))

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 
 from mrcore.cost.core.ledger import Ledger, Load
 from mrcore.errors import UsageError
-from mrcore.master.core.durable import PhaseRecord
 from mrcore.master.core.events import HeldState
 from mrcore.master.core.machine import Machine
-from mrcore.master.core.volatile import LiveJob, Worker
+from mrcore.master.core.records import StageRecord
+from mrcore.master.core.volatile import LiveJob, LiveStage, Worker
 from mrcore.master.fleet.cloud import Look
 from mrcore.master.fleet.core.model import Bounds, Decision, Group, Hand, Model, Sight, Work
-from mrcore.model.ids import Phase
 from mrcore.model.snapshots import FleetGroupView, FleetView
 
 
@@ -70,43 +69,46 @@ def loads(workers: Sequence[Worker], now: float) -> dict[str, Load]:
 
 def work(job: LiveJob) -> Work:
     """Return what is left of a live job."""
-    record, phase = job.record, job.serving()
-    if phase is None:  # being committed: that is the master's own work
+    record, stages = job.record, job.serving()
+    if not stages:  # being committed: that is the master's own work
         return Work(job_id=record.job_id, submitted_seconds=record.submitted_seconds, tasks=0)
-    sums = record.phase(phase.phase)
+    sums = [record.stages[stage.number] for stage in stages]
     return Work(
         job_id=record.job_id,
         submitted_seconds=record.submitted_seconds,
-        tasks=len(sums.tasks) - sums.completed,
-        seconds=_seconds_left(job, phase.phase),
+        tasks=sum(len(each.tasks) - each.completed for each in sums),
+        seconds=_seconds_left(job),
     )
 
 
-def _seconds_left(job: LiveJob, phase: Phase) -> float | None:
-    """Return the slot-seconds left; None before a task has been measured."""
-    maps, reduces = job.record.maps, job.record.reduces
-    each_map = _mean(maps)
-    if phase is Phase.MAP:
-        if each_map is None:
+def _seconds_left(job: LiveJob) -> float | None:
+    """Return the slot-seconds left, of all stages; None before a task has been measured.
+
+    A stage that nobody has measured is taken for as much work as those that it reads together.
+    """
+    left = 0.0
+    works: list[float | None] = []
+    for stage, sums in zip(job.stages, job.record.stages, strict=True):
+        tasks = len(sums.tasks)
+        each = sums.elapsed_seconds / sums.completed if sums.completed else None
+        if each is None and sums.plan.inputs:
+            reads = [works[number] for number in sums.plan.inputs]
+            known = [work for work in reads if work is not None]
+            if len(known) == len(reads):
+                each = sum(known) / max(tasks, 1)
+        works.append(None if each is None else each * tasks)
+        if sums.complete:
+            continue
+        if each is None:
             return None
-        # Reduces that nobody has measured are taken for as much work as the maps.
-        coming = each_map * len(maps.tasks) if reduces.tasks else 0.0
-        return each_map * _tasks_left(job, phase) + coming
-    each_reduce = _mean(reduces)
-    if each_reduce is None and each_map is not None:
-        each_reduce = each_map * len(maps.tasks) / max(len(reduces.tasks), 1)
-    return None if each_reduce is None else each_reduce * _tasks_left(job, phase)
+        left += each * _tasks_left(stage, sums)
+    return left
 
 
-def _mean(sums: PhaseRecord) -> float | None:
-    return sums.elapsed_seconds / sums.completed if sums.completed else None
-
-
-def _tasks_left(job: LiveJob, phase: Phase) -> float:
+def _tasks_left(stage: LiveStage, sums: StageRecord) -> float:
     """Return the tasks to do, those in progress by what is left of them."""
-    sums = job.record.phase(phase)
     furthest: dict[int, float] = {}
-    for attempt in job.phase(phase).attempts.values():
+    for attempt in stage.attempts.values():
         index = attempt.id.task.index
         furthest[index] = max(furthest.get(index, 0.0), min(attempt.progress.fraction, 1.0))
     return len(sums.tasks) - sums.completed - sum(furthest.values())

@@ -16,14 +16,15 @@ from typing import Any, Final
 
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.master.core.commands import Reply, Wanted
-from mrcore.master.core.durable import JobRecord
 from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.convert import shown_spec
 from mrcore.master.shell.submissions import Plans
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
-from mrcore.model.task import MapWork, ReduceWork, TaskOutput
+from mrcore.model.stages import Splits
+from mrcore.model.task import RunInput, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 
@@ -46,10 +47,11 @@ class Assigner:
         self._cluster_id = cluster_id
         self._state_uri = state_uri
         self._specs: dict[str, job_pb2.JobSpec] = {}
-        self._boundaries: dict[str, tuple[int, Sequence[bytes]]] = {}
-        """Of total-order jobs: the inputs version and the bounds between reduces, chosen once."""
-        self._starts: dict[str, tuple[int, list[Sequence[int]]]] = {}
-        """Of jobs that reduce: the inputs version, and where the sections of each run begin."""
+        self._boundaries: dict[tuple[str, int], tuple[int, Sequence[bytes]]] = {}
+        """Keys between the tasks of a stage in total order, by job and stage, with the version of
+        what the stage reads: chosen once."""
+        self._starts: dict[tuple[str, int], tuple[int, list[Sequence[int]]]] = {}
+        """Where the sections of each run that a stage reads begin, with the version likewise."""
 
     def empty_response(self, sequence: int) -> worker_service_pb2.SynchronizeResponse:
         """Return an answer that asks for nothing."""
@@ -119,9 +121,10 @@ class Assigner:
         )
         size = message.ByteSize()
         if size > ASSIGNMENT_BYTES_MAX:
+            stage = job.stages[wanted.attempt.task.stage].name
             raise UsageError(
-                f"To say what one of its {wanted.attempt.task.phase} tasks reads takes {size:,} "
-                f"bytes, and {ASSIGNMENT_BYTES_MAX:,} is the limit. Give fewer and larger files."
+                f"To say what one of its {stage} tasks reads takes {size:,} bytes, and "
+                f"{ASSIGNMENT_BYTES_MAX:,} is the limit. Give fewer and larger files."
             )
         if job.job_id not in told:
             spec = self._spec(job.job_id, job.spec)
@@ -139,64 +142,75 @@ class Assigner:
             message = self._specs[job_id] = shown_spec(spec, inputs=1)
         return message
 
-    def _work(self, job: JobRecord, wanted: Wanted) -> MapWork | ReduceWork | None:
+    def _work(self, job: JobRecord, wanted: Wanted) -> TaskWork | None:
         task = wanted.attempt.task
-        if task.phase is Phase.MAP:
-            return MapWork(self._plans.splits(job.job_id)[task.index], len(job.reduces.tasks))
-        return self._reduce_work(job, wanted.attempt, wanted.inputs_version)
+        partitions = job.partitions(task.stage)
+        if isinstance(job.stages[task.stage].plan.reads, Splits):
+            return TaskWork(self._plans.splits(job.job_id)[task.index], partitions)
+        read = self._run_input(job, wanted.attempt, wanted.inputs_version)
+        return None if read is None else TaskWork(read, partitions)
 
-    def _reduce_work(
+    def _run_input(
         self, job: JobRecord, attempt: AttemptId, inputs_version: int
-    ) -> ReduceWork | None:
-        from mrcore.shuffle.ranges import reduce_work
+    ) -> RunInput | None:
+        from mrcore.shuffle.ranges import run_input
 
+        number = attempt.task.stage
+        stage = job.stages[number]
         # The machine may be ahead of this reply: a winner may be lost, or replaced, since.
-        if job.inputs_version != inputs_version or not job.maps.complete:
+        if stage.version != inputs_version or not job.readable(number):
             return None
         outputs = [
-            (index, record.output)
-            for index, record in enumerate(job.maps.tasks)
-            if record.output is not None
+            (TaskRef(read, index), task.output)
+            for read in stage.plan.inputs
+            for index, task in enumerate(job.stages[read].tasks)
+            if task.output is not None
         ]
-        reduces = len(job.reduces.tasks)
-        boundaries = self._bounds(job, outputs, reduces)
-        starts = self._section_starts(job, outputs)
-        return reduce_work(outputs, reduces, attempt.task.index, boundaries, starts)
+        tasks = len(stage.tasks)
+        boundaries = self._bounds(job, number, outputs, tasks)
+        starts = self._section_starts(job, number, outputs)
+        return run_input(outputs, tasks, attempt.task.index, boundaries, starts)
 
     def _section_starts(
-        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]]
+        self, job: JobRecord, stage: int, outputs: Sequence[tuple[TaskRef, TaskOutput]]
     ) -> list[Sequence[int]]:
         from mrcore.shuffle.ranges import section_starts
 
-        known = self._starts.get(job.job_id)
-        if known is not None and known[0] == job.inputs_version:
+        key, version = (job.job_id, stage), job.stages[stage].version
+        known = self._starts.get(key)
+        if known is not None and known[0] == version:
             return known[1]
-        # These are large: maps times reduces. None outlives its job for long.
+        # These are large: tasks that write times tasks that read. None outlives its job for long.
         live = {record.job_id for record in self._machine.live_jobs()}
-        self._starts = {job_id: old for job_id, old in self._starts.items() if job_id in live}
+        self._starts = {other: old for other, old in self._starts.items() if other[0] in live}
         starts = [section_starts(output) for _, output in outputs]
-        self._starts[job.job_id] = (job.inputs_version, starts)
+        self._starts[key] = (version, starts)
         return starts
 
     def _bounds(
-        self, job: JobRecord, outputs: Sequence[tuple[int, TaskOutput]], reduces: int
+        self,
+        job: JobRecord,
+        stage: int,
+        outputs: Sequence[tuple[TaskRef, TaskOutput]],
+        tasks: int,
     ) -> Sequence[bytes] | None:
-        """Return the keys between the reduces of a total-order job; None for any other."""
-        if not job.spec.total_order:
+        """Return the keys between the tasks of a stage in total order; None for any other."""
+        if not job.totally_ordered(stage):
             return None
-        known = self._boundaries.get(job.job_id)
-        if known is not None and known[0] == job.inputs_version:
+        key, version = (job.job_id, stage), job.stages[stage].version
+        known = self._boundaries.get(key)
+        if known is not None and known[0] == version:
             return known[1]
         from mrcore.shuffle.ranges import choose_boundaries
 
         _bound(self._boundaries)
-        # Runs of one inputs version have the same content, so a re-run map changes nothing here.
-        chosen = choose_boundaries([output for _, output in outputs], reduces)
-        self._boundaries[job.job_id] = (job.inputs_version, chosen)
+        # Runs of one version have the same content, so a task that ran again changes nothing here.
+        chosen = choose_boundaries([output for _, output in outputs], tasks)
+        self._boundaries[key] = (version, chosen)
         return chosen
 
 
-def _bound(cache: dict[str, Any]) -> None:
+def _bound(cache: dict[Any, Any]) -> None:
     """Forget the oldest entry of a full cache."""
     if len(cache) >= _CACHED_JOBS:
         del cache[next(iter(cache))]

@@ -7,7 +7,7 @@ from typing import Final
 
 from mrcore.errors import NotFoundError, UsageError
 from mrcore.model import object_names
-from mrcore.model.ids import Phase
+from mrcore.model.stages import parse_task_name, task_name
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.storage.base import ObjectInfo, Storage
 
@@ -15,7 +15,7 @@ LOGS_MAX: Final = 100
 TAIL_BYTES: Final = 65_536
 TAIL_BYTES_MAX: Final = 2**20
 RESPONSE_BYTES_MAX: Final = 32 * 2**20
-_NAME: Final = re.compile(r"(map|reduce)-(\d{5,})@(\d+)\.(\d+)\.log")
+_NAME: Final = re.compile(r"([a-z0-9-]+)@(\d+)\.(\d+)\.log")
 _NUMBER: Final = re.compile(r"\d+\.\d+")
 
 
@@ -24,7 +24,6 @@ def read_logs(
     state_uri: str,
     request: pb.ReadLogRequest,
     job_id: str,
-    phase: Phase | None,
 ) -> pb.ReadLogResponse:
     """Return the ends of the logs that the request names, oldest attempt first; blocks.
 
@@ -35,18 +34,18 @@ def read_logs(
     tail = min(request.tail_bytes or TAIL_BYTES, TAIL_BYTES_MAX)
     found: list[tuple[tuple[int, int], str, ObjectInfo]] = []
     prefix = object_names.log_prefix(state_uri, job_id)
-    task = "" if phase is None else f"{phase}-{request.index:05d}@"
+    task = f"{task_name(request.stage, request.index)}@" if request.stage else ""
     for info in storage.list(prefix + task):
         match = _NAME.fullmatch(info.uri.removeprefix(prefix))
-        if match is None:
+        if match is None or parse_task_name(match[1]) is None:
             continue
-        if request.attempt not in ("", f"{match[3]}.{match[4]}"):
+        if request.attempt not in ("", f"{match[2]}.{match[3]}"):
             continue
         name = match[0].removesuffix(".log")
-        found.append(((int(match[3]), int(match[4])), name, info))
+        found.append(((int(match[2]), int(match[3])), name, info))
     if not found:
         raise NotFoundError(
-            f"Nothing that was printed is known of {_asked(request, job_id, phase)}: user code "
+            f"Nothing that was printed is known of {_asked(request, job_id)}: user code "
             "printed nothing there, or the attempt still runs."
         )
     found.sort(key=lambda one: one[0])
@@ -61,7 +60,7 @@ def read_logs(
     return response
 
 
-def _asked(request: pb.ReadLogRequest, job_id: str, phase: Phase | None) -> str:
-    task = f"{phase}-{request.index:05d} of " if phase is not None else ""
+def _asked(request: pb.ReadLogRequest, job_id: str) -> str:
+    task = f"{task_name(request.stage, request.index)} of " if request.stage else ""
     attempt = f"attempt {request.attempt} of " if request.attempt else ""
     return f"{attempt}{task}{job_id}"

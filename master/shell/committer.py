@@ -123,7 +123,7 @@ class Committer:
             job.spec,
             job.job_id,
             parts,
-            records_in=job.maps.records_in,
+            records_in=job.input_records,
             counters=job.counters,
             attempts=what.started,
             bad_records=job.bad_records,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,13 +10,14 @@ import msgspec
 from mrcore.errors import UsageError
 from mrcore.master.core.events import Synced, WorkerAbout
 from mrcore.master.core.views import JobView
+from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.rpc.convert import failure_to_proto, job_spec_to_proto, text_within, versions_from_proto
 from mrcore.rpc.convert_attempts import held_from_proto
 from mrcore.rpc.enums import JOB_STATES
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
-from mrcore.rpc.views import phase_to_proto
+from mrcore.rpc.views import stage_to_proto
 from mrcore.util.texts import printable
 
 INPUTS_SHOWN: Final = 100
@@ -52,6 +54,14 @@ def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str
     )
 
 
+def check_stage(stage: str, names: Sequence[str]) -> None:
+    """Raise UsageError for the name of a stage that a job does not have; empty means any."""
+    if stage and stage not in names:
+        raise UsageError(
+            f"The job has no stage {printable(stage, 100)!r}. Its stages are {', '.join(names)}."
+        )
+
+
 def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
     """Return the message of a specification with at most so many of its inputs."""
     return job_spec_to_proto(msgspec.structs.replace(spec, inputs=spec.inputs[:inputs]))
@@ -65,7 +75,7 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         spec=shown_spec(view.spec),
         state=JOB_STATES.to_proto[view.state],
         message=printable(view.message, 8_192),
-        phases=[phase_to_proto(phase) for phase in view.phases],
+        stages=[stage_to_proto(stage) for stage in view.stages],
         counters=counters,
         large_counters=large,
         attempts=job_pb2.AttemptCounts(**msgspec.structs.asdict(view.attempts)),
@@ -75,7 +85,7 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
         bad_records=view.bad_records,
         recent_failures=[
             job_pb2.AttemptFailure(
-                attempt=attempt_name(recent.attempt),
+                attempt=_attempt_name(view, recent.attempt),
                 worker_id=recent.worker_id,
                 failure=failure_to_proto(recent.failure),
             )
@@ -88,9 +98,8 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
     return message
 
 
-def attempt_name(attempt: AttemptId) -> str:
-    """Return an attempt's name within its job, as in `map-00003@5.2`."""
-    return f"{attempt.task.phase}-{attempt.task.index:05d}@{attempt.number}"
+def _attempt_name(view: JobView, attempt: AttemptId) -> str:
+    return object_names.attempt_name(view.stages[attempt.task.stage].name, attempt)
 
 
 def _by_size(counters: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 from mrcore.daemon import logs
 from mrcore.master.core.facts import AttemptFailed, Fact, JobEnded, WinnerLost
+from mrcore.master.core.machine import Machine
+from mrcore.model.ids import AttemptId
 
 log = logging.getLogger("mrcore.master")
 
 
-def tell(facts: Iterable[Fact]) -> None:
+def tell(machine: Machine, facts: Iterable[Fact]) -> None:
     """Log those of the facts that people look for: ends of jobs, and what went wrong."""
     for fact in facts:
         match fact:
@@ -22,9 +24,16 @@ def tell(facts: Iterable[Fact]) -> None:
                 log.warning(
                     "attempt failed: %s",
                     fact.failure.message,
-                    extra=logs.about(fact.attempt, worker=fact.worker_id),
+                    extra=_about(machine, fact.attempt, worker=fact.worker_id),
                 )
             case WinnerLost():
-                log.warning("run lost: %s", fact.cause, extra=logs.about(fact.attempt))
+                log.warning("run lost: %s", fact.cause, extra=_about(machine, fact.attempt))
             case _:
                 continue
+
+
+def _about(machine: Machine, attempt: AttemptId, **more: str) -> dict[str, str]:
+    job = machine.job(attempt.task.job_id)
+    if job is None:  # forgotten since, when many ended at once
+        return {"job": attempt.task.job_id, "attempt": str(attempt.number), **more}
+    return logs.about(attempt, job.stages[attempt.task.stage].name, **more)

@@ -9,6 +9,7 @@ from typing import Final
 from mrcore.master.core import views
 from mrcore.master.core.machine import Machine
 from mrcore.master.shell.loop import Shell
+from mrcore.model.stages import kind_of_name
 from mrcore.util.clock import Clock
 
 WELL_SECONDS: Final = 10.0
@@ -27,7 +28,7 @@ class Sight:
     jobs: dict[str, int]
     """By state: all that are remembered."""
     tasks: dict[tuple[str, str], int]
-    """By phase and state: of the jobs that have not ended."""
+    """Tasks of the jobs that have not ended, by kind (`map`, `reduce`) and state."""
     workers: dict[str, int]
     """By state: active, draining, or blind: not seeing the store."""
     slots: int
@@ -50,9 +51,7 @@ class Vitals:
         """Return one line for `systemctl status`."""
         machine = self.shell.machine
         jobs = machine.live_jobs()
-        left = sum(
-            len(phase.tasks) - phase.completed for job in jobs for phase in (job.maps, job.reduces)
-        )
+        left = sum(len(stage.tasks) - stage.completed for job in jobs for stage in job.stages)
         workers = machine.workers()
         slots = sum(worker.slots for worker in workers)
         return f"jobs: {len(jobs)}, tasks left: {left}, workers: {len(workers)}, slots: {slots}"
@@ -80,10 +79,11 @@ def _look(machine: Machine) -> Sight:
     for record in machine.live_jobs():
         view = views.job_view(machine, record.job_id)
         assert view is not None
-        for phase in view.phases:
-            tasks[phase.phase.value, "idle"] += phase.idle
-            tasks[phase.phase.value, "in_progress"] += phase.in_progress
-            tasks[phase.phase.value, "completed"] += phase.completed
+        for stage in view.stages:
+            kind = kind_of_name(stage.name)
+            tasks[kind, "idle"] += stage.idle
+            tasks[kind, "in_progress"] += stage.in_progress
+            tasks[kind, "completed"] += stage.completed
     workers = views.worker_views(machine, machine.now)
     blind = {worker.id for worker in machine.workers() if not worker.sees_store}
     return Sight(

@@ -299,7 +299,7 @@ class Shell:
             self._appending_since = None
             self._outbox.appended(len(facts))
             self._release()
-            tell(facts)
+            tell(self.machine, facts)
             self.observe(facts, blocked)
             if any(isinstance(fact, JobEnded) for fact in facts):
                 self._pulse()

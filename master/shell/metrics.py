@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
 from mrcore.master.core.facts import Fact, JobEnded, TaskWon
 from mrcore.master.shell.health import Tallies, Vitals
-from mrcore.model.ids import Phase
 from mrcore.model.job import JobState
+from mrcore.model.stages import KINDS, kind_of
 
 JOB_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 APPEND_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
@@ -41,7 +41,7 @@ class _History:
         self._tasks = Histogram(
             "mrcore_master_task_seconds",
             "Time of the attempts that won their tasks",
-            ("phase",),
+            ("kind",),
             buckets=TASK_BUCKETS,
             registry=registry,
         )
@@ -60,8 +60,8 @@ class _History:
         )
 
         # Series that are there from the beginning have no first rise that a rate would miss.
-        for phase in Phase:
-            self._tasks.labels(phase.value)
+        for kind in KINDS:
+            self._tasks.labels(kind)
         for state in JobState:
             if state.final:
                 self._jobs.labels(state.value)
@@ -72,11 +72,13 @@ class _History:
         for fact in facts:
             match fact:
                 case TaskWon():
-                    phase = fact.attempt.task.phase.value
-                    self._tasks.labels(phase).observe(fact.output.elapsed_seconds)
+                    job = self._machine.job(fact.attempt.task.job_id)
+                    if job is not None:  # forgotten since, when many ended at once
+                        kind = kind_of(job.stages[fact.attempt.task.stage].plan.reads)
+                        self._tasks.labels(kind).observe(fact.output.elapsed_seconds)
                 case JobEnded():
                     job = self._machine.job(fact.job_id)
-                    if job is not None:  # forgotten since, when many ended at once
+                    if job is not None:
                         took = max(0.0, fact.wall_seconds - job.submitted_seconds)
                         self._jobs.labels(fact.state.value).observe(took)
                 case _:
@@ -106,12 +108,12 @@ class _Now(Collector):
         tasks = GaugeMetricFamily(
             "mrcore_master_tasks",
             "Tasks of the jobs that have not ended",
-            labels=("phase", "state"),
+            labels=("kind", "state"),
         )
-        for phase in Phase:
+        for kind in KINDS:
             for task_state in _TASK_STATES:
-                value = sight.tasks.get((phase.value, task_state), 0)
-                tasks.add_metric((phase.value, task_state), value)
+                value = sight.tasks.get((kind, task_state), 0)
+                tasks.add_metric((kind, task_state), value)
         yield tasks
         workers = GaugeMetricFamily(
             "mrcore_master_workers",

@@ -25,7 +25,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import Board
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
-from mrcore.master.shell.convert import job_to_proto, synced_from_proto
+from mrcore.master.shell.convert import check_stage, job_to_proto, synced_from_proto
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.submissions import Submissions
@@ -36,7 +36,7 @@ from mrcore.rpc.convert import (
     seconds_within,
     text_within,
 )
-from mrcore.rpc.enums import PHASES, TASK_STATES
+from mrcore.rpc.enums import TASK_STATES
 from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
@@ -280,7 +280,6 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return a page of the tasks of a job."""
         del context
         check_job_id(request.job_id)
-        PHASES.optional_from_proto(request.phase)
         TASK_STATES.optional_from_proto(request.state)
         return await self._shell.read(lambda machine: _tasks_page(machine, request))
 
@@ -323,11 +322,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return what attempts of a job printed."""
         del context
         job_id = check_job_id(request.job_id)
-        await self._shell.read(lambda machine: self._job(machine, job_id))
-        phase = PHASES.optional_from_proto(request.phase)
-        return await asyncio.to_thread(
-            read_logs, self._storage, self._state_uri, request, job_id, phase
-        )
+        job = await self._shell.read(lambda machine: self._job(machine, job_id))
+        check_stage(request.stage, [stage.name for stage in job.stages])
+        return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)
 
     def _job(self, machine: Machine, job_id: str, *, counters: bool = False) -> job_pb2.Job:
         view = views.job_view(machine, job_id, counters=counters)
@@ -378,17 +375,20 @@ def _page_size(asked: int, bounds: tuple[int, int]) -> int:
 
 def _tasks_page(machine: Machine, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
     """Return the tasks from the position in the page token on; it counts all tasks of the job."""
-    if machine.job(request.job_id) is None:
+    job = machine.job(request.job_id)
+    if job is None:
         raise UnknownJobError(f"No job {request.job_id} is known here: `mrcore jobs` lists them.")
+    check_stage(request.stage, [stage.name for stage in job.stages])
     token = request.page_token or "0"
     if not (token.isascii() and token.isdigit() and len(token) < 10):
         raise UsageError("The page_token is not one that this master gave.")
     size = _page_size(request.page_size, TASKS_PAGE)
-    phase = PHASES.optional_from_proto(request.phase)
     state = TASK_STATES.optional_from_proto(request.state)
     response = pb.ListTasksResponse()
     left = PAGE_BYTES_MAX
-    for position, view in views.task_views(machine, request.job_id, int(token), phase, state):
+    for position, view in views.task_views(
+        machine, request.job_id, int(token), request.stage, state
+    ):
         if len(response.tasks) == size or left <= 0:
             response.next_page_token = str(position)
             break

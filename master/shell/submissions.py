@@ -27,10 +27,12 @@ from mrcore.errors import (
 )
 from mrcore.master.core.events import JobBroken, Submitted
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.policy import section_count, task_count
 from mrcore.master.shell.loop import Shell
 from mrcore.model import object_names
 from mrcore.model.ids import new_job_id
 from mrcore.model.job import JobSpec
+from mrcore.model.stages import StagePlan, stage_names, stage_plans, stages_of
 from mrcore.model.task import Split
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.storage.places import Reach
@@ -128,8 +130,8 @@ class Submissions:
         self._under_way: dict[str, asyncio.Future[str]] = {}
         self._planned: set[str] = set()
         """Ids of jobs that are being claimed for, and are not yet the machine's."""
-        self._coming: dict[str, tuple[int, int]] = {}
-        """Maps and reduces of jobs that were found to have room, until the machine knows them."""
+        self._coming: dict[str, tuple[StagePlan, ...]] = {}
+        """Stages of jobs that were found to have room, until the machine knows them."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
         self._plugins = threading.Lock()
         self._accepting: dict[str, str] = {}
@@ -211,8 +213,8 @@ class Submissions:
             event = await asyncio.to_thread(
                 self._prepare, job_id, request_id, spec, bundle, slots, claimed
             )
-            self._check_room(event.maps, event.reduces)
-            self._coming[job_id] = (event.maps, event.reduces)
+            self._check_room(event.stages)
+            self._coming[job_id] = event.stages
             accepted = True
             await self._shell.settle(event)
         finally:
@@ -223,25 +225,28 @@ class Submissions:
                 self._plans.forget(job_id)
                 if claimed:
                     await asyncio.to_thread(commit.release_claim, spec.output_uri, claimed[0])
-        log.info(
-            "job submitted: %d maps, %d reduces", event.maps, event.reduces, extra={"job": job_id}
+        names = stage_names(stage.reads for stage in event.stages)
+        tasks = ", ".join(
+            f"{stage.tasks} {name}" for name, stage in zip(names, event.stages, strict=True)
         )
+        log.info("job submitted: tasks: %s", tasks, extra={"job": job_id})
         return job_id
 
-    def _check_room(self, maps: int, reduces: int) -> None:
+    def _check_room(self, stages: tuple[StagePlan, ...]) -> None:
         """Raise UsageError for a job that is too large, UnavailableError beside those there are."""
         limits = self._shell.machine.limits
-        if maps + reduces > limits.live_tasks_max or maps * reduces > limits.live_sections_max:
+        tasks, sections = task_count(stages), section_count(stages)
+        if tasks > limits.live_tasks_max or sections > limits.live_sections_max:
             raise UsageError(
-                f"The job has {maps:,} map tasks times {reduces:,} reduce tasks, and the limits "
-                f"are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} pairs of "
-                "them. Use fewer reduce tasks (-r), or fewer and larger input files."
+                f"The job has {tasks:,} tasks, whose runs have {sections:,} sections, and the "
+                f"limits are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} "
+                "sections. Use fewer reduce tasks (-r), or fewer and larger input files."
             )
         machine = self._shell.machine
         coming = [size for job, size in self._coming.items() if machine.job(job) is None]
-        if not machine.has_room((maps, reduces), *coming):
+        if not machine.has_room(stages, *coming):
             raise UnavailableError(
-                f"The master has no room for {maps + reduces:,} more tasks. Submit the job again "
+                f"The master has no room for {tasks:,} more tasks. Submit the job again "
                 "when others have ended."
             )
 
@@ -305,8 +310,7 @@ class Submissions:
             job_id=job_id,
             request_id=request_id,
             spec=spec,
-            maps=len(plan.splits),
-            reduces=plan.reduces,
+            stages=stage_plans(stages_of(spec), len(plan.splits), plan.reduces),
             claim_generation=claimed[0],
             input_bytes=plan.input_bytes,
             wall_seconds=self._clock.wall(),

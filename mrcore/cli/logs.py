@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from mrcore.cli import base, places
 from mrcore.client.client import Client
 from mrcore.errors import NotFoundError, UsageError
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptNumber, Phase
+from mrcore.model.ids import AttemptNumber
 from mrcore.model.snapshots import AttemptLog
+from mrcore.model.stages import parse_task_name, task_name
 from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
 
 DEFAULT_TAIL_BYTES = 65_536
-_TASK = re.compile(r"(map|reduce)-(\d{1,9})")
 
 
 @base.command()
@@ -48,14 +46,14 @@ def command(
 
     Without --master, show an embedded run on this machine. Its logs are kept for seven days.
     """
-    phase, index = _parse_task(task)
+    stage, index = _parse_task(task)
     if attempt:
-        _check_attempt(attempt, phase)
+        _check_attempt(attempt, stage)
     if places.names_cluster(master, state, credentials):
         found = places.cluster(master, state, credentials)
-        logs = _ask(found, job_id, phase, index, attempt, tail_bytes)
+        logs = _ask(found, job_id, stage, index, attempt, tail_bytes)
     else:
-        logs = _look(job_id, phase, index, attempt, tail_bytes)
+        logs = _look(job_id, stage, index, attempt, tail_bytes)
     if attempt and not logs:
         raise UsageError(
             f"No log for {task}@{attempt} of {job_id}: it printed nothing or is still running."
@@ -78,44 +76,45 @@ def command(
         _print_log(log, with_header=len(logs) > 1)
 
 
-def _parse_task(task: str | None) -> tuple[Phase | None, int]:
+def _parse_task(task: str | None) -> tuple[str, int]:
+    """Return the name of the stage, which is empty for all tasks, and the task's number in it."""
     if task is None:
-        return None, 0
-    match = _TASK.fullmatch(task)
-    if match is None:
+        return "", 0
+    parsed = parse_task_name(task)
+    if parsed is None:
         raise UsageError(f"{task!r} is not a task. Write it as map-00003 or reduce-00000.")
-    return Phase(match[1]), int(match[2])
+    return parsed
 
 
-def _check_attempt(attempt: str, phase: Phase | None) -> None:
+def _check_attempt(attempt: str, stage: str) -> None:
     try:
         AttemptNumber.parse(attempt)
     except ValueError:
         raise UsageError(f"{attempt!r} is not an attempt. Write it as 5.2.") from None
-    if phase is None:
+    if not stage:
         raise UsageError("--attempt needs --task. Add it, e.g. --task map-00003.")
 
 
 def _ask(
-    found: Credentials, job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
+    found: Credentials, job_id: str, stage: str, index: int, attempt: str, tail_bytes: int
 ) -> tuple[AttemptLog, ...]:
     with Client(found) as client:
         try:
             return client.read_log(
-                job_id, phase=phase, index=index, attempt=attempt, tail_bytes=tail_bytes
+                job_id, stage=stage, index=index, attempt=attempt, tail_bytes=tail_bytes
             )
         except NotFoundError:
             return ()
 
 
 def _look(
-    job_id: str, phase: Phase | None, index: int, attempt: str, tail_bytes: int
+    job_id: str, stage: str, index: int, attempt: str, tail_bytes: int
 ) -> tuple[AttemptLog, ...]:
     """Read the log objects of an embedded run; its master has usually ended."""
     record = places.find_run(job_id)
     prefix = object_names.log_prefix(record.state_uri, job_id)
-    if phase is not None:
-        prefix += f"{phase}-{index:05d}@{f'{attempt}.log' if attempt else ''}"
+    if stage:
+        prefix += f"{task_name(stage, index)}@{f'{attempt}.log' if attempt else ''}"
     storage = storage_for(prefix)
     found = []
     for info in sorted(storage.list(prefix), key=lambda info: info.modified_seconds):

@@ -32,8 +32,8 @@ def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
 
 def _tell_success(job: JobView) -> None:
     place = object_names.shown(job.output_uri)
-    parts = next((phase.tasks for phase in reversed(job.phases) if phase.tasks), 0)
-    records = job.phases[0].records if job.phases else 0
+    parts = job.stages[-1].tasks if job.stages else 0
+    records = job.stages[0].records if job.stages else 0
     ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."
     base.note(
         f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
@@ -51,8 +51,8 @@ def _tell_success(job: JobView) -> None:
 
 def _emitted_nothing(job: JobView) -> bool:
     """Return whether records were read but none emitted: a `yield` may be missing."""
-    tasks = [phase for phase in job.phases if phase.tasks]
-    return len(tasks) > 1 and tasks[0].records > 0 and tasks[-1].records == 0
+    stages = job.stages
+    return len(stages) > 1 and stages[0].records > 0 and stages[-1].records == 0
 
 
 def _tell_failure(job: JobView, hints: Iterable[str]) -> None:

@@ -62,13 +62,13 @@ def past_view(record: history.RunRecord) -> JobView:
     job = record.job
     if job.state.final:
         return job
-    phases = tuple(
-        msgspec.structs.replace(phase, idle=phase.idle + phase.in_progress, in_progress=0)
-        for phase in job.phases
+    stages = tuple(
+        msgspec.structs.replace(stage, idle=stage.idle + stage.in_progress, in_progress=0)
+        for stage in job.stages
     )
     # The inline engine keeps no state to continue from.
     note = _KILLED if record.spec is None else _GOES_ON
-    return msgspec.structs.replace(job, phases=phases, note=note)
+    return msgspec.structs.replace(job, stages=stages, note=note)
 
 
 ABANDONED = "abandoned"

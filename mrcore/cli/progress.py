@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import msgspec
 
 from mrcore.model.job import JobState
-from mrcore.model.snapshots import FailureView, JobView, PhaseView
+from mrcore.model.snapshots import FailureView, JobView, StageView
 from mrcore.util import units
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -39,7 +39,7 @@ class Pace:
     records_per_second: float = 0.0
     bytes_per_second: float = 0.0
     seconds_left: float | None = None
-    """Estimated rest of the current phase; None while unknown."""
+    """Estimated rest of the current stage; None while unknown."""
 
 
 class Meter:
@@ -47,39 +47,39 @@ class Meter:
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float, int, int]] = deque()
-        self._phase: str | None = None
+        self._stage: str | None = None
 
     def update(self, job: JobView, now: float) -> Pace:
         """Add the job's view at `now` and return its pace."""
-        phase = current_phase(job)
-        if phase is None:
+        stage = current_stage(job)
+        if stage is None:
             return Pace()
-        if phase.phase != self._phase:
-            self._phase = phase.phase
+        if stage.name != self._stage:
+            self._stage = stage.name
             self._samples.clear()
-        self._samples.append((now, phase.done_tasks, phase.records, phase.bytes))
+        self._samples.append((now, stage.done_tasks, stage.records, stage.bytes))
         while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
             self._samples.popleft()
         then, done, records, size = self._samples[0]
         seconds = now - then
         if seconds < 0.5:
             return Pace()
-        tasks_per_second = (phase.done_tasks - done) / seconds
-        left = phase.tasks - phase.done_tasks
+        tasks_per_second = (stage.done_tasks - done) / seconds
+        left = stage.tasks - stage.done_tasks
         return Pace(
-            records_per_second=max(0, phase.records - records) / seconds,
-            bytes_per_second=max(0, phase.bytes - size) / seconds,
+            records_per_second=max(0, stage.records - records) / seconds,
+            bytes_per_second=max(0, stage.bytes - size) / seconds,
             seconds_left=left / tasks_per_second if tasks_per_second > 0 else None,
         )
 
 
-def current_phase(job: JobView) -> PhaseView | None:
-    """Return the first unfinished phase; None if all are finished."""
-    return next((phase for phase in job.phases if phase.completed < phase.tasks), None)
+def current_stage(job: JobView) -> StageView | None:
+    """Return the first unfinished stage; None if all are finished."""
+    return next((stage for stage in job.stages if stage.completed < stage.tasks), None)
 
 
-def _tasks(phase: PhaseView) -> str:
-    return f"{phase.tasks:,} {phase.phase} task{'s' if phase.tasks != 1 else ''}"
+def _tasks(stage: StageView) -> str:
+    return f"{stage.tasks:,} {stage.name} task{'s' if stage.tasks != 1 else ''}"
 
 
 def failed_attempts(job: JobView) -> int:
@@ -93,10 +93,10 @@ def failed_words(job: JobView) -> str:
     return units.show_number(failed_attempts(job), "failed attempt")
 
 
-def phase_line(job: JobView, pace: Pace) -> str:
+def stage_line(job: JobView, pace: Pace) -> str:
     """Return a job's progress as one line, without the job's id."""
-    phases = (phase for phase in job.phases if phase.tasks)
-    parts = [f"{phase.phase} {phase.completed}/{phase.tasks}" for phase in phases]
+    stages = (stage for stage in job.stages if stage.tasks)
+    parts = [f"{stage.name} {stage.completed}/{stage.tasks}" for stage in stages]
     if job.state is JobState.COMMITTING:
         parts.append("publishing the output")
     if pace.records_per_second:
@@ -104,8 +104,8 @@ def phase_line(job: JobView, pace: Pace) -> str:
         parts.append(f"{rate} records/s, {units.show_size(pace.bytes_per_second)}/s")
     if failed_attempts(job):
         parts.append(failed_words(job))
-    if pace.seconds_left is not None and current_phase(job) is not None:
-        parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
+    if pace.seconds_left is not None and current_stage(job) is not None:
+        parts.append(f"about {units.show_duration(pace.seconds_left)} left in this stage")
     if job.cost is not None:
         parts.append(f"{units.show_dollars(job.cost.dollars)} so far")
     if job.note:
@@ -162,18 +162,18 @@ class PlainProgress:
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None:
-            told = [_tasks(phase) for phase in job.phases if phase.tasks]
+            told = [_tasks(stage) for stage in job.stages if stage.tasks]
             told.append(f"{units.show_size(job.input_bytes)} of input.")
             self.note(f"{job.job_id}: {', '.join(told)}")
         for failure in self._failures.of(job):
             self.note(failure_line(failure))
-        current = current_phase(job)
-        state = (job.state.value, current.phase.value if current else "")
+        current = current_stage(job)
+        state = (job.state.value, current.name if current else "")
         self._heed_note(job, now)
         if job.state.final or (state == self._said and now - self._said_at < LINE_SECONDS):
             return
         if self._said is not None:
-            self.note(phase_line(job, pace))
+            self.note(stage_line(job, pace))
         self._said, self._said_at = state, now
 
     def tick(self) -> None:
@@ -198,7 +198,7 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """Live progress display: phases with bars, pace and failures.
+    """Live progress display: stages with bars, pace and failures.
 
     `job` is the last view of the job.
     """
@@ -253,17 +253,17 @@ class LiveProgress:
         title = Text.assemble((job.job_id, "bold"), f"  {job.state}  {elapsed}")
         table = Table.grid(padding=(0, 2))
         narrow = self._console.width < _NARROW_COLUMNS
-        for phase in (phase for phase in job.phases if phase.tasks):
-            tasks = f"{phase.completed}/{phase.tasks} tasks"
-            records = units.show_number(phase.records, "record")
+        for stage in (stage for stage in job.stages if stage.tasks):
+            tasks = f"{stage.completed}/{stage.tasks} tasks"
+            records = units.show_number(stage.records, "record")
             if narrow:
-                table.add_row(f"  {phase.phase}", tasks, records)
+                table.add_row(f"  {stage.name}", tasks, records)
                 continue
             table.add_row(
-                f"  {phase.phase}",
-                ProgressBar(total=1.0, completed=phase.fraction, width=30),
-                f"{tasks}, {phase.in_progress} running",
-                f"{records}, {units.show_size(phase.bytes)}",
+                f"  {stage.name}",
+                ProgressBar(total=1.0, completed=stage.fraction, width=30),
+                f"{tasks}, {stage.in_progress} running",
+                f"{records}, {units.show_size(stage.bytes)}",
             )
         return Group(title, table, Text(f"  {self._pace_line(job)}", style="dim"))
 
@@ -274,7 +274,7 @@ class LiveProgress:
         parts.append(f"{units.show_count(pace.records_per_second)} records/s")
         parts.append(f"{units.show_size(pace.bytes_per_second)}/s")
         if pace.seconds_left is not None:
-            parts.append(f"about {units.show_duration(pace.seconds_left)} left in this phase")
+            parts.append(f"about {units.show_duration(pace.seconds_left)} left in this stage")
         parts.append(failed_words(job))
         if job.cost is not None:
             parts.append(f"{units.show_dollars(job.cost.dollars)} so far")

@@ -89,18 +89,18 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(line)
     click.echo()
     tables.print_table(
-        ("PHASE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),
+        ("STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),
         [
             (
-                phase.phase.value,
-                str(phase.tasks),
-                str(phase.idle),
-                str(phase.in_progress),
-                str(phase.completed),
-                show_count(phase.records),
-                show_size(phase.bytes),
+                stage.name,
+                str(stage.tasks),
+                str(stage.idle),
+                str(stage.in_progress),
+                str(stage.completed),
+                show_count(stage.records),
+                show_size(stage.bytes),
             )
-            for phase in job.phases
+            for stage in job.stages
         ],
     )
     if job.counters:

@@ -27,7 +27,6 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
-from mrcore.model.ids import Phase
 from mrcore.model.job import JobSpec, TaskState
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
@@ -225,15 +224,15 @@ class Client:
                 call.cancel()
 
     def tasks(
-        self, job_id: str, phase: Phase | None = None, state: TaskState | None = None
+        self, job_id: str, stage: str = "", state: TaskState | None = None
     ) -> Iterator[TaskView]:
-        """Yield the tasks of a job: map tasks by index, then reduce tasks."""
+        """Yield the tasks of a job by stage and index, or those of one stage, given its name."""
         token = ""
         while True:
             request = _request(
                 pb.ListTasksRequest,
                 job_id=job_id,
-                phase=views.phase_number(_one_of(Phase, phase)),
+                stage=stage,
                 state=views.task_state_number(_one_of(TaskState, state)),
                 page_token=token,
             )
@@ -282,19 +281,19 @@ class Client:
         self,
         job_id: str,
         *,
-        phase: Phase | None = None,
+        stage: str = "",
         index: int = 0,
         attempt: str = "",
         tail_bytes: int = 0,
     ) -> tuple[AttemptLog, ...]:
-        """Return what attempts printed, oldest first; all tasks' where no phase is given.
+        """Return what attempts printed, oldest first; those of all tasks where no stage is named.
 
         `tail_bytes` bounds each log from its end; 0 is 64 KiB.
         """
         request = _request(
             pb.ReadLogRequest,
             job_id=job_id,
-            phase=views.phase_number(_one_of(Phase, phase)),
+            stage=stage,
             index=index,
             attempt=attempt,
             tail_bytes=tail_bytes,

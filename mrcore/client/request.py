@@ -85,9 +85,10 @@ class Draft:
 
         Raises PluginError where options and functions exclude each other.
         """
+        last = plugin.steps[-1]  # only its run is cut in total order
         for name, role in STEP_FUNCTIONS.items():
             option = role.rival_option
-            if option and getattr(plugin, f"has_{name}") and getattr(self.job, option):
+            if option and getattr(last, f"has_{name}") and getattr(self.job, option):
                 raise PluginError(
                     f"The plugin {plugin.name} has a function {name}, and {role.reason}. Leave out "
                     "one of the two."

@@ -19,6 +19,7 @@ from typing import Final, TextIO
 import msgspec
 
 from mrcore.model.ids import AttemptId
+from mrcore.model.stages import task_name
 
 FIELDS: Final = ("cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error")
 """Fields of a log line beside its message. Records, params and tokens are never logged."""
@@ -31,10 +32,10 @@ _PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL
 _constant: dict[str, str] = {}
 
 
-def about(attempt: AttemptId, **more: str) -> dict[str, str]:
-    """Return the `extra` of a log record about one attempt."""
+def about(attempt: AttemptId, stage: str, **more: str) -> dict[str, str]:
+    """Return the `extra` of a log record about one attempt, given the name of its stage."""
     task = attempt.task
-    names = {"job": task.job_id, "task": f"{task.phase}-{task.index:05d}"}
+    names = {"job": task.job_id, "task": task_name(stage, task.index)}
     return {**names, "attempt": str(attempt.number), **more}
 
 

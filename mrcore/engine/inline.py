@@ -22,17 +22,27 @@ from mrcore.client.request import JobRequest, before_tasks, prepare
 from mrcore.engine import history
 from mrcore.errors import DataError
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId, new_job_id
-from mrcore.model.job import JobSpec, JobState, Plugin
-from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView
-from mrcore.model.task import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskSpec
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
+from mrcore.model.job import JobSpec, JobState, Plugin, StepFlags
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
+from mrcore.model.stages import Splits, StagePlan, stage_names, stage_plans, stages_of, task_name
+from mrcore.model.task import (
+    FailureKind,
+    RunInput,
+    Split,
+    TaskFailure,
+    TaskOutput,
+    TaskRef,
+    TaskSpec,
+    TaskWork,
+)
 from mrcore.output import commit
 from mrcore.plugin import nesting
 from mrcore.plugin.bundle import Bundle
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.functions import UserFunction, UserFunctions
 from mrcore.plugin.loader import load_bundle
-from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.plan import Plan, make_plan
 from mrcore.tasks.progress import NoProgress
@@ -51,23 +61,23 @@ _INTERRUPTS: Final = ("bdb.BdbQuit", "KeyboardInterrupt")
 class _TaskFailedError(Exception):
     """A task failed; ends the job."""
 
-    def __init__(self, attempt: AttemptId, failure: TaskFailure) -> None:
+    def __init__(self, attempt: str, failure: TaskFailure) -> None:
         super().__init__(failure.message)
         self.attempt = attempt
+        """Name of the attempt within its job."""
         self.failure = failure
 
     def view(self) -> FailureView:
         """Return the failure, as it is shown."""
-        task = self.attempt.task
         return FailureView(
             kind=self.failure.kind,
             message=self.failure.message,
             traceback=self.failure.traceback,
-            attempt=f"{task.phase}-{task.index:05d}@{self.attempt.number}",
+            attempt=self.attempt,
         )
 
 
-@dataclass(slots=True)
+@dataclass
 class _Run:
     """One job on its way through this process."""
 
@@ -84,33 +94,53 @@ class _Run:
     counters: Counter[str] = field(default_factory=Counter)
     counts: int = 0
     """Counters of each task, summed up."""
-    maps: list[TaskOutput] = field(default_factory=list)
-    reduces: list[TaskOutput] = field(default_factory=list)
+    outputs: list[list[TaskOutput]] = field(default_factory=list)
+    """Outputs by stage, then by task."""
+
+    @functools.cached_property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """Return the shapes of the job's stages."""
+        return stage_plans(stages_of(self.spec), len(self.plan.splits), self.plan.reduces)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the job's stages."""
+        return stage_names(stage.reads for stage in self.stages)
 
     def run_tasks(self) -> None:
-        """Run all maps, then all reduces; raise _TaskFailedError at the first failure."""
-        for index, split in enumerate(self.plan.splits):
-            work = MapWork(split, self.plan.reduces)
-            self.maps.append(self._run_task(Phase.MAP, index, work))
-        if self.plan.reduces == 0:
+        """Run all stages in order; raise _TaskFailedError at the first failure."""
+        for number, stage in enumerate(self.stages):
+            self.outputs.append([])
+            readers = (other.tasks for other in self.stages if number in other.inputs)
+            partitions = next(readers, 0)
+            for read in self._reads(stage):
+                self.outputs[number].append(self._run_task(number, TaskWork(read, partitions)))
+
+    def _reads(self, stage: StagePlan) -> Iterator[Split | RunInput]:
+        """Yield what each task of a stage reads."""
+        if isinstance(stage.reads, Splits):
+            yield from self.plan.splits
             return
-        outputs = list(enumerate(self.maps))
-        merge_number_kinds(self.maps)
+        outputs = [
+            (TaskRef(number, index), output)
+            for number in stage.inputs
+            for index, output in enumerate(self.outputs[number])
+        ]
+        merge_number_kinds(output for _, output in outputs)
         boundaries = None
-        if self.spec.total_order:
-            boundaries = choose_boundaries(self.maps, self.plan.reduces)
-        for index in range(self.plan.reduces):
-            reduce = reduce_work(outputs, self.plan.reduces, index, boundaries)
-            self.reduces.append(self._run_task(Phase.REDUCE, index, reduce))
+        if any(stages_of(self.spec)[number].total_order for number in stage.inputs):
+            boundaries = choose_boundaries([output for _, output in outputs], stage.tasks)
+        for index in range(stage.tasks):
+            yield run_input(outputs, stage.tasks, index, boundaries)
 
     @property
     def parts(self) -> Sequence[TaskOutput]:
-        """Return the outputs that become parts."""
-        return self.reduces if self.plan.reduces else self.maps
+        """Return the outputs that become parts: those of the last stage."""
+        return self.outputs[-1]
 
-    def _run_task(self, phase: Phase, index: int, work: MapWork | ReduceWork) -> TaskOutput:
+    def _run_task(self, stage: int, work: TaskWork) -> TaskOutput:
         self.attempts += 1
-        task = TaskId(self.job_id, phase, index)
+        task = TaskId(self.job_id, stage, len(self.outputs[stage]))
         attempt = AttemptId(task, AttemptNumber(EPOCH, self.attempts))
         spec = TaskSpec(
             attempt=attempt,
@@ -125,7 +155,7 @@ class _Run:
         if isinstance(result, TaskFailure):
             if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
                 raise KeyboardInterrupt
-            raise _TaskFailedError(attempt, result)
+            raise self._failed(attempt, result)
         self._count(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
         return result
@@ -137,17 +167,21 @@ class _Run:
         names, counts = len(self.counters), self.counts
         problem = counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
         if problem is not None:
-            raise _TaskFailedError(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
+            raise self._failed(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
+
+    def _failed(self, attempt: AttemptId, failure: TaskFailure) -> _TaskFailedError:
+        name = object_names.attempt_name(self.names[attempt.task.stage], attempt)
+        return _TaskFailedError(name, failure)
 
     def view(self, state: JobState, failure: FailureView | None = None) -> JobView:
         """Return the job as it stands."""
-        won = len(self.maps) + len(self.reduces)
+        won = sum(map(len, self.outputs))
         return JobView(
             job_id=self.job_id,
             name=self.spec.name,
             state=state,
             output_uri=self.spec.output_uri,
-            phases=self._phases(),
+            stages=self._stages(),
             counters=dict(self.counters),
             attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
             message=failure.message if failure else "",
@@ -155,19 +189,20 @@ class _Run:
             submitted_seconds=self.submitted_seconds,
             ended_seconds=self.clock.wall() if state.final else 0.0,
             input_bytes=self.plan.input_bytes,
-            bad_records=sum(len(output.bad_records) for output in self.maps),
+            bad_records=sum(len(one.bad_records) for outputs in self.outputs for one in outputs),
         )
 
-    def _phases(self) -> tuple[PhaseView, ...]:
-        phases = [_phase_view(Phase.MAP, len(self.plan.splits), self.maps)]
-        if self.plan.reduces:
-            phases.append(_phase_view(Phase.REDUCE, self.plan.reduces, self.reduces))
-        return tuple(phases)
+    def _stages(self) -> tuple[StageView, ...]:
+        done = [*self.outputs, *([] for _ in self.stages)]
+        return tuple(
+            _stage_view(name, stage.tasks, outputs)
+            for name, stage, outputs in zip(self.names, self.stages, done, strict=False)
+        )
 
 
-def _phase_view(phase: Phase, tasks: int, outputs: Sequence[TaskOutput]) -> PhaseView:
-    return PhaseView(
-        phase=phase,
+def _stage_view(name: str, tasks: int, outputs: Sequence[TaskOutput]) -> StageView:
+    return StageView(
+        name=name,
         tasks=tasks,
         idle=tasks - len(outputs),
         completed=len(outputs),
@@ -249,7 +284,8 @@ def _run(
 
 
 def _plugin(bundle: Bundle, functions: UserFunctions) -> Plugin:
-    return Plugin(sha256=bundle.sha256, name=bundle.name, **functions.flags())
+    steps = tuple(StepFlags(**flags) for flags in functions.flags())
+    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
 
 
 def _watched(function: UserFunction) -> UserFunction:
@@ -283,13 +319,18 @@ def _open_debugger(error: BaseException) -> None:
 
 def _publish(run: _Run) -> None:
     """Commit the output, as a master does."""
-    bad_records = {i: output.bad_records for i, output in enumerate(run.maps) if output.bad_records}
+    bad_records = {
+        task_name(name, index): output.bad_records
+        for name, outputs in zip(run.names, run.outputs, strict=True)
+        for index, output in enumerate(outputs)
+        if output.bad_records
+    }
     parts = commit.of_one_schema(run.spec, run.job_id, run.parts)
     receipt = commit.make_receipt(
         run.spec,
         run.job_id,
         parts,
-        records_in=sum(output.records_in for output in run.maps),
+        records_in=sum(output.records_in for output in run.outputs[0]),
         counters=dict(run.counters),
         attempts=run.attempts,
         bad_records=sum(map(len, bad_records.values())),

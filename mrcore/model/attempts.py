@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from mrcore.model.ids import AttemptId
-from mrcore.model.task import MapWork, Progress, ReduceWork, Skip, TaskResult
+from mrcore.model.task import Progress, Skip, TaskResult, TaskWork
 
 NO_PROGRESS = Progress()
 
@@ -48,7 +48,7 @@ class Assignment:
 
     attempt: AttemptId
     inputs_version: int = 0
-    work: MapWork | ReduceWork | None = None
+    work: TaskWork | None = None
     """Input of the attempt; None where the worker has stated that it holds the attempt."""
     mark_records: bool = False
     """Whether the child notes each record before it calls `map`, to find one that kills it."""

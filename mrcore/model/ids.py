@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -10,13 +9,6 @@ from random import Random  # noqa: TID251 - the type only: a generator is always
 from typing import Self
 
 import msgspec
-
-
-class Phase(enum.StrEnum):
-    """The two kinds of task."""
-
-    MAP = "map"
-    REDUCE = "reduce"
 
 
 class AttemptNumber(msgspec.Struct, frozen=True, order=True, array_like=True):
@@ -39,14 +31,17 @@ class AttemptNumber(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class TaskId(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """One task of one job; `index` counts from 0 within its phase."""
+    """One task of one job: the number of its stage, and its own within the stage, from 0.
+
+    People see `mrcore.model.stages.task_name`; `str()` is for logs and assertions.
+    """
 
     job_id: str
-    phase: Phase
+    stage: int
     index: int
 
     def __str__(self) -> str:
-        return f"{self.job_id}/{self.phase}-{self.index:05d}"
+        return f"{self.job_id}/stage{self.stage}-{self.index:05d}"
 
 
 class AttemptId(msgspec.Struct, frozen=True, order=True, array_like=True):

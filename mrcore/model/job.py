@@ -68,15 +68,23 @@ class Input(msgspec.Struct, frozen=True):
     base_given: str
 
 
+class StepFlags(msgspec.Struct, frozen=True):
+    """Functions that a step of the user's code has."""
+
+    has_map: bool = True
+    has_reduce: bool = False
+    has_combine: bool = False
+    has_partition: bool = False
+    has_sort_key: bool = False
+
+
 class Plugin(msgspec.Struct, frozen=True):
     """The user's code: a bundle named by its SHA-256, and what loading it once has shown."""
 
     sha256: str
     name: str
-    has_reduce: bool
-    has_combine: bool = False
-    has_partition: bool = False
-    has_sort_key: bool = False
+    steps: tuple[StepFlags, ...] = (StepFlags(),)
+    """In order; a plugin without steps of its own is one step."""
 
 
 class Versions(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ import zlib
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Compression, JobSpec, OutputFormat
+from mrcore.model.stages import stage_name, task_name
 from mrcore.storage import registry
 
 CLAIM = "_claim"
@@ -103,11 +104,15 @@ def log_prefix(state_uri: str, job_id: str) -> str:
     return f"{logs_prefix(state_uri)}{job_id}/"
 
 
-def log_uri(state_uri: str, attempt: AttemptId) -> str:
+def attempt_name(stage: str, attempt: AttemptId) -> str:
+    """Return the name of an attempt within its job, such as `map-00003@5.2`."""
+    return f"{task_name(stage, attempt.task.index)}@{attempt.number}"
+
+
+def log_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
     """Return where the log of an attempt lies."""
-    task = attempt.task
-    prefix = log_prefix(state_uri, task.job_id)
-    return f"{prefix}{task.phase}-{task.index:05d}@{attempt.number}.log"
+    name = attempt_name(stage_name(spec, attempt.task.stage), attempt)
+    return f"{log_prefix(state_uri, attempt.task.job_id)}{name}.log"
 
 
 def claim_uri(output_uri: str) -> str:
@@ -156,10 +161,11 @@ def part_uri(spec: JobSpec, index: int) -> str:
 
 
 def run_uri(spec: JobSpec, attempt: AttemptId) -> str:
-    """Return where a map attempt writes its run."""
+    """Return where an attempt writes its run."""
     task = attempt.task
+    name = attempt_name(stage_name(spec, task.stage), attempt)
     shard = zlib.crc32(f"{task.index}".encode()) & 0xFFF
-    name = f"{shard:03x}-map-{task.index:05d}@{attempt.number}.run"
+    name = f"{shard:03x}-{name}.run"
     return f"{temp_prefix(spec, task.job_id)}runs/{name}"
 
 
@@ -173,6 +179,6 @@ def bad_records_prefix(output_uri: str) -> str:
     return f"{output_uri}/_bad/"
 
 
-def bad_records_uri(output_uri: str, task_index: int) -> str:
-    """Return where the skipped records of a map task are saved."""
-    return f"{bad_records_prefix(output_uri)}map-{task_index:05d}.jsonl"
+def bad_records_uri(output_uri: str, task: str) -> str:
+    """Return where the skipped records of a task are saved, given its name."""
+    return f"{bad_records_prefix(output_uri)}{task}.jsonl"

@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 
 from mrcore.model import object_names
-from mrcore.model.ids import Phase
 from mrcore.model.job import JobState, TaskState
+from mrcore.model.stages import task_name
 from mrcore.model.task import FailureKind
 
 
-class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the tasks of one phase stand."""
+class StageView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tasks of one stage stand."""
 
-    phase: Phase
+    name: str
+    """`map`, `reduce`, or in a longer job such as `step2-reduce`."""
     tasks: int
     idle: int = 0
     in_progress: int = 0
@@ -31,7 +32,7 @@ class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fraction(self) -> float:
-        """Return how much of the phase is done, 0 to 1; a phase without tasks is done."""
+        """Return how much of the stage is done, 0 to 1; a stage without tasks is done."""
         return min(1.0, self.done_tasks / self.tasks) if self.tasks else 1.0
 
 
@@ -100,7 +101,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: JobState
     output_uri: str
-    phases: tuple[PhaseView, ...] = ()
+    stages: tuple[StageView, ...] = ()
+    """In the order of their numbers: a stage reads only earlier ones."""
     counters: dict[str, int] = {}
     attempts: AttemptCounts = AttemptCounts()
     message: str = ""
@@ -141,7 +143,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task."""
 
-    phase: Phase
+    stage: str
+    """Name of its stage."""
     index: int
     state: TaskState
     attempts: tuple[AttemptView, ...] = ()
@@ -151,7 +154,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Return the name within the job, as in `map-00003`."""
-        return f"{self.phase}-{self.index:05d}"
+        return task_name(self.stage, self.index)
 
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,15 +223,15 @@ class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
 def job_json(job: JobView) -> dict[str, Any]:
     """Return the object that `--json` prints for a job; `error` only where there is one.
 
-    `tasks` counts by phase, then by state. `output` is a path for files and a URI for the rest.
+    `tasks` counts by stage, then by state. `output` is a path for files and a URI for the rest.
     """
     tasks = {
-        view.phase.value: {
+        view.name: {
             TaskState.IDLE.value: view.idle,
             TaskState.IN_PROGRESS.value: view.in_progress,
             TaskState.COMPLETED.value: view.completed,
         }
-        for view in job.phases
+        for view in job.stages
     }
     result: dict[str, Any] = {
         "job_id": job.job_id,

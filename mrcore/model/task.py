@@ -1,7 +1,7 @@
 """What a task is given and what it gives back: the seam between scheduling and data.
 
-The master builds these (`master.plan`), the wire carries them (`mrcore.rpc.convert`), the worker
-passes them to a child, and the functions of `mrcore.tasks` take and return them.
+The master builds these, the wire carries them (`mrcore.rpc.convert_task`), the worker passes them
+to a child, and the functions of `mrcore.tasks` take and return them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import msgspec
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Codec, JobSpec
+from mrcore.model.stages import Stage, stages_of
 from mrcore.storage.base import ObjectInfo
 
+MAX_RESULT_BYTES: Final = 65_536
 AMPLE_BYTES: Final = 1 << 30
 """From so much memory on a task need not mind what allocators keep for themselves."""
 
@@ -35,8 +37,8 @@ class Piece(msgspec.Struct, frozen=True):
     """Compression of the file, decided when it was listed."""
 
 
-class Split(msgspec.Struct, frozen=True):
-    """What one map task reads: pieces in the order of the job's input."""
+class Split(msgspec.Struct, frozen=True, tag="split"):
+    """What one task reads of the job's input: pieces, in the order of the input."""
 
     pieces: tuple[Piece, ...]
 
@@ -46,17 +48,32 @@ class Split(msgspec.Struct, frozen=True):
         return sum(min(p.end - p.start, p.size_bytes) for p in self.pieces)
 
 
+class TaskRef(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A task of the same job: the number of its stage, and its own within the stage."""
+
+    stage: int
+    index: int
+
+
 class RunSlice(msgspec.Struct, frozen=True, array_like=True):
-    """The part of one map task's run that one reduce task reads.
+    """The part of a task's run that one task of a later stage reads.
 
     `offset` and `length_bytes` bound whole sections (or, in total order, whole blocks).
     """
 
-    map_index: int
+    stage: int
+    """Number of the stage of the task that wrote the run."""
+    index: int
+    """Number of that task within its stage."""
     uri: str
     generation: str
     offset: int
     length_bytes: int
+
+    @property
+    def run(self) -> TaskRef:
+        """Return the task that wrote the run."""
+        return TaskRef(self.stage, self.index)
 
 
 class KeyRange(msgspec.Struct, frozen=True):
@@ -66,21 +83,21 @@ class KeyRange(msgspec.Struct, frozen=True):
     high: bytes | None = None
 
 
-class MapWork(msgspec.Struct, frozen=True, tag="map"):
-    """A map attempt: read a split, write a run (or a part, for map-only jobs)."""
-
-    split: Split
-    partitions: int
-    """Number of reduce tasks; 0 for a map-only job."""
-
-
-class ReduceWork(msgspec.Struct, frozen=True, tag="reduce"):
-    """A reduce attempt: merge one partition of every run, write a part."""
+class RunInput(msgspec.Struct, frozen=True, tag="runs"):
+    """What one task reads of runs: its partition of each."""
 
     slices: tuple[RunSlice, ...]
-    """Ascending by map index; empty sections are left out."""
+    """Ascending by stage and index of the writer; empty sections are left out."""
     keys: KeyRange = KeyRange()
-    """In total order: which keys of the slices are this task's."""
+    """Keys of the slices that are this task's, in total order."""
+
+
+class TaskWork(msgspec.Struct, frozen=True):
+    """What an attempt reads, and into how many partitions it writes."""
+
+    read: Split | RunInput
+    partitions: int = 0
+    """Sections of its run: the number of tasks that will read it; 0 where it writes no run."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -104,14 +121,19 @@ class TaskSpec(msgspec.Struct, frozen=True):
     attempt: AttemptId
     job: JobSpec
     state_uri: str
-    work: MapWork | ReduceWork
+    work: TaskWork
     inputs_version: int = 0
-    """Which content of the map outputs this is; echoed in the report, for fencing."""
+    """Version of the content that it reads; echoed in the report, for fencing."""
     memory_bytes: int = 0
     """Resident memory of the child that must not be exceeded; decided by the worker."""
     mark_records: bool = False
     """Note each record before it is mapped: a former attempt died without a traceback."""
     skip: tuple[Skip, ...] = ()
+
+    @property
+    def stage(self) -> Stage:
+        """Return what the tasks of its stage do."""
+        return stages_of(self.job)[self.attempt.task.stage]
 
 
 class BlockKey(msgspec.Struct, frozen=True, array_like=True):
@@ -147,7 +169,7 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     """What a successful attempt leaves behind and counts; a winner's is journaled."""
 
     object: ObjectInfo | None = None
-    """The run, or the staged part; None when a map task emitted nothing."""
+    """The run, or the staged part; None when a task wrote no run since it emitted nothing."""
     digest: bytes = b""
     """Digest of the run's content: equal digests are equal rows. Of a parquet part, the digest of
     its schema; empty for other parts."""
@@ -158,7 +180,7 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     number_kinds: dict[str, str] = {}
     """Which number type each position of the keys has ("" is the key itself, "0" and "1.2" are
     positions in tuples; "sort_key" and "sort_key.0" are what `sort_key` returns): "int" or "float".
-    Two maps that differ make the job fail."""
+    The job fails if two tasks that write for the same readers differ."""
     records_in: int = 0
     records_out: int = 0
     bytes_in: int = 0
@@ -170,6 +192,8 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     """Storage operations that were billed as writing or listing."""
     class_b: int = 0
     """Those billed as reading."""
+    result: bytes = b""
+    """Value for the caller, of a task that writes a result: at most `MAX_RESULT_BYTES`."""
 
 
 class FailureKind(enum.StrEnum):
@@ -183,7 +207,7 @@ class FailureKind(enum.StrEnum):
     INFRASTRUCTURE = "infrastructure"
     """Storage, disk or the machine; another worker may do better."""
     LOST_INPUT = "lost_input"
-    """A run could not be read, or failed its CRC; `lost_maps` says which."""
+    """A run could not be read, or failed its CRC; `lost_runs` says which."""
     PREEMPTED = "preempted"
     """Handed back by a worker that leaves; never counts as a failure."""
 
@@ -196,7 +220,8 @@ class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     """One sentence: what happened, to which file, record and offset."""
     traceback: str = ""
     """The user's own frames only; empty where no user code raised."""
-    lost_maps: tuple[int, ...] = ()
+    lost_runs: tuple[TaskRef, ...] = ()
+    """Tasks whose runs could not be read."""
     died: bool = False
     """The child died without a traceback (exit, signal, memory, time limit)."""
     mark: Mark | None = None

@@ -112,12 +112,12 @@ def prepare(
     parts: Sequence[TaskOutput | None],
     receipt: Receipt,
     *,
-    bad_records: Mapping[int, Sequence[BadRecord]] | None = None,
+    bad_records: Mapping[str, Sequence[BadRecord]] | None = None,
 ) -> tuple[ObjectInfo, ...]:
     """Return what `publish_job` has to know, each object with its generation, for the journal.
 
     These are the objects that the commit will replace, and those that are staged here to be
-    published: the receipt, and what each map task (by index) has skipped. Nothing else changes.
+    published: the receipt, and what each task (by name) has skipped. Nothing else changes.
     `parts` are the winners' outputs in order. Raises StagedPartMissingError when staged parts are
     not there, OutputError when the output holds what this job may not replace.
     """
@@ -151,9 +151,9 @@ def prepare(
         _stage(spec, job_id, object_names.SUCCESS, receipt.encode()),
         _stage(spec, job_id, object_names.COMMIT, begun),
     ]
-    for index, records in sorted((bad_records or {}).items()):
+    for task, records in sorted((bad_records or {}).items()):
         if records:
-            name = object_names.bad_records_uri(spec.output_uri, index).rpartition("/")[2]
+            name = object_names.bad_records_uri(spec.output_uri, task).rpartition("/")[2]
             content = msgspec.json.Encoder().encode_lines(records)
             staged.append(_stage(spec, job_id, f"{_BAD}{name}", content))
     anew = object_names.staged_object_uri(spec, job_id, PART)

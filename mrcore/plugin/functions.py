@@ -141,10 +141,9 @@ class UserFunctions:
         """The sources of the plugin, as their frames name them."""
         self.name = name
 
-    def flags(self) -> dict[str, bool]:
-        """Return what the rest of the system has to know of the functions: `Plugin.has_…`."""
-        shown = ("reduce", "combine", "partition", "sort_key")
-        return {f"has_{name}": name in self.steps[0] for name in shown}
+    def flags(self) -> list[dict[str, bool]]:
+        """Return which functions each step has, as the fields of `StepFlags`."""
+        return [{f"has_{name}": name in step for name in STEP_FUNCTIONS} for step in self.steps]
 
     def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:
         """Return the same plugin with each function wrapped."""

@@ -11,7 +11,7 @@ import tempfile
 from typing import BinaryIO, Final
 
 from mrcore.errors import PluginError
-from mrcore.model.job import Plugin
+from mrcore.model.job import Plugin, StepFlags
 from mrcore.plugin.bundle import Bundle
 from mrcore.util.texts import lines
 
@@ -61,7 +61,8 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
         raise PluginError(found["error"])
     if "flags" not in found:
         raise PluginError(_death(bundle.name, process.returncode, said))
-    return Plugin(sha256=bundle.sha256, name=bundle.name, **found["flags"])
+    steps = tuple(StepFlags(**flags) for flags in found["flags"])
+    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:

@@ -26,10 +26,12 @@ from mrcore.model.job import (
     JobSpec,
     OutputFormat,
     Plugin,
+    StepFlags,
     Versions,
 )
 from mrcore.model.job_options import Choice, Flag, Folder, Option, Params
-from mrcore.model.task import Mark, TaskFailure
+from mrcore.model.stages import MAX_STAGES
+from mrcore.model.task import Mark, TaskFailure, TaskRef
 from mrcore.rpc.enums import (
     COMPRESSIONS,
     FAILURE_KINDS,
@@ -51,7 +53,8 @@ MAX_PARAM_CHARS: Final = 65_536
 MAX_SPEC_BYTES: Final = 16 * 2**20
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
-MAX_LOST_MAPS: Final = 10_000
+MAX_LOST_RUNS: Final = 10_000
+MAX_STEPS: Final = MAX_STAGES - 1
 
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
     InputFormat: INPUT_FORMATS,
@@ -156,19 +159,29 @@ def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
-    return job_pb2.Plugin(**msgspec.structs.asdict(plugin))
+    steps = [job_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
+    return job_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps)
 
 
 def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
     if _SHA256.fullmatch(message.sha256) is None:
         raise UsageError("The plugin's SHA-256 must be 64 hexadecimal digits in lower case.")
+    if not message.steps:
+        raise UsageError("The plugin has no step. Give at least one.")
+    _check_count(len(message.steps), "the number of steps", MAX_STEPS)
     return Plugin(
         sha256=message.sha256,
         name=_name(message.name, "the plugin's name"),
-        has_reduce=message.has_reduce,
-        has_combine=message.has_combine,
-        has_partition=message.has_partition,
-        has_sort_key=message.has_sort_key,
+        steps=tuple(
+            StepFlags(
+                has_map=step.has_map,
+                has_reduce=step.has_reduce,
+                has_combine=step.has_combine,
+                has_partition=step.has_partition,
+                has_sort_key=step.has_sort_key,
+            )
+            for step in message.steps
+        ),
     )
 
 
@@ -193,7 +206,7 @@ def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
         kind=FAILURE_KINDS.to_proto[failure.kind],
         message=printable(failure.message, MAX_MESSAGE),
         traceback=printable(failure.traceback, MAX_TRACEBACK),
-        lost_maps=failure.lost_maps,
+        lost_runs=[job_pb2.TaskRef(stage=r.stage, index=r.index) for r in failure.lost_runs],
         died=failure.died,
     )
     if failure.mark is not None:
@@ -207,7 +220,7 @@ def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
         kind=FAILURE_KINDS.from_proto(message.kind),
         message=printable(message.message, MAX_MESSAGE),
         traceback=printable(message.traceback, MAX_TRACEBACK),
-        lost_maps=tuple(message.lost_maps[:MAX_LOST_MAPS]),
+        lost_runs=tuple(TaskRef(r.stage, r.index) for r in message.lost_runs[:MAX_LOST_RUNS]),
         died=message.died,
         mark=mark_from_proto(message.mark) if message.HasField("mark") else None,
     )

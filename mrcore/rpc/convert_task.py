@@ -12,21 +12,22 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId, is_job_id
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, is_job_id
 from mrcore.model.job import MAX_REDUCES
 from mrcore.model.task import (
+    MAX_RESULT_BYTES,
     BadRecord,
     BlockKey,
     KeyRange,
-    MapWork,
     Piece,
     Progress,
-    ReduceWork,
+    RunInput,
     RunSlice,
     Skip,
     Split,
     TaskOutput,
     TaskResult,
+    TaskWork,
 )
 from mrcore.plugin.context import MAX_COUNTER_NAME, MAX_COUNTERS
 from mrcore.rpc.convert import (
@@ -38,8 +39,8 @@ from mrcore.rpc.convert import (
     mark_to_proto,
     text_within,
 )
-from mrcore.rpc.enums import CODECS, PHASES
-from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.enums import CODECS
+from mrcore.rpc.v1 import worker_service_pb2
 from mrcore.storage.base import ObjectInfo
 from mrcore.util.texts import printable
 
@@ -51,15 +52,13 @@ MAX_BLOCKS: Final = 1_000_000
 MAX_BAD_RECORDS: Final = 10_000
 MAX_ELAPSED_SECONDS: Final = 1e9
 
-_MAP: Final = job_pb2.PHASE_MAP
-
 
 def attempt_to_proto(attempt: AttemptId) -> worker_service_pb2.AttemptId:
     """Return the message."""
     task = attempt.task
     return worker_service_pb2.AttemptId(
         job_id=task.job_id,
-        phase=PHASES.to_proto[task.phase],
+        stage=task.stage,
         index=task.index,
         epoch=attempt.number.epoch,
         n=attempt.number.n,
@@ -67,12 +66,12 @@ def attempt_to_proto(attempt: AttemptId) -> worker_service_pb2.AttemptId:
 
 
 def attempt_from_proto(message: worker_service_pb2.AttemptId) -> AttemptId:
-    """Return the id; raise UsageError for a job id or phase that cannot be."""
+    """Return the id; raise UsageError for a job id that cannot be."""
     job_id = message.job_id
     if not is_job_id(job_id):
         check_job_id(job_id)
-    phase = Phase.MAP if message.phase == _MAP else PHASES.from_proto(message.phase)
-    return AttemptId(TaskId(job_id, phase, message.index), AttemptNumber(message.epoch, message.n))
+    task = TaskId(job_id, message.stage, message.index)
+    return AttemptId(task, AttemptNumber(message.epoch, message.n))
 
 
 def object_to_proto(info: ObjectInfo) -> worker_service_pb2.ObjectRef:
@@ -124,6 +123,7 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
         elapsed_seconds=output.elapsed_seconds,
         class_a=output.class_a,
         class_b=output.class_b,
+        result=output.result,
     )
 
 
@@ -153,6 +153,7 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
         elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
         class_a=message.class_a,
         class_b=message.class_b,
+        result=message.result,
     )
 
 
@@ -164,6 +165,7 @@ def _check_sizes(message: worker_service_pb2.TaskOutput) -> None:
         ("positions of keys", len(message.number_kinds), MAX_KEY_POSITIONS),
         ("bad records", len(message.bad_records), MAX_BAD_RECORDS),
         ("bytes of a digest", len(message.digest), MAX_DIGEST),
+        ("bytes of a result", len(message.result), MAX_RESULT_BYTES),
     ):
         if size > limit:
             raise UsageError(f"A task reports {size:,} {what}, and {limit:,} is the limit.")
@@ -217,7 +219,7 @@ def progress_from_proto(message: worker_service_pb2.HeldAttempt) -> Progress:
 def assignment_to_proto(
     attempt: AttemptId,
     inputs_version: int,
-    work: MapWork | ReduceWork | None,
+    work: TaskWork | None,
     *,
     mark_records: bool = False,
     skip: tuple[Skip, ...] = (),
@@ -231,20 +233,22 @@ def assignment_to_proto(
             worker_service_pb2.Skip(mark=mark_to_proto(one.mark), cause=one.cause) for one in skip
         ],
     )
-    if isinstance(work, MapWork):
-        message.map.CopyFrom(map_work_to_proto(work))
-    elif work is not None:
-        message.reduce.CopyFrom(reduce_work_to_proto(work))
+    if work is not None:
+        message.partitions = work.partitions
+        if isinstance(work.read, Split):
+            message.split.CopyFrom(split_to_proto(work.read))
+        else:
+            message.runs.CopyFrom(run_input_to_proto(work.read))
     return message
 
 
-def work_from_proto(message: worker_service_pb2.Assignment) -> MapWork | ReduceWork | None:
+def work_from_proto(message: worker_service_pb2.Assignment) -> TaskWork | None:
     """Return what an assignment asks for; None where the worker is to hold what it has."""
-    match message.WhichOneof("work"):
-        case "map":
-            return map_work_from_proto(message.map)
-        case "reduce":
-            return reduce_work_from_proto(message.reduce)
+    match message.WhichOneof("read"):
+        case "split":
+            return TaskWork(split_from_proto(message.split), message.partitions)
+        case "runs":
+            return TaskWork(run_input_from_proto(message.runs), message.partitions)
         case None:
             return None
 
@@ -254,17 +258,17 @@ def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Skip, ...]:
     return tuple(Skip(mark_from_proto(one.mark), one.cause) for one in message.skip)
 
 
-def map_work_to_proto(work: MapWork) -> worker_service_pb2.MapWork:
+def split_to_proto(split: Split) -> worker_service_pb2.Split:
     """Return the message."""
     pieces = [
         worker_service_pb2.Piece(**{**msgspec.structs.asdict(p), "codec": CODECS.to_proto[p.codec]})
-        for p in work.split.pieces
+        for p in split.pieces
     ]
-    return worker_service_pb2.MapWork(pieces=pieces, partitions=work.partitions)
+    return worker_service_pb2.Split(pieces=pieces)
 
 
-def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
-    """Return the work."""
+def split_from_proto(message: worker_service_pb2.Split) -> Split:
+    """Return the split."""
     pieces = tuple(
         Piece(
             p.uri,
@@ -277,20 +281,21 @@ def map_work_from_proto(message: worker_service_pb2.MapWork) -> MapWork:
         )
         for p in message.pieces
     )
-    return MapWork(Split(pieces), message.partitions)
+    return Split(pieces)
 
 
-def reduce_work_to_proto(work: ReduceWork) -> worker_service_pb2.ReduceWork:
+def run_input_to_proto(runs: RunInput) -> worker_service_pb2.RunInput:
     """Return the message."""
-    slices = [worker_service_pb2.RunSlice(**msgspec.structs.asdict(s)) for s in work.slices]
-    return worker_service_pb2.ReduceWork(slices=slices, low=work.keys.low, high=work.keys.high)
+    slices = [worker_service_pb2.RunSlice(**msgspec.structs.asdict(s)) for s in runs.slices]
+    return worker_service_pb2.RunInput(slices=slices, low=runs.keys.low, high=runs.keys.high)
 
 
-def reduce_work_from_proto(message: worker_service_pb2.ReduceWork) -> ReduceWork:
-    """Return the work."""
+def run_input_from_proto(message: worker_service_pb2.RunInput) -> RunInput:
+    """Return what is read."""
     slices = tuple(
-        RunSlice(s.map_index, s.uri, s.generation, s.offset, s.length_bytes) for s in message.slices
+        RunSlice(s.stage, s.index, s.uri, s.generation, s.offset, s.length_bytes)
+        for s in message.slices
     )
     low = message.low if message.HasField("low") else None
     high = message.high if message.HasField("high") else None
-    return ReduceWork(slices, KeyRange(low, high))
+    return RunInput(slices, KeyRange(low, high))

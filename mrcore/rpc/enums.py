@@ -7,7 +7,6 @@ from typing import Final, Generic, TypeVar
 
 from mrcore.errors import UsageError
 from mrcore.model.attempts import AttemptState
-from mrcore.model.ids import Phase
 from mrcore.model.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
 from mrcore.model.task import FailureKind
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
@@ -45,9 +44,6 @@ class EnumTable(Generic[_Member, _Number]):
         return None if number == 0 else self.from_proto(number)
 
 
-PHASES: Final = EnumTable(
-    "the phase", {Phase.MAP: job_pb2.PHASE_MAP, Phase.REDUCE: job_pb2.PHASE_REDUCE}
-)
 INPUT_FORMATS: Final = EnumTable(
     "the input format",
     {

@@ -7,7 +7,6 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import Message
 
-from mrcore.model.ids import Phase
 from mrcore.model.job import TaskState
 from mrcore.model.snapshots import (
     AttemptCounts,
@@ -18,11 +17,11 @@ from mrcore.model.snapshots import (
     FleetGroupView,
     FleetView,
     JobView,
-    PhaseView,
+    StageView,
     TaskView,
     WorkerView,
 )
-from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, PHASES, TASK_STATES
+from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, TASK_STATES
 from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
 from mrcore.util.texts import printable
 
@@ -38,11 +37,6 @@ def _fields(kind: type[msgspec.Struct], message: Message, **converted: Any) -> d
     return {**converted, **{name: getattr(message, name) for name in same}}
 
 
-def phase_number(phase: Phase | None) -> job_pb2.Phase.ValueType:
-    """Return the enum value of a phase; unspecified for None."""
-    return job_pb2.PHASE_UNSPECIFIED if phase is None else PHASES.to_proto[phase]
-
-
 def task_state_number(state: TaskState | None) -> job_pb2.TaskState.ValueType:
     """Return the enum value of a task's state; unspecified for None."""
     return job_pb2.TASK_STATE_UNSPECIFIED if state is None else TASK_STATES.to_proto[state]
@@ -55,7 +49,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         name=job.spec.name,
         state=JOB_STATES.from_proto(job.state),
         output_uri=job.spec.output_uri,
-        phases=tuple(_phase_view(phase) for phase in job.phases),
+        stages=tuple(_stage_view(stage) for stage in job.stages),
         counters={**job.counters, **{name: int(n) for name, n in job.large_counters.items()}},
         attempts=AttemptCounts(**_fields(AttemptCounts, job.attempts)),
         message=job.message,
@@ -115,15 +109,15 @@ def fleet_to_proto(view: FleetView) -> fleet_pb2.Fleet:
     return fleet_pb2.Fleet(**fields)
 
 
-def _phase_view(phase: job_pb2.PhaseProgress) -> PhaseView:
-    return PhaseView(**_fields(PhaseView, phase, phase=PHASES.from_proto(phase.phase)))
+def _stage_view(stage: job_pb2.StageProgress) -> StageView:
+    return StageView(**_fields(StageView, stage))
 
 
-def phase_to_proto(view: PhaseView) -> job_pb2.PhaseProgress:
-    """Return the message of a phase; sums beyond 64 bits are told as the highest number."""
+def stage_to_proto(view: StageView) -> job_pb2.StageProgress:
+    """Return the message of a stage; sums beyond 64 bits are sent as the highest number."""
     fields = msgspec.structs.asdict(view)
     fields |= {"records": min(_UINT64, view.records), "bytes": min(_UINT64, view.bytes)}
-    return job_pb2.PhaseProgress(**fields | {"phase": PHASES.to_proto[view.phase]})
+    return job_pb2.StageProgress(**fields)
 
 
 def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = "") -> FailureView:
@@ -139,7 +133,7 @@ def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = 
 def task_view(task: job_pb2.Task) -> TaskView:
     """Return a task as it stands."""
     return TaskView(
-        phase=PHASES.from_proto(task.phase),
+        stage=task.stage,
         index=task.index,
         state=TASK_STATES.from_proto(task.state),
         attempts=tuple(AttemptView(**_fields(AttemptView, one)) for one in task.attempts),
@@ -151,7 +145,7 @@ def task_view(task: job_pb2.Task) -> TaskView:
 def task_to_proto(view: TaskView) -> job_pb2.Task:
     """Return the message of a task."""
     return job_pb2.Task(
-        phase=PHASES.to_proto[view.phase],
+        stage=view.stage,
         index=view.index,
         state=TASK_STATES.to_proto[view.state],
         attempts=[job_pb2.Attempt(**msgspec.structs.asdict(one)) for one in view.attempts],

@@ -1,4 +1,4 @@
-"""Which bytes of which runs a reduce task reads; pure functions over what maps have reported.
+"""Byte ranges of runs for each task that reads them: pure functions over what tasks reported.
 
 The master calls some of these in its event loop, so what needs Arrow is imported where it is used.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from mrcore.model.task import BlockKey, KeyRange, ReduceWork, RunSlice, TaskOutput
+from mrcore.model.task import BlockKey, KeyRange, RunInput, RunSlice, TaskOutput, TaskRef
 
 if TYPE_CHECKING:
     from mrcore.shuffle.columns import Columns
@@ -24,8 +24,8 @@ def merge_number_kinds(outputs: Iterable[TaskOutput]) -> dict[str, str]:
     return check_number_kinds(output.number_kinds for output in outputs)
 
 
-def choose_boundaries(outputs: Iterable[TaskOutput], reduces: int) -> list[bytes]:
-    """Return the `reduces - 1` keys, ascending, at which a total order is cut into parts.
+def choose_boundaries(outputs: Iterable[TaskOutput], tasks: int) -> list[bytes]:
+    """Return the `tasks - 1` keys, ascending, at which a total order is cut into parts.
 
     They are first keys of blocks (encoded and cut), chosen so that the parts are about equal in
     bytes. A key that fills more than a part gets one, and the parts behind it share what is left.
@@ -35,13 +35,13 @@ def choose_boundaries(outputs: Iterable[TaskOutput], reduces: int) -> list[bytes
         (block.first_key, block.length_bytes) for output in outputs for block in output.blocks
     )
     if not blocks:
-        return [b""] * (reduces - 1)
+        return [b""] * (tasks - 1)
     keys = [key for key, _ in blocks]
     before = [0, *accumulate(length for _, length in blocks)]
     total = before.pop()
     boundaries: list[bytes] = []
     start = 0
-    for parts in range(reduces, 1, -1):
+    for parts in range(tasks, 1, -1):
         # The first block that begins at or beyond this share of the bytes that are left, and with
         # another key than the part itself.
         share = before[start] + (total - before[start]) / parts
@@ -60,37 +60,38 @@ def section_starts(output: TaskOutput) -> Sequence[int]:
     return array("Q", accumulate(lengths, initial=0))
 
 
-def reduce_work(
-    outputs: Sequence[tuple[int, TaskOutput]],
-    reduces: int,
+def run_input(
+    outputs: Sequence[tuple[TaskRef, TaskOutput]],
+    tasks: int,
     index: int,
     boundaries: Sequence[bytes] | None = None,
     starts: Sequence[Sequence[int]] | None = None,
-) -> ReduceWork:
-    """Return what reduce task `index` of `reduces` reads, given (map index, winner's output).
+) -> RunInput:
+    """Return what task `index` of `tasks` reads, given the tasks that wrote with their outputs.
 
     In total order `boundaries` are those of `choose_boundaries`; else None. `starts` are the
-    `section_starts` of each output: who asks for many reduce tasks gives them, since summing anew
-    is quadratic in the number of reduce tasks.
+    `section_starts` of each output: a caller that asks for many tasks passes them, since summing
+    them anew is quadratic in the number of tasks.
     """
     if starts is None:
         starts = [section_starts(output) for _, output in outputs]
     keys = KeyRange()
     if boundaries is not None:
         low = boundaries[index - 1] if index > 0 else None
-        high = boundaries[index] if index < reduces - 1 else None
+        high = boundaries[index] if index < tasks - 1 else None
         keys = KeyRange(low, high)
     slices = []
     ordered = sorted(zip(outputs, starts, strict=True), key=lambda one: one[0][0])
-    for (map_index, output), start in ordered:
+    for (run, output), start in ordered:
         info = output.object
         if info is None:
             continue
         first, end = (index, index + 1) if boundaries is None else _covering(output.blocks, keys)
         if start[end] > start[first]:
             length = start[end] - start[first]
-            slices.append(RunSlice(map_index, info.uri, info.generation, start[first], length))
-    return ReduceWork(tuple(slices), keys)
+            place = (info.uri, info.generation, start[first], length)
+            slices.append(RunSlice(run.stage, run.index, *place))
+    return RunInput(tuple(slices), keys)
 
 
 def _covering(blocks: Sequence[BlockKey], keys: KeyRange) -> tuple[int, int]:

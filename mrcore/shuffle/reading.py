@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from mrcore.errors import CorruptRunError, NotFoundError
-from mrcore.model.task import RunSlice
+from mrcore.model.task import RunSlice, TaskRef
 from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
 from mrcore.shuffle.columns import Columns
 from mrcore.storage.base import Storage
@@ -22,11 +22,11 @@ STREAMS: Final = 16
 
 
 class LostRunError(Exception):
-    """The run of a map task is gone or damaged; the map has to run again."""
+    """The run of a task is gone or damaged; the task has to run again."""
 
-    def __init__(self, map_index: int, cause: str) -> None:
+    def __init__(self, run: TaskRef, cause: str) -> None:
         super().__init__(cause)
-        self.map_index = map_index
+        self.run = run
 
 
 def read_slices(
@@ -53,9 +53,7 @@ def read_slices(
             try:
                 yield from blocks_of(next(datas) for _ in range(count))
             except CorruptRunError as error:
-                raise LostRunError(
-                    slice_.map_index, f"the run of map task {slice_.map_index}: {error}"
-                ) from None
+                raise LostRunError(slice_.run, f"{_said(slice_)}: {error}") from None
 
 
 def _ranges(slices: Sequence[RunSlice]) -> Iterator[tuple[int, int, int]]:
@@ -69,14 +67,15 @@ def _read(slice_: RunSlice, start: int, end: int, store_of: Callable[[str], Stor
     try:
         data = store_of(slice_.uri).read(slice_.uri, start, end, generation=slice_.generation)
     except NotFoundError as error:
-        raise LostRunError(
-            slice_.map_index, f"the run of map task {slice_.map_index} is gone: {error}"
-        ) from None
+        raise LostRunError(slice_.run, f"{_said(slice_)} is gone: {error}") from None
     if len(data) != end - start:
-        raise LostRunError(
-            slice_.map_index, f"the run of map task {slice_.map_index} is cut off: {slice_.uri}"
-        )
+        raise LostRunError(slice_.run, f"{_said(slice_)} is cut off: {slice_.uri}")
     return data
+
+
+def _said(slice_: RunSlice) -> str:
+    """Return what a sentence calls a run."""
+    return f"the run of task {slice_.index} of stage {slice_.stage}"
 
 
 def _ahead(

@@ -15,7 +15,7 @@ import msgspec
 from mrcore.errors import DataError, KeyTypeError
 from mrcore.model import object_names
 from mrcore.model.job import InputFormat
-from mrcore.model.task import BadRecord, MapWork, Piece, TaskOutput, TaskSpec
+from mrcore.model.task import BadRecord, Piece, Split, TaskOutput, TaskSpec
 from mrcore.plugin.functions import StepFunctions, UserFunctions
 from mrcore.plugin.running import noted
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
@@ -54,9 +54,9 @@ _TELL_SECONDS: Final = 0.25
 class Records:
     """The records of a split as the user's map is to see them, and which one it is at."""
 
-    def __init__(self, spec: TaskSpec, work: MapWork, progress: ProgressSink) -> None:
+    def __init__(self, spec: TaskSpec, split: Split, progress: ProgressSink) -> None:
         self._spec = spec
-        self._split = work.split
+        self._split = split
         self._progress = progress
         self._skip: dict[str, dict[int, str]] = {}
         for skip in spec.skip:
@@ -160,8 +160,8 @@ def run_map(
     StorageErrors.
     """
     work = spec.work
-    assert isinstance(work, MapWork)
-    records = Records(spec, work, progress)
+    assert isinstance(work.read, Split)
+    records = Records(spec, work.read, progress)
     (step,) = functions.steps
     if work.partitions:
         output = _map_to_run(spec, step, scratch, records, work.partitions)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.model import object_names
-from mrcore.model.task import ReduceWork, TaskOutput, TaskSpec
+from mrcore.model.task import RunInput, TaskOutput, TaskSpec
 from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.running import running
 from mrcore.records.writers import PartWriter, open_part
@@ -60,12 +60,12 @@ def run_reduce(
     damaged, and StorageErrors.
     """
     work = spec.work
-    assert isinstance(work, ReduceWork)
+    assert isinstance(work.read, RunInput)
     job = spec.job
     (step,) = functions.steps
     reduce = reduce_after(step.get("reduce"), step.get("combine") if job.combine else None)
     uri = object_names.staged_part_uri(job, spec.attempt)
-    source = Source(work, Budget.of(spec.memory_bytes), scratch / "spills", progress)
+    source = Source(work.read, Budget.of(spec.memory_bytes), scratch / "spills", progress)
     try:
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
             part = open_part(sink, job.output_format, job.compression)
@@ -95,15 +95,15 @@ class Source:
     """The rows of a partition in sorted order, from the slices of all runs."""
 
     def __init__(
-        self, work: ReduceWork, budget: Budget, folder: Path, progress: ProgressSink
+        self, runs: RunInput, budget: Budget, folder: Path, progress: ProgressSink
     ) -> None:
-        self._work = work
+        self._runs = runs
         self._budget = budget
         self._folder = SpillFolder(folder)
         self._progress = progress
         self._written = 0
         self.records = 0
-        self.size_bytes = sum(slice_.length_bytes for slice_ in work.slices)
+        self.size_bytes = sum(slice_.length_bytes for slice_ in runs.slices)
 
     def chunks(self) -> Iterator[SortedChunk]:
         """Yield all rows: sorted in memory if they fit, else by way of the local disk."""
@@ -135,10 +135,10 @@ class Source:
 
     def _batches(self) -> Iterator[Columns]:
         """Yield the blocks of the slices in order, trimmed to the task's range of keys."""
-        keys = self._work.keys
+        keys = self._runs.keys
         ahead_bytes = min(64 << 20, self._budget.merge_bytes // 2)
         read_bytes = 0
-        for block in read_slices(self._work.slices, ahead_bytes):
+        for block in read_slices(self._runs.slices, ahead_bytes):
             batch = trim(block, keys)
             self.records += len(batch)
             read_bytes += batch.size_bytes

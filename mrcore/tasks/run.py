@@ -17,12 +17,13 @@ from mrcore.errors import (
     MrcoreError,
 )
 from mrcore.model import object_names
+from mrcore.model.stages import stage_name, task_name
 from mrcore.model.task import (
     AMPLE_BYTES,
     BadRecord,
     FailureKind,
-    MapWork,
     Mark,
+    Split,
     TaskFailure,
     TaskResult,
     TaskSpec,
@@ -81,7 +82,7 @@ def run_task(
         result = _failure(FailureKind.USER, f"the task ran out of memory ({error})".strip())
     except LostRunError as error:
         result = TaskFailure(
-            kind=FailureKind.LOST_INPUT, message=str(error), lost_maps=(error.map_index,)
+            kind=FailureKind.LOST_INPUT, message=str(error), lost_runs=(error.run,)
         )
     except DataError as error:
         result = _failure(FailureKind.DATA, str(error))
@@ -159,9 +160,10 @@ def _run(
     spec: TaskSpec, functions: UserFunctions, setup: Setup, folder: Path, progress: ProgressSink
 ) -> TaskResult:
     task = spec.attempt.task
+    name = task_name(stage_name(spec.job, task.stage), task.index)
     try:
-        context = setup.begin(f"{task.phase}-{task.index:05d}", progress.status)
-        run = run_map if isinstance(spec.work, MapWork) else run_reduce
+        context = setup.begin(name, progress.status)
+        run = run_map if isinstance(spec.work.read, Split) else run_reduce
         output = run(spec, functions, folder, progress)
     except RecordError as failed:
         record = f": {failed.record}" if failed.record.strip() else ", which is blank"
@@ -200,7 +202,7 @@ def _failure(kind: FailureKind, message: str) -> TaskFailure:
 def _full_message(spec: TaskSpec) -> str:
     """Return a sentence without the attempt's own names: said twice, it ends the job."""
     job, work = spec.job, spec.work
-    if job.temp_uri is not None and isinstance(work, MapWork) and work.partitions:
+    if job.temp_uri is not None and work.partitions:
         place = f"--temp {object_names.shown(job.temp_uri)}"
     else:
         place = f"the output {object_names.shown(job.output_uri)}"

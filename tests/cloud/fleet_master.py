@@ -44,6 +44,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM, Clock
 from tests.cloud.fleet_house import Site
 from tests.support.fake_worker import VERSIONS, make_spec
+from tests.support.stage_plans import two_stages
 
 STATE = "mem://space/home/state"
 SPEED = 120.0
@@ -139,8 +140,7 @@ class Master:
             job_id=job_id,
             request_id=job_id,
             spec=spec,
-            maps=tasks,
-            reduces=0,
+            stages=two_stages(tasks, 0),
             claim_generation="1",
             wall_seconds=self.clock.wall(),
         )

@@ -165,7 +165,7 @@ def test_idle_workers_go_while_a_straggler_works(
         master.task_seconds = 0.5
         await master.submit(2 * SLOTS)
         await until(lambda: len(master.machine.workers()) == 2)
-        await until(lambda: (job := master.machine.job("job-a")) and job.maps.completed)
+        await until(lambda: (job := master.machine.job("job-a")) and job.stages[0].completed)
         master.task_seconds = 1e9
         await master.submit(1, "straggler")
         await until(lambda: len(site.running(SPOT)) == 1, 20)

@@ -32,4 +32,4 @@ def test_a_job_waits_for_the_first_look(tmp_path: Path) -> None:
             FakeClient(house.credentials()) as client,
         ):
             spec = make_spec(f"file://{house.folder}/in/a", f"file://{house.out}", SHA256)
-            assert client.submit(spec, BUNDLE).phases[0].tasks == MIB
+            assert client.submit(spec, BUNDLE).stages[0].tasks == MIB

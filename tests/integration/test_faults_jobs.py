@@ -117,7 +117,7 @@ def test_two_jobs_at_once_and_a_third_is_cancelled(scene: Scene) -> None:
 
 
 def _running(scene: Scene, job_id: str) -> int:
-    return scene.client.get(job_id).phases[0].in_progress
+    return scene.client.get(job_id).stages[0].in_progress
 
 
 def test_workers_that_are_drained(scene: Scene) -> None:
@@ -222,7 +222,7 @@ def maps_done_but_one(scene: Scene) -> tuple[str, list[ObjectInfo]]:
     scene.worker("--slots", "2")
     job_id = scene.submit("5.txt")
     scene.at_gate("5.txt")
-    wait_until(lambda: scene.client.get(job_id).phases[0].completed == FILES - 1)
+    wait_until(lambda: scene.client.get(job_id).stages[0].completed == FILES - 1)
     out = scene.out()
     runs = list(storage_for(out).list(f"{out}/_tmp/{job_id}/runs/"))
     assert len(runs) == FILES - 1

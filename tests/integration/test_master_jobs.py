@@ -12,8 +12,7 @@ import pytest
 
 from mrcore import errors
 from mrcore.model import object_names
-from mrcore.model.ids import Phase
-from mrcore.model.task import MapWork, ReduceWork, TaskOutput
+from mrcore.model.task import RunInput, Split, TaskOutput
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
 from tests.support.daemons import Daemon
@@ -62,10 +61,10 @@ def test_a_reduce_gets_the_runs_of_all_maps(
     with FakeWorker(house.credentials()) as worker:
         worker.join()
         maps = list(worker.work)
-        assert {attempt.task.phase for attempt in maps} == {Phase.MAP}
+        assert {attempt.task.stage for attempt in maps} == {0}
         for attempt in maps:
             work = worker.work[attempt]
-            assert isinstance(work, MapWork)
+            assert isinstance(work.read, Split)
             assert work.partitions == 2
             worker.finish(attempt)
         runs = [worker.output_uri(attempt) for attempt in sorted(maps)]
@@ -73,13 +72,13 @@ def test_a_reduce_gets_the_runs_of_all_maps(
         reduces = {attempt.task.index: work for attempt, work in worker.work.items()}
         assert set(reduces) == {0, 1}
         for index, reduce in reduces.items():
-            assert isinstance(reduce, ReduceWork)
+            assert isinstance(reduce.read, RunInput)
             # One byte a partition: section `index` of each run, in the order of the maps.
-            assert [(one.map_index, one.offset, one.length_bytes) for one in reduce.slices] == [
+            assert [(one.index, one.offset, one.length_bytes) for one in reduce.read.slices] == [
                 (0, index, 1),
                 (1, index, 1),
             ]
-            assert [one.uri for one in reduce.slices] == runs
+            assert [one.uri for one in reduce.read.slices] == runs
         worker.work_off()
     assert client.wait(job.job_id).state == job_pb2.JOB_STATE_SUCCEEDED
     assert (house.out / "part-00001").read_text() == f"{job.job_id}/reduce-00001\n"
@@ -201,12 +200,12 @@ def test_lists_come_in_pages(house: House, client: FakeClient) -> None:
     assert [job.job_id for job in rest.jobs] == [ids[0]]
     assert not rest.next_page_token
     tasks = client.stub.ListTasks(job_service_pb2.ListTasksRequest(job_id=ids[0], page_size=1))
-    assert [(task.phase, task.index) for task in tasks.tasks] == [(job_pb2.PHASE_MAP, 0)]
+    assert [(task.stage, task.index) for task in tasks.tasks] == [("map", 0)]
     request = job_service_pb2.ListTasksRequest(job_id=ids[0], page_token=tasks.next_page_token)
     tasks = client.stub.ListTasks(request)
-    assert [(task.phase, task.index) for task in tasks.tasks] == [
-        (job_pb2.PHASE_MAP, 1),
-        (job_pb2.PHASE_REDUCE, 0),
+    assert [(task.stage, task.index) for task in tasks.tasks] == [
+        ("map", 1),
+        ("reduce", 0),
     ]
     with refused(errors.UsageError, "page_token"):
         client.stub.ListTasks(job_service_pb2.ListTasksRequest(job_id=ids[0], page_token="x"))
@@ -227,25 +226,30 @@ def test_workers_are_listed_and_drained(house: House, client: FakeClient) -> Non
 
 
 def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
-    job = client.submit(house.spec(map_only=True), BUNDLE)
+    spec = house.spec(map_only=True)
+    job = client.submit(spec, BUNDLE)
     with FakeWorker(house.credentials()) as worker:
         worker.join()
         attempts = sorted(worker.work)
     for attempt in attempts:
-        uri = object_names.log_uri(house.state_uri, attempt)
+        uri = object_names.log_uri(house.state_uri, spec, attempt)
         with storage_for(uri).open_write(uri) as writer:
             writer.write(f"{attempt.task.index}: printed".encode())
             writer.commit()
     request = job_service_pb2.ReadLogRequest(job_id=job.job_id, tail_bytes=4)
     logs = client.stub.ReadLog(request).logs
     assert [(log.text, log.size_bytes) for log in logs] == [(b"nted", 10), (b"nted", 10)]
-    one = job_service_pb2.ReadLogRequest(job_id=job.job_id, phase=job_pb2.PHASE_MAP, index=1)
+    one = job_service_pb2.ReadLogRequest(job_id=job.job_id, stage="map", index=1)
     (log,) = client.stub.ReadLog(one).logs
     assert log.text == b"1: printed"
     assert log.attempt == f"map-00001@{attempts[1].number}"
-    one.phase = job_pb2.PHASE_REDUCE
-    with refused(errors.NotFoundError, "reduce-00001"):
+    one.index = 7
+    with refused(errors.NotFoundError, "map-00007"):
         client.stub.ReadLog(one)
+    one.stage = "reduce"
+    with refused(errors.UsageError, "no stage 'reduce'"):
+        client.stub.ReadLog(one)
+    one.stage = "map"
     one.attempt = "../x"
     with refused(errors.UsageError, "5.2"):
         client.stub.ReadLog(one)

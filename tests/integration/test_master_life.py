@@ -359,4 +359,4 @@ def test_expected_slots_count_before_workers_join(house: House) -> None:
             out = f"file://{house.folder}/out{slots}"
             spec = make_spec(f"file://{house.folder}/in/a", out, SHA256)
             job = client.submit(spec, BUNDLE, f"r{slots}")
-            assert job.phases[0].tasks == maps
+            assert job.stages[0].tasks == maps

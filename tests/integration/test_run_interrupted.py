@@ -151,7 +151,7 @@ def recorded(place: Place) -> JobView | None:
 def completed_maps(place: Place) -> int:
     """Return how many maps of the run are known to be done."""
     job = recorded(place)
-    return 0 if job is None else job.phases[0].completed
+    return 0 if job is None else job.stages[0].completed
 
 
 def is_committing(place: Place) -> bool:

@@ -11,10 +11,12 @@ Time stands still but for `wait SECONDS`, which steps `Ticked` at every deadline
 events, with what may follow them:
 
     submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N] [python=V] [request=R]
+    submit JOB stages=N,N<0,N<0+1,...  a stage is its number of tasks and the stages that it reads
     sync WORKER [slots=N] [session=N] [seq=N] [epoch=N] [draining] [blind] [unparked] HELD...
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
-        infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:MAP,MAP  skipped:A:N
+        infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:N,N  skipped:A:N
+        result:A:BYTES of a stage that is written N= in `stages`: it writes results
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
@@ -25,21 +27,12 @@ events, with what may follow them:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from mrcore.master.core import views
-from mrcore.master.core.commands import (
-    CheckWinner,
-    CleanUp,
-    Command,
-    PrepareCommit,
-    Reply,
-    RunCommit,
-    StepDown,
-    Superseded,
-)
+from mrcore.master.core.commands import PrepareCommit
 from mrcore.master.core.events import (
     CancelAsked,
     CleanedUp,
@@ -48,8 +41,6 @@ from mrcore.master.core.events import (
     CommitRefused,
     DrainAsked,
     Event,
-    Held,
-    HeldState,
     JobBroken,
     NothingDone,
     Stalled,
@@ -59,32 +50,14 @@ from mrcore.master.core.events import (
     WinnerMissing,
     WorkerAbout,
 )
-from mrcore.master.core.facts import (
-    AttemptFailed,
-    EpochTaken,
-    Fact,
-    JobEnded,
-    JobSubmitted,
-    ReducesRevoked,
-    TaskWon,
-    WinnerLost,
-    WorkerJoined,
-    WorkersLeft,
-)
+from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import order
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
 from mrcore.model.job import JobSpec, Plugin, Versions
-from mrcore.model.task import (
-    BadRecord,
-    FailureKind,
-    Mark,
-    Progress,
-    TaskFailure,
-    TaskOutput,
-    TaskResult,
-)
+from mrcore.model.stages import KINDS
+from tests.scenario.words import Words, parse_stages
+from tests.support.stage_plans import two_stages
 
 WALL = 1_000_000.0
 
@@ -101,109 +74,6 @@ class Speaker:
     python: str = ""
 
 
-def parse_attempt(text: str) -> tuple[AttemptId, int]:
-    """Return the attempt, and which version of its inputs it read."""
-    text, _, version = text.partition("!")
-    task, _, number = text.partition("@")
-    job_id, _, name = task.partition("/")
-    phase, _, index = name.partition("-")
-    attempt = AttemptId(TaskId(job_id, Phase(phase), int(index)), AttemptNumber.parse(number))
-    return attempt, int(version or 0)
-
-
-def shown(attempt: AttemptId) -> str:
-    """Return an attempt as scripts write it."""
-    task = attempt.task
-    return f"{task.job_id}/{task.phase}-{task.index}@{attempt.number}"
-
-
-def parse_held(word: str) -> Held:
-    """Return what `STATE:ATTEMPT[:MORE]` says."""
-    state, attempt_text, more = [*word.split(":", 2), "", ""][:3]
-    attempt, version = parse_attempt(attempt_text)
-    if state == "unstarted":
-        return Held(attempt, HeldState.UNSTARTED, version)
-    if state == "running":
-        seconds = float(more or 0)
-        return Held(attempt, HeldState.RUNNING, version, seconds, Progress(fraction=0.5))
-    result = parse_result(state, more.replace("_", " "))
-    return Held(attempt, HeldState.FINISHED, version, result=result)
-
-
-def parse_result(state: str, more: str) -> TaskResult:
-    """Return how an attempt ended."""
-    if state == "done":
-        content, _, seconds = more.partition("/")
-        return TaskOutput(
-            digest=content.encode(),
-            counters={"tasks": 1},
-            elapsed_seconds=float(seconds or 1),
-        )
-    if state == "int" or state == "float":
-        return TaskOutput(number_kinds={"": state}, elapsed_seconds=1.0)
-    if state == "skipped":
-        bad = tuple(BadRecord("input", n, "it died", "") for n in range(int(more)))
-        return TaskOutput(bad_records=bad, elapsed_seconds=1.0)
-    if state in ("died", "raised"):
-        mark = Mark("input", int(more)) if more else None
-        died = state == "died"
-        return TaskFailure(kind=FailureKind.USER, message=state, died=died, mark=mark)
-    if state == "unread":
-        lost = tuple(int(index) for index in more.split(","))
-        return TaskFailure(kind=FailureKind.LOST_INPUT, message="not found", lost_maps=lost)
-    return TaskFailure(kind=FailureKind(state), message=more or "it failed")
-
-
-def show_fact(fact: Fact) -> str:
-    """Return a fact as one line."""
-    match fact:
-        case EpochTaken():
-            return f"EpochTaken {fact.epoch}"
-        case JobSubmitted():
-            return f"JobSubmitted {fact.job_id} maps={fact.maps} reduces={fact.reduces}"
-        case TaskWon():
-            return f"TaskWon {shown(fact.attempt)} by {fact.worker_id}"
-        case WinnerLost():
-            return f"WinnerLost {shown(fact.attempt)}: {fact.cause}"
-        case ReducesRevoked():
-            return f"ReducesRevoked {fact.job_id} version={fact.inputs_version}"
-        case AttemptFailed():
-            return f"AttemptFailed {shown(fact.attempt)} on {fact.worker_id}: {fact.failure.kind}"
-        case WorkerJoined():
-            return f"WorkerJoined {fact.worker_id}"
-        case WorkersLeft():
-            return f"WorkersLeft {' '.join(fact.worker_ids)}"
-        case JobEnded():
-            message = f": {fact.message}" if fact.message else ""
-            return f"JobEnded {fact.job_id} {fact.state}{message}"
-        case _:
-            return f"{type(fact).__name__} {fact.job_id}"
-
-
-def show_command(command: Command) -> str:
-    """Return a command as one line."""
-    match command:
-        case Reply():
-            flags = [" drain"] * command.drain + [" leave"] * command.leave
-            wanted = []
-            for each in command.wanted:
-                version = f"!{each.inputs_version}" if each.inputs_version else ""
-                marks = "+mark" if each.mark_records else ""
-                skips = "".join(f"+skip:{skip.mark.offset}" for skip in each.skip)
-                wanted.append(f" {shown(each.attempt)}{version}{marks}{skips}")
-            rest = "".join(wanted) or " nothing"
-            return f"reply {command.worker_id} {command.sequence}:{rest}{''.join(flags)}"
-        case Superseded():
-            return f"superseded {command.worker_id}: exceed session {command.exceed_session}"
-        case StepDown():
-            return f"step down: epoch {command.epoch}"
-        case CheckWinner():
-            return f"check winner {shown(command.attempt)}"
-        case PrepareCommit() | RunCommit() | CleanUp():
-            words = {PrepareCommit: "prepare commit", RunCommit: "run commit", CleanUp: "clean up"}
-            return f"{words[type(command)]} {command.job_id}"
-
-
 class Script:
     """One machine, driven by the lines of a file."""
 
@@ -212,6 +82,7 @@ class Script:
         self.facts: list[Fact] = []
         self.now = 0.0
         self.speakers: dict[str, Speaker] = {}
+        self.words = Words(self.stages)
         self.machine = self.start()
 
     def start(self) -> Machine:
@@ -223,6 +94,11 @@ class Script:
             machine.apply(fact)
         self.begun = machine.take_over(epoch, self.now, WALL + self.now)
         return machine
+
+    def stages(self, job_id: str) -> Sequence[str]:
+        """Return the names of a job's stages; those of any job where none has this id."""
+        job = self.machine.job(job_id)
+        return KINDS if job is None else [stage.name for stage in job.stages]
 
     def replayed(self) -> Machine:
         """Return a machine that knows the facts and nothing else."""
@@ -261,7 +137,7 @@ class Script:
             case "drain":
                 return self._told(self.machine.step(DrainAsked(name), self.now))
             case "missing":
-                missing = WinnerMissing(parse_attempt(name)[0])
+                missing = WinnerMissing(self.words.parse_attempt(name)[0])
                 return self._told(self.machine.step(missing, self.now))
             case "stalled":
                 return self._told(self.machine.step(Stalled(float(name)), self.now))
@@ -281,7 +157,7 @@ class Script:
             case "published":
                 return CommitFinished(name)
             case "refused":
-                lost = tuple(parse_attempt(word)[0] for word in more)
+                lost = tuple(self.words.parse_attempt(word)[0] for word in more)
                 message = "staged parts are gone" if lost else "the claim was taken"
                 return CommitRefused(name, message, lost)
             case "cleaned":
@@ -305,7 +181,7 @@ class Script:
             sequence=sequence,
             epoch=int(options.get("epoch", 0)),
             slots=speaker.slots,
-            held=tuple(parse_held(word) for word in words if ":" in word),
+            held=tuple(self.words.parse_held(word) for word in words if ":" in word),
             draining=speaker.draining,
             sees_store="blind" not in words,
             park="unparked" not in words,
@@ -313,14 +189,17 @@ class Script:
         )
 
     def _submitted(self, name: str, options: dict[str, str]) -> Submitted:
-        reduces = int(options.get("reduces", 0))
+        if "stages" in options:
+            stages = parse_stages(options["stages"])
+        else:
+            stages = two_stages(int(options["maps"]), int(options.get("reduces", 0)))
         python = options.get("python", "3.11")
         spec = JobSpec(
             name=name,
-            plugin=Plugin(sha256="0", name="plugin", has_reduce=reduces > 0),
+            plugin=Plugin(sha256="0", name="plugin"),
             inputs=(),
             output_uri=f"mem://out/{name}",
-            map_only=reduces == 0,
+            map_only=len(stages) == 1,
             max_attempts=int(options.get("attempts", 4)),
             lease_seconds=float(options.get("lease", 10)),
             max_bad_records=int(options.get("bad", 0)),
@@ -331,8 +210,7 @@ class Script:
             job_id=name,
             request_id=options.get("request", name),
             spec=spec,
-            maps=int(options["maps"]),
-            reduces=reduces,
+            stages=stages,
             claim_generation="1",
             wall_seconds=WALL + self.now,
         )
@@ -356,15 +234,15 @@ class Script:
                 yield f"{worker.worker_id}: {counts}{note}"
         elif words[0] == "tasks":
             for _, task in views.task_views(self.machine, words[1]):
-                yield f"{task.phase}-{task.index} {task.state}, {task.failures} failures"
+                yield f"{task.stage}-{task.index} {task.state}, {task.failures} failures"
                 yield from (f"  {line}" for line in task.story)
         else:
             job = views.job_view(self.machine, words[0], counters=True)
             assert job is not None
-            phases = [f"{p.phase} {p.idle}+{p.in_progress}+{p.completed}" for p in job.phases]
+            stages = [f"{s.name} {s.idle}+{s.in_progress}+{s.completed}" for s in job.stages]
             tally = job.attempts
             note = f"; {job.note}" if job.note else ""
-            yield f"{job.state}; {', '.join(phases)}; counters {job.counters}{note}"
+            yield f"{job.state}; {', '.join(stages)}; counters {job.counters}{note}"
             yield (
                 f"attempts: {tally.started} started, {tally.won} won, {tally.failed} failed, "
                 f"{tally.infrastructure} infrastructure, {tally.expired} expired, "
@@ -375,6 +253,6 @@ class Script:
         self.machine.check()
         self.facts += outcome.facts
         return [
-            *(f"fact {show_fact(fact)}" for fact in outcome.facts),
-            *(show_command(command) for command in outcome.commands),
+            *(f"fact {self.words.show_fact(fact)}" for fact in outcome.facts),
+            *(self.words.show_command(command) for command in outcome.commands),
         ]

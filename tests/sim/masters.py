@@ -8,7 +8,6 @@ from functools import partial
 from random import Random
 from typing import assert_never
 
-from mrcore.master.core import views
 from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
@@ -18,6 +17,7 @@ from mrcore.master.core.commands import (
     RunCommit,
     StepDown,
     Superseded,
+    Wanted,
 )
 from mrcore.master.core.events import Event, NothingDone, Stalled, Synced, Ticked
 from mrcore.master.core.facts import EpochTaken, Fact
@@ -25,7 +25,8 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
 from mrcore.master.core.outbox import Outbox
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.ids import AttemptId
+from mrcore.model.task import TaskRef
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
 from tests.sim.workers import Response, SimWorker
@@ -262,11 +263,11 @@ class SimMaster:
 
     def _reply(self, life: Life, reply: Reply) -> None:
         listed = life.requests.get((reply.worker_id, reply.session, reply.sequence), frozenset())
-        slices: dict[AttemptId, dict[int, AttemptId]] = {}
+        slices: dict[AttemptId, dict[TaskRef, AttemptId]] = {}
         wanted = []
         for each in reply.wanted:
-            if each.attempt.task.phase is Phase.REDUCE and each.attempt not in listed:
-                inputs = self._inputs(life, each.attempt.task.job_id)
+            if each.attempt not in listed:
+                inputs = self._inputs(life, each)
                 if inputs is None:
                     continue  # the machine is ahead of this answer: it will say it again
                 slices[each.attempt] = inputs
@@ -283,11 +284,19 @@ class SimMaster:
         response = Response(sent, life.machine.epoch, slices)
         self.deliver(reply.worker_id, response)
 
-    def _inputs(self, life: Life, job_id: str) -> dict[int, AttemptId] | None:
-        outputs = views.winners(life.machine, job_id, Phase.MAP)
-        if any(output is None for output in outputs):
+    def _inputs(self, life: Life, wanted: Wanted) -> dict[TaskRef, AttemptId] | None:
+        task = wanted.attempt.task
+        record = life.machine.job(task.job_id)
+        if record is None or record.state.final or not record.readable(task.stage):
             return None
-        return dict(enumerate(self.oracle.winner_ids(life.machine, job_id, Phase.MAP)))
+        stage = record.stages[task.stage]
+        if stage.version != wanted.inputs_version:
+            return None
+        return {
+            TaskRef(read, winner.task.index): winner
+            for read in stage.plan.inputs
+            for winner in self.oracle.winner_ids(life.machine, task.job_id, read)
+        }
 
     def _acted(self, life: Life, what: Order) -> Event:
         """Touch the store as the committer does; return its answer."""

@@ -13,7 +13,7 @@ import msgspec
 from mrcore.master.core.events import Held, NothingDone, Synced
 from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
 from mrcore.master.core.machine import Machine, Outcome
-from mrcore.master.core.volatile import Attempt, LiveJob, LivePhase, LiveTask, Worker
+from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 
@@ -48,17 +48,19 @@ class NoSequenceFence(Machine):
 
 
 class NoVersionFence(Machine):
-    """Accepts reduces whatever content of the maps they read."""
+    """Accepts results whatever content they read."""
 
     def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
-        current = dataclasses.replace(held, inputs_version=job.record.inputs_version)
+        current = dataclasses.replace(
+            held, inputs_version=job.record.stages[held.attempt.task.stage].version
+        )
         super()._on_output(job, worker, current, output)
 
 
 class NoRevocation(Machine):
-    """Keeps the reduces when a map that ran again gave other content."""
+    """Keeps what has read a task that gave other content when it ran again."""
 
-    def _revoke(self, job: LiveJob) -> None:
+    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
         pass
 
 
@@ -130,17 +132,18 @@ class NoBackOffCap(Machine):
 
 
 class EarlyJob(LiveJob):
-    """Opens its reduces as soon as no map is idle."""
+    """Opens the next stage as soon as no task of those before it is idle."""
 
-    def serving(self) -> LivePhase | None:
-        """Return the reduces too early."""
-        phase = super().serving()
-        early = phase is self.maps and not self.maps.ready and self.reduces.ready
-        return self.reduces if early else phase
+    def serving(self) -> list[LiveStage]:
+        """Return a stage too early."""
+        stages = super().serving()
+        if not stages or any(stage.ready for stage in stages):
+            return stages
+        return [*stages, *(stage for stage in self.stages if stage.ready)]
 
 
-class ReducesEarly(Machine):
-    """Assigns reduces before all maps have winners."""
+class StagesEarly(Machine):
+    """Assigns tasks before all that they read have winners."""
 
     def _admit(self, job: LiveJob) -> None:
         super()._admit(EarlyJob(job.record))
@@ -268,7 +271,7 @@ MUTANTS: tuple[type[Machine], ...] = (
     PreemptionsCount,
     RepeatsCount,
     NoBackOffCap,
-    ReducesEarly,
+    StagesEarly,
     LateResultsRefused,
     TakenBackAtOnce,
     FinishedIsWanted,

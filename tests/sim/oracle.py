@@ -9,7 +9,7 @@ from mrcore.master.core.events import CommitFinished, Event, Held, HeldState, Sy
 from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, TaskWon
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.sim.jobs import SimJob
@@ -68,7 +68,7 @@ class Oracle:
         self.counted: dict[AttemptId, None] = {}
         self.ever_won: dict[TaskId, None] = {}
         self.content: dict[TaskId, bytes | None] = {}
-        """Digest of the newest winner of each map, present or lost."""
+        """Digest of the newest winner of each task, present or lost."""
         self.checked: dict[str, tuple[AttemptId, ...]] = {}
         """Winners of each job at the newest look of the committer before a commit."""
 
@@ -85,9 +85,10 @@ class Oracle:
         """Forget what the former process had heard."""
         self.epoch = epoch
         self.content = {
-            TaskId(job.job_id, Phase.MAP, index): task.digest
+            TaskId(job.job_id, number, index): task.digest
             for job in machine.durable().jobs.values()
-            for index, task in enumerate(job.maps.tasks)
+            for number, stage in enumerate(job.stages)
+            for index, task in enumerate(stage.tasks)
         }
         self.began_at = self.world.now
         self.reports.clear()
@@ -138,7 +139,7 @@ class Oracle:
             return False
         if not isinstance(held.result, TaskOutput):
             return False
-        current = held.attempt.task.phase is Phase.MAP or held.inputs_version == job.inputs_version
+        current = held.inputs_version == job.stages[held.attempt.task.stage].version
         return current and job.task(held.attempt.task).winner is None
 
     def after(
@@ -175,15 +176,13 @@ class Oracle:
         return any(failure.kind is FailureKind.PREEMPTED for failure in failures)
 
     def _judge_win(self, fact: TaskWon) -> None:
-        """A reduce wins if it has read what the maps hold at that moment, present or lost."""
+        """A task wins if it has read what its inputs hold at that moment, present or lost."""
         task = fact.attempt.task
-        if task.phase is Phase.MAP:
-            self.content[task] = fact.output.digest
-            return
-        maps = range(self.jobs[task.job_id].maps)
-        current = tuple(self.content.get(TaskId(task.job_id, Phase.MAP, n)) for n in maps)
-        read = self.world.store.parts.get(fact.attempt, current)  # it may be gone
+        runs = self.jobs[task.job_id].inputs(task.stage)
+        current = tuple(self.content.get(TaskId(task.job_id, r.stage, r.index)) for r in runs)
+        read = self.world.store.made_of[fact.attempt]
         assert read == current, f"{fact.attempt} read other content"
+        self.content[task] = fact.output.digest
 
     def _may_fail(self, fact: JobEnded) -> bool:
         job = self.jobs[fact.job_id]
@@ -201,7 +200,7 @@ class Oracle:
             assert job is not None
             running = job.state is JobState.RUNNING
             won = job.task(held.attempt.task).winner is not None
-            revoked = held.inputs_version != job.inputs_version
+            revoked = held.inputs_version != job.stages[held.attempt.task.stage].version
             assert won or revoked or not running, f"{held.attempt} was refused"
 
     def _judge_adoption(self, event: Synced, machine: Machine) -> None:
@@ -213,10 +212,9 @@ class Oracle:
             record = job.record.task(held.attempt.task)
             if record.winner is not None or record.counted(held.attempt.number):
                 continue
-            reduce = held.attempt.task.phase is Phase.REDUCE
-            if reduce and held.inputs_version != job.record.inputs_version:
+            if held.inputs_version != job.record.stages[held.attempt.task.stage].version:
                 continue
-            live = job.phase(held.attempt.task.phase).tasks[held.attempt.task.index].attempts
+            live = job.task(held.attempt.task).attempts
             done = held.elapsed_seconds - EPSILON
             kept = {a.id: a.running_seconds(machine.now) > done for a in live}
             problem = f"{held.attempt} is killed after {held.elapsed_seconds} s"
@@ -259,7 +257,7 @@ class Oracle:
                 same = held.attempt.task == attempt.task
                 if not same:
                     continue
-                if held.inputs_version != job.inputs_version:
+                if held.inputs_version != job.stages[attempt.task.stage].version:
                     continue  # revoked
                 assert other_id != worker_id, f"{attempt} backs up {held.attempt} where it runs"
                 if self.world.now - report.at >= job.spec.lease_seconds - EPSILON:
@@ -296,18 +294,19 @@ class Oracle:
 
     # -- outputs ---------------------------------------------------------------------------------
 
-    def winner_ids(self, machine: Machine, job_id: str, phase: Phase) -> list[AttemptId]:
-        """Return the winner of every task of a phase; each must have one."""
+    def winner_ids(self, machine: Machine, job_id: str, stage: int) -> list[AttemptId]:
+        """Return the winner of every task of a stage; each must have one."""
         job = machine.job(job_id)
         assert job is not None
         ids = []
-        for index, task in enumerate(job.phase(phase).tasks):
-            assert task.winner is not None, f"{job_id} {phase} {index} has no winner"
-            ids.append(AttemptId(TaskId(job_id, phase, index), task.winner))
+        for index, task in enumerate(job.stages[stage].tasks):
+            assert task.winner is not None, f"{job_id} {stage} {index} has no winner"
+            ids.append(AttemptId(TaskId(job_id, stage, index), task.winner))
         return ids
 
     def _all_winners(self, machine: Machine, job_id: str) -> tuple[AttemptId, ...]:
-        return tuple(each for p in Phase for each in self.winner_ids(machine, job_id, p))
+        stages = range(len(self.jobs[job_id].stages))
+        return tuple(each for n in stages for each in self.winner_ids(machine, job_id, n))
 
     def verified(self, machine: Machine, job_id: str) -> None:
         """Remember what a committer looks at: a commit may publish nothing else."""
@@ -320,9 +319,13 @@ class Oracle:
         job.published = parts
         record = machine.job(job_id)
         assert record is not None
-        assert record.counters.get("tasks", 0) == job.maps + job.reduces, "counters add up"
-        current = tuple(task.digest for task in record.maps.tasks)
+        assert record.counters.get("tasks", 0) == job.tasks, "counters add up"
         for part in parts:
             assert part in store.parts, f"{part} was never written"
-            if part.task.phase is Phase.REDUCE:
-                assert store.parts[part] == current, f"{part} mixes versions of its inputs"
+        for number, stage in enumerate(record.stages):
+            runs = job.inputs(number)
+            current = tuple(record.stages[r.stage].tasks[r.index].digest for r in runs)
+            for index, task in enumerate(stage.tasks):
+                assert task.winner is not None
+                winner = AttemptId(TaskId(job_id, number, index), task.winner)
+                assert store.made_of[winner] == current, f"{winner} mixes versions of its inputs"

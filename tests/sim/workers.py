@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply, Wanted
 from mrcore.master.core.events import Held, HeldState, Synced
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.ids import AttemptId
+from mrcore.model.stages import Run
 from mrcore.model.task import (
     BadRecord,
     FailureKind,
@@ -15,6 +16,7 @@ from mrcore.model.task import (
     Progress,
     TaskFailure,
     TaskOutput,
+    TaskRef,
     TaskResult,
 )
 from mrcore.storage.base import ObjectInfo
@@ -28,8 +30,8 @@ class Response:
 
     reply: Reply
     epoch: int
-    slices: dict[AttemptId, dict[int, AttemptId]]
-    """What a reduce attempt is to read: the winner of each map."""
+    slices: dict[AttemptId, dict[TaskRef, AttemptId]]
+    """Winners that an attempt is to read, by task."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +39,7 @@ class Holding:
     """One attempt in a worker's hands."""
 
     wanted: Wanted
-    slices: dict[int, AttemptId]
+    slices: dict[TaskRef, AttemptId]
     state: HeldState = HeldState.UNSTARTED
     started_at: float = 0.0
     read: tuple[bytes, ...] | TaskFailure | None = None
@@ -226,7 +228,7 @@ class SimWorker:
         holding.state = HeldState.RUNNING
         holding.started_at = self.world.now
         seconds = job.task_seconds * self.world.rng.uniform(0.5, 1.5)
-        if attempt_id.task.phase is Phase.REDUCE:
+        if job.stages[attempt_id.task.stage].inputs:
             seconds *= 5.0  # so that inputs are lost meanwhile
             if self.world.rng.random() < 0.7:
                 holding.read = self._read(holding, job)
@@ -260,13 +262,13 @@ class SimWorker:
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message="503")
         bad: tuple[BadRecord, ...] = ()
         mark = Mark("input", task.index)
-        if task.phase is Phase.MAP and task.index in job.killers:
+        if task.stage == 0 and task.index in job.killers:
             if all(skip.mark != mark for skip in holding.wanted.skip):
                 known = mark if holding.wanted.mark_records else None
                 return TaskFailure(kind=FailureKind.USER, message="it died", died=True, mark=known)
             bad = (BadRecord("input", task.index, "it died", ""),)
         read: tuple[bytes, ...] = ()
-        if task.phase is Phase.REDUCE:
+        if job.stages[task.stage].inputs:
             found = holding.read if holding.read is not None else self._read(holding, job)
             if isinstance(found, TaskFailure):
                 return found
@@ -276,15 +278,16 @@ class SimWorker:
     def _read(self, holding: Holding, job: SimJob) -> tuple[bytes, ...] | TaskFailure:
         """Read all runs; return what they hold, or which are lost."""
         runs, rate = self.world.store.runs, self.world.rates.read_failure / 4
-        assert sorted(holding.slices) == list(range(job.maps)), "not given all its inputs"
+        inputs = job.inputs(holding.wanted.attempt.task.stage)
+        assert sorted(holding.slices) == inputs, "not given all its inputs"
         lost = tuple(
-            index
-            for index, winner in sorted(holding.slices.items())
+            run
+            for run, winner in sorted(holding.slices.items())
             if winner not in runs or self.world.chance(rate)
         )
         if lost:
-            return TaskFailure(kind=FailureKind.LOST_INPUT, message="no run", lost_maps=lost)
-        return tuple(runs[holding.slices[index]] for index in range(job.maps))
+            return TaskFailure(kind=FailureKind.LOST_INPUT, message="no run", lost_runs=lost)
+        return tuple(runs[holding.slices[run]] for run in inputs)
 
     def _vanish(self, job: SimJob) -> None:
         """Lose a run just when some reduces have read it and others have not."""
@@ -300,9 +303,11 @@ class SimWorker:
     ) -> TaskOutput:
         attempt_id = holding.wanted.attempt
         digest = b""
-        if attempt_id.task.phase is Phase.MAP and job.reduces:
+        task = attempt_id.task
+        self.world.store.made_of[attempt_id] = read
+        if isinstance(job.stages[task.stage].writes, Run):
             version = str(attempt_id.number) if self.world.rates.varied_maps else ""
-            digest = f"{attempt_id.task.index}{version}".encode()
+            digest = f"{task.index}{version}".encode()
             self.world.store.runs[attempt_id] = digest
         else:
             self.world.store.parts[attempt_id] = read

@@ -83,6 +83,8 @@ class Store:
     """Digest of each run that is there."""
     parts: dict[AttemptId, tuple[bytes, ...]] = field(default_factory=dict)
     """Of each staged part that is there: the digests of all runs that it was made of."""
+    made_of: dict[AttemptId, tuple[bytes, ...]] = field(default_factory=dict)
+    """Digests of the runs that an attempt's output was made of, whether it is there or gone."""
     written: dict[AttemptId, None] = field(default_factory=dict)
     """Every name ever written: create-only, so no attempt may run twice."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output import commit
@@ -29,7 +29,7 @@ def make_spec(place: Place, *, overwrite: bool = False, out: str = "out") -> Job
     source = place.uri("in")
     return JobSpec(
         name="job",
-        plugin=Plugin(sha256="0" * 64, name="job", has_reduce=True),
+        plugin=Plugin(sha256="0" * 64, name="job"),
         inputs=(Input(uri=source, base_uri=source, base_given="in"),),
         output_uri=place.uri(out),
         versions=VERSIONS,
@@ -59,7 +59,7 @@ class CommittedJob:
         state = self.place.uri("state")
         self.generation = commit.claim(self.spec, self.job_id, self.job_id, state, "host:1")
         for index in range(self.part_count):
-            attempt = AttemptId(TaskId(self.job_id, Phase.REDUCE, index), AttemptNumber(1, index))
+            attempt = AttemptId(TaskId(self.job_id, 1, index), AttemptNumber(1, index))
             uri = object_names.staged_part_uri(self.spec, attempt)
             with self.place.storage.open_write(uri) as writer:
                 writer.write(self.content(index))
@@ -82,9 +82,9 @@ class CommittedJob:
             ended_seconds=1_002.5,
         )
 
-    def bad_records(self) -> dict[int, tuple[BadRecord, ...]]:
+    def bad_records(self) -> dict[str, tuple[BadRecord, ...]]:
         record = BadRecord(shown="in", offset=7, cause="died", record="x")
-        return {1: (record,)} if self.bad else {}
+        return {"map-00001": (record,)} if self.bad else {}
 
     def run(self) -> None:
         """Do what is left to do, as a master that has just read the journal."""
@@ -113,7 +113,7 @@ class CommittedJob:
         found = {f"out/part-{i:05d}": self.content(i) for i in range(self.part_count)}
         found["out/_SUCCESS"] = self.receipt().encode()
         if self.bad:
-            line = b"".join(msgspec.json.encode(r) + b"\n" for r in self.bad_records()[1])
+            line = b"".join(msgspec.json.encode(r) + b"\n" for r in self.bad_records()["map-00001"])
             found["out/_bad/map-00001.jsonl"] = line
         return found
 

@@ -9,9 +9,9 @@ import grpc
 import msgspec
 
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.ids import AttemptId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
-from mrcore.model.task import FailureKind, MapWork, ReduceWork, TaskFailure, TaskOutput, TaskResult
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskResult, TaskWork
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto, versions_to_proto
@@ -34,7 +34,7 @@ def make_spec(input_uri: str, output_uri: str, sha256: str, **changes: object) -
     """Return a small job."""
     spec = JobSpec(
         name="test",
-        plugin=Plugin(sha256, "test", has_reduce=True),
+        plugin=Plugin(sha256, "test"),
         inputs=(Input(input_uri, input_uri, "in"),),
         output_uri=output_uri,
         reduces=1,
@@ -93,7 +93,7 @@ class FakeWorker:
         self.nonce = ""
         self.slots = 4
         self.jobs: dict[str, JobSpec] = {}
-        self.work: dict[AttemptId, MapWork | ReduceWork] = {}
+        self.work: dict[AttemptId, TaskWork] = {}
         self.versions: dict[AttemptId, int] = {}
         self.results: dict[AttemptId, TaskResult] = {}
 
@@ -173,21 +173,21 @@ class FakeWorker:
         """Write what an attempt would write, and report it with the next request."""
         spec = self.jobs[attempt.task.job_id]
         work = self.work[attempt]
-        if isinstance(work, MapWork) and work.partitions:
+        if work.partitions:
             uri, content = object_names.run_uri(spec, attempt), b"r" * work.partitions
         else:
             uri, content = object_names.staged_part_uri(spec, attempt), f"{attempt.task}\n".encode()
         with storage_for(uri).open_write(uri) as writer:
             writer.write(content)
             info = writer.commit()
-        sections = (1,) * work.partitions if isinstance(work, MapWork) else ()
+        sections = (1,) * work.partitions
         self.results[attempt] = TaskOutput(
             object=info,
             digest=str(attempt.task).encode(),
             section_bytes=sections,
             records_in=2,
             records_out=1,
-            counters={"seen": 2} if attempt.task.phase is Phase.MAP else {},
+            counters={"seen": 2} if attempt.task.stage == 0 else {},
         )
 
     def output_uri(self, attempt: AttemptId) -> str:

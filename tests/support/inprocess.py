@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import msgspec
 
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, Versions
-from mrcore.model.task import MapWork, Piece, Split, TaskOutput, TaskResult, TaskSpec
+from mrcore.model.task import Piece, Split, TaskOutput, TaskRef, TaskResult, TaskSpec, TaskWork
 from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.budget import Budget
-from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, reduce_work
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
 from mrcore.tasks.progress import NoProgress
@@ -31,7 +31,7 @@ def spec_of(**changes: Any) -> JobSpec:
     """Return a spec with an output in memory."""
     base = JobSpec(
         name="test",
-        plugin=Plugin(sha256="0" * 64, name="test", has_reduce=True),
+        plugin=Plugin(sha256="0" * 64, name="test"),
         inputs=(),
         output_uri="mem://out/job",
         versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),
@@ -53,9 +53,9 @@ class Job:
     outputs: list[TaskOutput] = field(default_factory=list)
     setup: Setup | None = None
 
-    def attempt(self, phase: Phase, index: int) -> AttemptId:
+    def attempt(self, stage: int, index: int) -> AttemptId:
         """Return the first attempt at a task."""
-        return AttemptId(TaskId("test-1", phase, index), AttemptNumber(1, index))
+        return AttemptId(TaskId("test-1", stage, index), AttemptNumber(1, index))
 
     def run_map(self, index: int, extension: str = "txt", **extra: Any) -> TaskResult:
         """Run one map task."""
@@ -67,17 +67,18 @@ class Job:
             info = sink.commit()
         piece = Piece(uri, f"in/{index}.{extension}", 0, len(data), len(data), info.generation)
         reduces = 0 if self.spec.map_only else self.reduces
-        work = MapWork(Split((piece,)), reduces)
-        return self._run(Phase.MAP, index, work, **extra)
+        work = TaskWork(Split((piece,)), reduces)
+        return self._run(0, index, work, **extra)
 
     def run_reduce(self, index: int, boundaries: Sequence[bytes] | None) -> TaskResult:
         """Run one reduce task over the outputs of all maps."""
-        work = reduce_work(list(enumerate(self.outputs)), self.reduces, index, boundaries)
-        return self._run(Phase.REDUCE, index, work)
+        outputs = [(TaskRef(0, n), output) for n, output in enumerate(self.outputs)]
+        read = run_input(outputs, self.reduces, index, boundaries)
+        return self._run(1, index, TaskWork(read))
 
-    def _run(self, phase: Phase, index: int, work: Any, **extra: Any) -> TaskResult:
+    def _run(self, stage: int, index: int, work: Any, **extra: Any) -> TaskResult:
         given = {"state_uri": "mem://state", "memory_bytes": self.memory_bytes, **extra}
-        spec = TaskSpec(attempt=self.attempt(phase, index), job=self.spec, work=work, **given)
+        spec = TaskSpec(attempt=self.attempt(stage, index), job=self.spec, work=work, **given)
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             result = run_task(spec, self.functions, Path(scratch), self.progress, setup=self.setup)
             assert not list(Path(scratch).iterdir()), "scratch is left as it was found"

@@ -13,9 +13,9 @@ import grpc
 import grpc.aio
 
 from mrcore.client.request import versions
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin
-from mrcore.model.task import MapWork, Piece, Split
+from mrcore.model.task import Piece, Split, TaskWork
 from mrcore.plugin.bundle import build_bundle
 from mrcore.rpc.cluster import Credentials, save_credentials
 from mrcore.rpc.convert import job_spec_to_proto
@@ -80,7 +80,7 @@ class FakeMaster(worker_service_pb2_grpc.WorkerServiceServicer):
         (folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
         self.spec = JobSpec(
             name="job",
-            plugin=Plugin(bundle.sha256, "job.py", has_reduce=False),
+            plugin=Plugin(bundle.sha256, "job.py"),
             inputs=(Input("file:///x", "file:///x", "x"),),
             output_uri=f"file://{folder}/out",
             map_only=True,
@@ -161,11 +161,11 @@ class FakeMaster(worker_service_pb2_grpc.WorkerServiceServicer):
         info = path.stat()
         generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
         piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
-        return assignment_to_proto(attempt(index), 0, MapWork(Split((piece,)), 0))
+        return assignment_to_proto(attempt(index), 0, TaskWork(Split((piece,)), 0))
 
 
 def attempt(index: int) -> AttemptId:
-    return AttemptId(TaskId("job", Phase.MAP, index), AttemptNumber(1, index + 1))
+    return AttemptId(TaskId("job", 0, index), AttemptNumber(1, index + 1))
 
 
 def is_there(process_id: int) -> bool:

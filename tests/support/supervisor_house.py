@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mrcore.model import object_names
 from mrcore.model.attempts import Assignment
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
-from mrcore.model.task import MapWork, Piece, Split, TaskFailure, TaskResult
+from mrcore.model.task import Piece, Split, TaskFailure, TaskResult, TaskWork
 from mrcore.plugin.bundle import build_bundle
 from mrcore.tasks.child.attempt_log import store_log
 from mrcore.tasks.child.protocol import MAX_REPORT_BYTES
@@ -50,6 +50,7 @@ class House:
             orphans=orphans,
         )
         self.results: dict[AttemptId, TaskResult] = {}
+        self.specs: dict[str, JobSpec] = {}
         self._news = asyncio.Event()
         self._others = frozenset(descendants(os.getpid()))
 
@@ -84,7 +85,7 @@ class House:
             (out / "_claim").write_text(json.dumps({"job_id": job_id}))
         spec = JobSpec(
             name=job_id,
-            plugin=Plugin(bundle.sha256, f"{job_id}.py", has_reduce=not map_only),
+            plugin=Plugin(bundle.sha256, f"{job_id}.py"),
             inputs=(Input("file:///x", "file:///x", "x"),),
             output_uri=f"file://{out}",
             map_only=map_only,
@@ -92,6 +93,7 @@ class House:
             task_timeout_seconds=timeout_seconds,
             versions=Versions("", "", "", ""),
         )
+        self.specs[job_id] = spec
         self.supervisor.keep_job(job_id, spec, self.state_uri)
 
     def give(
@@ -104,8 +106,8 @@ class House:
         info = path.stat()
         generation = f"{info.st_ino}-{info.st_mtime_ns}-{info.st_size}"
         piece = Piece(f"file://{path}", path.name, 0, info.st_size, info.st_size, generation)
-        attempt = AttemptId(TaskId(job_id, Phase.MAP, self.given), AttemptNumber(1, self.given))
-        work = MapWork(Split((piece,)), partitions)
+        attempt = AttemptId(TaskId(job_id, 0, self.given), AttemptNumber(1, self.given))
+        work = TaskWork(Split((piece,)), partitions)
         self.supervisor.enqueue(Assignment(attempt, 0, work, mark_records=mark))
         self.supervisor.dispatch()
         return attempt
@@ -133,9 +135,13 @@ class House:
         """Return the children of the supervisor, and theirs; not what another test keeps."""
         return [pid for pid in descendants(os.getpid()) if pid not in self._others]
 
+    def log_uri(self, attempt: AttemptId) -> str:
+        """Return the name of the log of an attempt."""
+        return object_names.log_uri(self.state_uri, self.specs[attempt.task.job_id], attempt)
+
     def log_path(self, attempt: AttemptId) -> Path:
         """Return where the output of an attempt is stored, if it printed something."""
-        return Path(object_names.log_uri(self.state_uri, attempt).removeprefix("file://"))
+        return Path(self.log_uri(attempt).removeprefix("file://"))
 
     def log(self, attempt: AttemptId) -> str:
         """Return what was stored of an attempt's output."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mrcore.model.attempts import Assignment, AttemptState
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
-from mrcore.model.task import MapWork, Split, TaskOutput
+from mrcore.model.task import Split, TaskOutput, TaskWork
 from mrcore.worker.core.commands import (
     Command,
 )
@@ -16,10 +16,10 @@ from mrcore.worker.core.events import (
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.core.machine import Machine
 
-WORK = MapWork(Split(()), 1)
+WORK = TaskWork(Split(()), 1)
 SPEC = JobSpec(
     name="j",
-    plugin=Plugin("", "j", has_reduce=True),
+    plugin=Plugin("", "j"),
     inputs=(Input("", "", ""),),
     output_uri="file:///out",
     versions=Versions("", "", "", ""),
@@ -29,7 +29,7 @@ DONE = TaskOutput(records_out=1)
 
 def attempt(n: int, job: str = "j", epoch: int = 1) -> AttemptId:
     """Return attempt `n`, at a task of its own."""
-    return AttemptId(TaskId(job, Phase.MAP, n), AttemptNumber(epoch, n))
+    return AttemptId(TaskId(job, 0, n), AttemptNumber(epoch, n))
 
 
 def assignment(n: int, job: str = "j") -> Assignment:

@@ -12,6 +12,8 @@ from mrcore.daemon import logs
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
+from mrcore.model.job import JobSpec
+from mrcore.model.stages import stage_name
 from mrcore.model.task import TaskFailure, TaskResult
 from mrcore.storage.registry import storage_for
 from mrcore.worker.core.commands import (
@@ -46,7 +48,7 @@ _STORE_RETRY_SECONDS: Final = 2.0
 
 log = logging.getLogger("mrcore.worker")
 
-AttemptObserver: TypeAlias = Callable[[AttemptId, TaskResult], None]
+AttemptObserver: TypeAlias = Callable[[str, TaskResult], None]
 
 
 class Agent:
@@ -61,6 +63,7 @@ class Agent:
         self.leaving: Leave | None = None
         """Exit code and reason, once the process is to end."""
         self._is_leaving = asyncio.Event()
+        self._specs: dict[str, JobSpec] = {}
         self._group: asyncio.TaskGroup | None = None
         self._store_task: asyncio.Task[None] | None = None
         self._all_ended = asyncio.Event()
@@ -155,20 +158,23 @@ class Agent:
 
     def attempt_ended(self, attempt: AttemptId, result: TaskResult) -> None:
         """Take the result of an attempt that has ended by itself."""
+        stage = stage_name(self._specs[attempt.task.job_id], attempt.task.stage)
         for observer in self._observers:
-            observer(attempt, result)
+            observer(stage, result)
         if isinstance(result, TaskFailure):
-            log.warning("attempt failed: %s", result.message, extra=logs.about(attempt))
+            log.warning("attempt failed: %s", result.message, extra=logs.about(attempt, stage))
         else:
             seconds = round(result.elapsed_seconds, 3)
-            log.debug("attempt done", extra={**logs.about(attempt), "seconds": seconds})
+            log.debug("attempt done", extra={**logs.about(attempt, stage), "seconds": seconds})
         self.feed(Ended(attempt, result))
 
     def _obey(self, command: Command) -> None:
         match command:
             case KeepJob(job_id, spec, state_uri):
+                self._specs[job_id] = spec
                 self.supervisor.keep_job(job_id, spec, state_uri)
             case ForgetJob(job_id):
+                del self._specs[job_id]
                 self.supervisor.forget_job(job_id)
             case Enqueue(assignment):
                 self.supervisor.enqueue(assignment)

@@ -7,7 +7,9 @@ import os
 import signal
 from pathlib import Path
 
-from mrcore.model.task import FailureKind, MapWork, Mark, TaskFailure
+from mrcore.model.job import JobSpec
+from mrcore.model.stages import stage_name
+from mrcore.model.task import FailureKind, Mark, Split, TaskFailure
 from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
 from mrcore.util.texts import one_line
 
@@ -29,21 +31,25 @@ _OWN_DEATHS = {
 
 
 def death_failure(
-    order: Order, status: int, kill_reason: str | None, function: str, mark: Mark | None
+    order: Order,
+    spec: JobSpec,
+    status: int,
+    kill_reason: str | None,
+    function: str,
+    mark: Mark | None,
 ) -> TaskFailure:
     """Return the failure of an attempt whose process has died.
 
     `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
     `function` is the user's function that ran, `mark` the record that `map` was at.
     """
-    task = order.attempt.task
+    stage = stage_name(spec, order.attempt.task.stage)
+    task = f"{stage} task {order.attempt.task.index}"
     own = _OWN_DEATHS.get(status) if not function else None
     what = kill_reason or own or f"{_cause(status)} without a traceback"
     return TaskFailure(
         kind=FailureKind.DATA if own and status == OWN_DEFECT else FailureKind.USER,
-        message=one_line(
-            f"the process of {task.phase} task {task.index}{_place(order, function, mark)} {what}"
-        ),
+        message=one_line(f"the process of {task}{_place(order, function, mark)} {what}"),
         died=True,
         mark=mark if order.mark_records else None,
     )
@@ -51,7 +57,7 @@ def death_failure(
 
 def _place(order: Order, function: str, mark: Mark | None) -> str:
     """Return what the process was at work on, as far as that is known; files as the user wrote."""
-    pieces = order.work.split.pieces if isinstance(order.work, MapWork) else ()
+    pieces = order.work.read.pieces if isinstance(order.work.read, Split) else ()
     if mark is not None:
         shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
         return f", at work on the record at offset {mark.offset} of {shown},"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mrcore.model.ids import AttemptId
 from mrcore.tasks.child.attempt_log import MAX_LOG_BYTES
+from mrcore.tasks.child.protocol import JobFile
 from mrcore.worker.core.limits import Limits
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.threads import in_thread
@@ -14,7 +15,9 @@ from mrcore.worker.shell.threads import in_thread
 class LogTails:
     """The logs of attempts that have died, in memory as far as the limit of all together allows."""
 
-    def __init__(self, store_log: Callable[[str, AttemptId, bytes], None], limits: Limits) -> None:
+    def __init__(
+        self, store_log: Callable[[JobFile, AttemptId, bytes], None], limits: Limits
+    ) -> None:
         self.held_bytes = 0
         self._store_log = store_log
         self._limits = limits
@@ -26,10 +29,10 @@ class LogTails:
         self.held_bytes += len(text)
         return text
 
-    async def store(self, state_uri: str, attempt: AttemptId, text: bytes) -> None:
+    async def store(self, job: JobFile, attempt: AttemptId, text: bytes) -> None:
         """Store what `take` has returned."""
         if text:
-            await in_thread(self._store_log, state_uri, attempt, text)
+            await in_thread(self._store_log, job, attempt, text)
         self.drop(text)
 
     def drop(self, text: bytes) -> None:

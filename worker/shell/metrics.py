@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.stages import KINDS, kind_of_name
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
 from mrcore.worker.shell.health import Health, HealthSnapshot
 
@@ -37,46 +37,46 @@ class _Attempts:
         self._ended = Counter(
             "mrcore_worker_attempts_total",
             "Attempts that ended here, by outcome: succeeded, or whose failure it was",
-            ("phase", "outcome"),
+            ("kind", "outcome"),
             registry=registry,
         )
         self._seconds = Histogram(
             "mrcore_worker_attempt_seconds",
             "Time of attempts that succeeded here",
-            ("phase",),
+            ("kind",),
             buckets=TASK_BUCKETS,
             registry=registry,
         )
         self._records = Counter(
             "mrcore_worker_records_total",
             "Records read by attempts that succeeded here",
-            ("phase",),
+            ("kind",),
             registry=registry,
         )
         self._bytes = Counter(
             "mrcore_worker_read_bytes_total",
             "Bytes read by attempts that succeeded here",
-            ("phase",),
+            ("kind",),
             registry=registry,
         )
 
         # Series that are there from the beginning have no first rise that a rate would miss.
-        for phase in Phase:
+        for kind in KINDS:
             for metric in (self._seconds, self._records, self._bytes):
-                metric.labels(phase.value)
+                metric.labels(kind)
             for outcome in _OUTCOMES:
-                self._ended.labels(phase.value, outcome)
+                self._ended.labels(kind, outcome)
 
-    def observe(self, attempt: AttemptId, result: TaskResult) -> None:
-        """Count an attempt that has ended."""
-        phase = attempt.task.phase.value
+    def observe(self, stage: str, result: TaskResult) -> None:
+        """Count an attempt at a task of this stage that has ended."""
+        kind = kind_of_name(stage)
         if isinstance(result, TaskFailure):
-            self._ended.labels(phase, result.kind.value).inc()
+            self._ended.labels(kind, result.kind.value).inc()
             return
-        self._ended.labels(phase, _SUCCEEDED).inc()
-        self._seconds.labels(phase).observe(result.elapsed_seconds)
-        self._records.labels(phase).inc(result.records_in)
-        self._bytes.labels(phase).inc(result.bytes_in)
+        self._ended.labels(kind, _SUCCEEDED).inc()
+        self._seconds.labels(kind).observe(result.elapsed_seconds)
+        self._records.labels(kind).inc(result.records_in)
+        self._bytes.labels(kind).inc(result.bytes_in)
 
 
 class _Now(Collector):

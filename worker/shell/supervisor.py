@@ -46,7 +46,7 @@ class Supervisor:
         restore: Callable[[], None] = lambda: None,
         environment: Mapping[str, str],
         clock: Clock,
-        store_log: Callable[[str, AttemptId, bytes], None],
+        store_log: Callable[[JobFile, AttemptId, bytes], None],
         limits: Limits = DEFAULT,
         orphans: Orphans | None = None,
     ) -> None:
@@ -339,11 +339,11 @@ class Supervisor:
                 self._log_tails.drop(printed)
             else:
                 mark = view.mark if lost.mark_records else None
+                job = self._jobs[lost.attempt.task.job_id]
                 failure = exit_reasons.death_failure(
-                    lost, status, child.kill_reason, view.function, mark
+                    lost, job.spec, status, child.kill_reason, view.function, mark
                 )
-                state_uri = self._jobs[lost.attempt.task.job_id].state_uri
-                self._group.create_task(self._report_death(lost, failure, state_uri, printed))
+                self._group.create_task(self._report_death(lost, failure, job, printed))
         else:
             self._log_tails.drop(printed)
             if view.begun == 0 and not child.doomed:
@@ -355,9 +355,9 @@ class Supervisor:
         self.prestart()
         self.dispatch()
 
-    async def _report_death(self, order: Order, failed: TaskFailure, uri: str, text: bytes) -> None:
-        await self._log_tails.store(uri, order.attempt, text)
-        self._report(order.attempt, failed)
+    async def _report_death(self, lost: Order, why: TaskFailure, job: JobFile, text: bytes) -> None:
+        await self._log_tails.store(job, lost.attempt, text)
+        self._report(lost.attempt, why)
 
     def _count_bad_start(self, reason: str) -> None:
         self._starts.failed(reason)

@@ -160,7 +160,7 @@ class Work:
     tasks: int
     """That wait or run now."""
     seconds: float | None = None
-    """Slot-seconds of work left, over all phases; None before a task has been measured."""
+    """Slot-seconds of work left, over all stages; None before a task has been measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

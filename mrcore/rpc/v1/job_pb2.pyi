@@ -191,30 +191,6 @@ TASK_STATE_COMPLETED: TaskState.ValueType  # 3
 """An attempt was accepted."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
-class _Phase:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    PHASE_UNSPECIFIED: _Phase.ValueType  # 0
-    """Never sent."""
-    PHASE_MAP: _Phase.ValueType  # 1
-    """Reads a split, writes a run."""
-    PHASE_REDUCE: _Phase.ValueType  # 2
-    """Merges a partition of all runs, writes a part."""
-
-class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
-    """The two kinds of task."""
-
-PHASE_UNSPECIFIED: Phase.ValueType  # 0
-"""Never sent."""
-PHASE_MAP: Phase.ValueType  # 1
-"""Reads a split, writes a run."""
-PHASE_REDUCE: Phase.ValueType  # 2
-"""Merges a partition of all runs, writes a part."""
-Global___Phase: _TypeAlias = Phase  # noqa: Y015
-
 @_typing.final
 class Input(_message.Message):
     """One input argument."""
@@ -253,27 +229,55 @@ class Plugin(_message.Message):
 
     SHA256_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    HAS_REDUCE_FIELD_NUMBER: _builtins.int
-    HAS_COMBINE_FIELD_NUMBER: _builtins.int
-    HAS_PARTITION_FIELD_NUMBER: _builtins.int
-    HAS_SORT_KEY_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the bundle, in hexadecimal."""
     name: _builtins.str
     """For display: the module's name."""
-    has_reduce: _builtins.bool
-    """It has a function `reduce`."""
-    has_combine: _builtins.bool
-    """It has a function `combine`."""
-    has_partition: _builtins.bool
-    """It has a function `partition`."""
-    has_sort_key: _builtins.bool
-    """It has a function `sort_key`."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
+        """In order; at least one."""
+
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         name: _builtins.str = ...,
+        steps: _abc.Iterable[Global___Step] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sha256", b"sha256", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plugin: _TypeAlias = Plugin  # noqa: Y015
+
+@_typing.final
+class Step(_message.Message):
+    """Functions that a step of the user's code has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HAS_MAP_FIELD_NUMBER: _builtins.int
+    HAS_REDUCE_FIELD_NUMBER: _builtins.int
+    HAS_COMBINE_FIELD_NUMBER: _builtins.int
+    HAS_PARTITION_FIELD_NUMBER: _builtins.int
+    HAS_SORT_KEY_FIELD_NUMBER: _builtins.int
+    has_map: _builtins.bool
+    """`map`."""
+    has_reduce: _builtins.bool
+    """`reduce`."""
+    has_combine: _builtins.bool
+    """`combine`."""
+    has_partition: _builtins.bool
+    """`partition`."""
+    has_sort_key: _builtins.bool
+    """`sort_key`."""
+    def __init__(
+        self,
+        *,
+        has_map: _builtins.bool = ...,
         has_reduce: _builtins.bool = ...,
         has_combine: _builtins.bool = ...,
         has_partition: _builtins.bool = ...,
@@ -281,11 +285,11 @@ class Plugin(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_combine", b"has_combine", "has_partition", b"has_partition", "has_reduce", b"has_reduce", "has_sort_key", b"has_sort_key", "name", b"name", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_combine", b"has_combine", "has_map", b"has_map", "has_partition", b"has_partition", "has_reduce", b"has_reduce", "has_sort_key", b"has_sort_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Plugin: _TypeAlias = Plugin  # noqa: Y015
+Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class Versions(_message.Message):
@@ -495,7 +499,7 @@ class Failure(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     TRACEBACK_FIELD_NUMBER: _builtins.int
-    LOST_MAPS_FIELD_NUMBER: _builtins.int
+    LOST_RUNS_FIELD_NUMBER: _builtins.int
     DIED_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
     kind: Global___Failure.Kind.ValueType
@@ -507,8 +511,8 @@ class Failure(_message.Message):
     died: _builtins.bool
     """The process died without a traceback."""
     @_builtins.property
-    def lost_maps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Map tasks whose runs could not be read."""
+    def lost_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRef]:
+        """Tasks whose runs could not be read."""
 
     @_builtins.property
     def mark(self) -> Global___Mark:
@@ -520,17 +524,43 @@ class Failure(_message.Message):
         kind: Global___Failure.Kind.ValueType = ...,
         message: _builtins.str = ...,
         traceback: _builtins.str = ...,
-        lost_maps: _abc.Iterable[_builtins.int] | None = ...,
+        lost_runs: _abc.Iterable[Global___TaskRef] | None = ...,
         died: _builtins.bool = ...,
         mark: Global___Mark | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "kind", b"kind", "lost_maps", b"lost_maps", "mark", b"mark", "message", b"message", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class TaskRef(_message.Message):
+    """A task of the same job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    stage: _builtins.int
+    """Number of its stage."""
+    index: _builtins.int
+    """Number within the stage."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskRef: _TypeAlias = TaskRef  # noqa: Y015
 
 @_typing.final
 class Mark(_message.Message):
@@ -559,12 +589,12 @@ class Mark(_message.Message):
 Global___Mark: _TypeAlias = Mark  # noqa: Y015
 
 @_typing.final
-class PhaseProgress(_message.Message):
-    """Where the tasks of one phase stand."""
+class StageProgress(_message.Message):
+    """Where the tasks of one stage stand."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PHASE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     IDLE_FIELD_NUMBER: _builtins.int
     IN_PROGRESS_FIELD_NUMBER: _builtins.int
@@ -572,8 +602,8 @@ class PhaseProgress(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     DONE_TASKS_FIELD_NUMBER: _builtins.int
-    phase: Global___Phase.ValueType
-    """Which phase."""
+    name: _builtins.str
+    """Its name, which is part of its tasks' names: map, reduce, or such as step2-reduce."""
     tasks: _builtins.int
     """All its tasks."""
     idle: _builtins.int
@@ -591,7 +621,7 @@ class PhaseProgress(_message.Message):
     def __init__(
         self,
         *,
-        phase: Global___Phase.ValueType = ...,
+        name: _builtins.str = ...,
         tasks: _builtins.int = ...,
         idle: _builtins.int = ...,
         in_progress: _builtins.int = ...,
@@ -602,11 +632,11 @@ class PhaseProgress(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "phase", b"phase", "records", b"records", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "name", b"name", "records", b"records", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PhaseProgress: _TypeAlias = PhaseProgress  # noqa: Y015
+Global___StageProgress: _TypeAlias = StageProgress  # noqa: Y015
 
 @_typing.final
 class AttemptCounts(_message.Message):
@@ -763,7 +793,7 @@ class Job(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
-    PHASES_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     SUBMITTED_SECONDS_FIELD_NUMBER: _builtins.int
@@ -789,7 +819,7 @@ class Job(_message.Message):
     note: _builtins.str
     """Something a person should know, such as "waiting for workers"."""
     bad_records: _builtins.int
-    """Records that map tasks have skipped, over current winners."""
+    """Records that tasks have skipped, over current winners."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it is, with at most 100 of its inputs."""
@@ -799,8 +829,8 @@ class Job(_message.Message):
         """What failed it."""
 
     @_builtins.property
-    def phases(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhaseProgress]:
-        """Map, then reduce."""
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageProgress]:
+        """In order: a stage reads only earlier ones."""
 
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -830,7 +860,7 @@ class Job(_message.Message):
         state: Global___JobState.ValueType = ...,
         message: _builtins.str = ...,
         failure: Global___Failure | None = ...,
-        phases: _abc.Iterable[Global___PhaseProgress] | None = ...,
+        stages: _abc.Iterable[Global___StageProgress] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         attempts: Global___AttemptCounts | None = ...,
         submitted_seconds: _builtins.float = ...,
@@ -844,7 +874,7 @@ class Job(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bad_records", b"bad_records", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "phases", b"phases", "recent_failures", b"recent_failures", "spec", b"spec", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bad_records", b"bad_records", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "recent_failures", b"recent_failures", "spec", b"spec", "stages", b"stages", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -888,14 +918,14 @@ class Task(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PHASE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     STORY_FIELD_NUMBER: _builtins.int
-    phase: Global___Phase.ValueType
-    """Which phase."""
+    stage: _builtins.str
+    """Name of its stage."""
     index: _builtins.int
     """Counts from 0."""
     state: Global___TaskState.ValueType
@@ -913,7 +943,7 @@ class Task(_message.Message):
     def __init__(
         self,
         *,
-        phase: Global___Phase.ValueType = ...,
+        stage: _builtins.str = ...,
         index: _builtins.int = ...,
         state: Global___TaskState.ValueType = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
@@ -922,7 +952,7 @@ class Task(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failures", b"failures", "index", b"index", "phase", b"phase", "state", b"state", "story", b"story"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failures", b"failures", "index", b"index", "stage", b"stage", "state", b"state", "story", b"story"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

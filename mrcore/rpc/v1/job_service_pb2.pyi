@@ -283,14 +283,14 @@ class ListTasksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Which job."""
-    phase: _job_pb2.Phase.ValueType
-    """Only this phase, where given."""
+    stage: _builtins.str
+    """Only the stage of this name, where given."""
     state: _job_pb2.TaskState.ValueType
     """Only tasks in this state, where given."""
     page_size: _builtins.int
@@ -301,14 +301,14 @@ class ListTasksRequest(_message.Message):
         self,
         *,
         job_id: _builtins.str = ...,
-        phase: _job_pb2.Phase.ValueType = ...,
+        stage: _builtins.str = ...,
         state: _job_pb2.TaskState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "phase", b"phase", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "stage", b"stage", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,7 +326,7 @@ class ListTasksResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Task]:
-        """Map tasks by index, then reduce tasks."""
+        """By stage, then by index."""
 
     def __init__(
         self,
@@ -477,16 +477,16 @@ class ReadLogRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TAIL_BYTES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Which job."""
-    phase: _job_pb2.Phase.ValueType
-    """Which phase; with index. Not given: all tasks that printed something."""
+    stage: _builtins.str
+    """Name of the stage; with index. Not given: all tasks that printed something."""
     index: _builtins.int
-    """Which task of the phase."""
+    """Which task of the stage."""
     attempt: _builtins.str
     """Only this attempt, as in 5.2, where given."""
     tail_bytes: _builtins.int
@@ -495,14 +495,14 @@ class ReadLogRequest(_message.Message):
         self,
         *,
         job_id: _builtins.str = ...,
-        phase: _job_pb2.Phase.ValueType = ...,
+        stage: _builtins.str = ...,
         index: _builtins.int = ...,
         attempt: _builtins.str = ...,
         tail_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "job_id", b"job_id", "phase", b"phase", "tail_bytes", b"tail_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "job_id", b"job_id", "stage", b"stage", "tail_bytes", b"tail_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -244,16 +244,16 @@ class AttemptId(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Of the job."""
-    phase: _job_pb2.Phase.ValueType
-    """Of the task."""
+    stage: _builtins.int
+    """Number of the task's stage."""
     index: _builtins.int
-    """Of the task."""
+    """Number of the task within its stage."""
     epoch: _builtins.int
     """The master's epoch when it was assigned."""
     n: _builtins.int
@@ -262,14 +262,14 @@ class AttemptId(_message.Message):
         self,
         *,
         job_id: _builtins.str = ...,
-        phase: _job_pb2.Phase.ValueType = ...,
+        stage: _builtins.int = ...,
         index: _builtins.int = ...,
         epoch: _builtins.int = ...,
         n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "index", b"index", "job_id", b"job_id", "n", b"n", "phase", b"phase"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "index", b"index", "job_id", b"job_id", "n", b"n", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,6 +371,7 @@ class TaskOutput(_message.Message):
     ELAPSED_SECONDS_FIELD_NUMBER: _builtins.int
     CLASS_A_FIELD_NUMBER: _builtins.int
     CLASS_B_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Of the run's content."""
     records_in: _builtins.int
@@ -387,6 +388,8 @@ class TaskOutput(_message.Message):
     """Storage operations that write or list."""
     class_b: _builtins.int
     """Storage operations that read."""
+    result: _builtins.bytes
+    """Value for the caller, of a task that writes a result; at most 64 KiB."""
     @_builtins.property
     def object(self) -> Global___ObjectRef:
         """The run or the staged part; absent when there is none."""
@@ -428,10 +431,11 @@ class TaskOutput(_message.Message):
         elapsed_seconds: _builtins.float = ...,
         class_a: _builtins.int = ...,
         class_b: _builtins.int = ...,
+        result: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "records_in", b"records_in", "records_out", b"records_out", "section_bytes", b"section_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,12 +635,15 @@ class Assignment(_message.Message):
     INPUTS_VERSION_FIELD_NUMBER: _builtins.int
     MARK_RECORDS_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
-    MAP_FIELD_NUMBER: _builtins.int
-    REDUCE_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     inputs_version: _builtins.int
     """To be echoed."""
     mark_records: _builtins.bool
     """Note each record before it is mapped."""
+    partitions: _builtins.int
+    """Sections of the run that it writes: tasks that will read it. 0 where it writes no run."""
     @_builtins.property
     def attempt(self) -> Global___AttemptId:
         """Which attempt."""
@@ -646,12 +653,12 @@ class Assignment(_message.Message):
         """Records to skip."""
 
     @_builtins.property
-    def map(self) -> Global___MapWork:
-        """A map task."""
+    def split(self) -> Global___Split:
+        """Of the job's input."""
 
     @_builtins.property
-    def reduce(self) -> Global___ReduceWork:
-        """A reduce task."""
+    def runs(self) -> Global___RunInput:
+        """Of what earlier stages wrote."""
 
     def __init__(
         self,
@@ -660,29 +667,27 @@ class Assignment(_message.Message):
         inputs_version: _builtins.int = ...,
         mark_records: _builtins.bool = ...,
         skip: _abc.Iterable[Global___Skip] | None = ...,
-        map: Global___MapWork | None = ...,
-        reduce: Global___ReduceWork | None = ...,
+        split: Global___Split | None = ...,
+        runs: Global___RunInput | None = ...,
+        partitions: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "map", b"map", "reduce", b"reduce", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "read", b"read", "runs", b"runs", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "inputs_version", b"inputs_version", "map", b"map", "mark_records", b"mark_records", "reduce", b"reduce", "skip", b"skip", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "inputs_version", b"inputs_version", "mark_records", b"mark_records", "partitions", b"partitions", "read", b"read", "runs", b"runs", "skip", b"skip", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["map", "reduce"]  # noqa: Y015
-    _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
+    _WhichOneofReturnType_read: _TypeAlias = _typing.Literal["split", "runs"]  # noqa: Y015
+    _WhichOneofArgType_read: _TypeAlias = _typing.Literal["read", b"read"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_read) -> _WhichOneofReturnType_read | None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
 
 @_typing.final
-class MapWork(_message.Message):
-    """A map task's work."""
+class Split(_message.Message):
+    """What a task reads of the job's input."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PIECES_FIELD_NUMBER: _builtins.int
-    PARTITIONS_FIELD_NUMBER: _builtins.int
-    partitions: _builtins.int
-    """Number of reduce tasks; 0 for a map-only job."""
     @_builtins.property
     def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Piece]:
         """In the order of the input."""
@@ -691,15 +696,14 @@ class MapWork(_message.Message):
         self,
         *,
         pieces: _abc.Iterable[Global___Piece] | None = ...,
-        partitions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions", b"partitions", "pieces", b"pieces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MapWork: _TypeAlias = MapWork  # noqa: Y015
+Global___Split: _TypeAlias = Split  # noqa: Y015
 
 @_typing.final
 class Piece(_message.Message):
@@ -748,8 +752,8 @@ class Piece(_message.Message):
 Global___Piece: _TypeAlias = Piece  # noqa: Y015
 
 @_typing.final
-class ReduceWork(_message.Message):
-    """A reduce task's work."""
+class RunInput(_message.Message):
+    """What a task reads of runs: its partition of each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -762,7 +766,7 @@ class ReduceWork(_message.Message):
     """In total order: encoded keys below this; absent is unbounded."""
     @_builtins.property
     def slices(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunSlice]:
-        """Ascending by map index."""
+        """Ascending by stage and index."""
 
     def __init__(
         self,
@@ -784,23 +788,26 @@ class ReduceWork(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
 
-Global___ReduceWork: _TypeAlias = ReduceWork  # noqa: Y015
+Global___RunInput: _TypeAlias = RunInput  # noqa: Y015
 
 @_typing.final
 class RunSlice(_message.Message):
-    """What one reduce task reads of one run."""
+    """What one task reads of one run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MAP_INDEX_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
-    map_index: _builtins.int
-    """Which map task."""
+    stage: _builtins.int
+    """Number of the stage that wrote the run."""
+    index: _builtins.int
+    """Number of the task within that stage."""
     uri: _builtins.str
-    """The run; empty where it follows from job, map index and attempt."""
+    """The run."""
     generation: _builtins.str
     """Its generation."""
     offset: _builtins.int
@@ -810,7 +817,8 @@ class RunSlice(_message.Message):
     def __init__(
         self,
         *,
-        map_index: _builtins.int = ...,
+        stage: _builtins.int = ...,
+        index: _builtins.int = ...,
         uri: _builtins.str = ...,
         generation: _builtins.str = ...,
         offset: _builtins.int = ...,
@@ -818,7 +826,7 @@ class RunSlice(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "length_bytes", b"length_bytes", "map_index", b"map_index", "offset", b"offset", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "index", b"index", "length_bytes", b"length_bytes", "offset", b"offset", "stage", b"stage", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

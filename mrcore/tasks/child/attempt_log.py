@@ -15,6 +15,7 @@ from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
+from mrcore.tasks.child.protocol import JobFile
 
 MAX_LOG_BYTES: Final = 16 << 20
 """What is kept of the output of one attempt: its end."""
@@ -34,7 +35,7 @@ class AttemptLog:
         self.descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
         self._file = identity(self.descriptor)
 
-    def keep(self, state_uri: str, attempt: AttemptId) -> None:
+    def keep(self, job: JobFile, attempt: AttemptId) -> None:
         """Store what the attempt has printed, and empty the log; errors cost no more than it."""
         _flush()
         try:
@@ -44,7 +45,7 @@ class AttemptLog:
             if size:
                 text = os.pread(self.descriptor, MAX_LOG_BYTES, max(0, size - MAX_LOG_BYTES))
                 os.ftruncate(self.descriptor, 0)
-                store_log(state_uri, attempt, text)
+                store_log(job, attempt, text)
         except OSError as error:
             _warn(attempt, error)
 
@@ -63,9 +64,9 @@ def _flush() -> None:
     _libc.fflush(None)
 
 
-def store_log(state_uri: str, attempt: AttemptId, text: bytes) -> None:
+def store_log(job: JobFile, attempt: AttemptId, text: bytes) -> None:
     """Store what an attempt printed; a store that refuses costs the log, not the attempt."""
-    uri = object_names.log_uri(state_uri, attempt)
+    uri = object_names.log_uri(job.state_uri, job.spec, attempt)
     try:
         with storage_for(uri).open_write(uri, expect=ABSENT) as writer:
             writer.write(text)

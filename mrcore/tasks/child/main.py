@@ -156,7 +156,7 @@ class Child:
         self._clean_up(order.memory_bytes)
         job = self._jobs.get(order.attempt.task.job_id)
         if job is not None:
-            self._log.keep(job.state_uri, order.attempt)
+            self._log.keep(job, order.attempt)
         return Finished(order.attempt, result)
 
     def _identities(self) -> tuple[tuple[int, int], ...]:

@@ -29,13 +29,12 @@ from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.task import (
     FailureKind,
-    MapWork,
     Mark,
     Progress,
-    ReduceWork,
     Skip,
     TaskFailure,
     TaskResult,
+    TaskWork,
 )
 from mrcore.plugin.running import NOTED, note_in
 
@@ -51,7 +50,7 @@ class Order(msgspec.Struct, frozen=True):
     """One attempt to run: a `TaskSpec` without its job, which lies in a `JobFile`."""
 
     attempt: AttemptId
-    work: MapWork | ReduceWork
+    work: TaskWork
     inputs_version: int = 0
     memory_bytes: int = 0
     mark_records: bool = False
@@ -118,7 +117,7 @@ def pack_order(order: Order, folder: Path) -> bytes:
     if len(data) <= MAX_INLINE_BYTES:
         return _INLINE + data
     task = order.attempt.task
-    path = folder / f"{task.job_id}-{task.phase}-{task.index}@{order.attempt.number}.order"
+    path = folder / f"{task.job_id}-{task.stage}-{task.index}@{order.attempt.number}.order"
     path.write_bytes(data)
     return _FILE + _encoder.encode(_Elsewhere(order.attempt, os.fsencode(path)))
 

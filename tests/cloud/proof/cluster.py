@@ -91,7 +91,7 @@ class Cluster:
 
     def tasks(self, state: str) -> int:
         """Return how many tasks of the newest job are idle, in_progress or completed."""
-        return sum(phase[state] for phase in self.job().get("tasks", {}).values())
+        return sum(stage[state] for stage in self.job().get("tasks", {}).values())
 
     def shown(self, *words: str) -> dict[str, Any]:
         """Return what `mrcore show` has to say of the newest job; nothing where there is none."""
@@ -101,7 +101,7 @@ class Cluster:
     def winners(self) -> dict[str, str]:
         """Return which attempt has won, by task of the newest job."""
         return {
-            f"{task['phase']}-{task['index']}": attempt["number"]
+            f"{task['stage']}-{task['index']}": attempt["number"]
             for task in self.shown("--tasks").get("task_list", ())
             for attempt in task["attempts"]
             if attempt["state"] == "won"

@@ -14,9 +14,8 @@ import pytest
 import mrcore
 from mrcore.client.client import Client
 from mrcore.errors import ClusterUnreachableError, UsageError
-from mrcore.model.ids import Phase
 from mrcore.model.job import InputFormat, JobSpec, JobState, Plugin, TaskState, Versions
-from mrcore.model.snapshots import AttemptCounts, FailureView, FleetView, JobView, PhaseView
+from mrcore.model.snapshots import AttemptCounts, FailureView, FleetView, JobView, StageView
 from mrcore.model.task import FailureKind
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
@@ -27,7 +26,7 @@ from tests.support.fake_clock import FakeClock
 
 SPEC = JobSpec(
     name="wc",
-    plugin=Plugin(sha256="0" * 64, name="wc", has_reduce=True),
+    plugin=Plugin(sha256="0" * 64, name="wc"),
     inputs=(),
     input_format=InputFormat.TEXT,
     output_uri="file:///out",
@@ -116,7 +115,7 @@ def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> 
     job.message = "map-00000 failed 4 times."
     job.failure.kind = job_pb2.Failure.KIND_USER
     job.failure.traceback = "Traceback"
-    job.phases.add(phase=job_pb2.PHASE_MAP, tasks=2, completed=1, done_tasks=1.5, records=7)
+    job.stages.add(name="map", tasks=2, completed=1, done_tasks=1.5, records=7)
     job.counters["x"] = 3
     job.bad_records = 2
     job.attempts.started = 5
@@ -128,7 +127,7 @@ def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> 
         name="wc",
         state=JobState.FAILED,
         output_uri="file:///out",
-        phases=(PhaseView(phase=Phase.MAP, tasks=2, completed=1, done_tasks=1.5, records=7),),
+        stages=(StageView(name="map", tasks=2, completed=1, done_tasks=1.5, records=7),),
         counters={"x": 3},
         bad_records=2,
         attempts=AttemptCounts(started=5),
@@ -194,17 +193,17 @@ def test_lists_are_read_page_by_page(master: ScriptedMaster, client: Client) -> 
     assert [request.page_token for request in master.requests] == ["", "2"]
 
 
-def test_tasks_of_a_phase(master: ScriptedMaster, client: Client) -> None:
-    task = job_pb2.Task(phase=job_pb2.PHASE_MAP, index=3, state=job_pb2.TASK_STATE_IN_PROGRESS)
+def test_tasks_of_a_stage(master: ScriptedMaster, client: Client) -> None:
+    task = job_pb2.Task(stage="map", index=3, state=job_pb2.TASK_STATE_IN_PROGRESS)
     task.attempts.add(number="5.2", worker_id="w", state="running", fraction=0.5)
     task.story.append("assigned")
     master.script = [job_service_pb2.ListTasksResponse(tasks=[task])]
-    found = list(client.tasks("j-1", Phase.MAP, TaskState.IN_PROGRESS))
+    found = list(client.tasks("j-1", "map", TaskState.IN_PROGRESS))
     assert [(t.name, t.state, t.story) for t in found] == [
         ("map-00003", TaskState.IN_PROGRESS, ("assigned",))
     ]
     assert found[0].attempts[0].fraction == 0.5
-    assert master.requests[0].phase == job_pb2.PHASE_MAP
+    assert master.requests[0].stage == "map"
     assert master.requests[0].state == job_pb2.TASK_STATE_IN_PROGRESS
 
 
@@ -282,7 +281,7 @@ def test_what_names_no_cluster_is_told(make: Callable[[], object], said: str) ->
         lambda client: client.get(5),
         lambda client: client.cancel("j", 5),
         lambda client: next(client.watch(None, "soon")),
-        lambda client: next(client.tasks("j", "mapp")),
+        lambda client: next(client.tasks("j", 3)),
         lambda client: next(client.tasks("j", state=3)),
         lambda client: client.drain(object()),
         lambda client: client.read_log("j", index=-1),

@@ -8,10 +8,9 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, phase_line
-from mrcore.model.ids import Phase
+from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, stage_line
 from mrcore.model.job import JobState
-from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
 from mrcore.model.task import FailureKind
 from tests.support.fake_clock import FakeClock
 
@@ -31,9 +30,9 @@ def job(
         name="wc",
         state=state,
         output_uri="file:///out",
-        phases=(
-            PhaseView(
-                phase=Phase.MAP,
+        stages=(
+            StageView(
+                name="map",
                 tasks=4,
                 idle=4 - maps_done,
                 completed=maps_done,
@@ -41,7 +40,7 @@ def job(
                 bytes=records * 10,
                 done_tasks=maps_done,
             ),
-            PhaseView(phase=Phase.REDUCE, tasks=2, completed=reduces_done, done_tasks=reduces_done),
+            StageView(name="reduce", tasks=2, completed=reduces_done, done_tasks=reduces_done),
         ),
         attempts=AttemptCounts(failed=len(failures)),
         recent_failures=failures,
@@ -62,7 +61,7 @@ def test_pace_is_an_average_over_the_last_seconds() -> None:
     assert pace.records_per_second == 0
 
 
-def test_pace_starts_anew_with_each_phase() -> None:
+def test_pace_starts_anew_with_each_stage() -> None:
     meter = Meter()
     meter.update(job(0), 0.0)
     meter.update(job(3, records=9000), 5.0)
@@ -91,7 +90,7 @@ def test_plain_lines_come_with_news_and_else_seldom() -> None:
         "mrcore: map 4/4",
     ]
     assert "36 records/s" in lines[0]
-    assert "about 5.5 s left in this phase" in lines[0]
+    assert "about 5.5 s left in this stage" in lines[0]
     assert "publishing the output" in lines[2]
 
 
@@ -124,12 +123,12 @@ def test_what_fails_in_the_same_way_is_told_in_short() -> None:
     ]
 
 
-def test_a_phase_without_tasks_is_not_told() -> None:
+def test_a_stage_without_tasks_is_not_told() -> None:
     stream, clock = io.StringIO(), FakeClock()
     shown = PlainProgress(stream, clock)
     map_only = job(1)
-    no_reduces = PhaseView(phase=Phase.REDUCE, tasks=0)
-    map_only = msgspec.structs.replace(map_only, phases=(map_only.phases[0], no_reduces))
+    no_reduces = StageView(name="reduce", tasks=0)
+    map_only = msgspec.structs.replace(map_only, stages=(map_only.stages[0], no_reduces))
     shown.update(map_only)
     clock.advance(6.0)
     shown.update(map_only)
@@ -138,7 +137,7 @@ def test_a_phase_without_tasks_is_not_told() -> None:
         "mrcore: map 1/4",
     ]
     stream = io.StringIO()
-    PlainProgress(stream, clock).update(msgspec.structs.replace(job(0), phases=(no_reduces,)))
+    PlainProgress(stream, clock).update(msgspec.structs.replace(job(0), stages=(no_reduces,)))
     assert stream.getvalue() == "mrcore: wc-1: 1 kB of input.\n"
 
 
@@ -163,10 +162,10 @@ def test_a_note_is_told_once_it_lasts() -> None:
 
 def test_line_names_failures() -> None:
     failure = FailureView(kind=FailureKind.USER, message="boom")
-    assert "1 failed attempt" in phase_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
+    assert "1 failed attempt" in stage_line(job(1, failures=(failure,)), Meter().update(job(1), 0))
 
 
-def test_live_display_shows_phases_and_leaves_no_trace() -> None:
+def test_live_display_shows_stages_and_leaves_no_trace() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, highlight=False)
     shown = LiveProgress(FakeClock(), console)

@@ -10,9 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mrcore.cli import main, outcome, show, tables
-from mrcore.model.ids import Phase
 from mrcore.model.job import JobState
-from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, PhaseView, job_json
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, job_json
 from mrcore.model.task import FailureKind
 
 ROWS = [("wordcount-20261121-084337-sh4bwp", "done", "/a/long/path/" + "x" * 60), ("b", "鯨", "c")]
@@ -43,15 +42,15 @@ def test_a_pipe_gets_tabs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ended(state: JobState, records: int, emitted: int, *failures: FailureView) -> JobView:
-    """Return a job with one task in each phase."""
+    """Return a job with one task in each stage."""
     return JobView(
         job_id="wc-1",
         name="wc",
         state=state,
         output_uri="file:///out",
-        phases=(
-            PhaseView(phase=Phase.MAP, tasks=1, records=records),
-            PhaseView(phase=Phase.REDUCE, tasks=1, records=emitted),
+        stages=(
+            StageView(name="map", tasks=1, records=records),
+            StageView(name="reduce", tasks=1, records=emitted),
         ),
         attempts=AttemptCounts(started=3 + len(failures), won=2, failed=len(failures)),
         failure=failures[-1] if failures else None,

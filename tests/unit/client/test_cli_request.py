@@ -288,7 +288,7 @@ def test_a_local_path_is_told_of_where_machines_are_elsewhere(
             raise ClusterUnreachableError(credentials.address)
 
     monkeypatch.setattr("mrcore.client.client.Client", Unreachable)
-    plugin = Plugin("0" * 64, "wc", has_reduce=False)
+    plugin = Plugin("0" * 64, "wc")
     monkeypatch.setattr("mrcore.engine.api.load_plugin", lambda draft: draft.with_plugin(plugin))
     notes: list[str] = []
     with pytest.raises(ClusterUnreachableError):

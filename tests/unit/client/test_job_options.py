@@ -143,7 +143,7 @@ def test_one_entry_makes_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     draft = prepare(asked).job
     assert draft.max_bad_records == 7
-    spec = complete(draft, Plugin("0" * 64, "wc", has_reduce=False))
+    spec = complete(draft, Plugin("0" * 64, "wc"))
     message = job_spec_to_proto(spec)
     assert message.max_bad_records == 7
     assert job_spec_from_proto(message) == spec

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from mrcore.daemon import logs
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 
-ATTEMPT = AttemptId(TaskId("wc", Phase.MAP, 3), AttemptNumber(1, 2))
+ATTEMPT = AttemptId(TaskId("wc", 0, 3), AttemptNumber(1, 2))
 
 
 class Terminal(io.StringIO):
@@ -38,7 +38,7 @@ def speak() -> None:
     """Log three records, of which one is not to be shown."""
     log = logging.getLogger("mrcore.test")
     log.debug("not shown")
-    log.warning("attempt failed: %s", "why", extra={**logs.about(ATTEMPT), "unknown": "x"})
+    log.warning("attempt failed: %s", "why", extra={**logs.about(ATTEMPT, "map"), "unknown": "x"})
     try:
         raise ValueError("boom")
     except ValueError:

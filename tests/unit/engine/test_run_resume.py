@@ -15,9 +15,8 @@ from mrcore.client.request import Draft
 from mrcore.engine import history
 from mrcore.engine.resume import find_interrupted
 from mrcore.model import object_names
-from mrcore.model.ids import Phase
-from mrcore.model.job import JobDraft, JobState, Plugin
-from mrcore.model.snapshots import AttemptCounts, JobView, PhaseView
+from mrcore.model.job import JobDraft, JobState, Plugin, StepFlags
+from mrcore.model.snapshots import AttemptCounts, JobView, StageView
 from mrcore.output import commit
 from mrcore.plugin.bundle import Bundle
 from mrcore.storage.registry import storage_for
@@ -39,7 +38,9 @@ class House:
         self.spec = make_spec(self.place)
         self.folder = history.RunFolder.create(FakeClock(1_000.0))
         # What loading the plugin has shown is not known yet when the command comes again.
-        loaded = Plugin(self.spec.plugin.sha256, self.spec.plugin.name, False, has_combine=True)
+        loaded = Plugin(
+            self.spec.plugin.sha256, self.spec.plugin.name, (StepFlags(has_combine=True),)
+        )
         self.folder.spec = msgspec.structs.replace(self.spec, plugin=loaded)
         self.folder.record(self.job(JobState.RUNNING))
         self.generation = commit.claim(self.spec, JOB, "r", self.folder.state_uri, "host:1")
@@ -50,13 +51,13 @@ class House:
         (self.folder.path / "state" / "journal").mkdir()
 
     def job(self, state: JobState) -> JobView:
-        phase = PhaseView(phase=Phase.MAP, tasks=3, completed=1, in_progress=1, idle=1)
+        stage = StageView(name="map", tasks=3, completed=1, in_progress=1, idle=1)
         return JobView(
             job_id=JOB,
             name="wc",
             state=state,
             output_uri=self.spec.output_uri,
-            phases=(phase,),
+            stages=(stage,),
             attempts=AttemptCounts(started=2, won=1),
             note="waiting for workers: none has joined yet",
         )
@@ -91,7 +92,7 @@ def test_the_same_command_goes_on(house: House) -> None:
         {"params": {"n": "2"}},
         {"reduces": 3},
         {"memory_bytes": 1 << 30},
-        {"plugin": Plugin("1" * 64, "job", has_reduce=True)},
+        {"plugin": Plugin("1" * 64, "job")},
     ],
 )
 def test_another_command_does_not(house: House, changes: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import pytest
 import mrcore
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import OutputFormat
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
@@ -35,7 +35,7 @@ class ParquetJob(CommittedJob):
         state = self.place.uri("state")
         self.generation = commit.claim(self.spec, self.job_id, self.job_id, state, "host:1")
         for index, some in enumerate(values):
-            attempt = AttemptId(TaskId(self.job_id, Phase.REDUCE, index), AttemptNumber(1, index))
+            attempt = AttemptId(TaskId(self.job_id, 1, index), AttemptNumber(1, index))
             with self.place.storage.open_write(
                 object_names.staged_part_uri(self.spec, attempt)
             ) as sink:

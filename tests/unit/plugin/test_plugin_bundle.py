@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mrcore.errors import PluginError, UsageError
+from mrcore.model.job import StepFlags
 from mrcore.plugin import bundle as bundle_module
 from mrcore.plugin.bundle import Bundle, build_bundle, build_bundle_from_functions
 from mrcore.plugin.trial import check_in_child
@@ -156,8 +157,7 @@ def test_the_check_tells_the_flags(tmp_path: Path) -> None:
     bundle = build_bundle("wc.py", [], tmp_path)
     plugin = check_in_child(bundle)
     assert (plugin.sha256, plugin.name) == (bundle.sha256, "wc.py")
-    assert (plugin.has_reduce, plugin.has_sort_key) == (True, True)
-    assert (plugin.has_combine, plugin.has_partition) == (False, False)
+    assert plugin.steps == (StepFlags(has_reduce=True, has_sort_key=True),)
 
 
 def test_the_check_passes_errors_on(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_functions_of_a_session_travel(tmp_path: Path) -> None:
     )  # fmt: skip
     assert code(bundle) == set(), "this test module travels by value"
     plugin = check_in_child(bundle)
-    assert (plugin.name, plugin.has_reduce, plugin.has_combine) == ("session", True, False)
+    assert (plugin.name, plugin.steps) == ("session", (StepFlags(has_reduce=True),))
 
 
 SESSION = """
@@ -337,4 +337,4 @@ def test_what_cannot_be_pickled_is_told(tmp_path: Path) -> None:
 def test_a_plugin_is_checked_in_a_process_of_one_thread(tmp_path: Path) -> None:
     # gevent patches the locks of Python, which fails while another thread runs.
     write(tmp_path, wc="import threading\nassert threading.active_count() == 1\n" + MAP)
-    assert check_in_child(build_bundle("wc.py", [], tmp_path)).has_reduce is False
+    assert check_in_child(build_bundle("wc.py", [], tmp_path)).steps[0].has_reduce is False

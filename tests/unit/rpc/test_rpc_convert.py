@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
 from mrcore.model import job_options
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import (
     Input,
     JobSpec,
     Plugin,
+    StepFlags,
     Versions,
 )
 from mrcore.model.job_options import (
@@ -35,16 +36,17 @@ from mrcore.model.task import (
     BlockKey,
     FailureKind,
     KeyRange,
-    MapWork,
     Mark,
     Piece,
     Progress,
-    ReduceWork,
+    RunInput,
     RunSlice,
     Skip,
     Split,
     TaskFailure,
     TaskOutput,
+    TaskRef,
+    TaskWork,
 )
 from mrcore.rpc.convert import (
     check_job_id,
@@ -87,7 +89,7 @@ URI = st.builds(
 ATTEMPTS = st.builds(
     AttemptId,
     st.builds(TaskId, st.from_regex(r"[a-z0-9-]{0,8}", fullmatch=True).map("a{}".format),
-              st.sampled_from(Phase), UINT32),
+              UINT32, UINT32),
     st.builds(AttemptNumber, UINT64, UINT64),
 )  # fmt: skip
 
@@ -112,6 +114,7 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             raise AssertionError("files are not part of a specification")
 
 
+STEPS = st.builds(StepFlags, *[st.booleans()] * 5)
 SPECS = st.builds(
     JobSpec,
     name=SHOWN,
@@ -119,10 +122,9 @@ SPECS = st.builds(
         Plugin,
         sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
         name=SHOWN,
-        has_reduce=st.booleans(),
-        has_combine=st.booleans(),
-        has_partition=st.booleans(),
-        has_sort_key=st.booleans(),
+        steps=st.lists(st.builds(StepFlags, *[st.booleans()] * 5), min_size=1, max_size=3).map(
+            tuple
+        ),
     ),
     inputs=st.lists(st.builds(Input, URI, URI, TEXT), min_size=1, max_size=3).map(tuple),
     output_uri=URI,
@@ -148,6 +150,7 @@ OUTPUTS = st.builds(
     counters=st.dictionaries(TEXT, INT64, max_size=3),
     bad_records=st.lists(st.builds(BadRecord, TEXT, UINT64, TEXT, TEXT), max_size=2).map(tuple),
     elapsed_seconds=FLOAT,
+    result=st.binary(max_size=64),
 )
 MARKS = st.builds(Mark, URI, UINT64)
 SKIPS = st.lists(st.builds(Skip, MARKS, TEXT), max_size=2)
@@ -156,23 +159,28 @@ FAILURES = st.builds(
     kind=st.sampled_from(FailureKind),
     message=TEXT,
     traceback=TEXT,
-    lost_maps=st.lists(UINT32, max_size=3).map(tuple),
+    lost_runs=st.lists(st.builds(TaskRef, UINT32, UINT32), max_size=3).map(tuple),
     died=st.booleans(),
     mark=st.none() | MARKS,
 )
-MAP_WORK = st.builds(
-    MapWork,
-    split=st.builds(
+SPLITS = st.builds(
+    TaskWork,
+    read=st.builds(
         Split,
         st.lists(st.builds(Piece, URI, TEXT, UINT64, UINT64, UINT64, TEXT), max_size=3).map(tuple),
     ),
     partitions=UINT32,
 )
 KEY = st.none() | st.binary(max_size=64)
-REDUCE_WORK = st.builds(
-    ReduceWork,
-    slices=st.lists(st.builds(RunSlice, UINT32, URI, TEXT, UINT64, UINT64), max_size=3).map(tuple),
-    keys=st.builds(KeyRange, KEY, KEY),
+SLICES = st.builds(RunSlice, UINT32, UINT32, URI, TEXT, UINT64, UINT64)
+RUNS = st.builds(
+    TaskWork,
+    read=st.builds(
+        RunInput,
+        slices=st.lists(SLICES, max_size=3).map(tuple),
+        keys=st.builds(KeyRange, KEY, KEY),
+    ),
+    partitions=UINT32,
 )
 
 
@@ -196,10 +204,10 @@ def test_a_result_crosses_the_wire_unchanged(result: TaskOutput | TaskFailure) -
     assert result_from_proto(sent) == result
 
 
-@given(ATTEMPTS, UINT64, st.none() | MAP_WORK | REDUCE_WORK, SKIPS)
+@given(ATTEMPTS, UINT64, st.none() | SPLITS | RUNS, SKIPS)
 @settings(max_examples=100)
 def test_an_assignment_crosses_the_wire_unchanged(
-    attempt: AttemptId, version: int, work: MapWork | ReduceWork | None, skip: list[Skip]
+    attempt: AttemptId, version: int, work: TaskWork | None, skip: list[Skip]
 ) -> None:
     message = assignment_to_proto(attempt, version, work, mark_records=True, skip=tuple(skip))
     sent = worker_service_pb2.Assignment.FromString(message.SerializeToString())
@@ -239,7 +247,7 @@ def test_what_is_too_long_is_cut() -> None:
 def a_spec() -> JobSpec:
     return JobSpec(
         name="wc",
-        plugin=Plugin("0" * 64, "wc", has_reduce=True),
+        plugin=Plugin("0" * 64, "wc"),
         inputs=(Input("file:///in/*", "file:///in/", "in/"),),
         output_uri="file:///out",
         versions=Versions("3.11", "1", "2", "3"),
@@ -309,15 +317,10 @@ def test_a_name_that_is_not_unicode_is_refused_before_it_is_sent() -> None:
 def test_a_job_id_cannot_carry_a_path(text: str) -> None:
     with pytest.raises(UsageError, match="not a job id"):
         check_job_id(text)
-    message = attempt_to_proto(AttemptId(TaskId("a", Phase.MAP, 0), AttemptNumber(1, 1)))
+    message = attempt_to_proto(AttemptId(TaskId("a", 0, 0), AttemptNumber(1, 1)))
     message.job_id = text
     with pytest.raises(UsageError, match="not a job id"):
         attempt_from_proto(message)
-
-
-def test_an_attempt_without_a_phase_is_refused() -> None:
-    with pytest.raises(UsageError, match="the phase"):
-        attempt_from_proto(worker_service_pb2.AttemptId(job_id="a"))
 
 
 @pytest.mark.parametrize(
@@ -338,8 +341,9 @@ def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: s
 
 
 def test_a_failure_beyond_its_bounds_is_cut_or_refused() -> None:
-    many = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER, lost_maps=range(20_000))
-    assert failure_from_proto(many).lost_maps == tuple(range(10_000))
+    lost = [job_pb2.TaskRef(stage=1, index=n) for n in range(20_000)]
+    many = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER, lost_runs=lost)
+    assert failure_from_proto(many).lost_runs == tuple(TaskRef(1, n) for n in range(10_000))
     endless = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER)
     endless.mark.uri = "x" * 9_000
     with pytest.raises(UsageError, match="The file of a record is 9,000 characters long"):

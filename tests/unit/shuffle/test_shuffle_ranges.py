@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcore.model.task import BlockKey, TaskOutput
+from mrcore.model.task import BlockKey, TaskOutput, TaskRef
 from mrcore.shuffle.encoding import encode
-from mrcore.shuffle.ranges import choose_boundaries, reduce_work, section_starts
+from mrcore.shuffle.ranges import choose_boundaries, run_input, section_starts
 from mrcore.shuffle.runfile import RunWriter, separator
 from mrcore.storage.base import ObjectInfo
 from tests.unit.shuffle.test_shuffle_merge import columns_of
@@ -23,9 +23,9 @@ KEYS = st.binary(max_size=2)
 BLOCKS = st.lists(st.tuples(KEYS, LENGTHS), max_size=6).map(sorted)
 
 
-def output_of(index: int, **where: object) -> tuple[int, TaskOutput]:
+def output_of(index: int, **where: object) -> tuple[TaskRef, TaskOutput]:
     info = ObjectInfo(uri=f"mem://runs/{index}", size_bytes=1, generation="1")
-    return index, TaskOutput(object=info, **where)  # type: ignore[arg-type]
+    return TaskRef(0, index), TaskOutput(object=info, **where)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 5).flatmap(lambda r: st.lists(st.lists(LENGTHS, min_size=r, max_size=r))))
@@ -33,13 +33,13 @@ def test_every_byte_of_every_section_is_read_once(sections: list[list[int]]) -> 
     outputs = [output_of(m, section_bytes=tuple(one)) for m, one in enumerate(sections)]
     starts = [section_starts(output) for _, output in outputs]
     reduces = len(sections[0]) if sections else 1
-    works = [reduce_work(outputs, reduces, index, None, starts) for index in range(reduces)]
+    works = [run_input(outputs, reduces, index, None, starts) for index in range(reduces)]
     for map_index, lengths in enumerate(sections):
         slices = [
             (index, one.offset, one.length_bytes)
             for index, work in enumerate(works)
             for one in work.slices
-            if one.map_index == map_index
+            if one.index == map_index
         ]
         assert slices == [
             (index, sum(lengths[:index]), length) for index, length in enumerate(lengths) if length
@@ -62,7 +62,7 @@ def test_a_range_of_keys_reads_the_blocks_that_may_hold_it(
             if reaches and begins and (low is None or low != high):
                 at = sum(length for _, length in blocks[:number])
                 needed |= set(range(at, at + length))
-        work = reduce_work([(0, output)], len(boundaries) + 1, index, boundaries)
+        work = run_input([(TaskRef(0, 0), output)], len(boundaries) + 1, index, boundaries)
         read = [range(one.offset, one.offset + one.length_bytes) for one in work.slices]
         assert {byte for one in read for byte in one} == needed
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import CorruptRunError
-from mrcore.model.task import BlockKey, KeyRange, RunSlice, TaskOutput
+from mrcore.model.task import BlockKey, KeyRange, RunSlice, TaskOutput, TaskRef
 from mrcore.shuffle import build, reading
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.budget import Budget
@@ -22,7 +22,7 @@ from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns, KeyKind, concat
 from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.keys import key_column
-from mrcore.shuffle.ranges import choose_boundaries, reduce_work, trim
+from mrcore.shuffle.ranges import choose_boundaries, run_input, trim
 from mrcore.shuffle.reading import LostRunError, blocks_of, read_slices
 from mrcore.shuffle.runfile import RunFooter, RunWriter, read_footer, separator
 from mrcore.shuffle.values import ValueKind, arrow_value_column, value_column
@@ -50,9 +50,9 @@ def write(
         return sink.commit(), writer, digest
 
 
-def slice_of(info: ObjectInfo, offset: int, length: int, map_index: int = 7) -> RunSlice:
+def slice_of(info: ObjectInfo, offset: int, length: int, index: int = 7) -> RunSlice:
     """Return a slice of a run."""
-    return RunSlice(map_index, info.uri, info.generation, offset, length)
+    return RunSlice(0, index, info.uri, info.generation, offset, length)
 
 
 @given(
@@ -117,7 +117,7 @@ def test_any_flipped_byte_of_a_section_is_noticed() -> None:
             piece = slice_of(info, footer.offset, footer.length_bytes)
             with pytest.raises(LostRunError) as caught:
                 list(read_slices([piece], 1 << 20, lambda uri: storage))
-            assert caught.value.map_index == 7
+            assert caught.value.run == TaskRef(0, 7)
 
 
 def test_any_flipped_byte_of_a_footer_is_noticed() -> None:
@@ -186,7 +186,7 @@ def test_a_run_that_was_cut_off_between_two_blocks_is_lost() -> None:
     with storage.open_write(URI) as sink:
         sink.write(storage.read(URI)[:first])
         info = sink.commit()
-    with pytest.raises(LostRunError, match="map task 7 is cut off"):
+    with pytest.raises(LostRunError, match="task 7 of stage 0 is cut off"):
         list(read_slices([slice_of(info, 0, first + second)], 1 << 20, lambda uri: storage))
 
 
@@ -194,11 +194,11 @@ def test_a_run_that_is_gone_or_replaced_is_lost() -> None:
     storage = MemoryStorage()
     info, writer, _ = write(storage, SMALL[:1])
     length = writer.sections[0].length_bytes
-    other = RunSlice(3, info.uri, "another generation", 0, length)
-    with pytest.raises(LostRunError, match="map task 3 is gone"):
+    other = RunSlice(0, 3, info.uri, "another generation", 0, length)
+    with pytest.raises(LostRunError, match="task 3 of stage 0 is gone"):
         list(read_slices([other], 1 << 20, lambda uri: storage))
     storage.delete(URI)
-    with pytest.raises(LostRunError, match="map task 7 is gone"):
+    with pytest.raises(LostRunError, match="task 7 of stage 0 is gone"):
         list(read_slices([slice_of(info, 0, length)], 1 << 20, lambda uri: storage))
 
 
@@ -214,7 +214,7 @@ def test_slices_are_read_ahead_in_order(monkeypatch: pytest.MonkeyPatch) -> None
     blocks = list(read_slices(slices, 200, lambda uri: storage))
     assert [rows_of(block) for block in blocks] == [[(f"{i}", i)] for i in range(30)]
     storage.delete(URI)
-    with pytest.raises(LostRunError, match="map task 0 is gone"):
+    with pytest.raises(LostRunError, match="task 0 of stage 0 is gone"):
         list(read_slices(slices, 200, lambda uri: storage))
 
 
@@ -265,16 +265,16 @@ def test_key_ranges_cover_every_row_exactly_once(
     tasks: list[list[Any]], reduces: int, block_rows: int
 ) -> None:
     runs = [sorted_run(keys, block_rows, i) for i, keys in enumerate(tasks)]
-    outputs = [(i, output) for i, (output, _) in enumerate(runs)]
+    outputs = [(TaskRef(0, i), output) for i, (output, _) in enumerate(runs)]
     boundaries = choose_boundaries([output for _, output in outputs], reduces)
     assert boundaries == sorted(boundaries)
     assert len(boundaries) == reduces - 1
     found = []
     for index in range(reduces):
-        work = reduce_work(outputs, reduces, index, boundaries)
+        work = run_input(outputs, reduces, index, boundaries)
         part = []
         for piece in work.slices:
-            blocks = runs[piece.map_index][1]
+            blocks = runs[piece.index][1]
             at = 0
             for block in blocks:
                 if piece.offset <= at < piece.offset + piece.length_bytes:
@@ -324,16 +324,16 @@ def test_boundaries_share_out_bytes_evenly() -> None:
 def test_sections_become_slices_in_order_of_maps_and_empty_ones_are_left_out() -> None:
     info = ObjectInfo("mem://runs/1", 60, "g")
     outputs = [
-        (2, TaskOutput(object=info, section_bytes=(10, 0, 50))),
-        (0, TaskOutput(object=info, section_bytes=(20, 30, 10))),
-        (1, TaskOutput(section_bytes=(0, 0, 0))),
+        (TaskRef(0, 2), TaskOutput(object=info, section_bytes=(10, 0, 50))),
+        (TaskRef(0, 0), TaskOutput(object=info, section_bytes=(20, 30, 10))),
+        (TaskRef(0, 1), TaskOutput(section_bytes=(0, 0, 0))),
     ]
-    assert [reduce_work(outputs, 3, index).slices for index in range(3)] == [
-        (RunSlice(0, "mem://runs/1", "g", 0, 20), RunSlice(2, "mem://runs/1", "g", 0, 10)),
-        (RunSlice(0, "mem://runs/1", "g", 20, 30),),
-        (RunSlice(0, "mem://runs/1", "g", 50, 10), RunSlice(2, "mem://runs/1", "g", 10, 50)),
+    assert [run_input(outputs, 3, index).slices for index in range(3)] == [
+        (RunSlice(0, 0, "mem://runs/1", "g", 0, 20), RunSlice(0, 2, "mem://runs/1", "g", 0, 10)),
+        (RunSlice(0, 0, "mem://runs/1", "g", 20, 30),),
+        (RunSlice(0, 0, "mem://runs/1", "g", 50, 10), RunSlice(0, 2, "mem://runs/1", "g", 10, 50)),
     ]
-    assert reduce_work(outputs, 3, 0).keys == KeyRange()
+    assert run_input(outputs, 3, 0).keys == KeyRange()
 
 
 def test_joining_batches_of_different_kinds_keeps_every_type() -> None:

@@ -21,7 +21,7 @@ MIB = 1 << 20
 def spec_for(folder: Path, *inputs: str) -> JobSpec:
     return JobSpec(
         name="test",
-        plugin=Plugin(sha256="0" * 64, name="test", has_reduce=True),
+        plugin=Plugin(sha256="0" * 64, name="test"),
         inputs=tuple(parse_input(text, str(folder)) for text in inputs),
         output_uri=f"file://{folder}/out",
         versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),

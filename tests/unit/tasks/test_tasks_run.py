@@ -13,7 +13,7 @@ import pytest
 
 import mrcore
 from mrcore.errors import DiskFullError, UnavailableError
-from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput
+from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
@@ -316,7 +316,7 @@ def test_a_lost_run_names_its_map() -> None:
     failure = job.run_reduce(0, None)
     assert isinstance(failure, TaskFailure)
     assert failure.kind is FailureKind.LOST_INPUT
-    assert failure.lost_maps == (1,)
+    assert failure.lost_runs == (TaskRef(0, 1),)
 
 
 class Full(MemoryStorage):

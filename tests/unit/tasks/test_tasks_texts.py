@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Mark, Skip, TaskFailure, TaskOutput, TaskResult
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import UserFunctions
@@ -29,7 +29,7 @@ def _fresh_memory() -> None:
 
 def told(result: TaskResult) -> TaskResult:
     """Return what the agent reads of a child's report."""
-    attempt = AttemptId(TaskId("test-1", Phase.MAP, 0), AttemptNumber(1, 1))
+    attempt = AttemptId(TaskId("test-1", 0, 0), AttemptNumber(1, 1))
     (report,) = ReportReader().feed(pack_report(Finished(attempt, result)))
     return report.result
 

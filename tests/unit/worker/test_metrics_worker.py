@@ -12,7 +12,7 @@ import pytest
 from mrcore import __version__
 from mrcore.daemon.systemd import Notifier
 from mrcore.errors import UsageError
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.worker.core.events import Answered, DrainBegun
 from mrcore.worker.shell.health import WELL_SECONDS, Health, HealthSnapshot
@@ -20,8 +20,9 @@ from mrcore.worker.shell.metrics import measured
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
 from tests.support.scrape import check_names, documented, families, scrape
+from tests.support.worker_driver import SPEC
 
-ATTEMPT = AttemptId(TaskId("wc", Phase.MAP, 3), AttemptNumber(1, 2))
+ATTEMPT = AttemptId(TaskId("wc", 0, 3), AttemptNumber(1, 2))
 
 
 def with_health(test: Callable[[Health, FakeClock], Awaitable[None]]) -> Callable[[Path], None]:
@@ -42,19 +43,20 @@ def with_health(test: Callable[[Health, FakeClock], Awaitable[None]]) -> Callabl
 @with_health
 async def test_what_ended_is_counted(health: Health, clock: FakeClock) -> None:
     with measured("127.0.0.1:0", health) as port:
+        health.agent.feed(Answered(cluster_id="c", epoch=1, sequence=0, jobs={"wc": SPEC}))
         done = TaskOutput(records_in=10, bytes_in=1000, elapsed_seconds=3.0)
         health.agent.attempt_ended(ATTEMPT, done)
         health.agent.attempt_ended(ATTEMPT, done)
         health.agent.attempt_ended(ATTEMPT, TaskFailure(kind=FailureKind.USER, message="x"))
         found = await asyncio.to_thread(scrape, port)
     ended = "mrcore_worker_attempts_total"
-    assert found[ended, ("succeeded", "map")] == 2
-    assert found[ended, ("user", "map")] == 1
+    assert found[ended, ("map", "succeeded")] == 2
+    assert found[ended, ("map", "user")] == 1
     assert found["mrcore_worker_records_total", ("map",)] == 20
     assert found["mrcore_worker_read_bytes_total", ("map",)] == 2000
     assert found["mrcore_worker_attempt_seconds_sum", ("map",)] == 6.0
-    assert found["mrcore_worker_attempt_seconds_bucket", ("2.5", "map")] == 0
-    assert found["mrcore_worker_attempt_seconds_bucket", ("5.0", "map")] == 2
+    assert found["mrcore_worker_attempt_seconds_bucket", ("map", "2.5")] == 0
+    assert found["mrcore_worker_attempt_seconds_bucket", ("map", "5.0")] == 2
 
 
 @with_health

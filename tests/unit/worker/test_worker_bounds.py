@@ -11,6 +11,7 @@ import pytest
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskOutput
+from mrcore.tasks.child.protocol import JobFile
 from mrcore.worker.core.events import Ended
 from mrcore.worker.core.limits import Limits
 from tests.support.fake_clock import FakeClock
@@ -80,9 +81,9 @@ async def test_last_words_are_cut_while_others_are_being_stored(house: House) ->
     words = house.supervisor._log_tails
     store = words._store_log
 
-    def slowly(state_uri: str, attempt: AttemptId, text: bytes) -> None:
+    def slowly(job: JobFile, attempt: AttemptId, text: bytes) -> None:
         (house.folder / "slow").read_text()
-        store(state_uri, attempt, text)
+        store(job, attempt, text)
 
     words._store_log = slowly
     first = house.give()

@@ -17,8 +17,8 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.model.attempts import Assignment
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.model.task import FailureKind, MapWork, Split, TaskFailure
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.task import FailureKind, Split, TaskFailure, TaskWork
 from mrcore.rpc.cluster import Credentials
 from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.events import Answered, Ended
@@ -169,11 +169,11 @@ def test_a_store_that_cannot_be_read_is_told_once(
 
 
 def test_results_that_do_not_fit_go_with_the_next_request(tmp_path: Path) -> None:
-    attempts = [AttemptId(TaskId("j", Phase.MAP, n), AttemptNumber(1, n + 1)) for n in range(3)]
+    attempts = [AttemptId(TaskId("j", 0, n), AttemptNumber(1, n + 1)) for n in range(3)]
     spec = make_spec("mem://in", "mem://out", "0" * 64)
 
     def answered(sequence: int, wanted: Sequence[AttemptId]) -> Answered:
-        work = MapWork(Split(()), 1)
+        work = TaskWork(Split(()), 1)
         given = tuple(Assignment(attempt, work=work) for attempt in wanted)
         return Answered(cluster_id="c", epoch=1, sequence=sequence, wanted=given, jobs={"j": spec})
 

@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import (
     FailureKind,
-    MapWork,
     Mark,
     Piece,
     Progress,
-    ReduceWork,
+    RunInput,
     RunSlice,
     Skip,
     Split,
     TaskFailure,
     TaskOutput,
+    TaskWork,
 )
 from mrcore.plugin.running import note_in, running
 from mrcore.tasks.child.protocol import (
@@ -47,16 +47,16 @@ from mrcore.tasks.child.protocol import (
 def order(n: int, pieces: int = 1) -> Order:
     """Return an order of so many pieces."""
     piece = Piece("file:///a", "a", 0, 9, 9, "g")
-    attempt = AttemptId(TaskId("job", Phase.MAP, n), AttemptNumber(1, n))
+    attempt = AttemptId(TaskId("job", 0, n), AttemptNumber(1, n))
     return Order(
-        attempt, MapWork(Split((piece,) * pieces), 4), 3, 1 << 20, True, (Skip(Mark("u", 5)),)
+        attempt, TaskWork(Split((piece,) * pieces), 4), 3, 1 << 20, True, (Skip(Mark("u", 5)),)
     )
 
 
 def test_orders_survive_the_journey(tmp_path: Path) -> None:
     reduce = Order(
-        AttemptId(TaskId("job", Phase.REDUCE, 1), AttemptNumber(2, 3)),
-        ReduceWork((RunSlice(0, "file:///r", "g", 10, 20),)),
+        AttemptId(TaskId("job", 1, 1), AttemptNumber(2, 3)),
+        TaskWork(RunInput((RunSlice(0, 0, "file:///r", "g", 10, 20),))),
     )
     for sent in (order(1), order(2, pieces=5_000), reduce):
         message = pack_order(sent, tmp_path)

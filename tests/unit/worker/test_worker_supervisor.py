@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mrcore.model.attempts import Assignment
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.model.task import FailureKind, MapWork, Piece, Split, TaskOutput
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
 from mrcore.tasks.child.protocol import Order, discard_order
 from mrcore.worker.core.limits import DEFAULT
 from mrcore.worker.shell.child_process import ChildProcess
@@ -317,8 +317,8 @@ async def test_progress_and_status_are_seen_while_it_runs(house: House) -> None:
 async def test_a_long_order_goes_through_a_file(house: House) -> None:
     house.job(MAP)
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
-    attempt = AttemptId(TaskId("job", Phase.MAP, 0), AttemptNumber(1, 1))
-    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    attempt = AttemptId(TaskId("job", 0, 0), AttemptNumber(1, 1))
+    house.supervisor.enqueue(Assignment(attempt, 0, TaskWork(Split((piece,) * 1000), 0)))
     house.supervisor.dispatch()
     await house.failure(attempt)
     assert list((house.folder / "scratch").glob("*.order")) == []
@@ -373,7 +373,7 @@ def test_orders_are_recalled_by_name_while_the_child_takes_some(
     os.kill(child.process_id, signal.SIGSTOP)
     os.waitid(os.P_PID, child.process_id, os.WSTOPPED)
     orders = [
-        Order(AttemptId(TaskId("job", Phase.MAP, n), AttemptNumber(1, n)), MapWork(Split(()), 0))
+        Order(AttemptId(TaskId("job", 0, n), AttemptNumber(1, n)), TaskWork(Split(()), 0))
         for n in range(4)
     ]
     assert all(child.send(order) for order in orders)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from mrcore.model.attempts import Assignment
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
-from mrcore.model.task import FailureKind, MapWork, Piece, Split, TaskOutput
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.environment import child_environment, raise_descriptor_limit
@@ -74,10 +74,10 @@ async def test_a_full_disk_fails_the_attempt_and_not_the_worker(house: House) ->
 @in_house()
 async def test_a_long_order_that_finds_no_space_spares_the_next(house: House) -> None:
     house.job(MAP)
-    attempt = AttemptId(TaskId("job", Phase.MAP, 7), AttemptNumber(1, 7))
+    attempt = AttemptId(TaskId("job", 0, 7), AttemptNumber(1, 7))
     (house.folder / "scratch/job-map-7@1.7.order").symlink_to("/dev/full")
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
-    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.enqueue(Assignment(attempt, 0, TaskWork(Split((piece,) * 1000), 0)))
     after = house.give()
     assert (await house.failure(attempt)).message.startswith(NO_SPACE)
     assert isinstance(await house.result(after), TaskOutput)
@@ -108,9 +108,9 @@ async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_o
     assert isinstance(await house.result(house.give()), TaskOutput)
     (child,) = house.supervisor._children
     os.kill(child.process_id, signal.SIGSTOP)
-    attempt = AttemptId(TaskId("job", Phase.MAP, 7), AttemptNumber(1, 7))
+    attempt = AttemptId(TaskId("job", 0, 7), AttemptNumber(1, 7))
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
-    house.supervisor.enqueue(Assignment(attempt, 0, MapWork(Split((piece,) * 1000), 0)))
+    house.supervisor.enqueue(Assignment(attempt, 0, TaskWork(Split((piece,) * 1000), 0)))
     house.supervisor.dispatch()
     (house.folder / "scratch/job-map-7@1.7.order").unlink()
     os.kill(child.process_id, signal.SIGCONT)

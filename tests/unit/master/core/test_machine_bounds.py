@@ -19,10 +19,11 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import EpochTaken, JobEnded, JobSubmitted, WorkerJoined, WorkersLeft
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState, Plugin
 from mrcore.model.task import BlockKey, FailureKind, TaskFailure, TaskOutput
 from tests.support.fake_worker import VERSIONS
+from tests.support.stage_plans import two_stages
 from tests.unit.master.core.test_machine_scale import Cluster
 
 
@@ -62,10 +63,10 @@ def test_a_task_that_is_adopted_again_and_again_leaves_few_entries_in_its_queue(
             Synced("w0", 1, 1_000 + n, 1, slots=1, held=(Held(attempt, HeldState.RUNNING),))
         )
         cluster.machine.check()
-        while not job.maps.ready:
+        while not job.stages[0].ready:
             cluster.wait()
         cluster.machine.check()
-    assert job.maps.tasks[0].expiries == 20
+    assert job.stages[0].tasks[0].expiries == 20
 
 
 def test_a_task_remembers_few_of_the_workers_that_it_keeps_away_from() -> None:
@@ -80,20 +81,21 @@ def test_a_task_remembers_few_of_the_workers_that_it_keeps_away_from() -> None:
             cluster.wait()
         cluster.sync(worker)
         cluster.machine.check()
-    assert list(job.maps.tasks[0].avoid) == job.maps.tasks[0].suspects == ["w6", "w7", "w8"]
+    task = job.stages[0].tasks[0]
+    assert list(task.avoid) == task.suspects == ["w6", "w7", "w8"]
 
 
 def submitted(maps: int) -> JobSubmitted:
     spec = JobSpec(
         name="j",
-        plugin=Plugin(sha256="0", name="p", has_reduce=True),
+        plugin=Plugin(sha256="0", name="p"),
         inputs=(),
         output_uri="mem://out",
         versions=VERSIONS,
         map_only=True,
     )
     return JobSubmitted(
-        job_id="j", request_id="j", spec=spec, maps=maps, reduces=0, claim_generation="1"
+        job_id="j", request_id="j", spec=spec, stages=two_stages(maps, 0), claim_generation="1"
     )
 
 
@@ -117,7 +119,7 @@ def test_the_keys_of_a_total_order_are_bounded_over_the_whole_job() -> None:
     assert job is not None
     for done in range(4):
         cluster.sync("w0")
-        assert (job.maps.completed, job.state) == (done, JobState.RUNNING)
+        assert (job.stages[0].completed, job.state) == (done, JobState.RUNNING)
         cluster.machine.check()
     cluster.sync("w0")
     assert job.state is JobState.FAILED
@@ -135,7 +137,7 @@ def complete(cluster: Cluster) -> PrepareCommit:
     return PrepareCommit("j")
 
 
-@pytest.mark.parametrize("lost", [(), (AttemptId(TaskId("j", Phase.MAP, 0), AttemptNumber(1, 9)),)])
+@pytest.mark.parametrize("lost", [(), (AttemptId(TaskId("j", 0, 0), AttemptNumber(1, 9)),)])
 def test_a_commit_that_nothing_speaks_against_is_prepared_once(lost: tuple[AttemptId, ...]) -> None:
     cluster = Cluster(Limits(), workers=1)
     command = complete(cluster)
@@ -153,9 +155,9 @@ def test_a_commit_is_prepared_anew_for_each_loss() -> None:
     command = complete(cluster)
     job = cluster.machine.job("j")
     assert job is not None
-    winner = job.maps.tasks[0].winner
+    winner = job.stages[0].tasks[0].winner
     assert winner is not None
-    cluster.step(WinnerMissing(AttemptId(TaskId("j", Phase.MAP, 0), winner)))
+    cluster.step(WinnerMissing(AttemptId(TaskId("j", 0, 0), winner)))
     cluster.sync("w0")
     cluster.sync("w0")
     assert job.complete

@@ -8,7 +8,7 @@ from mrcore.master.core.commands import PrepareCommit
 from mrcore.master.core.facts import WorkerJoined
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.orders import Preparation, order
-from mrcore.model.ids import Phase, TaskId
+from mrcore.model.ids import TaskId
 from tests.scenario.script import Script
 
 
@@ -87,7 +87,7 @@ def test_a_record_is_skipped_for_what_was_raised_there() -> None:
     played(script, "submit j maps=1 bad=1", "sync w1", "sync w1 died:j/map-0@1.1:5", "wait 9")
     played(script, "sync w1", "sync w1 raised:j/map-0@1.2:5")
     (job,) = script.machine.live_jobs()
-    (skip,) = job.maps.tasks[0].skip
+    (skip,) = job.stages[0].tasks[0].skip
     assert (skip.mark.offset, skip.cause) == (5, "raised")
 
 
@@ -108,7 +108,7 @@ def test_an_unstarted_reduce_whose_input_is_lost_is_not_adopted() -> None:
     script.obey("sync w1 running:j/reduce-0@1.2:5 unstarted:j/reduce-1@1.3")
     worker = script.machine.worker("w1")
     assert worker is not None
-    reduces = [attempt for attempt in worker.held if attempt.task.phase is Phase.REDUCE]
+    reduces = [attempt for attempt in worker.held if attempt.task.stage == 1]
     assert [attempt.task.index for attempt in reduces] == [0]
 
 
@@ -177,9 +177,9 @@ def test_the_attempt_that_has_done_least_gives_way() -> None:
     )
     job = script.machine.live_job("j")
     assert job is not None
-    assert [str(attempt.id) for attempt in job.maps.tasks[1].attempts] == [
-        "j/map-00001@1.2",
-        "j/map-00001@1.9",
+    assert [str(attempt.id) for attempt in job.stages[0].tasks[1].attempts] == [
+        "j/stage0-00001@1.2",
+        "j/stage0-00001@1.9",
     ]
 
 
@@ -355,7 +355,7 @@ def test_an_ended_job_keeps_no_outputs() -> None:
     played(script, *begin, "prepared j", "published j")
     record = script.machine.job("j")
     assert record is not None
-    output = record.task(TaskId("j", Phase.MAP, 0)).output
+    output = record.task(TaskId("j", 0, 0)).output
     assert output is not None
     assert (output.digest, output.counters, output.object) == (b"", {}, None)
 

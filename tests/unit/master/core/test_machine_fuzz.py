@@ -26,21 +26,24 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, Plugin, Versions
-from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput
+from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
+from tests.support.stage_plans import two_stages
 
 JOBS = st.sampled_from(["a", "b", "unknown"])
 ATTEMPTS = st.builds(
     AttemptId,
-    st.builds(TaskId, JOBS, st.sampled_from(Phase), st.integers(-1, 3)),
+    st.builds(TaskId, JOBS, st.integers(-1, 2), st.integers(-1, 3)),
     st.builds(AttemptNumber, st.integers(0, 3), st.integers(0, 12)),
 )
 FAILURES = st.builds(
     TaskFailure,
     kind=st.sampled_from(FailureKind),
     message=st.sampled_from(["one", "two"]),
-    lost_maps=st.lists(st.integers(-1, 3), max_size=3).map(tuple),
+    lost_runs=st.lists(st.builds(TaskRef, st.integers(-1, 2), st.integers(-1, 3)), max_size=3).map(
+        tuple
+    ),
     died=st.booleans(),
     mark=st.none() | st.builds(Mark, st.just("file"), st.integers(0, 2)),
 )
@@ -81,7 +84,7 @@ def submitted(job_id: str, reduces: int) -> Submitted:
     """Return the event that submits a small job."""
     spec = JobSpec(
         name=job_id,
-        plugin=Plugin(sha256="0", name="p", has_reduce=True),
+        plugin=Plugin(sha256="0", name="p"),
         inputs=(),
         output_uri="mem://out",
         max_bad_records=1,
@@ -91,8 +94,7 @@ def submitted(job_id: str, reduces: int) -> Submitted:
         job_id=job_id,
         request_id=job_id,
         spec=spec,
-        maps=2,
-        reduces=reduces,
+        stages=two_stages(2, reduces),
         claim_generation="1",
     )
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.master.core import policy
-from mrcore.master.core.durable import FailedAttempt, TaskRecord
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
+from mrcore.master.core.records import FailedAttempt, TaskRecord
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
@@ -20,7 +20,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 LIMITS = Limits()
 VERSIONS = Versions(python="3.11", mrcore="0.1.0", pyarrow="20", cloudpickle="3")
 SPEC = JobSpec(
-    name="j", plugin=Plugin("0", "p", True), inputs=(), output_uri="mem://o", versions=VERSIONS
+    name="j", plugin=Plugin("0", "p"), inputs=(), output_uri="mem://o", versions=VERSIONS
 )
 
 
@@ -133,10 +133,11 @@ def test_a_failure_is_counted_by_its_number() -> None:
 
 def test_mixed_kinds_name_the_tasks() -> None:
     kinds: list[dict[str, str]] = [{}, {"": "int"}, {"": "int"}, {"": "float"}]
-    says = policy.mixed_kinds([TaskOutput(number_kinds=kind) for kind in kinds])
+    outputs = [("map", n, TaskOutput(number_kinds=kind)) for n, kind in enumerate(kinds)]
+    says = policy.mixed_kinds(outputs)
     assert says is not None
     assert "map task 1 emitted int and map task 3 float as keys" in says
-    assert policy.mixed_kinds([TaskOutput(number_kinds=kind) for kind in kinds[:3]]) is None
+    assert policy.mixed_kinds(outputs[:3]) is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,8 @@ def test_mixed_kinds_name_the_tasks() -> None:
     ],
 )
 def test_mixed_kinds_name_the_position(position: str, shown: str) -> None:
-    outputs = [TaskOutput(number_kinds={position: kind}) for kind in ("int", "float")]
+    kinds = [TaskOutput(number_kinds={position: kind}) for kind in ("int", "float")]
+    outputs = [("map", n, output) for n, output in enumerate(kinds)]
     says = policy.mixed_kinds(outputs)
     assert says is not None
     assert f"map task 1 float as {shown}: " in says

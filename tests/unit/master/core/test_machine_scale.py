@@ -30,9 +30,10 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.model.ids import AttemptId, Phase
+from mrcore.model.ids import AttemptId
 from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState, Versions
 from mrcore.model.task import TaskOutput, TaskResult
+from tests.support.stage_plans import two_stages
 
 LINES_A_TASK = 500
 """Of Python, from the submit of a job to its end; a line takes some twentieth of a microsecond."""
@@ -69,7 +70,7 @@ class Cluster:
         """Submit a job."""
         spec = JobSpec(
             name=job_id,
-            plugin=Plugin(sha256="0", name="p", has_reduce=True),
+            plugin=Plugin(sha256="0", name="p"),
             inputs=(Input("mem://in", "mem://in", "in"),) * inputs,
             params={"param": param},
             output_uri="mem://out",
@@ -81,8 +82,7 @@ class Cluster:
                 job_id=job_id,
                 request_id=f"request of {job_id}",
                 spec=spec,
-                maps=maps,
-                reduces=reduces,
+                stages=two_stages(maps, reduces),
                 claim_generation="1",
             )
         )
@@ -151,7 +151,7 @@ def test_ten_thousand_tasks_take_few_requests() -> None:
     view = views.job_view(cluster.machine, "j", counters=True)
     assert view is not None
     assert view.counters == {"tasks": 10_016}
-    assert view.phases[0].records == 100_000
+    assert view.stages[0].records == 100_000
     cluster.step(CommitPrepared("j", ()))
     cluster.step(CommitFinished("j"))
     assert job.state is JobState.SUCCEEDED
@@ -193,17 +193,17 @@ def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
 
 def test_room_is_told_before_a_claim_is_taken() -> None:
     cluster = Cluster(Limits(live_jobs_max=2, live_tasks_max=10, live_sections_max=12))
-    assert cluster.machine.has_room((9, 1))
-    assert not cluster.machine.has_room((10, 1))
-    assert cluster.machine.has_room((6, 2))
-    assert not cluster.machine.has_room((5, 3))
+    assert cluster.machine.has_room(two_stages(9, 1))
+    assert not cluster.machine.has_room(two_stages(10, 1))
+    assert cluster.machine.has_room(two_stages(6, 2))
+    assert not cluster.machine.has_room(two_stages(5, 3))
     cluster.submit("a", maps=4, reduces=1)
-    assert cluster.machine.has_room((4, 1))
-    assert not cluster.machine.has_room((5, 1))
-    assert cluster.machine.has_room((2, 3))
-    assert not cluster.machine.has_room((3, 3))
+    assert cluster.machine.has_room(two_stages(4, 1))
+    assert not cluster.machine.has_room(two_stages(5, 1))
+    assert cluster.machine.has_room(two_stages(2, 3))
+    assert not cluster.machine.has_room(two_stages(3, 3))
     cluster.submit("b", maps=1, reduces=0)
-    assert not cluster.machine.has_room((1, 0))
+    assert not cluster.machine.has_room(two_stages(1, 0))
 
 
 def test_workers_beyond_the_limit_get_nothing() -> None:
@@ -239,13 +239,13 @@ def test_a_page_of_tasks_costs_no_more_than_a_page() -> None:
     with patch.object(views, "_task_view", wraps=views._task_view) as made:
         page = list(islice(views.task_views(cluster.machine, "j", 4_998), 4))
         assert [position for position, _ in page] == [4_998, 4_999, 5_000, 5_001]
-        assert [(str(view.phase), view.index) for _, view in page][1:3] == [
+        assert [(view.stage, view.index) for _, view in page][1:3] == [
             ("map", 4_999),
             ("reduce", 0),
         ]
         ((position, running),) = views.task_views(cluster.machine, "j", state=TaskState.IN_PROGRESS)
         assert (position, running.index) == (0, 0)
-        reduces = views.task_views(cluster.machine, "j", phase=Phase.REDUCE)
+        reduces = views.task_views(cluster.machine, "j", stage="reduce")
         assert [view.index for _, view in reduces] == [0, 1, 2]
         assert made.call_count == 4 + 1 + 3
 
@@ -261,13 +261,3 @@ def test_durable_state_encodes_and_replays_from_its_facts() -> None:
     assert replayed.durable() == cluster.machine.durable()
     encoded = msgspec.msgpack.encode(cluster.machine.durable())
     assert msgspec.msgpack.decode(encoded, type=Durable) == cluster.machine.durable()
-
-
-def test_winners_are_listed_by_index() -> None:
-    cluster = Cluster(Limits())
-    cluster.submit("j", maps=2, reduces=1)
-    cluster.sync("w0")
-    cluster.sync("w0")
-    outputs = views.winners(cluster.machine, "j", Phase.MAP)
-    assert [output is not None for output in outputs] == [True, False]
-    assert list(views.winners(cluster.machine, "unknown", Phase.MAP)) == []

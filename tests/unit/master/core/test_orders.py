@@ -14,14 +14,14 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job, Look, failed, order
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.submissions import Plans
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
 from tests.scenario.script import Script
 
-MAP = AttemptId(TaskId("j", Phase.MAP, 0), AttemptNumber(1, 1))
+MAP = AttemptId(TaskId("j", 0, 0), AttemptNumber(1, 1))
 LOSES_A_WINNER = (
     "submit j maps=1 reduces=2",
     "sync w1 slots=2",

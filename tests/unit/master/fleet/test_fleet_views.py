@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcore.cli.fleet_text import fleet_lines
-from mrcore.cli.progress import Pace, phase_line
+from mrcore.cli.progress import Pace, stage_line
 from mrcore.cost.text import cost_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import Cost, FleetGroupView, FleetView, JobView, job_json
@@ -133,4 +133,4 @@ def test_what_a_job_has_cost_is_part_of_its_progress() -> None:
         cost=Cost(useful=1.234),
         note="1 of 4 workers have joined",
     )
-    assert phase_line(job, Pace()) == "$1.23 so far, 1 of 4 workers have joined"
+    assert stage_line(job, Pace()) == "$1.23 so far, 1 of 4 workers have joined"

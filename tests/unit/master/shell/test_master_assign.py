@@ -10,11 +10,11 @@ from mrcore.master.core.events import Event, Held, HeldState, Synced, WinnerMiss
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.submissions import Plans
-from mrcore.model.ids import AttemptId, Phase, TaskId
-from mrcore.model.task import BlockKey, ReduceWork, Split, TaskOutput
+from mrcore.model.ids import AttemptId, TaskId
+from mrcore.model.task import BlockKey, Split, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import work_from_proto
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
-from mrcore.shuffle.ranges import choose_boundaries, reduce_work
+from mrcore.shuffle.ranges import choose_boundaries, run_input
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.memory import MemoryStorage
 from tests.unit.master.core.test_machine_scale import Cluster
@@ -52,7 +52,7 @@ class Office:
         held = tuple(
             Held(wanted.attempt, HeldState.FINISHED, result=self._output(wanted.attempt, content))
             for wanted in self.reply.wanted
-            if content is not None and wanted.attempt.task.phase is Phase.MAP
+            if content is not None and wanted.attempt.task.stage == 0
         )
         sequence = self.reply.sequence + 1
         self._event = Synced("w0", 1, sequence, 1, slots=REDUCES, held=held)
@@ -72,9 +72,9 @@ class Office:
 
     def map_again(self, content: int) -> None:
         """Lose the first map's output, and make it again; then all reduces are given out."""
-        winner = self.job.maps.tasks[0].winner
+        winner = self.job.stages[0].tasks[0].winner
         assert winner is not None
-        self.step(WinnerMissing(AttemptId(TaskId("j", Phase.MAP, 0), winner)))
+        self.step(WinnerMissing(AttemptId(TaskId("j", 0, 0), winner)))
         self.sync()
         self.sync(content)
         self.sync()
@@ -86,11 +86,12 @@ class Office:
         assert broken == []
         return response
 
-    def expected(self, index: int) -> ReduceWork:
+    def expected(self, index: int) -> TaskWork:
         """Return the work of a reduce task, made anew from the current winners."""
-        outputs = [task.output for task in self.job.maps.tasks if task.output is not None]
+        outputs = [task.output for task in self.job.stages[0].tasks if task.output is not None]
         boundaries = choose_boundaries(outputs, REDUCES) if self.job.spec.total_order else None
-        return reduce_work(list(enumerate(outputs)), REDUCES, index, boundaries)
+        refs = [(TaskRef(0, n), output) for n, output in enumerate(outputs)]
+        return TaskWork(run_input(refs, REDUCES, index, boundaries))
 
 
 def works(response: SynchronizeResponse) -> dict[int, object]:
@@ -106,7 +107,7 @@ def test_reduces_are_told_of_the_content_that_is_current(total_order: bool) -> N
     first = works(office.response(office.reply))
     assert first == {index: office.expected(index) for index in range(REDUCES)}
     office.map_again(content=1)
-    assert office.job.inputs_version == 1
+    assert office.job.stages[1].version == 1
     second = works(office.response(office.reply))
     assert second == {index: office.expected(index) for index in range(REDUCES)}
     assert all(first[index] != second[index] for index in range(REDUCES))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mrcore.master.core import views
-from mrcore.master.core.durable import Durable, JobRecord
+from mrcore.master.core.durable import Durable
 from mrcore.master.core.events import CancelAsked, CommitFinished, CommitPrepared
 from mrcore.master.core.facts import (
     AttemptFailed,
@@ -22,10 +22,12 @@ from mrcore.master.core.facts import (
     TaskWon,
 )
 from mrcore.master.core.limits import Limits
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.master.core.records import JobRecord
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.support.fake_worker import VERSIONS
+from tests.support.stage_plans import two_stages
 from tests.unit.master.core.test_machine_scale import Cluster
 
 
@@ -93,7 +95,7 @@ def test_an_ended_job_keeps_what_people_look_at() -> None:
     assert job.replaces == ()
     assert job.counters == {"seen": 1}
     assert [recent.failure.traceback for recent in job.recent_failures] == ["a traceback"] * 2
-    (task,) = job.maps.tasks
+    (task,) = job.stages[0].tasks
     assert task.last_failure is None
     assert len(task.failed) == 1
     cluster.machine.check()
@@ -107,7 +109,7 @@ def test_few_tasks_of_a_job_keep_their_traceback() -> None:
     cluster.result = failing("w" * 600, "a traceback")
     for worker in cluster.held:
         cluster.sync(worker)
-    failures = [task.last_failure for task in job_of(cluster).maps.tasks]
+    failures = [task.last_failure for task in job_of(cluster).stages[0].tasks]
     assert [failure.traceback for failure in failures if failure] == ["", "", *["a traceback"] * 2]
     assert [len(failure.message) for failure in failures if failure] == [500, 500, 600, 600]
     cluster.machine.check()
@@ -130,8 +132,8 @@ def test_of_a_very_large_job_the_sums_are_kept() -> None:
         cluster.sync("w0")
     job = job_of(cluster)
     cluster.step(CancelAsked("j", ""))
-    assert len({id(task) for task in job.maps.tasks}) == 2
-    assert (job.task_count, job.maps.completed, job.maps.records_in) == (30, 3, 30)
+    assert len({id(task) for task in job.stages[0].tasks}) == 2
+    assert (job.task_count, job.stages[0].completed, job.stages[0].records_in) == (30, 3, 30)
     states = [view.state for _, view in views.task_views(cluster.machine, "j")]
     assert states == [TaskState.COMPLETED] * 3 + [TaskState.IDLE] * 27
     cluster.machine.check()
@@ -168,7 +170,7 @@ def ended_jobs(kind: str, count: int, limits: Limits) -> Durable:
         inputs = [f"mem://in/{n}/{i}" for i in range(300 if kind == "inputs" else 1)]
         spec = JobSpec(
             name=job_id,
-            plugin=Plugin(sha256=f"{n}", name="p", has_reduce=True),
+            plugin=Plugin(sha256=f"{n}", name="p"),
             inputs=tuple(Input(uri, uri, uri) for uri in inputs),
             params={f"{n} {i}": f"{i}é" * 20 for i in range(40 if kind == "params" else 1)},
             output_uri=f"mem://out/{n}",
@@ -176,11 +178,15 @@ def ended_jobs(kind: str, count: int, limits: Limits) -> Durable:
         )
         maps = 40 if kind in ("tasks", "failures") else 3
         submitted = JobSubmitted(
-            job_id=job_id, request_id=job_id, spec=spec, maps=maps, reduces=0, claim_generation="1"
+            job_id=job_id,
+            request_id=job_id,
+            spec=spec,
+            stages=two_stages(maps, 0),
+            claim_generation="1",
         )
         durable.apply(submitted, limits)
         for index in range(maps):
-            for fact in task_facts(kind, TaskId(job_id, Phase.MAP, index)):
+            for fact in task_facts(kind, TaskId(job_id, 0, index)):
                 durable.apply(fact, limits)
         replaces = tuple(Replaced(f"mem://out/{n}/{i}", str(i)) for i in range(100))
         durable.apply(CommitBegun(job_id=job_id, replaces=replaces), limits)

@@ -28,7 +28,7 @@ from mrcore.master.shell import committer
 from mrcore.master.shell.committer import PARALLEL_COMMITS, Committer
 from mrcore.master.shell.submissions import Plans
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
 from mrcore.storage.base import Storage
@@ -36,6 +36,7 @@ from mrcore.storage.faulty import FaultKind, FaultyStorage, Plan
 from mrcore.util.clock import SYSTEM
 from tests.support import stores
 from tests.support.commit_world import CommittedJob, make_spec
+from tests.support.stage_plans import two_stages
 from tests.support.stores import Place, memory_place
 
 
@@ -106,20 +107,19 @@ def _old_receipt(job: CommittedJob) -> bytes:
 
 
 def _facts(job: CommittedJob) -> list[EpochTaken | JobSubmitted | TaskWon]:
-    def won(phase: Phase, index: int, output: TaskOutput) -> TaskWon:
-        attempt = AttemptId(TaskId("job", phase, index), AttemptNumber(1, index))
+    def won(stage: int, index: int, output: TaskOutput) -> TaskWon:
+        attempt = AttemptId(TaskId("job", stage, index), AttemptNumber(1, index))
         return TaskWon(attempt=attempt, worker_id="w", output=output)
 
     submitted = JobSubmitted(
         job_id="job",
         request_id="job",
         spec=job.spec,
-        maps=1,
-        reduces=2,
+        stages=two_stages(1, 2),
         claim_generation=job.generation,
     )
-    reduces = [won(Phase.REDUCE, index, part) for index, part in enumerate(job.parts)]
-    return [EpochTaken(1, "w", 0.0), submitted, won(Phase.MAP, 0, TaskOutput()), *reduces]
+    reduces = [won(1, index, part) for index, part in enumerate(job.parts)]
+    return [EpochTaken(1, "w", 0.0), submitted, won(0, 0, TaskOutput()), *reduces]
 
 
 def first(count: int, operation: str, seen: list[str]) -> Plan:

@@ -22,7 +22,7 @@ from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.services import JobService, WorkerService
 from mrcore.master.shell.submissions import Plans, Submissions
-from mrcore.model.ids import AttemptId, AttemptNumber, Phase, TaskId
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Piece, Split, TaskOutput
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
@@ -342,7 +342,7 @@ def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
         notes["job-a"] = "could not publish the output; trying again: No space is left."
         job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
         assert job.note.startswith(notes["job-a"])
-        for task in (TaskId("job-a", Phase.MAP, 0), TaskId("job-a", Phase.REDUCE, 0)):
+        for task in (TaskId("job-a", 0, 0), TaskId("job-a", 1, 0)):
             attempt = AttemptId(task, AttemptNumber(1, 1))
             won = TaskWon(attempt=attempt, worker_id="w1", output=TaskOutput())
             house.shell.machine.apply(won)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
 from mrcore.master.core import views
-from mrcore.master.core.durable import RecentFailure
 from mrcore.master.core.events import Held, HeldState, Synced, WorkerAbout
-from mrcore.master.shell.convert import attempt_name, job_to_proto, synced_from_proto
-from mrcore.model.ids import Phase
+from mrcore.master.core.records import RecentFailure
+from mrcore.master.shell.convert import job_to_proto, synced_from_proto
+from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState, TaskState
-from mrcore.model.snapshots import AttemptCounts, AttemptView, PhaseView, TaskView, WorkerView
+from mrcore.model.snapshots import AttemptCounts, AttemptView, StageView, TaskView, WorkerView
 from mrcore.model.task import FailureKind, Progress, TaskFailure, TaskOutput
 from mrcore.rpc import views as client_views
 from mrcore.rpc.convert_task import attempt_to_proto, put_progress, put_result
@@ -93,7 +93,7 @@ def test_what_a_worker_says_arrives_unchanged(event: Synced) -> None:
 def a_request() -> pb.SynchronizeRequest:
     request = pb.SynchronizeRequest(worker_id="w", session=1, sequence=1, slots=1)
     request.held.add(
-        attempt=pb.AttemptId(job_id="a", phase=job_pb2.PHASE_MAP),
+        attempt=pb.AttemptId(job_id="a"),
         state=pb.HeldAttempt.STATE_RUNNING,
     )
     return request
@@ -107,7 +107,6 @@ BREAK: dict[str, tuple[Callable[[pb.SynchronizeRequest], object], str]] = {
     "no result": (lambda r: setattr(r.held[0], "state", 3), "if, and only if"),
     "early result": (lambda r: put_result(r.held[0], TaskOutput()), "if, and only if"),
     "job id with a path": (lambda r: setattr(r.held[0].attempt, "job_id", "../x"), "job id"),
-    "no phase": (lambda r: r.held[0].attempt.ClearField("phase"), "phase"),
     "many": (lambda r: r.held.extend([r.held[0]] * 10_000), "10,000 attempts"),
     "long version": (lambda r: setattr(r.versions, "python", "3" * 101), "limit"),
 }
@@ -140,14 +139,26 @@ COUNTS = st.builds(
         ("started", "won", "failed", "infrastructure", "expired", "preempted", "superseded"), UINT64
     ),
 )
-PHASES = st.builds(
-    PhaseView,
-    phase=st.sampled_from(Phase),
+STAGES = st.builds(
+    StageView,
+    name=TEXT,
     **dict.fromkeys(("tasks", "idle", "in_progress", "completed"), UINT32),
     records=UINT64,
     bytes=UINT64,
     done_tasks=FLOAT,
 )
+
+
+def of_three_stages(attempt: AttemptId) -> AttemptId:
+    task = attempt.task
+    return AttemptId(TaskId(task.job_id, task.stage % 3, task.index), attempt.number)
+
+
+def named(job: views.JobView, attempt: AttemptId) -> str:
+    task = attempt.task
+    return f"{job.stages[task.stage].name}-{task.index:05d}@{attempt.number}"
+
+
 JOBS = st.builds(
     views.JobView,
     job_id=TEXT,
@@ -155,16 +166,16 @@ JOBS = st.builds(
     state=st.sampled_from(JobState),
     message=TEXT,
     failure=st.none() | FAILURES,
-    phases=st.lists(PHASES, max_size=2).map(tuple),
+    stages=st.lists(STAGES, min_size=3, max_size=3).map(tuple),
     counters=st.dictionaries(TEXT, st.integers(-(2**70), 2**70), max_size=3),
     attempts=COUNTS,
     submitted_seconds=FLOAT,
     ended_seconds=FLOAT,
     input_bytes=UINT64,
     bad_records=UINT64,
-    recent_failures=st.lists(st.builds(RecentFailure, ATTEMPTS, TEXT, FAILURES), max_size=2).map(
-        tuple
-    ),
+    recent_failures=st.lists(
+        st.builds(RecentFailure, ATTEMPTS.map(of_three_stages), TEXT, FAILURES), max_size=2
+    ).map(tuple),
     note=TEXT,
 )
 
@@ -181,10 +192,9 @@ def test_a_client_sees_the_job_that_the_master_sees(job: views.JobView) -> None:
         job.ended_seconds,
     )
     assert (seen.name, seen.output_uri) == (job.spec.name, job.spec.output_uri)
-    assert (seen.attempts, seen.phases) == (job.attempts, job.phases)
+    assert (seen.attempts, seen.stages) == (job.attempts, job.stages)
     assert [(one.attempt, one.worker_id, one.message) for one in seen.recent_failures] == [
-        (attempt_name(one.attempt), one.worker_id, one.failure.message)
-        for one in job.recent_failures
+        (named(job, one.attempt), one.worker_id, one.failure.message) for one in job.recent_failures
     ]
     assert (seen.failure is None) == (job.failure is None)
     if seen.failure is not None and job.failure is not None:
@@ -196,7 +206,7 @@ def test_a_client_sees_the_job_that_the_master_sees(job: views.JobView) -> None:
 
 TASKS = st.builds(
     TaskView,
-    phase=st.sampled_from(Phase),
+    stage=TEXT,
     index=UINT32,
     state=st.sampled_from(TaskState),
     attempts=st.lists(

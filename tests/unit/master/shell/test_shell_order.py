@@ -25,6 +25,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM, Clock
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_worker import make_spec
+from tests.support.stage_plans import two_stages
 
 STATE = "mem://space/state"
 
@@ -88,7 +89,7 @@ def run(
 def submitted(job_id: str = "job-a") -> Submitted:
     spec = make_spec("mem://space/in", "mem://space/out", "0" * 64)
     return Submitted(
-        job_id=job_id, request_id=job_id, spec=spec, maps=1, reduces=1, claim_generation="1"
+        job_id=job_id, request_id=job_id, spec=spec, stages=two_stages(1, 1), claim_generation="1"
     )
 
 

@@ -1,0 +1,175 @@
+"""Records of jobs, stages and tasks: what the journal says of each.
+
+These are plain structs that compare and encode. Only `durable` changes them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mrcore.master.core.facts import Replaced, Tally
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.job import JobSpec, JobState
+from mrcore.model.stages import Part, Run, Splits, StagePlan, task_name
+from mrcore.model.task import Mark, Skip, TaskFailure, TaskOutput
+
+
+class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
+    """A failure that has been counted."""
+
+    number: AttemptNumber
+    worker_id: str
+
+
+class Culprit(msgspec.Struct, array_like=True):
+    """How many attempts raised or died at one record."""
+
+    mark: Mark
+    count: int
+
+
+class TaskRecord(msgspec.Struct):
+    """One task: who won it, and what went wrong."""
+
+    winner: AttemptNumber | None = None
+    worker_id: str = ""
+    """Of the winner."""
+    output: TaskOutput | None = None
+    """Of the winner."""
+    digest: bytes | None = None
+    """Digest of the newest winner, present or lost: a re-run that differs revokes its readers."""
+    failures: int = 0
+    """By the user's code or its data, since a record was last given up for skipping."""
+    infrastructure: int = 0
+    losses: int = 0
+    failed: list[FailedAttempt] = []
+    last_failure: TaskFailure | None = None
+    same_data: int = 0
+    """How often in a row the data failed with the same words."""
+    mark_records: bool = False
+    culprits: list[Culprit] = []
+    skip: tuple[Skip, ...] = ()
+
+    def counted(self, number: AttemptNumber) -> bool:
+        """Tell whether this attempt's failure has been counted already."""
+        return any(failed.number == number for failed in self.failed)
+
+
+class StageRecord(msgspec.Struct):
+    """The tasks of one stage, and sums over their current winners."""
+
+    plan: StagePlan
+    name: str
+    """As people see it, such as `map` or `step2-reduce`."""
+    tasks: list[TaskRecord]
+    version: int = 0
+    """Version of what it reads that is current: a result counts only if it read this."""
+    completed: int = 0
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    elapsed_seconds: float = 0.0
+    """Since floats do not subtract exactly, this one is for display only."""
+    class_a: int = 0
+    """Storage operations that write or list."""
+    class_b: int = 0
+    """Those that read."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every task has a winner."""
+        return self.completed == len(self.tasks)
+
+
+class RecentFailure(msgspec.Struct, frozen=True):
+    """A failed attempt, for display."""
+
+    attempt: AttemptId
+    worker_id: str
+    failure: TaskFailure
+
+
+class JobRecord(msgspec.Struct, kw_only=True):
+    """One job, live or ended."""
+
+    job_id: str
+    request_id: str
+    spec: JobSpec
+    claim_generation: str
+    input_bytes: int
+    submitted_seconds: float
+    serial: int
+    """Counts submissions: older jobs first where nothing else decides."""
+    stages: list[StageRecord]
+    state: JobState = JobState.RUNNING
+    cancel_reason: str | None = None
+    replaces: tuple[Replaced, ...] = ()
+    failure: TaskFailure | None = None
+    failed_task: TaskId | None = None
+    message: str = ""
+    ended_seconds: float = 0.0
+    tally: Tally = Tally()
+    cleaned: bool = False
+    counters: dict[str, int] = {}
+    counts: int = 0
+    """Counters of each current winner, summed up."""
+    block_bytes: int = 0
+    """Memory of the blocks' keys of the current winners, more or less."""
+    bad_records: int = 0
+    open_skips: int = 0
+    """Records that tasks without a winner have leave to skip."""
+    won: int = 0
+    failed: int = 0
+    infrastructure: int = 0
+    recent_failures: list[RecentFailure] = []
+    traced: list[TaskId] = []
+    """Tasks whose last failure is kept whole, oldest first."""
+    kept_bytes: int = 0
+    """Memory that it takes since it has ended, more or less."""
+
+    def task(self, task: TaskId) -> TaskRecord:
+        """Return one task."""
+        return self.stages[task.stage].tasks[task.index]
+
+    def task_name(self, task: TaskId) -> str:
+        """Return the name of a task as people see it, such as `map-00003`."""
+        return task_name(self.stages[task.stage].name, task.index)
+
+    def readers(self, stage: int) -> tuple[int, ...]:
+        """Return the numbers of the stages that read what a stage writes."""
+        return tuple(n for n, other in enumerate(self.stages) if stage in other.plan.inputs)
+
+    def partitions(self, stage: int) -> int:
+        """Return the number of tasks that read each run of a stage; 0 where none does."""
+        readers = self.readers(stage)
+        return len(self.stages[readers[0]].tasks) if readers else 0
+
+    def readable(self, stage: int) -> bool:
+        """Return whether all that a stage reads is complete, so that its tasks may start."""
+        return all(self.stages[number].complete for number in self.stages[stage].plan.inputs)
+
+    def totally_ordered(self, stage: int) -> bool:
+        """Return whether the runs that a stage reads are cut by key ranges."""
+        writes = [self.stages[number].plan.writes for number in self.stages[stage].plan.inputs]
+        return any(isinstance(each, Run) and each.total_order for each in writes)
+
+    @property
+    def part_stage(self) -> int | None:
+        """Return the number of the stage whose outputs become the parts; None where none does."""
+        return next((n for n, s in enumerate(self.stages) if isinstance(s.plan.writes, Part)), None)
+
+    @property
+    def input_records(self) -> int:
+        """Return the records of the job's input that have been read."""
+        return sum(s.records_in for s in self.stages if isinstance(s.plan.reads, Splits))
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every task of every stage has a winner."""
+        return all(stage.complete for stage in self.stages)
+
+    @property
+    def task_count(self) -> int:
+        """Return the number of tasks of all stages."""
+        return sum(len(stage.tasks) for stage in self.stages)
