@@ -42,9 +42,10 @@ from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM, Clock
-from tests.cloud.fleet_house import Site
+from tests.cloud.fleet_site import Site
 from tests.support.fake_worker import VERSIONS, make_spec
 from tests.support.stage_plans import two_stages
+from tests.support.waiting import wait_until_in_thread
 
 STATE = "mem://space/home/state"
 SPEED = 120.0
@@ -230,9 +231,7 @@ async def leading(
 
 async def until(look: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until something is so; raise TimeoutError where that takes too long."""
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(look):  # noqa: ASYNC110 - the cloud tells nobody
-            await asyncio.sleep(TURN_SECONDS)
+    await wait_until_in_thread(look, seconds, pause_seconds=TURN_SECONDS)
 
 
 def dear(factor: float) -> Prices:

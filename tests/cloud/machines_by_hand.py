@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.cloud.compute.api import ZONE, instance_body
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import Cloud
+from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 240.0
 SPOT = {
@@ -70,10 +70,7 @@ class Vms:
         return self.cloud.shell(int(self.resource(name)["id"]), command)
 
     def until(self, look: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + WAIT_SECONDS
-        while not look():
-            assert time.monotonic() < end, f"{what}: not within {WAIT_SECONDS:g} s"
-            time.sleep(0.05)
+        wait_until(look, WAIT_SECONDS, what=what, pause_seconds=0.05)
 
 
 def skip_without_cloud() -> None:

@@ -25,6 +25,7 @@ from mrcore.util.clock import SYSTEM
 from tests.cloud.compute.sandbox import Ran, Sandbox
 from tests.cloud.compute.server import PROJECT
 from tests.gcsserver.model import Conditions
+from tests.support import waiting
 from tests.support.repository import ROOT
 
 RUNNER = ROOT / "scripts/gce"
@@ -71,11 +72,8 @@ def unpack_pip(folder: Path) -> None:
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
-    """Wait until something holds; fail when it never does."""
-    end = SYSTEM.monotonic() + seconds
-    while not true():
-        assert SYSTEM.monotonic() < end, f"never happened: {what}"
-        SYSTEM.sleep(0.05)
+    """Wait until something holds; fail if it never does."""
+    waiting.wait_until(true, seconds, what=what, pause_seconds=0.05)
 
 
 @dataclass(slots=True)

@@ -16,9 +16,9 @@ from mrcore.master.fleet.compute import ComputeCloud
 from mrcore.master.fleet.core.model import Group, Model
 from tests.cloud.compute.api import REGION, ZONE, Api, template_body
 from tests.cloud.compute.threaded import ThreadedCloud, running
-from tests.cloud.fleet_house import LABELS, Site
+from tests.cloud.fleet_site import LABELS, Site
 from tests.cloud.metadata import MetadataServer
-from tests.cloud.test_metadata_server import VM
+from tests.support.vm_identity import VM
 
 MACHINE = replace(VM, network_ip="127.0.0.1")
 

@@ -20,8 +20,8 @@ from mrcore.model.job import JobState
 from mrcore.storage.memory import MemoryStorage
 from tests.cloud.compute.api import Api
 from tests.cloud.compute.threaded import ThreadedCloud, running
-from tests.cloud.fleet_house import Site
 from tests.cloud.fleet_master import SLOTS, STATE, HastyClock, Master, dear, leading, until
+from tests.cloud.fleet_site import Site
 
 SPOT, STANDARD = Model.SPOT, Model.STANDARD
 BOUNDS = Bounds(max_workers=4, idle_timeout_seconds=None, logs_uri="mem://space/home/logs")

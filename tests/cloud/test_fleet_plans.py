@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tests.cloud.compute.api import Api
 from tests.cloud.compute.threaded import running
-from tests.cloud.fleet_house import CLUSTER, Site
+from tests.cloud.fleet_site import CLUSTER, Site
 from tests.support.daemons import start_master
 from tests.support.fake_worker import FakeClient, make_spec
-from tests.support.master_house import BUNDLE, SHA256, House
+from tests.support.master_site import BUNDLE, SHA256, MasterSite
 
 LISTS = "compute.instanceGroupManagers.*"
 WORKERS = 3
@@ -18,7 +18,7 @@ MIB = 10
 
 
 def test_a_job_waits_for_the_first_look(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = MasterSite(tmp_path)
     (house.folder / "in" / "a").write_text(("x" * 1023 + "\n") * (MIB << 10))
     with running() as cloud:
         site = Site(Api(cloud))

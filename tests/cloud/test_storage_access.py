@@ -39,7 +39,7 @@ VERBS: dict[str, tuple[str, str, Any]] = {
 
 
 @dataclass
-class House:
+class GuardedBucket:
     """A bucket with two objects, and who the caller's address is taken for."""
 
     cloud: ThreadedCloud
@@ -70,10 +70,10 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def house() -> Iterator[GuardedBucket]:
     with running() as cloud:
         cloud.look(lambda: cloud.server.core.access.add_account("worker", ""))
-        house = House(cloud)
+        house = GuardedBucket(cloud)
         with house.server:
             yield house
             house.ask.close()
@@ -85,7 +85,7 @@ def message(answer: Answer) -> str:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_account_without_a_role_may_do_nothing_and_the_owner_everything(
-    house: House, verb: str
+    house: GuardedBucket, verb: str
 ) -> None:
     assert not house.may(verb)
     house.caller = OWNER
@@ -95,7 +95,7 @@ def test_an_account_without_a_role_may_do_nothing_and_the_owner_everything(
     assert house.may(verb)
 
 
-def test_the_refusal_is_in_the_words_of_the_real_one(house: House) -> None:
+def test_the_refusal_is_in_the_words_of_the_real_one(house: GuardedBucket) -> None:
     answer = house.ask(*VERBS["read"])
     sentence = (
         f"{EMAIL} does not have storage.objects.get access to the Google Cloud Storage object. "
@@ -107,7 +107,7 @@ def test_the_refusal_is_in_the_words_of_the_real_one(house: House) -> None:
     assert "storage.objects.list access to the Google Cloud Storage bucket. " in told
 
 
-def test_callers_are_known_by_a_token_before_their_address(house: House) -> None:
+def test_callers_are_known_by_a_token_before_their_address(house: GuardedBucket) -> None:
     house.caller = OWNER
     target = f"{OBJECTS}/in%2Fa"
     assert house.ask("GET", target).status == 200
@@ -118,7 +118,7 @@ def test_callers_are_known_by_a_token_before_their_address(house: House) -> None
     assert house.ask("GET", target, headers=unknown).status == 401
 
 
-def test_a_vm_without_an_account_is_nobody(house: House) -> None:
+def test_a_vm_without_an_account_is_nobody(house: GuardedBucket) -> None:
     house.caller = None
     answer = house.ask("GET", f"{OBJECTS}/in%2Fa", headers={"Authorization": "Bearer fake"})
     assert answer.status == 401
@@ -138,7 +138,7 @@ def test_a_vm_without_an_account_is_nobody(house: House) -> None:
     ],
 )
 def test_verbs_need_the_permissions_that_the_real_ones_do(
-    house: House, granted: tuple[str, ...], allowed: set[str]
+    house: GuardedBucket, granted: tuple[str, ...], allowed: set[str]
 ) -> None:
     house.grant(*granted)
     for verb in VERBS:
@@ -154,7 +154,9 @@ def objects(prefix: str) -> str:
 
 
 @pytest.mark.parametrize("prefixes", [("in/",), ("out/",), ("in/", "out/")])
-def test_what_copies_needs_the_right_to_both_sides(house: House, prefixes: tuple[str, ...]) -> None:
+def test_what_copies_needs_the_right_to_both_sides(
+    house: GuardedBucket, prefixes: tuple[str, ...]
+) -> None:
     condition = " || ".join(objects(prefix) for prefix in prefixes)
     house.grant("get", "create", "delete", condition=condition)
     assert house.may("read") == ("in/" in prefixes)
@@ -163,7 +165,7 @@ def test_what_copies_needs_the_right_to_both_sides(house: House, prefixes: tuple
         assert house.may(verb) == (len(prefixes) == 2), verb
 
 
-def test_the_name_may_come_in_the_body(house: House) -> None:
+def test_the_name_may_come_in_the_body(house: GuardedBucket) -> None:
     house.grant("create", condition=objects("out/"))
     for name, status in (("in/new", 403), ("out/new", 200)):
         headers = {"Content-Type": "multipart/related; boundary=B"}
@@ -173,7 +175,7 @@ def test_the_name_may_come_in_the_body(house: House) -> None:
     assert begun.status == 403
 
 
-def test_a_listing_is_held_to_its_prefix(house: House) -> None:
+def test_a_listing_is_held_to_its_prefix(house: GuardedBucket) -> None:
     attribute = 'api.getAttribute("storage.googleapis.com/objectListPrefix", "")'
     house.grant("get", "list", condition=f'{attribute}.startsWith("in/")')
     for prefix, status in (("in/", 200), ("in/a", 200), ("in", 403), ("", 403), ("out/", 403)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mrcore.gce import wheelhouse
 from tests.cloud.compute.api import ZONE, instance_body
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import REPOSITORY, STORAGE, VM_ENVIRONMENT, Cloud, CloudError
+from tests.support.waiting import wait_until
 
 HOME = "gs://units/mrcore/test"
 STATE = f"{HOME}/state"
@@ -104,12 +104,7 @@ class UnitVms:
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something that happens in the cloud."""
-        end = time.monotonic() + WAIT_SECONDS
-        while not condition():
-            assert time.monotonic() < end, (
-                f"{what}: not so within {WAIT_SECONDS:g} s\n{self.logs()}"
-            )
-            time.sleep(0.2)
+        wait_until(condition, WAIT_SECONDS, what=what, details=self.logs, pause_seconds=0.2)
 
     def logs(self) -> str:
         """Return the consoles of all VMs."""

@@ -11,7 +11,8 @@ import pytest
 from mrcore.storage.gcs.store import GcsStorage
 from mrcore.storage.registry import register
 from tests.support.fault_cluster import Cluster, Scene, gcs_process, set_faults
-from tests.support.run_support import Place, wait_until
+from tests.support.run_support import Place
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

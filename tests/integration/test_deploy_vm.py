@@ -14,18 +14,18 @@ from tests.gcsserver import Fault, GcsServer
 from tests.support.metadata import metadata_server
 from tests.support.repository import ROOT
 from tests.support.stores import Place
-from tests.support.vm_house import VmHouse, tiny_wheel
+from tests.support.vm_site import VmSite, tiny_wheel
 
 
 @pytest.fixture
-def vm(tmp_path: Path, gcs_server: GcsServer, gcs_place: Place) -> Iterator[VmHouse]:
+def vm(tmp_path: Path, gcs_server: GcsServer, gcs_place: Place) -> Iterator[VmSite]:
     with metadata_server() as metadata:
-        house = VmHouse(tmp_path, metadata, gcs_place, gcs_server.url)
+        house = VmSite(tmp_path, metadata, gcs_place, gcs_server.url)
         house.publish(next(bundled_pips()), tiny_wheel(tmp_path))
         yield house
 
 
-def test_a_worker_is_installed_offline_and_started(vm: VmHouse) -> None:
+def test_a_worker_is_installed_offline_and_started(vm: VmSite) -> None:
     assert vm.boot() == 0, vm.output()
     python = vm.prefix / "opt/mrcore/venv/bin/python"
     command = [str(python), "-c", "import tiny; print(tiny.ANSWER)"]
@@ -44,7 +44,7 @@ def test_a_worker_is_installed_offline_and_started(vm: VmHouse) -> None:
     assert last.startswith("boot: done in ")
 
 
-def test_the_environment_of_the_daemons_is_readable_by_root_alone(vm: VmHouse) -> None:
+def test_the_environment_of_the_daemons_is_readable_by_root_alone(vm: VmSite) -> None:
     assert vm.boot() == 0, vm.output()
     path = vm.prefix / "etc/mrcore/mrcore.env"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -56,7 +56,7 @@ def test_the_environment_of_the_daemons_is_readable_by_root_alone(vm: VmHouse) -
     assert lines.index("MRCORE_MAX_WORKERS=3") > lines.index("MRCORE_CLUSTER=test"), "ours can win"
 
 
-def test_the_master_counts_by_the_price_list_that_it_was_given(vm: VmHouse, tmp_path: Path) -> None:
+def test_the_master_counts_by_the_price_list_that_it_was_given(vm: VmSite, tmp_path: Path) -> None:
     vm.publish(next(bundled_pips()), tiny_wheel(tmp_path), prices=b'{"list": 1}')
     assert vm.boot() == 0, vm.output()
     path = vm.prefix / "etc/mrcore/prices.json"
@@ -65,7 +65,7 @@ def test_the_master_counts_by_the_price_list_that_it_was_given(vm: VmHouse, tmp_
     assert stat.S_IMODE(path.stat().st_mode) == 0o644, "the daemon is not root"
 
 
-def test_a_reboot_fetches_nothing_that_is_there(vm: VmHouse, gcs_server: GcsServer) -> None:
+def test_a_reboot_fetches_nothing_that_is_there(vm: VmSite, gcs_server: GcsServer) -> None:
     assert vm.boot() == 0, vm.output()
     vm.calls()
     gcs_server.faults.add(Fault("error", "objects.media", status=404))
@@ -76,7 +76,7 @@ def test_a_reboot_fetches_nothing_that_is_there(vm: VmHouse, gcs_server: GcsServ
     assert vm.log().count("boot: done in ") == 2, "the log of the first boot is kept"
 
 
-def test_a_changed_option_restarts_the_daemon(vm: VmHouse) -> None:
+def test_a_changed_option_restarts_the_daemon(vm: VmSite) -> None:
     assert vm.boot() == 0, vm.output()
     vm.calls()
     vm.metadata.values["instance/attributes/mrcore-role"] = "master"
@@ -89,7 +89,7 @@ def test_a_changed_option_restarts_the_daemon(vm: VmHouse) -> None:
     assert (units / "mrcore-master.service.d/backoff.conf").is_file()
 
 
-def test_servers_with_bad_moments_are_asked_again(vm: VmHouse, gcs_server: GcsServer) -> None:
+def test_servers_with_bad_moments_are_asked_again(vm: VmSite, gcs_server: GcsServer) -> None:
     vm.metadata.refuse = 2
     gcs_server.faults.add(
         Fault("error", "objects.media", status=503, count=1),
@@ -112,7 +112,7 @@ def test_servers_with_bad_moments_are_asked_again(vm: VmHouse, gcs_server: GcsSe
     ],
 )
 def test_a_vm_that_cannot_be_installed_says_why_and_goes(
-    vm: VmHouse, tmp_path: Path, gcs_server: GcsServer, breakage: str, why: str
+    vm: VmSite, tmp_path: Path, gcs_server: GcsServer, breakage: str, why: str
 ) -> None:
     match breakage:
         case "payload":
@@ -135,7 +135,7 @@ def test_a_vm_that_cannot_be_installed_says_why_and_goes(
     assert not [call for call in calls if "mrcore" in call], "nothing was started"
 
 
-def test_a_wheel_beside_the_manifest_is_not_installed(vm: VmHouse, tmp_path: Path) -> None:
+def test_a_wheel_beside_the_manifest_is_not_installed(vm: VmSite, tmp_path: Path) -> None:
     vm.publish(next(bundled_pips()), tiny_wheel(tmp_path))
     vm.place.put("mrcore/test/wheels/evil-1.0-py3-none-any.whl", b"x")
     assert vm.boot() == 0, vm.output()
@@ -143,7 +143,7 @@ def test_a_wheel_beside_the_manifest_is_not_installed(vm: VmHouse, tmp_path: Pat
     assert installed == {"tiny.py"}
 
 
-def test_an_image_is_sealed_and_starts_nothing(vm: VmHouse) -> None:
+def test_an_image_is_sealed_and_starts_nothing(vm: VmSite) -> None:
     vm.metadata.values["instance/attributes/mrcore-role"] = "image"
     (vm.prefix / "etc/ssh").mkdir(parents=True)
     (vm.prefix / "etc/ssh/ssh_host_ed25519_key").write_text("secret")
@@ -157,7 +157,7 @@ def test_an_image_is_sealed_and_starts_nothing(vm: VmHouse) -> None:
     assert not [call for call in calls if call.startswith(("enable", "start", "restart"))]
 
 
-def test_the_tail_of_the_log_is_saved_at_shutdown(vm: VmHouse) -> None:
+def test_the_tail_of_the_log_is_saved_at_shutdown(vm: VmSite) -> None:
     assert vm.boot() == 0, vm.output()
     vm.calls()
     script = ROOT / "deploy/vm/shutdown.sh"
@@ -170,7 +170,7 @@ def test_the_tail_of_the_log_is_saved_at_shutdown(vm: VmHouse) -> None:
     assert vm.log("tail") == "the end of the log\n"
 
 
-def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmHouse) -> None:
+def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmSite) -> None:
     assert vm.run(ROOT / "deploy/vm/shutdown.sh") == 0, vm.output()
     assert vm.log("tail") == ""
 
@@ -191,7 +191,7 @@ def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmHouse) -> N
     ],
 )
 def test_a_daemon_that_has_left_for_good_takes_its_vm_with_it(
-    vm: VmHouse, unit: str, status: str, job: str, off: bool
+    vm: VmSite, unit: str, status: str, job: str, off: bool
 ) -> None:
     script = ROOT / "deploy/vm/after-daemon"
     assert vm.run(script, unit, EXIT_STATUS=status, JOB=job) == 0, vm.output()

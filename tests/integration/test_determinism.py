@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.support.run_support import Place, wait_until, words
+from tests.support.run_support import Place, words
+from tests.support.waiting import wait_until
 
 PLACES = """
     from hashlib import sha256

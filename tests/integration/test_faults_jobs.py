@@ -19,7 +19,7 @@ from mrcore.rpc.credentials import read_leader
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
 from tests.support.fault_cluster import FILES, Scene, set_faults
-from tests.support.run_support import wait_until
+from tests.support.waiting import wait_until
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from mrcore.rpc.credentials import read_leader
 from mrcore.rpc.health import MAX_STRANGERS
 from tests.support import http2
 from tests.support.daemons import Daemon, start_master, start_worker
-from tests.support.run_support import wait_until
+from tests.support.waiting import wait_until
 
 USUAL_DESCRIPTORS = 1024
 SILENT_CONNECTIONS = 1100

@@ -22,7 +22,7 @@ from tests.gcsserver.faults import Fault
 from tests.gcsserver.server import GcsServer
 from tests.support.daemons import start_master
 from tests.support.fake_worker import FakeClient, FakeWorker, make_spec
-from tests.support.master_house import BUNDLE, SHA256, free_port
+from tests.support.master_site import BUNDLE, SHA256, free_port
 
 STATE = "gs://cluster/state"
 

@@ -17,27 +17,27 @@ from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
 from tests.support.daemons import Daemon
 from tests.support.fake_worker import CALL_SECONDS, FakeClient, FakeWorker, make_spec
-from tests.support.master_house import BUNDLE, SHA256, House, refused
+from tests.support.master_site import BUNDLE, SHA256, MasterSite, refused
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> MasterSite:
+    return MasterSite(tmp_path)
 
 
 @pytest.fixture
-def master(house: House) -> Iterator[Daemon]:
+def master(house: MasterSite) -> Iterator[Daemon]:
     with house.master() as daemon:
         yield daemon
 
 
 @pytest.fixture
-def client(house: House, master: Daemon) -> Iterator[FakeClient]:
+def client(house: MasterSite, master: Daemon) -> Iterator[FakeClient]:
     with FakeClient(house.credentials()) as found:
         yield found
 
 
-def test_a_map_only_job_runs_from_submit_to_receipt(house: House, client: FakeClient) -> None:
+def test_a_map_only_job_runs_from_submit_to_receipt(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
     assert job.state == job_pb2.JOB_STATE_RUNNING
     with FakeWorker(house.credentials()) as worker:
@@ -55,7 +55,7 @@ def test_a_map_only_job_runs_from_submit_to_receipt(house: House, client: FakeCl
 
 
 def test_a_reduce_gets_the_runs_of_all_maps(
-    house: House, master: Daemon, client: FakeClient
+    house: MasterSite, master: Daemon, client: FakeClient
 ) -> None:
     job = client.submit(house.spec(reduces=2), BUNDLE)
     with FakeWorker(house.credentials()) as worker:
@@ -87,14 +87,16 @@ def test_a_reduce_gets_the_runs_of_all_maps(
     assert not (house.out / "_claim").exists()
 
 
-def test_a_submission_that_is_repeated_is_the_same_job(house: House, client: FakeClient) -> None:
+def test_a_submission_that_is_repeated_is_the_same_job(
+    house: MasterSite, client: FakeClient
+) -> None:
     first = client.submit(house.spec(map_only=True), BUNDLE, "one")
     assert client.submit(house.spec(map_only=True), BUNDLE, "one").job_id == first.job_id
     with refused(errors.OutputError, "is taken by job"):
         client.submit(house.spec(map_only=True), BUNDLE, "two")
 
 
-def test_submissions_at_the_same_time_are_one_job(house: House, client: FakeClient) -> None:
+def test_submissions_at_the_same_time_are_one_job(house: MasterSite, client: FakeClient) -> None:
     ids: list[str] = []
 
     def submit() -> None:
@@ -109,7 +111,9 @@ def test_submissions_at_the_same_time_are_one_job(house: House, client: FakeClie
     assert len(set(ids)) == 1
 
 
-def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: FakeClient) -> None:
+def test_what_cannot_work_is_refused_and_leaves_nothing(
+    house: MasterSite, client: FakeClient
+) -> None:
     with refused(errors.UsageError, "Send its bundle"):
         client.submit(house.spec(), b"")
     with refused(errors.InputError, "does not exist"):
@@ -142,7 +146,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(house: House, client: Fa
     assert [path.name for path in house.out.iterdir()] == ["mine"]
 
 
-def test_a_task_that_always_fails_ends_its_job(house: House, client: FakeClient) -> None:
+def test_a_task_that_always_fails_ends_its_job(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True, max_attempts=2), BUNDLE)
     with FakeWorker(house.credentials()) as worker:
         worker.join()
@@ -158,7 +162,7 @@ def test_a_task_that_always_fails_ends_its_job(house: House, client: FakeClient)
     assert not list(house.out.glob("part-*"))
 
 
-def test_a_job_can_be_cancelled_once(house: House, client: FakeClient) -> None:
+def test_a_job_can_be_cancelled_once(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
     request = job_service_pb2.CancelRequest(job_id=job.job_id, reason="enough")
     with FakeWorker(house.credentials()) as worker:
@@ -173,7 +177,7 @@ def test_a_job_can_be_cancelled_once(house: House, client: FakeClient) -> None:
         client.stub.Cancel(job_service_pb2.CancelRequest(job_id="no-such-job"))
 
 
-def test_what_has_succeeded_cannot_be_cancelled(house: House, client: FakeClient) -> None:
+def test_what_has_succeeded_cannot_be_cancelled(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
     with FakeWorker(house.credentials()) as worker:
         worker.join()
@@ -183,7 +187,7 @@ def test_what_has_succeeded_cannot_be_cancelled(house: House, client: FakeClient
         client.stub.Cancel(job_service_pb2.CancelRequest(job_id=job.job_id))
 
 
-def test_lists_come_in_pages(house: House, client: FakeClient) -> None:
+def test_lists_come_in_pages(house: MasterSite, client: FakeClient) -> None:
     ids = [
         client.submit(
             make_spec(f"file://{house.folder}/in/", f"file://{house.out}{n}", SHA256),
@@ -211,7 +215,7 @@ def test_lists_come_in_pages(house: House, client: FakeClient) -> None:
         client.stub.ListTasks(job_service_pb2.ListTasksRequest(job_id=ids[0], page_token="x"))
 
 
-def test_workers_are_listed_and_drained(house: House, client: FakeClient) -> None:
+def test_workers_are_listed_and_drained(house: MasterSite, client: FakeClient) -> None:
     with FakeWorker(house.credentials()) as worker:
         worker.join()
         listed = client.stub.ListWorkers(job_service_pb2.ListWorkersRequest()).workers
@@ -225,7 +229,7 @@ def test_workers_are_listed_and_drained(house: House, client: FakeClient) -> Non
         client.stub.DrainWorker(job_service_pb2.DrainWorkerRequest(worker_id="w2"))
 
 
-def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
+def test_logs_are_read_from_their_end(house: MasterSite, client: FakeClient) -> None:
     spec = house.spec(map_only=True)
     job = client.submit(spec, BUNDLE)
     with FakeWorker(house.credentials()) as worker:
@@ -256,7 +260,7 @@ def test_logs_are_read_from_their_end(house: House, client: FakeClient) -> None:
 
 
 def test_nonsense_that_a_worker_reports_harms_its_own_job_alone(
-    house: House, master: Daemon, client: FakeClient
+    house: MasterSite, master: Daemon, client: FakeClient
 ) -> None:
     hurt = client.submit(house.spec(reduces=2), BUNDLE)
     out = f"file://{house.folder}/other"

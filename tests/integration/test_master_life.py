@@ -35,15 +35,15 @@ from mrcore.rpc.server import RpcServer
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from tests.support.daemons import start_daemon, start_master
 from tests.support.fake_worker import FakeClient, FakeWorker, make_spec
-from tests.support.master_house import BUNDLE, SHA256, House, free_port, refused
+from tests.support.master_site import BUNDLE, SHA256, MasterSite, free_port, refused
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> MasterSite:
+    return MasterSite(tmp_path)
 
 
-def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
+def test_a_killed_master_goes_on_where_it_was(house: MasterSite) -> None:
     listen = f"127.0.0.1:{free_port()}"
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master(listen=listen))
@@ -75,7 +75,7 @@ def test_a_killed_master_goes_on_where_it_was(house: House) -> None:
     assert json.loads((house.out / "_SUCCESS").read_text())["job_id"] == job_id
 
 
-def test_who_follows_a_job_finds_the_next_master_elsewhere(house: House) -> None:
+def test_who_follows_a_job_finds_the_next_master_elsewhere(house: MasterSite) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master())
         find = finder(None, house.state_uri)
@@ -98,7 +98,7 @@ def test_who_follows_a_job_finds_the_next_master_elsewhere(house: House) -> None
             list(lost_watch)
 
 
-def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: House) -> None:
+def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: MasterSite) -> None:
     listen = f"127.0.0.1:{free_port()}"
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master(listen=listen))
@@ -127,7 +127,9 @@ def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: House) -> No
     assert sorted(path.name for path in house.out.glob("part-*")) == ["part-00000", "part-00001"]
 
 
-def test_a_worker_that_saw_a_later_master_is_believed_only_with_the_journal(house: House) -> None:
+def test_a_worker_that_saw_a_later_master_is_believed_only_with_the_journal(
+    house: MasterSite,
+) -> None:
     with house.master() as daemon, FakeWorker(house.credentials()) as worker:
         worker.join()
         worker.epoch = 99
@@ -138,7 +140,7 @@ def test_a_worker_that_saw_a_later_master_is_believed_only_with_the_journal(hous
         assert daemon.process.poll() is None
 
 
-def test_a_master_that_was_replaced_steps_down(house: House) -> None:
+def test_a_master_that_was_replaced_steps_down(house: MasterSite) -> None:
     with house.master() as first:
         credentials = house.credentials()
         with house.master("--take-over") as second:
@@ -152,14 +154,14 @@ def test_a_master_that_was_replaced_steps_down(house: House) -> None:
             assert job.state == job_pb2.JOB_STATE_RUNNING
 
 
-def test_a_second_master_is_refused(house: House) -> None:
+def test_a_second_master_is_refused(house: MasterSite) -> None:
     with house.master() as first, house.master(wait=False) as second:
         assert second.wait() == 2
         assert f"A master already leads {house.state_uri}, at {first.address}" in second.log()
         assert first.process.poll() is None
 
 
-def test_a_stopped_master_on_the_same_machine_is_refused_by_its_lock(house: House) -> None:
+def test_a_stopped_master_on_the_same_machine_is_refused_by_its_lock(house: MasterSite) -> None:
     with house.master() as first:
         first.process.send_signal(signal.SIGSTOP)
         with house.master(wait=False) as second:
@@ -170,7 +172,7 @@ def test_a_stopped_master_on_the_same_machine_is_refused_by_its_lock(house: Hous
             assert client.submit(house.spec(), BUNDLE).job_id
 
 
-def test_the_token_is_asked_of_everybody(house: House) -> None:
+def test_the_token_is_asked_of_everybody(house: MasterSite) -> None:
     with house.master():
         wrong = msgspec.structs.replace(house.credentials(), token="guess")
         with FakeClient(wrong) as client, refused(UsageError, "does not accept this token"):
@@ -179,7 +181,7 @@ def test_the_token_is_asked_of_everybody(house: House) -> None:
             worker.join()
 
 
-def test_health_is_open_to_everybody(house: House) -> None:
+def test_health_is_open_to_everybody(house: MasterSite) -> None:
     with house.master() as daemon, grpc.insecure_channel(daemon.address) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -191,7 +193,7 @@ def test_health_is_open_to_everybody(house: House) -> None:
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_watch_of_no_job_is_told(house: House) -> None:
+def test_a_watch_of_no_job_is_told(house: MasterSite) -> None:
     with house.master(), FakeClient(house.credentials()) as client:
         with refused(errors.UnknownJobError, "no-such-job"):
             list(client.stub.Watch(job_service_pb2.WatchRequest(job_id="no-such-job")))
@@ -199,7 +201,7 @@ def test_a_watch_of_no_job_is_told(house: House) -> None:
             client.get("../../etc")
 
 
-def test_tls_is_pinned(house: House) -> None:
+def test_tls_is_pinned(house: MasterSite) -> None:
     with house.master("--tls"):
         credentials = house.credentials()
         assert len(credentials.fingerprint) == 64
@@ -218,7 +220,7 @@ def test_tls_is_pinned(house: House) -> None:
         assert house.credentials().fingerprint == former
 
 
-def test_a_master_beyond_loopback_wants_tls(house: House) -> None:
+def test_a_master_beyond_loopback_wants_tls(house: MasterSite) -> None:
     with house.master(listen="0.0.0.0:0", wait=False) as refused_one:
         assert refused_one.wait() == 2
         assert "Add --tls" in refused_one.log()
@@ -239,7 +241,9 @@ def test_a_master_beyond_loopback_wants_tls(house: House) -> None:
         (["--no-such-option"], "--no-such-option"),
     ],
 )
-def test_bad_usage_is_told_in_a_sentence(house: House, arguments: list[str], words: str) -> None:
+def test_bad_usage_is_told_in_a_sentence(
+    house: MasterSite, arguments: list[str], words: str
+) -> None:
     with start_daemon("master", arguments, house.folder, wait=False) as daemon:
         assert daemon.wait() == 2
         assert words in daemon.log()
@@ -248,7 +252,7 @@ def test_bad_usage_is_told_in_a_sentence(house: House, arguments: list[str], wor
 
 @pytest.mark.parametrize("flags", [(), ("--tls",)])
 def test_credentials_are_found_on_loopback(
-    house: House, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+    house: MasterSite, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
     with house.master(*flags) as daemon:
@@ -273,7 +277,7 @@ def test_credentials_are_found_on_loopback(
 
 
 def test_the_credentials_lie_there_before_the_port_answers(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: MasterSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
     port = free_port()
@@ -291,7 +295,7 @@ def test_the_credentials_lie_there_before_the_port_answers(
 
 
 def test_a_master_that_ends_leaves_the_credentials_of_the_next_one(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: MasterSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(house.folder / "state-home"))
     with house.master() as daemon:
@@ -302,12 +306,12 @@ def test_a_master_that_ends_leaves_the_credentials_of_the_next_one(
     assert load_credentials(path) == following
 
 
-def test_a_state_that_nobody_led_is_told(house: House) -> None:
+def test_a_state_that_nobody_led_is_told(house: MasterSite) -> None:
     with pytest.raises(ClusterUnreachableError, match="No master has led"):
         find_credentials(None, house.state_uri, reach_seconds=0.2)
 
 
-def test_a_master_ends_in_order(house: House) -> None:
+def test_a_master_ends_in_order(house: MasterSite) -> None:
     with house.master() as daemon:
         assert read_leader(house.state_uri).serving
         credentials = house.credentials()
@@ -322,7 +326,7 @@ def test_a_master_ends_in_order(house: House) -> None:
         assert "has ended in an orderly way" in daemon.log()
 
 
-def test_a_journal_with_a_gap_stops_the_master(house: House) -> None:
+def test_a_journal_with_a_gap_stops_the_master(house: MasterSite) -> None:
     for _ in range(3):
         with house.master() as daemon:
             daemon.stop()
@@ -338,7 +342,7 @@ def test_a_journal_with_a_gap_stops_the_master(house: House) -> None:
         assert "Traceback" not in daemon.log()
 
 
-def test_a_master_whose_starter_died_leaves_at_once(house: House) -> None:
+def test_a_master_whose_starter_died_leaves_at_once(house: MasterSite) -> None:
     reader, writer = os.pipe()
     try:
         with start_master(
@@ -352,7 +356,7 @@ def test_a_master_whose_starter_died_leaves_at_once(house: House) -> None:
     assert not list((house.folder / "state-home").rglob("*.json"))
 
 
-def test_expected_slots_count_before_workers_join(house: House) -> None:
+def test_expected_slots_count_before_workers_join(house: MasterSite) -> None:
     (house.folder / "in" / "a").write_text("line\n" * 2_000_000)
     for slots, maps in ((1, 4), (8, 10)):
         with house.master("--expect-slots", str(slots)), FakeClient(house.credentials()) as client:

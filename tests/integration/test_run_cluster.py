@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_run_interrupted import SLOW
-from tests.support.run_support import WORD_COUNT, Place, wait_until
+from tests.support.run_support import WORD_COUNT, Place
+from tests.support.slow_jobs import SLOW
+from tests.support.waiting import wait_until
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ import pytest
 from mrcore.engine import embedded
 from mrcore.engine.embedded import EmbeddedCluster, daemon_command, daemon_environment
 from mrcore.errors import MrcoreError
-from tests.support.run_support import wait_until
+from tests.support.waiting import wait_until
 
 LIVES = "echo living; echo ready >&$ready; exec sleep 60"
 

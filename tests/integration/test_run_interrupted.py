@@ -16,21 +16,9 @@ import pytest
 from mrcore.engine.history import RunRecord
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import JobView
-from tests.support.run_support import Place, wait_until
-
-SLOW = """
-    import pathlib
-    import time
-
-    def map(key, value):
-        pathlib.Path("started").touch()
-        while not pathlib.Path("go").exists():
-            time.sleep(0.02)
-        yield value, 1
-
-    def reduce(key, values):
-        return sum(values)
-"""
+from tests.support.run_support import Place
+from tests.support.slow_jobs import SLOW
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

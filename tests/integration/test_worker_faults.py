@@ -8,7 +8,8 @@ import signal
 
 import pytest
 
-from tests.support.run_support import Place, wait_until
+from tests.support.run_support import Place
+from tests.support.waiting import wait_until
 
 GATED = """
     import os, pathlib, threading

@@ -28,9 +28,10 @@ from mrcore.rpc.cluster import credentials_of
 from mrcore.rpc.credentials import read_leader
 from mrcore.storage.registry import storage_for
 from tests.support.daemons import Daemon, start_master, start_worker
-from tests.support.master_house import free_port
+from tests.support.master_site import free_port
 from tests.support.repository import ROOT
-from tests.support.run_support import MARK, wait_until, words
+from tests.support.run_support import MARK, words
+from tests.support.waiting import wait_until
 
 BUCKET = "faults"
 FILES = 6

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -137,17 +136,6 @@ class Place:
                 os.kill(process_id, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-
-def wait_until(condition: Any, seconds: float = 40.0) -> Any:
-    """Return what `condition()` gives once it is true; fail after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not true within {seconds} s: {condition}")
 
 
 def words(count: int, seed: int = 7) -> Iterator[str]:

@@ -122,3 +122,16 @@ def test_a_child_loads_nothing_of_the_network() -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT / "docs"
     )
     assert run.stdout.split() == []
+
+
+def test_no_module_imports_a_test_module() -> None:
+    imported = re.compile(
+        r"^\s*(from|import) tests\.([\w.]+\.)?test_|^\s*from tests\S* import test_"
+    )
+    found = [
+        f"{shown(path)}:{number}"
+        for path in python_files()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if imported.search(line)
+    ]
+    assert not found, "move what tests share into tests/support"

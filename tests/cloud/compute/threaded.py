@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from tests.cloud.compute.http import answer
 from tests.cloud.compute.machines import MemoryMachines
 from tests.cloud.compute.server import ComputeServer
 from tests.gcsserver.wire import Request
+from tests.support.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -85,10 +85,8 @@ class ThreadedCloud:
 
         Raises AssertionError where that takes longer than minutes.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := function()):
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(POLL_SECONDS)
+        found = wait_until(function, PATIENCE_SECONDS, pause_seconds=POLL_SECONDS)
+        assert found is not None
         return found
 
     def resource(self, path: str) -> dict[str, Any] | None:

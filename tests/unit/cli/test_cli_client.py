@@ -14,31 +14,15 @@ import pytest
 import mrcore
 from mrcore.client.client import Client
 from mrcore.errors import ClusterUnreachableError, UsageError
-from mrcore.model.job import InputFormat, JobSpec, JobState, Plugin, TaskState, Versions
+from mrcore.model.job import JobState, TaskState
 from mrcore.model.snapshots import AttemptCounts, FailureView, FleetView, JobView, StageView
 from mrcore.model.task import FailureKind
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
-from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.rpc.views import fleet_to_proto
 from tests.support.fake_clock import FakeClock
-
-SPEC = JobSpec(
-    name="wc",
-    plugin=Plugin(sha256="0" * 64, name="wc"),
-    inputs=(),
-    input_format=InputFormat.TEXT,
-    output_uri="file:///out",
-    versions=Versions(python="3.11", mrcore="1", pyarrow="1", cloudpickle="1"),
-)
-
-
-def message(
-    job_id: str = "j-1", state: job_pb2.JobState.ValueType = job_pb2.JOB_STATE_RUNNING
-) -> job_pb2.Job:
-    return job_pb2.Job(job_id=job_id, spec=job_spec_to_proto(SPEC), state=state)
-
+from tests.support.job_messages import SPEC, message
 
 AWAY = grpc.StatusCode.UNAVAILABLE
 

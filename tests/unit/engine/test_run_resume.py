@@ -28,7 +28,7 @@ from tests.support.fake_clock import FakeClock
 JOB = "wc-20260101-000000-abcdef"
 
 
-class House:
+class KilledRun:
     """An input, an output, and a run of a job that was killed."""
 
     def __init__(self, folder: Path) -> None:
@@ -76,12 +76,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KilledRun:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
-    return House(tmp_path)
+    return KilledRun(tmp_path)
 
 
-def test_the_same_command_goes_on(house: House) -> None:
+def test_the_same_command_goes_on(house: KilledRun) -> None:
     assert house.goes_on()
     assert house.goes_on(overwrite=True)
 
@@ -95,39 +95,39 @@ def test_the_same_command_goes_on(house: House) -> None:
         {"plugin": Plugin("1" * 64, "job")},
     ],
 )
-def test_another_command_does_not(house: House, changes: dict[str, Any]) -> None:
+def test_another_command_does_not(house: KilledRun, changes: dict[str, Any]) -> None:
     assert not house.goes_on(**changes)
 
 
-def _change(house: House) -> None:
+def _change(house: KilledRun) -> None:
     house.place.put("in/a", b"changed\n")
 
 
-def _add(house: House) -> None:
+def _add(house: KilledRun) -> None:
     house.place.put("in/c", b"line\n")
 
 
-def _remove(house: House) -> None:
+def _remove(house: KilledRun) -> None:
     house.place.storage.delete(house.place.uri("in/a"))
 
 
-def _lose_plan(house: House) -> None:
+def _lose_plan(house: KilledRun) -> None:
     shutil.rmtree(house.folder.path / "state" / "jobs")
 
 
-def _lose_journal(house: House) -> None:  # or never have one, as the inline engine
+def _lose_journal(house: KilledRun) -> None:  # or never have one, as the inline engine
     (house.folder.path / "state" / "journal").rmdir()
 
 
-def _end(house: House) -> None:
+def _end(house: KilledRun) -> None:
     house.folder.record(house.job(JobState.CANCELLED))
 
 
-def _release(house: House) -> None:
+def _release(house: KilledRun) -> None:
     commit.force_release(house.spec.output_uri)
 
 
-def _claimed_by_another(house: House) -> None:
+def _claimed_by_another(house: KilledRun) -> None:
     commit.force_release(house.spec.output_uri)
     commit.claim(house.spec, "other", "r2", "file:///other/state", "host:2")
 
@@ -136,19 +136,21 @@ def _claimed_by_another(house: House) -> None:
     "change",
     [_change, _add, _remove, _lose_plan, _lose_journal, _end, _release, _claimed_by_another],
 )
-def test_what_has_changed_is_run_anew(house: House, change: Callable[[House], None]) -> None:
+def test_what_has_changed_is_run_anew(
+    house: KilledRun, change: Callable[[KilledRun], None]
+) -> None:
     change(house)
     assert not house.goes_on()
 
 
-def test_what_was_allowed_to_overwrite_needs_that_said_again(house: House) -> None:
+def test_what_was_allowed_to_overwrite_needs_that_said_again(house: KilledRun) -> None:
     house.folder.spec = msgspec.structs.replace(house.spec, overwrite=True)
     house.folder.record(house.job(JobState.RUNNING))
     assert house.goes_on(overwrite=True)
     assert not house.goes_on(overwrite=False)
 
 
-def test_a_run_that_lives_is_not_opened(house: House) -> None:
+def test_a_run_that_lives_is_not_opened(house: KilledRun) -> None:
     assert history.RunFolder.reopen(house.folder.path) is None
     house.folder.close()
     folder = history.RunFolder.reopen(house.folder.path)
@@ -157,7 +159,7 @@ def test_a_run_that_lives_is_not_opened(house: House) -> None:
     folder.close()
 
 
-def test_a_state_that_can_finish_a_commit_is_not_swept(house: House) -> None:
+def test_a_state_that_can_finish_a_commit_is_not_swept(house: KilledRun) -> None:
     house.folder.close()
     begun = msgspec.json.encode({"job_id": JOB, "names": ["part-00000"]})
     house.place.put("out/_commit", begun)
@@ -167,7 +169,7 @@ def test_a_state_that_can_finish_a_commit_is_not_swept(house: House) -> None:
 
 
 def test_an_interrupted_run_is_shown_as_it_was(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: KilledRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house.folder.close()
     assert run_command_line(["show", JOB]) == 0

@@ -13,21 +13,21 @@ from mrcore.gce.crew import Crew
 from mrcore.gce.failures import GcloudError, Kind, StepsFailedError
 from mrcore.gce.gcloud import PATIENCE_SECONDS, Gcloud, Plan
 from tests.support.fake_clock import FakeClock
-from tests.support.runner_house import House
+from tests.support.runner_site import RunnerSite
 
 ACCOUNT = "ERROR: (gcloud.x) INVALID_ARGUMENT: Service account mrcore-worker@p does not exist."
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    made = House(tmp_path)
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerSite:
+    made = RunnerSite(tmp_path)
     made.says("", 0)
     monkeypatch.setenv("PATH", made.environment()["PATH"])
     return made
 
 
 def test_a_new_account_that_is_not_known_everywhere_is_waited_for(
-    house: House, capfd: pytest.CaptureFixture[str]
+    house: RunnerSite, capfd: pytest.CaptureFixture[str]
 ) -> None:
     house.says(ACCOUNT, to="^one ", times=3)
     house.says(ACCOUNT, to="^two ", times=1)
@@ -41,7 +41,7 @@ def test_a_new_account_that_is_not_known_everywhere_is_waited_for(
     assert "the new accounts are not known everywhere yet; trying again" in said
 
 
-def test_an_account_that_never_comes_is_an_error(house: House) -> None:
+def test_an_account_that_never_comes_is_an_error(house: RunnerSite) -> None:
     house.says(ACCOUNT)
     clock = FakeClock(0.0)
     gcloud = Gcloud("p", clock=clock)
@@ -51,7 +51,7 @@ def test_an_account_that_never_comes_is_an_error(house: House) -> None:
     assert PATIENCE_SECONDS / 2 < clock.now <= PATIENCE_SECONDS
 
 
-def test_what_has_another_cause_is_not_tried_again(house: House) -> None:
+def test_what_has_another_cause_is_not_tried_again(house: RunnerSite) -> None:
     house.says("ERROR: (gcloud.x) something new")
     gcloud = Gcloud("p", clock=FakeClock())
     with pytest.raises(GcloudError, match="something new"):
@@ -59,7 +59,7 @@ def test_what_has_another_cause_is_not_tried_again(house: House) -> None:
     assert len(house.calls()) == 1
 
 
-def test_what_is_there_already_and_what_is_gone_is_fine(house: House) -> None:
+def test_what_is_there_already_and_what_is_gone_is_fine(house: RunnerSite) -> None:
     house.says("ERROR: The resource 'x' already exists", to="^make ")
     house.says("ERROR: The resource 'x' was not found", to="^delete ")
     gcloud = Gcloud("p")
@@ -70,7 +70,9 @@ def test_what_is_there_already_and_what_is_gone_is_fine(house: House) -> None:
     assert raised.value.kind is Kind.NOT_FOUND
 
 
-def test_a_call_that_never_ends_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_never_ends_is_ended(
+    house: RunnerSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stuck = house.folder / "bin/gcloud"
     stuck.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
     gcloud = Gcloud("p")
@@ -80,14 +82,14 @@ def test_a_call_that_never_ends_is_ended(house: House, monkeypatch: pytest.Monke
     assert "killed after" in gcloud.log.read_text()
 
 
-def test_output_that_is_no_json_is_an_error(house: House) -> None:
+def test_output_that_is_no_json_is_an_error(house: RunnerSite) -> None:
     house.says("", 0, out="oops")
     with pytest.raises(GcloudError, match="Looking failed: gcloud printed no JSON"):
         Gcloud("p").read("Looking", "x")
 
 
 def test_each_failed_step_is_reported_and_all_are_waited_for(
-    house: House, capfd: pytest.CaptureFixture[str]
+    house: RunnerSite, capfd: pytest.CaptureFixture[str]
 ) -> None:
     house.says("ERROR: (gcloud.x) one is wrong", to="^one ")
     house.says("ERROR: (gcloud.x) two is wrong", to="^two ")
@@ -102,7 +104,7 @@ def test_each_failed_step_is_reported_and_all_are_waited_for(
 
 
 def test_a_plan_has_each_read_once_and_runs_nothing(
-    house: House, capfd: pytest.CaptureFixture[str]
+    house: RunnerSite, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = Plan()
     gcloud = Gcloud("p", plan=plan)

@@ -14,7 +14,7 @@ from tests.gcsserver import GcsServer
 from tests.gcsserver.access import Need
 from tests.gcsserver.errors import ApiError
 from tests.gcsserver.wire import Request
-from tests.support.runner_house import House
+from tests.support.runner_site import RunnerSite
 
 WHERE = ("--project=p", "--zone=us-central1-a", "--bucket=b")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -30,14 +30,14 @@ def image_of(python: str, size: int) -> str:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = House(tmp_path)
+def house(tmp_path: Path) -> RunnerSite:
+    made = RunnerSite(tmp_path)
     made.says("", 0)
     (tmp_path / "home").mkdir()
     return made
 
 
-def errors(house: House, *words: str) -> list[str]:
+def errors(house: RunnerSite, *words: str) -> list[str]:
     """Return what a preflight finds wrong, besides permissions, which nobody tells here."""
     ran = house.gce("preflight", "--json", *WHERE, f"--python={HERE}", *words)
     assert ran.returncode == 2, ran.stderr
@@ -60,20 +60,20 @@ def errors(house: House, *words: str) -> list[str]:
         ("unrecognized arguments: --zones", "this gcloud is too old"),
     ],
 )
-def test_what_spoils_every_call_is_told_once(house: House, said: str, sentence: str) -> None:
+def test_what_spoils_every_call_is_told_once(house: RunnerSite, said: str, sentence: str) -> None:
     house.says(f"ERROR: (gcloud.x) {said}")
     (only,) = errors(house)
     assert sentence in only
 
 
-def test_billing_that_only_compute_misses_is_found(house: House) -> None:
+def test_billing_that_only_compute_misses_is_found(house: RunnerSite) -> None:
     house.says("ERROR: (gcloud.x) This API method requires billing to be enabled.", to="^compute ")
     found = errors(house)
     assert sum("has no billing account" in sentence for sentence in found) == 1
     assert not any("machine types" in sentence and "billing" not in sentence for sentence in found)
 
 
-def test_a_place_that_is_none_is_told_alone(house: House) -> None:
+def test_a_place_that_is_none_is_told_alone(house: RunnerSite) -> None:
     nowhere = "ERROR: (gcloud.x) The resource 'projects/p/regions/us-central1' was not found"
     house.says(nowhere, to="^compute (regions|networks) ")
     house.says("", 0, to="buckets describe", out='{"location": "EU"}')
@@ -88,7 +88,7 @@ def test_a_place_that_is_none_is_told_alone(house: House) -> None:
     assert "is in eu and the VMs in us-central1" in found
 
 
-def test_an_image_tells_which_python_it_has(house: House) -> None:
+def test_an_image_tells_which_python_it_has(house: RunnerSite) -> None:
     house.says("", 0, to="^compute images describe-from-family mrcore ", out=image_of("9-9", 10))
     found = errors(house, "--image=family/mrcore")
     assert f"baked with Python 9.9, and {HERE} is what the VMs should have" in "\n".join(found)
@@ -100,7 +100,9 @@ def test_an_image_tells_which_python_it_has(house: House) -> None:
     assert any("there is no image none" in s for s in errors(house, "--image=none"))
 
 
-def test_an_account_that_is_not_there_is_told_and_one_that_is_hidden_is_not(house: House) -> None:
+def test_an_account_that_is_not_there_is_told_and_one_that_is_hidden_is_not(
+    house: RunnerSite,
+) -> None:
     house.says("ERROR: NOT_FOUND: Unknown service account", to="accounts describe own@p")
     house.says("ERROR: PERMISSION_DENIED: denied (or it may not exist).", to="describe hidden@p")
     found = errors(house, "--service-account-master=own@p", "--service-account-worker=hidden@p")
@@ -113,7 +115,7 @@ def refuse_others(request: Request, need: Need, bindings: Sequence[Mapping[str, 
         raise ApiError(403, "forbidden", "no")
 
 
-def test_a_bucket_of_others_is_an_error_unless_its_owner_has_opened_it(house: House) -> None:
+def test_a_bucket_of_others_is_an_error_unless_its_owner_has_opened_it(house: RunnerSite) -> None:
     house.says("", 0, to="print-access-token", out="ada")
     words = ("preflight", "--json", *WHERE, "-o", "gs://theirs/out", "--input=gs://theirs/in/")
     with GcsServer(authorise=refuse_others) as server:
@@ -129,7 +131,7 @@ def test_a_bucket_of_others_is_an_error_unless_its_owner_has_opened_it(house: Ho
     assert "not yours" not in opened.stdout
 
 
-def test_settings_of_gcloud_are_asked_for_once(house: House) -> None:
+def test_settings_of_gcloud_are_asked_for_once(house: RunnerSite) -> None:
     house.says("", 0, to="^config list", out=SETTINGS)
     ran = house.gce("up", "--dry-run", "--name=demo", "--bucket=b")
     assert ran.returncode == 0, ran.stderr
@@ -138,7 +140,7 @@ def test_settings_of_gcloud_are_asked_for_once(house: House) -> None:
     assert len(house.calls()) == 1
 
 
-def test_a_python_without_mrcore_is_told_so(house: House) -> None:
+def test_a_python_without_mrcore_is_told_so(house: RunnerSite) -> None:
     python = house.folder / "bin/python3"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

@@ -17,7 +17,7 @@ from mrcore.cli.main import run_command_line
 from mrcore.gce.options import Options
 from tests.gcsserver import GcsServer
 from tests.support.repository import ROOT
-from tests.support.runner_house import House
+from tests.support.runner_site import RunnerSite
 from tests.support.stores import Place
 
 COMMANDS = ("run", "up", "scale", "status", "ssh", "logs", "down", "gc", "audit", "cost", "image",
@@ -26,15 +26,15 @@ WHERE = ("--project=p", "--zone=us-central1-a", "--name=demo", "--bucket=b")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = House(tmp_path)
+def house(tmp_path: Path) -> RunnerSite:
+    made = RunnerSite(tmp_path)
     made.says("ERROR: (gcloud) nobody expected this call")
     (tmp_path / "home").mkdir()
     return made
 
 
 @pytest.fixture
-def here(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def here(house: RunnerSite, monkeypatch: pytest.MonkeyPatch) -> RunnerSite:
     """The house as the place of this very process: for what starts no process of its own."""
     monkeypatch.chdir(house.folder)
     for name, value in {**house.environment(), "MRCORE_GCS_LOGIN": "gcloud"}.items():
@@ -44,7 +44,7 @@ def here(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(
-    here: House, capfd: pytest.CaptureFixture[str], command: str
+    here: RunnerSite, capfd: pytest.CaptureFixture[str], command: str
 ) -> None:
     assert run_command_line(["gce", command, "--help"]) == 0
     assert f"mrcore gce {command}" in capfd.readouterr().out
@@ -66,7 +66,7 @@ def test_every_option_is_explained_and_reaches_the_runner() -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down", "scale", "status", "cost", "image"])
-def test_a_dry_run_touches_nothing_at_all(house: House, command: str) -> None:
+def test_a_dry_run_touches_nothing_at_all(house: RunnerSite, command: str) -> None:
     words = ["3"] if command == "scale" else []
     ran = house.gce(command, *words, "--dry-run", *WHERE)
     assert ran.returncode == 0, ran.stderr
@@ -75,7 +75,7 @@ def test_a_dry_run_touches_nothing_at_all(house: House, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["audit", "gc"])
-def test_a_dry_run_of_what_looks_looks_and_changes_nothing(house: House, command: str) -> None:
+def test_a_dry_run_of_what_looks_looks_and_changes_nothing(house: RunnerSite, command: str) -> None:
     house.says("", code=0)
     ran = house.gce(command, "--dry-run", "--project=p")
     assert ran.returncode == 0, ran.stderr
@@ -85,7 +85,7 @@ def test_a_dry_run_of_what_looks_looks_and_changes_nothing(house: House, command
     assert list((house.folder / "home").rglob("*")) == []
 
 
-def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> None:
+def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: RunnerSite) -> None:
     ran = house.gce("up", "--dry-run", *WHERE, "--workers=3", "--deadline=2h")
     lines = [line for line in ran.stdout.splitlines() if line.startswith("gcloud ")]
     words = [shlex.split(line.replace("$'", "'").replace("\\n", "\n")) for line in lines]
@@ -119,7 +119,7 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: House) -> Non
     assert "\n# cost " in summary
 
 
-def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: House) -> None:
+def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: RunnerSite) -> None:
     (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     (house.folder / "here.txt").write_text("text")
     words = ("wc.py", "here.txt", "-o", "gs://b/out", "--project=p", "--zone=us-central1-a")
@@ -136,7 +136,7 @@ def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: House) -> None:
 
 
 def test_a_dry_run_of_a_job_has_its_size_and_its_price(
-    house: House, gcs_place: Place, gcs_server: GcsServer
+    house: RunnerSite, gcs_place: Place, gcs_server: GcsServer
 ) -> None:
     gcs_place.put("in/a.txt", b"x" * 1000)
     (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
@@ -157,7 +157,7 @@ def test_a_dry_run_of_a_job_has_its_size_and_its_price(
     assert changed <= {"objects.get", "objects.list", "objects.media"}
 
 
-def test_temporaries_elsewhere_are_for_workers_to_make(house: House, gcs_place: Place) -> None:
+def test_temporaries_elsewhere_are_for_workers_to_make(house: RunnerSite, gcs_place: Place) -> None:
     gcs_place.put("in/a.txt", b"x")
     (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     ran = house.gce(
@@ -173,7 +173,7 @@ def test_temporaries_elsewhere_are_for_workers_to_make(house: House, gcs_place: 
 
 @pytest.mark.parametrize("how", [["-o", "OUT"], ["-oOUT"], ["--output", "OUT"], ["--output=OUT"]])
 def test_an_output_may_be_named_as_one_likes(
-    house: House, gcs_place: Place, how: list[str]
+    house: RunnerSite, gcs_place: Place, how: list[str]
 ) -> None:
     gcs_place.put("my in/a.txt", b"x")
     (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
@@ -264,7 +264,7 @@ def test_an_output_may_be_named_as_one_likes(
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(
-    here: House, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str
+    here: RunnerSite, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     dry = ["--dry-run"] if len(words) > 1 else []
     code = run_command_line(["gce", words[0], *dry, *words[1:]])
@@ -276,13 +276,13 @@ def test_what_cannot_be_is_told_in_one_sentence(
     assert [call for call in here.calls() if not call.startswith("config list ")] == []
 
 
-def test_a_wrong_option_ends_the_process_with_2(house: House) -> None:
+def test_a_wrong_option_ends_the_process_with_2(house: RunnerSite) -> None:
     ran = house.gce("up", "--wrokers=3", "--dry-run", *WHERE)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("mrcore gce: No such option '--wrokers'. (Did you mean")
 
 
-def test_a_price_list_that_no_master_could_read_is_refused(house: House) -> None:
+def test_a_price_list_that_no_master_could_read_is_refused(house: RunnerSite) -> None:
     (house.folder / "prices.json").write_text("[]")
     extra = {"MRCORE_PRICES": str(house.folder / "prices.json")}
     ran = house.gce("up", "--dry-run", "--bucket=b", *WHERE, extra=extra)
@@ -307,7 +307,7 @@ def test_a_price_list_that_no_master_could_read_is_refused(house: House) -> None
     ],
 )
 def test_known_failures_of_gcloud_become_sentences(
-    here: House, capfd: pytest.CaptureFixture[str], errors: str, sentence: str
+    here: RunnerSite, capfd: pytest.CaptureFixture[str], errors: str, sentence: str
 ) -> None:
     here.says(errors)
     assert run_command_line(["gce", "audit", "--project=p"]) == 1
@@ -315,7 +315,7 @@ def test_known_failures_of_gcloud_become_sentences(
     assert {sentence in line for line in said} == {True}
 
 
-def test_json_holds_whatever_a_sentence_has(house: House) -> None:
+def test_json_holds_whatever_a_sentence_has(house: RunnerSite) -> None:
     odd = 'a | b "c" \\d\x1b[1m\te'
     house.says(f"ERROR: (gcloud.x) {odd}")
     ran = house.gce("preflight", "--json", *WHERE)
@@ -323,7 +323,7 @@ def test_json_holds_whatever_a_sentence_has(house: House) -> None:
     assert any(odd in finding["message"] for finding in json.loads(ran.stdout))
 
 
-def test_what_gcloud_said_is_kept(house: House) -> None:
+def test_what_gcloud_said_is_kept(house: RunnerSite) -> None:
     house.says("ERROR: (gcloud.x) something\nwith details")
     house.gce("audit", "--project=p")
     log = (house.folder / "home/.local/state/mrcore/gce/gcloud.log").read_text()
@@ -332,7 +332,7 @@ def test_what_gcloud_said_is_kept(house: House) -> None:
     assert "with details" in log
 
 
-def test_a_machine_without_gcloud_is_told_so(house: House) -> None:
+def test_a_machine_without_gcloud_is_told_so(house: RunnerSite) -> None:
     bare = house.folder / "bare"
     bare.mkdir()
     for tool in ("bash", "env", "dirname"):

@@ -12,7 +12,7 @@ import pytest
 from mrcore.plugin.bundle import build_bundle
 from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.loader import load_bundle
-from tests.unit.plugin.test_plugin_load import MAP, clean_imports, load
+from tests.support.plugin_loading import MAP, clean_imports, load
 
 __all__ = ["clean_imports"]
 

@@ -12,7 +12,7 @@ import pytest
 from mrcore.errors import DataError
 from mrcore.model.job import Compression, OutputFormat
 from mrcore.records import outputs, parquet_writer
-from tests.unit.records.test_records_writers import written
+from tests.support.written_records import written
 
 
 def read_parquet(data: bytes) -> pq.ParquetFile:

@@ -24,8 +24,8 @@ from mrcore.records.splits import cut
 from mrcore.tasks.plan import make_plan
 from tests.gcsserver import GcsServer
 from tests.support.records_pieces import input_file, piece_of, records_of
+from tests.support.specs import spec_for
 from tests.support.stores import Place
-from tests.unit.tasks.test_plan_make import spec_for
 
 LINES = b"one\ntwo\n"
 

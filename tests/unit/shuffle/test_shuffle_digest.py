@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.runfile import RunWriter
-from tests.unit.shuffle.test_shuffle_merge import columns_of
+from tests.support.shuffle_rows import columns_of
 
 KEYS = st.one_of(st.text(max_size=3), st.integers(0, 4), st.binary(max_size=2), st.booleans())
 VALUES = st.one_of(

@@ -17,12 +17,9 @@ from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.arrow import pa, pc
 from mrcore.shuffle.encoding import encode
 from tests.support.inprocess import Job, Pair, emitting, nothing, spec_of, tiny_budget
-from tests.unit.shuffle.test_shuffle_keys import FLOATS, INTS, TEXT, keys_with
+from tests.support.shuffle_keys import FLOATS, INTS, TEXT, keys_with
+from tests.support.shuffle_values import VALUES
 
-VALUES = st.one_of(
-    st.integers(), st.floats(), TEXT, st.binary(max_size=5), st.booleans(), st.none(),
-    st.lists(st.integers(), max_size=2), st.tuples(st.integers(), TEXT),
-)  # fmt: skip
 KEY_KINDS = st.sampled_from(
     [
         TEXT, INTS, FLOATS, st.binary(max_size=4), st.integers(0, 3), st.sampled_from("abc"),

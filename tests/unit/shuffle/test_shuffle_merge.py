@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,34 +18,20 @@ from mrcore.shuffle.blocks import cut_blocks
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns, RowSource, common_layout
-from mrcore.shuffle.encoding import encode, encode_many
+from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.groups import Groups, GroupStream
-from mrcore.shuffle.keys import key_column, keys_to_python
+from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.runfile import RunWriter
 from mrcore.shuffle.spill import SpillFolder
 from mrcore.shuffle.values import to_python, value_column
-
-Row = tuple[Any, int]
+from tests.support.shuffle_rows import Row, columns_of, rows_of
 
 KEYS = st.one_of(
     st.sampled_from(["a", "b", "same eight bytes 1", "same eight bytes 2", "same eight bytes "]),
     st.none(),
     st.sampled_from(["a", "b"]),
 )
-
-
-def columns_of(rows: list[Row], *, order: bool = False) -> Columns:
-    """Return columns; values are numbers, and sort by their last digit with `order`."""
-    keys, values = [key for key, _ in rows], [value for _, value in rows]
-    sorting = encode_many([value % 3 for value in values]) if order else None
-    return Columns(*key_column(keys), *value_column(values), sorting)
-
-
-def rows_of(columns: Columns) -> list[Row]:
-    """Return the rows of columns."""
-    keys = keys_to_python(columns.key_kind, columns.keys)
-    return list(zip(keys, to_python(columns.value_kind, columns.values), strict=True))
 
 
 @st.composite

@@ -16,7 +16,7 @@ from mrcore.shuffle.encoding import encode
 from mrcore.shuffle.ranges import choose_boundaries, run_input, section_starts
 from mrcore.shuffle.runfile import RunWriter, separator
 from mrcore.storage.base import ObjectInfo
-from tests.unit.shuffle.test_shuffle_merge import columns_of
+from tests.support.shuffle_rows import columns_of
 
 LENGTHS = st.integers(0, 3)
 KEYS = st.binary(max_size=2)

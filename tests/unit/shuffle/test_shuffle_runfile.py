@@ -28,10 +28,10 @@ from mrcore.shuffle.runfile import RunFooter, RunWriter, read_footer, separator
 from mrcore.shuffle.values import ValueKind, arrow_value_column, value_column
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.memory import MemoryStorage
+from tests.support.shuffle_keys import INTS, TEXT, keys_with
+from tests.support.shuffle_rows import Row, columns_of, rows_of
+from tests.support.shuffle_values import VALUES
 from tests.support.toy_store import ToyStorage
-from tests.unit.shuffle.test_shuffle_jobs import VALUES
-from tests.unit.shuffle.test_shuffle_keys import INTS, TEXT, keys_with
-from tests.unit.shuffle.test_shuffle_merge import Row, columns_of, rows_of
 
 URI = "mem://runs/x.run"
 

@@ -9,23 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.errors import DataError, InputError, UsageError
-from mrcore.model.job import Compression, InputFormat, JobSpec, OutputFormat, Plugin, Versions
-from mrcore.records.inputs import parse_input
+from mrcore.model.job import Compression, InputFormat, OutputFormat
 from mrcore.records.readers import open_batches
 from mrcore.records.splits import MAX_AUTO_REDUCES, auto_reduces
 from mrcore.tasks.plan import Plan, decode, encode, make_plan
+from tests.support.specs import spec_for
 
 MIB = 1 << 20
-
-
-def spec_for(folder: Path, *inputs: str) -> JobSpec:
-    return JobSpec(
-        name="test",
-        plugin=Plugin(sha256="0" * 64, name="test"),
-        inputs=tuple(parse_input(text, str(folder)) for text in inputs),
-        output_uri=f"file://{folder}/out",
-        versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),
-    )
 
 
 def test_reduces_follow_the_size_of_the_input() -> None:

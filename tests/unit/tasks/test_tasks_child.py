@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrcore.model.task import FailureKind, TaskOutput
-from tests.support.supervisor_house import House, in_house
+from tests.support.supervised_worker import SupervisedWorker, in_house
 
 DIES = """
 import ctypes
@@ -40,7 +40,7 @@ def test_only_a_death_in_map_blames_a_record(
     function: str, record: str, place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @in_house()
-    async def test(house: House) -> None:
+    async def test(house: SupervisedWorker) -> None:
         house.job(DIES + function, map_only=False)
         failure = await house.failure(house.give(f"x\nx\n{record}\n", mark=True, partitions=2))
         assert failure.died
@@ -62,7 +62,7 @@ def test_a_file_on_the_descriptors_of_the_log_is_left_alone(
     steps: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @in_house()
-    async def test(house: House) -> None:
+    async def test(house: SupervisedWorker) -> None:
         mine = house.folder / "mine"
         mine.write_text("of the user\n")
         house.job(
@@ -79,7 +79,7 @@ def test_a_file_on_the_descriptors_of_the_log_is_left_alone(
 
 
 @in_house()
-async def test_a_panic_at_import_is_told_with_its_frames(house: House) -> None:
+async def test_a_panic_at_import_is_told_with_its_frames(house: SupervisedWorker) -> None:
     house.job("class Panic(BaseException): pass\nraise Panic('no')\n")
     failure = await house.failure(house.give())
     assert (failure.kind, failure.died) == (FailureKind.USER, False)
@@ -88,7 +88,9 @@ async def test_a_panic_at_import_is_told_with_its_frames(house: House) -> None:
 
 
 @in_house()
-async def test_a_defect_of_ours_outside_of_attempts_has_its_own_words(house: House) -> None:
+async def test_a_defect_of_ours_outside_of_attempts_has_its_own_words(
+    house: SupervisedWorker,
+) -> None:
     breaks = "import sys\nsys.modules['mrcore.tasks.child.main'].pack_report = None\n"
     house.job(breaks + "def map(key, value):\n    return []\n")
     attempt = house.give()
@@ -115,7 +117,7 @@ def test_a_forked_copy_does_not_act_as_the_task(
     source: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @in_house()
-    async def test(house: House) -> None:
+    async def test(house: SupervisedWorker) -> None:
         house.job("import os, sys\n" + source)
         for text in ("a\n", "b\nc\n"):
             result = await house.result(house.give(text))
@@ -126,7 +128,7 @@ def test_a_forked_copy_does_not_act_as_the_task(
 
 
 @in_house()
-async def test_a_child_outlives_the_loss_of_its_folder(house: House) -> None:
+async def test_a_child_outlives_the_loss_of_its_folder(house: SupervisedWorker) -> None:
     house.job("""
         import os, pathlib, shutil
         def map(key, value):
@@ -140,7 +142,7 @@ async def test_a_child_outlives_the_loss_of_its_folder(house: House) -> None:
 
 @in_house()
 async def test_a_child_whose_descriptors_became_connections_of_the_user_dies(
-    house: House,
+    house: SupervisedWorker,
 ) -> None:
     house.job("""
         import os, socket
@@ -157,7 +159,7 @@ async def test_a_child_whose_descriptors_became_connections_of_the_user_dies(
 
 
 @in_house()
-async def test_code_of_a_task_cannot_start_a_job(house: House) -> None:
+async def test_code_of_a_task_cannot_start_a_job(house: SupervisedWorker) -> None:
     house.job("""
         import mrcore
         def map(key, value):

@@ -30,7 +30,7 @@ from mrcore.tasks import map as map_task
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.reduce import Reducer
 from tests.support.inprocess import Job, content_of, emitting, spec_of
-from tests.unit.tasks.test_tasks_run import LINES, URI, failing_map, failing_reduce, generator_map
+from tests.support.task_functions import LINES, URI, failing_map, failing_reduce, generator_map
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.util.texts import MAX_TEXT, text_of
 from tests.support.inprocess import Job, spec_of, text_spec
-from tests.unit.tasks.test_tasks_run import emit, failing_map, failing_reduce
+from tests.support.task_functions import emit, failing_map, failing_reduce
 
 
 @pytest.fixture(autouse=True)

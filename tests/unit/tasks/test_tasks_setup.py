@@ -16,7 +16,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks.setup import Setup
 from tests.support.inprocess import Job, spec_of
-from tests.support.supervisor_house import House, in_house
+from tests.support.supervised_worker import SupervisedWorker, in_house
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_each_task_starts_in_the_folder_that_setup_chose(
 
 
 @in_house()
-async def test_a_child_calls_setup_once_for_a_job(house: House) -> None:
+async def test_a_child_calls_setup_once_for_a_job(house: SupervisedWorker) -> None:
     house.job("""
         import os
         def setup(context):

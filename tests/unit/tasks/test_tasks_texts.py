@@ -16,7 +16,7 @@ from mrcore.storage.registry import register
 from mrcore.tasks.child.protocol import Finished, ReportReader, pack_report
 from mrcore.util.texts import encodable, one_line, printable
 from tests.support.inprocess import Job
-from tests.unit.tasks.test_tasks_run import URI, failing_map
+from tests.support.task_functions import URI, failing_map
 
 WILD = b"\xff\x1b[31m bad\nok\n"
 """A record that is not UTF-8 and would turn a terminal red, and one that is fine."""

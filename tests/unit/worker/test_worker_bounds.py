@@ -16,9 +16,9 @@ from mrcore.worker.core.events import Ended
 from mrcore.worker.core.limits import Limits
 from tests.support.fake_clock import FakeClock
 from tests.support.idle_worker import idle_worker
-from tests.support.supervisor_house import House, in_house
+from tests.support.supervised_worker import SupervisedWorker, in_house
+from tests.support.worker_children import release, waiting
 from tests.support.worker_driver import Driver, assignment, attempt
-from tests.unit.worker.test_worker_children import release, waiting
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -52,7 +52,7 @@ def test_nothing_begins_while_the_results_fill_the_worker(tmp_path: Path) -> Non
 
 
 @in_house()
-async def test_nothing_begins_while_there_is_no_room_for_results(house: House) -> None:
+async def test_nothing_begins_while_there_is_no_room_for_results(house: SupervisedWorker) -> None:
     waiting(house)
     first = house.give("wait\n")
     await house.until(lambda: bool(list(house.supervisor.running())))
@@ -70,7 +70,7 @@ async def test_nothing_begins_while_there_is_no_room_for_results(house: House) -
 
 
 @in_house(slots=2, limits=Limits(log_tails_bytes_max=10, log_tail_bytes_min=3))
-async def test_last_words_are_cut_while_others_are_being_stored(house: House) -> None:
+async def test_last_words_are_cut_while_others_are_being_stored(house: SupervisedWorker) -> None:
     house.job("""
         import os
         def map(key, value):

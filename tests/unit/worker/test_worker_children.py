@@ -18,33 +18,16 @@ from mrcore.worker.shell.proc import children
 from mrcore.worker.shell.scratch import Folders
 from mrcore.worker.shell.starts import Starts
 from tests.support.fake_clock import FakeClock
-from tests.support.supervisor_house import House, alive, in_house
+from tests.support.supervised_worker import SupervisedWorker, alive, in_house
+from tests.support.worker_children import release, waiting
 
 pytestmark = pytest.mark.timeout(60)
 
 MAP = "def map(key, value):\n    yield value, 1\n"
-WAITING = """
-    def map(key, value):
-        if value == "wait":
-            with open("{folder}/pipe") as pipe:
-                pipe.read()
-        yield value, 1
-"""
-
-
-def waiting(house: House) -> None:
-    """Make the job of which an attempt at `wait` lasts until `release`."""
-    os.mkfifo(house.folder / "pipe")
-    house.job(WAITING.format(folder=house.folder))
-
-
-def release(house: House) -> None:
-    """Let the attempt that waits go on."""
-    (house.folder / "pipe").write_text("")
 
 
 @in_house()
-async def test_a_child_that_kept_much_memory_is_replaced(house: House) -> None:
+async def test_a_child_that_kept_much_memory_is_replaced(house: SupervisedWorker) -> None:
     house.job(
         """
         import os
@@ -65,7 +48,7 @@ async def test_a_child_that_kept_much_memory_is_replaced(house: House) -> None:
 
 
 @in_house()
-async def test_recalled_orders_keep_their_order(house: House) -> None:
+async def test_recalled_orders_keep_their_order(house: SupervisedWorker) -> None:
     waiting(house)
     first = house.give("wait\n")
     others = [house.give(f"{n}\n") for n in range(5)]
@@ -79,7 +62,7 @@ async def test_recalled_orders_keep_their_order(house: House) -> None:
 
 
 @in_house()
-async def test_orders_behind_a_death_keep_their_order(house: House) -> None:
+async def test_orders_behind_a_death_keep_their_order(house: SupervisedWorker) -> None:
     house.job("""
         import os
         def map(key, value):
@@ -95,7 +78,7 @@ async def test_orders_behind_a_death_keep_their_order(house: House) -> None:
 
 
 @in_house()
-async def test_the_report_of_a_killed_attempt_is_not_told(house: House) -> None:
+async def test_the_report_of_a_killed_attempt_is_not_told(house: SupervisedWorker) -> None:
     house.job(MAP)
     attempt = house.give()
     (child,) = house.supervisor._children
@@ -108,7 +91,9 @@ async def test_the_report_of_a_killed_attempt_is_not_told(house: House) -> None:
 
 
 @in_house()
-async def test_a_log_beyond_its_limit_is_emptied_while_the_attempt_runs(house: House) -> None:
+async def test_a_log_beyond_its_limit_is_emptied_while_the_attempt_runs(
+    house: SupervisedWorker,
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mrcore.worker.shell.supervisor.MAX_LOG_BYTES", 1000)
         waiting(house)
@@ -122,7 +107,7 @@ async def test_a_log_beyond_its_limit_is_emptied_while_the_attempt_runs(house: H
 
 
 @in_house(limits=Limits(idle_seconds=0.05))
-async def test_an_idle_child_of_a_job_is_replaced_after_a_while(house: House) -> None:
+async def test_an_idle_child_of_a_job_is_replaced_after_a_while(house: SupervisedWorker) -> None:
     house.job(MAP)
     await house.result(house.give())
     (child,) = house.supervisor._children
@@ -131,7 +116,7 @@ async def test_an_idle_child_of_a_job_is_replaced_after_a_while(house: House) ->
 
 
 @in_house(limits=Limits(idle_seconds=3600.0))
-async def test_idle_children_of_many_jobs_are_bounded(house: House) -> None:
+async def test_idle_children_of_many_jobs_are_bounded(house: SupervisedWorker) -> None:
     for name in "abcde":
         house.job(MAP, name)
         assert isinstance(await house.result(house.give(job_id=name)), TaskOutput)
@@ -140,7 +125,9 @@ async def test_idle_children_of_many_jobs_are_bounded(house: House) -> None:
 
 
 @in_house()
-async def test_no_more_children_are_started_while_killed_ones_do_not_die(house: House) -> None:
+async def test_no_more_children_are_started_while_killed_ones_do_not_die(
+    house: SupervisedWorker,
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mrcore.worker.shell.child_process.end_processes", lambda process_ids: None)
         patch.setattr("os.killpg", lambda group, number: None)  # as where the system holds them
@@ -161,7 +148,9 @@ async def test_no_more_children_are_started_while_killed_ones_do_not_die(house: 
 
 
 @in_house(limits=Limits(ahead_max=2))
-async def test_orders_beyond_those_that_a_child_may_have_wait_for_their_turn(house: House) -> None:
+async def test_orders_beyond_those_that_a_child_may_have_wait_for_their_turn(
+    house: SupervisedWorker,
+) -> None:
     waiting(house)
     attempts = [house.give("wait\n"), *(house.give(f"{n}\n") for n in range(9))]
     (child,) = house.supervisor._children
@@ -193,7 +182,9 @@ def test_there_is_a_pause_after_a_bad_start(caplog: pytest.LogCaptureFixture) ->
 
 
 @in_house(limits=Limits(restart_seconds=3600.0))
-async def test_children_that_cannot_start_are_not_started_again_at_once(house: House) -> None:
+async def test_children_that_cannot_start_are_not_started_again_at_once(
+    house: SupervisedWorker,
+) -> None:
     site = house.folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("import os; os._exit(7)\n")
@@ -211,7 +202,9 @@ async def test_children_that_cannot_start_are_not_started_again_at_once(house: H
 
 
 @in_house()
-async def test_what_is_in_the_group_of_a_crashed_child_ends_with_it(house: House) -> None:
+async def test_what_is_in_the_group_of_a_crashed_child_ends_with_it(
+    house: SupervisedWorker,
+) -> None:
     house.job("""
         import os, signal
         def map(key, value):

@@ -14,36 +14,10 @@ import pytest
 from mrcore.model.task import TaskOutput
 from mrcore.worker.shell.proc import proportional_bytes, resident_bytes
 from mrcore.worker.shell.scratch import sweep
-from tests.support.supervisor_house import House, alive, in_house
+from tests.support.orphan_job import JOB
+from tests.support.supervised_worker import SupervisedWorker, alive, in_house
 
 pytestmark = pytest.mark.timeout(60)
-
-HELPER = """
-import os, signal, sys
-if os.fork():
-    os._exit(0)
-os.setsid()
-with open(sys.argv[1] + ".draft", "w") as flag:
-    flag.write(str(os.getpid()))
-os.rename(sys.argv[1] + ".draft", sys.argv[1])
-signal.pause()
-"""
-"""Forks, and pauses in a session of its own and without its parent."""
-
-JOB = f"""
-import os, pathlib, signal, subprocess, sys
-HELPER = {HELPER!r}
-def map(key, value):
-    flag = pathlib.Path(value)
-    subprocess.run([sys.executable, "-c", HELPER, value])
-    while not flag.exists():
-        pass
-    if value.endswith("stay"):
-        signal.pause()
-    if value.endswith("crash"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    yield value, 1
-"""
 
 
 def helper_of(flag: Path) -> int:
@@ -52,7 +26,7 @@ def helper_of(flag: Path) -> int:
 
 
 @in_house(adopt=True)
-async def test_what_a_crashed_attempt_has_started_ends_with_it(house: House) -> None:
+async def test_what_a_crashed_attempt_has_started_ends_with_it(house: SupervisedWorker) -> None:
     house.job(JOB)
     flag = house.folder / "crash"
     failure = await house.failure(house.give(f"{flag}\n"))
@@ -61,7 +35,7 @@ async def test_what_a_crashed_attempt_has_started_ends_with_it(house: House) -> 
 
 
 @in_house(adopt=True)
-async def test_helpers_live_as_long_as_their_child(house: House) -> None:
+async def test_helpers_live_as_long_as_their_child(house: SupervisedWorker) -> None:
     house.job(JOB)
     first, second = house.folder / "first", house.folder / "second"
     assert isinstance(await house.result(house.give(f"{first}\n")), TaskOutput)
@@ -75,7 +49,7 @@ async def test_helpers_live_as_long_as_their_child(house: House) -> None:
 
 
 @in_house(adopt=True)
-async def test_dead_orphans_are_collected(house: House) -> None:
+async def test_dead_orphans_are_collected(house: SupervisedWorker) -> None:
     house.job(JOB)
     flag = house.folder / "first"
     assert isinstance(await house.result(house.give(f"{flag}\n")), TaskOutput)
@@ -86,11 +60,11 @@ async def test_dead_orphans_are_collected(house: House) -> None:
 AGENT = """
 import asyncio, sys
 from pathlib import Path
-from tests.support.supervisor_house import House
-from tests.unit.worker.test_worker_orphans import JOB
+from tests.support.supervised_worker import SupervisedWorker
+from tests.support.orphan_job import JOB
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 adopt_orphans()
-house = House(Path(sys.argv[1]), orphans=Orphans())
+house = SupervisedWorker(Path(sys.argv[1]), orphans=Orphans())
 house.job(JOB)
 house.give(sys.argv[1] + "/stay\\n")
 async def main():
@@ -121,7 +95,7 @@ def test_what_a_killed_worker_has_left_ends_when_the_next_one_starts(tmp_path: P
 
 
 @in_house()
-async def test_memory_that_forks_share_is_counted_once(house: House) -> None:
+async def test_memory_that_forks_share_is_counted_once(house: SupervisedWorker) -> None:
     house.job(
         """
         import os, signal
@@ -155,7 +129,7 @@ async def test_memory_that_forks_share_is_counted_once(house: House) -> None:
 
 
 @in_house()
-async def test_memory_of_what_user_code_has_started_counts(house: House) -> None:
+async def test_memory_of_what_user_code_has_started_counts(house: SupervisedWorker) -> None:
     house.job(
         """
         import signal, subprocess, sys

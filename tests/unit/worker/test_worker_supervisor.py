@@ -18,7 +18,7 @@ from mrcore.tasks.child.protocol import Order, discard_order
 from mrcore.worker.core.limits import DEFAULT
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.proc import descendants
-from tests.support.supervisor_house import House, alive, in_house
+from tests.support.supervised_worker import SupervisedWorker, alive, in_house
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -30,7 +30,7 @@ MAP = """
 
 
 @in_house()
-async def test_a_process_is_reused_within_a_job(house: House) -> None:
+async def test_a_process_is_reused_within_a_job(house: SupervisedWorker) -> None:
     house.job("import os\ndef map(key, value):\n    yield value, os.getpid()\n")
     attempts = [house.give(f"line {n}\n") for n in range(50)]
     results = [await house.result(attempt) for attempt in attempts]
@@ -40,7 +40,7 @@ async def test_a_process_is_reused_within_a_job(house: House) -> None:
 
 
 @in_house()
-async def test_another_job_gets_another_process(house: House) -> None:
+async def test_another_job_gets_another_process(house: SupervisedWorker) -> None:
     source = """
         import os
         print(os.getpid())
@@ -60,7 +60,7 @@ async def test_another_job_gets_another_process(house: House) -> None:
 
 
 @in_house()
-async def test_an_exception_is_a_failure_with_the_users_frames(house: House) -> None:
+async def test_an_exception_is_a_failure_with_the_users_frames(house: SupervisedWorker) -> None:
     house.job("def map(key, value):\n    return helper(value)\ndef helper(v):\n    return {}[v]\n")
     failure = await house.failure(house.give("oops\n"))
     assert (failure.kind, failure.died) == (FailureKind.USER, False)
@@ -70,7 +70,9 @@ async def test_an_exception_is_a_failure_with_the_users_frames(house: House) -> 
 
 
 @in_house()
-async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(house: House) -> None:
+async def test_a_plugin_that_does_not_import_fails_every_attempt_alike(
+    house: SupervisedWorker,
+) -> None:
     house.job("print('importing')\nraise RuntimeError('no')\n")
     first, second = house.give(), house.give()
     failure = await house.failure(first)
@@ -91,7 +93,7 @@ def map(key, value):
 
 
 @in_house()
-async def test_a_defect_of_ours_is_told_alike_each_time(house: House) -> None:
+async def test_a_defect_of_ours_is_told_alike_each_time(house: SupervisedWorker) -> None:
     house.job(BROKEN)
     first, second = house.give(), house.give()
     failure = await house.failure(first)
@@ -102,7 +104,7 @@ async def test_a_defect_of_ours_is_told_alike_each_time(house: House) -> None:
 
 
 @in_house()
-async def test_a_worker_that_does_not_see_the_output_says_so(house: House) -> None:
+async def test_a_worker_that_does_not_see_the_output_says_so(house: SupervisedWorker) -> None:
     house.job(MAP, claimed=False)
     failure = await house.failure(house.give())
     assert failure.kind is FailureKind.INFRASTRUCTURE
@@ -113,7 +115,7 @@ async def test_a_worker_that_does_not_see_the_output_says_so(house: House) -> No
 
 
 @in_house()
-async def test_what_is_printed_is_kept_for_each_attempt(house: House) -> None:
+async def test_what_is_printed_is_kept_for_each_attempt(house: SupervisedWorker) -> None:
     house.job("""
         import logging, os, sys
         def map(key, value):
@@ -153,7 +155,7 @@ async def test_what_is_printed_is_kept_for_each_attempt(house: House) -> None:
 )
 def test_a_death_is_named(tmp_path: Path, body: str, sentence: str) -> None:
     @in_house()
-    async def run(house: House) -> None:
+    async def run(house: SupervisedWorker) -> None:
         house.job(f"def map(key, value):\n    print('last words')\n    {body}\n    return []\n")
         first = await house.failure(house.give())
         assert first.mark is None
@@ -181,7 +183,7 @@ def test_a_death_is_named(tmp_path: Path, body: str, sentence: str) -> None:
 
 
 @in_house()
-async def test_sys_exit_is_a_failure_and_costs_no_process(house: House) -> None:
+async def test_sys_exit_is_a_failure_and_costs_no_process(house: SupervisedWorker) -> None:
     house.job("import sys\ndef map(key, value):\n    sys.exit('enough')\n")
     failure = await house.failure(house.give())
     assert "sys.exit('enough')" in failure.message + failure.traceback
@@ -189,7 +191,9 @@ async def test_sys_exit_is_a_failure_and_costs_no_process(house: House) -> None:
 
 
 @in_house()
-async def test_a_time_limit_ends_an_attempt_and_spares_those_behind_it(house: House) -> None:
+async def test_a_time_limit_ends_an_attempt_and_spares_those_behind_it(
+    house: SupervisedWorker,
+) -> None:
     house.job(
         """
         import threading
@@ -211,7 +215,7 @@ async def test_a_time_limit_ends_an_attempt_and_spares_those_behind_it(house: Ho
 
 
 @in_house()
-async def test_a_memory_hog_is_killed_for_that(house: House) -> None:
+async def test_a_memory_hog_is_killed_for_that(house: SupervisedWorker) -> None:
     house.job(
         """
         import threading
@@ -245,7 +249,7 @@ GRANDCHILDREN = """
 
 
 @in_house()
-async def test_a_killed_attempt_takes_all_its_processes_along(house: House) -> None:
+async def test_a_killed_attempt_takes_all_its_processes_along(house: SupervisedWorker) -> None:
     house.job(GRANDCHILDREN)
     attempt = house.give()
     await house.until(lambda: len(house.processes()) == 6)
@@ -256,7 +260,7 @@ async def test_a_killed_attempt_takes_all_its_processes_along(house: House) -> N
 
 
 @in_house()
-async def test_only_what_has_not_begun_can_be_taken_back(house: House) -> None:
+async def test_only_what_has_not_begun_can_be_taken_back(house: SupervisedWorker) -> None:
     house.job("""
         import threading
         def map(key, value):
@@ -277,7 +281,9 @@ async def test_only_what_has_not_begun_can_be_taken_back(house: House) -> None:
 
 
 @in_house(slots=2)
-async def test_an_idle_slot_takes_over_what_waits_behind_a_long_attempt(house: House) -> None:
+async def test_an_idle_slot_takes_over_what_waits_behind_a_long_attempt(
+    house: SupervisedWorker,
+) -> None:
     house.job("""
         import os, threading
         def map(key, value):
@@ -294,7 +300,7 @@ async def test_an_idle_slot_takes_over_what_waits_behind_a_long_attempt(house: H
 
 
 @in_house()
-async def test_progress_and_status_are_seen_while_it_runs(house: House) -> None:
+async def test_progress_and_status_are_seen_while_it_runs(house: SupervisedWorker) -> None:
     house.job("""
         import threading
         context = None
@@ -314,7 +320,7 @@ async def test_progress_and_status_are_seen_while_it_runs(house: House) -> None:
 
 
 @in_house()
-async def test_a_long_order_goes_through_a_file(house: House) -> None:
+async def test_a_long_order_goes_through_a_file(house: SupervisedWorker) -> None:
     house.job(MAP)
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
     attempt = AttemptId(TaskId("job", 0, 0), AttemptNumber(1, 1))
@@ -327,8 +333,8 @@ async def test_a_long_order_goes_through_a_file(house: House) -> None:
 AGENT = r"""
 import asyncio, sys
 from pathlib import Path
-from tests.support.supervisor_house import House
-house = House(Path(sys.argv[1]))
+from tests.support.supervised_worker import SupervisedWorker
+house = SupervisedWorker(Path(sys.argv[1]))
 house.job("import signal\ndef map(key, value):\n    signal.pause()\n")
 house.give()
 async def main():
@@ -354,7 +360,7 @@ def test_children_die_with_their_agent(tmp_path: Path) -> None:
 
 
 @in_house()
-async def test_a_child_that_cannot_start_fails_its_attempts(house: House) -> None:
+async def test_a_child_that_cannot_start_fails_its_attempts(house: SupervisedWorker) -> None:
     house.job(MAP)
     site = house.folder / "site"
     site.mkdir()

@@ -20,7 +20,7 @@ from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.environment import child_environment, raise_descriptor_limit
-from tests.support.supervisor_house import House, in_house
+from tests.support.supervised_worker import SupervisedWorker, in_house
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -57,7 +57,7 @@ WAITING = """
 
 
 @in_house()
-async def test_a_full_disk_fails_the_attempt_and_not_the_worker(house: House) -> None:
+async def test_a_full_disk_fails_the_attempt_and_not_the_worker(house: SupervisedWorker) -> None:
     house.job(MAP)
     full = house.folder / "scratch/jobs/.job"
     full.symlink_to("/dev/full")
@@ -72,7 +72,7 @@ async def test_a_full_disk_fails_the_attempt_and_not_the_worker(house: House) ->
 
 
 @in_house()
-async def test_a_long_order_that_finds_no_space_spares_the_next(house: House) -> None:
+async def test_a_long_order_that_finds_no_space_spares_the_next(house: SupervisedWorker) -> None:
     house.job(MAP)
     attempt = AttemptId(TaskId("job", 0, 7), AttemptNumber(1, 7))
     (house.folder / "scratch/job-map-7@1.7.order").symlink_to("/dev/full")
@@ -85,7 +85,7 @@ async def test_a_long_order_that_finds_no_space_spares_the_next(house: House) ->
 
 @in_house()
 async def test_a_job_that_is_swept_away_before_it_is_read_fails_the_attempt_only(
-    house: House,
+    house: SupervisedWorker,
 ) -> None:
     house.job(MAP)
     house.supervisor.prestart()
@@ -102,7 +102,7 @@ async def test_a_job_that_is_swept_away_before_it_is_read_fails_the_attempt_only
 
 @in_house()
 async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_only(
-    house: House,
+    house: SupervisedWorker,
 ) -> None:
     house.job(MAP)
     assert isinstance(await house.result(house.give()), TaskOutput)
@@ -122,7 +122,7 @@ async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_o
 
 
 @in_house(slots=2)
-async def test_folders_that_were_swept_away_are_made_anew(house: House) -> None:
+async def test_folders_that_were_swept_away_are_made_anew(house: SupervisedWorker) -> None:
     house.job(WAITING.format(folder=house.folder))
     os.mkfifo(house.folder / "pipe")
     running = house.give("pipe\n")
@@ -136,7 +136,7 @@ async def test_folders_that_were_swept_away_are_made_anew(house: House) -> None:
 
 
 @in_house(limits=Limits(restart_seconds=0.01))
-async def test_too_few_descriptors_fail_attempts_with_the_cause(house: House) -> None:
+async def test_too_few_descriptors_fail_attempts_with_the_cause(house: SupervisedWorker) -> None:
     house.job(MAP)
     house.supervisor.close()
     with descriptors_left(3):
@@ -150,7 +150,9 @@ async def test_too_few_descriptors_fail_attempts_with_the_cause(house: House) ->
 
 
 @in_house(slots=2, limits=Limits(restart_seconds=0.01))
-async def test_attempts_wait_while_others_run_and_no_child_can_start(house: House) -> None:
+async def test_attempts_wait_while_others_run_and_no_child_can_start(
+    house: SupervisedWorker,
+) -> None:
     house.job(WAITING.format(folder=house.folder))
     os.mkfifo(house.folder / "pipe")
     first = house.give("pipe\n")
@@ -168,7 +170,9 @@ async def test_attempts_wait_while_others_run_and_no_child_can_start(house: Hous
 
 
 @in_house()
-async def test_a_log_that_cannot_be_stored_costs_no_more_than_the_log(house: House) -> None:
+async def test_a_log_that_cannot_be_stored_costs_no_more_than_the_log(
+    house: SupervisedWorker,
+) -> None:
     def no_threads(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -181,7 +185,7 @@ def test_a_start_folder_that_was_removed_fails_no_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @in_house()
-    async def run(house: House) -> None:
+    async def run(house: SupervisedWorker) -> None:
         house.job(MAP)
         house.supervisor.prestart()
         (tmp_path / "start").rmdir()
@@ -250,7 +254,7 @@ def test_more_slots_than_the_hard_limit_allows_are_refused() -> None:
 def test_a_child_that_cannot_be_killed_does_not_keep_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = House(tmp_path, limits=Limits(close_seconds=0.01))
+    house = SupervisedWorker(tmp_path, limits=Limits(close_seconds=0.01))
     house.supervisor.prestart()
     (child,) = house.supervisor._children
     monkeypatch.setattr(child, "kill", lambda: None)  # as where the system holds it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.scenario.script import Script
-from tests.unit.master.core.test_machine_edges import played
+from tests.support.played_machine import played
 
 
 def test_a_task_waits_for_no_worker_that_cannot_take_it() -> None:

@@ -23,8 +23,8 @@ from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState, Plugin
 from mrcore.model.task import BlockKey, FailureKind, TaskFailure, TaskOutput
 from tests.support.fake_worker import VERSIONS
+from tests.support.machine_cluster import Cluster
 from tests.support.stage_plans import two_stages
-from tests.unit.master.core.test_machine_scale import Cluster
 
 
 def test_a_worker_that_starts_again_and_again_leaves_few_timers() -> None:

@@ -10,11 +10,7 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.orders import Preparation, order
 from mrcore.model.ids import TaskId
 from tests.scenario.script import Script
-
-
-def played(script: Script, *lines: str) -> list[str]:
-    """Obey lines; return what the machine answered to all of them."""
-    return [said for line in lines for said in script.obey(line)]
+from tests.support.played_machine import played
 
 
 def ends(said: list[str]) -> list[str]:

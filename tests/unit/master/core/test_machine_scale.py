@@ -14,94 +14,22 @@ from unittest.mock import patch
 import msgspec
 
 from mrcore.master.core import views
-from mrcore.master.core.commands import Reply
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.events import (
     CancelAsked,
     CommitFinished,
     CommitPrepared,
-    Event,
-    Held,
-    HeldState,
-    Submitted,
-    Synced,
-    Ticked,
 )
-from mrcore.master.core.facts import EpochTaken, Fact
+from mrcore.master.core.facts import Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.model.ids import AttemptId
-from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState, Versions
-from mrcore.model.task import TaskOutput, TaskResult
+from mrcore.model.job import JobState, TaskState
+from tests.support.machine_cluster import Cluster
 from tests.support.stage_plans import two_stages
 
 LINES_A_TASK = 500
 """Of Python, from the submit of a job to its end; a line takes some twentieth of a microsecond."""
 TraceFunction: TypeAlias = Callable[[FrameType, str, object], "TraceFunction"]
-
-
-class Cluster:
-    """Workers that finish at once whatever they are given."""
-
-    def __init__(self, limits: Limits, workers: int = 2) -> None:
-        self.machine = Machine(limits, Random(0))
-        self.facts: list[Fact] = [EpochTaken(1, "writer", 0.0)]
-        self.machine.apply(self.facts[0])
-        self.machine.take_over(1, 0.0, 0.0)
-        self.held: dict[str, tuple[AttemptId, ...]] = {f"w{n}": () for n in range(workers)}
-        self.sequence = 0
-        self.now = 0.0
-        self.result: TaskResult = TaskOutput(
-            digest=b"x", elapsed_seconds=0.001, counters={"tasks": 1}, records_in=10
-        )
-        """Result of each attempt."""
-
-    def step(self, event: Event) -> None:
-        """Step an event, and hand its answers to the workers."""
-        outcome = self.machine.step(event, self.now)
-        self.facts += outcome.facts
-        for command in outcome.commands:
-            if isinstance(command, Reply):
-                self.held[command.worker_id] = tuple(each.attempt for each in command.wanted)
-
-    def submit(
-        self, job_id: str, maps: int, reduces: int, *, inputs: int = 0, param: str = ""
-    ) -> None:
-        """Submit a job."""
-        spec = JobSpec(
-            name=job_id,
-            plugin=Plugin(sha256="0", name="p"),
-            inputs=(Input("mem://in", "mem://in", "in"),) * inputs,
-            params={"param": param},
-            output_uri="mem://out",
-            map_only=reduces == 0,
-            versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
-        )
-        self.step(
-            Submitted(
-                job_id=job_id,
-                request_id=f"request of {job_id}",
-                spec=spec,
-                stages=two_stages(maps, reduces),
-                claim_generation="1",
-            )
-        )
-
-    def sync(self, worker: str) -> None:
-        """Report everything that a worker holds as finished."""
-        self.now += 0.01
-        self.sequence += 1
-        held = tuple(
-            Held(attempt, HeldState.FINISHED, result=self.result) for attempt in self.held[worker]
-        )
-        self.step(Synced(worker, 1, self.sequence, 1, slots=1, held=held))
-
-    def wait(self) -> None:
-        """Let the next deadline come."""
-        deadline = self.machine.next_deadline()
-        assert deadline is not None
-        self.now = max(self.now, deadline)
-        self.step(Ticked(self.now))
 
 
 def run_maps(cluster: Cluster, maps: int) -> int:

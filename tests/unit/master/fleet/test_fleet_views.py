@@ -11,7 +11,7 @@ from mrcore.cost.text import cost_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import Cost, FleetGroupView, FleetView, JobView, job_json
 from mrcore.rpc.views import cost_to_proto, cost_view, fleet_to_proto, fleet_view, job_view
-from tests.unit.cli.test_cli_client import message
+from tests.support.job_messages import message
 
 DOLLARS = st.floats(-1e-6, 1e6, allow_nan=False)
 COUNTS = st.integers(0, 2**32 - 1)

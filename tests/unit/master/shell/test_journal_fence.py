@@ -22,12 +22,9 @@ from mrcore.storage.base import Storage
 from mrcore.storage.faulty import FaultKind, FaultyStorage, random_faults, script
 from mrcore.storage.memory import MemoryStorage
 from tests.support.fake_clock import FakeClock
+from tests.support.journals import cancelled, history_of
 
 STATE = "mem://space/state"
-
-
-def cancelled(job_id: str) -> Fact:
-    return CancelRequested(job_id, "enough")
 
 
 def start(storage: Storage, writer: str = "w") -> Journal:
@@ -40,10 +37,6 @@ def start(storage: Storage, writer: str = "w") -> Journal:
 
 def history(storage: Storage) -> list[Entry]:
     return history_of(storage, STATE)
-
-
-def history_of(storage: Storage, state_uri: str) -> list[Entry]:
-    return list(Journal(storage, state_uri, "reader", FakeClock()).replay())
 
 
 def test_facts_come_back_in_order() -> None:

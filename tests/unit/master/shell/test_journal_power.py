@@ -15,9 +15,8 @@ from mrcore.storage.base import ABSENT
 from mrcore.storage.local.store import LocalStorage
 from tests.support import stores
 from tests.support.fake_clock import FakeClock
+from tests.support.journals import cancelled, history_of, leader
 from tests.support.power import Disk
-from tests.unit.master.shell.test_journal_fence import cancelled, history_of
-from tests.unit.master.shell.test_leader_object import leader
 
 
 @pytest.fixture

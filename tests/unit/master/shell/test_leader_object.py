@@ -21,18 +21,14 @@ from mrcore.master.shell.leader import (
 )
 from mrcore.model import object_names
 from mrcore.rpc.channel import fingerprint_of
-from mrcore.rpc.cluster import Leader
 from mrcore.storage.faulty import FaultyStorage, script
 from mrcore.storage.local.store import LocalStorage
 from mrcore.storage.memory import MemoryStorage
 from tests.support import stores
 from tests.support.fake_clock import FakeClock
+from tests.support.journals import leader
 
 STATE = "mem://space/state"
-
-
-def leader(epoch: int) -> Leader:
-    return Leader(cluster_id="c", epoch=epoch, address=f"host:{epoch}", token="t")
 
 
 def test_the_cluster_is_drawn_once() -> None:

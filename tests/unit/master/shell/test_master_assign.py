@@ -17,7 +17,7 @@ from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResp
 from mrcore.shuffle.ranges import choose_boundaries, run_input
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.memory import MemoryStorage
-from tests.unit.master.core.test_machine_scale import Cluster
+from tests.support.machine_cluster import Cluster
 
 MAPS, REDUCES = 2, 3
 

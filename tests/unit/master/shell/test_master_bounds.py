@@ -27,8 +27,8 @@ from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.support.fake_worker import VERSIONS
+from tests.support.machine_cluster import Cluster
 from tests.support.stage_plans import two_stages
-from tests.unit.master.core.test_machine_scale import Cluster
 
 
 def counting(*names: str) -> TaskOutput:

@@ -41,7 +41,7 @@ from tests.support.stores import Place, memory_place
 
 
 @dataclass
-class House:
+class CommitterSetup:
     """A committer whose store obeys `plan` and fails with `error`; one job is ready to commit."""
 
     place: Place
@@ -72,12 +72,12 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def house() -> Iterator[CommitterSetup]:
     place = memory_place()
     base = place.storage
     board = Board()
     machine = Machine(Limits(), Random(1))
-    made: list[House] = []
+    made: list[CommitterSetup] = []
 
     def plan(operation: str, uri: str, number: int) -> FaultKind | None:
         return made[0].plan(operation, uri, number)
@@ -89,7 +89,9 @@ def house() -> Iterator[House]:
     faulty = replace(place, storage=storage)
     plans = Plans(base, place.uri("state"))
     job = CommittedJob(faulty, "job", 2, make_spec(place, overwrite=True))
-    made.append(House(place, base, job, machine, board, Committer(machine, plans, SYSTEM, board)))
+    made.append(
+        CommitterSetup(place, base, job, machine, board, Committer(machine, plans, SYSTEM, board))
+    )
     with stores.registered(faulty), patch.object(committer, "_FIRST_PAUSE_SECONDS", 0.0):
         place.put("out/part-00000", b"old")
         place.put("out/_SUCCESS", _old_receipt(job))
@@ -147,7 +149,7 @@ def first(count: int, operation: str, seen: list[str]) -> Plan:
 )
 @pytest.mark.parametrize("operation", ["read", "publish", "delete"])
 def test_a_commit_that_has_begun_outlasts_every_refusal(
-    house: House, operation: str, error: Callable[[str], BaseException]
+    house: CommitterSetup, operation: str, error: Callable[[str], BaseException]
 ) -> None:
     house.begin()
     seen: list[str] = []
@@ -160,7 +162,7 @@ def test_a_commit_that_has_begun_outlasts_every_refusal(
     assert house.note() == ""
 
 
-def test_what_a_commit_waits_for_is_noted_until_it_goes_on(house: House) -> None:
+def test_what_a_commit_waits_for_is_noted_until_it_goes_on(house: CommitterSetup) -> None:
     house.begin()
     notes: list[str] = []
 
@@ -178,7 +180,7 @@ def test_what_a_commit_waits_for_is_noted_until_it_goes_on(house: House) -> None
     assert house.note() == ""
 
 
-def test_the_pauses_of_a_commit_that_waits_grow_to_a_bound(house: House) -> None:
+def test_the_pauses_of_a_commit_that_waits_grow_to_a_bound(house: CommitterSetup) -> None:
     house.begin()
     pauses: list[float] = []
 
@@ -203,7 +205,7 @@ def _one_by_one(*args: object) -> None:
     _publish_job(*args, parallel=1)  # type: ignore[arg-type]
 
 
-def test_what_can_never_work_ends_the_job(house: House) -> None:
+def test_what_can_never_work_ends_the_job(house: CommitterSetup) -> None:
     house.begin()
     house.place.put("out/part-00001", b"somebody else's")
     event = house.obey(RunCommit("job"))
@@ -211,7 +213,7 @@ def test_what_can_never_work_ends_the_job(house: House) -> None:
     assert "written by somebody else" in event.message
 
 
-def test_a_staged_part_that_is_gone_ends_the_job(house: House) -> None:
+def test_a_staged_part_that_is_gone_ends_the_job(house: CommitterSetup) -> None:
     house.begin()
     staged = house.job.parts[1].object
     assert staged is not None
@@ -221,7 +223,7 @@ def test_a_staged_part_that_is_gone_ends_the_job(house: House) -> None:
     assert "is gone" in event.message
 
 
-def test_giving_an_output_up_ends_a_commit_that_waits(house: House) -> None:
+def test_giving_an_output_up_ends_a_commit_that_waits(house: CommitterSetup) -> None:
     house.begin()
     tries: list[str] = []
 
@@ -241,7 +243,7 @@ def test_giving_an_output_up_ends_a_commit_that_waits(house: House) -> None:
 
 
 def test_before_the_commit_begins_a_full_disk_is_waited_for_and_a_refusal_is_not(
-    house: House,
+    house: CommitterSetup,
 ) -> None:
     house.plan, house.error = first(2, "commit", []), DiskFullError
     assert isinstance(house.obey(PrepareCommit("job")), CommitPrepared)
@@ -249,7 +251,9 @@ def test_before_the_commit_begins_a_full_disk_is_waited_for_and_a_refusal_is_not
     assert isinstance(house.obey(PrepareCommit("job")), CommitRefused)
 
 
-def test_commits_run_side_by_side_and_leave_the_threads_of_others_alone(house: House) -> None:
+def test_commits_run_side_by_side_and_leave_the_threads_of_others_alone(
+    house: CommitterSetup,
+) -> None:
     together = threading.Barrier(PARALLEL_COMMITS, timeout=20)
 
     async def main() -> None:

@@ -31,7 +31,7 @@ from mrcore.rpc.v1.worker_service_pb2 import HeldAttempt, SynchronizeRequest
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_worker import make_spec
-from tests.unit.master.shell.test_shell_order import STATE, Gate, Idle, submitted, take_over, turns
+from tests.support.master_shell import STATE, Gate, Idle, submitted, take_over, turns
 
 SPEC = make_spec("mem://space/in", "mem://space/out", "0" * 64)
 
@@ -58,7 +58,7 @@ CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", FakeContext())
 
 
 @dataclass
-class House:
+class MasterInProcess:
     """A master without a network."""
 
     shell: Shell
@@ -87,7 +87,7 @@ class NoSubmissions:
         return "job-a"
 
 
-def run(act: Callable[[House], Awaitable[None]], gate: Gate | None = None) -> None:
+def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = None) -> None:
     """Let a master run over a store in memory while `act` does."""
 
     async def main() -> None:
@@ -111,7 +111,7 @@ def run(act: Callable[[House], Awaitable[None]], gate: Gate | None = None) -> No
             assigner = Assigner(machine, plans, "c1", STATE)
             workers = WorkerService(shell, assigner, Cluster("c1", "nonce"))
             running = group.create_task(shell.run(Idle()))
-            house = House(shell, plans, jobs, workers)
+            house = MasterInProcess(shell, plans, jobs, workers)
             for job_id in ("job-a", "job-b"):
                 plans._splits[job_id] = (Split(()),)
                 await shell.settle(submitted(job_id))
@@ -144,7 +144,7 @@ async def held_back(call: Awaitable[Any], gate: Gate) -> Any:
 def test_what_submit_answers_is_durable() -> None:
     gate = Gate()
 
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         async def meanwhile() -> None:
             await house.seen(CancelAsked("job-a", "enough"), cancelled)
 
@@ -157,7 +157,7 @@ def test_what_submit_answers_is_durable() -> None:
 
 
 def test_what_cancel_and_drain_answer_is_durable() -> None:
-    async def after(house: House, call: Callable[[], Awaitable[Any]], gate: Gate) -> Any:
+    async def after(house: MasterInProcess, call: Callable[[], Awaitable[Any]], gate: Gate) -> Any:
         """Call while the machine goes on after the step that the call waits for."""
         settle = house.shell.settle
 
@@ -175,12 +175,12 @@ def test_what_cancel_and_drain_answer_is_durable() -> None:
                     await asyncio.sleep(0)
             return await held_back(calling, gate)
 
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         cancel = pb.CancelRequest(job_id="job-a")
         answer = await after(house, lambda: house.jobs.Cancel(cancel, CONTEXT), cancelling)
         assert answer.job.state == job_pb2.JOB_STATE_CANCELLED
 
-    async def act_drain(house: House) -> None:
+    async def act_drain(house: MasterInProcess) -> None:
         draining.opened.set()  # the first attempt of a worker waits for a fact
         await house.workers.Synchronize(request_of(1), CONTEXT)
         drain = pb.DrainWorkerRequest(worker_id="w1")
@@ -195,7 +195,7 @@ def test_what_cancel_and_drain_answer_is_durable() -> None:
 def test_a_watch_goes_on_until_it_has_sent_the_end() -> None:
     gate = Gate()
 
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         states: list[int] = []
         watch = house.jobs.Watch(pb.WatchRequest(job_id="job-a"), CONTEXT)
         # Looked at before the end, sent after it: what is sent is not the last word.
@@ -219,7 +219,7 @@ def request_of(sequence: int, *held: HeldAttempt, nonce: str = "nonce") -> Synch
 
 
 def test_a_defect_in_the_work_of_one_job_fails_it_and_no_other() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         house.plans.forget("job-a")  # what a defect of ours might do
         answer = await house.workers.Synchronize(request_of(1), CONTEXT)
         assert [one.attempt.job_id for one in answer.wanted] == ["job-b"]
@@ -243,7 +243,7 @@ def test_a_task_whose_work_is_too_long_to_be_told_fails_its_job(
     name = "x" * (1 << 20)
     split = Split((Piece(name, "in", 0, 1, 1, "1"),) * megabytes)
 
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         house.plans._splits["job-a"] = (split,)
         answer = await house.workers.Synchronize(request_of(1), CONTEXT)
         assert [one.attempt.job_id for one in answer.wanted] == ["job-a" if given_out else "job-b"]
@@ -261,7 +261,7 @@ def test_a_task_whose_work_is_too_long_to_be_told_fails_its_job(
 
 
 def test_a_defect_in_what_a_worker_says_fails_the_jobs_that_it_speaks_of() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         answer = await house.workers.Synchronize(request_of(1), CONTEXT)
         held = HeldAttempt(state=HeldAttempt.STATE_RUNNING, attempt=answer.wanted[0].attempt)
         assert held.attempt.job_id == "job-a"
@@ -285,7 +285,7 @@ def test_a_defect_in_what_a_worker_says_fails_the_jobs_that_it_speaks_of() -> No
 
 
 def test_a_defect_in_a_call_of_a_client_is_told_and_harms_no_job() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         with patch("mrcore.master.core.views.job_view", side_effect=ZeroDivisionError("oops")):
             for call in (
                 house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT),
@@ -301,7 +301,7 @@ def test_a_defect_in_a_call_of_a_client_is_told_and_harms_no_job() -> None:
 
 
 def test_counters_are_sent_only_where_they_are_asked_for() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         answer = await house.workers.Synchronize(request_of(1), CONTEXT)
         done = HeldAttempt(state=HeldAttempt.STATE_FINISHED, attempt=answer.wanted[0].attempt)
         done.output.counters["seen"] = 4
@@ -322,7 +322,7 @@ def test_counters_are_sent_only_where_they_are_asked_for() -> None:
 
 
 def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         huge = job_pb2.Job(message="x" * (64 * 2**20))
         with patch("mrcore.master.shell.services.job_to_proto", return_value=huge):
             for call in (
@@ -337,7 +337,7 @@ def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
 
 
 def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         notes = house.jobs._board.job_notes
         notes["job-a"] = "could not publish the output; trying again: No space is left."
         job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
@@ -357,7 +357,7 @@ def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
 
 
 def test_a_worker_of_another_cluster_is_not_heard() -> None:
-    async def act(house: House) -> None:
+    async def act(house: MasterInProcess) -> None:
         stranger = request_of(1)
         stranger.cluster_id = "another"
         answer = await house.workers.Synchronize(stranger, CONTEXT)

@@ -19,8 +19,8 @@ from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local.store import LocalStorage
 from mrcore.util.clock import SYSTEM
-from tests.unit.master.shell.test_master_planner import BUNDLE, Desk, run, spec_of
-from tests.unit.master.shell.test_shell_order import STATE
+from tests.support.master_shell import STATE
+from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
 
 def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:

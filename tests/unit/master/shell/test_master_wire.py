@@ -21,7 +21,7 @@ from mrcore.rpc import views as client_views
 from mrcore.rpc.convert_task import attempt_to_proto, put_progress, put_result
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from tests.unit.rpc.test_rpc_convert import ATTEMPTS, FAILURES, OUTPUTS, SPECS, TEXT, UINT32, UINT64
+from tests.support.wire_strategies import ATTEMPTS, FAILURES, OUTPUTS, SPECS, TEXT, UINT32, UINT64
 
 NONCE = "the nonce"
 FLOAT = st.floats(0, 1e9, allow_nan=False)

@@ -17,8 +17,8 @@ from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_clock import FakeClock
+from tests.support.master_shell import Gate, Idle, run, submitted, synced
 from tests.support.scrape import Samples, check_names, documented, families, scrape
-from tests.unit.master.shell.test_shell_order import Gate, Idle, run, submitted, synced
 
 
 async def win_the_map(shell: Shell) -> None:

@@ -17,7 +17,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import Shell
 from mrcore.model.task import TaskOutput
 from mrcore.util.clock import SYSTEM
-from tests.unit.master.shell.test_shell_order import (
+from tests.support.master_shell import (
     STATE,
     Gate,
     Idle,

@@ -3,111 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable
-from random import Random
 from unittest.mock import patch
 
 import pytest
 
 from mrcore.errors import DiskFullError, UnavailableError
 from mrcore.master.core.commands import Reply, Superseded
-from mrcore.master.core.events import CancelAsked, DrainAsked, Event, NothingDone, Submitted, Synced
-from mrcore.master.core.limits import Limits
-from mrcore.master.core.machine import Machine
-from mrcore.master.core.orders import Job
+from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.errors import FencedError
-from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import BATCH_MAX, Shell
 from mrcore.model.job import JobState
-from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, script
-from mrcore.storage.memory import MemoryStorage
-from mrcore.util.clock import SYSTEM, Clock
+from mrcore.storage.faulty import FaultKind
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_worker import make_spec
-from tests.support.stage_plans import two_stages
-
-STATE = "mem://space/state"
-
-
-class Idle:
-    """Obeys nothing, and remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[Job] = []
-
-    async def carry_out(self, command: Job) -> Event:
-        self.told.append(command)
-        return NothingDone(command)
-
-
-class Gate:
-    """Holds back every append until it is opened."""
-
-    def __init__(self) -> None:
-        self.opened = threading.Event()
-        self.reached = threading.Event()
-
-    def __call__(self, operation: str, uri: str) -> None:
-        if operation == "commit":
-            self.reached.set()
-            assert self.opened.wait(20)
-
-
-def take_over(storage: MemoryStorage) -> tuple[Machine, Journal]:
-    machine = Machine(Limits(), Random(1))
-    journal = Journal(storage, STATE, "w", SYSTEM)
-    for entry in journal.take_over():
-        for fact in entry.facts:
-            machine.apply(fact)
-    return machine, journal
-
-
-def run(
-    act: Callable[[Shell, Idle], Awaitable[None]],
-    hook: Hook | None = None,
-    faults: dict[int, FaultKind] | None = None,
-    error: Callable[[str], BaseException] = UnavailableError,
-    clock: Clock = SYSTEM,
-) -> None:
-    """Let a shell over a store in memory run while `act` does."""
-
-    async def main() -> None:
-        storage = MemoryStorage()
-        machine, journal = take_over(storage)
-        journal._storage = FaultyStorage(storage, script(faults or {}), hook=hook, error=error)
-        shell, idle = Shell(machine, journal, clock), Idle()
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-            running = group.create_task(shell.run(idle))
-            await act(shell, idle)
-            running.cancel()
-        shell.close()
-
-    asyncio.run(main())
-
-
-def submitted(job_id: str = "job-a") -> Submitted:
-    spec = make_spec("mem://space/in", "mem://space/out", "0" * 64)
-    return Submitted(
-        job_id=job_id, request_id=job_id, spec=spec, stages=two_stages(1, 1), claim_generation="1"
-    )
-
-
-def synced(sequence: int, *, session: int = 1, epoch: int = 0, park: bool = False) -> Synced:
-    return Synced("w1", session, sequence, epoch, slots=1, park=park)
-
-
-async def turns() -> None:
-    """Let the event loop do all that it can do without waiting."""
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
-async def refusal(shell: Shell, event: Synced) -> str:
-    """Synchronise, which must be refused; return the words."""
-    with pytest.raises(UnavailableError) as caught:
-        await shell.synchronize(event)
-    return str(caught.value)
+from tests.support.master_shell import (
+    Gate,
+    Idle,
+    failure_of,
+    refusal,
+    run,
+    submitted,
+    synced,
+    take_over,
+    turns,
+)
 
 
 def lease_from(shell: Shell) -> float:
@@ -226,13 +144,6 @@ def test_parked_requests_are_dismissed_at_the_end() -> None:
             assert "ending" in await parked
 
     run(act)
-
-
-def failure_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def test_a_journal_that_cannot_be_written_ends_the_shell_and_answers_nobody() -> None:

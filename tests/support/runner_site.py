@@ -28,7 +28,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass
-class House:
+class RunnerSite:
     """A folder, and a gcloud in it that notes its calls."""
 
     folder: Path

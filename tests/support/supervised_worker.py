@@ -24,7 +24,7 @@ from mrcore.worker.shell.proc import descendants
 from mrcore.worker.shell.supervisor import Supervisor
 
 
-class House:
+class SupervisedWorker:
     """A supervisor, a state and an output in a folder, and a job or two."""
 
     def __init__(
@@ -176,11 +176,11 @@ def check_bounds(supervisor: Supervisor) -> None:
 
 def in_house(
     slots: int = 1, limits: Limits = DEFAULT, adopt: bool = False
-) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], None]]:
+) -> Callable[[Callable[[SupervisedWorker], Awaitable[None]]], Callable[[Path], None]]:
     """Run a test with a supervisor that lives as long as it, and leaves nothing."""
 
-    def decorate(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], None]:
-        async def run(house: House) -> None:
+    def decorate(test: Callable[[SupervisedWorker], Awaitable[None]]) -> Callable[[Path], None]:
+        async def run(house: SupervisedWorker) -> None:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(house.supervisor.run(house))
                 await asyncio.sleep(0)  # the supervisor runs before anything is assigned
@@ -191,7 +191,7 @@ def in_house(
 
         def call(tmp_path: Path) -> None:
             adopt_orphans(adopt)
-            house = House(tmp_path, slots, limits, Orphans() if adopt else None)
+            house = SupervisedWorker(tmp_path, slots, limits, Orphans() if adopt else None)
             try:
                 asyncio.run(run(house))
             finally:

@@ -23,7 +23,7 @@ BUNDLE = b"the plugin's bundle"
 SHA256 = hashlib.sha256(BUNDLE).hexdigest()
 
 
-class House:
+class MasterSite:
     """A folder with a state, two inputs and an output, and the masters that led it."""
 
     def __init__(self, folder: Path) -> None:

@@ -51,7 +51,7 @@ def tiny_wheel(folder: Path, name: str = "tiny", source: str = "ANSWER = 42\n") 
     return path
 
 
-class VmHouse:
+class VmSite:
     """One VM with its metadata and its cluster's home in a bucket."""
 
     def __init__(self, folder: Path, metadata: Metadata, place: Place, server_url: str) -> None:
