@@ -284,7 +284,7 @@ def _run(
 
 
 def _plugin(bundle: Bundle, functions: UserFunctions) -> Plugin:
-    steps = tuple(StepFlags(**flags) for flags in functions.flags())
+    steps = tuple(StepFlags.of(step) for step in functions.steps)
     return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
 
 

@@ -8,6 +8,7 @@ for plan objects, the journal and the pipe to a child (the public wire is protob
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -76,6 +77,12 @@ class StepFlags(msgspec.Struct, frozen=True):
     has_combine: bool = False
     has_partition: bool = False
     has_sort_key: bool = False
+
+    @classmethod
+    def of(cls, functions: Collection[str]) -> StepFlags:
+        """Return the flags of a step that has the functions of these names."""
+        fields = cls.__struct_fields__
+        return cls(**{field: field.removeprefix("has_") in functions for field in fields})
 
 
 class Plugin(msgspec.Struct, frozen=True):

@@ -2,9 +2,10 @@
 
     python -P -m mrcore.plugin.check REPORT LIFELINE FOLDER < bundle
 
-Writes one JSON object to the descriptor REPORT: the plugin's flags, or the sentence for the user.
-Unpacks into FOLDER, which the client removes; when the client is gone and LIFELINE has its end, the
-folder is removed here. Imports nothing heavy, since every `mrcore run` waits for it.
+Writes one JSON object to the descriptor REPORT: the names of the functions of each step, or the
+sentence for the user. Unpacks into FOLDER, which the client removes; when the client is gone and
+LIFELINE has its end, the folder is removed here. Imports nothing heavy, since every `mrcore run`
+waits for it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main() -> None:
         except PluginError as error:
             json.dump({"error": str(error)}, report)
         else:
-            json.dump({"flags": functions.flags()}, report)
+            json.dump({"steps": [list(step) for step in functions.steps]}, report)
     os.kill(watcher, signal.SIGKILL)
     os.waitpid(watcher, 0)
     # Threads that the plugin has started must not keep us.

@@ -42,9 +42,17 @@ class StepFunctions(TypedDict, total=False):
         UserFunction,
         Role(("key", "value"), "called for each record"),
     ]
+    map_finish: Annotated[
+        UserFunction,
+        Role(("context",), "called once after the last record of a map task", needs="map"),
+    ]
     reduce: Annotated[
         UserFunction,
         Role(("key", "values"), "called for each key, with an iterator over its values"),
+    ]
+    reduce_finish: Annotated[
+        UserFunction,
+        Role(("context",), "called once after the last key of a reduce task", needs="reduce"),
     ]
     combine: Annotated[
         UserFunction,
@@ -100,6 +108,8 @@ SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
 FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
 STEPS: Final = "steps"
 """Name of the list of steps in a plugin that has several."""
+FINISHERS: Final = ("map_finish", "reduce_finish")
+"""Functions that emit what a task has kept in the plugin's own variables."""
 
 
 def shape(name: str) -> str:
@@ -141,9 +151,10 @@ class UserFunctions:
         """The sources of the plugin, as their frames name them."""
         self.name = name
 
-    def flags(self) -> list[dict[str, bool]]:
-        """Return which functions each step has, as the fields of `StepFlags`."""
-        return [{f"has_{name}": name in step for name in STEP_FUNCTIONS} for step in self.steps]
+    @property
+    def keeps_state(self) -> bool:
+        """Tell whether a task may leave something in the plugin's variables until it finishes."""
+        return any(name in step for step in self.steps for name in FINISHERS)
 
     def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:
         """Return the same plugin with each function wrapped."""

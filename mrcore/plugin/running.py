@@ -40,12 +40,18 @@ def note_in(page: bytearray | mmap, at: int) -> None:
     _note.page, _note.at = page, at
 
 
+def _number(function: str) -> int:
+    """Return the number of a name such as `map`, or `map of step 2`."""
+    number = _NUMBERS.get(function)
+    return _NUMBERS[function.partition(" ")[0]] if number is None else number
+
+
 @contextlib.contextmanager
 def running(function: str = "") -> Iterator[None]:
     """Note that this function of the user runs meanwhile; end what it leaves as a forked copy."""
     page, at, process = _note.page, _note.at, os.getpid()
     before = page[at]
-    page[at] = _NUMBERS[function]
+    page[at] = _number(function)
     try:
         yield
     except BaseException as error:

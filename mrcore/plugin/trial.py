@@ -59,9 +59,9 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
         said = noise.read(1 << 20).decode(errors="replace").rstrip()
     if "error" in found:
         raise PluginError(found["error"])
-    if "flags" not in found:
+    if "steps" not in found:
         raise PluginError(_death(bundle.name, process.returncode, said))
-    steps = tuple(StepFlags(**flags) for flags in found["flags"])
+    steps = tuple(StepFlags.of(names) for names in found["steps"])
     return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
 
 

@@ -38,6 +38,10 @@ class Budget:
         part = min(MAX_BATCH_BYTES, 2 * free // 5)
         return cls(collect_bytes=part, sort_bytes=part, merge_bytes=free // 4)
 
+    def halved(self) -> Budget:
+        """Return the budget of a task that merges runs and builds one at the same time."""
+        return Budget(self.collect_bytes // 2, self.sort_bytes // 2, self.merge_bytes // 2)
+
     def fan_in(self, block_bytes: int) -> int:
         """Return how many runs may be merged at once, given the size of a block of theirs.
 

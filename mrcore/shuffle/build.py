@@ -1,4 +1,4 @@
-"""Building the run of a map task: batches are gathered, sorted, spilled and merged into one."""
+"""Building the run of a task: batches are gathered, sorted, spilled and merged into one."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ class RunBuilder:
         *,
         total_order: bool = False,
         partition: UserFunction | None = None,
+        partition_name: str = "partition",
         combiner: Combiner | None = None,
     ) -> None:
         self._partitions = partitions
         self._budget = budget
         self._total_order = total_order
         self._partition = None if total_order else partition
+        self._partition_name = partition_name
         self._combiner = combiner
         self._spill_folder = SpillFolder(folder)
         self._spills: list[Spill] = []
@@ -66,7 +68,7 @@ class RunBuilder:
         if not len(batch):
             return
         if self._partition is not None:
-            self._parts.append(_user_parts(self._partition, batch, self._partitions))
+            self._parts.append(self._user_parts(self._partition, batch))
         self._batches.append(batch)
         self._held_bytes += batch.sorting_bytes
         self._total_bytes += batch.size_bytes
@@ -112,6 +114,23 @@ class RunBuilder:
     def close(self) -> None:
         """Remove what lies on the local disk."""
         self._spill_folder.close()
+
+    def _user_parts(self, partition: UserFunction, batch: Columns) -> np.ndarray:
+        """Return what the user's `partition` says of each key, checked."""
+        name, partitions = self._partition_name, self._partitions
+        keys = keys_to_python(batch.key_kind, batch.keys)
+        parts = call_each(name, partition, keys, keys, [partitions] * len(keys))
+        for at, (key, part) in enumerate(zip(keys, parts, strict=True)):
+            number = parts[at] = _as_int(part)
+            if number is None or not 0 <= number < partitions:
+                raise UserCodeError(
+                    name,
+                    f"{name} returned {shown(part)} for the key {shown(key)}: it must return an "
+                    f"int from 0 to {partitions - 1}",
+                    key=key,
+                    has_key=True,
+                )
+        return np.array(parts, np.min_scalar_type(partitions - 1))
 
     def _sorted_sections(self) -> Iterator[Iterator[Columns]]:
         """Empty what is held into sorted sections."""
@@ -168,23 +187,6 @@ class RunBuilder:
         if self._combiner is not None:
             return self._combiner.combine_stream(chunks)
         return (chunk.columns for chunk in chunks)
-
-
-def _user_parts(partition: UserFunction, batch: Columns, partitions: int) -> np.ndarray:
-    """Return what the user's `partition` says of each key, checked."""
-    keys = keys_to_python(batch.key_kind, batch.keys)
-    parts = call_each("partition", partition, keys, keys, [partitions] * len(keys))
-    for at, (key, part) in enumerate(zip(keys, parts, strict=True)):
-        number = parts[at] = _as_int(part)
-        if number is None or not 0 <= number < partitions:
-            raise UserCodeError(
-                "partition",
-                f"partition returned {shown(part)} for the key {shown(key)}: it must return an "
-                f"int from 0 to {partitions - 1}",
-                key=key,
-                has_key=True,
-            )
-    return np.array(parts, np.min_scalar_type(partitions - 1))
 
 
 def _as_int(part: object) -> int | None:

@@ -13,7 +13,7 @@ from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.encoding import encode_many
-from mrcore.shuffle.grouping import Grouping
+from mrcore.shuffle.grouping import FAST_ROWS, Grouping
 from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
 from mrcore.shuffle.user_code import (
     READ_BYTES,
@@ -40,7 +40,7 @@ _LARGE_RECORD_BYTES: Final = 64 << 10
 
 
 class Collector:
-    """Takes the pairs of a map task, and passes them on to a RunBuilder as columns."""
+    """Takes the pairs of one task, and passes them on to a RunBuilder as columns."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Collector:
         *,
         combiner: Combiner | None = None,
         sort_key: UserFunction | None = None,
+        sort_key_name: str = "sort_key",
     ) -> None:
         assert combiner is None or sort_key is None, "a plugin that has both is refused"
         self.types = KeyTypes()
@@ -56,6 +57,7 @@ class Collector:
         self._builder = builder
         self._combiner = combiner
         self._sort_key = sort_key
+        self._sort_key_name = sort_key_name
         self._sort_types = KeyTypes(SORT_KEYS)
         self._grouping: Grouping | None = None
         if combiner is not None:
@@ -67,7 +69,7 @@ class Collector:
 
     @property
     def pairs(self) -> int:
-        """Return how many pairs `map` has emitted; complete after `finish`."""
+        """Return how many pairs were emitted; complete after `finish`."""
         return self._pairs + (0 if self._grouping is None else self._grouping.pairs)
 
     @property
@@ -80,13 +82,15 @@ class Collector:
         if size_bytes > _LARGE_RECORD_BYTES * records:
             self._rows = min(self._rows, _FIRST_ROWS)
 
-    def add(self, pairs: Iterator[Any]) -> None:
-        """Take all pairs that an iterator over the user's `map` yields.
+    def add(self, pairs: Iterator[Any], function: str, at_most: int = FAST_ROWS) -> None:
+        """Take all pairs that an iterator over the user's function of this name yields.
 
+        `at_most` bounds their number, where it is known.
         Raises UserCodeError for what the user's functions raise and KeyTypeError.
         """
+        self._reader.function = function
         if self._grouping is not None:
-            rest = self._grouping.add(pairs)
+            rest = self._grouping.add(pairs, function, at_most)
             if rest is None:
                 return
             self._pairs += self._grouping.pairs
@@ -108,7 +112,7 @@ class Collector:
         return (keys, values) if keys else None
 
     def add_batch(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
-        """Take pairs as two lists, as `map` has emitted them."""
+        """Take pairs as two lists, as the user's function has emitted them."""
         self._pairs += len(keys)
         keys = self.types.check(keys)
         if self._combiner is not None and self._combiner.counts_values:
@@ -125,32 +129,35 @@ class Collector:
         try:
             value_kind, value_array = value_column(values)
         except UnpicklableValueError as error:
-            raise unpicklable("map", keys[error.index], values[error.index], error) from None
+            raise unpicklable(
+                self._reader.function, keys[error.index], values[error.index], error
+            ) from None
         order = None if self._sort_key is None else self._order(keys, values)
         return Columns(key_kind, key_array, value_kind, value_array, order)
 
     def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> Array:
         assert self._sort_key is not None
-        found = call_each("sort_key", self._sort_key, keys, thawed_list(values))
+        found = call_each(self._sort_key_name, self._sort_key, keys, thawed_list(values))
         try:
             return encode_many(self._sort_types.check(found))
         except KeyTypeError as error:
-            raise KeyTypeError(f"sort_key returned what cannot be sorted: {error}") from None
+            raise KeyTypeError(
+                f"{self._sort_key_name} returned what cannot be sorted: {error}"
+            ) from None
 
-    def add_arrow(self, table: RecordBatch) -> None:
-        """Take a RecordBatch or Table with the columns `key` and `value`."""
-        for batch in arrow_batches("map", table):
-            self._pairs += batch.num_rows
-            key_kind, keys = arrow_key_column(batch.column("key"), self.types)
-            if self._combiner is not None and self._combiner.counts_values:
-                value_kind, values = ValueKind.INT, pa.repeat(pa.scalar(1, pa.int64()), len(keys))
-            else:
-                value_kind, values = arrow_value_column(batch.column("value"))
-            order = None
-            if self._sort_key is not None:
-                python = to_python(value_kind, values)
-                order = self._order(python, python)
-            self._builder.add(Columns(key_kind, keys, value_kind, values, order))
+    def add_columns(self, key_array: Array, value_array: Array) -> None:
+        """Take pairs as columns; raise KeyTypeError."""
+        self._pairs += len(key_array)
+        key_kind, keys = arrow_key_column(key_array, self.types)
+        if self._combiner is not None and self._combiner.counts_values:
+            value_kind, values = ValueKind.INT, pa.repeat(pa.scalar(1, pa.int64()), len(keys))
+        else:
+            value_kind, values = arrow_value_column(value_array)
+        order = None
+        if self._sort_key is not None:
+            python = to_python(value_kind, values)
+            order = self._order(python, python)
+        self._builder.add(Columns(key_kind, keys, value_kind, values, order))
 
     def _add_grouped(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
         self._builder.add(self.columns(keys, values))

@@ -19,11 +19,13 @@ from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.user_code import (
     USER_EXCEPTIONS,
     PairReader,
+    Pairs,
     UserCodeError,
     UserFunction,
     call_each,
     call_keeping,
     is_iterator_type,
+    read_pairs,
     unpicklable,
 )
 from mrcore.shuffle.values import ValueKind, to_python, value_column
@@ -37,11 +39,13 @@ class Combiner:
     emits, and the ones are added up. So the result is right however often the combiner runs.
     """
 
-    def __init__(self, function: UserFunction) -> None:
+    def __init__(self, function: UserFunction, name: str = "combine") -> None:
         self.counts_values = (
             isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
         )
         self.function: UserFunction = sum_ if self.counts_values else function
+        self.name = name
+        """Name for notes and errors."""
         self.pickles = False
         """Whether any result had to be pickled: it is to be thawed before it is folded again."""
 
@@ -52,10 +56,10 @@ class Combiner:
     def _folded(self, key: Any, values: Iterable[Any]) -> Iterator[list[Any]]:
         """Yield what `fold` returns some at a time."""
         try:
-            with running("combine"):
+            with running(self.name):
                 result = self.function(key, Values(values))
         except USER_EXCEPTIONS as error:
-            raise UserCodeError.raised("combine", error, key=key, has_key=True) from error
+            raise UserCodeError.raised(self.name, error, key=key, has_key=True) from error
         yield from self._left(key, result)
 
     def _left(self, key: Any, result: Any) -> Iterator[list[Any]]:
@@ -65,14 +69,20 @@ class Combiner:
         if not is_iterator_type(type(result)):
             yield [self._kept(key, result)]
             return
-        reader = PairReader("combine")
-        while (pairs_read := reader.read_for(key, result))[0]:
+        reader = PairReader(self.name)
+        while (pairs_read := self._read(reader, key, result))[0]:
             keys, values = pairs_read
             for other in keys:
                 if type(other) is not type(key) or other != key:
-                    raise _changed_key(key, other)
+                    raise self._changed_key(key, other)
             self.pickles |= reader.kept
             yield values
+
+    def _read(self, reader: PairReader, key: Any, pairs: Iterator[Any]) -> Pairs:
+        try:
+            return read_pairs(reader, pairs)
+        except UserCodeError as error:
+            raise error.at_key(key) from error.error
 
     def _kept(self, key: Any, value: Any) -> Any:
         """Return a value as it is now: the function may return the same object for other keys."""
@@ -81,16 +91,16 @@ class Combiner:
         try:
             value = kept(value)
         except UnpicklableValueError as error:
-            raise unpicklable("combine", key, value, error) from None
+            raise unpicklable(self.name, key, value, error) from None
         self.pickles |= type(value) is Pickled
         return value
 
     def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
         if isinstance(self.function, Aggregate):
-            results = call_each("combine", self.function.function, keys, map(iter, lists))
+            results = call_each(self.name, self.function.function, keys, map(iter, lists))
         else:
-            results = call_keeping("combine", self.function, keys, map(Values, lists), self._kept)
+            results = call_keeping(self.name, self.function, keys, map(Values, lists), self._kept)
         if PRESENT.issuperset(map(type, results)):
             return [[result] for result in results]
         return [
@@ -107,7 +117,7 @@ class Combiner:
             else:
                 try:
                     for values in self._folded(item.key, item.values):
-                        yield python_columns([item.key] * len(values), values)
+                        yield self._columns([item.key] * len(values), values)
                 except UserCodeError:
                     stream.check()  # the user's function only passed it on
                     raise
@@ -126,22 +136,23 @@ class Combiner:
         left = self.fold_many(keys, map(values.__getitem__, slices))
         out_keys = [key for key, some in zip(keys, left, strict=True) for _ in some]
         if out_keys:
-            yield python_columns(out_keys, list(chain.from_iterable(left)))
+            yield self._columns(out_keys, list(chain.from_iterable(left)))
 
+    def _columns(self, keys: list[Any], values: list[Any]) -> Columns:
+        """Return columns of keys that were checked before, and of any values."""
+        key_kind, key_array = key_column(keys)
+        try:
+            value_kind, value_array = value_column(values)
+        except UnpicklableValueError as error:
+            raise unpicklable(self.name, keys[error.index], values[error.index], error) from None
+        return Columns(key_kind, key_array, value_kind, value_array)
 
-def _changed_key(key: Any, other: Any) -> UserCodeError:
-    return UserCodeError(
-        "combine",
-        f"combine yielded the key {shown(other)} for the key {shown(key)}: a combiner must keep "
-        "the key",
-        key=key,
-        has_key=True,
-    )
-
-
-def combiner_of(function: UserFunction | None) -> Combiner | None:
-    """Return the combiner of a job, if it has one."""
-    return None if function is None else Combiner(function)
+    def _changed_key(self, key: Any, other: Any) -> UserCodeError:
+        problem = (
+            f"{self.name} yielded the key {shown(other)} for the key {shown(key)}: a combiner must "
+            "keep the key"
+        )
+        return UserCodeError(self.name, problem, key=key, has_key=True)
 
 
 def reduce_after(reduce: UserFunction | None, combine: UserFunction | None) -> UserFunction | None:
@@ -149,16 +160,6 @@ def reduce_after(reduce: UserFunction | None, combine: UserFunction | None) -> U
     if reduce is count and combine is count:
         return sum_
     return reduce
-
-
-def python_columns(keys: list[Any], values: list[Any]) -> Columns:
-    """Return columns of keys that were checked before, and of any values."""
-    key_kind, key_column_ = key_column(keys)
-    try:
-        value_kind, value_column_ = value_column(values)
-    except UnpicklableValueError as error:
-        raise unpicklable("combine", keys[error.index], values[error.index], error) from None
-    return Columns(key_kind, key_column_, value_kind, value_column_)
 
 
 _UFUNCS: dict[AggregateKind, Callable[..., np.ndarray]] = {

@@ -16,7 +16,7 @@ from mrcore.shuffle.user_code import READ_ROWS, PairReader, read_pairs
 from mrcore.util.object_copies import thawed_list
 
 _HEAD_ROWS: Final = 32
-_FAST_ROWS: Final = 65_536
+FAST_ROWS: Final = 65_536
 _FOLD_ROWS: Final = 2_097_152
 _TRIAL_ROWS: Final = 32_768
 _FLUSH_ROWS: Final = 8192
@@ -66,12 +66,17 @@ class Grouping:
         """At most so many values wait to be folded, of so many bytes."""
         self._pending_bytes = 0
 
-    def add(self, pairs: Iterator[Any]) -> Iterator[Any] | None:
+    def add(
+        self, pairs: Iterator[Any], function: str, at_most: int = FAST_ROWS
+    ) -> Iterator[Any] | None:
         """Take all pairs; return None, or those that are left when columns are better from here.
+
+        `function` is the name of the function that emits them, and `at_most` bounds their number.
 
         Each round begins with a few pairs that are looked at closely. Where they have one type of
         key and values of a fixed size, such as numbers, a bare loop takes many more like them.
         """
+        self._reader.function = function
         waiting: tuple[Any, ...] = ()
         while (pairs_read := read_pairs(self._reader, chain(waiting, pairs), self._rows))[0]:
             keys, values = pairs_read
@@ -82,10 +87,10 @@ class Grouping:
                 return self._leave(pairs)
             kind = type(keys[-1])
             if kind in (str, bytes) and self._types.only(kind) and type(values[-1]) in _SIZES:
-                foreign = self._add_fast(pairs, self._fast_rows, kind)
+                foreign = self._add_fast(pairs, min(self._fast_rows, at_most), kind)
                 if foreign is not None:
                     waiting = (foreign,)
-                self._rows, self._fast_rows = _HEAD_ROWS, min(_FAST_ROWS, 2 * self._fast_rows)
+                self._rows, self._fast_rows = _HEAD_ROWS, min(FAST_ROWS, 2 * self._fast_rows)
             else:
                 self._rows = READ_ROWS
             self._count_new_keys(before)
@@ -140,15 +145,18 @@ class Grouping:
         """Group up to `rows` pairs; stop at a key or a value of another sort, return that pair."""
         self._pending_rows += rows
         some = islice(pairs, rows)
-        counts_values = self._combiner.counts_values
-        tally = self._tally
-        with running("map"):
+        tally, function = self._tally, self._reader.function
+        counts = self._combiner.counts_values
+        with running(function):
             if tally is not None:
                 return count_keys(
-                    some, tally.counts, tally.same, kind, self._types, counts_values=counts_values
-                )
+                    some, tally.counts, tally.same, kind, self._types,
+                    function=function, counts_values=counts,
+                )  # fmt: skip
             self._pending_bytes += rows * _SIZES[int]
-            return append_values(some, self._groups, kind, self._types, counts_values=counts_values)
+            return append_values(
+                some, self._groups, kind, self._types, function=function, counts_values=counts
+            )
 
     def _count_new_keys(self, before: int) -> None:
         held = self._held()

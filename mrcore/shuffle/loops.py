@@ -23,11 +23,13 @@ def append_values(
     kind: type,
     types: KeyTypes,
     *,
+    function: str,
     counts_values: bool,
 ) -> Any:
     """Append the value of each pair to the list of its key; return the first foreign pair.
 
-    With `counts_values` each value counts as 1. Raises UserCodeError and KeyTypeError.
+    `function` is the name of the function that emits them. With `counts_values` each value counts
+    as 1. Raises UserCodeError and KeyTypeError.
     """
     get = groups.get
     pair: Any = _NOTHING_YET
@@ -46,7 +48,7 @@ def append_values(
             else:
                 return pair
     except USER_EXCEPTIONS as error:
-        _blame(error, pair, types)
+        _blame(function, error, pair, types)
     return None
 
 
@@ -57,6 +59,7 @@ def count_keys(
     kind: type,
     types: KeyTypes,
     *,
+    function: str,
     counts_values: bool,
 ) -> Any:
     """Count the key of each pair while the value is the object `same`; return the first other pair.
@@ -78,15 +81,15 @@ def count_keys(
             else:
                 return pair
     except USER_EXCEPTIONS as error:
-        _blame(error, pair, types)
+        _blame(function, error, pair, types)
     return None
 
 
-def _blame(error: BaseException, pair: Any, types: KeyTypes) -> NoReturn:
-    """Raise what tells the user why: the pair is none, its key cannot be one, or map raised."""
+def _blame(function: str, error: BaseException, pair: Any, types: KeyTypes) -> NoReturn:
+    """Raise the error for a pair that is not one, for its key, or for what the function raised."""
     if isinstance(error, UserCodeError):
         raise error
     if pair is not _NOTHING_YET:
-        check_pair("map", pair)
+        check_pair(function, pair)
         types.check([pair[0]])  # a list, say, is no key of a dict
-    raise UserCodeError.raised("map", error) from error
+    raise UserCodeError.raised(function, error) from error

@@ -60,6 +60,10 @@ class UserCodeError(Exception):
         """Return an error that also tells the key, where this one tells none."""
         if self.has_key:
             return self
+        if self.error is not None:
+            return UserCodeError(
+                self.function, self.problem, error=self.error, key=key, has_key=True
+            )
         problem = f"{self.problem}, for the key {shown(key)}"
         return UserCodeError(self.function, problem, key=key, has_key=True)
 
@@ -131,8 +135,8 @@ def is_iterator_type(kind: type) -> bool:
     return kind is GeneratorType or hasattr(kind, "__next__")
 
 
-def pairs_of(results: Iterator[Any], count: int) -> Iterator[Any]:
-    """Yield the pairs of what a plain `map` has returned for each of `count` records.
+def pairs_of(function: str, results: Iterator[Any], count: int) -> Iterator[Any]:
+    """Yield the pairs of what a plain function has returned for each of `count` records.
 
     Raises UserCodeError for what is not pairs, and where there are fewer results than records.
     """
@@ -146,14 +150,16 @@ def pairs_of(results: Iterator[Any], count: int) -> Iterator[Any]:
         try:
             pairs = iter(result)
         except TypeError:
-            raise _returned(result, _NO_PAIRS) from None
+            raise _returned(function, result, _NO_PAIRS) from None
         if isinstance(result, str | bytes):
-            raise _returned(result, _NO_PAIRS)
+            raise _returned(function, result, _NO_PAIRS)
         if type(result) is tuple and len(result) == 2 and not all(map(_looks_like_pair, result)):
-            raise _returned(result, "one pair by itself: yield it, or return a list of pairs")
+            raise _returned(
+                function, result, "one pair by itself: yield it, or return a list of pairs"
+            )
         yield from pairs
     if count:
-        raise stopped("map")
+        raise stopped(function)
 
 
 _NO_PAIRS: Final = "not pairs: yield (key, value), or return a list of pairs"
@@ -163,8 +169,8 @@ def _looks_like_pair(found: object) -> bool:
     return isinstance(found, tuple | list) and len(found) == 2
 
 
-def _returned(result: object, problem: str) -> UserCodeError:
-    return UserCodeError("map", f"map returned {shown(result)}, {problem}")
+def _returned(function: str, result: object, problem: str) -> UserCodeError:
+    return UserCodeError(function, f"{function} returned {shown(result)}, {problem}")
 
 
 def check_pairs(function: str, pairs: Sequence[Any]) -> None:
@@ -211,7 +217,8 @@ class PairReader:
         """
         self.kept = False
         """Whether `keep` was asked for any value so far."""
-        self._function = function
+        self.function = function
+        """Name of the function that emits the pairs, for notes and errors."""
         self._keep = keep
         self._keep_keys = keep_keys
         self._limit_bytes = limit_bytes
@@ -224,14 +231,14 @@ class PairReader:
         keys: list[Any] = []
         values: list[Any] = []
         left, keep_keys = self._limit_bytes, self._keep_keys
-        with running(self._function):
+        with running(self.function):
             for pair in islice(pairs, rows):
                 try:
                     key, value = pair
                 except (TypeError, ValueError):
                     self._refuse(pair)
                 if type(pair) is not tuple:
-                    check_pair(self._function, pair)
+                    check_pair(self.function, pair)
                 kind = type(value)
                 if kind not in FIXED_SIZES:
                     if kind not in SCALARS:
@@ -245,24 +252,15 @@ class PairReader:
                     break
         return keys, values
 
-    def read_for(self, key: Any, pairs: Iterator[Any]) -> Pairs:
-        """Return what `read` does; report the key with what goes wrong."""
-        try:
-            return self.read(pairs)
-        except UserCodeError as error:
-            raise error.at_key(key) from None
-        except USER_EXCEPTIONS as error:
-            raise UserCodeError.raised(self._function, error, key=key, has_key=True) from error
-
     def _kept(self, key: Any, value: Any) -> Any:
         self.kept = True
         try:
             return self._keep(value)
         except UnpicklableValueError as error:
-            raise unpicklable(self._function, key, value, error) from None
+            raise unpicklable(self.function, key, value, error) from None
 
     def _refuse(self, pair: Any) -> NoReturn:
-        check_pair(self._function, pair)
+        check_pair(self.function, pair)
         raise TypeError(f"a pair of the type {type(pair).__qualname__} cannot be taken apart")
 
 
@@ -292,10 +290,10 @@ def unpicklable(function: str, key: Any, value: Any, error: Exception) -> UserCo
 
 
 def read_pairs(reader: PairReader, pairs: Iterator[Any], rows: int = READ_ROWS) -> Pairs:
-    """Return the next pairs that the user's `map` emits; raise UserCodeError."""
+    """Return the next pairs that the user's function emits; raise UserCodeError."""
     try:
         return reader.read(pairs, rows)
     except UserCodeError:
         raise
     except USER_EXCEPTIONS as error:
-        raise UserCodeError.raised("map", error) from error
+        raise UserCodeError.raised(reader.function, error) from error

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from mrcore.errors import KeyTypeError
 from mrcore.model.job import InputFormat
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
-from mrcore.shuffle.user_code import (
-    READ_ROWS,
-    USER_EXCEPTIONS,
-    UserCodeError,
-    UserFunction,
-    check_pairs,
-    pairs_of,
-)
+from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError, UserFunction
+from mrcore.tasks.emit import Emitter, map_one
 from mrcore.util.texts import text_of
 
 _SHOWN_CHARACTERS: Final = 200
-
-Judge = Callable[[list[Any], list[Any]], object]
-"""Takes keys and values that map has emitted; raises for what cannot be, as the task did."""
 
 
 class RecordError(Exception):
@@ -62,23 +52,26 @@ def located(
     index: int,
     user_map: UserFunction,
     input_format: InputFormat,
-    judge: Judge,
+    maps: Sequence[str],
+    then: Emitter,
 ) -> Exception:
     """Return the error with the record to blame, or the file where the record cannot be told.
 
     An exception of the user's is that of the record at `index`, the one read last. What is wrong
-    with a pair is found out many records later, since pairs are looked at in bulk: so the batch is
-    mapped once more, a record at a time.
+    with a pair, or raises in a later map, is found out many records later, since pairs are looked
+    at in bulk: so the batch is mapped once more, a record at a time. `maps` are the names of
+    `user_map` and of the maps after it, and `then` judges what `user_map` emits.
     """
-    if isinstance(error, UserCodeError) and error.function != "map":
+    name = maps[0]
+    if isinstance(error, UserCodeError) and error.function not in maps:
         return error
-    if isinstance(error, UserCodeError) and error.error is not None:
+    if isinstance(error, UserCodeError) and error.function == name and error.error is not None:
         return RecordError(error, batch, index) if index >= 0 else PieceError(error, batch)
     if input_format is InputFormat.ARROW:
         return RecordError(error, batch, 0)  # a RecordBatch is a batch by itself
     for at, (key, value) in enumerate(zip(batch.keys(), batch.values, strict=True)):
         try:
-            _map_one(user_map, key, value, judge)
+            map_one(user_map, name, key, value, then)
         except (UserCodeError, KeyTypeError) as found:
             return RecordError(found, batch, at)
         except USER_EXCEPTIONS:
@@ -86,11 +79,3 @@ def located(
     if isinstance(error, UserCodeError) and error.has_key:
         return error  # a value that had waited for others: its record may be anywhere before
     return PieceError(error, batch)
-
-
-def _map_one(user_map: UserFunction, key: Any, value: Any, judge: Judge) -> None:
-    """Map one record, some pairs at a time, and judge what comes out."""
-    pairs = pairs_of(iter([user_map(key, value)]), 1)
-    while some := list(islice(pairs, READ_ROWS)):
-        check_pairs("map", some)
-        judge([key for key, _ in some], [value for _, value in some])

@@ -23,7 +23,6 @@ from mrcore.model.task import (
     BadRecord,
     FailureKind,
     Mark,
-    Split,
     TaskFailure,
     TaskResult,
     TaskSpec,
@@ -35,11 +34,10 @@ from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user_code import UserCodeError, describe
 from mrcore.storage import operations
-from mrcore.tasks.map import run_map
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import PieceError, RecordError
-from mrcore.tasks.reduce import run_reduce
 from mrcore.tasks.setup import Setup
+from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.texts import encodable, lines, one_line, printable
 
@@ -163,8 +161,7 @@ def _run(
     name = task_name(stage_name(spec.job, task.stage), task.index)
     try:
         context = setup.begin(name, progress.status)
-        run = run_map if isinstance(spec.work.read, Split) else run_reduce
-        output = run(spec, functions, folder, progress)
+        output = StageTask(spec, functions, folder, progress, context).run()
     except RecordError as failed:
         record = f": {failed.record}" if failed.record.strip() else ", which is blank"
         place = f"on the record at offset {failed.mark.offset} of {failed.shown}{record}"

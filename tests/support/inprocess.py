@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,8 @@ from unittest.mock import patch
 import msgspec
 
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, Versions
+from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, StepFlags, Versions
+from mrcore.model.stages import Stage, stages_of
 from mrcore.model.task import Piece, Split, TaskOutput, TaskRef, TaskResult, TaskSpec, TaskWork
 from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.budget import Budget
@@ -66,19 +68,32 @@ class Job:
             sink.write(data)
             info = sink.commit()
         piece = Piece(uri, f"in/{index}.{extension}", 0, len(data), len(data), info.generation)
-        reduces = 0 if self.spec.map_only else self.reduces
-        work = TaskWork(Split((piece,)), reduces)
-        return self._run(0, index, work, **extra)
+        reduces = self.reduces if self.stages[0].run_step is not None else 0
+        return self._run(0, index, TaskWork(Split((piece,)), reduces), **extra)
 
-    def run_reduce(self, index: int, boundaries: Sequence[bytes] | None) -> TaskResult:
-        """Run one reduce task over the outputs of all maps."""
-        outputs = [(TaskRef(0, n), output) for n, output in enumerate(self.outputs)]
+    def run_reduce(
+        self, index: int, boundaries: Sequence[bytes] | None = None, stage: int = 1
+    ) -> TaskResult:
+        """Run one task over the outputs of all tasks of the stage before."""
+        outputs = [(TaskRef(stage - 1, n), output) for n, output in enumerate(self.outputs)]
         read = run_input(outputs, self.reduces, index, boundaries)
-        return self._run(1, index, TaskWork(read))
+        reduces = self.reduces if self.stages[stage].run_step is not None else 0
+        return self._run(stage, index, TaskWork(read, reduces))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of the job."""
+        return stages_of(self._job_spec())
+
+    def _job_spec(self) -> JobSpec:
+        steps = tuple(map(StepFlags.of, self.functions.steps))
+        plugin = msgspec.structs.replace(self.spec.plugin, steps=steps)
+        return msgspec.structs.replace(self.spec, plugin=plugin)
 
     def _run(self, stage: int, index: int, work: Any, **extra: Any) -> TaskResult:
         given = {"state_uri": "mem://state", "memory_bytes": self.memory_bytes, **extra}
-        spec = TaskSpec(attempt=self.attempt(stage, index), job=self.spec, work=work, **given)
+        attempt = self.attempt(stage, index)
+        spec = TaskSpec(attempt=attempt, job=self._job_spec(), work=work, **given)
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             result = run_task(spec, self.functions, Path(scratch), self.progress, setup=self.setup)
             assert not list(Path(scratch).iterdir()), "scratch is left as it was found"
@@ -91,20 +106,25 @@ class Job:
     def run_lazily(self) -> Iterator[bytes]:
         """Run it all; yield the content of each part as soon as it is there."""
         register("mem", MemoryStorage)
-        for index in range(len(self.texts)):
-            result = self.run_map(index)
-            assert isinstance(result, TaskOutput), result
-            self.outputs.append(result)
-        if self.spec.map_only:
-            yield from map(content_of, self.outputs)
-            return
-        merge_number_kinds(self.outputs)
-        total = self.spec.total_order
-        boundaries = choose_boundaries(self.outputs, self.reduces) if total else None
-        for index in range(self.reduces):
-            result = self.run_reduce(index, boundaries)
-            assert isinstance(result, TaskOutput), result
-            yield content_of(result)
+        last = len(self.stages) - 1
+        results = map(self.run_map, range(len(self.texts)))
+        for stage in range(last + 1):
+            if stage:
+                merge_number_kinds(self.outputs)
+                total = self.stages[stage - 1].total_order
+                boundaries = choose_boundaries(self.outputs, self.reduces) if total else None
+                reads = repeat(boundaries), repeat(stage)
+                results = map(self.run_reduce, range(self.reduces), *reads)
+            if stage == last:
+                yield from map(content_of, map(succeeded, results))
+            else:
+                self.outputs = list(map(succeeded, results))
+
+
+def succeeded(result: TaskResult) -> TaskOutput:
+    """Return the result of a task that has to succeed."""
+    assert isinstance(result, TaskOutput), result
+    return result
 
 
 @contextmanager

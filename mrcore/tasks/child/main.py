@@ -146,6 +146,18 @@ class Child:
             finished = self._obey(message)
             self._check_ends()
             self._reports.sendall(pack_report(finished))
+            if self._has_remains(finished):
+                return
+
+    def _has_remains(self, finished: Finished) -> bool:
+        """Tell whether a failed attempt may have left half of its work in the plugin's variables.
+
+        A Counter that `map_finish` would have emitted is still there, and the next task would emit
+        it as well. So this process ends, and the next task has a new one.
+        """
+        functions = self._functions.get(finished.attempt.task.job_id)
+        failed = isinstance(finished.result, TaskFailure)
+        return failed and isinstance(functions, UserFunctions) and functions.keeps_state
 
     def _obey(self, message: bytes) -> Finished:
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin.checks import check_functions
-from mrcore.plugin.functions import FUNCTIONS, STEP_FUNCTIONS, shape
+from mrcore.plugin.functions import FUNCTIONS, STEP_FUNCTIONS, UserFunctions, shape
 from mrcore.plugin.running import NOTED
 from mrcore.plugin.steps import Step
 from tests.support.repository import ROOT
@@ -47,8 +47,9 @@ def test_a_step_refuses_other_names() -> None:
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
+        ({"map": print, "reduce_finish": take_anything}, "job.py has reduce_finish at "),
         ({"map": print, "combine": print, "sort_key": take_anything}, "job.py has both combine"),
-        ({"reduce": take_anything}, "job.py has no function map"),
+        ({"map_finish": take_anything}, "job.py has no function map"),
     ],
 )
 def test_functions_that_do_not_go_together_are_refused(
@@ -57,3 +58,9 @@ def test_functions_that_do_not_go_together_are_refused(
     with pytest.raises(PluginError) as caught:
         check_functions(found, name="job.py")
     assert str(caught.value).startswith(sentence)
+
+
+def test_only_finish_functions_keep_state() -> None:
+    assert not UserFunctions(map=print, reduce=print).keeps_state
+    assert UserFunctions(map=print, map_finish=print).keeps_state
+    assert UserFunctions(map=print, reduce=print, reduce_finish=print).keeps_state

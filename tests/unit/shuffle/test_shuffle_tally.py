@@ -49,7 +49,7 @@ def group(pairs: Iterable[Any], function: Any, limit: int = AMPLE) -> tuple[list
         out.extend(zip(keys, values, strict=True))
 
     grouping = Grouping(Combiner(function), KeyTypes(), add, lambda: spills.append(None), limit)
-    rest = grouping.add(iter(pairs))
+    rest = grouping.add(iter(pairs), "map")
     grouping.flush()
     out.extend(rest or ())
     return [(key, thawed(value)) for key, value in out], len(spills)
@@ -127,7 +127,7 @@ def test_keys_that_do_not_repeat_are_left_to_columns() -> None:
     grouping = Grouping(
         Combiner(total), KeyTypes(), lambda keys, _: out.extend(keys), lambda: None, AMPLE
     )
-    rest = grouping.add(pairs)
+    rest = grouping.add(pairs, "map")
     assert rest is not None
     assert len(out) + len(list(rest)) == 100_000
     assert grouping.pairs == len(out)
@@ -137,7 +137,7 @@ def test_pairs_are_counted_before_they_are_combined() -> None:
     grouping = Grouping(
         Combiner(total), KeyTypes(), lambda _keys, _values: None, lambda: None, AMPLE
     )
-    assert grouping.add(iter([("a", 1)] * 500 + [("a", 2)] * 10 + [("b", 1)] * 7)) is None
+    assert grouping.add(iter([("a", 1)] * 500 + [("a", 2)] * 10 + [("b", 1)] * 7), "map") is None
     grouping.flush()
     assert grouping.pairs == 517
 

@@ -26,9 +26,10 @@ from mrcore.shuffle.user_code import PairReader
 from mrcore.shuffle.values import value_column
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
-from mrcore.tasks import map as map_task
+from mrcore.tasks import records as records_module
+from mrcore.tasks.outputs import PartOutput
 from mrcore.tasks.progress import NoProgress
-from mrcore.tasks.reduce import Reducer
+from mrcore.tasks.reducer import Reducer
 from tests.support.inprocess import Job, content_of, emitting, spec_of
 from tests.support.task_functions import LINES, URI, failing_map, failing_reduce, generator_map
 
@@ -74,7 +75,7 @@ def test_broken_lines_are_skipped_where_the_job_may() -> None:
 
 
 def test_what_one_task_skips_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(map_task, "_MAX_BROKEN", 3)
+    monkeypatch.setattr(records_module, "_MAX_BROKEN", 3)
     assert isinstance(broken_job(3, 9).run_map(0), TaskOutput)
     failure = broken_job(4, 9).run_map(0)
     assert isinstance(failure, TaskFailure)
@@ -95,7 +96,7 @@ class Recorder(NoProgress):
 
 
 def test_progress_is_told_within_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(map_task, "_TELL_SECONDS", -1.0)
+    monkeypatch.setattr(records_module, "_TELL_SECONDS", -1.0)
     told: list[tuple[float, int, int]] = []
 
     class Told(NoProgress):
@@ -229,7 +230,9 @@ def test_few_large_pairs_are_alive_at_once() -> None:
     rows = [("k", "x" * 300_000), ("l", "y" * 300_000)] * 40
     keys, values = [key for key, _ in rows], [value for _, value in rows]
     batch = Columns(*key_column(keys), *value_column(values))
-    Reducer(reduce, part).run(GroupStream(sort_in_memory(RowSource([batch]))))
+    with MemoryStorage().open_write("mem://out/part") as sink:
+        output = PartOutput(part, sink)
+    Reducer(reduce, output).run(GroupStream(sort_in_memory(RowSource([batch]))))
     assert part.close().records == 80
     assert max(part.calls) < 10
 

@@ -1,0 +1,120 @@
+"""The records of a split, as the first map of a task reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
+from typing import Any, Final
+
+from mrcore.errors import DataError
+from mrcore.model.task import BadRecord, Piece, Split, TaskSpec
+from mrcore.records.readers import Batch, BrokenRecordError, open_batches
+from mrcore.tasks.position import Position
+from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.record_errors import record_text
+from mrcore.util.clock import SYSTEM
+
+_SAVED_CHARACTERS: Final = 1024
+_MAX_BROKEN: Final = 1_000
+"""Broken records that one task can skip: they travel with its result and into the journal."""
+_LOOK_EVERY: Final = 32
+"""Records between two looks at the clock."""
+_TELL_SECONDS: Final = 0.25
+"""Between two words about the progress within a batch, which may be minutes of a slow map."""
+
+
+class Records:
+    """The records of a split as the user's map sees them, and the number of the one at work."""
+
+    def __init__(self, spec: TaskSpec, split: Split, progress: ProgressSink) -> None:
+        self._spec = spec
+        self._split = split
+        self._progress = progress
+        self._skip: dict[str, dict[int, str]] = {}
+        for skip in spec.skip:
+            self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip.cause
+        self._position = Position(())
+        self._start = 0
+        """Number, within the batch, of the first record in `_position`."""
+        self._told_at = SYSTEM.monotonic()
+        self.batch: Batch | None = None
+        self.records = 0
+        self.size_bytes = 0
+        self.bad: list[BadRecord] = []
+
+    def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
+        """Yield keys and values of each batch, to be read in step."""
+        for piece in self._split.pieces:
+            on_broken = partial(self._take_broken, piece)
+            for found in open_batches(piece, self._spec.job.input_format, on_broken):
+                batch = self._without_bad(found) if piece.uri in self._skip else found
+                self.batch = batch
+                self._position, self._start = Position(()), 0
+                values = chain.from_iterable(self._slices(batch))
+                yield (
+                    batch.keys(),
+                    self._marked(batch, values) if self._spec.mark_records else values,
+                )
+                self.records += len(batch.values)
+                self.size_bytes += batch.size_bytes
+                self._tell(self.records, self.size_bytes)
+
+    @property
+    def index(self) -> int:
+        """Return the number, within the batch, of the record read last."""
+        return self._start + self._position.index
+
+    def _slices(self, batch: Batch) -> Iterator[Iterator[Any]]:
+        """Yield the values some at a time, and tell of the progress in between."""
+        values, count = batch.values, len(batch.values)
+        for start in range(0, count, _LOOK_EVERY):
+            if SYSTEM.monotonic() - self._told_at > _TELL_SECONDS:
+                size_bytes = self.size_bytes + batch.size_bytes * start // count
+                self._tell(self.records + start, size_bytes)
+            some = values[start : start + _LOOK_EVERY]
+            self._position, self._start = Position(some), start
+            yield self._position.items
+
+    def _tell(self, records: int, size_bytes: int) -> None:
+        fraction = min(1.0, size_bytes / max(1, self._split.size_bytes))
+        self._progress.update(fraction, records, size_bytes)
+        self._told_at = SYSTEM.monotonic()
+
+    def _marked(self, batch: Batch, values: Iterator[Any]) -> Iterator[Any]:
+        mark, uri = self._progress.mark, batch.piece.uri
+        for offset, value in zip(batch.offsets, values, strict=True):
+            mark(uri, offset)
+            yield value
+
+    def _take_broken(self, piece: Piece, error: BrokenRecordError) -> None:
+        """Skip a line that is not of its format, if the job may: another attempt would not help."""
+        if len(self.bad) >= self._spec.job.max_bad_records:
+            raise error
+        if len(self.bad) >= _MAX_BROKEN:
+            raise DataError(
+                f"{piece.shown} has too many broken records, or the files before it in its split: "
+                f"a map task can skip {_MAX_BROKEN:,}. Correct the input."
+            ) from error
+        record = record_text(error.record, _SAVED_CHARACTERS)
+        self.bad.append(BadRecord(piece.shown, error.offset, str(error), record))
+
+    def _without_bad(self, batch: Batch) -> Batch:
+        bad = self._skip[batch.piece.uri]
+        offsets = list(batch.offsets)
+        if bad.keys().isdisjoint(offsets):
+            return batch
+        keep = [offset not in bad for offset in offsets]
+        for offset, value, kept in zip(offsets, batch.values, keep, strict=True):
+            if not kept:
+                self.bad.append(
+                    BadRecord(
+                        batch.piece.shown,
+                        offset,
+                        bad[offset] or "two attempts failed on this record",
+                        record_text(value, _SAVED_CHARACTERS),
+                    )
+                )
+        values = [value for value, kept in zip(batch.values, keep, strict=True) if kept]
+        left = [offset for offset, kept in zip(offsets, keep, strict=True) if kept]
+        return type(batch)(batch.piece, values, left, batch.size_bytes)

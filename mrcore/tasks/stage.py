@@ -1,0 +1,173 @@
+"""One task: read a split or merged runs, call the user's functions, write a run or a part."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mrcore.errors import KeyTypeError
+from mrcore.model.job import InputFormat
+from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
+from mrcore.plugin.context import Context
+from mrcore.plugin.functions import StepFunctions, UserFunctions
+from mrcore.plugin.running import noted
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.combine import reduce_after
+from mrcore.shuffle.groups import GroupStream
+from mrcore.shuffle.user_code import UserCodeError
+from mrcore.tasks.emit import (
+    Emitter,
+    MapStep,
+    emitted,
+    emitted_tables,
+    finish,
+    named_in_key_errors,
+)
+from mrcore.tasks.merged import MergedRows
+from mrcore.tasks.outputs import PartOutput, RunOutput
+from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.record_errors import located
+from mrcore.tasks.records import Records
+from mrcore.tasks.reducer import Reducer, pass_on_columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step as a stage uses it."""
+
+    functions: StepFunctions
+    of: str
+    """What follows the names of its functions in errors: nothing, or ` of step 2`."""
+
+    def named(self, function: str) -> str:
+        return f"{function}{self.of}"
+
+
+class StageTask:
+    """One task of a stage. The parts of it are the same whatever the stage reads and writes."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        functions: UserFunctions,
+        scratch: Path,
+        progress: ProgressSink,
+        context: Context,
+    ) -> None:
+        stage = spec.stage
+        several = len(functions.steps) > 1
+        steps = [
+            _Step(each, f" of step {number}" if several else "")
+            for number, each in enumerate(functions.steps, 1)
+        ]
+        self._spec = spec
+        self._scratch = scratch
+        self._progress = progress
+        self._context = context
+        self._total_order = stage.total_order
+        self._reduce = None if stage.reduce_step is None else steps[stage.reduce_step]
+        self._maps = [steps[number] for number in stage.map_steps]
+        self._shuffled = None if stage.run_step is None else steps[stage.run_step]
+        budget = Budget.of(spec.memory_bytes)
+        both = self._shuffled is not None and isinstance(spec.work.read, RunInput)
+        self._budget = budget.halved() if both else budget
+
+    def run(self) -> TaskOutput:
+        """Run the task.
+
+        Raises RecordError and UserCodeError for what the user's code does, KeyTypeError, DataError,
+        LostRunError for runs that are gone or damaged, and StorageErrors.
+        """
+        read = self._spec.work.read
+        with self._output() as output:
+            if isinstance(read, Split):
+                return self._map_split(read, output)
+            return self._reduce_runs(read, output)
+
+    def _output(self) -> AbstractContextManager[RunOutput | PartOutput]:
+        if self._shuffled is None:
+            return PartOutput.open(self._spec)
+        return RunOutput(
+            self._spec,
+            self._shuffled.functions,
+            self._shuffled.of,
+            partitions=self._spec.work.partitions,
+            total_order=self._total_order,
+            budget=self._budget,
+            folder=self._scratch / "run",
+        )
+
+    def _emitters(self, output: Emitter, maps: list[_Step]) -> list[Emitter]:
+        """Return what takes the pairs before each of `maps`, and after the last of them."""
+        emitters = [output]
+        for step in reversed(maps):
+            emitters.insert(0, MapStep(step.functions, step.of, emitters[0]))
+        return emitters
+
+    def _map_split(self, split: Split, output: RunOutput | PartOutput) -> TaskOutput:
+        first, *rest = self._maps
+        emitters = self._emitters(output, rest)
+        records = Records(self._spec, split, self._progress)
+        self._map_records(first, [step.named("map") for step in rest], records, emitters[0])
+        self._finish_maps(self._maps, emitters)
+        return msgspec.structs.replace(
+            output.close(),
+            records_in=records.records,
+            bytes_in=records.size_bytes,
+            bad_records=tuple(records.bad),
+        )
+
+    def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
+        """Call the map of a step for every record; `later` are the names of the maps after it."""
+        user_map, name = step.functions["map"], step.named("map")
+        input_format = self._spec.job.input_format
+        for keys, values in records.batches():
+            batch = records.batch
+            assert batch is not None
+            count = len(batch.values)
+            try:
+                if input_format is InputFormat.ARROW:
+                    tables = emitted_tables(user_map, name, keys, values, count)
+                    then.take_tables(name, noted(name, tables))
+                else:
+                    then.start_batch(count, batch.size_bytes)
+                    then.take(name, emitted(user_map, name, keys, values, count))
+            except (UserCodeError, KeyTypeError) as error:
+                raise located(
+                    error, batch, records.index, user_map, input_format, (name, *later), then
+                ) from error
+
+    def _reduce_runs(self, runs: RunInput, output: RunOutput | PartOutput) -> TaskOutput:
+        emitters = self._emitters(output, self._maps)
+        rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
+        try:
+            if self._reduce is None:
+                for chunk in rows.chunks():
+                    pass_on_columns(chunk.columns, emitters[0])
+            else:
+                self._reduce_keys(self._reduce, rows, emitters[0])
+            self._finish_maps(self._maps, emitters[1:])
+            result = output.close()
+        finally:
+            rows.close()
+        return msgspec.structs.replace(result, records_in=rows.records, bytes_in=rows.size_bytes)
+
+    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> None:
+        combine = step.functions.get("combine") if self._spec.job.combine else None
+        reduce = reduce_after(step.functions.get("reduce"), combine)
+        assert reduce is not None
+        name = step.named("reduce")
+        last = self._maps[-1].named("map") if self._maps else name
+        with named_in_key_errors(last):
+            Reducer(reduce, then, name).run(GroupStream(rows.chunks()))
+        function, name = step.functions.get("reduce_finish"), step.named("reduce_finish")
+        finish(function, name, self._context, then)
+
+    def _finish_maps(self, maps: list[_Step], emitters: list[Emitter]) -> None:
+        """Call the map_finish of each step in turn: the next map still takes what it emits."""
+        for step, then in zip(maps, emitters, strict=True):
+            function, name = step.functions.get("map_finish"), step.named("map_finish")
+            finish(function, name, self._context, then)
