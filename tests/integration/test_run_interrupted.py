@@ -163,7 +163,7 @@ def test_the_same_command_goes_on_from_what_a_killed_run_had_finished(place: Pla
     assert job is not None
     shown = place.done("show", job.job_id).stdout
     assert "abandoned" in shown
-    assert "the same command goes on" in shown
+    assert "run the same command again to continue" in shown
     assert "2 won" in shown
     assert "none has joined" not in shown
     (place.work / "go").touch()
@@ -227,7 +227,9 @@ def test_another_command_finishes_the_commit_that_was_killed_and_then_obeys_its_
 def test_a_daemon_that_is_killed_is_started_again(
     place: Place, slow: subprocess.Popen[str], daemon: str
 ) -> None:
-    victims = [pid for pid, command in place.processes().items() if f"-m {daemon} " in command]
+    victims = [
+        pid for pid, command in place.processes().items() if f"-m mrcore.{daemon} " in command
+    ]
     assert victims
     for victim in victims:
         os.kill(victim, signal.SIGKILL)

@@ -174,7 +174,7 @@ def test_an_interrupted_run_is_shown_as_it_was(
     house.folder.close()
     assert run_command_line(["show", JOB]) == 0
     shown = capsys.readouterr().out
-    assert "state      abandoned (its processes were killed; the same command goes on" in shown
+    assert "state      abandoned (its processes were killed; run the same command again" in shown
     assert "none has joined" not in shown
     assert "2 started, 1 won" in shown
     cells = [line.split() for line in shown.splitlines() if line.startswith("map")]
