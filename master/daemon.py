@@ -41,8 +41,9 @@ from mrcore.master.shell.leader import (
     retire,
 )
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.plans import Plans, load_plans
 from mrcore.master.shell.services import SERVICES, JobService, WorkerService
-from mrcore.master.shell.submissions import Plans, Submissions, load_plans
+from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.sweep import Sweep
 from mrcore.model import object_names
 from mrcore.rpc.channel import fingerprint_of
@@ -288,7 +289,8 @@ class _Life:
             clock=SYSTEM,
         )
         group.create_task(sweep.run())
-        group.create_task(shell.run(Committer(shell.machine, plans, SYSTEM, board)))
+        committer = Committer(shell.machine, plans, SYSTEM, board, planner=submissions.plan)
+        group.create_task(shell.run(committer))
         for event in lost:
             await shell.tell(event)
         with (

@@ -49,6 +49,8 @@ class Core:
         self.last_gone = ""
         """The worker that was lost, or has left, most recently."""
         self._outcome = Outcome()
+        self._ended: list[str] = []
+        """Jobs that ended in this step, and for which others may have waited."""
         self._wall_offset = 0.0
         self._number = 0
         """Of the newest attempt of this epoch."""
@@ -136,14 +138,17 @@ class Core:
         """Tell whether a take-over still waits for the workers of its predecessor."""
         return self._wait_until is not None
 
-    def has_room(self, *coming: tuple[StagePlan, ...]) -> bool:
-        """Return whether jobs with these stages may be submitted now."""
+    def has_room(self, *coming: tuple[StagePlan, ...], known: int = 0) -> bool:
+        """Return whether jobs with these stages may be submitted now.
+
+        `known` of them are live already: they have waited, and get their stages now.
+        """
         live = [tuple(stage.plan for stage in job.record.stages) for job in self._jobs.values()]
         jobs = [*live, *coming]
         return (
             sum(map(policy.task_count, jobs)) <= self.limits.live_tasks_max
             and sum(map(policy.section_count, jobs)) <= self.limits.live_sections_max
-            and len(jobs) <= self.limits.live_jobs_max
+            and len(jobs) - known <= self.limits.live_jobs_max
         )
 
     # -- facts and commands ----------------------------------------------------------------------
@@ -326,6 +331,7 @@ class Core:
             )
         )
         self._told.keep(job, self._durable.jobs)
+        self._ended.append(job_id)
         self._command(CleanUp(job_id, state))
 
     # -- workers and timers ----------------------------------------------------------------------

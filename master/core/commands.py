@@ -63,6 +63,13 @@ class CheckWinner:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanJob:
+    """All jobs that this one waited for have succeeded: list and cut its input (`Planned`)."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareCommit:
     """All tasks have winners: verify claim and staged parts, and list what is to be replaced."""
 
@@ -84,4 +91,6 @@ class CleanUp:
     state: JobState
 
 
-Command = Reply | Superseded | StepDown | CheckWinner | PrepareCommit | RunCommit | CleanUp
+Command = (
+    Reply | Superseded | StepDown | CheckWinner | PlanJob | PrepareCommit | RunCommit | CleanUp
+)

@@ -19,6 +19,7 @@ from mrcore.master.core.facts import (
     Fact,
     JobCleaned,
     JobEnded,
+    JobPlanned,
     JobSubmitted,
     StageRevoked,
     Tally,
@@ -38,7 +39,7 @@ from mrcore.master.core.records import (
 )
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
-from mrcore.model.stages import stage_names
+from mrcore.model.stages import StagePlan, stage_names
 from mrcore.model.task import FailureKind, Mark, Skip
 from mrcore.util.texts import printable
 
@@ -73,6 +74,8 @@ class Durable(msgspec.Struct):
                 self.epoch = fact.epoch
             case JobSubmitted():
                 self._submit(fact)
+            case JobPlanned():
+                self._plan(fact)
             case TaskWon():
                 self._win(fact)
             case WinnerLost():
@@ -88,7 +91,9 @@ class Durable(msgspec.Struct):
                 self.workers[fact.worker_id] = None
                 _fail(self._running(fact.attempt.task.job_id), fact, limits)
             case CancelRequested():
-                self._running(fact.job_id).cancel_reason = fact.reason
+                job = self.jobs[fact.job_id]
+                assert job.state in (JobState.WAITING, JobState.RUNNING)
+                job.cancel_reason = fact.reason
             case CommitBegun():
                 job = self._running(fact.job_id)
                 assert job.complete, f"{fact.job_id} commits without all its winners"
@@ -111,9 +116,7 @@ class Durable(msgspec.Struct):
         assert fact.job_id not in self.jobs, f"{fact.job_id} submitted twice"
         self.serial += 1
         self.requests[fact.request_id] = fact.job_id
-        for number, plan in enumerate(fact.stages):
-            assert all(read < number for read in plan.inputs), "a stage reads only earlier ones"
-        names = stage_names(plan.reads for plan in fact.stages)
+        assert not (fact.spec.after and fact.stages), f"{fact.job_id} waits, and is planned"
         self.jobs[fact.job_id] = JobRecord(
             job_id=fact.job_id,
             request_id=fact.request_id,
@@ -122,11 +125,21 @@ class Durable(msgspec.Struct):
             input_bytes=fact.input_bytes,
             submitted_seconds=fact.wall_seconds,
             serial=self.serial,
-            stages=[
-                StageRecord(plan, name, [TaskRecord() for _ in range(plan.tasks)])
-                for plan, name in zip(fact.stages, names, strict=True)
-            ],
+            stages=_stage_records(fact.stages),
+            state=JobState.WAITING if fact.spec.after else JobState.RUNNING,
+            waits_for=[other for other in fact.spec.after if not self._succeeded(other)],
         )
+
+    def _succeeded(self, job_id: str) -> bool:
+        return job_id in self.jobs and self.jobs[job_id].state is JobState.SUCCEEDED
+
+    def _plan(self, fact: JobPlanned) -> None:
+        job = self.jobs[fact.job_id]
+        assert job.state is JobState.WAITING, f"{fact.job_id} is {job.state}"
+        assert not job.waits_for, f"{fact.job_id} is planned before {job.waits_for}"
+        job.state = JobState.RUNNING
+        job.stages = _stage_records(fact.stages)
+        job.input_bytes = fact.input_bytes
 
     def _win(self, fact: TaskWon) -> None:
         job = self._running(fact.attempt.task.job_id)
@@ -167,6 +180,11 @@ class Durable(msgspec.Struct):
         job.message = fact.message
         job.ended_seconds = fact.wall_seconds
         job.tally = fact.tally
+        if fact.state is JobState.SUCCEEDED:
+            for other in self.jobs.values():
+                if fact.job_id in other.waits_for:
+                    other.waits_for.remove(fact.job_id)
+        job.waits_for = []
         lighten(job, limits)
         self.ended.append(fact.job_id)
         self.ended_tasks += job.task_count
@@ -182,6 +200,16 @@ class Durable(msgspec.Struct):
             self.ended_tasks -= gone.task_count
             self.ended_bytes -= gone.kept_bytes
             self.requests.pop(gone.request_id, None)
+
+
+def _stage_records(plans: tuple[StagePlan, ...]) -> list[StageRecord]:
+    for number, plan in enumerate(plans):
+        assert all(read < number for read in plan.inputs), "a stage reads only earlier ones"
+    names = stage_names(plan.reads for plan in plans)
+    return [
+        StageRecord(plan, name, [TaskRecord() for _ in range(plan.tasks)])
+        for plan, name in zip(plans, names, strict=True)
+    ]
 
 
 def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
 from mrcore.master.core.facts import Replaced
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
@@ -60,6 +60,15 @@ class Submitted:
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The shell has planned a job that had waited for others."""
+
+    job_id: str
+    stages: tuple[StagePlan, ...]
+    input_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,7 @@ class CleanedUp:
 class NothingDone:
     """A command was overtaken, failed without harm, or found everything in order."""
 
-    command: PrepareCommit | RunCommit | CleanUp | CheckWinner
+    command: PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,7 @@ class Ticked:
 Event = (
     Synced
     | Submitted
+    | Planned
     | CancelAsked
     | JobBroken
     | DrainAsked

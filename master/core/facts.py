@@ -31,10 +31,18 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=Tru
     request_id: str
     spec: JobSpec
     stages: tuple[StagePlan, ...]
-    """In order: a stage reads only those before it."""
+    """In order: a stage reads only those before it. Empty for a job that waits (`spec.after`)."""
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0
+
+
+class JobPlanned(msgspec.Struct, frozen=True, tag="job_planned", kw_only=True):
+    """A job that had waited for others was planned; its plan is stored."""
+
+    job_id: str
+    stages: tuple[StagePlan, ...]
+    input_bytes: int = 0
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
@@ -141,6 +149,7 @@ class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
 Fact = (
     EpochTaken
     | JobSubmitted
+    | JobPlanned
     | TaskWon
     | WinnerLost
     | StageRevoked

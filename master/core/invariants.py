@@ -31,6 +31,7 @@ def check(machine: Core) -> None:
         job = machine.live_job(record.job_id)
         if job is not None:
             _check_job(machine, job)
+        _check_waiting(machine, record)
     _check_workers(machine)
     _check_bounds(machine)
 
@@ -63,6 +64,23 @@ def _check_sums(record: JobRecord) -> None:
         assert kept == {name: value for name, value in counters.items() if value}
     if record.state in (JobState.COMMITTING, JobState.SUCCEEDED):
         assert record.complete, f"{record.job_id} is {record.state} without all its winners"
+
+
+def _check_waiting(machine: Core, record: JobRecord) -> None:
+    """A job that waits does so for live jobs, older than itself; at last it is being planned."""
+    if record.state is not JobState.WAITING:
+        assert not record.waits_for, f"{record.job_id} is {record.state} and waits"
+        return
+    job = machine.live_job(record.job_id)
+    assert job is not None, f"{record.job_id} waits and has ended"
+    assert not record.stages, f"{record.job_id} waits and has tasks"
+    assert set(record.waits_for) <= set(record.spec.after)
+    assert job.planning == (not record.waits_for), f"{record.job_id} is planned when it may be"
+    for job_id in record.waits_for:
+        other = machine.job(job_id)
+        assert other is not None, f"{record.job_id} waits for {job_id}, which is forgotten"
+        assert not other.state.final, f"{record.job_id} waits for {job_id}, which has ended"
+        assert other.serial < record.serial, f"{record.job_id} waits for a later job: a cycle"
 
 
 def _check_job(machine: Core, job: LiveJob) -> None:

@@ -13,6 +13,7 @@ from typing import assert_never
 from mrcore.master.core.cluster import Outcome
 from mrcore.master.core.commands import (
     CleanUp,
+    PlanJob,
     PrepareCommit,
     Reply,
     RunCommit,
@@ -32,14 +33,22 @@ from mrcore.master.core.events import (
     HeldState,
     JobBroken,
     NothingDone,
+    Planned,
     Stalled,
     Submitted,
     Synced,
     Ticked,
     WinnerMissing,
 )
-from mrcore.master.core.facts import CancelRequested, CommitBegun, JobCleaned, JobSubmitted
+from mrcore.master.core.facts import (
+    CancelRequested,
+    CommitBegun,
+    JobCleaned,
+    JobPlanned,
+    JobSubmitted,
+)
 from mrcore.master.core.results import Results
+from mrcore.master.core.views import why_never_planned
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
@@ -67,6 +76,7 @@ class Machine(Results):
                 self._command(CleanUp(record.job_id, record.state))
         for job in list(self._jobs.values()):
             self._resume(job)
+        self._release_waiting()
         leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
         if leases:
             self._wait_until = now + max(leases)
@@ -83,11 +93,14 @@ class Machine(Results):
                 self._on_synced(event)
             case Submitted():
                 self._on_submitted(event)
+            case Planned():
+                self._on_planned(event)
             case CancelAsked():
                 self._on_cancel(event)
             case JobBroken():
                 job = self._jobs.get(event.job_id)
-                if job is not None and job.running:  # what commits needs nothing but the store
+                # What commits needs nothing but the store.
+                if job is not None and (job.running or job.waiting):
                     self._end_job(job, JobState.FAILED, event.message)
             case DrainAsked():
                 self._on_drain(event)
@@ -113,6 +126,7 @@ class Machine(Results):
                 self._on_ticked(event)
             case _:
                 assert_never(event)
+        self._release_waiting()
         self._settle()
         return self._outcome
 
@@ -146,7 +160,13 @@ class Machine(Results):
         )
         job = LiveJob(self._durable.jobs[event.job_id])
         self._admit(job)
-        self._advance(job)
+        self._go_on(job)
+
+    def _go_on(self, job: LiveJob) -> None:
+        if job.waiting:
+            self._plan_or_fail(job)
+        else:
+            self._advance(job)
 
     def _admit(self, job: LiveJob) -> None:
         """Queue what has no winner."""
@@ -173,13 +193,49 @@ class Machine(Results):
             for index in range(len(stage.tasks)):
                 if self._judge(job, TaskId(record.job_id, stage.number, index)):
                     return
-        self._advance(job)
+        self._go_on(job)
 
     def _on_cancel(self, event: CancelAsked) -> None:
         job = self._jobs.get(event.job_id)
-        if job is not None and job.running:
+        if job is not None and (job.running or job.waiting):
             self._record(CancelRequested(event.job_id, event.reason))
             self._end_job(job, JobState.CANCELLED, event.reason)
+
+    def _plan_or_fail(self, job: LiveJob) -> None:
+        """Have a waiting job planned once nothing is left to wait for.
+
+        It fails where a job that it waits for did not succeed, or is not known any more. Several
+        masters may ask for one plan: the first that is stored is the plan.
+        (scenario: 70_jobs_after_each_other)
+        """
+        record = job.record
+        for job_id in record.waits_for:
+            other = self.job(job_id)
+            if other is None or other.state.final:
+                self._end_job(job, JobState.FAILED, why_never_planned(job_id, other))
+                return
+        if not record.waits_for and not job.planning:
+            job.planning = True
+            self._command(PlanJob(record.job_id))
+
+    def _release_waiting(self) -> None:
+        """Go on with the jobs that waited for one that has ended; one that fails ends others."""
+        while self._ended:
+            gone = self._ended.pop(0)
+            for job in list(self._jobs.values()):
+                if job.waiting and gone in job.record.spec.after:
+                    self._plan_or_fail(job)
+
+    def _on_planned(self, event: Planned) -> None:
+        job = self._jobs.get(event.job_id)
+        if job is None or not job.planning:
+            return  # it was cancelled meanwhile
+        self._record(
+            JobPlanned(job_id=event.job_id, stages=event.stages, input_bytes=event.input_bytes)
+        )
+        planned = LiveJob(job.record)
+        self._admit(planned)
+        self._advance(planned)
 
     def _on_prepared(self, event: CommitPrepared) -> None:
         job = self._jobs.get(event.job_id)

@@ -10,28 +10,41 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
     CommitPrepared,
     CommitRefused,
     Event,
+    JobBroken,
     NothingDone,
+    Planned,
     WinnerMissing,
 )
 from mrcore.master.core.facts import Replaced
 from mrcore.master.core.records import JobRecord
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.stages import task_name
+from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import BadRecord, TaskOutput
 
 if TYPE_CHECKING:
     from mrcore.master.core.cluster import Core
     from mrcore.storage.base import ObjectInfo
 
-Job = PrepareCommit | RunCommit | CleanUp | CheckWinner
+Job = PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """Input to list and cut, of a job that has waited for others."""
+
+    job: JobRecord
+
+    def planned(self, stages: tuple[StagePlan, ...], input_bytes: int) -> Planned:
+        """Return the answer once the plan is stored."""
+        return Planned(job_id=self.job.job_id, stages=stages, input_bytes=input_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +109,15 @@ class Look:
         return WinnerMissing(self.command.attempt)
 
 
-Order = Preparation | Publication | Cleaning | Look
+Order = Planning | Preparation | Publication | Cleaning | Look
 
 
 def order(machine: Core, command: Job) -> Order | NothingDone:
     """Return what a command asks for now; `NothingDone` where it was overtaken."""
     found: Order | None
     match command:
+        case PlanJob():
+            found = _planning(machine, command)
         case PrepareCommit():
             found = _preparation(machine, command)
         case RunCommit():
@@ -120,9 +135,18 @@ def order(machine: Core, command: Job) -> Order | NothingDone:
 
 def failed(command: Job, message: str, wall: float) -> Event:
     """Return the answer to a command that could not be obeyed."""
+    if isinstance(command, PlanJob):
+        return JobBroken(command.job_id, message)
     if isinstance(command, PrepareCommit | RunCommit):
         return CommitRefused(command.job_id, message, wall_seconds=wall)
     return NothingDone(command)  # a later master or `mrcore gc` cleans up; readers report again
+
+
+def _planning(machine: Core, command: PlanJob) -> Planning | None:
+    job = machine.job(command.job_id)
+    if job is None or job.state is not JobState.WAITING or job.waits_for:
+        return None
+    return Planning(job)
 
 
 def _preparation(machine: Core, command: PrepareCommit) -> Preparation | None:

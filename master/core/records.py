@@ -103,6 +103,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     """Counts submissions: older jobs first where nothing else decides."""
     stages: list[StageRecord]
     state: JobState = JobState.RUNNING
+    waits_for: list[str] = []
+    """Jobs of `spec.after` that have not succeeded."""
     cancel_reason: str | None = None
     replaces: tuple[Replaced, ...] = ()
     failure: TaskFailure | None = None

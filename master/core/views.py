@@ -5,7 +5,7 @@ Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mrcore.master.core.cluster import Core
 
 _WAITING: Final = "waiting for workers: "
+_WAITED_SHOWN: Final = 3
+"""Jobs that a note names of those that are waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class JobView:
     bad_records: int
     recent_failures: tuple[RecentFailure, ...]
     note: str
+    waits_for: tuple[str, ...]
 
 
 def job_view(machine: Core, job_id: str, *, counters: bool = False) -> JobView | None:
@@ -76,6 +79,7 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
         bad_records=record.bad_records,
         recent_failures=tuple(record.recent_failures),
         note="" if job is None else _job_note(machine, job),
+        waits_for=tuple(record.waits_for),
     )
 
 
@@ -102,6 +106,8 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
 
 def _job_note(machine: Core, job: LiveJob) -> str:
     """Return why nothing happens, where nothing does."""
+    if job.waiting:
+        return _waiting_note(job.record.waits_for)
     if not job.running or any(stage.busy for stage in job.stages):
         return ""
     if machine.waiting:
@@ -118,6 +124,23 @@ def _job_note(machine: Core, job: LiveJob) -> str:
     if all(worker.leaving for worker in workers):
         return f"{_WAITING}all of them are leaving"
     return ""
+
+
+def _waiting_note(jobs: Sequence[str]) -> str:
+    """Return which jobs are waited for; a job that waits for none is being planned."""
+    if not jobs:
+        return "is being planned"
+    rest = len(jobs) - _WAITED_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"waits for {', '.join(jobs[:_WAITED_SHOWN])}{more}"
+
+
+def why_never_planned(job_id: str, job: JobRecord | None) -> str:
+    """Return why a job that waits for this one fails."""
+    if job is None:
+        return f"It waits for {job_id}, which this cluster does not know any more. Submit it again."
+    ended = "was cancelled" if job.state is JobState.CANCELLED else "failed"
+    return f"It waits for {job_id}, which {ended}. Run that job again, then submit this one again."
 
 
 def nobody_note(machine: Core) -> str:

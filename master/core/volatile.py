@@ -122,6 +122,7 @@ class LiveJob:
         "found",
         "mismatch_since",
         "newest",
+        "planning",
         "preempted",
         "preparing",
         "reads",
@@ -138,6 +139,8 @@ class LiveJob:
         self.stages = [LiveStage(number, each) for number, each in enumerate(record.stages)]
         self.turn = 0
         """When it was served last, on a counter of assignments."""
+        self.planning = False
+        """`PlanJob` is out and not answered."""
         self.preparing = False
         """`PrepareCommit` is out and not answered."""
         self.stale = False
@@ -176,6 +179,11 @@ class LiveJob:
     def running(self) -> bool:
         """Tell whether tasks may still be given out and won."""
         return self.record.state is JobState.RUNNING
+
+    @property
+    def waiting(self) -> bool:
+        """Return whether the job waits for others, or for its plan."""
+        return self.record.state is JobState.WAITING
 
     def serving(self) -> list[LiveStage]:
         """Return the stages whose tasks may be assigned now, in order.

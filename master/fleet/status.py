@@ -16,7 +16,7 @@ class Board:
     note: str = ""
     """For people who wait for a job: one sentence."""
     job_notes: dict[str, str] = field(default_factory=dict)
-    """What the commit of a job waits for, one sentence by job id."""
+    """What the plan or the commit of a job waits for, one sentence by job id."""
     ending: bool = False
     """No job may be accepted any more."""
     cost: Callable[[str], Cost | None] = field(default=lambda _: None)

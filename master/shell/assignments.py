@@ -20,7 +20,7 @@ from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.convert import shown_spec
-from mrcore.master.shell.submissions import Plans
+from mrcore.master.shell.plans import Plans
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import Splits

@@ -1,4 +1,4 @@
-"""Carries out what the machine commands and what takes a while: commits, clean-ups, looks.
+"""Carries out commands of the machine that take a while: plans, commits, clean-ups, looks.
 
 Everything here may be repeated by this master or a later one. From `CommitBegun` on the output is
 half old and half new, so publishing is repeated until it works or is certain never to: a full disk
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, assert_never
 
@@ -24,9 +24,20 @@ from mrcore.errors import (
 from mrcore.master.core.events import Event, NothingDone
 from mrcore.master.core.facts import Replaced
 from mrcore.master.core.machine import Machine
-from mrcore.master.core.orders import Cleaning, Job, Look, Preparation, Publication, failed, order
+from mrcore.master.core.orders import (
+    Cleaning,
+    Job,
+    Look,
+    Planning,
+    Preparation,
+    Publication,
+    failed,
+    order,
+)
+from mrcore.master.core.records import JobRecord
 from mrcore.master.fleet.status import Board
-from mrcore.master.shell.submissions import Plans
+from mrcore.master.shell.plans import Plans
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
 from mrcore.storage.registry import storage_for
@@ -45,15 +56,24 @@ PARALLEL_COMMITS: Final = 8
 _NOTE_CHARS_MAX: Final = 1_000
 
 T = TypeVar("T")
+Planner = Callable[[JobRecord], Awaitable[tuple[tuple[StagePlan, ...], int]]]
+"""Plans a job that has waited for others: returns its stages and the bytes of its input."""
 
 
 class Committer:
     """Obeys the commands that touch a job's output."""
 
     def __init__(
-        self, machine: Machine, plans: Plans, clock: Clock, board: Board | None = None
+        self,
+        machine: Machine,
+        plans: Plans,
+        clock: Clock,
+        board: Board | None = None,
+        *,
+        planner: Planner,
     ) -> None:
         self._machine = machine
+        self._planner = planner
         self._board = board or Board()
         self._plans = plans
         self._clock = clock
@@ -76,6 +96,8 @@ class Committer:
         match what:
             case NothingDone():
                 return what
+            case Planning():
+                return await self._plan(command, what)
             case Preparation():
                 return await self._prepare(command, what)
             case Publication():
@@ -86,6 +108,26 @@ class Committer:
                 return await self._look(command, what)
             case _:
                 assert_never(what)
+
+    async def _plan(self, command: Job, what: Planning) -> Event:
+        """Plan a job that has waited; try again while the store is away or the master is full.
+
+        There is no limit of time: nothing runs, and whoever has waited may cancel the job.
+        """
+        job_id, pause = what.job.job_id, _FIRST_PAUSE_SECONDS
+        try:
+            while isinstance(order(self._machine, command), Planning):
+                try:
+                    return what.planned(*await self._planner(what.job))
+                except MrcoreError as error:
+                    if not _passes_soon(error):
+                        return failed(command, str(error), self._clock.wall())
+                    self._note(job_id, "plan the job", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        finally:
+            self._board.job_notes.pop(job_id, None)
+        return NothingDone(command)
 
     async def _prepare(self, command: Job, what: Preparation) -> Event:
         job, spec = what.job, what.job.spec

@@ -92,6 +92,7 @@ def job_to_proto(view: JobView) -> job_pb2.Job:
             for recent in view.recent_failures
         ],
         note=view.note,
+        waits_for=view.waits_for,
     )
     if view.failure is not None:
         message.failure.CopyFrom(failure_to_proto(view.failure))

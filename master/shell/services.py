@@ -220,7 +220,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         job_id = check_job_id(request.job_id)
         job = await self._shell.read(lambda machine: self._job(machine, job_id))
-        if job.state == job_pb2.JOB_STATE_RUNNING:
+        if job.state in (job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_WAITING):
             reason = printable(request.reason, MAX_REASON)
             await self._shell.settle(CancelAsked(job_id, reason, self._clock.wall()))
             job = await self._shell.read(lambda machine: self._job(machine, job_id))

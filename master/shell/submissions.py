@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mrcore.errors import (
     AlreadyExistsError,
@@ -23,80 +23,34 @@ from mrcore.errors import (
     OutputError,
     StorageError,
     UnavailableError,
+    UnknownJobError,
     UsageError,
 )
-from mrcore.master.core.events import JobBroken, Submitted
-from mrcore.master.core.machine import Machine
+from mrcore.master.core.events import Submitted
 from mrcore.master.core.policy import section_count, task_count
+from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.plans import Plans
 from mrcore.model import object_names
 from mrcore.model.ids import new_job_id
-from mrcore.model.job import JobSpec
+from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import StagePlan, stage_names, stage_plans, stages_of
-from mrcore.model.task import Split
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
 from mrcore.util.clock import Clock
 
+if TYPE_CHECKING:
+    from mrcore.tasks.plan import Plan
+
 log = logging.getLogger("mrcore.master")
 
 FIRST_LOOK_SECONDS: Final = 20.0
 """How long, at most, the first job waits until the fleet knows what it may have."""
+REJOIN_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
 PARALLEL_PLANS: Final = 4
 """Submissions that are worked on at once; each may list a large bucket."""
-
-
-class Plans:
-    """The splits of live jobs; they lie in the state, since a journal entry should stay small."""
-
-    def __init__(self, storage: Storage, state_uri: str) -> None:
-        self._storage = storage
-        self._state_uri = state_uri
-        self._splits: dict[str, tuple[Split, ...]] = {}
-
-    def splits(self, job_id: str) -> tuple[Split, ...]:
-        """Return the splits of a live job, by index of their map task."""
-        return self._splits[job_id]
-
-    def load(self, job_id: str) -> None:
-        """Read the plan of a job that a former master has planned; blocks."""
-        from mrcore.tasks import plan
-
-        uri = object_names.plan_uri(self._state_uri, job_id)
-        self._splits[job_id] = plan.decode(self._storage.read(uri)).splits
-
-    def store(self, job_id: str, content: bytes, splits: tuple[Split, ...]) -> None:
-        """Keep and write a new plan; blocks."""
-        uri = object_names.plan_uri(self._state_uri, job_id)
-        with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
-            writer.write(content)
-            writer.commit()
-        self._splits[job_id] = splits
-
-    def forget(self, job_id: str) -> None:
-        """Drop the splits of a job that has ended, from memory."""
-        self._splits.pop(job_id, None)
-
-
-def load_plans(machine: Machine, plans: Plans, starting: Callable[[str], None]) -> list[JobBroken]:
-    """Read the plans of live jobs; return what ends the jobs whose plan is gone. Blocks.
-
-    Calls `starting` with a word on each, since a start may wait for very many.
-    """
-    lost = []
-    # From what the journal says: the machine admits its live jobs only when it takes over.
-    for job in machine.durable().jobs.values():
-        if job.state.final:
-            continue
-        starting(f"reads the plan of {job.job_id}")
-        try:
-            plans.load(job.job_id)
-        except MrcoreError as error:
-            log.error("a plan is lost", extra={"job": job.job_id, "error": str(error)})
-            reason = f"Its plan cannot be read ({error}). Submit the job again."
-            lost.append(JobBroken(job.job_id, reason))
-    return lost
 
 
 class Submissions:
@@ -203,13 +157,14 @@ class Submissions:
         from mrcore.output import commit
 
         await asyncio.to_thread(self._check_places, spec)
+        self._check_after(spec)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
         self._planned.add(job_id)
         self._accepting[request_id] = spec.plugin.sha256
         claimed: list[str] = []
         accepted = False
         try:
-            slots = await self._slots()
+            slots = 0 if spec.after else await self._slots()
             event = await asyncio.to_thread(
                 self._prepare, job_id, request_id, spec, bundle, slots, claimed
             )
@@ -229,11 +184,59 @@ class Submissions:
         tasks = ", ".join(
             f"{stage.tasks} {name}" for name, stage in zip(names, event.stages, strict=True)
         )
-        log.info("job submitted: tasks: %s", tasks, extra={"job": job_id})
+        log.info("job submitted: tasks: %s", tasks or "none yet", extra={"job": job_id})
         return job_id
 
-    def _check_room(self, stages: tuple[StagePlan, ...]) -> None:
-        """Raise UsageError for a job that is too large, UnavailableError beside those there are."""
+    async def plan(self, job: JobRecord) -> tuple[tuple[StagePlan, ...], int]:
+        """Plan a job that has waited for others; return its stages and the bytes of its input.
+
+        Raises UsageError for a job that cannot work, UnavailableError where it may work later.
+        """
+        from mrcore.tasks.plan import make_plan
+
+        machine = self._shell.machine
+        # A job that was cancelled while it was planned has left its splits here.
+        self._plans.retain({*self._planned, *(live.job_id for live in machine.live_jobs())})
+        await self._workers_are_back()
+        async with self._room:
+            slots = await self._slots()
+            plan = await asyncio.to_thread(
+                self._plans.settle, job.job_id, lambda: make_plan(job.spec, slots)
+            )
+        stages = _stages(job.spec, plan)
+        self._check_room(stages, waits=True)
+        self._coming[job.job_id] = stages
+        return stages, plan.input_bytes
+
+    async def _workers_are_back(self) -> None:
+        """Wait a moment for the workers of a master that was just started, which count as slots."""
+        for _ in range(round(REJOIN_SECONDS / _LOOK_SECONDS)):
+            if self._shell.machine.workers():
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _check_after(self, spec: JobSpec) -> None:
+        """Raise UnknownJobError for a job to wait for that is not known, such as this one itself.
+
+        A job gets its id here, so that nobody can name it before: no cycle can be.
+        """
+        for job_id in spec.after:
+            if self._shell.machine.job(job_id) is None:
+                raise UnknownJobError(
+                    f"The job is to run after {job_id}, but no job {job_id} is known here. "
+                    "`mrcore jobs` lists the jobs that are."
+                )
+
+    def _is_coming(self, job_id: str) -> bool:
+        """Return whether the machine does not know the tasks of a job yet."""
+        job = self._shell.machine.job(job_id)
+        return job is None or job.state is JobState.WAITING
+
+    def _check_room(self, stages: tuple[StagePlan, ...], *, waits: bool = False) -> None:
+        """Raise UsageError for a job that is too large, UnavailableError beside those there are.
+
+        `waits` means that the machine knows the job already, but not its stages.
+        """
         limits = self._shell.machine.limits
         tasks, sections = task_count(stages), section_count(stages)
         if tasks > limits.live_tasks_max or sections > limits.live_sections_max:
@@ -242,13 +245,12 @@ class Submissions:
                 f"limits are {limits.live_tasks_max:,} tasks and {limits.live_sections_max:,} "
                 "sections. Use fewer reduce tasks (-r), or fewer and larger input files."
             )
+        self._coming = {job: plan for job, plan in self._coming.items() if self._is_coming(job)}
         machine = self._shell.machine
-        coming = [size for job, size in self._coming.items() if machine.job(job) is None]
-        if not machine.has_room(stages, *coming):
-            raise UnavailableError(
-                f"The master has no room for {tasks:,} more tasks. Submit the job again "
-                "when others have ended."
-            )
+        known = waits + sum(1 for job in self._coming if machine.job(job) is not None)
+        if not machine.has_room(stages, *self._coming.values(), known=known):
+            remedy = "before other jobs end." if waits else "now. Submit the job again later."
+            raise UnavailableError(f"The master has no room for {tasks:,} more tasks {remedy}")
 
     def _check_places(self, spec: JobSpec) -> None:
         """Raise UsageError for a URI that no store can serve, no other process, or no job."""
@@ -288,13 +290,16 @@ class Submissions:
         slots: int,
         claimed: list[str],
     ) -> Submitted:
-        """Do all that blocks; put the claim's generation into `claimed` as soon as it is held."""
+        """Do all that blocks; put the claim's generation into `claimed` as soon as it is held.
+
+        A job that waits for others is planned later (`plan`): its input may be their output.
+        """
         from mrcore.output import commit
-        from mrcore.tasks import plan as planning
+        from mrcore.tasks.plan import make_plan
 
         self._store_plugin(spec, bundle)
         commit.check_output(spec)
-        plan = planning.make_plan(spec, slots)
+        plan = None if spec.after else make_plan(spec, slots)
         claimed.append(
             commit.claim(
                 spec,
@@ -305,14 +310,15 @@ class Submissions:
                 has_ended=self._has_ended,
             )
         )
-        self._plans.store(job_id, planning.encode(plan), plan.splits)
+        if plan is not None:
+            self._plans.store(job_id, plan)
         return Submitted(
             job_id=job_id,
             request_id=request_id,
             spec=spec,
-            stages=stage_plans(stages_of(spec), len(plan.splits), plan.reduces),
+            stages=() if plan is None else _stages(spec, plan),
             claim_generation=claimed[0],
-            input_bytes=plan.input_bytes,
+            input_bytes=0 if plan is None else plan.input_bytes,
             wall_seconds=self._clock.wall(),
         )
 
@@ -355,6 +361,10 @@ class Submissions:
                 "Another master has taken over this state. Submit the job to that one."
             )
         return True
+
+
+def _stages(spec: JobSpec, plan: Plan) -> tuple[StagePlan, ...]:
+    return stage_plans(stages_of(spec), len(plan.splits), plan.reduces)
 
 
 def _resolved(uri: str) -> str:

@@ -16,6 +16,7 @@ from mrcore.model.job_options import (
     Files,
     Flag,
     Folder,
+    Jobs,
     Kind,
     Option,
     Params,
@@ -60,6 +61,8 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return FOLDER
         case Files():
             return FILE
+        case Jobs():
+            return click.STRING
         case Flag():
             return None
 
@@ -70,7 +73,7 @@ def _click_option(option: Option) -> Callable[[_Function], _Function]:
     help_text = f"{option.help}  [{option.unset}]" if option.unset else option.help
     if isinstance(option.kind, Flag):
         return click.option(*names, is_flag=True, help=help_text)
-    repeated = isinstance(option.kind, Params | Files)
+    repeated = isinstance(option.kind, table.REPEATED)
     shown = not repeated and not option.unset
     return click.option(
         *names,
@@ -127,6 +130,8 @@ def _value(option: Option, value: Any) -> Any:
             return members(value)
         case Params():
             return dict(value)
+        case Jobs():
+            return tuple(dict.fromkeys(value))
         case _:
             return value
 

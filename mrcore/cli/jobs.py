@@ -10,6 +10,7 @@ import click
 from mrcore.cli import base, places, tables
 from mrcore.engine import history
 from mrcore.model import object_names
+from mrcore.model.job import JobState
 from mrcore.model.snapshots import JobView, job_json
 from mrcore.util.units import show_duration
 
@@ -41,7 +42,7 @@ def command(
     rows = [
         (
             job.job_id,
-            shown,
+            job.note if job.state is JobState.WAITING else shown,
             tables.moment(job.submitted_seconds),
             show_duration(job.elapsed_seconds) if job.ended_seconds else "-",
             object_names.shown(job.output_uri),

@@ -159,9 +159,14 @@ class PlainProgress:
     def update(self, job: JobView) -> None:
         """Print a line on news, or if the last line is old."""
         self.job = job
+        if job.state is JobState.WAITING:
+            if job.note != self._noted:
+                self._noted = job.note
+                self.note(f"{job.job_id} {job.note}")
+            return
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
-        if self._said is None:
+        if self._said is None and job.stages:
             told = [_tasks(stage) for stage in job.stages if stage.tasks]
             told.append(f"{units.show_size(job.input_bytes)} of input.")
             self.note(f"{job.job_id}: {', '.join(told)}")
@@ -178,7 +183,7 @@ class PlainProgress:
 
     def tick(self) -> None:
         """Print the master's note once it has lasted."""
-        if self.job is not None:
+        if self.job is not None and self.job.state is not JobState.WAITING:
             self._heed_note(self.job, self._clock.monotonic())
 
     def _heed_note(self, job: JobView, now: float) -> None:
@@ -268,6 +273,8 @@ class LiveProgress:
         return Group(title, table, Text(f"  {self._pace_line(job)}", style="dim"))
 
     def _pace_line(self, job: JobView) -> str:
+        if job.state is JobState.WAITING:
+            return job.note
         pace, parts = self._pace, []
         if job.state is JobState.COMMITTING:
             parts.append("publishing the output")

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Protocol, Unpack
 
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
@@ -20,6 +20,7 @@ from mrcore.model.job_options import (
     Files,
     Flag,
     Folder,
+    Jobs,
     Option,
     Params,
     Seconds,
@@ -27,6 +28,15 @@ from mrcore.model.job_options import (
 )
 from mrcore.plugin.functions import FUNCTIONS, PluginFunctions
 from mrcore.util.texts import printable, text_of
+
+
+class HasJobId(Protocol):
+    """A job, such as the `Result` of `mrcore.run` or the `JobView` of a client."""
+
+    @property
+    def job_id(self) -> str:
+        """Return the job's id."""
+        ...
 
 
 class JobOptions(PluginFunctions, total=False):
@@ -59,6 +69,8 @@ class JobOptions(PluginFunctions, total=False):
     temp: str | os.PathLike[str]
     overwrite: bool
     priority: int
+    after: str | HasJobId | Sequence[str | HasJobId]
+    """Jobs that must have succeeded first: ids, or results and other objects with a `job_id`."""
 
 
 def make_request(
@@ -107,6 +119,8 @@ def _value(option: Option, value: object) -> Any:
             return path_text(option.name, value)
         case Files():
             return _paths(option.name, value)
+        case Jobs():
+            return _job_ids(option.name, value)
 
 
 def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:
@@ -165,6 +179,20 @@ def _paths(name: str, given: object) -> tuple[str, ...]:
     if not isinstance(given, Iterable) or isinstance(given, bytes):
         raise _wrong(name, given, "a path or URI, or a list of them")
     return tuple(path_text(f"{name}[{n}]", path) for n, path in enumerate(given))
+
+
+def _job_ids(name: str, given: object) -> tuple[str, ...]:
+    """Return the ids of one job or several, each once."""
+    jobs: Iterable[object] = (given,)
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        jobs = given
+    ids = []
+    for job in jobs:
+        job_id = getattr(job, "job_id", job)
+        if not isinstance(job_id, str):
+            raise _wrong(name, job, "a job id or a Result, or a list of them")
+        ids.append(job_id)
+    return tuple(dict.fromkeys(ids))
 
 
 def _params(name: str, given: object) -> dict[str, str]:

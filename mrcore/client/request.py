@@ -122,6 +122,16 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> D
     return Draft(draft, bundle)
 
 
+def check_engine(request: JobRequest, engine: str) -> None:
+    """Raise UsageError for an option that makes sense on a cluster that is up only."""
+    for option in job_options.JOB_OPTIONS:
+        if option.cluster_only and option.name in request.options:
+            raise UsageError(
+                f"{option.shown_flag} {option.cluster_only}, and the {engine} engine has none. "
+                "Name a cluster with --master or --state."
+            )
+
+
 def _draft_fields(request: JobRequest) -> dict[str, Any]:
     """Return the fields of the draft that are options."""
     fields: dict[str, Any] = {}

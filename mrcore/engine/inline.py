@@ -18,7 +18,7 @@ from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing 
 from typing import Any, Final
 
 from mrcore.client.follow import Observer, Silent
-from mrcore.client.request import JobRequest, before_tasks, prepare
+from mrcore.client.request import JobRequest, before_tasks, check_engine, prepare
 from mrcore.engine import history
 from mrcore.errors import DataError
 from mrcore.model import object_names
@@ -226,6 +226,7 @@ def run_inline(
     `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
     what cannot work as given.
     """
+    check_engine(request, "inline")
     draft = prepare(request, alone=True)
     folder = history.RunFolder.create(clock)
     try:

@@ -10,6 +10,7 @@ from mrcore.client.request import (
     JobRequest,
     Prepared,
     before_tasks,
+    check_engine,
     load_plugin,
     look_at_files,
     prepare,
@@ -46,6 +47,7 @@ def run_embedded(
     from mrcore.engine.resume import find_interrupted
     from mrcore.util import host
 
+    check_engine(request, "embedded")
     count = default_workers(max(1, slots)) if workers is None else workers
     if count < 1 or slots < 1:
         raise UsageError("An embedded cluster needs at least one worker with one slot.")

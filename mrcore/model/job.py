@@ -135,6 +135,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     overwrite: bool = False
     priority: int = 0
     """Higher runs first."""
+    after: tuple[str, ...] = ()
+    """Jobs that must have succeeded before this one is planned."""
     versions: Versions
 
 
@@ -153,6 +155,8 @@ def complete(draft: JobDraft, plugin: Plugin) -> JobSpec:
 class JobState(enum.StrEnum):
     """Where a job stands. The last three are final."""
 
+    WAITING = "waiting"
+    """For other jobs, or for its plan."""
     RUNNING = "running"
     COMMITTING = "committing"
     SUCCEEDED = "succeeded"

@@ -16,7 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.model.ids import is_job_id
 from mrcore.model.job import MAX_REDUCES, Compression, InputFormat, JobDraft, OutputFormat
+from mrcore.util.texts import printable
 from mrcore.util.units import parse_duration, parse_size
 
 
@@ -75,7 +77,16 @@ class Files:
     """Paths of files on the client's machine."""
 
 
-Kind = Whole | Seconds | Bytes | Choice | Flag | Params | Folder | Files
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Ids of jobs, at most `most` of them."""
+
+    most: int
+
+
+Kind = Whole | Seconds | Bytes | Choice | Flag | Params | Folder | Files | Jobs
+REPEATED: Final = (Params, Files, Jobs)
+"""Kinds of which the command line takes several values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +110,11 @@ class Option:
     """The field of `JobDraft`; None for an option that is not part of a draft."""
     proto: str = ""
     """The field of the message `JobSpec`."""
+    cluster_only: str = ""
+    """Why the option makes sense on a cluster that is up only; empty where every engine takes it.
+
+    The clause follows the flag in a sentence, such as `names jobs of a cluster`.
+    """
 
     @property
     def long_flag(self) -> str:
@@ -248,6 +264,14 @@ JOB_OPTIONS: Sequence[Option] = (
         noun="the priority",
         help="Run before jobs of lower priority.",
     ),
+    Option(
+        name="after",
+        kind=Jobs(most=100),
+        noun="the jobs to wait for",
+        metavar="JOB",
+        cluster_only="names jobs of a cluster",
+        help="Wait until this job has succeeded, on a cluster. Repeatable.",
+    ),
 )
 """All options of a job, in the order in which help texts list them."""
 
@@ -301,8 +325,17 @@ def show(kind: Kind, value: Any) -> str:
 
 
 def check(option: Option, value: Any, name: str) -> None:
-    """Raise UsageError for a number out of bounds; `name` is how the sentence calls the option."""
+    """Raise UsageError for a value out of bounds; `name` is how the sentence calls the option."""
     match option.kind:
+        case Jobs(most):
+            if len(value) > most:
+                raise UsageError(f"{_capital(name)} has {len(value):,} jobs. Name at most {most}.")
+            for job_id in value:
+                if not is_job_id(job_id):
+                    raise UsageError(
+                        f"{_capital(name)}: {printable(job_id, 80)!r} is not a job id. `mrcore "
+                        "jobs` lists the ids."
+                    )
         case Whole(low, high):
             _check_bounds(name, value, low, high, "", above=False)
         case Bytes(low, high):
@@ -325,4 +358,8 @@ def _check_bounds(
     else:
         return
     number = f"{value:,}" if isinstance(value, int) else f"{value:,g}"
-    raise UsageError(f"{name[:1].upper()}{name[1:]} is {number}{unit}, but must be {bound}{unit}.")
+    raise UsageError(f"{_capital(name)} is {number}{unit}, but must be {bound}{unit}.")
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]

@@ -110,6 +110,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     failure: FailureView | None = None
     recent_failures: tuple[FailureView, ...] = ()
     note: str = ""
+    waits_for: tuple[str, ...] = ()
+    """Jobs that must succeed before this one is planned."""
     submitted_seconds: float = 0.0
     ended_seconds: float = 0.0
     """Wall clock, seconds since 1970; 0 while the job runs."""
@@ -243,6 +245,8 @@ def job_json(job: JobView) -> dict[str, Any]:
         "output": object_names.shown(job.output_uri),
         "elapsed_seconds": round(job.elapsed_seconds, 3),
     }
+    if job.waits_for:
+        result["waits_for"] = list(job.waits_for)
     if job.cost is not None:
         result["cost"] = cost_json(job.cost)
     if job.message or job.failure:

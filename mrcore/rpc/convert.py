@@ -29,7 +29,7 @@ from mrcore.model.job import (
     StepFlags,
     Versions,
 )
-from mrcore.model.job_options import Choice, Flag, Folder, Option, Params
+from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Option, Params
 from mrcore.model.stages import MAX_STAGES
 from mrcore.model.task import Mark, TaskFailure, TaskRef
 from mrcore.rpc.enums import (
@@ -132,6 +132,10 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return _params_from_proto(value)
         case Folder():
             return _folder_uri(value, option.noun) if value else option.default
+        case Jobs():
+            ids = tuple(dict.fromkeys(value))
+            job_options.check(option, ids, option.noun)
+            return ids
         case _ if value:
             job_options.check(option, value, option.noun)
             return value

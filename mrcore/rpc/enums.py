@@ -92,6 +92,7 @@ CODECS: Final = EnumTable(
 JOB_STATES: Final = EnumTable(
     "the job's state",
     {
+        JobState.WAITING: job_pb2.JOB_STATE_WAITING,
         JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
         JobState.COMMITTING: job_pb2.JOB_STATE_COMMITTING,
         JobState.SUCCEEDED: job_pb2.JOB_STATE_SUCCEEDED,

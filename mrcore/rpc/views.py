@@ -59,6 +59,7 @@ def job_view(job: job_pb2.Job) -> JobView:
             for recent in job.recent_failures
         ),
         note=job.note,
+        waits_for=tuple(job.waits_for),
         submitted_seconds=job.submitted_seconds,
         ended_seconds=job.ended_seconds,
         input_bytes=job.input_bytes,

@@ -16,7 +16,14 @@ import msgspec
 
 from mrcore.cost.prices import Prices, load_prices
 from mrcore.errors import UnavailableError
-from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, Reply, RunCommit
+from mrcore.master.core.commands import (
+    CheckWinner,
+    CleanUp,
+    PlanJob,
+    PrepareCommit,
+    Reply,
+    RunCommit,
+)
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
@@ -82,7 +89,7 @@ class Commits:
                 return CommitFinished(command.job_id)
             case CleanUp():
                 return CleanedUp(command.job_id)
-            case CheckWinner():
+            case CheckWinner() | PlanJob():
                 return NothingDone(command)
 
 

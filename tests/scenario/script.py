@@ -11,6 +11,8 @@ Time stands still but for `wait SECONDS`, which steps `Ticked` at every deadline
 events, with what may follow them:
 
     submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N] [python=V] [request=R]
+    submit JOB after=JOB,JOB [priority=N]   a job that waits; `planned` says what its stages are
+    planned JOB maps=N [reduces=N]          (or stages=…, as of `submit`)
     submit JOB stages=N,N<0,N<0+1,...  a stage is its number of tasks and the stages that it reads
     sync WORKER [slots=N] [session=N] [seq=N] [epoch=N] [draining] [blind] [unparked] HELD...
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
@@ -43,6 +45,7 @@ from mrcore.master.core.events import (
     Event,
     JobBroken,
     NothingDone,
+    Planned,
     Stalled,
     Submitted,
     Synced,
@@ -55,7 +58,7 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import order
 from mrcore.model.job import JobSpec, Plugin, Versions
-from mrcore.model.stages import KINDS
+from mrcore.model.stages import KINDS, StagePlan
 from tests.scenario.words import Words, parse_stages
 from tests.support.stage_plans import two_stages
 
@@ -128,6 +131,9 @@ class Script:
             case "sync":
                 event = self._synced(name, words[1:], options)
                 return self._told(self.machine.step(event, self.now))
+            case "planned":
+                planned = Planned(job_id=name, stages=self._stages(options))
+                return self._told(self.machine.step(planned, self.now))
             case "submit":
                 return self._told(self.machine.step(self._submitted(name, options), self.now))
             case "cancel":
@@ -188,11 +194,14 @@ class Script:
             about=WorkerAbout(python=speaker.python),
         )
 
-    def _submitted(self, name: str, options: dict[str, str]) -> Submitted:
+    def _stages(self, options: dict[str, str]) -> tuple[StagePlan, ...]:
         if "stages" in options:
-            stages = parse_stages(options["stages"])
-        else:
-            stages = two_stages(int(options["maps"]), int(options.get("reduces", 0)))
+            return parse_stages(options["stages"])
+        return two_stages(int(options["maps"]), int(options.get("reduces", 0)))
+
+    def _submitted(self, name: str, options: dict[str, str]) -> Submitted:
+        after = tuple(options["after"].split(",")) if "after" in options else ()
+        stages = () if after else self._stages(options)
         python = options.get("python", "3.11")
         spec = JobSpec(
             name=name,
@@ -204,6 +213,7 @@ class Script:
             lease_seconds=float(options.get("lease", 10)),
             max_bad_records=int(options.get("bad", 0)),
             priority=int(options.get("priority", 0)),
+            after=after,
             versions=Versions(python=python, mrcore="", pyarrow="", cloudpickle=""),
         )
         return Submitted(
@@ -242,7 +252,7 @@ class Script:
             stages = [f"{s.name} {s.idle}+{s.in_progress}+{s.completed}" for s in job.stages]
             tally = job.attempts
             note = f"; {job.note}" if job.note else ""
-            yield f"{job.state}; {', '.join(stages)}; counters {job.counters}{note}"
+            yield f"{job.state}; {', '.join(stages) or 'no stages'}; counters {job.counters}{note}"
             yield (
                 f"attempts: {tally.started} started, {tally.won} won, {tally.failed} failed, "
                 f"{tally.infrastructure} infrastructure, {tally.expired} expired, "

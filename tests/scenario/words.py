@@ -9,6 +9,7 @@ from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
+    PlanJob,
     PrepareCommit,
     Reply,
     RunCommit,
@@ -21,6 +22,7 @@ from mrcore.master.core.facts import (
     EpochTaken,
     Fact,
     JobEnded,
+    JobPlanned,
     JobSubmitted,
     StageRevoked,
     TaskWon,
@@ -130,11 +132,13 @@ class Words:
         match fact:
             case EpochTaken():
                 return f"EpochTaken {fact.epoch}"
-            case JobSubmitted():
+            case JobSubmitted() if fact.spec.after:
+                return f"JobSubmitted {fact.job_id} after {' '.join(fact.spec.after)}"
+            case JobSubmitted() | JobPlanned():
                 names = stage_names(plan.reads for plan in fact.stages)
                 tasks = {name: plan.tasks for name, plan in zip(names, fact.stages, strict=True)}
                 shown = " ".join(f"{name}={count}" for name, count in tasks.items())
-                return f"JobSubmitted {fact.job_id} {shown}"
+                return f"{type(fact).__name__} {fact.job_id} {shown}"
             case TaskWon():
                 return f"TaskWon {self.shown(fact.attempt)} by {fact.worker_id}"
             case WinnerLost():
@@ -174,8 +178,9 @@ class Words:
                 return f"step down: epoch {command.epoch}"
             case CheckWinner():
                 return f"check winner {self.shown(command.attempt)}"
-            case PrepareCommit() | RunCommit() | CleanUp():
+            case PlanJob() | PrepareCommit() | RunCommit() | CleanUp():
                 words = {
+                    PlanJob: "plan",
                     PrepareCommit: "prepare commit",
                     RunCommit: "run commit",
                     CleanUp: "clean up",

@@ -32,6 +32,8 @@ class SimJob:
     vanished: int = 0
     published: tuple[AttemptId, ...] | None = None
     """The parts of its output."""
+    after: tuple[str, ...] = ()
+    """Jobs that it waits for: chosen when it is submitted first, among those that are durable."""
 
     @classmethod
     def draw(cls, rng: Random, number: int, lease_seconds: float) -> SimJob:
@@ -77,13 +79,14 @@ class SimJob:
             max_attempts=MAX_ATTEMPTS,
             max_bad_records=self.max_bad_records,
             priority=self.priority,
+            after=self.after,
             map_only=len(self.stages) == 1,
         )
         return Submitted(
             job_id=self.job_id,
             request_id=f"request of {self.job_id}",
             spec=spec,
-            stages=self.stages,
+            stages=() if self.after else self.stages,
             claim_generation="1",
             wall_seconds=wall_seconds,
         )

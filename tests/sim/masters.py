@@ -12,6 +12,7 @@ from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
+    PlanJob,
     PrepareCommit,
     Reply,
     RunCommit,
@@ -23,7 +24,16 @@ from mrcore.master.core.events import Event, NothingDone, Stalled, Synced, Ticke
 from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
-from mrcore.master.core.orders import Cleaning, Job, Look, Order, Preparation, Publication, order
+from mrcore.master.core.orders import (
+    Cleaning,
+    Job,
+    Look,
+    Order,
+    Planning,
+    Preparation,
+    Publication,
+    order,
+)
 from mrcore.master.core.outbox import Outbox
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskRef
@@ -216,7 +226,7 @@ class SimMaster:
                     self._reply(life, command)
                 case Superseded() | StepDown():
                     pass  # the process it tells is gone; no higher epoch exists in one journal
-                case PrepareCommit() | RunCommit() | CleanUp() | CheckWinner():
+                case PlanJob() | PrepareCommit() | RunCommit() | CleanUp() | CheckWinner():
                     self._take_up(life, command)
                 case _:
                     assert_never(command)
@@ -302,6 +312,8 @@ class SimMaster:
         """Touch the store as the committer does; return its answer."""
         store, wall = self.world.store, WALL + self.world.now
         match what:
+            case Planning():
+                return what.planned(self.jobs[what.job.job_id].stages, 0)
             case Preparation():
                 if what.attempts and self.world.chance(self.world.rates.lost_part):
                     store.parts.pop(self.world.rng.choice(what.attempts), None)

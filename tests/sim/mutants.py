@@ -259,6 +259,21 @@ class YoungerAttemptsStay(Machine):
         return False
 
 
+class WaitersForgotten(Machine):
+    """Lets nobody know who waited that a job has ended."""
+
+    def _release_waiting(self) -> None:
+        self._ended.clear()
+
+
+class WaitersHasty(Machine):
+    """Plans a job when those that it waits for are there, and have not succeeded."""
+
+    def _plan_or_fail(self, job: LiveJob) -> None:
+        job.record.waits_for.clear()
+        super()._plan_or_fail(job)
+
+
 MUTANTS: tuple[type[Machine], ...] = (
     NoLeases,
     NoSessionFence,
@@ -285,4 +300,6 @@ MUTANTS: tuple[type[Machine], ...] = (
     NobodyAwaited,
     ShortestLeaseAwaited,
     YoungerAttemptsStay,
+    WaitersForgotten,
+    WaitersHasty,
 )

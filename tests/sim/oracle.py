@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import CommitFinished, Event, Held, HeldState, Synced
-from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, TaskWon
+from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, JobPlanned, TaskWon
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
@@ -157,8 +157,13 @@ class Oracle:
             elif isinstance(fact, CommitBegun):
                 now = self._all_winners(machine, fact.job_id)
                 assert self.checked.get(fact.job_id) == now, f"{fact.job_id} commits unverified"
+            elif isinstance(fact, JobPlanned):
+                for job_id in self.jobs[fact.job_id].after:
+                    assert self.jobs[job_id].published is not None, f"{fact.job_id} reads nothing"
             elif isinstance(fact, JobEnded) and fact.state is JobState.FAILED:
-                assert self._may_fail(fact), f"{fact.job_id} failed without cause: {fact.message}"
+                assert self._may_fail(fact, machine), (
+                    f"{fact.job_id} failed without cause: {fact.message}"
+                )
             elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
                 assert isinstance(event, CommitFinished), f"{fact.job_id} ended uncommitted"
         if isinstance(event, Synced) and before is not None:
@@ -184,8 +189,12 @@ class Oracle:
         assert read == current, f"{fact.attempt} read other content"
         self.content[task] = fact.output.digest
 
-    def _may_fail(self, fact: JobEnded) -> bool:
+    def _may_fail(self, fact: JobEnded, machine: Machine) -> bool:
         job = self.jobs[fact.job_id]
+        for job_id in job.after:
+            before = machine.job(job_id)
+            if before is not None and before.state in (JobState.FAILED, JobState.CANCELLED):
+                return True
         if fact.failed_task is None and job.killers and not job.max_bad_records:
             return True
         return job.may_fail(fact.failed_task, self.limits)

@@ -6,6 +6,7 @@ import hashlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from mrcore.master.core.events import CancelAsked, DrainAsked, Synced
 from mrcore.master.core.machine import Machine
@@ -15,6 +16,8 @@ from tests.sim.workers import Response, SimWorker
 from tests.sim.world import World
 
 CHAOS_SECONDS = 90.0
+AFTER = 0.3
+"""Share of the jobs that wait for another one, if there is one."""
 CALM_SECONDS = 1_500.0
 """Long enough for leases, back-offs and stragglers to run out; a job that lives then is stuck."""
 
@@ -67,6 +70,8 @@ class Simulation:
         """Submit until it is durable, as a client with a request_id does."""
 
         def submit() -> None:
+            if job.job_id not in self.jobs:
+                self._choose_after(job)
             self.jobs[job.job_id] = job
             life = self.master.life
             if life is None or life.machine.job(job.job_id) is None:
@@ -75,6 +80,14 @@ class Simulation:
                 self.world.at(3.0, submit)
 
         return submit
+
+    def _choose_after(self, job: SimJob) -> None:
+        """Let some jobs wait for another one that the journal knows."""
+        durable = self.master.replayed()
+        known = [job_id for job_id in sorted(self.jobs) if durable.job(job_id) is not None]
+        rng = Random(f"{self.world.seed} {job.job_id}")  # a draw of its own: others stay the same
+        if known and rng.random() < AFTER:
+            job.after = (rng.choice(known),)
 
     # -- chaos -----------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from random import Random
 
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.loop import Shell
-from mrcore.master.shell.submissions import Plans, Submissions
+from mrcore.master.shell.plans import Plans
+from mrcore.master.shell.submissions import Submissions
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec
 from mrcore.storage.faulty import FaultyStorage, Hook, script

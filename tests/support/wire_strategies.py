@@ -21,6 +21,7 @@ from mrcore.model.job_options import (
     Files,
     Flag,
     Folder,
+    Jobs,
     Option,
     Params,
     Seconds,
@@ -94,6 +95,9 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             return st.dictionaries(NAME, TEXT, max_size=3)
         case Folder():
             return st.none() | URI
+        case Jobs(most):
+            ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
+            return st.lists(ids, max_size=min(most, 4), unique=True).map(tuple)
         case Files():
             raise AssertionError("files are not part of a specification")
 

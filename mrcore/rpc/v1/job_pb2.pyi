@@ -145,6 +145,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """The job failed; `failure` says why."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 5
     """A person stopped it."""
+    JOB_STATE_WAITING: _JobState.ValueType  # 6
+    """It waits for other jobs, or for its plan."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job stands."""
@@ -161,6 +163,8 @@ JOB_STATE_FAILED: JobState.ValueType  # 4
 """The job failed; `failure` says why."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 5
 """A person stopped it."""
+JOB_STATE_WAITING: JobState.ValueType  # 6
+"""It waits for other jobs, or for its plan."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _TaskState:
@@ -372,6 +376,7 @@ class JobSpec(_message.Message):
     OVERWRITE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For display, and the stem of the job's id."""
     input_format: Global___InputFormat.ValueType
@@ -422,6 +427,10 @@ class JobSpec(_message.Message):
     def versions(self) -> Global___Versions:
         """Of the client."""
 
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of jobs that must have succeeded before this one is planned, at most 100."""
+
     def __init__(
         self,
         *,
@@ -446,10 +455,11 @@ class JobSpec(_message.Message):
         overwrite: _builtins.bool = ...,
         priority: _builtins.int = ...,
         versions: Global___Versions | None = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression", b"compression", "input_format", b"input_format", "inputs", b"inputs", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "compression", b"compression", "input_format", b"input_format", "inputs", b"inputs", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -804,6 +814,7 @@ class Job(_message.Message):
     LARGE_COUNTERS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     BAD_RECORDS_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Its id."""
     state: Global___JobState.ValueType
@@ -852,6 +863,10 @@ class Job(_message.Message):
     def cost(self) -> Global___Cost:
         """What it has cost so far; absent where no fleet is paid for."""
 
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the jobs that it still waits for."""
+
     def __init__(
         self,
         *,
@@ -871,10 +886,11 @@ class Job(_message.Message):
         large_counters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cost: Global___Cost | None = ...,
         bad_records: _builtins.int = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "failure", b"failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bad_records", b"bad_records", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "recent_failures", b"recent_failures", "spec", b"spec", "stages", b"stages", "state", b"state", "submitted_seconds", b"submitted_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bad_records", b"bad_records", "cost", b"cost", "counters", b"counters", "ended_seconds", b"ended_seconds", "failure", b"failure", "input_bytes", b"input_bytes", "job_id", b"job_id", "large_counters", b"large_counters", "message", b"message", "note", b"note", "recent_failures", b"recent_failures", "spec", b"spec", "stages", b"stages", "state", b"state", "submitted_seconds", b"submitted_seconds", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

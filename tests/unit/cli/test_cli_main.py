@@ -153,7 +153,7 @@ def test_every_option_reaches_the_request() -> None:
         *("--param", "a=1", "--param", "b=x=y", "--files", "f", "--files", "g"),
         *("--max-attempts", "2", "--task-timeout", "30s", "--lease", "2s"),
         *("--max-bad-records", "5", "--memory", "256MiB", "--temp", "gs://t/x", "--overwrite"),
-        *("--priority", "-3"),
+        *("--priority", "-3", "--after", "wc-1", "--after", "wc-2", "--after", "wc-1"),
     )
     assert request == JobRequest(
         plugin="pkg.mod:Job",
@@ -177,6 +177,7 @@ def test_every_option_reaches_the_request() -> None:
             "temp": "gs://t/x",
             "overwrite": True,
             "priority": -3,
+            "after": ("wc-1", "wc-2"),
         },
     )
 
@@ -197,6 +198,14 @@ def test_every_option_reaches_the_request() -> None:
         (["run", "wc.py", "in", "-o", "out", "--input-format", "xml"], "'xml' is not one of"),
         (["run", "wc.py", "in", "-o", ""], "A job needs an output folder"),
         (["run", "wc.py", "in", "-o", "o", "--map-only", "--total-order"], "Drop one of them"),
+        (
+            ["run", "wc.py", "in", "-o", "o", "--after", "wc-1"],
+            "--after names jobs of a cluster, and the embedded engine has none. Name a cluster",
+        ),
+        (
+            ["run", "wc.py", "in", "-o", "o", "--after", "wc-1", "--engine", "inline"],
+            "--after names jobs of a cluster, and the inline engine has none.",
+        ),
         (["run", "wc.py", "in", "-o", "o", "--pdb"], "--pdb needs --engine inline"),
         (
             ["run", "wc.py", "in", "-o", "o", "--engine", "inline", "--master", "h:1"],

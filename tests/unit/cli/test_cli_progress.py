@@ -192,3 +192,50 @@ def test_a_narrow_terminal_gets_no_bars_and_no_broken_lines() -> None:
     lines = Text.from_ansi(stream.getvalue()).plain.splitlines()
     assert any(line.split() == ["map", "3/4", "tasks", "1.5", "k", "records"] for line in lines)
     assert any(line.split() == ["reduce", "0/2", "tasks", "0", "records"] for line in lines)
+
+
+def waiting(note: str) -> JobView:
+    """Return a job that waits; it has no stages yet."""
+    return JobView(
+        job_id="wc-2",
+        name="wc",
+        state=JobState.WAITING,
+        output_uri="file:///out",
+        note=note,
+        waits_for=("wc-1",),
+    )
+
+
+def test_a_job_that_waits_says_for_what_once_and_then_goes_on() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    for view in (waiting("waits for wc-1"), waiting("waits for wc-1"), waiting("is being planned")):
+        clock.advance(30.0)
+        shown.update(view)
+        shown.tick()
+    shown.update(job(0))
+    assert stream.getvalue().splitlines() == [
+        "mrcore: wc-2 waits for wc-1",
+        "mrcore: wc-2 is being planned",
+        "mrcore: wc-1: 4 map tasks, 2 reduce tasks, 1 kB of input.",
+    ]
+
+
+def test_a_job_that_failed_while_it_waited_had_no_tasks() -> None:
+    stream = io.StringIO()
+    shown = PlainProgress(stream, FakeClock())
+    shown.update(waiting("waits for wc-1"))
+    shown.update(msgspec.structs.replace(waiting(""), state=JobState.FAILED, waits_for=()))
+    assert stream.getvalue() == "mrcore: wc-2 waits for wc-1\n"
+
+
+def test_the_live_display_of_a_job_that_waits() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(waiting("waits for wc-1"))
+    shown.close()
+    assert isinstance(console.file, io.StringIO)
+    text = Text.from_ansi(console.file.getvalue()).plain
+    assert "wc-2  waiting" in text
+    assert "waits for wc-1" in text
+    assert "records/s" not in text

@@ -7,6 +7,7 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ def test_every_option_of_the_api(here: Path) -> None:
         "temp": Path("tmp"),
         "overwrite": True,
         "priority": 5,
+        "after": ["wc-1", SimpleNamespace(job_id="wc-2"), "wc-1"],
     }
     spec = prepare(make_request(Path("wc.py"), Path("in.txt"), "out/", **options)).job
     assert spec.name == "wc"
@@ -77,6 +79,7 @@ def test_every_option_of_the_api(here: Path) -> None:
     assert (spec.params, spec.max_attempts, spec.priority) == ({"a": "b"}, 2, 5)
     assert (spec.task_timeout_seconds, spec.lease_seconds) == (60.0, 3.0)
     assert (spec.max_bad_records, spec.memory_bytes) == (1, 1 << 30)
+    assert spec.after == ("wc-1", "wc-2")
     assert (spec.temp_uri, spec.overwrite) == (f"file://{here}/tmp", True)
     assert spec.versions == versions()
 
@@ -333,6 +336,8 @@ class Job:
         ({"inputs": b"in.txt"}, r"inputs is b'in\.txt', but has to be"),
         ({"output": None}, r"output is None, but has to be a path or URI\."),
         ({"files": 3}, r"files is 3, but has to be"),
+        ({"after": 7}, r"after is 7, but has to be a job id or a Result, or a list of them\."),
+        ({"after": ["a", b"b"]}, r"after is b'b', but has to be a job id or a Result"),
         ({"temp": 3}, r"temp is 3, but has to be"),
         ({"map_only": "yes"}, r"map_only is 'yes', but has to be True or False\."),
         ({"params": ["a"]}, r"params is \['a'\], but has to be a dict of texts\."),

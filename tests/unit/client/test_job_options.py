@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from mrcore.cli import base
 from mrcore.cli import job_options as cli_options
-from mrcore.client.arguments import JobOptions, make_request
+from mrcore.client.arguments import HasJobId, JobOptions, make_request
 from mrcore.client.request import JobRequest, prepare
 from mrcore.errors import UsageError
 from mrcore.model import job_options
@@ -23,6 +23,7 @@ from mrcore.model.job_options import (
     Files,
     Flag,
     Folder,
+    Jobs,
     Kind,
     Option,
     Params,
@@ -55,6 +56,8 @@ def keyword_type(kind: Kind) -> Any:
             return Mapping[str, object]
         case Folder():
             return PATH
+        case Jobs():
+            return str | HasJobId | Sequence[str | HasJobId]
         case Files():
             return str | os.PathLike[str] | Sequence[PATH]
 
@@ -180,6 +183,12 @@ def test_a_number_out_of_bounds_is_refused_as_text(kind: Kind, text: str) -> Non
         ("task_timeout", -1, "--task-timeout is -1 s, but must be more than 0 s."),
         ("memory", -1, "--memory is -1 bytes, but must be at least 0 bytes."),
         ("reduces", 100_001, "-r is 100,001, but must be at most 100,000."),
+        (
+            "after",
+            ["a"] * 2 + [f"j-{n}" for n in range(100)],
+            "--after has 101 jobs. Name at most 100.",
+        ),
+        ("after", "../x", "--after: '../x' is not a job id. `mrcore jobs` lists the ids."),
     ],
 )
 def test_numbers_of_the_api_have_the_limits_of_the_table(name: str, value: Any, said: str) -> None:

@@ -7,15 +7,17 @@ from random import Random
 
 import pytest
 
-from mrcore.master.core.commands import CheckWinner, CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
 from mrcore.master.core.events import Event, NothingDone, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job, Look, failed, order
+from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.committer import Committer
-from mrcore.master.shell.submissions import Plans
+from mrcore.master.shell.plans import Plans
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.stages import StagePlan
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
@@ -34,7 +36,12 @@ LOSES_A_WINNER = (
 
 def answer(machine: Machine, command: Job) -> Event:
     """Return what the real committer reports."""
-    committer = Committer(machine, Plans(MemoryStorage(), "mem://space/state"), SYSTEM)
+
+    async def plan(job: JobRecord) -> tuple[tuple[StagePlan, ...], int]:
+        raise AssertionError(f"{job.job_id} is planned")
+
+    plans = Plans(MemoryStorage(), "mem://space/state")
+    committer = Committer(machine, plans, SYSTEM, planner=plan)
     return asyncio.run(committer.carry_out(command))
 
 
@@ -63,6 +70,7 @@ def test_an_overtaken_preparation_is_ordered_again_if_the_job_is_complete_by_the
 @pytest.mark.parametrize(
     "command",
     [
+        PlanJob("unknown"),
         PrepareCommit("unknown"),
         RunCommit("unknown"),
         CleanUp("unknown", JobState.FAILED),

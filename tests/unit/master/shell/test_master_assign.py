@@ -9,7 +9,7 @@ from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import Event, Held, HeldState, Synced, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.assignments import Assigner
-from mrcore.master.shell.submissions import Plans
+from mrcore.master.shell.plans import Plans
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.task import BlockKey, Split, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import work_from_proto

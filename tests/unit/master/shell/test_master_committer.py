@@ -23,12 +23,14 @@ from mrcore.master.core.facts import CommitBegun, EpochTaken, JobSubmitted, Task
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
+from mrcore.master.core.records import JobRecord
 from mrcore.master.fleet.status import Board
 from mrcore.master.shell import committer
 from mrcore.master.shell.committer import PARALLEL_COMMITS, Committer
-from mrcore.master.shell.submissions import Plans
+from mrcore.master.shell.plans import Plans
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
 from mrcore.storage.base import Storage
@@ -89,9 +91,8 @@ def house() -> Iterator[CommitterSetup]:
     faulty = replace(place, storage=storage)
     plans = Plans(base, place.uri("state"))
     job = CommittedJob(faulty, "job", 2, make_spec(place, overwrite=True))
-    made.append(
-        CommitterSetup(place, base, job, machine, board, Committer(machine, plans, SYSTEM, board))
-    )
+    obeying = Committer(machine, plans, SYSTEM, board, planner=_no_plan)
+    made.append(CommitterSetup(place, base, job, machine, board, obeying))
     with stores.registered(faulty), patch.object(committer, "_FIRST_PAUSE_SECONDS", 0.0):
         place.put("out/part-00000", b"old")
         place.put("out/_SUCCESS", _old_receipt(job))
@@ -99,6 +100,10 @@ def house() -> Iterator[CommitterSetup]:
         for fact in _facts(job):
             machine.apply(fact)
         yield made[0]
+
+
+async def _no_plan(job: JobRecord) -> tuple[tuple[StagePlan, ...], int]:
+    raise AssertionError(f"{job.job_id} does not wait")
 
 
 def _old_receipt(job: CommittedJob) -> bytes:

@@ -20,8 +20,9 @@ from mrcore.master.fleet.status import Board
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.plans import Plans
 from mrcore.master.shell.services import JobService, WorkerService
-from mrcore.master.shell.submissions import Plans, Submissions
+from mrcore.master.shell.submissions import Submissions
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Piece, Split, TaskOutput
 from mrcore.rpc.convert import job_spec_to_proto
