@@ -18,6 +18,7 @@ from mrcore.model.job_options import (
     Folder,
     Jobs,
     Kind,
+    Named,
     Option,
     Params,
     Seconds,
@@ -55,6 +56,8 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return SIZE
         case Choice(members):
             return click.Choice([member.value for member in members])
+        case Named(entries):
+            return click.Choice(entries.names())
         case Params():
             return KindType(option.kind, "k=v")
         case Folder():

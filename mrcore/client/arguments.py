@@ -21,6 +21,7 @@ from mrcore.model.job_options import (
     Flag,
     Folder,
     Jobs,
+    Named,
     Option,
     Params,
     Seconds,
@@ -106,9 +107,9 @@ def _value(option: Option, value: object) -> Any:
         case Seconds() | Bytes():
             return _quantity(option, value)
         case Choice(members):
-            if not isinstance(value, str) or value not in list(members):
-                raise _wrong(option.name, value, f"one of {', '.join(members)}")
-            return members(value)
+            return members(_one_of(option.name, value, list(members)))
+        case Named(table):
+            return _one_of(option.name, value, table.names())
         case Flag(sets):
             if not isinstance(value, bool):
                 raise _wrong(option.name, value, "True or False")
@@ -121,6 +122,13 @@ def _value(option: Option, value: object) -> Any:
             return _paths(option.name, value)
         case Jobs():
             return _job_ids(option.name, value)
+
+
+def _one_of(name: str, value: object, names: Sequence[str]) -> str:
+    """Return the value; raise UsageError unless it is one of the names."""
+    if not isinstance(value, str) or value not in names:
+        raise _wrong(name, value, f"one of {', '.join(names)}")
+    return value
 
 
 def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:

@@ -156,7 +156,7 @@ def look_at_files(spec: JobDraft) -> None:
             _check_writable(name, uri)
     local = [given for given in spec.inputs if is_local(given.uri)]
     if local:
-        expand(local, spec.output_uri)
+        expand(local, spec.input_format, skip_output=spec.output_uri)
 
 
 def _check_shared(spec: JobDraft) -> None:

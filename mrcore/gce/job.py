@@ -121,7 +121,7 @@ def _look_at_inputs(facts: JobFacts, spec: JobDraft, home: str) -> None:
     del home
     if spec.after:
         return  # what other jobs have yet to write cannot be measured
-    files = expand(spec.inputs, spec.output_uri)
+    files = expand(spec.inputs, spec.input_format, skip_output=spec.output_uri)
     facts.input_files = len(files)
     facts.input_bytes = sum(file.size_bytes for file in files)
 

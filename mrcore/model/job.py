@@ -16,27 +16,6 @@ import msgspec
 MAX_REDUCES: Final = 100_000
 
 
-class InputFormat(enum.StrEnum):
-    """How an input becomes records."""
-
-    TEXT = "text"
-    WHOLE = "whole"
-    BLOCKS = "blocks"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    ARROW = "arrow"
-
-
-class OutputFormat(enum.StrEnum):
-    """How pairs become an output file."""
-
-    TEXT = "text"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
 class Compression(enum.StrEnum):
     """How output parts are compressed."""
 
@@ -112,10 +91,11 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     inputs: tuple[Input, ...]
-    input_format: InputFormat = InputFormat.TEXT
+    input_format: str = "text"
+    """Name of a format in `mrcore.model.formats`, and so is `output_format`."""
     output_uri: str
     """The folder of the output, absolute, without a trailing slash."""
-    output_format: OutputFormat = OutputFormat.TEXT
+    output_format: str = "text"
     compression: Compression = Compression.NONE
     reduces: int = 0
     """Number of reduce tasks; 0 lets the master choose (`-r auto`)."""

@@ -16,8 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS, InputFormat, OutputFormat, Table
 from mrcore.model.ids import is_job_id
-from mrcore.model.job import MAX_REDUCES, Compression, InputFormat, JobDraft, OutputFormat
+from mrcore.model.job import MAX_REDUCES, Compression, JobDraft
 from mrcore.util.texts import printable
 from mrcore.util.units import parse_duration, parse_size
 
@@ -56,6 +57,13 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """The name of one entry of a table."""
+
+    table: Table[InputFormat] | Table[OutputFormat]
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """An option without a value; where it is given, the field gets `sets`."""
 
@@ -84,7 +92,7 @@ class Jobs:
     most: int
 
 
-Kind = Whole | Seconds | Bytes | Choice | Flag | Params | Folder | Files | Jobs
+Kind = Whole | Seconds | Bytes | Choice | Named | Flag | Params | Folder | Files | Jobs
 REPEATED: Final = (Params, Files, Jobs)
 """Kinds of which the command line takes several values."""
 
@@ -159,12 +167,14 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="input_format",
-        kind=Choice(InputFormat),
+        kind=Named(INPUT_FORMATS),
+        noun="the input format",
         help="Format of the inputs.",
     ),
     Option(
         name="output_format",
-        kind=Choice(OutputFormat),
+        kind=Named(OUTPUT_FORMATS),
+        noun="the output format",
         help="Format of the output.",
     ),
     Option(

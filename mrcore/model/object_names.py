@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import zlib
 
+from mrcore.model.formats import OUTPUT_FORMATS
 from mrcore.model.ids import AttemptId
-from mrcore.model.job import Compression, JobSpec, OutputFormat
+from mrcore.model.job import Compression, JobSpec
 from mrcore.model.stages import stage_name, task_name
 from mrcore.storage import registry
 
@@ -136,10 +137,11 @@ def temp_prefix(spec: JobSpec, job_id: str) -> str:
     return f"{base}/{job_id}/"
 
 
-def part_name(index: int, output_format: OutputFormat, compression: Compression) -> str:
+def part_name(index: int, output_format: str, compression: Compression) -> str:
     """Return the name of part `index`: `part-00000`, with an extension where tools expect one."""
-    extension = "" if output_format is OutputFormat.TEXT else f".{output_format}"
-    if compression is not Compression.NONE and output_format is not OutputFormat.PARQUET:
+    found = OUTPUT_FORMATS[output_format]
+    extension = found.extension
+    if compression is not Compression.NONE and not found.compresses_inside:
         extension += f".{compression}"
     return f"part-{index:05d}{extension}"
 

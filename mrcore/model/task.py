@@ -35,6 +35,8 @@ class Piece(msgspec.Struct, frozen=True):
     generation: str
     codec: Codec = Codec.NONE
     """Compression of the file, decided when it was listed."""
+    format: str = "text"
+    """Format of the file (`mrcore.model.formats`), decided when it was listed."""
 
 
 class Split(msgspec.Struct, frozen=True, tag="split"):

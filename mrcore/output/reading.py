@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from mrcore.errors import DataError, NotFoundError
 from mrcore.model import object_names
+from mrcore.model.formats import format_of_part
 from mrcore.storage.registry import storage_for
-from mrcore.util.arrow_values import python_values
+from mrcore.util.lazy import load
 
 if TYPE_CHECKING:
     from mrcore.storage.base import ObjectInfo
@@ -69,8 +69,9 @@ def output_lines(output_uri: str) -> Iterator[str]:
 
 
 def _text_chunks(part: ObjectInfo, stream: BinaryIO) -> Iterator[bytes]:
-    if part.uri.endswith(".parquet"):
-        yield from _parquet_chunks(part)
+    as_text = format_of_part(part.uri).as_text
+    if as_text:
+        yield from load(as_text)(part)
         return
     content = _decompressed(part.uri, stream)
     while chunk := content.read(_CHUNK_BYTES):
@@ -88,25 +89,3 @@ def _decompressed(name: str, stream: BinaryIO) -> _Readable:
         compressed: Any = pa.CompressedInputStream(pa.PythonFile(cast(Any, stream)), "zstd")
         return cast(_Readable, compressed)
     return stream
-
-
-def _parquet_chunks(part: ObjectInfo) -> Iterator[bytes]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # A footer comes last and columns lie apart, so the part is read whole; parts are moderate.
-    data = storage_for(part.uri).read(part.uri, generation=part.generation)
-    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
-        columns = [
-            python_values(column, f"The column {name!r} of {part.uri}", "read it with pyarrow")
-            for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        ]
-        text = io.StringIO()
-        for row in zip(*columns, strict=True):
-            cells = ("" if cell is None else _shown(cell) for cell in row)
-            text.write("\t".join(cells) + "\n")
-        yield text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _shown(cell: Any) -> str:
-    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else str(cell)

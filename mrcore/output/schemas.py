@@ -1,23 +1,23 @@
-"""One parquet schema for all parts of a job, before any of them is published."""
+"""One schema for all parts of a job, before any of them is published."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from mrcore.errors import AlreadyExistsError, NotFoundError
 from mrcore.model import object_names
-from mrcore.model.job import JobSpec, OutputFormat
+from mrcore.model.formats import OUTPUT_FORMATS
+from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
-from mrcore.storage.base import ABSENT, ObjectInfo
+from mrcore.records.outputs import PartCounts
+from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from mrcore.util.lazy import load
 
 PART: Final = "part-"
 """Begins the names of parts that were staged anew."""
@@ -33,25 +33,47 @@ class StagedPartMissingError(NotFoundError):
         self.indexes = tuple(indexes)
 
 
+class Schemas(Protocol):
+    """Schemas of the parts of one output format (`OutputFormat.schemas`)."""
+
+    def schema_of(self, part: ObjectInfo) -> Any:
+        """Return the schema of a part."""
+        ...
+
+    def join(self, schemas: Sequence[Any]) -> Any:
+        """Return the schema that all parts can be brought to; raise DataError where none is."""
+        ...
+
+    def digest(self, schema: Any) -> bytes:
+        """Return a digest of a schema, as the part's writer reports it."""
+        ...
+
+    def rewrite(
+        self, part: ObjectInfo, schema: Any, compression: Compression, sink: Writer
+    ) -> PartCounts:
+        """Write a part with another schema; the caller commits the sink."""
+        ...
+
+
 def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> Sequence[TaskOutput]:
-    """Return the parts of a job, those staged anew whose parquet schema differs from the others.
+    """Return the parts of a job, those staged anew whose schema differs from the others.
 
     May be repeated: a part staged anew is named by what it is made of. Raises
     StagedPartMissingError, and DataError where the types of two parts do not go together.
     """
-    if spec.output_format is not OutputFormat.PARQUET or len({part.digest for part in parts}) < 2:
+    schemas_place = OUTPUT_FORMATS[spec.output_format].schemas
+    if not schemas_place or len({part.digest for part in parts}) < 2:
         return parts
-    from mrcore.records.parquet_parts import join_schemas, schema_of
-
+    of_format: Schemas = load(schemas_place)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
         numbered = list(enumerate(parts))
-        schemas = list(pool.map(lambda item: schema_of(_staged(*item)), numbered))
-        joined = join_schemas(schemas)
+        schemas = list(pool.map(lambda item: of_format.schema_of(_staged(*item)), numbered))
+        joined = of_format.join(schemas)
 
         def brought(index: int, part: TaskOutput) -> TaskOutput:
-            if schemas[index].equals(joined):
+            if schemas[index] == joined:
                 return part
-            return _rewritten(spec, job_id, index, part, joined)
+            return _rewritten(spec, job_id, index, part, of_format, joined)
 
         return list(pool.map(lambda item: brought(*item), numbered))
 
@@ -66,18 +88,15 @@ def _staged(index: int, part: TaskOutput) -> ObjectInfo:
 
 
 def _rewritten(
-    spec: JobSpec, job_id: str, index: int, part: TaskOutput, schema: pa.Schema
+    spec: JobSpec, job_id: str, index: int, part: TaskOutput, of_format: Schemas, schema: Any
 ) -> TaskOutput:
-    from mrcore.records.parquet_parts import rewrite
-    from mrcore.records.parquet_writer import schema_digest
-
-    source, digest = _staged(index, part), schema_digest(schema)
+    source, digest = _staged(index, part), of_format.digest(schema)
     name = hashlib.sha256(f"{source.uri} {source.generation} ".encode() + digest).hexdigest()[:16]
     uri = object_names.staged_object_uri(spec, job_id, f"{PART}{index:05d}-{name}")
     storage = storage_for(uri)
     try:
         with storage.open_write(uri, expect=ABSENT) as writer:
-            counts = rewrite(source, schema, spec.compression, writer)
+            counts = of_format.rewrite(source, schema, spec.compression, writer)
             info = writer.commit()
         if info.crc32c is None:
             info = msgspec.structs.replace(info, crc32c=counts.crc32c)

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from mrcore.errors import DataError
-from mrcore.model.job import Codec, InputFormat
+from mrcore.model.job import Codec
 from mrcore.model.task import Piece
 from mrcore.records.arrow_reader import text_array
-from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, piece_blocks
+from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, OnBroken, piece_blocks
 from mrcore.records.jsonlines import parse_lines
 from mrcore.records.lines import line_starts, without_mark
 
@@ -34,11 +34,12 @@ _check_objects = msgspec.json.Decoder(_Object).decode_lines
 _ADVICE = "use --input-format jsonl, where each line has its own fields and types"
 
 
-def json_batches(piece: Piece) -> Iterator[Batch]:
+def json_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
     """Yield batches of one pyarrow.RecordBatch each; offsets are bytes.
 
     Raises DataError for a line that is not a JSON object, or does not fit the schema.
     """
+    del on_broken  # lines share a schema, so none is skipped
     head_bytes = min(ARROW_BLOCK_BYTES, piece.size_bytes)
     schema = None
     if piece.start or (piece.end < head_bytes and piece.codec is Codec.NONE):
@@ -69,7 +70,7 @@ def _first_lines(block: bytes) -> bytes:
 
 def _blocks(piece: Piece) -> Iterator[tuple[int, bytes, int]]:
     """Yield what `piece_blocks` yields, without blank blocks, after a check of the text."""
-    for offset, block, size_bytes in piece_blocks(piece, InputFormat.JSONL, ARROW_BLOCK_BYTES):
+    for offset, block, size_bytes in piece_blocks(piece, ARROW_BLOCK_BYTES):
         text_array(block, offset, piece.shown)
         if without_mark(block, offset).strip():
             yield offset, block, size_bytes

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
 from mrcore.model.task import Piece
 from mrcore.records.batches import ARROW_BLOCK_BYTES, Batch, OnBroken, piece_blocks
 from mrcore.records.csv_reader import CsvRows
@@ -22,21 +21,13 @@ from mrcore.records.sources import open_source
 LINE_SCHEMA = pa.schema([("line", pa.string())])
 
 
-def arrow_batches(piece: Piece, content: InputFormat, on_broken: OnBroken) -> Iterator[Batch]:
-    """Yield batches of one pyarrow.RecordBatch each; `on_broken` gets broken rows of csv.
+def line_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield batches of one pyarrow.RecordBatch each, with the lines of a text file as a column.
 
-    Offsets are bytes for text and jsonl, the number of the batch's first row for csv. Raises
-    DataError for a line that is not UTF-8 or not JSON, and for malformed csv.
+    Raises DataError for a line that is not UTF-8.
     """
-    if content is InputFormat.CSV:
-        yield from _csv(piece, on_broken)
-        return
-    if content is InputFormat.JSONL:
-        from mrcore.records.arrow_json import json_batches
-
-        yield from json_batches(piece)
-        return
-    for offset, block, size_bytes in piece_blocks(piece, content, ARROW_BLOCK_BYTES):
+    del on_broken  # no line is broken
+    for offset, block, size_bytes in piece_blocks(piece, ARROW_BLOCK_BYTES):
         batch = _lines(block, offset, piece.shown)
         if batch.num_rows:
             yield Batch(piece, (batch,), (offset,), size_bytes)
@@ -90,9 +81,12 @@ def _not_utf8(block: bytes, offset: int, shown: str) -> DataError:
     )
 
 
-def _csv(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
-    """Yield the rows of a csv file as columns of strings."""
-    with open_source(piece, InputFormat.CSV) as source:
+def csv_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the rows of a csv file as columns of strings; `on_broken` gets broken rows.
+
+    Offsets are the number of a batch's first row.
+    """
+    with open_source(piece) as source:
         rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken)
         schema = pa.schema([(name, pa.string()) for name in rows.names])
         row = counted = 0

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import TypeAlias
 
 from mrcore.errors import DataError
-from mrcore.model.job import Codec, InputFormat
+from mrcore.model.job import Codec
 from mrcore.model.task import Piece
 from mrcore.records.lines import line_blocks
 from mrcore.records.sources import open_source
@@ -78,14 +78,12 @@ class WholeBatch(Batch):
         return (self.piece.shown,)
 
 
-def piece_blocks(
-    piece: Piece, content: InputFormat, block_bytes: int
-) -> Iterator[tuple[int, bytes, int]]:
+def piece_blocks(piece: Piece, block_bytes: int) -> Iterator[tuple[int, bytes, int]]:
     """Yield (offset, block of whole lines, stored bytes read for it) of a piece."""
     plain = piece.codec is Codec.NONE
     end = piece.end if piece.end < piece.size_bytes else None
     counted = 0
-    with open_source(piece, content) as source:
+    with open_source(piece) as source:
         blocks = line_blocks(source.read, piece.start, end, block_bytes, shown=piece.shown)
         for offset, block in blocks:
             # A plain file is counted by its lines, so that its pieces add up to its size.

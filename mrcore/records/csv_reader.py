@@ -11,7 +11,6 @@ import csv
 from collections.abc import Iterator, Sequence
 
 from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
 from mrcore.model.task import Piece
 from mrcore.records.batches import BLOCK_BYTES, Batch, BrokenRecordError, OnBroken, refuse
 from mrcore.records.lines import decode, line_blocks, line_starts, without_mark
@@ -28,7 +27,7 @@ def csv_batches(piece: Piece, on_broken: OnBroken = refuse) -> Iterator[Batch]:
 
     `on_broken` gets each malformed row.
     """
-    with open_source(piece, InputFormat.CSV) as source:
+    with open_source(piece) as source:
         rows = CsvRows(source, piece.shown, BLOCK_BYTES, on_broken)
         counted = 0
         while rows.load():

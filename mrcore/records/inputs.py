@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from mrcore.errors import InputError, NotFoundError, StorageError
+from mrcore.model.formats import format_of_file
 from mrcore.model.job import Codec, Input
 from mrcore.model.task import Piece
-from mrcore.records.formats import codec_of
+from mrcore.records.codecs import codec_of, without_extension
 from mrcore.storage.base import ObjectInfo, Storage, is_hidden
 from mrcore.storage.places import NameKind
 from mrcore.storage.registry import absolute_uri, is_relative, storage_for
@@ -37,15 +38,12 @@ class InputFile(msgspec.Struct, frozen=True):
     """The file as the user would write it."""
     size_bytes: int
     generation: str
-    row_group_starts: tuple[int, ...] = ()
-    """Parquet: the byte at which each row group starts, where the footer has been read."""
-    encoding: str = ""
-    """The HTTP encoding under which the content is stored, such as `gzip`."""
-
-    @property
-    def codec(self) -> Codec:
-        """Return how the file is compressed."""
-        return codec_of(self.uri, self.encoding)
+    codec: Codec
+    """Compression of the file."""
+    format: str
+    """Name of the file's format (`mrcore.model.formats`)."""
+    cut_points: tuple[int, ...] = ()
+    """Bytes at which the file may be cut, where it has been looked at for that."""
 
     def piece(self, start: int, end: int) -> Piece:
         """Return a range of the file."""
@@ -57,6 +55,7 @@ class InputFile(msgspec.Struct, frozen=True):
             size_bytes=self.size_bytes,
             generation=self.generation,
             codec=self.codec,
+            format=self.format,
         )
 
 
@@ -77,10 +76,28 @@ def parse_input(text: str, cwd: str) -> Input:
     return Input(uri=base_uri + pattern, base_uri=base_uri, base_given=base_given)
 
 
-def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[InputFile]:
+def listed(info: ObjectInfo, shown: str, job_format: str) -> InputFile:
+    """Return a file as the job reads it: its compression and format are decided here and only here.
+
+    Raises InputError for a stored encoding that cannot be decoded.
+    """
+    return InputFile(
+        uri=info.uri,
+        shown=shown,
+        size_bytes=info.size_bytes,
+        generation=info.generation,
+        codec=codec_of(info.uri, info.content_encoding),
+        format=format_of_file(without_extension(info.uri), job_format).name,
+    )
+
+
+def expand(
+    inputs: Sequence[Input], job_format: str, *, skip_output: str | None = None
+) -> list[InputFile]:
     """Return the files of `inputs`: inputs in the order given, each one's files by name.
 
-    A file that two inputs name comes twice. Files below the folder `skip_output` are left out.
+    `job_format` is the name of the job's input format. A file that two inputs name comes twice.
+    Files below the folder `skip_output` are left out.
     Raises InputError when an input is missing, matches nothing, cannot be read or is no Unicode.
     """
     skipped = None if skip_output is None else skip_output.rstrip("/") + "/"
@@ -89,13 +106,7 @@ def expand(inputs: Sequence[Input], skip_output: str | None = None) -> list[Inpu
         storage = storage_for(given.uri)
         try:
             found = [
-                InputFile(
-                    uri=info.uri,
-                    shown=given.base_given + info.uri[len(given.base_uri) :],
-                    size_bytes=info.size_bytes,
-                    generation=info.generation,
-                    encoding=info.content_encoding,
-                )
+                listed(info, given.base_given + info.uri[len(given.base_uri) :], job_format)
                 for info in _find(storage, given)
                 if skipped is None or not info.uri.startswith(skipped)
             ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,7 @@ from mrcore.records.outputs import Output, PartCounts
 from mrcore.records.parquet_writer import open_writer, schema_digest
 from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
+from mrcore.util.arrow_values import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +107,32 @@ def _open(part: ObjectInfo) -> Iterator[pq.ParquetFile]:
     storage = storage_for(part.uri)
     with storage.open_read(part.uri, 0, part.size_bytes, generation=part.generation) as stream:
         yield pq.ParquetFile(pa.PythonFile(cast(io.IOBase, stream), mode="r"))
+
+
+def text_chunks(part: ObjectInfo) -> Iterator[bytes]:
+    """Yield the rows of a part as lines: cells as text, with tabs between them."""
+    # A footer comes last and columns lie apart, so the part is read whole; parts are moderate.
+    data = storage_for(part.uri).read(part.uri, generation=part.generation)
+    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches():
+        columns = [
+            python_values(column, f"The column {name!r} of {part.uri}", "read it with pyarrow")
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        text = io.StringIO()
+        for row in zip(*columns, strict=True):
+            cells = ("" if cell is None else _shown(cell) for cell in row)
+            text.write("\t".join(cells) + "\n")
+        yield text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _shown(cell: Any) -> str:
+    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else str(cell)
+
+
+class ParquetSchemas:
+    """The schemas of parquet parts, as `mrcore.output.schemas` asks for them."""
+
+    schema_of = staticmethod(schema_of)
+    join = staticmethod(join_schemas)
+    digest = staticmethod(schema_digest)
+    rewrite = staticmethod(rewrite)

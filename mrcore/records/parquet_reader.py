@@ -7,13 +7,15 @@ in it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from mrcore.errors import DataError, InputError
+from mrcore.model.job import Codec
 from mrcore.model.task import Piece
-from mrcore.records.batches import Batch
+from mrcore.records.batches import Batch, OnBroken
 from mrcore.records.inputs import InputFile
 from mrcore.records.signatures import HEAD_BYTES, kind_of
 from mrcore.records.sources import open_file
@@ -25,8 +27,27 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _MAGIC = b"PAR1"
+_FOOTER_THREADS = 16
 DICT_ROWS = 4096
 ARROW_ROWS = 65536
+
+
+def examine(files: Sequence[InputFile], target_bytes: int) -> Mapping[str, Sequence[int]]:
+    """Return the byte at which each row group starts, of the first file and of those to be cut.
+
+    Raises InputError for a file that is not parquet.
+    """
+    for file in files:
+        # `x.parquet.gz` may be compressed as a whole, or within, as pandas names its files.
+        if file.codec is not Codec.NONE and not _starts_as_parquet(file):
+            raise InputError(
+                f"The input {file.shown} is a compressed parquet file, which cannot be read in "
+                "parts: decompress it first."
+            )
+    wanted = {file.uri: file for file in files if file.size_bytes > target_bytes}
+    wanted |= {file.uri: file for file in files[:1]}
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        return dict(zip(wanted, pool.map(row_group_starts, wanted.values()), strict=True))
 
 
 def row_group_starts(file: InputFile) -> tuple[int, ...]:
@@ -38,17 +59,28 @@ def row_group_starts(file: InputFile) -> tuple[int, ...]:
         raise InputError(str(error)) from error
 
 
-def starts_as_parquet(file: InputFile) -> bool:
-    """Tell whether a file begins as parquet files do."""
+def _starts_as_parquet(file: InputFile) -> bool:
+    """Return whether a file begins as parquet files do."""
     head = storage_for(file.uri).read(file.uri, 0, len(_MAGIC), generation=file.generation)
     return head == _MAGIC
 
 
-def parquet_batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
-    """Yield the rows of a piece as dicts by column, or as record batches; offsets are row numbers.
+def dict_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the rows of a piece as dicts by column; offsets are row numbers.
 
     Raises DataError for a file that is not parquet, is damaged, or has changed since it was listed.
     """
+    del on_broken  # rows are decoded by groups, so none is skipped
+    return _batches(piece, as_arrow=False)
+
+
+def record_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the rows of a piece as record batches; otherwise as `dict_batches`."""
+    del on_broken
+    return _batches(piece, as_arrow=True)
+
+
+def _batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
     with _open(piece) as parquet:
         if not as_arrow:
             _check_names(piece, parquet.schema_arrow.names)

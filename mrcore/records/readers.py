@@ -1,31 +1,19 @@
-"""From a piece of input to batches of records.
+"""Readers: from a piece of input to batches of records.
 
-What `map` gets, by input format:
-
-========  =====================================  ================================================
-format    value                                  key
-========  =====================================  ================================================
-text      a line without its end, str            (file, byte offset of the line)
-blocks    about 256 KiB of lines as they are     (file, byte offset of the block)
-whole     the content of the file, str           the file
-jsonl     what the line's JSON says              (file, byte offset of the line)
-csv       dict of str by the header's names      (file, byte offset of the row)
-parquet   dict by column                         (file, row number)
-arrow     a pyarrow.RecordBatch                  (file, byte offset; csv, parquet: row number)
-========  =====================================  ================================================
-
-A byte order mark at the start of a file is passed over, and counted. Files are shown as the user
-gave them. Offsets of a compressed file count decompressed bytes.
+`open_batches` calls the reader that the format names (`mrcore.model.formats`). Those of text,
+blocks, jsonl and whole files are here. A byte order mark at the start of a file is passed over, and
+counted. Files are shown as the user gave them. Offsets of a compressed file count decompressed
+bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
+from mrcore.errors import DataError, InputError
+from mrcore.model.formats import file_format
 from mrcore.model.task import Piece
 from mrcore.records.batches import (
     ARROW_BLOCK_BYTES,
@@ -37,7 +25,7 @@ from mrcore.records.batches import (
     piece_blocks,
     refuse,
 )
-from mrcore.records.formats import content_of
+from mrcore.records.inputs import InputFile
 from mrcore.records.lines import (
     MAX_LINE_BYTES,
     decode,
@@ -45,18 +33,17 @@ from mrcore.records.lines import (
     split_lines,
     without_mark,
 )
-from mrcore.records.sources import Source, open_source
+from mrcore.records.sources import Source, check_first_bytes, open_source
+from mrcore.util.lazy import load
 
 __all__ = ["Batch", "BrokenRecordError", "WholeBatch", "open_batches"]
 
-MakeBatch: TypeAlias = Callable[[Piece, int, bytes, int], Batch | None]
+Reader: TypeAlias = Callable[[Piece, OnBroken], Iterator[Batch]]
 MAX_FILE_BYTES = MAX_LINE_BYTES
 """A file that is one record may not be larger, decompressed."""
 
 
-def open_batches(
-    piece: Piece, input_format: InputFormat, on_broken: OnBroken = refuse
-) -> Iterator[Batch]:
+def open_batches(piece: Piece, on_broken: OnBroken = refuse) -> Iterator[Batch]:
     """Yield the records of a piece in order, in batches that are never empty.
 
     `on_broken` gets the lines of jsonl and the rows of csv that are broken; lines of JSON for Arrow
@@ -64,58 +51,58 @@ def open_batches(
     Raises DataError for what is truncated, corrupt, not of the format, or changed since it was
     listed, and StorageError.
     """
-    content = content_of(piece.uri, input_format)
-    as_arrow = input_format is InputFormat.ARROW
-    if content is InputFormat.PARQUET:
-        from mrcore.records.parquet_reader import parquet_batches
-
-        return parquet_batches(piece, as_arrow=as_arrow)
-    if as_arrow:
-        from mrcore.records.arrow_reader import arrow_batches
-
-        return arrow_batches(piece, content, on_broken)
-    if content is InputFormat.CSV:
-        from mrcore.records.csv_reader import csv_batches
-
-        return csv_batches(piece, on_broken)
-    if content is InputFormat.WHOLE:
-        return _whole(piece)
-    make: dict[InputFormat, MakeBatch] = {
-        InputFormat.TEXT: _text,
-        InputFormat.BLOCKS: _block,
-        InputFormat.JSONL: partial(_jsonl, on_broken),
-    }
-    return _by_blocks(piece, content, make[content])
+    reader: Reader = load(file_format(piece.format).reader)
+    return reader(piece, on_broken)
 
 
-def _by_blocks(piece: Piece, content: InputFormat, make: MakeBatch) -> Iterator[Batch]:
-    for offset, block, size_bytes in piece_blocks(piece, content, BLOCK_BYTES):
-        batch = make(piece, offset, block, size_bytes)
-        if batch is not None:
-            yield batch
+def examine(files: Sequence[InputFile], target_bytes: int) -> Mapping[str, Sequence[int]]:
+    """Raise InputError where the first file with content is not of its format, by its first bytes.
+
+    A wrong format is mostly that of all files, and is reported before any task starts. Tasks look
+    at each file that they read. Return no points to cut at.
+    """
+    del target_bytes  # how a file is cut does not depend on what is in it
+    first = next((file for file in files if file.size_bytes), None)
+    if first is not None:
+        try:
+            check_first_bytes(first.piece(0, first.size_bytes))
+        except DataError as error:
+            raise InputError(str(error)) from error
+    return {}
 
 
-def _text(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
-    lines = split_lines(without_mark(block, offset))
-    return Batch(piece, lines, lambda: line_starts(block, offset), size_bytes) if lines else None
+def text_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the lines of a piece, without their ends."""
+    del on_broken  # no line is broken
+    for offset, block, size_bytes in piece_blocks(piece, BLOCK_BYTES):
+        lines = split_lines(without_mark(block, offset))
+        if lines:
+            yield Batch(piece, lines, partial(line_starts, block, offset), size_bytes)
 
 
-def _block(piece: Piece, offset: int, block: bytes, size_bytes: int) -> Batch | None:
-    text = decode(without_mark(block, offset))
-    return Batch(piece, (text,), (offset,), size_bytes) if text else None
+def block_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield blocks of whole lines, as text."""
+    del on_broken  # no block is broken
+    for offset, block, size_bytes in piece_blocks(piece, BLOCK_BYTES):
+        text = decode(without_mark(block, offset))
+        if text:
+            yield Batch(piece, (text,), (offset,), size_bytes)
 
 
-def _jsonl(
-    on_broken: OnBroken, piece: Piece, offset: int, block: bytes, size_bytes: int
-) -> Batch | None:
+def jsonl_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield what the JSON of each line says."""
     from mrcore.records.jsonlines import parse_lines
 
-    values, offsets = parse_lines(block, offset, piece.shown, on_broken)
-    return Batch(piece, values, offsets, size_bytes) if values else None
+    for offset, block, size_bytes in piece_blocks(piece, BLOCK_BYTES):
+        values, offsets = parse_lines(block, offset, piece.shown, on_broken)
+        if values:
+            yield Batch(piece, values, offsets, size_bytes)
 
 
-def _whole(piece: Piece) -> Iterator[Batch]:
-    with open_source(piece, InputFormat.WHOLE) as source:
+def whole_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the content of a file as one record."""
+    del on_broken  # no file is broken
+    with open_source(piece) as source:
         content = without_mark(read_all(source, piece), 0)
         yield WholeBatch(piece, (decode(content),), (0,), source.input_bytes)
 

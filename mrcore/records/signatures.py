@@ -11,7 +11,8 @@ import re
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.model.job import Codec, InputFormat
+from mrcore.model.formats import Content
+from mrcore.model.job import Codec
 
 HEAD_BYTES = 8000
 """First bytes of content that are looked at."""
@@ -66,19 +67,19 @@ def kind_of(head: bytes) -> Kind | None:
     return next((kind for pattern, kind in _COMPILED if pattern.match(head)), None)
 
 
-def check_head(head: bytes, shown: str, content: InputFormat, codec: Codec) -> None:
+def check_head(head: bytes, shown: str, content: Content, codec: Codec) -> None:
     """Raise DataError where a file is not text by the first bytes of its content.
 
-    `codec` is what they were decompressed from. `whole` takes every file but compressed ones, and
-    `blocks` takes NUL bytes: there the user's code gets the bytes as they are.
+    `codec` is what they were decompressed from, and `content` what the format takes. Where it takes
+    NUL bytes, the user's code gets them as they are.
     """
     kind = kind_of(head)
-    if kind is not None and (content is not InputFormat.WHOLE or kind.codec is not Codec.NONE):
+    if kind is not None and (content is not Content.ANY or kind.codec is not Codec.NONE):
         if codec is Codec.NONE:
             raise DataError(f"{shown} holds {kind.name}: {kind.advice}.")
         advice = "decompress it once" if kind.codec is not Codec.NONE else kind.advice
         raise DataError(f"{shown} holds {kind.name} within its {codec} data: {advice}.")
-    if content in (InputFormat.WHOLE, InputFormat.BLOCKS):
+    if content is not Content.TEXT:
         return
     at = head.find(b"\0", 0, HEAD_BYTES)
     if at >= 0:

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
 
 from mrcore.errors import DataError, NotFoundError, PreconditionFailedError
-from mrcore.model.job import Codec, InputFormat
+from mrcore.model.formats import file_format
+from mrcore.model.job import Codec
 from mrcore.model.task import Piece
 from mrcore.records.decompress import TRUNCATED, Readable, decompressed
 from mrcore.records.signatures import HEAD_BYTES, check_head, kind_of
@@ -39,8 +40,8 @@ class Source(Protocol):
 
 
 @contextmanager
-def open_source(piece: Piece, content: InputFormat) -> Iterator[Source]:
-    """Open the bytes of a piece of a file of the format `content`.
+def open_source(piece: Piece) -> Iterator[Source]:
+    """Open the bytes of a piece.
 
     A file that is not compressed is read from the byte before `piece.start` (see
     `mrcore.records.lines`) and on beyond `piece.end`; a compressed one from its start to its end.
@@ -49,16 +50,16 @@ def open_source(piece: Piece, content: InputFormat) -> Iterator[Source]:
     """
     if piece.codec is not Codec.NONE:
         with open_file(piece) as file:
-            yield _Checked(_Decompressed(piece, file), piece, content)
+            yield _Checked(_Decompressed(piece, file), piece)
         return
     source = _Range(piece)
     try:
-        yield source if piece.start else _Checked(source, piece, content)
+        yield source if piece.start else _Checked(source, piece)
     finally:
         source.close()
 
 
-def check_first_bytes(piece: Piece, content: InputFormat) -> None:
+def check_first_bytes(piece: Piece) -> None:
     """Raise DataError where the first bytes of a file show that it is of another format.
 
     Reads a small range: what is wrong further on is found by the task.
@@ -69,7 +70,7 @@ def check_first_bytes(piece: Piece, content: InputFormat) -> None:
     if piece.codec is not Codec.NONE:
         source = _Decompressed(piece, io.BytesIO(stored))
     with suppress(TruncatedError):  # a block may be longer than the range
-        check_head(source.read(HEAD_BYTES), piece.shown, content, piece.codec)
+        _check_head(source.read(HEAD_BYTES), piece)
 
 
 @contextmanager
@@ -177,13 +178,16 @@ class _Decompressed:
         )
 
 
+def _check_head(head: bytes, piece: Piece) -> None:
+    check_head(head, piece.shown, file_format(piece.format).content, piece.codec)
+
+
 class _Checked:
     """A source from the first byte of a file, which has to be of its format."""
 
-    def __init__(self, source: Source, piece: Piece, content: InputFormat) -> None:
+    def __init__(self, source: Source, piece: Piece) -> None:
         self._source = source
         self._piece = piece
-        self._content = content
         self._begun = False
 
     @property
@@ -196,5 +200,5 @@ class _Checked:
         data = self._source.read(size)
         if not self._begun:
             self._begun = True
-            check_head(data, self._piece.shown, self._content, self._piece.codec)
+            _check_head(data, self._piece)
         return data

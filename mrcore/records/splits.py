@@ -6,9 +6,9 @@ import heapq
 from collections.abc import Sequence
 from itertools import pairwise
 
-from mrcore.model.job import InputFormat
+from mrcore.model.formats import Cut, file_format
+from mrcore.model.job import Codec
 from mrcore.model.task import Piece, Split
-from mrcore.records.formats import Cut, cut_of
 from mrcore.records.inputs import InputFile
 
 MIN_SPLIT_BYTES = 1 << 20
@@ -37,29 +37,29 @@ def auto_reduces(input_bytes: int, slots: int) -> int:
     return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
 
 
-def cut(files: Sequence[InputFile], input_format: InputFormat, slots: int) -> list[Split]:
+def cut(files: Sequence[InputFile], slots: int) -> list[Split]:
     """Return the splits of `files`, in the order of the files.
 
     Pieces follow each other as the bytes do, so the order of records is the same however they are
-    cut. An empty file gives no piece, except in the format `whole`, where it is one record.
+    cut. An empty file gives no piece, except in formats where it is a record.
     """
     target = target_bytes(sum(file.size_bytes for file in files), slots)
     pieces: list[Piece] = []
     for file in files:
-        pieces += _pieces(file, input_format, target)
+        pieces += _pieces(file, target)
     packs = _pack(pieces, target)
     packs = _spread(packs, min(TASKS_PER_SLOT * max(slots, 1), len(pieces)))
     return [Split(pieces=tuple(pack)) for pack in packs]
 
 
-def _pieces(file: InputFile, input_format: InputFormat, target: int) -> list[Piece]:
+def _pieces(file: InputFile, target: int) -> list[Piece]:
     """Cut one file into ranges of at most `target` bytes, as evenly as its format lets us."""
-    if not file.size_bytes and input_format is not InputFormat.WHOLE:
+    found = file_format(file.format)
+    if not file.size_bytes and not found.empty_is_record:
         return []
-    where = cut_of(file.uri, input_format, file.codec)
-    if where is Cut.ROW_GROUPS:
-        borders = _row_group_borders(file, target)
-    elif where is Cut.LINES:
+    if found.cut is Cut.POINTS:
+        borders = _borders(file, target)
+    elif found.cut is Cut.LINES and file.codec is Codec.NONE:
         count = -(-file.size_bytes // target)
         borders = [file.size_bytes * i // count for i in range(count + 1)]
     else:
@@ -67,13 +67,13 @@ def _pieces(file: InputFile, input_format: InputFormat, target: int) -> list[Pie
     return [file.piece(start, end) for start, end in pairwise(borders)]
 
 
-def _row_group_borders(file: InputFile, target: int) -> list[int]:
-    """Return borders at starts of row groups, at most `target` bytes apart where groups allow."""
+def _borders(file: InputFile, target: int) -> list[int]:
+    """Return those of the file's points that are at most `target` bytes apart, where they allow."""
     borders = [0]
-    starts = file.row_group_starts
-    for start, following in zip(starts[1:], [*starts[2:], file.size_bytes], strict=False):
+    points = file.cut_points
+    for point, following in zip(points[1:], [*points[2:], file.size_bytes], strict=False):
         if following - borders[-1] > target:
-            borders.append(start)
+            borders.append(point)
     return [*borders, file.size_bytes]
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import NoneType
@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mrcore.errors import DataError, UsageError
-from mrcore.model.job import Compression, OutputFormat
+from mrcore.model.formats import OUTPUT_FORMATS
+from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts, nested_numbers, python_number, shortened
 from mrcore.storage.base import Writer
 from mrcore.util.arrow_values import python_values
+from mrcore.util.lazy import load
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,30 +71,26 @@ class PartWriter(Protocol):
 
 
 def open_part(
-    sink: Writer, output_format: OutputFormat, compression: Compression = Compression.NONE
+    sink: Writer, output_format: str, compression: Compression = Compression.NONE
 ) -> PartWriter:
     """Start a part that goes to `sink`.
 
     Raises UsageError when the format is not compressed that way (see `check_output_format`).
     """
     check_output_format(output_format, compression)
-    match output_format:
-        case OutputFormat.TEXT:
-            return TextWriter(sink, compression)
-        case OutputFormat.JSONL:
-            return JsonWriter(sink, compression)
-        case OutputFormat.CSV:
-            return CsvWriter(sink, compression)
-        case OutputFormat.PARQUET:
-            from mrcore.records.parquet_writer import ParquetPartWriter
-
-            return ParquetPartWriter(sink, compression)
+    writer: Callable[[Writer, Compression], PartWriter] = load(OUTPUT_FORMATS[output_format].writer)
+    return writer(sink, compression)
 
 
-def check_output_format(output_format: OutputFormat, compression: Compression) -> None:
+def check_output_format(output_format: str, compression: Compression) -> None:
     """Raise UsageError when parts of this format cannot be compressed like this."""
-    if output_format is OutputFormat.PARQUET and compression is Compression.BZIP2:
-        raise UsageError("A parquet output cannot be compressed by bz2. Choose gz, zst or none.")
+    allowed = OUTPUT_FORMATS[output_format].compressions
+    if compression not in allowed:
+        others = ", ".join(item for item in allowed if item is not Compression.NONE)
+        raise UsageError(
+            f"A {output_format} output cannot be compressed by {compression}: choose "
+            f"{others or compression.NONE} or none."
+        )
 
 
 class _RowWriter(ABC):

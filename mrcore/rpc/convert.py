@@ -22,21 +22,17 @@ from mrcore.model.ids import is_job_id
 from mrcore.model.job import (
     Compression,
     Input,
-    InputFormat,
     JobSpec,
-    OutputFormat,
     Plugin,
     StepFlags,
     Versions,
 )
-from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Option, Params
+from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Named, Option, Params
 from mrcore.model.stages import MAX_STAGES
 from mrcore.model.task import Mark, TaskFailure, TaskRef
 from mrcore.rpc.enums import (
     COMPRESSIONS,
     FAILURE_KINDS,
-    INPUT_FORMATS,
-    OUTPUT_FORMATS,
     EnumTable,
 )
 from mrcore.rpc.v1 import job_pb2
@@ -57,8 +53,6 @@ MAX_LOST_RUNS: Final = 10_000
 MAX_STEPS: Final = MAX_STAGES - 1
 
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
-    InputFormat: INPUT_FORMATS,
-    OutputFormat: OUTPUT_FORMATS,
     Compression: COMPRESSIONS,
 }
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f\x7f]+")
@@ -126,6 +120,13 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
     match option.kind:
         case Choice(members):
             return _CHOICES[members].from_proto(value)
+        case Named(table) if value:
+            if value not in table:
+                raise UsageError(
+                    f"The message has {printable(value, 80)!r} for {option.noun}, which means "
+                    "nothing here. Check that both sides have the same version of mrcore."
+                )
+            return value
         case Flag(sets):
             return sets if value else not sets
         case Params():

@@ -278,6 +278,7 @@ def split_from_proto(message: worker_service_pb2.Split) -> Split:
             p.size_bytes,
             p.generation,
             CODECS.from_proto(p.codec),
+            p.format,
         )
         for p in message.pieces
     )

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from mrcore.errors import UsageError
 from mrcore.model.attempts import AttemptState
-from mrcore.model.job import Codec, Compression, InputFormat, JobState, OutputFormat, TaskState
+from mrcore.model.job import Codec, Compression, JobState, TaskState
 from mrcore.model.task import FailureKind
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 
@@ -44,29 +44,6 @@ class EnumTable(Generic[_Member, _Number]):
         return None if number == 0 else self.from_proto(number)
 
 
-INPUT_FORMATS: Final = EnumTable(
-    "the input format",
-    {
-        InputFormat.TEXT: job_pb2.INPUT_FORMAT_TEXT,
-        InputFormat.WHOLE: job_pb2.INPUT_FORMAT_WHOLE,
-        InputFormat.BLOCKS: job_pb2.INPUT_FORMAT_BLOCKS,
-        InputFormat.JSONL: job_pb2.INPUT_FORMAT_JSONL,
-        InputFormat.CSV: job_pb2.INPUT_FORMAT_CSV,
-        InputFormat.PARQUET: job_pb2.INPUT_FORMAT_PARQUET,
-        InputFormat.ARROW: job_pb2.INPUT_FORMAT_ARROW,
-    },
-    InputFormat.TEXT,
-)
-OUTPUT_FORMATS: Final = EnumTable(
-    "the output format",
-    {
-        OutputFormat.TEXT: job_pb2.OUTPUT_FORMAT_TEXT,
-        OutputFormat.JSONL: job_pb2.OUTPUT_FORMAT_JSONL,
-        OutputFormat.CSV: job_pb2.OUTPUT_FORMAT_CSV,
-        OutputFormat.PARQUET: job_pb2.OUTPUT_FORMAT_PARQUET,
-    },
-    OutputFormat.TEXT,
-)
 COMPRESSIONS: Final = EnumTable(
     "the compression",
     {

@@ -10,13 +10,13 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from mrcore.errors import UsageError
 from mrcore.storage.base import Storage
 from mrcore.storage.places import SEPARATOR, Reach
+from mrcore.util.lazy import load
 
 _BACK_ENDS: Final = {
     "file": "mrcore.storage.local.store:LocalStorage",
@@ -30,10 +30,8 @@ _SCHEME: Final = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*){SEPARATOR}")
 
 
 def _factory(place: str) -> Callable[[], Storage]:
-    module, _, name = place.partition(":")
-
     def make() -> Storage:
-        store: Storage = getattr(import_module(module), name)()
+        store: Storage = load(place)()
         return store
 
     return make

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from mrcore.errors import DataError, InputError
-from mrcore.model.job import Codec, JobSpec
+from mrcore.errors import DataError
+from mrcore.model.formats import file_format
+from mrcore.model.job import JobSpec
 from mrcore.model.task import Split
-from mrcore.records.formats import Cut, content_of, cut_of
 from mrcore.records.inputs import InputFile, expand
-from mrcore.records.sources import check_first_bytes
 from mrcore.records.splits import auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
+from mrcore.util.lazy import load
 
 TOTAL_ORDER_SLOTS = 8
 """For which the input is cut in total order: borders between parts are keys at which blocks of runs
 begin, so with other splits, as other numbers of workers have them, the parts would differ."""
-_FOOTER_THREADS = 16
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -39,12 +38,11 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     """
     check_output_format(spec.output_format, spec.compression)
     cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
-    listed = expand(spec.inputs, spec.output_uri)
+    listed = expand(spec.inputs, spec.input_format, skip_output=spec.output_uri)
     input_bytes = sum(file.size_bytes for file in listed)
-    _look_at_first(listed, spec)
-    files = _with_row_groups(listed, spec, target_bytes(input_bytes, cut_slots))
+    files = _examined(listed, target_bytes(input_bytes, cut_slots))
     return Plan(
-        splits=tuple(cut(files, spec.input_format, cut_slots)),
+        splits=tuple(cut(files, cut_slots)),
         reduces=_reduces(spec, slots, input_bytes),
         input_bytes=input_bytes,
     )
@@ -71,49 +69,16 @@ def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:
     return spec.reduces or auto_reduces(input_bytes, slots)
 
 
-def _look_at_first(files: Sequence[InputFile], spec: JobSpec) -> None:
-    """Raise InputError where the first file with content is not of the format, by its first bytes.
-
-    A wrong format is mostly that of all files, and is reported before any task starts. Tasks look
-    at each file that they read.
-    """
-    lines = (file for file in files if file.size_bytes and not _is_parquet(file, spec))
-    first = next(lines, None)
-    if first is None:
-        return
-    try:
-        check_first_bytes(
-            first.piece(0, first.size_bytes), content_of(first.uri, spec.input_format)
-        )
-    except DataError as error:
-        raise InputError(str(error)) from error
-
-
-def _is_parquet(file: InputFile, spec: JobSpec) -> bool:
-    return cut_of(file.uri, spec.input_format, file.codec) is Cut.ROW_GROUPS
-
-
-def _with_row_groups(files: Sequence[InputFile], spec: JobSpec, target: int) -> Sequence[InputFile]:
-    """Read the footers of parquet files: of the large ones to cut them, of the first to check it.
-
-    Raises InputError for a file that is no parquet file.
-    """
-    from mrcore.records.parquet_reader import row_group_starts, starts_as_parquet
-
-    parquet = [file for file in files if _is_parquet(file, spec)]
-    for file in parquet:
-        # `x.parquet.gz` may be compressed as a whole, or within, as pandas names its files.
-        if file.codec is not Codec.NONE and not starts_as_parquet(file):
-            raise InputError(
-                f"The input {file.shown} is a compressed parquet file, which cannot be read in "
-                "parts. Decompress it first."
-            )
-    wanted = {file.uri: file for file in parquet if file.size_bytes > target}
-    wanted |= {file.uri: file for file in parquet[:1]}
-    if not wanted:
+def _examined(files: Sequence[InputFile], target_bytes: int) -> Sequence[InputFile]:
+    """Let each format look at its files, and return them with the points at which to cut."""
+    by_format: dict[str, list[InputFile]] = defaultdict(list)
+    for file in files:
+        by_format[file.format].append(file)
+    points: dict[str, Sequence[int]] = {}
+    for name, group in by_format.items():
+        points.update(load(file_format(name).examine)(group, target_bytes))
+    if not points:
         return files
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        starts = dict(zip(wanted, pool.map(row_group_starts, wanted.values()), strict=True))
     return [
-        msgspec.structs.replace(file, row_group_starts=starts.get(file.uri, ())) for file in files
+        msgspec.structs.replace(file, cut_points=tuple(points.get(file.uri, ()))) for file in files
     ]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from mrcore.errors import KeyTypeError
-from mrcore.model.job import InputFormat
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
 from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError, UserFunction
@@ -51,7 +50,7 @@ def located(
     batch: Batch,
     index: int,
     user_map: UserFunction,
-    input_format: InputFormat,
+    columnar: bool,
     maps: Sequence[str],
     then: Emitter,
 ) -> Exception:
@@ -67,7 +66,7 @@ def located(
         return error
     if isinstance(error, UserCodeError) and error.function == name and error.error is not None:
         return RecordError(error, batch, index) if index >= 0 else PieceError(error, batch)
-    if input_format is InputFormat.ARROW:
+    if columnar:
         return RecordError(error, batch, 0)  # a RecordBatch is a batch by itself
     for at, (key, value) in enumerate(zip(batch.keys(), batch.values, strict=True)):
         try:

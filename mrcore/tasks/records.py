@@ -47,7 +47,7 @@ class Records:
         """Yield keys and values of each batch, to be read in step."""
         for piece in self._split.pieces:
             on_broken = partial(self._take_broken, piece)
-            for found in open_batches(piece, self._spec.job.input_format, on_broken):
+            for found in open_batches(piece, on_broken):
                 batch = self._without_bad(found) if piece.uri in self._skip else found
                 self.batch = batch
                 self._position, self._start = Position(()), 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mrcore.errors import KeyTypeError
-from mrcore.model.job import InputFormat
+from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import StepFunctions, UserFunctions
@@ -123,13 +123,13 @@ class StageTask:
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
         """Call the map of a step for every record; `later` are the names of the maps after it."""
         user_map, name = step.functions["map"], step.named("map")
-        input_format = self._spec.job.input_format
+        columnar = INPUT_FORMATS[self._spec.job.input_format].is_columnar
         for keys, values in records.batches():
             batch = records.batch
             assert batch is not None
             count = len(batch.values)
             try:
-                if input_format is InputFormat.ARROW:
+                if columnar:
                     tables = emitted_tables(user_map, name, keys, values, count)
                     then.take_tables(name, noted(name, tables))
                 else:
@@ -137,7 +137,7 @@ class StageTask:
                     then.take(name, emitted(user_map, name, keys, values, count))
             except (UserCodeError, KeyTypeError) as error:
                 raise located(
-                    error, batch, records.index, user_map, input_format, (name, *later), then
+                    error, batch, records.index, user_map, columnar, (name, *later), then
                 ) from error
 
     def _reduce_runs(self, runs: RunInput, output: RunOutput | PartOutput) -> TaskOutput:

@@ -14,10 +14,11 @@ from unittest.mock import patch
 import msgspec
 
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import InputFormat, JobSpec, OutputFormat, Plugin, StepFlags, Versions
+from mrcore.model.job import JobSpec, Plugin, StepFlags, Versions
 from mrcore.model.stages import Stage, stages_of
-from mrcore.model.task import Piece, Split, TaskOutput, TaskRef, TaskResult, TaskSpec, TaskWork
+from mrcore.model.task import Split, TaskOutput, TaskRef, TaskResult, TaskSpec, TaskWork
 from mrcore.plugin.functions import UserFunctions
+from mrcore.records.inputs import listed
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input
 from mrcore.storage.memory import MemoryStorage
@@ -67,7 +68,7 @@ class Job:
         with storage_for(uri).open_write(uri) as sink:
             sink.write(data)
             info = sink.commit()
-        piece = Piece(uri, f"in/{index}.{extension}", 0, len(data), len(data), info.generation)
+        piece = listed(info, f"in/{index}.{extension}", self.spec.input_format).piece(0, len(data))
         reduces = self.reduces if self.stages[0].run_step is not None else 0
         return self._run(0, index, TaskWork(Split((piece,)), reduces), **extra)
 
@@ -168,7 +169,7 @@ def emitting(tasks: Sequence[Sequence[Pair]]) -> tuple[list[str], Callable[..., 
 def text_spec(**changes: Any) -> JobSpec:
     """Return a spec of text in and text out."""
     defaults: Mapping[str, Any] = {
-        "input_format": InputFormat.TEXT,
-        "output_format": OutputFormat.TEXT,
+        "input_format": "text",
+        "output_format": "text",
     }
     return spec_of(**{**defaults, **changes})

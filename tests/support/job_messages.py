@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrcore.model.job import InputFormat, JobSpec, Plugin, Versions
+from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
 
@@ -10,7 +10,7 @@ SPEC = JobSpec(
     name="wc",
     plugin=Plugin(sha256="0" * 64, name="wc"),
     inputs=(),
-    input_format=InputFormat.TEXT,
+    input_format="text",
     output_uri="file:///out",
     versions=Versions(python="3.11", mrcore="1", pyarrow="1", cloudpickle="1"),
 )

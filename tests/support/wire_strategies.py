@@ -22,6 +22,7 @@ from mrcore.model.job_options import (
     Flag,
     Folder,
     Jobs,
+    Named,
     Option,
     Params,
     Seconds,
@@ -89,6 +90,8 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             return drawn if option.default is not None else st.none() | drawn
         case Choice(members):
             return st.sampled_from(list(members))
+        case Named(table):
+            return st.sampled_from(table.names())
         case Flag():
             return st.booleans()
         case Params():

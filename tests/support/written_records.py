@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mrcore.model.job import Compression, OutputFormat
+from mrcore.model.job import Compression
 from mrcore.records.outputs import PartCounts
 from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
@@ -15,7 +15,7 @@ Pairs = Sequence[tuple[object, object]]
 
 def written(
     pairs: Pairs,
-    output_format: OutputFormat = OutputFormat.TEXT,
+    output_format: str = "text",
     compression: Compression = Compression.NONE,
     *,
     sizes: Sequence[int] = (1 << 20,),
@@ -34,5 +34,5 @@ def written(
         sink.commit()
     data = store.read("mem://out/part")
     assert counts == PartCounts(len(pairs), len(data), extend_crc32c(0, data), counts.schema_digest)
-    assert bool(counts.schema_digest) == (output_format is OutputFormat.PARQUET)
+    assert bool(counts.schema_digest) == (output_format == "parquet")
     return data

@@ -19,82 +19,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _InputFormat:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _InputFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputFormat.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    INPUT_FORMAT_UNSPECIFIED: _InputFormat.ValueType  # 0
-    """Not said: text."""
-    INPUT_FORMAT_TEXT: _InputFormat.ValueType  # 1
-    """A record is a line."""
-    INPUT_FORMAT_WHOLE: _InputFormat.ValueType  # 2
-    """A record is a file."""
-    INPUT_FORMAT_BLOCKS: _InputFormat.ValueType  # 3
-    """A record is a block of whole lines."""
-    INPUT_FORMAT_JSONL: _InputFormat.ValueType  # 4
-    """A record is one JSON value on a line."""
-    INPUT_FORMAT_CSV: _InputFormat.ValueType  # 5
-    """A record is a row, as a dict by column name."""
-    INPUT_FORMAT_PARQUET: _InputFormat.ValueType  # 6
-    """A record is a row, as a dict by column name."""
-    INPUT_FORMAT_ARROW: _InputFormat.ValueType  # 7
-    """A record is an Arrow RecordBatch."""
-
-class InputFormat(_InputFormat, metaclass=_InputFormatEnumTypeWrapper):
-    """How an input becomes records."""
-
-INPUT_FORMAT_UNSPECIFIED: InputFormat.ValueType  # 0
-"""Not said: text."""
-INPUT_FORMAT_TEXT: InputFormat.ValueType  # 1
-"""A record is a line."""
-INPUT_FORMAT_WHOLE: InputFormat.ValueType  # 2
-"""A record is a file."""
-INPUT_FORMAT_BLOCKS: InputFormat.ValueType  # 3
-"""A record is a block of whole lines."""
-INPUT_FORMAT_JSONL: InputFormat.ValueType  # 4
-"""A record is one JSON value on a line."""
-INPUT_FORMAT_CSV: InputFormat.ValueType  # 5
-"""A record is a row, as a dict by column name."""
-INPUT_FORMAT_PARQUET: InputFormat.ValueType  # 6
-"""A record is a row, as a dict by column name."""
-INPUT_FORMAT_ARROW: InputFormat.ValueType  # 7
-"""A record is an Arrow RecordBatch."""
-Global___InputFormat: _TypeAlias = InputFormat  # noqa: Y015
-
-class _OutputFormat:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _OutputFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputFormat.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    OUTPUT_FORMAT_UNSPECIFIED: _OutputFormat.ValueType  # 0
-    """Not said: text."""
-    OUTPUT_FORMAT_TEXT: _OutputFormat.ValueType  # 1
-    """key, tab, value, newline."""
-    OUTPUT_FORMAT_JSONL: _OutputFormat.ValueType  # 2
-    """One JSON object a line, with "key" and "value"."""
-    OUTPUT_FORMAT_CSV: _OutputFormat.ValueType  # 3
-    """Rows key,value with a header."""
-    OUTPUT_FORMAT_PARQUET: _OutputFormat.ValueType  # 4
-    """Columns key and value."""
-
-class OutputFormat(_OutputFormat, metaclass=_OutputFormatEnumTypeWrapper):
-    """How pairs become an output file."""
-
-OUTPUT_FORMAT_UNSPECIFIED: OutputFormat.ValueType  # 0
-"""Not said: text."""
-OUTPUT_FORMAT_TEXT: OutputFormat.ValueType  # 1
-"""key, tab, value, newline."""
-OUTPUT_FORMAT_JSONL: OutputFormat.ValueType  # 2
-"""One JSON object a line, with "key" and "value"."""
-OUTPUT_FORMAT_CSV: OutputFormat.ValueType  # 3
-"""Rows key,value with a header."""
-OUTPUT_FORMAT_PARQUET: OutputFormat.ValueType  # 4
-"""Columns key and value."""
-Global___OutputFormat: _TypeAlias = OutputFormat  # noqa: Y015
-
 class _Compression:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -379,12 +303,12 @@ class JobSpec(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For display, and the stem of the job's id."""
-    input_format: Global___InputFormat.ValueType
-    """How inputs become records."""
+    input_format: _builtins.str
+    """How inputs become records: the name of a format, such as text. Empty means text."""
     output_uri: _builtins.str
     """Folder of the output, absolute, no trailing slash."""
-    output_format: Global___OutputFormat.ValueType
-    """How pairs become files."""
+    output_format: _builtins.str
+    """How pairs become files: the name of a format, such as text. Empty means text."""
     compression: Global___Compression.ValueType
     """How those are compressed."""
     reduces: _builtins.int
@@ -437,9 +361,9 @@ class JobSpec(_message.Message):
         name: _builtins.str = ...,
         plugin: Global___Plugin | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
-        input_format: Global___InputFormat.ValueType = ...,
+        input_format: _builtins.str = ...,
         output_uri: _builtins.str = ...,
-        output_format: Global___OutputFormat.ValueType = ...,
+        output_format: _builtins.str = ...,
         compression: Global___Compression.ValueType = ...,
         reduces: _builtins.int = ...,
         map_only: _builtins.bool = ...,

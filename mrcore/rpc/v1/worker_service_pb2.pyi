@@ -718,6 +718,7 @@ class Piece(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     CODEC_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """The file."""
     shown: _builtins.str
@@ -732,6 +733,8 @@ class Piece(_message.Message):
     """Of the file when it was listed."""
     codec: Global___Codec.ValueType
     """Compression of the file; unspecified means none."""
+    format: _builtins.str
+    """Name of the file's format, such as text."""
     def __init__(
         self,
         *,
@@ -742,10 +745,11 @@ class Piece(_message.Message):
         size_bytes: _builtins.int = ...,
         generation: _builtins.str = ...,
         codec: Global___Codec.ValueType = ...,
+        format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "end", b"end", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "end", b"end", "format", b"format", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,7 +21,7 @@ from mrcore.cli import base, job_options
 from mrcore.cli.main import COMMANDS, cli, run_command_line
 from mrcore.client.request import JobRequest
 from mrcore.engine import history
-from mrcore.model.job import Compression, InputFormat, JobState, OutputFormat
+from mrcore.model.job import Compression, JobState
 from mrcore.model.snapshots import JobView
 from tests.support.fake_clock import FakeClock
 
@@ -163,8 +163,8 @@ def test_every_option_reaches_the_request() -> None:
         options={
             "files": ("f", "g"),
             "reduces": 7,
-            "input_format": InputFormat.BLOCKS,
-            "output_format": OutputFormat.JSONL,
+            "input_format": "blocks",
+            "output_format": "jsonl",
             "compress": Compression.ZSTD,
             "no_combine": False,
             "total_order": True,

@@ -32,7 +32,7 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
-from mrcore.model.job import Compression, Input, InputFormat, OutputFormat, Plugin
+from mrcore.model.job import Compression, Input, Plugin
 from mrcore.rpc.cluster import Credentials
 from mrcore.storage.local import places
 
@@ -72,8 +72,8 @@ def test_every_option_of_the_api(here: Path) -> None:
         Input(uri=f"file://{here}/in.txt", base_uri=f"file://{here}/in.txt", base_given="in.txt"),
     )
     assert spec.output_uri == f"file://{here}/out"
-    assert spec.input_format is InputFormat.BLOCKS
-    assert spec.output_format is OutputFormat.CSV
+    assert spec.input_format == "blocks"
+    assert spec.output_format == "csv"
     assert spec.compression is Compression.GZIP
     assert (spec.reduces, spec.combine, spec.total_order) == (3, False, True)
     assert (spec.params, spec.max_attempts, spec.priority) == ({"a": "b"}, 2, 5)

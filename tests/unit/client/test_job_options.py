@@ -25,6 +25,7 @@ from mrcore.model.job_options import (
     Folder,
     Jobs,
     Kind,
+    Named,
     Option,
     Params,
     Seconds,
@@ -48,7 +49,7 @@ def keyword_type(kind: Kind) -> Any:
             return float | str
         case Bytes():
             return int | str
-        case Choice():
+        case Choice() | Named():
             return str
         case Flag():
             return bool

@@ -10,7 +10,7 @@ import pytest
 
 from mrcore.errors import OutputError, UsageError
 from mrcore.model import object_names
-from mrcore.model.job import Compression, OutputFormat
+from mrcore.model.job import Compression
 from mrcore.output import commit
 from mrcore.storage.faulty import FaultKind, FaultyStorage
 from tests.support import stores
@@ -64,7 +64,7 @@ def test_runs_elsewhere_are_cleaned_too(any_storage: Place) -> None:
 
 def test_names_tell_format_and_compression(any_storage: Place) -> None:
     spec = msgspec.structs.replace(
-        make_spec(any_storage), output_format=OutputFormat.CSV, compression=Compression.GZIP
+        make_spec(any_storage), output_format="csv", compression=Compression.GZIP
     )
     CommittedJob(any_storage, "j", 1, spec).begin().run()
     assert sorted(any_storage.names()) == ["out/_SUCCESS", "out/part-00000.csv.gz"]

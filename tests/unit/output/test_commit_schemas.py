@@ -17,7 +17,6 @@ import mrcore
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import OutputFormat
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
 from mrcore.records.writers import open_part
@@ -39,7 +38,7 @@ class ParquetJob(CommittedJob):
             with self.place.storage.open_write(
                 object_names.staged_part_uri(self.spec, attempt)
             ) as sink:
-                part = open_part(sink, OutputFormat.PARQUET)
+                part = open_part(sink, "parquet")
                 part.write(list(range(len(some))), some)
                 counts = part.close()
                 info = sink.commit()
@@ -60,7 +59,7 @@ class ParquetJob(CommittedJob):
 
 
 def parquet_job(place: Place) -> ParquetJob:
-    spec = msgspec.structs.replace(make_spec(place), output_format=OutputFormat.PARQUET)
+    spec = msgspec.structs.replace(make_spec(place), output_format="parquet")
     return ParquetJob(place, "j", 0, spec)
 
 

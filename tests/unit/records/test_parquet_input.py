@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
 from tests.support.records_pieces import records_of
 
 
@@ -43,8 +42,8 @@ def test_what_python_cannot_hold_names_file_and_column(column: Any) -> None:
     content = parquet(column)
     message = r"^The column 'c' of t.parquet of the type .* holds a value that Python cannot \(.*\)"
     with pytest.raises(DataError, match=rf"{message}: use --input-format arrow"):
-        records_of(content, InputFormat.PARQUET, "t.parquet")
-    ((_, batch),) = records_of(content, InputFormat.ARROW, "t.parquet")
+        records_of(content, "parquet", "t.parquet")
+    ((_, batch),) = records_of(content, "arrow", "t.parquet")
     assert isinstance(batch, pa.RecordBatch)
     assert batch.num_rows == 1
 
@@ -53,10 +52,10 @@ def test_what_python_cannot_hold_names_file_and_column(column: Any) -> None:
 def test_old_timestamps_are_read_over_all_years(day: str) -> None:
     column: Any = pa.array([f"{day} 12:30:00"]).cast(pa.timestamp("us"))
     content = parquet(column, use_deprecated_int96_timestamps=True)
-    ((_, batch),) = records_of(content, InputFormat.ARROW, "t.parquet")
+    ((_, batch),) = records_of(content, "arrow", "t.parquet")
     assert isinstance(batch, pa.RecordBatch)
     assert batch.column("c").cast(pa.string()).to_pylist() == [f"{day} 12:30:00.000000"]
-    ((_, row),) = records_of(content, InputFormat.PARQUET, "t.parquet")
+    ((_, row),) = records_of(content, "parquet", "t.parquet")
     assert row == {"n": 1, "c": column[0].as_py()}
 
 
@@ -65,7 +64,7 @@ def test_two_columns_of_one_name_are_no_dict() -> None:
     columns: list[Any] = [pa.array([1]), pa.array([2]), pa.array([3])]
     pq.write_table(pa.Table.from_arrays(columns, names=["a", "b", "a"]), sink)
     with pytest.raises(DataError, match=r"^t.parquet has two columns named 'a'. Rename one"):
-        records_of(sink.getvalue(), InputFormat.PARQUET, "t.parquet")
-    ((_, batch),) = records_of(sink.getvalue(), InputFormat.ARROW, "t.parquet")
+        records_of(sink.getvalue(), "parquet", "t.parquet")
+    ((_, batch),) = records_of(sink.getvalue(), "arrow", "t.parquet")
     assert isinstance(batch, pa.RecordBatch)
     assert [column.to_pylist() for column in batch.columns] == [[1], [2], [3]]

@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
 from mrcore.records import arrow_json, arrow_reader
 from mrcore.records.csv_reader import CsvRows
-from mrcore.records.readers import open_batches
-from tests.support.records_pieces import input_file, piece_of, records_of
+from tests.support.records_pieces import input_file, piece_of, read_as, records_of
 
 
 def tables_of(content: bytes, name: str, *cuts: int) -> list[pa.RecordBatch]:
@@ -21,7 +19,7 @@ def tables_of(content: bytes, name: str, *cuts: int) -> list[pa.RecordBatch]:
     file = input_file(content, name)
     found = []
     for start, end in pairwise([0, *cuts, len(content)]):
-        for batch in open_batches(piece_of(file, start, end), InputFormat.ARROW):
+        for batch in read_as(piece_of(file, start, end), "arrow"):
             (table,) = batch.values
             assert isinstance(table, pa.RecordBatch)
             table.validate(full=True)
@@ -142,7 +140,7 @@ QUOTED = st.sampled_from(['""', '"a,b"', '"x\ny"', '"say ""hi"""', '"\r\n"'])
 )
 def test_arrow_csv_is_what_csv_reads(rows: list[tuple[str, ...]], end: str, size: int) -> None:
     content = "".join(f"{','.join(row)}{end}" for row in [("k", "v"), *rows]).encode()
-    expected = [value for _, value in records_of(content, InputFormat.CSV)]
+    expected = [value for _, value in records_of(content, "csv")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", size)
         assert rows_of(content, "t.csv") == expected

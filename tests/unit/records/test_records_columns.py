@@ -11,18 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError, InputError
-from mrcore.model.job import InputFormat
 from mrcore.records import arrow_reader
 from mrcore.records.inputs import InputFile
 from mrcore.records.parquet_reader import row_group_starts
-from mrcore.records.readers import open_batches
-from tests.support.records_pieces import batches_of, input_file, pairs_of, piece_of, records_of
+from tests.support.records_pieces import (
+    batches_of,
+    input_file,
+    pairs_of,
+    piece_of,
+    read_as,
+    records_of,
+)
 
 
 def columns_of(content: bytes, name: str) -> list[tuple[object, dict[str, list[object]]]]:
     """Return key and columns of each record batch."""
     found: list[tuple[object, dict[str, list[object]]]] = []
-    for key, value in records_of(content, InputFormat.ARROW, name):
+    for key, value in records_of(content, "arrow", name):
         assert isinstance(value, pa.RecordBatch)
         value.validate(full=True)
         found.append((key, value.to_pydict()))
@@ -40,10 +45,10 @@ def test_arrow_lines_are_the_lines_of_text(text: str, cuts: list[int]) -> None:
     borders = sorted({0, len(content), *(cut for cut in cuts if cut < len(content))})
     for start, end in pairwise(borders):
         piece = piece_of(file, start, end)
-        as_text = [v for b in open_batches(piece, InputFormat.TEXT) for v in b.values]
+        as_text = [v for b in read_as(piece, "text") for v in b.values]
         as_arrow = [
             line
-            for batch in open_batches(piece, InputFormat.ARROW)
+            for batch in read_as(piece, "arrow")
             for value in batch.values
             if isinstance(value, pa.RecordBatch)
             for line in value.column("line").to_pylist()
@@ -53,7 +58,7 @@ def test_arrow_lines_are_the_lines_of_text(text: str, cuts: list[int]) -> None:
 
 def test_arrow_lines_come_in_large_batches_of_one_string_column() -> None:
     content = b"0123456789abcde\n" * 100_000
-    batches = batches_of(content, InputFormat.ARROW)
+    batches = batches_of(content, "arrow")
     assert [batch.offsets[0] for batch in batches] == [0, 1 << 20]
     (record,) = batches[0].values
     assert isinstance(record, pa.RecordBatch)
@@ -64,10 +69,10 @@ def test_arrow_lines_come_in_large_batches_of_one_string_column() -> None:
 def test_a_line_that_is_not_utf8_is_named_by_file_and_offset() -> None:
     content = b"fine\n" * 300_000 + b"caf\xe9\n"
     with pytest.raises(DataError, match=r"^a.txt is not UTF-8 at byte 1500003, "):
-        batches_of(content, InputFormat.ARROW)
+        batches_of(content, "arrow")
     content = b'\xef\xbb\xbf{"a": "b"}\n{"a": "\xff"}\n'
     with pytest.raises(DataError, match=r"^a.jsonl is not UTF-8 at byte 21, "):
-        batches_of(content, InputFormat.ARROW, "a.jsonl")
+        batches_of(content, "arrow", "a.jsonl")
 
 
 def test_arrow_by_extension() -> None:
@@ -112,7 +117,7 @@ def test_arrow_csv_counts_rows_over_batches(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_broken_columns_are_named(content: bytes, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        batches_of(content, InputFormat.ARROW, name)
+        batches_of(content, "arrow", name)
 
 
 def parquet(rows: int, group: int) -> bytes:
@@ -128,7 +133,7 @@ def listed_with_groups(content: bytes) -> tuple[InputFile, tuple[int, ...]]:
 
 
 def test_parquet_rows_are_dicts_with_row_numbers() -> None:
-    records = records_of(parquet(10_000, 3_000), InputFormat.PARQUET, "t.parquet")
+    records = records_of(parquet(10_000, 3_000), "parquet", "t.parquet")
     assert records == [(("t.parquet", i), {"n": i, "s": f"row {i}"}) for i in range(10_000)]
 
 
@@ -149,7 +154,7 @@ def test_any_cut_gives_each_row_group_once(cuts: list[float]) -> None:
     borders = sorted({0, size, *(int(cut * size) for cut in cuts)})
     found: list[object] = []
     for start, end in pairwise(borders):
-        for batch in open_batches(piece_of(file, start, end), InputFormat.PARQUET):
+        for batch in read_as(piece_of(file, start, end), "parquet"):
             found += pairs_of(batch)
     assert found == [(("t.parquet", i), {"n": i, "s": f"row {i}"}) for i in range(50)]
 
@@ -160,4 +165,4 @@ def test_parquet_that_is_none_is_an_input_error_when_planned() -> None:
 
 
 def test_parquet_without_rows() -> None:
-    assert records_of(parquet(0, 1), InputFormat.PARQUET, "t.parquet") == []
+    assert records_of(parquet(0, 1), "parquet", "t.parquet") == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrcore.errors import InputError, PermissionDeniedError, UsageError
+from mrcore.model.job import Codec
 from mrcore.records.inputs import InputFile, covers, expand, named_twice, parse_input
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> str:
 
 
 def shown(cwd: str, *texts: str, skip_output: str | None = None) -> list[str]:
-    files = expand([parse_input(text, cwd) for text in texts], skip_output)
+    files = expand([parse_input(text, cwd) for text in texts], "text", skip_output=skip_output)
     return [file.shown for file in files]
 
 
@@ -92,13 +93,15 @@ def test_the_folder_itself_and_absolute_names(folder: str) -> None:
 
 
 def test_files_are_what_the_store_says(folder: str) -> None:
-    (file,) = expand([parse_input("in/a.txt", folder)])
+    (file,) = expand([parse_input("in/a.txt", folder)], "text")
     status = Path(folder, "in/a.txt").stat()
     assert file == InputFile(
         uri=f"file://{folder}/in/a.txt",
         shown="in/a.txt",
         size_bytes=8,
         generation=f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}",
+        codec=Codec.NONE,
+        format="text",
     )
 
 

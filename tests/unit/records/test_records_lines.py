@@ -8,10 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError
-from mrcore.model.job import InputFormat
 from mrcore.records.lines import line_blocks, line_starts, split_lines, without_mark
-from mrcore.records.readers import open_batches
-from tests.support.records_pieces import input_file, pairs_of, piece_of
+from tests.support.records_pieces import input_file, pairs_of, piece_of, read_as
 
 ENDS = st.sampled_from([b"\n", b"\r\n"])
 WORDS = st.binary(max_size=9).map(lambda b: b.replace(b"\n", b"\x0b"))
@@ -85,7 +83,7 @@ def test_pieces_of_a_stored_file_give_each_line_once(drawn: bytes, cuts: list[in
     found: list[object] = []
     size_bytes = 0
     for start, end in pairwise(borders):
-        for batch in open_batches(piece_of(file, start, end), InputFormat.TEXT):
+        for batch in read_as(piece_of(file, start, end), "text"):
             found += pairs_of(batch)
             size_bytes += batch.size_bytes
     assert found == [(("a.txt", at), line) for at, line in expected_lines(content)]
@@ -99,7 +97,7 @@ def test_lines_longer_than_a_block_and_than_what_is_read_past_the_end(length: in
     first, second, third = (
         [
             (at, len(str(line)))
-            for batch in open_batches(piece_of(file, *borders), InputFormat.TEXT)
+            for batch in read_as(piece_of(file, *borders), "text")
             for at, line in zip(batch.offsets, batch.values, strict=True)
         ]
         for borders in ((0, 10), (10, length), (length, len(content)))

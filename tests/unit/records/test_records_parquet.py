@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.errors import DataError
-from mrcore.model.job import Compression, OutputFormat
+from mrcore.model.job import Compression
 from mrcore.records import outputs, parquet_writer
 from tests.support.written_records import written
 
@@ -22,8 +22,8 @@ def read_parquet(data: bytes) -> pq.ParquetFile:
 @pytest.mark.parametrize("compression", [Compression.NONE, Compression.GZIP, Compression.ZSTD])
 def test_parquet(compression: Compression) -> None:
     pairs = [(f"k{i}", i if i % 3 else None) for i in range(70_000)]
-    data = written(pairs, OutputFormat.PARQUET, compression)
-    assert data == written(pairs, OutputFormat.PARQUET, compression, sizes=[1, 5000, 30_000])
+    data = written(pairs, "parquet", compression)
+    assert data == written(pairs, "parquet", compression, sizes=[1, 5000, 30_000])
     file = read_parquet(data)
     assert dict(zip(file.schema_arrow.names, map(str, file.schema_arrow.types), strict=True)) == {
         "key": "string",
@@ -35,7 +35,7 @@ def test_parquet(compression: Compression) -> None:
 
 
 def test_parquet_without_pairs() -> None:
-    file = read_parquet(written([], OutputFormat.PARQUET))
+    file = read_parquet(written([], "parquet"))
     assert file.metadata.num_rows == 0
     assert file.schema_arrow.names == ["key", "value"]
 
@@ -43,8 +43,8 @@ def test_parquet_without_pairs() -> None:
 def test_large_values_end_a_row_group_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
     pairs = [(i, "x" * 9) for i in range(5000)]
-    data = written(pairs, OutputFormat.PARQUET, sizes=[17])
-    assert data == written(pairs, OutputFormat.PARQUET)
+    data = written(pairs, "parquet", sizes=[17])
+    assert data == written(pairs, "parquet")
     metadata = read_parquet(data).metadata
     groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert groups == [1112, 1112, 1112, 1112, 552]
@@ -57,7 +57,7 @@ def test_large_values_end_a_row_group_early(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_few_large_values_make_a_row_group(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     monkeypatch.setattr(parquet_writer, "GROUP_CHARS", 10_000)
-    metadata = read_parquet(written([(i, value) for i in range(5)], OutputFormat.PARQUET)).metadata
+    metadata = read_parquet(written([(i, value) for i in range(5)], "parquet")).metadata
     groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert groups == [2, 2, 1]
 
@@ -101,7 +101,7 @@ def test_parquet_refuses_what_would_be_bent(
     monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 10)
     pairs = [*((i, first) for i in range(rows)), (rows, later)]
     with pytest.raises(DataError) as refused:
-        written(pairs, OutputFormat.PARQUET)
+        written(pairs, "parquet")
     message = str(refused.value)
     assert message.startswith(
         f"The value {outputs.shortened(later)} of pair {rows + 1} of the part does not"
@@ -127,20 +127,20 @@ def test_a_type_that_was_written_does_not_grow(
     assert parquet_values([first, later])[0] == parquet_values([later, first])[1]
     monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 10)
     with pytest.raises(DataError, match=f"of pair 21 of the part does not fit .*: {why}"):
-        written([*((i, first) for i in range(20)), (20, later)], OutputFormat.PARQUET)
+        written([*((i, first) for i in range(20)), (20, later)], "parquet")
 
 
 def parquet_values(values: Sequence[object]) -> list[object]:
-    data = written(list(enumerate(values)), OutputFormat.PARQUET)
+    data = written(list(enumerate(values)), "parquet")
     found: list[object] = read_parquet(data).read()["value"].to_pylist()
     return found
 
 
 def test_a_key_of_another_type_is_refused_too() -> None:
     with pytest.raises(DataError, match=r"^The key True of pair 2 of the part does not fit"):
-        written([(1, "a"), (True, "b")], OutputFormat.PARQUET)
+        written([(1, "a"), (True, "b")], "parquet")
     with pytest.raises(DataError, match=r"^The key \('b', 1\) of pair 1 of the part does not fit"):
-        written([(("b", 1), 2)], OutputFormat.PARQUET)
+        written([(("b", 1), 2)], "parquet")
 
 
 @pytest.mark.parametrize(("empty", "full"), [(None, 7), ([], [1]), ({"a": None}, {"a": "x"})])

@@ -15,14 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UnavailableError
-from mrcore.model.job import InputFormat
+from mrcore.model.formats import INPUT_FORMATS
 from mrcore.records import arrow_reader, csv_reader, readers
 from mrcore.records.batches import BLOCK_BYTES, BrokenRecordError
 from mrcore.records.inputs import expand, parse_input
-from mrcore.records.readers import open_batches
-from mrcore.records.splits import cut
 from mrcore.storage.registry import storage_for
-from tests.support.records_pieces import batches_of, input_file, piece_of, records_of
+from tests.support.records_pieces import (
+    batches_of,
+    cut_as,
+    input_file,
+    piece_of,
+    read_as,
+    records_of,
+)
 
 
 def zstd(content: bytes, codec: Literal["zstd", "lz4"] = "zstd") -> bytes:
@@ -66,7 +71,7 @@ def test_text_comes_in_blocks() -> None:
 
 def test_blocks_are_lines_as_they_are() -> None:
     content = b"ab\r\nc\xff\n" * 50_000 + b"end"
-    records = records_of(content, InputFormat.BLOCKS)
+    records = records_of(content, "blocks")
     text = "".join(str(value) for _, value in records)
     assert text.encode("utf-8", "surrogateescape") == content
     assert all(str(value).endswith("\n") for _, value in records[:-1])
@@ -75,15 +80,15 @@ def test_blocks_are_lines_as_they_are() -> None:
 
 
 def test_whole_files() -> None:
-    assert records_of(b"a\r\nb\xe9", InputFormat.WHOLE) == [("a.txt", "a\r\nb\udce9")]
-    assert records_of(b"", InputFormat.WHOLE) == [("a.txt", "")]
-    assert records_of(gzip.compress(b"abc"), InputFormat.WHOLE, "a.gz") == [("a.gz", "abc")]
+    assert records_of(b"a\r\nb\xe9", "whole") == [("a.txt", "a\r\nb\udce9")]
+    assert records_of(b"", "whole") == [("a.txt", "")]
+    assert records_of(gzip.compress(b"abc"), "whole", "a.gz") == [("a.gz", "abc")]
 
 
 def test_a_whole_file_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_FILE_BYTES", 10)
     with pytest.raises(DataError, match=r"^a.txt is larger than 10 bytes"):
-        records_of(b"x" * 11, InputFormat.WHOLE)
+        records_of(b"x" * 11, "whole")
 
 
 JSON = st.recursive(
@@ -108,7 +113,7 @@ def test_jsonl_is_what_json_reads(values: list[object], ascii_only: bool, end: s
         content = end.join(texts).encode()
     except UnicodeEncodeError:
         return
-    records = records_of(content, InputFormat.JSONL)
+    records = records_of(content, "jsonl")
     assert repr([value for _, value in records]) == repr(values)
     for (key, _), text in zip(records, texts, strict=True):
         assert isinstance(key, tuple)
@@ -120,16 +125,16 @@ def test_jsonl_is_what_json_reads(values: list[object], ascii_only: bool, end: s
 )
 def test_a_broken_json_line_is_named(bad: bytes) -> None:
     with pytest.raises(DataError, match=r"^a.txt has a line at byte 9 that is not valid JSON"):
-        records_of(b'{"a": 1}\n' + bad + b"\n", InputFormat.JSONL)
+        records_of(b'{"a": 1}\n' + bad + b"\n", "jsonl")
 
 
 @pytest.mark.parametrize("second", [b'{"a": 2}', b"[NaN]"])
 def test_a_byte_order_mark_before_json_is_passed_over(second: bytes) -> None:
-    records = records_of(b'\xef\xbb\xbf{"a": 1}\n' + second + b"\n", InputFormat.JSONL)
+    records = records_of(b'\xef\xbb\xbf{"a": 1}\n' + second + b"\n", "jsonl")
     assert records[0] == (("a.txt", 0), {"a": 1})
     assert records[1][0] == ("a.txt", 12)
     with pytest.raises(DataError, match=r"^a.txt has a line at byte 2 that is not valid JSON"):
-        records_of(b"1\n\xef\xbb\xbf2\n", InputFormat.JSONL)
+        records_of(b"1\n\xef\xbb\xbf2\n", "jsonl")
 
 
 MARK = b"\xef\xbb\xbf"
@@ -139,36 +144,36 @@ def test_a_byte_order_mark_is_no_text_and_counts_as_bytes() -> None:
     assert records_of(MARK + b"one\ntwo\n") == [(("a.txt", 0), "one"), (("a.txt", 7), "two")]
     assert records_of(MARK + b"\n") == [(("a.txt", 0), "")]
     assert records_of(b"one\n" + MARK + b"two\n")[1] == (("a.txt", 4), "\ufefftwo")
-    assert records_of(MARK + b"one\n", InputFormat.BLOCKS) == [(("a.txt", 0), "one\n")]
-    assert records_of(MARK + b"one\n", InputFormat.WHOLE) == [("a.txt", "one\n")]
+    assert records_of(MARK + b"one\n", "blocks") == [(("a.txt", 0), "one\n")]
+    assert records_of(MARK + b"one\n", "whole") == [("a.txt", "one\n")]
     for line in ("one", "one\r\n", ""):
-        for key, value in records_of(MARK + line.encode(), InputFormat.ARROW):
+        for key, value in records_of(MARK + line.encode(), "arrow"):
             assert isinstance(value, pa.RecordBatch)
             assert (key, value.to_pydict()) == (("a.txt", 0), {"line": ["one"]})
-    for input_format in (InputFormat.TEXT, InputFormat.BLOCKS, InputFormat.ARROW):
+    for input_format in ("text", "blocks", "arrow"):
         assert records_of(MARK, input_format) == []
 
 
 def test_csv_rows_are_dicts_with_the_offset_of_the_row() -> None:
     content = b'\xef\xbb\xbfname,text\r\nann,"a, ""b""\nc"\n\nbob,\xe9\r\n'
-    assert records_of(content, InputFormat.CSV, "a.csv") == [
+    assert records_of(content, "csv", "a.csv") == [
         (("a.csv", 14), {"name": "ann", "text": 'a, "b"\nc'}),
         (("a.csv", 32), {"name": "bob", "text": "\udce9"}),
     ]
-    assert records_of(b"name,text\n", InputFormat.CSV) == []
-    assert records_of(b"\n\n", InputFormat.CSV) == []
+    assert records_of(b"name,text\n", "csv") == []
+    assert records_of(b"\n\n", "csv") == []
 
 
 def test_csv_rows_across_blocks() -> None:
     cell = "x" * 200_000
     content = "".join(["k,v\n", *(f'{i},"{cell}\n{cell}"\n' for i in range(4))]).encode()
-    records = records_of(content, InputFormat.CSV)
+    records = records_of(content, "csv")
     size = (len(content) - 4) // 4
     assert [key for key, _ in records] == [("a.txt", 4 + i * size) for i in range(4)]
     assert [value for _, value in records] == [
         {"k": str(i), "v": f"{cell}\n{cell}"} for i in range(4)
     ]
-    assert sum(b.size_bytes for b in batches_of(content, InputFormat.CSV)) == len(content)
+    assert sum(b.size_bytes for b in batches_of(content, "csv")) == len(content)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +186,11 @@ def test_csv_rows_across_blocks() -> None:
 )
 def test_a_broken_csv_row_is_named(rows: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        records_of(b"a,b\n" + rows, InputFormat.CSV)
+        records_of(b"a,b\n" + rows, "csv")
 
 
 def broken_of(
-    content: bytes, input_format: InputFormat, name: str = "a.txt"
+    content: bytes, input_format: str, name: str = "a.txt"
 ) -> tuple[list[object], list[tuple[int, str]]]:
     """Return the values of a file, and offset and text of the broken records between them."""
     broken: list[tuple[int, str]] = []
@@ -195,14 +200,14 @@ def broken_of(
         assert f"at byte {error.offset}" in str(error)
         broken.append((error.offset, error.record))
 
-    batches = list(open_batches(piece, input_format, skip))
+    batches = list(read_as(piece, input_format, skip))
     assert all(batch.values for batch in batches)
     return [value for batch in batches for value in batch.values], broken
 
 
 def test_broken_lines_of_json_are_handed_over_one_by_one() -> None:
     content = b'{"a":\n1\n\n\xff\n[2]\n}'
-    assert broken_of(content, InputFormat.JSONL) == (
+    assert broken_of(content, "jsonl") == (
         [1, [2]],
         [(0, '{"a":'), (9, "\udcff"), (15, "}")],
     )
@@ -230,10 +235,10 @@ def test_broken_rows_of_csv_are_handed_over_by_their_first_line(
 ) -> None:
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", block_bytes)
-    found, skipped = broken_of(b"a,b\n" + rows, InputFormat.CSV)
+    found, skipped = broken_of(b"a,b\n" + rows, "csv")
     assert ["".join(row.values()) for row in found if isinstance(row, dict)] == values
     assert skipped == broken
-    tables, skipped = broken_of(b"a,b\n" + rows, InputFormat.ARROW, "a.csv")
+    tables, skipped = broken_of(b"a,b\n" + rows, "arrow", "a.csv")
     assert skipped == broken
     all_rows = [row for t in tables if isinstance(t, pa.RecordBatch) for row in t.to_pylist()]
     assert ["".join(row.values()) for row in all_rows] == values
@@ -241,12 +246,12 @@ def test_broken_rows_of_csv_are_handed_over_by_their_first_line(
 
 def test_a_broken_header_is_never_passed_over() -> None:
     with pytest.raises(DataError, match=r"^a.txt has a row at byte 0 that is not valid csv"):
-        broken_of(b'"a"b,c\n1,2\n', InputFormat.CSV)
+        broken_of(b'"a"b,c\n1,2\n', "csv")
 
 
 def test_csv_refuses_a_column_named_twice() -> None:
     with pytest.raises(DataError, match=r"^a.txt names a column twice"):
-        records_of(b"a,a\n1,2\n", InputFormat.CSV)
+        records_of(b"a,a\n1,2\n", "csv")
 
 
 @CODECS
@@ -294,25 +299,25 @@ def test_a_bomb_is_read_in_bounded_pieces() -> None:
     piece = piece_of(input_file(stored, "x.gz"))
     before = pa.total_allocated_bytes()
     count = 0
-    for batch in open_batches(piece, InputFormat.BLOCKS):
+    for batch in read_as(piece, "blocks"):
         assert len(str(batch.values[0])) <= BLOCK_BYTES
         assert pa.total_allocated_bytes() - before < 4 << 20
         count += 1
     assert count == 245
 
 
-@pytest.mark.parametrize("input_format", list(InputFormat))
-def test_a_file_that_changed_since_it_was_listed(tmp_path: Path, input_format: InputFormat) -> None:
+@pytest.mark.parametrize("input_format", INPUT_FORMATS.names())
+def test_a_file_that_changed_since_it_was_listed(tmp_path: Path, input_format: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\n")
-    files = expand([parse_input("a.txt", str(tmp_path))])
-    (split,) = cut(files, input_format, 1)
+    files = expand([parse_input("a.txt", str(tmp_path))], "text")
+    (split,) = cut_as(files, input_format, 1)
     path.write_bytes(b"other\n")
     with pytest.raises(DataError, match=r"^a.txt was changed or deleted after the job had listed"):
-        list(open_batches(split.pieces[0], input_format))
+        list(read_as(split.pieces[0], input_format))
     path.unlink()
     with pytest.raises(DataError, match=r"^a.txt was changed or deleted"):
-        list(open_batches(split.pieces[0], input_format))
+        list(read_as(split.pieces[0], input_format))
 
 
 @pytest.mark.parametrize("name", ["x", "x.gz", "x.bz2", "x.zst", "x.parquet", "x.csv"])
@@ -324,14 +329,14 @@ def test_trouble_of_the_store_stays_what_it_is(name: str, monkeypatch: pytest.Mo
     file = input_file(b"x" * 100, name)
     monkeypatch.setattr(storage_for(file.uri), "open_read", lambda *_, **__: Stream(b"x" * 100))
     with pytest.raises(UnavailableError, match=r"^The store is out of order.$"):
-        list(open_batches(piece_of(file), InputFormat.ARROW))
+        list(read_as(piece_of(file), "arrow"))
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"0123456789abcde\n" * 1_000_000)
-    (split, *_) = cut(expand([parse_input("a.txt", str(tmp_path))]), InputFormat.TEXT, 1)
-    batches = open_batches(split.pieces[0], InputFormat.TEXT)
+    (split, *_) = cut_as(expand([parse_input("a.txt", str(tmp_path))], "text"), "text", 1)
+    batches = read_as(split.pieces[0], "text")
     next(batches)
     with path.open("r+b") as file:
         file.truncate(3_000_000)

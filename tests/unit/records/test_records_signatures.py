@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.errors import DataError, InputError
-from mrcore.model.job import Codec, InputFormat
-from mrcore.records.formats import codec_of, content_of
+from mrcore.model.formats import format_of_file
+from mrcore.model.job import Codec
+from mrcore.records.codecs import codec_of, without_extension
 from mrcore.records.inputs import expand, parse_input
-from mrcore.records.readers import open_batches
-from mrcore.records.splits import cut
 from mrcore.tasks.plan import make_plan
 from tests.gcsserver import GcsServer
-from tests.support.records_pieces import input_file, piece_of, records_of
+from tests.support.records_pieces import cut_as, input_file, piece_of, read_as, records_of
 from tests.support.specs import spec_for
 from tests.support.stores import Place
 
@@ -75,59 +74,59 @@ OTHERS = [
     ("a\nb\n".encode("utf-16"), "UTF-16 text: convert it to UTF-8"),
     ("a\nb\n".encode("utf-32"), "UTF-32 text: convert it to UTF-8"),
 ]
-OF_LINES = [InputFormat.TEXT, InputFormat.BLOCKS, InputFormat.JSONL, InputFormat.CSV]
+OF_LINES = ["text", "blocks", "jsonl", "csv"]
 
 
 @pytest.mark.parametrize("name", ["x.GZ", "x.gzip", "x.bgz", "x.Gz"])
 def test_gzip_has_many_names(name: str) -> None:
-    records = records_of(PACKED["gz"], InputFormat.TEXT, name)
+    records = records_of(PACKED["gz"], "text", name)
     assert [value for _, value in records] == ["one", "two"]
 
 
 @pytest.mark.parametrize("extension", list(PACKED))
 def test_each_codec_is_read_by_its_extension(extension: str) -> None:
     for name in (f"x.{extension}", f"x.{extension.upper()}"):
-        records = records_of(PACKED[extension], InputFormat.TEXT, name)
+        records = records_of(PACKED[extension], "text", name)
         assert [value for _, value in records] == ["one", "two"]
-        (split,) = cut([input_file(PACKED[extension], name)], InputFormat.TEXT, 4)
+        (split,) = cut_as([input_file(PACKED[extension], name)], "text", 4)
         assert len(split.pieces) == 1
 
 
 def test_arrow_goes_by_extensions_of_any_case() -> None:
-    assert content_of("X.CSV.GZ", InputFormat.ARROW) is InputFormat.CSV
-    assert content_of("x.Parquet", InputFormat.ARROW) is InputFormat.PARQUET
-    assert content_of("x.ndjson.xz", InputFormat.ARROW) is InputFormat.JSONL
+    def format_of(name: str) -> str:
+        return format_of_file(without_extension(name), "arrow").name
+
+    assert format_of("X.CSV.GZ") == "arrow-csv"
+    assert format_of("x.Parquet") == "arrow-parquet"
+    assert format_of("x.ndjson.xz") == "arrow-jsonl"
+    assert format_of("x.csv.txt") == "arrow"
 
 
-@pytest.mark.parametrize("input_format", [*OF_LINES, InputFormat.WHOLE, InputFormat.ARROW])
+@pytest.mark.parametrize("input_format", [*OF_LINES, "whole", "arrow"])
 @pytest.mark.parametrize("codec", list(PACKED))
-def test_compressed_data_in_disguise_is_refused(codec: str, input_format: InputFormat) -> None:
+def test_compressed_data_in_disguise_is_refused(codec: str, input_format: str) -> None:
     with pytest.raises(DataError, match=rf"^x.log holds {codec} data: name it .*\.{codec}"):
         records_of(PACKED[codec], input_format, "x.log")
 
 
 @pytest.mark.parametrize("input_format", OF_LINES)
 @pytest.mark.parametrize(("content", "message"), OTHERS)
-def test_what_is_not_text_is_refused(
-    content: bytes, message: str, input_format: InputFormat
-) -> None:
+def test_what_is_not_text_is_refused(content: bytes, message: str, input_format: str) -> None:
     with pytest.raises(DataError, match=rf"^part-0 holds {message}"):
         records_of(content, input_format, "part-0")
 
 
 def test_a_whole_file_may_be_anything_but_compressed() -> None:
     for content, _ in OTHERS:
-        ((_, value),) = records_of(content, InputFormat.WHOLE, "part-0")
+        ((_, value),) = records_of(content, "whole", "part-0")
         assert str(value).encode("utf-8", "surrogateescape") == content
 
 
-@pytest.mark.parametrize(
-    "input_format", [InputFormat.TEXT, InputFormat.JSONL, InputFormat.CSV, InputFormat.ARROW]
-)
-def test_a_nul_byte_is_not_text(input_format: InputFormat) -> None:
+@pytest.mark.parametrize("input_format", ["text", "jsonl", "csv", "arrow"])
+def test_a_nul_byte_is_not_text(input_format: str) -> None:
     with pytest.raises(DataError, match=r"^a.bin is not text, because byte 5 is NUL\. "):
         records_of(b"line\n\0\1\2\n", input_format, "a.bin")
-    assert records_of(b"a\0b\n", InputFormat.BLOCKS) == [(("a.txt", 0), "a\0b\n")]
+    assert records_of(b"a\0b\n", "blocks") == [(("a.txt", 0), "a\0b\n")]
 
 
 def test_text_that_looks_like_a_signature_is_text() -> None:
@@ -153,7 +152,7 @@ def test_a_file_of_another_codec_than_its_name_says() -> None:
     with pytest.raises(DataError, match=r"^x.xz should be xz data .*, but holds gz data: name it"):
         records_of(PACKED["gz"], name="x.xz")
     with pytest.raises(DataError, match=r"^x.parquet is not parquet, but holds gz data: name it"):
-        records_of(PACKED["gz"], InputFormat.PARQUET, "x.parquet")
+        records_of(PACKED["gz"], "parquet", "x.parquet")
 
 
 @pytest.mark.parametrize("content", [PACKED["gz"], columns(pq), "a\n".encode("utf-16")])
@@ -174,12 +173,12 @@ def test_parquet_that_is_compressed_within_keeps_the_name_that_pandas_gives(tmp_
     sink = io.BytesIO()
     pq.write_table(pa.table({"n": [1]}), sink, compression="gzip")
     (tmp_path / "df.parquet.gzip").write_bytes(sink.getvalue())
-    for input_format in (InputFormat.PARQUET, InputFormat.ARROW):
+    for input_format in ("parquet", "arrow"):
         spec = msgspec.structs.replace(
             spec_for(tmp_path, "df.parquet.gzip"), input_format=input_format
         )
         (split,) = make_plan(spec, 1).splits
-        assert len(list(open_batches(split.pieces[0], input_format))) == 1
+        assert len(list(read_as(split.pieces[0], input_format))) == 1
 
 
 def test_an_object_is_compressed_where_its_content_encoding_says_so(
@@ -191,12 +190,11 @@ def test_an_object_is_compressed_where_its_content_encoding_says_so(
         gcs_server.store.insert(bucket, f"in/{name}", content, {"contentEncoding": encoding})
     for name in ("a", "b.gz", "c"):
         for given in (f"gs://{bucket}/in/{name}", f"gs://{bucket}/in/{name}*"):
-            (file,) = expand([parse_input(given, "/")])
-            (batch,) = open_batches(piece_of(file), InputFormat.TEXT)
+            (file,) = expand([parse_input(given, "/")], "text")
+            (batch,) = read_as(piece_of(file), "text")
             assert batch.values == ["one", "two"]
-    (file,) = expand([parse_input(f"gs://{bucket}/in/d", "/")])
     with pytest.raises(InputError, match="in/d is stored with the content encoding br, which"):
-        cut([file], InputFormat.TEXT, 1)
+        expand([parse_input(f"gs://{bucket}/in/d", "/")], "text")
 
 
 def test_of_two_encodings_none_is_guessed() -> None:

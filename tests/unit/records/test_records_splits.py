@@ -2,23 +2,24 @@
 
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcore.model.job import InputFormat
-from mrcore.records.inputs import InputFile
-from mrcore.records.splits import MAX_PIECES, cut, target_bytes
+from mrcore.records.inputs import InputFile, listed
+from mrcore.records.splits import MAX_PIECES, target_bytes
+from mrcore.storage.base import ObjectInfo
+from tests.support.records_pieces import cut_as
 
 MIB = 1 << 20
 
 
 def files_of(*sizes: int, extension: str = ".txt") -> list[InputFile]:
     return [
-        InputFile(
-            uri=f"file:///in/{i}{extension}",
-            shown=f"in/{i}{extension}",
-            size_bytes=size,
-            generation="g",
+        listed(
+            ObjectInfo(uri=f"file:///in/{i}{extension}", size_bytes=size, generation="g"),
+            f"in/{i}{extension}",
+            "text",
         )
         for i, size in enumerate(sizes)
     ]
@@ -35,47 +36,47 @@ def test_target_is_a_fourth_of_a_slots_share_within_bounds() -> None:
 @given(
     st.lists(st.integers(0, 40 * MIB) | st.integers(0, 1000), max_size=40),
     st.integers(1, 9),
-    st.sampled_from([InputFormat.TEXT, InputFormat.WHOLE, InputFormat.CSV]),
+    st.sampled_from(["text", "whole", "csv"]),
 )
 def test_splits_cover_every_byte_once_and_in_order(
-    sizes: list[int], slots: int, input_format: InputFormat
+    sizes: list[int], slots: int, input_format: str
 ) -> None:
     files = files_of(*sizes)
-    splits = cut(files, input_format, slots)
+    splits = cut_as(files, input_format, slots)
     target = target_bytes(sum(sizes), slots)
     pieces = [piece for split in splits for piece in split.pieces]
-    expected = [f for f in files if f.size_bytes or input_format is InputFormat.WHOLE]
+    expected = [f for f in files if f.size_bytes or input_format == "whole"]
     assert list(dict.fromkeys(p.uri for p in pieces)) == [f.uri for f in expected]
     for file in expected:
         own = [p for p in pieces if p.uri == file.uri]
         assert own[0].start == 0
         assert own[-1].end == file.size_bytes
         assert all(a.end == b.start for a, b in pairwise(own))
-        if input_format is not InputFormat.TEXT:
+        if input_format != "text":
             assert len(own) == 1
     for split in splits:
         assert split.pieces
         assert split.size_bytes <= target or len(split.pieces) == 1
-        if input_format is InputFormat.TEXT:
+        if input_format == "text":
             assert split.size_bytes <= target
     assert len(splits) >= min(4 * slots, len(expected))
 
 
 def test_small_files_share_a_task_once_every_slot_has_four() -> None:
-    splits = cut(files_of(*[1000] * 400), InputFormat.TEXT, 2)
+    splits = cut_as(files_of(*[1000] * 400), "text", 2)
     assert [len(split.pieces) for split in splits] == [50] * 8
-    assert len(cut(files_of(10, 20, 30), InputFormat.TEXT, 2)) == 3
-    assert len(cut(files_of(*[600 * 1024] * 100), InputFormat.TEXT, 1)) == 4
+    assert len(cut_as(files_of(10, 20, 30), "text", 2)) == 3
+    assert len(cut_as(files_of(*[600 * 1024] * 100), "text", 1)) == 4
 
 
 def test_a_task_holds_a_bounded_number_of_files() -> None:
-    splits = cut(files_of(*[1] * 5000), InputFormat.TEXT, 1)
+    splits = cut_as(files_of(*[1] * 5000), "text", 1)
     assert max(len(split.pieces) for split in splits) <= MAX_PIECES
 
 
 def test_a_large_file_is_cut_evenly() -> None:
     (file,) = files_of(10 * MIB + 3)
-    splits = cut([file], InputFormat.TEXT, 1)
+    splits = cut_as([file], "text", 1)
     assert [(s.pieces[0].start, s.pieces[0].end) for s in splits] == [
         (0, 2621440),
         (2621440, 5242881),
@@ -86,18 +87,18 @@ def test_a_large_file_is_cut_evenly() -> None:
 
 def test_what_cannot_be_split_stays_whole() -> None:
     for extension in (".gz", ".txt.bz2", ".zst", ".zstd"):
-        (split,) = cut(files_of(300 * MIB, extension=extension), InputFormat.TEXT, 4)
+        (split,) = cut_as(files_of(300 * MIB, extension=extension), "text", 4)
         assert (split.pieces[0].start, split.pieces[0].end) == (0, 300 * MIB)
-    (split,) = cut(files_of(300 * MIB, extension=".csv"), InputFormat.ARROW, 4)
+    (split,) = cut_as(files_of(300 * MIB, extension=".csv"), "arrow", 4)
     assert split.size_bytes == 300 * MIB
-    assert len(cut(files_of(300 * MIB, extension=".jsonl"), InputFormat.ARROW, 4)) == 16
+    assert len(cut_as(files_of(300 * MIB, extension=".jsonl"), "arrow", 4)) == 16
 
 
 def test_parquet_is_cut_between_row_groups() -> None:
     (file,) = files_of(10 * MIB, extension=".parquet")
     starts = tuple(4 + i * 700 * 1024 for i in range(14))
-    file = InputFile(file.uri, file.shown, file.size_bytes, file.generation, starts)
-    splits = cut([file], InputFormat.PARQUET, 1)
+    file = msgspec.structs.replace(file, cut_points=starts)
+    splits = cut_as([file], "parquet", 1)
     borders = [split.pieces[0].start for split in splits]
     assert borders[0] == 0
     assert set(borders[1:]) <= set(starts)
@@ -108,12 +109,12 @@ def test_parquet_is_cut_between_row_groups() -> None:
 def test_row_groups_that_just_fit_share_a_split() -> None:
     (file,) = files_of(4 * MIB, extension=".parquet")
     starts = tuple(range(0, 4 * MIB, MIB // 2))
-    file = InputFile(file.uri, file.shown, file.size_bytes, file.generation, starts)
-    splits = cut([file], InputFormat.PARQUET, 1)
+    file = msgspec.structs.replace(file, cut_points=starts)
+    splits = cut_as([file], "parquet", 1)
     assert [split.pieces[0].start for split in splits] == [0, MIB, 2 * MIB, 3 * MIB]
 
 
 def test_the_same_file_twice_is_read_twice() -> None:
     (file,) = files_of(10)
-    splits = cut([file, file], InputFormat.TEXT, 1)
+    splits = cut_as([file, file], "text", 1)
     assert [piece.uri for split in splits for piece in split.pieces] == [file.uri, file.uri]

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UsageError
-from mrcore.model.job import Compression, OutputFormat
+from mrcore.model.job import Compression
 from mrcore.records import outputs, writers
 from mrcore.records.writers import open_part
 from mrcore.storage.memory import MemoryStorage
@@ -23,7 +23,7 @@ from tests.support.written_records import Pairs, written
 def written_columns(keys: pa.Array, values: pa.Array) -> bytes:  # type: ignore[type-arg]
     store = MemoryStorage()
     with store.open_write("mem://out/part") as sink:
-        part = open_part(sink, OutputFormat.TEXT)
+        part = open_part(sink, "text")
         part.write_columns(keys, values)
         assert part.close().records == len(keys)
         sink.commit()
@@ -143,7 +143,7 @@ def test_columns_beyond_32_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jsonl() -> None:
     pairs = [("é\n", 1), (("a", 1), {"k": [1.5, None, True]}), (None, "\udcff"), ("\ud800", 2**70)]
-    data = written(pairs, OutputFormat.JSONL)
+    data = written(pairs, "jsonl")
     assert data.decode().split("\n") == [
         '{"key":"é\\n","value":1}',
         '{"key":["a",1],"value":{"k":[1.5,null,true]}}',
@@ -160,8 +160,8 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
 @settings(max_examples=100)
 @given(st.lists(st.tuples(PLAIN, PLAIN | st.floats(allow_nan=False, allow_infinity=False))))
 def test_jsonl_is_what_json_writes_however_batched(pairs: Pairs) -> None:
-    data = written(pairs, OutputFormat.JSONL, sizes=[1, 2, 50])
-    assert data == written(pairs, OutputFormat.JSONL)
+    data = written(pairs, "jsonl", sizes=[1, 2, 50])
+    assert data == written(pairs, "jsonl")
     rows = [json.loads(line) for line in data.split(b"\n")[:-1]]
     assert [(row["key"], row["value"]) for row in rows] == pairs
     for line, (key, value) in zip(data.split(b"\n"), pairs, strict=False):
@@ -173,24 +173,24 @@ def test_jsonl_is_what_json_writes_however_batched(pairs: Pairs) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"x", {1, 2}, object, {(1,): 2}])
 def test_what_json_cannot_hold(value: object) -> None:
     with pytest.raises(DataError, match=r"^The pair 'k': .* cannot be written as JSON \("):
-        written([("k", value)], OutputFormat.JSONL)
+        written([("k", value)], "jsonl")
 
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(UTF8, st.none() | st.integers() | st.floats(allow_nan=False) | UTF8)))
 def test_csv_reads_back(pairs: Pairs) -> None:
-    data = written(pairs, OutputFormat.CSV, sizes=[2, 3])
+    data = written(pairs, "csv", sizes=[2, 3])
     assert data.startswith(b"key,value\n")
     rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
     assert rows[1:] == [[str(key), "" if value is None else str(value)] for key, value in pairs]
 
 
 def test_csv_quotes() -> None:
-    assert written([('a"b', "x,y"), ("l\nm", None), (1, "\udcff")], OutputFormat.CSV) == (
+    assert written([('a"b', "x,y"), ("l\nm", None), (1, "\udcff")], "csv") == (
         b'key,value\n"a""b","x,y"\n"l\nm",\n1,\xff\n'
     )
     with pytest.raises(DataError, match="lone surrogate"):
-        written([("a", "\ud800")], OutputFormat.CSV)
+        written([("a", "\ud800")], "csv")
 
 
 def unzstd(data: bytes) -> bytes:
@@ -206,9 +206,9 @@ def unzstd(data: bytes) -> bytes:
         (Compression.ZSTD, unzstd),
     ],
 )
-@pytest.mark.parametrize("output_format", [OutputFormat.TEXT, OutputFormat.JSONL, OutputFormat.CSV])
+@pytest.mark.parametrize("output_format", ["text", "jsonl", "csv"])
 def test_compressed_parts_depend_on_the_pairs_alone(
-    compression: Compression, decompress: "type[bytes]", output_format: OutputFormat
+    compression: Compression, decompress: "type[bytes]", output_format: str
 ) -> None:
     pairs = [(f"key {i * 7919 % 104729}", i) for i in range(120_000)]
     data = written(pairs, output_format, compression)
@@ -241,32 +241,32 @@ def test_compressors_are_fed_full_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_gzip_holds_no_time() -> None:
-    data = written([("a", 1)], OutputFormat.TEXT, Compression.GZIP)
+    data = written([("a", 1)], "text", Compression.GZIP)
     assert data[:10] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
 
 
 def test_parquet_and_bz2_do_not_go_together() -> None:
     with pytest.raises(UsageError, match="bz2"):
-        written([], OutputFormat.PARQUET, Compression.BZIP2)
+        written([], "parquet", Compression.BZIP2)
 
 
 def test_numbers_of_numpy_become_pythons() -> None:
     values = [np.int64(1), {"a": [np.float64(1.5), np.bool_(True)]}, (np.str_("x"), np.uint8(2))]
-    lines = written([("k", value) for value in values], OutputFormat.JSONL).splitlines()
+    lines = written([("k", value) for value in values], "jsonl").splitlines()
     assert [json.loads(line)["value"] for line in lines] == [1, {"a": [1.5, True]}, ["x", 2]]
-    for output_format in (OutputFormat.TEXT, OutputFormat.CSV):
+    for output_format in ("text", "csv"):
         part = open_part(MemoryStorage().open_write("mem://out/part"), output_format)
         kept = [part.keep(value) for value in values]
         assert kept == ["1", "{'a': [1.5, True]}", "('x', 2)"]
     with pytest.raises(DataError, match="timedelta64 is not a type of JSON"):
-        written([("k", np.timedelta64(5, "ns"))], OutputFormat.JSONL)
+        written([("k", np.timedelta64(5, "ns"))], "jsonl")
 
 
 @pytest.mark.parametrize("value", [{1: "a", "1": "b"}, [{"x": ({None: 0, "null": 1},)}]])
 def test_keys_that_are_one_in_json_are_refused(value: object) -> None:
     with pytest.raises(DataError, match=r"the keys (1 and '1'|None and 'null') are one in JSON"):
-        written([("k", value)], OutputFormat.JSONL)
-    line = written([("k", {1: "a", "2": "b", None: "c"})], OutputFormat.JSONL)
+        written([("k", value)], "jsonl")
+    line = written([("k", {1: "a", "2": "b", None: "c"})], "jsonl")
     assert json.loads(line)["value"] == {"1": "a", "2": "b", "null": "c"}
 
 
@@ -275,14 +275,14 @@ class _WithoutText:
         raise ValueError("no text")
 
 
-@pytest.mark.parametrize("output_format", [OutputFormat.JSONL, OutputFormat.PARQUET])
-def test_a_value_without_text_is_refused_in_a_sentence(output_format: OutputFormat) -> None:
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+def test_a_value_without_text_is_refused_in_a_sentence(output_format: str) -> None:
     with pytest.raises(DataError, match="<_WithoutText without text: ValueError>"):
         written([("k", _WithoutText())], output_format)
 
 
-@pytest.mark.parametrize("output_format", [OutputFormat.TEXT, OutputFormat.CSV])
-def test_numbers_of_numpy_from_a_shuffle_are_pythons(output_format: OutputFormat) -> None:
+@pytest.mark.parametrize("output_format", ["text", "csv"])
+def test_numbers_of_numpy_from_a_shuffle_are_pythons(output_format: str) -> None:
     pairs = [("k", (np.float64(1.5), [np.int64(2)])), ("l", {"a": np.int64(3)}), ("np.", 1)]
     same = [("k", (1.5, [2])), ("l", {"a": 3}), ("np.", 1)]
     assert written(pairs, output_format) == written(same, output_format)

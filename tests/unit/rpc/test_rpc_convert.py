@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import (
+    Codec,
     Input,
     JobSpec,
     Plugin,
@@ -73,7 +74,10 @@ SPLITS = st.builds(
     TaskWork,
     read=st.builds(
         Split,
-        st.lists(st.builds(Piece, URI, TEXT, UINT64, UINT64, UINT64, TEXT), max_size=3).map(tuple),
+        st.lists(
+            st.builds(Piece, URI, TEXT, UINT64, UINT64, UINT64, TEXT, st.sampled_from(Codec), TEXT),
+            max_size=3,
+        ).map(tuple),
     ),
     partitions=UINT32,
 )
@@ -185,8 +189,8 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "path trick": (lambda m: setattr(m, "output_uri", "file:///a/../etc"), "`..`"),
     "slash at the end": (lambda m: setattr(m, "output_uri", "gs://b/out/"), "empty steps"),
     "long URI": (lambda m: setattr(m, "output_uri", "gs://" + "x" * 5_000), "limit"),
-    "unknown format": (lambda m: setattr(m, "input_format", 99), "input format"),
-    "unknown output": (lambda m: setattr(m, "output_format", 99), "output format"),
+    "unknown format": (lambda m: setattr(m, "input_format", "xml"), "'xml' for the input format"),
+    "unknown output": (lambda m: setattr(m, "output_format", "arrow"), "for the output format"),
     "unknown compression": (lambda m: setattr(m, "compression", 99), "compression"),
     "many reduces": (lambda m: setattr(m, "reduces", 100_001), "reduce tasks"),
     "many bad records": (

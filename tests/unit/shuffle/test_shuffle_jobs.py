@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import mrcore
 from mrcore.errors import KeyTypeError
-from mrcore.model.job import InputFormat, OutputFormat
 from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle.arrow import pa, pc
 from mrcore.shuffle.encoding import encode
@@ -141,7 +140,7 @@ def test_aggregates_are_what_python_says(
     ]
     texts, user_map = emitting(job_tasks)
     functions = UserFunctions(map=user_map, reduce=aggregate, combine=aggregate)
-    job = Job(texts, functions, 2, spec_of(output_format=OutputFormat.TEXT, combine=combine))
+    job = Job(texts, functions, 2, spec_of(output_format="text", combine=combine))
     with tiny_budget() if tiny else nothing():
         lines = [line for part in job.run() for line in part.split(b"\n") if line]
     plain = {"sum": sum, "count": len, "min": min, "max": max}[aggregate.kind.value]
@@ -267,7 +266,7 @@ def test_the_users_partition_decides() -> None:
     ]
 
 
-ARROW = spec_of(input_format=InputFormat.ARROW)
+ARROW = spec_of(input_format="arrow")
 
 
 @pytest.mark.parametrize("reduces", [1, 3])

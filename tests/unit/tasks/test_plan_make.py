@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcore.errors import DataError, InputError, UsageError
-from mrcore.model.job import Compression, InputFormat, OutputFormat
-from mrcore.records.readers import open_batches
+from mrcore.model.job import Compression
 from mrcore.records.splits import MAX_AUTO_REDUCES, auto_reduces
 from mrcore.tasks.plan import Plan, decode, encode, make_plan
+from tests.support.records_pieces import read_as
 from tests.support.specs import spec_for
 
 MIB = 1 << 20
@@ -79,7 +79,7 @@ def test_large_parquet_files_are_cut_between_row_groups(tmp_path: Path) -> None:
     table = pa.table({"n": pa.array(range(rows), pa.int64())})
     pq.write_table(table, sink, row_group_size=20_000, compression="none", use_dictionary=False)
     (tmp_path / "a.parquet").write_bytes(sink.getvalue())
-    for input_format in (InputFormat.PARQUET, InputFormat.ARROW):
+    for input_format in ("parquet", "arrow"):
         spec = msgspec.structs.replace(spec_for(tmp_path, "."), input_format=input_format)
         plan = make_plan(spec, 4)
         assert len(plan.splits) == 3
@@ -87,7 +87,7 @@ def test_large_parquet_files_are_cut_between_row_groups(tmp_path: Path) -> None:
     numbers = [
         [
             batch.values[0].column(0).to_pylist()
-            for batch in open_batches(split.pieces[0], InputFormat.ARROW)
+            for batch in read_as(split.pieces[0], "arrow")
             if isinstance(batch.values[0], pa.RecordBatch)
         ]
         for split in plan.splits
@@ -98,13 +98,11 @@ def test_large_parquet_files_are_cut_between_row_groups(tmp_path: Path) -> None:
 
 def test_what_is_no_parquet_is_found_when_planning(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"text\n" * 10)
-    spec = msgspec.structs.replace(
-        spec_for(tmp_path, "a.parquet"), input_format=InputFormat.PARQUET
-    )
+    spec = msgspec.structs.replace(spec_for(tmp_path, "a.parquet"), input_format="parquet")
     with pytest.raises(InputError, match=r"^a.parquet cannot be read as parquet"):
         make_plan(spec, 1)
     (tmp_path / "b.parquet.gz").write_bytes(b"text\n" * 10)
-    spec = msgspec.structs.replace(spec_for(tmp_path, "b.*"), input_format=InputFormat.ARROW)
+    spec = msgspec.structs.replace(spec_for(tmp_path, "b.*"), input_format="arrow")
     with pytest.raises(InputError, match=r"b.parquet.gz is a compressed parquet file"):
         make_plan(spec, 1)
 
@@ -114,9 +112,7 @@ def test_formats_and_inputs_that_cannot_be(tmp_path: Path) -> None:
     spec = spec_for(tmp_path, "a.txt")
     with pytest.raises(UsageError, match="parquet output cannot be compressed by bz2"):
         make_plan(
-            msgspec.structs.replace(
-                spec, output_format=OutputFormat.PARQUET, compression=Compression.BZIP2
-            ),
+            msgspec.structs.replace(spec, output_format="parquet", compression=Compression.BZIP2),
             1,
         )
     with pytest.raises(InputError, match=r"^No file matches \*.csv"):

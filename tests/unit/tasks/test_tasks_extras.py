@@ -11,7 +11,7 @@ import pytest
 
 import mrcore
 from mrcore.errors import KeyTypeError, UsageError
-from mrcore.model.job import InputFormat, JobSpec, OutputFormat
+from mrcore.model.job import JobSpec
 from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import UserFunctions
@@ -54,7 +54,7 @@ def test_records_to_skip_are_skipped_and_reported() -> None:
 
 
 def broken_job(lines: int, allowed: int) -> Job:
-    spec = spec_of(input_format=InputFormat.JSONL, max_bad_records=allowed)
+    spec = spec_of(input_format="jsonl", max_bad_records=allowed)
     text = '"ab"\n' + "oops\n" * lines + '"cd"\n'
     return Job([text], UserFunctions(map=lambda k, v: [(v, 1)], reduce=mrcore.sum), spec=spec)
 
@@ -160,7 +160,7 @@ def test_the_context_counts_speaks_and_has_params_and_files(tmp_path: Path) -> N
         kept[0].count("half", 0.5)  # type: ignore[arg-type]
 
 
-ARROW = spec_of(input_format=InputFormat.ARROW)
+ARROW = spec_of(input_format="arrow")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ ARROW = spec_of(input_format=InputFormat.ARROW)
         ),
     ],
 )
-@pytest.mark.parametrize("spec", [ARROW, spec_of(input_format=InputFormat.ARROW, map_only=True)])
+@pytest.mark.parametrize("spec", [ARROW, spec_of(input_format="arrow", map_only=True)])
 def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec) -> None:
     if spec.map_only and "type list" in said:
         said = ""  # as they come: what is no key may still be written
@@ -193,7 +193,7 @@ def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec
 def test_counts_are_counted_once_and_bytes_are_told() -> None:
     texts, user_map = emitting([[("a", 1), ("b", 2), ("a", 3)]])
     job = Job(texts, UserFunctions(map=user_map, reduce=mrcore.sum, combine=mrcore.sum))
-    job.spec = spec_of(output_format=OutputFormat.JSONL)
+    job.spec = spec_of(output_format="jsonl")
     (part,) = job.run()
     (output,) = job.outputs
     assert (output.records_in, output.records_out, output.bytes_in) == (1, 3, len(texts[0]))
@@ -332,7 +332,7 @@ def test_times_that_python_cannot_hold_are_the_data_s_fault(column: str, reduce:
         return pa.table(columns)
 
     functions = UserFunctions(map=user_map, reduce=reduce)
-    job = Job(["x\n"], functions, spec=spec_of(input_format=InputFormat.ARROW))
+    job = Job(["x\n"], functions, spec=spec_of(input_format="arrow"))
     assert "timestamp[ns] holds a value that Python cannot" in failure_of(job)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import mrcore
-from mrcore.model.job import InputFormat, JobSpec
+from mrcore.model.job import JobSpec
 from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
@@ -139,13 +139,13 @@ def test_with_arrow_it_emits_plain_pairs() -> None:
         seen.append(batch.num_rows)
         return pa.table({"key": batch.column("line"), "value": pa.array([1] * batch.num_rows)})
 
-    spec = spec_of(input_format=InputFormat.ARROW)
+    spec = spec_of(input_format="arrow")
     for map_only in (False, True):
         seen.clear()
         functions = UserFunctions(
             map=user_map, map_finish=lambda context: [("rows", sum(seen))], reduce=mrcore.sum
         )
-        spec = spec_of(input_format=InputFormat.ARROW, map_only=map_only)
+        spec = spec_of(input_format="arrow", map_only=map_only)
         assert Job(["x\ny\n"], functions, spec=spec).run() == [
             b"x\t1\ny\t1\nrows\t2\n" if map_only else b"rows\t2\nx\t1\ny\t1\n"
         ]

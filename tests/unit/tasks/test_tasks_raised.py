@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mrcore.model.job import InputFormat
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.tracebacks import last_line, user_traceback
@@ -92,7 +91,7 @@ def test_a_panic_of_any_function_is_told(function: str) -> None:
 
 
 def test_a_panic_over_record_batches_is_told() -> None:
-    spec = spec_of(input_format=InputFormat.ARROW)
+    spec = spec_of(input_format="arrow")
     result = Job(['{"a": 1}\n'], UserFunctions(map=boom), spec=spec).run_map(0, "jsonl")
     assert isinstance(result, TaskFailure)
     assert result.message.startswith("map raised Panic: index out of bounds")

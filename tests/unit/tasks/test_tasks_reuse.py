@@ -13,26 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrcore.model.job import OutputFormat
 from mrcore.plugin.functions import UserFunctions
 from mrcore.util.object_copies import kept, thawed
 from tests.support.inprocess import Job, spec_of
 
-FORMATS = [OutputFormat.TEXT, OutputFormat.CSV, OutputFormat.JSONL, OutputFormat.PARQUET]
+FORMATS = ["text", "csv", "jsonl", "parquet"]
 
 
-def pairs_of(part: bytes, output_format: OutputFormat) -> list[tuple[Any, Any]]:
+def pairs_of(part: bytes, output_format: str) -> list[tuple[Any, Any]]:
     """Return the pairs of a part whose values are lists or dicts."""
     match output_format:
-        case OutputFormat.PARQUET:
+        case "parquet":
             rows = pq.read_table(pa.BufferReader(part)).to_pylist()
             return [(row["key"], row["value"]) for row in rows]
-        case OutputFormat.JSONL:
+        case "jsonl":
             rows = [json.loads(line) for line in part.splitlines()]
             return [(row["key"], row["value"]) for row in rows]
-        case OutputFormat.CSV:
+        case "csv":
             cells = list(csv.reader(part.decode().splitlines()))[1:]
-        case OutputFormat.TEXT:
+        case "text":
             cells = [line.split("\t") for line in part.decode().splitlines()]
     return [(key, json.loads(value.replace("'", '"'))) for key, value in cells]
 
@@ -68,9 +67,9 @@ def test_map_may_yield_one_object_again_and_again(
     user_map: Callable[..., Any], combine: Callable[..., Any] | None
 ) -> None:
     functions = UserFunctions(map=user_map, reduce=first, combine=combine or first)
-    spec = spec_of(output_format=OutputFormat.JSONL, combine=combine is not None)
+    spec = spec_of(output_format="jsonl", combine=combine is not None)
     (part,) = Job(["a b\nc\n"], functions, spec=spec).run()
-    assert dict(pairs_of(part, OutputFormat.JSONL)) == TAGS
+    assert dict(pairs_of(part, "jsonl")) == TAGS
 
 
 def test_values_sort_by_what_they_were() -> None:
@@ -83,7 +82,7 @@ def test_values_sort_by_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_a_map_only_job_writes_what_was_yielded(output_format: OutputFormat) -> None:
+def test_a_map_only_job_writes_what_was_yielded(output_format: str) -> None:
     spec = spec_of(map_only=True, output_format=output_format)
     (part,) = Job(["a b\nc\n"], UserFunctions(map=one_row), spec=spec).run()
     assert dict(pairs_of(part, output_format)) == TAGS
@@ -91,7 +90,7 @@ def test_a_map_only_job_writes_what_was_yielded(output_format: OutputFormat) -> 
 
 @pytest.mark.parametrize("output_format", FORMATS)
 @pytest.mark.parametrize("returns", [True, False])
-def test_reduce_may_fill_one_list_for_all_keys(output_format: OutputFormat, returns: bool) -> None:
+def test_reduce_may_fill_one_list_for_all_keys(output_format: str, returns: bool) -> None:
     held: list[int] = []
 
     def returning(key: str, values: Iterator[int]) -> list[int]:
@@ -120,8 +119,8 @@ def test_reduce_may_yield_its_running_state() -> None:
     functions = UserFunctions(
         map=lambda key, line: [("k", word) for word in line.split()], reduce=reduce
     )
-    (part,) = Job(["a b a\n"], functions, spec=spec_of(output_format=OutputFormat.JSONL)).run()
-    assert [value for _, value in pairs_of(part, OutputFormat.JSONL)] == [
+    (part,) = Job(["a b a\n"], functions, spec=spec_of(output_format="jsonl")).run()
+    assert [value for _, value in pairs_of(part, "jsonl")] == [
         {"a": 1},
         {"a": 1, "b": 1},
         {"a": 2, "b": 1},

@@ -1,11 +1,9 @@
-"""How a file is compressed, read and cut: by its name, its stored encoding and the job's format."""
+"""Compression of input files, by their names and stored encodings."""
 
 from __future__ import annotations
 
-import enum
-
 from mrcore.errors import InputError
-from mrcore.model.job import Codec, InputFormat
+from mrcore.model.job import Codec
 
 _CODECS = {
     ".gz": Codec.GZIP,
@@ -33,23 +31,6 @@ _ENCODINGS = {
     "lz4": Codec.LZ4,
 }
 _OTHER_ENCODINGS = frozenset({"br", "compress", "deflate", "x-compress"})
-_ARROW_FORMATS = {
-    ".csv": InputFormat.CSV,
-    ".jsonl": InputFormat.JSONL,
-    ".ndjson": InputFormat.JSONL,
-    ".parquet": InputFormat.PARQUET,
-}
-
-
-class Cut(enum.Enum):
-    """Where a file may be cut into pieces."""
-
-    LINES = enum.auto()
-    """Anywhere: a line belongs to the piece in which it starts."""
-    ROW_GROUPS = enum.auto()
-    """Between the row groups of a parquet file."""
-    NOWHERE = enum.auto()
-    """The file is one piece, however large."""
 
 
 def codec_of(name: str, encoding: str = "") -> Codec:
@@ -71,31 +52,9 @@ def codec_of(name: str, encoding: str = "") -> Codec:
     return next((c for extension, c in _CODECS.items() if lower.endswith(extension)), Codec.NONE)
 
 
-def content_of(name: str, input_format: InputFormat) -> InputFormat:
-    """Return the format of a file: for `arrow` its extension decides, text being the default.
-
-    An extension of compression is looked through: `x.csv.gz` is csv. Case does not matter.
-    """
-    if input_format is not InputFormat.ARROW:
-        return input_format
+def without_extension(name: str) -> str:
+    """Return a name without the extensions of compression: `x.csv` for `x.csv.gz`."""
     stem = name.lower()
     for extension in _CODECS:
         stem = stem.removesuffix(extension)
-    for extension, content in _ARROW_FORMATS.items():
-        if stem.endswith(extension):
-            return content
-    return InputFormat.TEXT
-
-
-def cut_of(name: str, input_format: InputFormat, codec: Codec) -> Cut:
-    """Return where a file of this name and compression may be cut.
-
-    A csv file is never cut: whether a newline ends a row or stands inside quotes depends on every
-    byte before it.
-    """
-    content = content_of(name, input_format)
-    if content is InputFormat.PARQUET:
-        return Cut.ROW_GROUPS
-    if content in (InputFormat.WHOLE, InputFormat.CSV) or codec is not Codec.NONE:
-        return Cut.NOWHERE
-    return Cut.LINES
+    return name[: len(stem)]
