@@ -1,4 +1,9 @@
-"""Grouping what `map` emits by key in a dict, while combining pays."""
+"""Grouping of what `map` emits by key in a table, while combining pays.
+
+Two tables have one interface: a Tally holds counts while all values are one and the same object,
+and ValueLists hold any values. `grouping_policy` decides when a table is full and whether
+combining pays; Grouping feeds the tables and does what the policy says.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +13,27 @@ from sys import getsizeof
 from typing import Any, Final
 
 from mrcore.plugin.running import running
+from mrcore.shuffle import grouping_policy as policy
 from mrcore.shuffle.combine import Combiner
+from mrcore.shuffle.grouping_policy import TableSize
 from mrcore.shuffle.keys import KeyTypes
-from mrcore.shuffle.loops import append_values, count_keys
-from mrcore.shuffle.tally import Grouped, Tally
+from mrcore.shuffle.object_sizes import VALUE_BYTES, key_bytes, values_bytes
+from mrcore.shuffle.tally import Tally, Thaw
 from mrcore.shuffle.user_code import READ_ROWS, PairReader, read_pairs
+from mrcore.shuffle.value_lists import ValueLists
 from mrcore.util.object_copies import thawed_list
 
 _HEAD_ROWS: Final = 32
+"""Pairs that are looked at closely before a bare loop takes more like them."""
 FAST_ROWS: Final = 65_536
-_FOLD_ROWS: Final = 2_097_152
-_TRIAL_ROWS: Final = 32_768
+"""Pairs that the bare loop takes at most before the next look."""
 _FLUSH_ROWS: Final = 8192
 _ENTRY_BYTES: Final = 200
-"""Of a dict's entry and of the list that is its value."""
-
-_SIZES: Final[dict[type, int]] = {int: 40, float: 32, bool: 8, type(None): 8}
+"""Bytes of a dict's entry and of the list that is its value."""
 
 
 class Grouping:
-    """Pairs grouped by key in a dict; lists of values are folded by the combiner now and then.
-
-    As long as all values are one and the same object the keys are only counted, in a Tally.
+    """Pairs grouped by key, as long as that pays.
 
     Measured, over the generator's own time: 120 ns a pair for a tally, 180 for lists, where
     columns, a sort and a sum over them take 250.
@@ -43,28 +47,22 @@ class Grouping:
         spill: Callable[[], None],
         limit_bytes: int,
     ) -> None:
-        """`add` takes keys and values that leave the dict, `spill` makes room for more of them."""
+        """`add` takes keys and values that leave the table, `spill` makes room for more of them."""
         self.pairs = 0
-        """How many pairs have left the dict, or stay in it folded."""
+        """Number of pairs that have left the table, or stay in it folded."""
         self._combiner = combiner
         self._types = types
         self._add = add
         self._spill = spill
         self._limit_bytes = limit_bytes
         self._reader = PairReader("map")
-        self._groups: dict[Any, list[Any]] = {}
-        self._tally: Tally | None = None
-        self._varied = False
-        """Values have been seen that a tally cannot hold; so there will be none any more."""
+        self._table: Tally | ValueLists | None = None
+        """Table in use; None before the first pair, and after a tally has been flushed."""
+        self._size = TableSize()
         self._tried = False
+        """Whether the trial is over."""
         self._rows = _HEAD_ROWS
         self._fast_rows = READ_ROWS
-        self._keys_bytes = 0
-        self._folded_rows = 0
-        self._folded_bytes = 0
-        self._pending_rows = 0
-        """At most so many values wait to be folded, of so many bytes."""
-        self._pending_bytes = 0
 
     def add(
         self, pairs: Iterator[Any], function: str, at_most: int = FAST_ROWS
@@ -81,176 +79,127 @@ class Grouping:
         while (pairs_read := read_pairs(self._reader, chain(waiting, pairs), self._rows))[0]:
             keys, values = pairs_read
             waiting = ()
-            before = len(self._held())
-            self._add_checked(keys, values)
-            if self._hazardous():
+            before = self._size.keys
+            table = self._add_checked(keys, values)
+            if table is None:
                 return self._leave(pairs)
             kind = type(keys[-1])
-            if kind in (str, bytes) and self._types.only(kind) and type(values[-1]) in _SIZES:
-                foreign = self._add_fast(pairs, min(self._fast_rows, at_most), kind)
+            if kind in (str, bytes) and self._types.only(kind) and type(values[-1]) in VALUE_BYTES:
+                foreign = self._add_fast(table, pairs, min(self._fast_rows, at_most), kind)
                 if foreign is not None:
                     waiting = (foreign,)
                 self._rows, self._fast_rows = _HEAD_ROWS, min(FAST_ROWS, 2 * self._fast_rows)
             else:
                 self._rows = READ_ROWS
-            self._count_new_keys(before)
-            if not self._worthwhile():
+            self._count_new_keys(table, before)
+            if not self._make_room():
                 return self._leave(chain(waiting, pairs))
         return None
 
-    def _held(self) -> dict[Any, Any]:
-        return self._groups if self._tally is None else self._tally.counts
+    def _add_checked(self, emitted: list[Any], values: list[Any]) -> Tally | ValueLists | None:
+        """Group a few pairs, whatever their keys are; return the table that holds them.
 
-    def _hazardous(self) -> bool:
-        """Tell whether a dict would take two keys for one."""
-        return self._types.collide
-
-    def _add_checked(self, emitted: list[Any], values: list[Any]) -> None:
-        """Group a few pairs, whatever their keys are, unless that would be hazardous."""
+        None where a dict would take two keys for one, as True for 1: the pairs are passed on.
+        """
         keys = self._types.check(emitted)
         if self._combiner.counts_values:
             values = [1] * len(values)
-        if self._hazardous():
+        if self._types.collide:
             self.flush()  # first, since values have to stay in the order of their emission
             self.pairs += len(keys)
             self._add(keys, values)
-            return
-        tally = self._tally_for(values)
-        self._pending_rows += len(values)
-        if tally is not None:
-            tally.add(keys)
-            return
-        self._pending_bytes += _sizes(values)
-        groups = self._groups
-        for key, value in zip(keys, values, strict=True):
-            found = groups.get(key)
-            if found is not None:
-                found.append(value)
-            else:
-                groups[key] = [value]
-
-    def _tally_for(self, values: list[Any]) -> Tally | None:
-        """Return the tally if these values can go there, begin it with the first ones."""
-        if self._varied:
             return None
-        if self._tally is None and type(values[0]) in _SIZES:
-            self._tally = Tally(values[0])
-        if self._tally is None or not self._tally.fits(values):
-            self._varied = True
-            if self._tally is not None:
-                self._fold()
-        return self._tally
+        table = self._table_for(values)
+        self._size.pending_rows += len(values)
+        self._size.pending_bytes += table.add(keys, values)
+        return table
 
-    def _add_fast(self, pairs: Iterator[Any], rows: int, kind: type) -> Any:
+    def _table_for(self, values: list[Any]) -> Tally | ValueLists:
+        """Return the table that can hold these values: a tally only while no others have come."""
+        table = self._table
+        if isinstance(table, ValueLists):
+            return table
+        if table is None and type(values[0]) in VALUE_BYTES:
+            table = Tally(values[0])
+        if table is None or not table.fits(values):
+            table = self._lists_after(table)
+        self._table = table
+        return table
+
+    def _lists_after(self, tally: Tally | None) -> ValueLists:
+        """Return lists that hold what a tally held, folded."""
+        lists = ValueLists()
+        if tally is not None:
+            self._settle_pending(tally)
+            folded = lists.take_folded(tally.drain(self._combiner, _FLUSH_ROWS, self._thaw()))
+            self._note_folded(lists, folded)
+        return lists
+
+    def _add_fast(
+        self, table: Tally | ValueLists, pairs: Iterator[Any], rows: int, kind: type
+    ) -> Any:
         """Group up to `rows` pairs; stop at a key or a value of another sort, return that pair."""
-        self._pending_rows += rows
-        some = islice(pairs, rows)
-        tally, function = self._tally, self._reader.function
+        self._size.pending_rows += rows
+        self._size.pending_bytes += table.value_bytes(rows)
+        some, function = islice(pairs, rows), self._reader.function
         counts = self._combiner.counts_values
         with running(function):
-            if tally is not None:
-                return count_keys(
-                    some, tally.counts, tally.same, kind, self._types,
-                    function=function, counts_values=counts,
-                )  # fmt: skip
-            self._pending_bytes += rows * _SIZES[int]
-            return append_values(
-                some, self._groups, kind, self._types, function=function, counts_values=counts
-            )
+            return table.add_fast(some, kind, self._types, function=function, counts_values=counts)
 
-    def _count_new_keys(self, before: int) -> None:
-        held = self._held()
-        count = max(0, len(held) - before)
-        new = islice(reversed(held), count)
-        size = getsizeof if self._types.only(str) else _key_bytes
-        self._keys_bytes += sum(map(size, new)) + count * _ENTRY_BYTES
+    def _count_new_keys(self, table: Tally | ValueLists, before: int) -> None:
+        self._size.keys = len(table.table)
+        count = max(0, self._size.keys - before)
+        new = islice(reversed(table.table), count)
+        size = getsizeof if self._types.only(str) else key_bytes
+        self._size.keys_bytes += sum(map(size, new)) + count * _ENTRY_BYTES
 
-    def _worthwhile(self) -> bool:
+    def _make_room(self) -> bool:
         """Fold and flush what is due; return False when too few keys repeat."""
-        if not self._tried and self._pending_rows >= _TRIAL_ROWS:
-            self._recount()
-            if self._pending_rows >= _TRIAL_ROWS:
+        table, size = self._table, self._size
+        assert table is not None
+        if not self._tried and policy.is_trial_due(size):
+            size.recount(table.rows())
+            if policy.is_trial_due(size):
                 self._tried = True
-                if 2 * len(self._held()) > self._pending_rows:
+                if not policy.keys_repeat(size):
                     return False
-        if not self._full():
+        if not policy.is_full(size, self._limit_bytes, holds_rows=table.holds_rows):
             return True
-        self._recount()
-        if not self._full():
+        size.recount(table.rows())
+        if not policy.is_full(size, self._limit_bytes, holds_rows=table.holds_rows):
             return True
-        before = self._pending_rows + self._folded_rows
-        if self._tally is not None:
-            pays = 2 * len(self._tally.counts) <= before
-            self.flush()
-            self._spill()
-            return pays or before < _TRIAL_ROWS
-        self._fold()
-        pays = 2 * self._folded_rows <= before or before < _TRIAL_ROWS
-        if 2 * self._size_bytes() > self._limit_bytes:
-            self.flush()
-            self._spill()
-        return pays
-
-    def _full(self) -> bool:
-        if self._tally is not None:
-            return self._keys_bytes > self._limit_bytes
-        return self._size_bytes() > self._limit_bytes or self._pending_rows >= _FOLD_ROWS
-
-    def _size_bytes(self) -> int:
-        return self._keys_bytes + self._folded_bytes + self._pending_bytes
-
-    def _recount(self) -> None:
-        """Count the values that wait; before, the bare loop's were only known to be so many."""
-        rows = self._count_pending()
-        self._pending_bytes = self._pending_bytes * rows // max(1, self._pending_rows)
-        self._pending_rows = rows
-
-    def _count_pending(self) -> int:
-        if self._tally is not None:
-            return self._tally.rows()
-        return sum(map(len, self._groups.values())) - self._folded_rows
-
-    def _fold(self) -> None:
-        """Combine the values of every key that has more than one; a tally ends."""
-        self.pairs += self._count_pending()
-        self._pending_rows = self._pending_bytes = 0
-        if self._tally is None:
-            self._fold_lists()
+        before = size.rows
+        if isinstance(table, Tally):  # which is as small as folding could make it
+            left = size.keys
         else:
-            for keys, lists in self._end_tally():
-                groups = zip(keys, lists, strict=True)
-                self._groups.update((key, values) for key, values in groups if values)
-        folded = list(chain.from_iterable(self._groups.values()))
-        self._folded_rows = len(folded)
-        self._folded_bytes = _sizes(folded)
+            self._settle_pending(table)
+            self._note_folded(table, table.fold(self._combiner, self._thaw()))
+            left = size.folded_rows
+        if policy.must_flush(size, self._limit_bytes):
+            self.flush()
+            self._spill()
+        return policy.folding_pays(before, left)
 
-    def _end_tally(self) -> Iterator[Grouped]:
-        tally, self._tally = self._tally, None
-        assert tally is not None
-        return tally.drain(self._combiner, _FLUSH_ROWS)
+    def _settle_pending(self, table: Tally | ValueLists) -> None:
+        """Count the pairs that wait, which are about to be folded."""
+        self.pairs += table.rows()
+        self._size.pending_rows = self._size.pending_bytes = 0
 
-    def _fold_lists(self) -> None:
-        groups = self._groups
-        keys = [key for key, values in groups.items() if len(values) > 1]
-        lists: Iterator[Sequence[Any]] = map(groups.__getitem__, keys)
-        if self._reader.kept or self._combiner.pickles:
-            lists = map(thawed_list, map(groups.__getitem__, keys))
-        left = self._combiner.fold_many(keys, lists)
-        groups.update(zip(keys, left, strict=True))
-        if [] in left:
-            for key in [key for key, values in groups.items() if not values]:
-                del groups[key]
+    def _note_folded(self, lists: ValueLists, values: list[Any]) -> None:
+        self._size.keys = len(lists.table)  # fewer where the combiner has left nothing of a key
+        self._size.folded_rows, self._size.folded_bytes = len(values), values_bytes(values)
+
+    def _thaw(self) -> Thaw | None:
+        """Return how values are made again before they are folded; None if all are as emitted."""
+        return thawed_list if self._reader.kept or self._combiner.pickles else None
 
     def flush(self) -> None:
         """Pass all groups on as columns, folded; nothing is held afterwards."""
-        self.pairs += self._count_pending()
-        self._pending_rows = self._pending_bytes = 0
-        if self._tally is None:
-            self._fold_lists()
-            groups = _parts(self._groups, _FLUSH_ROWS)
-        else:
-            groups = self._end_tally()
-        for keys, lists in groups:
+        table = self._table
+        if table is None:
+            return
+        self._settle_pending(table)
+        for keys, lists in table.drain(self._combiner, _FLUSH_ROWS, self._thaw()):
             values = list(chain.from_iterable(lists))
             if set(map(len, lists)) == {1}:
                 self._add(keys, values)
@@ -258,37 +207,10 @@ class Grouping:
                 self._add(
                     [key for key, some in zip(keys, lists, strict=True) for _ in some], values
                 )
-        self._groups.clear()
-        self._keys_bytes = self._folded_bytes = self._folded_rows = 0
+        if isinstance(table, Tally):
+            self._table = None  # the next pairs may all have another value
+        self._size = TableSize()
 
     def _leave(self, pairs: Iterator[Any]) -> Iterator[Any]:
         self.flush()
         return pairs
-
-
-def _parts(groups: dict[Any, list[Any]], rows: int) -> Iterator[Grouped]:
-    items = iter(groups.items())
-    while some := list(islice(items, rows)):
-        yield [key for key, _ in some], [values for _, values in some]
-
-
-def _key_bytes(key: Any) -> int:
-    size = getsizeof(key)
-    return size + sum(map(_key_bytes, key)) if type(key) is tuple else size
-
-
-def _sizes(values: Sequence[Any]) -> int:
-    """Return about how many bytes values take as Python objects, counted, not measured."""
-    kinds = set(map(type, values))
-    if kinds <= _SIZES.keys():
-        return sum(_SIZES[kind] for kind in kinds) // len(kinds) * len(values) if kinds else 0
-    total = 0
-    for value in values:
-        kind = type(value)
-        if kind in _SIZES:
-            total += _SIZES[kind]
-        elif kind is tuple:
-            total += 64 + _sizes(value)
-        else:  # a str, bytes, or what was pickled
-            total += 64 + len(value)
-    return total
