@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from mrcore.errors import MrcoreError
 from mrcore.gce.console import say
 from mrcore.gce.failures import StepsFailedError
 from mrcore.gce.options import Options, take_options
+
+if TYPE_CHECKING:
+    from mrcore.gce.job import Job
 
 _COMMAND_OF_SSH = "mrcore.gce.command_of_ssh"
 
@@ -86,21 +89,22 @@ def _gce_command(**settings: Any) -> Callable[[Callable[..., Any]], click.Comman
     return decorate
 
 
-def _job_of(given: dict[str, Any]) -> Any:
+def _job_of(given: dict[str, Any]) -> Job | None:
     """Take the job out of what was given; return None where there is none."""
     from mrcore.gce.job import Job
 
-    output = given["output"]
-    if not given["plugin"] or not given["inputs"]:
+    output = given["output"] or ""
+    if given["plugin"] and not given["inputs"]:
+        raise click.UsageError("Missing argument 'INPUT...'")
+    job = None
+    if given["plugin"]:
+        words = click.get_current_context().meta[JOB_WORDS]
+        job = Job(job_options.take_request(given), tuple(words))
+    else:
         for parameter in job_parameters():
             given.pop(parameter)
-        request = None
-    else:
-        request = job_options.take_request(given)
-    given["output"] = output or ""
-    if request is None:
-        return None
-    return Job(request, tuple(click.get_current_context().meta[JOB_WORDS]))
+    given["output"] = output
+    return job
 
 
 def _options(given: dict[str, Any]) -> Options:
@@ -128,9 +132,8 @@ def run(keep: bool, receipt: str, **given: Any) -> int:
         )
     if not given["output"]:
         raise click.UsageError("where is the output to go? Give -o gs://BUCKET/OUT")
-    if not given["inputs"]:
-        raise click.UsageError("Missing argument 'INPUT...'")
     job = _job_of(given)
+    assert job is not None, "there is a plugin"
     return act(_options(given), job, keep=keep, receipt=receipt)
 
 

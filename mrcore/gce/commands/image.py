@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -72,7 +73,7 @@ def _make(runner: Runner, family: str) -> int:
 def _open(runner: Runner) -> None:
     create.open_cluster(runner)
     runner.crew.together(
-        lambda: create.upload_payload(runner), lambda: access.make_accounts(runner)
+        partial(create.upload_payload, runner), partial(access.make_accounts, runner)
     )
 
 
@@ -85,7 +86,9 @@ def _bake(runner: Runner, family: str) -> bool:
     machine = [f"--machine-type={record.machine_types[0]}"]
     machine += machine_options(record, "image", at_end="STOP")
     create_vm = ("compute", "instances", "create", vm, f"--zone={zone}", *machine)
-    crew.do(lambda: gcloud.make("Making the VM", *create_vm))
+    make = partial(gcloud.make, "Making the VM", *create_vm)
+    # The VM reads the wheels from the bucket, and tries until it may.
+    crew.together(partial(access.bind_accounts, runner), partial(gcloud.patiently, make))
     if not runner.dry and not _await_end(runner, vm, zone):
         return False
     labels = {

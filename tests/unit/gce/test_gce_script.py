@@ -119,6 +119,18 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: RunnerSite) -
     assert "\n# cost " in summary
 
 
+def test_an_image_is_baked_by_a_vm_that_may_read_its_wheels(house: RunnerSite) -> None:
+    ran = house.gce("image", "--dry-run", *WHERE)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("gcloud ")]
+    bound = [line for line in lines if "add-iam-policy-binding" in line]
+    assert any("mrcore-master@p" in line and "/mrcore/demo/" in line for line in bound)
+    (made,) = [line for line in lines if line.startswith("gcloud compute instances create ")]
+    assert "--service-account=mrcore-master@p" in made
+    assert "--instance-termination-action=STOP" in made
+    assert lines.index(bound[-1]) < lines.index(made)
+
+
 def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: RunnerSite) -> None:
     (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     (house.folder / "here.txt").write_text("text")
@@ -257,7 +269,12 @@ def test_an_output_may_be_named_as_one_likes(
             ["run", "wc.py", "-o", "gs://b/out", *WHERE],
             "Missing argument 'INPUT...'; see `mrcore gce run",
         ),
+        (["preflight", "wc.py", *WHERE], "Missing argument 'INPUT...'; see `mrcore gce preflight"),
         (["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--bogus", *WHERE], "No such option"),
+        (
+            ["run", "wc.py", "gs://b/in/", "-o", "gs://b/out", "--temp", "--json", *WHERE],
+            "Option '--temp' requires an argument",
+        ),
         (["scale", *WHERE], "how many workers?"),
         (["scale", "3", "--min-workers=4", *WHERE], "is not a number up to 3"),
         (["down", "--project=p"], "which cluster?"),
