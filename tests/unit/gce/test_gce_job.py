@@ -1,0 +1,79 @@
+"""What the runner finds out about a job: faults all at once, and what later steps need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mrcore.client.request import JobRequest
+from mrcore.gce.job import JobFacts, look_at_job
+from mrcore.output.claim import Claim
+from tests.support.stores import Place
+
+PLUGIN = "def map(key, value):\n    yield value, 1\n"
+HOME = "gs://b/mrcore/demo"
+
+
+def look(folder: Path, plugin: str, *inputs: str, output: str, home: str = HOME) -> JobFacts:
+    (folder / "wc.py").write_text(plugin)
+    return look_at_job(JobRequest(plugin="wc.py", inputs=inputs, output=output, cwd=folder), home)
+
+
+def test_a_job_that_can_run_has_its_size_and_its_places(tmp_path: Path, gcs_place: Place) -> None:
+    gcs_place.put("in/a.txt", b"x" * 1000)
+    gcs_place.put("in/b.txt", b"y")
+    output = gcs_place.uri("out")
+    facts = look(tmp_path, PLUGIN, gcs_place.uri("in/*.txt"), output=output)
+    assert facts.errors == []
+    assert (facts.input_files, facts.input_bytes) == (2, 1001)
+    assert facts.inputs == (gcs_place.uri("in/"),)
+    assert (facts.output, facts.written) == (output, (f"{output}/",))
+    assert (facts.running, facts.reduces) == ("", None)
+
+
+def test_all_faults_are_found_at_once_and_the_users_traceback_apart(
+    tmp_path: Path, gcs_place: Place
+) -> None:
+    gcs_place.put("out/part-00000", b"mine")
+    facts = look(
+        tmp_path, "import no_such_module\n", gcs_place.uri("none/"), output=gcs_place.uri("out")
+    )
+    plugin, output, inputs = facts.errors
+    assert "no_such_module" in plugin
+    assert "is not empty" in output
+    assert "none" in inputs
+    assert not any("Traceback" in sentence for sentence in facts.errors)
+    assert "no_such_module" in facts.tracebacks[0]
+    # Nobody knows the size, so nobody can say a price.
+    assert facts.input_bytes is None
+
+
+def test_files_of_this_machine_are_refused_one_by_one(tmp_path: Path) -> None:
+    facts = look(tmp_path, PLUGIN, "a.txt", "b.txt", output="gs://b/out")
+    assert [sentence.partition(" is a file")[0] for sentence in facts.errors] == [
+        str(tmp_path / "a.txt"),
+        str(tmp_path / "b.txt"),
+    ]
+
+
+def test_an_output_around_the_home_is_refused(tmp_path: Path, gcs_place: Place) -> None:
+    gcs_place.put("in/a.txt", b"x")
+    home = gcs_place.uri("mrcore/demo")
+    facts = look(tmp_path, PLUGIN, gcs_place.uri("in/"), output=gcs_place.uri("mrcore"), home=home)
+    assert any("lie one in the other" in sentence for sentence in facts.errors)
+
+
+def test_the_same_job_is_followed_and_that_of_another_cluster_is_not(
+    tmp_path: Path, gcs_place: Place
+) -> None:
+    gcs_place.put("in/a.txt", b"x")
+    job = "wc-20260101-000000-abcdef"
+    held = Claim(job_id=job, request_id="r", state_uri=f"{HOME}/state", leader="", host="")
+    gcs_place.put("out/_claim", msgspec.json.encode(held))
+    places = {"output": gcs_place.uri("out")}
+    facts = look(tmp_path, PLUGIN, gcs_place.uri("in/"), **places)
+    assert (facts.errors, facts.running) == ([], job)
+    facts = look(tmp_path, PLUGIN, gcs_place.uri("in/"), home="gs://b/mrcore/other", **places)
+    assert facts.running == ""
+    assert any(f"claimed by job {job}" in sentence for sentence in facts.errors)
