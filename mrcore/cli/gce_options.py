@@ -1,4 +1,4 @@
-"""The options of `mrcore gce`, and how its commands read their words."""
+"""Options of `mrcore gce`, and the parser of its command lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcore.cli.job_options import job_options
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 JOB_WORDS: Final = "mrcore.gce.job_words"
-"""Where the context keeps the words of `mrcore run` that were typed."""
+"""Key of the typed words of `mrcore run` in a context."""
 
 
 class GceCommand(click.Command):

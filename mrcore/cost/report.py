@@ -1,4 +1,4 @@
-"""What a cluster has cost, by the books that its master keeps in the state."""
+"""Report of what a cluster has cost, by the books in its state."""
 
 from __future__ import annotations
 

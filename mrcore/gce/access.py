@@ -1,4 +1,4 @@
-"""The accounts of a cluster: they, their roles, and what they may do until it expires."""
+"""Service accounts of a cluster, their roles, and their rights until the cluster expires."""
 
 from __future__ import annotations
 

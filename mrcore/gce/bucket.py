@@ -1,4 +1,4 @@
-"""What a bucket's own settings mean for a cluster: where it is, and what it keeps."""
+"""Judgement of a bucket's settings: its location, and what it keeps after a deletion."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _findings(
 
 
 def is_near(bucket: Mapping[str, Any], region: str) -> bool:
-    """Tell whether VMs of the region read the bucket as one of their own."""
+    """Return whether VMs of the region read the bucket as one of their own."""
     place = str(bucket.get("location", "")).lower()
     custom = bucket.get("customPlacementConfig", {}).get("dataLocations", ())
     pair = [str(name).lower() for name in custom] or DUAL_REGIONS.get(place, ())

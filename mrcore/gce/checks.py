@@ -1,7 +1,7 @@
-"""What would go wrong, found before anything is made.
+"""Checks of the cloud and of this machine, before anything is made.
 
-A check looks at one thing in the cloud, or on this machine, and yields findings. All checks run at
-the same time, since each call of gcloud takes seconds.
+A check looks at one thing and yields findings. All checks run at the same time, since each call of
+gcloud takes seconds.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Check = Callable[["Looks"], Iterator[Finding]]
 
 
 class Looks:
-    """What the checks of one command have read, for the judgements that need several of them."""
+    """Readings of the checks of one command, for judgements that need several of them."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.options = runner.options
         self.token = ""
-        """Of the person; empty where gcloud gave none."""
+        """Access token of the person; empty where gcloud gave none."""
         self.cpus: dict[str, int] = {}
-        """By machine type."""
+        """Number of processors by machine type."""
         self.quotas: Any = None
-        """Of the region."""
+        """Quotas of the region."""
         self.quotas_of_project: Any = None
 
     @property
@@ -298,6 +298,6 @@ ALL_CHECKS: Final[tuple[Check, ...]] = (
     *(check_services, check_permissions, check_machines, check_quotas, check_bucket),
     *(check_subnet, check_image, check_accounts),
 )
-"""What the cloud and this machine must offer for VMs to be made."""
+"""Checks for a cluster that is to be made."""
 CHECKS_OF_JOB: Final[tuple[Check, ...]] = (check_permissions, check_bucket)
-"""What a job on VMs that are there needs."""
+"""Checks for a job on a cluster that is there."""

@@ -1,4 +1,4 @@
-"""Reaching the master, by its address or through a tunnel, and waiting until it answers."""
+"""Connection to a master, by its address or through a tunnel, and the wait until it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making what a cluster consists of.
+"""Creation of what a cluster consists of.
 
 Each step may be repeated, and does nothing where the thing is there already: an interrupted `up` is
 finished by the next one. The record comes first, so that whatever happens later can be found and
@@ -40,7 +40,7 @@ from mrcore.util.clock import SYSTEM
 from mrcore.util.units import parse_duration, show_size
 
 GRACE_SECONDS: Final = 3600
-"""A cluster expires so long after Compute Engine has deleted its last VM."""
+"""Time from the deletion of the last VM by Compute Engine until the cluster has expired."""
 DEFAULT_MAX_RUN: Final = "12h"
 _IAP_RANGE: Final = "35.235.240.0/20"
 """Google's proxy for people who may use tunnels."""

@@ -1,4 +1,4 @@
-"""Failures of gcloud: which kind they are, and the sentence that says what to do."""
+"""Failures of gcloud: their kinds, and a sentence for each with what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDED_SERVICES: Final = (
 
 
 class Kind(enum.Enum):
-    """What callers tell apart."""
+    """Kinds of failures that callers treat differently."""
 
     NOT_FOUND = enum.auto()
     EXISTS = enum.auto()

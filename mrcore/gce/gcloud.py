@@ -1,4 +1,4 @@
-"""Every call of gcloud: logged, with a deadline, and printed in a dry run.
+"""Calls of gcloud: each is logged, has a deadline, and is printed in a dry run.
 
 `change` is for what changes something, `read` and `look` for what only reads. A failure is a
 GcloudError with one sentence; callers that expect one look at its kind.
@@ -31,7 +31,7 @@ _LONGEST_PAUSE: Final = 16.0
 
 
 class Plan:
-    """What a dry run prints: a summary, and then the commands in their order."""
+    """Output of a dry run: a summary, and then the commands in their order."""
 
     def __init__(self) -> None:
         self._summary: list[str] = []

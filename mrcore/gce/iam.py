@@ -1,4 +1,4 @@
-"""Who may do what: the bindings of a cluster's accounts, in the project and on buckets.
+"""Bindings of a cluster's accounts, in the project and on buckets.
 
 User code runs as the worker's account, and can use its token. So that account may read what a
 worker needs of the cluster, and make temporaries and logs; it may change or delete nothing that it

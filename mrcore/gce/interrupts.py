@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks for a decent end, the second ends at once."""
+"""Reactions to Ctrl-C, SIGTERM and SIGHUP: the first stops in order, the second at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 
 class Interrupts:
-    """What a signal does, which depends on the phase that the command is in.
+    """Reaction to a signal, which depends on the phase of the command.
 
     A handler only sets flags and ends processes; the main thread notices at its next wait.
     """

@@ -1,4 +1,4 @@
-"""What the cloud has: the truth about a cluster, or about all clusters of a project."""
+"""Inventory of what the cloud has: the truth about a cluster, or about all of a project."""
 
 from __future__ import annotations
 

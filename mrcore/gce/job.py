@@ -1,4 +1,4 @@
-"""What the runner has to know of a job before it makes VMs for it.
+"""Facts on a job that the runner needs before it makes VMs.
 
 Reads the names of the inputs, loads the plugin once in a child process, and changes nothing.
 """
@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(slots=True)
 class JobFacts:
-    """What was found out about a job, and what is wrong with it."""
+    """Facts on a job, and its faults."""
 
     errors: list[str] = field(default_factory=list)
     """One sentence each."""

@@ -1,4 +1,4 @@
-"""What a cluster leaves in buckets, and how it goes: claims, temporaries, logs, its own objects."""
+"""Objects that a cluster leaves in buckets: claims, temporaries, logs, and its own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _job_ids(home: str) -> set[str]:
 
 
 class Home(msgspec.Struct, frozen=True):
-    """What is left of a cluster in a bucket."""
+    """Home of a cluster, as it lies in a bucket."""
 
     uri: str
     expires: str

@@ -1,4 +1,4 @@
-"""What the parts of a cluster are made of: names, labels, and the options of its VMs."""
+"""Names, labels and options of the parts of a cluster."""
 
 from __future__ import annotations
 

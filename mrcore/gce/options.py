@@ -1,4 +1,4 @@
-"""Options of the runner, checked: everything that needs no cloud is wrong at once."""
+"""Options of the runner, with all checks that need no cloud."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_DISK_GIB: Final = 10
 VM_SECONDS: Final = (30, 10_368_000)
 """Compute Engine deletes VMs after 30 seconds to 120 days."""
 DEFAULT_PYTHON: Final = "3.11"
-"""Of Debian 12."""
+"""Python of Debian 12."""
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,3}|10000")
 _MACHINE_TYPE: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 _BUCKET: Final = re.compile(r"[a-z0-9._-]*")
@@ -27,11 +27,11 @@ _DOLLARS: Final = re.compile(r"[0-9]{1,8}(\.[0-9]+)?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=([^\s\"'\\][^\s\\]*)?")
 CONDITION_SEPARATOR: Final = "%%"
 ATTRIBUTE_SEPARATOR: Final = "@@"
-"""Between attributes of a VM on gcloud's command line."""
+"""Separator of a VM's attributes on gcloud's command line."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What one command was given. Empty or None: not given, so a default holds."""
+    """Options of one command. Empty or None: not given, so a default holds."""
 
     project: str = ""
     zone: str = ""

@@ -1,4 +1,4 @@
-"""Which permissions on the project the person at the runner lacks: gcloud has no command for it."""
+"""Permissions that the person at the runner lacks: gcloud has no command for that question."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDED: Final = (
     "compute.networks.updatePolicy",
     "compute.subnetworks.use",
 )
-"""To make and remove a cluster."""
+"""Permissions to make and remove a cluster."""
 NEEDED_FOR_IAM: Final = (
     "iam.roles.create",
     "iam.serviceAccounts.actAs",
@@ -40,14 +40,14 @@ NEEDED_FOR_IAM: Final = (
     "resourcemanager.projects.getIamPolicy",
     "resourcemanager.projects.setIamPolicy",
 )
-"""To make its accounts as well, and to say what they may do."""
+"""Permissions to make its accounts as well, and to grant them rights."""
 NEEDED_ON_BUCKET: Final = (
     "storage.objects.create",
     "storage.objects.delete",
     "storage.objects.get",
     "storage.objects.list",
 )
-"""To keep a cluster's home, with its record, wheels and logs."""
+"""Permissions to keep a cluster's home, with its record, wheels and logs."""
 NEEDED_ON_BUCKET_FOR_IAM: Final = ("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy")
 NEEDED_FOR_TUNNEL: Final = ("iap.tunnelInstances.accessViaIAP",)
 
@@ -88,7 +88,7 @@ def missing_on_bucket(bucket_uri: str, token: str | None, wanted: Sequence[str])
 
 
 def closed(bucket_uri: str, token: str, account: str, *, writes: bool) -> str | None:
-    """Say why the VMs will not get into a bucket of others, as far as that can be told before.
+    """Return why the VMs will not get into a bucket of others, as far as that is known before.
 
     token: of the person, who may be able to let them in; account: of the workers.
     """

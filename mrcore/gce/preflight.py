@@ -1,4 +1,4 @@
-"""All checks before anything is made, and what they come to."""
+"""Run of all checks before anything is made, and their result."""
 
 from __future__ import annotations
 

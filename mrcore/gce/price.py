@@ -1,4 +1,4 @@
-"""What a job, or an hour of a cluster, is going to cost, as far as that can be said before."""
+"""Price of a job, or of an hour of a cluster, before it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a project's quotas leave room for a cluster: processors, machines, disks. Pure."""
+"""Judgement of a project's quotas for a cluster: processors, machines, disks. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """The machines of a cluster that are not there yet."""
 
     workers: int
-    """That are made at first."""
+    """Workers that are made at first."""
     most: int
-    """That the fleet may make in all, above those that are there."""
+    """Workers that the fleet may make in all, besides those that are there."""
     masters: int
     """1, or 0 where it is there."""
     worker_type: str
@@ -31,7 +31,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """What is left of one metric, and what one worker and the master take of it."""
+    """Rest of one metric, and the shares of it that a worker and the master take."""
 
     metric: str
     place: str

@@ -1,4 +1,4 @@
-"""`HOME/cluster.json`: what a cluster was asked for, so that any later command can go on from it.
+"""Record of a cluster, `HOME/cluster.json`: what was asked for, so that later commands go on.
 
 The record is made before anything else and removed last. What really exists is what the cloud says;
 the record says what should. It is replaced by compare-and-swap, so that two runners at once do not
@@ -40,9 +40,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_seconds: int
     """Wall-clock time, seconds since 1970."""
     expires_seconds: int
-    """When `gc` may remove everything of this cluster."""
+    """Wall-clock time after which `gc` may remove everything of this cluster."""
     machine_types: tuple[str, ...]
-    """Of the workers; in a region ranked, the first is wanted most."""
+    """Machine types of workers; in a region by rank, the first is wanted most."""
     master_machine_type: str
     provisioning: str
     """`spot` or `standard`: the group that the workers are in at first."""
@@ -57,9 +57,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     connect: str
     """`iap` or `direct`: how people reach the master."""
     max_run_seconds: int
-    """Compute Engine deletes every VM of the cluster after so long."""
+    """Age at which Compute Engine deletes each VM of the cluster."""
     idle_timeout: str
-    """A master without a job for so long, such as `15m`, removes the cluster."""
+    """Time without a job, such as `15m`, after which a master removes the cluster."""
     min_workers: int = 0
     deadline: str = ""
     """How long a job may take from its submission, such as `2h`; empty: as long as it does."""
@@ -74,7 +74,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False
     """Made to stay: a run that has used it leaves it up, however it ends."""
     payload_sha256: str = ""
-    """Of the units, scripts and the list of wheels that the VMs install; empty: not made yet."""
+    """Digest of the units, scripts and list of wheels for the VMs; empty: not made yet."""
     inputs: tuple[str, ...] = ()
     """`gs://` prefixes that the workers may read."""
     outputs: tuple[str, ...] = ()
@@ -84,11 +84,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FIXED: Final = ("project", "location", "network", "subnet", "connect")
-"""What cannot change while a cluster lives."""
+"""Fields that cannot change while a cluster lives."""
 GROWING: Final = ("inputs", "outputs", "temps")
-"""What each run adds to."""
+"""Fields that each run adds to."""
 LIFE: Final = ("created_seconds", "expires_seconds")
-"""What begins anew with another master."""
+"""Fields that begin anew with another master."""
 
 
 def check_name(name: str) -> str:
@@ -193,7 +193,7 @@ def _merged(found: Record, fresh: Record, given: frozenset[str]) -> Record:
 
 
 def _lives_on(found: Record, now: int, max_run_seconds: int | None) -> bool:
-    """Tell whether a VM that is made now is gone before the recorded life ends.
+    """Return whether a VM that is made now is gone before the recorded life ends.
 
     Then that life goes on. Templates name its end, so an interrupted `up` is finished with those
     that it has made, and leaves no others behind.

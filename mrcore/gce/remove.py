@@ -1,4 +1,4 @@
-"""Removing a cluster, whatever is left of it.
+"""Removal of a cluster, whatever is left of it.
 
 May be interrupted and repeated at any point. Machines, groups, templates and firewall rules go
 until the cloud shows none, then objects and bindings. Of the objects the record goes last, and

@@ -1,4 +1,4 @@
-"""One command of the runner: its options, what it works on, and what it works with."""
+"""State of one command of the runner: its options, its cluster and its tools."""
 
 from __future__ import annotations
 

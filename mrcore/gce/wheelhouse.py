@@ -41,13 +41,13 @@ _CHUNK_BYTES: Final = 1 << 20
 _EPOCH_SECONDS: Final = 315_532_800
 """1980, the first year that a zip file can tell: every build of the same sources is the same."""
 _BUILD: Final = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1])"
-"""What pip would have built the wheel with, in a sixth of the time."""
+"""Program that builds the wheel as pip would, in a sixth of the time."""
 _ARM: Final = re.compile(r"(a4x|c4a|n4a|t2a)-|.*-arm")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the VMs run: CPython of a version, on a processor."""
+    """Platform of the VMs: CPython of a version, on a processor."""
 
     python: str
     """Such as `3.11`."""

@@ -184,7 +184,7 @@ class _Run:
     # -- the end ---------------------------------------------------------------------------------
 
     def _stop_at_once(self) -> None:
-        """Say what may be left; called in a signal handler, and then the process ends."""
+        """Report what may be left; called in a signal handler, just before the process ends."""
         say(f"stopped. VMs may be left; this removes them: {self._runner.removal_command()}")
         if self._process is not None:
             self._process.kill()
