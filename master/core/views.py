@@ -1,12 +1,11 @@
-"""The machine as people see it: plain values, made for one answer.
+"""Snapshots of the machine as people see it: the values of `mrcore.model.snapshots`.
 
-Nothing here is O(tasks) but `task_views` and `winners`, which are asked for by name.
+Each is made for one answer. Only `task_views` is O(tasks).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mrcore.master.core import policy
@@ -14,9 +13,17 @@ from mrcore.master.core.events import HeldState
 from mrcore.master.core.records import JobRecord, RecentFailure, TaskRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model import object_names
-from mrcore.model.job import JobSpec, JobState, TaskState
-from mrcore.model.snapshots import AttemptCounts, AttemptView, StageView, TaskView, WorkerView
-from mrcore.model.task import TaskFailure
+from mrcore.model.job import JobState, TaskState
+from mrcore.model.snapshots import (
+    AttemptCounts,
+    AttemptView,
+    FailureView,
+    JobView,
+    StageView,
+    TaskView,
+    WorkerView,
+    failure_view,
+)
 
 if TYPE_CHECKING:
     from mrcore.master.core.cluster import Core
@@ -26,29 +33,11 @@ _WAITED_SHOWN: Final = 3
 """Jobs that a note names of those that are waited for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
-    """A job as it stands, with all that was submitted; a client gets `snapshots.JobView`."""
-
-    job_id: str
-    spec: JobSpec
-    state: JobState
-    message: str
-    failure: TaskFailure | None
-    stages: tuple[StageView, ...]
-    counters: dict[str, int]
-    attempts: AttemptCounts
-    submitted_seconds: float
-    ended_seconds: float
-    input_bytes: int
-    bad_records: int
-    recent_failures: tuple[RecentFailure, ...]
-    note: str
-    waits_for: tuple[str, ...]
-
-
 def job_view(machine: Core, job_id: str, *, counters: bool = False) -> JobView | None:
-    """Return one job, with its counters if asked for; None where no job has this id."""
+    """Return one job as it stands, with counters if asked for; None for an unknown job.
+
+    The shell adds what the machine does not know: the cost, and notes of fleet and committer.
+    """
     record = machine.job(job_id)
     return None if record is None else _job_view(machine, record, counters)
 
@@ -58,10 +47,11 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
     tally = record.tally if job is None else job.tally
     return JobView(
         job_id=record.job_id,
-        spec=record.spec,
+        name=record.spec.name,
         state=record.state,
+        output_uri=record.spec.output_uri,
         message=record.message,
-        failure=record.failure,
+        failure=None if record.failure is None else failure_view(record.failure),
         stages=tuple(_stage_view(record, job, number) for number in range(len(record.stages))),
         counters=dict(record.counters) if counters else {},
         attempts=AttemptCounts(
@@ -77,10 +67,17 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
         ended_seconds=record.ended_seconds,
         input_bytes=record.input_bytes,
         bad_records=record.bad_records,
-        recent_failures=tuple(record.recent_failures),
+        recent_failures=tuple(_recent_failure(record, one) for one in record.recent_failures),
         note="" if job is None else _job_note(machine, job),
         waits_for=tuple(record.waits_for),
+        priority=record.spec.priority,
     )
+
+
+def _recent_failure(record: JobRecord, recent: RecentFailure) -> FailureView:
+    stage = record.stages[recent.attempt.task.stage].name
+    name = object_names.attempt_name(stage, recent.attempt)
+    return failure_view(recent.failure, name, recent.worker_id)
 
 
 def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageView:

@@ -19,7 +19,6 @@ from mrcore.master.core.commands import Reply, Wanted
 from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import JobRecord
-from mrcore.master.shell.convert import shown_spec
 from mrcore.master.shell.plans import Plans
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
@@ -27,6 +26,7 @@ from mrcore.model.stages import Splits
 from mrcore.model.task import RunInput, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.views import shown_spec
 
 log = logging.getLogger("mrcore.master")
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc.aio  # noqa: TID251 - a servicer speaks gRPC
+import msgspec
 
 from mrcore.errors import (
     DefectError,
@@ -25,7 +26,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import Board
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
-from mrcore.master.shell.convert import check_stage, job_to_proto, synced_from_proto
+from mrcore.master.shell.convert import check_stage, synced_from_proto
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.submissions import Submissions
@@ -41,7 +42,7 @@ from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
-from mrcore.rpc.views import cost_to_proto, fleet_to_proto, task_to_proto, worker_to_proto
+from mrcore.rpc.views import fleet_to_proto, job_to_proto, task_to_proto, worker_to_proto
 from mrcore.storage.base import Storage
 from mrcore.util.clock import Clock
 from mrcore.util.texts import printable
@@ -327,20 +328,19 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)
 
     def _job(self, machine: Machine, job_id: str, *, counters: bool = False) -> job_pb2.Job:
+        record = machine.job(job_id)
         view = views.job_view(machine, job_id, counters=counters)
-        if view is None:
+        if record is None or view is None:
             raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
-        message = job_to_proto(view)
-        cost = self._board.cost(job_id)
-        if cost is not None:
-            message.cost.CopyFrom(cost_to_proto(cost))
-        if message.state not in _FINAL:
+        note = view.note
+        if not view.state.final:
             # What the fleet says of workers that are missing says more than that there are none.
-            nobody = self._board.note and message.note == views.nobody_note(machine)
-            rest = "" if nobody else message.note
+            nobody = self._board.note and note == views.nobody_note(machine)
+            rest = "" if nobody else note
             notes = (self._board.job_notes.get(job_id), self._board.note, rest)
-            message.note = "; ".join(filter(None, notes))
-        return message
+            note = "; ".join(filter(None, notes))
+        view = msgspec.structs.replace(view, note=note, cost=self._board.cost(job_id))
+        return job_to_proto(view, record.spec)
 
     def _jobs_page(self, machine: Machine, size: int, before: str | None) -> pb.ListResponse:
         """Return the jobs older than `before`; ids are in the order of submission."""

@@ -24,7 +24,7 @@ from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
 from mrcore.model.job import JobSpec, JobState, Plugin, StepFlags
-from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
+from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, failure_view
 from mrcore.model.stages import Splits, StagePlan, stage_names, stage_plans, stages_of, task_name
 from mrcore.model.task import (
     FailureKind,
@@ -69,12 +69,7 @@ class _TaskFailedError(Exception):
 
     def view(self) -> FailureView:
         """Return the failure, as it is shown."""
-        return FailureView(
-            kind=self.failure.kind,
-            message=self.failure.message,
-            traceback=self.failure.traceback,
-            attempt=self.attempt,
-        )
+        return failure_view(self.failure, self.attempt)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import msgspec
 from mrcore.model import object_names
 from mrcore.model.job import JobState, TaskState
 from mrcore.model.stages import task_name
-from mrcore.model.task import FailureKind
+from mrcore.model.task import FailureKind, TaskFailure
 
 
 class StageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +61,17 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str = ""
 
 
+def failure_view(failure: TaskFailure, attempt: str = "", worker_id: str = "") -> FailureView:
+    """Return a failure as it is shown."""
+    return FailureView(
+        kind=failure.kind,
+        message=failure.message,
+        traceback=failure.traceback,
+        attempt=attempt,
+        worker_id=worker_id,
+    )
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What machines and storage have cost, in dollars by what for."""
 
@@ -95,7 +106,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it stands."""
+    """A job as it stands: the one snapshot of master, inline engine, client and command line."""
 
     job_id: str
     name: str

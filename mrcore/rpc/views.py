@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import Message
 
-from mrcore.model.job import TaskState
+from mrcore.model.job import JobSpec, TaskState
 from mrcore.model.snapshots import (
     AttemptCounts,
     AttemptLog,
@@ -21,11 +21,16 @@ from mrcore.model.snapshots import (
     TaskView,
     WorkerView,
 )
+from mrcore.rpc.convert import MAX_MESSAGE, MAX_TRACEBACK, job_spec_to_proto
 from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, TASK_STATES
 from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
 from mrcore.util.texts import printable
 
+INPUTS_SHOWN: Final = 100
+"""Inputs that are sent with a job, which may have very many."""
 _UINT64: Final = 2**64 - 1
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
 _MAX_STORY_LINE: Final = 1_024
 _VERSIONS: Final = ("python", "mrcore", "pyarrow")
 """Fields of a worker that its message keeps in one of their own."""
@@ -67,6 +72,51 @@ def job_view(job: job_pb2.Job) -> JobView:
         priority=job.spec.priority,
         cost=cost_view(job.cost) if job.HasField("cost") else None,
     )
+
+
+def job_to_proto(job: JobView, spec: JobSpec) -> job_pb2.Job:
+    """Return the message of a job as it stands; `spec` says what it is."""
+    counters, large = _by_size(job.counters)
+    message = job_pb2.Job(
+        job_id=job.job_id,
+        spec=shown_spec(spec),
+        state=JOB_STATES.to_proto[job.state],
+        message=printable(job.message, MAX_MESSAGE),
+        stages=[stage_to_proto(stage) for stage in job.stages],
+        counters=counters,
+        large_counters=large,
+        attempts=job_pb2.AttemptCounts(**msgspec.structs.asdict(job.attempts)),
+        submitted_seconds=job.submitted_seconds,
+        ended_seconds=job.ended_seconds,
+        input_bytes=job.input_bytes,
+        bad_records=job.bad_records,
+        recent_failures=[
+            job_pb2.AttemptFailure(
+                attempt=failure.attempt,
+                worker_id=failure.worker_id,
+                failure=_failure_to_proto(failure),
+            )
+            for failure in job.recent_failures
+        ],
+        note=job.note,
+        waits_for=job.waits_for,
+    )
+    if job.failure is not None:
+        message.failure.CopyFrom(_failure_to_proto(job.failure))
+    if job.cost is not None:
+        message.cost.CopyFrom(cost_to_proto(job.cost))
+    return message
+
+
+def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:
+    """Return the message of a specification with at most `inputs` of its inputs."""
+    return job_spec_to_proto(msgspec.structs.replace(spec, inputs=spec.inputs[:inputs]))
+
+
+def _by_size(counters: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the sums that fit into 64 bits, and in decimal those that do not."""
+    large = {name: str(n) for name, n in counters.items() if not _INT64_MIN <= n <= _INT64_MAX}
+    return {name: n for name, n in counters.items() if name not in large}, large
 
 
 def cost_view(cost: job_pb2.Cost) -> Cost:
@@ -119,6 +169,14 @@ def stage_to_proto(view: StageView) -> job_pb2.StageProgress:
     fields = msgspec.structs.asdict(view)
     fields |= {"records": min(_UINT64, view.records), "bytes": min(_UINT64, view.bytes)}
     return job_pb2.StageProgress(**fields)
+
+
+def _failure_to_proto(failure: FailureView) -> job_pb2.Failure:
+    return job_pb2.Failure(
+        kind=FAILURE_KINDS.to_proto[failure.kind],
+        message=printable(failure.message, MAX_MESSAGE),
+        traceback=printable(failure.traceback, MAX_TRACEBACK),
+    )
 
 
 def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = "") -> FailureView:

@@ -446,7 +446,7 @@ class Failure(_message.Message):
     """The process died without a traceback."""
     @_builtins.property
     def lost_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRef]:
-        """Tasks whose runs could not be read."""
+        """Tasks whose runs could not be read. This and what follows is in reports of workers only."""
 
     @_builtins.property
     def mark(self) -> Global___Mark:
