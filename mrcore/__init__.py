@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mrcore.plugin.aggregates import max as max  # noqa: A004 - it is mrcore.max
     from mrcore.plugin.aggregates import min as min  # noqa: A004 - it is mrcore.min
     from mrcore.plugin.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
+    from mrcore.plugin.steps import Step as Step
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ _PUBLIC = {
     "MrcoreError": "mrcore.errors",
     "Result": "mrcore.engine.api",
     "RunFailedError": "mrcore.engine.api",
+    "Step": "mrcore.plugin.steps",
     "UsageError": "mrcore.errors",
     "count": "mrcore.plugin.aggregates",
     "max": "mrcore.plugin.aggregates",

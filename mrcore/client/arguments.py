@@ -27,7 +27,8 @@ from mrcore.model.job_options import (
     Seconds,
     Whole,
 )
-from mrcore.plugin.functions import FUNCTIONS, PluginFunctions
+from mrcore.plugin.functions import FUNCTIONS, STEPS, PluginFunctions
+from mrcore.plugin.steps import Step
 from mrcore.util.texts import printable, text_of
 
 
@@ -50,6 +51,8 @@ class JobOptions(PluginFunctions, total=False):
     once more, with their types. A test compares both.
     """
 
+    steps: Sequence[Step]
+    """Steps of the job, in place of the functions of a single one."""
     name: str
     """Name of a job made from functions, for display."""
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -83,7 +86,7 @@ def make_request(
     """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be."""
     values: dict[str, Any] = {**options}
     table = {option.name: option for option in job_options.JOB_OPTIONS}
-    unknown = set(values) - set(table) - {*FUNCTIONS, "name"}
+    unknown = set(values) - set(table) - {*FUNCTIONS, STEPS, "name"}
     if unknown:
         raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
     return JobRequest(
@@ -132,15 +135,19 @@ def _one_of(name: str, value: object, names: Sequence[str]) -> str:
 
 
 def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:
-    given = {name: options[name] for name in FUNCTIONS if options.get(name) is not None}
+    names = (*FUNCTIONS, STEPS)
+    given = {name: options[name] for name in names if options.get(name) is not None}
     if plugin is not None and not given and not callable(plugin):
         return path_text(
             "plugin", plugin, "a path, a module or module:object; give functions as map="
         )
-    if plugin is not None or "map" not in given:
-        raise UsageError("mrcore.run needs either plugin=PATH or map=FUNCTION, and not both.")
+    if plugin is not None or not {"map", STEPS} & given.keys():
+        raise UsageError(
+            "mrcore.run needs one of plugin=PATH, map=FUNCTION and steps=[Step(…), …], and no two "
+            "of them."
+        )
     for name, function in given.items():
-        if not callable(function):
+        if name != STEPS and not callable(function):
             raise _wrong(name, function, "a function")
     name = options.get("name", "session")
     if not isinstance(name, str):

@@ -13,6 +13,7 @@ from mrcore.errors import PluginError
 from mrcore.plugin import importing
 from mrcore.plugin.functions import (
     FUNCTIONS,
+    MAX_STEPS,
     STEP_FUNCTIONS,
     STEPS,
     StepFunctions,
@@ -69,6 +70,11 @@ def _check_steps(given: object, name: str) -> list[StepFunctions]:
         )
     if not given:
         raise PluginError(f"{STEPS} in {name} is empty. Write [Step(map=…, reduce=…), …].")
+    if len(given) > MAX_STEPS:
+        raise PluginError(
+            f"{STEPS} in {name} has {len(given):,} items, and {MAX_STEPS:,} is the limit. "
+            "Make several jobs of it."
+        )
     return [_check_step(number, step, len(given), name) for number, step in enumerate(given, 1)]
 
 

@@ -108,6 +108,8 @@ SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
 FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
 STEPS: Final = "steps"
 """Name of the list of steps in a plugin that has several."""
+MAX_STEPS: Final = 999
+"""Steps of one job: a stage each, and one to write the parts."""
 FINISHERS: Final = ("map_finish", "reduce_finish")
 """Functions that emit what a task has kept in the plugin's own variables."""
 

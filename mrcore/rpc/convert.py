@@ -28,8 +28,8 @@ from mrcore.model.job import (
     Versions,
 )
 from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Named, Option, Params
-from mrcore.model.stages import MAX_STAGES
 from mrcore.model.task import Mark, TaskFailure, TaskRef
+from mrcore.plugin.functions import MAX_STEPS
 from mrcore.rpc.enums import (
     COMPRESSIONS,
     FAILURE_KINDS,
@@ -50,7 +50,6 @@ MAX_SPEC_BYTES: Final = 16 * 2**20
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
 MAX_LOST_RUNS: Final = 10_000
-MAX_STEPS: Final = MAX_STAGES - 1
 
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
     Compression: COMPRESSIONS,

@@ -10,6 +10,7 @@ import msgspec
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
 from mrcore.model.job import JobSpec
+from mrcore.model.stages import stages_of
 from mrcore.model.task import Split
 from mrcore.records.inputs import InputFile, expand
 from mrcore.records.splits import auto_reduces, cut, target_bytes
@@ -64,7 +65,7 @@ def decode(data: bytes) -> Plan:
 
 
 def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:
-    if spec.map_only:
+    if all(stage.run_step is None for stage in stages_of(spec)):
         return 0
     return spec.reduces or auto_reduces(input_bytes, slots)
 

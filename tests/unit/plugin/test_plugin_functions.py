@@ -7,8 +7,9 @@ import re
 import pytest
 
 from mrcore.errors import PluginError, UsageError
+from mrcore.model.stages import MAX_STAGES
 from mrcore.plugin.checks import check_functions
-from mrcore.plugin.functions import FUNCTIONS, STEP_FUNCTIONS, UserFunctions, shape
+from mrcore.plugin.functions import FUNCTIONS, MAX_STEPS, STEP_FUNCTIONS, UserFunctions, shape
 from mrcore.plugin.running import NOTED
 from mrcore.plugin.steps import Step
 from tests.support.repository import ROOT
@@ -58,6 +59,62 @@ def test_functions_that_do_not_go_together_are_refused(
     with pytest.raises(PluginError) as caught:
         check_functions(found, name="job.py")
     assert str(caught.value).startswith(sentence)
+
+
+STEP = Step(map=print, reduce=print)
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (
+            {"steps": 3},
+            "steps in job.py is not a list but an int. Write steps = [Step(map=…, reduce=…), …], "
+            "or rename it.",
+        ),
+        ({"steps": []}, "steps in job.py is empty. Write [Step(map=…, reduce=…), …]."),
+        (
+            {"steps": [STEP, {"map": print}]},
+            "Item 2 of steps in job.py is not a Step but a dict. Write `from mrcore import Step`, "
+            "and Step(map=…, reduce=…).",
+        ),
+        (
+            {"steps": [STEP, Step(combine=print)]},
+            "Step 2 of job.py has neither map nor reduce. Give it one of them, or remove the step.",
+        ),
+        (
+            {"steps": [STEP], "reduce": print},
+            "job.py has both steps and a function reduce. Rename the function, and hand it to a "
+            "step as Step(reduce=…).",
+        ),
+        (
+            {"steps": [Step(map=print, combine=print), STEP]},
+            "Step 1 of job.py has combine but no reduce, so its pairs go straight to step 2. Give "
+            "the step a reduce, or remove combine.",
+        ),
+        (
+            {"steps": [Step(reduce=print, map_finish=print)]},
+            "Step 1 of job.py has map_finish but no map. Define map(key, value), or remove "
+            "map_finish.",
+        ),
+        (
+            {"steps": [Step(map=3)]},  # type: ignore[arg-type]
+            "map in Step 1 of job.py is not a function but an int",
+        ),
+        ({"steps": [STEP] * 1000}, "steps in job.py has 1,000 items, and 999 is the limit."),
+    ],
+)
+def test_steps_that_cannot_work_get_a_sentence(found: dict[str, object], sentence: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        check_functions(found, name="job.py")
+    assert str(caught.value).startswith(sentence)
+
+
+def test_as_many_steps_are_taken_as_a_job_may_have_stages() -> None:
+    assert MAX_STEPS == MAX_STAGES - 1
+    functions = check_functions({"steps": (STEP, STEP), "setup": print}, name="job.py")
+    assert functions.steps == ({"map": print, "reduce": print},) * 2
+    assert functions.shared == {"setup": print}
 
 
 def test_only_finish_functions_keep_state() -> None:

@@ -1,0 +1,393 @@
+"""Jobs of several steps: what passes between them, in what order, and what errors name."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mrcore
+from mrcore import Step
+from mrcore.model.job import InputFormat, OutputFormat
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.plugin.checks import check_functions
+from mrcore.plugin.functions import UserFunctions
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.encoding import encode
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.registry import register
+from mrcore.tasks import stage as stage_module
+from mrcore.tasks.merged import MergedRows
+from tests.support.inprocess import Job, emitting, nothing, spec_of, tiny_budget
+from tests.support.shuffle_keys import FLOATS, INTS, keys_with
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory() -> None:
+    register("mem", MemoryStorage)
+
+
+def plugin(*steps: Step, **shared: Any) -> UserFunctions:
+    """Return a plugin of these steps."""
+    return check_functions({"steps": list(steps), **shared}, name="job.py")
+
+
+def words(key: Any, line: str) -> Iterator[Any]:
+    for word in line.split():
+        yield word, 1
+
+
+def by_length(word: str, count: int) -> Iterator[Any]:
+    yield len(word), (count, word)
+
+
+def best(length: int, found: Any) -> Any:
+    count, word = max(found)
+    return word, count
+
+
+def by_count(length: int, one: Any) -> Iterator[Any]:
+    word, count = one
+    yield count, (length, word)
+
+
+def listed(key: Any, values: Any) -> list[Any]:
+    return list(values)
+
+
+THREE = (
+    Step(map=words, combine=mrcore.sum, reduce=mrcore.sum),
+    Step(map=by_length, reduce=best),
+    Step(map=by_count, reduce=listed),
+)
+TEXTS = ["a bb a cc bb\nbb d\n", "cc bb eee\n", "d a eee eee\n"]
+
+
+def expected_three() -> dict[int, list[Any]]:
+    counts = Counter(" ".join(TEXTS).split())
+    lengths: dict[int, list[Any]] = defaultdict(list)
+    for word, count in counts.items():
+        lengths[len(word)].append((count, word))
+    out: dict[int, list[Any]] = defaultdict(list)
+    for length, found in sorted(lengths.items()):
+        count, word = max(found)
+        out[count].append((length, word))
+    return dict(sorted(out.items()))
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize("combine", [False, True])
+def test_three_steps_pass_pairs_on(tiny: bool, combine: bool) -> None:
+    job = Job(TEXTS, plugin(*THREE), 1, spec_of(combine=combine))
+    assert len(job.stages) == 4
+    with tiny_budget() if tiny else nothing():
+        (part,) = job.run()
+    assert part.decode().splitlines() == [f"{c}\t{rows}" for c, rows in expected_three().items()]
+
+
+def test_parts_do_not_depend_on_how_the_input_is_cut() -> None:
+    whole = Job(["".join(TEXTS)], plugin(*THREE), 3).run()
+    register("mem", MemoryStorage)
+    assert Job(TEXTS, plugin(*THREE), 3).run() == whole
+
+
+def test_only_the_last_step_is_in_total_order() -> None:
+    parts = Job(TEXTS, plugin(*THREE), 2, spec_of(total_order=True)).run()
+    keys = [int(line.split(b"\t")[0]) for part in parts for line in part.splitlines()]
+    assert keys == sorted(expected_three())
+    assert len(parts) == 2
+
+
+def passed(key: Any, value: Any) -> Iterator[Any]:
+    yield key, value
+
+
+def first(key: Any, values: Any) -> Any:
+    return next(values)
+
+
+def same_type(found: Any, wanted: Any) -> bool:
+    if type(found) is not type(wanted):
+        return False
+    if isinstance(wanted, tuple | list):
+        return len(found) == len(wanted) and all(map(same_type, found, wanted))
+    if isinstance(wanted, float) and math.isnan(wanted):
+        return math.isnan(found)
+    return bool(found == wanted)
+
+
+MIXED = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(),
+    st.lists(st.integers(), max_size=3), st.tuples(st.integers(), st.text()),
+)  # fmt: skip
+VALUES = (MIXED, st.integers(), st.floats(), st.text(), st.binary(), st.booleans())
+
+
+def by_key(pairs: list[Any]) -> dict[bytes, list[Any]]:
+    """Return the pairs of each key, in their order."""
+    groups: dict[bytes, list[Any]] = defaultdict(list)
+    for key, value in pairs:
+        groups[encode(key)].append((key, value))
+    return groups
+
+
+@given(data=st.data(), tiny=st.booleans())
+def test_keys_and_values_keep_their_types(data: st.DataObject, tiny: bool) -> None:
+    numbers = data.draw(st.sampled_from((INTS, FLOATS)))
+    values = data.draw(st.sampled_from(VALUES))
+    pairs = data.draw(st.lists(st.tuples(keys_with(numbers), values), max_size=20))
+    texts, user_map = emitting([pairs])
+    seen: list[Any] = []
+
+    def record(key: Any, value: Any) -> None:
+        seen.append((key, value))
+
+    # Through a run to a reduce, straight to a map, and through another run.
+    functions = plugin(
+        Step(map=user_map, reduce=listed),
+        Step(map=lambda key, several: [(key, one) for one in several]),
+        Step(map=passed, reduce=lambda key, values: ((key, value) for value in values)),
+        Step(map=record),
+    )
+    with tiny_budget() if tiny else nothing():
+        Job(texts, functions, spec=spec_of(map_only=True)).run()
+    wanted, found = by_key(pairs), by_key(seen)
+    assert wanted.keys() == found.keys()
+    for key, expected in wanted.items():
+        assert same_type([tuple(pair) for pair in found[key]], expected)
+
+
+def test_steps_without_map_or_reduce() -> None:
+    functions = plugin(
+        Step(map=words),  # straight to the next map
+        Step(map=lambda word, one: [(word[0], one)], combine=mrcore.count, reduce=mrcore.count),
+        Step(reduce=lambda letter, counts: sum(counts) * 10),  # no map
+    )
+    job = Job(["ab ac b\n", "b a\n"], functions)
+    assert [(s.reduce_step, s.map_steps, s.run_step) for s in job.stages] == [
+        (None, (0, 1), 1),
+        (1, (), 2),
+        (2, (), None),
+    ]
+    assert job.run() == [b"a\t30\nb\t20\n"]
+
+
+def test_a_last_step_without_reduce_is_sorted_and_not_with_map_only() -> None:
+    steps = [
+        Step(map=words, reduce=mrcore.sum),
+        Step(map=lambda word, count: [(-count, word), (0, word)]),
+    ]
+    text = ["b a b\n"]
+    assert Job(text, plugin(*steps)).run() == [b"-2\tb\n-1\ta\n0\ta\n0\tb\n"]
+    register("mem", MemoryStorage)
+    assert Job(text, plugin(*steps), spec=spec_of(map_only=True)).run() == [
+        b"-1\ta\n0\ta\n-2\tb\n0\tb\n"
+    ]
+
+
+def test_partition_and_sort_key_are_those_of_their_step() -> None:
+    functions = plugin(
+        Step(map=words, reduce=mrcore.sum, partition=lambda key, n: len(key) % n),
+        Step(
+            map=lambda word, count: [("all", (count, word))],
+            sort_key=lambda value: value[1],
+            partition=lambda key, n: n - 1,
+            reduce=lambda key, found: list(found),
+        ),
+    )
+    parts = Job(["c a bb\n", "bb c dd\n"], functions, 2).run()
+    assert parts == [b"", b"all\t[(1, 'a'), (2, 'bb'), (2, 'c'), (1, 'dd')]\n"]
+
+
+def test_objects_that_change_after_they_were_emitted() -> None:
+    def growing(key: str, values: Any) -> Iterator[Any]:
+        seen: list[int] = []
+        for value in values:
+            seen.append(value)
+            yield key, seen
+
+    same: list[int] = []
+
+    def one_list(key: str, values: Any) -> list[int]:
+        same.append(len(list(values)))
+        return same
+
+    got: list[Any] = []
+
+    def keep(key: str, value: Any) -> None:
+        got.append(value)
+
+    for reduce, expected in ((growing, [[1], [1, 1], [1]]), (one_list, [[2], [2, 1]])):
+        got.clear()
+        register("mem", MemoryStorage)
+        functions = plugin(Step(map=words, reduce=reduce), Step(map=keep))
+        Job(["a a b\n"], functions, spec=spec_of(map_only=True)).run()
+        assert got == expected
+
+
+def test_finish_functions_of_every_step_are_called_in_turn() -> None:
+    def finishing(name: str) -> Any:
+        return lambda context: [(name, 1)]
+
+    functions = plugin(
+        Step(map=words, map_finish=finishing("m1")),
+        Step(map=passed, map_finish=finishing("m2"), reduce=first, reduce_finish=finishing("r2")),
+        Step(map=lambda key, value: [(f"<{key}>", value)], map_finish=finishing("m3")),
+    )
+    assert Job(["w\n"], functions, spec=spec_of(map_only=True)).run() == [
+        b"<m1>\t1\n<m2>\t1\n<w>\t1\n<r2>\t1\nm3\t1\n"
+    ]
+
+
+def test_arrow_tables_reach_the_map_of_the_next_step() -> None:
+    def table(key: Any, batch: Any) -> Any:
+        return pa.table({"key": batch.column("line"), "value": pa.array(range(batch.num_rows))})
+
+    functions = plugin(Step(map=table), Step(map=lambda line, n: [(n, line)]))
+    spec = spec_of(input_format=InputFormat.ARROW)
+    assert Job(["x\ny\n"], functions, spec=spec).run() == [b"0\tx\n1\ty\n"]
+
+
+def failing(*steps: Step, **changes: Any) -> TaskFailure:
+    """Return how the first task fails that does."""
+    job = Job(["ab\ncd\n"], plugin(*steps), spec=spec_of(**changes))
+    result = job.run_map(0)
+    for stage in range(1, len(job.stages)):
+        if isinstance(result, TaskOutput):
+            job.outputs = [result]
+            result = job.run_reduce(0, None, stage)
+    assert isinstance(result, TaskFailure), result
+    assert result.kind is FailureKind.USER
+    return result
+
+
+def boom(*arguments: Any) -> Any:
+    raise LookupError("no model")
+
+
+def late_boom(*arguments: Any) -> Iterator[Any]:
+    yield "k", 1
+    raise LookupError("no model")
+
+
+IN = Step(map=lambda key, line: [(line, 1)], reduce=lambda key, values: 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            [Step(map=boom, reduce=first), IN],
+            "map of step 1 raised LookupError: no model, on the record at offset 0 of in/0.txt: ab",
+        ),
+        (
+            [Step(map=lambda key, line: [(line, 1)]), Step(map=boom, reduce=first)],
+            "map of step 2 raised LookupError: no model, on the record at offset 0 of in/0.txt: ab",
+        ),
+        (
+            [Step(map=lambda key, line: [(line, 1)]), Step(map=late_boom, reduce=first)],
+            "map of step 2 raised LookupError: no model, on the record at offset 0 of in/0.txt: ab",
+        ),
+        (
+            [IN, Step(map=boom, reduce=first)],
+            "map of step 2 raised LookupError: no model, for the key 'ab'",
+        ),
+        (
+            [IN, Step(map=late_boom, reduce=first)],
+            "map of step 2 raised LookupError: no model, for the key 'ab'",
+        ),
+        (
+            [Step(map=words, reduce=boom), IN],
+            "reduce of step 1 raised LookupError: no model, for the key 'ab'",
+        ),
+        (
+            [Step(map=words, reduce=late_boom), Step(map=passed, reduce=first)],
+            "reduce of step 1 raised LookupError: no model, for the key 'ab'",
+        ),
+        (
+            [IN, Step(map=passed, combine=boom, reduce=first)],
+            "combine of step 2 raised LookupError: no model, for the key 'k'",
+        ),
+        (
+            [IN, Step(map=passed, partition=lambda key, n: n, reduce=first)],
+            "partition of step 2 returned 1 for the key 'k'",
+        ),
+        (
+            [IN, Step(map=passed, sort_key=boom, reduce=first)],
+            "sort_key of step 2 raised LookupError: no model, for the key",
+        ),
+        (
+            [IN, Step(map=lambda key, value: [3], reduce=first)],
+            "map of step 2 yielded 3, not a (key, value) pair, for the key 'ab'",
+        ),
+        (
+            [IN, Step(map=lambda key, value: [([key], value)], reduce=first)],
+            "the key ['ab'] has the type list: keys are None, bool, int, float, str, bytes and "
+            "tuples of these (emitted by map of step 2)",
+        ),
+        (
+            [IN, Step(map=passed, map_finish=boom, reduce=first)],
+            "map_finish of step 2 raised LookupError: no model",
+        ),
+        (
+            [Step(map=words, reduce=first, reduce_finish=boom), IN],
+            "reduce_finish of step 1 raised LookupError: no model",
+        ),
+        (
+            [Step(map=words, reduce=lambda key, values: lambda: 0), IN],
+            "reduce of step 1 emitted, for the key 'ab', a value of type function that cannot",
+        ),
+    ],
+)
+def test_errors_name_function_and_step(steps: list[Step], message: str) -> None:
+    if "combine" in message:
+        steps = [Step(map=lambda key, line: [("k", 1), ("k", 2)]), *steps[1:]]
+    if "partition" in message:
+        steps = [Step(map=lambda key, line: [("k", 1)]), *steps[1:]]
+    assert failing(*steps).message.startswith(message)
+
+
+def test_a_record_that_a_later_map_fails_on_can_be_skipped() -> None:
+    failure = failing(
+        Step(map=words), Step(map=lambda word, one: [(word, 1 / (word != "cd"))], reduce=first)
+    )
+    assert failure.mark is not None
+    assert failure.mark.offset == 3
+
+
+def test_a_task_that_merges_and_builds_shares_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget.of(1 << 30)
+    half = budget.halved()
+    for name in ("collect_bytes", "sort_bytes", "merge_bytes"):
+        assert 2 * getattr(half, name) <= getattr(budget, name)
+    used: list[Budget] = []
+
+    class Noting(MergedRows):
+        def __init__(self, runs: Any, budget: Budget, *rest: Any) -> None:
+            used.append(budget)
+            super().__init__(runs, budget, *rest)
+
+    monkeypatch.setattr(stage_module, "MergedRows", Noting)
+    job = Job(["a\n"], plugin(*THREE), memory_bytes=1 << 30)
+    result = job.run_map(0)
+    assert isinstance(result, TaskOutput)
+    job.outputs = [result]
+    for stage in (1, 2, 3):
+        result = job.run_reduce(0, None, stage)
+        assert isinstance(result, TaskOutput)
+        job.outputs = [result]
+    assert used == [half, half, budget]
+
+
+def test_the_last_step_writes_any_format() -> None:
+    spec = spec_of(output_format=OutputFormat.JSONL)
+    functions = plugin(Step(map=words, reduce=mrcore.sum), Step(reduce=mrcore.max))
+    assert Job(["b a b\n"], functions, spec=spec).run() == [
+        b'{"key":"a","value":1}\n{"key":"b","value":2}\n'
+    ]
