@@ -54,6 +54,35 @@ JUST_SORT = """
             yield word, None
 """
 
+STEPS = """
+    from hashlib import sha256
+
+    import mrcore
+    from mrcore import Step
+
+    def words(key, line):
+        for word in line.split():
+            yield word, 1
+
+    def by_digest(word, count):
+        key = (len(word), sha256(word.encode()).digest()[0] % 40 - 20, None, word[:1].encode())
+        yield key, {"word": word, "count": count}
+
+    def joined(key, found):
+        yield key, [one["word"] for one in found]
+        yield float(key[1]), key[0]
+
+    def typed(key, value):
+        yield f"{type(key).__name__} {type(value).__name__}", (repr(key), repr(value))
+
+    steps = [
+        Step(map=words, combine=mrcore.sum, reduce=mrcore.sum),
+        Step(map=by_digest, reduce=lambda key, found: list(found)),
+        Step(map=joined),
+        Step(map=typed, sort_key=lambda pair: pair[0], reduce=lambda key, pairs: str(list(pairs))),
+    ]
+"""
+
 
 def write_inputs(place: Place) -> None:
     """Write files small and large, so that each number of slots has its own splits."""
@@ -121,3 +150,19 @@ def test_a_killed_worker_does_not_show(place: Place) -> None:
     assert run.returncode == 0, stderr
     place.done("verify", "out")
     assert place.parts("out") == place.parts("calm")
+
+
+@pytest.mark.parametrize("options", [["-r", "3"], ["-r", "2", "--total-order"]])
+def test_workers_and_engines_do_not_show_in_a_job_of_steps(
+    place: Place, options: list[str]
+) -> None:
+    write_inputs(place)
+    place.write("job.py", STEPS)
+    outputs = []
+    for number, engine in enumerate([["-w", "1"], ["-w", "4"], ["--engine", "inline"]]):
+        place.done("run", "job.py", "in", "-o", f"out{number}", *engine, *options)
+        place.done("verify", f"out{number}")
+        outputs.append(place.parts(f"out{number}"))
+    assert len(outputs[0]) == int(options[1])
+    assert sum(map(len, outputs[0].values())) > 2_000
+    assert outputs[1:] == outputs[:1] * 2

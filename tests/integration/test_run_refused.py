@@ -27,6 +27,15 @@ PLUGINS = {
         def sort_key(value):
             return value
     """,
+    "no_steps.py": "steps = []\n",
+    "beside.py": """
+        from mrcore import Step
+        def map(key, value):
+            yield value, 1
+        steps = [Step(map=map)]
+    """,
+    "half.py": "from mrcore import Step\nsteps = [Step(combine=print)]\n",
+    "other.py": "from mrcore import Step\nsteps = [Step(mapper=print)]\n",
 }
 
 
@@ -40,6 +49,10 @@ PLUGINS = {
         ("imports.py in.txt -o out", "no_such_module_anywhere"),
         ("raises.py in.txt -o out", "not today"),
         ("both.py in.txt -o out", "sort_key"),
+        ("no_steps.py in.txt -o out", "steps in no_steps.py is empty"),
+        ("beside.py in.txt -o out", "has both steps and a function map at beside.py:3."),
+        ("half.py in.txt -o out --engine inline", "Step 1 of half.py has neither map nor reduce."),
+        ("other.py in.txt -o out", "A Step has no function mapper."),
         ("no.such.module in.txt -o out", "no.such.module does not exist"),
         ("wc.py nowhere.txt -o out", "nowhere.txt does not exist"),
         ("wc.py no*.txt -o out", "No file matches no*.txt"),
