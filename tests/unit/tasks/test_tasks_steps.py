@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import mrcore
 from mrcore import Step
-from mrcore.model.job import InputFormat, OutputFormat
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.plugin.checks import check_functions
 from mrcore.plugin.functions import UserFunctions
@@ -250,7 +249,7 @@ def test_arrow_tables_reach_the_map_of_the_next_step() -> None:
         return pa.table({"key": batch.column("line"), "value": pa.array(range(batch.num_rows))})
 
     functions = plugin(Step(map=table), Step(map=lambda line, n: [(n, line)]))
-    spec = spec_of(input_format=InputFormat.ARROW)
+    spec = spec_of(input_format="arrow")
     assert Job(["x\ny\n"], functions, spec=spec).run() == [b"0\tx\n1\ty\n"]
 
 
@@ -386,7 +385,7 @@ def test_a_task_that_merges_and_builds_shares_its_budget(monkeypatch: pytest.Mon
 
 
 def test_the_last_step_writes_any_format() -> None:
-    spec = spec_of(output_format=OutputFormat.JSONL)
+    spec = spec_of(output_format="jsonl")
     functions = plugin(Step(map=words, reduce=mrcore.sum), Step(reduce=mrcore.max))
     assert Job(["b a b\n"], functions, spec=spec).run() == [
         b'{"key":"a","value":1}\n{"key":"b","value":2}\n'
