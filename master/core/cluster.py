@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mrcore.master.core import heaps, policy
-from mrcore.master.core.commands import CleanUp, Command, Reply, Wanted
+from mrcore.master.core.commands import CleanUp, Command, Reply
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.ended import Stories
-from mrcore.master.core.events import HeldState
 from mrcore.master.core.facts import Fact, JobEnded, WorkerJoined
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
+from mrcore.model.attempts import Assignment, AttemptState
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.stages import StagePlan
@@ -220,11 +220,11 @@ class Core:
         assert record.readable(task_id.stage), f"{task_id} assigned before what it reads"
         task_record = record.task(task_id)
         attempt_id = AttemptId(task_id, self._next_number())
-        wanted = Wanted(
+        wanted = Assignment(
             attempt_id,
             record.stages[task_id.stage].version,
-            task_record.mark_records,
-            task_record.skip,
+            mark_records=task_record.mark_records,
+            skip=task_record.skip,
         )
         attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
         self._hold(job, attempt, worker)
@@ -377,7 +377,7 @@ class Core:
         for attempt in worker.held.values():
             if not attempt.taken_back and attempt.id not in worker.listed:
                 return True
-        return any(held is HeldState.FINISHED for held in worker.listed.values())
+        return any(held is AttemptState.FINISHED for held in worker.listed.values())
 
     def _answer(self, worker: Worker) -> None:
         """Tell a worker everything that it should hold."""

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobState
-from mrcore.model.task import Skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One attempt that a worker should hold; the shell adds its split or its run slices."""
-
-    attempt: AttemptId
-    inputs_version: int
-    mark_records: bool = False
-    skip: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +19,8 @@ class Reply:
     worker_id: str
     session: int
     sequence: int
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[Assignment, ...]
+    """Attempts without their work: the shell adds the split, or the slices of runs."""
     drain: bool = False
     """Hand back what has not started, finish the rest, leave."""
     leave: bool = False

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
 from mrcore.master.core.facts import Replaced
-from mrcore.model.attempts import AttemptState, HeldAttempt
+from mrcore.model.attempts import HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import StagePlan
-
-Held = HeldAttempt
-HeldState = AttemptState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class Synced:
     epoch: int
     """The highest epoch that the worker has seen."""
     slots: int
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldAttempt, ...] = ()
     draining: bool = False
     sees_store: bool = True
     """It read our nonce: no work before that."""

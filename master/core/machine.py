@@ -19,7 +19,6 @@ from mrcore.master.core.commands import (
     RunCommit,
     StepDown,
     Superseded,
-    Wanted,
 )
 from mrcore.master.core.events import (
     CancelAsked,
@@ -29,8 +28,6 @@ from mrcore.master.core.events import (
     CommitRefused,
     DrainAsked,
     Event,
-    Held,
-    HeldState,
     JobBroken,
     NothingDone,
     Planned,
@@ -50,6 +47,7 @@ from mrcore.master.core.facts import (
 from mrcore.master.core.results import Results
 from mrcore.master.core.views import why_never_planned
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
+from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
@@ -354,10 +352,10 @@ class Machine(Results):
         worker.about = event.about
         worker.listed = {held.attempt: held.state for held in event.held}
         for held in event.held:
-            if held.state is HeldState.FINISHED:
+            if held.state is AttemptState.FINISHED:
                 self._on_result(worker, held)
         for held in event.held:
-            if held.state is not HeldState.FINISHED:
+            if held.state is not AttemptState.FINISHED:
                 self._on_held(worker, held)
         for attempt in list(worker.held.values()):
             if attempt.id in worker.held and attempt.id not in worker.listed:
@@ -367,11 +365,11 @@ class Machine(Results):
         leases = [attempt.lease_seconds for attempt in worker.held.values()]
         worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
 
-    def _on_held(self, worker: Worker, held: Held) -> None:
+    def _on_held(self, worker: Worker, held: HeldAttempt) -> None:
         attempt = worker.held.get(held.attempt) or self._adopt(worker, held)
         if attempt is None:
             return  # nobody needs it: left out of the answer, it is killed
-        if attempt.taken_back and held.state is HeldState.RUNNING:
+        if attempt.taken_back and held.state is AttemptState.RUNNING:
             self._leave_with(attempt)  # it began before its worker heard that it was taken back
         attempt.known = True
         attempt.state = held.state
@@ -379,7 +377,7 @@ class Machine(Results):
         attempt.elapsed_seconds = held.elapsed_seconds
         attempt.progress = held.progress
 
-    def _adopt(self, worker: Worker, held: Held) -> Attempt | None:
+    def _adopt(self, worker: Worker, held: HeldAttempt) -> Attempt | None:
         """Take over an attempt of a former epoch, or one whose lease ended while its task idled."""
         task_id = held.attempt.task
         job = self._jobs.get(task_id.job_id)
@@ -391,7 +389,7 @@ class Machine(Results):
             return None
         if record.task(task_id).counted(held.attempt.number):
             return None
-        started = held.state is HeldState.RUNNING
+        started = held.state is AttemptState.RUNNING
         if worker.leaving and not started:
             return None
         if held.inputs_version != record.stages[task_id.stage].version:
@@ -402,11 +400,11 @@ class Machine(Results):
             return None
         if task.attempts and not self._make_way(job, task, held):
             return None
-        wanted = Wanted(
+        wanted = Assignment(
             held.attempt,
             held.inputs_version,
-            record.task(task_id).mark_records,
-            record.task(task_id).skip,
+            mark_records=record.task(task_id).mark_records,
+            skip=record.task(task_id).skip,
         )
         attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
         job.find(held.attempt.number)
@@ -414,16 +412,16 @@ class Machine(Results):
         self._tell(task, "adopted", held.attempt.number, worker.id)
         return attempt
 
-    def _make_way(self, job: LiveJob, task: LiveTask, held: Held) -> bool:
+    def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
         """Drop an attempt that has done less than `held`, which may have run for hours."""
-        if held.state is not HeldState.RUNNING:
+        if held.state is not AttemptState.RUNNING:
             return False
         least = min(
             task.attempts,
-            key=lambda a: (a.state is HeldState.RUNNING, a.running_seconds(self.now), a.id),
+            key=lambda a: (a.state is AttemptState.RUNNING, a.running_seconds(self.now), a.id),
         )
         done = least.running_seconds(self.now)
-        if least.state is HeldState.RUNNING and done >= held.elapsed_seconds:
+        if least.state is AttemptState.RUNNING and done >= held.elapsed_seconds:
             return False
         job.superseded += 1
         self._tell(task, "gave way to an older one", least.id.number, least.worker_id)
@@ -453,5 +451,5 @@ class Machine(Results):
 
     def _take_back_unstarted(self, worker: Worker) -> None:
         for attempt in list(worker.held.values()):
-            if attempt.state is HeldState.UNSTARTED:
+            if attempt.state is AttemptState.UNSTARTED:
                 self._take_back(attempt, "taken back from a worker that leaves")

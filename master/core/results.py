@@ -8,10 +8,10 @@ import msgspec
 
 from mrcore.master.core import policy
 from mrcore.master.core.commands import CheckWinner, PrepareCommit
-from mrcore.master.core.events import Held, HeldState
 from mrcore.master.core.facts import AttemptFailed, StageRevoked, TaskWon, WinnerLost
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import FailedReads, LiveJob, LiveTask, Worker
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
@@ -56,7 +56,7 @@ class Results(Scheduler):
         stages = job.stages
         return 0 <= task.stage < len(stages) and 0 <= task.index < len(stages[task.stage].tasks)
 
-    def _on_result(self, worker: Worker, held: Held) -> None:
+    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
         """Account for a finished attempt; it is reported until the answer leaves it out."""
         attempt = worker.held.get(held.attempt)
         if attempt is not None:
@@ -80,7 +80,9 @@ class Results(Scheduler):
                 assert_never(held.result)
         self._requeue(job, task_id, delay)
 
-    def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
+    def _on_output(
+        self, job: LiveJob, worker: Worker, held: HeldAttempt, output: TaskOutput
+    ) -> None:
         """Accept a result if it read what is current, whatever became of its lease."""
         record, task_id = job.record, held.attempt.task
         stage, task = job.stages[task_id.stage], job.task(task_id)
@@ -145,7 +147,7 @@ class Results(Scheduler):
         """Take back what has not begun of the stages that read a stage which is incomplete now."""
         for number in job.record.readers(stage):
             for attempt in list(job.stages[number].attempts.values()):
-                if attempt.state is HeldState.UNSTARTED:
+                if attempt.state is AttemptState.UNSTARTED:
                     self._take_back(attempt, why)
 
     def _credit(self, worker: Worker, task: LiveTask) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from mrcore.master.core import policy
 from mrcore.master.core.cluster import Core
-from mrcore.master.core.events import HeldState, Ticked
+from mrcore.master.core.events import Ticked
 from mrcore.master.core.facts import WorkersLeft
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
+from mrcore.model.attempts import AttemptState
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure
@@ -291,7 +292,7 @@ class Scheduler(Core):
                     free -= 1
             elif (
                 free > 0
-                and attempt.state is HeldState.UNSTARTED
+                and attempt.state is AttemptState.UNSTARTED
                 and not attempt.taken_back
                 and attempt.worker_id not in self._hungry
                 and self.now - attempt.assigned_at >= patience

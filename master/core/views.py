@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mrcore.master.core import policy
-from mrcore.master.core.events import HeldState
 from mrcore.master.core.records import JobRecord, RecentFailure, TaskRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model import object_names
+from mrcore.model.attempts import AttemptState
 from mrcore.model.job import JobState, TaskState
 from mrcore.model.snapshots import (
     AttemptCounts,
@@ -227,7 +227,7 @@ def _task_view(
 
 
 def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
-    running = attempt.state is HeldState.RUNNING
+    running = attempt.state is AttemptState.RUNNING
     return AttemptView(
         number=str(attempt.id.number),
         worker_id=attempt.worker_id,
@@ -255,7 +255,7 @@ def worker_views(machine: Core, now: float) -> list[WorkerView]:
 
 def _worker_view(machine: Core, worker: Worker, now: float) -> WorkerView:
     held = [attempt for attempt in worker.held.values() if not attempt.taken_back]
-    running = sum(1 for attempt in held if attempt.state is HeldState.RUNNING)
+    running = sum(1 for attempt in held if attempt.state is AttemptState.RUNNING)
     return WorkerView(
         worker_id=worker.id,
         host=worker.about.host,

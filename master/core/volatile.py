@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mrcore.master.core import heaps
-from mrcore.master.core.commands import Wanted
-from mrcore.master.core.events import NOT_SAID, HeldState, WorkerAbout
+from mrcore.master.core.events import NOT_SAID, WorkerAbout
 from mrcore.master.core.facts import Tally
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.policy import Durations
 from mrcore.master.core.records import JobRecord, StageRecord
-from mrcore.model.attempts import NO_PROGRESS
+from mrcore.model.attempts import NO_PROGRESS, Assignment, AttemptState
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import Progress, TaskRef
@@ -28,13 +27,13 @@ Line = tuple[float, str, AttemptNumber | None, str]
 class Attempt:
     """An attempt that some worker holds, or will hold once it hears of it."""
 
-    wanted: Wanted
+    wanted: Assignment
     worker_id: str
     lease_seconds: float
     assigned_at: float
     known: bool = False
     """The worker has listed it."""
-    state: HeldState = HeldState.UNSTARTED
+    state: AttemptState = AttemptState.UNSTARTED
     reported_at: float = 0.0
     elapsed_seconds: float = 0.0
     """As reported then."""
@@ -49,7 +48,7 @@ class Attempt:
 
     def running_seconds(self, now: float) -> float:
         """Return since when user code runs; 0 before it does."""
-        if self.state is not HeldState.RUNNING:
+        if self.state is not AttemptState.RUNNING:
             return 0.0
         return self.elapsed_seconds + now - self.reported_at
 
@@ -229,7 +228,7 @@ class Worker:
     held: dict[AttemptId, Attempt] = field(default_factory=dict)
     taken_back: int = 0
     """How many of `held` are."""
-    listed: dict[AttemptId, HeldState] = field(default_factory=dict)
+    listed: dict[AttemptId, AttemptState] = field(default_factory=dict)
     """What its newest request listed."""
     parked: bool = False
     """Its newest request waits for an answer."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from mrcore.cost.core.ledger import Ledger, Load
 from mrcore.errors import UsageError
-from mrcore.master.core.events import HeldState
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import StageRecord
 from mrcore.master.core.volatile import LiveJob, LiveStage, Worker
 from mrcore.master.fleet.cloud import Look
 from mrcore.master.fleet.core.model import Bounds, Decision, Group, Hand, Model, Sight, Work
+from mrcore.model.attempts import AttemptState
 from mrcore.model.snapshots import FleetGroupView, FleetView
 
 
@@ -59,7 +59,7 @@ def loads(workers: Sequence[Worker], now: float) -> dict[str, Load]:
     for worker in workers:
         load = found.setdefault(machine_of(worker), Load(slots=max(worker.slots, 1)))
         for attempt in worker.held.values():
-            if attempt.state is HeldState.RUNNING:
+            if attempt.state is AttemptState.RUNNING:
                 job_id = attempt.id.task.job_id
                 load.running[job_id] = load.running.get(job_id, 0) + 1
                 elapsed = load.elapsed_seconds.get(job_id, 0.0) + attempt.running_seconds(now)

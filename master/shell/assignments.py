@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mrcore.errors import MrcoreError, UsageError
-from mrcore.master.core.commands import Reply, Wanted
+from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.plans import Plans
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import Splits
@@ -105,7 +106,7 @@ class Assigner:
         self,
         response: worker_service_pb2.SynchronizeResponse,
         job: JobRecord,
-        wanted: Wanted,
+        wanted: Assignment,
         told: set[str],
     ) -> int:
         """Add an attempt with its work, and its job where that is not `told`; return the bytes."""
@@ -142,7 +143,7 @@ class Assigner:
             message = self._specs[job_id] = shown_spec(spec, inputs=1)
         return message
 
-    def _work(self, job: JobRecord, wanted: Wanted) -> TaskWork | None:
+    def _work(self, job: JobRecord, wanted: Assignment) -> TaskWork | None:
         task = wanted.attempt.task
         partitions = job.partitions(task.stage)
         if isinstance(job.stages[task.stage].plan.reads, Splits):

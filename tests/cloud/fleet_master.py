@@ -29,8 +29,6 @@ from mrcore.master.core.events import (
     CommitFinished,
     CommitPrepared,
     Event,
-    Held,
-    HeldState,
     NothingDone,
     Submitted,
     Synced,
@@ -44,6 +42,7 @@ from mrcore.master.fleet.controller import Fleet
 from mrcore.master.fleet.core.model import Bounds
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import Shell
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
@@ -207,11 +206,11 @@ class Master:
         hands.draining |= reply.drain
         hands.left = reply.leave
 
-    def _held(self, attempt: AttemptId, elapsed: float) -> Held:
+    def _held(self, attempt: AttemptId, elapsed: float) -> HeldAttempt:
         if elapsed < self.task_seconds:
-            return Held(attempt, HeldState.RUNNING, elapsed_seconds=elapsed)
+            return HeldAttempt(attempt, AttemptState.RUNNING, elapsed_seconds=elapsed)
         output = TaskOutput(elapsed_seconds=elapsed, class_a=1, class_b=2)
-        return Held(attempt, HeldState.FINISHED, elapsed_seconds=elapsed, result=output)
+        return HeldAttempt(attempt, AttemptState.FINISHED, elapsed_seconds=elapsed, result=output)
 
 
 @asynccontextmanager

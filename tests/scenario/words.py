@@ -16,7 +16,6 @@ from mrcore.master.core.commands import (
     StepDown,
     Superseded,
 )
-from mrcore.master.core.events import Held, HeldState
 from mrcore.master.core.facts import (
     AttemptFailed,
     EpochTaken,
@@ -30,6 +29,7 @@ from mrcore.master.core.facts import (
     WorkerJoined,
     WorkersLeft,
 )
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan, stage_names
 from mrcore.model.task import (
@@ -90,17 +90,19 @@ class Words:
         stage = self.stages(task.job_id)[task.stage]
         return f"{task.job_id}/{stage}-{task.index}@{attempt.number}"
 
-    def parse_held(self, word: str) -> Held:
+    def parse_held(self, word: str) -> HeldAttempt:
         """Return what `STATE:ATTEMPT[:MORE]` says."""
         state, attempt_text, more = [*word.split(":", 2), "", ""][:3]
         attempt, version = self.parse_attempt(attempt_text)
         if state == "unstarted":
-            return Held(attempt, HeldState.UNSTARTED, version)
+            return HeldAttempt(attempt, AttemptState.UNSTARTED, version)
         if state == "running":
             seconds = float(more or 0)
-            return Held(attempt, HeldState.RUNNING, version, seconds, Progress(fraction=0.5))
+            return HeldAttempt(
+                attempt, AttemptState.RUNNING, version, seconds, Progress(fraction=0.5)
+            )
         result = self.parse_result(attempt.task, state, more.replace("_", " "))
-        return Held(attempt, HeldState.FINISHED, version, result=result)
+        return HeldAttempt(attempt, AttemptState.FINISHED, version, result=result)
 
     def parse_result(self, task: TaskId, state: str, more: str) -> TaskResult:
         """Return how an attempt ended."""

@@ -18,7 +18,6 @@ from mrcore.master.core.commands import (
     RunCommit,
     StepDown,
     Superseded,
-    Wanted,
 )
 from mrcore.master.core.events import Event, NothingDone, Stalled, Synced, Ticked
 from mrcore.master.core.facts import EpochTaken, Fact
@@ -35,6 +34,7 @@ from mrcore.master.core.orders import (
     order,
 )
 from mrcore.master.core.outbox import Outbox
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskRef
 from tests.sim.jobs import SimJob
@@ -294,7 +294,7 @@ class SimMaster:
         response = Response(sent, life.machine.epoch, slices)
         self.deliver(reply.worker_id, response)
 
-    def _inputs(self, life: Life, wanted: Wanted) -> dict[TaskRef, AttemptId] | None:
+    def _inputs(self, life: Life, wanted: Assignment) -> dict[TaskRef, AttemptId] | None:
         task = wanted.attempt.task
         record = life.machine.job(task.job_id)
         if record is None or record.state.final or not record.readable(task.stage):

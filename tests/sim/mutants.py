@@ -10,10 +10,11 @@ import dataclasses
 
 import msgspec
 
-from mrcore.master.core.events import Held, NothingDone, Synced
+from mrcore.master.core.events import NothingDone, Synced
 from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
+from mrcore.model.attempts import HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 
@@ -50,7 +51,9 @@ class NoSequenceFence(Machine):
 class NoVersionFence(Machine):
     """Accepts results whatever content they read."""
 
-    def _on_output(self, job: LiveJob, worker: Worker, held: Held, output: TaskOutput) -> None:
+    def _on_output(
+        self, job: LiveJob, worker: Worker, held: HeldAttempt, output: TaskOutput
+    ) -> None:
         current = dataclasses.replace(
             held, inputs_version=job.record.stages[held.attempt.task.stage].version
         )
@@ -67,7 +70,7 @@ class NoRevocation(Machine):
 class NoAttemptFence(Machine):
     """Lets a second attempt win a task that is won."""
 
-    def _on_result(self, worker: Worker, held: Held) -> None:
+    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
         job = self._jobs.get(held.attempt.task.job_id)
         if job is not None and job.running and isinstance(held.result, TaskOutput):
             task = job.record.task(held.attempt.task)
@@ -152,7 +155,7 @@ class StagesEarly(Machine):
 class LateResultsRefused(Machine):
     """Throws away the result of an attempt whose lease has ended."""
 
-    def _on_result(self, worker: Worker, held: Held) -> None:
+    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
         if held.attempt in worker.held:
             super()._on_result(worker, held)
 
@@ -169,7 +172,7 @@ class TakenBackAtOnce(Machine):
 class FinishedIsWanted(Machine):
     """Goes on wanting an attempt that has been reported as finished."""
 
-    def _on_result(self, worker: Worker, held: Held) -> None:
+    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
         attempt = worker.held.get(held.attempt)
         super()._on_result(worker, held)
         if attempt is not None and isinstance(held.result, TaskFailure):
@@ -255,7 +258,7 @@ class ShortestLeaseAwaited(Machine):
 class YoungerAttemptsStay(Machine):
     """Has a worker kill what it runs because another one has just got the same task."""
 
-    def _make_way(self, job: LiveJob, task: LiveTask, held: Held) -> bool:
+    def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
         return False
 
 

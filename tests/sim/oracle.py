@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import CommitFinished, Event, Held, HeldState, Synced
+from mrcore.master.core.events import CommitFinished, Event, Synced
 from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, JobPlanned, TaskWon
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
@@ -28,8 +29,8 @@ class Report:
     session: int
     sequence: int
     at: float
-    held: dict[AttemptId, Held]
-    relied_on: dict[AttemptId, Held]
+    held: dict[AttemptId, HeldAttempt]
+    relied_on: dict[AttemptId, HeldAttempt]
     """Those that the machine went on to count on; the others were to be killed."""
 
 
@@ -38,7 +39,7 @@ class Before:
     """What is compared across one step."""
 
     report: Report | None
-    acceptable: tuple[Held, ...]
+    acceptable: tuple[HeldAttempt, ...]
     """Results that have to count."""
 
 
@@ -132,7 +133,7 @@ class Oracle:
             self.unanswered[event.worker_id] = self.world.now
         return Before(report, acceptable)
 
-    def _counts(self, machine: Machine, held: Held) -> bool:
+    def _counts(self, machine: Machine, held: HeldAttempt) -> bool:
         """Tell whether a result has to be accepted, whatever became of its lease."""
         job = machine.job(held.attempt.task.job_id)
         if job is None or job.state is not JobState.RUNNING:
@@ -216,7 +217,7 @@ class Oracle:
         """A running attempt is given up only for a result, or for one that has run for longer."""
         for held in event.held:
             job = machine.live_job(held.attempt.task.job_id)
-            if held.state is not HeldState.RUNNING or job is None or not job.running:
+            if held.state is not AttemptState.RUNNING or job is None or not job.running:
                 continue
             record = job.record.task(held.attempt.task)
             if record.winner is not None or record.counted(held.attempt.number):
@@ -237,7 +238,7 @@ class Oracle:
         for wanted in reply.wanted:
             attempt = wanted.attempt
             held = report.held.get(attempt)
-            assert held is None or held.state is not HeldState.FINISHED, (
+            assert held is None or held.state is not AttemptState.FINISHED, (
                 f"{attempt} has finished, and is wanted"
             )
             job = machine.job(attempt.task.job_id)
@@ -273,7 +274,7 @@ class Oracle:
                     continue
                 elapsed = held.elapsed_seconds + self.world.now - report.at
                 enough = elapsed >= self.limits.backup_floor_seconds - EPSILON
-                backup = held.state is HeldState.RUNNING and enough
+                backup = held.state is AttemptState.RUNNING and enough
                 assert backup, f"{attempt} given out while {other_id} holds {held.attempt}"
 
     def _judge_wait(self, attempt: AttemptId, worker_id: str, lease_seconds: float) -> None:

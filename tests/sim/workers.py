@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mrcore.master.core.commands import Reply, Wanted
-from mrcore.master.core.events import Held, HeldState, Synced
+from mrcore.master.core.commands import Reply
+from mrcore.master.core.events import Synced
+from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.stages import Run
 from mrcore.model.task import (
@@ -38,9 +39,9 @@ class Response:
 class Holding:
     """One attempt in a worker's hands."""
 
-    wanted: Wanted
+    wanted: Assignment
     slices: dict[TaskRef, AttemptId]
-    state: HeldState = HeldState.UNSTARTED
+    state: AttemptState = AttemptState.UNSTARTED
     started_at: float = 0.0
     read: tuple[bytes, ...] | TaskFailure | None = None
     """What a reduce read as it began, where it did; others read as they end."""
@@ -111,7 +112,7 @@ class SimWorker:
             return
         self.draining = True
         for holding in self.held.values():
-            if holding.state is not HeldState.FINISHED:
+            if holding.state is not AttemptState.FINISHED:
                 failure = TaskFailure(kind=FailureKind.PREEMPTED, message="the machine is taken")
                 self._finish(holding, failure)
         self.world.note(f"{self.name} has notice")
@@ -136,7 +137,7 @@ class SimWorker:
     def runs(self, attempt: AttemptId) -> bool:
         """Return whether this process runs an attempt."""
         holding = self.held.get(attempt)
-        return self.up and holding is not None and holding.state is HeldState.RUNNING
+        return self.up and holding is not None and holding.state is AttemptState.RUNNING
 
     # -- talking ---------------------------------------------------------------------------------
 
@@ -147,12 +148,12 @@ class SimWorker:
         self.sequence += 1
         sequence, now = self.sequence, self.world.now
         held = tuple(
-            Held(
+            HeldAttempt(
                 attempt=attempt_id,
                 state=holding.state,
                 inputs_version=holding.wanted.inputs_version,
                 elapsed_seconds=now - holding.started_at
-                if holding.state is HeldState.RUNNING
+                if holding.state is AttemptState.RUNNING
                 else 0.0,
                 progress=Progress(fraction=0.5),
                 result=holding.result,
@@ -199,7 +200,7 @@ class SimWorker:
             self.draining = True
         if self.draining:
             for attempt_id, holding in list(self.held.items()):
-                if holding.state is HeldState.UNSTARTED:
+                if holding.state is AttemptState.UNSTARTED:
                     del self.held[attempt_id]
         if reply.leave:
             self.up = False
@@ -212,11 +213,11 @@ class SimWorker:
     # -- working ---------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        running = sum(1 for h in self.held.values() if h.state is HeldState.RUNNING)
+        running = sum(1 for h in self.held.values() if h.state is AttemptState.RUNNING)
         for holding in self.held.values():
             if running >= self.slots:
                 return
-            if holding.state is HeldState.UNSTARTED and not self.draining:
+            if holding.state is AttemptState.UNSTARTED and not self.draining:
                 running += 1
                 self._run(holding)
 
@@ -225,7 +226,7 @@ class SimWorker:
         store, job = self.world.store, self.jobs[attempt_id.task.job_id]
         assert attempt_id not in store.written, f"{attempt_id} runs twice"
         store.written[attempt_id] = None
-        holding.state = HeldState.RUNNING
+        holding.state = AttemptState.RUNNING
         holding.started_at = self.world.now
         seconds = job.task_seconds * self.world.rng.uniform(0.5, 1.5)
         if job.stages[attempt_id.task.stage].inputs:
@@ -237,7 +238,7 @@ class SimWorker:
         holding.seconds = seconds
 
         def end() -> None:
-            if self.held.get(attempt_id) is holding and holding.state is HeldState.RUNNING:
+            if self.held.get(attempt_id) is holding and holding.state is AttemptState.RUNNING:
                 self._finish(holding, self._result(holding, job))
                 self._start()
                 self.talk()
@@ -245,7 +246,7 @@ class SimWorker:
         self._mine(seconds, end)
 
     def _finish(self, holding: Holding, result: TaskResult) -> None:
-        holding.state = HeldState.FINISHED
+        holding.state = AttemptState.FINISHED
         holding.result = result
         if isinstance(result, TaskFailure):
             self.jobs[holding.wanted.attempt.task.job_id].failed(holding.wanted.attempt, result)

@@ -5,17 +5,11 @@ from __future__ import annotations
 from random import Random
 
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import (
-    Event,
-    Held,
-    HeldState,
-    Submitted,
-    Synced,
-    Ticked,
-)
+from mrcore.master.core.events import Event, Submitted, Synced, Ticked
 from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.task import TaskOutput, TaskResult
@@ -74,7 +68,8 @@ class Cluster:
         self.now += 0.01
         self.sequence += 1
         held = tuple(
-            Held(attempt, HeldState.FINISHED, result=self.result) for attempt in self.held[worker]
+            HeldAttempt(attempt, AttemptState.FINISHED, result=self.result)
+            for attempt in self.held[worker]
         )
         self.step(Synced(worker, 1, self.sequence, 1, slots=1, held=held))
 

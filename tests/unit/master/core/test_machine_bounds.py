@@ -7,18 +7,11 @@ from random import Random
 import pytest
 
 from mrcore.master.core.commands import PrepareCommit
-from mrcore.master.core.events import (
-    CancelAsked,
-    CommitRefused,
-    Held,
-    HeldState,
-    NothingDone,
-    Synced,
-    WinnerMissing,
-)
+from mrcore.master.core.events import CancelAsked, CommitRefused, NothingDone, Synced, WinnerMissing
 from mrcore.master.core.facts import EpochTaken, JobEnded, JobSubmitted, WorkerJoined, WorkersLeft
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState, Plugin
 from mrcore.model.task import BlockKey, FailureKind, TaskFailure, TaskOutput
@@ -60,7 +53,9 @@ def test_a_task_that_is_adopted_again_and_again_leaves_few_entries_in_its_queue(
     assert job is not None
     for n in range(20):
         cluster.step(
-            Synced("w0", 1, 1_000 + n, 1, slots=1, held=(Held(attempt, HeldState.RUNNING),))
+            Synced(
+                "w0", 1, 1_000 + n, 1, slots=1, held=(HeldAttempt(attempt, AttemptState.RUNNING),)
+            )
         )
         cluster.machine.check()
         while not job.stages[0].ready:

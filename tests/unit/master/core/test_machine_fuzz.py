@@ -14,8 +14,6 @@ from mrcore.master.core.events import (
     CommitRefused,
     DrainAsked,
     Event,
-    Held,
-    HeldState,
     JobBroken,
     Stalled,
     Submitted,
@@ -26,6 +24,7 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
@@ -49,9 +48,9 @@ FAILURES = st.builds(
 )
 OUTPUTS = st.builds(TaskOutput, digest=st.sampled_from([b"x", b"y"]))
 HELD = st.builds(
-    Held,
+    HeldAttempt,
     attempt=ATTEMPTS,
-    state=st.sampled_from(HeldState),
+    state=st.sampled_from(AttemptState),
     inputs_version=st.integers(0, 2),
     result=st.none() | OUTPUTS | FAILURES,
 )

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import Event, Held, HeldState, Synced, WinnerMissing
+from mrcore.master.core.events import Event, Synced, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.plans import Plans
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.task import BlockKey, Split, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import work_from_proto
@@ -50,7 +51,9 @@ class Office:
     def sync(self, content: int | None = None) -> None:
         """Synchronise the worker; with `content` its map tasks have finished with that."""
         held = tuple(
-            Held(wanted.attempt, HeldState.FINISHED, result=self._output(wanted.attempt, content))
+            HeldAttempt(
+                wanted.attempt, AttemptState.FINISHED, result=self._output(wanted.attempt, content)
+            )
             for wanted in self.reply.wanted
             if content is not None and wanted.attempt.task.stage == 0
         )

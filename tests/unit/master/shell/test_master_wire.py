@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
-from mrcore.master.core.events import Held, HeldState, Synced, WorkerAbout
+from mrcore.master.core.events import Synced, WorkerAbout
 from mrcore.master.shell.convert import synced_from_proto
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.job import JobSpec, JobState, TaskState
 from mrcore.model.snapshots import (
     AttemptCounts,
@@ -33,16 +34,21 @@ from tests.support.wire_strategies import ATTEMPTS, FAILURES, OUTPUTS, SPECS, TE
 NONCE = "the nonce"
 FLOAT = st.floats(0, 1e9, allow_nan=False)
 STATES = {
-    HeldState.UNSTARTED: pb.HeldAttempt.STATE_UNSTARTED,
-    HeldState.RUNNING: pb.HeldAttempt.STATE_RUNNING,
-    HeldState.FINISHED: pb.HeldAttempt.STATE_FINISHED,
+    AttemptState.UNSTARTED: pb.HeldAttempt.STATE_UNSTARTED,
+    AttemptState.RUNNING: pb.HeldAttempt.STATE_RUNNING,
+    AttemptState.FINISHED: pb.HeldAttempt.STATE_FINISHED,
 }
 PROGRESS = st.builds(Progress, st.floats(0, 1), UINT64, UINT64, TEXT)
 HELD = st.one_of(
-    st.builds(Held, ATTEMPTS, st.just(HeldState.UNSTARTED), UINT64, FLOAT),
-    st.builds(Held, ATTEMPTS, st.just(HeldState.RUNNING), UINT64, FLOAT, PROGRESS),
+    st.builds(HeldAttempt, ATTEMPTS, st.just(AttemptState.UNSTARTED), UINT64, FLOAT),
+    st.builds(HeldAttempt, ATTEMPTS, st.just(AttemptState.RUNNING), UINT64, FLOAT, PROGRESS),
     st.builds(
-        Held, ATTEMPTS, st.just(HeldState.FINISHED), UINT64, FLOAT, result=OUTPUTS | FAILURES
+        HeldAttempt,
+        ATTEMPTS,
+        st.just(AttemptState.FINISHED),
+        UINT64,
+        FLOAT,
+        result=OUTPUTS | FAILURES,
     ),
 )
 SYNCED = st.builds(

@@ -8,11 +8,12 @@ import pytest
 
 from mrcore.daemon import metrics
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import Held, HeldState, Synced
+from mrcore.master.core.events import Synced
 from mrcore.master.core.facts import JobEnded
 from mrcore.master.shell.health import WELL_SECONDS, Vitals
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.metrics import Totals, measured
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
 from mrcore.util.clock import SYSTEM
@@ -26,9 +27,9 @@ async def win_the_map(shell: Shell) -> None:
     reply = await shell.synchronize(synced(1))
     assert isinstance(reply, Reply)
     (wanted,) = reply.wanted
-    done = Held(
+    done = HeldAttempt(
         wanted.attempt,
-        HeldState.FINISHED,
+        AttemptState.FINISHED,
         result=TaskOutput(section_bytes=(0,), elapsed_seconds=7.0),
     )
     await shell.synchronize(Synced("w1", 1, 2, shell.machine.epoch, 1, (done,), park=False))

@@ -10,11 +10,12 @@ import pytest
 
 from mrcore.errors import UnavailableError
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import CommitPrepared, Event, Held, HeldState, Synced
+from mrcore.master.core.events import CommitPrepared, Event, Synced
 from mrcore.master.core.orders import Job
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import Shell
+from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.task import TaskOutput
 from mrcore.util.clock import SYSTEM
 from tests.support.master_shell import (
@@ -34,7 +35,8 @@ async def finish(shell: Shell, sequence: int) -> Reply:
     """Report the one attempt that the worker holds as finished; return the answer."""
     (worker,) = shell.machine.workers()
     held = tuple(
-        Held(attempt, HeldState.FINISHED, result=TaskOutput(digest=b"x")) for attempt in worker.held
+        HeldAttempt(attempt, AttemptState.FINISHED, result=TaskOutput(digest=b"x"))
+        for attempt in worker.held
     )
     answer = await shell.synchronize(Synced("w1", 1, sequence, 0, slots=1, held=held))
     assert isinstance(answer, Reply)
