@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from mrcore.daemon import logs
-from mrcore.master.core.facts import AttemptFailed, Fact, JobEnded, WinnerLost
+from mrcore.master.core.facts import AttemptFailed, Fact, JobEnded, JobPlanned, WinnerLost
 from mrcore.master.core.machine import Machine
 from mrcore.model.ids import AttemptId
 
@@ -17,6 +17,9 @@ def tell(machine: Machine, facts: Iterable[Fact]) -> None:
     """Log those of the facts that people look for: ends of jobs, and what went wrong."""
     for fact in facts:
         match fact:
+            case JobPlanned():
+                tasks = sum(stage.tasks for stage in fact.stages)
+                log.info("job planned: %d tasks", tasks, extra={"job": fact.job_id})
             case JobEnded():
                 about = {"job": fact.job_id, **({"error": fact.message} if fact.message else {})}
                 log.info("job %s", fact.state, extra=about)

@@ -126,6 +126,36 @@ def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:
     assert again.returncode in (0, 2)
 
 
+def test_jobs_of_the_command_line_make_a_chain(cluster: Cluster) -> None:
+    place = cluster.place
+    place.write("in.txt", "a b\na\n")
+    place.write("slow.py", SLOW)
+    place.write("wc.py", WORD_COUNT)
+    for name in ("started", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    first = place.done("submit", "slow.py", "in.txt", "-o", "link1", "-r", "1").stdout.strip()
+    submitted = place.done("submit", "wc.py", "link1/", "-o", "link2", "--after", first)
+    second = submitted.stdout.strip()
+    third = place.start("run", "wc.py", "link2/", "-o", "link3", "-r", "1", "--after", second)
+    assert third.stderr is not None
+    assert third.stderr.readline().endswith(f" waits for {second}\n"), "run follows from the start"
+    table = place.done("jobs").stdout
+    assert f"{second}\twaits for {first}\t" in table
+    shown = place.json("show", second)
+    assert (shown["state"], shown["waits_for"]) == ("waiting", [first])
+    assert f"state      waiting (waits for {first})" in place.done("show", second).stdout
+
+    (place.work / "go").touch()
+    _, said = third.communicate(timeout=50)
+    assert third.returncode == 0, said
+    assert place.lines("link1") == ["a\t1", "a b\t1"]
+    assert sorted(place.lines("link2")) == ["1\t2", "a\t2", "b\t1"]
+    assert place.lines("link3") == ["1\t2", "2\t2", "a\t1", "b\t1"]
+    refused = place.run("submit", "wc.py", "in.txt", "-o", "link4", "--after", "wc-1")
+    assert refused.returncode == 2
+    assert "The job is to run after wc-1, but no job wc-1 is known here." in refused.stderr
+
+
 def test_interrupted_run_cancels_on_the_cluster(cluster: Cluster) -> None:
     place = cluster.place
     place.write("in.txt", "a\n")

@@ -15,6 +15,7 @@ from mrcore.master.core.events import (
     DrainAsked,
     Event,
     JobBroken,
+    Planned,
     Stalled,
     Submitted,
     Synced,
@@ -30,7 +31,7 @@ from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
 from tests.support.stage_plans import two_stages
 
-JOBS = st.sampled_from(["a", "b", "unknown"])
+JOBS = st.sampled_from(["a", "b", "planning", "waiting", "unknown"])
 ATTEMPTS = st.builds(
     AttemptId,
     st.builds(TaskId, JOBS, st.integers(-1, 2), st.integers(-1, 3)),
@@ -68,6 +69,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         park=st.booleans(),
     ),
     st.builds(CancelAsked, JOBS, st.just("")),
+    st.builds(Planned, job_id=JOBS, stages=st.sampled_from([two_stages(1, 1), two_stages(0, 0)])),
     st.builds(JobBroken, JOBS, st.just("its plan is gone")),
     st.builds(DrainAsked, st.sampled_from(["w1", "unknown"])),
     st.builds(WinnerMissing, ATTEMPTS),
@@ -79,21 +81,22 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-def submitted(job_id: str, reduces: int) -> Submitted:
-    """Return the event that submits a small job."""
+def submitted(job_id: str, maps: int, reduces: int, *after: str) -> Submitted:
+    """Return the event that submits a small job, or one that waits for others."""
     spec = JobSpec(
         name=job_id,
         plugin=Plugin(sha256="0", name="p"),
         inputs=(),
         output_uri="mem://out",
         max_bad_records=1,
+        after=after,
         versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
     )
     return Submitted(
         job_id=job_id,
         request_id=job_id,
         spec=spec,
-        stages=two_stages(2, reduces),
+        stages=() if after else two_stages(maps, reduces),
         claim_generation="1",
     )
 
@@ -106,7 +109,15 @@ def test_invariants_hold_whatever_is_reported(events: list[tuple[float, Event]],
         each.apply(EpochTaken(2, "writer", 0.0))
     machine.take_over(2, 0.0, 0.0)
     now = 0.0
-    begin = [(0.0, submitted("a", 2)), (0.0, submitted("b", 0))]
+    begin: list[tuple[float, Event]] = [
+        (0.0, submitted("a", 2, 2)),
+        (0.0, submitted("b", 2, 0)),
+        (0.0, submitted("done", 0, 0)),
+        (0.0, CommitPrepared("done", ())),
+        (0.0, CommitFinished("done")),
+        (0.0, submitted("planning", 0, 0, "done")),
+        (0.0, submitted("waiting", 0, 0, "planning", "a")),
+    ]
     for pause, event in [*begin, *events]:
         now += pause
         outcome = machine.step(event, now)
