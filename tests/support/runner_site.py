@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from mrcore.cli.main import run_command_line
 from tests.support.repository import ROOT
 
 _GCLOUD = r"""#!/bin/sh
@@ -82,3 +85,25 @@ class RunnerSite:
             text=True,
             check=False,
         )
+
+
+@dataclass
+class InProcessSite(RunnerSite):
+    """A site whose commands run in this process, which is cheap."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str]
+
+    def gce(
+        self, *words: str, extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `mrcore gce WORDS` to its end."""
+        with self.monkeypatch.context() as patch:
+            patch.chdir(self.folder)
+            environment = {**self.environment(), "MRCORE_GCS_LOGIN": "gcloud", **(extra or {})}
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            self.capfd.readouterr()
+            code = run_command_line(["gce", *words])
+        printed = self.capfd.readouterr()
+        return subprocess.CompletedProcess(words, code, printed.out, printed.err)

@@ -14,7 +14,7 @@ from tests.gcsserver import GcsServer
 from tests.gcsserver.access import Need
 from tests.gcsserver.errors import ApiError
 from tests.gcsserver.wire import Request
-from tests.support.runner_site import RunnerSite
+from tests.support.runner_site import InProcessSite, RunnerSite
 
 WHERE = ("--project=p", "--zone=us-central1-a", "--bucket=b")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -30,8 +30,10 @@ def image_of(python: str, size: int) -> str:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> RunnerSite:
-    made = RunnerSite(tmp_path)
+def house(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> InProcessSite:
+    made = InProcessSite(tmp_path, monkeypatch, capfd)
     made.says("", 0)
     (tmp_path / "home").mkdir()
     return made
@@ -144,7 +146,7 @@ def test_a_python_without_mrcore_is_told_so(house: RunnerSite) -> None:
     python = house.folder / "bin/python3"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
-    ran = house.gce("up", extra={"MRCORE_PYTHON": str(python)})
+    ran = RunnerSite(house.folder).gce("up", extra={"MRCORE_PYTHON": str(python)})
     assert ran.returncode == 2
     assert ran.stderr == (
         "mrcore gce: there is no Python with mrcore here; run scripts/setup, or install mrcore.\n"

@@ -13,11 +13,10 @@ import click
 import pytest
 
 from mrcore.cli import gce
-from mrcore.cli.main import run_command_line
 from mrcore.gce.options import Options
 from tests.gcsserver import GcsServer
 from tests.support.repository import ROOT
-from tests.support.runner_site import RunnerSite
+from tests.support.runner_site import InProcessSite, RunnerSite
 from tests.support.stores import Place
 
 COMMANDS = ("run", "up", "scale", "status", "ssh", "logs", "down", "gc", "audit", "cost", "image",
@@ -34,22 +33,21 @@ def house(tmp_path: Path) -> RunnerSite:
 
 
 @pytest.fixture
-def here(house: RunnerSite, monkeypatch: pytest.MonkeyPatch) -> RunnerSite:
-    """The house as the place of this very process: for what starts no process of its own."""
-    monkeypatch.chdir(house.folder)
-    for name, value in {**house.environment(), "MRCORE_GCS_LOGIN": "gcloud"}.items():
-        monkeypatch.setenv(name, value)
-    return house
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> InProcessSite:
+    made = InProcessSite(tmp_path, monkeypatch, capfd)
+    made.says("ERROR: (gcloud) nobody expected this call")
+    (tmp_path / "home").mkdir()
+    return made
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(
-    here: RunnerSite, capfd: pytest.CaptureFixture[str], command: str
-) -> None:
-    assert run_command_line(["gce", command, "--help"]) == 0
-    assert f"mrcore gce {command}" in capfd.readouterr().out
-    assert run_command_line(["gce", "--help"]) == 0
-    assert f"\n  {command} " in capfd.readouterr().out
+def test_every_command_explains_itself(here: InProcessSite, command: str) -> None:
+    ran = here.gce(command, "--help")
+    assert ran.returncode == 0
+    assert f"mrcore gce {command}" in ran.stdout
+    assert f"\n  {command} " in here.gce("--help").stdout
     assert here.calls() == []
 
 
@@ -66,23 +64,25 @@ def test_every_option_is_explained_and_reaches_the_runner() -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "down", "scale", "status", "cost", "image"])
-def test_a_dry_run_touches_nothing_at_all(house: RunnerSite, command: str) -> None:
+def test_a_dry_run_touches_nothing_at_all(here: InProcessSite, command: str) -> None:
     words = ["3"] if command == "scale" else []
-    ran = house.gce(command, *words, "--dry-run", *WHERE)
+    ran = here.gce(command, *words, "--dry-run", *WHERE)
     assert ran.returncode == 0, ran.stderr
-    assert house.calls() == []
-    assert list((house.folder / "home").rglob("*")) == []
+    assert here.calls() == []
+    assert list((here.folder / "home").rglob("*")) == []
 
 
 @pytest.mark.parametrize("command", ["audit", "gc"])
-def test_a_dry_run_of_what_looks_looks_and_changes_nothing(house: RunnerSite, command: str) -> None:
-    house.says("", code=0)
-    ran = house.gce(command, "--dry-run", "--project=p")
+def test_a_dry_run_of_what_looks_looks_and_changes_nothing(
+    here: InProcessSite, command: str
+) -> None:
+    here.says("", code=0)
+    ran = here.gce(command, "--dry-run", "--project=p")
     assert ran.returncode == 0, ran.stderr
     assert "in project p" in ran.stderr
-    assert house.calls()
-    assert all(re.search(r" (list|get-iam-policy|get-value) ", call) for call in house.calls())
-    assert list((house.folder / "home").rglob("*")) == []
+    assert here.calls()
+    assert all(re.search(r" (list|get-iam-policy|get-value) ", call) for call in here.calls())
+    assert list((here.folder / "home").rglob("*")) == []
 
 
 def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: RunnerSite) -> None:
@@ -119,8 +119,8 @@ def test_a_dry_run_prints_every_command_as_one_can_paste_it(house: RunnerSite) -
     assert "\n# cost " in summary
 
 
-def test_an_image_is_baked_by_a_vm_that_may_read_its_wheels(house: RunnerSite) -> None:
-    ran = house.gce("image", "--dry-run", *WHERE)
+def test_an_image_is_baked_by_a_vm_that_may_read_its_wheels(here: InProcessSite) -> None:
+    ran = here.gce("image", "--dry-run", *WHERE)
     assert ran.returncode == 0, ran.stderr
     lines = [line for line in ran.stdout.splitlines() if line.startswith("gcloud ")]
     bound = [line for line in lines if "add-iam-policy-binding" in line]
@@ -148,17 +148,17 @@ def test_a_dry_run_of_a_job_that_cannot_work_ends_with_2(house: RunnerSite) -> N
 
 
 def test_a_dry_run_of_a_job_has_its_size_and_its_price(
-    house: RunnerSite, gcs_place: Place, gcs_server: GcsServer
+    here: InProcessSite, gcs_place: Place, gcs_server: GcsServer
 ) -> None:
     gcs_place.put("in/a.txt", b"x" * 1000)
-    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (here.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     before = dict(gcs_server.counts())
-    ran = house.gce(
+    ran = here.gce(
         *("run", "wc.py", gcs_place.uri("in/"), "-o", gcs_place.uri("out"), "-r", "3"),
         *("--dry-run", "--project=p", "--region=us-central1", "--workers=4"),
     )
     assert ran.returncode == 0, ran.stderr
-    assert house.calls() == []
+    assert here.calls() == []
     assert "this would stop it" not in ran.stdout
     assert re.search(r"^# input +1 kB", ran.stdout, re.MULTILINE)
     assert re.search(r"^# cost +\$", ran.stdout, re.MULTILINE)
@@ -169,10 +169,12 @@ def test_a_dry_run_of_a_job_has_its_size_and_its_price(
     assert changed <= {"objects.get", "objects.list", "objects.media"}
 
 
-def test_temporaries_elsewhere_are_for_workers_to_make(house: RunnerSite, gcs_place: Place) -> None:
+def test_temporaries_elsewhere_are_for_workers_to_make(
+    here: InProcessSite, gcs_place: Place
+) -> None:
     gcs_place.put("in/a.txt", b"x")
-    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
-    ran = house.gce(
+    (here.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    ran = here.gce(
         *("run", "wc.py", gcs_place.uri("in/"), "-o", gcs_place.uri("out")),
         *("--temp", gcs_place.uri("spare"), "--dry-run", "--project=p", "--region=us-central1"),
     )
@@ -185,13 +187,13 @@ def test_temporaries_elsewhere_are_for_workers_to_make(house: RunnerSite, gcs_pl
 
 @pytest.mark.parametrize("how", [["-o", "OUT"], ["-oOUT"], ["--output", "OUT"], ["--output=OUT"]])
 def test_an_output_may_be_named_as_one_likes(
-    house: RunnerSite, gcs_place: Place, how: list[str]
+    here: InProcessSite, gcs_place: Place, how: list[str]
 ) -> None:
     gcs_place.put("my in/a.txt", b"x")
-    (house.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (here.folder / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     where = ("--dry-run", "--project=p", "--region=us-central1")
     output = [word.replace("OUT", gcs_place.uri("my out")) for word in how]
-    ran = house.gce(
+    ran = here.gce(
         *("run", "wc.py", *output, *where, "--param", "a='b' \"c\"", "--"), gcs_place.uri("my in/")
     )
     assert ran.returncode == 0, ran.stderr
@@ -281,15 +283,13 @@ def test_an_output_may_be_named_as_one_likes(
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(
-    here: RunnerSite, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str
+    here: InProcessSite, words: list[str], sentence: str
 ) -> None:
-    dry = ["--dry-run"] if len(words) > 1 else []
-    code = run_command_line(["gce", words[0], *dry, *words[1:]])
-    said = capfd.readouterr().err
-    assert code == 2, said
-    assert sentence in said
-    assert len(said.splitlines()) == 1
-    assert said.startswith("mrcore gce: ")
+    ran = here.gce(words[0], "--dry-run", *words[1:]) if len(words) > 1 else here.gce(*words)
+    assert ran.returncode == 2, ran.stderr
+    assert sentence in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith("mrcore gce: ")
     assert [call for call in here.calls() if not call.startswith("config list ")] == []
 
 
@@ -299,10 +299,10 @@ def test_a_wrong_option_ends_the_process_with_2(house: RunnerSite) -> None:
     assert ran.stderr.startswith("mrcore gce: No such option '--wrokers'. (Did you mean")
 
 
-def test_a_price_list_that_no_master_could_read_is_refused(house: RunnerSite) -> None:
-    (house.folder / "prices.json").write_text("[]")
-    extra = {"MRCORE_PRICES": str(house.folder / "prices.json")}
-    ran = house.gce("up", "--dry-run", "--bucket=b", *WHERE, extra=extra)
+def test_a_price_list_that_no_master_could_read_is_refused(here: InProcessSite) -> None:
+    (here.folder / "prices.json").write_text("[]")
+    extra = {"MRCORE_PRICES": str(here.folder / "prices.json")}
+    ran = here.gce("up", "--dry-run", "--bucket=b", *WHERE, extra=extra)
     assert ran.returncode == 2, ran.stderr
     assert "prices.json cannot be read" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
@@ -324,26 +324,26 @@ def test_a_price_list_that_no_master_could_read_is_refused(house: RunnerSite) ->
     ],
 )
 def test_known_failures_of_gcloud_become_sentences(
-    here: RunnerSite, capfd: pytest.CaptureFixture[str], errors: str, sentence: str
+    here: InProcessSite, errors: str, sentence: str
 ) -> None:
     here.says(errors)
-    assert run_command_line(["gce", "audit", "--project=p"]) == 1
-    said = capfd.readouterr().err.splitlines()
-    assert {sentence in line for line in said} == {True}
+    ran = here.gce("audit", "--project=p")
+    assert ran.returncode == 1
+    assert {sentence in line for line in ran.stderr.splitlines()} == {True}
 
 
-def test_json_holds_whatever_a_sentence_has(house: RunnerSite) -> None:
+def test_json_holds_whatever_a_sentence_has(here: InProcessSite) -> None:
     odd = 'a | b "c" \\d\x1b[1m\te'
-    house.says(f"ERROR: (gcloud.x) {odd}")
-    ran = house.gce("preflight", "--json", *WHERE)
+    here.says(f"ERROR: (gcloud.x) {odd}")
+    ran = here.gce("preflight", "--json", *WHERE)
     assert ran.returncode == 2, ran.stderr
     assert any(odd in finding["message"] for finding in json.loads(ran.stdout))
 
 
-def test_what_gcloud_said_is_kept(house: RunnerSite) -> None:
-    house.says("ERROR: (gcloud.x) something\nwith details")
-    house.gce("audit", "--project=p")
-    log = (house.folder / "home/.local/state/mrcore/gce/gcloud.log").read_text()
+def test_what_gcloud_said_is_kept(here: InProcessSite) -> None:
+    here.says("ERROR: (gcloud.x) something\nwith details")
+    here.gce("audit", "--project=p")
+    log = (here.folder / "home/.local/state/mrcore/gce/gcloud.log").read_text()
     assert "exit 1 after" in log
     assert "gcloud compute instances list" in log
     assert "with details" in log
