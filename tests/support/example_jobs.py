@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import sysconfig
@@ -169,6 +170,17 @@ def first_letters(texts: Texts) -> list[str]:
     return counted(Counter(word[0] for word in words))
 
 
+def typical_words(texts: Texts) -> list[str]:
+    counts = {file: Counter(re.findall("[a-z]+", text.lower())) for file, text in texts.items()}
+    having = Counter(word for words in counts.values() for word in words)
+    lines = []
+    for file, words in counts.items():
+        weights = {word: n * math.log(len(texts) / having[word]) for word, n in words.items()}
+        ranked = sorted(weights, key=lambda word: (-weights[word], word))
+        lines.append(f"{file}\t{' '.join(ranked[:3])}")
+    return lines
+
+
 def file_facts(texts: Texts) -> list[str]:
     """What the crashing example has to give."""
     return [
@@ -189,6 +201,7 @@ ALL = {
         Example("sort.py", all_lines_sorted, library_sources, total_order=True),
         Example("sort_arrow.py", all_lines_sorted, library_sources, "arrow", total_order=True),
         Example("topk.py", best_seven, count_lines, params={"k": "7"}),
+        Example("tfidf.py", typical_words, library_sources, params={"files": "4"}),
         Example("join.py", orders_with_names, shop),
         Example("secondary_sort.py", steepest_rises, weather),
         Example("classic/wordcount.py", classic_counts, library_sources, "whole"),
