@@ -27,6 +27,7 @@ from mrcore.errors import (
 from mrcore.model import job_options
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.job_options import Folder
+from mrcore.model.stages import stages_of
 from mrcore.plugin.functions import STEP_FUNCTIONS
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import (
@@ -93,7 +94,13 @@ class Draft:
                     f"The plugin {plugin.name} has a function {name}, and {role.reason}. Leave out "
                     "one of the two."
                 )
-        return Prepared(complete(self.job, plugin), self.bundle)
+        spec = complete(self.job, plugin)
+        if spec.map_only and spec.reduces and len(stages_of(spec)) == 1:
+            raise UsageError(
+                "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
+                "meaning. Drop one of them."
+            )
+        return Prepared(spec, self.bundle)
 
 
 def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Draft:
@@ -227,21 +234,11 @@ def _check_combination(request: JobRequest) -> None:
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:
             job_options.check(option, request.options[option.name], option.shown_flag)
-    if request.options.get("map_only"):
-        _check_map_only(request.options)
-    check_slots(1, request.options.get("memory") or MIN_SLOT_BYTES)
-
-
-def _check_map_only(options: Mapping[str, Any]) -> None:
-    if options.get("total_order"):
+    if request.options.get("map_only") and request.options.get("total_order"):
         raise UsageError(
             "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
         )
-    if options.get("reduces"):
-        raise UsageError(
-            "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
-            "meaning. Drop one of them."
-        )
+    check_slots(1, request.options.get("memory") or MIN_SLOT_BYTES)
 
 
 _UNNAMEABLE = {"Cc": "a control character", "Cs": "a character that is not Unicode"}

@@ -32,7 +32,7 @@ from mrcore.errors import (
     UnavailableError,
     UsageError,
 )
-from mrcore.model.job import Compression, Input, Plugin
+from mrcore.model.job import Compression, Input, Plugin, StepFlags
 from mrcore.rpc.cluster import Credentials
 from mrcore.storage.local import places
 
@@ -114,7 +114,6 @@ def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"map_only": True, "reduces": 4}, "so -r has no meaning. Drop one"),
         ({"map_only": True, "total_order": True}, "so --total-order cannot hold"),
         ({"lease": "100ms"}, "--lease is 0.1 s, but must be at least 0.5 s"),
         ({"max_attempts": 0}, "--max-attempts is 0, but must be at least 1"),
@@ -125,6 +124,14 @@ def test_jobs_are_named_after_their_plugin(plugin: str, name: str) -> None:
 def test_options_that_cannot_hold_are_refused(options: JobOptions, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         prepare(make_request("wc.py", "in.txt", "out", **options))
+
+
+def test_a_map_only_job_has_reduces_between_its_steps_at_most() -> None:
+    draft = prepare(make_request("wc.py", "in.txt", "out", map_only=True, reduces=4))
+    with pytest.raises(UsageError, match=r"so -r has no meaning\. Drop one"):
+        draft.with_plugin(Plugin("0" * 64, "wc", (StepFlags(), StepFlags())))
+    steps = (StepFlags(has_reduce=True), StepFlags())
+    assert draft.with_plugin(Plugin("0" * 64, "wc", steps)).spec.reduces == 4
 
 
 def test_what_files_show_is_refused_and_nothing_is_made(here: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +54,45 @@ def test_setup_is_called_once_for_all_tasks() -> None:
         engine="inline",
     )
     assert dict(result.counters) == {"models": 1}
+
+
+def test_steps_and_finish_functions_of_a_session(here: Path) -> None:
+    (here / "in/b.txt").write_text("c b\n")
+    counts: Counter[str] = Counter()
+
+    def count(key: object, line: str) -> None:
+        counts.update(line.split())
+
+    def emit(context: object) -> Iterator[tuple[str, int]]:
+        yield from counts.items()
+        counts.clear()
+
+    result = mrcore.run(
+        steps=[
+            mrcore.Step(map=count, map_finish=emit, reduce=mrcore.sum),
+            mrcore.Step(
+                map=lambda word, number: [(number, word)],
+                reduce=lambda number, words: " ".join(words),
+            ),
+        ],
+        inputs="in",
+        output="out",
+        engine="inline",
+    )
+    assert list(result.lines()) == ["1\ta c", "2\tb"]
+    assert not counts, "the functions that ran were copies"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": []}, "steps in session is empty"),
+        ({"steps": 3}, "steps in session is not a list but an int"),
+        ({"steps": [mrcore.Step(map=print)], "map": print}, "has both steps and a function map"),
+        ({}, "mrcore.run needs one of plugin=PATH, map=FUNCTION and steps="),
+    ],
+)
+def test_steps_that_cannot_work_are_refused(here: Path, options: Any, said: str) -> None:
+    with pytest.raises(mrcore.UsageError, match=re.escape(said)):
+        mrcore.run(inputs="in", output="out", engine="inline", **options)
+    assert not (here / "out").exists()
