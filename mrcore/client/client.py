@@ -11,16 +11,16 @@ import enum
 import functools
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, Unpack
 
 import grpc  # noqa: TID251 - a client speaks gRPC
 from google.protobuf.message import Message
 
-from mrcore.client.arguments import cluster_names
-from mrcore.client.request import folder_uri
+from mrcore.client.arguments import JobOptions, cluster_names, make_request
+from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
 from mrcore.errors import (
     ClusterUnreachableError,
     MrcoreError,
@@ -157,7 +157,7 @@ class Client:
         nesting.check_allowed()
         if not isinstance(spec, JobSpec) or not isinstance(bundle, bytes):
             raise UsageError(
-                "Client.submit takes a JobSpec and a bundle. Use mrcore.run(master=…)."
+                "Client.submit takes a JobSpec and a bundle. Use Client.submit_job or mrcore.run."
             )
         request = pb.SubmitRequest(
             request_id=request_id or new_request_id(),
@@ -166,6 +166,25 @@ class Client:
         )
         answer = self._call(lambda: self._stub.Submit(request, timeout=SUBMIT_SECONDS), 10.0)
         return views.job_view(answer.job)
+
+    def submit_job(
+        self,
+        plugin: str | os.PathLike[str] | None = None,
+        *,
+        inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        **options: Unpack[JobOptions],
+    ) -> JobView:
+        """Start a job, given as to `mrcore.run`, and return it as accepted.
+
+        It can be waited for by another one (`after=`). Raises UsageError and its children for what
+        cannot work, before any task runs.
+        """
+        nesting.check_allowed()
+        request = make_request(plugin, inputs, output, **options)
+        prepared = load_plugin(prepare(request, look=False))
+        with before_tasks():
+            return self.submit(prepared.spec, prepared.bundle.data)
 
     def get(self, job_id: str) -> JobView:
         """Return the job as it stands; raise UnknownJobError."""
@@ -194,7 +213,7 @@ class Client:
         return views.job_view(answer.job)
 
     def watch(self, job_id: str, interval_seconds: float = 0.2) -> Iterator[JobView]:
-        """Yield the job now and whenever it changed, at most so often; the last one is final.
+        """Yield the job now, and when it has changed since `interval_seconds`; the last is final.
 
         Survives restarts of the master: while it is away the watch is tried again, and only
         `retry_seconds` without an answer raise ClusterUnreachableError.

@@ -133,6 +133,23 @@ def test_submit_is_repeated_with_one_request_id(
     assert clock.slept == [0.1, 0.2]
 
 
+def test_a_job_is_submitted_as_it_is_run(
+    master: ScriptedMaster, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    master.script = [job_service_pb2.SubmitResponse(job=message())] * 2
+    first = client.submit_job("wc.py", inputs="gs://b/in/", output="gs://b/one")
+    client.submit_job("wc.py", inputs="gs://b/one/", output="gs://b/two", after=first, reduces=3)
+    sent = [request.spec for request in master.requests]
+    assert [one.output_uri for one in sent] == ["gs://b/one", "gs://b/two"]
+    assert [list(one.after) for one in sent] == [[], ["j-1"]]
+    assert sent[1].reduces == 3
+    assert master.requests[0].plugin_bundle
+    with pytest.raises(UsageError, match=r"^after is 3, but has to be a job id or a Result"):
+        client.submit_job("wc.py", inputs="in", output="out", after=3)  # type: ignore[arg-type]
+
+
 def test_a_master_that_stays_away_is_given_up(
     master: ScriptedMaster, client: Client, clock: FakeClock
 ) -> None:
