@@ -1,4 +1,4 @@
-"""Who may write to an output: the rules of where it may lie, and the claim that one job holds.
+"""Claims on outputs: the rules of where an output may lie, and the claim that one job holds.
 
 `OUT/_claim` is created by the submit of a job and deleted when the job has ended. It is free to be
 taken over when its cluster says that the job has ended, or when that cluster keeps its state in
@@ -41,7 +41,7 @@ HasEnded = Callable[[str, str], bool]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What `_claim` says."""
+    """Content of `_claim`."""
 
     job_id: str
     request_id: str
@@ -161,7 +161,7 @@ def _check_inputs(spec: JobDraft) -> None:
         base = _resolved(given.base_uri)
         rest = given.uri[len(given.base_uri) :]
         resolved = Input(uri=base + rest, base_uri=base, base_given=given.base_given)
-        typed = given.base_given + rest  # wildcards are told as they were typed
+        typed = given.base_given + rest  # wildcards are shown as they were typed
         around = f"{resolved.uri.rstrip('/')}/".startswith(f"{output}/")
         if around or covers(resolved, output):
             relation = "contains" if around else "lies inside"
@@ -257,12 +257,12 @@ def _acquire(output_uri: str, mine: Claim, has_ended: HasEnded | None) -> tuple[
 
 
 def _same(held: Claim, mine: Claim) -> bool:
-    """Tell whether two claims are for one submission, whose first answer may have been lost."""
+    """Return whether two claims are for one submission, whose first answer may have been lost."""
     return held.state_uri == mine.state_uri and held.request_id == mine.request_id
 
 
 def is_free(held: Claim, has_ended: HasEnded | None = None) -> bool:
-    """Tell whether a claim may be taken over: its job has ended, or its cluster is gone."""
+    """Return whether a claim may be taken over: its job has ended, or its cluster is gone."""
     if has_ended is not None and has_ended(held.state_uri, held.job_id):
         return True
     if not _is_here(held):
@@ -317,7 +317,7 @@ def read_claim(output_uri: str) -> Claim | None:
 
 
 def holds_claim(spec: JobSpec, generation: str) -> bool:
-    """Tell whether the claim on the output is still the one of this generation."""
+    """Return whether the claim on the output is still the one of this generation."""
     uri = object_names.claim_uri(spec.output_uri)
     try:
         return storage_for(uri).stat(uri).generation == generation

@@ -1,4 +1,4 @@
-"""How the output of a job appears: all of it, once, whoever repeats which step how often.
+"""Atomic and idempotent commit of a job's output.
 
     check_output, claim        at submit (`mrcore.output.claim`)
     prepare                    all tasks have winners: stage the receipt, list what goes away;
@@ -202,7 +202,7 @@ def publish_job(
 
 
 class _Committer:
-    """One run through the steps of a commit. It creates nothing that it has not been told of."""
+    """One run through the steps of a commit. It publishes prepared objects, and creates no others."""
 
     def __init__(
         self, spec: JobSpec, job_id: str, prepared: Iterable[Prepared], parallel: int
@@ -212,7 +212,7 @@ class _Committer:
         self._parallel = parallel
         self._storage = storage_for(spec.output_uri)
         self._staged: dict[str, ObjectInfo] = {}
-        """What `prepare` has staged, by the name it gets."""
+        """Objects that `prepare` has staged, by their final names."""
         self._replaces: dict[str, str] = {}
         """Generations of what may be replaced or deleted, by name."""
         staging = object_names.staged_object_uri(spec, job_id, "")

@@ -37,7 +37,7 @@ class PartReceipt(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a successful job says of itself. Times are seconds since 1970 UTC."""
+    """Record of a successful job. Times are seconds since 1970 UTC."""
 
     job_id: str
     name: str
@@ -48,7 +48,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Records in all parts."""
     counters: dict[str, int]
     attempts: int
-    """How often tasks were started, for whatever reason."""
+    """Number of starts of tasks, for any reason."""
     bad_records: int = 0
     """Records that were skipped; they lie under `_bad/`."""
     versions: Versions
@@ -56,7 +56,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     ended_seconds: float
     elapsed_seconds: float
     cost: Cost | None = None
-    """What the job had cost when it was published; None where no fleet was paid for."""
+    """Cost of the job when it was published; None where no fleet was paid for."""
 
     def encode(self) -> bytes:
         """Return the JSON that `_SUCCESS` holds, laid out for people."""
@@ -72,17 +72,17 @@ class CommitList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """What a check of an output against its receipt has found."""
+    """Result of checking an output against its receipt."""
 
     receipt: Receipt
     size_bytes: int
-    """Of all parts together, as they lie there now."""
+    """Bytes of all parts together, as they lie there now."""
     problems: tuple[str, ...]
     """One sentence each; empty when all is well."""
 
     @property
     def ok(self) -> bool:
-        """Tell whether the output is what the receipt says."""
+        """Return whether the output is what the receipt says."""
         return not self.problems
 
 

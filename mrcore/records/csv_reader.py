@@ -143,7 +143,7 @@ class CsvRows:
         return line_starts(self.data, self.offset), ended
 
     def _lacks_end(self, error: csv.Error) -> bool:
-        """Tell whether the row may go on in the next block."""
+        """Return whether the row may go on in the next block."""
         return str(error) == _NO_END and not self._is_final
 
     def _keep_from(self, starts: Sequence[int], line: int) -> None:

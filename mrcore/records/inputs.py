@@ -1,4 +1,4 @@
-"""From what a user names as input to a list of files.
+"""Input files: the list that stands behind what a user names as input.
 
 An input is a file, a folder (or the prefix of a bucket), or a pattern of `*`, `?`, `[…]` and `**`.
 Names that begin with `_` or `.` are markers and left-overs of tools, so a folder or a wildcard does
@@ -98,7 +98,7 @@ def expand(
 
     `job_format` is the name of the job's input format. A file that two inputs name comes twice.
     Files below the folder `skip_output` are left out.
-    Raises InputError when an input is missing, matches nothing, cannot be read or is no Unicode.
+    Raises InputError when an input is missing, matches nothing, cannot be read or is not Unicode.
     """
     skipped = None if skip_output is None else skip_output.rstrip("/") + "/"
     files: list[InputFile] = []
@@ -123,7 +123,7 @@ def expand(
 
 
 def covers(given: Input, folder_uri: str) -> bool:
-    """Tell whether files below `folder_uri` would be taken by this input, judged by names alone."""
+    """Return whether this input takes files below `folder_uri`, judged by names alone."""
     inside = folder_uri.rstrip("/") + "/x"
     if _WILDCARD.search(given.uri, len(given.base_uri)):
         matches = _pattern(given.uri[len(given.base_uri) :]).fullmatch
@@ -271,7 +271,7 @@ def _set_of(inside: str) -> str:
 
 
 def _below(relative: str) -> bool:
-    """Tell whether a name below a folder is taken: no part of it begins with `_` or `.`."""
+    """Return whether a name below a folder is taken: no part of it begins with `_` or `.`."""
     return not is_hidden(relative, "")
 
 
@@ -281,7 +281,7 @@ def _typed(given: Input) -> str:
 
 
 def _missing(storage: Storage, given: Input) -> str:
-    """Say why an input gives no file."""
+    """Return why an input gives no file."""
     typed = _typed(given)
     relative = is_relative(typed)
     if _WILDCARD.search(given.uri, len(given.base_uri)):

@@ -14,7 +14,7 @@ import numpy as np
 from mrcore.errors import DataError
 
 MAX_LINE_BYTES = 1 << 30
-"""A longer line is refused: it is no text, or would not fit in memory."""
+"""Largest line. A longer one is not text, or would not fit in memory."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Some editors put it before the text of a file."""

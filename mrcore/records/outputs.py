@@ -1,4 +1,4 @@
-"""What the writers of all formats share: bytes that are compressed, counted and summed up."""
+"""Shared parts of the writers of all formats: compression, counts and checksums."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CHUNK_BYTES = 1 << 20
 
 
 class PartCounts(msgspec.Struct, frozen=True):
-    """What a finished part holds."""
+    """Counts of a finished part."""
 
     records: int
     size_bytes: int
     """As stored, so after compression."""
     crc32c: int
-    """Of the stored bytes."""
+    """CRC32C of the stored bytes."""
     schema_digest: bytes = b""
-    """Of a parquet part: equal for parts whose columns have the same types."""
+    """Digest of the schema, where the format has one: equal for equal column types."""
 
 
 class Compressor(Protocol):

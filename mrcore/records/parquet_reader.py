@@ -166,7 +166,7 @@ def _open(piece: Piece) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _readable(piece: Piece) -> Iterator[None]:
-    """Say which file it is that cannot be read as parquet."""
+    """Turn errors of pyarrow into a DataError that names the file."""
     import pyarrow as pa
 
     try:

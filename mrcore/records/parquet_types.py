@@ -58,7 +58,7 @@ class Column:
 
     @property
     def complete(self) -> bool:
-        """Tell whether no part of the type is still unknown, for lack of values but None."""
+        """Return whether no part of the type is still unknown, for lack of values but None."""
         if self._kind is None or (self._kind == _DICT and not self._fields):
             return False
         below = [self._element] if self._element is not None else []

@@ -35,7 +35,7 @@ _STEP_ROWS = 1024
 _HELD_GROUPS = 4
 """Row groups at most that are held while nothing but None shows the type of some field."""
 _LEVELS = 4
-"""So deep characters are counted in what values hold."""
+"""Levels of lists and dicts down to which characters are counted."""
 
 _CODECS: Final[dict[Compression, Literal["snappy", "gzip", "zstd"]]] = {
     Compression.NONE: "snappy",

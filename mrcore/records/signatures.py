@@ -23,7 +23,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     name: str
     advice: str
-    """What to do with such a file."""
+    """Advice on such a file, for the end of a sentence."""
     codec: Codec = Codec.NONE
     """For compressed data: how to read it."""
 

@@ -86,7 +86,7 @@ def open_file(piece: Piece) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _same_file(piece: Piece) -> Iterator[None]:
-    """Say that a file has changed, where its store says that its generation is gone."""
+    """Raise DataError for a file that has changed, where its generation is gone."""
     try:
         yield
     except (NotFoundError, PreconditionFailedError) as error:

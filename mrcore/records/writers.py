@@ -94,7 +94,7 @@ def check_output_format(output_format: str, compression: Compression) -> None:
 
 
 class _RowWriter(ABC):
-    """What the writers of lines share; they say how rows become bytes."""
+    """Base of the writers of lines, which encode the rows."""
 
     def __init__(self, sink: Writer, compression: Compression) -> None:
         self._output = Output(sink, compression)
@@ -189,7 +189,7 @@ def _check_lines(keys: Sequence[object], values: Sequence[object]) -> None:
 
 
 def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
-    """Return what to say of the first pair that is no UTF-8 text."""
+    """Return the error for the first pair that is not UTF-8 text."""
     for key, value in zip(keys, values, strict=True):
         try:
             f"{key!s}{value!s}".encode("utf-8", "surrogateescape")
@@ -202,7 +202,7 @@ def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
 
 
 def _joins(array: pa.Array[Any]) -> bool:
-    """Tell whether Arrow writes these values as `str()` does (it does not for floats, bools)."""
+    """Return whether Arrow writes these values as `str()` does (it does not for floats, bools)."""
     import pyarrow as pa
 
     kind = array.type

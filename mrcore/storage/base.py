@@ -24,7 +24,7 @@ ABSENT: Final = "0"
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
-    """What a store tells of one object.
+    """Facts about one object.
 
     A listing that does not recurse also yields folders: their `uri` ends in `/` and their
     `generation` is empty.
@@ -43,7 +43,7 @@ class ObjectInfo(msgspec.Struct, frozen=True):
 
     @property
     def is_folder(self) -> bool:
-        """Tell whether this is a common prefix of a listing, not an object."""
+        """Return whether this is a common prefix of a listing, not an object."""
         return self.uri.endswith("/")
 
 
@@ -74,7 +74,7 @@ class Writer(Protocol):
 
 
 def is_hidden(uri: str, prefix: str) -> bool:
-    """Tell whether a part of a name begins with `_` or `.`, from the last `/` of the prefix on."""
+    """Return whether a part of a name behind the prefix's last `/` begins with `_` or `.`."""
     below = uri[prefix.rfind("/") + 1 :]
     return any(part.startswith(("_", ".")) for part in below.split("/"))
 
@@ -124,7 +124,8 @@ class Storage(Places, Protocol):
         """Yield the objects whose URI starts with `prefix`, ascending by URI as UTF-8 bytes.
 
         `recursive=False` stops at the next `/` after the prefix and yields folders in its place.
-        `hidden=False` leaves out what `is_hidden` tells of, unread: a folder may be closed.
+        `hidden=False` leaves out names for which `is_hidden` is true. Such folders are not read,
+        since they may be closed.
         """
         ...
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class FaultKind(enum.Enum):
-    """What goes wrong with one operation."""
+    """A way in which one operation fails."""
 
     BEFORE = "before"
     """It fails and nothing has happened."""

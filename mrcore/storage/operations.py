@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Operations(NamedTuple):
-    """How many there were."""
+    """Numbers of operations by class."""
 
     class_a: int = 0
     class_b: int = 0

@@ -43,7 +43,7 @@ class GcsConnection:
             "retry": None,
             "timeout": (min(10.0, timeout_seconds), timeout_seconds),
         }
-        """What every call of the client is given, but for uploads."""
+        """Keyword arguments of every call of the client but uploads."""
 
     def client(self) -> Any:
         """Return the client."""
@@ -61,7 +61,7 @@ class GcsConnection:
                 self._client = None
 
     def upload_bounds(self, on_error: Callable[[Exception], None]) -> dict[str, Any]:
-        """Return what an upload is given: its requests are repeated, and `on_error` hears of it."""
+        """Return keyword arguments of an upload, whose failed requests go to `on_error`."""
         from google.api_core.retry import Retry
         from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251 - the GCS store
 

@@ -17,7 +17,7 @@ from mrcore.errors import (
 from mrcore.storage.base import ObjectInfo
 
 _REQUEST: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) \S+: ")
-"""How Google's errors begin; people are told the object's name instead."""
+"""The start of Google's errors. Messages show the object's name instead."""
 _RATE_LIMITS: Final = ("rateLimitExceeded", "userRateLimitExceeded")
 
 

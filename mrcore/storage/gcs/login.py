@@ -19,7 +19,7 @@ from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 VARIABLE: Final = "MRCORE_GCS_LOGIN"
 _KEEP: Final = timedelta(minutes=4)
-"""How long a token is used: gcloud gives none that ends within five minutes."""
+"""Lifetime of a token here. gcloud returns none that ends within five minutes."""
 _ANSWER_SECONDS: Final = 60.0
 
 

@@ -1,4 +1,4 @@
-"""What all calls to Google Cloud Storage share: names, blobs, and what is told of an object."""
+"""Names, blobs and object infos, for all calls to Google Cloud Storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store of files is made of: paths, generations, locked folders, and the system's errors."""
+"""Parts of a store of files: paths, generations, locked folders and syncs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCHEME: Final = "file://"
 TEMP_PREFIX: Final = ".tmp-"
 
 TRIES: Final = 1000
-"""Of whoever needs a folder that somebody else may prune."""
+"""Tries to enter a folder that somebody else may prune."""
 LOCK_SECONDS: Final = 10.0
 """Time for which a folder's lock is waited for; whoever changes a name holds it for far less."""
 _FIRST_PAUSE_SECONDS: Final = 0.0005
@@ -256,7 +256,7 @@ class LockedFolder:
 NO_LINKS: Final = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
-"""What a file system without hard links says."""
+"""Error numbers of a file system without hard links."""
 
 
 def in_folder(path: str, change: Callable[[LockedFolder], T]) -> T:
@@ -284,7 +284,7 @@ class _Syncs:
         self.users = 0
         self.asked = 0
         self.done = 0
-        """So many of those that asked are served."""
+        """Number of callers, in the order of asking, that are served."""
         self.busy = False
 
 

@@ -1,4 +1,4 @@
-"""A lock on a file, held by one process as long as it lives: how a state on files has one master.
+"""Lock on a file, held until its process ends: it gives a state on files one master.
 
 Object stores need none: there the journal's create-only entries decide.
 """
@@ -64,7 +64,7 @@ class FileLock:
 
 
 def is_locked(uri: str) -> bool:
-    """Tell whether a living process of this machine holds the lock."""
+    """Return whether a living process of this machine holds the lock."""
     path = file_path(uri)
     with os_errors(path):
         try:

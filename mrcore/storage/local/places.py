@@ -30,7 +30,7 @@ _PROBE_SECONDS: Final = 2.0
 
 
 class LocalPlaces:
-    """The part of a store of files that is no object."""
+    """Names, folders and locks of a store of files."""
 
     @property
     def reach(self) -> Reach:
@@ -71,7 +71,7 @@ class LocalPlaces:
         return None
 
     def check_writable(self, folder_uri: str) -> None:
-        """Raise StorageError unless a folder can be made there: tried, since permissions lie."""
+        """Raise StorageError unless a folder can be made there, which is tried out."""
         folder = place = file_path(folder_uri)
         while not os.path.lexists(place) and place != os.path.dirname(place):
             place = os.path.dirname(place)
