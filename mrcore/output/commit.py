@@ -202,7 +202,7 @@ def publish_job(
 
 
 class _Committer:
-    """One run through the steps of a commit. It publishes prepared objects, and creates no others."""
+    """One run through the steps of a commit. It publishes prepared objects only."""
 
     def __init__(
         self, spec: JobSpec, job_id: str, prepared: Iterable[Prepared], parallel: int
