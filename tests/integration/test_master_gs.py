@@ -76,7 +76,7 @@ def test_a_job_outlives_its_master_and_lost_replies(tmp_path: Path, bucket: GcsS
             done = client.wait(job_id)
     assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
     assert done.attempts.won == 3
-    assert read("gs://cluster/out/part-00000") == f"{job_id}/reduce-00000\n".encode()
+    assert read("gs://cluster/out/part-00000") == f"{job_id}/stage1-00000\n".encode()
     assert all(fault.hits for fault in faults)
     numbers = [
         info.uri[-20:] for info in storage_for(STATE).list(object_names.journal_prefix(STATE))
