@@ -1,12 +1,12 @@
 r"""Distributed grep: which lines match a pattern?
 
-    mrcore run examples/grep.py logs/ -o out --param 'pattern=timeout|refused'
+    mrcore run examples/grep.py examples/data/logs/ -o out/grep --param 'pattern=timeout|refused'
 
 `setup` is called once in each process, before the first record, with the job's context: this is
 where parameters are read and things are prepared that every record needs. The output has the place
 of a line, as file and byte offset, and the line, in the order of the input:
 
-    logs/web.log:10433   GET /health: connection refused
+    examples/data/logs/web.log:49   GET /health: connection refused
 
 `context.count` adds to a counter of the job, which `mrcore run` and `mrcore show` print.
 """

@@ -1,6 +1,6 @@
 """Inverted index: in which files does each word occur?
 
-    mrcore run examples/inverted_index.py books/*.txt -o out
+    mrcore run examples/inverted_index.py examples/data/books/*.txt -o out/inverted_index
 
 In a text input a key is the pair (file, byte offset of the line), with the file as it was given on
 the command line. The output has a word, then its files:

@@ -1,6 +1,7 @@
-"""Join: bring together the rows of two inputs that have the same key.
+r"""Join: bring together the rows of two inputs that have the same key.
 
-    mrcore run examples/join.py shop/users.tsv shop/orders.tsv -o out
+    mrcore run examples/join.py examples/data/shop/users.tsv examples/data/shop/orders.tsv \
+        -o out/join
 
     users.tsv    id, name              7   Ada
     orders.tsv   order, id, amount     1001   7   12.50

@@ -1,6 +1,6 @@
 """Secondary sort: values that reach `reduce` in an order that you choose.
 
-    mrcore run examples/secondary_sort.py weather/*.csv -o out
+    mrcore run examples/secondary_sort.py examples/data/weather/*.csv -o out/secondary_sort
 
     station,day,celsius     (a line of the input)
     Oslo,2026-01-04,-3.5

@@ -1,7 +1,7 @@
 """Total-order sort: the parts one after the other are the sorted lines of the input.
 
-    mrcore run examples/sort.py data/*.txt -o out --total-order -r 4
-    cat out/part-*
+    mrcore run examples/sort.py examples/data/books/*.txt -o out/sort --total-order -r 4
+    cat out/sort/part-*
 
 Without --total-order each part is sorted, but the keys are dealt over the parts by a hash. With it
 the part 0 holds the smallest keys, part 1 the next, and so on; the borders are chosen from what the

@@ -1,7 +1,7 @@
 """Top k: the most frequent words, from the output of word count.
 
-    mrcore run examples/wordcount.py books/*.txt -o counts
-    mrcore run examples/topk.py counts -o top --param k=10
+    mrcore run examples/wordcount.py examples/data/books/*.txt -o out/counts
+    mrcore run examples/topk.py out/counts -o out/top --param k=10
 
 The output of one job is the input of the next; a folder as input leaves out names that begin with
 `_` or `.`, such as the receipt `_SUCCESS`. The best come first:

@@ -1,6 +1,6 @@
 """Word count: how often does each word occur?
 
-    mrcore run examples/wordcount.py books/*.txt -o out
+    mrcore run examples/wordcount.py examples/data/books/*.txt -o out/wordcount
 
 Every line of the input is given to `map`, which emits a pair for each word. All pairs with the same
 word meet in one call of `reduce`. The output has a line a word, in the order of the words within

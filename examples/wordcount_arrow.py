@@ -1,6 +1,7 @@
-"""Word count over batches, for those who want the speed of C.
+r"""Word count over batches, for those who want the speed of C.
 
-    mrcore run examples/wordcount_arrow.py books/*.txt -o out --input-format arrow
+    mrcore run examples/wordcount_arrow.py examples/data/books/*.txt -o out/wordcount_arrow \
+        --input-format arrow
 
 `map` splits and counts the words of a whole batch of lines by Arrow's own functions and returns a
 batch with the columns `key` and `value`. `mrcore.sum` adds up by columns, too; `mrcore.count`,

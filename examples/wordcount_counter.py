@@ -1,6 +1,6 @@
 """Word count with a Counter: how often does each word occur?
 
-    mrcore run examples/wordcount_counter.py books/*.txt -o out
+    mrcore run examples/wordcount_counter.py examples/data/books/*.txt -o out/wordcount_counter
 
 Each map task counts in a variable of this module, and emits every word once, at its end. That is
 faster than a pair for each word and a combiner. The output has a word, a tab and its count on each
