@@ -1,0 +1,95 @@
+"""Plain English in docstrings, comments, messages, help texts and documents."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import pytest
+
+from tests.support.repository import ROOT
+from tests.tidy import english
+from tests.tidy.tree import python_files, shown
+
+LEFT: Final[dict[str, int]] = json.loads((ROOT / "tests/tidy/english_left.json").read_text())
+"""Faults of rooms that are not yet in plain English. A count may only fall."""
+HERE: Final = "tests/tidy/english.py"
+"""The rules themselves, which have to name what they forbid."""
+
+
+def room_of(path: Path) -> str:
+    """Return the folder that a file is counted in, such as `mrcore/cli`."""
+    parts = path.relative_to(ROOT).parts
+    return "/".join(parts[:2]) if len(parts) > 2 else parts[0]
+
+
+def test_docstrings_and_comments_are_in_plain_english() -> None:
+    counts: Counter[str] = Counter()
+    found: dict[str, list[str]] = {}
+    for path in python_files():
+        if shown(path) == HERE:
+            continue
+        room = room_of(path)
+        for line, rule in english.faults(path):
+            counts[room] += 1
+            found.setdefault(room, []).append(f"{shown(path)}:{line} {rule}")
+    worse = {room: found[room] for room, count in counts.items() if count > LEFT.get(room, 0)}
+    assert not worse, "write these in plain English; CONTRIBUTING has the rules"
+
+
+def help_texts() -> dict[str, str]:
+    """Return the help of every command and option, by its name."""
+    from mrcore.cli.main import COMMANDS, cli
+
+    texts = dict(COMMANDS)
+    with click.Context(cli) as context:
+        for name in COMMANDS:
+            command: Any = cli.get_command(context, name)
+            # A block that begins with a backspace is laid out by hand.
+            texts[f"{name} help"] = re.sub("\b.*?(\n\n|$)", "", command.help or "", flags=re.DOTALL)
+            for parameter in command.params:
+                texts[f"{name} {parameter.name}"] = getattr(parameter, "help", None) or ""
+    return texts
+
+
+HELP: Final = help_texts()
+
+
+def test_sentences_of_help_texts_are_short() -> None:
+    assert len(HELP) > 50
+    assert {
+        name: long for name, text in HELP.items() if (long := english.long_sentences(text))
+    } == {}
+
+
+@pytest.mark.parametrize("rule", [english.SO_MANY, english.IS_NO, english.BANNED])
+def test_help_texts_and_documents_keep_to_plain_words(rule: re.Pattern[str]) -> None:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {**HELP, **{shown(path): path.read_text() for path in documents}}
+    found = [f"{name}: {hit[0]}" for name, text in texts.items() for hit in rule.finditer(text)]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ('"""What a thing is."""\n', ["a module is a noun phrase"]),
+        ('"""A thing."""\nX = 1\n"""Of a thing."""\n', ["a field is a noun phrase"]),
+        ('"""A thing."""\n\n\ndef f():\n    """Returns it."""\n', ["a function is an imperative"]),
+        ('"""A thing."""\nX = 1  # at most so many of them\n', ["a number without a unit"]),
+        ('"""A thing."""\nX = "this is no thing"\n', ["is no"]),
+        ('"""A thing."""\n# Workers are told of it.\n', ["a verb that hides a plainer one"]),
+        ('"""A thing, so long as it lasts; told = told."""\ntold = 1\n', ["a verb that hides"]),
+        ('"""A thing."""\n\n\ndef f():\n    """Return it, at most 3."""\n', []),
+    ],
+)
+def test_a_fault_is_found(tmp_path: Path, text: str, faults: list[str]) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(text)
+    found = [rule for _, rule in english.faults(module)]
+    assert len(found) == len(faults)
+    assert all(rule.startswith(fault) for rule, fault in zip(found, faults, strict=True))
