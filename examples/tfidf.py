@@ -1,12 +1,12 @@
 """Words that are typical of a file: often in it, and in few others.
 
-    mrcore run examples/tfidf.py books/*.txt -o out --param files=2
+    mrcore run examples/tfidf.py examples/data/books/*.txt -o out/tfidf --param files=3
 
 Three steps are one job: what one step emits is the input of the next, and keys and values keep
 their types. `files` is the number of files. The output has a file, then its most typical words,
 the best first:
 
-    books/moby.txt   whale ahab ship
+    examples/data/books/moby.txt   whale ahab ship
 
 The weight is the usual one (tf-idf): how often the word occurs in the file, times the logarithm of
 the number of files over the number of those that have the word.
