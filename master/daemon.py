@@ -24,11 +24,12 @@ from mrcore.daemon.systemd import Notifier
 from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.master.fleet.status import Board
+from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.options import Options
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.health import Vitals
+from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
     Cluster,
@@ -173,7 +174,7 @@ class _Life:
             await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
             await self._retire(leader)
             if self._fleet is not None:
-                await self._fleet.farewell()
+                await self._fleet.shut_down()
                 self._fleet.close()
             raise _EndedError
 
@@ -266,11 +267,13 @@ class _Life:
             clock=SYSTEM,
             rng=self._rng,
         )
-        board = self._keep_fleet(group, shell, submissions, stop)
+        fleet = self._keep_fleet(group, shell, submissions, stop)
+        notes: JobNotes = {}
         jobs = JobService(
             shell,
             submissions,
-            board=board,
+            fleet=fleet,
+            notes=notes,
             draining=server.draining,
             group=group,
             storage=self._storage,
@@ -289,7 +292,14 @@ class _Life:
             clock=SYSTEM,
         )
         group.create_task(sweep.run())
-        committer = Committer(shell.machine, plans, SYSTEM, board, planner=submissions.plan)
+        committer = Committer(
+            shell.machine,
+            plans,
+            SYSTEM,
+            planner=submissions.plan,
+            notes=notes,
+            cost_of=fleet.cost,
+        )
         group.create_task(shell.run(committer))
         for event in lost:
             await shell.tell(event)
@@ -315,11 +325,11 @@ class _Life:
         shell: Shell,
         submissions: Submissions,
         stop: asyncio.Event,
-    ) -> Board:
+    ) -> FleetStatus:
         """Begin to keep the fleet that the options name; return where it is shown."""
         options = self._options.fleet
         if options is None:
-            return Board()
+            return FleetStatus()
         # Loaded where there is a fleet, so that a small job on one machine starts fast.
         from mrcore.cost.prices import load_prices
         from mrcore.master.fleet.compute import ComputeCloud
@@ -339,7 +349,7 @@ class _Life:
             end=stop.set,
         )
         group.create_task(self._fleet.run())
-        return self._fleet.board
+        return self._fleet.status
 
     def _say_ready(self, address: str) -> None:
         self._notifier.tell(READY=1)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mrcore.cost.core.ledger import Machine
 from mrcore.errors import MrcoreError, UsageError
-from mrcore.master.fleet.core.model import Group, Model
+from mrcore.master.fleet.core.model import Group, Provisioning
 
 _TARGET = re.compile(r"gce:([a-z][a-z0-9:.-]{4,61}[a-z0-9])/(zones|regions)/([a-z0-9-]{3,40})")
 _CLUSTER = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -33,7 +33,7 @@ class Target:
         kind = "regions" if self.regional else "zones"
         return f"gce:{self.project}/{kind}/{self.place}"
 
-    def group(self, model: Model) -> str:
+    def group(self, model: Provisioning) -> str:
         """Return the name of the group of a model."""
         return f"mrcore-{self.cluster}-{model}"
 
@@ -68,10 +68,10 @@ def parse_target(text: str, cluster: str) -> Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CloudSnapshot:
     """What the cloud shows of a cluster."""
 
-    groups: dict[Model, Group] = field(default_factory=dict)
+    groups: dict[Provisioning, Group] = field(default_factory=dict)
     machines: tuple[Machine, ...] = ()
     """Those that are paid for, the master's too."""
 
@@ -79,19 +79,19 @@ class Look:
 class Cloud(Protocol):
     """What a fleet asks; every call blocks for a bounded time and may raise CloudError."""
 
-    def look(self) -> Look:
+    def look(self) -> CloudSnapshot:
         """Return the groups and machines of the cluster as they stand."""
         ...
 
-    def grow(self, model: Model, size: int) -> None:
+    def grow(self, model: Provisioning, size: int) -> None:
         """Make a group as large as `size`."""
         ...
 
-    def delete(self, model: Model, names: Sequence[str]) -> None:
+    def delete(self, model: Provisioning, names: Sequence[str]) -> None:
         """Delete machines of a group for good; what is gone already is fine."""
         ...
 
-    def delete_group(self, model: Model) -> None:
+    def delete_group(self, model: Provisioning) -> None:
         """Delete a group and its machines; a group that is gone is fine."""
         ...
 

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from mrcore.cost.core.ledger import Machine
-from mrcore.master.fleet.cloud import CloudError, Look, Target
-from mrcore.master.fleet.core.model import Group, Member, Model, Trouble
+from mrcore.master.fleet.cloud import CloudError, CloudSnapshot, Target
+from mrcore.master.fleet.core.model import Group, Member, Provisioning, ProvisioningError
 from mrcore.util.clock import SYSTEM, Clock
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -62,16 +62,16 @@ class ComputeCloud:
 
     # -- looking ---------------------------------------------------------------------------------
 
-    def look(self) -> Look:
+    def look(self) -> CloudSnapshot:
         """Return the groups and machines of the cluster as they stand."""
         instances = self._instances()
         alive = {instance.name: instance for instance in instances if instance.status in _PAID}
         groups = {}
-        for model in Model:
+        for model in Provisioning:
             group = self._group(model, alive)
             if group is not None:
                 groups[model] = group
-        return Look(groups, tuple(_machine(instance) for instance in alive.values()))
+        return CloudSnapshot(groups, tuple(_machine(instance) for instance in alive.values()))
 
     def _instances(self) -> list[Any]:
         from google.cloud import compute_v1  # noqa: TID251 - this is the driver
@@ -86,7 +86,7 @@ class ComputeCloud:
         found = [instance for _, scoped in pages for instance in scoped.instances]
         return [one for one in found if one.labels.get(_LABEL) == cluster]
 
-    def _group(self, model: Model, alive: dict[str, Any]) -> Group | None:
+    def _group(self, model: Provisioning, alive: dict[str, Any]) -> Group | None:
         """Return one group, or None where there is none."""
         client, where = self._managers(), self._where(model)
         found = self._unless_absent(lambda: client.get(**where, **self._bounds))
@@ -98,7 +98,7 @@ class ComputeCloud:
         return Group(
             target_size=found.target_size,
             members=tuple(_member(one, alive) for one in listed),
-            troubles=tuple(_listed_trouble(error) for error in errors),
+            errors=tuple(_listed_error(error) for error in errors),
             machine_type=self._machine_type(found),
         )
 
@@ -128,12 +128,12 @@ class ComputeCloud:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def grow(self, model: Model, size: int) -> None:
+    def grow(self, model: Provisioning, size: int) -> None:
         """Make a group as large as `size`."""
         client, where = self._managers(), self._where(model)
         self._operate(lambda: client.resize_unary(**where, size=size, **self._bounds))
 
-    def delete(self, model: Model, names: Sequence[str]) -> None:
+    def delete(self, model: Provisioning, names: Sequence[str]) -> None:
         """Delete machines of a group, by the names that the last look has shown."""
         from google.cloud import compute_v1  # noqa: TID251 - this is the driver
 
@@ -155,7 +155,7 @@ class ComputeCloud:
 
             self._operate(send)
 
-    def delete_group(self, model: Model) -> None:
+    def delete_group(self, model: Provisioning) -> None:
         """Delete a group and its machines; a group that is gone is fine."""
         client, where = self._managers(), self._where(model)
         try:
@@ -219,7 +219,7 @@ class ComputeCloud:
         kind = "RegionInstanceGroupManagersClient" if self._target.regional else None
         return self._client(kind or "InstanceGroupManagersClient")
 
-    def _where(self, model: Model) -> dict[str, str]:
+    def _where(self, model: Provisioning) -> dict[str, str]:
         return {**self._place(), "instance_group_manager": self._target.group(model)}
 
     def _place(self) -> dict[str, str]:
@@ -354,15 +354,15 @@ def _member(one: Any, alive: dict[str, Any]) -> Member:
         action=one.current_action or "NONE",
         exists=instance is not None,
         created_seconds=0.0 if instance is None else _moment(instance.creation_timestamp),
-        troubles=tuple(
-            Trouble(code=error.code, message=error.message, zone=zone)
+        errors=tuple(
+            ProvisioningError(code=error.code, message=error.message, zone=zone)
             for error in one.last_attempt.errors.errors
         ),
     )
 
 
-def _listed_trouble(item: Any) -> Trouble:
-    return Trouble(
+def _listed_error(item: Any) -> ProvisioningError:
+    return ProvisioningError(
         code=item.error.code,
         message=item.error.message,
         at_seconds=_moment(item.timestamp),

@@ -28,7 +28,7 @@ from mrcore.master.core.events import DrainAsked, Event, JobBroken
 from mrcore.master.core.machine import Machine
 from mrcore.master.errors import FencedError
 from mrcore.master.fleet import observe
-from mrcore.master.fleet.cloud import Cloud, CloudError, Look, Target
+from mrcore.master.fleet.cloud import Cloud, CloudError, CloudSnapshot, Target
 from mrcore.master.fleet.core import messages
 from mrcore.master.fleet.core.model import (
     Action,
@@ -39,12 +39,12 @@ from mrcore.master.fleet.core.model import (
     Drain,
     End,
     FailJobs,
+    FleetSnapshot,
     Grow,
     Memory,
-    Sight,
 )
 from mrcore.master.fleet.core.policy import decide
-from mrcore.master.fleet.status import Board
+from mrcore.master.fleet.status import FleetStatus
 from mrcore.model import object_names
 from mrcore.model.snapshots import Cost
 from mrcore.storage import operations
@@ -59,8 +59,8 @@ AGAIN_SECONDS: Final = 1.0
 """Between a look that led to actions and the next, and between two looks at the jobs."""
 SAVE_SECONDS: Final = 30.0
 """The books are written at least so often; before every action and when jobs come and go, too."""
-WISH_SECONDS: Final = 10.0
-"""How often somebody's wish for another size is looked for."""
+SIZE_REQUEST_SECONDS: Final = 10.0
+"""How often somebody's request for another size is looked for."""
 _STATE: Final = "/state"
 
 
@@ -74,7 +74,7 @@ class Books(msgspec.Struct, kw_only=True):
     spend: Spend = msgspec.field(default_factory=Spend)
 
 
-class _Wish(msgspec.Struct):
+class _WrittenRequest(msgspec.Struct):
     """What is read of `HOME/cluster.json`: the size that was asked for last."""
 
     max_workers: int | None = None
@@ -109,7 +109,7 @@ class Fleet:
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """`busy` tells of submissions, `expect` hears of slots to come, `end` ends the master."""
-        self.board = Board()
+        self.status = FleetStatus(cost=self._cost)
         self._shell = shell
         self._cloud = cloud
         self._target = target
@@ -126,38 +126,37 @@ class Fleet:
         self._generation = ABSENT
         self._saved_at = float("-inf")
         self._saved_jobs: list[tuple[str, str]] = []
-        self._wish = observe.Wish()
-        self._wished_at = float("-inf")
+        self._size_request = observe.SizeRequest()
+        self._requested_at = float("-inf")
         self._own = operations.counted()
-        self._look = Look()
-        self._trouble = ""
+        self._look = CloudSnapshot()
+        self._problem = ""
         """What the cloud or the store refuses."""
         self._ended = False
 
     async def run(self) -> None:
         """Keep the fleet until it has ended; raise FencedError once another master keeps it."""
         await asyncio.to_thread(self._load)
-        self.board.cost = self._cost
         while not self._ended:
             pause = self._look_seconds
             try:
                 decision = await self._turn()
-                self._trouble = ""
+                self._problem = ""
                 if decision.actions:
                     pause = min(AGAIN_SECONDS, pause)
             except FencedError:
                 raise
             except MrcoreError as error:
-                if self._trouble != str(error):
+                if self._problem != str(error):
                     log.warning("the fleet is not kept: %s", error)
-                self._trouble = str(error)
+                self._problem = str(error)
             except Exception as error:  # a defect must not end the jobs
                 log.exception("the fleet is not kept")
-                self._trouble = f"The master failed to keep its fleet ({error!r})."
-            self._show_trouble()
+                self._problem = f"The master failed to keep its fleet ({error!r})."
+            self._show_problem()
             await self._wait(pause)
 
-    async def farewell(self) -> None:
+    async def shut_down(self) -> None:
         """Delete what is left of the cluster, our own machine last; do this when all else is done.
 
         Templates and rules go while there is still somebody to delete them; they cost nothing, so a
@@ -190,13 +189,15 @@ class Fleet:
     async def _turn(self) -> Decision:
         """Look, decide and act, once."""
         self._look = await asyncio.to_thread(self._cloud.look)
-        await self._hear_wish()
+        await self._update_size_request()
         machine, now = self._shell.machine, self._clock.wall()
         self._book(machine, now)
-        seen = observe.sight(machine, self._look, self._ledger, self._wish, busy=self._busy())
+        seen = observe.snapshot(
+            machine, self._look, self._ledger, self._size_request, busy=self._busy()
+        )
         decision = decide(seen, self._memory, self._bounds, now)
         # From here to the next wait nothing can be submitted that this decision has not seen.
-        self.board.ending = decision.ending
+        self.status.ending = decision.ending
         self._memory = decision.memory
         self._show(seen, decision, now)
         self._expect_slots(seen)
@@ -237,25 +238,25 @@ class Fleet:
         self._ledger.own_operations(*own.since(self._own))
         self._own = own
 
-    def _show(self, seen: Sight, decision: Decision, now: float) -> None:
+    def _show(self, seen: FleetSnapshot, decision: Decision, now: float) -> None:
         view = observe.view(seen, decision, self._bounds, self._ledger, decision.notes)
-        self.board.view = msgspec.structs.replace(
+        self.status.view = msgspec.structs.replace(
             view, target=str(self._target), cluster=self._target.cluster, seen_seconds=now
         )
-        self.board.note = decision.notes[0].rstrip(".") if decision.notes else ""
-        self._show_trouble()
+        self.status.note = decision.notes[0].rstrip(".") if decision.notes else ""
+        self._show_problem()
 
-    def _show_trouble(self) -> None:
+    def _show_problem(self) -> None:
         """Let what is refused come before everything else, as long as it is."""
-        if not self._trouble:
+        if not self._problem:
             return
-        self.board.note = f"the fleet cannot be managed: {self._trouble}".rstrip(".")
-        view = self.board.view
-        if view is not None and self._trouble not in view.notes:
-            told = (self._trouble, *view.notes)
-            self.board.view = msgspec.structs.replace(view, notes=told)
+        self.status.note = f"the fleet cannot be managed: {self._problem}".rstrip(".")
+        view = self.status.view
+        if view is not None and self._problem not in view.notes:
+            told = (self._problem, *view.notes)
+            self.status.view = msgspec.structs.replace(view, notes=told)
 
-    def _expect_slots(self, seen: Sight) -> None:
+    def _expect_slots(self, seen: FleetSnapshot) -> None:
         """Have jobs planned for the workers that will come."""
         most = self._bounds.max_workers if seen.max_workers is None else seen.max_workers
         self._expect(most * max((group.vcpus for group in seen.groups.values()), default=1))
@@ -293,22 +294,24 @@ class Fleet:
 
     # -- the store -------------------------------------------------------------------------------
 
-    async def _hear_wish(self) -> None:
+    async def _update_size_request(self) -> None:
         now = self._clock.monotonic()
-        if self._state_uri.endswith(_STATE) and now - self._wished_at >= WISH_SECONDS:
-            self._wished_at = now
-            self._wish = await asyncio.to_thread(self._read_wish)
+        if self._state_uri.endswith(_STATE) and now - self._requested_at >= SIZE_REQUEST_SECONDS:
+            self._requested_at = now
+            self._size_request = await asyncio.to_thread(self._read_size_request)
 
-    def _read_wish(self) -> observe.Wish:
+    def _read_size_request(self) -> observe.SizeRequest:
         home = self._state_uri.removesuffix(_STATE)
         try:
-            wish = msgspec.json.decode(self._storage.read(f"{home}/cluster.json"), type=_Wish)
+            request = msgspec.json.decode(
+                self._storage.read(f"{home}/cluster.json"), type=_WrittenRequest
+            )
         except NotFoundError:
-            return observe.Wish()
+            return observe.SizeRequest()
         except (StorageError, msgspec.MsgspecError) as error:
             log.warning("the size that was asked for cannot be read: %s", error)
-            return self._wish
-        return observe.Wish(wish.max_workers, wish.min_workers)
+            return self._size_request
+        return observe.SizeRequest(request.max_workers, request.min_workers)
 
     def _load(self) -> None:
         """Take over the books of a former master; blocks."""

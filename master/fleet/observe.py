@@ -14,14 +14,22 @@ from mrcore.errors import UsageError
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import StageRecord
 from mrcore.master.core.volatile import LiveJob, LiveStage, Worker
-from mrcore.master.fleet.cloud import Look
-from mrcore.master.fleet.core.model import Bounds, Decision, Group, Hand, Model, Sight, Work
+from mrcore.master.fleet.cloud import CloudSnapshot
+from mrcore.master.fleet.core.model import (
+    Bounds,
+    Decision,
+    FleetSnapshot,
+    Group,
+    Provisioning,
+    Work,
+    WorkerInfo,
+)
 from mrcore.model.attempts import AttemptState
 from mrcore.model.snapshots import FleetGroupView, FleetView
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SizeRequest:
     """Bounds that somebody has asked for since the start; None leaves them as they were."""
 
     max_workers: int | None = None
@@ -33,12 +41,12 @@ def machine_of(worker: Worker) -> str:
     return worker.about.host.partition(".")[0]
 
 
-def hands(workers: Sequence[Worker]) -> tuple[Hand, ...]:
-    """Return what the workers do, one hand a machine."""
-    found: dict[str, Hand] = {}
+def workers(workers: Sequence[Worker]) -> tuple[WorkerInfo, ...]:
+    """Return the workers, one for each machine."""
+    found: dict[str, WorkerInfo] = {}
     for worker in workers:
         name = machine_of(worker)
-        hand = Hand(
+        info = WorkerInfo(
             machine=name,
             worker_id=worker.id,
             slots=worker.slots,
@@ -47,9 +55,9 @@ def hands(workers: Sequence[Worker]) -> tuple[Hand, ...]:
         )
         other = found.get(name)
         if other is not None:  # a former process that has not been forgotten yet
-            newer = hand if other.draining else other
-            hand = replace(newer, held=hand.held + other.held)
-        found[name] = hand
+            newer = info if other.draining else other
+            info = replace(newer, held=info.held + other.held)
+        found[name] = info
     return tuple(found.values())
 
 
@@ -114,21 +122,23 @@ def _tasks_left(stage: LiveStage, sums: StageRecord) -> float:
     return len(sums.tasks) - sums.completed - sum(furthest.values())
 
 
-def sight(machine: Machine, look: Look, ledger: Ledger, wish: Wish, *, busy: bool) -> Sight:
+def snapshot(
+    machine: Machine, look: CloudSnapshot, ledger: Ledger, request: SizeRequest, *, busy: bool
+) -> FleetSnapshot:
     """Return everything that the policy wants to see."""
     live = [machine.live_job(record.job_id) for record in machine.live_jobs()]
-    return Sight(
+    return FleetSnapshot(
         groups={model: _priced(group, look, ledger, model) for model, group in look.groups.items()},
-        hands=hands(machine.workers()),
+        workers=workers(machine.workers()),
         jobs=tuple(work(job) for job in live if job is not None),
         busy=busy,
         dollars=ledger.spend.total.dollars,
-        max_workers=wish.max_workers,
-        min_workers=wish.min_workers,
+        max_workers=request.max_workers,
+        min_workers=request.min_workers,
     )
 
 
-def _priced(group: Group, look: Look, ledger: Ledger, model: Model) -> Group:
+def _priced(group: Group, look: CloudSnapshot, ledger: Ledger, model: Provisioning) -> Group:
     """Return a group with what its machine type means: cores, and dollars an hour."""
     names = {member.name for member in group.members}
     known = next((machine for machine in look.machines if machine.name in names), None)
@@ -137,7 +147,7 @@ def _priced(group: Group, look: Look, ledger: Ledger, model: Model) -> Group:
     disk_gib = known.disk_gib if known is not None else 0.0
     try:
         vcpus = math.ceil(ledger.prices.shape(machine_type).vcpus)
-        spot = model is Model.SPOT
+        spot = model is Provisioning.SPOT
         dollars = ledger.hour(machine_type, zone, spot=spot, disk_gib=disk_gib)
     except UsageError:  # a machine type that this version does not know how to read
         return group
@@ -145,7 +155,7 @@ def _priced(group: Group, look: Look, ledger: Ledger, model: Model) -> Group:
 
 
 def view(
-    seen: Sight, decision: Decision, bounds: Bounds, ledger: Ledger, notes: Sequence[str]
+    seen: FleetSnapshot, decision: Decision, bounds: Bounds, ledger: Ledger, notes: Sequence[str]
 ) -> FleetView:
     """Return the fleet as people see it; target, cluster and time are the caller's."""
     machines = {
@@ -170,7 +180,7 @@ def view(
         wanted_workers=decision.wanted,
         min_workers=bounds.min_workers if seen.min_workers is None else seen.min_workers,
         max_workers=bounds.max_workers if seen.max_workers is None else seen.max_workers,
-        joined_workers=sum(hand.machine in names for hand in seen.hands),
+        joined_workers=sum(info.machine in names for info in seen.workers),
         notes=tuple(notes),
         cost=ledger.spend.total,
         max_cost=bounds.max_cost,

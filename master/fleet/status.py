@@ -1,23 +1,28 @@
-"""What a fleet and the committer show to the rest of the master: plain values."""
+"""Status of a fleet, for the rest of the master: plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from mrcore.model.snapshots import Cost, FleetView
 
+CostOf: TypeAlias = Callable[[str], Cost | None]
+"""Function that returns the cost of a job by its id; None where nothing is paid for."""
+
+
+def _nothing(job_id: str) -> Cost | None:
+    return None
+
 
 @dataclass(slots=True)
-class Board:
-    """The newest view of a fleet; empty where the master has none."""
+class FleetStatus:
+    """Newest status of a fleet; empty where the master has none."""
 
+    cost: CostOf = _nothing
     view: FleetView | None = None
     note: str = ""
-    """For people who wait for a job: one sentence."""
-    job_notes: dict[str, str] = field(default_factory=dict)
-    """What the plan or the commit of a job waits for, one sentence by job id."""
+    """One sentence for people who wait for a job."""
     ending: bool = False
-    """No job may be accepted any more."""
-    cost: Callable[[str], Cost | None] = field(default=lambda _: None)
-    """Of a job, by its id; None where nothing is paid for."""
+    """Whether jobs are refused because the cluster is about to end."""

@@ -35,7 +35,8 @@ from mrcore.master.core.orders import (
     order,
 )
 from mrcore.master.core.records import JobRecord
-from mrcore.master.fleet.status import Board
+from mrcore.master.fleet.status import CostOf
+from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.plans import Plans
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput
@@ -68,13 +69,16 @@ class Committer:
         machine: Machine,
         plans: Plans,
         clock: Clock,
-        board: Board | None = None,
         *,
         planner: Planner,
+        notes: JobNotes,
+        cost_of: CostOf = lambda job_id: None,
     ) -> None:
+        """`notes` is kept up to date with what jobs wait for."""
         self._machine = machine
         self._planner = planner
-        self._board = board or Board()
+        self._notes = notes
+        self._cost_of = cost_of
         self._plans = plans
         self._clock = clock
         self._room = asyncio.Semaphore(PARALLEL_COMMITS)
@@ -126,7 +130,7 @@ class Committer:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
-            self._board.job_notes.pop(job_id, None)
+            self._notes.pop(job_id, None)
         return NothingDone(command)
 
     async def _prepare(self, command: Job, what: Preparation) -> Event:
@@ -171,7 +175,7 @@ class Committer:
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
             ended_seconds=self._clock.wall(),
-            cost=self._board.cost(job.job_id),
+            cost=self._cost_of(job.job_id),
         )
 
     async def _publish(self, command: Job, what: Publication) -> Event:
@@ -240,14 +244,14 @@ class Committer:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
-            self._board.job_notes.pop(job_id, None)
+            self._notes.pop(job_id, None)
 
     def _note(self, job_id: str, what: str, error: Exception) -> None:
         """Write to the log, and to the job itself, what is being waited for."""
         reason = str(error) or repr(error)
         log.warning(f"could not {what}; trying again", extra={"job": job_id, "error": reason})
         note = one_line(f"could not {what}; trying again: {reason}")
-        self._board.job_notes[job_id] = printable(note, _NOTE_CHARS_MAX)
+        self._notes[job_id] = printable(note, _NOTE_CHARS_MAX)
 
 
 def _passes_soon(error: Exception) -> bool:

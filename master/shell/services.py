@@ -23,10 +23,11 @@ from mrcore.master.core import views
 from mrcore.master.core.commands import Superseded
 from mrcore.master.core.events import CancelAsked, DrainAsked, JobBroken
 from mrcore.master.core.machine import Machine
-from mrcore.master.fleet.status import Board
+from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
 from mrcore.master.shell.convert import check_stage, synced_from_proto
+from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.submissions import Submissions
@@ -165,10 +166,12 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         storage: Storage,
         state_uri: str,
         clock: Clock,
-        board: Board,
+        fleet: FleetStatus,
+        notes: JobNotes,
     ) -> None:
         self._shell = shell
-        self._board = board
+        self._fleet = fleet
+        self._notes = notes
         self._submissions = submissions
         self._draining = draining
         self._group = group
@@ -187,7 +190,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         )
         if self._draining.is_set():
             raise UnavailableError("The master is ending. Submit the job again soon.")
-        if self._board.ending:
+        if self._fleet.ending:
             raise UnavailableError("The cluster deletes itself, as it was idle. Bring it up again.")
         spec = job_spec_from_proto(request.spec)
         job_id = await self._submissions.submit(
@@ -226,7 +229,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             await self._shell.settle(CancelAsked(job_id, reason, self._clock.wall()))
             job = await self._shell.read(lambda machine: self._job(machine, job_id))
         if job.state == job_pb2.JOB_STATE_COMMITTING:
-            note = self._board.job_notes.get(job_id)
+            note = self._notes.get(job_id)
             raise JobEndedError(views.why_not_cancelled(job_id, job.spec.output_uri, note))
         if job.state in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
             raise JobEndedError(f"Job {job_id} has ended already: there is nothing to cancel.")
@@ -300,7 +303,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     ) -> pb.GetFleetResponse:
         """Return the fleet, where there is one."""
         del request, context
-        view = self._board.view
+        view = self._fleet.view
         return pb.GetFleetResponse(fleet=None if view is None else fleet_to_proto(view))
 
     @_answering
@@ -335,11 +338,11 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         note = view.note
         if not view.state.final:
             # What the fleet says of workers that are missing says more than that there are none.
-            nobody = self._board.note and note == views.nobody_note(machine)
+            nobody = self._fleet.note and note == views.nobody_note(machine)
             rest = "" if nobody else note
-            notes = (self._board.job_notes.get(job_id), self._board.note, rest)
+            notes = (self._notes.get(job_id), self._fleet.note, rest)
             note = "; ".join(filter(None, notes))
-        view = msgspec.structs.replace(view, note=note, cost=self._board.cost(job_id))
+        view = msgspec.structs.replace(view, note=note, cost=self._fleet.cost(job_id))
         return job_to_proto(view, record.spec)
 
     def _jobs_page(self, machine: Machine, size: int, before: str | None) -> pb.ListResponse:

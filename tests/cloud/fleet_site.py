@@ -7,7 +7,7 @@ from typing import Any
 
 from mrcore.master.fleet.cloud import Target
 from mrcore.master.fleet.compute import ComputeCloud
-from mrcore.master.fleet.core.model import Model
+from mrcore.master.fleet.core.model import Provisioning
 from tests.cloud.compute.api import REGION, ZONE, Api, instance_body, template_body
 
 CLUSTER = "c"
@@ -31,7 +31,7 @@ class Site:
     def place(self) -> str:
         return f"regions/{REGION}" if self.regional else f"zones/{ZONE}"
 
-    def group(self, model: Model) -> str:
+    def group(self, model: Provisioning) -> str:
         return f"{self.place}/instanceGroupManagers/mrcore-{CLUSTER}-{model}"
 
     def driver(self) -> ComputeCloud:
@@ -39,9 +39,9 @@ class Site:
 
     def make(self, **sizes: int) -> None:
         """Make the templates and groups; sizes by model, 0 where not given."""
-        for model in Model:
+        for model in Provisioning:
             name = f"mrcore-{CLUSTER}-{model}"
-            scheduling = SPOT if model is Model.SPOT else {"provisioningModel": "STANDARD"}
+            scheduling = SPOT if model is Provisioning.SPOT else {"provisioningModel": "STANDARD"}
             template = template_body(
                 name, machineType="e2-standard-2", labels=LABELS, scheduling=scheduling
             )
@@ -77,11 +77,11 @@ class Site:
             }
             self.api.do("POST", "global/firewalls", body)
 
-    def members(self, model: Model) -> list[dict[str, Any]]:
+    def members(self, model: Provisioning) -> list[dict[str, Any]]:
         found = self.api.compute("POST", f"{self.group(model)}/listManagedInstances")
         return list(found.get("managedInstances", []))
 
-    def running(self, model: Model) -> list[str]:
+    def running(self, model: Provisioning) -> list[str]:
         """Return the names of the machines of a group that run."""
         return [m["name"] for m in self.members(model) if m.get("instanceStatus") == "RUNNING"]
 

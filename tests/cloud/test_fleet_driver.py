@@ -13,7 +13,7 @@ import pytest
 from mrcore.errors import UsageError
 from mrcore.master.fleet.cloud import CloudError, Target, parse_target
 from mrcore.master.fleet.compute import ComputeCloud
-from mrcore.master.fleet.core.model import Group, Model
+from mrcore.master.fleet.core.model import Group, Provisioning
 from tests.cloud.compute.api import REGION, ZONE, Api, template_body
 from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.cloud.fleet_site import LABELS, Site
@@ -22,7 +22,7 @@ from tests.support.vm_identity import VM
 
 MACHINE = replace(VM, network_ip="127.0.0.1")
 
-SPOT, STANDARD = Model.SPOT, Model.STANDARD
+SPOT, STANDARD = Provisioning.SPOT, Provisioning.STANDARD
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def driver(site: Site) -> Iterator[ComputeCloud]:
     driver.close()
 
 
-def settled(site: Site, driver: ComputeCloud, model: Model = SPOT) -> Group:
+def settled(site: Site, driver: ComputeCloud, model: Provisioning = SPOT) -> Group:
     """Return a group once it is at rest."""
     site.api.cloud.until(lambda: site.api.get(site.group(model))["status"]["isStable"])
     return driver.look().groups[model]
@@ -108,16 +108,16 @@ def test_what_cannot_be_made_is_seen_with_its_reason(
         site.api.cloud.control("quota", metric="CPUS", limit=1, region=REGION)
         site.api.cloud.control("quota", metric="PREEMPTIBLE_CPUS", limit=1, region=REGION)
     driver.grow(SPOT, 1)
-    site.api.cloud.until(lambda: bool(driver.look().groups[SPOT].troubles))
+    site.api.cloud.until(lambda: bool(driver.look().groups[SPOT].errors))
     group = driver.look().groups[SPOT]
     (member,) = group.members
     assert member.coming
     assert not member.exists
-    (trouble,) = member.troubles
+    (trouble,) = member.errors
     assert trouble.quota is (kind == "quota")
     assert trouble.message
-    assert group.troubles[0].at_seconds > 0
-    assert group.troubles[0].zone.startswith(REGION)
+    assert group.errors[0].at_seconds > 0
+    assert group.errors[0].zone.startswith(REGION)
 
 
 def test_groups_are_deleted_with_their_machines_and_again(site: Site, driver: ComputeCloud) -> None:

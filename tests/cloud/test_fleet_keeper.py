@@ -14,7 +14,7 @@ from mrcore.cost.prices import Prices
 from mrcore.master.errors import FencedError
 from mrcore.master.fleet import controller
 from mrcore.master.fleet.controller import Books, Fleet
-from mrcore.master.fleet.core.model import Bounds, Model
+from mrcore.master.fleet.core.model import Bounds, Provisioning
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.storage.memory import MemoryStorage
@@ -23,7 +23,7 @@ from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.cloud.fleet_master import SLOTS, STATE, HastyClock, Master, dear, leading, until
 from tests.cloud.fleet_site import Site
 
-SPOT, STANDARD = Model.SPOT, Model.STANDARD
+SPOT, STANDARD = Provisioning.SPOT, Provisioning.STANDARD
 BOUNDS = Bounds(max_workers=4, idle_timeout_seconds=None, logs_uri="mem://space/home/logs")
 
 
@@ -90,13 +90,13 @@ def test_machines_come_with_a_job_and_everything_goes_after_it(
         await master.submit(3 * SLOTS)
         await until(lambda: largest() == 3)
         await until(lambda: master.state() is JobState.SUCCEEDED)
-        view = fleet.board.view
+        view = fleet.status.view
         assert view is not None
         assert view.groups[0].machine_type == "e2-standard-2"
-        await until(lambda: fleet.board.ending)
+        await until(lambda: fleet.status.ending)
         await master.ended.wait()
         assert site.machines() == [name]
-        await fleet.farewell()
+        await fleet.shut_down()
         await until(lambda: site.machines() == [])
 
     # Longer than idle workers linger, so that they are released by name first.
@@ -131,7 +131,7 @@ def test_what_may_not_be_deleted_does_not_keep_the_masters_machine(
 
     async def act(master: Master, fleet: Fleet) -> None:
         await master.ended.wait()
-        await fleet.farewell()
+        await fleet.shut_down()
         await until(lambda: site.machines() == [])
 
     lead(site, storage, clock, act, replace(BOUNDS, idle_timeout_seconds=30.0))
@@ -185,14 +185,14 @@ def test_a_preempted_machine_is_replaced_and_counted(
         master.task_seconds = 1e9
         await master.submit(SLOTS)
         await until(lambda: any(hands.since for hands in master.hands.values()))
-        await until(lambda: fleet.board.view and fleet.board.view.joined_workers)
+        await until(lambda: fleet.status.view and fleet.status.view.joined_workers)
         (lost,) = site.running(SPOT)
         site.api.cloud.control("preempt", instance=lost)
         await until(lambda: set(site.running(SPOT)) - {lost})
         master.task_seconds = 0.1
         await until(lambda: master.state() is JobState.SUCCEEDED)
         await until(lambda: books(storage).spend.total.preemptions == 1)
-        view = fleet.board.view
+        view = fleet.status.view
         assert view is not None
         assert view.preemptions_per_hour is None or view.preemptions_per_hour > 0
 
@@ -207,9 +207,9 @@ def test_a_stockout_is_shown_at_once_and_met_with_machines_on_demand(
 
     async def act(master: Master, fleet: Fleet) -> None:
         await master.submit(SLOTS)
-        await until(lambda: "stockout" in fleet.board.note, 5)
-        assert "spot e2-standard-2" in fleet.board.note
-        assert "us-central1-a" in fleet.board.note
+        await until(lambda: "stockout" in fleet.status.note, 5)
+        assert "spot e2-standard-2" in fleet.status.note
+        assert "us-central1-a" in fleet.status.note
         await until(lambda: master.state() is JobState.SUCCEEDED)
         assert site.running(STANDARD)
         assert site.members(SPOT) == []
@@ -234,9 +234,9 @@ def test_the_next_master_finds_fleet_and_books(
     async def second(master: Master, fleet: Fleet) -> None:
         await until(lambda: master.state() is JobState.SUCCEEDED)
         assert sorted(site.running(SPOT)) == names
-        await until(lambda: fleet.board.view is not None)
-        assert fleet.board.view is not None
-        assert fleet.board.view.cost.dollars > before[0]
+        await until(lambda: fleet.status.view is not None)
+        assert fleet.status.view is not None
+        assert fleet.status.view.cost.dollars > before[0]
 
     lead(site, storage, clock, first)
     lead(site, storage, clock, second)
@@ -249,8 +249,8 @@ def test_a_cluster_that_has_idled_away_can_be_brought_back(
         await master.ended.wait()
 
     async def look(master: Master, fleet: Fleet) -> None:
-        await until(lambda: fleet.board.view is not None)
-        assert not fleet.board.ending
+        await until(lambda: fleet.status.view is not None)
+        assert not fleet.status.ending
 
     bounds = replace(BOUNDS, idle_timeout_seconds=120.0)
     lead(site, storage, clock, idle_away, bounds)
@@ -263,7 +263,7 @@ def test_a_master_that_was_replaced_does_nothing_any_more(
     site.make()
 
     async def act(master: Master, fleet: Fleet) -> None:
-        await until(lambda: fleet.board.view is not None)
+        await until(lambda: fleet.status.view is not None)
         later = Books(epoch=master.machine.epoch + 1)
         with storage.open_write(object_names.fleet_uri(STATE)) as writer:
             writer.write(msgspec.json.encode(later))
@@ -303,10 +303,10 @@ def test_what_the_cloud_refuses_is_shown_until_it_does_no_more(
 
     async def act(master: Master, fleet: Fleet) -> None:
         await master.submit(SLOTS)
-        await until(lambda: "may not manage machines" in fleet.board.note)
+        await until(lambda: "may not manage machines" in fleet.status.note)
         site.api.cloud.control("permission", deny=[])
         await until(lambda: master.state() is JobState.SUCCEEDED)
-        await until(lambda: "may not manage" not in fleet.board.note)
+        await until(lambda: "may not manage" not in fleet.status.note)
 
     lead(site, storage, clock, act)
 
@@ -322,8 +322,8 @@ def test_another_size_is_heard_of_while_the_fleet_is_kept(
     async def act(master: Master, fleet: Fleet) -> None:
         await master.submit(4 * SLOTS)
         await until(lambda: master.state() is JobState.SUCCEEDED)
-        assert fleet.board.view is not None
-        assert fleet.board.view.max_workers == 1
+        assert fleet.status.view is not None
+        assert fleet.status.view.max_workers == 1
 
     lead(site, storage, clock, act)
     sizes = [call["params"]["size"] for call in site.api.cloud.calls() if "size" in call["params"]]

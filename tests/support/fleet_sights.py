@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from mrcore.master.fleet.core.model import (
     Bounds,
+    FleetSnapshot,
     Group,
-    Hand,
     Member,
     Memory,
-    Model,
-    Sight,
-    Trouble,
+    Provisioning,
+    ProvisioningError,
     Work,
+    WorkerInfo,
 )
 
 NOW = 1_000_000.0
-SPOT, STANDARD = Model.SPOT, Model.STANDARD
+SPOT, STANDARD = Provisioning.SPOT, Provisioning.STANDARD
 BOUNDS = Bounds(max_workers=8, logs_uri="gs://b/logs")
 WORKED = Memory(began_seconds=NOW - 10_000, worked=True)
-STOCKOUT = Trouble(code="ZONE_RESOURCE_POOL_EXHAUSTED", message="no", at_seconds=NOW, zone="us-a")
+STOCKOUT = ProvisioningError(
+    code="ZONE_RESOURCE_POOL_EXHAUSTED", message="no", at_seconds=NOW, zone="us-a"
+)
 
 
-def group(*members: Member, size: int | None = None, troubles: tuple[Trouble, ...] = ()) -> Group:
+def group(
+    *members: Member, size: int | None = None, errors: tuple[ProvisioningError, ...] = ()
+) -> Group:
     return Group(
         target_size=len(members) if size is None else size,
         members=members,
-        troubles=troubles,
+        errors=errors,
         machine_type="e2-standard-2",
         vcpus=2,
         hour_dollars=0.1,
@@ -36,25 +40,27 @@ def up(name: str, created: float = NOW - 1000) -> Member:
     return Member(name=name, zone="us-a", created_seconds=created)
 
 
-def creating(name: str, *troubles: Trouble) -> Member:
-    return Member(name=name, action="CREATING", exists=False, troubles=troubles)
+def creating(name: str, *errors: ProvisioningError) -> Member:
+    return Member(name=name, action="CREATING", exists=False, errors=errors)
 
 
-def hand(name: str, held: int = 0, *, slots: int = 2, draining: bool = False) -> Hand:
-    return Hand(machine=name, worker_id=f"{name}-0", slots=slots, held=held, draining=draining)
+def info(name: str, held: int = 0, *, slots: int = 2, draining: bool = False) -> WorkerInfo:
+    return WorkerInfo(
+        machine=name, worker_id=f"{name}-0", slots=slots, held=held, draining=draining
+    )
 
 
 def work(tasks: int, *, seconds: float | None = None, submitted: float = NOW) -> Work:
     return Work(job_id="wc-1", submitted_seconds=submitted, tasks=tasks, seconds=seconds)
 
 
-def sight(
+def snapshot(
     spot: Group | None = None,
     standard: Group | None = None,
     *,
-    hands: tuple[Hand, ...] = (),
+    workers: tuple[WorkerInfo, ...] = (),
     jobs: tuple[Work, ...] = (),
     dollars: float = 0.0,
-) -> Sight:
+) -> FleetSnapshot:
     groups = {SPOT: spot or group(), STANDARD: standard or group()}
-    return Sight(groups=groups, hands=hands, jobs=jobs, dollars=dollars)
+    return FleetSnapshot(groups=groups, workers=workers, jobs=jobs, dollars=dollars)

@@ -18,20 +18,20 @@ from mrcore.master.fleet.core.model import (
     Drain,
     End,
     FailJobs,
+    FleetSnapshot,
     Group,
     Grow,
-    Hand,
     Member,
     Memory,
-    Model,
-    Sight,
-    Trouble,
+    Provisioning,
+    ProvisioningError,
     Work,
+    WorkerInfo,
 )
 from mrcore.master.fleet.core.policy import decide
 
 START = 1_000_000.0
-HOUR_DOLLARS = {Model.SPOT: 0.05, Model.STANDARD: 0.2}
+HOUR_DOLLARS = {Provisioning.SPOT: 0.05, Provisioning.STANDARD: 0.2}
 
 
 @dataclass
@@ -54,15 +54,15 @@ class Job:
 @dataclass
 class Machine:
     name: str
-    model: Model
+    model: Provisioning
     born: float
     """When it was asked for."""
     boot_seconds: float
-    dud: bool = False
+    failed_join: bool = False
     """Its worker never joins."""
     made: float | None = None
     tried: float = float("-inf")
-    error: Trouble | None = None
+    error: ProvisioningError | None = None
     deleting_until: float | None = None
     dead: bool = False
     draining: bool = False
@@ -77,8 +77,8 @@ class Faults:
     """What goes wrong."""
 
     preempted_per_hour: float = 0.0
-    duds: float = 0.0
-    stockouts: dict[Model, list[tuple[float, float]]] = field(default_factory=dict)
+    failed_joins: float = 0.0
+    stockouts: dict[Provisioning, list[tuple[float, float]]] = field(default_factory=dict)
     """From when to when, after the start, nothing of a model can be made."""
     lost_calls: float = 0.0
     """Share of actions that never arrive."""
@@ -95,7 +95,7 @@ class World:
         *,
         faults: Faults | None = None,
         slots: int = 2,
-        sizes: dict[Model, int] | None = None,
+        sizes: dict[Provisioning, int] | None = None,
     ) -> None:
         self.rng = rng
         self.bounds = bounds
@@ -103,9 +103,13 @@ class World:
         self.slots = slots
         self.now = START
         self.memory = Memory()
-        self.targets = {Model.SPOT: 0, Model.STANDARD: 0} if sizes is None else dict(sizes)
+        self.targets = (
+            {Provisioning.SPOT: 0, Provisioning.STANDARD: 0} if sizes is None else dict(sizes)
+        )
         self.machines: list[Machine] = []
-        self.errors: dict[Model, list[Trouble]] = {model: [] for model in Model}
+        self.errors: dict[Provisioning, list[ProvisioningError]] = {
+            model: [] for model in Provisioning
+        }
         self.jobs: list[Job] = []
         self.failed: list[str] = []
         self.dollars = 0.0
@@ -119,10 +123,10 @@ class World:
 
     # -- looking ---------------------------------------------------------------------------------
 
-    def sight(self) -> Sight:
-        return Sight(
+    def snapshot(self) -> FleetSnapshot:
+        return FleetSnapshot(
             groups={model: self._group(model) for model in self.targets},
-            hands=tuple(self._hand(machine) for machine in self.machines if self.joined(machine)),
+            workers=tuple(self._hand(machine) for machine in self.machines if self.joined(machine)),
             jobs=tuple(
                 Work(
                     job_id=job.job_id,
@@ -135,11 +139,11 @@ class World:
             dollars=self.dollars,
         )
 
-    def _group(self, model: Model) -> Group:
+    def _group(self, model: Provisioning) -> Group:
         return Group(
             target_size=self.targets[model],
             members=tuple(self._member(m) for m in self.machines if m.model is model),
-            troubles=tuple(self.errors[model]),
+            errors=tuple(self.errors[model]),
             machine_type="e2-standard-2",
             vcpus=self.slots,
             hour_dollars=HOUR_DOLLARS[model],
@@ -155,15 +159,15 @@ class World:
             action=action,
             exists=machine.made is not None and not machine.dead,
             created_seconds=machine.made or 0.0,
-            troubles=() if machine.error is None else (machine.error,),
+            errors=() if machine.error is None else (machine.error,),
         )
 
     def joined(self, machine: Machine) -> bool:
         ready = machine.made is not None and self.now >= machine.made + machine.boot_seconds
-        return ready and not (machine.dud or machine.dead or machine.left)
+        return ready and not (machine.failed_join or machine.dead or machine.left)
 
-    def _hand(self, machine: Machine) -> Hand:
-        return Hand(
+    def _hand(self, machine: Machine) -> WorkerInfo:
+        return WorkerInfo(
             machine=machine.name,
             worker_id=f"{machine.name}-0",
             slots=self.slots,
@@ -186,7 +190,7 @@ class World:
             self._age(machine, seconds)
         self._fill()
         self._work()
-        self.decision = decide(self.sight(), self.memory, self.bounds, self.now)
+        self.decision = decide(self.snapshot(), self.memory, self.bounds, self.now)
         self.memory = self.decision.memory
         for action in self.decision.actions:
             if self.rng.random() >= self.faults.lost_calls:
@@ -205,7 +209,7 @@ class World:
             return
         self.dollars += HOUR_DOLLARS[machine.model] * seconds / 3600
         risk = self.faults.preempted_per_hour * seconds / 3600
-        if machine.model is Model.SPOT and self.rng.random() < risk:
+        if machine.model is Provisioning.SPOT and self.rng.random() < risk:
             machine.dead = True
             machine.running = []
             self.preempted += 1
@@ -224,7 +228,7 @@ class World:
         since = self.now - START
         windows = self.faults.stockouts.get(machine.model, [])
         if any(first <= since < last for first, last in windows):
-            machine.error = Trouble(
+            machine.error = ProvisioningError(
                 code=self.faults.code, message="none left", at_seconds=self.now, zone="z"
             )
             self.errors[machine.model] = [*self.errors[machine.model], machine.error][-5:]
@@ -239,9 +243,9 @@ class World:
             for _ in range(target - len(staying)):
                 self._serial += 1
                 boot = self.rng.uniform(20, 90)
-                dud = self.rng.random() < self.faults.duds
+                failed_join = self.rng.random() < self.faults.failed_joins
                 name = f"{model}-{self._serial:04d}"
-                self.machines.append(Machine(name, model, self.now, boot, dud))
+                self.machines.append(Machine(name, model, self.now, boot, failed_join))
 
     def _work(self) -> None:
         held = {id(task) for machine in self.machines for task, _ in machine.running}

@@ -6,53 +6,53 @@ from mrcore.master.fleet.core.model import (
     PAUSE_SECONDS,
     PAUSE_SECONDS_MAX,
     ROUND_SECONDS,
+    CapacityState,
     Group,
-    Market,
     Member,
-    Trouble,
+    ProvisioningError,
 )
 
 
 def failing(group: Group) -> list[Member]:
     """Return the machines that the group tries to make in vain."""
-    return [member for member in group.members if member.coming and member.troubles]
+    return [member for member in group.members if member.coming and member.errors]
 
 
-def troubles(group: Group, market: Market) -> list[Trouble]:
+def errors(group: Group, capacity: CapacityState) -> list[ProvisioningError]:
     """Return why machines of the group are missing now, the newest first."""
-    last = [trouble for member in failing(group) for trouble in member.troubles]
-    fresh = [trouble for trouble in group.troubles if trouble.at_seconds > market.heard_seconds]
-    return sorted([*last, *fresh], key=lambda trouble: -trouble.at_seconds)
+    last = [error for member in failing(group) for error in member.errors]
+    fresh = [error for error in group.errors if error.at_seconds > capacity.heard_seconds]
+    return sorted([*last, *fresh], key=lambda error: -error.at_seconds)
 
 
-def paused(market: Market, now: float) -> bool:
+def paused(capacity: CapacityState, now: float) -> bool:
     """Tell whether the model is left alone."""
-    return now < market.paused_until
+    return now < capacity.paused_until
 
 
-def heed(market: Market, group: Group, attempts: int, now: float) -> bool:
+def observe_errors(capacity: CapacityState, group: Group, attempts: int, now: float) -> bool:
     """Count what went wrong since the last look; tell whether a pause begins now."""
-    found = troubles(group, market)
+    found = errors(group, capacity)
     missing = group.unlisted > 0 or any(member.coming for member in group.members)
-    market.heard_seconds = max(
-        market.heard_seconds, *(trouble.at_seconds for trouble in group.troubles), 0.0
+    capacity.heard_seconds = max(
+        capacity.heard_seconds, *(error.at_seconds for error in group.errors), 0.0
     )
-    if any(member.created_seconds > market.paused_until > 0 for member in group.members):
-        market.pause_seconds = PAUSE_SECONDS  # there is capacity again
+    if any(member.created_seconds > capacity.paused_until > 0 for member in group.members):
+        capacity.pause_seconds = PAUSE_SECONDS  # there is capacity again
     if not missing:
-        market.trouble = None
+        capacity.error = None
         if group.members:
-            market.failures = 0
+            capacity.failures = 0
         return False
     if found:
-        market.trouble = found[0]
-    if not found or paused(market, now) or now - market.round_seconds < ROUND_SECONDS:
+        capacity.error = found[0]
+    if not found or paused(capacity, now) or now - capacity.round_seconds < ROUND_SECONDS:
         return False
-    market.failures += 1
-    market.round_seconds = now
-    if market.failures < max(attempts, 1):
+    capacity.failures += 1
+    capacity.round_seconds = now
+    if capacity.failures < max(attempts, 1):
         return False
-    market.failures = 0
-    market.paused_until = now + market.pause_seconds
-    market.pause_seconds = min(2 * market.pause_seconds, PAUSE_SECONDS_MAX)
+    capacity.failures = 0
+    capacity.paused_until = now + capacity.pause_seconds
+    capacity.pause_seconds = min(2 * capacity.pause_seconds, PAUSE_SECONDS_MAX)
     return True

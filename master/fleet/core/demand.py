@@ -5,30 +5,37 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from mrcore.master.fleet.core.model import COMMITTED_SECONDS, HEADROOM, Bounds, Memory, Sight, Work
+from mrcore.master.fleet.core.model import (
+    COMMITTED_SECONDS,
+    HEADROOM,
+    Bounds,
+    FleetSnapshot,
+    Memory,
+    Work,
+)
 
 
-def slots_per_worker(sight: Sight) -> int:
+def slots_per_worker(snapshot: FleetSnapshot) -> int:
     """Return the slots of the usual worker: as they say, or one a core before any has joined."""
-    said = Counter(hand.slots for hand in sight.hands if hand.slots > 0)
+    said = Counter(info.slots for info in snapshot.workers if info.slots > 0)
     if said:
         most = max(said.values())
         return max(slots for slots, count in said.items() if count == most)
-    return max((group.vcpus for group in sight.groups.values()), default=1) or 1
+    return max((group.vcpus for group in snapshot.groups.values()), default=1) or 1
 
 
-def bounds_now(sight: Sight, bounds: Bounds) -> tuple[int, int]:
+def bounds_now(snapshot: FleetSnapshot, bounds: Bounds) -> tuple[int, int]:
     """Return (least, most) workers, as asked for last."""
-    most = bounds.max_workers if sight.max_workers is None else sight.max_workers
-    least = bounds.min_workers if sight.min_workers is None else sight.min_workers
+    most = bounds.max_workers if snapshot.max_workers is None else snapshot.max_workers
+    least = bounds.min_workers if snapshot.min_workers is None else snapshot.min_workers
     return min(least, most), most
 
 
-def wanted_workers(sight: Sight, memory: Memory, bounds: Bounds, now: float) -> int:
+def wanted_workers(snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) -> int:
     """Return how many workers there should be, within the bounds, for what is known of the work."""
-    least, most = bounds_now(sight, bounds)
-    slots = sum(slots_for(work, bounds, now) for work in sight.jobs)
-    wanted = math.ceil(slots / slots_per_worker(sight))
+    least, most = bounds_now(snapshot, bounds)
+    slots = sum(slots_for(work, bounds, now) for work in snapshot.jobs)
+    wanted = math.ceil(slots / slots_per_worker(snapshot))
     if not memory.worked:
         # Whoever made the group knew what would come: it is not shrunk before any job was there.
         wanted = max(wanted, memory.adopted)
@@ -54,9 +61,9 @@ def slots_by_deadline(work: Work, bounds: Bounds, now: float) -> int | None:
     return max(1, math.ceil(work.seconds / (left * HEADROOM)))
 
 
-def affordable_workers(sight: Sight, bounds: Bounds, hour_dollars: float) -> int | None:
+def affordable_workers(snapshot: FleetSnapshot, bounds: Bounds, hour_dollars: float) -> int | None:
     """Return how many workers the spend limit carries for a while; None for any number."""
     if bounds.max_cost is None or hour_dollars <= 0:
         return None
-    left = max(0.0, bounds.max_cost - sight.dollars)
+    left = max(0.0, bounds.max_cost - snapshot.dollars)
     return int(left / (hour_dollars * COMMITTED_SECONDS / 3600))

@@ -7,6 +7,7 @@ from typing import assert_never
 from mrcore.master.fleet.core.model import (
     Action,
     Bounds,
+    CapacityState,
     Delete,
     DeleteGroup,
     Drain,
@@ -14,13 +15,12 @@ from mrcore.master.fleet.core.model import (
     FailJobs,
     Group,
     Grow,
-    Market,
-    Model,
+    Provisioning,
     Work,
 )
 from mrcore.util.units import show_dollars, show_duration
 
-_ON: dict[Model, str] = {Model.SPOT: "spot", Model.STANDARD: "on-demand"}
+_ON: dict[Provisioning, str] = {Provisioning.SPOT: "spot", Provisioning.STANDARD: "on-demand"}
 
 
 def described(action: Action) -> str:
@@ -42,29 +42,33 @@ def described(action: Action) -> str:
             assert_never(action)
 
 
-def shortage(model: Model, group: Group, missing: int, market: Market, attempts: int) -> str:
+def shortage(
+    model: Provisioning, group: Group, missing: int, capacity: CapacityState, attempts: int
+) -> str:
     """Say that machines cannot be had, and what is being done."""
-    trouble = market.trouble
-    assert trouble is not None
+    error = capacity.error
+    assert error is not None
     kind = f"{_ON[model]} {group.machine_type}".rstrip()
-    where = f" in {trouble.zone}" if trouble.zone else ""
+    where = f" in {error.zone}" if error.zone else ""
     machines, are = (f"{kind} machines", "are") if missing != 1 else (f"{kind} machine", "is")
-    if trouble.quota:
+    if error.quota:
         what = (
-            f"{missing} {machines}{where} {are} over the quota ({trouble.message}): ask for "
+            f"{missing} {machines}{where} {are} over the quota ({error.message}): ask for "
             "more quota or lower --max-workers"
         )
-    elif "EXHAUSTED" in trouble.code.upper():
+    elif "EXHAUSTED" in error.code.upper():
         what = f"{missing} {machines} {are} not to be had{where} (stockout)"
     else:
-        what = f"{missing} {machines}{where} cannot be made ({trouble.message})"
+        what = f"{missing} {machines}{where} cannot be made ({error.message})"
     done = "trying again"
-    if model is Model.SPOT and market.failures < attempts:
-        done += f", attempt {market.failures} of {attempts} before on-demand machines are asked for"
+    if model is Provisioning.SPOT and capacity.failures < attempts:
+        done += (
+            f", attempt {capacity.failures} of {attempts} before on-demand machines are asked for"
+        )
     return f"{what}; {done}."
 
 
-def fallback(model: Model, group: Group, seconds: float) -> str:
+def fallback(model: Provisioning, group: Group, seconds: float) -> str:
     """Say that the other model is used for a while."""
     return (
         f"No {_ON[model]} {group.machine_type} machines were to be had: {_ON[model.other]} ones "
@@ -78,7 +82,7 @@ def never_joined(name: str, seconds: float, bounds: Bounds) -> str:
     return f"{name} did not join within {show_duration(seconds)} and is deleted: {log} says why."
 
 
-def duds(count: int, bounds: Bounds) -> str:
+def failed_joins(count: int, bounds: Bounds) -> str:
     """Say that something is wrong with all machines."""
     where = bounds.logs_uri or "the bucket"
     return (

@@ -21,7 +21,7 @@ ROUND_SECONDS: Final = 15.0
 PAUSE_SECONDS: Final = 600.0
 """A model without capacity is left alone so long, then twice as long, and so on."""
 PAUSE_SECONDS_MAX: Final = 3_600.0
-DUDS_MAX: Final = 3
+FAILED_JOINS_MAX: Final = 3
 """After so many machines in a row that never joined, they are made one at a time."""
 SAID_SECONDS: Final = 300.0
 """A sentence about something that has happened is shown for so long."""
@@ -33,16 +33,16 @@ HEADROOM: Final = 0.8
 """Share of the time until a deadline that is planned with."""
 
 
-class Model(enum.StrEnum):
+class Provisioning(enum.StrEnum):
     """How machines are provisioned; each model has its own group."""
 
     SPOT = "spot"
     STANDARD = "standard"
 
     @property
-    def other(self) -> Model:
+    def other(self) -> Provisioning:
         """Return the other one."""
-        return Model.STANDARD if self is Model.SPOT else Model.SPOT
+        return Provisioning.STANDARD if self is Provisioning.SPOT else Provisioning.SPOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class ProvisioningError:
     """Why a machine could not be made."""
 
     code: str
@@ -90,7 +90,7 @@ class Member:
     """It runs, or is about to; not one that was preempted or has powered off."""
     created_seconds: float = 0.0
     """0 where it does not exist yet."""
-    troubles: tuple[Trouble, ...] = ()
+    errors: tuple[ProvisioningError, ...] = ()
     """Of the last attempt to make it."""
 
     @property
@@ -115,7 +115,7 @@ class Group:
 
     target_size: int
     members: tuple[Member, ...] = ()
-    troubles: tuple[Trouble, ...] = ()
+    errors: tuple[ProvisioningError, ...] = ()
     """Errors that the group has listed lately."""
     machine_type: str = ""
     vcpus: int = 1
@@ -140,7 +140,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hand:
+class WorkerInfo:
     """A worker, by the machine on which it runs."""
 
     machine: str
@@ -164,12 +164,12 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class FleetSnapshot:
     """Everything that was seen in one look."""
 
-    groups: dict[Model, Group]
+    groups: dict[Provisioning, Group]
     """Those that exist."""
-    hands: tuple[Hand, ...] = ()
+    workers: tuple[WorkerInfo, ...] = ()
     jobs: tuple[Work, ...] = ()
     busy: bool = False
     """Something else keeps the cluster: a submission, a commit, a clean-up."""
@@ -180,7 +180,7 @@ class Sight:
     min_workers: int | None = None
 
 
-class Market(msgspec.Struct):
+class CapacityState(msgspec.Struct):
     """What is remembered of one model's capacity."""
 
     failures: int = 0
@@ -192,7 +192,7 @@ class Market(msgspec.Struct):
     paused_until: float = 0.0
     pause_seconds: float = PAUSE_SECONDS
     """The next pause."""
-    trouble: Trouble | None = None
+    error: ProvisioningError | None = None
     """Why machines are missing, as told last."""
 
 
@@ -207,7 +207,7 @@ class Memory(msgspec.Struct, kw_only=True):
     """A job has been here."""
     idle_seconds: float | None = None
     """Since when there has been no job."""
-    markets: dict[Model, Market] = {}
+    capacity: dict[Provisioning, CapacityState] = {}
     heard: dict[str, float] = {}
     """By machine: when its worker was last there."""
     free: dict[str, float] = {}
@@ -218,7 +218,7 @@ class Memory(msgspec.Struct, kw_only=True):
     """Machines whose worker drains for a reason of its own, such as a preemption."""
     deleted: dict[str, str] = {}
     """Machines that were deleted, and why, while they are there."""
-    duds: int = 0
+    failed_joins: int = 0
     """Machines in a row whose worker never joined."""
     said: dict[str, float] = {}
     """What has happened, in sentences, and until when it is shown."""
@@ -229,7 +229,7 @@ class Memory(msgspec.Struct, kw_only=True):
         """Return a memory that can be changed without changing this one."""
         return msgspec.structs.replace(
             self,
-            markets={model: copy.copy(market) for model, market in self.markets.items()},
+            capacity={model: copy.copy(capacity) for model, capacity in self.capacity.items()},
             heard=dict(self.heard),
             free=dict(self.free),
             draining=list(self.draining),
@@ -243,7 +243,7 @@ class Memory(msgspec.Struct, kw_only=True):
 class Grow:
     """Ask a group for more: the size that it shall have, which is more than it has."""
 
-    model: Model
+    model: Provisioning
     size: int
 
 
@@ -259,7 +259,7 @@ class Drain:
 class Delete:
     """Delete machines of a group, by name."""
 
-    model: Model
+    model: Provisioning
     names: tuple[str, ...]
 
 
@@ -267,7 +267,7 @@ class Delete:
 class DeleteGroup:
     """Delete a group with all its machines."""
 
-    model: Model
+    model: Provisioning
 
 
 @dataclass(frozen=True, slots=True)

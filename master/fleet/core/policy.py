@@ -8,7 +8,7 @@ their size; they shrink by name, since a group that is resized picks its own vic
 from __future__ import annotations
 
 from mrcore.master.fleet.core import messages
-from mrcore.master.fleet.core.capacity import failing, heed, paused
+from mrcore.master.fleet.core.capacity import failing, observe_errors, paused
 from mrcore.master.fleet.core.demand import (
     affordable_workers,
     bounds_now,
@@ -17,51 +17,51 @@ from mrcore.master.fleet.core.demand import (
     wanted_workers,
 )
 from mrcore.master.fleet.core.model import (
-    DUDS_MAX,
+    FAILED_JOINS_MAX,
     JOIN_SECONDS,
     LINGER_SECONDS,
     SAID_SECONDS,
     WARN_SHARE,
     Action,
     Bounds,
+    CapacityState,
     Decision,
     Delete,
     DeleteGroup,
     Drain,
     End,
     FailJobs,
+    FleetSnapshot,
     Grow,
-    Hand,
-    Market,
     Member,
     Memory,
-    Model,
-    Sight,
+    Provisioning,
+    WorkerInfo,
 )
 
 
-def decide(sight: Sight, memory: Memory, bounds: Bounds, now: float) -> Decision:
+def decide(snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) -> Decision:
     """Return what to do at `now`, wall seconds; `memory` is not changed."""
-    return _Round(sight, memory.copy(), bounds, now).decide()
+    return _Round(snapshot, memory.copy(), bounds, now).decide()
 
 
 class _Round:
     """One decision in the making."""
 
-    def __init__(self, sight: Sight, memory: Memory, bounds: Bounds, now: float) -> None:
-        self.sight = sight
+    def __init__(self, snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) -> None:
+        self.snapshot = snapshot
         self.memory = memory
         self.bounds = bounds
         self.now = now
         self.actions: list[Action] = []
         self.notes: list[str] = []
-        self.hands = {hand.machine: hand for hand in sight.hands}
-        self.deletes: dict[Model, list[str]] = {}
+        self.workers = {info.machine: info for info in snapshot.workers}
+        self.deletes: dict[Provisioning, list[str]] = {}
         self._remember()
 
     def decide(self) -> Decision:
         """Return the decision."""
-        wanted = wanted_workers(self.sight, self.memory, self.bounds, self.now)
+        wanted = wanted_workers(self.snapshot, self.memory, self.bounds, self.now)
         ending = False
         if self._over_budget():
             wanted = 0
@@ -70,7 +70,7 @@ class _Round:
         elif self._idle_too_long():
             ending = True
         else:
-            self._heed_markets()
+            self._judge_capacity()
             self._delete_lost()
             self._delete_drained()
             self._shrink(wanted)
@@ -91,32 +91,32 @@ class _Round:
 
     def _remember(self) -> None:
         """Bring the memory up to what is seen."""
-        sight, memory, now = self.sight, self.memory, self.now
+        snapshot, memory, now = self.snapshot, self.memory, self.now
         memory.began_seconds = memory.began_seconds or now
         if not memory.worked:
-            asked = sum(group.target_size for group in sight.groups.values())
+            asked = sum(group.target_size for group in snapshot.groups.values())
             memory.adopted = max(memory.adopted, asked)
-        if sight.jobs:
+        if snapshot.jobs:
             memory.worked = True
-        if sight.jobs or sight.busy:
+        if snapshot.jobs or snapshot.busy:
             memory.idle_seconds = None
         elif memory.idle_seconds is None:
             memory.idle_seconds = now
-        for model in Model:
-            memory.markets.setdefault(model, Market(heard_seconds=memory.began_seconds))
-        names = {member.name for group in sight.groups.values() for member in group.members}
-        for hand in sight.hands:
-            memory.heard[hand.machine] = now
-            if hand.held:
-                memory.free.pop(hand.machine, None)
+        for model in Provisioning:
+            memory.capacity.setdefault(model, CapacityState(heard_seconds=memory.began_seconds))
+        names = {member.name for group in snapshot.groups.values() for member in group.members}
+        for info in snapshot.workers:
+            memory.heard[info.machine] = now
+            if info.held:
+                memory.free.pop(info.machine, None)
             else:
-                memory.free.setdefault(hand.machine, now)
-            if hand.draining and hand.machine not in memory.draining + memory.leaving:
-                memory.leaving.append(hand.machine)
-        if any(hand.machine in names for hand in sight.hands):
-            memory.duds = 0
+                memory.free.setdefault(info.machine, now)
+            if info.draining and info.machine not in memory.draining + memory.leaving:
+                memory.leaving.append(info.machine)
+        if any(info.machine in names for info in snapshot.workers):
+            memory.failed_joins = 0
         memory.heard = {name: at for name, at in memory.heard.items() if name in names}
-        memory.free = {name: at for name, at in memory.free.items() if name in self.hands}
+        memory.free = {name: at for name, at in memory.free.items() if name in self.workers}
         memory.draining = [name for name in memory.draining if name in names]
         memory.leaving = [name for name in memory.leaving if name in names]
         memory.deleted = {name: why for name, why in memory.deleted.items() if name in names}
@@ -129,12 +129,12 @@ class _Round:
 
     def _over_budget(self) -> bool:
         """Fail the jobs if the spend limit is reached; warn before."""
-        limit, dollars = self.bounds.max_cost, self.sight.dollars
+        limit, dollars = self.bounds.max_cost, self.snapshot.dollars
         if limit is None:
             return False
         if dollars >= limit:
             self.notes.append(messages.spent(dollars, limit))
-            if self.sight.jobs:
+            if self.snapshot.jobs:
                 self.actions.append(FailJobs(messages.spent(dollars, limit)))
             return True
         if dollars >= WARN_SHARE * limit:
@@ -142,7 +142,7 @@ class _Round:
         return False
 
     def _release_all(self) -> None:
-        for model, group in self.sight.groups.items():
+        for model, group in self.snapshot.groups.items():
             for member in group.staying:
                 self._delete(model, member, "spend limit")
 
@@ -155,8 +155,8 @@ class _Round:
         assert self.memory.idle_seconds is not None
         self.notes.append(messages.ending(self.now - self.memory.idle_seconds))
         self.deletes = {}
-        self.actions = [DeleteGroup(model) for model in self.sight.groups]
-        for group in self.sight.groups.values():
+        self.actions = [DeleteGroup(model) for model in self.snapshot.groups]
+        for group in self.snapshot.groups.values():
             self.memory.deleted |= {member.name: "idle" for member in group.members}
         if not self.actions:
             self.actions = [End()]
@@ -165,10 +165,10 @@ class _Round:
         deadline = self.bounds.deadline_seconds
         if deadline is None:
             return
-        _, most = bounds_now(self.sight, self.bounds)
-        for work in self.sight.jobs:
+        _, most = bounds_now(self.snapshot, self.bounds)
+        for work in self.snapshot.jobs:
             needed = slots_by_deadline(work, self.bounds, self.now)
-            workers = -(-(needed or 0) // slots_per_worker(self.sight))
+            workers = -(-(needed or 0) // slots_per_worker(self.snapshot))
             if self.now >= work.submitted_seconds + deadline:
                 self.notes.append(messages.overdue(work))
             elif workers > most:
@@ -176,37 +176,37 @@ class _Round:
 
     # -- machines that are no use ----------------------------------------------------------------
 
-    def _delete(self, model: Model, member: Member, why: str) -> None:
+    def _delete(self, model: Provisioning, member: Member, why: str) -> None:
         if member.name not in self.deletes.setdefault(model, []):
             self.deletes[model].append(member.name)
         self.memory.deleted.setdefault(member.name, why)
 
-    def _heed_markets(self) -> None:
+    def _judge_capacity(self) -> None:
         """Count failures to make machines; move what cannot be had to the other model."""
         attempts = self.bounds.spot_attempts
-        for model, group in self.sight.groups.items():
-            market, other = self.memory.markets[model], self.memory.markets[model.other]
-            begins = heed(market, group, attempts, self.now)
+        for model, group in self.snapshot.groups.items():
+            capacity, other = self.memory.capacity[model], self.memory.capacity[model.other]
+            begins = observe_errors(capacity, group, attempts, self.now)
             missing = failing(group)
-            elsewhere = model.other in self.sight.groups and not paused(other, self.now)
-            if paused(market, self.now) and elsewhere:
+            elsewhere = model.other in self.snapshot.groups and not paused(other, self.now)
+            if paused(capacity, self.now) and elsewhere:
                 if begins:
-                    self._say(messages.fallback(model, group, market.paused_until - self.now))
+                    self._say(messages.fallback(model, group, capacity.paused_until - self.now))
                 for member in missing:
                     self._delete(model, member, "not to be had")
-            elif market.trouble is not None:
+            elif capacity.error is not None:
                 count = max(len(missing), group.unlisted, 1)
-                self.notes.append(messages.shortage(model, group, count, market, attempts))
+                self.notes.append(messages.shortage(model, group, count, capacity, attempts))
 
     def _delete_lost(self) -> None:
         """Delete machines that are gone, have never joined, or have lost their worker."""
         memory, now = self.memory, self.now
-        for model, group in self.sight.groups.items():
+        for model, group in self.snapshot.groups.items():
             for member in group.staying:
                 if member.dead or member.name in memory.deleted:  # asked again until it goes
                     self._delete(model, member, "gone")
                     continue
-                if member.name in self.hands or member.coming or member.name in memory.draining:
+                if member.name in self.workers or member.coming or member.name in memory.draining:
                     continue
                 heard = memory.heard.get(member.name)
                 since = max(member.created_seconds, memory.began_seconds, heard or 0.0)
@@ -214,27 +214,27 @@ class _Round:
                     self._delete(model, member, "left")
                 elif now - since >= JOIN_SECONDS:
                     self._delete(model, member, "not joined")
-                    memory.duds += heard is None
+                    memory.failed_joins += heard is None
                     self._say(messages.never_joined(member.name, now - since, self.bounds))
 
     def _delete_drained(self) -> None:
         """Delete the machines whose workers have left as they were asked to."""
-        for model, group in self.sight.groups.items():
+        for model, group in self.snapshot.groups.items():
             for member in group.staying:
                 if member.name not in self.memory.draining:
                     continue
-                hand = self.hands.get(member.name)
-                if hand is None or (hand.draining and not hand.held):
+                info = self.workers.get(member.name)
+                if info is None or (info.draining and not info.held):
                     # Nothing is given to a worker that leaves, so nothing can be lost with it.
                     self._delete(model, member, "released")
-                elif not hand.draining:  # asked again until it is told
-                    self.actions.append(Drain(hand.worker_id, hand.machine))
+                elif not info.draining:  # asked again until it has heard
+                    self.actions.append(Drain(info.worker_id, info.machine))
 
     # -- size ------------------------------------------------------------------------------------
 
-    def _usable(self, model: Model) -> list[Member]:
+    def _usable(self, model: Provisioning) -> list[Member]:
         """Return the members of a group that will go on working, or are on their way."""
-        group = self.sight.groups.get(model)
+        group = self.snapshot.groups.get(model)
         if group is None:
             return []
         out = {*self.memory.draining, *self.memory.leaving, *self.deletes.get(model, ())}
@@ -242,12 +242,12 @@ class _Round:
 
     def _count(self) -> int:
         """Return how many machines will go on working, nameless ones too."""
-        named = sum(len(self._usable(model)) for model in Model)
-        return named + sum(group.unlisted for group in self.sight.groups.values())
+        named = sum(len(self._usable(model)) for model in Provisioning)
+        return named + sum(group.unlisted for group in self.snapshot.groups.values())
 
-    def _drain(self, hand: Hand) -> None:
-        self.memory.draining.append(hand.machine)
-        self.actions.append(Drain(hand.worker_id, hand.machine))
+    def _drain(self, info: WorkerInfo) -> None:
+        self.memory.draining.append(info.machine)
+        self.actions.append(Drain(info.worker_id, info.machine))
 
     def _shrink(self, wanted: int) -> None:
         """Release machines beyond those wanted: never one whose worker holds work."""
@@ -259,20 +259,20 @@ class _Round:
         if memory.surplus_seconds is None:
             memory.surplus_seconds = now
         lasting = now - memory.surplus_seconds >= LINGER_SECONDS
-        for model in (Model.STANDARD, Model.SPOT):  # the dear ones first
-            group = self.sight.groups.get(model)
+        for model in (Provisioning.STANDARD, Provisioning.SPOT):  # the expensive ones first
+            group = self.snapshot.groups.get(model)
             for member in failing(group) if group is not None else ():
                 if surplus > 0 and member in self._usable(model):
                     self._delete(model, member, "not needed")
                     surplus -= 1
-        for model in (Model.STANDARD, Model.SPOT):
-            free = [self.hands[m.name] for m in self._usable(model) if m.name in memory.free]
-            for hand in sorted(free, key=lambda hand: (memory.free[hand.machine], hand.machine)):
-                if surplus > 0 and now - memory.free[hand.machine] >= LINGER_SECONDS:
-                    self._drain(hand)
+        for model in (Provisioning.STANDARD, Provisioning.SPOT):
+            free = [self.workers[m.name] for m in self._usable(model) if m.name in memory.free]
+            for info in sorted(free, key=lambda info: (memory.free[info.machine], info.machine)):
+                if surplus > 0 and now - memory.free[info.machine] >= LINGER_SECONDS:
+                    self._drain(info)
                     surplus -= 1
-        for model in (Model.STANDARD, Model.SPOT):
-            booting = [m for m in self._usable(model) if m.name not in self.hands]
+        for model in (Provisioning.STANDARD, Provisioning.SPOT):
+            booting = [m for m in self._usable(model) if m.name not in self.workers]
             for member in sorted(booting, key=lambda m: (-m.created_seconds, m.name)):
                 if surplus > 0 and lasting:
                     self._delete(model, member, "not needed")
@@ -280,27 +280,29 @@ class _Round:
 
     def _return_to_spot(self, wanted: int) -> None:
         """Replace on-demand machines by spot ones, few at a time, once spot may be tried again."""
-        spot = self.sight.groups.get(Model.SPOT)
-        market = self.memory.markets[Model.SPOT]
-        dear = [m.name for m in self._usable(Model.STANDARD) if m.name in self.hands]
-        if spot is None or not dear or not market.paused_until or paused(market, self.now):
+        spot = self.snapshot.groups.get(Provisioning.SPOT)
+        capacity = self.memory.capacity[Provisioning.SPOT]
+        dear = [m.name for m in self._usable(Provisioning.STANDARD) if m.name in self.workers]
+        if spot is None or not dear or not capacity.paused_until or paused(capacity, self.now):
             return
         waiting = spot.unlisted or any(member.coming for member in spot.members)
-        under_way = any(name in self.hands for name in self.memory.draining)
-        if waiting or under_way or not self.sight.jobs or self._count() != wanted:
+        under_way = any(name in self.workers for name in self.memory.draining)
+        if waiting or under_way or not self.snapshot.jobs or self._count() != wanted:
             return
-        joined = [m for m in self._usable(Model.SPOT) if m.created_seconds > market.paused_until]
-        if any(member.name not in self.hands for member in joined):
+        joined = [
+            m for m in self._usable(Provisioning.SPOT) if m.created_seconds > capacity.paused_until
+        ]
+        if any(member.name not in self.workers for member in joined):
             return
         batch = max(1, len(joined))
-        least = sorted(dear, key=lambda name: (self.hands[name].held, name))
+        least = sorted(dear, key=lambda name: (self.workers[name].held, name))
         for name in least[:batch]:
-            self._drain(self.hands[name])
+            self._drain(self.workers[name])
 
     def _grow(self, wanted: int) -> None:
         """Ask for the machines that are missing, within every bound."""
-        groups, memory = self.sight.groups, self.memory
-        _, most = bounds_now(self.sight, self.bounds)
+        groups, memory = self.snapshot.groups, self.memory
+        _, most = bounds_now(self.snapshot, self.bounds)
         missing = wanted - self._count()
         room = most - sum(group.size for group in groups.values())
         model = self._choose()
@@ -311,13 +313,13 @@ class _Round:
             return
         group = groups[model]
         more = min(missing, room)
-        carried = affordable_workers(self.sight, self.bounds, group.hour_dollars)
+        carried = affordable_workers(self.snapshot, self.bounds, group.hour_dollars)
         if carried is not None and carried < self._count() + more:
             assert self.bounds.max_cost is not None
             self.notes.append(messages.unaffordable(self.bounds.max_cost))
             more = carried - self._count()
-        if memory.duds >= DUDS_MAX:
-            self.notes.append(messages.duds(memory.duds, self.bounds))
+        if memory.failed_joins >= FAILED_JOINS_MAX:
+            self.notes.append(messages.failed_joins(memory.failed_joins, self.bounds))
             more = min(more, 1 - self._unproven())
         if more > 0 and not self.deletes.get(model):
             # A group that deletes now grows at the next look: its size is about to fall.
@@ -325,17 +327,19 @@ class _Round:
 
     def _unproven(self) -> int:
         """Return how many machines are there or coming whose worker has not joined."""
-        named = [m for model in Model for m in self._usable(model) if m.name not in self.hands]
-        return len(named) + sum(group.unlisted for group in self.sight.groups.values())
+        named = [
+            m for model in Provisioning for m in self._usable(model) if m.name not in self.workers
+        ]
+        return len(named) + sum(group.unlisted for group in self.snapshot.groups.values())
 
-    def _choose(self) -> Model | None:
+    def _choose(self) -> Provisioning | None:
         """Return the model to grow: spot, unless it is paused and on-demand is not."""
-        there = [model for model in Model if model in self.sight.groups]
-        free = [model for model in there if not paused(self.memory.markets[model], self.now)]
+        there = [model for model in Provisioning if model in self.snapshot.groups]
+        free = [model for model in there if not paused(self.memory.capacity[model], self.now)]
         return next(iter(free or there), None)
 
     def _tell_coming(self, wanted: int) -> None:
-        names = {member.name for model in Model for member in self._usable(model)}
-        joined = len(names & self.hands.keys())
-        if self.sight.jobs and joined < wanted and not self.notes:
+        names = {member.name for model in Provisioning for member in self._usable(model)}
+        joined = len(names & self.workers.keys())
+        if self.snapshot.jobs and joined < wanted and not self.notes:
             self.notes.append(messages.coming(joined, wanted))

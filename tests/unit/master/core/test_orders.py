@@ -41,7 +41,7 @@ def answer(machine: Machine, command: Job) -> Event:
         raise AssertionError(f"{job.job_id} is planned")
 
     plans = Plans(MemoryStorage(), "mem://space/state")
-    committer = Committer(machine, plans, SYSTEM, planner=plan)
+    committer = Committer(machine, plans, SYSTEM, planner=plan, notes={})
     return asyncio.run(committer.carry_out(command))
 
 

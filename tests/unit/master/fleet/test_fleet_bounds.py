@@ -7,22 +7,22 @@ from hypothesis import strategies as st
 
 from mrcore.master.fleet.core.model import (
     Bounds,
+    CapacityState,
     Delete,
     Drain,
+    FleetSnapshot,
     Grow,
-    Market,
     Member,
     Memory,
-    Sight,
 )
 from mrcore.master.fleet.core.policy import decide
-from tests.support.fleet_sights import NOW, SPOT, STANDARD, STOCKOUT, group, hand, work
+from tests.support.fleet_sights import NOW, SPOT, STANDARD, STOCKOUT, group, info, work
 
 NAMES = [f"m{i}" for i in range(6)]
 
 
 @st.composite
-def sights(draw: st.DrawFn) -> Sight:
+def snapshots(draw: st.DrawFn) -> FleetSnapshot:
     """Draw anything that could be seen: also what no sane cloud shows."""
     groups = {}
     for model, names in ((SPOT, NAMES[:4]), (STANDARD, NAMES[4:])):
@@ -32,17 +32,17 @@ def sights(draw: st.DrawFn) -> Sight:
                 action=draw(st.sampled_from(["NONE", "CREATING", "DELETING", "RECREATING"])),
                 exists=draw(st.booleans()),
                 created_seconds=draw(st.sampled_from([0.0, NOW - 2000, NOW - 5])),
-                troubles=draw(st.sampled_from([(), (STOCKOUT,)])),
+                errors=draw(st.sampled_from([(), (STOCKOUT,)])),
             )
             for name in draw(st.lists(st.sampled_from(names), unique=True))
         )
         groups[model] = group(*members, size=draw(st.integers(0, 6)))
-    hands = tuple(
-        hand(name, draw(st.integers(0, 2)), draining=draw(st.booleans()))
+    workers = tuple(
+        info(name, draw(st.integers(0, 2)), draining=draw(st.booleans()))
         for name in draw(st.lists(st.sampled_from(NAMES), unique=True))
     )
     jobs = tuple(work(draw(st.integers(1, 40))) for _ in range(draw(st.integers(0, 2))))
-    return Sight(groups=groups, hands=hands, jobs=jobs)
+    return FleetSnapshot(groups=groups, workers=workers, jobs=jobs)
 
 
 @st.composite
@@ -53,7 +53,7 @@ def memories(draw: st.DrawFn) -> Memory:
     return Memory(
         began_seconds=draw(times),
         worked=draw(st.booleans()),
-        markets={SPOT: Market(failures=draw(st.integers(0, 3)), paused_until=draw(times))},
+        capacity={SPOT: CapacityState(failures=draw(st.integers(0, 3)), paused_until=draw(times))},
         heard=dict.fromkeys(draw(some), NOW - 2000),
         free={name: draw(times) for name in draw(some)},
         draining=draw(some),
@@ -63,13 +63,13 @@ def memories(draw: st.DrawFn) -> Memory:
     )
 
 
-@given(sights(), memories(), st.integers(0, 10))
-def test_no_decision_breaks_a_bound(seen: Sight, memory: Memory, most: int) -> None:
+@given(snapshots(), memories(), st.integers(0, 10))
+def test_no_decision_breaks_a_bound(seen: FleetSnapshot, memory: Memory, most: int) -> None:
     bounds = Bounds(max_workers=most, idle_timeout_seconds=None)
     before = repr(memory)
     decision = decide(seen, memory, bounds, NOW)
     assert repr(memory) == before, "a decision changes nothing but its own copy"
-    held = {one.machine for one in seen.hands if one.held}
+    held = {one.machine for one in seen.workers if one.held}
     size = sum(one.size for one in seen.groups.values())
     for action in decision.actions:
         match action:
@@ -89,6 +89,6 @@ def test_no_decision_breaks_a_bound(seen: Sight, memory: Memory, most: int) -> N
                     assert gone, f"{name} holds work"
             case Drain():
                 busy = action.machine in held and action.machine not in memory.draining
-                assert not busy or memory.markets[SPOT].paused_until <= NOW
+                assert not busy or memory.capacity[SPOT].paused_until <= NOW
             case _:
                 raise AssertionError(f"nothing calls for {action}")

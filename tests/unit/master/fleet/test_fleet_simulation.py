@@ -1,4 +1,4 @@
-"""The policy against a small cloud with preemptions, stockouts, duds and lost calls, by seed."""
+"""The policy against a small cloud with preemptions, stockouts and lost calls, by seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from mrcore.master.fleet.core.model import Bounds, Model
+from mrcore.master.fleet.core.model import Bounds, Provisioning
 from tests.support.fleet_world import START, Faults, World
 
 SEEDS = 150
@@ -27,16 +27,16 @@ def scenario(seed: int) -> World:
     )
     faults = Faults(
         preempted_per_hour=rng.choice([0.0, 1.0, 4.0]),
-        duds=rng.choice([0.0, 0.0, 0.2]),
+        failed_joins=rng.choice([0.0, 0.0, 0.2]),
         lost_calls=rng.choice([0.0, 0.0, 0.2]),
         code=rng.choice(["ZONE_RESOURCE_POOL_EXHAUSTED", "QUOTA_EXCEEDED"]),
         stockouts={
             model: [(first, first + rng.uniform(60, 3600))]
-            for model in Model
+            for model in Provisioning
             for first in [rng.choice([0.0, rng.uniform(0, 3600), 1e9])]
         },
     )
-    sizes = {Model.SPOT: rng.randint(0, most), Model.STANDARD: 0}
+    sizes = {Provisioning.SPOT: rng.randint(0, most), Provisioning.STANDARD: 0}
     return World(rng, bounds, faults=faults, slots=rng.choice([1, 2, 4]), sizes=sizes)
 
 

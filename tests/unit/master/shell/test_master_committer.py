@@ -24,9 +24,9 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
 from mrcore.master.core.records import JobRecord
-from mrcore.master.fleet.status import Board
 from mrcore.master.shell import committer
 from mrcore.master.shell.committer import PARALLEL_COMMITS, Committer
+from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.plans import Plans
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
@@ -51,7 +51,7 @@ class CommitterSetup:
     """The store without its faults."""
     job: CommittedJob
     machine: Machine
-    board: Board
+    notes: JobNotes
     committer: Committer
     plan: Plan = lambda operation, uri, number: None
     error: Callable[[str], BaseException] = UnavailableError
@@ -70,14 +70,14 @@ class CommitterSetup:
         self.machine.apply(CommitBegun(job_id="job", replaces=event.replaces))
 
     def note(self) -> str:
-        return self.board.job_notes.get("job", "")
+        return self.notes.get("job", "")
 
 
 @pytest.fixture
 def house() -> Iterator[CommitterSetup]:
     place = memory_place()
     base = place.storage
-    board = Board()
+    notes: JobNotes = {}
     machine = Machine(Limits(), Random(1))
     made: list[CommitterSetup] = []
 
@@ -91,8 +91,8 @@ def house() -> Iterator[CommitterSetup]:
     faulty = replace(place, storage=storage)
     plans = Plans(base, place.uri("state"))
     job = CommittedJob(faulty, "job", 2, make_spec(place, overwrite=True))
-    obeying = Committer(machine, plans, SYSTEM, board, planner=_no_plan)
-    made.append(CommitterSetup(place, base, job, machine, board, obeying))
+    obeying = Committer(machine, plans, SYSTEM, planner=_no_plan, notes=notes)
+    made.append(CommitterSetup(place, base, job, machine, notes, obeying))
     with stores.registered(faulty), patch.object(committer, "_FIRST_PAUSE_SECONDS", 0.0):
         place.put("out/part-00000", b"old")
         place.put("out/_SUCCESS", _old_receipt(job))

@@ -20,9 +20,9 @@ from mrcore.master.core.commands import PlanJob
 from mrcore.master.core.events import Event, JobBroken, NothingDone, Planned
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
-from mrcore.master.fleet.status import Board
 from mrcore.master.shell import committer, submissions
 from mrcore.master.shell.committer import Committer
+from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.plans import Plans
 from mrcore.model.job import Input, JobSpec, JobState
 from mrcore.model.stages import StagePlan
@@ -43,9 +43,10 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "REJOIN_SECONDS", 0.0)
 
 
-def carry_out(attempt: Callable[[Script, Board, int], None]) -> tuple[Event, int]:
+def carry_out(attempt: Callable[[Script, JobNotes, int], None]) -> tuple[Event, int]:
     """Plan a job; `attempt` may raise in each try. Return the answer and the number of tries."""
-    script, board, tries = Script(), Board(), 0
+    script, tries = Script(), 0
+    notes: JobNotes = {}
     for line in ("submit a maps=0", "submit b after=a", "prepared a"):
         script.obey(line)
     assert "plan b" in script.obey("published a")
@@ -54,20 +55,20 @@ def carry_out(attempt: Callable[[Script, Board, int], None]) -> tuple[Event, int
         nonlocal tries
         tries += 1
         assert job.job_id == "b"
-        attempt(script, board, tries)
+        attempt(script, notes, tries)
         return STAGES, 7
 
     plans = Plans(MemoryStorage(), "mem://space/state")
-    obeying = Committer(script.machine, plans, SYSTEM, board, planner=plan)
+    obeying = Committer(script.machine, plans, SYSTEM, planner=plan, notes=notes)
     event = asyncio.run(obeying.carry_out(PlanJob("b")))
-    assert board.job_notes == {}
+    assert notes == {}
     return event, tries
 
 
 def test_a_plan_is_tried_again_while_the_store_is_away() -> None:
-    def attempt(script: Script, board: Board, number: int) -> None:
+    def attempt(script: Script, notes: JobNotes, number: int) -> None:
         if number == 2:
-            assert board.job_notes["b"] == "could not plan the job; trying again: away"
+            assert notes["b"] == "could not plan the job; trying again: away"
         if number < 3:
             raise UnavailableError("away")
 
@@ -75,14 +76,14 @@ def test_a_plan_is_tried_again_while_the_store_is_away() -> None:
 
 
 def test_an_input_that_is_not_there_ends_the_job() -> None:
-    def attempt(script: Script, board: Board, number: int) -> None:
+    def attempt(script: Script, notes: JobNotes, number: int) -> None:
         raise InputError("The input x does not exist.")
 
     assert carry_out(attempt) == (JobBroken("b", "The input x does not exist."), 1)
 
 
 def test_nobody_plans_a_job_that_was_cancelled() -> None:
-    def attempt(script: Script, board: Board, number: int) -> None:
+    def attempt(script: Script, notes: JobNotes, number: int) -> None:
         script.obey("cancel b")
         raise UnavailableError("away")
 

@@ -16,7 +16,7 @@ from google.rpc import status_pb2
 from mrcore.master.core.events import CancelAsked, DrainAsked, Event
 from mrcore.master.core.facts import CommitBegun, TaskWon
 from mrcore.master.core.machine import Machine
-from mrcore.master.fleet.status import Board
+from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
@@ -107,7 +107,8 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
                 storage=storage,
                 state_uri=STATE,
                 clock=SYSTEM,
-                board=Board(),
+                fleet=FleetStatus(),
+                notes={},
             )
             assigner = Assigner(machine, plans, "c1", STATE)
             workers = WorkerService(shell, assigner, Cluster("c1", "nonce"))
@@ -339,7 +340,7 @@ def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
 
 def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
     async def act(house: MasterInProcess) -> None:
-        notes = house.jobs._board.job_notes
+        notes = house.jobs._notes
         notes["job-a"] = "could not publish the output; trying again: No space is left."
         job = (await house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT)).job
         assert job.note.startswith(notes["job-a"])

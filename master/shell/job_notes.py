@@ -1,0 +1,8 @@
+"""Notes of the committer on jobs, for people who wait for one."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+JobNotes: TypeAlias = dict[str, str]
+"""What the master's own work on a job waits for: one sentence by job id."""
