@@ -293,12 +293,7 @@ class _Life:
         )
         group.create_task(sweep.run())
         committer = Committer(
-            shell.machine,
-            plans,
-            SYSTEM,
-            planner=submissions.plan,
-            notes=notes,
-            cost_of=fleet.cost,
+            shell.machine, plans, SYSTEM, planner=submissions.plan, notes=notes, cost_of=fleet.cost
         )
         group.create_task(shell.run(committer))
         for event in lost:
