@@ -1,4 +1,4 @@
-"""What the machine wants done. The shell obeys only once the facts of the same step are flushed."""
+"""Commands of the machine. The shell obeys once the facts of the same step are flushed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reply:
     leave: bool = False
     """Nothing is held and draining: the process may end."""
     sync_seconds: float = 3.0
-    """Ask again at least so often: a third of the shortest lease held."""
+    """Longest pause before the next request: a third of the shortest lease held."""
 
 
 @dataclass(frozen=True, slots=True)

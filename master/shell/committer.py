@@ -50,9 +50,9 @@ log = logging.getLogger("mrcore.master")
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 PREPARE_SECONDS: Final = 300.0
-"""A store that does not answer for so long fails a job that has not begun to commit."""
+"""Time limit for a store to answer before a commit has begun; the job fails then."""
 CLEAN_UP_SECONDS: Final = 300.0
-"""A clean-up that did not work for so long is left to the next master, or to `mrcore gc`."""
+"""Time limit for a clean-up; it is left to the next master then, or to `mrcore gc`."""
 PARALLEL_COMMITS: Final = 8
 _NOTE_CHARS_MAX: Final = 1_000
 

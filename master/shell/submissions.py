@@ -1,4 +1,4 @@
-"""From a request to a job: check, store the plugin, plan, claim the output, tell the machine.
+"""Submissions: requests that become jobs. Checks, stored plugins, claims, plans, events.
 
 A submission goes on when its caller hangs up: the caller may repeat it with the same request id,
 and gets the same job.
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mrcore.master")
 
 FIRST_LOOK_SECONDS: Final = 20.0
-"""How long, at most, the first job waits until the fleet knows what it may have."""
+"""Longest wait of the first job until the fleet knows what it may have."""
 REJOIN_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
 PARALLEL_PLANS: Final = 4
@@ -110,7 +110,7 @@ class Submissions:
 
     @property
     def under_way(self) -> bool:
-        """Tell whether a request is being made a job."""
+        """Return whether a request is being made a job."""
         return bool(self._under_way)
 
     async def submit(
@@ -347,7 +347,7 @@ class Submissions:
             return  # named by its content: what is there is the same
 
     def _has_ended(self, state_uri: str, job_id: str) -> bool:
-        """Tell whether a job that holds a claim is known to hold it no more."""
+        """Return whether a job that holds a claim is known to have ended."""
         if state_uri != self._state_uri or job_id in self._planned:
             return False
         job = self._shell.machine.job(job_id)

@@ -45,7 +45,7 @@ CALL_SECONDS: Final = 10.0
 SUBMIT_SECONDS: Final = 600.0
 """Deadline of one Submit: the master lists and cuts the input in it."""
 RETRY_SECONDS: Final = 300.0
-"""For how long a job that was accepted is asked for while the master is away."""
+"""Time for which a watch is tried again while the master is away."""
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 

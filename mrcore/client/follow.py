@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 0.25
 CANCELLING: Final = "cancelling the job; Ctrl-C again leaves at once."
 CANCEL_SECONDS: Final = 30.0
-"""How long a cancelled job is waited for: its tasks are killed and its claim is freed."""
+"""Time limit for the end of a cancelled job: its tasks are killed, and its claim is freed."""
 
 
 class Observer(Protocol):
-    """Who is told of a job's progress."""
+    """Receiver of a job's progress."""
 
     def update(self, job: JobView) -> None:
         """Take the job as it stands now."""
@@ -32,12 +32,12 @@ class Observer(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Tell a person something."""
+        """Show a sentence to a person."""
         ...
 
 
 class Silent:
-    """An observer that tells nobody."""
+    """Observer that shows nothing."""
 
     def update(self, job: JobView) -> None:
         """Ignore it."""
@@ -96,7 +96,7 @@ def _cancel(
     try:
         client.cancel(job_id, "interrupted")
     except MrcoreError as error:
-        # It has ended, or is being committed, or nobody answers: the end of it is told below.
+        # It has ended, or is being committed, or nobody answers: its end is reported below.
         observer.note(str(error))
     try:
         job = watcher.until_final(observer, tend, CANCEL_SECONDS, clock)

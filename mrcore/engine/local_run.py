@@ -186,7 +186,7 @@ class _Recorder:
         self._told.update(job)
 
     def tick(self) -> None:
-        """Let time pass; a client that is killed leaves what was true a second ago."""
+        """Record the job now and then: a killed client leaves a record that is a second old."""
         self._keep(at_once=False)
         self._told.tick()
 

@@ -1,4 +1,4 @@
-"""What a job is: the specification that a client submits and every task is given.
+"""Specification of a job, which a client submits and every task gets.
 
 These are `msgspec.Struct`s: one definition is the frozen dataclass, the validation and the codec
 for plan objects, the journal and the pipe to a child (the public wire is protobuf, see
@@ -136,7 +136,7 @@ class JobState(enum.StrEnum):
     """Where a job stands. The last three are final."""
 
     WAITING = "waiting"
-    """For other jobs, or for its plan."""
+    """State of a job that waits for other jobs, or for its plan."""
     RUNNING = "running"
     COMMITTING = "committing"
     SUCCEEDED = "succeeded"
@@ -145,7 +145,7 @@ class JobState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        """Tell whether the job has ended."""
+        """Return whether the job has ended."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 

@@ -1,7 +1,7 @@
-"""Jobs, tasks and workers as they stand: what a client gets to see.
+"""Snapshots of jobs, tasks and workers, as clients see them.
 
-The client makes these from the wire, the inline engine from its own results, and the command line
-prints them. They are plain values: nothing here changes when the job does.
+The master makes them of its machine and the inline engine of its own results. The client gets them
+over the wire, and the command line prints them. They are plain values: none changes with its job.
 """
 
 from __future__ import annotations
@@ -195,11 +195,11 @@ class FleetGroupView(msgspec.Struct, frozen=True, kw_only=True):
     machine_type: str = ""
     target_size: int = 0
     machines: int = 0
-    """That exist."""
+    """Machines that exist."""
     coming: int = 0
-    """That are being made."""
+    """Machines that are being made."""
     hour_dollars: float = 0.0
-    """Of one machine, at most."""
+    """Highest price of one machine for an hour."""
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,9 +217,9 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost = Cost()
     max_cost: float | None = None
     hour_dollars: float = 0.0
-    """Of all machines now, at most."""
+    """Highest price of all present machines for an hour."""
     preemptions_per_hour: float | None = None
-    """For each hour of a spot machine."""
+    """Preemptions for each hour of a spot machine."""
     prices_date: str = ""
     ending: bool = False
     seen_seconds: float = 0.0
