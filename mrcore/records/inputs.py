@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from mrcore.errors import InputError, NotFoundError, StorageError
-from mrcore.model.formats import format_of_file
+from mrcore.model.formats import INPUT_FORMATS, format_of_file
 from mrcore.model.job import Codec, Input
 from mrcore.model.task import Piece
 from mrcore.records.codecs import codec_of, without_extension
@@ -87,8 +87,15 @@ def listed(info: ObjectInfo, shown: str, job_format: str) -> InputFile:
         size_bytes=info.size_bytes,
         generation=info.generation,
         codec=codec_of(info.uri, info.content_encoding),
-        format=format_of_file(without_extension(info.uri), job_format).name,
+        format=_format_of(info.uri, job_format),
     )
+
+
+def _format_of(name: str, job_format: str) -> str:
+    """Return the name of a file's format; most formats do not look at the file's name."""
+    if not INPUT_FORMATS[job_format].by_extension:
+        return job_format
+    return format_of_file(without_extension(name), job_format).name
 
 
 def expand(
