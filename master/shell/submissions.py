@@ -48,6 +48,7 @@ log = logging.getLogger("mrcore.master")
 FIRST_LOOK_SECONDS: Final = 20.0
 """Longest wait of the first job until the fleet knows what it may have."""
 REJOIN_SECONDS: Final = 5.0
+"""Longest wait of the plan of a waiting job for a first worker, after a start of the master."""
 _LOOK_SECONDS: Final = 0.1
 PARALLEL_PLANS: Final = 4
 """Submissions that are worked on at once; each may list a large bucket."""

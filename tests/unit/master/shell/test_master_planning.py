@@ -17,7 +17,7 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.master.core.commands import PlanJob
-from mrcore.master.core.events import Event, JobBroken, NothingDone, Planned
+from mrcore.master.core.events import Event, JobBroken, NothingDone, Planned, Synced
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell import committer, submissions
@@ -161,3 +161,29 @@ def test_a_job_that_waited_needs_room_for_its_tasks_alone(tmp_path: Path) -> Non
             await desk.submissions.plan(record)
 
     run(tmp_path, act, limits=Limits(live_tasks_max=3))
+
+
+def test_a_plan_is_cut_for_the_workers_that_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submissions, "REJOIN_SECONDS", 20.0)
+    slots: list[int] = []
+
+    def make_plan(spec: JobSpec, known: int) -> Plan:
+        slots.append(known)
+        return Plan((), 1, 0)
+
+    async def act(desk: Desk) -> None:
+        first = await desk.submit(spec_of(tmp_path, "first"), "first")
+        record = desk.shell.machine.job(await desk.submit(waiting_spec(tmp_path, first)))
+        assert record is not None
+        slots.clear()
+        planning = asyncio.create_task(desk.submissions.plan(record))
+        await asyncio.sleep(0)
+        assert not slots
+        await desk.shell.tell(Synced("w1", 1, 0, desk.shell.machine.epoch, slots=7))
+        await planning
+        assert slots == [7]
+
+    monkeypatch.setattr("mrcore.tasks.plan.make_plan", make_plan)
+    run(tmp_path, act)
