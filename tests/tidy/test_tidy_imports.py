@@ -87,6 +87,17 @@ def test_package_is_imported_in_its_place_only(package: str, allowed: set[str]) 
     assert not strays
 
 
+def test_every_package_is_installed() -> None:
+    """A folder that is missing here works in a checkout, and nowhere else."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    tops = ("mrcore", "master", "worker", "deploy")
+    folders = {path.parent for top in tops for path in (ROOT / top).rglob("__init__.py")}
+    names = {shown(folder).replace("/", ".") for folder in folders}
+    names = {name if name.startswith("mrcore") else f"mrcore.{name}" for name in names}
+    # A link is followed or not, by the version of Python.
+    assert set(settings["packages"]) == names
+
+
 def test_every_runtime_dependency_is_imported() -> None:
     names = {name for path in sources() for _, name in imports_of(path)}
     idle = []
