@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from mrcore.errors import UnavailableError
 from mrcore.master.core.commands import Command, Reply, StepDown, Superseded
@@ -58,6 +58,10 @@ class Executor(Protocol):
         ...
 
 
+FactObserver: TypeAlias = Callable[[Sequence[Fact], float], None]
+"""Receiver of facts that have become durable, and of the seconds that the journal took."""
+
+
 class Shell:
     """Owns the machine of a master that has taken over.
 
@@ -68,8 +72,7 @@ class Shell:
         self.machine = machine
         self.turned_at = clock.monotonic()
         """When the loop that steps events turned last."""
-        self.observe: Callable[[Sequence[Fact], float], None] = lambda facts, seconds: None
-        """Called with facts that have become durable, and how long the journal took."""
+        self._observers: list[FactObserver] = []
         self._journal = journal
         self._executor: Executor | None = None
         self._clock = clock
@@ -180,6 +183,10 @@ class Shell:
             log.warning("the journal does not answer: what happened last may be lost")
 
     # -- the loop --------------------------------------------------------------------------------
+
+    def observe(self, observer: FactObserver) -> None:
+        """Call `observer` from now on with facts that have become durable."""
+        self._observers.append(observer)
 
     async def run(self, executor: Executor) -> None:
         """Step, flush and obey until cancelled, or until the journal fails."""
@@ -300,7 +307,8 @@ class Shell:
             self._outbox.appended(len(facts))
             self._release()
             tell(self.machine, facts)
-            self.observe(facts, blocked)
+            for observer in self._observers:
+                observer(facts, blocked)
             if any(isinstance(fact, JobEnded) for fact in facts):
                 self._pulse()
 

@@ -27,7 +27,7 @@ _WORKER_STATES: Final = ("active", "draining", "blind")
 def measured(address: str, vitals: Vitals) -> Iterator[int]:
     """Serve the metrics of a master for as long as the `with` block; yield the port."""
     registry = new_registry()
-    vitals.shell.observe = _History(vitals, registry).observe
+    vitals.shell.observe(_History(vitals, registry).observe)
     registry.register(_Now(vitals))
     with serve(address, registry) as port:
         yield port

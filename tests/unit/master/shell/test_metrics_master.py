@@ -74,7 +74,8 @@ def test_the_time_of_a_job_is_told_at_its_end() -> None:
                 state=JobState.CANCELLED,
                 wall_seconds=job.submitted_seconds + 90.0,
             )
-            shell.observe([end], 0.02)
+            (observer,) = shell._observers
+            observer([end], 0.02)
             found.update(await asyncio.to_thread(scrape, port))
 
     run(act)
