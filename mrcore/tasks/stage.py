@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,6 +46,14 @@ class _Step:
 
     def named(self, function: str) -> str:
         return f"{function}{self.of}"
+
+
+def _pass_record(key: Any, value: Any) -> Iterator[Any]:
+    yield key, value
+
+
+def _pass_batch(key: Any, batch: Any) -> Any:
+    return batch
 
 
 class StageTask:
@@ -108,11 +118,14 @@ class StageTask:
         return emitters
 
     def _map_split(self, split: Split, output: RunOutput | PartOutput) -> TaskOutput:
-        first, *rest = self._maps
+        columnar = INPUT_FORMATS[self._spec.job.input_format].is_columnar
+        # Where the first step has no map, its pairs are the records with their keys.
+        passing: StepFunctions = {"map": _pass_batch if columnar else _pass_record}
+        first, *rest = self._maps or [_Step(passing, " of step 1")]
         emitters = self._emitters(output, rest)
         records = Records(self._spec, split, self._progress)
         self._map_records(first, [step.named("map") for step in rest], records, emitters[0])
-        self._finish_maps(self._maps, emitters)
+        self._finish_maps([first, *rest], emitters)
         return msgspec.structs.replace(
             output.close(),
             records_in=records.records,

@@ -64,6 +64,44 @@ def test_data_of_any_size_stays_within_the_limit(
     assert peak < FIRMLY_MIB
 
 
+STEPS_PROGRAM = """
+import json, sys
+from pathlib import Path
+from mrcore import Step
+from mrcore.plugin.checks import check_functions
+from tests.support.inprocess import Job, spec_of
+
+def user_map(key, value):
+    for i in range({rows} // 10):
+        yield i, "value %08d " % i * 30
+
+def turned(key, values):
+    for number, value in enumerate(values):
+        yield (-key, number), value
+
+def count(key, values):
+    return sum(1 for _ in values)
+
+def passed(key, value):
+    yield key, value
+
+steps = [Step(map=user_map, reduce=turned), Step(map=passed, reduce=count)]
+spec = spec_of(output_uri="file://" + sys.argv[1])
+functions = check_functions({{"steps": steps}}, name="job.py")
+(part,) = Job(["\\n".join("0123456789")], functions, 1, spec, {limit} << 20).run()
+status = Path("/proc/self/status").read_text()
+peak = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) // 1024
+print(json.dumps([peak, len(part.splitlines())]))
+"""
+
+
+@pytest.mark.slow
+def test_a_task_that_merges_runs_and_builds_one_stays_within_the_limit(tmp_path: Path) -> None:
+    peak, total = run_as_child(STEPS_PROGRAM.format(rows=ROWS, limit=LIMIT_MIB), tmp_path)
+    assert total == ROWS
+    assert peak < FIRMLY_MIB
+
+
 def run_as_child(program: str, folder: Path) -> list[int]:
     """Run it in a process whose allocators are those of a child; return what it prints."""
     done = subprocess.run(

@@ -23,7 +23,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
 from mrcore.tasks import stage as stage_module
 from mrcore.tasks.merged import MergedRows
-from tests.support.inprocess import Job, emitting, nothing, spec_of, tiny_budget
+from tests.support.inprocess import Job, content_of, emitting, nothing, spec_of, tiny_budget
 from tests.support.shuffle_keys import FLOATS, INTS, keys_with
 
 
@@ -175,6 +175,20 @@ def test_steps_without_map_or_reduce() -> None:
         (2, (), None),
     ]
     assert job.run() == [b"a\t30\nb\t20\n"]
+
+
+def test_a_first_step_without_map_reads_the_records() -> None:
+    functions = plugin(Step(reduce=lambda place, lines: "".join(lines)))
+    assert Job(["x\ny\n"], functions).run() == [b"('in/0.txt', 0)\tx\n('in/0.txt', 2)\ty\n"]
+    register("mem", MemoryStorage)
+    text = '{"key": "b", "value": 1}\n{"key": "a", "value": 2}\n{"key": "b", "value": 3}\n'
+    job = Job([text], plugin(Step(reduce=mrcore.sum)), spec=spec_of(input_format="arrow"))
+    output = job.run_map(0, "jsonl")
+    assert isinstance(output, TaskOutput)
+    job.outputs = [output]
+    part = job.run_reduce(0)
+    assert isinstance(part, TaskOutput)
+    assert content_of(part) == b"a\t2\nb\t4\n"
 
 
 def test_a_last_step_without_reduce_is_sorted_and_not_with_map_only() -> None:
