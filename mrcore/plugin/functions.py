@@ -155,7 +155,7 @@ class UserFunctions:
 
     @property
     def keeps_state(self) -> bool:
-        """Tell whether a task may leave something in the plugin's variables until it finishes."""
+        """Return whether a task may leave something in the plugin's variables until it finishes."""
         return any(name in step for step in self.steps for name in FINISHERS)
 
     def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:

@@ -1,4 +1,4 @@
-"""How a running task tells of itself."""
+"""Progress reports of a running task."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class ProgressSink(Protocol):
-    """Where progress goes; calls are cheap and never fail."""
+    """Takes progress reports; calls are cheap and never fail."""
 
     def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - the public word
-        """Say how far the attempt is (0 to 1), and the records and bytes read so far."""
+        """Report how far the attempt is (0 to 1), and the records and bytes read so far."""
         ...
 
     def status(self, text: str) -> None:
-        """Show a line of the user's."""
+        """Show a line of the user's code."""
         ...
 
     def mark(self, piece_uri: str, offset: int) -> None:
-        """Note which record is mapped next, in case the process dies of it."""
+        """Note the record that is mapped next, in case it kills the process."""
         ...
 
 
 class NoProgress:
-    """Discards it all."""
+    """Discards all reports."""
 
     def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - the public word
         """Do nothing."""

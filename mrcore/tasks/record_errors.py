@@ -36,7 +36,7 @@ class PieceError(Exception):
 
 
 def record_text(value: object, characters: int) -> str:
-    """Return a record as text, cut to so many characters; a RecordBatch by its shape."""
+    """Return a record as text of at most `characters`; a RecordBatch by its shape."""
     if hasattr(value, "num_rows") and hasattr(value, "schema"):
         rows, columns = value.num_rows, ", ".join(value.schema.names)
         text = f"a batch of {rows:,} row{'s' if rows != 1 else ''} with the columns {columns}"
@@ -54,7 +54,7 @@ def located(
     maps: Sequence[str],
     then: Emitter,
 ) -> Exception:
-    """Return the error with the record to blame, or the file where the record cannot be told.
+    """Return the error with the record to blame, or the file where the record is unknown.
 
     An exception of the user's is that of the record at `index`, the one read last. What is wrong
     with a pair, or raises in a later map, is found out many records later, since pairs are looked

@@ -20,8 +20,8 @@ _MAX_BROKEN: Final = 1_000
 """Broken records that one task can skip: they travel with its result and into the journal."""
 _LOOK_EVERY: Final = 32
 """Records between two looks at the clock."""
-_TELL_SECONDS: Final = 0.25
-"""Between two words about the progress within a batch, which may be minutes of a slow map."""
+_REPORT_SECONDS: Final = 0.25
+"""Pause between two progress reports within a batch, which may take a slow map minutes."""
 
 
 class Records:
@@ -37,7 +37,7 @@ class Records:
         self._position = Position(())
         self._start = 0
         """Number, within the batch, of the first record in `_position`."""
-        self._told_at = SYSTEM.monotonic()
+        self._reported_at = SYSTEM.monotonic()
         self.batch: Batch | None = None
         self.records = 0
         self.size_bytes = 0
@@ -58,7 +58,7 @@ class Records:
                 )
                 self.records += len(batch.values)
                 self.size_bytes += batch.size_bytes
-                self._tell(self.records, self.size_bytes)
+                self._report(self.records, self.size_bytes)
 
     @property
     def index(self) -> int:
@@ -66,20 +66,20 @@ class Records:
         return self._start + self._position.index
 
     def _slices(self, batch: Batch) -> Iterator[Iterator[Any]]:
-        """Yield the values some at a time, and tell of the progress in between."""
+        """Yield the values some at a time, and report the progress in between."""
         values, count = batch.values, len(batch.values)
         for start in range(0, count, _LOOK_EVERY):
-            if SYSTEM.monotonic() - self._told_at > _TELL_SECONDS:
+            if SYSTEM.monotonic() - self._reported_at > _REPORT_SECONDS:
                 size_bytes = self.size_bytes + batch.size_bytes * start // count
-                self._tell(self.records + start, size_bytes)
+                self._report(self.records + start, size_bytes)
             some = values[start : start + _LOOK_EVERY]
             self._position, self._start = Position(some), start
             yield self._position.items
 
-    def _tell(self, records: int, size_bytes: int) -> None:
+    def _report(self, records: int, size_bytes: int) -> None:
         fraction = min(1.0, size_bytes / max(1, self._split.size_bytes))
         self._progress.update(fraction, records, size_bytes)
-        self._told_at = SYSTEM.monotonic()
+        self._reported_at = SYSTEM.monotonic()
 
     def _marked(self, batch: Batch, values: Iterator[Any]) -> Iterator[Any]:
         mark, uri = self._progress.mark, batch.piece.uri

@@ -96,7 +96,7 @@ class Recorder(NoProgress):
 
 
 def test_progress_is_told_within_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records_module, "_TELL_SECONDS", -1.0)
+    monkeypatch.setattr(records_module, "_REPORT_SECONDS", -1.0)
     told: list[tuple[float, int, int]] = []
 
     class Told(NoProgress):
