@@ -62,7 +62,7 @@ def test_jobs_that_come_at_once_get_no_more_room_than_there_is(tmp_path: Path) -
 @pytest.mark.parametrize("limits", [Limits(live_tasks_max=1), Limits(live_sections_max=0)])
 def test_a_job_that_is_too_large_by_itself_is_a_usage_error(tmp_path: Path, limits: Limits) -> None:
     async def act(desk: Desk) -> None:
-        with pytest.raises(UsageError, match=r"1 map tasks times 1 reduce tasks, .* \(-r\)"):
+        with pytest.raises(UsageError, match=r"2 tasks, whose runs have 1 sections, .* \(-r\)"):
             await desk.submit(spec_of(tmp_path))
         assert not (tmp_path / "out" / "_claim").exists()
         assert job_ids(desk.shell.machine) == []

@@ -59,7 +59,7 @@ def test_the_answer_to_a_result_waits_until_the_result_is_durable() -> None:
         assert not answering.done()
         gate.opened.set()
         (wanted,) = (await answering).wanted
-        assert str(wanted.attempt.task) == "job-a/reduce-00000"
+        assert str(wanted.attempt.task) == "job-a/stage1-00000"
 
     run(act, gate)
 
