@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFullError, match="free some, or choose another folder"):
+    with pytest.raises(DiskFullError, match="Free some, or choose another folder"):
         place.write("x", b"1", durable=True)
     assert place.names() == []
 
