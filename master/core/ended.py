@@ -73,6 +73,7 @@ def _lighten_task(task: TaskRecord, limits: Limits) -> int:
             bytes_in=output.bytes_in,
             bytes_out=output.bytes_out,
             elapsed_seconds=output.elapsed_seconds,
+            result=output.result,
         )
     task.digest = None
     task.last_failure = None

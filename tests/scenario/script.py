@@ -24,7 +24,7 @@ events, with what may follow them:
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
     overtaken JOB         the committer takes up `prepare commit`, and finds that it is void
     restart [lost=N]      a new master replays all facts but the last N, and takes over
-    show JOB|tasks JOB|workers
+    show JOB|tasks JOB|results JOB|workers
 """
 
 from __future__ import annotations
@@ -242,6 +242,8 @@ class Script:
                 note = f" ({worker.note})" if worker.note else ""
                 counts = f"{worker.running} running, {worker.unstarted} unstarted"
                 yield f"{worker.worker_id}: {counts}{note}"
+        elif words[0] == "results":
+            yield from self._results(words[1])
         elif words[0] == "tasks":
             for _, task in views.task_views(self.machine, words[1]):
                 yield f"{task.stage}-{task.index} {task.state}, {task.failures} failures"
@@ -258,6 +260,14 @@ class Script:
                 f"{tally.infrastructure} infrastructure, {tally.expired} expired, "
                 f"{tally.preempted} preempted, {tally.superseded} superseded"
             )
+
+    def _results(self, job_id: str) -> Iterator[str]:
+        job = self.machine.job(job_id)
+        assert job is not None
+        for stage in job.stages:
+            for index, task in enumerate(stage.tasks):
+                if task.output is not None and task.output.result:
+                    yield f"{stage.name}-{index}: {task.output.result.decode()}"
 
     def _told(self, outcome: Outcome) -> list[str]:
         self.machine.check()
