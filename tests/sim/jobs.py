@@ -9,11 +9,35 @@ from mrcore.master.core.events import Submitted
 from mrcore.master.core.limits import Limits
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobSpec, Plugin, Versions
-from mrcore.model.stages import StagePlan
+from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskRef
-from tests.support.stage_plans import two_stages
 
 MAX_ATTEMPTS = 4
+
+
+def draw_stages(rng: Random) -> tuple[StagePlan, ...]:
+    """Draw the stages of a job: one to four, of which one may read two others."""
+    maps = rng.choice((0, 1, 3, 6, 10))
+    shape = rng.choice(("one", "two", "two", "two", "three", "four", "join", "diamond"))
+    first = StagePlan(maps, Splits(), Run())
+    few, last = rng.choice((1, 2, 4)), rng.choice((1, 5, 12))
+    writes = Result() if rng.random() < 0.1 else Part()
+    match shape:
+        case "one":
+            return (StagePlan(maps, Splits(), Part()),)
+        case "two":
+            return first, StagePlan(last, Runs((0,)), writes)
+        case "three":
+            return first, StagePlan(few, Runs((0,)), Run()), StagePlan(last, Runs((1,)), writes)
+        case "four":
+            second, third = StagePlan(few, Runs((0,)), Run()), StagePlan(3, Runs((1,)), Run())
+            return first, second, third, StagePlan(last, Runs((2,)), writes)
+        case "join":
+            other = StagePlan(few, Splits(), Run())
+            return first, other, StagePlan(last, Runs((0, 1)), writes)
+        case _:  # the last stage reads the first, and what was made of it
+            middle = StagePlan(last, Runs((0,)), Run())
+            return first, middle, StagePlan(last, Runs((0, 1)), writes)
 
 
 @dataclass(slots=True)
@@ -24,6 +48,8 @@ class SimJob:
     stages: tuple[StagePlan, ...]
     task_seconds: float
     priority: int
+    copiers: frozenset[TaskRef]
+    """Tasks that write the same whatever they read, such as a count of lines."""
     killers: frozenset[int]
     """Map tasks with a record that kills the child."""
     max_bad_records: int
@@ -37,14 +63,17 @@ class SimJob:
 
     @classmethod
     def draw(cls, rng: Random, number: int, lease_seconds: float) -> SimJob:
-        """Draw a job; a few have no maps, no reduces, or records that kill."""
-        maps = rng.choice((0, 1, 3, 6, 10))
+        """Draw a job; a few have no maps, no later stages, or records that kill."""
+        stages = draw_stages(rng)
+        maps = stages[0].tasks
+        refs = [TaskRef(n, i) for n, stage in enumerate(stages) for i in range(stage.tasks)]
         killers = frozenset({rng.randrange(maps)} if maps and rng.random() < 0.2 else ())
         return cls(
             job_id=f"job-{number}",
-            stages=two_stages(maps, rng.choice((0, 1, 5, 12))),
+            stages=stages,
             task_seconds=rng.choice((0.02, 0.3, 3.0)),
             priority=rng.choice((0, 0, 5)),
+            copiers=frozenset(ref for ref in refs if rng.random() < 0.3),
             killers=killers,
             max_bad_records=rng.choice((0, 1)) if killers else 0,
             lease_seconds=lease_seconds * rng.choice((1.0, 1.0, 3.0)),

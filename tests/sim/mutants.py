@@ -7,6 +7,7 @@ breaks in the same way.
 from __future__ import annotations
 
 import dataclasses
+from unittest.mock import patch
 
 import msgspec
 
@@ -65,6 +66,34 @@ class NoRevocation(Machine):
 
     def _revoke_readers(self, job: LiveJob, stage: int) -> None:
         pass
+
+
+class VersionsStay(Machine):
+    """Runs what is revoked again, and takes results of attempts that read the former content."""
+
+    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
+        for number in job.record.readers(stage):
+            for index, task in enumerate(job.record.stages[number].tasks):
+                if task.winner is not None:
+                    task_id = TaskId(job.record.job_id, number, index)
+                    self._lose_winner(job, AttemptId(task_id, task.winner), "revoked")
+
+
+class RevocationStops(Machine):
+    """Revokes what reads a stage of input, and not what reads that in its turn."""
+
+    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
+        if not job.record.stages[stage].plan.inputs:
+            super()._revoke_readers(job, stage)
+
+
+class OneReaderRevoked(Machine):
+    """Revokes the first stage that reads another, and forgets the second."""
+
+    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
+        readers = job.record.readers
+        with patch.object(type(job.record), "readers", lambda _, stage: readers(stage)[:1]):
+            super()._revoke_readers(job, stage)
 
 
 class NoAttemptFence(Machine):
@@ -283,6 +312,9 @@ MUTANTS: tuple[type[Machine], ...] = (
     NoSequenceFence,
     NoVersionFence,
     NoRevocation,
+    VersionsStay,
+    RevocationStops,
+    OneReaderRevoked,
     NoAttemptFence,
     NumbersOfOneEpoch,
     NumbersReused,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import Synced
 from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
-from mrcore.model.stages import Run
+from mrcore.model.stages import Part, Result, Run
 from mrcore.model.task import (
     BadRecord,
     FailureKind,
@@ -307,13 +308,16 @@ class SimWorker:
         task = attempt_id.task
         self.world.store.made_of[attempt_id] = read
         if isinstance(job.stages[task.stage].writes, Run):
-            version = str(attempt_id.number) if self.world.rates.varied_maps else ""
-            digest = f"{task.index}{version}".encode()
+            digest = self._digest(job, attempt_id, read)
             self.world.store.runs[attempt_id] = digest
-        else:
+        elif isinstance(job.stages[task.stage].writes, Part):
             self.world.store.parts[attempt_id] = read
             if self.world.chance(self.world.rates.vanish):
                 self._vanish(job)
+        if isinstance(job.stages[task.stage].writes, Result):
+            return TaskOutput(
+                counters={"tasks": 1}, elapsed_seconds=holding.seconds, result=bytes(task.index)
+            )
         return TaskOutput(
             object=ObjectInfo(uri=str(attempt_id), generation="1", size_bytes=1, crc32c=0),
             digest=digest,
@@ -323,3 +327,13 @@ class SimWorker:
             bad_records=bad,
             elapsed_seconds=holding.seconds,
         )
+
+    def _digest(self, job: SimJob, attempt: AttemptId, read: tuple[bytes, ...]) -> bytes:
+        """Return the content of a run: by its task, and mostly by what was read, or by chance."""
+        task = attempt.task
+        content = [f"{task.stage}.{task.index}".encode()]
+        if TaskRef(task.stage, task.index) not in job.copiers:
+            content += read
+            if self.world.rates.varied_maps and not read:
+                content.append(str(attempt.number).encode())
+        return hashlib.sha256(b" ".join(content)).digest()

@@ -40,7 +40,7 @@ class Rates:
     preempt: float
     straggler: float
     varied_maps: bool
-    """A map that runs again may give other content."""
+    """A task that reads input may give other content when it runs again."""
     cancel: float
     drain: float
     lost_part: float
