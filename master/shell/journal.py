@@ -49,10 +49,22 @@ class Entry(msgspec.Struct, frozen=True):
     writer: str
     """Random token of its process: an append whose reply was lost is recognised by it."""
     facts: tuple[Fact, ...]
+    format: int = 1
+    """Format of the facts; entries of the first format do not say it."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The part of an entry that can be read whatever its format."""
+
+    format: int = 1
 
 
 _DECODER: Final = msgspec.json.Decoder(Entry)
+_HEAD_DECODER: Final = msgspec.json.Decoder(_Head)
 _ENCODER: Final = msgspec.json.Encoder()
+FORMAT: Final = 2
+"""Format of the facts that this version writes, and the only one that it reads: a fact that is
+changed or goes needs a new number."""
 
 
 class Journal:
@@ -130,7 +142,7 @@ class Journal:
     def _read(self, number: int) -> Entry:
         uri = object_names.journal_uri(self._state_uri, number)
         try:
-            entry = _DECODER.decode(self._storage.read(uri))
+            entry = self._decoded(self._storage.read(uri))
         except NotFoundError:
             raise JournalError(
                 f"{uri} vanished while it was read: nothing may delete from the journal."
@@ -144,6 +156,24 @@ class Journal:
             raise JournalError(f"{uri} says that it is entry {entry.number}: it was copied there.")
         return entry
 
+    def _decoded(self, content: bytes) -> Entry:
+        """Return an entry; raise JournalError for another format, MsgspecError for no entry."""
+        try:
+            entry = _DECODER.decode(content)
+        except msgspec.MsgspecError:
+            self._check_format(_HEAD_DECODER.decode(content).format)
+            raise
+        self._check_format(entry.format)
+        return entry
+
+    def _check_format(self, found: int) -> None:
+        if found != FORMAT:
+            raise JournalError(
+                f"The journal of {object_names.shown(self._state_uri)} was written by another "
+                f"version of mrcore: it has format {found}, and this version reads {FORMAT}. Start "
+                "a new --state, or go back to the version that wrote it."
+            )
+
     def take_over(self) -> Iterator[Entry]:
         """Replay, then make this process the master; yield every entry, its own last.
 
@@ -153,7 +183,7 @@ class Journal:
             yield from self.replay()
             number = self._number + 1
             taken = EpochTaken(number, self._writer, self._clock.wall())
-            entry = Entry(number, number, self._writer, (taken,))
+            entry = Entry(number, number, self._writer, (taken,), FORMAT)
             try:
                 self._create(entry)
             except FencedError:
@@ -181,7 +211,7 @@ class Journal:
         for good: the process must end then, since what it knows is ahead of the journal.
         """
         assert self._epoch, "append before take_over"
-        entry = Entry(self._number + 1, self._epoch, self._writer, tuple(facts))
+        entry = Entry(self._number + 1, self._epoch, self._writer, tuple(facts), FORMAT)
         self._create(entry)
         self._number = entry.number
 

@@ -25,6 +25,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.journals import cancelled, history_of
 
 STATE = "mem://space/state"
+EMPTY = b'{"number":%d,"epoch":%d,"writer":"w","facts":[],"format":2}'
 
 
 def start(storage: Storage, writer: str = "w") -> Journal:
@@ -239,11 +240,19 @@ def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyP
     ("name", "content", "words"),
     [
         (f"{2:020d}", b"not json", "is not a journal entry"),
-        (f"{2:020d}", b'{"number":3,"epoch":1,"writer":"w","facts":[]}', "says that it is entry 3"),
-        (f"{2:020d}", b'{"number":2,"epoch":0,"writer":"w","facts":[]}', "has epoch 0, after 1"),
         (
             f"{2:020d}",
-            b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}]}',
+            b'{"number":3,"epoch":1,"writer":"w","facts":[],"format":2}',
+            "says that it is entry 3",
+        ),
+        (
+            f"{2:020d}",
+            b'{"number":2,"epoch":0,"writer":"w","facts":[],"format":2}',
+            "has epoch 0, after 1",
+        ),
+        (
+            f"{2:020d}",
+            b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}],"format":2}',
             "not a journal",
         ),
         ("readme", b"", "Remove it"),
@@ -264,10 +273,27 @@ def test_an_entry_of_yesterday_can_be_read() -> None:
     # Written by hand, as an older version did: fields that came later have their defaults.
     content = (
         b'{"number":2,"epoch":1,"writer":"w","facts":'
-        b'[{"type":"job_ended","job_id":"a","state":"cancelled"}]}'
+        b'[{"type":"job_ended","job_id":"a","state":"cancelled"}],"format":2}'
     )
     put(storage, object_names.journal_uri(STATE, 2), content)
     assert history(storage)[1].facts == (JobEnded(job_id="a", state=JobState.CANCELLED),)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b'{"type":"epoch_taken","epoch":1,"writer":"w","wall_seconds":1.0}',
+        b'{"type":"reduces_revoked","job_id":"a","inputs_version":1}',
+    ],
+    ids=["readable", "unknown"],
+)
+def test_a_journal_of_the_former_format_is_refused(facts: bytes) -> None:
+    storage = MemoryStorage()
+    content = b'{"number":1,"epoch":1,"writer":"w","facts":[' + facts + b"]}"
+    put(storage, object_names.journal_uri(STATE, 1), content)
+    with pytest.raises(JournalError, match=r"has format 1, and this .* Start a new --state"):
+        start(storage)
+    assert len(list(storage.list(object_names.journal_prefix(STATE)))) == 1, "nothing was written"
 
 
 def test_an_entry_that_does_not_follow_is_named() -> None:
