@@ -39,6 +39,8 @@ class Before:
     """What is compared across one step."""
 
     report: Report | None
+    repeated: bool
+    """The request is a former one, or the newest once more."""
     acceptable: tuple[HeldAttempt, ...]
     """Results that have to count."""
 
@@ -131,7 +133,7 @@ class Oracle:
                 {},
             )
             self.unanswered[event.worker_id] = self.world.now
-        return Before(report, acceptable)
+        return Before(report, old, acceptable)
 
     def _counts(self, machine: Machine, held: HeldAttempt) -> bool:
         """Tell whether a result has to be accepted, whatever became of its lease."""
@@ -202,8 +204,9 @@ class Oracle:
 
     def _judge_request(self, event: Synced, before: Before, machine: Machine) -> None:
         worker, report = machine.worker(event.worker_id), self.reports[event.worker_id]
-        if worker is not None and worker.sequence == event.sequence:
+        if worker is not None and worker.sequence == event.sequence and not before.repeated:
             report.relied_on = {a: held for a, held in report.held.items() if a in worker.held}
+            self._let_go(report, machine)
             self._judge_adoption(event, machine)
         for held in before.acceptable:
             job = machine.job(held.attempt.task.job_id)
@@ -212,6 +215,21 @@ class Oracle:
             won = job.task(held.attempt.task).winner is not None
             revoked = held.inputs_version != job.stages[held.attempt.task.stage].version
             assert won or revoked or not running, f"{held.attempt} was refused"
+
+    def _let_go(self, report: Report, machine: Machine) -> None:
+        """Forget what the machine counted on and has just dropped for one that is in this report.
+
+        That one has run for longer. When it fails, its task may be given out at once, though the
+        worker of the dropped one has not been told yet.
+        """
+        tasks = {attempt.task for attempt in report.relied_on}
+        for other_id, other in self.reports.items():
+            worker = machine.worker(other_id)
+            if worker is None or other is report:
+                continue
+            for attempt in list(other.relied_on):
+                if attempt.task in tasks and attempt not in worker.held:
+                    del other.relied_on[attempt]
 
     def _judge_adoption(self, event: Synced, machine: Machine) -> None:
         """A running attempt is given up only for a result, or for one that has run for longer."""

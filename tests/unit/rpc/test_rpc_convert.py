@@ -240,6 +240,7 @@ def test_a_job_id_cannot_carry_a_path(text: str) -> None:
         ({"counters": {"n" * 201: 1}}, "The name of a counter is 201 characters long"),
         ({"section_bytes": [1] * 100_001}, "100,001 sections of a run"),
         ({"digest": b"d" * 65}, "65 bytes of a digest"),
+        ({"result": b"r" * 65_537}, "65,537 bytes of a result"),
         ({"number_kinds": {str(i): "int" for i in range(10_001)}}, "10,001 positions"),
         ({"object": {"uri": "mem://" + "x" * 9_000}}, "The URI of a run is 9,006"),
         ({"object": {"generation": "x" * 9_000}}, "A generation is 9,000"),
