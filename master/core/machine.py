@@ -239,7 +239,9 @@ class Machine(Results):
         job = self._jobs.get(event.job_id)
         if job is None or not job.running or not job.preparing:
             return
-        if job.stale:  # what was verified is not what would be published
+        # The committer has verified other winners than would be published: a run was lost and made
+        # again meanwhile (48_winner_lost_while_prepared).
+        if job.stale:
             self._prepare_anew(job, "")
             return
         job.preparing = False
@@ -251,7 +253,11 @@ class Machine(Results):
         self._command(RunCommit(event.job_id))
 
     def _on_nothing_done(self, event: NothingDone) -> None:
-        """Prepare a commit anew where winners were lost, and won again, before the first look."""
+        """Prepare a commit anew where winners were lost, and won again, before the first look.
+
+        The machine waits for an answer to each `PrepareCommit`, so it would wait for ever
+        (47_prepare_was_overtaken).
+        """
         if isinstance(event.command, PrepareCommit):
             job = self._jobs.get(event.command.job_id)
             if job is not None and job.running and job.preparing:
@@ -272,13 +278,14 @@ class Machine(Results):
         job = self._jobs.get(event.job_id)
         if job is None:
             return
-        if job.running and event.lost:
+        if job.running and event.lost:  # parts that are gone can be made again (35_commit_refused)
             for attempt_id in event.lost:
                 if event.job_id in self._jobs:
                     self._lose_winner(job, attempt_id, event.message)
             if event.job_id in self._jobs and job.preparing:
                 self._prepare_anew(job, event.message)
             return
+        # A refusal of a job that runs, and is not being prepared any more, came too late.
         if not job.running or job.preparing:
             self._end_job(job, JobState.FAILED, event.message)
 
@@ -308,18 +315,21 @@ class Machine(Results):
         """Return who speaks, or None where the request is from the past."""
         worker = self._workers.get(event.worker_id)
         to_leave = False
+        # A ghost of a former process, whose requests would kill what the newer one runs
+        # (10_superseded_session).
         if worker is not None and event.session < worker.session:
             self._command(Superseded(worker.id, event.session, event.sequence, worker.session))
             return None
         if worker is not None and event.session == worker.session:
-            if event.sequence <= worker.sequence:
+            if event.sequence <= worker.sequence:  # late, or twice (09_old_requests)
                 return None
         elif worker is not None:  # a new process: what the former one held is gone
             for attempt in list(worker.held.values()):
                 if attempt.id in worker.held:  # losing one may end its job, and drop the others
                     self._lose_attempt(attempt, "lost with its process")
             self._forget(worker)
-            # Whoever asked this worker to leave did not mean just the process that died of itself.
+            # Whoever asked this worker to leave did not mean just the process that died of itself
+            # (46_drain_and_a_new_process).
             to_leave = worker.drain_asked and not worker.leave_told
             worker = None
         if worker is None:
@@ -351,6 +361,7 @@ class Machine(Results):
         worker.sees_store = event.sees_store
         worker.about = event.about
         worker.listed = {held.attempt: held.state for held in event.held}
+        # Results first: a task that is won here needs no attempt that this request lists, too.
         for held in event.held:
             if held.state is AttemptState.FINISHED:
                 self._on_result(worker, held)
@@ -370,7 +381,8 @@ class Machine(Results):
         if attempt is None:
             return  # nobody needs it: left out of the answer, it is killed
         if attempt.taken_back and held.state is AttemptState.RUNNING:
-            self._leave_with(attempt)  # it began before its worker heard that it was taken back
+            # It began before its worker heard that it was taken back (23_taken_back).
+            self._leave_with(attempt)
         attempt.known = True
         attempt.state = held.state
         attempt.reported_at = self.now
@@ -385,16 +397,19 @@ class Machine(Results):
             return None
         record = job.record
         task = job.task(task_id)
-        if record.task(task_id).winner is not None:
+        if record.task(task_id).winner is not None:  # another was faster (05_late_result)
             return None
+        # It was journaled as failed by the master before, whose answer its worker has not heard.
         if record.task(task_id).counted(held.attempt.number):
             return None
         started = held.state is AttemptState.RUNNING
-        if worker.leaving and not started:
+        if worker.leaving and not started:  # it would be taken back at once (17_drain)
             return None
+        # Its result would be refused: it reads what was revoked (27_other_content).
         if held.inputs_version != record.stages[task_id.stage].version:
             return None
-        if not started and not record.readable(task_id.stage):  # it would read what is lost
+        # It would read what is lost or made again (58_readers_of_a_revoked_stage_wait).
+        if not started and not record.readable(task_id.stage):
             return None
         if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
             return None
@@ -413,7 +428,10 @@ class Machine(Results):
         return attempt
 
     def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
-        """Drop an attempt that has done less than `held`, which may have run for hours."""
+        """Drop an attempt that has done less than `held`, which may have run for hours.
+
+        50_the_older_attempt_stays.
+        """
         if held.state is not AttemptState.RUNNING:
             return False
         least = min(

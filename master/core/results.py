@@ -91,7 +91,8 @@ class Results(Scheduler):
             return
         before = record.task(task_id).digest
         if before not in (None, output.digest):
-            # Journaled first: a winner with other content must never stand alone.
+            # Journaled first: a winner with other content must never stand alone, should the
+            # journal end between the two facts (27_other_content, 34_restart_between_two_facts).
             self._revoke_readers(job, task_id.stage)
         self._dequeue(stage, task)
         self._record(
@@ -129,7 +130,8 @@ class Results(Scheduler):
         """Revoke the stages that read another's runs, one of which has other content now.
 
         Nothing that has read the former content may count. The stages that read those go on as
-        they are: they are revoked in their turn if these tasks give other content, too.
+        they are (57_revocation_that_stops): they are revoked in their turn if these tasks give
+        other content, too (56_revocation_that_goes_on).
         """
         record = job.record
         why = f"a {record.stages[stage].name} task gave other content when it ran again"
@@ -144,7 +146,11 @@ class Results(Scheduler):
             self._hold_readers_back(job, number, "taken back: an input is made again")
 
     def _hold_readers_back(self, job: LiveJob, stage: int, why: str) -> None:
-        """Take back what has not begun of the stages that read a stage which is incomplete now."""
+        """Take back what has not begun of the stages that read a stage which is incomplete now.
+
+        It would read what is lost (28_unstarted_reduces_are_taken_back), or what is about to
+        change (58_readers_of_a_revoked_stage_wait). What runs may have read all of it already.
+        """
         for number in job.record.readers(stage):
             for attempt in list(job.stages[number].attempts.values()):
                 if attempt.state is AttemptState.UNSTARTED:
@@ -261,7 +267,8 @@ class Results(Scheduler):
     def _judge_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
         """Give up a winner that could not be read twice, on two workers where two are able.
 
-        One worker that cannot read anything must not have all runs of a job made again.
+        One worker that cannot read anything must not have all runs of a job made again
+        (26_winner_unreadable).
         """
         winner = AttemptId(TaskId(job.record.job_id, run.stage, run.index), reads.winner)
         failed, readers = len(reads.by), len(set(reads.by.values()))
@@ -279,7 +286,7 @@ class Results(Scheduler):
         winner = job.record.task(task_id)
         if winner.winner != attempt_id.number:
             return
-        # It may have written where nobody else looks.
+        # It may have written where nobody else looks (44_worker_that_writes_elsewhere).
         task = job.task(task_id)
         self._suspect(task, winner.worker_id)
         self._record(WinnerLost(attempt_id, cause))

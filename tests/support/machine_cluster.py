@@ -12,6 +12,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput, TaskResult
 from tests.support.stage_plans import two_stages
 
@@ -41,7 +42,14 @@ class Cluster:
                 self.held[command.worker_id] = tuple(each.attempt for each in command.wanted)
 
     def submit(
-        self, job_id: str, maps: int, reduces: int, *, inputs: int = 0, param: str = ""
+        self,
+        job_id: str,
+        maps: int,
+        reduces: int,
+        *,
+        inputs: int = 0,
+        param: str = "",
+        stages: tuple[StagePlan, ...] = (),
     ) -> None:
         """Submit a job."""
         spec = JobSpec(
@@ -58,7 +66,7 @@ class Cluster:
                 job_id=job_id,
                 request_id=f"request of {job_id}",
                 spec=spec,
-                stages=two_stages(maps, reduces),
+                stages=stages or two_stages(maps, reduces),
                 claim_generation="1",
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from mrcore.master.core.commands import Reply
@@ -12,7 +11,8 @@ from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.plans import Plans
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, TaskId
-from mrcore.model.task import BlockKey, Split, TaskOutput, TaskRef, TaskWork
+from mrcore.model.stages import Part, Run, Runs, Splits, StagePlan
+from mrcore.model.task import BlockKey, RunInput, Split, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import work_from_proto
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
 from mrcore.shuffle.ranges import choose_boundaries, run_input
@@ -26,9 +26,12 @@ MAPS, REDUCES = 2, 3
 class Office:
     """A machine with one worker, and who tells that worker what to do."""
 
-    def __init__(self, *, total_order: bool = False) -> None:
+    def __init__(self, *, total_order: bool = False, joined: bool = False) -> None:
         self._cluster = Cluster(Limits(prefetch_per_slot_max=0), workers=1)
-        self._cluster.submit("j", maps=MAPS, reduces=REDUCES)
+        run = Run(total_order=total_order)
+        writers = [StagePlan(MAPS, Splits(), run)] * (2 if joined else 1)
+        reader = StagePlan(REDUCES, Runs(tuple(range(len(writers)))), Part())
+        self._cluster.submit("j", MAPS, REDUCES, stages=(*writers, reader))
         self.machine = self._cluster.machine
         plans = Plans(MemoryStorage(), "mem://state")
         plans._splits["j"] = (Split(()),) * MAPS
@@ -39,7 +42,6 @@ class Office:
         assert job is not None
         self.job = job
         self._total_order = total_order
-        job.spec = msgspec.structs.replace(job.spec, total_order=total_order)
 
     def step(self, event: Event) -> None:
         """Step an event; note the answer to the worker."""
@@ -55,7 +57,7 @@ class Office:
                 wanted.attempt, AttemptState.FINISHED, result=self._output(wanted.attempt, content)
             )
             for wanted in self.reply.wanted
-            if content is not None and wanted.attempt.task.stage == 0
+            if content is not None and self.job.readers(wanted.attempt.task.stage)
         )
         sequence = self.reply.sequence + 1
         self._event = Synced("w0", 1, sequence, 1, slots=REDUCES, held=held)
@@ -91,10 +93,16 @@ class Office:
 
     def expected(self, index: int) -> TaskWork:
         """Return the work of a reduce task, made anew from the current winners."""
-        outputs = [task.output for task in self.job.stages[0].tasks if task.output is not None]
-        boundaries = choose_boundaries(outputs, REDUCES) if self.job.spec.total_order else None
-        refs = [(TaskRef(0, n), output) for n, output in enumerate(outputs)]
-        return TaskWork(run_input(refs, REDUCES, index, boundaries))
+        outputs = [
+            (TaskRef(number, n), task.output)
+            for number, stage in enumerate(self.job.stages[:-1])
+            for n, task in enumerate(stage.tasks)
+            if task.output is not None
+        ]
+        boundaries = None
+        if self._total_order:
+            boundaries = choose_boundaries([output for _, output in outputs], REDUCES)
+        return TaskWork(run_input(outputs, REDUCES, index, boundaries))
 
 
 def works(response: SynchronizeResponse) -> dict[int, object]:
@@ -110,10 +118,32 @@ def test_reduces_are_told_of_the_content_that_is_current(total_order: bool) -> N
     first = works(office.response(office.reply))
     assert first == {index: office.expected(index) for index in range(REDUCES)}
     office.map_again(content=1)
-    assert office.job.stages[1].version == 1
+    assert office.job.stages[-1].version == 1
     second = works(office.response(office.reply))
     assert second == {index: office.expected(index) for index in range(REDUCES)}
     assert all(first[index] != second[index] for index in range(REDUCES))
+
+
+@pytest.mark.parametrize("total_order", [False, True])
+def test_a_stage_that_reads_two_gets_slices_of_both(total_order: bool) -> None:
+    office = Office(total_order=total_order, joined=True)
+    for content in (None, 0, 1):  # one worker of three slots: the second round has the fourth map
+        office.sync(content)
+    office.sync()
+    found = works(office.response(office.reply))
+    assert found == {index: office.expected(index) for index in range(REDUCES)}
+    everything = [work for work in found.values() if isinstance(work, TaskWork)]
+    runs = {
+        slice_.run
+        for work in everything
+        if isinstance(work.read, RunInput)
+        for slice_ in work.read.slices
+    }
+    assert runs == {TaskRef(stage, n) for stage in (0, 1) for n in range(MAPS)}
+    office.map_again(content=2)
+    again = works(office.response(office.reply))
+    assert again == {index: office.expected(index) for index in range(REDUCES)}
+    assert all(found[index] != again[index] for index in range(REDUCES))
 
 
 def test_a_reply_from_before_a_change_of_content_carries_no_reduce() -> None:
