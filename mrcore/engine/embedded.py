@@ -47,8 +47,9 @@ def default_workers(slots: int) -> int:
 def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a master or worker.
 
-    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, which a worker gives back to its children: a
-    module of the user's that is called `worker` must not be run as the daemon.
+    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, from which a worker restores it for its children. A
+    module there may have the name of a library that only the daemons need, as `logging` or `grpc`.
+    It is meant for the user's code, and must not replace the library in a daemon.
     """
     result = dict(os.environ if environment is None else environment)
     path = result.pop("PYTHONPATH", None)
