@@ -76,7 +76,7 @@ def test_failure_has_the_job_and_the_users_traceback() -> None:
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(InputError, match="none does not exist"):
         mrcore.run(map=print, inputs=["none"], output="out")
-    with pytest.raises(UsageError, match="needs either"):
+    with pytest.raises(UsageError, match="needs one of plugin=PATH, map=FUNCTION and steps="):
         mrcore.run(inputs=["in"], output="out")
     with pytest.raises(UsageError, match="input_format is 'xml', but has to be one of text, whole"):
         mrcore.run("wc.py", inputs=["in"], output="out", input_format="xml")
