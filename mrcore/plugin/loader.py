@@ -29,13 +29,18 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from mrcore.errors import PluginError
+from mrcore.errors import PluginError, UsageError
 from mrcore.plugin import by_value, importing
 from mrcore.plugin.checks import check_functions
 from mrcore.plugin.functions import FUNCTIONS, STEPS, UserFunctions, all_functions
 from mrcore.plugin.nesting import GUARD, NestedJobError
 from mrcore.plugin.running import running
-from mrcore.plugin.tracebacks import last_line, missing_module_hint, user_traceback
+from mrcore.plugin.tracebacks import (
+    last_line,
+    missing_module_hint,
+    user_line,
+    user_traceback,
+)
 from mrcore.util.texts import text_of
 
 MAX_BUNDLE_BYTES: Final = 48 << 20
@@ -180,6 +185,9 @@ def _import(module: str, name: str) -> types.ModuleType:
         ) from None
     except KeyboardInterrupt:
         raise
+    except UsageError as error:  # of our own functions, such as Step
+        line = user_line(error)
+        raise PluginError(f"{name}{f', line {line}' if line else ''}: {error}") from None
     except BaseException as error:  # noqa: BLE001 - the user's code may raise whatever it likes
         hint = missing_module_hint(error)
         if isinstance(error, ImportError) and "attempted relative import" in text_of(error):

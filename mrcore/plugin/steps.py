@@ -18,8 +18,10 @@ class Step:
 
     __slots__ = ("functions",)
 
-    def __init__(self, **functions: Unpack[StepFunctions]) -> None:
+    def __init__(self, *unnamed: object, **functions: Unpack[StepFunctions]) -> None:
         """Take functions by name; raise UsageError for a name that no step has."""
+        if unnamed:
+            raise UsageError("A Step takes its functions by name. Write Step(map=..., reduce=...).")
         given: dict[str, Any] = dict(functions)
         unknown = given.keys() - STEP_FUNCTIONS.keys()
         if unknown:

@@ -12,6 +12,7 @@ from typing import Final
 from mrcore.util.texts import MAX_TEXT, lines, one_line, text_of
 
 _OUR_FOLDER: Final = f"{Path(__file__).resolve().parents[1]}{os.sep}"
+_OUR_MODULES: Final = ("mrcore.shuffle.", "mrcore.tasks.")
 _MACHINERY: Final = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 _MAX_CHAINED: Final = 20
 """Exceptions of a chain that are shown: those that were raised last."""
@@ -58,9 +59,28 @@ def _strip(report: traceback.TracebackException) -> bool:
         if depth == _MAX_CHAINED and (one.__cause__ or one.__context__):
             one.__cause__ = one.__context__ = None
             dropped = True
+        if _is_internal(one.__cause__):
+            one.__cause__ = None
+        if _is_internal(one.__context__):
+            one.__context__ = None
         linked = (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ()))
         waiting += [(other, depth + 1) for other in linked if other is not None]
     return dropped
+
+
+def _is_internal(report: traceback.TracebackException | None) -> bool:
+    """Return whether it is an exception of mrcore that users never handle.
+
+    One is in the chain of an exception of the user's that a second call has raised.
+    """
+    kind = report and report.exc_type
+    return kind is not None and kind.__module__.startswith(_OUR_MODULES)
+
+
+def user_line(error: BaseException) -> int | None:
+    """Return the line of the user's code that the error came through last."""
+    frames = _users(traceback.extract_tb(error.__traceback__))
+    return frames[-1].lineno if frames else None
 
 
 def _users(stack: Iterable[traceback.FrameSummary]) -> traceback.StackSummary:

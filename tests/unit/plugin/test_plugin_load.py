@@ -310,3 +310,19 @@ def test_a_bundle_of_which_a_file_was_swept_away_is_unpacked_anew(
     (tmp_path / "wc.py").unlink()
     assert list(load_bundle(data, tmp_path / "scratch").steps[0]["map"]("k", "v")) == [("v", 1)]
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("Step(mapp=len)", "A Step has no function mapp. Give it some of map, "),
+        ("Step(len)", "A Step takes its functions by name. Write Step(map=..., reduce=...)."),
+    ],
+)
+def test_a_step_that_is_made_wrongly_is_one_sentence(
+    call: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        load(tmp_path, f"from mrcore import Step\nsteps = [{call}]\n")
+    assert str(caught.value).startswith(f"wc.py, line 2: {sentence}")
+    assert "\n" not in str(caught.value)

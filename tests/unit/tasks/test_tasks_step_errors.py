@@ -132,6 +132,12 @@ def test_errors_name_function_and_step(steps: list[Step], message: str) -> None:
     assert failing(*steps).message.startswith(message)
 
 
+def test_an_error_of_a_later_map_has_the_users_frames_alone() -> None:
+    failure = failing(Step(map=words), Step(map=boom, reduce=first))
+    assert failure.traceback.count("Traceback") == 1
+    assert "mrcore" not in failure.traceback.replace(__file__, "")
+
+
 def test_a_record_that_a_later_map_fails_on_can_be_skipped() -> None:
     failure = failing(
         Step(map=words), Step(map=lambda word, one: [(word, 1 / (word != "cd"))], reduce=first)
