@@ -59,7 +59,7 @@ class Row:
 
     @property
     def reached(self) -> bool:
-        """Tell whether the target is reached."""
+        """Return whether the target is reached."""
         if self.higher_is_better:
             return self.value >= self.target
         return self.value <= self.target
@@ -114,13 +114,13 @@ def parts(output: Path) -> list[Path]:
 
 
 def same_lines(output: Path, peer: Path) -> bool:
-    """Tell whether the parts hold the peer's lines, in whatever order."""
+    """Return whether the parts have the peer's lines, in any order."""
     lines = [line for part in parts(output) for line in part.read_bytes().splitlines()]
     return sorted(lines) == sorted(peer.read_bytes().splitlines())
 
 
 def same_bytes(output: Path, peer: Path) -> bool:
-    """Tell whether the parts one after the other are the peer's file."""
+    """Return whether the parts, concatenated, equal the peer's file."""
     return _digest(parts(output)) == _digest([peer])
 
 

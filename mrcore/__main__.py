@@ -1,7 +1,7 @@
 """The entry of `mrcore` and of `python -m mrcore`, as small as it can be.
 
 Most of the start is imports. Ctrl-C ends the process quietly while they last: a KeyboardInterrupt
-would be told with a traceback, or lost, anywhere in them.
+would be reported with a traceback, or lost, anywhere in them.
 """
 
 from __future__ import annotations

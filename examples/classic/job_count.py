@@ -1,4 +1,4 @@
-"""How often is `map` called? Once for each file, when nothing fails.
+"""Job count: `map` is called once for each file when nothing fails.
 
     mkdir /tmp/calls
     mrcore run examples/classic/job_count.py books/*.txt -o out --input-format whole \

@@ -1,4 +1,4 @@
-"""How the tasks of `map_timing` and `reduce_timing` learn that others run at the same time.
+"""Rendezvous by which tasks of `map_timing` and `reduce_timing` see that others run too.
 
 Not a plugin: those two import it, and a module beside a plugin travels with it to the workers.
 """

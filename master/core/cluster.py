@@ -135,7 +135,7 @@ class Core:
 
     @property
     def waiting(self) -> bool:
-        """Tell whether a take-over still waits for the workers of its predecessor."""
+        """Return whether a take-over still waits for the workers of its predecessor."""
         return self._wait_until is not None
 
     def has_room(self, *coming: tuple[StagePlan, ...], known: int = 0) -> bool:
@@ -367,7 +367,7 @@ class Core:
         self._touched.pop(worker.id, None)
 
     def _has_news(self, worker: Worker) -> bool:
-        """Tell whether the newest request of a worker deserves an answer at once."""
+        """Return whether the newest request of a worker deserves an answer at once."""
         if worker.leaving and not (worker.draining or worker.drain_told):
             return True
         if worker.leaving and not worker.held:

@@ -76,7 +76,7 @@ class RunCommit:
 
 @dataclass(frozen=True, slots=True)
 class CleanUp:
-    """`JobEnded` is flushed: drop what is staged, mark the claim ended."""
+    """`JobEnded` is flushed: delete what is staged, and the claim."""
 
     job_id: str
     state: JobState

@@ -141,7 +141,7 @@ class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
 
 
 class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
-    """What the ended job had staged is gone and its claim is marked: no later master need try."""
+    """The ended job's staged objects and its claim are deleted: a later master need not try."""
 
     job_id: str
 

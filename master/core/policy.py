@@ -90,7 +90,7 @@ def retry_delay(retries: int, rng: Random, limits: Limits) -> float:
 def should_back_up(
     elapsed_seconds: float, median: float | None, waiting: int, attempts: int, limits: Limits
 ) -> bool:
-    """Tell whether a running task deserves a second attempt elsewhere.
+    """Return whether a running task deserves a second attempt elsewhere.
 
     Only near a stage's end (`waiting` tasks of it: none), only once a task, and only when it takes
     much longer than others did: with no completed task there is nothing to compare with.

@@ -51,7 +51,7 @@ class TaskRecord(msgspec.Struct):
     skip: tuple[Skip, ...] = ()
 
     def counted(self, number: AttemptNumber) -> bool:
-        """Tell whether this attempt's failure has been counted already."""
+        """Return whether this attempt's failure has been counted already."""
         return any(failed.number == number for failed in self.failed)
 
 
@@ -78,7 +78,7 @@ class StageRecord(msgspec.Struct):
 
     @property
     def complete(self) -> bool:
-        """Tell whether every task has a winner."""
+        """Return whether every task has a winner."""
         return self.completed == len(self.tasks)
 
 

@@ -43,7 +43,7 @@ class Results(Scheduler):
         return True
 
     def _issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
-        """Tell whether an attempt that a worker names can exist."""
+        """Return whether an attempt that a worker names can exist."""
         number, task_id = attempt_id.number, attempt_id.task
         if not self._exists(job, TaskRef(task_id.stage, task_id.index)):
             return False

@@ -176,7 +176,7 @@ class LiveJob:
 
     @property
     def running(self) -> bool:
-        """Tell whether tasks may still be given out and won."""
+        """Return whether tasks may still be given out and won."""
         return self.record.state is JobState.RUNNING
 
     @property
@@ -247,5 +247,5 @@ class Worker:
 
     @property
     def leaving(self) -> bool:
-        """Tell whether it gets no new work since it will leave."""
+        """Return whether it gets no new work since it will leave."""
         return self.draining or self.drain_asked

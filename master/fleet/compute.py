@@ -322,7 +322,7 @@ def _errors(target: Target) -> Iterator[None]:
 
 
 def _not_ready(error: CloudError) -> bool:
-    """Tell whether the cloud is busy with the subject of a call."""
+    """Return whether the cloud is busy with the subject of a call."""
     refused = getattr(error.__cause__, "errors", None) or ()
     return any(isinstance(one, dict) and one.get("reason") == "resourceNotReady" for one in refused)
 

@@ -44,7 +44,7 @@ class Vitals:
         self._clock = clock
 
     def healthy(self) -> bool:
-        """Tell whether events are still being stepped."""
+        """Return whether events are still being stepped."""
         return self._clock.monotonic() - self.shell.turned_at < WELL_SECONDS
 
     def status(self) -> str:

@@ -216,7 +216,7 @@ class Journal:
         self._number = entry.number
 
     def fenced(self) -> bool:
-        """Tell whether another process has written the next entry."""
+        """Return whether another process has written the next entry."""
         try:
             self._storage.stat(object_names.journal_uri(self._state_uri, self._number + 1))
         except NotFoundError:
@@ -248,7 +248,7 @@ class Journal:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _is_ours(self, uri: str) -> bool:
-        """Tell whether an entry that exists was written by this process (its reply was lost)."""
+        """Return whether an entry that exists was written by this process (its reply was lost)."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:

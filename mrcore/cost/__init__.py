@@ -1,1 +1,1 @@
-"""What a job on Google Cloud costs: before it runs, while it runs, and after."""
+"""Cost of jobs on Google Cloud: before, during and after a run."""

@@ -1,4 +1,4 @@
-"""The price list: a dated file of figures, which a file of one's own can replace.
+"""Price list: a dated file of figures, which the user can replace.
 
 The list gives a price to a core and to a GiB of memory of each machine family, since that is how
 machines are billed, and a range to spot machines, whose prices change every month.
@@ -23,7 +23,7 @@ _CUSTOM = re.compile(r"(?:([a-z][a-z0-9]*)-)?custom-(\d{1,3})-(\d{1,7})(?:-ext)?
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What a machine type is billed for."""
+    """Billed resources of a machine type."""
 
     family: str
     vcpus: float
@@ -51,7 +51,7 @@ class Special(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """From the least to the most that something may be."""
+    """Range from the least to the most."""
 
     low: float
     high: float
@@ -59,7 +59,7 @@ class Range(msgspec.Struct, frozen=True):
     checked: str = ""
 
     def times(self, factor: float) -> Range:
-        """Return the range for so many of it."""
+        """Return the range multiplied by `factor`."""
         return Range(self.low * factor, self.high * factor)
 
     def plus(self, other: Range) -> Range:
@@ -75,16 +75,16 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     currency: str
     families: dict[str, FamilyPrice]
     other_family: FamilyPrice
-    """For a family that the list does not name: a cautious guess."""
+    """Cautious price for a family that the list does not name."""
     gib_per_vcpu: dict[str, float]
     exceptions: dict[str, Special]
     spot_share: Range
-    """Of the on-demand price."""
+    """Price of a spot machine as a share of the on-demand price."""
     regions: dict[str, float]
     """Factors on the prices of the families and of disks."""
     regions_source: str = ""
     regions_checked: tuple[str, ...] = ()
-    """Those that were compared with a machine's price there; the others are estimates."""
+    """Regions whose factor was checked against a machine's price; the others are estimates."""
     other_region: float
     disk_gib_month: float
     storage_gib_month: float
@@ -93,7 +93,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     egress_gib: float
 
     def shape(self, machine_type: str) -> Shape:
-        """Return what a machine type has; raise UsageError for a name that is none."""
+        """Return the shape of a machine type; raise UsageError for an unknown name."""
         special = self.exceptions.get(machine_type, Special())
         if special.vcpus is not None and special.gib is not None:
             return Shape(machine_type.partition("-")[0], special.vcpus, special.gib)
@@ -110,7 +110,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return Shape(family, vcpus, vcpus * (special.gib_per_vcpu or usual))
 
     def machine_hour(self, machine_type: str, *, spot: bool, region: str) -> Range:
-        """Return what an hour of a machine costs, without its disk."""
+        """Return the cost of one machine hour without its disk."""
         shape = self.shape(machine_type)
         price = self.families.get(shape.family, self.other_family)
         full = shape.vcpus * price.vcpu_hour + shape.gib * price.gib_hour
@@ -121,7 +121,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.regions.get(region, self.other_region)
 
     def disk_hour(self, gib: float, region: str) -> float:
-        """Return what an hour of a boot disk costs; spot machines pay it in full."""
+        """Return the cost of a boot disk for one hour; spot machines pay it in full."""
         return gib * self.disk_gib_month * self._factor(region) / HOURS_PER_MONTH
 
     def estimated(self, machine_types: Iterable[str]) -> list[str]:
@@ -131,7 +131,7 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return sorted(families - sure)
 
     def operations(self, class_a: int, class_b: int) -> float:
-        """Return what so many storage operations cost."""
+        """Return the cost of these storage operations."""
         return class_a * self.class_a_thousand / 1000 + class_b * self.class_b_thousand / 1000
 
 

@@ -1,4 +1,4 @@
-"""What embedded runs leave behind: one folder each, so that jobs and logs can be looked up later.
+"""Records of embedded runs: one folder each, so that jobs and logs can be looked up later.
 
     $XDG_STATE_HOME/mrcore/runs/<run>/run.json      the job and how it ended (`RunRecord`)
                                      /state/        the state of the run's master
@@ -140,7 +140,7 @@ def find_run(job_id: str) -> RunRecord | None:
 
 
 def sweep(older_than_seconds: float, *, limit: int = _SWEEP_LIMIT, clock: Clock = SYSTEM) -> int:
-    """Remove the folders of dead runs that were last changed so long ago; return how many."""
+    """Remove folders of dead runs unchanged for `older_seconds`; return their number."""
     removed = 0
     for folder in sorted(_folders()):
         if removed >= limit:

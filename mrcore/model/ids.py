@@ -70,5 +70,5 @@ def new_job_id(name: str, wall: float, rng: Random) -> str:
 
 @lru_cache(1024)  # asked for every attempt that a message names, of a few jobs
 def is_job_id(text: str) -> bool:
-    """Tell whether `text` may name a job (and so may stand in an object name)."""
+    """Return whether `text` may name a job (and so may stand in an object name)."""
     return _JOB_ID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""What a task is given and what it gives back: the seam between scheduling and data.
+"""Input and result of a task: the seam between scheduling and data.
 
 The master builds these, the wire carries them (`mrcore.rpc.convert_task`), the worker passes them
 to a child, and the functions of `mrcore.tasks` take and return them.
@@ -18,7 +18,7 @@ from mrcore.storage.base import ObjectInfo
 
 MAX_RESULT_BYTES: Final = 65_536
 AMPLE_BYTES: Final = 1 << 30
-"""From so much memory on a task need not mind what allocators keep for themselves."""
+"""Memory of a task above which the reserves of allocators do not matter."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Piece(msgspec.Struct, frozen=True):
     """The file as the user gave it: the first half of the key that `map` gets."""
     start: int
     end: int
-    """For unsplittable files [0, size); for parquet the row groups that start in the range."""
+    """Byte range: [0, size) of unsplittable files; in parquet, row groups that start in it."""
     size_bytes: int
     """Size of the whole file, to notice one that changed."""
     generation: str
@@ -193,7 +193,7 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     class_a: int = 0
     """Storage operations that were billed as writing or listing."""
     class_b: int = 0
-    """Those billed as reading."""
+    """Number of storage operations billed as reading."""
     result: bytes = b""
     """Value for the caller, of a task that writes a result: at most `MAX_RESULT_BYTES`."""
 

@@ -205,7 +205,7 @@ def claim(
 
     Repeating the call is safe: a claim of this job, or one made for the same request and state, is
     ours. Raises OutputError, and leaves nothing, when another job holds the output or it is not
-    fit. `has_ended` tells of jobs that this cluster knows of.
+    fit. `has_ended` answers for the jobs of this cluster.
     """
     _check_places(spec)
     mine = Claim(

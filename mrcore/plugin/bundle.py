@@ -49,7 +49,7 @@ class Bundle:
     data: bytes = field(repr=False)
     sha256: str
     name: str
-    """For display: the plugin as the user named it."""
+    """Name of the plugin as typed by the user, for display."""
 
 
 def build_bundle(target: str, files: Sequence[str], cwd: Path) -> Bundle:

@@ -1,4 +1,4 @@
-"""What `mrcore.plugin.trial.check_in_child` runs: load a bundle once and tell what is in it.
+"""Check of a bundle, run by `mrcore.plugin.trial.check_in_child`: load it once and report.
 
     python -P -m mrcore.plugin.check REPORT LIFELINE FOLDER < bundle
 

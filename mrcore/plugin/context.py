@@ -1,4 +1,4 @@
-"""What `setup(context)` is given."""
+"""Context that `setup(context)` receives."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Context:
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to a counter of the job; attempts that do not win do not count.
 
-        Raises TypeError for what is no str and int, OverflowError beyond 64 bits, ValueError for a
+        Raises TypeError unless given str and int, OverflowError beyond 64 bits, ValueError for a
         name that is too long or one too many; the counter then stays as it was.
         """
         if type(name) is not str or type(n) is not int:

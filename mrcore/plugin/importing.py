@@ -100,7 +100,7 @@ class _PluginFinder(importlib.abc.MetaPathFinder):
 
 
 def _importer_is_installed() -> bool:
-    """Tell whether the code that imports is a library, and neither the user's nor ours."""
+    """Return whether the code that imports is a library, and neither the user's nor ours."""
     frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no other way
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))

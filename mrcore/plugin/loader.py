@@ -44,7 +44,7 @@ from mrcore.plugin.tracebacks import (
 from mrcore.util.texts import text_of
 
 MAX_BUNDLE_BYTES: Final = 48 << 20
-"""Of the zip: it travels in one message."""
+"""Largest zip, which travels in one message."""
 MAX_UNPACKED_BYTES: Final = 512 << 20
 MAX_MEMBERS: Final = 20_000
 
@@ -93,7 +93,7 @@ def unpack_bundle(data: bytes, folder: Path) -> Path:
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Tell whether a bundle lies there as a whole: cleaners of old files may have been there."""
+    """Return whether a bundle lies there as a whole: cleaners of old files may have been there."""
     try:
         sources = json.loads((folder / MANIFEST).read_bytes())["sources"]
     except (OSError, ValueError):

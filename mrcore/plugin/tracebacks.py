@@ -90,7 +90,7 @@ def _users(stack: Iterable[traceback.FrameSummary]) -> traceback.StackSummary:
 
 
 def is_from(error: BaseException, sources: Sequence[str]) -> bool:
-    """Tell whether code of these sources raised the error, or called a library that did."""
+    """Return whether code of these sources raised the error, or called a library that did."""
     ours = users = -1
     frames: Iterable[tuple[FrameType, int]] = traceback.walk_tb(error.__traceback__)
     for depth, (frame, _) in enumerate(frames):

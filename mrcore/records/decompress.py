@@ -106,7 +106,7 @@ class Members:
             member = self._member
             if member is None or member.eof:
                 stored = b"" if member is None else member.unused_data
-                # Only a member that has begun may be padded: leading zeros are no file.
+                # Only a member that has begun may be padded: leading zeros are not a file.
                 if member is not None:
                     stored = self._behind_zeros(stored)
                 stored = stored or self._file.read(_STORED_BYTES)

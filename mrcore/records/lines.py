@@ -34,7 +34,7 @@ def line_blocks(
     """Yield (offset, block) for the lines that start in [start, end): whole lines, never empty.
 
     `read(n)` gives the file's bytes in order, up to `n` a call and none at its end, the first being
-    byte max(0, start - 1): it tells whether a line starts at `start`. `end` None is the file's end.
+    byte max(0, start - 1): it shows whether a line starts at `start`. `end` None is the file's end.
     A block has about `block_bytes`, or one longer line. Raises DataError for a line that is longer
     than `max_line_bytes`.
     """

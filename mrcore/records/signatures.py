@@ -25,7 +25,7 @@ class Kind(msgspec.Struct, frozen=True):
     advice: str
     """Advice on such a file, for the end of a sentence."""
     codec: Codec = Codec.NONE
-    """For compressed data: how to read it."""
+    """Codec of compressed data."""
 
 
 _PARQUET = "use --input-format parquet (or arrow, for a name that ends in .parquet)"

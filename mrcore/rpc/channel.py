@@ -19,7 +19,7 @@ from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.rpc.cluster import Credentials, parse_address
 
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
-"""Of one message, either way, on both sides."""
+"""Largest message in either direction, on both sides."""
 CERTIFICATE_NAME: Final = "mrcore-master"
 """The name in every master's certificate. What is trusted is the pin, whatever the host is."""
 CONNECT_SECONDS: Final = 5.0

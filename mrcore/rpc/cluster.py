@@ -1,4 +1,4 @@
-"""Where a user's state lies, and what one must know to speak to a cluster.
+"""Location of a user's state, and everything needed to call a cluster.
 
 A master writes a `Leader` into its state, and on loopback a `Credentials` file for the processes of
 the same user. How these are found is `mrcore.rpc.credentials`; nothing here opens a connection.
@@ -19,7 +19,7 @@ import msgspec
 from mrcore.errors import UsageError
 
 DEFAULT_PORT: Final = 7350
-"""Where a master listens unless told otherwise, and the port of an address that names none."""
+"""Default port of a master, and of an address without a port."""
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def format_address(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether this name or address can only be reached from this machine."""
+    """Return whether this name or address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Tell whether an address speaks gRPC, without gRPC and before any credentials matter.
+"""Check whether an address speaks gRPC, without gRPC and without credentials.
 
 A connection alone proves little: tunnels, port forwarders and some firewalls accept for anybody.
 Both sides of HTTP/2 speak first, so a greeting costs one round trip.
@@ -17,7 +17,7 @@ _SETTINGS: Final = 4
 
 
 def greet(host: str, port: int, seconds: float) -> bool:
-    """Tell whether what listens there greets as HTTP/2, in plain text or over TLS.
+    """Return whether the listener greets as HTTP/2, in plain text or over TLS.
 
     Raises OSError (TimeoutError too) when nobody listens, or nobody says a word for `seconds`.
     """

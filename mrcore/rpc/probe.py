@@ -14,7 +14,7 @@ from mrcore.rpc.v1 import job_service_pb2, job_service_pb2_grpc
 
 
 async def answers(credentials: Credentials, timeout_seconds: float) -> bool:
-    """Tell whether the master of these credentials answers and accepts its token.
+    """Return whether the master of these credentials answers and accepts its token.
 
     The health service would not do: it is open, and any cluster's master may live there now.
     """
@@ -29,7 +29,7 @@ async def answers(credentials: Credentials, timeout_seconds: float) -> bool:
 
 
 def serves_jobs(address: str, timeout_seconds: float) -> bool:
-    """Tell whether any master answers at an address, by the health service, which wants no token.
+    """Return whether a master answers at an address; the health service needs no token.
 
     A master with TLS shows its certificate, which is taken as it is: nothing else is said.
     """

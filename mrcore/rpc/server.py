@@ -29,7 +29,7 @@ from mrcore.rpc.cluster import format_address
 from mrcore.rpc.health import Health
 from mrcore.util.signals import not_ignored
 
-_UNREADABLE: Final = "the bytes of the request are no message of this call"
+_UNREADABLE: Final = "the bytes of the request are not a message of this call"
 _TOO_MANY: Final = "the master answers as many calls as it can: try again later"
 MAX_CALLS: Final = 20_000
 """Calls with the token at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
@@ -82,7 +82,7 @@ class TlsKey(msgspec.Struct, frozen=True):
 
 
 class _TokenGuard(grpc.aio.ServerInterceptor):
-    """Lets in calls that bear the token, and the health service's to everybody.
+    """Interceptor that admits calls with the token, and all calls of the health service.
 
     Strangers get handlers of streams, whatever the method is: gRPC reads the body of a unary call
     before it calls a handler, for as long as it may take, and up to the largest message.
@@ -140,7 +140,7 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
     async def _counted(
         self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[None]:
-        """Refuse a request that is no message, or one too many."""
+        """Refuse a request that is not a message, or one too many."""
         if request is _Unreadable:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
         if self._calls >= MAX_CALLS:
@@ -153,13 +153,13 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
 
 
 class _Unreadable:
-    """Stands for a request whose bytes are no message."""
+    """Placeholder of a request whose bytes are not a message."""
 
 
 async def _deny(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     del requests
     await context.abort(
-        grpc.StatusCode.UNAUTHENTICATED, "this call does not bear the cluster's token"
+        grpc.StatusCode.UNAUTHENTICATED, "this call does not have the cluster's token"
     )
 
 

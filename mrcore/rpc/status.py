@@ -60,7 +60,7 @@ _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[MrcoreError]]] = {
     # A server with too many calls at its door drops some of them like this.
     grpc.StatusCode.CANCELLED: errors.ClusterUnreachableError,
 }
-"""For what gRPC itself, or another program at that port, has answered."""
+"""Errors for answers of gRPC itself, or of another program at that port."""
 
 
 def code_of(error: MrcoreError) -> grpc.StatusCode:

@@ -28,7 +28,7 @@ from mrcore.util.crc32c import extend_crc32c
 MAGIC: Final = b"MRB1"
 MAX_ROWS: Final = 32_768
 MAX_BLOCK_BYTES: Final = 1 << 20
-"""Of the columns of one block, unless a single row is larger."""
+"""Size of one block's columns, unless a single row is larger."""
 
 _HEADER: Final = struct.Struct("<4sIIIQBBBB")
 _CRC_START: Final = 8
@@ -105,7 +105,7 @@ class BlockEncoder:
 
 _WORTHWHILE: Final = 0.8
 _PLAIN_BLOCKS: Final = 15
-"""After one that hardly shrank, so many blocks are not compressed before it is tried again."""
+"""Number of blocks left uncompressed after one that hardly shrank."""
 
 
 def _message(batch: RecordBatch, options: Any) -> memoryview:

@@ -1,4 +1,4 @@
-"""How much a task may hold, counted in bytes of its data.
+"""Memory budget of a task, counted in bytes of its data.
 
 Decisions rest on counted bytes and rows alone, never on measured memory or time: a task that runs
 again under the same limit spills at the same places and writes the same bytes.
@@ -25,15 +25,15 @@ class Budget:
     """What the parts of a task may hold."""
 
     collect_bytes: int
-    """Of pairs that wait, as Python objects or as columns, before they are sorted and spilled."""
+    """Bytes of pairs that wait, as objects or columns, before they are sorted and spilled."""
     sort_bytes: int
-    """Of columns sorted in memory at once, with what sorting takes beside them."""
+    """Bytes of columns sorted in memory at once, with the memory for sorting."""
     merge_bytes: int
-    """Of blocks decoded during a merge."""
+    """Bytes of blocks decoded during a merge."""
 
     @classmethod
     def of(cls, memory_bytes: int) -> Budget:
-        """Return the budget of a child that may have so much resident memory (0: a default)."""
+        """Return the budget of a child with this resident memory (0: a default)."""
         free = max(MIN_BYTES, (memory_bytes or DEFAULT_MEMORY_BYTES) - BASELINE_BYTES)
         part = min(MAX_BATCH_BYTES, 2 * free // 5)
         return cls(collect_bytes=part, sort_bytes=part, merge_bytes=free // 4)

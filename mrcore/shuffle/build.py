@@ -60,7 +60,7 @@ class RunBuilder:
 
     @property
     def empty(self) -> bool:
-        """Tell whether no pair was added."""
+        """Return whether no pair was added."""
         return not self._batches and not self._spills
 
     def add(self, batch: Columns) -> None:

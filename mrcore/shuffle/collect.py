@@ -35,7 +35,7 @@ from mrcore.util.object_copies import UnpicklableValueError, thawed_list
 
 BATCH_ROWS: Final = 8192
 _FIRST_ROWS: Final = 16
-"""Of the first batch, while nothing is known of the size of values."""
+"""Rows of the first batch, while the size of values is unknown."""
 _LARGE_RECORD_BYTES: Final = 64 << 10
 
 
@@ -78,7 +78,7 @@ class Collector:
         return self.types.number_kinds | self._sort_types.number_kinds
 
     def start_batch(self, records: int, size_bytes: int) -> None:
-        """Tell of the input that the next pairs come from: huge records may make huge values."""
+        """Announce the input of the next pairs: huge records may make huge values."""
         if size_bytes > _LARGE_RECORD_BYTES * records:
             self._rows = min(self._rows, _FIRST_ROWS)
 

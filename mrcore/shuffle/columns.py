@@ -14,7 +14,7 @@ from mrcore.shuffle.encoding import encode_column
 from mrcore.shuffle.values import ValueKind, pickled
 
 MAX_ROWS_BYTES: Final = 1 << 30
-"""Of one batch: the offsets of Arrow's string and binary columns have 31 bits."""
+"""Largest batch: the offsets of Arrow's string and binary columns have 31 bits."""
 LARGE_ROW_BYTES: Final = 64 << 10
 """From here on rows are picked one by one from where they are, rather than joined first."""
 SORTING_ROW_BYTES: Final = 96

@@ -72,7 +72,7 @@ class LongGroup:
 class GroupStream:
     """Iterates over the groups of a sorted stream, in order.
 
-    The last group of each chunk is given as a LongGroup, since only the next chunk tells whether it
+    The last group of each chunk is given as a LongGroup, since only the next chunk shows whether it
     goes on. What its taker leaves is skipped. Reading happens inside of the iterator that the
     user's function is given, where that function might swallow an exception: `failure` keeps it,
     and `check` raises it again.

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: the same in every process, in either representation.
+"""Hash of keys: the same in every process and in either representation.
 
 Hashed are the UTF-8 of a str, the content of a bytes, the 64 bits of an int or a float, and the
 encoding of any other key; of what is long, a digest. Python's `hash()` differs between processes,

@@ -90,11 +90,11 @@ class KeyTypes:
 
     @property
     def collide(self) -> bool:
-        """Tell whether keys that differ may be equal to a dict, as True is to 1."""
+        """Return whether keys that differ may be equal to a dict, as True is to 1."""
         return any(bool in seen and (int in seen or float in seen) for seen in self._seen.values())
 
     def only(self, kind: type) -> bool:
-        """Tell whether all keys seen are of this one type."""
+        """Return whether all keys seen are of this one type."""
         return self._seen.get(self._root) == {kind}
 
     @property

@@ -91,5 +91,5 @@ def _blame(function: str, error: BaseException, pair: Any, types: KeyTypes) -> N
         raise error
     if pair is not _NOTHING_YET:
         check_pair(function, pair)
-        types.check([pair[0]])  # a list, say, is no key of a dict
+        types.check([pair[0]])  # a list, say, cannot be a key of a dict
     raise UserCodeError.raised(function, error) from error

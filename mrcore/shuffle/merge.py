@@ -21,7 +21,7 @@ CHUNK_BYTES: Final = 2 << 20
 class SortedChunk:
     """Some rows of a sorted stream, and where keys begin in them.
 
-    `new` has a bool a row; the first tells whether the chunk begins a key or goes on with the last
+    `new` has a bool a row; the first shows whether the chunk begins a key or goes on with the last
     one of the chunk before.
     """
 
@@ -43,7 +43,7 @@ def take_chunks(source: RowSource, order: np.ndarray, new: np.ndarray) -> Iterat
 
 
 def chunk_rows(rows: int, size_bytes: int) -> int:
-    """Return how many of so many rows make a chunk."""
+    """Return the number of rows of a chunk."""
     return max(1, min(CHUNK_ROWS, rows * CHUNK_BYTES // max(1, size_bytes)))
 
 

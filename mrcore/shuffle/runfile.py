@@ -49,7 +49,7 @@ class SectionFooter(msgspec.Struct, frozen=True, array_like=True):
     length_bytes: int
     rows: int
     crc32c: int
-    """Of all bytes of the section."""
+    """Checksum of all bytes of the section."""
 
 
 class RunFooter(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ _LONG_BYTES: Final = 256
 """From here on few rows are compared by windows, as Python's bytes: a key of a megabyte would take
 NumPy a hundred thousand rounds."""
 _WINDOWS_BYTES: Final = 4 << 20
-"""Of all windows at once."""
+"""Bytes of all windows at once."""
 _FEW_ROWS: Final = _WINDOWS_BYTES // _LONG_BYTES
 
 
@@ -136,7 +136,7 @@ def _break_ties(
         left = bytes_.lengths[numbers] - np.int32(skip)
         # Zero padding makes a row tie with one that goes on with zero bytes: the shorter is first.
         _sort_within(places, np.clip(left, 0, CHUNK + 1), perm, new)
-        # Rows that end within their chunk are equal now, or told apart.
+        # Rows that end within their chunk are equal now, or distinguished.
         numbers = perm[places] if rows is None else rows[perm[places]]
         left = bytes_.lengths[numbers] - np.int32(skip)
         places = places[left > CHUNK]
@@ -162,7 +162,7 @@ def _break_long_ties(
         windows = bytes_.windows(skip, size, numbers)
         ranks = {window: rank for rank, window in enumerate(sorted(set(windows)))}
         _sort_within(places, np.array([ranks[window] for window in windows]), perm, new)
-        # A row that ends within its window is told apart from all that do not.
+        # A row that ends within its window differs from all that do not.
         numbers = perm[places] if rows is None else rows[perm[places]]
         places = places[bytes_.lengths[numbers] - np.int32(skip) >= size]
         places = places[_tied(new[places])]

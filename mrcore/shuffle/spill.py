@@ -22,7 +22,7 @@ class Spill:
         self.path = path
         self.layout = layout
         self.block_bytes = writer.largest_block_bytes
-        """Of the largest block, decoded."""
+        """Size of the largest block, decoded."""
         self._sections = writer.sections
         self._fd = os.open(path, os.O_RDONLY)
 

@@ -131,7 +131,7 @@ def stopped(name: str, **key: Any) -> UserCodeError:
 
 
 def is_iterator_type(kind: type) -> bool:
-    """Tell whether results of this type are generators or iterators: they stand for pairs."""
+    """Return whether results of this type are generators or iterators: they stand for pairs."""
     return kind is GeneratorType or hasattr(kind, "__next__")
 
 

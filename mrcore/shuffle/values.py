@@ -115,7 +115,7 @@ def arrow_value_column(column: Array) -> tuple[ValueKind, Array]:
 
 
 def _self_contained(type_: DataType) -> bool:
-    """Tell whether a batch of this type is one IPC message, without dictionaries beside it."""
+    """Return whether a batch of this type is one IPC message, without dictionaries beside it."""
     if pa.types.is_dictionary(type_) or isinstance(type_, pa.BaseExtensionType):
         return False
     return all(_self_contained(type_.field(i).type) for i in range(type_.num_fields))

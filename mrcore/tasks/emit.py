@@ -1,4 +1,4 @@
-"""What a task does with the pairs that the user's functions emit: map them on, or write them."""
+"""Destinations of emitted pairs: the next map function, or the output of the task."""
 
 from __future__ import annotations
 

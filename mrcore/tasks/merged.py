@@ -18,7 +18,7 @@ from mrcore.shuffle.spill import SpillFolder
 from mrcore.tasks.progress import ProgressSink
 
 _READ_SHARE: Final = 0.5
-"""Of the progress of a reduce task."""
+"""Share of a reduce task's progress."""
 
 
 class MergedRows:

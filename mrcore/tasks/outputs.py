@@ -1,4 +1,4 @@
-"""What a task leaves behind: a run for the next stage, or a part of the output."""
+"""Outputs of a task: a run for the next stage, or a part of the job's output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job will do, worked out before its first task: the splits and the number of reduces."""
+"""Plan of a job, made before its first task: the splits and the number of reduce tasks."""
 
 from __future__ import annotations
 

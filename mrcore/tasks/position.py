@@ -1,4 +1,4 @@
-"""How far a loop in C has come in a list."""
+"""Position of a loop in C within a list."""
 
 from __future__ import annotations
 

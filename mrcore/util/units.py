@@ -74,7 +74,7 @@ def show_count(count: float) -> str:
 
 
 def show_number(count: float, thing: str) -> str:
-    """Write so many things: `1 record`, `12.3 k records`."""
+    """Write a count with its noun: `1 record`, `12.3 k records`."""
     return f"{show_count(count)} {thing}{'' if count == 1 else 's'}"
 
 

@@ -121,7 +121,7 @@ class SimJob:
         )
 
     def may_fail(self, task: TaskId | None, limits: Limits) -> bool:
-        """Tell whether what really happened entitles the machine to fail this job."""
+        """Return whether what really happened entitles the machine to fail this job."""
         if task is None:
             return False
         run = TaskRef(task.stage, task.index)

@@ -136,7 +136,7 @@ class Oracle:
         return Before(report, old, acceptable)
 
     def _counts(self, machine: Machine, held: HeldAttempt) -> bool:
-        """Tell whether a result has to be accepted, whatever became of its lease."""
+        """Return whether a result has to be accepted, whatever became of its lease."""
         job = machine.job(held.attempt.task.job_id)
         if job is None or job.state is not JobState.RUNNING:
             return False
@@ -177,7 +177,7 @@ class Oracle:
         self._judge_patience(machine)
 
     def _preempted(self, event: Event, fact: AttemptFailed) -> bool:
-        """Tell whether the attempt was handed back, whatever the machine made of that."""
+        """Return whether the attempt was handed back, whatever the machine made of that."""
         held = event.held if isinstance(event, Synced) else ()
         said = [fact.failure, *(each.result for each in held if each.attempt == fact.attempt)]
         failures = [each for each in said if isinstance(each, TaskFailure)]

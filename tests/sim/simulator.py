@@ -147,7 +147,7 @@ class Simulation:
             assert committed <= (job.published is not None), f"{job.job_id} published nothing"
 
     def _finished(self) -> bool:
-        """Tell whether every job has ended, durably, and no worker works any more."""
+        """Return whether every job has ended, durably, and no worker works any more."""
         life = self.master.life
         if life is None or not life.outbox.durable or len(self.jobs) < len(self.upcoming):
             return False

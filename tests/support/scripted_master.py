@@ -169,7 +169,7 @@ def attempt(index: int) -> AttemptId:
 
 
 def is_there(process_id: int) -> bool:
-    """Tell whether a process is there."""
+    """Return whether a process is there."""
     return Path(f"/proc/{process_id}").exists()
 
 

@@ -149,7 +149,7 @@ class SupervisedWorker:
 
 
 def alive(process_id: int) -> bool:
-    """Tell whether a process lives (a zombie does not)."""
+    """Return whether a process lives (a zombie does not)."""
     try:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -13,7 +13,7 @@ MODULE_WORDS: Final = frozenset({"What", "How", "Who", "Whether", "Where", "When
 """First words of a story; a module's first line names the module."""
 FIELD_WORDS: Final = frozenset({"Of", "That", "By", "For", "So", "Those"})
 """First words of a fragment that lacks its noun."""
-FUNCTION_WORDS: Final = frozenset({"Tell", "Tells", "Say", "Says", "Give", "Gives", "Heed", "Let"})
+FUNCTION_WORDS: Final = frozenset({"Tell", "Tells", "Say", "Says", "Give", "Gives", "Heed"})
 """First words that hide a plainer verb: return, report, send, allow."""
 THIRD_PERSON: Final = re.compile(
     r"(Returns|Raises|Yields|Makes|Takes|Adds|Sets|Gets|Sends|Reads|Writes|Checks|Starts|Stops)\b"

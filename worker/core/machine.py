@@ -195,7 +195,7 @@ class Machine:
     def _begin(self, attempt: AttemptId) -> None:
         """Note that an attempt runs.
 
-        The shell reports each running attempt before every request, so most of these are no news.
+        The shell reports each running attempt before every request, so most of these are old news.
         One that was handed back stays finished while its child is being killed, and one that was
         dropped stays away (WorkerRules.happen).
         """

@@ -189,7 +189,7 @@ class ChildProcess:
         return self._board.read()
 
     def holds(self, attempt: AttemptId) -> bool:
-        """Tell whether this attempt is in its hands."""
+        """Return whether this attempt is in its hands."""
         return any(order.attempt == attempt for order in self.sent)
 
     def kill(self, reason: str | None = None) -> None:

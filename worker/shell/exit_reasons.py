@@ -1,4 +1,4 @@
-"""Why a child died or could not be started, in words for the person whose code it runs."""
+"""Reasons why a child died or could not start, in words for the author of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dead children have printed, while it is on its way to the store."""
+"""Output of dead children on its way to the store."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def ask(host: str, etag: str) -> tuple[bool, str]:
     """Return whether this machine is preempted, and the ETag of that answer.
 
     With the `etag` of the last answer, wait until the value is another, for at most a minute. The
-    first call has none and does not wait: a change before it would never be told again.
+    first call has none and does not wait: a change before it would never be reported again.
     """
     path = _PATH
     if etag:

@@ -45,7 +45,7 @@ def environment_of(process_id: int, name: str) -> str:
 
 
 def folder_is_gone(process_id: int | Literal["self"]) -> bool:
-    """Tell whether the current folder of a process was removed."""
+    """Return whether the current folder of a process was removed."""
     try:
         return str(Path(f"/proc/{process_id}/cwd").readlink()).endswith(" (deleted)")
     except OSError:

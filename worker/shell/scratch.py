@@ -94,7 +94,7 @@ class Folders:
         """Folders that are being removed."""
 
     def are_there(self) -> bool:
-        """Tell whether nobody has swept them away."""
+        """Return whether nobody has swept them away."""
         return (self.path / "jobs").is_dir()
 
     def make(self) -> None:
@@ -111,7 +111,7 @@ class Folders:
         write_job(self.path / "jobs", job_id, job)
 
     def has_job(self, job_id: str) -> bool:
-        """Tell whether children find a job: what cleans old files may have taken it."""
+        """Return whether children find a job: what cleans old files may have taken it."""
         return (self.path / "jobs" / job_id).exists()
 
     def drop_job(self, job_id: str) -> None:

@@ -22,7 +22,7 @@ class Starts:
         self._again_at = 0.0
 
     def may_start(self) -> bool:
-        """Tell whether a child may be started now."""
+        """Return whether a child may be started now."""
         return self._clock.monotonic() >= self._again_at
 
     def worked(self) -> None:
@@ -38,5 +38,5 @@ class Starts:
         self.reason = reason
 
     def hopeless(self) -> bool:
-        """Tell whether attempts should no longer wait for a child."""
+        """Return whether attempts should no longer wait for a child."""
         return self._bad >= self._limits.bad_starts_max

@@ -26,7 +26,7 @@ def errors(group: Group, capacity: CapacityState) -> list[ProvisioningError]:
 
 
 def paused(capacity: CapacityState, now: float) -> bool:
-    """Tell whether the model is left alone."""
+    """Return whether the model is left alone."""
     return now < capacity.paused_until
 
 

@@ -74,7 +74,7 @@ class ProvisioningError:
 
     @property
     def quota(self) -> bool:
-        """Tell whether it is the user's own quota that is used up."""
+        """Return whether it is the user's own quota that is used up."""
         return "QUOTA" in self.code.upper()
 
 
@@ -95,17 +95,17 @@ class Member:
 
     @property
     def deleting(self) -> bool:
-        """Tell whether it is on its way out."""
+        """Return whether it is on its way out."""
         return self.action in ("DELETING", "ABANDONING")
 
     @property
     def coming(self) -> bool:
-        """Tell whether the group still makes it."""
+        """Return whether the group still makes it."""
         return self.action in ("CREATING", "CREATING_WITHOUT_RETRIES", "RECREATING")
 
     @property
     def dead(self) -> bool:
-        """Tell whether it is gone and nobody replaces it."""
+        """Return whether it is gone and nobody replaces it."""
         return not self.exists and self.action == "NONE"
 
 

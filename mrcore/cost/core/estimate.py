@@ -1,4 +1,4 @@
-"""What a job will cost, before it runs: a range, and the reasons for its width. Pure."""
+"""Estimate of a job's cost: a range, and the reasons for its width. Pure."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from mrcore.util.units import show_duration, show_size
 MASTER_TYPE: Final = "e2-standard-2"
 DISK_GIB: Final = 50.0
 CORE_BYTES_PER_SECOND: Final = Range(4e6, 40e6)
-"""A core of plain Python maps and shuffles so much: a heavy `map` or blocks of Arrow."""
+"""Speed of a core, from a heavy `map` in Python to blocks of Arrow."""
 BOOT_SECONDS: Final = Range(45.0, 180.0)
-"""From the request to the first task: a baked image, or wheels installed at the start."""
+"""Time from the request to the first task: with a baked image, or with wheels to install."""
 LINGER_SECONDS: Final = 60.0
-"""An idle worker is kept so long before it is released."""
+"""Time that an idle worker is kept before its release."""
 PREEMPTED_SHARE: Final = Range(0.0, 0.15)
-"""Of a spot machine's work that is done twice."""
+"""Share of a spot machine's work that is done twice."""
 SHUFFLE_SHARE: Final = Range(0.1, 1.0)
 """Bytes of all runs, as a share of the input."""
 READ_BYTES: Final = 4 << 20
-"""Of one range read."""
+"""Bytes of one range read."""
 JOURNAL_SECONDS: Final = 1.0
-"""A busy master writes its journal about so often."""
+"""Time between two journal entries of a busy master."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be estimated."""
+    """Input of an estimate."""
 
     workers: int
     machine_types: tuple[str, ...]
-    """In the order of preference; the range covers all of them."""
+    """Machine types in the order of preference; the range covers all of them."""
     spot: bool
     region: str
     input_bytes: int
     input_files: int = 1
     reduces: int | None = None
-    """None: as many as the master plans where the user leaves it to it; 0: a job of maps alone."""
+    """Number of reduce tasks; None: planned by the master; 0: a job without reduce."""
     hours: float | None = None
-    """Of work, where it is known."""
+    """Hours of work, if known."""
     master_type: str = MASTER_TYPE
     disk_gib: float = DISK_GIB
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What it comes to."""
+    """Result of an estimate."""
 
     tasks: int
     map_tasks: int
@@ -60,14 +60,14 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     vm_hours_low: float
     vm_hours_high: float
     seconds_low: float
-    """From the request to the result."""
+    """Time from the request to the result."""
     seconds_high: float
     dollars_low: float
     dollars_high: float
     operations_dollars: float
     prices_date: str
     reasons: tuple[str, ...]
-    """Why low and high differ; one sentence each."""
+    """Reasons why low and high differ; one sentence each."""
 
     @property
     def requests(self) -> int:

@@ -1,4 +1,4 @@
-"""What a fleet has cost so far, by what for and by job. Pure: what is seen goes in, with `now`.
+"""Ledger of a fleet's cost, by purpose and by job. Pure: observations and `now` are passed in.
 
 Between two looks a machine costs its price: while its worker has not joined that is boot, after it
 slots that run attempts are useful and the others idle. Useful dollars belong to the jobs whose
@@ -19,11 +19,11 @@ from mrcore.model.snapshots import Cost
 JOBS_MAX: Final = 1_000
 """The newest jobs whose cost is kept."""
 MINIMUM_SECONDS: Final = 60.0
-"""A machine that lived for less is billed for so long."""
+"""Least time that a machine is billed for."""
 
 
 class Meter(msgspec.Struct, kw_only=True):
-    """One machine that is paid for."""
+    """Account of one machine."""
 
     machine_type: str
     zone: str
@@ -34,20 +34,20 @@ class Meter(msgspec.Struct, kw_only=True):
     paid_until: float
     joined: bool = False
     lost_seconds: dict[str, float] = {}
-    """By job: slot-seconds of the attempts in progress, which go if the machine does."""
+    """Slot-seconds of the running attempts by job, which are lost with the machine."""
     slots: int = 1
 
 
 class Spend(msgspec.Struct, kw_only=True):
-    """Everything that a cluster has cost; kept in the state."""
+    """Total cost of a cluster, kept in the state."""
 
     total: Cost = Cost()
     jobs: dict[str, Cost] = {}
-    """Newest last."""
+    """Cost by job, the newest last."""
     machines: dict[str, Meter] = {}
-    """By name: those that live."""
+    """Running machines by name."""
     spot_seconds: float = 0.0
-    """That spot machines have lived, for the rate of preemption."""
+    """Total lifetime of spot machines, for the rate of preemption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +65,13 @@ class Machine:
 
 @dataclass(slots=True)
 class Load:
-    """What the worker of a machine does."""
+    """Load of a machine's worker."""
 
     slots: int = 1
     running: dict[str, int] = field(default_factory=dict)
     """Attempts by job."""
     elapsed_seconds: dict[str, float] = field(default_factory=dict)
-    """Of these attempts together, by job."""
+    """Elapsed time of these attempts together, by job."""
 
 
 class Ledger:
@@ -179,7 +179,7 @@ class Ledger:
             self._book(jobs, Cost(idle=dollars * free, vm_seconds=seconds * free))
 
     def _close(self, name: str, released: bool, jobs: Sequence[str]) -> bool:
-        """End a machine's account; tell whether it was taken from us."""
+        """End a machine's account; return whether it was preempted."""
         meter = self.spend.machines.pop(name)
         missing = MINIMUM_SECONDS - (meter.paid_until - meter.created_seconds)
         if missing > 0:

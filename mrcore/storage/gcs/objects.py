@@ -50,7 +50,7 @@ def load(connection: GcsConnection, uri: str) -> Any:
 
 
 def marked(connection: GcsConnection, uri: str, mark: tuple[str, str]) -> ObjectInfo | None:
-    """Return the object if it bears our mark: a request did work, and its reply was lost."""
+    """Return the object if it has our mark: the request worked, and its reply was lost."""
     try:
         blob = load(connection, uri)
     except NotFoundError:

@@ -2,7 +2,7 @@
 
 Every call names its generation precondition, its retry policy and its time limit. A retry after a
 lost reply meets its own success as a 412, so each write carries a random token, and each
-publication the name of its source, in the object's metadata: what bears them is ours.
+publication the name of its source, in the object's metadata: an object with them is ours.
 
 `STORAGE_EMULATOR_HOST` sends everything to another server, without credentials.
 """

@@ -213,7 +213,7 @@ class LockedFolder:
         return f"{self.path}/{TEMP_PREFIX}{os.urandom(8).hex()}"
 
     def put(self, link: Callable[[str], None], path: str, *, replace: bool) -> None:
-        """Give `path` to what `link(path)` links, in place of whatever bears the name now.
+        """Put what `link(path)` links at `path`, in place of what is there now.
 
         Without `replace` a name that is taken raises AlreadyExistsError. The file system sees to
         that: between machines whose locks do not work, nothing else keeps two creators apart.

@@ -150,7 +150,7 @@ class Child:
                 return
 
     def _has_remains(self, finished: Finished) -> bool:
-        """Tell whether a failed attempt may have left half of its work in the plugin's variables.
+        """Return whether a failed attempt may have left half of its work in the plugin's variables.
 
         A Counter that `map_finish` would have emitted is still there, and the next task would emit
         it as well. So this process ends, and the next task has a new one.

@@ -1,4 +1,4 @@
-"""What a worker's agent and one of its children say to each other, and how.
+"""Protocol between a worker's agent and its child processes.
 
 *Orders* go down a socket that keeps messages apart, and of which the agent holds both ends: to take
 back what the child has not begun, it reads the child's end itself. The kernel gives each message to

@@ -52,7 +52,7 @@ def _delegate(path: Path) -> None:
 
 
 def is_empty(paths: Iterable[Path]) -> bool:
-    """Tell whether no process is left in these cgroups and below."""
+    """Return whether no process is left in these cgroups and below."""
     try:
         return not _processes(paths)
     except OSError:  # one has gone while it was looked at: look again

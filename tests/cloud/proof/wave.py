@@ -33,7 +33,7 @@ class Wave(Story):
         self.down()
 
     def _at_work(self, run: Run) -> bool:
-        """Tell whether there is an attempt at each task that says how far it is."""
+        """Return whether there is an attempt at each task that says how far it is."""
         run.check_alive()
         tasks = self.cluster.shown("--tasks").get("task_list", ())
         fractions: list[float] = [one["fraction"] for task in tasks for one in task["attempts"]]

@@ -47,7 +47,7 @@ def granted(
 
 
 def may(made: Record, who: str, verb: str, uri: str, at: str = IN_TIME) -> bool:
-    """Tell whether an account may do that with an object."""
+    """Return whether an account may do that with an object."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     seen = {
         "resource.name": f"projects/_/buckets/{bucket}/objects/{name}",
@@ -71,7 +71,7 @@ def may_list(made: Record, who: str, uri: str) -> bool:
 
 
 def may_compute(made: Record, who: str, permission: str, path: str, at: str = IN_TIME) -> bool:
-    """Tell whether an account may do that on Compute Engine."""
+    """Return whether an account may do that on Compute Engine."""
     full = f"compute.{permission}"
     return granted(made, who, full, "projects/p", attributes_of(full, f"projects/p/{path}"), at)
 
