@@ -7,7 +7,6 @@ breaks in the same way.
 from __future__ import annotations
 
 import dataclasses
-from unittest.mock import patch
 
 import msgspec
 
@@ -84,15 +83,6 @@ class RevocationStops(Machine):
 
     def _revoke_readers(self, job: LiveJob, stage: int) -> None:
         if not job.record.stages[stage].plan.inputs:
-            super()._revoke_readers(job, stage)
-
-
-class OneReaderRevoked(Machine):
-    """Revokes the first stage that reads another, and forgets the second."""
-
-    def _revoke_readers(self, job: LiveJob, stage: int) -> None:
-        readers = job.record.readers
-        with patch.object(type(job.record), "readers", lambda _, stage: readers(stage)[:1]):
             super()._revoke_readers(job, stage)
 
 
@@ -314,7 +304,6 @@ MUTANTS: tuple[type[Machine], ...] = (
     NoRevocation,
     VersionsStay,
     RevocationStops,
-    OneReaderRevoked,
     NoAttemptFence,
     NumbersOfOneEpoch,
     NumbersReused,

@@ -220,7 +220,7 @@ class Oracle:
         """Forget what the machine counted on and has just dropped for one that is in this report.
 
         That one has run for longer. When it fails, its task may be given out at once, though the
-        worker of the dropped one has not been told yet.
+        worker of the dropped one still runs it.
         """
         tasks = {attempt.task for attempt in report.relied_on}
         for other_id, other in self.reports.items():

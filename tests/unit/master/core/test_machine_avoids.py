@@ -1,4 +1,4 @@
-"""Where a task is tried after it went wrong; events are in the words of the scenarios."""
+"""Workers that a task avoids, and those that get it all the same."""
 
 from __future__ import annotations
 

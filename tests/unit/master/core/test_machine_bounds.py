@@ -1,4 +1,4 @@
-"""What the machine keeps of tasks and workers, driven to its bound; `check` asserts the numbers."""
+"""Bounds of all that the machine keeps."""
 
 from __future__ import annotations
 
