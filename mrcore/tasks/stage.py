@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,13 @@ class StageTask:
                     then.take_tables(name, noted(name, tables))
                 else:
                     then.start_batch(count, batch.size_bytes)
-                    then.take(name, emitted(user_map, name, keys, values, count))
+                    if later and self._spec.mark_records:
+                        # A later map that dies must die before the next record is marked.
+                        for key in keys:
+                            one = islice(values, 1)
+                            then.take(name, emitted(user_map, name, (key,), one, 1))
+                    else:
+                        then.take(name, emitted(user_map, name, keys, values, count))
             except (UserCodeError, KeyTypeError) as error:
                 raise located(
                     error, batch, records.index, user_map, columnar, (name, *later), then

@@ -12,6 +12,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.plugin.checks import check_functions
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register
+from mrcore.tasks.progress import NoProgress
 from tests.support.inprocess import Job
 
 
@@ -144,3 +145,20 @@ def test_a_record_that_a_later_map_fails_on_can_be_skipped() -> None:
     )
     assert failure.mark is not None
     assert failure.mark.offset == 3
+
+
+def test_a_later_map_gets_a_record_before_the_next_one_is_marked() -> None:
+    seen: list[Any] = []
+
+    class Marks(NoProgress):
+        def mark(self, piece_uri: str, offset: int) -> None:
+            seen.append(offset)
+
+    def later(word: str, one: int) -> Iterator[Any]:
+        seen.append(word)
+        yield word, one
+
+    steps = (Step(map=words), Step(map=later, reduce=first))
+    functions = check_functions({"steps": steps}, name="job.py")
+    Job(["ab cd\nef\n"], functions, progress=Marks()).run_map(0, mark_records=True)
+    assert seen == [0, "ab", "cd", 6, "ef"]
