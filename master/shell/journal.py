@@ -56,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
 class _Head(msgspec.Struct, frozen=True):
     """The part of an entry that can be read whatever its format."""
 
+    number: int
     format: int = 1
 
 
@@ -147,32 +148,34 @@ class Journal:
             raise JournalError(
                 f"{uri} vanished while it was read: nothing may delete from the journal."
             ) from None
-        except msgspec.MsgspecError as error:
+        except msgspec.MsgspecError:
             raise JournalError(
-                f"{uri} is not a journal entry of this version of mrcore ({error}). Restore it, or "
-                "start a new --state."
+                f"{uri} is damaged: it cannot be read as a journal entry. Restore it, or start a "
+                "new --state."
             ) from None
         if entry.number != number:
             raise JournalError(f"{uri} says that it is entry {entry.number}: it was copied there.")
         return entry
 
     def _decoded(self, content: bytes) -> Entry:
-        """Return an entry; raise JournalError for another format, MsgspecError for no entry."""
+        """Return the entry in an object.
+
+        Raises JournalError for an entry of another version, MsgspecError for damaged bytes.
+        """
         try:
             entry = _DECODER.decode(content)
-        except msgspec.MsgspecError:
-            self._check_format(_HEAD_DECODER.decode(content).format)
-            raise
-        self._check_format(entry.format)
+        except msgspec.ValidationError:
+            _HEAD_DECODER.decode(content)
+            raise self._written_elsewhere() from None  # an entry, with facts unknown here
+        if entry.format != FORMAT:
+            raise self._written_elsewhere()
         return entry
 
-    def _check_format(self, found: int) -> None:
-        if found != FORMAT:
-            raise JournalError(
-                f"The journal of {object_names.shown(self._state_uri)} was written by another "
-                f"version of mrcore: it has format {found}, and this version reads {FORMAT}. Start "
-                "a new --state, or go back to the version that wrote it."
-            )
+    def _written_elsewhere(self) -> JournalError:
+        return JournalError(
+            f"The journal of {object_names.shown(self._state_uri)} was written by another version "
+            "of mrcore. Finish its jobs with that version, or start a new --state."
+        )
 
     def take_over(self) -> Iterator[Entry]:
         """Replay, then make this process the master; yield every entry, its own last.

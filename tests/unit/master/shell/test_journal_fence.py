@@ -239,7 +239,9 @@ def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        (f"{2:020d}", b"not json", "is not a journal entry"),
+        (f"{2:020d}", b"not json", "0002 is damaged: .* Restore it"),
+        (f"{2:020d}", b"{}", "0002 is damaged"),
+        (f"{2:020d}", b"[3]", "0002 is damaged"),
         (
             f"{2:020d}",
             b'{"number":3,"epoch":1,"writer":"w","facts":[],"format":2}',
@@ -253,7 +255,7 @@ def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyP
         (
             f"{2:020d}",
             b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}],"format":2}',
-            "not a journal",
+            "was written by another version",
         ),
         ("readme", b"", "Remove it"),
         ("2", b"", "Remove it"),
@@ -280,19 +282,24 @@ def test_an_entry_of_yesterday_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts",
+    ("facts", "format_"),
     [
-        b'{"type":"epoch_taken","epoch":1,"writer":"w","wall_seconds":1.0}',
-        b'{"type":"reduces_revoked","job_id":"a","inputs_version":1}',
+        (b'{"type":"epoch_taken","epoch":1,"writer":"w","wall_seconds":1.0}', b""),
+        (b'{"type":"reduces_revoked","job_id":"a","inputs_version":1}', b""),
+        (b'{"type":"job_planned","job_id":"a","splits":3}', b',"format":2'),
     ],
-    ids=["readable", "unknown"],
+    ids=["readable", "unknown", "other-fields"],
 )
-def test_a_journal_of_the_former_format_is_refused(facts: bytes) -> None:
+def test_a_journal_of_another_version_is_refused(facts: bytes, format_: bytes) -> None:
     storage = MemoryStorage()
-    content = b'{"number":1,"epoch":1,"writer":"w","facts":[' + facts + b"]}"
+    content = b'{"number":1,"epoch":1,"writer":"w","facts":[' + facts + b"]" + format_ + b"}"
     put(storage, object_names.journal_uri(STATE, 1), content)
-    with pytest.raises(JournalError, match=r"has format 1, and this .* Start a new --state"):
+    with pytest.raises(JournalError) as refused:
         start(storage)
+    assert str(refused.value) == (
+        f"The journal of {object_names.shown(STATE)} was written by another version of mrcore. "
+        "Finish its jobs with that version, or start a new --state."
+    )
     assert len(list(storage.list(object_names.journal_prefix(STATE)))) == 1, "nothing was written"
 
 
