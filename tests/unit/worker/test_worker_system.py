@@ -75,7 +75,7 @@ async def test_a_full_disk_fails_the_attempt_and_not_the_worker(house: Supervise
 async def test_a_long_order_that_finds_no_space_spares_the_next(house: SupervisedWorker) -> None:
     house.job(MAP)
     attempt = AttemptId(TaskId("job", 0, 7), AttemptNumber(1, 7))
-    (house.folder / "scratch/job-map-7@1.7.order").symlink_to("/dev/full")
+    (house.folder / "scratch/job-0-7@1.7.order").symlink_to("/dev/full")
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
     house.supervisor.enqueue(Assignment(attempt, 0, TaskWork(Split((piece,) * 1000), 0)))
     after = house.give()
@@ -112,7 +112,7 @@ async def test_an_order_that_is_swept_away_before_it_is_read_fails_the_attempt_o
     piece = Piece("file:///gone-" + "x" * 200, "gone", 0, 1, 1, "1")
     house.supervisor.enqueue(Assignment(attempt, 0, TaskWork(Split((piece,) * 1000), 0)))
     house.supervisor.dispatch()
-    (house.folder / "scratch/job-map-7@1.7.order").unlink()
+    (house.folder / "scratch/job-0-7@1.7.order").unlink()
     os.kill(child.process_id, signal.SIGCONT)
     failure = await house.failure(attempt)
     assert failure.kind is FailureKind.INFRASTRUCTURE
