@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from mrcore.cost.core.estimate import DISK_GIB, MASTER_TYPE, Plan, estimate
+from mrcore.cost.core.estimate import DISK_GIB, MASTER_TYPE, Plan, estimate, shuffling_stages
 from mrcore.cost.prices import load_prices
 from mrcore.cost.report import NEWS_SECONDS, read_books, report_json, report_text
 from mrcore.cost.text import cost_brief, estimate_brief, estimate_text
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.model.stages import MAX_STAGES
 from mrcore.util.units import parse_size
 
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--input-bytes", required=True, metavar="SIZE")
     add("--input-files", type=int, default=1, metavar="N")
     add("--reduces", type=int, metavar="N", help="0: maps alone; else planned by the input")
+    add("--steps", type=int, default=1, metavar="N", help="steps of the plugin that reduce")
     add("--hours", type=float, metavar="H", help="of work, where that is known")
     add("--master-type", default=MASTER_TYPE, metavar="TYPE")
     add("--disk-gib", type=float, default=DISK_GIB, metavar="GIB", help="of each machine")
@@ -71,6 +73,8 @@ def _estimate(parsed: argparse.Namespace) -> str:
         raise UsageError(f"--input-bytes: {error}.") from error
     if parsed.workers < 1:
         raise UsageError("--workers must be at least 1.")
+    if not 1 <= parsed.steps < MAX_STAGES:
+        raise UsageError(f"--steps must be from 1 to {MAX_STAGES - 1}.")
     plan = Plan(
         workers=parsed.workers,
         machine_types=tuple(parsed.machine_type.split(",")),
@@ -79,6 +83,7 @@ def _estimate(parsed: argparse.Namespace) -> str:
         input_bytes=input_bytes,
         input_files=parsed.input_files,
         reduces=parsed.reduces,
+        stages=() if parsed.reduces == 0 else shuffling_stages(parsed.steps),
         hours=parsed.hours,
         master_type=parsed.master_type,
         disk_gib=parsed.disk_gib,

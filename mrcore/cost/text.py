@@ -53,7 +53,15 @@ def estimate_text(found: Estimate, *, with_input: bool = True) -> str:
     ]
     if with_input:
         lines[:0] = [
-            f"tasks     {found.map_tasks:,} map, {found.reduce_tasks:,} reduce",
+            f"tasks     {_tasks(found)}",
             f"input     {show_size(found.input_bytes)}",
         ]
     return "\n".join(lines)
+
+
+def _tasks(found: Estimate) -> str:
+    counts = {"map": found.map_tasks, "reduce": found.reduce_tasks}
+    parts = [f"{count:,} {kind}" for kind, count in counts.items() if count or kind == "map"]
+    if found.stages > 2:
+        parts.append(f"in {found.stages:,} stages")
+    return ", ".join(parts)

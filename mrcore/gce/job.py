@@ -14,6 +14,7 @@ from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce.record import check_outputs
 from mrcore.model import object_names
 from mrcore.model.job import Input, JobDraft
+from mrcore.model.stages import Stage, stages_of
 from mrcore.output import claim
 
 
@@ -40,7 +41,9 @@ class JobFacts:
     written: tuple[str, ...] = ()
     temporaries: tuple[str, ...] = ()
     reduces: int | None = None
-    """None: left to the master."""
+    """Number that was asked for; None: left to the master."""
+    stages: tuple[Stage, ...] = ()
+    """Stages of the job, once its plugin could be loaded."""
     input_files: int = 0
     input_bytes: int | None = None
     """None: the inputs could not be read."""
@@ -71,6 +74,10 @@ def look_at_job(request: JobRequest, home: str) -> JobFacts:
     places = local_places(draft.job)
     for fault in _faults(draft, home, places):
         facts.add_error(fault)
+    try:
+        facts.stages = stages_of(load_plugin(draft).spec)
+    except MrcoreError as error:
+        facts.add_error(error)
     if places:
         return facts
     for look in (_look_at_claim, _look_at_inputs):
@@ -87,8 +94,7 @@ def _describe(facts: JobFacts, spec: JobDraft) -> None:
     facts.written = (f"{spec.output_uri}/",)
     if spec.temp_uri is not None:
         facts.temporaries = (f"{spec.temp_uri}/",)
-    if spec.map_only or spec.reduces:
-        facts.reduces = spec.reduces
+    facts.reduces = spec.reduces or None
 
 
 def _faults(draft: Draft, home: str, places: list[str]) -> Iterator[MrcoreError]:
@@ -103,10 +109,6 @@ def _faults(draft: Draft, home: str, places: list[str]) -> Iterator[MrcoreError]
             f"{place} is a file of this machine, which the VMs do not see. Copy inputs to a "
             "bucket (`gcloud storage cp -r`), and use gs://BUCKET/FOLDER for output and --temp."
         )
-    try:
-        load_plugin(draft)
-    except MrcoreError as error:
-        yield error
 
 
 def _start(given: Input) -> str:

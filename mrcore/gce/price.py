@@ -44,6 +44,7 @@ def _estimate(runner: Runner, facts: JobFacts, hours: float | None = None) -> Es
         input_bytes=facts.input_bytes or 0,
         input_files=facts.input_files,
         reduces=facts.reduces,
+        stages=facts.stages,
         hours=hours,
         master_type=options.master_type,
         disk_gib=float(options.disk),

@@ -8,6 +8,20 @@ from typing import Final
 import msgspec
 
 from mrcore.cost.prices import Prices, Range
+from mrcore.model.stages import (
+    MAP,
+    REDUCE,
+    Part,
+    Reads,
+    Run,
+    Runs,
+    Splits,
+    Stage,
+    StagePlan,
+    Writes,
+    kind_of,
+    stage_plans,
+)
 from mrcore.records.splits import auto_reduces, target_bytes
 from mrcore.util.units import show_duration, show_size
 
@@ -22,7 +36,7 @@ LINGER_SECONDS: Final = 60.0
 PREEMPTED_SHARE: Final = Range(0.0, 0.15)
 """Share of a spot machine's work that is done twice."""
 SHUFFLE_SHARE: Final = Range(0.1, 1.0)
-"""Bytes of all runs, as a share of the input."""
+"""Bytes of all runs of one stage, as a share of the input."""
 READ_BYTES: Final = 4 << 20
 """Bytes of one range read."""
 JOURNAL_SECONDS: Final = 1.0
@@ -40,7 +54,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     input_bytes: int
     input_files: int = 1
     reduces: int | None = None
-    """Number of reduce tasks; None: planned by the master; 0: a job without reduce."""
+    """Number of reduce tasks of a stage; None: planned by the master."""
+    stages: tuple[Stage, ...] = ()
+    """Stages of the job; empty: maps, and then reduces unless `reduces` is 0."""
     hours: float | None = None
     """Hours of work, if known."""
     master_type: str = MASTER_TYPE
@@ -53,6 +69,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     map_tasks: int
     reduce_tasks: int
+    """Tasks of all stages that read what earlier stages wrote."""
+    stages: int
+    """Number of stages."""
     input_bytes: int
     class_a: int
     """Storage operations that write or list; class B ones read."""
@@ -80,21 +99,22 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
     shapes = [prices.shape(name) for name in plan.machine_types]
     slots = plan.workers * max(1, min(math.ceil(shape.vcpus) for shape in shapes))
     maps = _map_tasks(plan, slots)
-    reduces = auto_reduces(plan.input_bytes, slots) if plan.reduces is None else plan.reduces
-    work = _work_seconds(plan, slots)
+    stages = _stage_plans(plan, maps, slots)
+    work = _work_seconds(plan, slots, _shuffles(stages))
     wall = Range(work.low + BOOT_SECONDS.low, work.high + BOOT_SECONDS.high)
     held = wall.plus(Range(LINGER_SECONDS, LINGER_SECONDS))
     hours = held.times(1 / 3600)
     worker_hour = _hour(plan, prices, plan.machine_types, spot=plan.spot)
     master_hour = _hour(plan, prices, (plan.master_type,), spot=False)
-    class_a, class_b = _operations(plan, maps, reduces, wall.high)
+    class_a, class_b = _operations(plan, stages, wall.high)
     operations = prices.operations(class_a, class_b)
     low = hours.low * (plan.workers * worker_hour.low + master_hour.low) + operations
     high = hours.high * (plan.workers * worker_hour.high + master_hour.high) + operations
     return Estimate(
-        tasks=maps + reduces,
-        map_tasks=maps,
-        reduce_tasks=reduces,
+        tasks=sum(stage.tasks for stage in stages),
+        map_tasks=_tasks(stages, MAP),
+        reduce_tasks=_tasks(stages, REDUCE),
+        stages=len(stages),
         input_bytes=plan.input_bytes,
         class_a=class_a,
         class_b=class_b,
@@ -106,8 +126,15 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
         dollars_high=round(high, 4),
         operations_dollars=round(operations, 4),
         prices_date=prices.date,
-        reasons=_reasons(plan, prices),
+        reasons=_reasons(plan, prices, _shuffles(stages)),
     )
+
+
+def shuffling_stages(shuffles: int) -> tuple[Stage, ...]:
+    """Return the stages of a job that shuffles this often: maps, then reduces after each."""
+    reads: list[Reads] = [Splits(), *(Runs((number,)) for number in range(shuffles))]
+    writes: list[Writes] = [*[Run()] * shuffles, Part()]
+    return tuple(Stage(*each) for each in zip(reads, writes, strict=True))
 
 
 def _map_tasks(plan: Plan, slots: int) -> int:
@@ -116,16 +143,33 @@ def _map_tasks(plan: Plan, slots: int) -> int:
     return max(-(-plan.input_bytes // target_bytes(plan.input_bytes, slots)), 1)
 
 
-def _work_seconds(plan: Plan, slots: int) -> Range:
-    """Return how long all slots work."""
+def _stage_plans(plan: Plan, maps: int, slots: int) -> tuple[StagePlan, ...]:
+    stages = plan.stages or shuffling_stages(0 if plan.reduces == 0 else 1)
+    return stage_plans(stages, maps, plan.reduces or auto_reduces(plan.input_bytes, slots))
+
+
+def _tasks(stages: tuple[StagePlan, ...], kind: str) -> int:
+    return sum(stage.tasks for stage in stages if kind_of(stage.reads) == kind)
+
+
+def _shuffles(stages: tuple[StagePlan, ...]) -> int:
+    return sum(isinstance(stage.writes, Run) for stage in stages)
+
+
+def _work_seconds(plan: Plan, slots: int, shuffles: int) -> Range:
+    """Return the seconds for which all slots work.
+
+    The speed of a core includes the first shuffle. Each further one moves a share of the input.
+    """
     again = PREEMPTED_SHARE if plan.spot else Range(0.0, 0.0)
     if plan.hours is not None:
         seconds = plan.hours * 3600
         return Range(seconds, seconds * (1 + again.high))
+    again_shuffled = SHUFFLE_SHARE.times(max(0, shuffles - 1))
     size = plan.input_bytes / slots
     return Range(
-        size / CORE_BYTES_PER_SECOND.high * (1 + again.low),
-        size / CORE_BYTES_PER_SECOND.low * (1 + again.high),
+        size * (1 + again_shuffled.low) / CORE_BYTES_PER_SECOND.high * (1 + again.low),
+        size * (1 + again_shuffled.high) / CORE_BYTES_PER_SECOND.low * (1 + again.high),
     )
 
 
@@ -139,27 +183,37 @@ def _hour(plan: Plan, prices: Prices, machine_types: tuple[str, ...], *, spot: b
     return Range(min(hour.low for hour in hours), max(hour.high for hour in hours))
 
 
-def _operations(plan: Plan, maps: int, reduces: int, seconds: float) -> tuple[int, int]:
+def _operations(plan: Plan, stages: tuple[StagePlan, ...], seconds: float) -> tuple[int, int]:
     """Return the operations of class A and B: see the walk of a record in ARCHITECTURE.md."""
     pages = -(-plan.input_files // 1000)
     journal = math.ceil(seconds / JOURNAL_SECONDS)
-    # A run a map, a staged part a reduce, which a rewrite publishes; claim, plan and receipt.
-    # Without reduces the maps stage the parts.
-    class_a = pages + (maps + 2 * reduces if reduces else 2 * maps) + journal + 10
+    # A task writes a run, or stages a part that a rewrite publishes. Claim, plan and receipt.
+    written = sum(stage.tasks * (2 if stage.writes == Part() else 1) for stage in stages)
+    class_a = pages + written + journal + 10
     input_reads = -(-plan.input_bytes // READ_BYTES) + plan.input_files
     runs_bytes = plan.input_bytes * SHUFFLE_SHARE.high
-    # A reduce reads its section of each run, by ranges where it is large.
-    sections = max(maps * reduces, math.ceil(runs_bytes / READ_BYTES)) if reduces else 0
-    return class_a, input_reads + sections + 2 * (maps + reduces) + plan.workers * 5
+    # A task reads its section of each run, by ranges where it is large.
+    sections = sum(
+        max(stages[number].tasks * stage.tasks, math.ceil(runs_bytes / READ_BYTES))
+        for stage in stages
+        for number in stage.inputs
+    )
+    tasks = sum(stage.tasks for stage in stages)
+    return class_a, input_reads + sections + 2 * tasks + plan.workers * 5
 
 
-def _reasons(plan: Plan, prices: Prices) -> tuple[str, ...]:
+def _reasons(plan: Plan, prices: Prices, shuffles: int) -> tuple[str, ...]:
     reasons = []
     if plan.hours is None:
         reasons.append(
             f"A core maps and shuffles {show_size(CORE_BYTES_PER_SECOND.low)} to "
             f"{show_size(CORE_BYTES_PER_SECOND.high)} a second: say --hours if you know better."
         )
+        if shuffles > 1:
+            reasons.append(
+                f"Each of {shuffles} shuffles moves {SHUFFLE_SHARE.low:.0%} to "
+                f"{SHUFFLE_SHARE.high:.0%} of the input's bytes."
+            )
     reasons.append(
         f"Workers boot in {show_duration(BOOT_SECONDS.low)} (baked image) to "
         f"{show_duration(BOOT_SECONDS.high)}."

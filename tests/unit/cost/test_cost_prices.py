@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from mrcore.cost.__main__ import main
-from mrcore.cost.core.estimate import Plan, estimate
+from mrcore.cost.core.estimate import Plan, estimate, shuffling_stages
 from mrcore.cost.prices import Range, Shape, load_prices, region_of
-from mrcore.cost.text import cost_brief
+from mrcore.cost.text import cost_brief, estimate_text
 from mrcore.errors import UsageError
 from mrcore.model.snapshots import Cost
 from mrcore.records.splits import auto_reduces
@@ -139,6 +139,30 @@ def test_an_estimate_is_of_the_reduces_that_there_will_be() -> None:
     assert alone.class_b < estimate(plan(reduces=1_000), PRICES).class_b
 
 
+def test_an_estimate_of_several_steps_counts_every_stage() -> None:
+    one = estimate(plan(), PRICES)
+    three = estimate(plan(stages=shuffling_stages(3)), PRICES)
+    assert (one.stages, three.stages) == (2, 4)
+    assert three.map_tasks == one.map_tasks
+    assert three.reduce_tasks == 3 * one.reduce_tasks
+    assert three.tasks == three.map_tasks + three.reduce_tasks
+    # Two more stages of reduces, each of which reads the sections of a thousand runs.
+    assert three.class_b - one.class_b == 2 * (1_000 * 1_000 + 2 * 1_000)
+    assert three.class_a > one.class_a + 2 * 1_000
+    assert three.seconds_low > one.seconds_low
+    assert three.dollars_high > 2 * one.dollars_high
+    assert any("3 shuffles" in reason for reason in three.reasons)
+    assert "tasks     1,491 map, 1,000 reduce\n" in estimate_text(one)
+    assert "tasks     1,491 map, 3,000 reduce, in 4 stages\n" in estimate_text(three)
+    assert "tasks     1,491 map\n" in estimate_text(estimate(plan(reduces=0), PRICES))
+
+
+def test_an_estimate_of_one_shuffle_is_the_same_with_and_without_its_stages() -> None:
+    assert estimate(plan(stages=shuffling_stages(1)), PRICES) == estimate(plan(), PRICES)
+    alone = estimate(plan(reduces=0), PRICES)
+    assert estimate(plan(stages=shuffling_stages(0)), PRICES) == alone
+
+
 def test_an_estimate_by_hours_is_the_price_of_these_hours() -> None:
     found = estimate(plan(hours=10.0, spot=False, input_bytes=0), PRICES)
     machines = 20 * PRICES.machine_hour("e2-standard-4", spot=False, region="us-central1").low
@@ -176,6 +200,10 @@ def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixtur
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["requests"] == found["class_a"] + found["class_b"]
+    assert main([*arguments, "--steps", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"] == 3
+    assert main([*arguments, "--steps", "0"]) == 2
+    assert "--steps must be from 1 to 999" in capsys.readouterr().err
     assert main([*arguments[:-1], "many"]) == 2
     assert "--input-bytes" in capsys.readouterr().err
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from mrcore.client.request import JobRequest
 from mrcore.gce.job import JobFacts, look_at_job
+from mrcore.gce.options import Options
+from mrcore.gce.price import price_of_job
+from mrcore.gce.runner import Runner
+from mrcore.model.stages import kind_of
 from mrcore.output.claim import Claim
 from tests.support.stores import Place
 
@@ -30,6 +35,32 @@ def test_a_job_that_can_run_has_its_size_and_its_places(tmp_path: Path, gcs_plac
     assert facts.inputs == (gcs_place.uri("in/"),)
     assert (facts.output, facts.written) == (output, (f"{output}/",))
     assert (facts.running, facts.reduces) == ("", None)
+    assert [kind_of(stage.reads) for stage in facts.stages] == ["map", "reduce"]
+
+
+STEPS = """
+from mrcore import Step
+
+def once(key, value):
+    yield value, 1
+
+def total(key, values):
+    yield key, sum(values)
+
+steps = [Step(map=once, reduce=total), Step(map=once, reduce=total)]
+"""
+
+
+def test_a_job_of_several_steps_is_priced_by_its_stages(
+    tmp_path: Path, gcs_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MRCORE_GCS_LOGIN", "gcloud")  # a runner sets it
+    gcs_place.put("in/a.txt", b"x")
+    facts = look(tmp_path, STEPS, gcs_place.uri("in/"), output=gcs_place.uri("out"))
+    assert facts.errors == []
+    assert [kind_of(stage.reads) for stage in facts.stages] == ["map", "reduce", "reduce"]
+    lines = price_of_job(Runner("run", Options(region="us-central1")), facts)
+    assert lines[0] == "tasks     1 map, 2 reduce, in 3 stages"
 
 
 def test_all_faults_are_found_at_once_and_the_users_traceback_apart(
