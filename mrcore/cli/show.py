@@ -12,7 +12,15 @@ from mrcore.cli.fleet_text import fleet_lines
 from mrcore.client.client import Client
 from mrcore.cost.text import cost_line
 from mrcore.model import object_names
-from mrcore.model.snapshots import AttemptCounts, FleetView, JobView, TaskView, cost_json, job_json
+from mrcore.model.snapshots import (
+    AttemptCounts,
+    FleetView,
+    JobView,
+    StageView,
+    TaskView,
+    cost_json,
+    job_json,
+)
 from mrcore.util.units import show_count, show_duration, show_number, show_size
 
 _SLOW_TASKS = 5
@@ -74,7 +82,8 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     click.echo(f"job        {job.job_id}")
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
     click.echo(f"output     {object_names.shown(job.output_uri)}")
-    click.echo(f"input      {show_size(job.input_bytes)}")
+    if job.stages:  # the input is measured when the stages are planned
+        click.echo(f"input      {show_size(job.input_bytes)}")
     click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
     if job.ended_seconds:
         ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)
@@ -87,6 +96,23 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():
         click.echo(line)
+    if job.stages:
+        _print_stages(job.stages)
+    if job.counters:
+        click.echo()
+        rows = [(name, f"{count:,}") for name, count in sorted(job.counters.items())]
+        tables.print_table(("COUNTER", "VALUE"), rows)
+    for failure in progress.FailureNews().of(job):
+        click.echo()
+        click.echo(progress.failure_line(failure))
+        if failure.traceback:
+            click.echo(failure.traceback.rstrip())
+    if job.message:
+        click.echo()
+        click.echo(job.message)
+
+
+def _print_stages(stages: Sequence[StageView]) -> None:
     click.echo()
     tables.print_table(
         ("STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),
@@ -100,21 +126,9 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
                 show_count(stage.records),
                 show_size(stage.bytes),
             )
-            for stage in job.stages
+            for stage in stages
         ],
     )
-    if job.counters:
-        click.echo()
-        rows = [(name, f"{count:,}") for name, count in sorted(job.counters.items())]
-        tables.print_table(("COUNTER", "VALUE"), rows)
-    for failure in progress.FailureNews().of(job):
-        click.echo()
-        click.echo(progress.failure_line(failure))
-        if failure.traceback:
-            click.echo(failure.traceback.rstrip())
-    if job.message:
-        click.echo()
-        click.echo(job.message)
 
 
 def _attempts(counts: AttemptCounts, *, ended: bool) -> str:

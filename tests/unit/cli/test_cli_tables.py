@@ -105,6 +105,22 @@ def test_hints_are_for_failures_of_the_users_code(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "mrcore: a.gz is truncated\n"
 
 
+@pytest.mark.parametrize("state", [JobState.WAITING, JobState.CANCELLED])
+def test_show_of_a_job_without_a_plan_has_neither_input_nor_stages(
+    state: JobState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = ended(state, 0, 0)
+    show._print_job(planned, state, None)
+    shown = capsys.readouterr().out
+    assert "input      0 B\n" in shown
+    assert "STAGE" in shown
+    show._print_job(msgspec.structs.replace(planned, stages=()), state, None)
+    shown = capsys.readouterr().out
+    assert "input" not in shown
+    assert "STAGE" not in shown
+    assert shown.splitlines()[-1].startswith("attempts "), "no empty line at the end"
+
+
 def test_show_tells_what_happened_and_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
