@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from mrcore.cli import base, places
 from mrcore.client.client import Client
-from mrcore.errors import NotFoundError, UsageError
+from mrcore.errors import NotFoundError, UnknownJobError, UsageError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.snapshots import AttemptLog
@@ -15,6 +17,8 @@ from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
 
 DEFAULT_TAIL_BYTES = 65_536
+_STAGES_NAMED = 5
+"""Number of stages whose tasks an error names."""
 
 
 @base.command()
@@ -46,9 +50,11 @@ def command(
 
     Without --master, show an embedded run on this machine. Its logs are kept for seven days.
     """
-    stage, index = _parse_task(task)
     if attempt:
-        _check_attempt(attempt, stage)
+        _check_attempt(attempt, task)
+    stage, index = "", 0
+    if task is not None:
+        stage, index = _find_task(task, job_id, master, state, credentials)
     if places.names_cluster(master, state, credentials):
         found = places.cluster(master, state, credentials)
         logs = _ask(found, job_id, stage, index, attempt, tail_bytes)
@@ -76,22 +82,45 @@ def command(
         _print_log(log, with_header=len(logs) > 1)
 
 
-def _parse_task(task: str | None) -> tuple[str, int]:
-    """Return the name of the stage, which is empty for all tasks, and the task's number in it."""
-    if task is None:
-        return "", 0
+def _find_task(
+    task: str, job_id: str, master: str | None, state: str | None, credentials: str | None
+) -> tuple[str, int]:
+    """Return the name of a task's stage, and its index; raise UsageError if the job lacks it."""
     parsed = parse_task_name(task)
-    if parsed is None:
-        raise UsageError(f"{task!r} is not a task. Write it as map-00003 or reduce-00000.")
-    return parsed
+    try:
+        job = places.find_job(job_id, master, state, credentials)
+    except UnknownJobError:
+        if parsed is not None:
+            raise
+        raise UsageError(
+            f"{task!r} is not a task. Write it as map-00003 or reduce-00000."
+        ) from None
+    tasks = {stage.name: stage.tasks for stage in job.stages}
+    if parsed is not None and parsed[1] < tasks.get(parsed[0], 0):
+        return parsed
+    raise UsageError(f"{task!r} is not a task of {job_id}. {_tasks_text(tasks)}")
 
 
-def _check_attempt(attempt: str, stage: str) -> None:
+def _tasks_text(stages: Mapping[str, int]) -> str:
+    """Return the names of a job's tasks in a sentence, given the number of tasks by stage."""
+    ranges = [
+        task_name(name, 0) + (f" to {task_name(name, count - 1)}" if count > 1 else "")
+        for name, count in stages.items()
+        if count
+    ]
+    if not ranges:
+        return "It has no tasks: see `mrcore show`."
+    more = len(ranges) - _STAGES_NAMED
+    shown = [*ranges[:_STAGES_NAMED], *([f"those of {more:,} later stages"] if more > 0 else [])]
+    return f"Its tasks are {', '.join(shown)}."
+
+
+def _check_attempt(attempt: str, task: str | None) -> None:
     try:
         AttemptNumber.parse(attempt)
     except ValueError:
         raise UsageError(f"{attempt!r} is not an attempt. Write it as 5.2.") from None
-    if not stage:
+    if task is None:
         raise UsageError("--attempt needs --task. Add it, e.g. --task map-00003.")
 
 

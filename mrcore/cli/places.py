@@ -38,6 +38,21 @@ def find_run(job_id: str) -> history.RunRecord:
     return record
 
 
+def find_job(
+    job_id: str, master: str | None, state: str | None, credentials: str | None
+) -> JobView:
+    """Return a job of the cluster that the options name, or of an embedded run."""
+    if names_cluster(master, state, credentials):
+        with connected(master, state, credentials) as client:
+            return client.get(job_id)
+    record = find_run(job_id)
+    live = live_master(record)
+    if live is None:
+        return past_view(record)
+    with Client(live) as client:
+        return client.get(job_id)
+
+
 def live_master(record: history.RunRecord) -> Credentials | None:
     """Return the credentials of an embedded run's master if it is still running."""
     from mrcore.rpc.credentials import find_credentials

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from mrcore.cli.main import run_command_line
 from mrcore.engine import history
 from mrcore.errors import StorageError, UsageError
 from mrcore.model.job import JobState
-from mrcore.model.snapshots import JobView
+from mrcore.model.snapshots import JobView, StageView
 from tests.support.fake_clock import FakeClock
 
 
@@ -30,6 +31,7 @@ def job(job_id: str, state: JobState = JobState.SUCCEEDED) -> JobView:
         name="wc",
         state=state,
         output_uri=f"file:///out/{job_id}",
+        stages=(StageView(name="map", tasks=1), StageView(name="reduce", tasks=3)),
         submitted_seconds=100.0,
         ended_seconds=102.5 if state.final else 0.0,
     )
@@ -149,6 +151,33 @@ def test_logs_of_a_past_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "first\n"
     assert run_command_line(["logs", "a-1", "--task", "map-00000", "--attempt", "1.2"]) == 2
     assert "No log for map-00000@1.2 of a-1: it printed nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["foo", "map-00001", "step1-map-00000"])
+def test_logs_of_a_task_that_the_job_lacks(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded("a-1", 1000.0)
+    assert run_command_line(["logs", "a-1", "--task", task]) == 2
+    assert capsys.readouterr().err == (
+        f"mrcore: '{task}' is not a task of a-1. "
+        "Its tasks are map-00000, reduce-00000 to reduce-00002.\n"
+    )
+
+
+def test_logs_of_a_job_of_many_stages_or_none_name_no_wrong_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = history.RunFolder.create(FakeClock(1000.0))
+    stages = tuple(StageView(name=f"step{n}-reduce", tasks=1) for n in range(1, 8))
+    folder.record(msgspec.structs.replace(job("a-1"), stages=stages))
+    folder.close()
+    assert run_command_line(["logs", "a-1", "--task", "step7-reduce-00000"]) == 0
+    assert run_command_line(["logs", "a-1", "--task", "step8-reduce-00000"]) == 2
+    assert capsys.readouterr().err.endswith("step5-reduce-00000, those of 2 later stages.\n")
+    folder = history.RunFolder.create(FakeClock(2000.0))
+    folder.record(msgspec.structs.replace(job("b-1"), stages=()))
+    folder.close()
+    assert run_command_line(["logs", "b-1", "--task", "map-00000"]) == 2
+    assert "It has no tasks: see `mrcore show`." in capsys.readouterr().err
 
 
 def test_gc_removes_old_runs(capsys: pytest.CaptureFixture[str]) -> None:
