@@ -28,6 +28,8 @@ NOTE_SECONDS: Final = 2.0
 """A note of the master is printed once it has lasted this long."""
 _NARROW_COLUMNS: Final = 60
 """Narrower terminals show neither bars nor bytes, which would make lines wrap."""
+_MANY_STAGES: Final = 5
+"""A job of more stages than this shows only those that run, and the number of finished ones."""
 _WINDOW_SECONDS: Final = 10.0
 """Window over which rates are averaged."""
 
@@ -78,8 +80,31 @@ def current_stage(job: JobView) -> StageView | None:
     return next((stage for stage in job.stages if stage.completed < stage.tasks), None)
 
 
-def _tasks(stage: StageView) -> str:
-    return f"{stage.tasks:,} {stage.name} task{'s' if stage.tasks != 1 else ''}"
+def shown_stages(job: JobView) -> tuple[str, list[StageView]]:
+    """Return the number of finished stages in words, and the stages that are shown.
+
+    A job of a few stages shows all of them, and needs no words.
+    """
+    stages = [stage for stage in job.stages if stage.tasks]
+    if len(stages) <= _MANY_STAGES:
+        return "", stages
+    left = [stage for stage in stages if stage.completed < stage.tasks]
+    running = [stage for stage in left if stage.in_progress or stage.completed]
+    done = f"{len(stages) - len(left):,} of {len(stages):,} stages done"
+    return done, running[:_MANY_STAGES] or left[:1]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _planned(job: JobView) -> list[str]:
+    """Return the tasks of a job in words: by stage, or in all for a job of many stages."""
+    stages = [stage for stage in job.stages if stage.tasks]
+    if len(stages) > _MANY_STAGES:
+        tasks = sum(stage.tasks for stage in stages)
+        return [f"{len(stages):,} stages of {_counted(tasks, 'task')} in all"]
+    return [_counted(stage.tasks, f"{stage.name} task") for stage in stages]
 
 
 def failed_attempts(job: JobView) -> int:
@@ -95,8 +120,9 @@ def failed_words(job: JobView) -> str:
 
 def stage_line(job: JobView, pace: Pace) -> str:
     """Return a job's progress as one line, without the job's id."""
-    stages = (stage for stage in job.stages if stage.tasks)
-    parts = [f"{stage.name} {stage.completed}/{stage.tasks}" for stage in stages]
+    done, stages = shown_stages(job)
+    parts = [done] if done else []
+    parts += [f"{stage.name} {stage.completed}/{stage.tasks}" for stage in stages]
     if job.state is JobState.COMMITTING:
         parts.append("publishing the output")
     if pace.records_per_second:
@@ -167,9 +193,8 @@ class PlainProgress:
         now = self._clock.monotonic()
         pace = self._meter.update(job, now)
         if self._said is None and job.stages:
-            told = [_tasks(stage) for stage in job.stages if stage.tasks]
-            told.append(f"{units.show_size(job.input_bytes)} of input.")
-            self.note(f"{job.job_id}: {', '.join(told)}")
+            words = [*_planned(job), f"{units.show_size(job.input_bytes)} of input."]
+            self.note(f"{job.job_id}: {', '.join(words)}")
         for failure in self._failures.of(job):
             self.note(failure_line(failure))
         current = current_stage(job)
@@ -249,16 +274,23 @@ class LiveProgress:
             self._live = None
 
     def _picture(self, job: JobView) -> Group:
+        from rich.cells import cell_len
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         elapsed = units.show_duration(self._clock.monotonic() - self._begun)
-        title = Text.assemble((job.job_id, "bold"), f"  {job.state}  {elapsed}")
+        state = f"  {job.state}  {elapsed}"
+        fits = cell_len(job.job_id + state) <= self._console.width
+        title = Text(no_wrap=True, overflow="ellipsis").append(job.job_id, "bold")
+        title.append(state if fits else f"\n{state}")
         table = Table.grid(padding=(0, 2))
         narrow = self._console.width < _NARROW_COLUMNS
-        for stage in (stage for stage in job.stages if stage.tasks):
+        done, stages = shown_stages(job)
+        if done:
+            title.append(f"\n  {done}")
+        for stage in stages:
             tasks = f"{stage.completed}/{stage.tasks} tasks"
             records = units.show_number(stage.records, "record")
             if narrow:

@@ -194,6 +194,57 @@ def test_a_narrow_terminal_gets_no_bars_and_no_broken_lines() -> None:
     assert any(line.split() == ["reduce", "0/2", "tasks", "0", "records"] for line in lines)
 
 
+def test_a_narrow_terminal_breaks_no_line_within_its_words() -> None:
+    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    shown = LiveProgress(FakeClock(), console)
+    view = msgspec.structs.replace(job(3), job_id="sk-20261130-054421-341s8q")
+    shown.update(msgspec.structs.replace(view, state=JobState.COMMITTING))
+    shown.update(msgspec.structs.replace(view, job_id="x" * 41))
+    shown.close()
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in Text.from_ansi(console.file.getvalue()).plain.splitlines()]
+    first = next(i for i, line in enumerate(lines) if line == "sk-20261130-054421-341s8q")
+    assert lines[first + 1].startswith("  committing  ")
+    assert lines[first + 2].split()[0] == "map"
+    assert any(line.endswith("x" * 39 + "…") for line in lines)
+
+
+def long_job(done: int, *, state: JobState = JobState.RUNNING) -> JobView:
+    """Return a job of 201 stages, of which some are done and the next one runs."""
+    stages = [StageView(name="step1-map", tasks=4, completed=4)]
+    stages += [StageView(name=f"step{n}-reduce", tasks=2, completed=2) for n in range(1, 201)]
+    for n in range(done, 201):
+        stages[n] = msgspec.structs.replace(stages[n], completed=int(n == done), idle=1)
+    return msgspec.structs.replace(job(0), stages=tuple(stages), state=state)
+
+
+def test_lines_of_a_job_of_many_stages_show_those_that_run() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    for done in (0, 7, 200):
+        shown.update(long_job(done))
+    shown.update(long_job(201, state=JobState.COMMITTING))
+    assert stream.getvalue().splitlines() == [
+        "mrcore: wc-1: 201 stages of 404 tasks in all, 1 kB of input.",
+        "mrcore: 7 of 201 stages done, step7-reduce 1/2",
+        "mrcore: 200 of 201 stages done, step200-reduce 1/2",
+        "mrcore: 201 of 201 stages done, publishing the output",
+    ]
+
+
+def test_the_live_display_of_a_job_of_many_stages_shows_those_that_run() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    shown = LiveProgress(FakeClock(), console)
+    shown.update(long_job(7))
+    shown.close()
+    assert isinstance(console.file, io.StringIO)
+    text = Text.from_ansi(console.file.getvalue()).plain
+    assert "7 of 201 stages done" in text
+    assert "step7-reduce" in text
+    assert "step6-reduce" not in text
+    assert "step8-reduce" not in text
+
+
 def waiting(note: str) -> JobView:
     """Return a job that waits; it has no stages yet."""
     return JobView(
