@@ -51,7 +51,8 @@ def command(**options: Any) -> int:
     """Run a job and wait for it.
 
     PLUGIN is a Python file, a dotted module, or module:object. It has a function map(key, value)
-    and usually reduce(key, values). INPUT is a file, a folder, a glob or a gs:// prefix.
+    and usually reduce(key, values), or a list of steps. INPUT is a file, a folder, a glob or a
+    gs:// prefix.
 
     \b
       mrcore run wc.py books/*.txt -o out -r 4 -w 4
