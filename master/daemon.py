@@ -69,12 +69,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("mrcore.master")
 
 LIVE_SECONDS: Final = 2.0
-"""A former leader that does not answer for so long is taken for dead."""
+"""Silence after which a former leader is taken for dead."""
 GRACE_SECONDS: Final = 1.0
-"""Running calls get so long when the master ends; parked ones are woken at once."""
+"""Time for running calls to finish when the master ends; parked ones are woken at once."""
 QUIESCE_SECONDS: Final = 3.0
-"""Commits and clean-ups get so long, and the last word in the leader object; the next master
-finishes what is left."""
+"""Time for commits and clean-ups to finish, and for the last write of the leader object.
+
+The next master finishes what is left.
+"""
 LOCK_SECONDS: Final = 1.0
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -117,7 +119,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 async def _leave_early(stop: asyncio.Event, life: _Life) -> None:
-    """End a master that is told to before it serves: its start may wait long for a store."""
+    """End a master that is stopped before it serves: its start may wait long for a store."""
     await stop.wait()
     if not life.serving:
         raise _EndedError
@@ -179,7 +181,7 @@ class _Life:
             raise _EndedError
 
     async def _retire(self, leader: Leader) -> None:
-        """Say that this master has ended, if the store can be told in time."""
+        """Record that this master has ended, if the store answers in time."""
         try:
             async with asyncio.timeout(QUIESCE_SECONDS):
                 await asyncio.to_thread(retire, self._storage, self._state_uri, leader)
@@ -200,7 +202,7 @@ class _Life:
         return socket.gethostname() if host in _WILDCARDS else host
 
     async def _refuse_beside(self, former: Leader) -> None:
-        """Raise UsageError if the former leader is alive, unless told to take over."""
+        """Raise UsageError if the former leader is alive, unless `--take-over` is set."""
         if self._options.take_over:
             return
         if await answers(credentials_of(former, self._state_uri), LIVE_SECONDS):
@@ -351,7 +353,7 @@ class _Life:
         descriptor = self._options.ready_fd
         if descriptor is not None:
             line = msgspec.json.encode({"address": address, "state_uri": self._state_uri})
-            # Who waited may be gone by now, and that is no reason to fail.
+            # The process that waited may be gone by now; that is not a failure.
             with contextlib.suppress(BrokenPipeError):
                 os.write(descriptor, line + b"\n")
             os.close(descriptor)

@@ -129,7 +129,7 @@ learn() {
     scratch="$(mktemp -d)"
     trap 'rm -rf "$scratch"' EXIT
     home="$(attribute mrcore-home)"
-    [[ $home == gs://* ]] || die "the attribute mrcore-home names no bucket: this VM was not made by mrcore"
+    [[ $home == gs://* ]] || die "the attribute mrcore-home is not in a bucket: this VM was not made by mrcore"
     machine="$(metadata instance/name)"
     env_lines="$(attribute mrcore-env)"
     storage="${STORAGE_EMULATOR_HOST:-}"

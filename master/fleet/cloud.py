@@ -1,4 +1,4 @@
-"""Where a fleet's machines are, and what the fleet asks of the cloud there."""
+"""Interface to the cloud that a fleet's machines run in."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class CloudSnapshot:
 
     groups: dict[Provisioning, Group] = field(default_factory=dict)
     machines: tuple[Machine, ...] = ()
-    """Those that are paid for, the master's too."""
+    """Machines that are paid for, the master's too."""
 
 
 class Cloud(Protocol):
@@ -98,7 +98,7 @@ class Cloud(Protocol):
     def delete_parts(self) -> None:
         """Delete the cluster's templates and firewall rules.
 
-        To be called when its groups are gone. What cannot be deleted is left, and told.
+        To be called when its groups are gone. What cannot be deleted is left, and reported.
         """
         ...
 

@@ -20,7 +20,7 @@ from mrcore.master.fleet.core.model import Group, Member, Provisioning, Provisio
 from mrcore.util.clock import SYSTEM, Clock
 
 TIMEOUT_SECONDS: Final = 30.0
-"""Of one request; so long it is also tried again."""
+"""Time limit of one request, and of its retries."""
 OPERATION_SECONDS: Final = 60.0
 """An operation that takes longer goes on by itself: the next look shows what became of it."""
 DELETE_MAX: Final = 500
@@ -51,7 +51,7 @@ class ComputeCloud:
         self._clock = clock
         self._clients: dict[str, Any] = {}
         self._urls: dict[str, str] = {}
-        """Of the machines in groups, by name, as the cloud writes them."""
+        """URLs of the machines in groups, by name, as the cloud writes them."""
         self._types: dict[str, str] = {}
         """Machine type by template."""
 
@@ -103,7 +103,7 @@ class ComputeCloud:
         )
 
     def _machine_type(self, group: Any) -> str:
-        """Return the machine type that a group prefers; empty where it cannot be told."""
+        """Return the machine type that a group prefers; empty where it is not known."""
         selections = group.instance_flexibility_policy.instance_selections.values()
         ranked = sorted(selections, key=lambda selection: selection.rank)
         if ranked and ranked[0].machine_types:
@@ -176,7 +176,7 @@ class ComputeCloud:
             raise errors[0]
 
     def _template_deletions(self) -> Iterator[Callable[[], Any]]:
-        """Yield a call for each template that bears the cluster's label, global or regional."""
+        """Yield a call for each template with the cluster's label, global or regional."""
         from google.cloud import compute_v1  # noqa: TID251 - this is the driver
 
         cluster, project = self._target.cluster, self._target.project
@@ -241,7 +241,7 @@ class ComputeCloud:
         if self._endpoint:
             settings["client_options"] = {"api_endpoint": self._endpoint.rstrip("/")}
         if os.environ.get("GCE_METADATA_HOST"):
-            # Told where the metadata server is, nobody has to find out whether this is a VM.
+            # With the metadata server named, the client need not find out whether this is a VM.
             settings["credentials"] = compute_engine.Credentials()  # type: ignore[no-untyped-call]
         elif self._endpoint.startswith("http://"):
             settings["credentials"] = AnonymousCredentials()  # type: ignore[no-untyped-call]
@@ -303,7 +303,7 @@ class ComputeCloud:
 
 @contextmanager
 def _errors(target: Target) -> Iterator[None]:
-    """Say in one sentence what the client raised."""
+    """Turn errors of the client into a CloudError of one sentence."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import RequestException

@@ -58,7 +58,10 @@ LOOK_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 1.0
 """Between a look that led to actions and the next, and between two looks at the jobs."""
 SAVE_SECONDS: Final = 30.0
-"""The books are written at least so often; before every action and when jobs come and go, too."""
+"""Longest time between two writes of the books.
+
+They are also written before every action, and when jobs come and go.
+"""
 SIZE_REQUEST_SECONDS: Final = 10.0
 """How often somebody's request for another size is looked for."""
 _STATE: Final = "/state"
@@ -68,7 +71,7 @@ class Books(msgspec.Struct, kw_only=True):
     """The object `STATE/fleet.json`."""
 
     epoch: int
-    """Of the master that wrote it."""
+    """Epoch of the master that wrote it."""
     wall_seconds: float = 0.0
     memory: Memory = msgspec.field(default_factory=Memory)
     spend: Spend = msgspec.field(default_factory=Spend)
@@ -108,7 +111,7 @@ class Fleet:
         end: Callable[[], None],
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """`busy` tells of submissions, `expect` hears of slots to come, `end` ends the master."""
+        """`busy` reports submissions, `expect` gets the slots to come, `end` ends the master."""
         self.status = FleetStatus(cost=self._cost)
         self._shell = shell
         self._cloud = cloud

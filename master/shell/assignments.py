@@ -1,8 +1,8 @@
 """From a machine's `Reply` to the message that a worker gets: each new attempt with its work.
 
 The machine knows tasks by number; the splits come from the plan, the slices of runs from the
-outputs of the current winners. An attempt whose work cannot be told now is left out: the next
-request of the worker lacks it, and the machine sends it again or has thought better of it.
+outputs of the current winners. An attempt whose work is not known now is left out: the next
+request of the worker lacks it, and the machine sends it again or has changed its plan.
 
 A defect met here concerns one job, and would be met again with every request: that job is to fail,
 with a sentence, and the others of the same answer go on.
@@ -34,7 +34,7 @@ log = logging.getLogger("mrcore.master")
 RESPONSE_BYTES_MAX: Final = 16 * 2**20
 """What does not fit goes with the next answer."""
 ASSIGNMENT_BYTES_MAX: Final = 24 * 2**20
-"""Of one attempt, so that it, what came before it and its job's description fit into a message."""
+"""Bytes of one attempt, so that a message holds it, those before it and its job's description."""
 _CACHED_JOBS: Final = 1_000
 _DEFECT: Final = "The master could not give out the job's tasks ({!r}): its log says where."
 
@@ -68,7 +68,7 @@ class Assigner:
     ) -> tuple[worker_service_pb2.SynchronizeResponse, list[JobBroken]]:
         """Return everything that the worker should hold, with the work that it does not have.
 
-        What comes second is for the machine: jobs of which this could not be told.
+        The second value is for the machine: the jobs whose work could not be described.
         """
         response = self.empty_response(reply.sequence)
         response.sync_seconds = reply.sync_seconds
@@ -109,7 +109,7 @@ class Assigner:
         wanted: Assignment,
         told: set[str],
     ) -> int:
-        """Add an attempt with its work, and its job where that is not `told`; return the bytes."""
+        """Add an attempt with its work, and its job unless already sent; return the bytes."""
         work = self._work(job, wanted)
         if work is None:
             return 0

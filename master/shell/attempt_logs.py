@@ -1,4 +1,4 @@
-"""What user code printed, as `ReadLog` tells it: one object an attempt, below `STATE/logs`."""
+"""Logs of user code, as `ReadLog` returns them: one object an attempt, below `STATE/logs`."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Committer:
     async def _plan(self, command: Job, what: Planning) -> Event:
         """Plan a job that has waited; try again while the store is away or the master is full.
 
-        There is no limit of time: nothing runs, and whoever has waited may cancel the job.
+        There is no time limit: nothing runs, and a user who is tired of waiting can cancel the job.
         """
         job_id, pause = what.job.job_id, _FIRST_PAUSE_SECONDS
         try:

@@ -13,7 +13,7 @@ from mrcore.rpc.v1 import worker_service_pb2
 from mrcore.util.texts import printable
 
 INPUTS_SHOWN: Final = 100
-"""Inputs of a job that are told with it; a job may have very many."""
+"""Inputs that are listed in a job's status, at most; a job may have very many."""
 MAX_WORKER_ID: Final = 200
 MAX_HELD: Final = 10_000
 _INT64_MIN: Final = -(2**63)

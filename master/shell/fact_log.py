@@ -1,4 +1,4 @@
-"""What the log tells of the facts, once they are durable."""
+"""Log lines for facts, written once they are durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a master does: to systemd, and at a glance for metrics."""
+"""Health of a master: for systemd, and as a snapshot for metrics."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Sight:
 
     epoch: int
     jobs: dict[str, int]
-    """By state: all that are remembered."""
+    """Number of remembered jobs, by state."""
     tasks: dict[tuple[str, str], int]
     """Tasks of the jobs that have not ended, by kind (`map`, `reduce`) and state."""
     workers: dict[str, int]
-    """By state: active, draining, or blind: not seeing the store."""
+    """Number of workers, by state: active, draining, or blind (not seeing the store)."""
     slots: int
     busy: int
     tallies: Tallies

@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     number: int
     epoch: int
-    """Of the master that wrote it."""
+    """Epoch of the master that wrote it."""
     writer: str
     """Random token of its process: an append whose reply was lost is recognised by it."""
     facts: tuple[Fact, ...]

@@ -1,6 +1,7 @@
-"""Who the master is: the cluster's identity, the leader object, the token and the certificate.
+"""Identity of the cluster and its master: the leader object, the token and the certificate.
 
-Secrets lie in the state: whoever may read them may join the cluster. On files only the owner may.
+Secrets lie in the state: whoever can read them can join the cluster. Local files are private to
+their owner.
 A restarted master finds its token and certificate there, so that its clients and workers need not
 look again.
 """
@@ -126,7 +127,7 @@ def announce(storage: Storage, state_uri: str, leader: Leader) -> None:
 
 
 def retire(storage: Storage, state_uri: str, leader: Leader) -> None:
-    """Say in the leader object that this master has ended, unless another one leads already."""
+    """Record in the leader object that this master has ended, unless another one leads already."""
     found, generation = read_leader(storage, state_uri)
     if found is None or found.epoch != leader.epoch:
         return

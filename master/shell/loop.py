@@ -40,9 +40,9 @@ STALL_SECONDS: Final = 1.0
 PARK_SECONDS_MAX: Final = 1_500.0
 """More than a third of the longest lease that a job can have."""
 HEARTBEAT_SECONDS: Final = 0.5
-"""The loop wakes at least so often, to notice that it did not."""
+"""Longest sleep of the loop; one that took longer shows a stall."""
 FENCE_SECONDS: Final = 10.0
-"""An idle master looks so often whether another one has taken over."""
+"""Pause of an idle master between two checks whether another one has taken over."""
 
 Answer = Reply | Superseded
 _Item = tuple[Event, asyncio.Future[None] | None]
@@ -80,7 +80,7 @@ class Shell:
         self._append_wanted = asyncio.Event()
         self._appending_since: float | None = None
         self._accounted = 0.0
-        """How much of the append in flight has been told to the machine as a stall."""
+        """Seconds of the append in flight that the machine already knows as a stall."""
         self._outbox = Outbox(self._is_wanted)
         self._readers: HeldBack[asyncio.Future[None]] = HeldBack(lambda reader: not reader.done())
         self._parked: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
@@ -119,7 +119,7 @@ class Shell:
         if worker is not None and worker.session < event.session:
             _, former = self._parked.get((worker.id, worker.session), (None, None))
             if former is not None and not former.done():  # it asks again, and hears of its end
-                former.set_exception(UnavailableError("A new process bears this worker's id."))
+                former.set_exception(UnavailableError("A new process has this worker's id."))
         if event.sequence <= heard:  # the machine would let it fall, and its caller wait
             raise UnavailableError("A later request of this worker has been heard.")
         if earlier is not None:
@@ -155,7 +155,7 @@ class Shell:
             await future
 
     async def job_ended(self, timeout_seconds: float) -> None:
-        """Wait until some job has ended, durably, or a command was carried out; at most so long."""
+        """Wait until a job has ended, durably, or a command was carried out, or time is up."""
         if self._changed is None or self._changed.done():
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.wait((self._changed,), timeout=timeout_seconds)
@@ -167,7 +167,7 @@ class Shell:
                 future.set_exception(UnavailableError("The master is ending. Try again soon."))
 
     async def quiesce(self, timeout_seconds: float) -> None:
-        """Wait until nothing is being carried out and all is durable, at most so long."""
+        """Wait until nothing is being carried out and all is durable, or time is up."""
         end = self._clock.monotonic() + timeout_seconds
         while (
             self._busy

@@ -34,7 +34,7 @@ def measured(address: str, vitals: Vitals) -> Iterator[int]:
 
 
 class _History:
-    """How long things took, told when they have become durable."""
+    """Durations, counted once the facts that end them are durable."""
 
     def __init__(self, vitals: Vitals, registry: CollectorRegistry) -> None:
         self._machine = vitals.shell.machine
@@ -67,7 +67,7 @@ class _History:
                 self._jobs.labels(state.value)
 
     def observe(self, facts: Sequence[Fact], seconds: float) -> None:
-        """Take in facts that took so long to become durable."""
+        """Count facts, and the seconds that they took to become durable."""
         self._appends.observe(seconds)
         for fact in facts:
             match fact:

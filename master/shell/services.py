@@ -55,7 +55,7 @@ MAX_REQUEST_ID: Final = 200
 MAX_REASON: Final = 1_000
 JOBS_PAGE: Final = (100, 1_000)
 TASKS_PAGE: Final = (1_000, 10_000)
-"""Entries of a page: unless told, and at most."""
+"""Entries of a page: by default, and at most."""
 PAGE_BYTES_MAX: Final = 32 * 2**20
 WATCH_SECONDS: Final = 0.2
 _FINAL: Final = (
@@ -125,7 +125,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     async def Synchronize(  # noqa: N802 - named by the proto
         self, request: SynchronizeRequest, context: Context
     ) -> SynchronizeResponse:
-        """Tell the machine what a worker holds; answer what it should hold."""
+        """Report to the machine what a worker holds; answer what it should hold."""
         del context
         try:
             return await self._synchronize(request)

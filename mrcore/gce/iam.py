@@ -4,14 +4,14 @@ User code runs as the worker's account, and can use its token. So that account m
 worker needs of the cluster, and make temporaries and logs; it may change or delete nothing that it
 has made for a job, and what a job publishes, the journal and the groups of VMs are the master's.
 
-Every binding bears a condition: the names of this one cluster, and the time at which it expires. So
+Every binding has a condition: the names of this one cluster, and the time at which it expires. So
 one that is forgotten opens nothing, and two clusters that share accounts have bindings of their
 own. What the conditions lean on, by Google's documentation of IAM:
 
 - a condition has at most twelve logical operators, and a policy at most twenty bindings of one role
   for one member, a hundred with conditions in all (Quotas and limits; Overview of IAM Conditions);
 - basic roles take no conditions, custom roles do (the same overview);
-- `resource.name` is told for objects and, of what a cluster has on Compute Engine, for instances,
+- `resource.name` is known for objects and, of what a cluster has on Compute Engine, for instances,
   instance templates and firewall rules; not for managed groups, operations and networks. A
   condition that says `resource.type != T || …` is true of all that is not of the type T, and
   permissions to list are asked of the project (Configure resource-based access);
@@ -159,7 +159,7 @@ def _on_buckets(record: Record) -> Iterator[Binding]:
     """Yield the bindings on buckets."""
     home, outputs, temps = record.home, record.outputs, record.temps
     master, worker = record.master_account, record.worker_account
-    # Boot and tail logs bear the names of VMs, so a worker cannot touch those of the master.
+    # Boot and tail logs are named after VMs, so a worker cannot touch those of the master.
     machines = [f"{home}/logs/mrcore-{record.name}-{model}-" for model in ("spot", "standard")]
     inner = [uri for uri in outputs if "/_tmp/" in f"/{_split(uri)[1]}"]
     plain = [uri for uri in outputs if uri not in inner]
@@ -236,7 +236,7 @@ def _listed(bucket: str, prefix: str, home: str) -> str:
         f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
     )
     if not prefix:
-        # That would be true of whatever is no listing, too; listings are of the bucket itself.
+        # An empty prefix would match every other request, too; listings are of the bucket itself.
         listing = 'resource.type == "storage.googleapis.com/Bucket"'
     return f"{f'({objects})' if inside else objects} || {listing}"
 

@@ -207,7 +207,7 @@ class Inventory:
                 if "/" not in place.removeprefix("gs://"):
                     raise
                 # Bindings name homes in buckets that may be somebody else's.
-                say(f"mind: {error}")
+                say(f"warning: {error}")
         return found
 
     def add_images(self) -> None:

@@ -34,7 +34,7 @@ class JobFacts:
     errors: list[str] = field(default_factory=list)
     """One sentence each."""
     tracebacks: list[str] = field(default_factory=list)
-    """Those of the user's own code."""
+    """Tracebacks of the user's own code."""
     output: str = ""
     inputs: tuple[str, ...] = ()
     """How the names of all files of each input begin."""

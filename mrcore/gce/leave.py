@@ -48,7 +48,7 @@ def clear_outputs(record: Record) -> int:
             jobs.add(held.job_id)
             removed += claim.force_release(output)
     own = [uri for uri in temporaries if jobs.intersection(uri.split("/"))]
-    # A folder of temporaries may be another's, too: only what bears a job of ours is looked at.
+    # Others may share a folder of temporaries: only names of this cluster's jobs are looked at.
     prefixes = [f"{temp.rstrip('/')}/{job}/" for temp in record.temps for job in sorted(jobs)]
     return removed + _delete(own) + sum(remove_all(prefix) for prefix in prefixes)
 
@@ -72,7 +72,8 @@ class Home(msgspec.Struct, frozen=True):
 def homes_in(places: Iterable[str], project: str) -> Iterator[Home]:
     """Yield the homes of clusters of a project: all in a bucket, `gs://B`, or one, `gs://B/HOME`.
 
-    A place that cannot be read raises a StorageError; a home without a record is told by its name.
+    Raises StorageError for a place that cannot be read. A home without a record is recognised by
+    its name.
     """
     uris: dict[str, None] = {}
     for place in (place.rstrip("/") for place in places):

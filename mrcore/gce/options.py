@@ -202,7 +202,7 @@ def _bucket(text: str) -> str:
     bucket = text.removeprefix("gs://").removesuffix("/")
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(
-            f"--bucket {text} names no bucket: write BUCKET or gs://BUCKET; --home takes a folder."
+            f"--bucket {text} is not a bucket: write BUCKET or gs://BUCKET; --home takes a folder."
         )
     return bucket
 

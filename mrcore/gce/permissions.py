@@ -74,8 +74,8 @@ def missing(project: str, token: str, wanted: Sequence[str]) -> list[str]:
 def missing_on_bucket(bucket_uri: str, token: str | None, wanted: Sequence[str]) -> list[str]:
     """Return those of the permissions that the bearer of a token does not have on a bucket.
 
-    Without a token: that not everybody has. A bucket that is not there lacks none: others tell of
-    it. Raises MrcoreError when the service does not say.
+    Without a token, return those that the public does not have. A bucket that does not exist lacks
+    none; other checks report it. Raises MrcoreError if the service does not answer.
     """
     base = os.environ.get(_STORAGE_ENDPOINT) or "https://storage.googleapis.com/"
     query = urllib.parse.urlencode([("permissions", permission) for permission in wanted])

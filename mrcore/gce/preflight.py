@@ -73,7 +73,7 @@ def check_before(runner: Runner, job: Job | None = None) -> JobFacts | None:
         if finding.kind == "error":
             say(finding.message)
         elif finding.kind == "warn":
-            say(f"mind: {finding.message}")
+            say(f"warning: {finding.message}")
     if errors_of(findings):
         raise StepsFailedError("something has to be put right first")
     return facts

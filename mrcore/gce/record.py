@@ -92,7 +92,7 @@ LIFE: Final = ("created_seconds", "expires_seconds")
 
 
 def check_name(name: str) -> str:
-    """Return the name of a cluster; raise UsageError for one that resources cannot bear."""
+    """Return the name of a cluster; raise UsageError if resources cannot have it."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a cluster. Use at most 31 lower-case letters, digits and "

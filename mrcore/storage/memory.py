@@ -179,7 +179,7 @@ class MemoryStorage(NoFolders):
         metadata: Mapping[str, str] | None = None,
         durable: bool = True,
     ) -> ObjectInfo:
-        """Give the content of the source a second name."""
+        """Store the content of the source under a second name."""
         identity = (source.uri, source.generation)
         with self._lock:
             current = self._objects.get(destination)

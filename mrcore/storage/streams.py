@@ -30,7 +30,7 @@ class Unfinished(ABC, Generic[Content]):
 
     @abstractmethod
     def let_go(self, content: Content) -> None:
-        """Give back what the content takes; called once."""
+        """Release the memory or file of the content; called once."""
 
     def end(self) -> None:
         """Let go of the content, unless that was done."""

@@ -18,8 +18,10 @@ from mrcore.records.writers import check_output_format
 from mrcore.util.lazy import load
 
 TOTAL_ORDER_SLOTS = 8
-"""For which the input is cut in total order: borders between parts are keys at which blocks of runs
-begin, so with other splits, as other numbers of workers have them, the parts would differ."""
+"""Slots that the input is cut for in total order, however many workers there are.
+
+Borders between parts are keys at which blocks of runs begin, so other splits give other parts.
+"""
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Which record of the input is to blame for what a map task fails on."""
+"""Search for the input record on which a map task fails."""
 
 from __future__ import annotations
 

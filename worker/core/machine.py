@@ -370,7 +370,7 @@ class Machine:
         return self._hand_back(frozenset(unstarted), reason)
 
     def _hand_back(self, attempts: frozenset[AttemptId], reason: str) -> list[Command]:
-        """Give up attempts as preempted, which costs their tasks nothing.
+        """Return attempts as preempted, which costs their tasks nothing.
 
         A result that is here counts more, and the same attempt may be handed back at every look
         while the worker drains (test_what_has_ended_is_not_handed_back).

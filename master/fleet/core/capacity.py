@@ -1,4 +1,4 @@
-"""What is known of a model's capacity: errors of making machines counted, and pauses. Pure."""
+"""Capacity of a provisioning model: counted errors of making machines, and pauses. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def paused(capacity: CapacityState, now: float) -> bool:
 
 
 def observe_errors(capacity: CapacityState, group: Group, attempts: int, now: float) -> bool:
-    """Count what went wrong since the last look; tell whether a pause begins now."""
+    """Count errors since the last look; return whether a pause begins now."""
     found = errors(group, capacity)
     missing = group.unlisted > 0 or any(member.coming for member in group.members)
     capacity.heard_seconds = max(

@@ -1,4 +1,4 @@
-"""How many workers the work calls for: numbers in, a number out."""
+"""Number of workers that the work calls for: numbers in, a number out."""
 
 from __future__ import annotations
 

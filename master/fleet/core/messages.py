@@ -1,4 +1,4 @@
-"""What the fleet says to people: one sentence each."""
+"""Messages of the fleet to people: one sentence each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ON: dict[Provisioning, str] = {Provisioning.SPOT: "spot", Provisioning.STANDARD
 
 
 def described(action: Action) -> str:
-    """Say in the log what is done."""
+    """Return the log line of an action."""
     match action:
         case Grow():
             return f"asks for {action.size} {_ON[action.model]} machines in all"
@@ -45,7 +45,7 @@ def described(action: Action) -> str:
 def shortage(
     model: Provisioning, group: Group, missing: int, capacity: CapacityState, attempts: int
 ) -> str:
-    """Say that machines cannot be had, and what is being done."""
+    """Return the sentence that machines cannot be had, and what is being done."""
     error = capacity.error
     assert error is not None
     kind = f"{_ON[model]} {group.machine_type}".rstrip()
@@ -69,7 +69,7 @@ def shortage(
 
 
 def fallback(model: Provisioning, group: Group, seconds: float) -> str:
-    """Say that the other model is used for a while."""
+    """Return the sentence that the other model is used for a while."""
     return (
         f"No {_ON[model]} {group.machine_type} machines were to be had: {_ON[model.other]} ones "
         f"are asked for instead, and {_ON[model]} ones again in {show_duration(seconds)}."
@@ -77,13 +77,13 @@ def fallback(model: Provisioning, group: Group, seconds: float) -> str:
 
 
 def never_joined(name: str, seconds: float, bounds: Bounds) -> str:
-    """Say that a machine was given up."""
+    """Return the sentence that a machine was given up."""
     log = f"{bounds.logs_uri}/{name}/boot.log" if bounds.logs_uri else "its boot log"
     return f"{name} did not join within {show_duration(seconds)} and is deleted: {log} says why."
 
 
 def failed_joins(count: int, bounds: Bounds) -> str:
-    """Say that something is wrong with all machines."""
+    """Return the sentence that something is wrong with all machines."""
     where = bounds.logs_uri or "the bucket"
     return (
         f"{count} machines in a row have not joined, so they are made one at a time. Read the "
@@ -92,7 +92,7 @@ def failed_joins(count: int, bounds: Bounds) -> str:
 
 
 def spent(dollars: float, limit: float) -> str:
-    """Say that the spend limit is reached: also the message of the jobs that fail."""
+    """Return the sentence that the spend limit is reached; jobs that fail for it show it too."""
     return (
         f"The spend limit is reached ({show_dollars(dollars)} of {show_dollars(limit)}), so the "
         "job was stopped and all workers are released. Raise --max-cost and run it again."
@@ -108,13 +108,13 @@ def nearly_spent(dollars: float, limit: float) -> str:
 
 
 def unaffordable(limit: float) -> str:
-    """Say why no more machines are made."""
+    """Return the reason why no more machines are made."""
     left = f"what is left of --max-cost {show_dollars(limit)}"
     return f"No more workers are added: {left} is too little."
 
 
 def late(work: Work, needed: int, most: int) -> str:
-    """Say that a deadline cannot be met."""
+    """Return the sentence that a deadline cannot be met."""
     return (
         f"{work.job_id} needs about {needed} workers to meet its deadline, and --max-workers is "
         f"{most}. Raise it, or expect it late."
@@ -122,20 +122,20 @@ def late(work: Work, needed: int, most: int) -> str:
 
 
 def overdue(work: Work) -> str:
-    """Say that a deadline is over."""
+    """Return the sentence that a deadline has passed."""
     return f"{work.job_id} is past its deadline: all workers that it can use are at work."
 
 
 def coming(there: int, wanted: int) -> str:
-    """Say that workers are on their way."""
+    """Return the sentence that workers are on their way."""
     return f"{there} of {wanted} workers have joined, the others are being made."
 
 
 def no_groups() -> str:
-    """Say that there is nothing to grow."""
+    """Return the sentence that there is no group to grow."""
     return "There is no group to make workers in: `mrcore gce up` makes the groups of a cluster."
 
 
 def ending(seconds: float) -> str:
-    """Say that the cluster ends itself."""
+    """Return the sentence that the cluster deletes itself."""
     return f"There was no job for {show_duration(seconds)}: the cluster deletes itself."

@@ -1,4 +1,4 @@
-"""What the fleet's policy sees, remembers and wants: plain values. All times are wall seconds.
+"""Plain values that the fleet's policy sees, remembers and wants. All times are wall seconds.
 
 The wall clock, since these times are compared with the cloud's and outlive this master.
 """
@@ -13,22 +13,22 @@ from typing import Final
 import msgspec
 
 LINGER_SECONDS: Final = 60.0
-"""An idle worker is kept so long: about what booting another one would cost."""
+"""Time that an idle worker is kept: about what booting another one would cost."""
 JOIN_SECONDS: Final = 600.0
-"""A machine whose worker has not been heard for so long is deleted."""
+"""Time for the worker of a new machine to join; after it the machine is deleted."""
 ROUND_SECONDS: Final = 15.0
-"""Failures to make machines count as one attempt when they are no further apart."""
+"""Longest time between failures to make machines that count as one attempt."""
 PAUSE_SECONDS: Final = 600.0
-"""A model without capacity is left alone so long, then twice as long, and so on."""
+"""First pause of a model without capacity; the next is twice as long, and so on."""
 PAUSE_SECONDS_MAX: Final = 3_600.0
 FAILED_JOINS_MAX: Final = 3
-"""After so many machines in a row that never joined, they are made one at a time."""
+"""Machines in a row that never joined, after which they are made one at a time."""
 SAID_SECONDS: Final = 300.0
-"""A sentence about something that has happened is shown for so long."""
+"""Time that a sentence about something that has happened is shown."""
 COMMITTED_SECONDS: Final = 600.0
-"""A machine is made only if the spend limit lets all run for so long."""
+"""Time that the spend limit must let all machines run before another one is made."""
 WARN_SHARE: Final = 0.8
-"""Of the spend limit, from which on people are warned."""
+"""Share of the spend limit from which on people are warned."""
 HEADROOM: Final = 0.8
 """Share of the time until a deadline that is planned with."""
 
@@ -47,7 +47,7 @@ class Provisioning(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What the user allows; None is no limit."""
+    """Limits that the user sets; None means unlimited."""
 
     max_workers: int
     min_workers: int = 0
@@ -91,7 +91,7 @@ class Member:
     created_seconds: float = 0.0
     """0 where it does not exist yet."""
     errors: tuple[ProvisioningError, ...] = ()
-    """Of the last attempt to make it."""
+    """Errors of the last attempt to make it."""
 
     @property
     def deleting(self) -> bool:
@@ -119,9 +119,9 @@ class Group:
     """Errors that the group has listed lately."""
     machine_type: str = ""
     vcpus: int = 1
-    """Of its machine type."""
+    """Virtual CPUs of its machine type."""
     hour_dollars: float = 0.0
-    """Of one machine, at most."""
+    """Price of one machine an hour, at most."""
 
     @property
     def staying(self) -> list[Member]:
@@ -158,7 +158,7 @@ class Work:
     job_id: str
     submitted_seconds: float
     tasks: int
-    """That wait or run now."""
+    """Number of tasks that wait or run now."""
     seconds: float | None = None
     """Slot-seconds of work left, over all stages; None before a task has been measured."""
 
@@ -168,7 +168,7 @@ class FleetSnapshot:
     """Everything that was seen in one look."""
 
     groups: dict[Provisioning, Group]
-    """Those that exist."""
+    """Groups that exist."""
     workers: tuple[WorkerInfo, ...] = ()
     jobs: tuple[Work, ...] = ()
     busy: bool = False
@@ -186,14 +186,14 @@ class CapacityState(msgspec.Struct):
     failures: int = 0
     """Attempts to make machines that failed since the last that worked."""
     heard_seconds: float = 0.0
-    """Of the newest error that was counted, by the cloud's clock."""
+    """Time of the newest error that was counted, by the cloud's clock."""
     round_seconds: float = 0.0
     """When an attempt was counted last."""
     paused_until: float = 0.0
     pause_seconds: float = PAUSE_SECONDS
     """The next pause."""
     error: ProvisioningError | None = None
-    """Why machines are missing, as told last."""
+    """Error that was last reported as the reason for missing machines."""
 
 
 class Memory(msgspec.Struct, kw_only=True):
@@ -209,9 +209,9 @@ class Memory(msgspec.Struct, kw_only=True):
     """Since when there has been no job."""
     capacity: dict[Provisioning, CapacityState] = {}
     heard: dict[str, float] = {}
-    """By machine: when its worker was last there."""
+    """Time when a machine's worker was last heard, by the machine's name."""
     free: dict[str, float] = {}
-    """By machine: since when its worker has held nothing."""
+    """Time since which a machine's worker has held nothing, by the machine's name."""
     draining: list[str] = []
     """Machines whose worker was asked to leave."""
     leaving: list[str] = []

@@ -1,4 +1,4 @@
-"""What the fleet should do: what is seen and remembered in, actions and a new memory out.
+"""Policy of the fleet: a snapshot and a memory in, actions and a new memory out.
 
 Level-triggered, like the machine: every decision looks at all there is, so an action that was lost,
 or done twice, or half done by a former master, needs no special case. Groups only ever grow by
@@ -174,7 +174,7 @@ class _Round:
             elif workers > most:
                 self.notes.append(messages.late(work, workers, most))
 
-    # -- machines that are no use ----------------------------------------------------------------
+    # -- useless machines ------------------------------------------------------------------------
 
     def _delete(self, model: Provisioning, member: Member, why: str) -> None:
         if member.name not in self.deletes.setdefault(model, []):

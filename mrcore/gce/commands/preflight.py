@@ -11,7 +11,7 @@ from mrcore.gce.job import Job
 from mrcore.gce.options import Options
 from mrcore.gce.runner import Runner
 
-_MARKS = {"ok": "ok     ", "warn": "mind   ", "error": "WRONG  "}
+_MARKS = {"ok": "ok     ", "warn": "warn   ", "error": "WRONG  "}
 
 
 def preflight(options: Options, job: Job | None = None) -> int:

@@ -101,7 +101,7 @@ def test_a_former_process_hears_at_once_that_a_new_one_bears_its_id() -> None:
             await turns()
             assert not former.done()
             await shell.synchronize(synced(1, session=2))
-            assert await former == "A new process bears this worker's id."
+            assert await former == "A new process has this worker's id."
 
     run(act)
 
