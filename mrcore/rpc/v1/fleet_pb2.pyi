@@ -41,40 +41,40 @@ class Fleet(_message.Message):
     ENDING_FIELD_NUMBER: _builtins.int
     SEEN_SECONDS_FIELD_NUMBER: _builtins.int
     target: _builtins.str
-    """Where, as in gce:my-project/zones/us-central1-a."""
+    """Place of the machines, such as gce:my-project/zones/us-central1-a."""
     cluster: _builtins.str
-    """The cluster's name."""
+    """Name of the cluster."""
     wanted_workers: _builtins.int
     """Workers that the work calls for."""
     min_workers: _builtins.int
-    """At least so many."""
+    """Lower limit on workers."""
     max_workers: _builtins.int
-    """At most so many."""
+    """Upper limit on workers."""
     joined_workers: _builtins.int
     """Workers that have joined."""
     max_cost: _builtins.float
-    """Dollars that may be spent; 0 is no limit."""
+    """Spend limit in dollars; 0 means unlimited."""
     hour_dollars: _builtins.float
-    """Of all machines now, an hour, at most."""
+    """Price of all current machines in dollars an hour, at most."""
     preemptions_per_hour: _builtins.float
-    """For each hour of a spot machine; absent before a minute of them."""
+    """Preemptions for each hour of a spot machine; absent during the first minute of spot time."""
     prices_date: _builtins.str
-    """Of the price list."""
+    """Date of the price list."""
     ending: _builtins.bool
-    """It takes itself down, since there was no job for too long."""
+    """The cluster deletes itself, since there was no job for too long."""
     seen_seconds: _builtins.float
-    """Wall-clock, seconds since 1970: when the cloud was looked at last."""
+    """Time of the last look at the cloud, in wall-clock seconds since 1970."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetGroup]:
-        """One for each way to provision machines."""
+        """Groups of machines, one for each provisioning model."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a person should know, a sentence each, the most important first."""
+        """Notes for people, a sentence each, the most important first."""
 
     @_builtins.property
     def cost(self) -> _job_pb2.Cost:
-        """Of the cluster, so far."""
+        """Cost of the cluster so far."""
 
     def __init__(
         self,
@@ -118,9 +118,9 @@ class FleetGroup(_message.Message):
     COMING_FIELD_NUMBER: _builtins.int
     HOUR_DOLLARS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """One word: spot or standard."""
+    """Provisioning model: spot or standard."""
     machine_type: _builtins.str
-    """Of each machine."""
+    """Type of each machine."""
     target_size: _builtins.int
     """Machines that were asked for."""
     machines: _builtins.int
@@ -128,7 +128,7 @@ class FleetGroup(_message.Message):
     coming: _builtins.int
     """Machines that are being made."""
     hour_dollars: _builtins.float
-    """Of one machine, an hour, at most."""
+    """Price of one machine in dollars an hour, at most."""
     def __init__(
         self,
         *,

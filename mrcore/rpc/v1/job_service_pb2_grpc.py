@@ -121,15 +121,15 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Stop a job. NOT_FOUND: no such job. FAILED_PRECONDITION: it has ended or commits.
+        """Stop a job. NOT_FOUND: no job has this id. FAILED_PRECONDITION: it has ended or is committing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Send the job whenever it changed, at most so often, until it has ended. Its counters come with
-        the last message only; Get returns them at any time.
+        """Send the job whenever it changed, at most once in `interval_seconds`, until it has ended. Its
+        counters come with the last message only; Get returns them at any time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +150,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """Ask a worker to finish what it has and leave. NOT_FOUND: no such worker.
+        """Ask a worker to finish what it has and leave. NOT_FOUND: no worker has this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +164,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadLog(self, request, context):
-        """Return what the attempts of a task printed. NOT_FOUND: nothing was printed, or no such task.
+        """Return what the attempts of a task printed. NOT_FOUND: nothing was printed, or the task does
+        not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

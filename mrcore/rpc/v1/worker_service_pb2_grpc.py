@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """One level-triggered call: the worker states everything it holds, the master answers everything
-    it should hold. Repeating a request is always safe.
+    """One level-triggered call: the worker reports everything it holds, and the master answers with
+    everything it should hold. Repeating a request is always safe.
     """
 
     def __init__(self, channel):
@@ -44,8 +44,8 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """One level-triggered call: the worker states everything it holds, the master answers everything
-    it should hold. Repeating a request is always safe.
+    """One level-triggered call: the worker reports everything it holds, and the master answers with
+    everything it should hold. Repeating a request is always safe.
     """
 
     def Synchronize(self, request, context):
@@ -74,8 +74,8 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """One level-triggered call: the worker states everything it holds, the master answers everything
-    it should hold. Repeating a request is always safe.
+    """One level-triggered call: the worker reports everything it holds, and the master answers with
+    everything it should hold. Repeating a request is always safe.
     """
 
     @staticmethod
