@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are busy, so no property has a time to keep, neither for an example nor
-# for making one. Every run draws the same examples, so that a run that fails tells of the change
+# for making one. Every run draws the same examples, so that a run that fails points to the change
 # it runs on; `--hypothesis-profile=explore` draws others each time.
 settings.register_profile(
     "steady",

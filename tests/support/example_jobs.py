@@ -1,4 +1,4 @@
-"""What each example has to give, by a few sequential lines that share nothing with it."""
+"""Expected output of each example, by a few sequential lines that share nothing with it."""
 
 from __future__ import annotations
 

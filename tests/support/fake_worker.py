@@ -79,7 +79,7 @@ class FakeClient:
 
 
 class FakeWorker:
-    """Synchronises when told to, and reports what it is told to report."""
+    """A worker that synchronises on demand, and reports what a test chooses."""
 
     def __init__(self, credentials: Credentials, worker_id: str = "w1", session: int = 1) -> None:
         self._credentials = credentials

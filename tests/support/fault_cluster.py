@@ -105,7 +105,7 @@ class Cluster:
     kind: str
     folder: Path
     url: str
-    """Of the GCS server, which serves jobs of both kinds."""
+    """URL of the GCS server, which serves jobs of both kinds."""
     stack: contextlib.ExitStack
     address: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     master: Daemon = field(init=False)
@@ -165,7 +165,7 @@ class Scene:
         self._stack.close()
 
     def worker(self, *arguments: str, env: dict[str, str] | None = None) -> Daemon:
-        """Start a worker with one slot, unless told otherwise."""
+        """Start a worker, with one slot by default."""
         worker = self._stack.enter_context(
             start_worker(
                 self.folder,
@@ -203,7 +203,7 @@ class Scene:
         return self.client.submit(prepared.spec, prepared.bundle.data).job_id
 
     def at_gate(self, name: str, count: int = 1) -> list[int]:
-        """Wait until so many workers stand at the gate; return their process ids."""
+        """Wait until `count` workers stand at the gate; return their process ids."""
 
         def waiting() -> list[Path]:
             return sorted(self.folder.glob(f"at-{name}-*"))

@@ -1,4 +1,4 @@
-"""What a fleet's policy may see, in few words."""
+"""Short constructors for the snapshots that a fleet's policy sees."""
 
 from __future__ import annotations
 

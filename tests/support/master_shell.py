@@ -26,7 +26,7 @@ STATE = "mem://space/state"
 
 
 class Idle:
-    """Obeys nothing, and remembers what it was told."""
+    """A fleet that does nothing, and remembers the jobs that it was given."""
 
     def __init__(self) -> None:
         self.told: list[Job] = []

@@ -18,18 +18,18 @@ class Metadata:
     def __init__(self) -> None:
         self.host = ""
         self.values: dict[str, str] = {}
-        """By path below `computeMetadata/v1/`."""
+        """Values by their path below `computeMetadata/v1/`."""
         self.asked: list[dict[str, str]] = []
         """The query of each call, oldest first."""
         self.refuse = 0
-        """So many of the next calls are answered with 503."""
+        """Number of the next calls that are answered with 503."""
         self.parked = threading.Semaphore(0)
         """Released once for each call that begins to wait."""
         self._changed = threading.Condition()
         self._value = "FALSE"
 
     def preempt(self) -> None:
-        """Say that the machine is taken away."""
+        """Announce that the machine is taken away."""
         with self._changed:
             self._value = "TRUE"
             self._changed.notify_all()
@@ -85,7 +85,7 @@ def metadata_server() -> Iterator[Metadata]:
             self.wfile.write(value.encode())
 
         def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))

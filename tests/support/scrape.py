@@ -23,7 +23,7 @@ def scrape(port: int) -> Samples:
         assert family.documentation, family.name
         for sample in family.samples:
             values = tuple(value for _, value in sorted(sample.labels.items()))
-            assert (sample.name, values) not in found, "told twice"
+            assert (sample.name, values) not in found, "reported twice"
             found[sample.name, values] = sample.value
     return found
 

@@ -54,7 +54,7 @@ class Call:
         return {held.attempt.index: held.state for held in self.request.held}
 
     def failure(self, index: int) -> job_pb2.Failure:
-        """Return the failure that it tells of a task."""
+        """Return the failure that the request reports for a task."""
         (found,) = [held for held in self.request.held if held.attempt.index == index]
         assert found.HasField("failure")
         return found.failure

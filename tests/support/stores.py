@@ -126,7 +126,7 @@ def gcs_place(server: GcsServer, bucket: str) -> Place:
 def impatient_gcs_storage(
     deadline_seconds: float, timeout_seconds: float = 2.0
 ) -> Iterator[GcsStorage]:
-    """Give a store that retries for so long, and waits for one answer for so long."""
+    """Yield a store that retries until a deadline, and waits `timeout_seconds` for one answer."""
     storage = GcsStorage(
         deadline_seconds=deadline_seconds,
         timeout_seconds=timeout_seconds,

@@ -99,7 +99,7 @@ class SupervisedWorker:
     def give(
         self, text: str = "a\n", job_id: str = "job", *, mark: bool = False, partitions: int = 0
     ) -> AttemptId:
-        """Give one map attempt over a file with this text."""
+        """Assign one map attempt over a file with this text."""
         self.given = getattr(self, "given", 0) + 1
         path = self.folder / f"input-{self.given}"
         path.write_text(text)

@@ -14,7 +14,7 @@ from tests.tidy.tree import python_files, shown
 FREE = ("mrcore/storage/", "mrcore/gce/", "tests/", "scripts/")
 """Besides storage and tests: the runner on Compute Engine makes buckets, so all it knows is `gs://`."""
 SHARED = {"base", "operations", "places", "registry"}
-"""Modules of the storage that are no back end."""
+"""Modules of the storage that are not a back end."""
 
 
 def schemes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:

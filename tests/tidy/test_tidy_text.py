@@ -1,4 +1,4 @@
-"""What people read is true: links resolve, commands exist, and nothing unfinished is left."""
+"""Truth of what people read: links resolve, commands exist, and nothing unfinished is left."""
 
 from __future__ import annotations
 

@@ -386,4 +386,4 @@ def test_a_reader_that_has_seen_enough_ends_cat_and_nothing_else(tmp_path: Path)
     assert done.stderr == ""
     before = signal.getsignal(signal.SIGPIPE)
     assert run_command_line(["cat", str(tmp_path / "out")]) == 0
-    assert signal.getsignal(signal.SIGPIPE) is before, "a store that hangs up is no reader"
+    assert signal.getsignal(signal.SIGPIPE) is before, "a store that hangs up is not a reader"

@@ -1,4 +1,4 @@
-"""What a person is told while a job runs: pace, plain lines, the live display."""
+"""Progress on the screen while a job runs: pace, plain lines, the live display."""
 
 from __future__ import annotations
 

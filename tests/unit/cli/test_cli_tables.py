@@ -1,4 +1,4 @@
-"""How tables, the end of a job and a past run are shown to a person."""
+"""Display of tables, of the end of a job and of a past run."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class FakeClient:
 
 
 class Recorder:
-    """An observer that remembers, and interrupts when told to."""
+    """An observer that remembers, and interrupts at a chosen state."""
 
     def __init__(self, *, interrupt_at: JobState | None = None) -> None:
         self.states: list[JobState] = []

@@ -1,4 +1,4 @@
-"""Which signals end a daemon: the first drains it, and one that it is to ignore does nothing."""
+"""Signals to a daemon: the first drains it, and one that it is to ignore does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a daemon tells systemd, read from the socket as systemd reads it."""
+"""Messages of a daemon to systemd, read from the socket as systemd reads it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_equal_parts_make_equal_bytes() -> None:
     first = payload.build_payload(MANIFEST)
     assert first == payload.build_payload(MANIFEST)
     turned = "".join(reversed(MANIFEST.splitlines(keepends=True)))
-    assert first == payload.build_payload(turned), "the order of the list is no part of it"
+    assert first == payload.build_payload(turned), "the order of the list is not part of it"
     assert first != payload.build_payload(MANIFEST.replace("1.0", "1.1"))
 
 

@@ -1,4 +1,4 @@
-"""When the same command goes on from an interrupted run, and when it begins anew."""
+"""Resumption of an interrupted run by the same command, and cases in which it begins anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket that would cost or keep too much is told before anything is made."""
+"""Reports of a bucket that would cost or keep too much, before anything is made."""
 
 from __future__ import annotations
 

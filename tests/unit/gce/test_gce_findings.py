@@ -52,5 +52,5 @@ def test_one_cause_is_named_once_and_other_causes_stay() -> None:
 
 
 def test_what_is_fine_stays_in_order() -> None:
-    found = [OK, Finding("warn", "mind this"), error("that is wrong")]
+    found = [OK, Finding("warn", "look at this"), error("that is wrong")]
     assert sort_out(found) == found

@@ -195,7 +195,7 @@ def test_listings_are_held_to_the_same_prefixes(made: Record) -> None:
         ("firewalls.delete", "global/firewalls/mrcore-demo-iap", True),
         ("firewalls.delete", "global/firewalls/mrcore-demo2-iap", False),
         ("firewalls.delete", "global/firewalls/default-allow-ssh", False),
-        # What no condition can tell apart.
+        # Resources that a condition cannot distinguish.
         ("instanceGroupManagers.update", "zones/z/instanceGroupManagers/anybodys", True),
         ("networks.updatePolicy", "global/networks/default", True),
     ],

@@ -1,4 +1,4 @@
-"""What the runner finds out about a job: faults all at once, and what later steps need."""
+"""Facts on a job that the runner finds: faults all at once, and what later steps need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster has left in buckets goes with it; what is not its own stays."""
+"""Removal of what a cluster has left in buckets; what is not its own stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the person at the runner may do: asked as the real services are, of servers of ours."""
+"""Permissions of the runner's user: asked as the real services are, of servers of ours."""
 
 from __future__ import annotations
 

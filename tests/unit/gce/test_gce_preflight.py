@@ -1,4 +1,4 @@
-"""What the runner makes of what gcloud says: causes, not consequences, each in one sentence."""
+"""The runner's reading of gcloud's errors: causes, not consequences, each in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clusters fit into which quotas."""
+"""Clusters that fit into a quota, and clusters that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an output may lie, and who may have it."""
+"""Places for an output, and its owner."""
 
 from __future__ import annotations
 

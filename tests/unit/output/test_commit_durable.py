@@ -1,4 +1,4 @@
-"""The names of parts are durable before the receipt tells of them; one sync serves them all."""
+"""The names of parts are durable before the receipt lists them; one sync serves them all."""
 
 from __future__ import annotations
 

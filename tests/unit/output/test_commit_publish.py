@@ -1,4 +1,4 @@
-"""What a commit leaves, what it refuses, and what `verify` finds."""
+"""Results of a commit, its refusals, and the findings of `verify`."""
 
 from __future__ import annotations
 

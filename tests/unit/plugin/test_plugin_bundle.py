@@ -1,4 +1,4 @@
-"""Packing a plugin: what travels, what does not, and what is told."""
+"""Packing a plugin: what travels, what does not, and what is reported."""
 
 from __future__ import annotations
 

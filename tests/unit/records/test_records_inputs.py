@@ -1,4 +1,4 @@
-"""What files an input argument stands for, and what is said when there is none."""
+"""Files that an input argument stands for, and the message when there is none."""
 
 import os
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ def expected_lines(content: bytes) -> list[tuple[int, str]]:
 
 
 def reader_from(content: bytes, position: int, sizes: Sequence[int]) -> Callable[[int], bytes]:
-    """Return a `read` that gives fewer bytes than asked for, as told by `sizes`, in turn."""
+    """Return a `read` that returns fewer bytes than asked for: those of `sizes`, in turn."""
     turns = iter(range(1 << 30))
 
     def read(size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How input is cut into splits."""
+"""Cutting input into splits."""
 
 from itertools import pairwise
 

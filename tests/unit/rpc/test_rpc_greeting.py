@@ -1,4 +1,4 @@
-"""What listens at an address and is no master: told as such, before any credentials matter."""
+"""Listeners at an address that are not a master: reported before any credentials matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bytes of which runs a reduce task reads: all of them, once, in the order of the maps."""
+"""Byte ranges of runs that reduce tasks read: all of them, once, in the order of the maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a store of files has to get right: folders, links, locks, processes that die."""
+"""Duties that only a store of files has: folders, links, locks, processes that die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which store a URI means, and which URI a text means."""
+"""The store of a URI, and the URI of a text."""
 
 from __future__ import annotations
 

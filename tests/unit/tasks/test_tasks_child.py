@@ -1,4 +1,4 @@
-"""What user code may do in a child, and what the agent makes of it: real processes."""
+"""User code in a child, and what the agent makes of it: real processes."""
 
 from __future__ import annotations
 

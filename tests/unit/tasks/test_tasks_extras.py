@@ -1,4 +1,4 @@
-"""What tasks do beside mapping and reducing: marks, skipped records, the context, Arrow, counts."""
+"""Tasks beside mapping and reducing: marks, skipped records, the context, Arrow, counts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_what_one_task_skips_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class Recorder(NoProgress):
-    """Keeps what it is told."""
+    """An observer that keeps all reports."""
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -178,7 +178,7 @@ ARROW = spec_of(input_format="arrow")
 @pytest.mark.parametrize("spec", [ARROW, spec_of(input_format="arrow", map_only=True)])
 def test_an_arrow_map_that_fails_says_so(user_map: Any, said: str, spec: JobSpec) -> None:
     if spec.map_only and "type list" in said:
-        said = ""  # as they come: what is no key may still be written
+        said = ""  # as they come: what is not a key may still be written
         job = Job(["ab\n"], UserFunctions(map=user_map), spec=spec)
         assert job.run() == [b"[1]\t1\n"]
         return

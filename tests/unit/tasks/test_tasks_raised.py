@@ -1,4 +1,4 @@
-"""What user code may raise, and what its objects may do when text is made of them."""
+"""Errors that user code may raise, and objects that misbehave when text is made of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Mute:
 
 
 def boom(*arguments: Any) -> Any:
-    """Raise what is no Exception."""
+    """Raise what is not an Exception."""
     raise Panic("index out of bounds")
 
 
@@ -176,7 +176,7 @@ def test_a_key_that_is_nested_too_deeply_is_told(functions: UserFunctions) -> No
 
 
 def chain(length: int) -> BaseException:
-    """Return an exception behind so many others."""
+    """Return an exception behind `length` others."""
     error: BaseException = ValueError("the first")
     for number in range(length):
         try:

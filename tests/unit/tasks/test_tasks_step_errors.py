@@ -1,4 +1,4 @@
-"""What errors of jobs with several steps name: the function, its step, and the record or key."""
+"""Errors of jobs with several steps: they name the function, its step, and the record or key."""
 
 from __future__ import annotations
 

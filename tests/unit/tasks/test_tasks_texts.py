@@ -1,4 +1,4 @@
-"""What failures, counters and skipped records quote: any bytes, and it must travel and be shown."""
+"""Texts that failures, counters and skipped records quote: any bytes must travel and be shown."""
 
 from __future__ import annotations
 

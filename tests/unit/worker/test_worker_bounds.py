@@ -1,4 +1,4 @@
-"""What a worker holds in bytes: the results that its master has yet to take, and last words."""
+"""Bytes that a worker holds: results that its master has yet to take, and ends of logs."""
 
 from __future__ import annotations
 

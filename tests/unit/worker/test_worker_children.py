@@ -1,4 +1,4 @@
-"""How many children a worker has, for how long, and in which order they get their orders."""
+"""Children of a worker: their number, their lifetime, and the order of their work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attempts are likely to end before their worker has to go."""
+"""Forecast of the attempts that end before their worker has to go."""
 
 from __future__ import annotations
 

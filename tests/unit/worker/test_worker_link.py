@@ -1,4 +1,4 @@
-"""How a worker goes on asking a master that is not there, or does not want what it says."""
+"""Requests of a worker to a master that is not there, or that refuses them."""
 
 from __future__ import annotations
 

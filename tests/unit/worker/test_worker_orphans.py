@@ -1,4 +1,4 @@
-"""What user code has started ends with the process that ran it, and memory is counted once."""
+"""Processes that user code started: they end with its own, and their memory is counted once."""
 
 from __future__ import annotations
 

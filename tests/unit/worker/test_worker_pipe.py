@@ -45,7 +45,7 @@ from mrcore.tasks.child.protocol import (
 
 
 def order(n: int, pieces: int = 1) -> Order:
-    """Return an order of so many pieces."""
+    """Return an order with a number of pieces."""
     piece = Piece("file:///a", "a", 0, 9, 9, "g")
     attempt = AttemptId(TaskId("job", 0, n), AttemptNumber(1, n))
     return Order(

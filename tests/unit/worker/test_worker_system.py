@@ -1,4 +1,4 @@
-"""What a worker does when the system refuses it files, space, descriptors or threads."""
+"""A worker to which the system refuses files, space, descriptors or threads."""
 
 from __future__ import annotations
 

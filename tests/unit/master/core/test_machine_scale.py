@@ -28,12 +28,12 @@ from tests.support.machine_cluster import Cluster
 from tests.support.stage_plans import two_stages
 
 LINES_A_TASK = 500
-"""Of Python, from the submit of a job to its end; a line takes some twentieth of a microsecond."""
+"""Lines of Python from a job's submit to its end; one takes some twentieth of a microsecond."""
 TraceFunction: TypeAlias = Callable[[FrameType, str, object], "TraceFunction"]
 
 
 def run_maps(cluster: Cluster, maps: int) -> int:
-    """Run a job of so many map tasks to the end; return how many requests it took."""
+    """Run a job of `maps` map tasks to the end; return how many requests it took."""
     cluster.submit("j", maps=maps, reduces=16)
     job = cluster.machine.job("j")
     assert job is not None

@@ -11,7 +11,7 @@ from tests.support.fleet_world import START, Faults, World
 
 SEEDS = 150
 DAY_STEPS = 12 * 60 * 12
-"""Of five seconds each: half a day."""
+"""Steps of five seconds each: half a day."""
 
 
 def scenario(seed: int) -> World:

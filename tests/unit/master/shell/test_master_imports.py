@@ -1,4 +1,4 @@
-"""What a master loads: its start is part of every small job's time."""
+"""Modules that a master loads: its start is part of every small job's time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services over a real shell: answers rest on what is durable, and defects are told."""
+"""The services over a real shell: answers rest on what is durable, and defects are reported."""
 
 from __future__ import annotations
 

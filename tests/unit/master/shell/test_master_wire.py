@@ -1,4 +1,4 @@
-"""What the master sees is what a client sees; what no worker can say is refused."""
+"""Conversion for the wire: clients see what the master sees; impossible reports are refused."""
 
 from __future__ import annotations
 
