@@ -241,7 +241,7 @@ async def until(look: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def dear(factor: float) -> Prices:
-    """Return a price list by which machines cost so many times as much."""
+    """Return a price list by which machines cost `factor` times as much."""
     usual = load_prices()
     regions = {name: price * factor for name, price in usual.regions.items()}
     return msgspec.structs.replace(usual, regions=regions)

@@ -61,7 +61,7 @@ class Vms:
         return str(self.cloud.ask(f"{_ZONE}/instances/{name}/serialPort")["contents"])
 
     def said(self, name: str, text: str, times: int = 1) -> str:
-        """Wait until the console has a text, so often; return the console."""
+        """Wait until the console has a text `times` times; return the console."""
         self.until(lambda: self.console(name).count(text) >= times, f"it says {text!r}")
         return self.console(name)
 

@@ -280,7 +280,7 @@ class World:
         return list(found)
 
     def policy_of_project(self) -> list[dict[str, Any]]:
-        """Return the bindings in the project that bear a condition."""
+        """Return the bindings in the project that have a condition."""
         access = self.sandbox.cloud.server.core.access
         policy = self.sandbox.cloud.look(lambda: access.policy(access.project_name))
         return [dict(binding) for binding in policy["bindings"] if "condition" in binding]
@@ -302,7 +302,7 @@ class World:
 
 @contextlib.contextmanager
 def cleared(world: World) -> Iterator[World]:
-    """Give the world to one test; what a cluster has left fails it."""
+    """Lend the world to one test; what a cluster has left fails it."""
     try:
         yield world
         world.stop_daemons()

@@ -1,4 +1,4 @@
-"""What the buckets of the tests' GCS server are besides their objects."""
+"""Settings and policies of the buckets of the tests' GCS server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what in the test cloud: accounts, roles, policies, services."""
+"""Access in the test cloud: accounts, roles, policies, services."""
 
 from __future__ import annotations
 

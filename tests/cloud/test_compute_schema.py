@@ -1,4 +1,4 @@
-"""What the test cloud answers has no field which the real API does not have."""
+"""Schema of the test cloud's answers: no field that the real API does not have."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_templates_and_firewall_rules_are_deleted_and_no_others(
         site.api.do("POST", f"{place}/instanceTemplates", body)
     site.make_firewalls()
     site.make_firewalls("d")
-    # It bears a name of ours, and is not.
+    # It has a name like ours, and is not.
     named = {
         "name": "mrcore-d2-iap",
         "description": "mrcore-d2",

@@ -1,4 +1,4 @@
-"""Where the test cloud cannot be, the proof says why, in one sentence, last."""
+"""Hosts that cannot hold the test cloud: the proof reports why, in one sentence, last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_proof_names_what_is_missing(missing: str, sentence: str, tmp_path: 
     for program in PROGRAMS:
         if program != missing:
             (tmp_path / program).symlink_to("/bin/true")
-    # Whoever runs this may not be root; that is told first, and is another test.
+    # Whoever runs this may not be root; that is reported first, and is another test.
     done = subprocess.run(
         [sys.executable, "-c", AS_ROOT],
         cwd=REPOSITORY,

@@ -97,7 +97,7 @@ def test_a_cluster_from_up_to_down(world: World) -> None:
     assert moved.code == 2, told(moved)
     assert f"The cluster {NAME} is there with location zones/{ZONE}" in moved.err
 
-    # Commands that are not told the home find it by the VMs.
+    # Commands without --home find it by the VMs.
     status = world.gce("status", f"--name={NAME}")
     assert status.code == 0, told(status)
     assert f"mrcore-{NAME}-master" in status.out

@@ -1,4 +1,4 @@
-"""The runner when things go wrong: found before, told in a sentence, mended by the same command."""
+"""Faults that the runner meets: found early, reported in a sentence, mended by the same command."""
 
 from __future__ import annotations
 
@@ -184,10 +184,10 @@ def test_a_stockout_of_workers_is_told_and_one_of_the_master_ends_it(world: Worl
         assert ran.code == 1, told(ran)
         assert "Making the master failed: the zone has no such machines left (stockout)" in ran.err
         assert "run the same command again, or remove the rest: mrcore gce down" in ran.err
-        # No master answers: what the groups could not do is told while it is waited for.
+        # No master answers: errors of the groups are reported while it is waited for.
         cloud.control("stockout", zone="*", machine_type="e2-standard-2", model="*", on=False)
         running = world.start(*up)
-        wait_until(lambda: "Making a spot worker failed" in running.said(), "the stockout is told")
+        wait_until(lambda: "Making a spot worker failed" in running.said(), "the stockout is shown")
         running.signal(signal.SIGTERM)
         assert "Making a spot worker failed: the zone has no such" in running.end().err
     finally:

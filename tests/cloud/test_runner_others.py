@@ -1,4 +1,4 @@
-"""What the runner must not do to clusters that it has not made: others work there."""
+"""Clusters that the runner has not made: others work there, and it must not touch them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_run_leaves_up_what_up_has_made(world: World) -> None:
         assert f"has its home at {HOME}" in refused.err
         assert world.sandbox.cloud.made() == made
 
-        # The home is found by the machines, and the cluster stays up, without being told to.
+        # The home is found by the machines, and the cluster stays up, without an option.
         world.sandbox.storage.store.create_bucket("other", {"location": "US-CENTRAL1"})
         ran = world.gce(*run, "-o", "gs://other/out", f"--zone={ZONE}", *world.accounts())
         assert ran.code == 0, told(ran)

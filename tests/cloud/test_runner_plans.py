@@ -1,4 +1,4 @@
-"""What a dry run prints is what a run then asks of gcloud: all of it, and nothing else."""
+"""Plans of dry runs: all that a run then asks of gcloud, and nothing else."""
 
 from __future__ import annotations
 

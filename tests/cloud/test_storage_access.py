@@ -1,4 +1,4 @@
-"""Who may touch which objects in the test cloud: callers, roles, conditions, needs of verbs."""
+"""Access to objects in the test cloud: callers, roles, conditions, needs of verbs."""
 
 from __future__ import annotations
 

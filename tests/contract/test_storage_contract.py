@@ -1,4 +1,4 @@
-"""What every store must do, alone and with one writer at a time."""
+"""Duties of every store, alone and with one writer at a time."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_who_may_create_but_not_replace_finds_what_it_has_made(
     place: Place, gcs_server: GcsServer
 ) -> None:
     gcs_server.faults.add(Fault("lost", "objects.insert", count=1))
-    # That is what the second try is told: to go through it would have to replace the first.
+    # The second try gets this answer: to go through, it would have to replace the first.
     gcs_server.faults.add(Fault("error", "objects.insert", status=403, count=1))
     info = place.create("x", SMALL)
     assert place.storage.stat(info.uri).generation == info.generation

@@ -178,7 +178,7 @@ class TestUploads:
         first = send(chunk, f"bytes 0-{CHUNK_BYTES - 1}/*")
         assert (first.status, first.headers["range"]) == (308, f"bytes=0-{CHUNK_BYTES - 1}")
         assert send(b"", "bytes */*").headers["range"] == f"bytes=0-{CHUNK_BYTES - 1}"
-        # A part that is no whole number of units is kept up to the last whole one.
+        # A part that is not a whole number of units is kept up to the last whole one.
         odd = send(chunk + b"odd", f"bytes {CHUNK_BYTES}-{2 * CHUNK_BYTES + 2}/*")
         assert odd.headers["range"] == f"bytes=0-{2 * CHUNK_BYTES - 1}"
         gap = send(b"end", f"bytes {3 * CHUNK_BYTES}-{3 * CHUNK_BYTES + 2}/*")

@@ -1,4 +1,4 @@
-"""What every store must say of its names, and do with its folders."""
+"""Names and folders of every store."""
 
 from __future__ import annotations
 

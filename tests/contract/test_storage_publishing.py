@@ -1,4 +1,4 @@
-"""What every store must do when content gets a second name."""
+"""Duties of every store when content gets a second name."""
 
 from __future__ import annotations
 

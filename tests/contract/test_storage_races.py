@@ -1,4 +1,4 @@
-"""What every store must do when many threads change one name."""
+"""Duties of every store when many threads change one name."""
 
 from __future__ import annotations
 

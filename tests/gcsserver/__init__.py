@@ -1,7 +1,7 @@
 """A server of the JSON API of Google Cloud Storage, in memory, for tests.
 
 It keeps the parts of the API that mrcore and `gcloud storage` use, with generations and
-preconditions on every verb, and can be told to misbehave (`tests.gcsserver.faults`).
+preconditions on every verb, and can be made to misbehave (`tests.gcsserver.faults`).
 
     with GcsServer() as server:                      # in this process
         server.store.create_bucket("b")

@@ -1,4 +1,4 @@
-"""What a request needs the right to, for a server that is told who may do what."""
+"""Rights that a request needs, for a server that enforces a policy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Need:
     permission: str
     bucket: str = ""
     name: str | None = None
-    """Of an object."""
+    """Name of an object."""
     prefix: str = ""
-    """Of a listing."""
+    """Prefix of a listing."""
 
     @property
     def resource(self) -> str:

@@ -1,4 +1,4 @@
-"""What a bucket has beside its objects: settings, not obeyed, and a policy, see `access`."""
+"""Settings of buckets, not obeyed, and their policies, see `access`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API says when it refuses."""
+"""Error answers of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong, when: rules that a test sets, drawn from a seeded generator.
+"""Faults and their occasions: rules that a test sets, drawn from a seeded generator.
 
 Over HTTP (`/_control/faults`): POST a JSON list of rules to add them, GET them with their hits,
 DELETE them all. The fields of a rule are those of `Fault`.

@@ -43,7 +43,7 @@ class ObjectVersion:
     """The writable fields of the resource, but for `metadata`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     components: int | None = None
-    """Of a composed object, which has no MD5: how many objects it was made of."""
+    """Number of objects that a composed object, which has no MD5, was made of."""
 
     @property
     def etag(self) -> str:

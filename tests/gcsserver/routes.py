@@ -60,7 +60,7 @@ class Routes:
         self._uploads = Uploads(store)
 
     def call(self, request: Request) -> Call:
-        """Find the verb; raise 404 for what is no address of the API, 405 for a wrong method."""
+        """Find the verb; raise 404 for what is not an API address, 405 for a wrong method."""
         match = _PATHS.fullmatch(request.path)
         if match is None:
             raise ApiError(404, "notFound", "Not Found")

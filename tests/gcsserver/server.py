@@ -142,7 +142,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up; show what is an error of ours."""
+        """Ignore clients that hang up; show what is an error of ours."""
         import sys
 
         if not isinstance(sys.exception(), OSError):

@@ -1,4 +1,4 @@
-"""What integration tests share."""
+"""Fixtures that integration tests share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Give a folder to run `mrcore` in, and check that nothing is left running at the end."""
+    """Yield a folder to run `mrcore` in, and check that nothing is left running at the end."""
     found = Place(tmp_path)
     yield found
     try:

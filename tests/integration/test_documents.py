@@ -1,4 +1,4 @@
-"""What a reader of the documents types works, in a fresh checkout and with an empty home."""
+"""Commands of the documents: they work in a fresh checkout and with an empty home."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _hold_a_staged_part(prefix: str, stack: contextlib.ExitStack) -> bool:
         return False
     with contextlib.ExitStack() as held:
         file = held.enter_context(_opened(staged[0].removeprefix("file://")))
-        # The system tells of the first who waits, by a signal that ends nobody.
+        # The system reports the first that waits, by a signal that ends nobody.
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         try:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)

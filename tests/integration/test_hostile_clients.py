@@ -29,10 +29,10 @@ USUAL_DESCRIPTORS = 1024
 SILENT_CONNECTIONS = 1100
 STREAMS = 100
 BODILESS_CONNECTIONS = 205
-"""So that, with these streams, there are more calls than a master answers at once."""
+"""Connections that, with their streams, make more calls than a master answers at once."""
 LARGE_BODIES = 8
 MAX_GROWTH_BYTES = 200 << 20
-"""Of the master's memory by all attacks. One large body that was read would leave 60 MiB."""
+"""Growth of the master's memory by all attacks. One large body, if read, would leave 60 MiB."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 

@@ -94,7 +94,7 @@ def test_who_follows_a_job_finds_the_next_master_elsewhere(house: MasterSite) ->
             worker.work_off()
         assert [job.state for job in watch][-1] is JobState.SUCCEEDED
         assert [job.job_id for job in client.list()] == [job_id]
-        with pytest.raises(ClusterUnreachableError):  # it was not told where to look
+        with pytest.raises(ClusterUnreachableError):  # it does not know where to look
             list(lost_watch)
 
 

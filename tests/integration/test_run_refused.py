@@ -1,4 +1,4 @@
-"""What cannot work: the exit code, one sentence, and nothing written under the output."""
+"""Runs that cannot work: the exit code, one sentence, and nothing written under the output."""
 
 from __future__ import annotations
 

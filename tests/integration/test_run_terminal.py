@@ -1,4 +1,4 @@
-"""What a person at a terminal gets: the live display, the debugger, a pipe that closes early."""
+"""Runs at a terminal: the live display, the debugger, a pipe that closes early."""
 
 from __future__ import annotations
 

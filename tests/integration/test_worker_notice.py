@@ -76,7 +76,7 @@ def test_each_call_waits_for_a_change_from_what_the_last_one_said() -> None:
 
 
 def test_news_of_a_drain_goes_out_within_two_seconds(tmp_path: Path) -> None:
-    """The longest way: results are being told, and more news has just been put off."""
+    """The longest way: results are being reported, and more news has just been put off."""
 
     async def run() -> None:
         clock = FakeClock()

@@ -118,7 +118,7 @@ async def test_sigterm_hands_back_what_waits_and_finishes_what_runs(
 
 
 async def is_handed_back(master: FakeMaster, worker: Worker, text: str) -> None:
-    """See the one attempt, at this text, come back from a worker that was told to end."""
+    """See the one attempt, at this text, come back from a worker that was asked to end."""
     one = master.assignment(0, text)
     master.answer(await master.greet(), one)
     await worker.begun()

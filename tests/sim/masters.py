@@ -45,7 +45,7 @@ from tests.sim.world import World
 WALL = 1.7e9
 LIMITS = Limits(prefetch_per_worker_max=8, losses_max=20)
 STEPS_MAX = 60_000
-"""Of one run: more is a conversation that does not come to rest."""
+"""Steps of one run, at most: more is a conversation that does not come to rest."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a run must never show, judged from outside the machine: by its answers and by the store."""
+"""Invariants of a run, judged from outside the machine: by its answers and by the store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
     at: float
     held: dict[AttemptId, HeldAttempt]
     relied_on: dict[AttemptId, HeldAttempt]
-    """Those that the machine went on to count on; the others were to be killed."""
+    """Attempts that the machine went on to count on; the others were to be killed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Result:
     problem: str
     """Empty where all was well, else what was not."""
     digest: str
-    """Of everything that happened, to compare runs."""
+    """Digest of everything that happened, to compare runs."""
     seconds: float
     """Simulated."""
     steps: int

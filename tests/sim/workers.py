@@ -68,7 +68,7 @@ class SimWorker:
         self.session = 0
         self.up = False
         self.dead = False
-        """For ever."""
+        """The worker never comes back."""
         self.paused_until = 0.0
         self.boot()
 

@@ -22,7 +22,7 @@ class Rates:
     duplicate: float
     delay_seconds: float
     cut: float
-    """Of one direction between one worker and the master, at each chance."""
+    """Probability that one direction between a worker and the master is cut, at each chance."""
     worker_crash: float
     worker_pause: float
     master_crash: float
@@ -34,9 +34,9 @@ class Rates:
     data_failure: float
     infrastructure_failure: float
     read_failure: float
-    """Of a read whose object is there."""
+    """Probability that a read fails whose object is there."""
     vanish: float
-    """Of a run of the same job, at each part that is written."""
+    """Probability that a run of the same job vanishes, at each part that is written."""
     preempt: float
     straggler: float
     varied_maps: bool
@@ -82,7 +82,7 @@ class Store:
     runs: dict[AttemptId, bytes] = field(default_factory=dict)
     """Digest of each run that is there."""
     parts: dict[AttemptId, tuple[bytes, ...]] = field(default_factory=dict)
-    """Of each staged part that is there: the digests of all runs that it was made of."""
+    """Digests of all runs that a staged part was made of, for each part that is there."""
     made_of: dict[AttemptId, tuple[bytes, ...]] = field(default_factory=dict)
     """Digests of the runs that an attempt's output was made of, whether it is there or gone."""
     written: dict[AttemptId, None] = field(default_factory=dict)

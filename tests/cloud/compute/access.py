@@ -1,4 +1,4 @@
-"""Who may do what: the project's policy, roles, service accounts, and the services that are on."""
+"""Access: the project's policy, roles, service accounts, and the services that are on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Access:
         self.roles: dict[str, Resource] = {}
         """The project's own roles by their full names, `projects/P/roles/ID`."""
         self.policies: dict[str, Resource] = {}
-        """By the full name of what each is for: the project, or a service account."""
+        """Policies by the full name of their resource: the project, or a service account."""
         self.disabled: set[str] = set()
         """Services that are off."""
         self.denied: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What this cloud has to offer: regions, zones, machine types, public images, quotas, services."""
+"""Catalog of this cloud: regions, zones, machine types, public images, quotas, services."""
 
 from __future__ import annotations
 

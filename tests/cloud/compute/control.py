@@ -1,4 +1,4 @@
-"""What a test asks of the cloud itself: `POST /_cloud/VERB` with JSON, and what has been called.
+"""Requests of a test to the cloud itself: `POST /_cloud/VERB` with JSON, and what has been called.
 
     preempt     {"instance": NAME}                    notice, grace, termination
     crash       {"instance": NAME}                    the host dies

@@ -1,4 +1,4 @@
-"""What all parts of the cloud share."""
+"""State that all parts of the cloud share."""
 
 from __future__ import annotations
 

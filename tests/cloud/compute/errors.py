@@ -1,4 +1,4 @@
-"""What the APIs say when they refuse, in the words of the real ones."""
+"""Errors of the APIs, in the words of the real ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def required(field: str) -> CloudError:
 
 
 def not_found(path: str) -> CloudError:
-    """Say that there is no resource of that path, which begins with `projects/`."""
+    """Return the error for a missing resource; its path begins with `projects/`."""
     return CloudError(404, "notFound", f"The resource '{path}' was not found")
 
 
@@ -112,7 +112,7 @@ def service_disabled(service: str, title: str, project: str) -> CloudError:
 
 
 def stockout(machine_type: str, zone_path: str) -> OperationError:
-    """Say that a zone has no machine of that type just now."""
+    """Return the error of a zone that has no machine of that type just now."""
     message = (
         f"The zone '{zone_path}' does not have enough resources available to fulfill the request. "
         f"(resource type:compute; machine type:{machine_type})"

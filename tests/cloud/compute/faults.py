@@ -1,4 +1,4 @@
-"""What this cloud is told to do badly: no machines left, less quota, refusals, slowness."""
+"""Faults of this cloud that tests set: no machines left, less quota, refusals, slowness."""
 
 from __future__ import annotations
 

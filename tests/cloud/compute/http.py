@@ -156,13 +156,13 @@ def _request_of(part: email.message.Message, outer: Request) -> Request:
     """Return the request inside a part; the lines of one may end in CRLF or LF."""
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes):
-        raise CloudError(400, "badRequest", "A part of the batch is no request.")
+        raise CloudError(400, "badRequest", "A part of the batch is not a request.")
     newline = b"\r\n" if b"\r\n" in content.split(b"\n\n")[0] else b"\n"
     head, _, body = content.partition(newline * 2)
     first, *lines = head.decode("latin-1").split(newline.decode())
     words = first.split(" ")
     if len(words) < 2:
-        raise CloudError(400, "badRequest", "A part of the batch is no request.")
+        raise CloudError(400, "badRequest", "A part of the batch is not a request.")
     headers = {k: v for k, v in outer.headers.items() if k == "authorization"}
     for line in lines:
         name, _, value = line.partition(":")

@@ -56,7 +56,7 @@ class Instances:
         self._by_path: dict[str, Instance] = {}
         self._deadline_changed = asyncio.Event()
         self.lost: Callable[[str, Loss], None] = lambda path, loss: None
-        """Told the path of each instance that has stopped or gone, whoever did it."""
+        """Called with the path of each instance that has stopped or gone, whoever did it."""
         core.machines.listen(self._powered_off)
 
     def get(self, path: str) -> Instance:
@@ -97,7 +97,7 @@ class Instances:
         return instance
 
     def _address(self, nic: Resource, name: str, zone: str) -> None:
-        """Give an interface its addresses; raise 400 where there are none left."""
+        """Assign an interface its addresses; raise 400 where there are none left."""
         addresses = self._core.addresses
         try:
             nic["networkIP"] = addresses.take(name, zone)
@@ -222,7 +222,7 @@ class Instances:
             await self._forget(instance)
 
     async def update(self, instance: Instance) -> None:
-        """Tell the machine of new labels, metadata or tags."""
+        """Send new labels, metadata or tags to the machine."""
         if not instance.is_gone:
             await self._core.machines.update(self.vm(instance))
 

@@ -1,4 +1,4 @@
-"""What the API needs of whatever runs the VMs, and a stand-in that runs nothing."""
+"""Interface of whatever runs the VMs, and a stand-in that runs nothing."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Machines(Protocol):
         ...
 
     async def preempt(self, vm: Vm, grace_seconds: float) -> None:
-        """Say so in the VM's metadata, then do as `stop` does."""
+        """Announce it in the VM's metadata, then do as `stop` does."""
         ...
 
     async def crash(self, vm: Vm) -> None:
@@ -180,7 +180,7 @@ class _Memory:
 class MemoryMachines:
     """Machines that run nothing: for tests of the API, and of what drives it.
 
-    `calls` is what was asked for, as (verb, name). With `boot_seconds` each start takes so long.
+    `calls` is what was asked for, as (verb, name). Each start takes `boot_seconds`.
     """
 
     def __init__(self, boot_seconds: float = 0.0) -> None:

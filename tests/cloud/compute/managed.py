@@ -36,7 +36,7 @@ class Member:
     action: Action
     instance: Instance | None = None
     error: Resource | None = None
-    """Of the last attempt to make it, gone once it is made."""
+    """Error of the last attempt to make it, gone once it is made."""
     machine_type: str | None = None
     """Where the group's flexibility policy has chosen it."""
     task: asyncio.Task[None] | None = None

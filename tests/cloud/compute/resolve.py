@@ -1,4 +1,4 @@
-"""Which image a link means: one of the project, or a public one."""
+"""Lookup of the image that a link means: one of the project, or a public one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def newest_of(store: Store, project: str, family: str) -> Resource:
     ]
     if not found:
         raise not_found(f"projects/{project}/global/images/family/{family}")
-    # Those of one moment are told apart by their names, which end in dates.
+    # Images of one moment differ by their names, which end in dates.
     return max(found, key=lambda image: (image["creationTimestamp"], image["name"]))
 
 

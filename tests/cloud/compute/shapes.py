@@ -1,4 +1,4 @@
-"""What an instance is made of: the checked fields of its resource, and the Vm that machines get."""
+"""Parts of an instance: the checked fields of its resource, and the Vm that machines get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may touch which objects: the GCS server asks this where IAM counts there, too."""
+"""Access to objects: the GCS server asks this where IAM counts there, too."""
 
 from __future__ import annotations
 

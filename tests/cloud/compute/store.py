@@ -130,7 +130,7 @@ def aggregated(
     params: Mapping[str, str],
     everything: list[Resource] | None = None,
 ) -> Resource:
-    """Return the answer to a list of all scopes; one without results bears a warning."""
+    """Return the answer to a list of all scopes; one without results has a warning."""
     if everything is None:
         everything = list(store.all(collection))
     found, following = page(everything, params)

@@ -211,7 +211,7 @@ class Cloud:
 
 @contextlib.contextmanager
 def _scratch(cache: Path, *, keep: bool) -> Iterator[Path]:
-    """Give a folder of one's own below the cache; remove those of runs that were killed."""
+    """Yield a folder of one's own below the cache; remove those of runs that were killed."""
     for old in cache.glob("mrcore-cloud-*"):
         if not Path("/proc", old.name.split("-")[2]).exists():
             shutil.rmtree(old)

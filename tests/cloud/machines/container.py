@@ -101,7 +101,7 @@ class Container:
             assert self._process
             code = await self._process.wait()
             # The container dies with systemd-nspawn, but not in the same moment.
-            # Nothing tells of the end of a cgroup of version 1.
+            # Nothing reports the end of a cgroup of version 1.
             while not cgroups.is_empty(cgroups.make(self._cgroup)):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
             if code != REBOOT or self._is_asked:

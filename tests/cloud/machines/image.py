@@ -71,7 +71,7 @@ def _name() -> str:
 
 @contextlib.contextmanager
 def root(cache: Path) -> Iterator[Path]:
-    """Give the folder of the root, made if need be; it stays as long as this context is open."""
+    """Yield the folder of the root, made if need be; it stays as long as this context is open."""
     name = _name()
     cache.mkdir(parents=True, exist_ok=True)
     path, lock = cache / name, cache / f"{name}.lock"

@@ -19,7 +19,7 @@ _HOSTS = """\
 {gateway} metadata.google.internal metadata
 {address} {hostname} {name}
 """
-# Google's agent would use the link-local address; its stand-in is told of the one that is here.
+# Google's agent would use the link-local address; its stand-in gets the one that is here.
 _INSTANCE_METADATA = "GCE_METADATA_HOST={gateway}\n"
 
 

@@ -1,4 +1,4 @@
-"""Whether this machine can hold a cloud of containers."""
+"""Requirements on a machine that is to hold a cloud of containers."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SILENT_CLIENT_SECONDS = 10.0
 
 
 class MetadataServer:
-    """A server for the VMs it has been told of; use it in a `with` block."""
+    """A server for the VMs that were added to it; use it in a `with` block."""
 
     def __init__(self, host: str, port: int = 0) -> None:
         self._trees: dict[str, Mapping[str, tree.Node]] = {}
@@ -93,7 +93,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of VMs that lose their power; show what is an error of ours."""
+        """Ignore VMs that lose their power; show what is an error of ours."""
         import sys
 
         if not isinstance(sys.exception(), OSError):

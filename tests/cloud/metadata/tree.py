@@ -1,4 +1,4 @@
-"""What a VM's metadata holds, and how one place in it is written out."""
+"""Metadata of a VM, and the text of one place in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the jobs of the proof read, and what must come out."""
+"""Input of the proof's jobs, and their expected output."""
 
 from __future__ import annotations
 

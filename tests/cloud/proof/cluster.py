@@ -65,7 +65,7 @@ class Cluster:
         return self.gce("up", *self.options(), *words, seconds=seconds)
 
     def options(self) -> list[str]:
-        """Return what `up` and `run` are told besides the size."""
+        """Return the options of `up` and `run` besides the size."""
         lines = [f"--vm-env={key}={value}" for key, value in VM_ENVIRONMENT.items()]
         return [f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct", *lines]
 

@@ -13,7 +13,7 @@ from tests.cloud.proof.story import BOOT_SECONDS, JOB_SECONDS, Story
 
 
 class CtrlC(Story):
-    """Once takes everything away, twice tells how to, and what was interrupted can be run again."""
+    """Once deletes everything, twice prints how to, and what was interrupted can be run again."""
 
     name = "ctrl-c"
     about = "Ctrl-C in a run: once, and twice; then the same run to its end"

@@ -1,4 +1,4 @@
-"""What code on the VMs may do: user code can do all that its VM's account can."""
+"""Rights of code on the VMs: user code can do all that its VM's account can."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _of_master() -> Iterator[Attempt]:
 def _of_compute(vm: dict[str, Any], *, ours: bool) -> Iterator[Attempt]:
     """Yield requests to Compute Engine, which are about nothing that is there, or change nothing.
 
-    `ours` is whether the VM may act on what bears the cluster's name.
+    `ours` is whether the VM may act on what has the cluster's name.
     """
     instances, rules = f"zones/{ZONE}/instances", "global/firewalls"
     templates = "global/instanceTemplates"

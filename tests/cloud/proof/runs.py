@@ -54,7 +54,7 @@ class Run:
                 os.kill(process, number)
 
     def _processes(self) -> Iterator[int]:
-        """Yield the processes of its terminal, but for the first: that only tells how it ends."""
+        """Yield the processes of its terminal, but for the first: that only reports its end."""
         first = self._process.pid
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):

@@ -15,10 +15,10 @@ AMPLE = 200
 
 
 class Shortage(Story):
-    """The user is told each time, and the job runs in the end, on VMs on demand."""
+    """The user sees each shortage, and the job runs in the end, on VMs on demand."""
 
     name = "shortage"
-    about = "no spot VMs, then no quota: told at once, and on-demand VMs run the job"
+    about = "no spot VMs, then no quota: shown at once, and on-demand VMs run the job"
     workers = 1
 
     def play(self) -> None:
@@ -43,7 +43,7 @@ class Shortage(Story):
         self.say(f"on demand: {', '.join(names)}")
         self.finish(run)
         if "over the quota" not in run.said():
-            raise CloudError(f"{run.said()}\nThe run has not told of the quota.")
+            raise CloudError(f"{run.said()}\nThe run has not reported the quota.")
 
     def _until(self, what: str, run: Run, look: Callable[[], bool]) -> None:
         def seen() -> bool:
@@ -65,4 +65,4 @@ class Shortage(Story):
             notes = self.cluster.shown().get("fleet", {}).get("notes", ())
             return next((note for note in notes if text in note), None)
 
-        self.say(f"mrcore show: {until(f'mrcore show told of {text!r}', told, BOOT_SECONDS)}")
+        self.say(f"mrcore show: {until(f'mrcore show reports {text!r}', told, BOOT_SECONDS)}")

@@ -1,4 +1,4 @@
-"""What all stories have in common: how they begin and end, and the steps that they share.
+"""Base of all stories: their beginning, their end, and the steps that they share.
 
 Each step says what it has seen, or stops the story with a CloudError.
 """
@@ -40,10 +40,10 @@ class Story(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
-    """For people who choose one."""
+    """Summary for people who choose a story."""
     books: ClassVar[Books] = Books()
     pause_seconds: ClassVar[float] = 0.004
-    """That a map takes for a line."""
+    """Time that a map takes for a line."""
     workers: ClassVar[int] = 2
 
     def __init__(self, cluster: Cluster, teller: Teller) -> None:
@@ -57,7 +57,7 @@ class Story(ABC):
         """Let it happen."""
 
     def run(self) -> None:
-        """Tell the story from an empty project to an empty project."""
+        """Play the story from an empty project to an empty project."""
         self.say(f"{self.name}: {self.about}")
         self._prepare()
         before = traces.in_cloud(self.cluster)
@@ -95,7 +95,7 @@ class Story(ABC):
         (self.cluster.logs / "up.log").write_text(told)
 
     def await_workers(self, number: int | None = None) -> list[str]:
-        """Wait until so many workers, or all, have joined; return their ids."""
+        """Wait until a number of workers, or all, have joined; return their ids."""
         wanted = self.workers if number is None else number
 
         def joined() -> list[str] | None:
@@ -138,7 +138,7 @@ class Story(ABC):
         )
 
     def await_tasks(self, run: Run, number: int, state: str = "completed") -> None:
-        """Wait until so many tasks are in a state, of a job that must not end before."""
+        """Wait until `number` tasks are in a state, of a job that must not end before."""
 
         def there() -> bool:
             run.check_alive()

@@ -1,4 +1,4 @@
-"""What must be the same after the proof as before it."""
+"""State that must be the same after the proof as before it."""
 
 from __future__ import annotations
 
