@@ -262,9 +262,7 @@ def check_uri(uri: str, what: str) -> str:
         )
     form = form_problem(uri)
     if form is not None:
-        raise UsageError(
-            f"{printable(uri, 200)!r} names nothing that could be {what}. Write {form}."
-        )
+        raise UsageError(f"{printable(uri, 200)!r} cannot be {what}. Write {form}.")
     if any(step in ("..", ".") for step in path_of(uri).split("/")):
         raise UsageError(f"{printable(uri, 200)!r}: write {what} without `.` and `..` steps.")
     return uri

@@ -128,7 +128,7 @@ def _loopback_credentials(address: str, reach_seconds: float | None, clock: Cloc
         from mrcore.rpc.probe import serves_jobs  # loads gRPC, and this is how it ends anyway
 
         if not serves_jobs(address, REACH_SECONDS):
-            raise _unreachable(address, "what listens there is no master")
+            raise _unreachable(address, "what listens there is not a master")
     if is_loopback(host) and reach_seconds is None:
         raise UsageError(
             f"No master of yours at {address} has left its credentials in {path}. Start one with "

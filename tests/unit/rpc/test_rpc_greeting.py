@@ -144,6 +144,6 @@ def test_another_server_of_grpc_is_no_master(
         server = grpc.server(threads)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        with pytest.raises(ClusterUnreachableError, match="what listens there is no master"):
+        with pytest.raises(ClusterUnreachableError, match="what listens there is not a master"):
             find_credentials(f"127.0.0.1:{port}")
         server.stop(None).wait()
