@@ -170,9 +170,9 @@ class _Life:
             logs.always_say(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
             machine = Machine(Limits(), self._rng)
             journal = await asyncio.to_thread(self._replay, machine)
-            leader = _leader(cluster, machine.epoch, address, token, tls)
+            leader = _leader(cluster, machine.cluster.epoch, address, token, tls)
             await asyncio.to_thread(announce, storage, state_uri, leader)
-            log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.epoch})
+            log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.cluster.epoch})
             await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
             await self._retire(leader)
             if self._fleet is not None:

@@ -1,6 +1,6 @@
 """What the journal keeps: the durable history of a cluster.
 
-`Machine.apply(fact)` alone changes durable state, live and in replay. Leases, heartbeats and
+`Cluster.apply(fact)` alone changes durable state, live and in replay. Leases, heartbeats and
 progress are not facts: a restarted master learns them again from its workers. A new field of a fact
 gets a default, so that journals stay readable; any other change needs a new `journal.FORMAT`.
 """

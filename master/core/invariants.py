@@ -15,25 +15,25 @@ from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
 if TYPE_CHECKING:
-    from mrcore.master.core.cluster import Core
+    from mrcore.master.core.cluster import Cluster
 
 ATTEMPTS_MAX = 2
 """Of one task at a time: one, and its backup."""
 
 
-def check(machine: Core) -> None:
+def check(cluster: Cluster) -> None:
     """Assert every invariant of the machine; O(everything)."""
-    durable = machine.durable()
+    durable = cluster.durable
     live = {job.job_id for job in durable.jobs.values() if not job.state.final}
-    assert live == {job.job_id for job in machine.live_jobs()}, "live jobs are those not ended"
+    assert live == {job.job_id for job in cluster.live_jobs()}, "live jobs are those not ended"
     for record in durable.jobs.values():
         _check_sums(record)
-        job = machine.live_job(record.job_id)
+        job = cluster.jobs.get(record.job_id)
         if job is not None:
-            _check_job(machine, job)
-        _check_waiting(machine, record)
-    _check_workers(machine)
-    _check_bounds(machine)
+            _check_job(cluster, job)
+        _check_waiting(cluster, record)
+    _check_workers(cluster)
+    _check_bounds(cluster)
 
 
 def _check_sums(record: JobRecord) -> None:
@@ -66,39 +66,39 @@ def _check_sums(record: JobRecord) -> None:
         assert record.complete, f"{record.job_id} is {record.state} without all its winners"
 
 
-def _check_waiting(machine: Core, record: JobRecord) -> None:
+def _check_waiting(cluster: Cluster, record: JobRecord) -> None:
     """A job that waits does so for live jobs, older than itself; at last it is being planned."""
     if record.state is not JobState.WAITING:
         assert not record.waits_for, f"{record.job_id} is {record.state} and waits"
         return
-    job = machine.live_job(record.job_id)
+    job = cluster.jobs.get(record.job_id)
     assert job is not None, f"{record.job_id} waits and has ended"
     assert not record.stages, f"{record.job_id} waits and has tasks"
     assert set(record.waits_for) <= set(record.spec.after)
     assert job.planning == (not record.waits_for), f"{record.job_id} is planned when it may be"
     for job_id in record.waits_for:
-        other = machine.job(job_id)
+        other = cluster.job(job_id)
         assert other is not None, f"{record.job_id} waits for {job_id}, which is forgotten"
         assert not other.state.final, f"{record.job_id} waits for {job_id}, which has ended"
         assert other.serial < record.serial, f"{record.job_id} waits for a later job: a cycle"
 
 
-def _check_job(machine: Core, job: LiveJob) -> None:
+def _check_job(cluster: Cluster, job: LiveJob) -> None:
     for stage, sums in zip(job.stages, job.record.stages, strict=True):
-        _check_stage(machine, job, stage, sums)
+        _check_stage(cluster, job, stage, sums)
 
 
-def _check_stage(machine: Core, job: LiveJob, stage: LiveStage, sums: StageRecord) -> None:
+def _check_stage(cluster: Cluster, job: LiveJob, stage: LiveStage, sums: StageRecord) -> None:
     queued = Counter(ticket for index, ticket in stage.heap if stage.tasks[index].ticket == ticket)
     delayed = Counter(
         ticket
-        for _, ticket, task_id in machine.delayed_tasks()
+        for _, ticket, task_id in cluster.delayed
         if task_id.job_id == job.record.job_id and task_id.stage == stage.number
     )
-    assert len(stage.heap) <= 2 * len(stage.tasks) + machine.limits.void_entries_max
+    assert len(stage.heap) <= 2 * len(stage.tasks) + cluster.limits.void_entries_max
     assert stage.ready == queued.total(), "ready tasks are the valid entries of the heap"
-    cap = machine.now + machine.limits.retry_cap_seconds
-    due = [due for due, ticket, _ in machine.delayed_tasks() if ticket in delayed]
+    cap = cluster.now + cluster.limits.retry_cap_seconds
+    due = [due for due, ticket, _ in cluster.delayed if ticket in delayed]
     assert max(due, default=cap) <= cap, "no back-off is longer than the cap"
     assert stage.delayed == sum(1 for task in stage.tasks if task.delayed)
     assert stage.busy == sum(1 for task in stage.tasks if task.attempts)
@@ -111,9 +111,9 @@ def _check_stage(machine: Core, job: LiveJob, stage: LiveStage, sums: StageRecor
         assert places == (1 if idle else 0), f"idle iff queued exactly once: {story}"
         assert not (record.winner is not None and task.attempts), f"won and in progress: {story}"
         assert len(task.attempts) <= ATTEMPTS_MAX, f"too many attempts: {story}"
-        assert len(task.story) <= machine.limits.story_lines
-        assert len(task.avoid) <= machine.limits.avoided_max, story
-        assert len(task.suspects) <= machine.limits.avoided_max, story
+        assert len(task.story) <= cluster.limits.story_lines
+        assert len(task.avoid) <= cluster.limits.avoided_max, story
+        assert len(task.suspects) <= cluster.limits.avoided_max, story
         assert len(set(task.suspects)) == len(task.suspects), story
         numbers = [attempt.id.number for attempt in task.attempts]
         assert len(set(numbers)) == len(numbers), f"a number was used twice: {story}"
@@ -121,31 +121,31 @@ def _check_stage(machine: Core, job: LiveJob, stage: LiveStage, sums: StageRecor
             seen += 1
             assert attempt.id.task == name, story
             assert stage.attempts[attempt.id] is attempt, story
-            holder = machine.worker(attempt.worker_id)
+            holder = cluster.workers.get(attempt.worker_id)
             assert holder is not None, f"held by a worker that is gone: {story}"
             assert holder.held[attempt.id] is attempt, f"its worker does not hold it: {story}"
-        _check_budgets(machine, job, record, story)
+        _check_budgets(cluster, job, record, story)
     assert seen == len(stage.attempts), "every attempt belongs to a task"
 
 
-def _check_budgets(machine: Core, job: LiveJob, task: TaskRecord, story: str) -> None:
+def _check_budgets(cluster: Cluster, job: LiveJob, task: TaskRecord, story: str) -> None:
     """A task over its budget has ended its job in the same step."""
     if not job.running:
         return
     assert task.failures < max(job.record.spec.max_attempts, 1), f"over its budget: {story}"
-    assert task.infrastructure < machine.limits.infrastructure_max, f"over its budget: {story}"
-    assert task.losses < machine.limits.losses_max, f"over its budget: {story}"
+    assert task.infrastructure < cluster.limits.infrastructure_max, f"over its budget: {story}"
+    assert task.losses < cluster.limits.losses_max, f"over its budget: {story}"
 
 
-def _check_workers(machine: Core) -> None:
-    for worker in machine.workers():
-        ahead = machine.limits.prefetch_per_worker_max
+def _check_workers(cluster: Cluster) -> None:
+    for worker in cluster.sorted_workers():
+        ahead = cluster.limits.prefetch_per_worker_max
         backups = 1  # adopted or backed up beyond what its slots say
         assert worker.active <= worker.slots + ahead + backups, f"{worker.id} holds too much"
         taken_back = sum(1 for attempt in worker.held.values() if attempt.taken_back)
         assert worker.taken_back == taken_back, f"{worker.id} counts what is taken back"
         for attempt in worker.held.values():
-            job = machine.live_job(attempt.id.task.job_id)
+            job = cluster.jobs.get(attempt.id.task.job_id)
             assert job is not None, f"{worker.id} holds {attempt.id} of an ended job"
             assert job.running, f"{worker.id} holds {attempt.id} of a job that commits"
             stage = attempt.id.task.stage
@@ -154,18 +154,18 @@ def _check_workers(machine: Core) -> None:
                 assert attempt.wanted.inputs_version == job.record.stages[stage].version
 
 
-def _check_bounds(machine: Core) -> None:
+def _check_bounds(cluster: Cluster) -> None:
     """Each collection that grows has a number in the limits."""
-    durable, limits = machine.durable(), machine.limits
-    assert len(machine.workers()) <= limits.workers_max
-    assert len(machine.live_jobs()) <= limits.live_jobs_max
-    assert len(machine.awaited()) <= limits.workers_max
-    known = {worker.id for worker in machine.workers()}.union(machine.awaited())
+    durable, limits = cluster.durable, cluster.limits
+    assert len(cluster.sorted_workers()) <= limits.workers_max
+    assert len(cluster.live_jobs()) <= limits.live_jobs_max
+    assert len(cluster.awaited) <= limits.workers_max
+    known = {worker.id for worker in cluster.sorted_workers()}.union(cluster.awaited)
     assert known.issuperset(durable.workers), "so many are known after a restart, too"
-    assert len(machine.timers()) <= 2 * limits.workers_max + limits.void_entries_max
+    assert len(cluster.timers) <= 2 * limits.workers_max + limits.void_entries_max
     delayed = 2 * limits.live_tasks_max + limits.void_entries_max
-    assert len(machine.delayed_tasks()) <= delayed
-    plans = [[stage.plan for stage in job.stages] for job in machine.live_jobs()]
+    assert len(cluster.delayed) <= delayed
+    plans = [[stage.plan for stage in job.stages] for job in cluster.live_jobs()]
     sections = sum(map(policy.section_count, plans))
     assert sections <= limits.live_sections_max, "asked with `has_room` before a submission"
     assert len(durable.requests) <= len(durable.jobs)
@@ -176,14 +176,14 @@ def _check_bounds(machine: Core) -> None:
     if len(ended) > 1:  # the newest stays, whatever it takes
         assert durable.ended_tasks <= limits.ended_tasks_max
         assert durable.ended_bytes <= limits.ended_bytes_max
-    jobs, tasks, lines = machine.stories().totals()
+    jobs, tasks, lines = cluster.stories.totals()
     assert jobs <= limits.ended_stories_max
     assert tasks <= limits.ended_story_tasks_max
     assert lines <= limits.ended_story_lines_max
     for record in durable.jobs.values():
         _check_record(record, limits)
-    for job in machine.live_jobs():
-        live = machine.live_job(job.job_id)
+    for job in cluster.live_jobs():
+        live = cluster.jobs.get(job.job_id)
         assert live is not None
         for run, reads in live.reads.items():
             assert 0 <= run.index < len(job.stages[run.stage].tasks)

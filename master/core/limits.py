@@ -66,7 +66,7 @@ class Limits:
     workers_max: int = 10_000
     """Requests of further workers are answered with nothing."""
     live_jobs_max: int = 1_000
-    """Checked before a claim is taken (`Machine.has_room`)."""
+    """Checked before a claim is taken (`Cluster.has_room`)."""
     live_tasks_max: int = 500_000
     """Of all live jobs; checked with the same question."""
     live_sections_max: int = 40_000_000

@@ -8,9 +8,9 @@ before anything expires.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from mrcore.master.core.cluster import Outcome
+from mrcore.master.core.cluster import Cluster, Outcome
 from mrcore.master.core.commands import (
     CleanUp,
     PlanJob,
@@ -45,47 +45,77 @@ from mrcore.master.core.facts import (
     JobSubmitted,
 )
 from mrcore.master.core.results import Results
+from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.views import why_never_planned
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
+if TYPE_CHECKING:
+    from random import Random  # noqa: TID251 - the type only: a generator is always passed in
+
+    from mrcore.master.core.facts import Fact
+    from mrcore.master.core.limits import Limits
+
 __all__ = ["Machine", "Outcome"]
 
 
-class Machine(Results):
-    """All jobs and workers of a cluster.
+class Machine:
+    """The handlers of events, over a cluster, its scheduler and the accounting of its results.
 
     A master applies every fact of its journal, takes over, and then steps events one at a time.
+    Whoever only reads, reads the cluster.
     """
+
+    def __init__(
+        self,
+        limits: Limits,
+        rng: Random,
+        *,
+        cluster: type[Cluster] = Cluster,
+        scheduler: type[Scheduler] = Scheduler,
+        results: type[Results] = Results,
+    ) -> None:
+        self.cluster = cluster(limits, rng)
+        self.scheduler = scheduler(self.cluster)
+        self.results = results(self.cluster)
+
+    def apply(self, fact: Fact) -> None:
+        """Take in a fact of the journal, before this master acts."""
+        self.cluster.apply(fact)
+
+    def next_deadline(self) -> float | None:
+        """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
+        return self.scheduler.next_deadline()
 
     def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
         """Begin to act, once every fact up to this epoch's own `EpochTaken` has been applied."""
-        assert epoch == self.epoch, f"epoch {epoch} is not the applied one, {self.epoch}"
-        self._begin(now)
-        self._wall_offset = wall - now
+        cluster, known = self.cluster, self.cluster.durable.workers
+        assert epoch == cluster.epoch, f"epoch {epoch} is not the applied one, {cluster.epoch}"
+        cluster.begin(now)
+        cluster.wall_offset = wall - now
         # An old journal does not say who has left.
-        self._dismiss(list(self._durable.workers)[: -self.limits.workers_max])
-        for record in self._durable.jobs.values():
+        self.scheduler.dismiss(list(known)[: -cluster.limits.workers_max])
+        for record in cluster.durable.jobs.values():
             if not record.state.final:
                 self._admit(LiveJob(record))
             elif not record.cleaned:
-                self._command(CleanUp(record.job_id, record.state))
-        for job in list(self._jobs.values()):
+                cluster.command(CleanUp(record.job_id, record.state))
+        for job in list(cluster.jobs.values()):
             self._resume(job)
         self._release_waiting()
-        leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
+        leases = [job.record.spec.lease_seconds for job in cluster.jobs.values() if job.running]
         if leases:
-            self._wait_until = now + max(leases)
-            self._awaited = dict(self._durable.workers)
+            cluster.wait_until = now + max(leases)
+            cluster.awaited = dict(known)
         else:
-            self._dismiss(self._durable.workers)
-        return self._outcome
+            self.scheduler.dismiss(known)
+        return cluster.outcome
 
     def step(self, event: Event, now: float) -> Outcome:  # noqa: C901 - one case an event
         """Take in one event; return what to journal, and what to do once that is durable."""
-        self._begin(now)
+        self.cluster.begin(now)
         match event:
             case Synced():
                 self._on_synced(event)
@@ -96,10 +126,10 @@ class Machine(Results):
             case CancelAsked():
                 self._on_cancel(event)
             case JobBroken():
-                job = self._jobs.get(event.job_id)
+                job = self.cluster.jobs.get(event.job_id)
                 # What commits needs nothing but the store.
                 if job is not None and (job.running or job.waiting):
-                    self._end_job(job, JobState.FAILED, event.message)
+                    self.cluster.end_job(job, JobState.FAILED, event.message)
             case DrainAsked():
                 self._on_drain(event)
             case WinnerMissing():
@@ -107,45 +137,41 @@ class Machine(Results):
             case CommitPrepared():
                 self._on_prepared(event)
             case CommitFinished():
-                job = self._jobs.get(event.job_id)
+                job = self.cluster.jobs.get(event.job_id)
                 if job is not None and job.record.state is JobState.COMMITTING:
-                    self._end_job(job, JobState.SUCCEEDED)
+                    self.cluster.end_job(job, JobState.SUCCEEDED)
             case CommitRefused():
                 self._on_refused(event)
             case CleanedUp():
-                record = self.job(event.job_id)
+                record = self.cluster.job(event.job_id)
                 if record is not None and record.state.final and not record.cleaned:
-                    self._record(JobCleaned(event.job_id))
+                    self.cluster.record(JobCleaned(event.job_id))
             case NothingDone():
                 self._on_nothing_done(event)
             case Stalled():
-                self._on_stalled(event.seconds)
+                self.scheduler.on_stalled(event.seconds)
             case Ticked():
-                self._on_ticked(event)
+                self.scheduler.on_ticked(event)
             case _:
                 assert_never(event)
         self._release_waiting()
-        self._settle()
-        return self._outcome
+        self.scheduler.settle()
+        return self.cluster.outcome
 
     def check(self) -> None:
         """Assert every invariant of `invariants`. Slow: for tests and simulations."""
         from mrcore.master.core.invariants import check
 
-        check(self)
-
-    def _begin(self, now: float) -> None:
-        assert now >= self.now, f"time went back from {self.now} to {now}"
-        self.now = now
-        self._outcome = Outcome()
+        check(self.cluster)
 
     # -- jobs ------------------------------------------------------------------------------------
 
     def _on_submitted(self, event: Submitted) -> None:
-        self._wall_offset = event.wall_seconds - self.now
-        if event.request_id in self._durable.requests or event.job_id in self._durable.jobs:
+        durable = self.cluster.durable
+        self.cluster.wall_offset = event.wall_seconds - self.cluster.now
+        if event.request_id in durable.requests or event.job_id in durable.jobs:
             return
-        self._record(
+        self.cluster.record(
             JobSubmitted(
                 job_id=event.job_id,
                 request_id=event.request_id,
@@ -156,7 +182,7 @@ class Machine(Results):
                 wall_seconds=event.wall_seconds,
             )
         )
-        job = LiveJob(self._durable.jobs[event.job_id])
+        job = LiveJob(durable.jobs[event.job_id])
         self._admit(job)
         self._go_on(job)
 
@@ -164,16 +190,16 @@ class Machine(Results):
         if job.waiting:
             self._plan_or_fail(job)
         else:
-            self._advance(job)
+            self.results.advance(job)
 
     def _admit(self, job: LiveJob) -> None:
         """Queue what has no winner."""
         record = job.record
-        self._jobs[record.job_id] = job
+        self.cluster.jobs[record.job_id] = job
         for stage in job.stages:
             for index, task in enumerate(record.stages[stage.number].tasks):
                 if task.winner is None:
-                    self._enqueue(job, TaskId(record.job_id, stage.number, index))
+                    self.cluster.enqueue(job, TaskId(record.job_id, stage.number, index))
                 else:
                     assert task.output is not None
                     stage.durations.add(task.output.elapsed_seconds)
@@ -182,22 +208,22 @@ class Machine(Results):
         """Go on where the former master stopped, be it between two facts of one step."""
         record = job.record
         if record.state is JobState.COMMITTING:
-            self._command(RunCommit(record.job_id))
+            self.cluster.command(RunCommit(record.job_id))
             return
         if record.cancel_reason is not None:
-            self._end_job(job, JobState.CANCELLED, record.cancel_reason)
+            self.cluster.end_job(job, JobState.CANCELLED, record.cancel_reason)
             return
         for stage in job.stages:
             for index in range(len(stage.tasks)):
-                if self._judge(job, TaskId(record.job_id, stage.number, index)):
+                if self.results.judge(job, TaskId(record.job_id, stage.number, index)):
                     return
         self._go_on(job)
 
     def _on_cancel(self, event: CancelAsked) -> None:
-        job = self._jobs.get(event.job_id)
+        job = self.cluster.jobs.get(event.job_id)
         if job is not None and (job.running or job.waiting):
-            self._record(CancelRequested(event.job_id, event.reason))
-            self._end_job(job, JobState.CANCELLED, event.reason)
+            self.cluster.record(CancelRequested(event.job_id, event.reason))
+            self.cluster.end_job(job, JobState.CANCELLED, event.reason)
 
     def _plan_or_fail(self, job: LiveJob) -> None:
         """Have a waiting job planned once nothing is left to wait for.
@@ -208,35 +234,35 @@ class Machine(Results):
         """
         record = job.record
         for job_id in record.waits_for:
-            other = self.job(job_id)
+            other = self.cluster.job(job_id)
             if other is None or other.state.final:
-                self._end_job(job, JobState.FAILED, why_never_planned(job_id, other))
+                self.cluster.end_job(job, JobState.FAILED, why_never_planned(job_id, other))
                 return
         if not record.waits_for and not job.planning:
             job.planning = True
-            self._command(PlanJob(record.job_id))
+            self.cluster.command(PlanJob(record.job_id))
 
     def _release_waiting(self) -> None:
         """Go on with the jobs that waited for one that has ended; one that fails ends others."""
-        while self._ended:
-            gone = self._ended.pop(0)
-            for job in list(self._jobs.values()):
+        while self.cluster.ended:
+            gone = self.cluster.ended.pop(0)
+            for job in list(self.cluster.jobs.values()):
                 if job.waiting and gone in job.record.spec.after:
                     self._plan_or_fail(job)
 
     def _on_planned(self, event: Planned) -> None:
-        job = self._jobs.get(event.job_id)
+        job = self.cluster.jobs.get(event.job_id)
         if job is None or not job.planning:
             return  # it was cancelled meanwhile
-        self._record(
+        self.cluster.record(
             JobPlanned(job_id=event.job_id, stages=event.stages, input_bytes=event.input_bytes)
         )
         planned = LiveJob(job.record)
         self._admit(planned)
-        self._advance(planned)
+        self.results.advance(planned)
 
     def _on_prepared(self, event: CommitPrepared) -> None:
-        job = self._jobs.get(event.job_id)
+        job = self.cluster.jobs.get(event.job_id)
         if job is None or not job.running or not job.preparing:
             return
         # The committer has verified other winners than would be published: a run was lost and made
@@ -245,12 +271,12 @@ class Machine(Results):
             self._prepare_anew(job, "")
             return
         job.preparing = False
-        self._record(
+        self.cluster.record(
             CommitBegun(
                 job_id=event.job_id, replaces=event.replaces, wall_seconds=event.wall_seconds
             )
         )
-        self._command(RunCommit(event.job_id))
+        self.cluster.command(RunCommit(event.job_id))
 
     def _on_nothing_done(self, event: NothingDone) -> None:
         """Prepare a commit anew where winners were lost, and won again, before the first look.
@@ -259,7 +285,7 @@ class Machine(Results):
         (47_prepare_was_overtaken).
         """
         if isinstance(event.command, PrepareCommit):
-            job = self._jobs.get(event.command.job_id)
+            job = self.cluster.jobs.get(event.command.job_id)
             if job is not None and job.running and job.preparing:
                 self._prepare_anew(job, "The master found no cause to commit the complete job.")
 
@@ -270,55 +296,57 @@ class Machine(Results):
         """
         job.preparing = False
         if job.stale:
-            self._advance(job)
+            self.results.advance(job)
         else:
-            self._end_job(job, JobState.FAILED, problem)
+            self.cluster.end_job(job, JobState.FAILED, problem)
 
     def _on_refused(self, event: CommitRefused) -> None:
-        job = self._jobs.get(event.job_id)
+        job = self.cluster.jobs.get(event.job_id)
         if job is None:
             return
         if job.running and event.lost:  # parts that are gone can be made again (35_commit_refused)
             for attempt_id in event.lost:
-                if event.job_id in self._jobs:
-                    self._lose_winner(job, attempt_id, event.message)
-            if event.job_id in self._jobs and job.preparing:
+                if event.job_id in self.cluster.jobs:
+                    self.results.lose_winner(job, attempt_id, event.message)
+            if event.job_id in self.cluster.jobs and job.preparing:
                 self._prepare_anew(job, event.message)
             return
         # A refusal of a job that runs, and is not being prepared any more, came too late.
         if not job.running or job.preparing:
-            self._end_job(job, JobState.FAILED, event.message)
+            self.cluster.end_job(job, JobState.FAILED, event.message)
 
     def _on_missing(self, event: WinnerMissing) -> None:
-        job = self._jobs.get(event.attempt.task.job_id)
+        job = self.cluster.jobs.get(event.attempt.task.job_id)
         if job is not None and job.running:
-            self._lose_winner(job, event.attempt, "its run is not there")
+            self.results.lose_winner(job, event.attempt, "its run is not there")
 
     # -- workers ---------------------------------------------------------------------------------
 
     def _on_synced(self, event: Synced) -> None:
-        if event.epoch > self.epoch:
-            self._command(StepDown(event.epoch))
+        if event.epoch > self.cluster.epoch:
+            self.cluster.command(StepDown(event.epoch))
             return
         worker = self._greet(event)
         if worker is None:
             return
         self._hear(worker, event)
-        self._fill(worker)
-        if not event.park or self._has_news(worker):
-            self._answer(worker)
+        self.scheduler.fill(worker)
+        if not event.park or self.cluster.has_news(worker):
+            self.cluster.answer(worker)
         else:
-            self._park(worker)
-        self._set_timer(worker)
+            self.scheduler.park(worker)
+        self.cluster.set_timer(worker)
 
     def _greet(self, event: Synced) -> Worker | None:
         """Return who speaks, or None where the request is from the past."""
-        worker = self._workers.get(event.worker_id)
+        worker = self.cluster.workers.get(event.worker_id)
         to_leave = False
         # A ghost of a former process, whose requests would kill what the newer one runs
         # (10_superseded_session).
         if worker is not None and event.session < worker.session:
-            self._command(Superseded(worker.id, event.session, event.sequence, worker.session))
+            self.cluster.command(
+                Superseded(worker.id, event.session, event.sequence, worker.session)
+            )
             return None
         if worker is not None and event.session == worker.session:
             if event.sequence <= worker.sequence:  # late, or twice (09_old_requests)
@@ -326,36 +354,36 @@ class Machine(Results):
         elif worker is not None:  # a new process: what the former one held is gone
             for attempt in list(worker.held.values()):
                 if attempt.id in worker.held:  # losing one may end its job, and drop the others
-                    self._lose_attempt(attempt, "lost with its process")
-            self._forget(worker)
+                    self.scheduler.lose_attempt(attempt, "lost with its process")
+            self.cluster.forget(worker)
             # Whoever asked this worker to leave did not mean just the process that died of itself
             # (46_drain_and_a_new_process).
             to_leave = worker.drain_asked and not worker.leave_told
             worker = None
         if worker is None:
-            if len(self._workers) >= self.limits.workers_max:
-                lease = self.limits.lease_seconds
-                self._command(
+            if len(self.cluster.workers) >= self.cluster.limits.workers_max:
+                lease = self.cluster.limits.lease_seconds
+                self.cluster.command(
                     Reply(event.worker_id, event.session, event.sequence, (), sync_seconds=lease)
                 )
                 return None
-            worker = Worker(event.worker_id, event.session, self.limits.lease_seconds)
+            worker = Worker(event.worker_id, event.session, self.cluster.limits.lease_seconds)
             worker.drain_asked = to_leave
-            self._workers[worker.id] = worker
+            self.cluster.workers[worker.id] = worker
         return worker
 
     def _hear(self, worker: Worker, event: Synced) -> None:
         """Take in a worker's whole state, which replaces what it said before."""
         worker.sequence = event.sequence
-        worker.heard_at = worker.lease_from = self.now
+        worker.heard_at = worker.lease_from = self.cluster.now
         worker.parked = False
-        self._hungry.pop(worker.id, None)
-        if worker.id in self._awaited:
-            del self._awaited[worker.id]
-            if not self._awaited:
-                self._wait_until = None
-        slots = min(event.slots, self.limits.slots_max)
-        self._slots += slots - worker.slots
+        self.cluster.hungry.pop(worker.id, None)
+        if worker.id in self.cluster.awaited:
+            del self.cluster.awaited[worker.id]
+            if not self.cluster.awaited:
+                self.cluster.wait_until = None
+        slots = min(event.slots, self.cluster.limits.slots_max)
+        self.cluster.slots += slots - worker.slots
         worker.slots = slots
         worker.draining = event.draining
         worker.sees_store = event.sees_store
@@ -364,7 +392,7 @@ class Machine(Results):
         # Results first: a task that is won here needs no attempt that this request lists, too.
         for held in event.held:
             if held.state is AttemptState.FINISHED:
-                self._on_result(worker, held)
+                self.results.on_result(worker, held)
         for held in event.held:
             if held.state is not AttemptState.FINISHED:
                 self._on_held(worker, held)
@@ -374,7 +402,7 @@ class Machine(Results):
         if worker.leaving:
             self._take_back_unstarted(worker)
         leases = [attempt.lease_seconds for attempt in worker.held.values()]
-        worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
+        worker.lease_seconds = min(leases, default=self.cluster.limits.lease_seconds)
 
     def _on_held(self, worker: Worker, held: HeldAttempt) -> None:
         attempt = worker.held.get(held.attempt) or self._adopt(worker, held)
@@ -382,18 +410,18 @@ class Machine(Results):
             return  # nobody needs it: left out of the answer, it is killed
         if attempt.taken_back and held.state is AttemptState.RUNNING:
             # It began before its worker heard that it was taken back (23_taken_back).
-            self._leave_with(attempt)
+            self.cluster.leave_with(attempt)
         attempt.known = True
         attempt.state = held.state
-        attempt.reported_at = self.now
+        attempt.reported_at = self.cluster.now
         attempt.elapsed_seconds = held.elapsed_seconds
         attempt.progress = held.progress
 
     def _adopt(self, worker: Worker, held: HeldAttempt) -> Attempt | None:
         """Take over an attempt of a former epoch, or one whose lease ended while its task idled."""
         task_id = held.attempt.task
-        job = self._jobs.get(task_id.job_id)
-        if job is None or not job.running or not self._issued(job, held.attempt):
+        job = self.cluster.jobs.get(task_id.job_id)
+        if job is None or not job.running or not self.results.issued(job, held.attempt):
             return None
         record = job.record
         task = job.task(task_id)
@@ -411,7 +439,7 @@ class Machine(Results):
         # It would read what is lost or made again (58_readers_of_a_revoked_stage_wait).
         if not started and not record.readable(task_id.stage):
             return None
-        if worker.active >= worker.slots + self.limits.prefetch_per_worker_max:
+        if worker.active >= worker.slots + self.cluster.limits.prefetch_per_worker_max:
             return None
         if task.attempts and not self._make_way(job, task, held):
             return None
@@ -421,10 +449,10 @@ class Machine(Results):
             mark_records=record.task(task_id).mark_records,
             skip=record.task(task_id).skip,
         )
-        attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.now)
+        attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.cluster.now)
         job.find(held.attempt.number)
-        self._hold(job, attempt, worker)
-        self._tell(task, "adopted", held.attempt.number, worker.id)
+        self.cluster.hold(job, attempt, worker)
+        self.cluster.note(task, "adopted", held.attempt.number, worker.id)
         return attempt
 
     def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
@@ -436,14 +464,18 @@ class Machine(Results):
             return False
         least = min(
             task.attempts,
-            key=lambda a: (a.state is AttemptState.RUNNING, a.running_seconds(self.now), a.id),
+            key=lambda a: (
+                a.state is AttemptState.RUNNING,
+                a.running_seconds(self.cluster.now),
+                a.id,
+            ),
         )
-        done = least.running_seconds(self.now)
+        done = least.running_seconds(self.cluster.now)
         if least.state is AttemptState.RUNNING and done >= held.elapsed_seconds:
             return False
         job.superseded += 1
-        self._tell(task, "gave way to an older one", least.id.number, least.worker_id)
-        self._drop(least)
+        self.cluster.note(task, "gave way to an older one", least.id.number, least.worker_id)
+        self.cluster.drop(least)
         return True
 
     def _on_unlisted(self, worker: Worker, attempt: Attempt) -> None:
@@ -454,20 +486,20 @@ class Machine(Results):
         """
         task_id = attempt.id.task
         if attempt.taken_back or (worker.leaving and not attempt.known):
-            job = self._jobs[task_id.job_id]
-            self._drop(attempt)
-            self._requeue(job, task_id)
+            job = self.cluster.jobs[task_id.job_id]
+            self.cluster.drop(attempt)
+            self.cluster.requeue(job, task_id)
         elif attempt.known:
-            self._lose_attempt(attempt, "vanished")
+            self.scheduler.lose_attempt(attempt, "vanished")
 
     def _on_drain(self, event: DrainAsked) -> None:
-        worker = self._workers.get(event.worker_id)
+        worker = self.cluster.workers.get(event.worker_id)
         if worker is not None:
             worker.drain_asked = True
             self._take_back_unstarted(worker)
-            self._touched[worker.id] = None
+            self.cluster.touched[worker.id] = None
 
     def _take_back_unstarted(self, worker: Worker) -> None:
         for attempt in list(worker.held.values()):
             if attempt.state is AttemptState.UNSTARTED:
-                self._take_back(attempt, "taken back from a worker that leaves")
+                self.cluster.take_back(attempt, "taken back from a worker that leaves")

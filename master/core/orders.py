@@ -30,7 +30,7 @@ from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import BadRecord, TaskOutput
 
 if TYPE_CHECKING:
-    from mrcore.master.core.cluster import Core
+    from mrcore.master.core.cluster import Cluster
     from mrcore.storage.base import ObjectInfo
 
 Job = PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner
@@ -112,22 +112,22 @@ class Look:
 Order = Planning | Preparation | Publication | Cleaning | Look
 
 
-def order(machine: Core, command: Job) -> Order | NothingDone:
+def order(cluster: Cluster, command: Job) -> Order | NothingDone:
     """Return what a command asks for now; `NothingDone` where it was overtaken."""
     found: Order | None
     match command:
         case PlanJob():
-            found = _planning(machine, command)
+            found = _planning(cluster, command)
         case PrepareCommit():
-            found = _preparation(machine, command)
+            found = _preparation(cluster, command)
         case RunCommit():
-            found = _publication(machine, command)
+            found = _publication(cluster, command)
         case CleanUp():
-            job = machine.job(command.job_id)
+            job = cluster.job(command.job_id)
             succeeded = command.state is JobState.SUCCEEDED
             found = None if job is None else Cleaning(job, succeeded)
         case CheckWinner():
-            found = _look(machine, command)
+            found = _look(cluster, command)
         case _:
             assert_never(command)
     return NothingDone(command) if found is None else found
@@ -142,15 +142,15 @@ def failed(command: Job, message: str, wall: float) -> Event:
     return NothingDone(command)  # a later master or `mrcore gc` cleans up; readers report again
 
 
-def _planning(machine: Core, command: PlanJob) -> Planning | None:
-    job = machine.job(command.job_id)
+def _planning(cluster: Cluster, command: PlanJob) -> Planning | None:
+    job = cluster.job(command.job_id)
     if job is None or job.state is not JobState.WAITING or job.waits_for:
         return None
     return Planning(job)
 
 
-def _preparation(machine: Core, command: PrepareCommit) -> Preparation | None:
-    job, live = machine.job(command.job_id), machine.live_job(command.job_id)
+def _preparation(cluster: Cluster, command: PrepareCommit) -> Preparation | None:
+    job, live = cluster.job(command.job_id), cluster.jobs.get(command.job_id)
     if job is None or job.state is not JobState.RUNNING or not job.complete:
         return None  # a winner was lost since
     attempts, parts = _parts(job)
@@ -165,16 +165,16 @@ def _preparation(machine: Core, command: PrepareCommit) -> Preparation | None:
     )
 
 
-def _publication(machine: Core, command: RunCommit) -> Publication | None:
-    job = machine.job(command.job_id)
+def _publication(cluster: Cluster, command: RunCommit) -> Publication | None:
+    job = cluster.job(command.job_id)
     if job is None or job.state is not JobState.COMMITTING:
         return None
     return Publication(job, *_parts(job))
 
 
-def _look(machine: Core, command: CheckWinner) -> Look | None:
+def _look(cluster: Cluster, command: CheckWinner) -> Look | None:
     attempt = command.attempt
-    job = machine.job(attempt.task.job_id)
+    job = cluster.job(attempt.task.job_id)
     if job is None or job.state.final:
         return None
     record = job.task(attempt.task)

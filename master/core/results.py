@@ -7,9 +7,9 @@ from typing import assert_never
 import msgspec
 
 from mrcore.master.core import policy
+from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.commands import CheckWinner, PrepareCommit
 from mrcore.master.core.facts import AttemptFailed, StageRevoked, TaskWon, WinnerLost
-from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import FailedReads, LiveJob, LiveTask, Worker
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, TaskId
@@ -17,53 +17,56 @@ from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 
 
-class Results(Scheduler):
-    """The part of the machine that judges results, and draws the conclusions for their jobs."""
+class Results:
+    """What judges the results of a cluster's tasks, and draws the conclusions for their jobs."""
 
-    def _advance(self, job: LiveJob) -> None:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def advance(self, job: LiveJob) -> None:
         """Look what a new winner makes possible, or impossible."""
         record = job.record
-        problem = policy.overrun(record, self.limits)
+        problem = policy.overrun(record, self.cluster.limits)
         if problem is not None:
-            self._end_job(job, JobState.FAILED, problem)
+            self.cluster.end_job(job, JobState.FAILED, problem)
             return
         if not record.complete or job.preparing:
             return
         job.preparing, job.stale = True, False
-        self._command(PrepareCommit(record.job_id))
+        self.cluster.command(PrepareCommit(record.job_id))
 
-    def _judge(self, job: LiveJob, task_id: TaskId) -> bool:
+    def judge(self, job: LiveJob, task_id: TaskId) -> bool:
         """End the job if this task's budgets are spent, and tell so."""
         task = job.record.task(task_id)
-        why = policy.verdict(task, job.record.spec, self.limits)
+        why = policy.verdict(task, job.record.spec, self.cluster.limits)
         if why is None:
             return False
         message = f"Task {job.record.task_name(task_id)} {why}"
-        self._end_job(job, JobState.FAILED, message, task.last_failure, task_id)
+        self.cluster.end_job(job, JobState.FAILED, message, task.last_failure, task_id)
         return True
 
-    def _issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
+    def issued(self, job: LiveJob, attempt_id: AttemptId) -> bool:
         """Return whether an attempt that a worker names can exist."""
         number, task_id = attempt_id.number, attempt_id.task
         if not self._exists(job, TaskRef(task_id.stage, task_id.index)):
             return False
-        if number.epoch == self.epoch and number.n > self._number:
+        if number.epoch == self.cluster.epoch and number.n > self.cluster.number:
             return False
-        return 0 < number.epoch <= self.epoch
+        return 0 < number.epoch <= self.cluster.epoch
 
     def _exists(self, job: LiveJob, task: TaskRef) -> bool:
         """Return whether a job has this task, which a worker names."""
         stages = job.stages
         return 0 <= task.stage < len(stages) and 0 <= task.index < len(stages[task.stage].tasks)
 
-    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
+    def on_result(self, worker: Worker, held: HeldAttempt) -> None:
         """Account for a finished attempt; it is reported until the answer leaves it out."""
         attempt = worker.held.get(held.attempt)
         if attempt is not None:
-            self._drop(attempt)
+            self.cluster.drop(attempt)
         task_id = held.attempt.task
-        job = self._jobs.get(task_id.job_id)
-        if job is None or not job.running or not self._issued(job, held.attempt):
+        job = self.cluster.jobs.get(task_id.job_id)
+        if job is None or not job.running or not self.issued(job, held.attempt):
             return
         job.find(held.attempt.number)
         if job.record.task(task_id).winner is not None:
@@ -78,7 +81,7 @@ class Results(Scheduler):
                 pass
             case _:
                 assert_never(held.result)
-        self._requeue(job, task_id, delay)
+        self.cluster.requeue(job, task_id, delay)
 
     def _on_output(
         self, job: LiveJob, worker: Worker, held: HeldAttempt, output: TaskOutput
@@ -87,22 +90,22 @@ class Results(Scheduler):
         record, task_id = job.record, held.attempt.task
         stage, task = job.stages[task_id.stage], job.task(task_id)
         if held.inputs_version != record.stages[task_id.stage].version:
-            self._tell(task, "read what is not current", held.attempt.number, worker.id)
+            self.cluster.note(task, "read what is not current", held.attempt.number, worker.id)
             return
         before = record.task(task_id).digest
         if before not in (None, output.digest):
             # Journaled first: a winner with other content must never stand alone, should the
             # journal end between the two facts (27_other_content, 34_restart_between_two_facts).
             self._revoke_readers(job, task_id.stage)
-        self._dequeue(stage, task)
-        self._record(
+        self.cluster.dequeue(stage, task)
+        self.cluster.record(
             TaskWon(attempt=held.attempt, worker_id=worker.id, output=output, tally=job.tally)
         )
-        self._tell(task, "won", held.attempt.number, worker.id)
+        self.cluster.note(task, "won", held.attempt.number, worker.id)
         for other in list(task.attempts):
             job.superseded += 1
-            self._tell(task, "superseded", other.id.number, other.worker_id)
-            self._drop(other)
+            self.cluster.note(task, "superseded", other.id.number, other.worker_id)
+            self.cluster.drop(other)
         stage.durations.add(output.elapsed_seconds)
         self._credit(worker, task)
         task.retries = 0
@@ -110,9 +113,9 @@ class Results(Scheduler):
             message = self._mixed_kinds(job, reader)
             if message is not None:
                 failure = TaskFailure(kind=FailureKind.USER, message=message)
-                self._end_job(job, JobState.FAILED, message, failure)
+                self.cluster.end_job(job, JobState.FAILED, message, failure)
                 return
-        self._advance(job)
+        self.advance(job)
 
     def _mixed_kinds(self, job: LiveJob, reader: int) -> str | None:
         """Return why the runs that a stage reads do not go together, once all are there."""
@@ -137,12 +140,14 @@ class Results(Scheduler):
         why = f"a {record.stages[stage].name} task gave other content when it ran again"
         for number in record.readers(stage):
             reader = job.stages[number]
-            self._record(StageRevoked(record.job_id, number, record.stages[number].version + 1))
+            self.cluster.record(
+                StageRevoked(record.job_id, number, record.stages[number].version + 1)
+            )
             for attempt in list(reader.attempts.values()):
-                self._drop(attempt)
+                self.cluster.drop(attempt)
             for index, task in enumerate(reader.tasks):
-                self._tell(task, "revoked", None, why)
-                self._requeue(job, TaskId(record.job_id, number, index))
+                self.cluster.note(task, "revoked", None, why)
+                self.cluster.requeue(job, TaskId(record.job_id, number, index))
             self._hold_readers_back(job, number, "taken back: an input is made again")
 
     def _hold_readers_back(self, job: LiveJob, stage: int, why: str) -> None:
@@ -154,7 +159,7 @@ class Results(Scheduler):
         for number in job.record.readers(stage):
             for attempt in list(job.stages[number].attempts.values()):
                 if attempt.state is AttemptState.UNSTARTED:
-                    self._take_back(attempt, why)
+                    self.cluster.take_back(attempt, why)
 
     def _credit(self, worker: Worker, task: LiveTask) -> None:
         """A success clears its worker, and speaks against those where the same task failed.
@@ -163,13 +168,13 @@ class Results(Scheduler):
         """
         worker.blames = 0
         for worker_id in sorted(task.suspects):
-            other = self._workers.get(worker_id)
+            other = self.cluster.workers.get(worker_id)
             if other is None or other is worker:
                 continue
             other.blames += 1
-            if other.blames >= self.limits.blames_max:
+            if other.blames >= self.cluster.limits.blames_max:
                 other.blames = 0
-                other.blamed_until = self.now + self.limits.blame_seconds
+                other.blamed_until = self.cluster.now + self.cluster.limits.blame_seconds
         task.suspects.clear()
         kept = task.avoid.get(worker.id)  # its own output may be lost once more
         task.avoid = {} if kept is None else {worker.id: kept}
@@ -188,7 +193,7 @@ class Results(Scheduler):
         if failure.kind is FailureKind.PREEMPTED:
             if held:
                 job.preempted += 1
-                self._tell(task, "preempted", attempt_id.number, worker.id)
+                self.cluster.note(task, "preempted", attempt_id.number, worker.id)
             return 0.0
         if failure.kind is FailureKind.LOST_INPUT:
             inputs = job.record.stages[task_id.stage].plan.inputs
@@ -201,32 +206,37 @@ class Results(Scheduler):
         if record.counted(attempt_id.number):
             return 0.0
         skips = len(record.skip)
-        self._record(
+        self.cluster.record(
             AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure, tally=job.tally)
         )
-        self._tell(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
+        self.cluster.note(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
         if failure.kind is FailureKind.INFRASTRUCTURE:
             self._suspect(task, worker.id)
         elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
-            self._suspect(task, worker.id, self.limits.strikes_max)
-        if self._judge(job, task_id):
+            self._suspect(task, worker.id, self.cluster.limits.strikes_max)
+        if self.judge(job, task_id):
             return 0.0
         if len(record.skip) > skips:
             task.retries = 0  # the cause is out of the way
             return 0.0
-        return self._back_off(task)
+        return self.cluster.back_off(task)
 
     def _suspect(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
         """Keep a task away from where it went wrong, which is at fault if it succeeds elsewhere."""
         self._keep_away(task, worker_id, strikes)
         if worker_id not in task.suspects:
             task.suspects.append(worker_id)
-            del task.suspects[: -self.limits.avoided_max]
+            del task.suspects[: -self.cluster.limits.avoided_max]
 
     def _keep_away(self, task: LiveTask, worker_id: str, strikes: int = 1) -> None:
         _, before = task.avoid.pop(worker_id, (0.0, 0))
-        task.avoid[worker_id] = (self.now + self.limits.avoid_seconds, before + strikes)
-        if len(task.avoid) > self.limits.avoided_max:  # spot machines come under ever new names
+        task.avoid[worker_id] = (
+            self.cluster.now + self.cluster.limits.avoid_seconds,
+            before + strikes,
+        )
+        if (
+            len(task.avoid) > self.cluster.limits.avoided_max
+        ):  # spot machines come under ever new names
             del task.avoid[next(iter(task.avoid))]
 
     def _on_lost_input(
@@ -253,16 +263,16 @@ class Results(Scheduler):
             if attempt_id not in reads.by and self._counts(reads, worker):
                 reads.by[attempt_id] = worker.id
                 self._judge_reads(job, run, reads)
-        if not held or task_id.job_id not in self._jobs:
+        if not held or task_id.job_id not in self.cluster.jobs:
             return 0.0
         self._keep_away(task, worker.id)
         unread = f"could not read {job.record.stages[lost[0].stage].name} {lost[0].index}"
-        self._tell(task, unread, attempt_id.number, worker.id)
-        return self._back_off(task)
+        self.cluster.note(task, unread, attempt_id.number, worker.id)
+        return self.cluster.back_off(task)
 
     def _counts(self, reads: FailedReads, worker: Worker) -> bool:
         """Return whether one more failed read of a worker says anything new."""
-        return list(reads.by.values()).count(worker.id) < self.limits.reads_max
+        return list(reads.by.values()).count(worker.id) < self.cluster.limits.reads_max
 
     def _judge_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
         """Give up a winner that could not be read twice, on two workers where two are able.
@@ -272,16 +282,16 @@ class Results(Scheduler):
         """
         winner = AttemptId(TaskId(job.record.job_id, run.stage, run.index), reads.winner)
         failed, readers = len(reads.by), len(set(reads.by.values()))
-        able = sum(1 for worker in self._workers.values() if self._able(job, worker))
+        able = sum(1 for worker in self.cluster.workers.values() if self.cluster.able(job, worker))
         if failed >= 2 and (readers >= 2 or able < 2):
-            self._lose_winner(job, winner, f"{failed} reads failed")
+            self.lose_winner(job, winner, f"{failed} reads failed")
         else:
-            self._command(CheckWinner(winner))
+            self.cluster.command(CheckWinner(winner))
 
-    def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
+    def lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
         """Run a task again whose accepted output cannot be read."""
         task_id = attempt_id.task
-        if not job.running or not self._issued(job, attempt_id):
+        if not job.running or not self.issued(job, attempt_id):
             return  # a loss before it in the same report may have ended the job
         winner = job.record.task(task_id)
         if winner.winner != attempt_id.number:
@@ -289,11 +299,11 @@ class Results(Scheduler):
         # It may have written where nobody else looks (44_worker_that_writes_elsewhere).
         task = job.task(task_id)
         self._suspect(task, winner.worker_id)
-        self._record(WinnerLost(attempt_id, cause))
-        self._tell(task, "lost", attempt_id.number, cause)
+        self.cluster.record(WinnerLost(attempt_id, cause))
+        self.cluster.note(task, "lost", attempt_id.number, cause)
         job.stale = True
-        if self._judge(job, task_id):
+        if self.judge(job, task_id):
             return
         job.reads.pop(TaskRef(task_id.stage, task_id.index), None)
         self._hold_readers_back(job, task_id.stage, "taken back: an input is lost")
-        self._requeue(job, task_id)
+        self.cluster.requeue(job, task_id)

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable
 
 from mrcore.master.core import policy
-from mrcore.master.core.cluster import Core
+from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import Ticked
 from mrcore.master.core.facts import WorkersLeft
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
@@ -18,41 +18,39 @@ from mrcore.model.task import FailureKind, TaskFailure
 NEVER_FAILED = (0.0, 0)
 
 
-class Scheduler(Core):
-    """The part of the machine that serves workers and lets time pass."""
+class Scheduler:
+    """What serves the workers of a cluster, and lets time pass."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._alarm: float | None = None
+        """When a hungry worker that could be given nothing should be looked at again."""
+        self._review_at = float("-inf")
+        """Stragglers are not looked for before, and only while a worker is hungry."""
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
-        while self._timers:
-            if self._is_set(self._timers[0]):
-                break
-            heapq.heappop(self._timers)
-        dues = [self._alarm, self._wait_until]
+        timers = self.cluster.timers
+        while timers and not self.cluster.is_set(timers[0]):
+            heapq.heappop(timers)
+        dues = [self._alarm, self.cluster.wait_until]
         if self._searching():
             dues.append(self._review_at)
-        dues += [heap[0][0] for heap in (self._timers, self._delayed) if heap]
+        dues += [heap[0][0] for heap in (timers, self.cluster.delayed) if heap]
         due = min((due for due in dues if due is not None), default=None)
-        return None if due is None else max(due, self.now)
+        return None if due is None else max(due, self.cluster.now)
 
     # -- assignment ------------------------------------------------------------------------------
 
-    def _may_work(self, worker: Worker) -> bool:
-        blamed = self.now < worker.blamed_until
-        return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
-
-    def _able(self, job: LiveJob, worker: Worker) -> bool:
-        """Return whether a worker may work, and runs what this job's client runs."""
-        mismatch = policy.mismatch(job.record.spec.versions, worker.about)
-        return self._may_work(worker) and mismatch is None
-
-    def _fill(self, worker: Worker) -> None:
+    def fill(self, worker: Worker) -> None:
         """Assign tasks to a worker's free slots, and ahead of them where tasks are short."""
-        if self.waiting or not self._may_work(worker):
-            if worker.blamed_until > self.now:  # here, since another alarm may have come first
+        if self.cluster.waiting or not self.cluster.may_work(worker):
+            # Here, and not once when the blame begins: another alarm may have come first.
+            if worker.blamed_until > self.cluster.now:
                 self._ring(worker.blamed_until)
             return
         unfit: set[str] = set()  # asked for membership only
-        room = worker.slots + self.limits.prefetch_per_worker_max
+        room = worker.slots + self.cluster.limits.prefetch_per_worker_max
         while len(worker.held) < room:
             job = self._next_job(worker, unfit)
             stage = job.ready() if job is not None else None
@@ -64,7 +62,7 @@ class Scheduler(Core):
             if task_id is None:
                 unfit.add(job.record.job_id)
             else:
-                self._assign(job, task_id, worker)
+                self.cluster.assign(job, task_id, worker)
 
     def _ahead(self, worker: Worker, stage: LiveStage) -> int:
         """Return how many attempts the worker may hold beyond its slots."""
@@ -72,11 +70,11 @@ class Scheduler(Core):
             return 0
         median = stage.durations.median()
         idle = max(0, stage.ready - self._free_slots())  # those who idle come first
-        return policy.prefetch(median, idle, worker.slots, self._slots, self.limits)
+        return policy.prefetch(median, idle, worker.slots, self.cluster.slots, self.cluster.limits)
 
     def _free_slots(self) -> int:
         """Return the slots of hungry workers that nothing fills."""
-        workers = (self._workers[worker_id] for worker_id in self._hungry)
+        workers = (self.cluster.workers[worker_id] for worker_id in self.cluster.hungry)
         return sum(worker.slots - worker.active for worker in workers)
 
     def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
@@ -84,7 +82,7 @@ class Scheduler(Core):
         while True:
             jobs = [
                 job
-                for job in self._jobs.values()
+                for job in self.cluster.jobs.values()
                 if job.record.job_id not in unfit and job.ready() is not None
             ]
             chosen = policy.choose_job(
@@ -108,7 +106,7 @@ class Scheduler(Core):
     def _next_of_stage(self, job: LiveJob, stage: LiveStage, worker: Worker) -> int | None:
         aside: list[tuple[int, int]] = []
         found = None
-        while stage.heap and len(aside) < self.limits.scan_max:
+        while stage.heap and len(aside) < self.cluster.limits.scan_max:
             entry = heapq.heappop(stage.heap)
             task = stage.tasks[entry[0]]
             if task.ticket != entry[1]:
@@ -129,11 +127,12 @@ class Scheduler(Core):
         task while the others are busy.
         """
         until, strikes = task.avoid.get(worker.id, NEVER_FAILED)
-        often = strikes >= self.limits.strikes_max
-        if until <= self.now and not often:
+        often = strikes >= self.cluster.limits.strikes_max
+        if until <= self.cluster.now and not often:
             return False
-        for other in self._workers.values():
-            if task.avoid.get(other.id, NEVER_FAILED)[1] < strikes and self._able(job, other):
+        for other in self.cluster.workers.values():
+            fewer = task.avoid.get(other.id, NEVER_FAILED)[1] < strikes
+            if fewer and self.cluster.able(job, other):
                 break
         else:
             return False
@@ -144,130 +143,134 @@ class Scheduler(Core):
     def _ring(self, when: float) -> None:
         self._alarm = when if self._alarm is None else min(self._alarm, when)
 
-    def _park(self, worker: Worker) -> None:
+    def park(self, worker: Worker) -> None:
+        """Keep the request of a worker until there is news for it, or its time is up."""
         worker.parked = True
-        worker.answer_at = self.now + self._sync_seconds(worker)
+        worker.answer_at = self.cluster.now + self.cluster.sync_seconds(worker)
         if worker.sees_store and not worker.leaving and worker.active < worker.slots:
-            self._hungry[worker.id] = None
+            self.cluster.hungry[worker.id] = None
 
     def _ripen(self) -> None:
         """Put tasks whose back-off has ended into their stage's queue."""
-        while self._delayed and self._delayed[0][0] <= self.now:
-            entry = heapq.heappop(self._delayed)
-            if self._is_delayed(entry):
+        while self.cluster.delayed and self.cluster.delayed[0][0] <= self.cluster.now:
+            entry = heapq.heappop(self.cluster.delayed)
+            if self.cluster.is_delayed(entry):
                 _, ticket, task_id = entry
-                stage = self._jobs[task_id.job_id].stages[task_id.stage]
+                stage = self.cluster.jobs[task_id.job_id].stages[task_id.stage]
                 stage.tasks[task_id.index].delayed = False
                 stage.delayed -= 1
                 stage.ready += 1
-                stage.queue(task_id.index, ticket, self.limits)
+                stage.queue(task_id.index, ticket, self.cluster.limits)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Let what this step has changed reach the workers whose requests are parked."""
+        cluster = self.cluster
         self._ripen()
-        if self._wait_until is not None and (self._wait_until <= self.now or not self._jobs):
-            self._wait_until = None
-            self._dismiss(self._awaited)
-            self._awaited.clear()
-        for worker_id in list(self._touched):
-            worker = self._workers.get(worker_id)
+        until = cluster.wait_until
+        if until is not None and (until <= cluster.now or not cluster.jobs):
+            cluster.wait_until = None
+            self.dismiss(cluster.awaited)
+            cluster.awaited.clear()
+        for worker_id in list(cluster.touched):
+            worker = cluster.workers.get(worker_id)
             if worker is not None and worker.parked:
                 self._wake(worker)
-        self._touched.clear()
-        if not self.waiting:
-            for worker_id in list(self._hungry):
+        cluster.touched.clear()
+        if not cluster.waiting:
+            for worker_id in list(cluster.hungry):
                 if not self._work_is_ready():
                     break
-                self._wake(self._workers[worker_id])
+                self._wake(cluster.workers[worker_id])
 
     def _searching(self) -> bool:
         """Return whether a worker idles while a job runs, and may be given work."""
-        searching = bool(self._hungry) and not self.waiting
-        return searching and any(job.running for job in self._jobs.values())
+        searching = bool(self.cluster.hungry) and not self.cluster.waiting
+        return searching and any(job.running for job in self.cluster.jobs.values())
 
     def _wake(self, worker: Worker) -> None:
-        self._fill(worker)
-        if self._has_news(worker):
-            self._answer(worker)
-            self._set_timer(worker)
+        self.fill(worker)
+        if self.cluster.has_news(worker):
+            self.cluster.answer(worker)
+            self.cluster.set_timer(worker)
 
     def _work_is_ready(self) -> bool:
-        return any(job.ready() for job in self._jobs.values())
+        return any(job.ready() for job in self.cluster.jobs.values())
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _on_stalled(self, seconds: float) -> None:
+    def on_stalled(self, seconds: float) -> None:
         """Lengthen every lease by the time in which nobody could be heard."""
-        for worker in self._workers.values():
+        for worker in self.cluster.workers.values():
             worker.lease_from += seconds
-        if self._wait_until is not None:
-            self._wait_until += seconds
+        if self.cluster.wait_until is not None:
+            self.cluster.wait_until += seconds
 
-    def _on_ticked(self, event: Ticked) -> None:
+    def on_ticked(self, event: Ticked) -> None:
+        """Do what is due: answers to parked requests, ends of leases, and the search."""
         if event.wall_seconds:
-            self._wall_offset = event.wall_seconds - self.now
-        while self._timers and self._timers[0][0] <= self.now:
-            when, worker_id = heapq.heappop(self._timers)
-            worker = self._workers.get(worker_id)
+            self.cluster.wall_offset = event.wall_seconds - self.cluster.now
+        while self.cluster.timers and self.cluster.timers[0][0] <= self.cluster.now:
+            when, worker_id = heapq.heappop(self.cluster.timers)
+            worker = self.cluster.workers.get(worker_id)
             if worker is not None and worker.timer == when:
                 self._on_timer(worker)
-        if self._alarm is not None and self._alarm <= self.now:
+        if self._alarm is not None and self._alarm <= self.cluster.now:
             self._alarm = None
-        if self._review_at <= self.now and self._searching():
-            self._review_at = self.now + self.limits.review_seconds
+        if self._review_at <= self.cluster.now and self._searching():
+            self._review_at = self.cluster.now + self.cluster.limits.review_seconds
             self._review()
 
     def _on_timer(self, worker: Worker) -> None:
         """Answer a request that has been parked long enough, or end the leases of the silent."""
-        if worker.parked and worker.answer_at <= self.now:
-            self._fill(worker)
-            self._answer(worker)
+        if worker.parked and worker.answer_at <= self.cluster.now:
+            self.fill(worker)
+            self.cluster.answer(worker)
         for attempt in list(worker.held.values()):
-            lapsed = worker.lease_from + attempt.lease_seconds <= self.now
+            lapsed = worker.lease_from + attempt.lease_seconds <= self.cluster.now
             if lapsed and attempt.id in worker.held:
-                self._lose_attempt(attempt, "expired")
+                self.lose_attempt(attempt, "expired")
         leases = [attempt.lease_seconds for attempt in worker.held.values()]
-        worker.lease_seconds = min(leases, default=self.limits.lease_seconds)
-        if not worker.held and self._lease_end(worker) <= self.now:
-            self._forget(worker)
-            self._dismiss([worker.id])
+        worker.lease_seconds = min(leases, default=self.cluster.limits.lease_seconds)
+        if not worker.held and self.cluster.lease_end(worker) <= self.cluster.now:
+            self.cluster.forget(worker)
+            self.dismiss([worker.id])
         else:
-            self._set_timer(worker)
+            self.cluster.set_timer(worker)
 
-    def _dismiss(self, worker_ids: Iterable[str]) -> None:
+    def dismiss(self, worker_ids: Iterable[str]) -> None:
         """Remember that nothing of these workers is to be waited for after a restart."""
-        known = tuple(w for w in worker_ids if w in self._durable.workers)
+        known = tuple(w for w in worker_ids if w in self.cluster.durable.workers)
         if known:
-            self._record(WorkersLeft(known))
+            self.cluster.record(WorkersLeft(known))
 
-    def _lose_attempt(self, attempt: Attempt, why: str) -> None:
+    def lose_attempt(self, attempt: Attempt, why: str) -> None:
         """Give up an attempt that went with its worker; nobody's failure, but not for ever."""
         task_id = attempt.id.task
-        job = self._jobs[task_id.job_id]
+        job = self.cluster.jobs[task_id.job_id]
         task = job.task(task_id)
-        self._drop(attempt)
+        self.cluster.drop(attempt)
         job.expired += 1
         task.expiries += 1
-        self._tell(task, why, attempt.id.number, attempt.worker_id)
-        if task.expiries < self.limits.expiries_max:
-            self._requeue(job, task_id, self._back_off(task))
+        self.cluster.note(task, why, attempt.id.number, attempt.worker_id)
+        if task.expiries < self.cluster.limits.expiries_max:
+            self.cluster.requeue(job, task_id, self.cluster.back_off(task))
             return
         message = (
             f"Task {job.record.task_name(task_id)} took {task.expiries} workers with it: "
             "look at their machines' memory, or give it less at once"
         )
         failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
-        self._end_job(job, JobState.FAILED, message, failure, task_id)
+        self.cluster.end_job(job, JobState.FAILED, message, failure, task_id)
 
     # -- stragglers ------------------------------------------------------------------------------
 
     def _review(self) -> None:
         """While workers idle: back up stragglers, take back what waits behind others."""
-        jobs = [job for job in self._jobs.values() if job.running]
+        jobs = [job for job in self.cluster.jobs.values() if job.running]
         jobs.sort(key=lambda job: (-job.record.spec.priority, job.record.serial))
         for job in jobs:
             self._review_versions(job)
-            for stage in job.serving() if job.record.job_id in self._jobs else ():
+            for stage in job.serving() if job.record.job_id in self.cluster.jobs else ():
                 self._back_up(job, stage)
 
     def _back_up(self, job: LiveJob, stage: LiveStage) -> None:
@@ -275,39 +278,39 @@ class Scheduler(Core):
         if waiting:
             return
         median = stage.durations.median()
-        patience = max(self.limits.steal_floor_seconds, 4.0 * (median or 0.0))
+        patience = max(self.cluster.limits.steal_floor_seconds, 4.0 * (median or 0.0))
         free = self._free_slots()
         slowest = sorted(
-            stage.attempts.values(), key=lambda a: (-a.running_seconds(self.now), a.id)
+            stage.attempts.values(), key=lambda a: (-a.running_seconds(self.cluster.now), a.id)
         )
         for attempt in slowest:
             attempts = len(stage.tasks[attempt.id.task.index].attempts)
-            elapsed = attempt.running_seconds(self.now)
-            if policy.should_back_up(elapsed, median, waiting, attempts, self.limits):
+            elapsed = attempt.running_seconds(self.cluster.now)
+            if policy.should_back_up(elapsed, median, waiting, attempts, self.cluster.limits):
                 helper = self._helper(job, attempt)
                 if helper is not None:
-                    self._assign(job, attempt.id.task, helper)
-                    self._answer(helper)
-                    self._set_timer(helper)
+                    self.cluster.assign(job, attempt.id.task, helper)
+                    self.cluster.answer(helper)
+                    self.cluster.set_timer(helper)
                     free -= 1
             elif (
                 free > 0
                 and attempt.state is AttemptState.UNSTARTED
                 and not attempt.taken_back
-                and attempt.worker_id not in self._hungry
-                and self.now - attempt.assigned_at >= patience
+                and attempt.worker_id not in self.cluster.hungry
+                and self.cluster.now - attempt.assigned_at >= patience
             ):
-                self._take_back(attempt, "taken back for an idle worker")
+                self.cluster.take_back(attempt, "taken back for an idle worker")
                 free -= 1
 
     def _helper(self, job: LiveJob, attempt: Attempt) -> Worker | None:
         """Return the hungry worker that is to run a backup of an attempt."""
         task = job.task(attempt.id.task)
-        for worker_id in self._hungry:
-            worker = self._workers[worker_id]
+        for worker_id in self.cluster.hungry:
+            worker = self.cluster.workers[worker_id]
             if (
                 worker_id != attempt.worker_id
-                and self._able(job, worker)
+                and self.cluster.able(job, worker)
                 and not self._avoids(job, task, worker)
             ):
                 return worker
@@ -318,17 +321,17 @@ class Scheduler(Core):
         stages = job.serving()
         reasons = [
             policy.mismatch(job.record.spec.versions, worker.about)
-            for worker in self._workers.values()
+            for worker in self.cluster.workers.values()
         ]
         busy = any(stage.busy for stage in stages)
         begun = busy or not stages or any(stage.completed for stage in job.record.stages)
         if begun or not reasons or None in reasons:
             job.mismatch_since = None
         elif job.mismatch_since is None:
-            job.mismatch_since = self.now
-        elif self.now - job.mismatch_since >= self.limits.mismatch_seconds:
+            job.mismatch_since = self.cluster.now
+        elif self.cluster.now - job.mismatch_since >= self.cluster.limits.mismatch_seconds:
             message = (
                 f"All workers run {reasons[0]}: install the same versions on workers and client"
             )
             failure = TaskFailure(kind=FailureKind.USER, message=message)
-            self._end_job(job, JobState.FAILED, message, failure)
+            self.cluster.end_job(job, JobState.FAILED, message, failure)

@@ -26,24 +26,24 @@ from mrcore.model.snapshots import (
 )
 
 if TYPE_CHECKING:
-    from mrcore.master.core.cluster import Core
+    from mrcore.master.core.cluster import Cluster
 
 _WAITING: Final = "waiting for workers: "
 _WAITED_SHOWN: Final = 3
 """Jobs that a note names of those that are waited for."""
 
 
-def job_view(machine: Core, job_id: str, *, counters: bool = False) -> JobView | None:
+def job_view(cluster: Cluster, job_id: str, *, counters: bool = False) -> JobView | None:
     """Return one job as it stands, with counters if asked for; None for an unknown job.
 
     The shell adds what the machine does not know: the cost, and notes of fleet and committer.
     """
-    record = machine.job(job_id)
-    return None if record is None else _job_view(machine, record, counters)
+    record = cluster.job(job_id)
+    return None if record is None else _job_view(cluster, record, counters)
 
 
-def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
-    job = machine.live_job(record.job_id)
+def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
+    job = cluster.jobs.get(record.job_id)
     tally = record.tally if job is None else job.tally
     return JobView(
         job_id=record.job_id,
@@ -68,7 +68,7 @@ def _job_view(machine: Core, record: JobRecord, counters: bool) -> JobView:
         input_bytes=record.input_bytes,
         bad_records=record.bad_records,
         recent_failures=tuple(_recent_failure(record, one) for one in record.recent_failures),
-        note="" if job is None else _job_note(machine, job),
+        note="" if job is None else _job_note(cluster, job),
         waits_for=tuple(record.waits_for),
         priority=record.spec.priority,
     )
@@ -101,17 +101,17 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
     )
 
 
-def _job_note(machine: Core, job: LiveJob) -> str:
+def _job_note(cluster: Cluster, job: LiveJob) -> str:
     """Return why nothing happens, where nothing does."""
     if job.waiting:
         return _waiting_note(job.record.waits_for)
     if not job.running or any(stage.busy for stage in job.stages):
         return ""
-    if machine.waiting:
+    if cluster.waiting:
         return "waiting for workers to report after a restart of the master"
-    workers = machine.workers()
+    workers = cluster.sorted_workers()
     if not workers:
-        return nobody_note(machine)
+        return nobody_note(cluster)
     versions = job.record.spec.versions
     reasons = [policy.mismatch(versions, worker.about) for worker in workers]
     if None not in reasons:
@@ -140,11 +140,11 @@ def why_never_planned(job_id: str, job: JobRecord | None) -> str:
     return f"It waits for {job_id}, which {ended}. Run that job again, then submit this one again."
 
 
-def nobody_note(machine: Core) -> str:
+def nobody_note(cluster: Cluster) -> str:
     """Return what a job waits for where there are no workers."""
-    if machine.last_gone:
-        return f"{_WAITING}the last one, {machine.last_gone}, is gone"
-    first = machine.epoch <= 1
+    if cluster.last_gone:
+        return f"{_WAITING}the last one, {cluster.last_gone}, is gone"
+    first = cluster.epoch <= 1
     return f"{_WAITING}none has joined {'yet' if first else 'since the master was started again'}"
 
 
@@ -158,7 +158,7 @@ def why_not_cancelled(job_id: str, output_uri: str, note: str | None) -> str:
 
 
 def task_views(
-    machine: Core,
+    cluster: Cluster,
     job_id: str,
     start: int = 0,
     stage: str = "",
@@ -169,7 +169,7 @@ def task_views(
     From position `start` on; only those of a stage, or in a state, where given. A view is made only
     when it is asked for: a job may have very many tasks.
     """
-    record, job = machine.job(job_id), machine.told_job(job_id)
+    record, job = cluster.job(job_id), cluster.told_job(job_id)
     if record is None:
         return
     first = 0
@@ -180,7 +180,7 @@ def task_views(
             found = _task_state(task, live)
             if stage in ("", of.name) and state in (None, found):
                 story = [] if live is None else story_lines(live, record.submitted_seconds)
-                view = _task_view(of.name, index, found, task, live, story, machine.now)
+                view = _task_view(of.name, index, found, task, live, story, cluster.now)
                 yield first + index, view
         first += len(of.tasks)
 
@@ -248,12 +248,12 @@ def story_lines(task: LiveTask, submitted_seconds: float) -> list[str]:
     return lines
 
 
-def worker_views(machine: Core, now: float) -> list[WorkerView]:
+def worker_views(cluster: Cluster, now: float) -> list[WorkerView]:
     """Return the workers, by id."""
-    return [_worker_view(machine, worker, now) for worker in machine.workers()]
+    return [_worker_view(cluster, worker, now) for worker in cluster.sorted_workers()]
 
 
-def _worker_view(machine: Core, worker: Worker, now: float) -> WorkerView:
+def _worker_view(cluster: Cluster, worker: Worker, now: float) -> WorkerView:
     held = [attempt for attempt in worker.held.values() if not attempt.taken_back]
     running = sum(1 for attempt in held if attempt.state is AttemptState.RUNNING)
     return WorkerView(
@@ -268,11 +268,11 @@ def _worker_view(machine: Core, worker: Worker, now: float) -> WorkerView:
         python=worker.about.python,
         mrcore=worker.about.mrcore,
         pyarrow=worker.about.pyarrow,
-        note=_worker_note(machine, worker, now),
+        note=_worker_note(cluster, worker, now),
     )
 
 
-def _worker_note(machine: Core, worker: Worker, now: float) -> str:
+def _worker_note(cluster: Cluster, worker: Worker, now: float) -> str:
     """Return why a worker gets no work, where it gets none."""
     if not worker.sees_store:
         return "no work: it does not see the master's store"
@@ -281,7 +281,7 @@ def _worker_note(machine: Core, worker: Worker, now: float) -> str:
     if now < worker.blamed_until:
         seconds = worker.blamed_until - now
         return f"no work for {seconds:.0f} s: tasks failed here that succeeded elsewhere"
-    for record in machine.live_jobs():
+    for record in cluster.live_jobs():
         why = policy.mismatch(record.spec.versions, worker.about)
         if why is not None:
             return f"no work of {record.job_id}: it runs {why}"

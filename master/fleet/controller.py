@@ -225,12 +225,12 @@ class Fleet:
             raise errors[0]
 
     def _book(self, machine: Machine, now: float) -> None:
-        jobs = [record.job_id for record in machine.live_jobs()]
-        loads = observe.loads(machine.workers(), machine.now)
+        jobs = [record.job_id for record in machine.cluster.live_jobs()]
+        loads = observe.loads(machine.cluster.sorted_workers(), machine.cluster.now)
         preempted = self._ledger.accrue(self._look.machines, loads, jobs, self._memory.deleted, now)
         for name in preempted:
             log.warning("%s was preempted", name)
-        for record in machine.durable().jobs.values():
+        for record in machine.cluster.durable.jobs.values():
             if record.job_id in jobs or record.job_id in self._ledger.spend.jobs:
                 self._ledger.operations(
                     record.job_id,
@@ -276,7 +276,7 @@ class Fleet:
             case Drain():
                 await self._shell.tell(DrainAsked(action.worker_id))
             case FailJobs():
-                for record in machine.live_jobs():
+                for record in machine.cluster.live_jobs():
                     await self._shell.tell(JobBroken(record.job_id, action.message))
             case End():
                 self._ended = True
@@ -293,7 +293,7 @@ class Fleet:
             await asyncio.sleep(min(left, AGAIN_SECONDS))
 
     def _jobs(self) -> list[tuple[str, str]]:
-        return [(record.job_id, record.state) for record in self._shell.machine.live_jobs()]
+        return [(record.job_id, record.state) for record in self._shell.machine.cluster.live_jobs()]
 
     # -- the store -------------------------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class Fleet:
             except msgspec.MsgspecError as error:
                 log.error("the books of the fleet cannot be read: %s", error)
                 return None
-            if books.epoch > self._shell.machine.epoch:
+            if books.epoch > self._shell.machine.cluster.epoch:
                 raise FencedError(
                     f"A master with epoch {books.epoch} keeps the fleet of {self._state_uri}: this "
                     "one has stepped down."
@@ -357,7 +357,7 @@ class Fleet:
     def _save(self, now: float) -> None:
         """Write the books; raise FencedError when a later master writes them. Blocks."""
         books = Books(
-            epoch=self._shell.machine.epoch,
+            epoch=self._shell.machine.cluster.epoch,
             wall_seconds=now,
             memory=self._memory,
             spend=self._ledger.spend,

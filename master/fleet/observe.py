@@ -126,10 +126,10 @@ def snapshot(
     machine: Machine, look: CloudSnapshot, ledger: Ledger, request: SizeRequest, *, busy: bool
 ) -> FleetSnapshot:
     """Return everything that the policy wants to see."""
-    live = [machine.live_job(record.job_id) for record in machine.live_jobs()]
+    live = [machine.cluster.jobs.get(record.job_id) for record in machine.cluster.live_jobs()]
     return FleetSnapshot(
         groups={model: _priced(group, look, ledger, model) for model, group in look.groups.items()},
-        workers=workers(machine.workers()),
+        workers=workers(machine.cluster.sorted_workers()),
         jobs=tuple(work(job) for job in live if job is not None),
         busy=busy,
         dollars=ledger.spend.total.dollars,

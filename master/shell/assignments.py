@@ -58,7 +58,7 @@ class Assigner:
         """Return an answer that asks for nothing."""
         return worker_service_pb2.SynchronizeResponse(
             cluster_id=self._cluster_id,
-            epoch=self._machine.epoch,
+            epoch=self._machine.cluster.epoch,
             sequence=sequence,
             state_uri=self._state_uri,
         )
@@ -90,7 +90,7 @@ class Assigner:
                 continue
             if left <= 0:
                 continue
-            job = self._machine.job(wanted.attempt.task.job_id)
+            job = self._machine.cluster.job(wanted.attempt.task.job_id)
             if job is None or job.state.final or job.job_id in broken:
                 continue
             try:
@@ -182,7 +182,7 @@ class Assigner:
         if known is not None and known[0] == version:
             return known[1]
         # These are large: tasks that write times tasks that read. None outlives its job for long.
-        live = {record.job_id for record in self._machine.live_jobs()}
+        live = {record.job_id for record in self._machine.cluster.live_jobs()}
         self._starts = {other: old for other, old in self._starts.items() if other[0] in live}
         starts = [section_starts(output) for _, output in outputs]
         self._starts[key] = (version, starts)

@@ -96,7 +96,7 @@ class Committer:
             return failed(command, message, self._clock.wall())
 
     async def _obey(self, command: Job) -> Event:
-        what = order(self._machine, command)
+        what = order(self._machine.cluster, command)
         match what:
             case NothingDone():
                 return what
@@ -120,7 +120,7 @@ class Committer:
         """
         job_id, pause = what.job.job_id, _FIRST_PAUSE_SECONDS
         try:
-            while isinstance(order(self._machine, command), Planning):
+            while isinstance(order(self._machine.cluster, command), Planning):
                 try:
                     return what.planned(*await self._planner(what.job))
                 except MrcoreError as error:

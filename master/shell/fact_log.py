@@ -36,7 +36,7 @@ def tell(machine: Machine, facts: Iterable[Fact]) -> None:
 
 
 def _about(machine: Machine, attempt: AttemptId, **more: str) -> dict[str, str]:
-    job = machine.job(attempt.task.job_id)
+    job = machine.cluster.job(attempt.task.job_id)
     if job is None:  # forgotten since, when many ended at once
         return {"job": attempt.task.job_id, "attempt": str(attempt.number), **more}
     return logs.about(attempt, job.stages[attempt.task.stage].name, **more)

@@ -50,9 +50,9 @@ class Vitals:
     def status(self) -> str:
         """Return one line for `systemctl status`."""
         machine = self.shell.machine
-        jobs = machine.live_jobs()
+        jobs = machine.cluster.live_jobs()
         left = sum(len(stage.tasks) - stage.completed for job in jobs for stage in job.stages)
-        workers = machine.workers()
+        workers = machine.cluster.sorted_workers()
         slots = sum(worker.slots for worker in workers)
         return f"jobs: {len(jobs)}, tasks left: {left}, workers: {len(workers)}, slots: {slots}"
 
@@ -64,8 +64,8 @@ class Vitals:
 def _look(machine: Machine) -> Sight:
     tasks: Counter[tuple[str, str]] = Counter()
     tallies: Tallies = {}
-    for record in machine.durable().jobs.values():
-        job = machine.live_job(record.job_id)
+    for record in machine.cluster.durable.jobs.values():
+        job = machine.cluster.jobs.get(record.job_id)
         tally = record.tally if job is None else job.tally
         tallies[record.job_id] = {
             "started": tally.started,
@@ -76,19 +76,19 @@ def _look(machine: Machine) -> Sight:
             "preempted": tally.preempted,
             "superseded": tally.superseded,
         }
-    for record in machine.live_jobs():
-        view = views.job_view(machine, record.job_id)
+    for record in machine.cluster.live_jobs():
+        view = views.job_view(machine.cluster, record.job_id)
         assert view is not None
         for stage in view.stages:
             kind = kind_of_name(stage.name)
             tasks[kind, "idle"] += stage.idle
             tasks[kind, "in_progress"] += stage.in_progress
             tasks[kind, "completed"] += stage.completed
-    workers = views.worker_views(machine, machine.now)
-    blind = {worker.id for worker in machine.workers() if not worker.sees_store}
+    workers = views.worker_views(machine.cluster, machine.cluster.now)
+    blind = {worker.id for worker in machine.cluster.sorted_workers() if not worker.sees_store}
     return Sight(
-        epoch=machine.epoch,
-        jobs=Counter(record.state.value for record in machine.durable().jobs.values()),
+        epoch=machine.cluster.epoch,
+        jobs=Counter(record.state.value for record in machine.cluster.durable.jobs.values()),
         tasks=dict(tasks),
         workers=Counter(
             "blind" if w.worker_id in blind else "draining" if w.draining else "active"

@@ -114,7 +114,7 @@ class Shell:
         """
         key = (event.worker_id, event.session)
         earlier = self._parked.get(key)
-        worker = self.machine.worker(event.worker_id)
+        worker = self.machine.cluster.workers.get(event.worker_id)
         heard = worker.sequence if worker is not None and worker.session == event.session else -1
         if worker is not None and worker.session < event.session:
             _, former = self._parked.get((worker.id, worker.session), (None, None))
@@ -195,8 +195,8 @@ class Shell:
             self._executor = executor
             group.create_task(self._flush_forever())
             group.create_task(self._watch_fence())
-            machine, clock = self.machine, self._clock
-            self._outbox.take(machine.take_over(machine.epoch, clock.monotonic(), clock.wall()))
+            clock, epoch = self._clock, self.machine.cluster.epoch
+            self._outbox.take(self.machine.take_over(epoch, clock.monotonic(), clock.wall()))
             await self._step_forever()
 
     async def _step_forever(self) -> None:

@@ -72,12 +72,12 @@ class _History:
         for fact in facts:
             match fact:
                 case TaskWon():
-                    job = self._machine.job(fact.attempt.task.job_id)
+                    job = self._machine.cluster.job(fact.attempt.task.job_id)
                     if job is not None:  # forgotten since, when many ended at once
                         kind = kind_of(job.stages[fact.attempt.task.stage].plan.reads)
                         self._tasks.labels(kind).observe(fact.output.elapsed_seconds)
                 case JobEnded():
-                    job = self._machine.job(fact.job_id)
+                    job = self._machine.cluster.job(fact.job_id)
                     if job is not None:
                         took = max(0.0, fact.wall_seconds - job.submitted_seconds)
                         self._jobs.labels(fact.state.value).observe(took)

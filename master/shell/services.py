@@ -265,7 +265,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             await abort(context, _defect(error))
 
     def _final(self, job_id: str) -> bool:
-        job = self._shell.machine.job(job_id)
+        job = self._shell.machine.cluster.job(job_id)
         return job is None or job.state.final
 
     async def _wait_for_change(self, job_id: str, interval: float) -> None:
@@ -294,7 +294,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return the workers, by id."""
         del request, context
         now = self._clock.monotonic()
-        workers = await self._shell.read(lambda machine: views.worker_views(machine, now))
+        workers = await self._shell.read(lambda machine: views.worker_views(machine.cluster, now))
         return pb.ListWorkersResponse(workers=[worker_to_proto(view) for view in workers])
 
     @_answering
@@ -331,14 +331,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)
 
     def _job(self, machine: Machine, job_id: str, *, counters: bool = False) -> job_pb2.Job:
-        record = machine.job(job_id)
-        view = views.job_view(machine, job_id, counters=counters)
+        record = machine.cluster.job(job_id)
+        view = views.job_view(machine.cluster, job_id, counters=counters)
         if record is None or view is None:
             raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
         note = view.note
         if not view.state.final:
             # What the fleet says of workers that are missing says more than that there are none.
-            nobody = self._fleet.note and note == views.nobody_note(machine)
+            nobody = self._fleet.note and note == views.nobody_note(machine.cluster)
             rest = "" if nobody else note
             notes = (self._notes.get(job_id), self._fleet.note, rest)
             note = "; ".join(filter(None, notes))
@@ -348,10 +348,10 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     def _jobs_page(self, machine: Machine, size: int, before: str | None) -> pb.ListResponse:
         """Return the jobs older than `before`; ids are in the order of submission."""
         response = pb.ListResponse()
-        ids = list(machine.durable().jobs)
+        ids = list(machine.cluster.durable.jobs)
         if before is not None:
             # A job forgotten since had only forgotten ones before it.
-            ids = ids[: ids.index(before)] if before in machine.durable().jobs else []
+            ids = ids[: ids.index(before)] if before in machine.cluster.durable.jobs else []
         left = PAGE_BYTES_MAX
         for job_id in reversed(ids):
             if len(response.jobs) == size or left <= 0:
@@ -363,7 +363,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
 
 def _worker(machine: Machine, worker_id: str, now: float) -> job_pb2.Worker:
-    for view in views.worker_views(machine, now):
+    for view in views.worker_views(machine.cluster, now):
         if view.worker_id == worker_id:
             return worker_to_proto(view)
     raise UnknownWorkerError(
@@ -378,7 +378,7 @@ def _page_size(asked: int, bounds: tuple[int, int]) -> int:
 
 def _tasks_page(machine: Machine, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
     """Return the tasks from the position in the page token on; it counts all tasks of the job."""
-    job = machine.job(request.job_id)
+    job = machine.cluster.job(request.job_id)
     if job is None:
         raise UnknownJobError(f"No job {request.job_id} is known here: `mrcore jobs` lists them.")
     check_stage(request.stage, [stage.name for stage in job.stages])
@@ -390,7 +390,7 @@ def _tasks_page(machine: Machine, request: pb.ListTasksRequest) -> pb.ListTasksR
     response = pb.ListTasksResponse()
     left = PAGE_BYTES_MAX
     for position, view in views.task_views(
-        machine, request.job_id, int(token), request.stage, state
+        machine.cluster, request.job_id, int(token), request.stage, state
     ):
         if len(response.tasks) == size or left <= 0:
             response.next_page_token = str(position)

@@ -118,7 +118,7 @@ class Submissions:
         self, group: asyncio.TaskGroup, request_id: str, spec: JobSpec, bundle: bytes
     ) -> str:
         """Return the id of the request's job once it is durable; raise what is wrong with it."""
-        known = self._shell.machine.job_of_request(request_id)
+        known = self._shell.machine.cluster.job_of_request(request_id)
         if known is not None:
             await self._shell.flushed()
             return known
@@ -197,7 +197,7 @@ class Submissions:
 
         machine = self._shell.machine
         # A job that was cancelled while it was planned has left its splits here.
-        self._plans.retain({*self._planned, *(live.job_id for live in machine.live_jobs())})
+        self._plans.retain({*self._planned, *(live.job_id for live in machine.cluster.live_jobs())})
         await self._workers_are_back()
         async with self._room:
             slots = await self._slots()
@@ -212,7 +212,7 @@ class Submissions:
     async def _workers_are_back(self) -> None:
         """Wait a moment for the workers of a master that was just started, which count as slots."""
         for _ in range(round(REJOIN_SECONDS / _LOOK_SECONDS)):
-            if self._shell.machine.workers():
+            if self._shell.machine.cluster.sorted_workers():
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -222,7 +222,7 @@ class Submissions:
         A job gets its id here, so that nobody can name it before: no cycle can be.
         """
         for job_id in spec.after:
-            if self._shell.machine.job(job_id) is None:
+            if self._shell.machine.cluster.job(job_id) is None:
                 raise UnknownJobError(
                     f"The job is to run after {job_id}, but no job {job_id} is known here. "
                     "`mrcore jobs` lists the jobs that are."
@@ -230,7 +230,7 @@ class Submissions:
 
     def _is_coming(self, job_id: str) -> bool:
         """Return whether the machine does not know the tasks of a job yet."""
-        job = self._shell.machine.job(job_id)
+        job = self._shell.machine.cluster.job(job_id)
         return job is None or job.state is JobState.WAITING
 
     def _check_room(self, stages: tuple[StagePlan, ...], *, waits: bool = False) -> None:
@@ -238,7 +238,7 @@ class Submissions:
 
         `waits` means that the machine knows the job already, but not its stages.
         """
-        limits = self._shell.machine.limits
+        limits = self._shell.machine.cluster.limits
         tasks, sections = task_count(stages), section_count(stages)
         if tasks > limits.live_tasks_max or sections > limits.live_sections_max:
             raise UsageError(
@@ -248,8 +248,8 @@ class Submissions:
             )
         self._coming = {job: plan for job, plan in self._coming.items() if self._is_coming(job)}
         machine = self._shell.machine
-        known = waits + sum(1 for job in self._coming if machine.job(job) is not None)
-        if not machine.has_room(stages, *self._coming.values(), known=known):
+        known = waits + sum(1 for job in self._coming if machine.cluster.job(job) is not None)
+        if not machine.cluster.has_room(stages, *self._coming.values(), known=known):
             remedy = "before other jobs end." if waits else "now. Submit the job again later."
             raise UnavailableError(f"The master has no room for {tasks:,} more tasks {remedy}")
 
@@ -279,7 +279,7 @@ class Submissions:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self._fleet_seen.wait()
         self._fleet_seen.set()  # one that cannot be looked at is waited for once
-        known = sum(worker.slots for worker in self._shell.machine.workers())
+        known = sum(worker.slots for worker in self._shell.machine.cluster.sorted_workers())
         return max(known, self._expected_slots, self._fleet_slots, 1)
 
     def _prepare(
@@ -351,7 +351,7 @@ class Submissions:
         """Return whether a job that holds a claim is known to have ended."""
         if state_uri != self._state_uri or job_id in self._planned:
             return False
-        job = self._shell.machine.job(job_id)
+        job = self._shell.machine.cluster.job(job_id)
         if job is not None and not job.state.final:
             return False
         # A job that the journal does not know was never accepted: its master died while it claimed.

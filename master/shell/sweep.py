@@ -63,7 +63,7 @@ class Sweep:
         if not await self._shell.leads():
             return 0
         self._submissions.begin_sweep()
-        records = self._shell.machine.durable().jobs
+        records = self._shell.machine.cluster.durable.jobs
         digests = {record.spec.plugin.sha256 for record in records.values()}
         deleted = await asyncio.to_thread(self._sweep, frozenset(records), digests)
         if deleted:

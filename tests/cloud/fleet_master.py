@@ -154,7 +154,7 @@ class Master:
         await self.shell.settle(event)
 
     def state(self, job_id: str = "job-a") -> JobState:
-        job = self.machine.job(job_id)
+        job = self.machine.cluster.job(job_id)
         assert job is not None
         return job.state
 

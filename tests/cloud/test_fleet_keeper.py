@@ -164,14 +164,16 @@ def test_idle_workers_go_while_a_straggler_works(
     async def act(master: Master, fleet: Fleet) -> None:
         master.task_seconds = 0.5
         await master.submit(2 * SLOTS)
-        await until(lambda: len(master.machine.workers()) == 2)
-        await until(lambda: (job := master.machine.job("job-a")) and job.stages[0].completed)
+        await until(lambda: len(master.machine.cluster.sorted_workers()) == 2)
+        await until(
+            lambda: (job := master.machine.cluster.job("job-a")) and job.stages[0].completed
+        )
         master.task_seconds = 1e9
         await master.submit(1, "straggler")
         await until(lambda: len(site.running(SPOT)) == 1, 20)
         (left,) = site.running(SPOT)
         assert master.hands[left].since, "the one that works stays"
-        assert master.machine.live_job("straggler") is not None
+        assert master.machine.cluster.jobs.get("straggler") is not None
 
     lead(site, storage, clock, act)
 
@@ -227,7 +229,7 @@ def test_the_next_master_finds_fleet_and_books(
     async def first(master: Master, fleet: Fleet) -> None:
         master.task_seconds = 1e9
         await master.submit(2 * SLOTS)
-        await until(lambda: len(master.machine.workers()) == 2)
+        await until(lambda: len(master.machine.cluster.sorted_workers()) == 2)
         names.extend(sorted(site.running(SPOT)))
         before.append(books(storage).spend.total.dollars)
 
@@ -264,7 +266,7 @@ def test_a_master_that_was_replaced_does_nothing_any_more(
 
     async def act(master: Master, fleet: Fleet) -> None:
         await until(lambda: fleet.status.view is not None)
-        later = Books(epoch=master.machine.epoch + 1)
+        later = Books(epoch=master.machine.cluster.epoch + 1)
         with storage.open_write(object_names.fleet_uri(STATE)) as writer:
             writer.write(msgspec.json.encode(later))
             writer.commit()
@@ -286,7 +288,7 @@ def test_at_the_spend_limit_jobs_fail_and_machines_go(
         master.task_seconds = 1e9
         await master.submit(SLOTS)
         await until(lambda: master.state() is JobState.FAILED)
-        job = master.machine.job("job-a")
+        job = master.machine.cluster.job("job-a")
         assert job is not None
         assert "Raise --max-cost" in job.message
         await until(lambda: site.machines() == [])

@@ -100,7 +100,7 @@ class Script:
 
     def stages(self, job_id: str) -> Sequence[str]:
         """Return the names of a job's stages; those of any job where none has this id."""
-        job = self.machine.job(job_id)
+        job = self.machine.cluster.job(job_id)
         return KINDS if job is None else [stage.name for stage in job.stages]
 
     def replayed(self) -> Machine:
@@ -157,7 +157,7 @@ class Script:
             case "prepared":
                 return CommitPrepared(name, ())
             case "overtaken":
-                answer = order(self.machine, PrepareCommit(name))
+                answer = order(self.machine.cluster, PrepareCommit(name))
                 assert isinstance(answer, NothingDone), "the committer has something to do"
                 return answer
             case "published":
@@ -238,18 +238,18 @@ class Script:
 
     def _show(self, words: list[str]) -> Iterator[str]:
         if words[0] == "workers":
-            for worker in views.worker_views(self.machine, self.now):
+            for worker in views.worker_views(self.machine.cluster, self.now):
                 note = f" ({worker.note})" if worker.note else ""
                 counts = f"{worker.running} running, {worker.unstarted} unstarted"
                 yield f"{worker.worker_id}: {counts}{note}"
         elif words[0] == "results":
             yield from self._results(words[1])
         elif words[0] == "tasks":
-            for _, task in views.task_views(self.machine, words[1]):
+            for _, task in views.task_views(self.machine.cluster, words[1]):
                 yield f"{task.stage}-{task.index} {task.state}, {task.failures} failures"
                 yield from (f"  {line}" for line in task.story)
         else:
-            job = views.job_view(self.machine, words[0], counters=True)
+            job = views.job_view(self.machine.cluster, words[0], counters=True)
             assert job is not None
             stages = [f"{s.name} {s.idle}+{s.in_progress}+{s.completed}" for s in job.stages]
             tally = job.attempts
@@ -262,7 +262,7 @@ class Script:
             )
 
     def _results(self, job_id: str) -> Iterator[str]:
-        job = self.machine.job(job_id)
+        job = self.machine.cluster.job(job_id)
         assert job is not None
         for stage in job.stages:
             for index, task in enumerate(stage.tasks):

@@ -29,7 +29,9 @@ def played(text: str) -> str:
         out.append(line)
         if line and not line.startswith("#"):
             out += ["----", *script.obey(line), ""]
-    assert script.replayed().durable() == script.machine.durable(), "replay differs from live"
+    assert script.replayed().cluster.durable == script.machine.cluster.durable, (
+        "replay differs from live"
+    )
     return "\n".join(out).rstrip("\n") + "\n"
 
 

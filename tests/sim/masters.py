@@ -70,6 +70,10 @@ class Life:
     """(job, act): looks of the committer that last until their job seems to be complete."""
 
 
+Make = Callable[[Limits, Random], Machine]
+"""What makes the machine of a process."""
+
+
 class SimMaster:
     """Processes that follow each other, and the journal that they share."""
 
@@ -78,7 +82,7 @@ class SimMaster:
         world: World,
         jobs: dict[str, SimJob],
         workers: dict[str, SimWorker],
-        make: type[Machine],
+        make: Make,
         deliver: Callable[[str, Response], None],
     ) -> None:
         self.world = world
@@ -245,7 +249,7 @@ class SimMaster:
         def decide() -> None:
             if self.life is not life:
                 return
-            what = order(life.machine, command)
+            what = order(life.machine.cluster, command)
             if isinstance(what, NothingDone):
                 self.world.note(f"{command} was overtaken")
                 answer(what)
@@ -291,12 +295,12 @@ class SimMaster:
             reply.leave,
             reply.sync_seconds,
         )
-        response = Response(sent, life.machine.epoch, slices)
+        response = Response(sent, life.machine.cluster.epoch, slices)
         self.deliver(reply.worker_id, response)
 
     def _inputs(self, life: Life, wanted: Assignment) -> dict[TaskRef, AttemptId] | None:
         task = wanted.attempt.task
-        record = life.machine.job(task.job_id)
+        record = life.machine.cluster.job(task.job_id)
         if record is None or record.state.final or not record.readable(task.stage):
             return None
         stage = record.stages[task.stage]

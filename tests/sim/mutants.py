@@ -1,4 +1,4 @@
-"""Machines with one thing wrong each: the simulation must find every one of them.
+"""Machines with one part wrong each: the simulation must find every one of them.
 
 They test the tests: an oracle that stays silent here would stay silent when the real machine
 breaks in the same way.
@@ -7,23 +7,41 @@ breaks in the same way.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import msgspec
 
+from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import NothingDone, Synced
 from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
 from mrcore.master.core.machine import Machine, Outcome
+from mrcore.master.core.results import Results
+from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
 from mrcore.model.attempts import HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from tests.sim.masters import Make
+
+Mutant = type[Machine] | type[Scheduler] | type[Results] | type[Cluster]
 
 
-class NoLeases(Machine):
+def machine_with(mutant: Mutant) -> Make:
+    """Return what makes machines of which one part is a mutant."""
+    if issubclass(mutant, Cluster):
+        return partial(Machine, cluster=mutant)
+    if issubclass(mutant, Scheduler):
+        return partial(Machine, scheduler=mutant)
+    if issubclass(mutant, Results):
+        return partial(Machine, results=mutant)
+    return mutant
+
+
+class NoLeases(Scheduler):
     """Never gives up a silent worker."""
 
     def _on_timer(self, worker: Worker) -> None:
-        worker.lease_from = self.now
+        worker.lease_from = self.cluster.now
         super()._on_timer(worker)
 
 
@@ -31,7 +49,7 @@ class NoSessionFence(Machine):
     """Takes a new process, or the ghost of an old one, for the one it knows."""
 
     def _greet(self, event: Synced) -> Worker | None:
-        worker = self._workers.get(event.worker_id)
+        worker = self.cluster.workers.get(event.worker_id)
         if worker is None or worker.session == event.session:
             return super()._greet(event)
         worker.session = event.session
@@ -42,13 +60,13 @@ class NoSequenceFence(Machine):
     """Believes a late request as if it were the newest."""
 
     def _greet(self, event: Synced) -> Worker | None:
-        worker = self._workers.get(event.worker_id)
+        worker = self.cluster.workers.get(event.worker_id)
         if worker is None or worker.session != event.session:
             return super()._greet(event)
         return worker
 
 
-class NoVersionFence(Machine):
+class NoVersionFence(Results):
     """Accepts results whatever content they read."""
 
     def _on_output(
@@ -60,14 +78,14 @@ class NoVersionFence(Machine):
         super()._on_output(job, worker, current, output)
 
 
-class NoRevocation(Machine):
+class NoRevocation(Results):
     """Keeps what has read a task that gave other content when it ran again."""
 
     def _revoke_readers(self, job: LiveJob, stage: int) -> None:
         pass
 
 
-class VersionsStay(Machine):
+class VersionsStay(Results):
     """Runs what is revoked again, and takes results of attempts that read the former content."""
 
     def _revoke_readers(self, job: LiveJob, stage: int) -> None:
@@ -75,10 +93,10 @@ class VersionsStay(Machine):
             for index, task in enumerate(job.record.stages[number].tasks):
                 if task.winner is not None:
                     task_id = TaskId(job.record.job_id, number, index)
-                    self._lose_winner(job, AttemptId(task_id, task.winner), "revoked")
+                    self.lose_winner(job, AttemptId(task_id, task.winner), "revoked")
 
 
-class RevocationStops(Machine):
+class RevocationStops(Results):
     """Revokes what reads a stage of input, and not what reads that in its turn."""
 
     def _revoke_readers(self, job: LiveJob, stage: int) -> None:
@@ -86,35 +104,35 @@ class RevocationStops(Machine):
             super()._revoke_readers(job, stage)
 
 
-class NoAttemptFence(Machine):
+class NoAttemptFence(Results):
     """Lets a second attempt win a task that is won."""
 
-    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
-        job = self._jobs.get(held.attempt.task.job_id)
+    def on_result(self, worker: Worker, held: HeldAttempt) -> None:
+        job = self.cluster.jobs.get(held.attempt.task.job_id)
         if job is not None and job.running and isinstance(held.result, TaskOutput):
             task = job.record.task(held.attempt.task)
             if task.winner not in (None, held.attempt.number):
                 task.winner = held.attempt.number
-        super()._on_result(worker, held)
+        super().on_result(worker, held)
 
 
-class NumbersOfOneEpoch(Machine):
+class NumbersOfOneEpoch(Cluster):
     """Counts attempts anew after each restart, without the epoch."""
 
     def _next_number(self) -> AttemptNumber:
-        self._number += 1
-        return AttemptNumber(1, self._number)
+        self.number += 1
+        return AttemptNumber(1, self.number)
 
 
-class NumbersReused(Machine):
+class NumbersReused(Cluster):
     """Comes back to a number after a while."""
 
     def _next_number(self) -> AttemptNumber:
-        self._number += 1
-        return AttemptNumber(self.epoch, 1 + self._number % 5)
+        self.number += 1
+        return AttemptNumber(self.epoch, 1 + self.number % 5)
 
 
-class PreemptionsCount(Machine):
+class PreemptionsCount(Results):
     """Takes a preemption for a failure of the user's code."""
 
     def _on_failure(
@@ -130,7 +148,7 @@ class PreemptionsCount(Machine):
         return super()._on_failure(job, worker, attempt_id, failure, held)
 
 
-class RepeatsCount(Machine):
+class RepeatsCount(Results):
     """Counts a failure again each time that it is reported."""
 
     def _on_failure(
@@ -145,10 +163,10 @@ class RepeatsCount(Machine):
         return super()._on_failure(job, worker, attempt_id, failure, held)
 
 
-class NoBackOffCap(Machine):
+class NoBackOffCap(Cluster):
     """Waits twice as long before every retry, for ever."""
 
-    def _back_off(self, task: LiveTask) -> float:
+    def back_off(self, task: LiveTask) -> float:
         task.retries += 1
         return 2.0**task.retries
 
@@ -171,71 +189,71 @@ class StagesEarly(Machine):
         super()._admit(EarlyJob(job.record))
 
 
-class LateResultsRefused(Machine):
+class LateResultsRefused(Results):
     """Throws away the result of an attempt whose lease has ended."""
 
-    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
+    def on_result(self, worker: Worker, held: HeldAttempt) -> None:
         if held.attempt in worker.held:
-            super()._on_result(worker, held)
+            super().on_result(worker, held)
 
 
-class TakenBackAtOnce(Machine):
+class TakenBackAtOnce(Cluster):
     """Gives what it takes back to another before its worker has confirmed."""
 
-    def _take_back(self, attempt: Attempt, why: str) -> None:
-        job = self._jobs[attempt.id.task.job_id]
-        self._drop(attempt)
-        self._requeue(job, attempt.id.task)
+    def take_back(self, attempt: Attempt, why: str) -> None:
+        job = self.jobs[attempt.id.task.job_id]
+        self.drop(attempt)
+        self.requeue(job, attempt.id.task)
 
 
-class FinishedIsWanted(Machine):
+class FinishedIsWanted(Results):
     """Goes on wanting an attempt that has been reported as finished."""
 
-    def _on_result(self, worker: Worker, held: HeldAttempt) -> None:
+    def on_result(self, worker: Worker, held: HeldAttempt) -> None:
         attempt = worker.held.get(held.attempt)
-        super()._on_result(worker, held)
+        super().on_result(worker, held)
         if attempt is not None and isinstance(held.result, TaskFailure):
             worker.held[held.attempt] = attempt
 
 
-class BackOffsForgotten(Machine):
+class BackOffsForgotten(Scheduler):
     """Loses the tasks that wait for their back-off to end."""
 
     def _ripen(self) -> None:
-        self._delayed.clear()
+        self.cluster.delayed.clear()
 
 
-class LossesIgnored(Machine):
+class LossesIgnored(Results):
     """Does not believe that an accepted output can be gone."""
 
-    def _lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
+    def lose_winner(self, job: LiveJob, attempt_id: AttemptId, cause: str) -> None:
         pass
 
 
-class LossesUnjournaled(Machine):
+class LossesUnjournaled(Cluster):
     """Changes what is durable without a fact that says so."""
 
-    def _record(self, fact: Fact) -> None:
+    def record(self, fact: Fact) -> None:
         if isinstance(fact, WinnerLost):
             self.apply(fact)
         else:
-            super()._record(fact)
+            super().record(fact)
 
 
-class TasksForgotten(Machine):
+class TasksForgotten(Cluster):
     """Does not queue a task again that was lost with its worker."""
 
-    def _requeue(self, job: LiveJob, task_id: TaskId, delay: float = 0.0) -> None:
+    def requeue(self, job: LiveJob, task_id: TaskId, delay: float = 0.0) -> None:
         if delay == 0.0:
-            super()._requeue(job, task_id)
+            super().requeue(job, task_id)
 
 
-class ParksForEver(Machine):
+class ParksForEver(Scheduler):
     """Answers a parked request only when there is something to say."""
 
-    def _park(self, worker: Worker) -> None:
-        super()._park(worker)
-        worker.answer_at = self.now + 10_000.0
+    def park(self, worker: Worker) -> None:
+        super().park(worker)
+        worker.answer_at = self.cluster.now + 10_000.0
 
 
 class AnswersIgnored(Machine):
@@ -245,12 +263,12 @@ class AnswersIgnored(Machine):
         pass
 
 
-class JoinsForgotten(Machine):
+class JoinsForgotten(Cluster):
     """Awaits those only, after a restart, whose attempts have ended before."""
 
-    def _record(self, fact: Fact) -> None:
+    def record(self, fact: Fact) -> None:
         if not isinstance(fact, WorkerJoined):
-            super()._record(fact)
+            super().record(fact)
 
 
 class NobodyAwaited(Machine):
@@ -259,7 +277,7 @@ class NobodyAwaited(Machine):
     def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
         """Take over without a wait."""
         outcome = super().take_over(epoch, now, wall)
-        self._wait_until = None
+        self.cluster.wait_until = None
         return outcome
 
 
@@ -269,8 +287,10 @@ class ShortestLeaseAwaited(Machine):
     def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
         """Take over with a short wait."""
         outcome = super().take_over(epoch, now, wall)
-        leases = [job.record.spec.lease_seconds for job in self._jobs.values() if job.running]
-        self._wait_until = now + min(leases) if leases else None
+        leases = [
+            job.record.spec.lease_seconds for job in self.cluster.jobs.values() if job.running
+        ]
+        self.cluster.wait_until = now + min(leases) if leases else None
         return outcome
 
 
@@ -285,7 +305,7 @@ class WaitersForgotten(Machine):
     """Lets nobody know who waited that a job has ended."""
 
     def _release_waiting(self) -> None:
-        self._ended.clear()
+        self.cluster.ended.clear()
 
 
 class WaitersHasty(Machine):
@@ -296,7 +316,7 @@ class WaitersHasty(Machine):
         super()._plan_or_fail(job)
 
 
-MUTANTS: tuple[type[Machine], ...] = (
+MUTANTS: tuple[Mutant, ...] = (
     NoLeases,
     NoSessionFence,
     NoSequenceFence,

@@ -77,9 +77,9 @@ class Oracle:
 
     def crashed(self, machine: Machine) -> None:
         """Remember what a master counted on that has just died."""
-        if machine.now >= self.began_at + self._longest_lease():
+        if machine.cluster.now >= self.began_at + self._longest_lease():
             self.left_behind.clear()
-        for worker in machine.workers():
+        for worker in machine.cluster.sorted_workers():
             for attempt in worker.held.values():
                 if worker.lease_from + attempt.lease_seconds > self.world.now + EPSILON:
                     self.left_behind[attempt.id] = worker.id
@@ -89,7 +89,7 @@ class Oracle:
         self.epoch = epoch
         self.content = {
             TaskId(job.job_id, number, index): task.digest
-            for job in machine.durable().jobs.values()
+            for job in machine.cluster.durable.jobs.values()
             for number, stage in enumerate(job.stages)
             for index, task in enumerate(stage.tasks)
         }
@@ -113,7 +113,7 @@ class Oracle:
         if not isinstance(event, Synced):
             return None
         report = self.reports.get(event.worker_id)
-        if report is not None and machine.worker(event.worker_id) is None:
+        if report is not None and machine.cluster.workers.get(event.worker_id) is None:
             report = None  # silent for so long that it was forgotten
             del self.reports[event.worker_id]
         old = report is not None and (event.session, event.sequence) <= (
@@ -137,7 +137,7 @@ class Oracle:
 
     def _counts(self, machine: Machine, held: HeldAttempt) -> bool:
         """Return whether a result has to be accepted, whatever became of its lease."""
-        job = machine.job(held.attempt.task.job_id)
+        job = machine.cluster.job(held.attempt.task.job_id)
         if job is None or job.state is not JobState.RUNNING:
             return False
         if not isinstance(held.result, TaskOutput):
@@ -195,7 +195,7 @@ class Oracle:
     def _may_fail(self, fact: JobEnded, machine: Machine) -> bool:
         job = self.jobs[fact.job_id]
         for job_id in job.after:
-            before = machine.job(job_id)
+            before = machine.cluster.job(job_id)
             if before is not None and before.state in (JobState.FAILED, JobState.CANCELLED):
                 return True
         if fact.failed_task is None and job.killers and not job.max_bad_records:
@@ -203,13 +203,13 @@ class Oracle:
         return job.may_fail(fact.failed_task, self.limits)
 
     def _judge_request(self, event: Synced, before: Before, machine: Machine) -> None:
-        worker, report = machine.worker(event.worker_id), self.reports[event.worker_id]
+        worker, report = machine.cluster.workers.get(event.worker_id), self.reports[event.worker_id]
         if worker is not None and worker.sequence == event.sequence and not before.repeated:
             report.relied_on = {a: held for a, held in report.held.items() if a in worker.held}
             self._let_go(report, machine)
             self._judge_adoption(event, machine)
         for held in before.acceptable:
-            job = machine.job(held.attempt.task.job_id)
+            job = machine.cluster.job(held.attempt.task.job_id)
             assert job is not None
             running = job.state is JobState.RUNNING
             won = job.task(held.attempt.task).winner is not None
@@ -224,7 +224,7 @@ class Oracle:
         """
         tasks = {attempt.task for attempt in report.relied_on}
         for other_id, other in self.reports.items():
-            worker = machine.worker(other_id)
+            worker = machine.cluster.workers.get(other_id)
             if worker is None or other is report:
                 continue
             for attempt in list(other.relied_on):
@@ -234,7 +234,7 @@ class Oracle:
     def _judge_adoption(self, event: Synced, machine: Machine) -> None:
         """A running attempt is given up only for a result, or for one that has run for longer."""
         for held in event.held:
-            job = machine.live_job(held.attempt.task.job_id)
+            job = machine.cluster.jobs.get(held.attempt.task.job_id)
             if held.state is not AttemptState.RUNNING or job is None or not job.running:
                 continue
             record = job.record.task(held.attempt.task)
@@ -244,7 +244,7 @@ class Oracle:
                 continue
             live = job.task(held.attempt.task).attempts
             done = held.elapsed_seconds - EPSILON
-            kept = {a.id: a.running_seconds(machine.now) > done for a in live}
+            kept = {a.id: a.running_seconds(machine.cluster.now) > done for a in live}
             problem = f"{held.attempt} is killed after {held.elapsed_seconds} s"
             assert held.attempt in kept or any(kept.values()), problem
 
@@ -259,7 +259,7 @@ class Oracle:
             assert held is None or held.state is not AttemptState.FINISHED, (
                 f"{attempt} has finished, and is wanted"
             )
-            job = machine.job(attempt.task.job_id)
+            job = machine.cluster.job(attempt.task.job_id)
             assert job is not None
             assert not job.state.final, f"{attempt} of an ended job is wanted"
             task = self.numbers.setdefault(attempt.number, attempt.task)
@@ -272,13 +272,13 @@ class Oracle:
 
     def _judge_assignment(self, attempt: AttemptId, worker_id: str, machine: Machine) -> None:
         """Nobody else may be known to work at a task, but for a straggler's backup."""
-        job = machine.job(attempt.task.job_id)
+        job = machine.cluster.job(attempt.task.job_id)
         assert job is not None
         if attempt.task in self.ever_won:
             return  # it runs again since its output was lost; whoever still tries does no harm
         self._judge_wait(attempt, worker_id, job.spec.lease_seconds)
         for other_id, report in self.reports.items():
-            worker = machine.worker(other_id)
+            worker = machine.cluster.workers.get(other_id)
             if worker is None or worker.session != report.session:
                 continue
             for held in report.relied_on.values():
@@ -313,10 +313,10 @@ class Oracle:
         """Every request is answered within a third of a lease, and a little."""
         longest = self._longest_lease()
         late = self.world.now - self.began_at - longest
-        assert not machine.waiting or late < TICK_SECONDS, "still waits for former workers"
+        assert not machine.cluster.waiting or late < TICK_SECONDS, "still waits for former workers"
         longest /= self.limits.parks_per_lease
         for worker_id, since in self.unanswered.items():
-            if machine.worker(worker_id) is not None:
+            if machine.cluster.workers.get(worker_id) is not None:
                 late = self.world.now - since - longest
                 assert late < TICK_SECONDS, f"{worker_id} waits for an answer since {since}"
 
@@ -324,7 +324,7 @@ class Oracle:
 
     def winner_ids(self, machine: Machine, job_id: str, stage: int) -> list[AttemptId]:
         """Return the winner of every task of a stage; each must have one."""
-        job = machine.job(job_id)
+        job = machine.cluster.job(job_id)
         assert job is not None
         ids = []
         for index, task in enumerate(job.stages[stage].tasks):
@@ -345,7 +345,7 @@ class Oracle:
         job, store = self.jobs[job_id], self.world.store
         assert job.published in (None, parts), f"{job_id} published two sets of parts"
         job.published = parts
-        record = machine.job(job_id)
+        record = machine.cluster.job(job_id)
         assert record is not None
         assert record.counters.get("tasks", 0) == job.tasks, "counters add up"
         for part in parts:

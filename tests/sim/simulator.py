@@ -11,7 +11,7 @@ from random import Random
 from mrcore.master.core.events import CancelAsked, DrainAsked, Synced
 from mrcore.master.core.machine import Machine
 from tests.sim.jobs import SimJob
-from tests.sim.masters import WALL, SimMaster
+from tests.sim.masters import WALL, Make, SimMaster
 from tests.sim.workers import Response, SimWorker
 from tests.sim.world import World
 
@@ -40,7 +40,7 @@ class Result:
 class Simulation:
     """A cluster of one master and some workers, under faults and then in peace."""
 
-    def __init__(self, seed: int, make: type[Machine]) -> None:
+    def __init__(self, seed: int, make: Make) -> None:
         self.world = world = World(seed)
         rng = world.rng
         self.jobs: dict[str, SimJob] = {}
@@ -74,16 +74,16 @@ class Simulation:
                 self._choose_after(job)
             self.jobs[job.job_id] = job
             life = self.master.life
-            if life is None or life.machine.job(job.job_id) is None:
+            if life is None or life.machine.cluster.job(job.job_id) is None:
                 self.master.event(job.submitted(WALL + self.world.now))
-            if self.master.replayed().job(job.job_id) is None:
+            if self.master.replayed().cluster.job(job.job_id) is None:
                 self.world.at(3.0, submit)
 
         return submit
 
     def _choose_after(self, job: SimJob) -> None:
         """Let some jobs wait for another one that the journal knows."""
-        durable = self.master.replayed()
+        durable = self.master.replayed().cluster
         known = [job_id for job_id in sorted(self.jobs) if durable.job(job_id) is not None]
         rng = Random(f"{self.world.seed} {job.job_id}")  # a draw of its own: others stay the same
         if known and rng.random() < AFTER:
@@ -139,9 +139,9 @@ class Simulation:
         life = self.master.life
         assert life is not None
         replayed = self.master.replayed()
-        assert replayed.durable() == life.machine.durable(), "replay differs from live"
+        assert replayed.cluster.durable == life.machine.cluster.durable, "replay differs from live"
         for job in self.jobs.values():
-            record = replayed.job(job.job_id)
+            record = replayed.cluster.job(job.job_id)
             assert record is not None
             committed = record.state.value == "succeeded"
             assert committed <= (job.published is not None), f"{job.job_id} published nothing"
@@ -151,7 +151,7 @@ class Simulation:
         life = self.master.life
         if life is None or not life.outbox.durable or len(self.jobs) < len(self.upcoming):
             return False
-        records = life.machine.durable().jobs
+        records = life.machine.cluster.durable.jobs
         done = all(job in records and records[job].cleaned for job in self.jobs)
         return done and not any(worker.held for worker in self.workers.values())
 
@@ -159,12 +159,12 @@ class Simulation:
         life = self.master.life
         if life is None:
             return "no master"
-        states = [f"{job.job_id} {job.state}" for job in life.machine.durable().jobs.values()]
+        states = [f"{job.job_id} {job.state}" for job in life.machine.cluster.durable.jobs.values()]
         held = [f"{w.name} {list(w.held)}" for w in self.workers.values() if w.held]
         return ", ".join(states + held)
 
 
-def simulate(seed: int, make: type[Machine] = Machine) -> Result:
+def simulate(seed: int, make: Make = Machine) -> Result:
     """Play one seed."""
     simulation = Simulation(seed, make)
     problem = ""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.master.core.machine import Machine
-from tests.sim.mutants import MUTANTS
+from tests.sim.mutants import MUTANTS, Mutant, machine_with
 from tests.sim.simulator import simulate
 
 SEEDS = 320
@@ -37,8 +36,9 @@ def test_a_seed_that_failed_once_is_well(seed: int) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.__name__))
-def test_every_mutant_is_found(mutant: type[Machine]) -> None:
-    found = next((seed for seed in range(SEEDS_A_MUTANT) if simulate(seed, mutant).problem), None)
+def test_every_mutant_is_found(mutant: Mutant) -> None:
+    make = machine_with(mutant)
+    found = next((seed for seed in range(SEEDS_A_MUTANT) if simulate(seed, make).problem), None)
     assert found is not None, f"nothing was wrong with {mutant.__doc__}"
 
 

@@ -64,7 +64,7 @@ def run(
     async def main() -> None:
         machine, journal = take_over(MemoryStorage())
         if limits is not None:
-            machine.limits = limits
+            machine.cluster.limits = limits
         shell = Shell(machine, journal, SYSTEM)
         lock = FileLock(object_names.lock_uri(f"file://{folder}/state"))
         try:

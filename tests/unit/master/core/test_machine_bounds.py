@@ -26,9 +26,9 @@ def test_a_worker_that_starts_again_and_again_leaves_few_timers() -> None:
         cluster.now += 0.001
         cluster.step(Synced("w0", session, 1, 1, slots=1))
         cluster.machine.check()
-    assert len(cluster.machine.timers()) <= 2 * 1 + 3
+    assert len(cluster.machine.cluster.timers) <= 2 * 1 + 3
     cluster.wait()  # the timer that counts is among them
-    while cluster.machine.workers():
+    while cluster.machine.cluster.sorted_workers():
         cluster.wait()
 
 
@@ -49,7 +49,7 @@ def test_a_task_that_is_adopted_again_and_again_leaves_few_entries_in_its_queue(
     cluster.submit("j", maps=1, reduces=0)
     cluster.sync("w0")
     (attempt,) = cluster.held["w0"]
-    job = cluster.machine.live_job("j")
+    job = cluster.machine.cluster.jobs.get("j")
     assert job is not None
     for n in range(20):
         cluster.step(
@@ -68,7 +68,7 @@ def test_a_task_remembers_few_of_the_workers_that_it_keeps_away_from() -> None:
     cluster = Cluster(Limits(avoided_max=3, infrastructure_max=100), workers=9)
     cluster.submit("j", maps=1, reduces=0)
     cluster.result = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message="503")
-    job = cluster.machine.live_job("j")
+    job = cluster.machine.cluster.jobs.get("j")
     assert job is not None
     for worker in cluster.held:
         while not cluster.held[worker]:
@@ -102,7 +102,7 @@ def test_a_master_awaits_no_more_former_workers_than_it_may_have() -> None:
     machine.apply(EpochTaken(12, "writer", 0.0))
     facts = machine.take_over(12, 0.0, 0.0).facts
     assert facts == [WorkersLeft(tuple(f"w{n}" for n in range(6)))]
-    assert machine.awaited() == ["w6", "w7", "w8", "w9"]
+    assert list(machine.cluster.awaited) == ["w6", "w7", "w8", "w9"]
     machine.check()
 
 
@@ -110,7 +110,7 @@ def test_the_keys_of_a_total_order_are_bounded_over_the_whole_job() -> None:
     cluster = Cluster(Limits(block_bytes_max=1_000, prefetch_per_slot_max=0), workers=1)
     cluster.submit("j", maps=9, reduces=1)
     cluster.result = TaskOutput(digest=b"x", blocks=(BlockKey(b"k" * 100, 10, 1),))
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
     for done in range(4):
         cluster.sync("w0")
@@ -148,7 +148,7 @@ def test_a_commit_that_nothing_speaks_against_is_prepared_once(lost: tuple[Attem
 def test_a_commit_is_prepared_anew_for_each_loss() -> None:
     cluster = Cluster(Limits(), workers=1)
     command = complete(cluster)
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
     winner = job.stages[0].tasks[0].winner
     assert winner is not None

@@ -82,7 +82,7 @@ def test_a_record_is_skipped_for_what_was_raised_there() -> None:
     script = Script()
     played(script, "submit j maps=1 bad=1", "sync w1", "sync w1 died:j/map-0@1.1:5", "wait 9")
     played(script, "sync w1", "sync w1 raised:j/map-0@1.2:5")
-    (job,) = script.machine.live_jobs()
+    (job,) = script.machine.cluster.live_jobs()
     (skip,) = job.stages[0].tasks[0].skip
     assert (skip.mark.offset, skip.cause) == (5, "raised")
 
@@ -102,7 +102,7 @@ def test_an_unstarted_reduce_whose_input_is_lost_is_not_adopted() -> None:
     begin = ["submit j maps=1 reduces=2", "sync w1 slots=3", "sync w1 done:j/map-0@1.1:a"]
     played(script, *begin, "missing j/map-0@1.1", "restart")
     script.obey("sync w1 running:j/reduce-0@1.2:5 unstarted:j/reduce-1@1.3")
-    worker = script.machine.worker("w1")
+    worker = script.machine.cluster.workers.get("w1")
     assert worker is not None
     reduces = [attempt for attempt in worker.held if attempt.task.stage == 1]
     assert [attempt.task.index for attempt in reduces] == [0]
@@ -113,7 +113,7 @@ def test_attempts_are_adopted_up_to_the_room_of_their_worker() -> None:
     played(script, "submit j maps=9", "sync w1 slots=9", "restart")
     held = " ".join(f"unstarted:j/map-{n}@1.{n + 1}" for n in range(9))
     script.obey(f"sync w1 slots=2 {held}")
-    worker = script.machine.worker("w1")
+    worker = script.machine.cluster.workers.get("w1")
     assert worker is not None
     assert len(worker.held) == 3
 
@@ -171,7 +171,7 @@ def test_the_attempt_that_has_done_least_gives_way() -> None:
         "sync w2 running:j/map-1@2.1:30",
         "sync w3 running:j/map-1@1.9:60",
     )
-    job = script.machine.live_job("j")
+    job = script.machine.cluster.jobs.get("j")
     assert job is not None
     assert [str(attempt.id) for attempt in job.stages[0].tasks[1].attempts] == [
         "j/stage0-00001@1.2",
@@ -275,7 +275,7 @@ def test_a_success_clears_its_worker_of_blame() -> None:
         )
         if job == "j":
             played(script, "submit s maps=1", "sync w1", "sync w1 done:s/map-0@1.4:a")
-    worker = script.machine.worker("w1")
+    worker = script.machine.cluster.workers.get("w1")
     assert worker is not None
     assert (worker.blames, worker.blamed_until) == (1, 0.0)
 
@@ -349,7 +349,7 @@ def test_an_ended_job_keeps_no_outputs() -> None:
     script = Script()
     begin = ["submit j maps=1", "sync w1", "sync w1 done:j/map-0@1.1:a"]
     played(script, *begin, "prepared j", "published j")
-    record = script.machine.job("j")
+    record = script.machine.cluster.job("j")
     assert record is not None
     output = record.task(TaskId("j", 0, 0)).output
     assert output is not None
@@ -372,7 +372,7 @@ def test_a_receipt_counts_attempts_over_restarts() -> None:
         "sync w1 done:j/map-1@1.3:a",
         "sync w2 done:j/map-2@1.4:a done:j/map-3@1.5:a",
     )
-    what = order(script.machine, PrepareCommit("j"))
+    what = order(script.machine.cluster, PrepareCommit("j"))
     assert isinstance(what, Preparation)
     assert what.started == 5
     assert "5 started, 4 won, 0 failed, 0 infrastructure, 1 expired" in script.obey("show j")[-1]

@@ -35,7 +35,7 @@ TraceFunction: TypeAlias = Callable[[FrameType, str, object], "TraceFunction"]
 def run_maps(cluster: Cluster, maps: int) -> int:
     """Run a job of `maps` map tasks to the end; return how many requests it took."""
     cluster.submit("j", maps=maps, reduces=16)
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
     syncs = 0
     while not job.complete:
@@ -74,9 +74,9 @@ def test_the_work_for_a_task_does_not_grow_with_their_number() -> None:
 def test_ten_thousand_tasks_take_few_requests() -> None:
     cluster = Cluster(Limits())
     assert run_maps(cluster, 10_000) < 10_016 / 30, "small tasks are sent ahead, many in one answer"
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
-    view = views.job_view(cluster.machine, "j", counters=True)
+    view = views.job_view(cluster.machine.cluster, "j", counters=True)
     assert view is not None
     assert view.counters == {"tasks": 10_016}
     assert view.stages[0].records == 100_000
@@ -89,7 +89,7 @@ def test_ten_thousand_tasks_take_few_requests() -> None:
 def test_the_last_tasks_spread_over_all_workers() -> None:
     cluster = Cluster(Limits(), workers=4)
     cluster.submit("j", maps=1_000, reduces=0)
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
     shares = dict.fromkeys(cluster.held, 0)
     while not job.complete:
@@ -105,9 +105,9 @@ def test_ended_jobs_are_forgotten_in_the_order_of_their_end() -> None:
         cluster.submit(f"j{n}", maps=1, reduces=1)
     for n in (4, 3, 2, 1, 0):
         cluster.step(CancelAsked(f"j{n}", ""))
-    assert list(cluster.machine.durable().jobs) == ["j0", "j1", "j2"]
-    assert cluster.machine.job_of_request("request of j4") is None
-    assert cluster.machine.job_of_request("request of j0") == "j0"
+    assert list(cluster.machine.cluster.durable.jobs) == ["j0", "j1", "j2"]
+    assert cluster.machine.cluster.job_of_request("request of j4") is None
+    assert cluster.machine.cluster.job_of_request("request of j0") == "j0"
 
 
 def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
@@ -115,23 +115,23 @@ def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
     for n in range(3):
         cluster.submit(f"j{n}", maps=60, reduces=0)
         cluster.step(CancelAsked(f"j{n}", ""))
-    assert list(cluster.machine.durable().jobs) == ["j2"]
-    assert cluster.machine.durable().ended_tasks == 60
+    assert list(cluster.machine.cluster.durable.jobs) == ["j2"]
+    assert cluster.machine.cluster.durable.ended_tasks == 60
 
 
 def test_room_is_told_before_a_claim_is_taken() -> None:
     cluster = Cluster(Limits(live_jobs_max=2, live_tasks_max=10, live_sections_max=12))
-    assert cluster.machine.has_room(two_stages(9, 1))
-    assert not cluster.machine.has_room(two_stages(10, 1))
-    assert cluster.machine.has_room(two_stages(6, 2))
-    assert not cluster.machine.has_room(two_stages(5, 3))
+    assert cluster.machine.cluster.has_room(two_stages(9, 1))
+    assert not cluster.machine.cluster.has_room(two_stages(10, 1))
+    assert cluster.machine.cluster.has_room(two_stages(6, 2))
+    assert not cluster.machine.cluster.has_room(two_stages(5, 3))
     cluster.submit("a", maps=4, reduces=1)
-    assert cluster.machine.has_room(two_stages(4, 1))
-    assert not cluster.machine.has_room(two_stages(5, 1))
-    assert cluster.machine.has_room(two_stages(2, 3))
-    assert not cluster.machine.has_room(two_stages(3, 3))
+    assert cluster.machine.cluster.has_room(two_stages(4, 1))
+    assert not cluster.machine.cluster.has_room(two_stages(5, 1))
+    assert cluster.machine.cluster.has_room(two_stages(2, 3))
+    assert not cluster.machine.cluster.has_room(two_stages(3, 3))
     cluster.submit("b", maps=1, reduces=0)
-    assert not cluster.machine.has_room(two_stages(1, 0))
+    assert not cluster.machine.cluster.has_room(two_stages(1, 0))
 
 
 def test_workers_beyond_the_limit_get_nothing() -> None:
@@ -140,7 +140,7 @@ def test_workers_beyond_the_limit_get_nothing() -> None:
     for worker in cluster.held:
         cluster.sync(worker)
     assert [bool(held) for held in cluster.held.values()] == [True, True, False]
-    assert len(views.worker_views(cluster.machine, cluster.now)) == 2
+    assert len(views.worker_views(cluster.machine.cluster, cluster.now)) == 2
 
 
 def test_stories_outlive_their_job() -> None:
@@ -151,7 +151,7 @@ def test_stories_outlive_their_job() -> None:
         cluster.step(CancelAsked(job_id, ""))
         cluster.sync("w0")
     (_, old), (_, new) = (
-        next(views.task_views(cluster.machine, job_id)) for job_id in ("old", "new")
+        next(views.task_views(cluster.machine.cluster, job_id)) for job_id in ("old", "new")
     )
     assert old.story == ()
     story = new.story
@@ -165,15 +165,17 @@ def test_a_page_of_tasks_costs_no_more_than_a_page() -> None:
     cluster.submit("j", maps=5_000, reduces=3)
     cluster.sync("w0")
     with patch.object(views, "_task_view", wraps=views._task_view) as made:
-        page = list(islice(views.task_views(cluster.machine, "j", 4_998), 4))
+        page = list(islice(views.task_views(cluster.machine.cluster, "j", 4_998), 4))
         assert [position for position, _ in page] == [4_998, 4_999, 5_000, 5_001]
         assert [(view.stage, view.index) for _, view in page][1:3] == [
             ("map", 4_999),
             ("reduce", 0),
         ]
-        ((position, running),) = views.task_views(cluster.machine, "j", state=TaskState.IN_PROGRESS)
+        ((position, running),) = views.task_views(
+            cluster.machine.cluster, "j", state=TaskState.IN_PROGRESS
+        )
         assert (position, running.index) == (0, 0)
-        reduces = views.task_views(cluster.machine, "j", stage="reduce")
+        reduces = views.task_views(cluster.machine.cluster, "j", stage="reduce")
         assert [view.index for _, view in reduces] == [0, 1, 2]
         assert made.call_count == 4 + 1 + 3
 
@@ -186,6 +188,6 @@ def test_durable_state_encodes_and_replays_from_its_facts() -> None:
     replayed = Machine(Limits(), Random(9))
     for fact in cluster.facts:
         replayed.apply(msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=Fact))
-    assert replayed.durable() == cluster.machine.durable()
-    encoded = msgspec.msgpack.encode(cluster.machine.durable())
-    assert msgspec.msgpack.decode(encoded, type=Durable) == cluster.machine.durable()
+    assert replayed.cluster.durable == cluster.machine.cluster.durable
+    encoded = msgspec.msgpack.encode(cluster.machine.cluster.durable)
+    assert msgspec.msgpack.decode(encoded, type=Durable) == cluster.machine.cluster.durable

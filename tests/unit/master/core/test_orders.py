@@ -60,7 +60,7 @@ def test_an_overtaken_preparation_is_ordered_again_if_the_job_is_complete_by_the
     script = Script()
     for line in LOSES_A_WINNER:
         script.obey(line)
-    event = order(script.machine, PrepareCommit("j"))
+    event = order(script.machine.cluster, PrepareCommit("j"))
     assert isinstance(event, NothingDone)
     script.obey("sync w2")
     script.obey("sync w2 done:j/map-0@1.5:same")

@@ -10,7 +10,7 @@ from tests.scenario.script import Script
 
 
 def seen(script: Script, job_id: str) -> JobView:
-    view = views.job_view(script.machine, job_id)
+    view = views.job_view(script.machine.cluster, job_id)
     assert view is not None
     return view
 

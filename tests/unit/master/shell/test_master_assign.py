@@ -38,7 +38,7 @@ class Office:
         self.assigner = Assigner(self.machine, plans, "c1", "mem://state")
         self.reply = Reply("w0", 1, 0, ())
         self._event = Synced("w0", 1, 0, 1, slots=REDUCES)
-        job = self.machine.job("j")
+        job = self.machine.cluster.job("j")
         assert job is not None
         self.job = job
         self._total_order = total_order

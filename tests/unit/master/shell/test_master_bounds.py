@@ -40,7 +40,7 @@ def failing(message: str, traceback: str) -> TaskFailure:
 
 
 def job_of(cluster: Cluster) -> JobRecord:
-    job = cluster.machine.job("j")
+    job = cluster.machine.cluster.job("j")
     assert job is not None
     return job
 
@@ -120,8 +120,8 @@ def test_ended_jobs_are_forgotten_by_their_bytes() -> None:
     for n in range(9):
         cluster.submit(f"j{n}", maps=1, reduces=0, param="x" * 10_000)
         cluster.step(CancelAsked(f"j{n}", ""))
-    assert list(cluster.machine.durable().jobs) == ["j6", "j7", "j8"]
-    assert cluster.machine.durable().ended_bytes < 100_000
+    assert list(cluster.machine.cluster.durable.jobs) == ["j6", "j7", "j8"]
+    assert cluster.machine.cluster.durable.ended_bytes < 100_000
     cluster.machine.check()
 
 
@@ -134,7 +134,7 @@ def test_of_a_very_large_job_the_sums_are_kept() -> None:
     cluster.step(CancelAsked("j", ""))
     assert len({id(task) for task in job.stages[0].tasks}) == 2
     assert (job.task_count, job.stages[0].completed, job.stages[0].records_in) == (30, 3, 30)
-    states = [view.state for _, view in views.task_views(cluster.machine, "j")]
+    states = [view.state for _, view in views.task_views(cluster.machine.cluster, "j")]
     assert states == [TaskState.COMPLETED] * 3 + [TaskState.IDLE] * 27
     cluster.machine.check()
 
@@ -157,7 +157,7 @@ def test_stories_of_ended_jobs_are_bounded(limits: Limits, kept: list[str]) -> N
         cluster.step(CancelAsked(f"j{n}", ""))
         cluster.sync("w0")
         cluster.machine.check()
-    stories = cluster.machine.stories()
+    stories = cluster.machine.cluster.stories
     assert [f"j{n}" for n in range(5) if stories.get(f"j{n}") is not None] == kept
 
 

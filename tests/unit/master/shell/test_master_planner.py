@@ -19,7 +19,7 @@ from tests.support.submission_desk import Desk, run, spec_of
 
 
 def job_ids(machine: Machine) -> list[str]:
-    return list(machine.durable().jobs)
+    return list(machine.cluster.durable.jobs)
 
 
 def test_a_job_is_planned_claimed_and_told_to_the_machine(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_job_that_waits_holds_its_output_and_is_planned_later(tmp_path: Path) 
     async def act(desk: Desk) -> None:
         first = await desk.submit(spec_of(tmp_path, "first"), "first")
         job_id = await desk.submit(waiting_spec(tmp_path, first))
-        record = desk.shell.machine.job(job_id)
+        record = desk.shell.machine.cluster.job(job_id)
         assert record is not None
         assert (record.state, record.stages, record.waits_for) == (JobState.WAITING, [], [first])
         with pytest.raises(OutputError, match=f"is taken by job {job_id}"):
@@ -147,16 +147,16 @@ def test_a_job_that_is_not_known_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_job_that_waited_needs_room_for_its_tasks_alone(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
         first = await desk.submit(spec_of(tmp_path, "first"), "first")
-        record = desk.shell.machine.job(await desk.submit(waiting_spec(tmp_path, first)))
+        record = desk.shell.machine.cluster.job(await desk.submit(waiting_spec(tmp_path, first)))
         assert record is not None
         later = tmp_path / "later"
         later.mkdir()
         (later / "a.txt").write_text("a\n")
         with pytest.raises(UnavailableError, match="no room for 2 more tasks before other jobs"):
             await desk.submissions.plan(record)
-        desk.shell.machine.limits = Limits(live_tasks_max=4, live_jobs_max=2)
+        desk.shell.machine.cluster.limits = Limits(live_tasks_max=4, live_jobs_max=2)
         assert await desk.submissions.plan(record)
-        desk.shell.machine.limits = Limits(live_tasks_max=1)
+        desk.shell.machine.cluster.limits = Limits(live_tasks_max=1)
         with pytest.raises(UsageError, match="The job has 2 tasks"):
             await desk.submissions.plan(record)
 
@@ -175,13 +175,13 @@ def test_a_plan_is_cut_for_the_workers_that_come_back(
 
     async def act(desk: Desk) -> None:
         first = await desk.submit(spec_of(tmp_path, "first"), "first")
-        record = desk.shell.machine.job(await desk.submit(waiting_spec(tmp_path, first)))
+        record = desk.shell.machine.cluster.job(await desk.submit(waiting_spec(tmp_path, first)))
         assert record is not None
         slots.clear()
         planning = asyncio.create_task(desk.submissions.plan(record))
         await asyncio.sleep(0)
         assert not slots
-        await desk.shell.tell(Synced("w1", 1, 0, desk.shell.machine.epoch, slots=7))
+        await desk.shell.tell(Synced("w1", 1, 0, desk.shell.machine.cluster.epoch, slots=7))
         await planning
         assert slots == [7]
 

@@ -129,7 +129,7 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
 
 
 def cancelled(machine: Machine) -> bool:
-    job = machine.job("job-a")
+    job = machine.cluster.job("job-a")
     return job is not None and job.state.final
 
 
@@ -167,13 +167,15 @@ def test_what_cancel_and_drain_answer_is_durable() -> None:
             await settle(event)
             gate.opened.clear()
             gate.reached.clear()
-            await house.seen(submitted("job-c"), lambda machine: machine.job("job-c") is not None)
+            await house.seen(
+                submitted("job-c"), lambda machine: machine.cluster.job("job-c") is not None
+            )
 
         with patch.object(house.shell, "settle", settle_and_go_on):
             gate.opened.set()
             calling = asyncio.ensure_future(call())
             async with asyncio.timeout(20):
-                while house.shell.machine.job("job-c") is None:  # noqa: ASYNC110 - as in `seen`
+                while house.shell.machine.cluster.job("job-c") is None:  # noqa: ASYNC110 - as in `seen`
                     await asyncio.sleep(0)
             return await held_back(calling, gate)
 
@@ -201,7 +203,9 @@ def test_a_watch_goes_on_until_it_has_sent_the_end() -> None:
         states: list[int] = []
         watch = house.jobs.Watch(pb.WatchRequest(job_id="job-a"), CONTEXT)
         # Looked at before the end, sent after it: what is sent is not the last word.
-        await house.seen(submitted("job-c"), lambda machine: machine.job("job-c") is not None)
+        await house.seen(
+            submitted("job-c"), lambda machine: machine.cluster.job("job-c") is not None
+        )
         first = asyncio.ensure_future(anext(watch))
         await asyncio.to_thread(gate.reached.wait, 20)
         await turns()
@@ -232,7 +236,7 @@ def test_a_defect_in_the_work_of_one_job_fails_it_and_no_other() -> None:
         job = (await house.jobs.Get(request, CONTEXT)).job
         assert job.state == job_pb2.JOB_STATE_FAILED
         assert "could not give out the job's tasks (KeyError('job-a'))" in job.message
-        assert not house.shell.machine.job("job-b").state.final  # type: ignore[union-attr]
+        assert not house.shell.machine.cluster.job("job-b").state.final  # type: ignore[union-attr]
 
     run(act)
 
@@ -277,11 +281,11 @@ def test_a_defect_in_what_a_worker_says_fails_the_jobs_that_it_speaks_of() -> No
             await house.workers.Synchronize(request_of(2, held), CONTEXT)
         assert caught.value.code is grpc.StatusCode.INTERNAL
         await house.shell.settle(DrainAsked("nobody"))
-        job = house.shell.machine.job("job-a")
+        job = house.shell.machine.cluster.job("job-a")
         assert job is not None
         assert job.state.value == "failed"
         assert "oops" in job.message
-        assert not house.shell.machine.job("job-b").state.final  # type: ignore[union-attr]
+        assert not house.shell.machine.cluster.job("job-b").state.final  # type: ignore[union-attr]
 
     run(act)
 
@@ -364,7 +368,7 @@ def test_a_worker_of_another_cluster_is_not_heard() -> None:
         stranger.cluster_id = "another"
         answer = await house.workers.Synchronize(stranger, CONTEXT)
         assert (answer.cluster_id, list(answer.wanted), answer.sequence) == ("c1", [], 1)
-        assert house.shell.machine.workers() == []
+        assert house.shell.machine.cluster.sorted_workers() == []
         ours = request_of(2)
         ours.cluster_id = "c1"
         assert (await house.workers.Synchronize(ours, CONTEXT)).wanted

@@ -92,7 +92,7 @@ def test_plan_logs_and_plugin_go_when_the_job_is_forgotten(tmp_path: Path) -> No
         for path in (plan, plugin):
             age(path)
         await desk.shell.settle(CancelAsked(job_id, "enough"))
-        assert desk.shell.machine.job(job_id) is None
+        assert desk.shell.machine.cluster.job(job_id) is None
         assert await sweep_of(desk).sweep() == 2
         assert [path for path in (plan, plugin) if path.exists()] == []
 

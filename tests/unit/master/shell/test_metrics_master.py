@@ -32,7 +32,7 @@ async def win_the_map(shell: Shell) -> None:
         AttemptState.FINISHED,
         result=TaskOutput(section_bytes=(0,), elapsed_seconds=7.0),
     )
-    await shell.synchronize(Synced("w1", 1, 2, shell.machine.epoch, 1, (done,), park=False))
+    await shell.synchronize(Synced("w1", 1, 2, shell.machine.cluster.epoch, 1, (done,), park=False))
 
 
 def test_jobs_tasks_and_workers_are_counted() -> None:
@@ -67,7 +67,7 @@ def test_the_time_of_a_job_is_told_at_its_end() -> None:
     async def act(shell: Shell, idle: Idle) -> None:
         with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
             await shell.settle(submitted())
-            job = shell.machine.job("job-a")
+            job = shell.machine.cluster.job("job-a")
             assert job is not None
             end = JobEnded(
                 job_id="job-a",

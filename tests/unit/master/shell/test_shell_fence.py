@@ -33,7 +33,7 @@ from tests.support.master_shell import (
 
 async def finish(shell: Shell, sequence: int) -> Reply:
     """Report the one attempt that the worker holds as finished; return the answer."""
-    (worker,) = shell.machine.workers()
+    (worker,) = shell.machine.cluster.sorted_workers()
     held = tuple(
         HeldAttempt(attempt, AttemptState.FINISHED, result=TaskOutput(digest=b"x"))
         for attempt in worker.held
@@ -137,7 +137,7 @@ def test_a_store_that_does_not_answer_an_idle_master_is_asked_again() -> None:
         for _ in range(4):
             assert await asyncio.to_thread(asked.acquire, timeout=20)
         await shell.settle(submitted())
-        assert shell.machine.job("job-a") is not None
+        assert shell.machine.cluster.job("job-a") is not None
 
     with patch("mrcore.master.shell.loop.FENCE_SECONDS", 0.01):
         run(act, hook)
@@ -153,7 +153,7 @@ def test_answers_that_nobody_waits_for_do_not_pile_up_behind_a_blocked_journal()
         for sequence in range(1, 200):  # each call makes the one before it void
             calls.append(asyncio.ensure_future(shell.synchronize(synced(sequence))))
             await turns()
-        reading = asyncio.ensure_future(shell.read(lambda machine: machine.epoch))
+        reading = asyncio.ensure_future(shell.read(lambda machine: machine.cluster.epoch))
         await turns()
         assert len(shell._outbox.commands) <= 50
         gate.opened.set()

@@ -29,7 +29,7 @@ from tests.support.master_shell import (
 
 
 def lease_from(shell: Shell) -> float:
-    (worker,) = shell.machine.workers()
+    (worker,) = shell.machine.cluster.sorted_workers()
     return worker.lease_from
 
 
@@ -40,9 +40,9 @@ def test_a_read_waits_for_the_flush_of_what_it_shows() -> None:
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(shell.settle(submitted()))
             await asyncio.to_thread(gate.reached.wait, 20)
-            reading = group.create_task(shell.read(lambda machine: machine.job("job-a")))
+            reading = group.create_task(shell.read(lambda machine: machine.cluster.job("job-a")))
             await turns()
-            assert shell.machine.job("job-a") is not None
+            assert shell.machine.cluster.job("job-a") is not None
             assert not settling.done()
             assert not reading.done()
             gate.opened.set()
@@ -60,7 +60,7 @@ def test_stepping_goes_on_while_an_append_is_in_flight() -> None:
             first = group.create_task(shell.settle(submitted("job-a")))
             await asyncio.to_thread(gate.reached.wait, 20)
             rest = [group.create_task(shell.settle(submitted(f"job-{n}"))) for n in range(50)]
-            while shell.machine.job("job-49") is None:  # noqa: ASYNC110 - nobody tells of a step
+            while shell.machine.cluster.job("job-49") is None:  # noqa: ASYNC110 - nobody tells of a step
                 await asyncio.sleep(0.001)
             assert not first.done()
             assert not any(one.done() for one in rest)
@@ -214,7 +214,7 @@ def test_the_end_of_a_job_is_told_once_it_is_durable() -> None:
             await turns()
             await shell.settle(CancelAsked("job-a", "enough"))
             await waiting
-        job = shell.machine.job("job-a")
+        job = shell.machine.cluster.job("job-a")
         assert job is not None
         assert job.state is JobState.CANCELLED
         await shell.quiesce(5.0)
@@ -237,7 +237,7 @@ def test_leases_end_under_a_flood_of_requests() -> None:
             # More than one look at the inbox takes out: it is never empty again.
             floods = [group.create_task(flood(shell)) for _ in range(2 * BATCH_MAX)]
             await asyncio.sleep(0)
-            while shell.machine.workers():
+            while shell.machine.cluster.sorted_workers():
                 assert not shell._inbox.empty()
                 await asyncio.sleep(0)
             for one in floods:
@@ -251,7 +251,7 @@ def test_what_had_come_before_a_deadline_was_noticed_is_stepped_before_it_counts
 
     async def act(shell: Shell, idle: Idle) -> None:
         await shell.synchronize(synced(1))
-        (worker,) = shell.machine.workers()
+        (worker,) = shell.machine.cluster.sorted_workers()
         for _ in range(20):  # to the end of its lease, slowly enough for no stall
             clock.advance(0.495)
             await shell.tell(DrainAsked("nobody"))
@@ -260,7 +260,9 @@ def test_what_had_come_before_a_deadline_was_noticed_is_stepped_before_it_counts
             shell._inbox.put_nowait((DrainAsked("nobody"), None))
         clock.advance(0.4)
         assert isinstance(await shell.synchronize(synced(2)), Reply)
-        assert shell.machine.workers() == [worker], "it had been forgotten, and came anew"
+        assert shell.machine.cluster.sorted_workers() == [worker], (
+            "it had been forgotten, and came anew"
+        )
 
     run(act, clock=clock)
 
