@@ -56,11 +56,11 @@ class Cluster:
         """Jobs that ended in this step, and for which others may have waited."""
         self.wall_offset = 0.0
         self.number = 0
-        """Of the newest attempt of this epoch."""
+        """The number of the newest attempt of this epoch."""
         self._tickets = 0
         self._turns = 0
         self.slots = 0
-        """Of all workers together."""
+        """The slots of all workers together."""
         self.delayed: list[tuple[float, int, TaskId]] = []
         """(due, ticket, task): idle tasks whose back-off has not ended."""
         self.timers: list[tuple[float, str]] = []
@@ -144,7 +144,7 @@ class Cluster:
         self.outcome.commands.append(command)
 
     def wall(self) -> float:
-        """Return the wall clock as the shell last told it, for people to read."""
+        """Return the wall clock as the shell last reported it, for people to read."""
         return self.now + self.wall_offset
 
     def note(self, task: LiveTask, what: str, number: AttemptNumber | None, where: str) -> None:
@@ -196,7 +196,7 @@ class Cluster:
     # -- attempts --------------------------------------------------------------------------------
 
     def assign(self, job: LiveJob, task_id: TaskId, worker: Worker) -> None:
-        """Give a new attempt of a task to a worker; its next answer carries it."""
+        """Assign a new attempt of a task to a worker; its next answer carries it."""
         record = job.record
         assert record.readable(task_id.stage), f"{task_id} assigned before what it reads"
         task_record = record.task(task_id)
@@ -238,7 +238,7 @@ class Cluster:
     def drop(self, attempt: Attempt) -> None:
         """Forget an attempt: it ended, or nobody needs it. The caller queues the task if need be.
 
-        Its worker is told by leaving the attempt out of the next answer.
+        Its worker sees that the next answer leaves the attempt out.
         """
         task_id = attempt.id.task
         stage = self.jobs[task_id.job_id].stages[task_id.stage]
@@ -254,7 +254,10 @@ class Cluster:
         self.touched[worker.id] = None
 
     def take_back(self, attempt: Attempt, why: str) -> None:
-        """Leave an attempt out of the answers; its task waits until the worker confirms."""
+        """Leave an attempt out of the answers; its task waits until that is confirmed.
+
+        Its worker may have begun it meanwhile (23_taken_back).
+        """
         if attempt.taken_back:
             return
         attempt.taken_back = True
@@ -294,7 +297,7 @@ class Cluster:
         failure: TaskFailure | None = None,
         failed_task: TaskId | None = None,
     ) -> None:
-        """End a job: its attempts are forgotten, its workers are told to kill them."""
+        """End a job: its attempts are forgotten, and its workers kill them."""
         for stage in job.stages:
             for attempt in list(stage.attempts.values()):
                 self.drop(attempt)
@@ -318,7 +321,7 @@ class Cluster:
     # -- workers and timers ----------------------------------------------------------------------
 
     def may_work(self, worker: Worker) -> bool:
-        """Return whether a worker may be given tasks now."""
+        """Return whether a worker sees the store (37_no_store), stays (17_drain), and may work."""
         blamed = self.now < worker.blamed_until
         return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
 
@@ -362,6 +365,7 @@ class Cluster:
 
     def has_news(self, worker: Worker) -> bool:
         """Return whether the newest request of a worker deserves an answer at once."""
+        # A worker that is to leave hears of it at once, though its request is parked (17_drain).
         if worker.leaving and not (worker.draining or worker.drain_told):
             return True
         if worker.leaving and not worker.held:
@@ -369,12 +373,13 @@ class Cluster:
         if worker.active != len(worker.listed):
             return True
         for attempt in worker.held.values():
+            # New, or of an answer that was lost (07_lost_reply).
             if not attempt.taken_back and attempt.id not in worker.listed:
                 return True
         return any(held is AttemptState.FINISHED for held in worker.listed.values())
 
     def answer(self, worker: Worker) -> None:
-        """Tell a worker everything that it should hold."""
+        """Send a worker everything that it should hold."""
         worker.parked = False
         worker.lease_from = self.now
         worker.drain_told = worker.leaving

@@ -36,7 +36,7 @@ class Results:
         self.cluster.command(PrepareCommit(record.job_id))
 
     def judge(self, job: LiveJob, task_id: TaskId) -> bool:
-        """End the job if this task's budgets are spent, and tell so."""
+        """End the job if this task's budgets are spent, and return whether they are."""
         task = job.record.task(task_id)
         why = policy.verdict(task, job.record.spec, self.cluster.limits)
         if why is None:
@@ -275,7 +275,7 @@ class Results:
         return list(reads.by.values()).count(worker.id) < self.cluster.limits.reads_max
 
     def _judge_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
-        """Give up a winner that could not be read twice, on two workers where two are able.
+        """Drop a winner that could not be read twice, on two workers where two are able.
 
         One worker that cannot read anything must not have all runs of a job made again
         (26_winner_unreadable).

@@ -1,4 +1,4 @@
-"""Who gets what and when: assignment, parked requests, leases, stragglers."""
+"""Assignment of tasks, parked requests, leases and stragglers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class Scheduler:
     # -- assignment ------------------------------------------------------------------------------
 
     def fill(self, worker: Worker) -> None:
-        """Assign tasks to a worker's free slots, and ahead of them where tasks are short."""
+        """Assign tasks to a worker's free slots, and ahead of them where tasks are short.
+
+        After a restart nothing is assigned before the workers have reported: they may run it
+        already (31_restart). How much a worker gets ahead is played in 22_prefetch.
+        """
         if self.cluster.waiting or not self.cluster.may_work(worker):
             # Here, and not once when the blame begins: another alarm may have come first.
             if worker.blamed_until > self.cluster.now:
@@ -91,6 +95,7 @@ class Scheduler:
             if chosen is None:
                 return None
             job = jobs[chosen]
+            # A worker with another Python gets no task of the job (36_version_mismatch).
             if policy.mismatch(job.record.spec.versions, worker.about) is None:
                 return job
             unfit.add(job.record.job_id)
@@ -122,15 +127,17 @@ class Scheduler:
     def _avoids(self, job: LiveJob, task: LiveTask, worker: Worker) -> bool:
         """Return whether a task waits for a worker where it failed less often.
 
-        For a while after each failure; and for as long as such a worker lives once it has failed
-        often here. An idle worker that cannot read an input would spend the whole budget of the
-        task while the others are busy.
+        It waits for a while after each failure (45_input_that_one_worker_cannot_read). Once it has
+        failed often here, it waits as long as such a worker lives. An idle worker that cannot read
+        an input would spend the whole budget of the task while the others are busy
+        (51_idle_worker_that_cannot_read).
         """
         until, strikes = task.avoid.get(worker.id, NEVER_FAILED)
         often = strikes >= self.cluster.limits.strikes_max
         if until <= self.cluster.now and not often:
             return False
         for other in self.cluster.workers.values():
+            # A worker where it failed as often is not waited for (15_budget_of_the_machines).
             fewer = task.avoid.get(other.id, NEVER_FAILED)[1] < strikes
             if fewer and self.cluster.able(job, other):
                 break
@@ -166,6 +173,7 @@ class Scheduler:
         """Let what this step has changed reach the workers whose requests are parked."""
         cluster = self.cluster
         self._ripen()
+        # A worker of the former master may never come back (32_restart_without_workers).
         until = cluster.wait_until
         if until is not None and (until <= cluster.now or not cluster.jobs):
             cluster.wait_until = None
@@ -199,7 +207,7 @@ class Scheduler:
     # -- time ------------------------------------------------------------------------------------
 
     def on_stalled(self, seconds: float) -> None:
-        """Lengthen every lease by the time in which nobody could be heard."""
+        """Lengthen every lease by the time in which nobody could be heard (38_stall)."""
         for worker in self.cluster.workers.values():
             worker.lease_from += seconds
         if self.cluster.wait_until is not None:
@@ -221,7 +229,10 @@ class Scheduler:
             self._review()
 
     def _on_timer(self, worker: Worker) -> None:
-        """Answer a request that has been parked long enough, or end the leases of the silent."""
+        """Answer a request that has been parked long enough, or end the leases of the silent.
+
+        The first is played in 12_parked, the second in 04_lease_expiry.
+        """
         if worker.parked and worker.answer_at <= self.cluster.now:
             self.fill(worker)
             self.cluster.answer(worker)
@@ -244,7 +255,7 @@ class Scheduler:
             self.cluster.record(WorkersLeft(known))
 
     def lose_attempt(self, attempt: Attempt, why: str) -> None:
-        """Give up an attempt that went with its worker; nobody's failure, but not for ever."""
+        """Drop an attempt that went with its worker; nobody's failure, but not for ever."""
         task_id = attempt.id.task
         job = self.cluster.jobs[task_id.job_id]
         task = job.task(task_id)
@@ -274,6 +285,7 @@ class Scheduler:
                 self._back_up(job, stage)
 
     def _back_up(self, job: LiveJob, stage: LiveStage) -> None:
+        """Back up stragglers (24_backup_task); free what waits behind one (23_taken_back)."""
         waiting = stage.ready + stage.delayed
         if waiting:
             return
@@ -317,7 +329,10 @@ class Scheduler:
         return None
 
     def _review_versions(self, job: LiveJob) -> None:
-        """Fail a job that no worker there is can run, before it waits for ever."""
+        """Fail a job that none of the workers can run, before it waits for ever.
+
+        It is given some time in which a worker that can may join (36_version_mismatch).
+        """
         stages = job.serving()
         reasons = [
             policy.mismatch(job.record.spec.versions, worker.about)
