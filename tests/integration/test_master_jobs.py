@@ -47,7 +47,7 @@ def test_a_map_only_job_runs_from_submit_to_receipt(house: MasterSite, client: F
     done = client.wait(job.job_id)
     assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.message
     assert dict(done.counters) == {"seen": 4}
-    assert (house.out / "part-00000").read_text() == f"{job.job_id}/map-00000\n"
+    assert (house.out / "part-00000").read_text() == f"{job.job_id}/stage0-00000\n"
     receipt = json.loads((house.out / "_SUCCESS").read_text())
     assert receipt["job_id"] == job.job_id
     assert [part["name"] for part in receipt["parts"]] == ["part-00000", "part-00001"]
@@ -81,7 +81,7 @@ def test_a_reduce_gets_the_runs_of_all_maps(
             assert [one.uri for one in reduce.read.slices] == runs
         worker.work_off()
     assert client.wait(job.job_id).state == job_pb2.JOB_STATE_SUCCEEDED
-    assert (house.out / "part-00001").read_text() == f"{job.job_id}/reduce-00001\n"
+    assert (house.out / "part-00001").read_text() == f"{job.job_id}/stage1-00001\n"
     assert master.stop() == 0  # which waits for what is still to be cleaned up
     assert not (house.out / "_tmp").exists()
     assert not (house.out / "_claim").exists()
@@ -126,7 +126,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(
         client.submit(house.spec(temp_uri="ftp://host/x"), BUNDLE)
     for places, words in (
         ({"output_uri": "file://host/x"}, "an absolute path"),
-        ({"temp_uri": "gs:///x"}, "write SCHEME://BUCKET"),
+        ({"temp_uri": "gs:///x"}, "Write gs://BUCKET/FOLDER"),
         ({"output_uri": "mem://x/y"}, "in the memory of one process"),
         ({"output_uri": "file:///dev/null/x"}, "cannot be a folder"),
     ):
