@@ -193,7 +193,7 @@ def test_a_drained_worker_leaves(cluster: Cluster) -> None:
     wait_until(lambda: len(cluster.workers()) == 2)
     (worker,) = (w for w in cluster.workers() if w["process_id"] == process.pid)
     assert worker["slots"] == 2
-    assert "drains" in place.done("drain", worker["worker_id"]).stdout
+    assert "is draining" in place.done("drain", worker["worker_id"]).stdout
     assert process.wait(20) == 0
     assert place.run("drain", "nobody").returncode == 2
 
