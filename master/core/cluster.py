@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step gave. The facts must be durable BEFORE any of its commands is obeyed."""
+    """The result of a step. Its facts must be durable BEFORE any of its commands is run."""
 
     facts: list[Fact] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)

@@ -65,7 +65,7 @@ class Machine:
     """The handlers of events, over a cluster, its scheduler and the accounting of its results.
 
     A master applies every fact of its journal, takes over, and then steps events one at a time.
-    Whoever only reads, reads the cluster.
+    Code that only reads uses the cluster.
     """
 
     def __init__(
@@ -356,7 +356,7 @@ class Machine:
                 if attempt.id in worker.held:  # losing one may end its job, and drop the others
                     self.scheduler.lose_attempt(attempt, "lost with its process")
             self.cluster.forget(worker)
-            # Whoever asked this worker to leave did not mean just the process that died of itself
+            # The request to leave was for the worker, not only for the process that died of itself
             # (46_drain_and_a_new_process).
             to_leave = worker.drain_asked and not worker.leave_told
             worker = None

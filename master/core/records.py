@@ -22,7 +22,7 @@ class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Culprit(msgspec.Struct, array_like=True):
-    """How many attempts raised or died at one record."""
+    """Count of attempts that raised or died at one record."""
 
     mark: Mark
     count: int

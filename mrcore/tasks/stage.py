@@ -79,6 +79,7 @@ class StageTask:
         self._progress = progress
         self._context = context
         self._total_order = stage.total_order
+        self._columnar = INPUT_FORMATS[spec.job.input_format].is_columnar
         self._reduce = None if stage.reduce_step is None else steps[stage.reduce_step]
         self._maps = [steps[number] for number in stage.map_steps]
         self._shuffled = None if stage.run_step is None else steps[stage.run_step]
@@ -119,9 +120,8 @@ class StageTask:
         return emitters
 
     def _map_split(self, split: Split, output: RunOutput | PartOutput) -> TaskOutput:
-        columnar = INPUT_FORMATS[self._spec.job.input_format].is_columnar
         # Where the first step has no map, its pairs are the records with their keys.
-        passing: StepFunctions = {"map": _pass_batch if columnar else _pass_record}
+        passing: StepFunctions = {"map": _pass_batch if self._columnar else _pass_record}
         first, *rest = self._maps or [_Step(passing, " of step 1")]
         emitters = self._emitters(output, rest)
         records = Records(self._spec, split, self._progress)
@@ -137,7 +137,7 @@ class StageTask:
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
         """Call the map of a step for every record; `later` are the names of the maps after it."""
         user_map, name = step.functions["map"], step.named("map")
-        columnar = INPUT_FORMATS[self._spec.job.input_format].is_columnar
+        columnar = self._columnar
         for keys, values in records.batches():
             batch = records.batch
             assert batch is not None
