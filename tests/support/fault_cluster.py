@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrcore.client.client import Client
-from mrcore.client.request import JobRequest, Prepared, load_plugin, prepare
+from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.model.job import JobState, Plugin
 from mrcore.model.snapshots import JobView
 from mrcore.output import commit
@@ -35,7 +36,7 @@ from tests.support.waiting import wait_until
 
 BUCKET = "faults"
 FILES = 6
-PLUGIN = """
+GATES = """
 import os, pathlib, time
 
 def setup(context):
@@ -52,7 +53,9 @@ def gate(name):
         (HERE / f"at-{name}-{os.getppid()}").touch()
         while not (HERE / "go").exists():
             time.sleep(0.01)
-
+"""
+"""How a job notes what it runs, and stops at its gate."""
+COUNTING = """
 def map(key, value):
     if key[1] == 0:
         name = key[0].rpartition("/")[2]
@@ -69,11 +72,12 @@ def reduce(key, values):
 
 
 @functools.cache
-def _plugin(path: Path) -> Plugin:
-    """Load the plugin once, which takes a process."""
-    path.write_text(PLUGIN)
-    request = JobRequest(plugin=str(path), inputs=(str(path),), output="out", cwd=path.parent)
-    return load_plugin(prepare(request)).spec.plugin
+def _plugin(folder: Path, source: str) -> tuple[Path, Plugin]:
+    """Write a plugin and load it once, which takes a process."""
+    path = folder / f"job-{hashlib.sha256(source.encode()).hexdigest()[:8]}.py"
+    path.write_text(GATES + source)
+    request = JobRequest(plugin=str(path), inputs=(str(path),), output="out", cwd=folder)
+    return path, load_plugin(prepare(request)).spec.plugin
 
 
 @contextlib.contextmanager
@@ -180,10 +184,14 @@ class Scene:
     def out(self, name: str = "out") -> str:
         return f"{self.base_uri}/{name}"
 
-    def prepared(self, gate: str = "", *, out: str = "", reduces: int = 3) -> Prepared:
-        """Return a job that stops at the gate `map`, `reduce`, or at a file such as `5.txt`."""
-        path = self.cluster.folder / "counting.py"
-        plugin = _plugin(path)
+    def request(
+        self, gate: str = "", *, out: str = "", reduces: int = 3, source: str = COUNTING
+    ) -> tuple[JobRequest, Plugin]:
+        """Return a job that stops at a gate: `map`, `reduce`, or a file such as `5.txt`.
+
+        `source` is what its plugin has beside `GATES`.
+        """
+        path, plugin = _plugin(self.cluster.folder, source)
         request = JobRequest(
             plugin=str(path),
             inputs=(f"{self.base_uri}/in/",),
@@ -195,11 +203,14 @@ class Scene:
                 "lease": 1.0,
             },
         )
-        return prepare(request).with_plugin(plugin)
+        return request, plugin
 
-    def submit(self, gate: str = "", *, out: str = "", reduces: int = 3) -> str:
+    def submit(
+        self, gate: str = "", *, out: str = "", reduces: int = 3, source: str = COUNTING
+    ) -> str:
         """Start a job; return its id."""
-        prepared = self.prepared(gate, out=out, reduces=reduces)
+        request, plugin = self.request(gate, out=out, reduces=reduces, source=source)
+        prepared = prepare(request).with_plugin(plugin)
         return self.client.submit(prepared.spec, prepared.bundle.data).job_id
 
     def at_gate(self, name: str, count: int = 1) -> list[int]:
@@ -215,7 +226,7 @@ class Scene:
         (self.folder / "go").touch()
 
     def runs(self) -> Counter[str]:
-        """Return how often each input was begun by a map."""
+        """Return how often the plugin noted what: inputs that a map begins, in `COUNTING`."""
         lines = (self.folder / "runs").read_text().splitlines()
         return Counter(line.partition(" ")[0] for line in lines)
 
@@ -226,19 +237,29 @@ class Scene:
 
     def succeeds(self, job_id: str, out: str = "") -> JobView:
         """Wait for success, and look at everything that a job leaves."""
-        job = self.wait(job_id)
-        assert job.state is JobState.SUCCEEDED, job.message
+        job = self.ends_well(job_id)
         self.check_output(out or self.out())
         return job
 
+    def ends_well(self, job_id: str) -> JobView:
+        """Wait for success."""
+        job = self.wait(job_id)
+        assert job.state is JobState.SUCCEEDED, job.message
+        return job
+
+    def parts(self, out: str) -> dict[str, bytes]:
+        """Return the parts of an output by name."""
+        storage, prefix = storage_for(out), f"{out}/part-"
+        return {info.uri[len(prefix) :]: storage.read(info.uri) for info in storage.list(prefix)}
+
     def check_output(self, out: str) -> None:
-        storage = storage_for(out)
-        found = [
-            line
-            for info in storage.list(f"{out}/part-")
-            for line in storage.read(info.uri).decode().splitlines()
-        ]
+        """See that an output has the count of each word, and that nothing else is left."""
+        found = b"".join(self.parts(out).values()).decode().splitlines()
         assert sorted(found) == sorted(f"{word}\t{count}" for word, count in self.expected.items())
+        self.check_left(out)
+
+    def check_left(self, out: str) -> None:
+        """See that an output is whole, and that nothing lies beside it."""
         report = commit.verify(out)
         assert report.ok, report.problems
         # The temporaries and the claim go after the end of the job was written down.
