@@ -83,6 +83,29 @@ class Versions(msgspec.Struct, frozen=True):
     cloudpickle: str
 
 
+class Resources(msgspec.Struct, frozen=True):
+    """Capacities that each task takes from its worker while it runs there."""
+
+    cpus: float = 0.0
+    """Number of CPUs; 0 leaves them out of account."""
+    memory_bytes: int = 0
+    """Bytes of memory; 0 leaves it out of account."""
+    labels: tuple[str, ...] = ()
+    """Labels that the worker must have, sorted."""
+
+
+ANY_WORKER: Final = Resources()
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Options of a job whose tasks are calls, which its client adds one by one."""
+
+    retries: int = 0
+    """Times that a call is tried again after its function has raised."""
+    keep: bool = False
+    """Whether calls go on, and values stay for an hour, when the client has vanished."""
+
+
 class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it was asked for, before its plugin has been loaded.
 
@@ -94,7 +117,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     input_format: str = "text"
     """Name of a format in `mrcore.model.formats`, and so is `output_format`."""
     output_uri: str
-    """The folder of the output, absolute, without a trailing slash."""
+    """The folder of the output, absolute, without a trailing slash. Empty where the tasks of the
+    last stage leave results for the caller."""
     output_format: str = "text"
     compression: Compression = Compression.NONE
     reduces: int = 0
@@ -117,6 +141,9 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Higher runs first."""
     after: tuple[str, ...] = ()
     """Jobs that must have succeeded before this one is planned."""
+    resources: Resources = ANY_WORKER
+    session: Session | None = None
+    """Set in a job of calls: it has no inputs, plugin or output."""
     versions: Versions
 
 

@@ -18,9 +18,11 @@ from mrcore.model.job import JobSpec
 MAX_STAGES: Final = 1_000
 MAP: Final = "map"
 REDUCE: Final = "reduce"
-KINDS: Final = (MAP, REDUCE)
-"""The kinds of task, as the field calls them: one reads input, the other what stages wrote."""
-_TASK_NAME: Final = re.compile(r"((?:step\d{1,4}-)?(?:map|reduce))-(\d{1,9})")
+CALL: Final = "call"
+KINDS: Final = (MAP, REDUCE, CALL)
+"""The kinds of task, as the field calls them: one reads input, one what stages wrote, one is a call
+of a single function."""
+_TASK_NAME: Final = re.compile(r"((?:step\d{1,4}-)?(?:map|reduce)|call)-(\d{1,9})")
 
 
 class Splits(msgspec.Struct, frozen=True, tag="splits"):
@@ -38,7 +40,11 @@ class Runs(msgspec.Struct, frozen=True, tag="runs"):
     """Numbers of the stages that wrote the runs, ascending."""
 
 
-Reads = Splits | Runs
+class Calls(msgspec.Struct, frozen=True, tag="calls"):
+    """A task for each call that the client of a session has added."""
+
+
+Reads = Splits | Runs | Calls
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
@@ -97,6 +103,8 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
     up to the first step that reduces. The last step always sorts its pairs, with or without a
     reduce, unless the job is map-only.
     """
+    if spec.session is not None:
+        return (Stage(Calls(), Result()),)
     stages: list[Stage] = []
     reads: Reads = Splits()
     reduce_step: int | None = None
@@ -129,20 +137,26 @@ def stage_plans(stages: Sequence[Stage], splits: int, partitions: int) -> tuple[
 
 
 def kind_of(reads: Reads) -> str:
-    """Return the kind of the tasks that read this: `map` or `reduce`."""
-    return MAP if isinstance(reads, Splits) else REDUCE
+    """Return the kind of the tasks that read this: `map`, `reduce` or `call`."""
+    match reads:
+        case Splits():
+            return MAP
+        case Runs():
+            return REDUCE
+        case Calls():
+            return CALL
 
 
 def kind_of_name(stage: str) -> str:
-    """Return the kind of a stage's tasks, `map` or `reduce`, given its name."""
+    """Return the kind of a stage's tasks, `map`, `reduce` or `call`, given its name."""
     return stage.rpartition("-")[2]
 
 
 def stage_names(reads: Iterable[Reads]) -> tuple[str, ...]:
     """Return the names of a job's stages, given what each of them reads.
 
-    They are `map` and `reduce` in a job of one or two stages, and `step1-map`, `step1-reduce`,
-    `step2-reduce` in a longer one: the number counts the stages of that kind.
+    They are `call` in a session, `map` and `reduce` in a job of one or two stages, and `step1-map`,
+    `step1-reduce`, `step2-reduce` in a longer one: the number counts the stages of that kind.
     """
     kinds = [kind_of(each) for each in reads]
     if len(kinds) <= 2 and len(set(kinds)) == len(kinds):

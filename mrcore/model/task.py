@@ -17,6 +17,9 @@ from mrcore.model.stages import Stage, stages_of
 from mrcore.storage.base import ObjectInfo
 
 MAX_RESULT_BYTES: Final = 65_536
+"""A longer value of a call, or result of a job, is an object."""
+MAX_PRINTED_BYTES: Final = 16_384
+"""Length of what a report has of the text that a call printed: its end."""
 AMPLE_BYTES: Final = 1 << 30
 """Memory of a task above which the reserves of allocators do not matter."""
 
@@ -94,10 +97,35 @@ class RunInput(msgspec.Struct, frozen=True, tag="runs"):
     """Keys of the slices that are this task's, in total order."""
 
 
+class CallValue(msgspec.Struct, frozen=True):
+    """Pickled value of a call, which another one takes: the bytes, or the object with them."""
+
+    data: bytes = b""
+    object: ObjectInfo | None = None
+
+
+class CallInput(msgspec.Struct, frozen=True, tag="call"):
+    """One call to make."""
+
+    function: str
+    """SHA-256 of the object that holds the pickled function."""
+    arguments: bytes = b""
+    """Pickled arguments; empty where they are an object."""
+    arguments_object: str = ""
+    """SHA-256 of the object that holds the pickled arguments; empty where they are `arguments`."""
+    values: tuple[CallValue, ...] = ()
+    """Values of other calls that are among the arguments, by their number there."""
+    each: bool = False
+    """Whether the arguments are a list, and the function is called for each item."""
+
+
+TaskInput = Split | RunInput | CallInput
+
+
 class TaskWork(msgspec.Struct, frozen=True):
     """What an attempt reads, and into how many partitions it writes."""
 
-    read: Split | RunInput
+    read: TaskInput
     partitions: int = 0
     """Sections of its run: the number of tasks that will read it; 0 where it writes no run."""
 
@@ -195,7 +223,10 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     class_b: int = 0
     """Number of storage operations billed as reading."""
     result: bytes = b""
-    """Value for the caller, of a task that writes a result: at most `MAX_RESULT_BYTES`."""
+    """Value for the caller, of a task that writes a result: at most `MAX_RESULT_BYTES`. A longer
+    one is `object`."""
+    printed: bytes = b""
+    """The end of what a call printed."""
 
 
 class FailureKind(enum.StrEnum):
@@ -228,6 +259,11 @@ class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     """The child died without a traceback (exit, signal, memory, time limit)."""
     mark: Mark | None = None
     """The record in work when it died, where `mark_records` was on."""
+    exception: bytes = b""
+    """Pickled exception of a call, with its cause; empty where it cannot be pickled or is longer
+    than `MAX_RESULT_BYTES`."""
+    printed: bytes = b""
+    """The end of what a call printed."""
 
 
 TaskResult = TaskOutput | TaskFailure

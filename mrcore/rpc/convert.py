@@ -18,17 +18,21 @@ import msgspec
 
 from mrcore.errors import UsageError
 from mrcore.model import job_options
+from mrcore.model.calls import NO_PLUGIN
 from mrcore.model.ids import is_job_id
 from mrcore.model.job import (
+    ANY_WORKER,
     Compression,
     Input,
     JobSpec,
     Plugin,
+    Resources,
+    Session,
     StepFlags,
     Versions,
 )
 from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Named, Option, Params
-from mrcore.model.task import Mark, TaskFailure, TaskRef
+from mrcore.model.task import MAX_PRINTED_BYTES, MAX_RESULT_BYTES, Mark, TaskFailure, TaskRef
 from mrcore.plugin.functions import MAX_STEPS
 from mrcore.rpc.enums import (
     COMPRESSIONS,
@@ -50,11 +54,15 @@ MAX_SPEC_BYTES: Final = 16 * 2**20
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
 MAX_LOST_RUNS: Final = 10_000
+MAX_RETRIES: Final = 1_000
+MAX_LABELS: Final = 100
+MAX_CPUS: Final = 100_000.0
 
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
     Compression: COMPRESSIONS,
 }
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f\x7f]+")
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/=-]{0,62}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,13 +71,17 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
     try:
         return job_pb2.JobSpec(
             name=spec.name,
-            plugin=_plugin_to_proto(spec.plugin),
+            plugin=_plugin_to_proto(spec.plugin) if spec.session is None else None,
             inputs=[
                 job_pb2.Input(uri=i.uri, base_uri=i.base_uri, base_given=i.base_given)
                 for i in spec.inputs
             ],
             output_uri=spec.output_uri,
             versions=versions_to_proto(spec.versions),
+            resources=resources_to_proto(spec.resources),
+            calls=spec.session is not None,
+            retries=spec.session.retries if spec.session else 0,
+            keep=spec.session is not None and spec.session.keep,
             **_options_to_proto(spec),
         )
     except UnicodeEncodeError as error:
@@ -88,12 +100,15 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
             f"The job's description takes {message.ByteSize():,} bytes, and {MAX_SPEC_BYTES:,} is "
             "the limit. Give folders or patterns in place of single files."
         )
+    session = session_from_proto(message)
     return JobSpec(
         name=_name(message.name, "the job's name"),
-        plugin=_plugin_from_proto(message.plugin),
-        inputs=_inputs_from_proto(message),
-        output_uri=_folder_uri(message.output_uri, "the output"),
+        plugin=_plugin_from_proto(message.plugin) if session is None else NO_PLUGIN,
+        inputs=_inputs_from_proto(message) if session is None else (),
+        output_uri=_folder_uri(message.output_uri, "the output") if session is None else "",
         versions=versions_from_proto(message.versions),
+        resources=resources_from_proto(message.resources),
+        session=session,
         **{o.draft_field: _option_from_proto(o, message) for o in job_options.draft_options()},
     )
 
@@ -146,7 +161,7 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
 def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
     if not message.inputs:
         raise UsageError("The job has no input. Give at least one.")
-    _check_count(len(message.inputs), "the number of inputs", MAX_INPUTS)
+    check_count(len(message.inputs), "the number of inputs", MAX_INPUTS)
     for one in message.inputs:
         check_uri(one.uri, "an input")
         check_uri(one.base_uri, "the base of an input")
@@ -155,7 +170,7 @@ def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
 
 
 def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
-    _check_count(len(params), "the number of params", MAX_PARAMS)
+    check_count(len(params), "the number of params", MAX_PARAMS)
     for name, value in params.items():
         text_within(name, "the name of a param", MAX_NAME, required=True)
         text_within(value, f"the param {name}", MAX_PARAM_CHARS)
@@ -168,11 +183,10 @@ def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
 
 
 def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
-    if _SHA256.fullmatch(message.sha256) is None:
-        raise UsageError("The plugin's SHA-256 must be 64 hexadecimal digits in lower case.")
+    check_sha256(message.sha256, "the plugin")
     if not message.steps:
         raise UsageError("The plugin has no step. Give at least one.")
-    _check_count(len(message.steps), "the number of steps", MAX_STEPS)
+    check_count(len(message.steps), "the number of steps", MAX_STEPS)
     return Plugin(
         sha256=message.sha256,
         name=_name(message.name, "the plugin's name"),
@@ -187,6 +201,43 @@ def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
             for step in message.steps
         ),
     )
+
+
+def check_label(label: str) -> str:
+    """Return a label of a worker if it can be one; raise UsageError."""
+    if _LABEL.fullmatch(label) is None:
+        raise UsageError(
+            f"{label[:80]!a} is not a label. Use at most 63 letters, digits and . _ / = -, and "
+            "begin with a letter or digit."
+        )
+    return label
+
+
+def resources_to_proto(resources: Resources) -> job_pb2.Resources | None:
+    """Return the message; None where any worker will do."""
+    if resources == ANY_WORKER:
+        return None
+    return job_pb2.Resources(
+        cpus=resources.cpus, memory_bytes=resources.memory_bytes, labels=resources.labels
+    )
+
+
+def resources_from_proto(message: job_pb2.Resources) -> Resources:
+    """Return the resources; raise UsageError for numbers and labels that cannot be."""
+    check_count(len(message.labels), "the number of labels", MAX_LABELS)
+    return Resources(
+        cpus=number_within(message.cpus, "the number of CPUs", 0.0, MAX_CPUS),
+        memory_bytes=message.memory_bytes,
+        labels=tuple(sorted({check_label(label) for label in message.labels})),
+    )
+
+
+def session_from_proto(message: job_pb2.JobSpec) -> Session | None:
+    """Return the options of a session; None for a job of another kind."""
+    if not message.calls:
+        return None
+    check_count(message.retries, "the number of retries", MAX_RETRIES)
+    return Session(retries=message.retries, keep=message.keep)
 
 
 def versions_to_proto(versions: Versions) -> job_pb2.Versions:
@@ -212,6 +263,8 @@ def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
         traceback=printable(failure.traceback, MAX_TRACEBACK),
         lost_runs=[job_pb2.TaskRef(stage=r.stage, index=r.index) for r in failure.lost_runs],
         died=failure.died,
+        exception=bytes_within(failure.exception),
+        printed=failure.printed[-MAX_PRINTED_BYTES:],
     )
     if failure.mark is not None:
         message.mark.CopyFrom(mark_to_proto(failure.mark))
@@ -227,6 +280,8 @@ def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
         lost_runs=tuple(TaskRef(r.stage, r.index) for r in message.lost_runs[:MAX_LOST_RUNS]),
         died=message.died,
         mark=mark_from_proto(message.mark) if message.HasField("mark") else None,
+        exception=bytes_within(message.exception),
+        printed=message.printed[-MAX_PRINTED_BYTES:],
     )
 
 
@@ -240,6 +295,16 @@ def mark_from_proto(message: job_pb2.Mark) -> Mark:
     return Mark(
         uri=text_within(message.uri, "the file of a record", MAX_OBJECT_URI), offset=message.offset
     )
+
+
+def check_sha256(text: str, what: str) -> str:
+    """Return `text` if it is a SHA-256 in hexadecimal; raise UsageError."""
+    if _SHA256.fullmatch(text) is None:
+        raise UsageError(
+            f"The SHA-256 of {what} must be 64 hexadecimal digits in lower case. It is "
+            f"{printable(text, 80)!r}."
+        )
+    return text
 
 
 def check_job_id(text: str) -> str:
@@ -292,7 +357,8 @@ def text_within(text: str, what: str, limit: int, *, required: bool = False) -> 
     return text
 
 
-def _check_count(number: int, what: str, limit: int) -> None:
+def check_count(number: int, what: str, limit: int) -> None:
+    """Raise UsageError for a number above `limit`."""
     if number > limit:
         raise UsageError(f"{_capital(what)} is {number:,}, but must be at most {limit:,}.")
 
@@ -306,5 +372,17 @@ def seconds_within(seconds: float, what: str, low: float, high: float) -> float:
     return seconds
 
 
+def number_within(number: float, what: str, low: float, high: float) -> float:
+    """Return `number` if it is one from `low` to `high`; raise UsageError."""
+    if not math.isfinite(number) or not low <= number <= high:
+        raise UsageError(f"{_capital(what)} is {number:g}. It must be from {low:g} to {high:g}.")
+    return number
+
+
 def _capital(what: str) -> str:
     return what[:1].upper() + what[1:]
+
+
+def bytes_within(data: bytes, limit: int = MAX_RESULT_BYTES) -> bytes:
+    """Return `data` if it is at most `limit` bytes long, else nothing."""
+    return data if len(data) <= limit else b""

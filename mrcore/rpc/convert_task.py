@@ -15,6 +15,7 @@ from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, is_job_id
 from mrcore.model.job import MAX_REDUCES
 from mrcore.model.task import (
+    MAX_PRINTED_BYTES,
     MAX_RESULT_BYTES,
     BadRecord,
     BlockKey,
@@ -31,7 +32,6 @@ from mrcore.model.task import (
 )
 from mrcore.plugin.context import MAX_COUNTER_NAME, MAX_COUNTERS
 from mrcore.rpc.convert import (
-    MAX_OBJECT_URI,
     check_job_id,
     failure_from_proto,
     failure_to_proto,
@@ -39,9 +39,10 @@ from mrcore.rpc.convert import (
     mark_to_proto,
     text_within,
 )
+from mrcore.rpc.convert_calls import call_input_from_proto, call_input_to_proto
+from mrcore.rpc.convert_objects import object_from_proto, object_to_proto
 from mrcore.rpc.enums import CODECS
 from mrcore.rpc.v1 import worker_service_pb2
-from mrcore.storage.base import ObjectInfo
 from mrcore.util.texts import printable
 
 MAX_STATUS: Final = 1_024
@@ -72,23 +73,6 @@ def attempt_from_proto(message: worker_service_pb2.AttemptId) -> AttemptId:
         check_job_id(job_id)
     task = TaskId(job_id, message.stage, message.index)
     return AttemptId(task, AttemptNumber(message.epoch, message.n))
-
-
-def object_to_proto(info: ObjectInfo) -> worker_service_pb2.ObjectRef:
-    """Return the message: name, generation, size and CRC32C; the rest stays behind."""
-    return worker_service_pb2.ObjectRef(
-        uri=info.uri, generation=info.generation, size_bytes=info.size_bytes, crc32c=info.crc32c
-    )
-
-
-def object_from_proto(message: worker_service_pb2.ObjectRef) -> ObjectInfo:
-    """Return what the message says of an object; raise UsageError for an endless name."""
-    return ObjectInfo(
-        uri=text_within(message.uri, "the URI of a run", MAX_OBJECT_URI),
-        size_bytes=message.size_bytes,
-        generation=text_within(message.generation, "a generation", MAX_OBJECT_URI),
-        crc32c=message.crc32c if message.HasField("crc32c") else None,
-    )
 
 
 def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
@@ -124,6 +108,7 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
         class_a=output.class_a,
         class_b=output.class_b,
         result=output.result,
+        printed=output.printed[-MAX_PRINTED_BYTES:],
     )
 
 
@@ -154,6 +139,7 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
         class_a=message.class_a,
         class_b=message.class_b,
         result=message.result,
+        printed=message.printed[-MAX_PRINTED_BYTES:],
     )
 
 
@@ -237,8 +223,10 @@ def assignment_to_proto(
         message.partitions = work.partitions
         if isinstance(work.read, Split):
             message.split.CopyFrom(split_to_proto(work.read))
-        else:
+        elif isinstance(work.read, RunInput):
             message.runs.CopyFrom(run_input_to_proto(work.read))
+        else:
+            message.call.CopyFrom(call_input_to_proto(work.read))
     return message
 
 
@@ -249,6 +237,8 @@ def work_from_proto(message: worker_service_pb2.Assignment) -> TaskWork | None:
             return TaskWork(split_from_proto(message.split), message.partitions)
         case "runs":
             return TaskWork(run_input_from_proto(message.runs), message.partitions)
+        case "call":
+            return TaskWork(call_input_from_proto(message.call))
         case None:
             return None
 

@@ -97,6 +97,7 @@ class StageTask:
         with self._output() as output:
             if isinstance(read, Split):
                 return self._map_split(read, output)
+            assert isinstance(read, RunInput), "a call is not a task of a plugin"
             return self._reduce_runs(read, output)
 
     def _output(self) -> AbstractContextManager[RunOutput | PartOutput]:

@@ -254,6 +254,38 @@ class Versions(_message.Message):
 Global___Versions: _TypeAlias = Versions  # noqa: Y015
 
 @_typing.final
+class Resources(_message.Message):
+    """Capacities that a task takes from a worker while it runs there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.float
+    """CPUs; 0 means that they are not counted."""
+    memory_bytes: _builtins.int
+    """Memory in bytes; 0 means that it is not counted."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that the worker must have."""
+
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "labels", b"labels", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resources: _TypeAlias = Resources  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """Description of a job."""
 
@@ -301,6 +333,10 @@ class JobSpec(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name for display, and the stem of the job's id."""
     input_format: _builtins.str
@@ -335,6 +371,14 @@ class JobSpec(_message.Message):
     """Replace the files that an earlier receipt lists."""
     priority: _builtins.int
     """Priority; jobs with a higher one run first."""
+    calls: _builtins.bool
+    """A session for calls, which clients add (see call_service.proto). It has no plugin, inputs and
+    output.
+    """
+    retries: _builtins.int
+    """Times that a call is tried again after its function has raised."""
+    keep: _builtins.bool
+    """A session goes on when its client has vanished, and keeps its values for an hour."""
     @_builtins.property
     def plugin(self) -> Global___Plugin:
         """The user's code."""
@@ -354,6 +398,10 @@ class JobSpec(_message.Message):
     @_builtins.property
     def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of jobs that must have succeeded before this one is planned, at most 100."""
+
+    @_builtins.property
+    def resources(self) -> Global___Resources:
+        """What each task needs of a worker; absent if any worker will do."""
 
     def __init__(
         self,
@@ -380,10 +428,14 @@ class JobSpec(_message.Message):
         priority: _builtins.int = ...,
         versions: Global___Versions | None = ...,
         after: _abc.Iterable[_builtins.str] | None = ...,
+        calls: _builtins.bool = ...,
+        retries: _builtins.int = ...,
+        resources: Global___Resources | None = ...,
+        keep: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "resources", b"resources", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "compression", b"compression", "input_format", b"input_format", "inputs", b"inputs", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "compression", b"compression", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,6 +488,8 @@ class Failure(_message.Message):
     LOST_RUNS_FIELD_NUMBER: _builtins.int
     DIED_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
+    EXCEPTION_FIELD_NUMBER: _builtins.int
+    PRINTED_FIELD_NUMBER: _builtins.int
     kind: Global___Failure.Kind.ValueType
     """Source of the failure."""
     message: _builtins.str
@@ -444,6 +498,10 @@ class Failure(_message.Message):
     """Traceback with the user's own frames."""
     died: _builtins.bool
     """The process died without a traceback."""
+    exception: _builtins.bytes
+    """The pickled exception of a call, where it can be pickled; at most 64 KiB."""
+    printed: _builtins.bytes
+    """The end of what a call printed; at most 64 KiB."""
     @_builtins.property
     def lost_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRef]:
         """Tasks whose runs could not be read. Only reports of workers have this and the fields below."""
@@ -461,10 +519,12 @@ class Failure(_message.Message):
         lost_runs: _abc.Iterable[Global___TaskRef] | None = ...,
         died: _builtins.bool = ...,
         mark: Global___Mark | None = ...,
+        exception: _builtins.bytes = ...,
+        printed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "exception", b"exception", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "printed", b"printed", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -958,6 +1018,11 @@ class Worker(_message.Message):
     SILENT_SECONDS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    CPUS_RESERVED_FIELD_NUMBER: _builtins.int
+    MEMORY_RESERVED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Id of the worker."""
     host: _builtins.str
@@ -976,9 +1041,21 @@ class Worker(_message.Message):
     """Time since it was last heard."""
     note: _builtins.str
     """Reason why it gets no work; empty if it gets work."""
+    cpus: _builtins.float
+    """CPUs that it offers."""
+    memory_bytes: _builtins.int
+    """Memory that it offers, in bytes."""
+    cpus_reserved: _builtins.float
+    """CPUs that its attempts have reserved."""
+    memory_reserved: _builtins.int
+    """Memory that its attempts have reserved, in bytes."""
     @_builtins.property
     def versions(self) -> Global___Versions:
         """Versions that it runs."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that it was started with."""
 
     def __init__(
         self,
@@ -993,10 +1070,15 @@ class Worker(_message.Message):
         silent_seconds: _builtins.float = ...,
         versions: Global___Versions | None = ...,
         note: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        cpus: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        cpus_reserved: _builtins.float = ...,
+        memory_reserved: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "host", b"host", "note", b"note", "process_id", b"process_id", "running", b"running", "silent_seconds", b"silent_seconds", "slots", b"slots", "unstarted", b"unstarted", "versions", b"versions", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "cpus_reserved", b"cpus_reserved", "draining", b"draining", "host", b"host", "labels", b"labels", "memory_bytes", b"memory_bytes", "memory_reserved", b"memory_reserved", "note", b"note", "process_id", b"process_id", "running", b"running", "silent_seconds", b"silent_seconds", "slots", b"slots", "unstarted", b"unstarted", "versions", b"versions", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,6 +81,8 @@ class SynchronizeRequest(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     KNOWN_JOBS_FIELD_NUMBER: _builtins.int
     PARK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CPUS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """Id of the cluster as the master reported it; empty at first. The worker drops all that it holds
     when the id changes.
@@ -107,6 +109,8 @@ class SynchronizeRequest(_message.Message):
     """Nonce that it read in the state's cluster.json, to show that both see the same store."""
     park: _builtins.bool
     """The master may answer only when it has something to report."""
+    cpus: _builtins.float
+    """CPUs that it offers."""
     @_builtins.property
     def versions(self) -> _job_pb2.Versions:
         """Versions that it runs."""
@@ -118,6 +122,10 @@ class SynchronizeRequest(_message.Message):
     @_builtins.property
     def known_jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Jobs whose JobSpec it has."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that it was started with."""
 
     def __init__(
         self,
@@ -137,10 +145,12 @@ class SynchronizeRequest(_message.Message):
         held: _abc.Iterable[Global___HeldAttempt] | None = ...,
         known_jobs: _abc.Iterable[_builtins.str] | None = ...,
         park: _builtins.bool = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        cpus: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "draining", b"draining", "epoch", b"epoch", "held", b"held", "host", b"host", "known_jobs", b"known_jobs", "memory_bytes", b"memory_bytes", "park", b"park", "process_id", b"process_id", "sequence", b"sequence", "session", b"session", "slots", b"slots", "store_nonce", b"store_nonce", "versions", b"versions", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "cpus", b"cpus", "draining", b"draining", "epoch", b"epoch", "held", b"held", "host", b"host", "known_jobs", b"known_jobs", "labels", b"labels", "memory_bytes", b"memory_bytes", "park", b"park", "process_id", b"process_id", "sequence", b"sequence", "session", b"session", "slots", b"slots", "store_nonce", b"store_nonce", "versions", b"versions", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,6 +384,7 @@ class TaskOutput(_message.Message):
     CLASS_A_FIELD_NUMBER: _builtins.int
     CLASS_B_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    PRINTED_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Digest of the run's content."""
     records_in: _builtins.int
@@ -392,6 +403,8 @@ class TaskOutput(_message.Message):
     """Storage operations that read."""
     result: _builtins.bytes
     """Value for the caller, of a task that writes a result; at most 64 KiB."""
+    printed: _builtins.bytes
+    """The end of what a call printed; at most 64 KiB."""
     @_builtins.property
     def object(self) -> Global___ObjectRef:
         """The run or the staged part; absent if there is none."""
@@ -434,10 +447,11 @@ class TaskOutput(_message.Message):
         class_a: _builtins.int = ...,
         class_b: _builtins.int = ...,
         result: _builtins.bytes = ...,
+        printed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "printed", b"printed", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -641,6 +655,7 @@ class Assignment(_message.Message):
     SKIP_FIELD_NUMBER: _builtins.int
     SPLIT_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     inputs_version: _builtins.int
     """Version of the inputs, which the worker returns in `HeldAttempt`."""
@@ -664,6 +679,10 @@ class Assignment(_message.Message):
     def runs(self) -> Global___RunInput:
         """Runs that earlier stages wrote."""
 
+    @_builtins.property
+    def call(self) -> Global___CallInput:
+        """A call to make."""
+
     def __init__(
         self,
         *,
@@ -673,13 +692,14 @@ class Assignment(_message.Message):
         skip: _abc.Iterable[Global___Skip] | None = ...,
         split: Global___Split | None = ...,
         runs: Global___RunInput | None = ...,
+        call: Global___CallInput | None = ...,
         partitions: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "read", b"read", "runs", b"runs", "split", b"split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call", b"call", "read", b"read", "runs", b"runs", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "inputs_version", b"inputs_version", "mark_records", b"mark_records", "partitions", b"partitions", "read", b"read", "runs", b"runs", "skip", b"skip", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call", b"call", "inputs_version", b"inputs_version", "mark_records", b"mark_records", "partitions", b"partitions", "read", b"read", "runs", b"runs", "skip", b"skip", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_read: _TypeAlias = _typing.Literal["split", "runs"]  # noqa: Y015
+    _WhichOneofReturnType_read: _TypeAlias = _typing.Literal["split", "runs", "call"]  # noqa: Y015
     _WhichOneofArgType_read: _TypeAlias = _typing.Literal["read", b"read"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_read) -> _WhichOneofReturnType_read | None: ...
 
@@ -708,6 +728,76 @@ class Split(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Split: _TypeAlias = Split  # noqa: Y015
+
+@_typing.final
+class CallInput(_message.Message):
+    """A call to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_OBJECT_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    EACH_FIELD_NUMBER: _builtins.int
+    function: _builtins.str
+    """SHA-256 of the object that holds the pickled function."""
+    arguments: _builtins.bytes
+    """Pickled arguments; empty where they are an object."""
+    arguments_object: _builtins.str
+    """SHA-256 of the object that holds the pickled arguments; empty where they are above."""
+    each: _builtins.bool
+    """The arguments are a list, and the function is called for each item."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallValue]:
+        """Values of other calls that are among the arguments."""
+
+    def __init__(
+        self,
+        *,
+        function: _builtins.str = ...,
+        arguments: _builtins.bytes = ...,
+        arguments_object: _builtins.str = ...,
+        values: _abc.Iterable[Global___CallValue] | None = ...,
+        each: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_object", b"arguments_object", "each", b"each", "function", b"function", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallInput: _TypeAlias = CallInput  # noqa: Y015
+
+@_typing.final
+class CallValue(_message.Message):
+    """The value that a call has left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Pickled value."""
+    @_builtins.property
+    def object(self) -> Global___ObjectRef:
+        """Object that holds the pickled value."""
+
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        object: Global___ObjectRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "object", b"object", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "object", b"object", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["data", "object"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___CallValue: _TypeAlias = CallValue  # noqa: Y015
 
 @_typing.final
 class Piece(_message.Message):

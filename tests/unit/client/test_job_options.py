@@ -36,7 +36,7 @@ from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
 
 PATH = str | os.PathLike[str]
-NOT_OPTIONS = {"name", "inputs", "output_uri", "versions"}
+NOT_OPTIONS = {"name", "inputs", "output_uri", "versions", "resources", "session"}
 """Fields of a draft that are arguments of every job, or filled by the client itself."""
 
 
@@ -83,6 +83,7 @@ def test_every_option_has_a_field_in_the_message() -> None:
     options = {option.proto_field for option in job_options.draft_options()}
     assert options <= message
     rest = {"name", "plugin", "inputs", "output_uri", "versions"}
+    rest |= {"resources", "calls", "retries", "keep"}
     assert message == options | rest
 
 
