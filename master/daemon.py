@@ -28,7 +28,7 @@ from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.options import Options
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.committer import Committer
-from mrcore.master.shell.health import Vitals
+from mrcore.master.shell.health import Health
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
@@ -167,7 +167,7 @@ class _Life:
         async with asyncio.TaskGroup() as group:
             await self._take_lock(group)
             cluster = await asyncio.to_thread(open_cluster, storage, state_uri)
-            logs.always_say(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
+            logs.add_to_all_lines(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
             machine = Machine(Limits(), self._rng)
             journal = await asyncio.to_thread(self._replay, machine)
             leader = _leader(cluster, machine.cluster.epoch, address, token, tls)
@@ -299,18 +299,18 @@ class _Life:
         )
         group.create_task(shell.run(committer))
         for event in lost:
-            await shell.tell(event)
+            await shell.send(event)
         with (
             # Whoever gets an answer at this port finds the credentials for it.
             self._found_on_loopback(credentials_of(leader, self._state_uri)),
-            self._watched(group, Vitals(shell, SYSTEM)),
+            self._watched(group, Health(shell, SYSTEM)),
         ):
             await server.start(SERVICES)
             self.serving = True
             self._say_ready(leader.address)
             await stop.wait()
             log.info("drains")
-            self._notifier.tell(STOPPING=1)
+            self._notifier.send(STOPPING=1)
             server.draining.set()
             shell.dismiss()
             await server.drain(GRACE_SECONDS)
@@ -349,7 +349,7 @@ class _Life:
         return self._fleet.status
 
     def _say_ready(self, address: str) -> None:
-        self._notifier.tell(READY=1)
+        self._notifier.send(READY=1)
         descriptor = self._options.ready_fd
         if descriptor is not None:
             line = msgspec.json.encode({"address": address, "state_uri": self._state_uri})
@@ -359,14 +359,14 @@ class _Life:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _watched(self, group: asyncio.TaskGroup, vitals: Vitals) -> Iterator[None]:
+    def _watched(self, group: asyncio.TaskGroup, health: Health) -> Iterator[None]:
         """Let systemd and Prometheus see how this master does."""
         with contextlib.ExitStack() as stack:
             if self._options.metrics:
                 from mrcore.master.shell.metrics import measured  # slow to load, and seldom wanted
 
-                stack.enter_context(measured(self._options.metrics, vitals))
-            group.create_task(self._notifier.watch(vitals.healthy, vitals.status))
+                stack.enter_context(measured(self._options.metrics, health))
+            group.create_task(self._notifier.watch(health.healthy, health.status))
             yield
 
     @contextlib.contextmanager

@@ -191,7 +191,7 @@ async def _serve(
         process_id=os.getpid(),
         versions=versions(),
     )
-    logs.always_say(worker=about.worker_id)
+    logs.add_to_all_lines(worker=about.worker_id)
     where = ClusterAddress(options.master, options.state, options.credentials)
     synchronizer = Synchronizer(agent, about, where, SYSTEM, Random())
     health = Health(agent, synchronizer, notifier, SYSTEM)
@@ -207,7 +207,7 @@ async def _serve(
                 lambda: agent.leave(Leave(0, "the process that started it is gone")),
             )
         if options.preemption_notice or "GCE_METADATA_HOST" in os.environ:
-            _heed_notices(health, loop)
+            _watch_preemption(health, loop)
         async with asyncio.TaskGroup() as group:
             work = [agent.run(), synchronizer.run(), health.report()]
             work.append(
@@ -249,7 +249,7 @@ async def _signals(
             loop.remove_signal_handler(number)
 
 
-def _heed_notices(health: Health, loop: asyncio.AbstractEventLoop) -> None:
+def _watch_preemption(health: Health, loop: asyncio.AbstractEventLoop) -> None:
     from mrcore.worker.shell import preemption
 
     def on_notice() -> None:
@@ -267,7 +267,7 @@ async def _say_ready(
     agent: Agent, connected: asyncio.Event, descriptor: int | None, worker_id: str
 ) -> None:
     await connected.wait()
-    logs.always_say(cluster=os.environ.get("MRCORE_CLUSTER") or agent.machine.cluster_id)
+    logs.add_to_all_lines(cluster=os.environ.get("MRCORE_CLUSTER") or agent.machine.cluster_id)
     if descriptor is not None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as ready:
             ready.write(json.dumps({"worker_id": worker_id}) + "\n")

@@ -65,9 +65,9 @@ class Cluster:
         """(due, ticket, task): idle tasks whose back-off has not ended."""
         self.timers: list[tuple[float, str]] = []
         """(when, worker): answers to parked requests and ends of leases."""
-        self.hungry: dict[str, None] = {}
+        self.idle_parked: dict[str, None] = {}
         """Parked workers with a free slot, longest waiting first."""
-        self.touched: dict[str, None] = {}
+        self.dirty: dict[str, None] = {}
         """Workers whose wanted attempts have changed in this step."""
         self.awaited: dict[str, None] = {}
         """After a take-over: workers that may hold attempts and have not synchronised yet."""
@@ -96,7 +96,7 @@ class Cluster:
         """Return the jobs that have not ended, oldest first."""
         return [job.record for job in self.jobs.values()]
 
-    def told_job(self, job_id: str) -> LiveJob | None:
+    def displayed_job(self, job_id: str) -> LiveJob | None:
         """Return the volatile half of a live job, or of one that ended lately: for display."""
         return self.jobs.get(job_id) or self.stories.get(job_id)
 
@@ -251,7 +251,7 @@ class Cluster:
         del worker.held[attempt.id]
         if attempt.taken_back:
             worker.taken_back -= 1
-        self.touched[worker.id] = None
+        self.dirty[worker.id] = None
 
     def take_back(self, attempt: Attempt, why: str) -> None:
         """Leave an attempt out of the answers; its task waits until that is confirmed.
@@ -263,13 +263,13 @@ class Cluster:
         attempt.taken_back = True
         worker = self.workers[attempt.worker_id]
         worker.taken_back += 1
-        self.touched[worker.id] = None
+        self.dirty[worker.id] = None
         task_id = attempt.id.task
         task = self.jobs[task_id.job_id].task(task_id)
         self.note(task, why, attempt.id.number, worker.id)
 
-    def leave_with(self, attempt: Attempt) -> None:
-        """Undo `_take_back`."""
+    def undo_take_back(self, attempt: Attempt) -> None:
+        """Undo `take_back`."""
         attempt.taken_back = False
         self.workers[attempt.worker_id].taken_back -= 1
 
@@ -360,13 +360,13 @@ class Cluster:
         self.slots -= worker.slots
         del self.workers[worker.id]
         self.last_gone = worker.id
-        self.hungry.pop(worker.id, None)
-        self.touched.pop(worker.id, None)
+        self.idle_parked.pop(worker.id, None)
+        self.dirty.pop(worker.id, None)
 
     def has_news(self, worker: Worker) -> bool:
         """Return whether the newest request of a worker deserves an answer at once."""
         # A worker that is to leave hears of it at once, though its request is parked (17_drain).
-        if worker.leaving and not (worker.draining or worker.drain_told):
+        if worker.leaving and not (worker.draining or worker.drain_sent):
             return True
         if worker.leaving and not worker.held:
             return True
@@ -382,9 +382,9 @@ class Cluster:
         """Send a worker everything that it should hold."""
         worker.parked = False
         worker.lease_from = self.now
-        worker.drain_told = worker.leaving
-        worker.leave_told = leave = worker.leaving and not worker.held
-        self.hungry.pop(worker.id, None)
+        worker.drain_sent = worker.leaving
+        worker.leave_sent = leave = worker.leaving and not worker.held
+        self.idle_parked.pop(worker.id, None)
         self.command(
             Reply(
                 worker.id,

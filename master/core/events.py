@@ -24,7 +24,7 @@ class WorkerAbout:
     memory_bytes: int = 0
 
 
-NOT_SAID = WorkerAbout()
+NO_DETAILS = WorkerAbout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Synced:
     """It read our nonce: no work before that."""
     park: bool = True
     """The reply may wait until there is something to say."""
-    about: WorkerAbout = NOT_SAID
+    about: WorkerAbout = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

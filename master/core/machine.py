@@ -184,9 +184,9 @@ class Machine:
         )
         job = LiveJob(durable.jobs[event.job_id])
         self._admit(job)
-        self._go_on(job)
+        self._plan_or_advance(job)
 
-    def _go_on(self, job: LiveJob) -> None:
+    def _plan_or_advance(self, job: LiveJob) -> None:
         if job.waiting:
             self._plan_or_fail(job)
         else:
@@ -215,9 +215,9 @@ class Machine:
             return
         for stage in job.stages:
             for index in range(len(stage.tasks)):
-                if self.results.judge(job, TaskId(record.job_id, stage.number, index)):
+                if self.results.check_budgets(job, TaskId(record.job_id, stage.number, index)):
                     return
-        self._go_on(job)
+        self._plan_or_advance(job)
 
     def _on_cancel(self, event: CancelAsked) -> None:
         job = self.cluster.jobs.get(event.job_id)
@@ -326,10 +326,10 @@ class Machine:
         if event.epoch > self.cluster.epoch:
             self.cluster.command(StepDown(event.epoch))
             return
-        worker = self._greet(event)
+        worker = self._identify_worker(event)
         if worker is None:
             return
-        self._hear(worker, event)
+        self._update_worker(worker, event)
         self.scheduler.fill(worker)
         if not event.park or self.cluster.has_news(worker):
             self.cluster.answer(worker)
@@ -337,7 +337,7 @@ class Machine:
             self.scheduler.park(worker)
         self.cluster.set_timer(worker)
 
-    def _greet(self, event: Synced) -> Worker | None:
+    def _identify_worker(self, event: Synced) -> Worker | None:
         """Return who speaks, or None where the request is from the past."""
         worker = self.cluster.workers.get(event.worker_id)
         to_leave = False
@@ -358,7 +358,7 @@ class Machine:
             self.cluster.forget(worker)
             # The request to leave was for the worker, not only for the process that died of itself
             # (46_drain_and_a_new_process).
-            to_leave = worker.drain_asked and not worker.leave_told
+            to_leave = worker.drain_asked and not worker.leave_sent
             worker = None
         if worker is None:
             if len(self.cluster.workers) >= self.cluster.limits.workers_max:
@@ -372,12 +372,12 @@ class Machine:
             self.cluster.workers[worker.id] = worker
         return worker
 
-    def _hear(self, worker: Worker, event: Synced) -> None:
+    def _update_worker(self, worker: Worker, event: Synced) -> None:
         """Take in a worker's whole state, which replaces what it said before."""
         worker.sequence = event.sequence
-        worker.heard_at = worker.lease_from = self.cluster.now
+        worker.synced_at = worker.lease_from = self.cluster.now
         worker.parked = False
-        self.cluster.hungry.pop(worker.id, None)
+        self.cluster.idle_parked.pop(worker.id, None)
         if worker.id in self.cluster.awaited:
             del self.cluster.awaited[worker.id]
             if not self.cluster.awaited:
@@ -410,7 +410,7 @@ class Machine:
             return  # nobody needs it: left out of the answer, it is killed
         if attempt.taken_back and held.state is AttemptState.RUNNING:
             # It began before its worker heard that it was taken back (23_taken_back).
-            self.cluster.leave_with(attempt)
+            self.cluster.undo_take_back(attempt)
         attempt.known = True
         attempt.state = held.state
         attempt.reported_at = self.cluster.now
@@ -441,7 +441,7 @@ class Machine:
             return None
         if worker.active >= worker.slots + self.cluster.limits.prefetch_per_worker_max:
             return None
-        if task.attempts and not self._make_way(job, task, held):
+        if task.attempts and not self._supersede_shorter(job, task, held):
             return None
         wanted = Assignment(
             held.attempt,
@@ -455,7 +455,7 @@ class Machine:
         self.cluster.note(task, "adopted", held.attempt.number, worker.id)
         return attempt
 
-    def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
+    def _supersede_shorter(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
         """Drop an attempt that has done less than `held`, which may have run for hours.
 
         50_the_older_attempt_stays.
@@ -497,7 +497,7 @@ class Machine:
         if worker is not None:
             worker.drain_asked = True
             self._take_back_unstarted(worker)
-            self.cluster.touched[worker.id] = None
+            self.cluster.dirty[worker.id] = None
 
     def _take_back_unstarted(self, worker: Worker) -> None:
         for attempt in list(worker.held.values()):

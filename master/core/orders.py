@@ -96,7 +96,7 @@ class Cleaning:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WinnerLookup:
     """A winner's run to look for."""
 
     command: CheckWinner
@@ -109,7 +109,7 @@ class Look:
         return WinnerMissing(self.command.attempt)
 
 
-Order = Planning | Preparation | Publication | Cleaning | Look
+Order = Planning | Preparation | Publication | Cleaning | WinnerLookup
 
 
 def order(cluster: Cluster, command: Job) -> Order | NothingDone:
@@ -127,7 +127,7 @@ def order(cluster: Cluster, command: Job) -> Order | NothingDone:
             succeeded = command.state is JobState.SUCCEEDED
             found = None if job is None else Cleaning(job, succeeded)
         case CheckWinner():
-            found = _look(cluster, command)
+            found = _winner_lookup(cluster, command)
         case _:
             assert_never(command)
     return NothingDone(command) if found is None else found
@@ -172,7 +172,7 @@ def _publication(cluster: Cluster, command: RunCommit) -> Publication | None:
     return Publication(job, *_parts(job))
 
 
-def _look(cluster: Cluster, command: CheckWinner) -> Look | None:
+def _winner_lookup(cluster: Cluster, command: CheckWinner) -> WinnerLookup | None:
     attempt = command.attempt
     job = cluster.job(attempt.task.job_id)
     if job is None or job.state.final:
@@ -180,7 +180,7 @@ def _look(cluster: Cluster, command: CheckWinner) -> Look | None:
     record = job.task(attempt.task)
     if record.winner != attempt.number or record.output is None or record.output.object is None:
         return None
-    return Look(command, record.output.object)
+    return WinnerLookup(command, record.output.object)
 
 
 def _parts(job: JobRecord) -> tuple[tuple[AttemptId, ...], list[TaskOutput]]:

@@ -35,7 +35,7 @@ class Results:
         job.preparing, job.stale = True, False
         self.cluster.command(PrepareCommit(record.job_id))
 
-    def judge(self, job: LiveJob, task_id: TaskId) -> bool:
+    def check_budgets(self, job: LiveJob, task_id: TaskId) -> bool:
         """End the job if this task's budgets are spent, and return whether they are."""
         task = job.record.task(task_id)
         why = policy.verdict(task, job.record.spec, self.cluster.limits)
@@ -107,7 +107,7 @@ class Results:
             self.cluster.note(task, "superseded", other.id.number, other.worker_id)
             self.cluster.drop(other)
         stage.durations.add(output.elapsed_seconds)
-        self._credit(worker, task)
+        self._reward(worker, task)
         task.retries = 0
         for reader in record.readers(task_id.stage):
             message = self._mixed_kinds(job, reader)
@@ -161,7 +161,7 @@ class Results:
                 if attempt.state is AttemptState.UNSTARTED:
                     self.cluster.take_back(attempt, why)
 
-    def _credit(self, worker: Worker, task: LiveTask) -> None:
+    def _reward(self, worker: Worker, task: LiveTask) -> None:
         """A success clears its worker, and speaks against those where the same task failed.
 
         Reads that fail are not held against their reader: the object may be at fault.
@@ -214,7 +214,7 @@ class Results:
             self._suspect(task, worker.id)
         elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
             self._suspect(task, worker.id, self.cluster.limits.strikes_max)
-        if self.judge(job, task_id):
+        if self.check_budgets(job, task_id):
             return 0.0
         if len(record.skip) > skips:
             task.retries = 0  # the cause is out of the way
@@ -262,7 +262,7 @@ class Results:
                 reads = job.reads[run] = FailedReads(winner)
             if attempt_id not in reads.by and self._counts(reads, worker):
                 reads.by[attempt_id] = worker.id
-                self._judge_reads(job, run, reads)
+                self._check_reads(job, run, reads)
         if not held or task_id.job_id not in self.cluster.jobs:
             return 0.0
         self._keep_away(task, worker.id)
@@ -274,7 +274,7 @@ class Results:
         """Return whether one more failed read of a worker says anything new."""
         return list(reads.by.values()).count(worker.id) < self.cluster.limits.reads_max
 
-    def _judge_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
+    def _check_reads(self, job: LiveJob, run: TaskRef, reads: FailedReads) -> None:
         """Drop a winner that could not be read twice, on two workers where two are able.
 
         One worker that cannot read anything must not have all runs of a job made again
@@ -302,7 +302,7 @@ class Results:
         self.cluster.record(WinnerLost(attempt_id, cause))
         self.cluster.note(task, "lost", attempt_id.number, cause)
         job.stale = True
-        if self.judge(job, task_id):
+        if self.check_budgets(job, task_id):
             return
         job.reads.pop(TaskRef(task_id.stage, task_id.index), None)
         self._hold_readers_back(job, task_id.stage, "taken back: an input is lost")

@@ -24,9 +24,9 @@ class Scheduler:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._alarm: float | None = None
-        """When a hungry worker that could be given nothing should be looked at again."""
+        """When an idle worker that could be given nothing should be looked at again."""
         self._review_at = float("-inf")
-        """Stragglers are not looked for before, and only while a worker is hungry."""
+        """Stragglers are not looked for before, and only while a worker is idle."""
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
@@ -51,7 +51,7 @@ class Scheduler:
         if self.cluster.waiting or not self.cluster.may_work(worker):
             # Here, and not once when the blame begins: another alarm may have come first.
             if worker.blamed_until > self.cluster.now:
-                self._ring(worker.blamed_until)
+                self._wake_at(worker.blamed_until)
             return
         unfit: set[str] = set()  # asked for membership only
         room = worker.slots + self.cluster.limits.prefetch_per_worker_max
@@ -77,8 +77,8 @@ class Scheduler:
         return policy.prefetch(median, idle, worker.slots, self.cluster.slots, self.cluster.limits)
 
     def _free_slots(self) -> int:
-        """Return the slots of hungry workers that nothing fills."""
-        workers = (self.cluster.workers[worker_id] for worker_id in self.cluster.hungry)
+        """Return the slots of idle workers that nothing fills."""
+        workers = (self.cluster.workers[worker_id] for worker_id in self.cluster.idle_parked)
         return sum(worker.slots - worker.active for worker in workers)
 
     def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
@@ -144,10 +144,10 @@ class Scheduler:
         else:
             return False
         if not often:
-            self._ring(until)
+            self._wake_at(until)
         return True
 
-    def _ring(self, when: float) -> None:
+    def _wake_at(self, when: float) -> None:
         self._alarm = when if self._alarm is None else min(self._alarm, when)
 
     def park(self, worker: Worker) -> None:
@@ -155,9 +155,9 @@ class Scheduler:
         worker.parked = True
         worker.answer_at = self.cluster.now + self.cluster.sync_seconds(worker)
         if worker.sees_store and not worker.leaving and worker.active < worker.slots:
-            self.cluster.hungry[worker.id] = None
+            self.cluster.idle_parked[worker.id] = None
 
-    def _ripen(self) -> None:
+    def _release_backoffs(self) -> None:
         """Put tasks whose back-off has ended into their stage's queue."""
         while self.cluster.delayed and self.cluster.delayed[0][0] <= self.cluster.now:
             entry = heapq.heappop(self.cluster.delayed)
@@ -172,30 +172,30 @@ class Scheduler:
     def settle(self) -> None:
         """Let what this step has changed reach the workers whose requests are parked."""
         cluster = self.cluster
-        self._ripen()
+        self._release_backoffs()
         # A worker of the former master may never come back (32_restart_without_workers).
         until = cluster.wait_until
         if until is not None and (until <= cluster.now or not cluster.jobs):
             cluster.wait_until = None
             self.dismiss(cluster.awaited)
             cluster.awaited.clear()
-        for worker_id in list(cluster.touched):
+        for worker_id in list(cluster.dirty):
             worker = cluster.workers.get(worker_id)
             if worker is not None and worker.parked:
-                self._wake(worker)
-        cluster.touched.clear()
+                self._serve_parked(worker)
+        cluster.dirty.clear()
         if not cluster.waiting:
-            for worker_id in list(cluster.hungry):
+            for worker_id in list(cluster.idle_parked):
                 if not self._work_is_ready():
                     break
-                self._wake(cluster.workers[worker_id])
+                self._serve_parked(cluster.workers[worker_id])
 
     def _searching(self) -> bool:
         """Return whether a worker idles while a job runs, and may be given work."""
-        searching = bool(self.cluster.hungry) and not self.cluster.waiting
+        searching = bool(self.cluster.idle_parked) and not self.cluster.waiting
         return searching and any(job.running for job in self.cluster.jobs.values())
 
-    def _wake(self, worker: Worker) -> None:
+    def _serve_parked(self, worker: Worker) -> None:
         self.fill(worker)
         if self.cluster.has_news(worker):
             self.cluster.answer(worker)
@@ -309,16 +309,16 @@ class Scheduler:
                 free > 0
                 and attempt.state is AttemptState.UNSTARTED
                 and not attempt.taken_back
-                and attempt.worker_id not in self.cluster.hungry
+                and attempt.worker_id not in self.cluster.idle_parked
                 and self.cluster.now - attempt.assigned_at >= patience
             ):
                 self.cluster.take_back(attempt, "taken back for an idle worker")
                 free -= 1
 
     def _helper(self, job: LiveJob, attempt: Attempt) -> Worker | None:
-        """Return the hungry worker that is to run a backup of an attempt."""
+        """Return the idle worker that is to run a backup of an attempt."""
         task = job.task(attempt.id.task)
-        for worker_id in self.cluster.hungry:
+        for worker_id in self.cluster.idle_parked:
             worker = self.cluster.workers[worker_id]
             if (
                 worker_id != attempt.worker_id

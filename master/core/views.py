@@ -169,7 +169,7 @@ def task_views(
     From position `start` on; only those of a stage, or in a state, where given. A view is made only
     when it is asked for: a job may have very many tasks.
     """
-    record, job = cluster.job(job_id), cluster.told_job(job_id)
+    record, job = cluster.job(job_id), cluster.displayed_job(job_id)
     if record is None:
         return
     first = 0
@@ -264,7 +264,7 @@ def _worker_view(cluster: Cluster, worker: Worker, now: float) -> WorkerView:
         running=running,
         unstarted=len(held) - running,
         draining=worker.leaving,
-        silent_seconds=max(0.0, now - worker.heard_at),
+        silent_seconds=max(0.0, now - worker.synced_at),
         python=worker.about.python,
         mrcore=worker.about.mrcore,
         pyarrow=worker.about.pyarrow,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mrcore.master.core import heaps
-from mrcore.master.core.events import NOT_SAID, WorkerAbout
+from mrcore.master.core.events import NO_DETAILS, WorkerAbout
 from mrcore.master.core.facts import Tally
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.policy import Durations
@@ -212,19 +212,19 @@ class Worker:
     lease_seconds: float
     """The shortest of what it holds; the default where it holds nothing."""
     sequence: int = -1
-    heard_at: float = 0.0
+    synced_at: float = 0.0
     lease_from: float = 0.0
     """When it was heard or answered last, later by the length of every stall since."""
     slots: int = 0
     draining: bool = False
     """It said so."""
     drain_asked: bool = False
-    drain_told: bool = False
+    drain_sent: bool = False
     """An answer to this process has said so."""
-    leave_told: bool = False
+    leave_sent: bool = False
     """And that it may go now: a process that comes after it was started anew."""
     sees_store: bool = True
-    about: WorkerAbout = NOT_SAID
+    about: WorkerAbout = NO_DETAILS
     held: dict[AttemptId, Attempt] = field(default_factory=dict)
     taken_back: int = 0
     """How many of `held` are."""

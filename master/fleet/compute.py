@@ -82,7 +82,7 @@ class ComputeCloud:
             filter=f"labels.{_LABEL}={cluster}",
         )
         client = self._client("InstancesClient")
-        pages = self._insist(lambda: list(client.aggregated_list(request=request, **self._bounds)))
+        pages = self._checked(lambda: list(client.aggregated_list(request=request, **self._bounds)))
         found = [instance for _, scoped in pages for instance in scoped.instances]
         return [one for one in found if one.labels.get(_LABEL) == cluster]
 
@@ -92,8 +92,8 @@ class ComputeCloud:
         found = self._unless_absent(lambda: client.get(**where, **self._bounds))
         if found is None:
             return None
-        listed = self._insist(lambda: list(client.list_managed_instances(**where, **self._bounds)))
-        errors = self._insist(lambda: list(client.list_errors(**where, **self._bounds)))
+        listed = self._checked(lambda: list(client.list_managed_instances(**where, **self._bounds)))
+        errors = self._checked(lambda: list(client.list_errors(**where, **self._bounds)))
         self._urls |= {_last(one.instance): one.instance for one in listed}
         return Group(
             target_size=found.target_size,
@@ -184,7 +184,7 @@ class ComputeCloud:
         request = compute_v1.AggregatedListInstanceTemplatesRequest(
             project=project, filter=f"properties.labels.{_LABEL}={cluster}"
         )
-        pages = self._insist(lambda: list(client.aggregated_list(request=request, **self._bounds)))
+        pages = self._checked(lambda: list(client.aggregated_list(request=request, **self._bounds)))
         for scope, scoped in pages:
             kind, place = "InstanceTemplatesClient", {}
             if scope.startswith("regions/"):
@@ -261,7 +261,7 @@ class ComputeCloud:
         )
         return {"retry": again, "timeout": self._timeout_seconds}
 
-    def _insist(self, call: Callable[[], T]) -> T:
+    def _checked(self, call: Callable[[], T]) -> T:
         """Return what a call gives; raise CloudError for whatever goes wrong."""
         with _errors(self._target):
             return call()

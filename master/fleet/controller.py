@@ -89,7 +89,7 @@ class _Shell(Protocol):
 
     machine: Machine
 
-    async def tell(self, event: Event) -> None: ...
+    async def send(self, event: Event) -> None: ...
 
 
 class Fleet:
@@ -256,8 +256,8 @@ class Fleet:
         self.status.note = f"the fleet cannot be managed: {self._problem}".rstrip(".")
         view = self.status.view
         if view is not None and self._problem not in view.notes:
-            told = (self._problem, *view.notes)
-            self.status.view = msgspec.structs.replace(view, notes=told)
+            notes = (self._problem, *view.notes)
+            self.status.view = msgspec.structs.replace(view, notes=notes)
 
     def _expect_slots(self, seen: FleetSnapshot) -> None:
         """Have jobs planned for the workers that will come."""
@@ -274,10 +274,10 @@ class Fleet:
             case DeleteGroup():
                 await asyncio.to_thread(cloud.delete_group, action.model)
             case Drain():
-                await self._shell.tell(DrainAsked(action.worker_id))
+                await self._shell.send(DrainAsked(action.worker_id))
             case FailJobs():
                 for record in machine.cluster.live_jobs():
-                    await self._shell.tell(JobBroken(record.job_id, action.message))
+                    await self._shell.send(JobBroken(record.job_id, action.message))
             case End():
                 self._ended = True
                 self._end()

@@ -81,7 +81,7 @@ class Assigner:
             held.attempt: message.attempt
             for held, message in zip(event.held, request.held, strict=True)
         }
-        told = set(request.known_jobs)
+        known = set(request.known_jobs)
         left = RESPONSE_BYTES_MAX
         for wanted in reply.wanted:
             name = names.get(wanted.attempt)
@@ -94,7 +94,7 @@ class Assigner:
             if job is None or job.state.final or job.job_id in broken:
                 continue
             try:
-                left -= self._add(response, job, wanted, told)
+                left -= self._add(response, job, wanted, known)
             except MrcoreError as error:
                 broken[job.job_id] = JobBroken(job.job_id, str(error))
             except Exception as error:  # a defect must not end the other jobs, too
@@ -107,7 +107,7 @@ class Assigner:
         response: worker_service_pb2.SynchronizeResponse,
         job: JobRecord,
         wanted: Assignment,
-        told: set[str],
+        known: set[str],
     ) -> int:
         """Add an attempt with its work, and its job unless already sent; return the bytes."""
         work = self._work(job, wanted)
@@ -127,10 +127,10 @@ class Assigner:
                 f"To say what one of its {stage} tasks reads takes {size:,} bytes, and "
                 f"{ASSIGNMENT_BYTES_MAX:,} is the limit. Give fewer and larger files."
             )
-        if job.job_id not in told:
+        if job.job_id not in known:
             spec = self._spec(job.job_id, job.spec)
             info = response.jobs.add(job_id=job.job_id, spec=spec)
-            told.add(job.job_id)
+            known.add(job.job_id)
             size += info.ByteSize()
         response.wanted.append(message)
         return size

@@ -27,10 +27,10 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import (
     Cleaning,
     Job,
-    Look,
     Planning,
     Preparation,
     Publication,
+    WinnerLookup,
     failed,
     order,
 )
@@ -89,13 +89,13 @@ class Committer:
     async def carry_out(self, command: Job) -> Event:
         """Obey; return the answer, which every command has."""
         try:
-            return await self._obey(command)
+            return await self._dispatch(command)
         except Exception as error:  # a defect must not end the other jobs, too
             log.exception("could not obey %r", command)
             message = f"The master failed to commit ({error!r}): its log says where."
             return failed(command, message, self._clock.wall())
 
-    async def _obey(self, command: Job) -> Event:
+    async def _dispatch(self, command: Job) -> Event:
         what = order(self._machine.cluster, command)
         match what:
             case NothingDone():
@@ -108,8 +108,8 @@ class Committer:
                 return await self._publish(command, what)
             case Cleaning():
                 return await self._clean_up(command, what)
-            case Look():
-                return await self._look(command, what)
+            case WinnerLookup():
+                return await self._look_up_winner(command, what)
             case _:
                 assert_never(what)
 
@@ -150,13 +150,11 @@ class Committer:
             return tuple(Replaced(info.uri, info.generation) for info in found)
 
         try:
-            parts = await self._insist(
+            parts = await self._retry(
                 of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
             )
             receipt = self._receipt(what, parts)
-            replaces = await self._insist(
-                prepare, job.job_id, "prepare the commit", PREPARE_SECONDS
-            )
+            replaces = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             return what.lost(error.indexes, str(error), self._clock.wall())
         except MrcoreError as error:
@@ -185,7 +183,7 @@ class Committer:
             commit.publish_job(job.spec, job.job_id, what.parts, job.replaces)
 
         try:
-            await self._insist(publish, job.job_id, "publish the output", None)
+            await self._retry(publish, job.job_id, "publish the output", None)
         except MrcoreError as error:
             return failed(command, str(error), self._clock.wall())
         return what.published(self._clock.wall())
@@ -200,7 +198,7 @@ class Committer:
 
         self._plans.forget(job.job_id)
         try:
-            await self._insist(clean_up, job.job_id, "clean up", CLEAN_UP_SECONDS)
+            await self._retry(clean_up, job.job_id, "clean up", CLEAN_UP_SECONDS)
         except MrcoreError as error:
             log.warning(
                 "the temporaries could not be removed; `mrcore gc` does it later",
@@ -209,7 +207,7 @@ class Committer:
             return failed(command, str(error), self._clock.wall())
         return what.cleaned()
 
-    async def _look(self, command: Job, what: Look) -> Event:
+    async def _look_up_winner(self, command: Job, what: WinnerLookup) -> Event:
         uri = what.run.uri
         try:
             info = await asyncio.to_thread(storage_for(uri).stat, uri)
@@ -220,7 +218,7 @@ class Committer:
             return failed(command, str(error), self._clock.wall())
         return what.seen(info.generation)
 
-    async def _insist(
+    async def _retry(
         self, act: Callable[[], T], job_id: str, what: str, limit_seconds: float | None
     ) -> T:
         """Call `act` in a thread until it works, fails for good, or `limit_seconds` have passed.

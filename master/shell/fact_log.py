@@ -13,7 +13,7 @@ from mrcore.model.ids import AttemptId
 log = logging.getLogger("mrcore.master")
 
 
-def tell(machine: Machine, facts: Iterable[Fact]) -> None:
+def log_facts(machine: Machine, facts: Iterable[Fact]) -> None:
     """Log those of the facts that people look for: ends of jobs, and what went wrong."""
     for fact in facts:
         match fact:

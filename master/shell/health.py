@@ -21,7 +21,7 @@ Tallies = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class HealthSnapshot:
     """What a master has at one moment."""
 
     epoch: int
@@ -36,7 +36,7 @@ class Sight:
     tallies: Tallies
 
 
-class Vitals:
+class Health:
     """Looks at a master from within its event loop."""
 
     def __init__(self, shell: Shell, clock: Clock) -> None:
@@ -56,12 +56,12 @@ class Vitals:
         slots = sum(worker.slots for worker in workers)
         return f"jobs: {len(jobs)}, tasks left: {left}, workers: {len(workers)}, slots: {slots}"
 
-    async def look(self) -> Sight:
+    async def look(self) -> HealthSnapshot:
         """Return what there is, once all that it shows is durable."""
         return await self.shell.read(_look)
 
 
-def _look(machine: Machine) -> Sight:
+def _look(machine: Machine) -> HealthSnapshot:
     tasks: Counter[tuple[str, str]] = Counter()
     tallies: Tallies = {}
     for record in machine.cluster.durable.jobs.values():
@@ -86,7 +86,7 @@ def _look(machine: Machine) -> Sight:
             tasks[kind, "completed"] += stage.completed
     workers = views.worker_views(machine.cluster, machine.cluster.now)
     blind = {worker.id for worker in machine.cluster.sorted_workers() if not worker.sees_store}
-    return Sight(
+    return HealthSnapshot(
         epoch=machine.cluster.epoch,
         jobs=Counter(record.state.value for record in machine.cluster.durable.jobs.values()),
         tasks=dict(tasks),

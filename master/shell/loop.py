@@ -25,7 +25,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
 from mrcore.master.core.outbox import Outbox
 from mrcore.master.errors import FencedError
-from mrcore.master.shell.fact_log import tell
+from mrcore.master.shell.fact_log import log_facts
 from mrcore.master.shell.journal import Journal
 from mrcore.util.clock import Clock
 
@@ -95,7 +95,7 @@ class Shell:
 
     # -- what others call ------------------------------------------------------------------------
 
-    async def tell(self, event: Event) -> None:
+    async def send(self, event: Event) -> None:
         """Have an event stepped, soon; wait only while the inbox is full."""
         await self._inbox.put((event, None))
 
@@ -115,12 +115,12 @@ class Shell:
         key = (event.worker_id, event.session)
         earlier = self._parked.get(key)
         worker = self.machine.cluster.workers.get(event.worker_id)
-        heard = worker.sequence if worker is not None and worker.session == event.session else -1
+        newest = worker.sequence if worker is not None and worker.session == event.session else -1
         if worker is not None and worker.session < event.session:
             _, former = self._parked.get((worker.id, worker.session), (None, None))
             if former is not None and not former.done():  # it asks again, and hears of its end
                 former.set_exception(UnavailableError("A new process has this worker's id."))
-        if event.sequence <= heard:  # the machine would let it fall, and its caller wait
+        if event.sequence <= newest:  # the machine would let it fall, and its caller wait
             raise UnavailableError("A later request of this worker has been heard.")
         if earlier is not None:
             if event.sequence <= earlier[0].sequence:
@@ -137,8 +137,8 @@ class Shell:
             # The machine lets requests from the past fall; their senders have mostly gone.
             raise UnavailableError("This request was overtaken by a later one.") from None
         finally:
-            newest = self._parked.get(key)
-            if newest is not None and newest[1] is future:
+            latest = self._parked.get(key)
+            if latest is not None and latest[1] is future:
                 del self._parked[key]
 
     async def read(self, look: Callable[[Machine], T]) -> T:
@@ -306,11 +306,11 @@ class Shell:
             self._appending_since = None
             self._outbox.appended(len(facts))
             self._release()
-            tell(self.machine, facts)
+            log_facts(self.machine, facts)
             for observer in self._observers:
                 observer(facts, blocked)
             if any(isinstance(fact, JobEnded) for fact in facts):
-                self._pulse()
+                self._notify_changed()
 
     async def _watch_fence(self) -> None:
         """Find out that another master has taken over, even while there is nothing to append."""
@@ -352,22 +352,22 @@ class Shell:
     def _release(self) -> None:
         """Obey the commands, and wake the readers, whose facts are durable."""
         for command in self._outbox.release():
-            self._obey(command)
+            self._dispatch(command)
         for reader in self._readers.release(self._outbox.flushed):
             if not reader.done():
                 reader.set_result(None)
 
-    def _pulse(self) -> None:
+    def _notify_changed(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    def _obey(self, command: Command) -> None:
+    def _dispatch(self, command: Command) -> None:
         match command:
             case Reply() | Superseded():
                 self._answer(command)
             case StepDown():
                 log.warning("a worker has seen a later master", extra={"epoch": command.epoch})
-                self._spawn(self._doubt(command.epoch))
+                self._spawn(self._check_for_later_master(command.epoch))
             case _:
                 self._busy += 1
                 self._spawn(self._carry_out(command))
@@ -381,7 +381,7 @@ class Shell:
         assert self._group is not None, "commands are obeyed only while `run` runs"
         self._group.create_task(work)
 
-    async def _doubt(self, epoch: int) -> None:
+    async def _check_for_later_master(self, epoch: int) -> None:
         """Leave if a later master exists; else turn away the workers that have dreamt of one."""
         await self.leads()
         for event, future in self._parked.values():
@@ -395,5 +395,5 @@ class Shell:
             event = await self._executor.carry_out(command)
         finally:
             self._busy -= 1
-            self._pulse()
-        await self.tell(event)
+            self._notify_changed()
+        await self.send(event)

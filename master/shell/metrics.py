@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
 from mrcore.master.core.facts import Fact, JobEnded, TaskWon
-from mrcore.master.shell.health import Tallies, Vitals
+from mrcore.master.shell.health import Health, Tallies
 from mrcore.model.job import JobState
 from mrcore.model.stages import KINDS, kind_of
 
@@ -24,11 +24,11 @@ _WORKER_STATES: Final = ("active", "draining", "blind")
 
 
 @contextlib.contextmanager
-def measured(address: str, vitals: Vitals) -> Iterator[int]:
+def measured(address: str, health: Health) -> Iterator[int]:
     """Serve the metrics of a master for as long as the `with` block; yield the port."""
     registry = new_registry()
-    vitals.shell.observe(_History(vitals, registry).observe)
-    registry.register(_Now(vitals))
+    health.shell.observe(_History(health, registry).observe)
+    registry.register(_Now(health))
     with serve(address, registry) as port:
         yield port
 
@@ -36,8 +36,8 @@ def measured(address: str, vitals: Vitals) -> Iterator[int]:
 class _History:
     """Durations, counted once the facts that end them are durable."""
 
-    def __init__(self, vitals: Vitals, registry: CollectorRegistry) -> None:
-        self._machine = vitals.shell.machine
+    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
+        self._machine = health.shell.machine
         self._tasks = Histogram(
             "mrcore_master_task_seconds",
             "Time of the attempts that won their tasks",
@@ -88,8 +88,8 @@ class _History:
 class _Now(Collector):
     """What the master has at the moment of a scrape."""
 
-    def __init__(self, vitals: Vitals) -> None:
-        self._window = Window("mrcore_master", vitals.look)
+    def __init__(self, health: Health) -> None:
+        self._window = Window("mrcore_master", health.look)
         self._attempts = Totals()
 
     def collect(self) -> Iterable[Metric]:

@@ -134,7 +134,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         except Exception as error:
             # The worker will say the same again, and again: its jobs must not wait for ever.
             for job_id in {held.attempt.job_id: None for held in request.held}:
-                await self._shell.tell(JobBroken(job_id, str(_defect(error))))
+                await self._shell.send(JobBroken(job_id, str(_defect(error))))
             raise
 
     async def _synchronize(self, request: SynchronizeRequest) -> SynchronizeResponse:
@@ -149,7 +149,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             return response
         response, broken = self._assigner.response(request, event, answer)
         for one in broken:
-            await self._shell.tell(one)
+            await self._shell.send(one)
         return response
 
 

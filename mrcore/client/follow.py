@@ -54,22 +54,22 @@ def follow(
     job_id: str,
     observer: Observer,
     *,
-    tend: Callable[[], None] = lambda: None,
+    on_poll: Callable[[], None] = lambda: None,
     cancel_on_interrupt: bool = True,
     clock: Clock = SYSTEM,
 ) -> JobView:
     """Return the job once it has ended.
 
-    `tend` is called as time passes, and may raise to give up. KeyboardInterrupt cancels the job
+    `on_poll` is called as time passes, and may raise to give up. KeyboardInterrupt cancels the job
     (with `cancel_on_interrupt`) and is raised again when that is done; a second one leaves at once.
     """
     watcher = _Watcher(client, job_id)
     try:
-        return watcher.until_final(observer, tend, None, clock)
+        return watcher.until_final(observer, on_poll, None, clock)
     except KeyboardInterrupt:
         if cancel_on_interrupt:
             observer.note(CANCELLING)
-            _cancel(client, job_id, observer, tend, watcher, clock)
+            _cancel(client, job_id, observer, on_poll, watcher, clock)
         raise
 
 
@@ -78,18 +78,18 @@ def cancel_and_wait(
     job_id: str,
     observer: Observer,
     *,
-    tend: Callable[[], None] = lambda: None,
+    on_poll: Callable[[], None] = lambda: None,
     clock: Clock = SYSTEM,
 ) -> None:
     """Cancel a job for a person who wants to leave, and wait for its end, but not for ever."""
-    _cancel(client, job_id, observer, tend, _Watcher(client, job_id), clock)
+    _cancel(client, job_id, observer, on_poll, _Watcher(client, job_id), clock)
 
 
 def _cancel(
     client: Client,
     job_id: str,
     observer: Observer,
-    tend: Callable[[], None],
+    on_poll: Callable[[], None],
     watcher: _Watcher,
     clock: Clock,
 ) -> None:
@@ -99,7 +99,7 @@ def _cancel(
         # It has ended, or is being committed, or nobody answers: its end is reported below.
         observer.note(str(error))
     try:
-        job = watcher.until_final(observer, tend, CANCEL_SECONDS, clock)
+        job = watcher.until_final(observer, on_poll, CANCEL_SECONDS, clock)
     except TimeoutError:
         observer.note(f"{job_id} has not ended within {CANCEL_SECONDS:g} s; leaving it.")
     except MrcoreError as error:
@@ -127,7 +127,7 @@ class _Watcher:
     def until_final(
         self,
         observer: Observer,
-        tend: Callable[[], None],
+        on_poll: Callable[[], None],
         limit_seconds: float | None,
         clock: Clock,
     ) -> JobView:
@@ -148,6 +148,6 @@ class _Watcher:
                 raise RuntimeError("the watch of the job broke") from news
             if clock.monotonic() - ticked >= TICK_SECONDS:
                 ticked = clock.monotonic()
-                tend()
+                on_poll()
                 observer.tick()
         raise TimeoutError

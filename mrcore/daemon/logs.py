@@ -39,7 +39,7 @@ def about(attempt: AttemptId, stage: str, **more: str) -> dict[str, str]:
     return {**names, "attempt": str(attempt.number), **more}
 
 
-def always_say(**fields: str) -> None:
+def add_to_all_lines(**fields: str) -> None:
     """Add these fields to every JSON line from now on; an empty value removes its field."""
     for field, value in fields.items():
         assert field in FIELDS, field

@@ -33,7 +33,7 @@ class Notifier:
         self.watchdog_seconds: float | None = int(usec) / 1e6 if usec and ours else None
         """Time without a watchdog message after which systemd kills us; None: no watchdog."""
 
-    def tell(self, **state: str | int) -> None:
+    def send(self, **state: str | int) -> None:
         """Send variables such as READY=1 in one message; never block or fail."""
         if not self._address:
             return
@@ -52,7 +52,7 @@ class Notifier:
         """
         if now - self._stepped_at >= CHECK_SECONDS:
             self._stepped_at = now
-            self.tell(STATUS=status, EXTEND_TIMEOUT_USEC=int(START_SECONDS * 1e6))
+            self.send(STATUS=status, EXTEND_TIMEOUT_USEC=int(START_SECONDS * 1e6))
 
     async def watch(self, healthy: Callable[[], bool], status: Callable[[], str]) -> None:
         """Send STATUS and WATCHDOG=1 while `healthy()`, until cancelled."""
@@ -62,5 +62,5 @@ class Notifier:
         pause = min(CHECK_SECONDS, (self.watchdog_seconds or CHECK_SECONDS * 3) / 3)
         while True:
             if healthy():
-                self.tell(STATUS=status(), WATCHDOG=1)
+                self.send(STATUS=status(), WATCHDOG=1)
             await asyncio.sleep(pause)

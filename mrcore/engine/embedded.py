@@ -114,7 +114,7 @@ class _Daemon:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Return the end of what it printed, for an error message."""
         with contextlib.suppress(OSError), self._log_path.open("rb") as log:
             log.seek(max(0, self._log_path.stat().st_size - _TAIL_BYTES))
@@ -201,15 +201,15 @@ class EmbeddedCluster:
         """Write down what is known of the job, for `mrcore jobs`, `show` and `logs`."""
         self.folder.record(job)
 
-    def tend(self) -> None:
-        """Start daemons that died again; raise MrcoreError with their last words if that fails."""
+    def restart_dead(self) -> None:
+        """Start daemons that died again; raise MrcoreError with the end of their log otherwise."""
         for daemon in (self._master, *self._workers):
             code = daemon.exit_code()
             if code is None:
                 continue
             self._restarts += 1
             if self._restarts > _RESTARTS:
-                raise self._death(daemon, code)
+                raise self._exit_error(daemon, code)
             if daemon is self._master:
                 # Workers and client know it by its address.
                 self._start_master(self.credentials().address)
@@ -261,20 +261,20 @@ class EmbeddedCluster:
         if not readable:
             raise MrcoreError(
                 f"The embedded master has not started within {START_SECONDS:g} s: "
-                f"{self._master.last_words() or 'it printed nothing'}"
+                f"{self._master.log_tail() or 'it printed nothing'}"
             )
         if not os.read(self._ready_read, 256):
             self._master.wait_or_kill(STOP_SECONDS)
-            raise self._death(self._master, self._master.exit_code() or 0)
+            raise self._exit_error(self._master, self._master.exit_code() or 0)
 
-    def _death(self, daemon: _Daemon, code: int) -> MrcoreError:
+    def _exit_error(self, daemon: _Daemon, code: int) -> MrcoreError:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        words = daemon.last_words()
+        tail = daemon.log_tail()
         mark = f"mrcore {daemon.module}: "
-        sentences = [line for line in words.splitlines() if line.startswith(mark)]
+        sentences = [line for line in tail.splitlines() if line.startswith(mark)]
         if sentences:
             return MrcoreError(
                 f"The embedded {daemon.module} {how}: {sentences[-1].removeprefix(mark)}"
             )
-        said = f"; it printed:\n{words}" if words else " and printed nothing."
-        return MrcoreError(f"The embedded {daemon.module} {how}{said}")
+        printed = f"; it printed:\n{tail}" if tail else " and printed nothing."
+        return MrcoreError(f"The embedded {daemon.module} {how}{printed}")

@@ -54,10 +54,10 @@ def run_embedded(
     draft = prepare(request, look=False)
     memory_bytes = draft.job.memory_bytes
     host.check_slots(count * slots, memory_bytes)
-    told = observer or Silent()
+    observer = observer or Silent()
     former = find_interrupted(draft)
     if former is not None:
-        job = _go_on(former, request.cwd, memory_bytes, count, slots, told)
+        job = _go_on(former, request.cwd, memory_bytes, count, slots, observer)
         if job is not None:
             return job
     with before_tasks():
@@ -72,7 +72,7 @@ def run_embedded(
         cluster.folder.spec = prepared.spec
         with Client(cluster.credentials()) as client:
             return submit_and_follow(
-                client, prepared, told, tend=cluster.tend, record=cluster.record
+                client, prepared, observer, on_poll=cluster.restart_dead, record=cluster.record
             )
 
 
@@ -82,7 +82,7 @@ def _go_on(
     memory_bytes: int,
     workers: int,
     slots: int,
-    told: Observer,
+    observer: Observer,
 ) -> JobView | None:
     """Finish what an interrupted run has begun for the same output.
 
@@ -101,9 +101,11 @@ def _go_on(
     folder.spec = former.spec
     job_id = former.job.job_id
     if former.is_same:
-        told.note(f"going on with {job_id}, which was interrupted")
+        observer.note(f"going on with {job_id}, which was interrupted")
     else:
-        told.note(f"first finishing {job_id}, which was interrupted while it published its output")
+        observer.note(
+            f"first finishing {job_id}, which was interrupted while it published its output"
+        )
     with contextlib.ExitStack() as stack:
         try:
             cluster = EmbeddedCluster(
@@ -119,15 +121,15 @@ def _go_on(
         except MrcoreError as error:
             if former.is_torn:
                 raise
-            told.note(f"{job_id} cannot go on, so the job begins anew: {error}")
+            observer.note(f"{job_id} cannot go on, so the job begins anew: {error}")
             return None
         if not former.is_same:
             # Another job is wanted: this one only has to get its output out of the way.
-            told = Silent()
+            observer = Silent()
         ended_before = job.state.final
-        recorder = _Recorder(told, cluster.record)
+        recorder = _Recorder(observer, cluster.record)
         if not ended_before:
-            job = follow(client, job_id, recorder, tend=cluster.tend)
+            job = follow(client, job_id, recorder, on_poll=cluster.restart_dead)
         elif job.state is JobState.SUCCEEDED:
             recorder.update(job)
         # What had been cancelled, or had failed, is asked for anew.
@@ -140,34 +142,34 @@ def submit_and_follow(
     prepared: Prepared,
     observer: Observer | None,
     *,
-    tend: Callable[[], None] = lambda: None,
+    on_poll: Callable[[], None] = lambda: None,
     record: Callable[[JobView], None] = lambda job: None,
 ) -> JobView:
     """Submit a job and return it once it has ended; `record` writes down how it stands."""
     from mrcore.client.client import new_request_id
     from mrcore.client.follow import CANCELLING, Silent, cancel_and_wait, follow
 
-    told = _Recorder(observer or Silent(), record)
+    recorder = _Recorder(observer or Silent(), record)
     request_id = new_request_id()
     try:
         with before_tasks():
             job = client.submit(prepared.spec, prepared.bundle.data, request_id)
     except KeyboardInterrupt:
         # The master may have it already: ask again by the same id, so that it can be cancelled.
-        told.note(CANCELLING)
+        recorder.note(CANCELLING)
         job = client.submit(prepared.spec, prepared.bundle.data, request_id)
-        told.update(job)
-        cancel_and_wait(client, job.job_id, told, tend=tend)
+        recorder.update(job)
+        cancel_and_wait(client, job.job_id, recorder, on_poll=on_poll)
         raise
-    told.update(job)
-    return follow(client, job.job_id, told, tend=tend)
+    recorder.update(job)
+    return follow(client, job.job_id, recorder, on_poll=on_poll)
 
 
 class _Recorder:
     """An observer that also writes down how the job stands."""
 
     def __init__(
-        self, told: Observer, record: Callable[[JobView], None], clock: Clock = SYSTEM
+        self, observer: Observer, record: Callable[[JobView], None], clock: Clock = SYSTEM
     ) -> None:
         self._record = record
         self._clock = clock
@@ -175,20 +177,20 @@ class _Recorder:
         self._unrecorded: JobView | None = None
         self._recorded_at = 0.0
         self._has_failed = False
-        self._told = told
-        self.note = told.note
+        self._observer = observer
+        self.note = observer.note
 
     def update(self, job: JobView) -> None:
         """Pass the job on; a new state is recorded first, whatever an interrupt may do then."""
         self._unrecorded = job
         self._keep(at_once=job.state is not self._state)
         self._state = job.state
-        self._told.update(job)
+        self._observer.update(job)
 
     def tick(self) -> None:
         """Record the job now and then: a killed client leaves a record that is a second old."""
         self._keep(at_once=False)
-        self._told.tick()
+        self._observer.tick()
 
     def _keep(self, *, at_once: bool) -> None:
         now = self._clock.monotonic()
@@ -199,5 +201,5 @@ class _Recorder:
                 self._record(job)
             except StorageError as error:
                 if not self._has_failed:
-                    self._told.note(f"{error} The job goes on.")
+                    self._observer.note(f"{error} The job goes on.")
                 self._has_failed = True

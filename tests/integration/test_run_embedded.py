@@ -114,7 +114,7 @@ def test_dead_workers_are_started_again_but_not_for_ever(
     with cluster(tmp_path, workers=1) as running:
         log = running.folder.path / "worker-1.log"
         with pytest.raises(MrcoreError, match="The embedded worker ended with exit code 1"):
-            wait_until(running.tend)
+            wait_until(running.restart_dead)
         assert log.read_text() == "again\n" * 4
 
 

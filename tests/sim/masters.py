@@ -26,11 +26,11 @@ from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import (
     Cleaning,
     Job,
-    Look,
     Order,
     Planning,
     Preparation,
     Publication,
+    WinnerLookup,
     order,
 )
 from mrcore.master.core.outbox import Outbox
@@ -256,7 +256,7 @@ class SimMaster:
                 return
             if isinstance(what, Preparation):
                 self.oracle.verified(life.machine, what.job.job_id)
-            if isinstance(what, Look) and what.command.attempt in self.world.store.runs:
+            if isinstance(what, WinnerLookup) and what.command.attempt in self.world.store.runs:
                 job_id = what.command.attempt.task.job_id
                 life.late_looks.append((job_id, lambda: act(what)))
                 self._after(60.0, lambda: self._end_looks(life, job_id))
@@ -331,13 +331,13 @@ class SimMaster:
                 return what.published(wall)
             case Cleaning():
                 return what.cleaned()
-            case Look():
+            case WinnerLookup():
                 return self._looked(what)
             case _:
                 assert_never(what)
 
-    def _looked(self, what: Look) -> Event:
-        """Look for a run, which may vanish just before, though others have read it."""
+    def _looked(self, what: WinnerLookup) -> Event:
+        """WinnerLookup for a run, which may vanish just before, though others have read it."""
         runs, attempt = self.world.store.runs, what.command.attempt
         if attempt in runs and self.world.rng.random() < 0.7:
             del runs[attempt]

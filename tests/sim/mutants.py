@@ -48,10 +48,10 @@ class NoLeases(Scheduler):
 class NoSessionFence(Machine):
     """Takes a new process, or the ghost of an old one, for the one it knows."""
 
-    def _greet(self, event: Synced) -> Worker | None:
+    def _identify_worker(self, event: Synced) -> Worker | None:
         worker = self.cluster.workers.get(event.worker_id)
         if worker is None or worker.session == event.session:
-            return super()._greet(event)
+            return super()._identify_worker(event)
         worker.session = event.session
         return worker
 
@@ -59,10 +59,10 @@ class NoSessionFence(Machine):
 class NoSequenceFence(Machine):
     """Believes a late request as if it were the newest."""
 
-    def _greet(self, event: Synced) -> Worker | None:
+    def _identify_worker(self, event: Synced) -> Worker | None:
         worker = self.cluster.workers.get(event.worker_id)
         if worker is None or worker.session != event.session:
-            return super()._greet(event)
+            return super()._identify_worker(event)
         return worker
 
 
@@ -219,7 +219,7 @@ class FinishedIsWanted(Results):
 class BackOffsForgotten(Scheduler):
     """Loses the tasks that wait for their back-off to end."""
 
-    def _ripen(self) -> None:
+    def _release_backoffs(self) -> None:
         self.cluster.delayed.clear()
 
 
@@ -297,7 +297,7 @@ class ShortestLeaseAwaited(Machine):
 class YoungerAttemptsStay(Machine):
     """Has a worker kill what it runs because another one has just got the same task."""
 
-    def _make_way(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
+    def _supersede_shorter(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:
         return False
 
 

@@ -241,8 +241,8 @@ class Machine:
             self._state_uri = answer.state_uri
             self._nonce = ""
             commands.append(ReadNonce(answer.state_uri))
-        commands += self._learn(answer.jobs)
-        commands += self._omit({wanted.attempt for wanted in answer.wanted})
+        commands += self._keep_jobs(answer.jobs)
+        commands += self._drop_unwanted({wanted.attempt for wanted in answer.wanted})
         if answer.drain and not self.draining:
             commands += self._drain("the master asked this worker to leave")
         # Work that was on its way when the drain began is left to the master
@@ -283,7 +283,7 @@ class Machine:
         self._state_uri = self._nonce = ""
         return commands
 
-    def _learn(self, jobs: Mapping[str, JobSpec]) -> list[Command]:
+    def _keep_jobs(self, jobs: Mapping[str, JobSpec]) -> list[Command]:
         commands: list[Command] = []
         for job_id, spec in jobs.items():
             if job_id not in self._jobs:
@@ -291,7 +291,7 @@ class Machine:
             self._jobs[job_id] = spec
         return commands
 
-    def _omit(self, wanted: set[AttemptId]) -> list[Command]:
+    def _drop_unwanted(self, wanted: set[AttemptId]) -> list[Command]:
         """Drop what the answer does not want, as far as its request spoke of it.
 
         An attempt that began or ended after the request is not judged by this answer

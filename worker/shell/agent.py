@@ -83,7 +83,7 @@ class Agent:
         """Let something happen; return whether anything had to be done."""
         commands = self.machine.step(event)
         for command in commands:
-            self._obey(command)
+            self._execute(command)
         if commands:
             self.supervisor.dispatch()
         if self.machine.draining and not self.machine.unfinished():
@@ -168,7 +168,7 @@ class Agent:
             log.debug("attempt done", extra={**logs.about(attempt, stage), "seconds": seconds})
         self.feed(Ended(attempt, result))
 
-    def _obey(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
         match command:
             case KeepJob(job_id, spec, state_uri):
                 self._specs[job_id] = spec

@@ -79,10 +79,10 @@ class Health:
 
     async def report(self) -> None:
         """Report to systemd that the worker is up, and how it does until cancelled."""
-        self._notifier.tell(READY=1)
+        self._notifier.send(READY=1)
         await self._notifier.watch(self.healthy, self.status)
 
     def drain(self, reason: str, seconds: float) -> None:
         """Have the agent leave within `seconds`, and systemd know it."""
-        self._notifier.tell(STOPPING=1, STATUS=f"draining: {reason}")
+        self._notifier.send(STOPPING=1, STATUS=f"draining: {reason}")
         self.agent.drain(reason, seconds)

@@ -343,7 +343,7 @@ class Supervisor:
                 failure = exit_reasons.death_failure(
                     lost, job.spec, status, child.kill_reason, view.function, mark
                 )
-                self._group.create_task(self._report_death(lost, failure, job, printed))
+                self._group.create_task(self._report_exit(lost, failure, job, printed))
         else:
             self._log_tails.drop(printed)
             if view.begun == 0 and not child.doomed:
@@ -355,7 +355,7 @@ class Supervisor:
         self.prestart()
         self.dispatch()
 
-    async def _report_death(self, lost: Order, why: TaskFailure, job: JobFile, text: bytes) -> None:
+    async def _report_exit(self, lost: Order, why: TaskFailure, job: JobFile, text: bytes) -> None:
         await self._log_tails.store(job, lost.attempt, text)
         self._report(lost.attempt, why)
 

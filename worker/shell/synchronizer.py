@@ -45,9 +45,9 @@ EAGER_PAUSE_SECONDS: Final = 0.02
 LONGEST_PAUSE_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 60.0
 """Time between two log lines about the same failure."""
-COMPANY_SECONDS: Final = 0.01
+BATCHING_SECONDS: Final = 0.01
 """Time for which news waits for more while there is other work."""
-AMPLE_COMPANY_SECONDS: Final = 0.5
+AMPLE_BATCHING_SECONDS: Final = 0.5
 """The same while most of the work that is held has yet to end. Each call states all that is held,
 so a call for every few tasks would cost more than the tasks."""
 PARKED_AFTER_SECONDS: Final = 0.005
@@ -111,7 +111,7 @@ class Synchronizer:
         self._news_at: float | None = None
         self._failures = 0
         """Failed conversations in a row."""
-        self._complained_refused = False
+        self._logged_refused = False
         self._silent_until = float("-inf")
         """Latest log line on a failure: whether a call was refused, and when it may be repeated."""
 
@@ -124,7 +124,7 @@ class Synchronizer:
                 credentials = await self._look_for_credentials()
                 async with connect_aio(credentials) as channel:
                     stub: WorkerServiceAsyncStub = WorkerServiceStub(channel)
-                    await self._converse(stub, credentials)
+                    await self._synchronize_forever(stub, credentials)
             except MrcoreError as error:
                 waited = self._clock.monotonic() - started
                 wrong = isinstance(error, UsageError) and not self.connected.is_set()
@@ -136,7 +136,7 @@ class Synchronizer:
                 refused = not isinstance(error, ClusterUnreachableError | UsageError)
                 eager = eager and not refused
                 if not eager or self.connected.is_set():
-                    self._complain(error, refused)
+                    self._log_failure(error, refused)
             self._failures += 1
             pause = min(0.1 * 2.0 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
             jittered = pause * self._rng.uniform(0.5, 1.0)
@@ -164,20 +164,22 @@ class Synchronizer:
             where.master, where.state_uri, where.credentials_file, reach_seconds=None
         )
 
-    def _complain(self, error: MrcoreError, refused: bool) -> None:
+    def _log_failure(self, error: MrcoreError, refused: bool) -> None:
         """Log a failure when it is new, and then once a minute: it may last for hours."""
         now = self._clock.monotonic()
         if not refused and not self._failures:
             return  # one broken connection is not a failure
-        if refused is self._complained_refused and now < self._silent_until:
+        if refused is self._logged_refused and now < self._silent_until:
             return
-        self._complained_refused, self._silent_until = refused, now + SILENT_SECONDS
+        self._logged_refused, self._silent_until = refused, now + SILENT_SECONDS
         if refused:
             log.warning("the master at %s refused a call, trying again: %s", self._where, error)
         else:
             log.warning("no master at %s, trying again: %s", self._where, error)
 
-    async def _converse(self, stub: WorkerServiceAsyncStub, credentials: Credentials) -> None:
+    async def _synchronize_forever(
+        self, stub: WorkerServiceAsyncStub, credentials: Credentials
+    ) -> None:
         """Synchronise over one channel until a call fails."""
         while True:
             self._agent.note_begun()
@@ -223,15 +225,15 @@ class Synchronizer:
             return None
         if self._news_at is None:
             self._news_at = self._clock.monotonic()
-        return max(sent_at + patience, self._news_at + self._company_seconds())
+        return max(sent_at + patience, self._news_at + self._batching_seconds())
 
-    def _company_seconds(self) -> float:
+    def _batching_seconds(self) -> float:
         """Return how long news may wait for more, without a slot that idles for it."""
         supervisor = self._agent.supervisor
         if supervisor.starving():
             return 0.0
         ample = 2 * supervisor.unfinished() > self._agent.machine.held()
-        return AMPLE_COMPANY_SECONDS if ample else COMPANY_SECONDS
+        return AMPLE_BATCHING_SECONDS if ample else BATCHING_SECONDS
 
     async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

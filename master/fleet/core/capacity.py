@@ -21,7 +21,7 @@ def failing(group: Group) -> list[Member]:
 def errors(group: Group, capacity: CapacityState) -> list[ProvisioningError]:
     """Return why machines of the group are missing now, the newest first."""
     last = [error for member in failing(group) for error in member.errors]
-    fresh = [error for error in group.errors if error.at_seconds > capacity.heard_seconds]
+    fresh = [error for error in group.errors if error.at_seconds > capacity.newest_error_seconds]
     return sorted([*last, *fresh], key=lambda error: -error.at_seconds)
 
 
@@ -34,8 +34,8 @@ def observe_errors(capacity: CapacityState, group: Group, attempts: int, now: fl
     """Count errors since the last look; return whether a pause begins now."""
     found = errors(group, capacity)
     missing = group.unlisted > 0 or any(member.coming for member in group.members)
-    capacity.heard_seconds = max(
-        capacity.heard_seconds, *(error.at_seconds for error in group.errors), 0.0
+    capacity.newest_error_seconds = max(
+        capacity.newest_error_seconds, *(error.at_seconds for error in group.errors), 0.0
     )
     if any(member.created_seconds > capacity.paused_until > 0 for member in group.members):
         capacity.pause_seconds = PAUSE_SECONDS  # there is capacity again

@@ -16,11 +16,11 @@ from mrcore.master.fleet.core.model import (
 
 
 def slots_per_worker(snapshot: FleetSnapshot) -> int:
-    """Return the slots of the usual worker: as they say, or one a core before any has joined."""
-    said = Counter(info.slots for info in snapshot.workers if info.slots > 0)
-    if said:
-        most = max(said.values())
-        return max(slots for slots, count in said.items() if count == most)
+    """Return the slots of the usual worker: as reported, or one a core before any has joined."""
+    reported = Counter(info.slots for info in snapshot.workers if info.slots > 0)
+    if reported:
+        most = max(reported.values())
+        return max(slots for slots, count in reported.items() if count == most)
     return max((group.vcpus for group in snapshot.groups.values()), default=1) or 1
 
 

@@ -23,7 +23,7 @@ PAUSE_SECONDS: Final = 600.0
 PAUSE_SECONDS_MAX: Final = 3_600.0
 FAILED_JOINS_MAX: Final = 3
 """Machines in a row that never joined, after which they are made one at a time."""
-SAID_SECONDS: Final = 300.0
+NOTICE_SECONDS: Final = 300.0
 """Time that a sentence about something that has happened is shown."""
 COMMITTED_SECONDS: Final = 600.0
 """Time that the spend limit must let all machines run before another one is made."""
@@ -185,7 +185,7 @@ class CapacityState(msgspec.Struct):
 
     failures: int = 0
     """Attempts to make machines that failed since the last that worked."""
-    heard_seconds: float = 0.0
+    newest_error_seconds: float = 0.0
     """Time of the newest error that was counted, by the cloud's clock."""
     round_seconds: float = 0.0
     """When an attempt was counted last."""
@@ -208,8 +208,8 @@ class Memory(msgspec.Struct, kw_only=True):
     idle_seconds: float | None = None
     """Since when there has been no job."""
     capacity: dict[Provisioning, CapacityState] = {}
-    heard: dict[str, float] = {}
-    """Time when a machine's worker was last heard, by the machine's name."""
+    last_seen: dict[str, float] = {}
+    """Time of the newest report of a machine's worker, by the machine's name."""
     free: dict[str, float] = {}
     """Time since which a machine's worker has held nothing, by the machine's name."""
     draining: list[str] = []
@@ -220,7 +220,7 @@ class Memory(msgspec.Struct, kw_only=True):
     """Machines that were deleted, and why, while they are there."""
     failed_joins: int = 0
     """Machines in a row whose worker never joined."""
-    said: dict[str, float] = {}
+    notices: dict[str, float] = {}
     """What has happened, in sentences, and until when it is shown."""
     surplus_seconds: float | None = None
     """Since when there have been more machines than needed."""
@@ -230,12 +230,12 @@ class Memory(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(
             self,
             capacity={model: copy.copy(capacity) for model, capacity in self.capacity.items()},
-            heard=dict(self.heard),
+            last_seen=dict(self.last_seen),
             free=dict(self.free),
             draining=list(self.draining),
             leaving=list(self.leaving),
             deleted=dict(self.deleted),
-            said=dict(self.said),
+            notices=dict(self.notices),
         )
 
 

@@ -20,7 +20,7 @@ from mrcore.master.fleet.core.model import (
     FAILED_JOINS_MAX,
     JOIN_SECONDS,
     LINGER_SECONDS,
-    SAID_SECONDS,
+    NOTICE_SECONDS,
     WARN_SHARE,
     Action,
     Bounds,
@@ -70,13 +70,13 @@ class _Round:
         elif self._idle_too_long():
             ending = True
         else:
-            self._judge_capacity()
+            self._handle_shortages()
             self._delete_lost()
             self._delete_drained()
             self._shrink(wanted)
             self._return_to_spot(wanted)
             self._grow(wanted)
-            self._tell_deadlines()
+            self._note_deadlines()
         if ending:
             self._end()
         deletes = [Delete(model, tuple(names)) for model, names in self.deletes.items() if names]
@@ -84,8 +84,8 @@ class _Round:
         grows = [action for action in self.actions if isinstance(action, Grow)]
         others = [action for action in self.actions if not isinstance(action, Grow)]
         self.actions = [*others, *deletes, *grows]
-        said = [text for text, until in self.memory.said.items() if self.now < until]
-        return Decision(self.actions, self.memory, [*self.notes, *said], wanted, ending)
+        notices = [text for text, until in self.memory.notices.items() if self.now < until]
+        return Decision(self.actions, self.memory, [*self.notes, *notices], wanted, ending)
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -103,10 +103,12 @@ class _Round:
         elif memory.idle_seconds is None:
             memory.idle_seconds = now
         for model in Provisioning:
-            memory.capacity.setdefault(model, CapacityState(heard_seconds=memory.began_seconds))
+            memory.capacity.setdefault(
+                model, CapacityState(newest_error_seconds=memory.began_seconds)
+            )
         names = {member.name for group in snapshot.groups.values() for member in group.members}
         for info in snapshot.workers:
-            memory.heard[info.machine] = now
+            memory.last_seen[info.machine] = now
             if info.held:
                 memory.free.pop(info.machine, None)
             else:
@@ -115,15 +117,15 @@ class _Round:
                 memory.leaving.append(info.machine)
         if any(info.machine in names for info in snapshot.workers):
             memory.failed_joins = 0
-        memory.heard = {name: at for name, at in memory.heard.items() if name in names}
+        memory.last_seen = {name: at for name, at in memory.last_seen.items() if name in names}
         memory.free = {name: at for name, at in memory.free.items() if name in self.workers}
         memory.draining = [name for name in memory.draining if name in names]
         memory.leaving = [name for name in memory.leaving if name in names]
         memory.deleted = {name: why for name, why in memory.deleted.items() if name in names}
-        memory.said = {text: until for text, until in memory.said.items() if now < until}
+        memory.notices = {text: until for text, until in memory.notices.items() if now < until}
 
-    def _say(self, text: str) -> None:
-        self.memory.said[text] = self.now + SAID_SECONDS
+    def _add_notice(self, text: str) -> None:
+        self.memory.notices[text] = self.now + NOTICE_SECONDS
 
     # -- limits ----------------------------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class _Round:
         if not self.actions:
             self.actions = [End()]
 
-    def _tell_deadlines(self) -> None:
+    def _note_deadlines(self) -> None:
         deadline = self.bounds.deadline_seconds
         if deadline is None:
             return
@@ -181,7 +183,7 @@ class _Round:
             self.deletes[model].append(member.name)
         self.memory.deleted.setdefault(member.name, why)
 
-    def _judge_capacity(self) -> None:
+    def _handle_shortages(self) -> None:
         """Count failures to make machines; move what cannot be had to the other model."""
         attempts = self.bounds.spot_attempts
         for model, group in self.snapshot.groups.items():
@@ -191,7 +193,9 @@ class _Round:
             elsewhere = model.other in self.snapshot.groups and not paused(other, self.now)
             if paused(capacity, self.now) and elsewhere:
                 if begins:
-                    self._say(messages.fallback(model, group, capacity.paused_until - self.now))
+                    self._add_notice(
+                        messages.fallback(model, group, capacity.paused_until - self.now)
+                    )
                 for member in missing:
                     self._delete(model, member, "not to be had")
             elif capacity.error is not None:
@@ -208,14 +212,14 @@ class _Round:
                     continue
                 if member.name in self.workers or member.coming or member.name in memory.draining:
                     continue
-                heard = memory.heard.get(member.name)
-                since = max(member.created_seconds, memory.began_seconds, heard or 0.0)
+                seen = memory.last_seen.get(member.name)
+                since = max(member.created_seconds, memory.began_seconds, seen or 0.0)
                 if member.name in memory.leaving and now - since >= LINGER_SECONDS:
                     self._delete(model, member, "left")
                 elif now - since >= JOIN_SECONDS:
                     self._delete(model, member, "not joined")
-                    memory.failed_joins += heard is None
-                    self._say(messages.never_joined(member.name, now - since, self.bounds))
+                    memory.failed_joins += seen is None
+                    self._add_notice(messages.never_joined(member.name, now - since, self.bounds))
 
     def _delete_drained(self) -> None:
         """Delete the machines whose workers have left as they were asked to."""
@@ -308,7 +312,7 @@ class _Round:
         model = self._choose()
         if model is None and missing > 0:
             self.notes.append(messages.no_groups())
-        self._tell_coming(wanted)
+        self._note_coming(wanted)
         if missing <= 0 or room <= 0 or model is None:
             return
         group = groups[model]
@@ -338,7 +342,7 @@ class _Round:
         free = [model for model in there if not paused(self.memory.capacity[model], self.now)]
         return next(iter(free or there), None)
 
-    def _tell_coming(self, wanted: int) -> None:
+    def _note_coming(self, wanted: int) -> None:
         names = {member.name for model in Provisioning for member in self._usable(model)}
         joined = len(names & self.workers.keys())
         if self.snapshot.jobs and joined < wanted and not self.notes:

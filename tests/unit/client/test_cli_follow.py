@@ -151,12 +151,12 @@ def test_a_watch_lets_the_job_be() -> None:
 def test_a_dead_cluster_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mrcore.client.follow.TICK_SECONDS", 0.0)
 
-    def tend() -> None:
+    def on_poll() -> None:
         raise MrcoreError("The embedded master was killed by signal 9.")
 
     client = FakeClient(job(JobState.RUNNING), job(JobState.RUNNING))
     with pytest.raises(MrcoreError, match="killed by signal 9"):
-        follow(cast("Client", client), "j-1", Recorder(), tend=tend)
+        follow(cast("Client", client), "j-1", Recorder(), on_poll=on_poll)
 
 
 def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> None:

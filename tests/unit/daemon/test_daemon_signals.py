@@ -24,9 +24,9 @@ def draining_master(drained: asyncio.Event) -> AbstractAsyncContextManager[Any]:
 
 def draining_worker(drained: asyncio.Event) -> AbstractAsyncContextManager[Any]:
     """Return what a worker does with signals."""
-    vitals = Mock()
-    vitals.drain.side_effect = lambda reason, seconds: drained.set()
-    return _signals(vitals, 1.0, lambda: None)
+    health = Mock()
+    health.drain.side_effect = lambda reason, seconds: drained.set()
+    return _signals(health, 1.0, lambda: None)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def manager() -> Iterator[tuple[socket.socket, str]]:
 
 def test_states_go_in_one_message(manager: tuple[socket.socket, str]) -> None:
     line, path = manager
-    Notifier({"NOTIFY_SOCKET": path}).tell(READY=1, STATUS="serves at 127.0.0.1:7077")
+    Notifier({"NOTIFY_SOCKET": path}).send(READY=1, STATUS="serves at 127.0.0.1:7077")
     assert line.recv(4096) == b"READY=1\nSTATUS=serves at 127.0.0.1:7077"
 
 
@@ -43,7 +43,7 @@ def test_a_socket_without_a_file_is_reached() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.bind(f"\0mrcore-test-{os.getpid()}")
         line.setblocking(False)
-        Notifier({"NOTIFY_SOCKET": f"@mrcore-test-{os.getpid()}"}).tell(STOPPING=1)
+        Notifier({"NOTIFY_SOCKET": f"@mrcore-test-{os.getpid()}"}).send(STOPPING=1)
         assert line.recv(4096) == b"STOPPING=1"
 
 
@@ -68,10 +68,10 @@ def test_a_manager_that_is_gone_or_full_does_no_harm(manager: tuple[socket.socke
     line, path = manager
     notifier = Notifier({"NOTIFY_SOCKET": path})
     for number in range(10_000):  # far beyond what the socket holds: none of these blocks
-        notifier.tell(STATUS=number)
+        notifier.send(STATUS=number)
     assert line.recv(4096) == b"STATUS=0"
     line.close()
-    notifier.tell(READY=1)
+    notifier.send(READY=1)
 
 
 def test_an_unhealthy_daemon_gives_no_sign_of_life(manager: tuple[socket.socket, str]) -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_watched_where_nobody_listens() -> None:
         await Notifier({}).watch(lambda: pytest.fail("looked"), lambda: "")
 
     asyncio.run(run())
-    Notifier({}).tell(READY=1)
+    Notifier({}).send(READY=1)
 
 
 def test_a_long_start_gets_more_time_as_long_as_it_makes_progress(

@@ -31,7 +31,7 @@ def _same_logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    logs.always_say(cluster="", worker="")
+    logs.add_to_all_lines(cluster="", worker="")
 
 
 def speak() -> None:
@@ -52,7 +52,7 @@ def logged(stream: io.StringIO, form: str = "auto") -> list[str]:
 
 
 def test_logs_are_json_lines_for_programs() -> None:
-    logs.always_say(cluster="books", worker="vm-0")
+    logs.add_to_all_lines(cluster="books", worker="vm-0")
     first, second = map(json.loads, logged(io.StringIO()))
     assert first.pop("time").endswith("+00:00")
     assert first == {

@@ -62,7 +62,7 @@ def pauses(folder: Path, errors: Sequence[MrcoreError], *, connected: bool = Fal
             link.connected.set()
         with (
             patch.object(link, "_find", return_value=HERE),
-            patch.object(link, "_converse", converse),
+            patch.object(link, "_synchronize_forever", converse),
             patch.object(asyncio, "sleep", sleep),
             pytest.raises(StopError),
         ):
@@ -122,7 +122,7 @@ def test_a_token_that_is_not_taken_is_looked_at_again_before_the_worker_leaves(
         link, agent = idle_worker(tmp_path, clock)
         with (
             patch.object(link, "_find", return_value=HERE),
-            patch.object(link, "_converse", converse),
+            patch.object(link, "_synchronize_forever", converse),
             patch.object(asyncio, "sleep", sleep),
         ):
             await link.run()

@@ -85,7 +85,7 @@ def talking(test: Callable[[Talk], Awaitable[None]]) -> Callable[[Path], None]:
         stub: Any = talk
         with patch.object(link, "_pause", pass_time):
             async with asyncio.TaskGroup() as group:
-                worker = group.create_task(link._converse(stub, HERE))
+                worker = group.create_task(link._synchronize_forever(stub, HERE))
                 await test(talk)
                 worker.cancel()
 

@@ -11,7 +11,7 @@ from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCo
 from mrcore.master.core.events import Event, NothingDone, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.master.core.orders import Job, Look, failed, order
+from mrcore.master.core.orders import Job, WinnerLookup, failed, order
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.plans import Plans
@@ -85,6 +85,6 @@ def test_a_command_about_an_unknown_job_has_an_answer(command: Job) -> None:
 
 def test_a_look_compares_the_generation() -> None:
     command = CheckWinner(MAP)
-    look = Look(command, ObjectInfo("mem://x", 1, "5", 0))
+    look = WinnerLookup(command, ObjectInfo("mem://x", 1, "5", 0))
     assert look.seen("5") == NothingDone(command)
     assert look.seen("6") == look.seen(None) == WinnerMissing(MAP)

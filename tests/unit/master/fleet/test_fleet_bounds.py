@@ -54,7 +54,7 @@ def memories(draw: st.DrawFn) -> Memory:
         began_seconds=draw(times),
         worked=draw(st.booleans()),
         capacity={SPOT: CapacityState(failures=draw(st.integers(0, 3)), paused_until=draw(times))},
-        heard=dict.fromkeys(draw(some), NOW - 2000),
+        last_seen=dict.fromkeys(draw(some), NOW - 2000),
         free={name: draw(times) for name in draw(some)},
         draining=draw(some),
         leaving=draw(some),

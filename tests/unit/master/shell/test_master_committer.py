@@ -265,7 +265,7 @@ def test_commits_run_side_by_side_and_leave_the_threads_of_others_alone(
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for number in range(PARALLEL_COMMITS):
                 job_id = f"job-{number}"
-                group.create_task(house.committer._insist(together.wait, job_id, "wait", None))
+                group.create_task(house.committer._retry(together.wait, job_id, "wait", None))
 
     # Machines of two cores give six threads to everybody together.
     with patch("os.cpu_count", lambda: 2):

@@ -181,7 +181,7 @@ def test_a_plan_is_cut_for_the_workers_that_come_back(
         planning = asyncio.create_task(desk.submissions.plan(record))
         await asyncio.sleep(0)
         assert not slots
-        await desk.shell.tell(Synced("w1", 1, 0, desk.shell.machine.cluster.epoch, slots=7))
+        await desk.shell.send(Synced("w1", 1, 0, desk.shell.machine.cluster.epoch, slots=7))
         await planning
         assert slots == [7]
 

@@ -69,7 +69,7 @@ class MasterInProcess:
 
     async def seen(self, event: Event, look: Callable[[Machine], bool]) -> None:
         """Have an event stepped, durable or not, and wait until it shows."""
-        await self.shell.tell(event)
+        await self.shell.send(event)
         async with asyncio.timeout(20):
             while not look(self.shell.machine):  # noqa: ASYNC110 - nobody tells of a step
                 await asyncio.sleep(0)

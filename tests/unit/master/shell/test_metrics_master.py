@@ -10,7 +10,7 @@ from mrcore.daemon import metrics
 from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import Synced
 from mrcore.master.core.facts import JobEnded
-from mrcore.master.shell.health import WELL_SECONDS, Vitals
+from mrcore.master.shell.health import WELL_SECONDS, Health
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.metrics import Totals, measured
 from mrcore.model.attempts import AttemptState, HeldAttempt
@@ -39,7 +39,7 @@ def test_jobs_tasks_and_workers_are_counted() -> None:
     found: Samples = {}
 
     async def act(shell: Shell, idle: Idle) -> None:
-        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
+        with measured("127.0.0.1:0", Health(shell, SYSTEM)) as port:
             await shell.settle(submitted())
             await win_the_map(shell)
             found.update(await asyncio.to_thread(scrape, port))
@@ -65,7 +65,7 @@ def test_the_time_of_a_job_is_told_at_its_end() -> None:
     found: Samples = {}
 
     async def act(shell: Shell, idle: Idle) -> None:
-        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
+        with measured("127.0.0.1:0", Health(shell, SYSTEM)) as port:
             await shell.settle(submitted())
             job = shell.machine.cluster.job("job-a")
             assert job is not None
@@ -89,8 +89,8 @@ def test_what_is_not_durable_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(metrics, "LOOK_SECONDS", 0.2)
 
     async def act(shell: Shell, idle: Idle) -> None:
-        with measured("127.0.0.1:0", Vitals(shell, SYSTEM)) as port:
-            await shell.tell(submitted())
+        with measured("127.0.0.1:0", Health(shell, SYSTEM)) as port:
+            await shell.send(submitted())
             await asyncio.to_thread(gate.reached.wait)
             blocked = await asyncio.to_thread(scrape, port)
             gate.opened.set()
@@ -114,18 +114,18 @@ def test_a_loop_that_does_not_turn_is_no_good_health() -> None:
     clock = FakeClock()
 
     async def act(shell: Shell, idle: Idle) -> None:
-        vitals = Vitals(shell, clock)
+        health = Health(shell, clock)
         shell.turned_at = clock.now
         clock.advance(WELL_SECONDS)
-        assert not vitals.healthy()
+        assert not health.healthy()
 
     run(act)
 
     async def act_again(shell: Shell, idle: Idle) -> None:
-        vitals = Vitals(shell, SYSTEM)
+        health = Health(shell, SYSTEM)
         shell.turned_at = 0.0
         await shell.settle(submitted())
-        assert vitals.healthy(), "stepping is what counts"
-        assert vitals.status() == "jobs: 1, tasks left: 2, workers: 0, slots: 0"
+        assert health.healthy(), "stepping is what counts"
+        assert health.status() == "jobs: 1, tasks left: 2, workers: 0, slots: 0"
 
     run(act_again)

@@ -147,7 +147,7 @@ def test_answers_that_nobody_waits_for_do_not_pile_up_behind_a_blocked_journal()
     gate = Gate()
 
     async def act(shell: Shell, idle: Idle) -> None:
-        await shell.tell(submitted())
+        await shell.send(submitted())
         await asyncio.to_thread(gate.reached.wait, 20)
         calls = []
         for sequence in range(1, 200):  # each call makes the one before it void
@@ -170,7 +170,7 @@ def test_reads_whose_callers_hung_up_do_not_pile_up_behind_a_blocked_journal() -
     gate = Gate()
 
     async def act(shell: Shell, idle: Idle) -> None:
-        await shell.tell(submitted())
+        await shell.send(submitted())
         await asyncio.to_thread(gate.reached.wait, 20)
         for _ in range(200):
             reading = asyncio.ensure_future(shell.flushed())

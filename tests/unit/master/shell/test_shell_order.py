@@ -182,7 +182,7 @@ def test_a_blocked_append_makes_leases_longer() -> None:
             await asyncio.to_thread(gate.reached.wait, 20)
             for _ in range(8):  # 3.2 s in which the loop is awake, and nobody can be answered
                 clock.advance(0.4)
-                await shell.tell(DrainAsked("nobody"))
+                await shell.send(DrainAsked("nobody"))
                 await turns()
             assert lease_from(shell) - before == pytest.approx(3.2, abs=0.3)
             gate.opened.set()
@@ -199,7 +199,7 @@ def test_a_blocked_loop_makes_leases_longer() -> None:
         await turns()
         before = lease_from(shell)
         clock.advance(30.0)  # what a stopped process looks like when it goes on
-        await shell.tell(DrainAsked("nobody"))
+        await shell.send(DrainAsked("nobody"))
         await turns()
         assert lease_from(shell) - before == pytest.approx(30.0, abs=0.6)
 
@@ -228,7 +228,7 @@ def test_leases_end_under_a_flood_of_requests() -> None:
 
     async def flood(shell: Shell) -> None:
         while True:
-            await shell.tell(DrainAsked("nobody"))
+            await shell.send(DrainAsked("nobody"))
             clock.advance(0.000_1)
 
     async def act(shell: Shell, idle: Idle) -> None:
@@ -254,7 +254,7 @@ def test_what_had_come_before_a_deadline_was_noticed_is_stepped_before_it_counts
         (worker,) = shell.machine.cluster.sorted_workers()
         for _ in range(20):  # to the end of its lease, slowly enough for no stall
             clock.advance(0.495)
-            await shell.tell(DrainAsked("nobody"))
+            await shell.send(DrainAsked("nobody"))
             await turns()
         for _ in range(3 * BATCH_MAX):
             shell._inbox.put_nowait((DrainAsked("nobody"), None))
@@ -273,7 +273,7 @@ def test_the_end_does_not_wait_for_a_store_that_does_not_answer(
     gate, clock = Gate(), FakeClock()
 
     async def act(shell: Shell, idle: Idle) -> None:
-        await shell.tell(submitted())
+        await shell.send(submitted())
         await asyncio.to_thread(gate.reached.wait, 20)
         ending = asyncio.create_task(shell.quiesce(3.0))
         await turns()
