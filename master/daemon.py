@@ -27,13 +27,16 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.options import Options
 from mrcore.master.shell.assignments import Assigner
+from mrcore.master.shell.calls import SERVICES
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.health import Health
 from mrcore.master.shell.job_notes import JobNotes
+from mrcore.master.shell.job_service import JobService
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
     Cluster,
     announce,
+    new_leader,
     new_token,
     open_cluster,
     open_tls,
@@ -43,11 +46,10 @@ from mrcore.master.shell.leader import (
 )
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans, load_plans
-from mrcore.master.shell.services import SERVICES, JobService, WorkerService
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.sweep import Sweep
+from mrcore.master.shell.worker_service import WorkerService
 from mrcore.model import object_names
-from mrcore.rpc.channel import fingerprint_of
 from mrcore.rpc.cluster import (
     Credentials,
     Leader,
@@ -58,7 +60,7 @@ from mrcore.rpc.cluster import (
     save_credentials,
 )
 from mrcore.rpc.probe import answers
-from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
+from mrcore.rpc.server import RpcServer, stop_on_signals
 from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
@@ -170,7 +172,7 @@ class _Life:
             logs.add_to_all_lines(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
             machine = Machine(Limits(), self._rng)
             journal = await asyncio.to_thread(self._replay, machine)
-            leader = _leader(cluster, machine.cluster.epoch, address, token, tls)
+            leader = new_leader(cluster, machine.cluster.epoch, address, token, tls)
             await asyncio.to_thread(announce, storage, state_uri, leader)
             log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.cluster.epoch})
             await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
@@ -386,14 +388,3 @@ class _Life:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == inode:
                     path.unlink()
-
-
-def _leader(cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None) -> Leader:
-    return Leader(
-        cluster_id=cluster.cluster_id,
-        epoch=epoch,
-        address=address,
-        token=token,
-        certificate=tls.certificate if tls is not None else "",
-        fingerprint=fingerprint_of(tls.certificate) if tls is not None else "",
-    )

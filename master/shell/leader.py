@@ -22,7 +22,7 @@ from mrcore.errors import (
 )
 from mrcore.master.errors import FencedError
 from mrcore.model import object_names
-from mrcore.rpc.channel import CERTIFICATE_NAME
+from mrcore.rpc.channel import CERTIFICATE_NAME, fingerprint_of
 from mrcore.rpc.cluster import Leader
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
@@ -107,6 +107,20 @@ def read_leader(storage: Storage, state_uri: str) -> tuple[Leader | None, str]:
         except NotFoundError:
             continue  # replaced between the two calls
         return _decode(content, Leader, uri), info.generation
+
+
+def new_leader(
+    cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None
+) -> Leader:
+    """Return the leader object of a master that serves at an address."""
+    return Leader(
+        cluster_id=cluster.cluster_id,
+        epoch=epoch,
+        address=address,
+        token=token,
+        certificate=tls.certificate if tls is not None else "",
+        fingerprint=fingerprint_of(tls.certificate) if tls is not None else "",
+    )
 
 
 def announce(storage: Storage, state_uri: str, leader: Leader) -> None:

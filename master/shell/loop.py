@@ -27,6 +27,7 @@ from mrcore.master.core.outbox import Outbox
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.fact_log import log_facts
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.parked import Answer, ParkedRequests
 from mrcore.util.clock import Clock
 
 log = logging.getLogger("mrcore.master")
@@ -44,7 +45,6 @@ HEARTBEAT_SECONDS: Final = 0.5
 FENCE_SECONDS: Final = 10.0
 """Pause of an idle master between two checks whether another one has taken over."""
 
-Answer = Reply | Superseded
 _Item = tuple[Event, asyncio.Future[None] | None]
 """An event, and who wants to know that it was stepped."""
 T = TypeVar("T")
@@ -81,10 +81,9 @@ class Shell:
         self._appending_since: float | None = None
         self._accounted = 0.0
         """Seconds of the append in flight that the machine already knows as a stall."""
-        self._outbox = Outbox(self._is_wanted)
+        self._parked = ParkedRequests()
+        self._outbox = Outbox(self._parked.is_wanted)
         self._readers: HeldBack[asyncio.Future[None]] = HeldBack(lambda reader: not reader.done())
-        self._parked: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
-        """The newest request of each worker and session, until it is answered."""
         self._busy = 0
         """Commands that are being carried out."""
         self._before_tick: int | None = None
@@ -112,34 +111,16 @@ class Shell:
         Raises UnavailableError when a later request of the worker made this one void, or when the
         master ends.
         """
-        key = (event.worker_id, event.session)
-        earlier = self._parked.get(key)
-        worker = self.machine.cluster.workers.get(event.worker_id)
-        newest = worker.sequence if worker is not None and worker.session == event.session else -1
-        if worker is not None and worker.session < event.session:
-            _, former = self._parked.get((worker.id, worker.session), (None, None))
-            if former is not None and not former.done():  # it asks again, and hears of its end
-                former.set_exception(UnavailableError("A new process has this worker's id."))
-        if event.sequence <= newest:  # the machine would let it fall, and its caller wait
-            raise UnavailableError("A later request of this worker has been heard.")
-        if earlier is not None:
-            if event.sequence <= earlier[0].sequence:
-                raise UnavailableError("A later request of this worker is being answered.")
-            if not earlier[1].done():
-                earlier[1].set_exception(UnavailableError("This worker has sent a later request."))
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._parked[key] = (event, future)
+        future = self._parked.add(event, self.machine.cluster.workers.get(event.worker_id))
         try:
             await self._inbox.put((event, None))
             async with asyncio.timeout(PARK_SECONDS_MAX):
                 return await future
         except TimeoutError:
-            # The machine lets requests from the past fall; their senders have mostly gone.
+            # The machine ignores requests from the past; their senders have mostly gone.
             raise UnavailableError("This request was overtaken by a later one.") from None
         finally:
-            latest = self._parked.get(key)
-            if latest is not None and latest[1] is future:
-                del self._parked[key]
+            self._parked.remove(event, future)
 
     async def read(self, look: Callable[[Machine], T]) -> T:
         """Return what `look` sees in the machine, once all of that is durable."""
@@ -162,9 +143,7 @@ class Shell:
 
     def dismiss(self) -> None:
         """Answer every parked request with UNAVAILABLE: the master is about to end."""
-        for _, future in self._parked.values():
-            if not future.done():
-                future.set_exception(UnavailableError("The master is ending. Try again soon."))
+        self._parked.refuse_all("The master is ending. Try again soon.")
 
     async def quiesce(self, timeout_seconds: float) -> None:
         """Wait until nothing is being carried out and all is durable, or time is up."""
@@ -282,13 +261,6 @@ class Shell:
             raise
         self._outbox.take(outcome)
 
-    def _is_wanted(self, command: Command) -> bool:
-        """Return whether somebody still waits for this."""
-        if not isinstance(command, Reply | Superseded):
-            return True
-        parked = self._parked.get((command.worker_id, command.session))
-        return parked is not None and parked[0].sequence == command.sequence
-
     # -- the journal -----------------------------------------------------------------------------
 
     async def _flush_forever(self) -> None:
@@ -364,18 +336,13 @@ class Shell:
     def _dispatch(self, command: Command) -> None:
         match command:
             case Reply() | Superseded():
-                self._answer(command)
+                self._parked.answer(command)
             case StepDown():
                 log.warning("a worker has seen a later master", extra={"epoch": command.epoch})
                 self._spawn(self._check_for_later_master(command.epoch))
             case _:
                 self._busy += 1
                 self._spawn(self._carry_out(command))
-
-    def _answer(self, answer: Answer) -> None:
-        parked = self._parked.get((answer.worker_id, answer.session))
-        if parked is not None and parked[0].sequence == answer.sequence and not parked[1].done():
-            parked[1].set_result(answer)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         assert self._group is not None, "commands are obeyed only while `run` runs"
@@ -384,10 +351,8 @@ class Shell:
     async def _check_for_later_master(self, epoch: int) -> None:
         """Leave if a later master exists; else turn away the workers that have dreamt of one."""
         await self.leads()
-        for event, future in self._parked.values():
-            if event.epoch == epoch and not future.done():
-                problem = f"This state has never had the epoch {epoch}. Start anew."
-                future.set_exception(UnavailableError(problem))
+        problem = f"This state has never had the epoch {epoch}. Start anew."
+        self._parked.refuse_epoch(epoch, problem)
 
     async def _carry_out(self, command: Job) -> None:
         assert self._executor is not None, "commands are obeyed only while `run` runs"

@@ -18,11 +18,12 @@ from mrcore.master.core.facts import CommitBegun, TaskWon
 from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
+from mrcore.master.shell.job_service import JobService
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
-from mrcore.master.shell.services import JobService, WorkerService
 from mrcore.master.shell.submissions import Submissions
+from mrcore.master.shell.worker_service import WorkerService
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Piece, Split, TaskOutput
 from mrcore.rpc.convert import job_spec_to_proto
@@ -273,7 +274,7 @@ def test_a_defect_in_what_a_worker_says_fails_the_jobs_that_it_speaks_of() -> No
         assert held.attempt.job_id == "job-a"
         with (
             patch(
-                "mrcore.master.shell.services.synced_from_proto",
+                "mrcore.master.shell.worker_service.synced_from_proto",
                 side_effect=ZeroDivisionError("oops"),
             ),
             pytest.raises(AbortedError, match=r"The master failed on this call .*oops") as caught,
@@ -330,7 +331,7 @@ def test_counters_are_sent_only_where_they_are_asked_for() -> None:
 def test_an_answer_that_no_caller_could_receive_is_a_sentence() -> None:
     async def act(house: MasterInProcess) -> None:
         huge = job_pb2.Job(message="x" * (64 * 2**20))
-        with patch("mrcore.master.shell.services.job_to_proto", return_value=huge):
+        with patch("mrcore.master.shell.job_messages.job_to_proto", return_value=huge):
             for call in (
                 house.jobs.Get(pb.GetRequest(job_id="job-a"), CONTEXT),
                 anext(house.jobs.Watch(pb.WatchRequest(job_id="job-a"), CONTEXT)),
