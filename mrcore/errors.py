@@ -7,7 +7,8 @@
     │   ├── OutputError         the output is taken, not empty, or inside an input
     │   ├── UnknownJobError     no job has this id
     │   ├── UnknownWorkerError  no worker has this id
-    │   └── JobEndedError       the job has ended, or is being committed: it cannot be stopped
+    │   ├── JobEndedError       the job has ended, or is being committed: it cannot be stopped
+    │   └── CallOrderError      a call that comes before, or whose value is taken, is not there yet
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
     ├── DefectError             exit 1: mrcore itself is at fault, and a log says where
@@ -21,6 +22,7 @@
         ├── PermissionDeniedError
         ├── DiskFullError
         └── UnavailableError        may work when tried again (`retryable`)
+            └── LimitError          the master is at a limit of what it keeps in memory
 
 A message is one sentence that says what is wrong and what to do. Transport errors (gRPC, HTTP, OS)
 are mapped to this tree at one border each: `mrcore/rpc/status.py` and `mrcore/storage/`.
@@ -66,6 +68,10 @@ class UnknownWorkerError(UsageError):
 
 class JobEndedError(UsageError):
     """The job has ended, or is being committed, and can no longer be stopped."""
+
+
+class CallOrderError(UsageError):
+    """A call that must be added before these is not there yet."""
 
 
 class ClusterUnreachableError(MrcoreError):
@@ -122,3 +128,7 @@ class UnavailableError(StorageError):
     """The store did not answer, or asked to be tried again."""
 
     retryable = True
+
+
+class LimitError(UnavailableError):
+    """The master is at a limit of what it keeps in memory; try again later."""

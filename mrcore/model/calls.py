@@ -19,6 +19,8 @@ CALL_STAGE: Final = 0
 """Number of the only stage of a session."""
 MAX_INLINE_ARGUMENTS: Final = 65_536
 """Longer pickled arguments are an object."""
+MAX_OBJECTS: Final = 1_000
+"""Other stored objects that may be among the arguments of one call."""
 MAX_NEEDS: Final = 10_000
 """Values of other calls that one call may take."""
 
@@ -36,3 +38,11 @@ class CallPlan(msgspec.Struct, frozen=True):
     """Calls whose values are among the arguments, of this session or of others of the cluster."""
     each: bool = False
     """Whether the arguments are a list, and the function is called for each item."""
+    objects: tuple[str, ...] = ()
+    """SHA-256 of other stored objects that are among the arguments."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Return the SHA-256 of every stored object that it needs."""
+        arguments = (self.arguments_object,) if self.arguments_object else ()
+        return (self.function, *arguments, *self.objects)

@@ -9,6 +9,8 @@
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
+    STATE/objects/<sha256>             functions and long arguments of calls, and scattered values
+    STATE/results/<session>/call-00000@1.7   the value of a call, if it is long
 
     OUT/_claim                         which job writes here
     OUT/_commit                        what a commit in progress publishes and replaces
@@ -103,6 +105,32 @@ def logs_prefix(state_uri: str) -> str:
 def log_prefix(state_uri: str, job_id: str) -> str:
     """Return the prefix of all logs of a job."""
     return f"{logs_prefix(state_uri)}{job_id}/"
+
+
+def objects_prefix(state_uri: str) -> str:
+    """Return the prefix of the objects that clients have stored for calls."""
+    return f"{state_uri}/objects/"
+
+
+def object_uri(state_uri: str, sha256: str) -> str:
+    """Return where the object with this digest lies, which a client has stored for calls."""
+    return f"{objects_prefix(state_uri)}{sha256}"
+
+
+def results_prefix(state_uri: str) -> str:
+    """Return the prefix of the long values of calls of all sessions."""
+    return f"{state_uri}/results/"
+
+
+def session_results_prefix(state_uri: str, session_id: str) -> str:
+    """Return the prefix of the long values of the calls of a session."""
+    return f"{results_prefix(state_uri)}{session_id}/"
+
+
+def result_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
+    """Return where an attempt writes the long value of its call."""
+    name = attempt_name(stage_name(spec, attempt.task.stage), attempt)
+    return f"{session_results_prefix(state_uri, attempt.task.job_id)}{name}"
 
 
 def attempt_name(stage: str, attempt: AttemptId) -> str:

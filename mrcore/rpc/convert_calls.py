@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from mrcore.errors import UsageError
-from mrcore.model.calls import CALL_STAGE, MAX_INLINE_ARGUMENTS, MAX_NEEDS, CallPlan
+from mrcore.model.calls import CALL_STAGE, MAX_INLINE_ARGUMENTS, MAX_NEEDS, MAX_OBJECTS, CallPlan
 from mrcore.model.ids import TaskId
 from mrcore.model.task import CallInput, CallValue
 from mrcore.rpc.convert import (
@@ -35,6 +35,7 @@ def call_to_proto(plan: CallPlan) -> call_service_pb2.Call:
             for need in plan.needs
         ],
         each=plan.each,
+        objects=plan.objects,
     )
 
 
@@ -46,6 +47,7 @@ def call_from_proto(message: call_service_pb2.Call) -> CallPlan:
             f"{MAX_INLINE_ARGUMENTS:,} is the limit in a message. Store them with PutObject."
         )
     check_count(len(message.needs), "the number of values that a call takes", MAX_NEEDS)
+    check_count(len(message.objects), "the number of objects that a call takes", MAX_OBJECTS)
     if message.arguments_object:
         check_sha256(message.arguments_object, "the arguments of a call")
     return CallPlan(
@@ -54,6 +56,7 @@ def call_from_proto(message: call_service_pb2.Call) -> CallPlan:
         arguments_object=message.arguments_object,
         needs=tuple(call_ref_from_proto(need) for need in message.needs),
         each=message.each,
+        objects=tuple(check_sha256(one, "an object of a call") for one in message.objects),
     )
 
 

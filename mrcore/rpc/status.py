@@ -32,6 +32,7 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.UnknownJobError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownWorkerError: grpc.StatusCode.NOT_FOUND,
     errors.JobEndedError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CallOrderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClusterUnreachableError: grpc.StatusCode.UNAVAILABLE,
     errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DefectError: grpc.StatusCode.INTERNAL,
@@ -45,6 +46,7 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.DiskFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _BY_NAME: Final = {kind.__name__: kind for kind in CODES}
 

@@ -106,6 +106,7 @@ class Call(_message.Message):
     ARGUMENTS_OBJECT_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     EACH_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """SHA-256 of the object that holds the pickled function."""
     arguments: _builtins.bytes
@@ -118,6 +119,10 @@ class Call(_message.Message):
     def needs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallRef]:
         """Calls whose values are among the arguments. The call waits for them."""
 
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SHA-256 of other stored objects that are among the arguments."""
+
     def __init__(
         self,
         *,
@@ -126,10 +131,11 @@ class Call(_message.Message):
         arguments_object: _builtins.str = ...,
         needs: _abc.Iterable[Global___CallRef] | None = ...,
         each: _builtins.bool = ...,
+        objects: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_object", b"arguments_object", "each", b"each", "function", b"function", "needs", b"needs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_object", b"arguments_object", "each", b"each", "function", b"function", "needs", b"needs", "objects", b"objects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,7 +100,9 @@ class CallServiceServicer:
 
     def AddCalls(self, request, context):
         """Add calls to a session. Idempotent: calls that it has already are left out.
-        FAILED_PRECONDITION: the session is closed, or a call before these is missing.
+        FAILED_PRECONDITION: the session is closed, or a call before these, or one that they take the
+        value of, has not been added yet. NOT_FOUND also means that an object which they name is not
+        stored: nothing has been added, and PutObject mends that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +124,7 @@ class CallServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseCalls(self, request, context):
-        """Forget calls that have ended, with their values.
+        """Forget calls that have ended. Their values go once no other call needs them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,8 +139,9 @@ class CallServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutObject(self, request_iterator, context):
-        """Store an object, named by the SHA-256 of its content. It is kept while a live job or session
-        names it, and at least an hour.
+        """Store an object, named by the SHA-256 of its content. It is kept while a call that has not ended
+        names it, and at least an hour after it was stored or named last. A request without data keeps
+        an object for another hour, and ends with NOT_FOUND if it is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

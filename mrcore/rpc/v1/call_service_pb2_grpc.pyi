@@ -43,7 +43,9 @@ class CallServiceStub:
     """Start a session. Idempotent by request_id."""
     AddCalls: _grpc.UnaryUnaryMultiCallable[_call_service_pb2.AddCallsRequest, _call_service_pb2.AddCallsResponse]
     """Add calls to a session. Idempotent: calls that it has already are left out.
-    FAILED_PRECONDITION: the session is closed, or a call before these is missing.
+    FAILED_PRECONDITION: the session is closed, or a call before these, or one that they take the
+    value of, has not been added yet. NOT_FOUND also means that an object which they name is not
+    stored: nothing has been added, and PutObject mends that.
     """
     WatchCalls: _grpc.UnaryStreamMultiCallable[_call_service_pb2.WatchCallsRequest, _call_service_pb2.WatchCallsResponse]
     """Send what calls have ended with: first everything that is not released, then each call as it
@@ -52,14 +54,15 @@ class CallServiceStub:
     CancelCalls: _grpc.UnaryUnaryMultiCallable[_call_service_pb2.CancelCallsRequest, _call_service_pb2.CancelCallsResponse]
     """Cancel calls that have not ended. Running ones are killed."""
     ReleaseCalls: _grpc.UnaryUnaryMultiCallable[_call_service_pb2.ReleaseCallsRequest, _call_service_pb2.ReleaseCallsResponse]
-    """Forget calls that have ended, with their values."""
+    """Forget calls that have ended. Their values go once no other call needs them."""
     CloseSession: _grpc.UnaryUnaryMultiCallable[_call_service_pb2.CloseSessionRequest, _call_service_pb2.CloseSessionResponse]
     """Close a session: it takes no more calls, and succeeds once all of them have ended and are
     released.
     """
     PutObject: _grpc.StreamUnaryMultiCallable[_call_service_pb2.PutObjectRequest, _call_service_pb2.PutObjectResponse]
-    """Store an object, named by the SHA-256 of its content. It is kept while a live job or session
-    names it, and at least an hour.
+    """Store an object, named by the SHA-256 of its content. It is kept while a call that has not ended
+    names it, and at least an hour after it was stored or named last. A request without data keeps
+    an object for another hour, and ends with NOT_FOUND if it is not there.
     """
     ReadObject: _grpc.UnaryStreamMultiCallable[_call_service_pb2.ReadObjectRequest, _call_service_pb2.ReadObjectResponse]
     """Read a stored object, the value of a call, or a result of a job. NOT_FOUND: it is gone."""
@@ -79,7 +82,9 @@ class CallServiceAsyncStub(CallServiceStub):
     """Start a session. Idempotent by request_id."""
     AddCalls: _aio.UnaryUnaryMultiCallable[_call_service_pb2.AddCallsRequest, _call_service_pb2.AddCallsResponse]  # type: ignore[assignment]
     """Add calls to a session. Idempotent: calls that it has already are left out.
-    FAILED_PRECONDITION: the session is closed, or a call before these is missing.
+    FAILED_PRECONDITION: the session is closed, or a call before these, or one that they take the
+    value of, has not been added yet. NOT_FOUND also means that an object which they name is not
+    stored: nothing has been added, and PutObject mends that.
     """
     WatchCalls: _aio.UnaryStreamMultiCallable[_call_service_pb2.WatchCallsRequest, _call_service_pb2.WatchCallsResponse]  # type: ignore[assignment]
     """Send what calls have ended with: first everything that is not released, then each call as it
@@ -88,14 +93,15 @@ class CallServiceAsyncStub(CallServiceStub):
     CancelCalls: _aio.UnaryUnaryMultiCallable[_call_service_pb2.CancelCallsRequest, _call_service_pb2.CancelCallsResponse]  # type: ignore[assignment]
     """Cancel calls that have not ended. Running ones are killed."""
     ReleaseCalls: _aio.UnaryUnaryMultiCallable[_call_service_pb2.ReleaseCallsRequest, _call_service_pb2.ReleaseCallsResponse]  # type: ignore[assignment]
-    """Forget calls that have ended, with their values."""
+    """Forget calls that have ended. Their values go once no other call needs them."""
     CloseSession: _aio.UnaryUnaryMultiCallable[_call_service_pb2.CloseSessionRequest, _call_service_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """Close a session: it takes no more calls, and succeeds once all of them have ended and are
     released.
     """
     PutObject: _aio.StreamUnaryMultiCallable[_call_service_pb2.PutObjectRequest, _call_service_pb2.PutObjectResponse]  # type: ignore[assignment]
-    """Store an object, named by the SHA-256 of its content. It is kept while a live job or session
-    names it, and at least an hour.
+    """Store an object, named by the SHA-256 of its content. It is kept while a call that has not ended
+    names it, and at least an hour after it was stored or named last. A request without data keeps
+    an object for another hour, and ends with NOT_FOUND if it is not there.
     """
     ReadObject: _aio.UnaryStreamMultiCallable[_call_service_pb2.ReadObjectRequest, _call_service_pb2.ReadObjectResponse]  # type: ignore[assignment]
     """Read a stored object, the value of a call, or a result of a job. NOT_FOUND: it is gone."""
@@ -124,7 +130,9 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_call_service_pb2.AddCallsResponse, _abc.Awaitable[_call_service_pb2.AddCallsResponse]]:
         """Add calls to a session. Idempotent: calls that it has already are left out.
-        FAILED_PRECONDITION: the session is closed, or a call before these is missing.
+        FAILED_PRECONDITION: the session is closed, or a call before these, or one that they take the
+        value of, has not been added yet. NOT_FOUND also means that an object which they name is not
+        stored: nothing has been added, and PutObject mends that.
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +159,7 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _call_service_pb2.ReleaseCallsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_call_service_pb2.ReleaseCallsResponse, _abc.Awaitable[_call_service_pb2.ReleaseCallsResponse]]:
-        """Forget calls that have ended, with their values."""
+        """Forget calls that have ended. Their values go once no other call needs them."""
 
     @_abc_1.abstractmethod
     def CloseSession(
@@ -169,8 +177,9 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_call_service_pb2.PutObjectRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_call_service_pb2.PutObjectResponse, _abc.Awaitable[_call_service_pb2.PutObjectResponse]]:
-        """Store an object, named by the SHA-256 of its content. It is kept while a live job or session
-        names it, and at least an hour.
+        """Store an object, named by the SHA-256 of its content. It is kept while a call that has not ended
+        names it, and at least an hour after it was stored or named last. A request without data keeps
+        an object for another hour, and ends with NOT_FOUND if it is not there.
         """
 
     @_abc_1.abstractmethod

@@ -46,7 +46,7 @@ def test_a_session_has_one_stage_of_calls() -> None:
 
 def test_a_call_arrives_as_it_was_added() -> None:
     needs = (TaskId("calls-1", 0, 3), TaskId("calls-2", 0, 0))
-    plan = CallPlan(SHA, b"arguments", needs=needs, each=True)
+    plan = CallPlan(SHA, b"arguments", needs=needs, each=True, objects=("cd" * 32,))
     assert convert_calls.call_from_proto(convert_calls.call_to_proto(plan)) == plan
 
 
