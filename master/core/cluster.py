@@ -212,6 +212,7 @@ class Cluster:
         self._turns += 1
         job.turn = self._turns
         job.started += 1
+        job.stages[task_id.stage].started += 1
         job.newest = attempt_id.number
         self.note(job.task(task_id), "assigned", attempt_id.number, worker.id)
 

@@ -151,7 +151,7 @@ class Durable(msgspec.Struct):
         self.workers[fact.worker_id] = None  # an old journal has no `WorkerJoined`
         task.digest = fact.output.digest
         job.won += 1
-        _count(job, fact.tally)
+        _count(job, fact.attempt.task.stage, fact.tally)
         _add(job, fact.attempt.task.stage, task, 1)
 
     def _lose(self, fact: WinnerLost) -> None:
@@ -237,10 +237,11 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
             del job.counters[name]
 
 
-def _count(job: JobRecord, tally: Tally) -> None:
+def _count(job: JobRecord, stage: int, tally: Tally) -> None:
     """Take in the counts of a running job; an old journal has them at its end only."""
     if tally.newest is not None:
         job.tally = tally
+        job.stages[stage].started = tally.stage_started
 
 
 def _unwin(job: JobRecord, stage: int, task: TaskRecord) -> None:
@@ -252,7 +253,7 @@ def _unwin(job: JobRecord, stage: int, task: TaskRecord) -> None:
 
 def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     task, failure = job.task(fact.attempt.task), fact.failure
-    _count(job, fact.tally)
+    _count(job, fact.attempt.task.stage, fact.tally)
     task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
     del task.failed[: -limits.failed_attempts_max]
     job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))

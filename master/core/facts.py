@@ -54,6 +54,8 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     superseded: int = 0
     newest: AttemptNumber | None = None
     """Of those that are counted as started."""
+    stage_started: int = 0
+    """Attempts started in the stage of the fact's own task; 0 in a fact about the whole job."""
 
 
 class TaskWon(msgspec.Struct, frozen=True, tag="task_won", kw_only=True):

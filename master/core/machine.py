@@ -450,7 +450,7 @@ class Machine:
             skip=record.task(task_id).skip,
         )
         attempt = Attempt(wanted, worker.id, record.spec.lease_seconds, self.cluster.now)
-        job.find(held.attempt.number)
+        job.find(held.attempt)
         self.cluster.hold(job, attempt, worker)
         self.cluster.note(task, "adopted", held.attempt.number, worker.id)
         return attempt

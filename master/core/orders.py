@@ -24,8 +24,10 @@ from mrcore.master.core.events import (
 )
 from mrcore.master.core.facts import Replaced
 from mrcore.master.core.records import JobRecord
+from mrcore.master.core.views import stage_views
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.snapshots import StageView
 from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import BadRecord, TaskOutput
 
@@ -59,6 +61,8 @@ class Preparation:
     """Bad records of each task that has any, by the task's name."""
     started: int
     """Attempts of the job, for its receipt."""
+    stages: tuple[StageView, ...]
+    """Figures of its stages, for its receipt."""
 
     def prepared(self, replaces: tuple[Replaced, ...], wall: float) -> CommitPrepared:
         """Return the answer once everything is in its place."""
@@ -160,9 +164,8 @@ def _preparation(cluster: Cluster, command: PrepareCommit) -> Preparation | None
         for index, task in enumerate(stage.tasks)
         if task.output is not None and task.output.bad_records
     }
-    return Preparation(
-        job, attempts, parts, skipped, job.won if live is None else live.tally.started
-    )
+    started = job.won if live is None else live.tally.started
+    return Preparation(job, attempts, parts, skipped, started, stage_views(job, live))
 
 
 def _publication(cluster: Cluster, command: RunCommit) -> Publication | None:

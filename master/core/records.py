@@ -64,6 +64,8 @@ class StageRecord(msgspec.Struct):
     tasks: list[TaskRecord]
     version: int = 0
     """Version of what it reads that is current: a result counts only if it read this."""
+    started: int = 0
+    """Attempts started by its newest result, for any reason."""
     completed: int = 0
     records_in: int = 0
     records_out: int = 0

@@ -68,7 +68,7 @@ class Results:
         job = self.cluster.jobs.get(task_id.job_id)
         if job is None or not job.running or not self.issued(job, held.attempt):
             return
-        job.find(held.attempt.number)
+        job.find(held.attempt)
         if job.record.task(task_id).winner is not None:
             return
         delay = 0.0
@@ -99,7 +99,12 @@ class Results:
             self._revoke_readers(job, task_id.stage)
         self.cluster.dequeue(stage, task)
         self.cluster.record(
-            TaskWon(attempt=held.attempt, worker_id=worker.id, output=output, tally=job.tally)
+            TaskWon(
+                attempt=held.attempt,
+                worker_id=worker.id,
+                output=output,
+                tally=job.tally_at(task_id.stage),
+            )
         )
         self.cluster.note(task, "won", held.attempt.number, worker.id)
         for other in list(task.attempts):
@@ -207,7 +212,12 @@ class Results:
             return 0.0
         skips = len(record.skip)
         self.cluster.record(
-            AttemptFailed(attempt=attempt_id, worker_id=worker.id, failure=failure, tally=job.tally)
+            AttemptFailed(
+                attempt=attempt_id,
+                worker_id=worker.id,
+                failure=failure,
+                tally=job.tally_at(task_id.stage),
+            )
         )
         self.cluster.note(task, f"failed ({failure.kind})", attempt_id.number, worker.id)
         if failure.kind is FailureKind.INFRASTRUCTURE:

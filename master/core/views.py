@@ -52,7 +52,7 @@ def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
         output_uri=record.spec.output_uri,
         message=record.message,
         failure=None if record.failure is None else failure_view(record.failure),
-        stages=tuple(_stage_view(record, job, number) for number in range(len(record.stages))),
+        stages=stage_views(record, job),
         counters=dict(record.counters) if counters else {},
         attempts=AttemptCounts(
             started=tally.started,
@@ -80,6 +80,11 @@ def _recent_failure(record: JobRecord, recent: RecentFailure) -> FailureView:
     return failure_view(recent.failure, name, recent.worker_id)
 
 
+def stage_views(record: JobRecord, job: LiveJob | None) -> tuple[StageView, ...]:
+    """Return where each stage of a job stands."""
+    return tuple(_stage_view(record, job, number) for number in range(len(record.stages)))
+
+
 def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageView:
     sums = record.stages[number]
     live = job.stages[number] if job is not None else None
@@ -98,6 +103,9 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
         records=sums.records_in + sum(attempt.progress.records for attempt in attempts),
         bytes=sums.bytes_in + sum(attempt.progress.bytes for attempt in attempts),
         done_tasks=sums.completed + sum(min(f, 1.0) for f in furthest.values()),
+        records_out=sums.records_out,
+        bytes_out=sums.bytes_out,
+        attempts=sums.started if live is None else live.started,
     )
 
 

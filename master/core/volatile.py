@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from mrcore.master.core import heaps
 from mrcore.master.core.events import NO_DETAILS, WorkerAbout
 from mrcore.master.core.facts import Tally
@@ -88,7 +90,17 @@ class FailedReads:
 class LiveStage:
     """The queue of a stage, and its attempts."""
 
-    __slots__ = ("attempts", "busy", "delayed", "durations", "heap", "number", "ready", "tasks")
+    __slots__ = (
+        "attempts",
+        "busy",
+        "delayed",
+        "durations",
+        "heap",
+        "number",
+        "ready",
+        "started",
+        "tasks",
+    )
 
     def __init__(self, number: int, record: StageRecord) -> None:
         self.number = number
@@ -103,6 +115,8 @@ class LiveStage:
         """Tasks with attempts."""
         self.attempts: dict[AttemptId, Attempt] = {}
         self.durations = Durations()
+        self.started = record.started
+        """Attempts started, by this master and all before it."""
 
     def queue(self, index: int, ticket: int, limits: Limits) -> None:
         """Put an idle task into the heap."""
@@ -164,11 +178,17 @@ class LiveJob:
         newest = max((n for n in (self.newest, *self.found) if n is not None), default=None)
         return Tally(self.started, self.expired, self.preempted, self.superseded, newest)
 
-    def find(self, number: AttemptNumber) -> None:
+    def tally_at(self, stage: int) -> Tally:
+        """Return the tally for a fact about a task of this stage."""
+        return replace(self.tally, stage_started=self.stages[stage].started)
+
+    def find(self, attempt: AttemptId) -> None:
         """Count an attempt that shows up, unless it is counted."""
+        number = attempt.number
         if number not in self.found and (self.newest is None or number > self.newest):
             self.found.add(number)
             self.started += 1
+            self.stages[attempt.task.stage].started += 1
 
     def task(self, task: TaskId) -> LiveTask:
         """Return one task."""

@@ -170,6 +170,7 @@ class Committer:
             records_in=job.input_records,
             counters=job.counters,
             attempts=what.started,
+            stages=what.stages,
             bad_records=job.bad_records,
             submitted_seconds=job.submitted_seconds,
             ended_seconds=self._clock.wall(),

@@ -115,7 +115,10 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
 def _print_stages(stages: Sequence[StageView]) -> None:
     click.echo()
     tables.print_table(
-        ("STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "RECORDS", "READ"),
+        (
+            *("STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "ATTEMPTS"),
+            *("RECORDS IN", "READ", "RECORDS OUT", "WRITTEN"),
+        ),
         [
             (
                 stage.name,
@@ -123,8 +126,11 @@ def _print_stages(stages: Sequence[StageView]) -> None:
                 str(stage.idle),
                 str(stage.in_progress),
                 str(stage.completed),
+                str(stage.attempts),
                 show_count(stage.records),
                 show_size(stage.bytes),
+                show_count(stage.records_out),
+                show_size(stage.bytes_out),
             )
             for stage in stages
         ],

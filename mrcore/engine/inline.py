@@ -176,7 +176,7 @@ class _Run:
             name=self.spec.name,
             state=state,
             output_uri=self.spec.output_uri,
-            stages=self._stages(),
+            stages=self.stage_views(),
             counters=dict(self.counters),
             attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
             message=failure.message if failure else "",
@@ -187,7 +187,8 @@ class _Run:
             bad_records=sum(len(one.bad_records) for outputs in self.outputs for one in outputs),
         )
 
-    def _stages(self) -> tuple[StageView, ...]:
+    def stage_views(self) -> tuple[StageView, ...]:
+        """Return where each stage stands."""
         done = [*self.outputs, *([] for _ in self.stages)]
         return tuple(
             _stage_view(name, stage.tasks, outputs)
@@ -204,6 +205,9 @@ def _stage_view(name: str, tasks: int, outputs: Sequence[TaskOutput]) -> StageVi
         records=sum(output.records_in for output in outputs),
         bytes=sum(output.bytes_in for output in outputs),
         done_tasks=float(len(outputs)),
+        records_out=sum(output.records_out for output in outputs),
+        bytes_out=sum(output.bytes_out for output in outputs),
+        attempts=len(outputs),
     )
 
 
@@ -329,6 +333,7 @@ def _publish(run: _Run) -> None:
         records_in=sum(output.records_in for output in run.outputs[0]),
         counters=dict(run.counters),
         attempts=run.attempts,
+        stages=run.stage_views(),
         bad_records=sum(map(len, bad_records.values())),
         submitted_seconds=run.submitted_seconds,
         ended_seconds=run.clock.wall(),

@@ -26,14 +26,48 @@ class StageView(msgspec.Struct, frozen=True, kw_only=True):
     in_progress: int = 0
     completed: int = 0
     records: int = 0
+    """Records read by accepted and live attempts."""
     bytes: int = 0
+    """Bytes read by accepted and live attempts."""
     done_tasks: float = 0.0
     """Completed tasks plus the fractions of live ones."""
+    records_out: int = 0
+    """Records that accepted attempts emitted."""
+    bytes_out: int = 0
+    """Bytes of the runs or parts that accepted attempts wrote."""
+    attempts: int = 0
+    """Attempts that were started, for any reason."""
 
     @property
     def fraction(self) -> float:
         """Return how much of the stage is done, 0 to 1; a stage without tasks is done."""
         return min(1.0, self.done_tasks / self.tasks) if self.tasks else 1.0
+
+
+class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of one stage, as the receipt and `--json` have them."""
+
+    name: str
+    tasks: int
+    attempts: int
+    """Attempts that were started, for any reason."""
+    records_in: int
+    records_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+def stage_figures(stage: StageView) -> StageFigures:
+    """Return the figures of a stage."""
+    return StageFigures(
+        name=stage.name,
+        tasks=stage.tasks,
+        attempts=stage.attempts,
+        records_in=stage.records,
+        records_out=stage.records_out,
+        bytes_in=stage.bytes,
+        bytes_out=stage.bytes_out,
+    )
 
 
 class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +270,8 @@ class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
 def job_json(job: JobView) -> dict[str, Any]:
     """Return the object that `--json` prints for a job; `error` only where there is one.
 
-    `tasks` counts by stage, then by state. `output` is a path for files and a URI for the rest.
+    `tasks` counts by stage, then by state; `stages` has the figures of each stage, in order.
+    `output` is a path for files and a URI for the rest.
     """
     tasks = {
         view.name: {
@@ -252,6 +287,7 @@ def job_json(job: JobView) -> dict[str, Any]:
         "counters": dict(sorted(job.counters.items())),
         "bad_records": job.bad_records,
         "tasks": tasks,
+        "stages": [msgspec.to_builtins(stage_figures(view)) for view in job.stages],
         "attempts": msgspec.to_builtins(job.attempts),
         "output": object_names.shown(job.output_uri),
         "elapsed_seconds": round(job.elapsed_seconds, 3),
@@ -289,6 +325,7 @@ def broken_json(output: str | None, error: str, job: JobView | None) -> dict[str
         "counters": {},
         "bad_records": 0,
         "tasks": {},
+        "stages": [],
         "attempts": msgspec.to_builtins(AttemptCounts()),
         "output": output,
         "elapsed_seconds": 0.0,

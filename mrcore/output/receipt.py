@@ -6,7 +6,7 @@ job publishes and replaces. An output with that list and without a receipt is ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -15,7 +15,7 @@ import msgspec
 from mrcore.errors import NotFoundError, StorageError, UsageError
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec, Versions
-from mrcore.model.snapshots import Cost
+from mrcore.model.snapshots import Cost, StageFigures, StageView, stage_figures
 from mrcore.model.task import TaskOutput
 from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
@@ -49,6 +49,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int]
     attempts: int
     """Number of starts of tasks, for any reason."""
+    stages: tuple[StageFigures, ...] = ()
+    """Figures of each stage, in order."""
     bad_records: int = 0
     """Records that were skipped; they lie under `_bad/`."""
     versions: Versions
@@ -94,6 +96,7 @@ def make_receipt(
     records_in: int,
     counters: Mapping[str, int],
     attempts: int,
+    stages: Iterable[StageView],
     bad_records: int,
     submitted_seconds: float,
     ended_seconds: float,
@@ -108,6 +111,7 @@ def make_receipt(
         records_out=sum(part.records_out for part in parts),
         counters=dict(sorted(counters.items())),
         attempts=attempts,
+        stages=tuple(stage_figures(stage) for stage in stages),
         bad_records=bad_records,
         versions=spec.versions,
         submitted_seconds=submitted_seconds,

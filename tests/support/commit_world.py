@@ -11,6 +11,7 @@ import msgspec
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.snapshots import StageView
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output import commit
 from mrcore.storage.base import ObjectInfo
@@ -18,6 +19,10 @@ from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, Plan
 from tests.support import stores
 from tests.support.stores import Place
 
+STAGES = (
+    StageView(name="map", tasks=2, records=10, bytes=90, attempts=3, records_out=4, bytes_out=80),
+    StageView(name="reduce", tasks=1, records=4, bytes=80, attempts=1, records_out=1, bytes_out=8),
+)
 VERSIONS = Versions(python="3.11", mrcore="0.1", pyarrow="18", cloudpickle="3")
 
 
@@ -77,6 +82,7 @@ class CommittedJob:
             records_in=10,
             counters={"b": 2, "a": 1},
             attempts=3,
+            stages=STAGES,
             bad_records=int(self.bad),
             submitted_seconds=1_000.0,
             ended_seconds=1_002.5,

@@ -596,6 +596,9 @@ class StageProgress(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     DONE_TASKS_FIELD_NUMBER: _builtins.int
+    RECORDS_OUT_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the stage, which is part of its tasks' names: map, reduce, or such as step2-reduce."""
     tasks: _builtins.int
@@ -612,6 +615,12 @@ class StageProgress(_message.Message):
     """Bytes read by accepted and live attempts."""
     done_tasks: _builtins.float
     """Completed tasks plus the fractions of live ones."""
+    records_out: _builtins.int
+    """Records that accepted attempts emitted."""
+    bytes_out: _builtins.int
+    """Bytes of the runs or parts that accepted attempts wrote."""
+    attempts: _builtins.int
+    """Attempts that were started, for any reason."""
     def __init__(
         self,
         *,
@@ -623,10 +632,13 @@ class StageProgress(_message.Message):
         records: _builtins.int = ...,
         bytes: _builtins.int = ...,
         done_tasks: _builtins.float = ...,
+        records_out: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        attempts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "name", b"name", "records", b"records", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes", b"bytes", "bytes_out", b"bytes_out", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "name", b"name", "records", b"records", "records_out", b"records_out", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,6 +121,24 @@ def test_show_of_a_job_without_a_plan_has_neither_input_nor_stages(
     assert shown.splitlines()[-1].startswith("attempts "), "no empty line at the end"
 
 
+def test_show_has_the_figures_of_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = StageView(
+        name="step1-reduce",
+        tasks=3,
+        completed=3,
+        attempts=4,
+        records=5_000,
+        bytes=2000,
+        records_out=70,
+        bytes_out=1500,
+    )
+    job = msgspec.structs.replace(ended(JobState.SUCCEEDED, 1, 1), stages=(stage,))
+    show._print_job(job, "succeeded", None)
+    head, row = capsys.readouterr().out.splitlines()[-2:]
+    assert head.split()[:6] == ["STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "ATTEMPTS"]
+    assert " ".join(row.split()) == "step1-reduce 3 0 0 3 4 5 k 2 kB 70 1.5 kB"
+
+
 def test_show_tells_what_happened_and_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import mrcore
+from mrcore.model.snapshots import job_json
+from mrcore.output.receipt import read_receipt
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +84,18 @@ def test_steps_and_finish_functions_of_a_session(here: Path) -> None:
     )
     assert list(result.lines()) == ["1\ta c", "2\tb"]
     assert not counts, "the functions that ran were copies"
+    figures = read_receipt(f"file://{here}/out").stages
+    assert [(one.name, one.tasks, one.attempts) for one in figures] == [
+        ("step1-map", 2, 2),
+        ("step1-reduce", 1, 1),
+        ("step2-reduce", 1, 1),
+    ]
+    # Two lines give a pair a word of each file, then one a word, then one a number.
+    assert [(one.records_in, one.records_out) for one in figures] == [(2, 4), (4, 3), (3, 2)]
+    written, read = [one.bytes_out for one in figures], [one.bytes_in for one in figures]
+    assert written[-1] == (here / "out/part-00000").stat().st_size
+    assert min(read + written) > 0
+    assert job_json(result.job)["stages"] == msgspec.to_builtins(list(figures))
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_a_clock_that_was_set_back_gives_no_negative_time() -> None:
     known = msgspec.structs.asdict(job.receipt())
     counted = {name: known[name] for name in ("records_in", "counters", "attempts", "bad_records")}
     receipt = commit.make_receipt(
-        job.spec, "j", [], **counted, submitted_seconds=1_000.0, ended_seconds=999.0
+        job.spec, "j", [], **counted, stages=(), submitted_seconds=1_000.0, ended_seconds=999.0
     )
     assert (receipt.elapsed_seconds, receipt.ended_seconds) == (0.0, 999.0)
 
@@ -211,6 +211,15 @@ def test_the_receipt_reads_well() -> None:
     assert text.startswith('{\n  "job_id": "old",\n  "name": "job",\n  "parts": [\n')
     assert text.endswith("}\n")
     assert msgspec.json.decode(text, type=commit.Receipt).encode().decode() == text
+    assert msgspec.json.decode(text)["stages"][0] == {
+        "name": "map",
+        "tasks": 2,
+        "attempts": 3,
+        "records_in": 10,
+        "records_out": 4,
+        "bytes_in": 90,
+        "bytes_out": 80,
+    }
 
 
 def test_staged_objects_lie_below_the_outputs_temporaries() -> None:

@@ -375,4 +375,6 @@ def test_a_receipt_counts_attempts_over_restarts() -> None:
     what = order(script.machine.cluster, PrepareCommit("j"))
     assert isinstance(what, Preparation)
     assert what.started == 5
+    (stage,) = what.stages
+    assert (stage.name, stage.tasks, stage.attempts) == ("map", 4, 5)
     assert "5 started, 4 won, 0 failed, 0 infrastructure, 1 expired" in script.obey("show j")[-1]
