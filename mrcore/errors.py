@@ -3,6 +3,7 @@
     MrcoreError                 exit code 1 unless said otherwise
     ├── UsageError              exit 2: what the user gave cannot work; found before any task runs
     │   ├── PluginError         the plugin does not load, lacks `map`, or has the wrong arity
+    │   ├── PicklingError       a function, an argument or a value of a call cannot be pickled
     │   ├── InputError          an input is missing, matches nothing or cannot be read as its format
     │   ├── OutputError         the output is taken, not empty, or inside an input
     │   ├── UnknownJobError     no job has this id
@@ -11,6 +12,7 @@
     │   └── CallOrderError      a call that comes before, or whose value is taken, is not there yet
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
+    ├── RemoteError             exit 1: a call failed, with an exception that does not exist here
     ├── DefectError             exit 1: mrcore itself is at fault, and a log says where
     ├── DataError               exit 1: an input or a run is truncated or corrupt
     │   ├── KeyTypeError        a key that cannot be ordered: a NaN, an object
@@ -50,6 +52,10 @@ class PluginError(UsageError):
     """The plugin does not load, lacks `map`, or has functions of the wrong arity."""
 
 
+class PicklingError(UsageError):
+    """A function, an argument or a value of a call cannot be pickled."""
+
+
 class InputError(UsageError):
     """An input is missing, matches nothing, or cannot be read in the format asked for."""
 
@@ -82,6 +88,10 @@ class ClusterUnreachableError(MrcoreError):
 
 class JobFailedError(MrcoreError):
     """The job ran and failed, or was cancelled."""
+
+
+class RemoteError(MrcoreError):
+    """A call failed for good; its own exception, if it raised one, exists only as text."""
 
 
 class DefectError(MrcoreError):

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Final
 
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin.by_value import dump
@@ -34,12 +33,8 @@ from mrcore.plugin.loader import (
     MAX_UNPACKED_BYTES,
     PICKLED,
 )
+from mrcore.plugin.local_modules import RESERVED, user_source
 from mrcore.plugin.tracebacks import last_line
-
-_RESERVED: Final = sys.stdlib_module_names | {
-    "cloudpickle", "google", "google_crc32c", "grpc", "mrcore", "msgspec", "numpy", "pyarrow",
-}  # fmt: skip
-"""Modules that a child has loaded, or may load, under these names for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def build_bundle_from_functions(
     by_value = {
         module
         for module in (str(getattr(each, "__module__", "")) for each in all_functions(given))
-        if module in sys.modules and module != "__main__" and _user_source(sys.modules[module])
+        if module in sys.modules and module != "__main__" and user_source(sys.modules[module])
     }
     registered = [
         m for m in sorted(by_value) if m not in cloudpickle.list_registry_pickle_by_value()
@@ -109,7 +104,7 @@ def build_bundle_from_functions(
     # A function that travels by value still tells the names of its module and package.
     told = by_value | {module.rpartition(".")[0] for module in by_value}
     for module in sorted(_modules_named_in(data) - told):
-        source = _user_source(sys.modules[module])
+        source = user_source(sys.modules[module])
         if source is not None:
             packer.roots.append(_root_of(source, module))
             packer.add_module(module)
@@ -147,7 +142,7 @@ def _module_name(path: Path) -> str:
     """Return the name under which a plugin file is imported: its own, where that can be."""
     stem = path.name.removesuffix(".py")
     name = re.sub(r"\W", "_", stem)
-    if not name.isidentifier() or name in _RESERVED:
+    if not name.isidentifier() or name in RESERVED:
         name = f"plugin_{name}"
     return name
 
@@ -159,7 +154,7 @@ def _checked_dotted(place: str, cwd: Path, roots: Sequence[Path]) -> str:
             f"{place!r} is not a plugin. Name a file, a dotted module, or module:object."
         )
     search = [str(root) for root in roots]
-    if parts[0] not in _RESERVED and PathFinder.find_spec(parts[0], [*search, *sys.path]) is None:
+    if parts[0] not in RESERVED and PathFinder.find_spec(parts[0], [*search, *sys.path]) is None:
         beside = cwd / f"{place}.py"
         hint = f"did you mean {beside.name}?" if beside.is_file() else "is PYTHONPATH right?"
         raise PluginError(f"The plugin module {place} does not exist: {hint}")
@@ -199,7 +194,7 @@ class _Packer:
     def add_module(self, dotted: str) -> None:
         """Take a module that one of the roots has: a file, or its whole top-level package."""
         top = dotted.partition(".")[0]
-        if top in _RESERVED or dotted in self._seen:
+        if top in RESERVED or dotted in self._seen:
             return
         self._seen.add(dotted)
         for root in self.roots:
@@ -319,17 +314,6 @@ def _tree(package: Path) -> Iterator[Path]:
         for name in names:
             if not name.startswith(".") and not name.endswith((".pyc", ".pyo")):
                 yield Path(folder, name)
-
-
-def _user_source(module: object) -> Path | None:
-    """Return the file of a module that is not installed, or None."""
-    path = getattr(module, "__file__", None)
-    name = getattr(module, "__name__", "")
-    if not path or not path.endswith(".py") or name.partition(".")[0] in _RESERVED:
-        return None
-    file = Path(path).absolute()
-    installed = "site-packages" in file.parts or "dist-packages" in file.parts
-    return None if installed or not file.is_file() else file
 
 
 def _root_of(source: Path, module: str) -> Path:

@@ -8,14 +8,25 @@ its name says, in every process that loads them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
 import pickle
 import sys
 import types
-from collections.abc import Callable
-from typing import Any
+import weakref
+from collections.abc import Callable, Set
+from typing import Any, Final, TypeAlias
+
+Find: TypeAlias = Callable[[str, str], object]
+"""Returns what a pickle names by module and name, or None where the ordinary rules hold."""
+_made_modules: Final[set[str]] = set()
+"""Modules that exist here only for the classes that were put into them."""
+_made_classes: Final[weakref.WeakSet[type]] = weakref.WeakSet()
+"""Classes that pickles have made in this process."""
+_TRACKER_ID_AT: Final = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}
+"""Where a class's identity stands among the arguments of these functions of `cloudpickle`."""
 
 
 def dump(value: Any) -> bytes:
@@ -23,6 +34,14 @@ def dump(value: Any) -> bytes:
 
     By the last name alone, `One.Item` and `Two.Item` would be the same class to `pickle`.
     """
+    stream = io.BytesIO()
+    pickler_class()(stream).dump(value)
+    return stream.getvalue()
+
+
+@functools.cache
+def pickler_class() -> Any:
+    """Return the pickler of `dump`, made when it is first used: `cloudpickle` imports slowly."""
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -40,19 +59,38 @@ def dump(value: Any) -> bytes:
             )
             return (make, arguments, *rest)
 
-    stream = io.BytesIO()
-    Pickler(stream).dump(value)
-    return stream.getvalue()
+    return Pickler
 
 
-def load(data: bytes) -> Any:
+def load(data: bytes, find: Find | None = None) -> Any:
     """Unpickle what `cloudpickle` has pickled, so that values of its classes can be pickled."""
-    unpickler = _Unpickler(io.BytesIO(data))
+    unpickler = _Unpickler(io.BytesIO(data), find)
     found = unpickler.load()
     # Outer classes first: what is in them is there already.
     for kind in sorted(unpickler.made, key=lambda kind: kind.__qualname__.count(".")):
         _make_findable(kind)
     return found
+
+
+def made_modules() -> Set[str]:
+    """Return the modules that exist only in this process, for classes that came by value."""
+    return _made_modules
+
+
+def loaded(name: str) -> types.ModuleType:
+    """Return a loaded module; raise KeyError."""
+    return sys.modules[name]
+
+
+def is_made_here(function: Any) -> bool:
+    """Return whether a function or class belongs to `__main__` or a module that travels by value.
+
+    `cloudpickle` must have these modules registered.
+    """
+    from cloudpickle import list_registry_pickle_by_value
+
+    name = getattr(function, "__module__", None) or "__main__"
+    return name == "__main__" or name in list_registry_pickle_by_value()
 
 
 def give_main_away() -> None:
@@ -64,26 +102,49 @@ def give_main_away() -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Notes the classes that it makes."""
+    """Notes the classes that it makes, and leaves alone those that were defined here."""
 
-    def __init__(self, stream: io.BytesIO) -> None:
+    def __init__(self, stream: io.BytesIO, find: Find | None) -> None:
         super().__init__(stream)
         self.made: list[type] = []
+        self._find = find
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """Return what a pickle names."""
+        if self._find is not None:
+            own = self._find(module_name, global_name)
+            if own is not None:
+                return own
         found = super().find_class(module_name, global_name)
-        if module_name.startswith("cloudpickle") and global_name.startswith("_make_skeleton"):
-            return self._noting(found)
+        if module_name.startswith("cloudpickle"):
+            if global_name in _TRACKER_ID_AT:
+                return self._noting(found, _TRACKER_ID_AT[global_name])
+            if global_name == "_class_setstate":
+                return functools.partial(_set_state, found)
         return found
 
-    def _noting(self, make: Callable[..., type]) -> Callable[..., type]:
+    def _noting(self, make: Callable[..., type], tracker_id_at: int) -> Callable[..., type]:
+        from cloudpickle import cloudpickle
+
         def call(*arguments: Any) -> type:
+            tracked = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID  # noqa: SLF001 - it has no public name
+            is_known = arguments[tracker_id_at] in tracked
             kind = make(*arguments)
-            self.made.append(kind)
+            if not is_known:
+                _made_classes.add(kind)
+            if kind in _made_classes:
+                self.made.append(kind)
             return kind
 
         return call
+
+
+def _set_state(set_state: Callable[[type, Any], type], kind: type, state: Any) -> type:
+    """Set the attributes of a class, unless it is defined here and comes back with a value.
+
+    Its methods would become copies that no longer see the variables of their module.
+    """
+    return set_state(kind, state) if kind in _made_classes else kind
 
 
 def _make_findable(kind: type) -> None:
@@ -98,7 +159,8 @@ def _make_findable(kind: type) -> None:
                 setattr(holder, name, type(name, (), {}))
             holder = getattr(holder, name)
         # In the session itself the class is there, or one that was defined anew.
-        if path[-1] not in vars(holder):
+        there = vars(holder).get(path[-1])
+        if there is None or there in _made_classes:
             setattr(holder, path[-1], kind)
 
 
@@ -111,5 +173,6 @@ def _module(name: str) -> types.ModuleType:
         if name in sys.modules or importlib.util.find_spec(name) is not None:
             return importlib.import_module(name)
     module = sys.modules[name] = types.ModuleType(name)
+    _made_modules.add(name)
     module.__path__ = []  # `import` wants parents to be packages
     return module

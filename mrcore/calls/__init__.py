@@ -1,0 +1,1 @@
+"""Functions, arguments, values and failures of calls, as they travel between processes."""

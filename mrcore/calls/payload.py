@@ -1,0 +1,160 @@
+"""Functions, arguments and values of calls as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mrcore.calls.culprit import find_culprit, name_of
+from mrcore.calls.pickling import dumps, loads
+from mrcore.calls.references import Refer, Resolve
+from mrcore.errors import PicklingError
+
+_OPEN_IT_THERE: Final = "Open files, locks and connections inside the function."
+
+
+class ItemFailure(msgspec.Struct, frozen=True):
+    """Failure of one item of a call with `each`."""
+
+    message: str
+    traceback: str = ""
+    exception: bytes = b""
+    """Pickled exception (`mrcore.calls.exceptions`); empty where it cannot travel."""
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """What the items of a call with `each` have left."""
+
+    values: list[Any]
+    """Values in the order of the items, with None for those that failed."""
+    failures: dict[int, ItemFailure] = {}
+    """Failures by the number of the item."""
+
+
+def dump_function(function: Callable[..., Any]) -> bytes:
+    """Pickle a function or another callable; raise PicklingError that names the object at fault."""
+    if not callable(function):
+        raise PicklingError(f"{name_of(function)} cannot be called. Give a function.")
+    try:
+        return dumps(function)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        place, problem = find_culprit(function, dumps)
+        what = f"{place} cannot be pickled" if place else "it cannot be pickled"
+        raise PicklingError(
+            f"The function {name_of(function)} cannot be sent to a worker, since {what} "
+            f"({problem}). {_OPEN_IT_THERE}"
+        ) from None
+
+
+def load_function(data: bytes) -> Callable[..., Any]:
+    """Return a function that `dump_function` has pickled; raise what loading raises."""
+    function: Callable[..., Any] = loads(data)
+    return function
+
+
+def dump_arguments(
+    arguments: Sequence[Any], keywords: Mapping[str, Any], refer: Refer | None = None
+) -> bytes:
+    """Pickle the arguments of a call; raise PicklingError that names the one at fault.
+
+    Objects that `refer` has a placeholder for are replaced by it, wherever they are within the
+    arguments. A placeholder itself stays what it is.
+    """
+    given = (tuple(arguments), dict(keywords))
+    try:
+        return dumps(given, refer)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        raise PicklingError(_argument_problem(*given, refer)) from None
+
+
+def _argument_problem(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], refer: Refer | None
+) -> str:
+    named: list[tuple[str, Any]] = [(f"{at + 1}", each) for at, each in enumerate(arguments)]
+    for name, argument in [*named, *keywords.items()]:
+        place, problem = find_culprit(argument, lambda value: dumps(value, refer))
+        if problem:
+            inside = f", since {place} cannot be pickled" if place else ""
+            return (
+                f"The argument {name} of the call cannot be sent to a worker{inside} ({problem}). "
+                "Give data, and open files and connections inside the function."
+            )
+    return "The arguments of the call cannot be sent to a worker. Give fewer or simpler ones."
+
+
+def dump_items(items: Sequence[Sequence[Any]], refer: Refer | None = None) -> bytes:
+    """Pickle the items of a call with `each`: for each of them the arguments of one call.
+
+    Raises PicklingError that names the item at fault.
+    """
+    try:
+        return dumps((list(items), {}), refer)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        for item in items:
+            dump_arguments(item, {}, refer)
+        raise PicklingError(
+            "The arguments of the calls cannot be sent to a worker together. Use chunksize=1."
+        ) from None
+
+
+def load_arguments(data: bytes, resolve: Resolve) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return what `dump_arguments` or `dump_items` has pickled, with values for placeholders.
+
+    Raises what loading raises.
+    """
+    arguments, keywords = loads(data, resolve)
+    return arguments, keywords
+
+
+def dump_value(value: object, function: str = "") -> bytes:
+    """Pickle a value, such as the result of the function of this name; raise PicklingError."""
+    try:
+        return dumps(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        place, problem = find_culprit(value, dumps)
+        inside = f", since {place} cannot be pickled" if place else ""
+        what = f"The result of {function}" if function else f"The value ({type(value).__name__})"
+        raise PicklingError(
+            f"{what} cannot be sent to another process{inside} ({problem}). "
+            "Return data, such as numbers, text, lists or arrays."
+        ) from None
+
+
+def load_value(data: bytes) -> Any:
+    """Return a value that `dump_value` has pickled; raise what loading raises."""
+    return loads(data)
+
+
+def dump_outcomes(outcomes: Outcomes, function: str = "") -> bytes:
+    """Pickle what items have left; a value that cannot be pickled becomes that item's failure."""
+    failures = {at: msgspec.structs.astuple(each) for at, each in outcomes.failures.items()}
+    try:
+        return dumps((outcomes.values, failures))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        values: list[Any] = []
+        for at, value in enumerate(outcomes.values):
+            try:
+                dump_value(value, function)
+                values.append(value)
+            except PicklingError as error:
+                values.append(None)
+                failures[at] = (str(error), "", b"")
+        return dumps((values, failures))
+
+
+def load_outcomes(data: bytes) -> Outcomes:
+    """Return what `dump_outcomes` has pickled; raise what loading raises."""
+    values, failures = loads(data)
+    return Outcomes(values, {at: ItemFailure(*each) for at, each in failures.items()})
