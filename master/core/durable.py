@@ -98,7 +98,7 @@ class Durable(msgspec.Struct):
                 job = self._running(fact.job_id)
                 assert job.complete, f"{fact.job_id} commits without all its winners"
                 job.state = JobState.COMMITTING
-                job.replaces = fact.replaces
+                job.commit_plan = fact.plan
             case JobEnded():
                 self._end(fact, limits)
             case JobCleaned():

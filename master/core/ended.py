@@ -41,7 +41,7 @@ def weight_of_blocks(output: TaskOutput) -> int:
 def lighten(job: JobRecord, limits: Limits) -> None:
     """Drop of a job that has ended what only its tasks needed, and weigh the rest."""
     job.spec = msgspec.structs.replace(job.spec, inputs=job.spec.inputs[: limits.ended_inputs_max])
-    job.replaces = ()
+    job.commit_plan = None
     job.traced = []
     for name in list(job.counters)[limits.counters_max :]:
         del job.counters[name]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
-from mrcore.master.core.facts import Replaced
 from mrcore.model.attempts import HeldAttempt
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import StagePlan
@@ -104,7 +104,7 @@ class CommitPrepared:
     """The shell has looked at the output and knows what the commit will replace."""
 
     job_id: str
-    replaces: tuple[Replaced, ...]
+    plan: CommitPlan
     wall_seconds: float = 0.0
 
 

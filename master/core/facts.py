@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import StagePlan
@@ -112,20 +113,11 @@ class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested"):
     reason: str
 
 
-class Replaced(msgspec.Struct, frozen=True, array_like=True):
-    """An object that the commit of a job will delete or replace."""
-
-    uri: str
-    generation: str
-
-
 class CommitBegun(msgspec.Struct, frozen=True, tag="commit_begun", kw_only=True):
     """All tasks have winners; from here on the job can be neither cancelled nor revoked."""
 
     job_id: str
-    replaces: tuple[Replaced, ...]
-    """Old parts and receipt, by generation: all that a commit may ever delete; and, below the
-    output's `_tmp`, the receipt and lists of bad records that are staged to be published."""
+    plan: CommitPlan
     wall_seconds: float = 0.0
 
 

@@ -197,7 +197,7 @@ def _check_record(record: JobRecord, limits: Limits) -> None:
     if final:
         assert len(record.counters) <= limits.counters_max
         assert len(record.spec.inputs) <= limits.ended_inputs_max
-        assert not record.replaces
+        assert record.commit_plan is None
         assert not record.traced
     elif record.state is JobState.RUNNING:  # beyond these it has failed in the same step
         assert len(record.counters) <= limits.counters_max

@@ -272,9 +272,7 @@ class Machine:
             return
         job.preparing = False
         self.cluster.record(
-            CommitBegun(
-                job_id=event.job_id, replaces=event.replaces, wall_seconds=event.wall_seconds
-            )
+            CommitBegun(job_id=event.job_id, plan=event.plan, wall_seconds=event.wall_seconds)
         )
         self.cluster.command(RunCommit(event.job_id))
 

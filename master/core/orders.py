@@ -22,9 +22,9 @@ from mrcore.master.core.events import (
     Planned,
     WinnerMissing,
 )
-from mrcore.master.core.facts import Replaced
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.views import stage_views
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import StageView
@@ -64,9 +64,9 @@ class Preparation:
     stages: tuple[StageView, ...]
     """Figures of its stages, for its receipt."""
 
-    def prepared(self, replaces: tuple[Replaced, ...], wall: float) -> CommitPrepared:
+    def prepared(self, plan: CommitPlan, wall: float) -> CommitPrepared:
         """Return the answer once everything is in its place."""
-        return CommitPrepared(self.job.job_id, replaces, wall)
+        return CommitPrepared(self.job.job_id, plan, wall)
 
     def lost(self, indexes: Iterable[int], message: str, wall: float) -> CommitRefused:
         """Return the answer where some staged parts are gone."""
@@ -81,6 +81,7 @@ class Publication:
     job: JobRecord
     attempts: tuple[AttemptId, ...]
     parts: list[TaskOutput]
+    plan: CommitPlan
 
     def published(self, wall: float) -> CommitFinished:
         """Return the answer once all parts and the receipt are visible."""
@@ -172,7 +173,8 @@ def _publication(cluster: Cluster, command: RunCommit) -> Publication | None:
     job = cluster.job(command.job_id)
     if job is None or job.state is not JobState.COMMITTING:
         return None
-    return Publication(job, *_parts(job))
+    assert job.commit_plan is not None
+    return Publication(job, *_parts(job), job.commit_plan)
 
 
 def _winner_lookup(cluster: Cluster, command: CheckWinner) -> WinnerLookup | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from mrcore.master.core.facts import Replaced, Tally
+from mrcore.master.core.facts import Tally
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import Part, Run, Splits, StagePlan, task_name
@@ -108,7 +109,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     waits_for: list[str] = []
     """Jobs of `spec.after` that have not succeeded."""
     cancel_reason: str | None = None
-    replaces: tuple[Replaced, ...] = ()
+    commit_plan: CommitPlan | None = None
     failure: TaskFailure | None = None
     failed_task: TaskId | None = None
     message: str = ""

@@ -22,7 +22,6 @@ from mrcore.errors import (
     UnavailableError,
 )
 from mrcore.master.core.events import Event, NothingDone
-from mrcore.master.core.facts import Replaced
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import (
     Cleaning,
@@ -38,6 +37,7 @@ from mrcore.master.core.records import JobRecord
 from mrcore.master.fleet.status import CostOf
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.plans import Plans
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
@@ -136,30 +136,35 @@ class Committer:
     async def _prepare(self, command: Job, what: Preparation) -> Event:
         job, spec = what.job, what.job.spec
 
-        def of_one_schema() -> Sequence[TaskOutput]:
+        def of_one_schema() -> dict[int, TaskOutput]:
             return commit.of_one_schema(spec, job.job_id, what.parts)
 
-        def prepare() -> tuple[Replaced, ...]:
+        def prepare() -> CommitPlan:
             if not commit.holds_claim(spec, job.claim_generation):
                 raise MrcoreError(
                     f"The claim on {spec.output_uri} was released while the job ran: somebody "
                     "else may write there now, so run the job again."
                 )
-            skipped = dict(what.skipped)
-            found = commit.prepare(spec, job.job_id, parts, receipt, bad_records=skipped)
-            return tuple(Replaced(info.uri, info.generation) for info in found)
+            return commit.prepare(
+                spec,
+                job.job_id,
+                what.parts,
+                receipt,
+                rewritten=rewritten,
+                bad_records=what.skipped,
+            )
 
         try:
-            parts = await self._retry(
+            rewritten = await self._retry(
                 of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
             )
-            receipt = self._receipt(what, parts)
-            replaces = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
+            receipt = self._receipt(what, commit.with_rewritten(what.parts, rewritten))
+            plan = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             return what.lost(error.indexes, str(error), self._clock.wall())
         except MrcoreError as error:
             return failed(command, str(error), self._clock.wall())
-        return what.prepared(replaces, self._clock.wall())
+        return what.prepared(plan, self._clock.wall())
 
     def _receipt(self, what: Preparation, parts: Sequence[TaskOutput]) -> commit.Receipt:
         job = what.job
@@ -181,7 +186,7 @@ class Committer:
         job = what.job
 
         def publish() -> None:
-            commit.publish_job(job.spec, job.job_id, what.parts, job.replaces)
+            commit.publish_job(job.spec, job.job_id, what.parts, what.plan)
 
         try:
             await self._retry(publish, job.job_id, "publish the output", None)

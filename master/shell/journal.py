@@ -63,7 +63,7 @@ class _Head(msgspec.Struct, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(Entry)
 _HEAD_DECODER: Final = msgspec.json.Decoder(_Head)
 _ENCODER: Final = msgspec.json.Encoder()
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Format of the facts that this version writes, and the only one that it reads: a fact that is
 changed or goes needs a new number."""
 

@@ -325,7 +325,8 @@ def _publish(run: _Run) -> None:
         for index, output in enumerate(outputs)
         if output.bad_records
     }
-    parts = commit.of_one_schema(run.spec, run.job_id, run.parts)
+    rewritten = commit.of_one_schema(run.spec, run.job_id, run.parts)
+    parts = commit.with_rewritten(run.parts, rewritten)
     receipt = commit.make_receipt(
         run.spec,
         run.job_id,
@@ -338,5 +339,7 @@ def _publish(run: _Run) -> None:
         submitted_seconds=run.submitted_seconds,
         ended_seconds=run.clock.wall(),
     )
-    prepared = commit.prepare(run.spec, run.job_id, parts, receipt, bad_records=bad_records)
-    commit.publish_job(run.spec, run.job_id, run.parts, prepared)
+    plan = commit.prepare(
+        run.spec, run.job_id, run.parts, receipt, rewritten=rewritten, bad_records=bad_records
+    )
+    commit.publish_job(run.spec, run.job_id, run.parts, plan)

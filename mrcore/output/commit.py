@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ from mrcore.errors import (
     PreconditionFailedError,
 )
 from mrcore.model import object_names
+from mrcore.model.commit_plan import CommitPlan, ObjectVersion, StagedObject
 from mrcore.model.job import JobSpec
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output.claim import (
@@ -57,7 +58,7 @@ from mrcore.output.receipt import (
     read_receipt,
     verify,
 )
-from mrcore.output.schemas import PART, StagedPartMissingError, of_one_schema
+from mrcore.output.schemas import StagedPartMissingError, of_one_schema
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
@@ -65,7 +66,6 @@ from mrcore.storage.registry import storage_for
 __all__ = [
     "Claim",
     "HasEnded",
-    "Prepared",
     "Receipt",
     "StagedPartMissingError",
     "VerifyReport",
@@ -82,28 +82,14 @@ __all__ = [
     "read_receipt",
     "release_claim",
     "verify",
+    "with_rewritten",
 ]
 
 PARALLEL: Final = 16
 """Requests in flight: one to an object store takes some 50 ms, whatever it does."""
 
-_BAD: Final = "bad-"
-
 T = TypeVar("T")
-
-
-class Prepared(Protocol):
-    """One version of an object that a commit has to do with: to replace, delete or publish."""
-
-    @property
-    def uri(self) -> str:
-        """Return its name."""
-        ...
-
-    @property
-    def generation(self) -> str:
-        """Return its version."""
-        ...
+P = TypeVar("P", bound=TaskOutput | None)
 
 
 def prepare(
@@ -112,15 +98,17 @@ def prepare(
     parts: Sequence[TaskOutput | None],
     receipt: Receipt,
     *,
+    rewritten: Mapping[int, TaskOutput] | None = None,
     bad_records: Mapping[str, Sequence[BadRecord]] | None = None,
-) -> tuple[ObjectInfo, ...]:
-    """Return what `publish_job` has to know, each object with its generation, for the journal.
+) -> CommitPlan:
+    """Stage the receipt and each task's bad records (by its name); return the plan to journal.
 
-    These are the objects that the commit will replace, and those that are staged here to be
-    published: the receipt, and what each task (by name) has skipped. Nothing else changes.
-    `parts` are the winners' outputs in order. Raises StagedPartMissingError when staged parts are
-    not there, OutputError when the output holds what this job may not replace.
+    Nothing else changes. `parts` are the winners' outputs in order, `rewritten` those that
+    `of_one_schema` has staged in place of some of them. Raises StagedPartMissingError when staged
+    parts are not there, OutputError when the output holds what this job may not replace.
     """
+    rewritten = rewritten or {}
+    output = spec.output_uri
     storage = storage_for(spec.output_uri)
     listed = {
         info.uri: info.generation
@@ -128,67 +116,78 @@ def prepare(
     }
     missing = [
         index
-        for index, part in enumerate(parts)
+        for index, part in enumerate(with_rewritten(parts, rewritten))
         if part is None
         or part.object is None
         or listed.get(part.object.uri) != part.object.generation
     ]
     if missing:
         raise StagedPartMissingError(missing)
-    present = visible_objects(storage, spec.output_uri)
+    present = visible_objects(storage, output)
     check_contents(spec, present)
-    names = {info.uri[len(spec.output_uri) + 1 :] for info in present}
+    names = {info.uri[len(output) + 1 :] for info in present}
     names.update(part.name for part in receipt.parts)
-    for uri in (
-        object_names.success_uri(spec.output_uri),
-        object_names.commit_uri(spec.output_uri),
-    ):
+    success_uri, commit_uri = object_names.success_uri(output), object_names.commit_uri(output)
+    for uri in (success_uri, commit_uri):
         # A listing by prefix, not a stat: the absence of these is the ordinary case.
         present += [info for info in storage.list(uri) if info.uri == uri]
-    present += storage.list(object_names.bad_records_prefix(spec.output_uri))
+    present += storage.list(object_names.bad_records_prefix(output))
     begun = msgspec.json.encode(CommitList(job_id=job_id, names=tuple(sorted(names))))
     staged = [
-        _stage(spec, job_id, object_names.SUCCESS, receipt.encode()),
-        _stage(spec, job_id, object_names.COMMIT, begun),
+        _stage(spec, job_id, success_uri, receipt.encode()),
+        _stage(spec, job_id, commit_uri, begun),
     ]
     for task, records in sorted((bad_records or {}).items()):
         if records:
-            name = object_names.bad_records_uri(spec.output_uri, task).rpartition("/")[2]
+            destination = object_names.bad_records_uri(output, task)
             content = msgspec.json.Encoder().encode_lines(records)
-            staged.append(_stage(spec, job_id, f"{_BAD}{name}", content))
-    anew = object_names.staged_object_uri(spec, job_id, PART)
-    objects = [part.object for part in parts if part is not None and part.object is not None]
-    staged += [info for info in objects if info.uri.startswith(anew)]
-    return (*present, *staged)
+            staged.append(_stage(spec, job_id, destination, content))
+    staged += [
+        StagedObject(_version(part.object), object_names.part_uri(spec, index))
+        for index, part in sorted(rewritten.items())
+        if part.object is not None
+    ]
+    return CommitPlan(tuple(map(_version, present)), tuple(staged))
 
 
-def _stage(spec: JobSpec, job_id: str, name: str, content: bytes) -> ObjectInfo:
+def with_rewritten(parts: Sequence[P], rewritten: Mapping[int, P]) -> list[P]:
+    """Return the parts of a job, those in place that `of_one_schema` has staged anew."""
+    return [rewritten.get(index, part) for index, part in enumerate(parts)]
+
+
+def _version(info: ObjectInfo) -> ObjectVersion:
+    return ObjectVersion(info.uri, info.generation)
+
+
+def _stage(spec: JobSpec, job_id: str, destination: str, content: bytes) -> StagedObject:
     """Create an object to publish from, named by its content too.
 
     So a former call can only have staged the same; what it staged otherwise is never published.
     """
     digest = hashlib.sha256(content).hexdigest()[:16]
+    name = destination.removeprefix(f"{spec.output_uri}/").replace("/", "-")
     uri = object_names.staged_object_uri(spec, job_id, f"{name}-{digest}")
     storage = storage_for(uri)
     try:
         with storage.open_write(uri, expect=ABSENT, durable=True) as writer:
             writer.write(content)
-            return writer.commit()
+            info = writer.commit()
     except AlreadyExistsError:
-        return storage.stat(uri)
+        info = storage.stat(uri)
+    return StagedObject(_version(info), destination)
 
 
 def publish_job(
     spec: JobSpec,
     job_id: str,
     parts: Sequence[TaskOutput | None],
-    prepared: Iterable[Prepared],
+    plan: CommitPlan,
     *,
     parallel: int = PARALLEL,
 ) -> None:
     """Publish the parts of a job, and its receipt last; may be called again after any failure.
 
-    `prepared` is what `prepare` returned when the commit began. Raises OutputError when the output
+    `plan` is what `prepare` returned when the commit began. Raises OutputError when the output
     no longer belongs to this job or somebody has written there, NotFoundError when what is staged
     is gone.
     """
@@ -198,59 +197,44 @@ def publish_job(
             f"The output {object_names.shown(spec.output_uri)} no longer belongs to job {job_id}: "
             "its claim was released, so run the job again."
         )
-    _Committer(spec, job_id, prepared, parallel).run(parts)
+    _Committer(spec, job_id, plan, parallel).run(parts)
 
 
 class _Committer:
-    """One run through the steps of a commit. It publishes prepared objects only."""
+    """One run through the steps of a commit. It publishes planned objects only."""
 
-    def __init__(
-        self, spec: JobSpec, job_id: str, prepared: Iterable[Prepared], parallel: int
-    ) -> None:
+    def __init__(self, spec: JobSpec, job_id: str, plan: CommitPlan, parallel: int) -> None:
         self._spec = spec
         self._job_id = job_id
         self._parallel = parallel
         self._storage = storage_for(spec.output_uri)
-        self._staged: dict[str, ObjectInfo] = {}
+        self._staged = {
+            staged.destination: ObjectInfo(
+                uri=staged.source.uri, size_bytes=0, generation=staged.source.generation
+            )
+            for staged in plan.staged
+        }
         """Objects that `prepare` has staged, by their final names."""
-        self._replaces: dict[str, str] = {}
+        self._replaced = {old.uri: old.generation for old in plan.replaced}
         """Generations of what may be replaced or deleted, by name."""
-        staging = object_names.staged_object_uri(spec, job_id, "")
-        for item in prepared:
-            name = item.uri.removeprefix(staging)
-            if name == item.uri:
-                self._replaces[item.uri] = item.generation
-            else:
-                source = ObjectInfo(uri=item.uri, size_bytes=0, generation=item.generation)
-                self._staged[self._destination(name)] = source
-
-    def _destination(self, staged_name: str) -> str:
-        name, _, _ = staged_name.rpartition("-")
-        if name == object_names.SUCCESS:
-            return object_names.success_uri(self._spec.output_uri)
-        if name == object_names.COMMIT:
-            return object_names.commit_uri(self._spec.output_uri)
-        if name.startswith(PART):
-            return object_names.part_uri(self._spec, int(name.removeprefix(PART)))
-        return object_names.bad_records_prefix(self._spec.output_uri) + name.removeprefix(_BAD)
 
     def run(self, parts: Sequence[TaskOutput | None]) -> None:
         success_uri = object_names.success_uri(self._spec.output_uri)
         commit_uri = object_names.commit_uri(self._spec.output_uri)
         receipt = self._staged.pop(success_uri)
-        names = self._staged.pop(commit_uri, None)  # a journal of an older master has none
+        names = self._staged.pop(commit_uri)
         sources = self._part_sources(parts)
         # From here on the output is half old and half new, and whoever looks has to know.
-        begun = None if names is None else self._publish_names(commit_uri, names)
-        if success_uri in self._replaces:
-            self._delete((success_uri, self._replaces[success_uri]))
+        begun = self._publish_names(commit_uri, names)
+        if success_uri in self._replaced:
+            self._delete((success_uri, self._replaced[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
         _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
         if sources:
             self._storage.sync(self._spec.output_uri)
         _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys() | {commit_uri}
-        old = [item for item in self._replaces.items() if item[0] not in kept]
+        old = [item for item in self._replaced.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
         self._publish_one(receipt, success_uri, ABSENT, durable=True)
         if begun is not None:
@@ -278,7 +262,7 @@ class _Committer:
 
     def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> ObjectInfo:
         destination, source = item
-        expect = self._replaces.get(destination, ABSENT)
+        expect = self._replaced.get(destination, ABSENT)
         return self._publish_one(source, destination, expect, durable=durable)
 
     def _publish_one(

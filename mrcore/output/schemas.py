@@ -19,8 +19,6 @@ from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
 
-PART: Final = "part-"
-"""Begins the names of parts that were staged anew."""
 _PARALLEL: Final = 16
 
 
@@ -55,27 +53,28 @@ class Schemas(Protocol):
         ...
 
 
-def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> Sequence[TaskOutput]:
-    """Return the parts of a job, those staged anew whose schema differs from the others.
+def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> dict[int, TaskOutput]:
+    """Stage the parts anew whose schema differs from the others; return these, by index.
 
     May be repeated: a part staged anew is named by what it is made of. Raises
     StagedPartMissingError, and DataError where the types of two parts do not go together.
     """
     schemas_place = OUTPUT_FORMATS[spec.output_format].schemas
     if not schemas_place or len({part.digest for part in parts}) < 2:
-        return parts
+        return {}
     of_format: Schemas = load(schemas_place)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
         numbered = list(enumerate(parts))
         schemas = list(pool.map(lambda item: of_format.schema_of(_staged(*item)), numbered))
         joined = of_format.join(schemas)
 
-        def brought(index: int, part: TaskOutput) -> TaskOutput:
-            if schemas[index] == joined:
-                return part
-            return _rewritten(spec, job_id, index, part, of_format, joined)
+        different = [item for item in numbered if schemas[item[0]] != joined]
 
-        return list(pool.map(lambda item: brought(*item), numbered))
+        def rewrite(item: tuple[int, TaskOutput]) -> TaskOutput:
+            return _rewritten(spec, job_id, *item, of_format=of_format, schema=joined)
+
+        outputs = pool.map(rewrite, different)
+        return {index: output for (index, _), output in zip(different, outputs, strict=True)}
 
 
 def _staged(index: int, part: TaskOutput) -> ObjectInfo:
@@ -88,11 +87,11 @@ def _staged(index: int, part: TaskOutput) -> ObjectInfo:
 
 
 def _rewritten(
-    spec: JobSpec, job_id: str, index: int, part: TaskOutput, of_format: Schemas, schema: Any
+    spec: JobSpec, job_id: str, index: int, part: TaskOutput, *, of_format: Schemas, schema: Any
 ) -> TaskOutput:
     source, digest = _staged(index, part), of_format.digest(schema)
     name = hashlib.sha256(f"{source.uri} {source.generation} ".encode() + digest).hexdigest()[:16]
-    uri = object_names.staged_object_uri(spec, job_id, f"{PART}{index:05d}-{name}")
+    uri = object_names.staged_object_uri(spec, job_id, f"part-{index:05d}-{name}")
     storage = storage_for(uri)
     try:
         with storage.open_write(uri, expect=ABSENT) as writer:

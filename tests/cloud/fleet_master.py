@@ -43,6 +43,7 @@ from mrcore.master.fleet.core.model import Bounds
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import Shell
 from mrcore.model.attempts import AttemptState, HeldAttempt
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
@@ -83,7 +84,7 @@ class Commits:
     async def carry_out(self, command: Job) -> Event:
         match command:
             case PrepareCommit():
-                return CommitPrepared(command.job_id, ())
+                return CommitPrepared(command.job_id, CommitPlan())
             case RunCommit():
                 return CommitFinished(command.job_id)
             case CleanUp():

@@ -57,6 +57,7 @@ from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import order
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.stages import KINDS, StagePlan
 from tests.scenario.words import Words, parse_stages
@@ -155,7 +156,7 @@ class Script:
         """Return what the committer reports."""
         match verb:
             case "prepared":
-                return CommitPrepared(name, ())
+                return CommitPrepared(name, CommitPlan())
             case "overtaken":
                 answer = order(self.machine.cluster, PrepareCommit(name))
                 assert isinstance(answer, NothingDone), "the committer has something to do"

@@ -35,6 +35,7 @@ from mrcore.master.core.orders import (
 )
 from mrcore.master.core.outbox import Outbox
 from mrcore.model.attempts import Assignment
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskRef
 from tests.sim.jobs import SimJob
@@ -325,7 +326,7 @@ class SimMaster:
                 lost = [n for n, part in enumerate(what.attempts) if part not in store.parts]
                 if lost:
                     return what.lost(lost, "staged parts are gone", wall)
-                return what.prepared((), wall)
+                return what.prepared(CommitPlan(), wall)
             case Publication():
                 self.oracle.published(life.machine, what.job.job_id, what.attempts)
                 return what.published(wall)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from mrcore.model import object_names
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.snapshots import StageView
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output import commit
-from mrcore.storage.base import ObjectInfo
 from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, Plan
 from tests.support import stores
 from tests.support.stores import Place
@@ -46,7 +46,7 @@ def make_spec(place: Place, *, overwrite: bool = False, out: str = "out") -> Job
 class CommittedJob:
     """A job whose tasks are done: what its committers know, in the order in which they learn it.
 
-    `prepared` and `ended` are what a journal would keep, so another committer may go on.
+    `plan` and `ended` are what a journal would keep, so another committer may go on.
     """
 
     place: Place
@@ -56,7 +56,8 @@ class CommittedJob:
     bad: bool = False
     generation: str = ""
     parts: list[TaskOutput] = field(default_factory=list)
-    prepared: tuple[ObjectInfo, ...] | None = None
+    rewritten: dict[int, TaskOutput] = field(default_factory=dict)
+    plan: CommitPlan | None = None
     ended: bool = False
 
     def begin(self) -> CommittedJob:
@@ -78,7 +79,7 @@ class CommittedJob:
         return commit.make_receipt(
             self.spec,
             self.job_id,
-            self.parts,
+            commit.with_rewritten(self.parts, self.rewritten),
             records_in=10,
             counters={"b": 2, "a": 1},
             attempts=3,
@@ -94,21 +95,26 @@ class CommittedJob:
 
     def run(self) -> None:
         """Do what is left to do, as a master that has just read the journal."""
-        if self.prepared is None:
-            self.prepared = self.prepare()
+        if self.plan is None:
+            self.plan = self.prepare()
         if not self.ended:
             self.publish()
             self.ended = True
         self.finish()
 
-    def prepare(self) -> tuple[ObjectInfo, ...]:
+    def prepare(self) -> CommitPlan:
         return commit.prepare(
-            self.spec, self.job_id, self.parts, self.receipt(), bad_records=self.bad_records()
+            self.spec,
+            self.job_id,
+            self.parts,
+            self.receipt(),
+            rewritten=self.rewritten,
+            bad_records=self.bad_records(),
         )
 
     def publish(self) -> None:
-        assert self.prepared is not None
-        commit.publish_job(self.spec, self.job_id, self.parts, self.prepared, parallel=1)
+        assert self.plan is not None
+        commit.publish_job(self.spec, self.job_id, self.parts, self.plan, parallel=1)
 
     def finish(self) -> None:
         commit.clean_up(self.spec, self.job_id, True)

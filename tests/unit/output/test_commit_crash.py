@@ -114,7 +114,7 @@ def _sleeper(job: CommittedJob) -> CommittedJob:
         job.bad,
         job.generation,
         job.parts,
-        job.prepared,
+        plan=job.plan,
     )
 
 
@@ -150,7 +150,7 @@ def test_a_committer_that_wakes_after_the_end_changes_nothing(make_place: MakePl
         with stores.registered(place):
             old_job(place)
             job = new_job(place)
-            job.prepared = job.prepare()
+            job.plan = job.prepare()
             woken = _let_sleep(place, _sleeper(job), number, job.run)
             assert snapshot(place) == job.expected()
         if not woken:
@@ -167,7 +167,7 @@ def test_a_committer_that_wakes_after_another_job_changes_nothing(
         with stores.registered(place):
             old_job(place)
             job = new_job(place)
-            job.prepared = job.prepare()
+            job.plan = job.prepare()
             third = CommittedJob(place, "third", parts, job.spec)
 
             def meanwhile(job: CommittedJob = job, third: CommittedJob = third) -> None:
@@ -192,7 +192,7 @@ def test_a_committer_that_wakes_in_the_midst_of_another_job_harms_nothing(
             with stores.registered(place):
                 old_job(place)
                 job = new_job(place)
-                job.prepared = job.prepare()
+                job.plan = job.prepare()
                 third = CommittedJob(place, "third", 3, job.spec)
                 crashed = False
 
@@ -224,7 +224,7 @@ def test_an_output_that_was_deleted_by_hand_stays_so(make_place: MakePlace) -> N
         with stores.registered(place):
             old_job(place)
             job = new_job(place)
-            job.prepared = job.prepare()
+            job.plan = job.prepare()
 
             def meanwhile(place: Place = place, job: CommittedJob = job) -> None:
                 job.run()
@@ -241,7 +241,7 @@ def test_two_committers_at_once_end_as_one(any_storage: Place) -> None:
     for _ in range(5):
         old = old_job(any_storage)
         job = new_job(any_storage)
-        job.prepared = job.prepare()
+        job.plan = job.prepare()
         barrier = threading.Barrier(2)
         refused: list[MrcoreError] = []
 

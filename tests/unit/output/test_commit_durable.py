@@ -26,7 +26,7 @@ def test_all_parts_are_synced_at_once_before_the_receipt(
 ) -> None:
     place = stores.file_place(tmp_path)
     job = CommittedJob(place, "job", PARTS, make_spec(place)).begin()
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     output = place.uri("out").removeprefix("file://")
     done: list[str] = []
     real_fsync, real_link = os.fsync, os.link
@@ -69,7 +69,7 @@ def interrupted(folder: Path, overwrite: bool) -> Iterator[tuple[Place, Committe
             if overwrite:
                 old_job(place)
             job = new_job(place)
-            job.prepared = job.prepare()
+            job.plan = job.prepare()
             try:
                 with disk.watched(number):
                     job.publish()

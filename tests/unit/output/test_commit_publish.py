@@ -95,7 +95,7 @@ def test_a_foreign_object_stops_a_commit_before_it_begins(any_storage: Place) ->
 
 def test_a_foreign_object_in_the_place_of_a_part_is_not_replaced(any_storage: Place) -> None:
     job = CommittedJob(any_storage, "j", 2, make_spec(any_storage)).begin()
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     any_storage.put("out/part-00001", b"mine")
     with pytest.raises(OutputError, match=r"part-00001 was written by somebody else"):
         job.publish()
@@ -105,7 +105,7 @@ def test_a_foreign_object_in_the_place_of_a_part_is_not_replaced(any_storage: Pl
 
 def test_a_foreign_receipt_is_not_replaced(any_storage: Place) -> None:
     job = CommittedJob(any_storage, "j", 1, make_spec(any_storage)).begin()
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     any_storage.put("out/_SUCCESS", b"mine")
     with pytest.raises(OutputError, match=r"_SUCCESS was written by somebody else"):
         job.publish()
@@ -115,7 +115,7 @@ def test_a_foreign_receipt_is_not_replaced(any_storage: Place) -> None:
 def test_a_part_deleted_by_hand_is_no_obstacle(any_storage: Place) -> None:
     old_job(any_storage)
     job = new_job(any_storage)
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     any_storage.storage.delete(any_storage.uri("out/part-00000"))
     any_storage.storage.delete(any_storage.uri("out/_SUCCESS"))
     job.run()
@@ -124,7 +124,7 @@ def test_a_part_deleted_by_hand_is_no_obstacle(any_storage: Place) -> None:
 
 def test_a_commit_without_the_claim_is_refused(any_storage: Place) -> None:
     job = CommittedJob(any_storage, "j", 1, make_spec(any_storage)).begin()
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     assert commit.force_release(job.spec.output_uri)
     with pytest.raises(OutputError, match="no longer belongs to job j"):
         job.publish()
@@ -227,4 +227,7 @@ def test_staged_objects_lie_below_the_outputs_temporaries() -> None:
     with stores.registered(place):
         job = CommittedJob(place, "j", 1, make_spec(place), bad=True).begin()
         prefix = object_names.staging_prefix(job.spec, "j")
-        assert all(info.uri.startswith(prefix) for info in job.prepare())
+        plan = job.prepare()
+        assert len(plan.staged) == 3
+        assert all(staged.source.uri.startswith(prefix) for staged in plan.staged)
+        assert plan.replaced == ()

@@ -99,7 +99,7 @@ def test_no_name_is_changed_before_the_list_is_there(any_storage: Place) -> None
 
 def test_the_list_is_gone_once_the_receipt_is_there(any_storage: Place) -> None:
     job = new_job(any_storage, bad=False)
-    job.prepared = job.prepare()
+    job.plan = job.prepare()
     job.publish()  # and no clean-up, which may be long in coming
     assert any_storage.get("out/_SUCCESS") is not None
     assert read_commit(any_storage.uri("out")) is None

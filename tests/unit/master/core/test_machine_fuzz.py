@@ -26,6 +26,7 @@ from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.model.attempts import AttemptState, HeldAttempt
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
@@ -73,7 +74,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(JobBroken, JOBS, st.just("its plan is gone")),
     st.builds(DrainAsked, st.sampled_from(["w1", "unknown"])),
     st.builds(WinnerMissing, ATTEMPTS),
-    st.builds(CommitPrepared, JOBS, st.just(())),
+    st.builds(CommitPrepared, JOBS, st.just(CommitPlan())),
     st.builds(CommitFinished, JOBS),
     st.builds(CommitRefused, JOBS, st.just("no"), st.lists(ATTEMPTS, max_size=2).map(tuple)),
     st.builds(Stalled, st.floats(0, 5)),
@@ -113,7 +114,7 @@ def test_invariants_hold_whatever_is_reported(events: list[tuple[float, Event]],
         (0.0, submitted("a", 2, 2)),
         (0.0, submitted("b", 2, 0)),
         (0.0, submitted("done", 0, 0)),
-        (0.0, CommitPrepared("done", ())),
+        (0.0, CommitPrepared("done", CommitPlan())),
         (0.0, CommitFinished("done")),
         (0.0, submitted("planning", 0, 0, "done")),
         (0.0, submitted("waiting", 0, 0, "planning", "a")),

@@ -23,6 +23,7 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.job import JobState, TaskState
 from tests.support.machine_cluster import Cluster
 from tests.support.stage_plans import two_stages
@@ -80,7 +81,7 @@ def test_ten_thousand_tasks_take_few_requests() -> None:
     assert view is not None
     assert view.counters == {"tasks": 10_016}
     assert view.stages[0].records == 100_000
-    cluster.step(CommitPrepared("j", ()))
+    cluster.step(CommitPrepared("j", CommitPlan()))
     cluster.step(CommitFinished("j"))
     assert job.state is JobState.SUCCEEDED
     cluster.machine.check()

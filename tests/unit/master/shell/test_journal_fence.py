@@ -25,7 +25,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.journals import cancelled, history_of
 
 STATE = "mem://space/state"
-EMPTY = b'{"number":%d,"epoch":%d,"writer":"w","facts":[],"format":2}'
+EMPTY = b'{"number":%d,"epoch":%d,"writer":"w","facts":[],"format":3}'
 
 
 def start(storage: Storage, writer: str = "w") -> Journal:
@@ -244,17 +244,17 @@ def test_large_entries_are_read_ahead_by_their_bytes(monkeypatch: pytest.MonkeyP
         (f"{2:020d}", b"[3]", "0002 is damaged"),
         (
             f"{2:020d}",
-            b'{"number":3,"epoch":1,"writer":"w","facts":[],"format":2}',
+            b'{"number":3,"epoch":1,"writer":"w","facts":[],"format":3}',
             "says that it is entry 3",
         ),
         (
             f"{2:020d}",
-            b'{"number":2,"epoch":0,"writer":"w","facts":[],"format":2}',
+            b'{"number":2,"epoch":0,"writer":"w","facts":[],"format":3}',
             "has epoch 0, after 1",
         ),
         (
             f"{2:020d}",
-            b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}],"format":2}',
+            b'{"number":2,"epoch":1,"writer":"w","facts":[{"type":"x"}],"format":3}',
             "was written by another version",
         ),
         ("readme", b"", "Remove it"),
@@ -275,7 +275,7 @@ def test_an_entry_of_yesterday_can_be_read() -> None:
     # Written by hand, as an older version did: fields that came later have their defaults.
     content = (
         b'{"number":2,"epoch":1,"writer":"w","facts":'
-        b'[{"type":"job_ended","job_id":"a","state":"cancelled"}],"format":2}'
+        b'[{"type":"job_ended","job_id":"a","state":"cancelled"}],"format":3}'
     )
     put(storage, object_names.journal_uri(STATE, 2), content)
     assert history(storage)[1].facts == (JobEnded(job_id="a", state=JobState.CANCELLED),)
@@ -286,7 +286,7 @@ def test_an_entry_of_yesterday_can_be_read() -> None:
     [
         (b'{"type":"epoch_taken","epoch":1,"writer":"w","wall_seconds":1.0}', b""),
         (b'{"type":"reduces_revoked","job_id":"a","inputs_version":1}', b""),
-        (b'{"type":"job_planned","job_id":"a","splits":3}', b',"format":2'),
+        (b'{"type":"job_planned","job_id":"a","splits":3}', b',"format":3'),
     ],
     ids=["readable", "unknown", "other-fields"],
 )

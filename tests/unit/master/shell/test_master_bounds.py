@@ -18,11 +18,11 @@ from mrcore.master.core.facts import (
     Fact,
     JobEnded,
     JobSubmitted,
-    Replaced,
     TaskWon,
 )
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
+from mrcore.model.commit_plan import CommitPlan, ObjectVersion
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
@@ -87,12 +87,12 @@ def test_an_ended_job_keeps_what_people_look_at() -> None:
         while job.won + job.failed < done:
             cluster.sync("w0")
             cluster.wait()
-    cluster.step(CommitPrepared("j", (Replaced("mem://out/part-00000", "1"),)))
-    assert job.replaces
+    cluster.step(CommitPrepared("j", CommitPlan((ObjectVersion("mem://out/part-00000", "1"),))))
+    assert job_of(cluster).commit_plan is not None
     cluster.step(CommitFinished("j"))
     assert job.state is JobState.SUCCEEDED
     assert len(job.spec.inputs) == 2
-    assert job.replaces == ()
+    assert job.commit_plan is None
     assert job.counters == {"seen": 1}
     assert [recent.failure.traceback for recent in job.recent_failures] == ["a traceback"] * 2
     (task,) = job.stages[0].tasks
@@ -188,8 +188,8 @@ def ended_jobs(kind: str, count: int, limits: Limits) -> Durable:
         for index in range(maps):
             for fact in task_facts(kind, TaskId(job_id, 0, index)):
                 durable.apply(fact, limits)
-        replaces = tuple(Replaced(f"mem://out/{n}/{i}", str(i)) for i in range(100))
-        durable.apply(CommitBegun(job_id=job_id, replaces=replaces), limits)
+        old = tuple(ObjectVersion(f"mem://out/{n}/{i}", str(i)) for i in range(100))
+        durable.apply(CommitBegun(job_id=job_id, plan=CommitPlan(old)), limits)
         durable.apply(JobEnded(job_id=job_id, state=JobState.SUCCEEDED), limits)
     return durable
 

@@ -67,7 +67,7 @@ class CommitterSetup:
         """Prepare, and journal that the commit has begun."""
         event = self.obey(PrepareCommit("job"))
         assert isinstance(event, CommitPrepared)
-        self.machine.apply(CommitBegun(job_id="job", replaces=event.replaces))
+        self.machine.apply(CommitBegun(job_id="job", plan=event.plan))
 
     def note(self) -> str:
         return self.notes.get("job", "")

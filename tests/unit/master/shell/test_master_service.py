@@ -24,6 +24,7 @@ from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.worker_service import WorkerService
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Piece, Split, TaskOutput
 from mrcore.rpc.convert import job_spec_to_proto
@@ -353,7 +354,7 @@ def test_a_commit_that_waits_is_shown_and_says_what_would_end_it() -> None:
             attempt = AttemptId(task, AttemptNumber(1, 1))
             won = TaskWon(attempt=attempt, worker_id="w1", output=TaskOutput())
             house.shell.machine.apply(won)
-        house.shell.machine.apply(CommitBegun(job_id="job-a", replaces=()))
+        house.shell.machine.apply(CommitBegun(job_id="job-a", plan=CommitPlan()))
         with pytest.raises(AbortedError, match=r"No space is left\..*gc \S+ --release`"):
             await house.jobs.Cancel(pb.CancelRequest(job_id="job-a"), CONTEXT)
         notes.clear()

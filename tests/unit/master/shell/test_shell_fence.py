@@ -16,6 +16,7 @@ from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import Shell
 from mrcore.model.attempts import AttemptState, HeldAttempt
+from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.task import TaskOutput
 from mrcore.util.clock import SYSTEM
 from tests.support.master_shell import (
@@ -74,7 +75,7 @@ def test_a_commit_begins_once_that_is_durable() -> None:
         async def carry_out(command: Job) -> Event:
             told.put_nowait(type(command).__name__)
             await verified.wait()
-            return CommitPrepared("job-a", ())
+            return CommitPrepared("job-a", CommitPlan())
 
         with patch.object(idle, "carry_out", carry_out):
             await shell.settle(submitted())
