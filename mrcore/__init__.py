@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from mrcore.plugin.aggregates import max as max  # noqa: A004 - it is mrcore.max
     from mrcore.plugin.aggregates import min as min  # noqa: A004 - it is mrcore.min
     from mrcore.plugin.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
+    from mrcore.plugin.inputs import Input as Input
     from mrcore.plugin.steps import Step as Step
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Client": "mrcore.client.client",
+    "Input": "mrcore.plugin.inputs",
     "MrcoreError": "mrcore.errors",
     "Result": "mrcore.engine.api",
     "RunFailedError": "mrcore.engine.api",

@@ -146,8 +146,9 @@ class Assigner:
     def _work(self, job: JobRecord, wanted: Assignment) -> TaskWork | None:
         task = wanted.attempt.task
         partitions = job.partitions(task.stage)
-        if isinstance(job.stages[task.stage].plan.reads, Splits):
-            return TaskWork(self._plans.splits(job.job_id)[task.index], partitions)
+        reads = job.stages[task.stage].plan.reads
+        if isinstance(reads, Splits):
+            return TaskWork(self._plans.splits(job.job_id, reads.groups)[task.index], partitions)
         read = self._run_input(job, wanted.attempt, wanted.inputs_version)
         return None if read is None else TaskWork(read, partitions)
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from mrcore.errors import UsageError
 from mrcore.master.core.events import Synced, WorkerAbout
-from mrcore.rpc.convert import text_within, versions_from_proto
+from mrcore.rpc.bounds import text_within
+from mrcore.rpc.convert import versions_from_proto
 from mrcore.rpc.convert_attempts import held_from_proto
 from mrcore.rpc.v1 import worker_service_pb2
 from mrcore.util.texts import printable

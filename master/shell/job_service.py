@@ -18,7 +18,8 @@ from mrcore.master.shell.job_messages import JobMessages, tasks_page, worker_mes
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.submissions import Submissions
-from mrcore.rpc.convert import check_job_id, job_spec_from_proto, seconds_within, text_within
+from mrcore.rpc.bounds import check_job_id, seconds_within, text_within
+from mrcore.rpc.convert import job_spec_from_proto
 from mrcore.rpc.enums import TASK_STATES
 from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import TYPE_CHECKING
 
 from mrcore.errors import AlreadyExistsError, MrcoreError, NotFoundError
@@ -28,9 +28,13 @@ class Plans:
         self._state_uri = state_uri
         self._splits: dict[str, tuple[Split, ...]] = {}
 
-    def splits(self, job_id: str) -> tuple[Split, ...]:
-        """Return the splits of a live job, by index of their map task."""
-        return self._splits[job_id]
+    def splits(self, job_id: str, groups: Collection[int] = ()) -> tuple[Split, ...]:
+        """Return the splits of a live job, by index of their task.
+
+        `groups` are the input groups that its stage reads, of those that the job has.
+        """
+        splits = self._splits[job_id]
+        return tuple(split for split in splits if split.group in groups) if groups else splits
 
     def load(self, job_id: str) -> Plan:
         """Read a plan that has been stored; blocks. Raises NotFoundError where there is none."""

@@ -365,7 +365,7 @@ class Submissions:
 
 
 def _stages(spec: JobSpec, plan: Plan) -> tuple[StagePlan, ...]:
-    return stage_plans(stages_of(spec), len(plan.splits), plan.reduces)
+    return stage_plans(stages_of(spec), plan.splits_by_group, plan.reduces)
 
 
 def _resolved(uri: str) -> str:

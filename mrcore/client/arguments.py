@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, Unpack
+from typing import Any, Literal, Protocol, TypeAlias, Unpack
 
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
@@ -27,9 +27,14 @@ from mrcore.model.job_options import (
     Seconds,
     Whole,
 )
-from mrcore.plugin.functions import FUNCTIONS, STEPS, PluginFunctions
+from mrcore.plugin.functions import FUNCTIONS, INPUTS, STEPS, PluginFunctions, UserFunction
+from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
 from mrcore.util.texts import printable, text_of
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+JobInputs: TypeAlias = AnyPath | Sequence[AnyPath] | Mapping[AnyPath, UserFunction | Input]
+"""Inputs of a job: paths and URIs, or a dict with the map function of each."""
 
 
 class HasJobId(Protocol):
@@ -79,19 +84,26 @@ class JobOptions(PluginFunctions, total=False):
 
 def make_request(
     plugin: str | os.PathLike[str] | None,
-    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    inputs: JobInputs,
     output: str | os.PathLike[str],
     **options: Unpack[JobOptions],
 ) -> JobRequest:
-    """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be."""
+    """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be.
+
+    A dict of inputs has the map function, or an `Input`, of each.
+    """
     values: dict[str, Any] = {**options}
     table = {option.name: option for option in job_options.JOB_OPTIONS}
     unknown = set(values) - set(table) - {*FUNCTIONS, STEPS, "name"}
     if unknown:
         raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
+    groups: Mapping[str, object] | None = None
+    if isinstance(inputs, Mapping):
+        groups = {path_text("inputs", path): entry for path, entry in inputs.items()}
     return JobRequest(
-        plugin=_target(plugin, values),
-        inputs=_paths("inputs", inputs),
+        plugin=_target(plugin, values, groups),
+        inputs=_paths("inputs", inputs) if groups is None else tuple(groups),
+        grouped=groups is not None,
         output=path_text("output", output),
         cwd=Path.cwd(),
         options=job_options.given(
@@ -134,20 +146,26 @@ def _one_of(name: str, value: object, names: Sequence[str]) -> str:
     return value
 
 
-def _target(plugin: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> str | Functions:
+def _target(
+    plugin: str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+    groups: Mapping[str, object] | None,
+) -> str | Functions:
     names = (*FUNCTIONS, STEPS)
     given = {name: options[name] for name in names if options.get(name) is not None}
+    if groups is not None:
+        given[INPUTS] = groups
     if plugin is not None and not given and not callable(plugin):
         return path_text(
             "plugin", plugin, "a path, a module or module:object; give functions as map="
         )
-    if plugin is not None or not {"map", STEPS} & given.keys():
+    if plugin is not None or not {"map", STEPS, INPUTS} & given.keys():
         raise UsageError(
             "mrcore.run needs one of plugin=PATH, map=FUNCTION and steps=[Step(…), …], and no two "
             "of them."
         )
     for name, function in given.items():
-        if name != STEPS and not callable(function):
+        if name not in (STEPS, INPUTS) and not callable(function):
             raise _wrong(name, function, "a function")
     name = options.get("name", "session")
     if not isinstance(name, str):

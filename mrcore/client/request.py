@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mrcore import __version__
 from mrcore.errors import (
     OutputError,
@@ -62,6 +64,8 @@ class JobRequest:
     inputs: tuple[str, ...]
     output: str
     cwd: Path
+    grouped: bool = False
+    """Each input is an input group of its own: the groups have the order of the inputs."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Values by name of the option in `mrcore.model.job_options`; the others have their default."""
 
@@ -279,6 +283,8 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
     for given in inputs:
         check_scheme(given.uri)
         _check_name(given.uri)
+    if request.grouped:
+        return tuple(msgspec.structs.replace(i, group=n) for n, i in enumerate(inputs))
     return inputs
 
 

@@ -15,12 +15,12 @@ print(result.counters, result.elapsed_seconds)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from mrcore.client.arguments import JobOptions, cluster_names, count, make_request
+from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, count, make_request
 from mrcore.client.request import (
     JobRequest,
     Prepared,
@@ -98,7 +98,7 @@ class RunFailedError(JobFailedError):
 def run(
     plugin: str | os.PathLike[str] | None = None,
     *,
-    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    inputs: JobInputs,
     output: str | os.PathLike[str],
     workers: int | None = None,
     slots: int = 1,

@@ -23,7 +23,7 @@ from mrcore.engine import history
 from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
-from mrcore.model.job import JobSpec, JobState, Plugin, StepFlags
+from mrcore.model.job import JobSpec, JobState
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, failure_view
 from mrcore.model.stages import Splits, StagePlan, stage_names, stage_plans, stages_of, task_name
 from mrcore.model.task import (
@@ -38,10 +38,10 @@ from mrcore.model.task import (
 )
 from mrcore.output import commit
 from mrcore.plugin import nesting
-from mrcore.plugin.bundle import Bundle
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.functions import UserFunction, UserFunctions
 from mrcore.plugin.loader import load_bundle
+from mrcore.plugin.trial import plugin_of
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.plan import Plan, make_plan
@@ -95,7 +95,7 @@ class _Run:
     @functools.cached_property
     def stages(self) -> tuple[StagePlan, ...]:
         """Return the shapes of the job's stages."""
-        return stage_plans(stages_of(self.spec), len(self.plan.splits), self.plan.reduces)
+        return stage_plans(stages_of(self.spec), self.plan.splits_by_group, self.plan.reduces)
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ class _Run:
     def _reads(self, stage: StagePlan) -> Iterator[Split | RunInput]:
         """Yield what each task of a stage reads."""
         if isinstance(stage.reads, Splits):
-            yield from self.plan.splits
+            yield from (split for split in self.plan.splits if stage.reads.takes(split.group))
             return
         outputs = [
             (TaskRef(number, index), output)
@@ -127,6 +127,16 @@ class _Run:
             boundaries = choose_boundaries([output for _, output in outputs], stage.tasks)
         for index in range(stage.tasks):
             yield run_input(outputs, stage.tasks, index, boundaries)
+
+    @property
+    def input_records(self) -> int:
+        """Return the records of the job's input that have been read."""
+        return sum(
+            output.records_in
+            for stage, outputs in zip(self.stages, self.outputs, strict=True)
+            if isinstance(stage.reads, Splits)
+            for output in outputs
+        )
 
     @property
     def parts(self) -> Sequence[TaskOutput]:
@@ -232,7 +242,7 @@ def run_inline(
         lock_uri = object_names.lock_uri(folder.state_uri)
         with storage_for(lock_uri).lock(lock_uri), nesting.jobs_forbidden():
             functions = load_bundle(draft.bundle.data, folder.path / "plugin")
-            prepared = draft.with_plugin(_plugin(draft.bundle, functions))
+            prepared = draft.with_plugin(plugin_of(draft.bundle, functions.described()))
             if post_mortem:
                 functions = functions.wrapped(_watched)
             return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
@@ -283,11 +293,6 @@ def _run(
     return job
 
 
-def _plugin(bundle: Bundle, functions: UserFunctions) -> Plugin:
-    steps = tuple(StepFlags.of(step) for step in functions.steps)
-    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
-
-
 def _watched(function: UserFunction) -> UserFunction:
     """Return the same function, opening the debugger where it raises."""
 
@@ -331,7 +336,7 @@ def _publish(run: _Run) -> None:
         run.spec,
         run.job_id,
         parts,
-        records_in=sum(output.records_in for output in run.outputs[0]),
+        records_in=run.input_records,
         counters=dict(run.counters),
         attempts=run.attempts,
         stages=run.stage_views(),

@@ -102,5 +102,7 @@ def _input_then(record: history.RunRecord) -> set[tuple[str, str]]:
 
 def _input_now(spec: JobSpec) -> set[tuple[str, str]]:
     # Empty files are in no split.
-    listed = expand(spec.inputs, spec.input_format, skip_output=spec.output_uri)
+    listed = expand(
+        spec.inputs, spec.input_format, groups=spec.plugin.groups, skip_output=spec.output_uri
+    )
     return {(file.uri, file.generation) for file in listed if file.size_bytes}

@@ -46,6 +46,8 @@ class Input(msgspec.Struct, frozen=True):
     uri: str
     base_uri: str
     base_given: str
+    group: int | None = None
+    """Number of the plugin's input group; None: the names of its files decide."""
 
 
 class StepFlags(msgspec.Struct, frozen=True):
@@ -64,6 +66,17 @@ class StepFlags(msgspec.Struct, frozen=True):
         return cls(**{field: field.removeprefix("has_") in functions for field in fields})
 
 
+class InputGroup(msgspec.Struct, frozen=True):
+    """Inputs that share a map function and a format."""
+
+    pattern: str
+    """Pattern of the names of its files (`mrcore.records.groups`)."""
+    has_map: bool = True
+    """Whether it has a map function of its own, in place of that of the first step."""
+    input_format: str = ""
+    """Name of its format; empty for that of the job."""
+
+
 class Plugin(msgspec.Struct, frozen=True):
     """The user's code: a bundle named by its SHA-256, and what loading it once has shown."""
 
@@ -71,6 +84,8 @@ class Plugin(msgspec.Struct, frozen=True):
     name: str
     steps: tuple[StepFlags, ...] = (StepFlags(),)
     """In order; a plugin without steps of its own is one step."""
+    groups: tuple[InputGroup, ...] = ()
+    """Groups that the inputs are divided into; without any, all inputs are read alike."""
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -151,6 +166,11 @@ class JobSpec(JobDraft, frozen=True, kw_only=True):
     """Everything that a job is; immutable once submitted."""
 
     plugin: Plugin
+
+    def input_format_of(self, group: int) -> str:
+        """Return the name of the format of an input group."""
+        groups = self.plugin.groups
+        return (groups[group].input_format if groups else "") or self.input_format
 
 
 def complete(draft: JobDraft, plugin: Plugin) -> JobSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,7 +26,14 @@ _TASK_NAME: Final = re.compile(r"((?:step\d{1,4}-)?(?:map|reduce)|call)-(\d{1,9}
 
 
 class Splits(msgspec.Struct, frozen=True, tag="splits"):
-    """A task for each split of the job's input."""
+    """A task for each split of the job's input, or of some of its input groups."""
+
+    groups: tuple[int, ...] = ()
+    """Numbers of the input groups (`Plugin.groups`); none stands for the whole input."""
+
+    def takes(self, group: int) -> bool:
+        """Return whether the tasks read the splits of an input group."""
+        return not self.groups or group in self.groups
 
 
 class Runs(msgspec.Struct, frozen=True, tag="runs"):
@@ -126,14 +133,20 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def stage_plans(stages: Sequence[Stage], splits: int, partitions: int) -> tuple[StagePlan, ...]:
-    """Return the shapes of stages for an input of `splits` splits, and runs of `partitions`."""
-    return tuple(
-        StagePlan(
-            splits if isinstance(stage.reads, Splits) else partitions, stage.reads, stage.writes
-        )
-        for stage in stages
-    )
+def stage_plans(
+    stages: Sequence[Stage], splits: Mapping[int, int], partitions: int
+) -> tuple[StagePlan, ...]:
+    """Return the shapes of stages; `splits` are the numbers of splits by input group.
+
+    Runs have `partitions` sections.
+    """
+
+    def tasks(reads: Reads) -> int:
+        if not isinstance(reads, Splits):
+            return partitions
+        return sum(count for group, count in splits.items() if reads.takes(group))
+
+    return tuple(StagePlan(tasks(each.reads), each.reads, each.writes) for each in stages)
 
 
 def kind_of(reads: Reads) -> str:

@@ -46,6 +46,8 @@ class Split(msgspec.Struct, frozen=True, tag="split"):
     """What one task reads of the job's input: pieces, in the order of the input."""
 
     pieces: tuple[Piece, ...]
+    group: int = 0
+    """Number of the input group of its files, where the plugin has groups."""
 
     @property
     def size_bytes(self) -> int:

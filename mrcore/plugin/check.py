@@ -2,7 +2,7 @@
 
     python -P -m mrcore.plugin.check REPORT LIFELINE FOLDER < bundle
 
-Writes one JSON object to the descriptor REPORT: the names of the functions of each step, or the
+Writes one JSON object to the descriptor REPORT: what `UserFunctions.described` returns, or the
 sentence for the user. Unpacks into FOLDER, which the client removes; when the client is gone and
 LIFELINE has its end, the folder is removed here. Imports nothing heavy, since every `mrcore run`
 waits for it.
@@ -37,7 +37,7 @@ def main() -> None:
         except PluginError as error:
             json.dump({"error": str(error)}, report)
         else:
-            json.dump({"steps": [list(step) for step in functions.steps]}, report)
+            json.dump(functions.described(), report)
     os.kill(watcher, signal.SIGKILL)
     os.waitpid(watcher, 0)
     # Threads that the plugin has started must not keep us.

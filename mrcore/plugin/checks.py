@@ -13,16 +13,21 @@ from mrcore.errors import PluginError
 from mrcore.plugin import importing
 from mrcore.plugin.functions import (
     FUNCTIONS,
+    INPUTS,
+    MAX_GROUPS,
     MAX_STEPS,
+    OTHER_FILES,
     STEP_FUNCTIONS,
     STEPS,
+    GroupFunctions,
     StepFunctions,
     UserFunction,
     UserFunctions,
     shape,
 )
+from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
-from mrcore.util.texts import text_of
+from mrcore.util.texts import one_line, text_of
 
 
 def check_functions(
@@ -39,18 +44,74 @@ def check_functions(
         if key in FUNCTIONS and value is not None
     }
     steps: list[StepFunctions] = []
+    groups = _check_groups(found.get(INPUTS), name)
     if found.get(STEPS) is not None:
         _refuse_beside_steps(checked, name)
         steps = _check_steps(found[STEPS], name)
-    elif "map" not in checked:
+    elif "map" not in checked and not groups:
         raise PluginError(
             f"{name} has no function map. Define map(key, value), which yields pairs."
         )
     else:
-        _check_rules({key: checked[key] for key in STEP_FUNCTIONS if key in checked}, name)
+        single = {key: checked[key] for key in STEP_FUNCTIONS if key in checked}
+        _check_rules(single, name, has_map=bool(groups))
+    if groups:
+        groups = _with_other_files(groups, "map" in (steps[0] if steps else checked), name)
     return UserFunctions(
-        steps=steps, files_folder=files_folder, user_paths=user_paths, name=name, **checked
+        steps=steps,
+        groups=groups,
+        files_folder=files_folder,
+        user_paths=user_paths,
+        name=name,
+        **checked,
     )
+
+
+def _check_groups(given: object, name: str) -> list[GroupFunctions]:
+    """Return the input groups of a plugin. Only a dict states them; `inputs` is a common name."""
+    if not isinstance(given, Mapping):
+        return []
+    if len(given) >= MAX_GROUPS:
+        raise PluginError(
+            f"{INPUTS} in {name} has {len(given):,} entries, and {MAX_GROUPS:,} is the limit. "
+            "Use patterns that take more files."
+        )
+    return [_check_group(pattern, entry, name) for pattern, entry in given.items()]
+
+
+def _check_group(pattern: object, entry: object, name: str) -> GroupFunctions:
+    if not isinstance(pattern, str) or not pattern:
+        raise PluginError(
+            f"{INPUTS} in {name} has the key {one_line(text_of(pattern, repr))}, which is not a "
+            'pattern of file names. Write {"users*.csv": map_users, …}.'
+        )
+    if isinstance(entry, Input):
+        function, input_format = entry.map, entry.format
+    else:
+        function, input_format = cast(UserFunction, entry), ""
+    if function is None:
+        return GroupFunctions(pattern, None, input_format)
+    if not callable(function):
+        raise PluginError(
+            f"{INPUTS} in {name} has {_a(function)} for {pattern}. Give it a function map(key, "
+            "value), or mrcore.Input(map, format=…)."
+        )
+    return GroupFunctions(pattern, _checked("map", function, name), input_format)
+
+
+def _with_other_files(
+    groups: list[GroupFunctions], has_map: bool, name: str
+) -> list[GroupFunctions]:
+    """Add the group of all other files, where the plugin has a map for them."""
+    if has_map:
+        return [*groups, GroupFunctions(OTHER_FILES)]
+    for group in groups:
+        if group.map is None:
+            raise PluginError(
+                f"{INPUTS} in {name} has no function for {group.pattern}, and the plugin has no "
+                f"map. Write Input(map, format={group.input_format!r}), or define map(key, value)."
+            )
+    return groups
 
 
 def _refuse_beside_steps(checked: Mapping[str, UserFunction], name: str) -> None:
@@ -101,10 +162,11 @@ def _check_step(number: int, step: object, steps: int, name: str) -> StepFunctio
     return cast(StepFunctions, checked)
 
 
-def _check_rules(checked: Mapping[str, UserFunction], place: str) -> None:
+def _check_rules(checked: Mapping[str, UserFunction], place: str, *, has_map: bool = False) -> None:
+    """Check functions beside each other; `has_map` means that input groups have maps."""
     for key, function in checked.items():
         role = STEP_FUNCTIONS[key]
-        if role.needs and role.needs not in checked:
+        if role.needs and role.needs not in checked and not (has_map and role.needs == "map"):
             raise PluginError(
                 f"{place} has {key}{_where(function)} but no {role.needs}. "
                 f"Define {shape(role.needs)}, or remove {key}."

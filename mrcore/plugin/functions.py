@@ -8,7 +8,7 @@ them, and a test compares the documents with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypedDict, Unpack, cast, get_type_hints
 
@@ -106,6 +106,12 @@ def _roles(functions: type) -> dict[str, Role]:
 STEP_FUNCTIONS: Final[Mapping[str, Role]] = _roles(StepFunctions)
 SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
 FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
+INPUTS: Final = "inputs"
+"""Name of the table of input groups: map functions by patterns of file names."""
+OTHER_FILES: Final = ""
+"""Pattern of the group of all files that no other group takes."""
+MAX_GROUPS: Final = 1_000
+"""Input groups of one job."""
 STEPS: Final = "steps"
 """Name of the list of steps in a plugin that has several."""
 MAX_STEPS: Final = 999
@@ -124,18 +130,38 @@ def all_functions(found: Mapping[str, object]) -> list[object]:
     single = [found[name] for name in FUNCTIONS if found.get(name) is not None]
     steps = found.get(STEPS)
     listed = steps if isinstance(steps, list | tuple) else ()
-    return [*single, *(each for step in listed for each in getattr(step, "functions", {}).values())]
+    inputs = found.get(INPUTS)
+    groups = inputs.values() if isinstance(inputs, Mapping) else ()
+    maps = [getattr(each, "map", each) for each in groups]
+    return [
+        *single,
+        *(each for step in listed for each in getattr(step, "functions", {}).values()),
+        *(each for each in maps if each is not None),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFunctions:
+    """An input group: which files are in it, and how they are read and mapped."""
+
+    pattern: str
+    """Pattern of the names of its files."""
+    map: UserFunction | None = None
+    """Map function of its records; None for that of the first step."""
+    input_format: str = ""
+    """Name of its format; empty for that of the job."""
 
 
 class UserFunctions:
     """The functions of one plugin, ready to be called."""
 
-    __slots__ = ("files_folder", "name", "shared", "steps", "user_paths")
+    __slots__ = ("files_folder", "groups", "name", "shared", "steps", "user_paths")
 
     def __init__(
         self,
         *,
         steps: Sequence[StepFunctions] = (),
+        groups: Sequence[GroupFunctions] = (),
         files_folder: Path | None = None,
         user_paths: Sequence[str] = (),
         name: str = "",
@@ -147,6 +173,8 @@ class UserFunctions:
         shared = {key: given[key] for key in SHARED_FUNCTIONS if given.get(key) is not None}
         self.steps: tuple[StepFunctions, ...] = tuple(steps) or (cast(StepFunctions, single),)
         self.shared = cast(SharedFunctions, shared)
+        self.groups = tuple(groups)
+        """The input groups; without any, all inputs go to the map of the first step."""
         self.files_folder = files_folder
         """Where the side files lie, by name; None when there are none."""
         self.user_paths = tuple(user_paths)
@@ -158,6 +186,21 @@ class UserFunctions:
         """Return whether a task may leave something in the plugin's variables until it finishes."""
         return any(name in step for step in self.steps for name in FINISHERS)
 
+    def described(self) -> dict[str, Any]:
+        """Return what the client has to know of the plugin, in types of JSON."""
+        first = self.steps[0] if not self.groups else {"map": None, **self.steps[0]}
+        return {
+            STEPS: [list(step) for step in (first, *self.steps[1:])],
+            "groups": [
+                {
+                    "pattern": group.pattern,
+                    "has_map": group.map is not None,
+                    "input_format": group.input_format,
+                }
+                for group in self.groups
+            ],
+        }
+
     def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:
         """Return the same plugin with each function wrapped."""
 
@@ -166,6 +209,10 @@ class UserFunctions:
 
         return UserFunctions(
             steps=[all_of(step) for step in self.steps],
+            groups=[
+                group if group.map is None else replace(group, map=wrap(group.map))
+                for group in self.groups
+            ],
             files_folder=self.files_folder,
             user_paths=self.user_paths,
             name=self.name,

@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import BinaryIO, Final
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final
 
 from mrcore.errors import PluginError
-from mrcore.model.job import Plugin, StepFlags
+from mrcore.model.formats import INPUT_FORMATS
+from mrcore.model.job import InputGroup, Plugin, StepFlags
 from mrcore.plugin.bundle import Bundle
 from mrcore.util.texts import lines
 
@@ -61,8 +63,23 @@ def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Pl
         raise PluginError(found["error"])
     if "steps" not in found:
         raise PluginError(_death(bundle.name, process.returncode, said))
+    return plugin_of(bundle, found)
+
+
+def plugin_of(bundle: Bundle, found: Mapping[str, Any]) -> Plugin:
+    """Return a plugin, given what loading it has shown (`UserFunctions.described`).
+
+    Raises PluginError for a format that does not exist.
+    """
+    groups = tuple(InputGroup(**group) for group in found["groups"])
+    for group in groups:
+        if group.input_format and group.input_format not in INPUT_FORMATS:
+            raise PluginError(
+                f"{bundle.name} has the format {group.input_format!r} for the inputs "
+                f"{group.pattern}. Use one of {', '.join(INPUT_FORMATS.names())}."
+            )
     steps = tuple(StepFlags.of(names) for names in found["steps"])
-    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps)
+    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps, groups=groups)
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:

@@ -17,17 +17,14 @@ import msgspec
 
 from mrcore.errors import InputError, NotFoundError, StorageError
 from mrcore.model.formats import INPUT_FORMATS, format_of_file
-from mrcore.model.job import Codec, Input
+from mrcore.model.job import Codec, Input, InputGroup
 from mrcore.model.task import Piece
 from mrcore.records.codecs import codec_of, without_extension
+from mrcore.records.groups import Grouping
+from mrcore.records.patterns import WILDCARD, pattern_of
 from mrcore.storage.base import ObjectInfo, Storage, is_hidden
 from mrcore.storage.places import NameKind
 from mrcore.storage.registry import absolute_uri, is_relative, storage_for
-
-_WILDCARD = re.compile(r"[*?[]")
-_VISIBLE = r"[^/._][^/]*"
-_BETWEEN = rf"(?:{_VISIBLE})?"
-"""A component that another follows: in a bucket it may be empty."""
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -42,6 +39,8 @@ class InputFile(msgspec.Struct, frozen=True):
     """Compression of the file."""
     format: str
     """Name of the file's format (`mrcore.model.formats`)."""
+    group: int = 0
+    """Number of its input group, where the plugin has groups."""
     cut_points: tuple[int, ...] = ()
     """Bytes at which the file may be cut, where it has been looked at for that."""
 
@@ -64,7 +63,7 @@ def parse_input(text: str, cwd: str) -> Input:
 
     Raises InputError for a `..` behind a wildcard, UsageError for an empty text.
     """
-    wildcard = _WILDCARD.search(text)
+    wildcard = WILDCARD.search(text)
     if wildcard is None:
         uri = absolute_uri(text, cwd)
         return Input(uri=uri, base_uri=uri, base_given=text)
@@ -76,8 +75,10 @@ def parse_input(text: str, cwd: str) -> Input:
     return Input(uri=base_uri + pattern, base_uri=base_uri, base_given=base_given)
 
 
-def listed(info: ObjectInfo, shown: str, job_format: str) -> InputFile:
+def listed(info: ObjectInfo, shown: str, job_format: str, group: int = 0) -> InputFile:
     """Return a file as the job reads it: its compression and format are decided here and only here.
+
+    `job_format` is the format of the job, or of the file's input group.
 
     Raises InputError for a stored encoding that cannot be decoded.
     """
@@ -88,6 +89,7 @@ def listed(info: ObjectInfo, shown: str, job_format: str) -> InputFile:
         generation=info.generation,
         codec=codec_of(info.uri, info.content_encoding),
         format=_format_of(info.uri, job_format),
+        group=group,
     )
 
 
@@ -99,21 +101,28 @@ def _format_of(name: str, job_format: str) -> str:
 
 
 def expand(
-    inputs: Sequence[Input], job_format: str, *, skip_output: str | None = None
+    inputs: Sequence[Input],
+    job_format: str,
+    *,
+    groups: Sequence[InputGroup] = (),
+    skip_output: str | None = None,
 ) -> list[InputFile]:
     """Return the files of `inputs`: inputs in the order given, each one's files by name.
 
     `job_format` is the name of the job's input format. A file that two inputs name comes twice.
+    With `groups`, the files of the first group come first, then those of the second, and so on.
     Files below the folder `skip_output` are left out.
-    Raises InputError when an input is missing, matches nothing, cannot be read or is not Unicode.
+    Raises InputError when an input is missing, matches nothing, cannot be read or is not Unicode,
+    and when a file belongs to none of the groups.
     """
+    grouping = Grouping(groups, job_format)
     skipped = None if skip_output is None else skip_output.rstrip("/") + "/"
     files: list[InputFile] = []
     for given in inputs:
         storage = storage_for(given.uri)
         try:
             found = [
-                listed(info, given.base_given + info.uri[len(given.base_uri) :], job_format)
+                _listed(info, given, grouping)
                 for info in _find(storage, given)
                 if skipped is None or not info.uri.startswith(skipped)
             ]
@@ -124,16 +133,24 @@ def expand(
                 raise
             raise InputError(f"The input {_typed(given)} cannot be read: {error}") from error
         files += found
+    files.sort(key=lambda file: file.group)  # which is stable
     _check_names(files)
     _probe(files)
     return files
 
 
+def _listed(info: ObjectInfo, given: Input, grouping: Grouping) -> InputFile:
+    """Return a file of an input, with its group and format."""
+    shown = given.base_given + info.uri[len(given.base_uri) :]
+    group = grouping.group_of(info.uri, shown) if given.group is None else given.group
+    return listed(info, shown, grouping.format_of(group), group)
+
+
 def covers(given: Input, folder_uri: str) -> bool:
     """Return whether this input takes files below `folder_uri`, judged by names alone."""
     inside = folder_uri.rstrip("/") + "/x"
-    if _WILDCARD.search(given.uri, len(given.base_uri)):
-        matches = _pattern(given.uri[len(given.base_uri) :]).fullmatch
+    if WILDCARD.search(given.uri, len(given.base_uri)):
+        matches = pattern_of(given.uri[len(given.base_uri) :]).fullmatch
         return inside.startswith(given.base_uri) and bool(matches(inside[len(given.base_uri) :]))
     folder = _folder(given.uri)
     return inside.startswith(folder) and bool(_below(inside[len(folder) :]))
@@ -145,8 +162,8 @@ def named_twice(inputs: Sequence[Input]) -> list[str]:
     seen: set[str] = set()
     patterns = []
     for given in inputs:
-        if _WILDCARD.search(given.uri, len(given.base_uri)):
-            patterns.append((given.base_uri, _pattern(given.uri[len(given.base_uri) :])))
+        if WILDCARD.search(given.uri, len(given.base_uri)):
+            patterns.append((given.base_uri, pattern_of(given.uri[len(given.base_uri) :])))
     folders = set(names)
     twice: list[str] = []
     for given, name in zip(inputs, names, strict=True):
@@ -170,11 +187,11 @@ def _above(name: str) -> Iterator[tuple[str, str]]:
 def _find(storage: Storage, given: Input) -> Iterator[ObjectInfo]:
     """Yield the objects of one input."""
     literal = list(_literal(storage, given.uri))
-    if literal or not _WILDCARD.search(given.uri, len(given.base_uri)):
+    if literal or not WILDCARD.search(given.uri, len(given.base_uri)):
         yield from literal
         return
     pattern = given.uri[len(given.base_uri) :]
-    wildcard = _WILDCARD.search(pattern)
+    wildcard = WILDCARD.search(pattern)
     fixed = pattern[: wildcard.start()] if wildcard else pattern
     yield from _matching(storage, given.base_uri, fixed, pattern)
 
@@ -201,7 +218,7 @@ def _folder(uri: str) -> str:
 
 def _matching(storage: Storage, base: str, fixed: str, pattern: str) -> Iterator[ObjectInfo]:
     """Yield what matches; `fixed` is the start of the pattern without wildcards."""
-    compiled = _pattern(pattern)
+    compiled = pattern_of(pattern)
     # What the pattern does not name is not looked into: such a folder may be large, or closed.
     hidden = is_hidden(pattern, fixed)
     if "/" not in pattern.rstrip("/") and "**" not in pattern:
@@ -221,62 +238,6 @@ def _objects(
             yield info
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern, for names relative to its base."""
-    expression = ""
-    parts = pattern.split("/")
-    for place, part in enumerate(parts):
-        last = place == len(parts) - 1
-        if part == "**":
-            expression += f"(?:{_BETWEEN}/)*" + (_VISIBLE if last else "")
-        elif part or not last:
-            expression += _component(part) + ("" if last else "/")
-    if pattern.endswith("/"):
-        return re.compile(f"{expression}(?:{_BETWEEN}/)*{_VISIBLE}", re.DOTALL)
-    return re.compile(f"{expression}(?:/(?:{_BETWEEN}/)*{_VISIBLE})?", re.DOTALL)
-
-
-def _component(part: str) -> str:
-    """Translate one component of a pattern; a wildcard in front does not match `_` or `.`."""
-    expression = r"(?![._])" if _WILDCARD.match(part) else ""
-    place = 0
-    while place < len(part):
-        char = part[place]
-        place += 1
-        if char == "*":
-            expression += "[^/]*"
-        elif char == "?":
-            expression += "[^/]"
-        elif (
-            char == "["
-            and (end := part.find("]", place + 1 + (part[place : place + 1] == "!"))) > 0
-        ):
-            expression += _set_of(part[place:end])
-            place = end + 1
-        else:
-            expression += re.escape(char)
-    return expression
-
-
-def _set_of(inside: str) -> str:
-    """Translate what stands between brackets: characters and ranges, `!` in front for the rest."""
-    negated = inside.startswith("!")
-    ranges = ""
-    chars = inside[negated:]
-    place = 0
-    while place < len(chars):
-        if chars[place + 1 : place + 2] == "-" and place + 2 < len(chars):
-            if chars[place] <= chars[place + 2]:
-                ranges += f"{re.escape(chars[place])}-{re.escape(chars[place + 2])}"
-            place += 3
-        else:
-            ranges += re.escape(chars[place])
-            place += 1
-    if negated:
-        return f"[^/{ranges}]"
-    return f"(?!/)[{ranges}]" if ranges else "(?!)"
-
-
 def _below(relative: str) -> bool:
     """Return whether a name below a folder is taken: no part of it begins with `_` or `.`."""
     return not is_hidden(relative, "")
@@ -291,7 +252,7 @@ def _missing(storage: Storage, given: Input) -> str:
     """Return why an input gives no file."""
     typed = _typed(given)
     relative = is_relative(typed)
-    if _WILDCARD.search(given.uri, len(given.base_uri)):
+    if WILDCARD.search(given.uri, len(given.base_uri)):
         place = ", and from which folder it counts" if relative else ""
         return f"No file matches {typed}. Check the pattern{place}."
     folder = _folder(given.uri)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 from mrcore.model.formats import Cut, file_format
 from mrcore.model.job import Codec
@@ -41,15 +42,21 @@ def cut(files: Sequence[InputFile], slots: int) -> list[Split]:
     """Return the splits of `files`, in the order of the files.
 
     Pieces follow each other as the bytes do, so the order of records is the same however they are
-    cut. An empty file gives no piece, except in formats where it is a record.
+    cut. An empty file gives no piece, except in formats where it is a record. Files of different
+    input groups do not share a split, and those of one group follow each other in `files`.
     """
     target = target_bytes(sum(file.size_bytes for file in files), slots)
     pieces: list[Piece] = []
-    for file in files:
-        pieces += _pieces(file, target)
-    packs = _pack(pieces, target)
+    groups: list[int] = []
+    """Input groups of the pieces."""
+    packs: list[list[Piece]] = []
+    for group, some in groupby(files, key=attrgetter("group")):
+        found = [piece for file in some for piece in _pieces(file, target)]
+        pieces += found
+        groups += [group] * len(found)
+        packs += _pack(found, target)
     packs = _spread(packs, min(TASKS_PER_SLOT * max(slots, 1), len(pieces)))
-    return [Split(pieces=tuple(pack)) for pack in packs]
+    return [Split(tuple(pack), groups[at]) for at, pack in _placed(packs)]
 
 
 def _pieces(file: InputFile, target: int) -> list[Piece]:

@@ -1,15 +1,14 @@
 """Between the messages of `job.proto` and the values that the rest of the project uses.
 
-`…_from_proto` is the border: what another process sent is checked there, once, against the bounds
-below, and refused with a sentence (UsageError, INVALID_ARGUMENT on the wire). Structs whose fields
-have the names of the message's are passed as they are. Messages about attempts are in
-`mrcore.rpc.convert_task`.
+`…_from_proto` is the border: what another process sent is checked there, once, against bounds
+(`mrcore.rpc.bounds`), and refused with a sentence (UsageError, INVALID_ARGUMENT on the wire).
+Structs whose fields have the names of the message's are passed as they are. Messages about
+attempts are in `mrcore.rpc.convert_task`.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,11 +18,12 @@ import msgspec
 from mrcore.errors import UsageError
 from mrcore.model import job_options
 from mrcore.model.calls import NO_PLUGIN
-from mrcore.model.ids import is_job_id
+from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.job import (
     ANY_WORKER,
     Compression,
     Input,
+    InputGroup,
     JobSpec,
     Plugin,
     Resources,
@@ -32,21 +32,30 @@ from mrcore.model.job import (
     Versions,
 )
 from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Named, Option, Params
-from mrcore.model.task import MAX_PRINTED_BYTES, MAX_RESULT_BYTES, Mark, TaskFailure, TaskRef
-from mrcore.plugin.functions import MAX_STEPS
+from mrcore.model.task import MAX_PRINTED_BYTES, Mark, TaskFailure, TaskRef
+from mrcore.plugin.functions import MAX_GROUPS, MAX_STEPS
+from mrcore.rpc.bounds import (
+    MAX_NAME,
+    MAX_OBJECT_URI,
+    MAX_URI,
+    bytes_within,
+    check_count,
+    check_folder_uri,
+    check_name,
+    check_named,
+    check_sha256,
+    check_uri,
+    number_within,
+    text_within,
+)
 from mrcore.rpc.enums import (
     COMPRESSIONS,
     FAILURE_KINDS,
     EnumTable,
 )
 from mrcore.rpc.v1 import job_pb2
-from mrcore.storage.registry import form_problem, path_of
-from mrcore.util.texts import one_line, printable
+from mrcore.util.texts import printable
 
-MAX_NAME: Final = 200
-MAX_URI: Final = 4_096
-MAX_OBJECT_URI: Final = 2 * MAX_URI
-"""Limit for the URI of an object in, or below, a place that was given."""
 MAX_INPUTS: Final = 100_000
 MAX_PARAMS: Final = 1_000
 MAX_PARAM_CHARS: Final = 65_536
@@ -61,9 +70,7 @@ MAX_CPUS: Final = 100_000.0
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
     Compression: COMPRESSIONS,
 }
-_URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\x00-\x1f\x7f]+")
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/=-]{0,62}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
@@ -72,10 +79,7 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         return job_pb2.JobSpec(
             name=spec.name,
             plugin=_plugin_to_proto(spec.plugin) if spec.session is None else None,
-            inputs=[
-                job_pb2.Input(uri=i.uri, base_uri=i.base_uri, base_given=i.base_given)
-                for i in spec.inputs
-            ],
+            inputs=[job_pb2.Input(**msgspec.structs.asdict(given)) for given in spec.inputs],
             output_uri=spec.output_uri,
             versions=versions_to_proto(spec.versions),
             resources=resources_to_proto(spec.resources),
@@ -102,10 +106,10 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         )
     session = session_from_proto(message)
     return JobSpec(
-        name=_name(message.name, "the job's name"),
+        name=check_name(message.name, "the job's name"),
         plugin=_plugin_from_proto(message.plugin) if session is None else NO_PLUGIN,
         inputs=_inputs_from_proto(message) if session is None else (),
-        output_uri=_folder_uri(message.output_uri, "the output") if session is None else "",
+        output_uri=check_folder_uri(message.output_uri, "the output") if session is None else "",
         versions=versions_from_proto(message.versions),
         resources=resources_from_proto(message.resources),
         session=session,
@@ -135,18 +139,14 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
         case Choice(members):
             return _CHOICES[members].from_proto(value)
         case Named(table) if value:
-            if value not in table:
-                raise UsageError(
-                    f"The message has {printable(value, 80)!r} for {option.noun}, which means "
-                    "nothing here. Check that both sides have the same version of mrcore."
-                )
+            check_named(table, value, option.noun)
             return value
         case Flag(sets):
             return sets if value else not sets
         case Params():
             return _params_from_proto(value)
         case Folder():
-            return _folder_uri(value, option.noun) if value else option.default
+            return check_folder_uri(value, option.noun) if value else option.default
         case Jobs():
             ids = tuple(dict.fromkeys(value))
             job_options.check(option, ids, option.noun)
@@ -166,7 +166,15 @@ def _inputs_from_proto(message: job_pb2.JobSpec) -> tuple[Input, ...]:
         check_uri(one.uri, "an input")
         check_uri(one.base_uri, "the base of an input")
         text_within(one.base_given, "an input as given", MAX_URI)
-    return tuple(Input(one.uri, one.base_uri, one.base_given) for one in message.inputs)
+        if one.HasField("group") and one.group >= len(message.plugin.groups):
+            raise UsageError(
+                f"The input {printable(one.base_given, 200)!r} is in group {one.group:,}, and the "
+                f"plugin has {len(message.plugin.groups):,} groups. Count groups from 0."
+            )
+    return tuple(
+        Input(one.uri, one.base_uri, one.base_given, one.group if one.HasField("group") else None)
+        for one in message.inputs
+    )
 
 
 def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
@@ -179,7 +187,8 @@ def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
 
 def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
     steps = [job_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
-    return job_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps)
+    groups = [job_pb2.InputGroup(**msgspec.structs.asdict(group)) for group in plugin.groups]
+    return job_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps, groups=groups)
 
 
 def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
@@ -189,7 +198,7 @@ def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
     check_count(len(message.steps), "the number of steps", MAX_STEPS)
     return Plugin(
         sha256=message.sha256,
-        name=_name(message.name, "the plugin's name"),
+        name=check_name(message.name, "the plugin's name"),
         steps=tuple(
             StepFlags(
                 has_map=step.has_map,
@@ -200,6 +209,7 @@ def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
             )
             for step in message.steps
         ),
+        groups=_groups_from_proto(message),
     )
 
 
@@ -238,6 +248,15 @@ def session_from_proto(message: job_pb2.JobSpec) -> Session | None:
         return None
     check_count(message.retries, "the number of retries", MAX_RETRIES)
     return Session(retries=message.retries, keep=message.keep)
+
+
+def _groups_from_proto(message: job_pb2.Plugin) -> tuple[InputGroup, ...]:
+    check_count(len(message.groups), "the number of input groups", MAX_GROUPS)
+    for group in message.groups:
+        text_within(group.pattern, "the pattern of an input group", MAX_URI)
+        if group.input_format:
+            check_named(INPUT_FORMATS, group.input_format, "the format of an input group")
+    return tuple(InputGroup(one.pattern, one.has_map, one.input_format) for one in message.groups)
 
 
 def versions_to_proto(versions: Versions) -> job_pb2.Versions:
@@ -295,94 +314,3 @@ def mark_from_proto(message: job_pb2.Mark) -> Mark:
     return Mark(
         uri=text_within(message.uri, "the file of a record", MAX_OBJECT_URI), offset=message.offset
     )
-
-
-def check_sha256(text: str, what: str) -> str:
-    """Return `text` if it is a SHA-256 in hexadecimal; raise UsageError."""
-    if _SHA256.fullmatch(text) is None:
-        raise UsageError(
-            f"The SHA-256 of {what} must be 64 hexadecimal digits in lower case. It is "
-            f"{printable(text, 80)!r}."
-        )
-    return text
-
-
-def check_job_id(text: str) -> str:
-    """Return `text` if it may name a job, and so be part of an object name; raise UsageError."""
-    if not is_job_id(text):
-        raise UsageError(
-            f"{printable(text, 80)!r} is not a job id: they are lower-case letters, digits and "
-            "hyphens, as `mrcore jobs` shows them."
-        )
-    return text
-
-
-def check_uri(uri: str, what: str) -> str:
-    """Return `uri` if it is absolute, bounded and free of tricks; raise UsageError."""
-    text_within(uri, f"the URI of {what}", MAX_URI, required=True)
-    if _URI.fullmatch(uri) is None:
-        raise UsageError(
-            f"{printable(uri, 200)!r} is not a URI for {what}. Write SCHEME://… without control "
-            "characters."
-        )
-    form = form_problem(uri)
-    if form is not None:
-        raise UsageError(f"{printable(uri, 200)!r} cannot be {what}. Write {form}.")
-    if any(step in ("..", ".") for step in path_of(uri).split("/")):
-        raise UsageError(f"{printable(uri, 200)!r}: write {what} without `.` and `..` steps.")
-    return uri
-
-
-def _folder_uri(uri: str, what: str) -> str:
-    check_uri(uri, what)
-    if uri.endswith("/") or "//" in path_of(uri):
-        raise UsageError(f"{printable(uri, 200)!r}: write {what} without empty steps.")
-    return uri
-
-
-def _name(text: str, what: str) -> str:
-    if one_line(text_within(text, what, MAX_NAME, required=True)) != text:
-        raise UsageError(f"{_capital(what)}, {text!a}, has a control character. Leave it out.")
-    return text
-
-
-def text_within(text: str, what: str, limit: int, *, required: bool = False) -> str:
-    """Return `text` if it is at most `limit` characters long; raise UsageError."""
-    if len(text) > limit:
-        raise UsageError(
-            f"{_capital(what)} is {len(text):,} characters long, and {limit:,} is the limit."
-        )
-    if required and not text:
-        raise UsageError(f"{_capital(what)} is missing.")
-    return text
-
-
-def check_count(number: int, what: str, limit: int) -> None:
-    """Raise UsageError for a number above `limit`."""
-    if number > limit:
-        raise UsageError(f"{_capital(what)} is {number:,}, but must be at most {limit:,}.")
-
-
-def seconds_within(seconds: float, what: str, low: float, high: float) -> float:
-    """Return `seconds` if it is a number from `low` to `high`; raise UsageError."""
-    if not math.isfinite(seconds) or not low <= seconds <= high:
-        raise UsageError(
-            f"{_capital(what)} is {seconds} seconds; it must be from {low:g} to {high:g}."
-        )
-    return seconds
-
-
-def number_within(number: float, what: str, low: float, high: float) -> float:
-    """Return `number` if it is one from `low` to `high`; raise UsageError."""
-    if not math.isfinite(number) or not low <= number <= high:
-        raise UsageError(f"{_capital(what)} is {number:g}. It must be from {low:g} to {high:g}.")
-    return number
-
-
-def _capital(what: str) -> str:
-    return what[:1].upper() + what[1:]
-
-
-def bytes_within(data: bytes, limit: int = MAX_RESULT_BYTES) -> bytes:
-    """Return `data` if it is at most `limit` bytes long, else nothing."""
-    return data if len(data) <= limit else b""

@@ -11,12 +11,7 @@ from mrcore.errors import UsageError
 from mrcore.model.calls import CALL_STAGE, MAX_INLINE_ARGUMENTS, MAX_NEEDS, MAX_OBJECTS, CallPlan
 from mrcore.model.ids import TaskId
 from mrcore.model.task import CallInput, CallValue
-from mrcore.rpc.convert import (
-    check_count,
-    check_job_id,
-    check_sha256,
-    text_within,
-)
+from mrcore.rpc.bounds import check_count, check_job_id, check_sha256, text_within
 from mrcore.rpc.convert_objects import object_from_proto, object_to_proto
 from mrcore.rpc.v1 import call_service_pb2, worker_service_pb2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrcore.rpc.convert import MAX_OBJECT_URI, text_within
+from mrcore.rpc.bounds import MAX_OBJECT_URI, text_within
 from mrcore.rpc.v1 import worker_service_pb2
 from mrcore.storage.base import ObjectInfo
 

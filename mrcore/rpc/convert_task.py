@@ -31,14 +31,8 @@ from mrcore.model.task import (
     TaskWork,
 )
 from mrcore.plugin.context import MAX_COUNTER_NAME, MAX_COUNTERS
-from mrcore.rpc.convert import (
-    check_job_id,
-    failure_from_proto,
-    failure_to_proto,
-    mark_from_proto,
-    mark_to_proto,
-    text_within,
-)
+from mrcore.rpc.bounds import check_job_id, text_within
+from mrcore.rpc.convert import failure_from_proto, failure_to_proto, mark_from_proto, mark_to_proto
 from mrcore.rpc.convert_calls import call_input_from_proto, call_input_to_proto
 from mrcore.rpc.convert_objects import object_from_proto, object_to_proto
 from mrcore.rpc.enums import CODECS
@@ -254,7 +248,7 @@ def split_to_proto(split: Split) -> worker_service_pb2.Split:
         worker_service_pb2.Piece(**{**msgspec.structs.asdict(p), "codec": CODECS.to_proto[p.codec]})
         for p in split.pieces
     ]
-    return worker_service_pb2.Split(pieces=pieces)
+    return worker_service_pb2.Split(pieces=pieces, group=split.group)
 
 
 def split_from_proto(message: worker_service_pb2.Split) -> Split:
@@ -272,7 +266,7 @@ def split_from_proto(message: worker_service_pb2.Split) -> Split:
         )
         for p in message.pieces
     )
-    return Split(pieces)
+    return Split(pieces, message.group)
 
 
 def run_input_to_proto(runs: RunInput) -> worker_service_pb2.RunInput:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -32,6 +32,11 @@ class Plan(msgspec.Struct, frozen=True):
     input_bytes: int
     """Size of all input files, as stored."""
 
+    @property
+    def splits_by_group(self) -> Mapping[int, int]:
+        """Return the number of splits of each input group."""
+        return Counter(split.group for split in self.splits)
+
 
 def make_plan(spec: JobSpec, slots: int) -> Plan:
     """List the input, check its formats and cut it for a cluster of `slots` slots.
@@ -41,7 +46,9 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     """
     check_output_format(spec.output_format, spec.compression)
     cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
-    listed = expand(spec.inputs, spec.input_format, skip_output=spec.output_uri)
+    listed = expand(
+        spec.inputs, spec.input_format, groups=spec.plugin.groups, skip_output=spec.output_uri
+    )
     input_bytes = sum(file.size_bytes for file in listed)
     files = _examined(listed, target_bytes(input_bytes, cut_slots))
     return Plan(

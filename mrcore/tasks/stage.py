@@ -79,7 +79,10 @@ class StageTask:
         self._progress = progress
         self._context = context
         self._total_order = stage.total_order
-        self._columnar = INPUT_FORMATS[spec.job.input_format].is_columnar
+        read = spec.work.read
+        group = read.group if isinstance(read, Split) else 0
+        self._columnar = INPUT_FORMATS[spec.job.input_format_of(group)].is_columnar
+        self._group_map = functions.groups[group].map if functions.groups else None
         self._reduce = None if stage.reduce_step is None else steps[stage.reduce_step]
         self._maps = [steps[number] for number in stage.map_steps]
         self._shuffled = None if stage.run_step is None else steps[stage.run_step]
@@ -124,6 +127,8 @@ class StageTask:
         # Where the first step has no map, its pairs are the records with their keys.
         passing: StepFunctions = {"map": _pass_batch if self._columnar else _pass_record}
         first, *rest = self._maps or [_Step(passing, " of step 1")]
+        if self._group_map is not None:
+            first = _Step({**first.functions, "map": self._group_map}, first.of)
         emitters = self._emitters(output, rest)
         records = Records(self._spec, split, self._progress)
         self._map_records(first, [step.named("map") for step in rest], records, emitters[0])

@@ -7,9 +7,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mrcore.model import job_options
+from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import (
     Input,
+    InputGroup,
     JobSpec,
     Plugin,
     StepFlags,
@@ -105,6 +107,11 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             raise AssertionError("files are not part of a specification")
 
 
+GROUPS = st.builds(
+    InputGroup, TEXT, st.booleans(), st.just("") | st.sampled_from(INPUT_FORMATS.names())
+)
+
+
 SPECS = st.builds(
     JobSpec,
     name=SHOWN,
@@ -115,8 +122,11 @@ SPECS = st.builds(
         steps=st.lists(st.builds(StepFlags, *[st.booleans()] * 5), min_size=1, max_size=3).map(
             tuple
         ),
+        groups=st.tuples(GROUPS, GROUPS),
     ),
-    inputs=st.lists(st.builds(Input, URI, URI, TEXT), min_size=1, max_size=3).map(tuple),
+    inputs=st.lists(
+        st.builds(Input, URI, URI, TEXT, st.none() | st.integers(0, 1)), min_size=1, max_size=3
+    ).map(tuple),
     output_uri=URI,
     versions=st.builds(Versions, TEXT, TEXT, TEXT, TEXT),
     **{option.draft_field: values_of(option) for option in job_options.draft_options()},

@@ -145,7 +145,8 @@ def _map_tasks(plan: Plan, slots: int) -> int:
 
 def _stage_plans(plan: Plan, maps: int, slots: int) -> tuple[StagePlan, ...]:
     stages = plan.stages or shuffling_stages(0 if plan.reduces == 0 else 1)
-    return stage_plans(stages, maps, plan.reduces or auto_reduces(plan.input_bytes, slots))
+    reduces = plan.reduces or auto_reduces(plan.input_bytes, slots)
+    return stage_plans(stages, {0: maps}, reduces)
 
 
 def _tasks(stages: tuple[StagePlan, ...], kind: str) -> int:

@@ -128,26 +128,62 @@ class Input(_message.Message):
     URI_FIELD_NUMBER: _builtins.int
     BASE_URI_FIELD_NUMBER: _builtins.int
     BASE_GIVEN_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """Absolute, with a scheme; may hold wildcards; a trailing slash is a prefix or folder."""
     base_uri: _builtins.str
     """Prefix of every match."""
     base_given: _builtins.str
     """Replacement for `base_uri` in the key that map gets, as the user typed it."""
+    group: _builtins.int
+    """Number of its input group; not set: the names of its files decide."""
     def __init__(
         self,
         *,
         uri: _builtins.str = ...,
         base_uri: _builtins.str = ...,
         base_given: _builtins.str = ...,
+        group: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "base_given", b"base_given", "base_uri", b"base_uri", "group", b"group", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
+
+Global___Input: _TypeAlias = Input  # noqa: Y015
+
+@_typing.final
+class InputGroup(_message.Message):
+    """Inputs that share a map function and a format."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATTERN_FIELD_NUMBER: _builtins.int
+    HAS_MAP_FIELD_NUMBER: _builtins.int
+    INPUT_FORMAT_FIELD_NUMBER: _builtins.int
+    pattern: _builtins.str
+    """Pattern that the end of a file's name matches; empty for all other files."""
+    has_map: _builtins.bool
+    """A map function of its own, in place of that of the first step."""
+    input_format: _builtins.str
+    """Name of the format of its files. Empty means that of the job."""
+    def __init__(
+        self,
+        *,
+        pattern: _builtins.str = ...,
+        has_map: _builtins.bool = ...,
+        input_format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_given", b"base_given", "base_uri", b"base_uri", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_map", b"has_map", "input_format", b"input_format", "pattern", b"pattern"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Input: _TypeAlias = Input  # noqa: Y015
+Global___InputGroup: _TypeAlias = InputGroup  # noqa: Y015
 
 @_typing.final
 class Plugin(_message.Message):
@@ -158,6 +194,7 @@ class Plugin(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the bundle, in hexadecimal."""
     name: _builtins.str
@@ -166,16 +203,21 @@ class Plugin(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """Steps in order; at least one."""
 
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputGroup]:
+        """Groups that the inputs are divided into; none means that all inputs are read alike."""
+
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         name: _builtins.str = ...,
         steps: _abc.Iterable[Global___Step] | None = ...,
+        groups: _abc.Iterable[Global___InputGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sha256", b"sha256", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "name", b"name", "sha256", b"sha256", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,8 +101,14 @@ def test_stages_follow_from_the_steps(name: str) -> None:
 
 
 def test_a_stage_has_a_task_for_each_split_or_partition() -> None:
-    plans = stage_plans(stages_of(spec_of(BOTH, BOTH)), splits=7, partitions=3)
+    plans = stage_plans(stages_of(spec_of(BOTH, BOTH)), splits={0: 3, 1: 4}, partitions=3)
     assert [(plan.tasks, plan.inputs) for plan in plans] == [(7, ()), (3, (0,)), (3, (1,))]
+
+
+def test_a_stage_may_read_the_splits_of_some_input_groups() -> None:
+    join = [Stage(Splits((0, 2)), Run()), Stage(Splits((1,)), Run()), Stage(Runs((0, 1)), Part())]
+    plans = stage_plans(join, splits={0: 3, 1: 4, 2: 1}, partitions=2)
+    assert [plan.tasks for plan in plans] == [4, 4, 2]
 
 
 @pytest.mark.parametrize(

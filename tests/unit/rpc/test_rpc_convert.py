@@ -35,8 +35,8 @@ from mrcore.model.task import (
     TaskRef,
     TaskWork,
 )
+from mrcore.rpc.bounds import check_job_id
 from mrcore.rpc.convert import (
-    check_job_id,
     failure_from_proto,
     failure_to_proto,
     job_spec_from_proto,
@@ -78,6 +78,7 @@ SPLITS = st.builds(
             st.builds(Piece, URI, TEXT, UINT64, UINT64, UINT64, TEXT, st.sampled_from(Codec), TEXT),
             max_size=3,
         ).map(tuple),
+        UINT32,
     ),
     partitions=UINT32,
 )

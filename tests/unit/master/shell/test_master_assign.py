@@ -29,12 +29,13 @@ class Office:
     def __init__(self, *, total_order: bool = False, joined: bool = False) -> None:
         self._cluster = Cluster(Limits(prefetch_per_slot_max=0), workers=1)
         run = Run(total_order=total_order)
-        writers = [StagePlan(MAPS, Splits(), run)] * (2 if joined else 1)
+        groups = [(0,), (1,)] if joined else [()]
+        writers = [StagePlan(MAPS, Splits(read), run) for read in groups]
         reader = StagePlan(REDUCES, Runs(tuple(range(len(writers)))), Part())
         self._cluster.submit("j", MAPS, REDUCES, stages=(*writers, reader))
         self.machine = self._cluster.machine
         plans = Plans(MemoryStorage(), "mem://state")
-        plans._splits["j"] = (Split(()),) * MAPS
+        plans._splits["j"] = tuple(Split((), n % len(groups)) for n in range(MAPS * len(groups)))
         self.assigner = Assigner(self.machine, plans, "c1", "mem://state")
         self.reply = Reply("w0", 1, 0, ())
         self._event = Synced("w0", 1, 0, 1, slots=REDUCES)
@@ -122,6 +123,19 @@ def test_reduces_are_told_of_the_content_that_is_current(total_order: bool) -> N
     second = works(office.response(office.reply))
     assert second == {index: office.expected(index) for index in range(REDUCES)}
     assert all(first[index] != second[index] for index in range(REDUCES))
+
+
+def test_each_of_two_stages_maps_the_splits_of_its_input_group() -> None:
+    office = Office(joined=True)
+    groups: dict[int, list[int]] = {0: [], 1: []}
+    for content in (None, 0):
+        office.sync(content)
+        for wanted in office.response(office.reply).wanted:
+            work = work_from_proto(wanted)
+            assert isinstance(work, TaskWork)
+            assert isinstance(work.read, Split)
+            groups[wanted.attempt.stage].append(work.read.group)
+    assert groups == {0: [0] * MAPS, 1: [1] * MAPS}
 
 
 @pytest.mark.parametrize("total_order", [False, True])
