@@ -53,7 +53,7 @@ from mrcore.rpc.enums import (
     FAILURE_KINDS,
     EnumTable,
 )
-from mrcore.rpc.v1 import job_pb2
+from mrcore.rpc.v1 import job_pb2, plugin_pb2
 from mrcore.util.texts import printable
 
 MAX_INPUTS: Final = 100_000
@@ -185,13 +185,13 @@ def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
     return dict(params)
 
 
-def _plugin_to_proto(plugin: Plugin) -> job_pb2.Plugin:
-    steps = [job_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
-    groups = [job_pb2.InputGroup(**msgspec.structs.asdict(group)) for group in plugin.groups]
-    return job_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps, groups=groups)
+def _plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
+    steps = [plugin_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
+    groups = [plugin_pb2.InputGroup(**msgspec.structs.asdict(group)) for group in plugin.groups]
+    return plugin_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps, groups=groups)
 
 
-def _plugin_from_proto(message: job_pb2.Plugin) -> Plugin:
+def _plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
     check_sha256(message.sha256, "the plugin")
     if not message.steps:
         raise UsageError("The plugin has no step. Give at least one.")
@@ -250,7 +250,7 @@ def session_from_proto(message: job_pb2.JobSpec) -> Session | None:
     return Session(retries=message.retries, keep=message.keep)
 
 
-def _groups_from_proto(message: job_pb2.Plugin) -> tuple[InputGroup, ...]:
+def _groups_from_proto(message: plugin_pb2.Plugin) -> tuple[InputGroup, ...]:
     check_count(len(message.groups), "the number of input groups", MAX_GROUPS)
     for group in message.groups:
         text_within(group.pattern, "the pattern of an input group", MAX_URI)

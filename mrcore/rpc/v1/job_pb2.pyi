@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mrcore.rpc.v1 import plugin_pb2 as _plugin_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -154,112 +155,6 @@ class Input(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___Input: _TypeAlias = Input  # noqa: Y015
-
-@_typing.final
-class InputGroup(_message.Message):
-    """Inputs that share a map function and a format."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATTERN_FIELD_NUMBER: _builtins.int
-    HAS_MAP_FIELD_NUMBER: _builtins.int
-    INPUT_FORMAT_FIELD_NUMBER: _builtins.int
-    pattern: _builtins.str
-    """Pattern that the end of a file's name matches; empty for all other files."""
-    has_map: _builtins.bool
-    """A map function of its own, in place of that of the first step."""
-    input_format: _builtins.str
-    """Name of the format of its files. Empty means that of the job."""
-    def __init__(
-        self,
-        *,
-        pattern: _builtins.str = ...,
-        has_map: _builtins.bool = ...,
-        input_format: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_map", b"has_map", "input_format", b"input_format", "pattern", b"pattern"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___InputGroup: _TypeAlias = InputGroup  # noqa: Y015
-
-@_typing.final
-class Plugin(_message.Message):
-    """The user's code."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SHA256_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    STEPS_FIELD_NUMBER: _builtins.int
-    GROUPS_FIELD_NUMBER: _builtins.int
-    sha256: _builtins.str
-    """SHA-256 of the bundle, in hexadecimal."""
-    name: _builtins.str
-    """Name of the module, for display."""
-    @_builtins.property
-    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Steps in order; at least one."""
-
-    @_builtins.property
-    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputGroup]:
-        """Groups that the inputs are divided into; none means that all inputs are read alike."""
-
-    def __init__(
-        self,
-        *,
-        sha256: _builtins.str = ...,
-        name: _builtins.str = ...,
-        steps: _abc.Iterable[Global___Step] | None = ...,
-        groups: _abc.Iterable[Global___InputGroup] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "name", b"name", "sha256", b"sha256", "steps", b"steps"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Plugin: _TypeAlias = Plugin  # noqa: Y015
-
-@_typing.final
-class Step(_message.Message):
-    """Functions that the user defined for a step."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HAS_MAP_FIELD_NUMBER: _builtins.int
-    HAS_REDUCE_FIELD_NUMBER: _builtins.int
-    HAS_COMBINE_FIELD_NUMBER: _builtins.int
-    HAS_PARTITION_FIELD_NUMBER: _builtins.int
-    HAS_SORT_KEY_FIELD_NUMBER: _builtins.int
-    has_map: _builtins.bool
-    """A `map` function."""
-    has_reduce: _builtins.bool
-    """A `reduce` function."""
-    has_combine: _builtins.bool
-    """A `combine` function."""
-    has_partition: _builtins.bool
-    """A `partition` function."""
-    has_sort_key: _builtins.bool
-    """A `sort_key` function."""
-    def __init__(
-        self,
-        *,
-        has_map: _builtins.bool = ...,
-        has_reduce: _builtins.bool = ...,
-        has_combine: _builtins.bool = ...,
-        has_partition: _builtins.bool = ...,
-        has_sort_key: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_combine", b"has_combine", "has_map", b"has_map", "has_partition", b"has_partition", "has_reduce", b"has_reduce", "has_sort_key", b"has_sort_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class Versions(_message.Message):
@@ -422,7 +317,7 @@ class JobSpec(_message.Message):
     keep: _builtins.bool
     """A session goes on when its client has vanished, and keeps its values for an hour."""
     @_builtins.property
-    def plugin(self) -> Global___Plugin:
+    def plugin(self) -> _plugin_pb2.Plugin:
         """The user's code."""
 
     @_builtins.property
@@ -449,7 +344,7 @@ class JobSpec(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        plugin: Global___Plugin | None = ...,
+        plugin: _plugin_pb2.Plugin | None = ...,
         inputs: _abc.Iterable[Global___Input] | None = ...,
         input_format: _builtins.str = ...,
         output_uri: _builtins.str = ...,
