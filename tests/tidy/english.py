@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.tidy.tree import nodes, parsed
+
 MODULE_WORDS: Final = frozenset({"What", "How", "Who", "Whether", "Where", "When", "Why", "Which"})
 """First words of a story; a module's first line names the module."""
 FIELD_WORDS: Final = frozenset({"Of", "That", "By", "For", "So", "Those"})
@@ -37,10 +39,9 @@ WORDS_MAX: Final = 25
 def faults(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the line and the rule of each fault in a module's docstrings and comments."""
     text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    yield from _docstrings(tree)
+    yield from _docstrings(path)
     lines = text.splitlines()
-    for number, line in _prose(tree, lines):
+    for number, line in _prose(path, lines):
         if SO_MANY.search(line):
             yield number, "a number without a unit"
         if IS_NO.search(line):
@@ -56,27 +57,22 @@ def long_sentences(text: str) -> list[str]:
     return [one for one in sentences if len(one.split()) > WORDS_MAX]
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    found = ast.get_docstring(tree, clean=True)
+def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    found = ast.get_docstring(parsed(path), clean=True)
     if found and _first_word(found) in MODULE_WORDS:
         yield 1, "a module is a noun phrase"
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             text = ast.get_docstring(node, clean=True)
             if text and (_first_word(text) in FUNCTION_WORDS or THIRD_PERSON.match(text)):
                 yield node.lineno, "a function is an imperative"
-        for before, after in _pairs(node):
+        body = getattr(node, "body", None)
+        for before, after in itertools.pairwise(body) if isinstance(body, list) else ():
             if isinstance(before, (ast.Assign, ast.AnnAssign)) and _is_text(after):
                 assert isinstance(after, ast.Expr)
                 assert isinstance(after.value, ast.Constant)
                 if _first_word(str(after.value.value)) in FIELD_WORDS:
                     yield after.lineno, "a field is a noun phrase"
-
-
-def _pairs(node: ast.AST) -> Iterator[tuple[ast.stmt, ast.stmt]]:
-    body = getattr(node, "body", None)
-    if isinstance(body, list):
-        yield from itertools.pairwise(body)
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -92,9 +88,9 @@ def _first_word(text: str) -> str:
     return found[1] if found else ""
 
 
-def _prose(tree: ast.Module, lines: list[str]) -> Iterator[tuple[int, str]]:
+def _prose(path: Path, lines: list[str]) -> Iterator[tuple[int, str]]:
     """Yield the lines of texts and comments; code is left out."""
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             for number, line in enumerate(node.value.splitlines()):
                 yield node.lineno + number, line

@@ -15,6 +15,8 @@ from tests.support.repository import ROOT
 from tests.tidy import english
 from tests.tidy.tree import python_files, shown
 
+pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files anew
+
 LEFT: Final[dict[str, int]] = json.loads((ROOT / "tests/tidy/english_left.json").read_text())
 """Faults of rooms that are not yet in plain English. A count may only fall."""
 HERE: Final = "tests/tidy/english.py"

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import ROOT
-from tests.tidy.tree import python_files, shown
+from tests.tidy.tree import nodes, python_files, shown
+
+pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files anew
 
 # What to look for, where the package is not imported under its own name.
 IMPORT_NAMES = {
@@ -40,7 +42,7 @@ def project() -> dict[str, list[str]]:
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and full name of every import, those inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name

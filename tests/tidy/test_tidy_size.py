@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 
+import pytest
+
 from tests.support.repository import ROOT
-from tests.tidy.tree import project_files, python_files, shown
+from tests.tidy.tree import nodes, project_files, python_files, shown
+
+pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files anew
 
 FILE_LINES = 400
 FUNCTION_LINES = 70
@@ -29,7 +33,7 @@ def test_no_file_is_longer_than_its_limit() -> None:
 def test_no_function_is_longer_than_its_limit() -> None:
     long = {}
     for path in python_files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno is not None
                 lines = node.end_lineno - node.lineno + 1

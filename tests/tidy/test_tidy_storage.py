@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mrcore.storage import registry
-from tests.tidy.tree import python_files, shown
+from tests.tidy.tree import parsed, python_files, shown
+
+pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files anew
 
 FREE = ("mrcore/storage/", "mrcore/gce/", "tests/", "scripts/")
 """Besides storage and tests: the runner on Compute Engine makes buckets, so all it knows is `gs://`."""
@@ -47,7 +49,7 @@ def sources() -> list[Path]:
 def test_no_scheme_is_compared_and_no_back_end_imported() -> None:
     found = []
     for path in sources():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         for line, what in [*schemes_in(tree), *back_ends_in(tree)]:
             found.append(f"{shown(path)}:{line} {what}")
     assert not found, "ask the store (mrcore.storage.places), so that a back end stays one module"

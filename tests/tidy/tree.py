@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.support.repository import ROOT
@@ -31,6 +33,18 @@ def python_files() -> Iterator[Path]:
     for path in project_files():
         if path.suffix == ".py" and GENERATED not in path.parents:
             yield path
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a Python file, which is parsed once for all tests that read it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of that tree."""
+    return tuple(ast.walk(parsed(path)))
 
 
 def shown(path: Path) -> str:
