@@ -10,7 +10,7 @@ from mrcore.master.core.ended import weight_of_blocks
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
 from mrcore.master.core.views import story_lines
-from mrcore.master.core.volatile import LiveJob, LiveStage
+from mrcore.master.core.volatile import LiveJob, LiveStage, LiveTask
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 
@@ -105,36 +105,50 @@ def _check_stage(cluster: Cluster, job: LiveJob, stage: LiveStage, sums: StageRe
     seen = 0
     for index, (task, record) in enumerate(zip(stage.tasks, sums.tasks, strict=True)):
         name = TaskId(job.record.job_id, stage.number, index)
-        story = "\n  ".join([str(name), *story_lines(task, 0.0)])
         idle = record.winner is None and not task.attempts and job.running
         places = queued[task.ticket] + delayed[task.ticket] if task.ticket else 0
-        assert places == (1 if idle else 0), f"idle iff queued exactly once: {story}"
-        assert not (record.winner is not None and task.attempts), f"won and in progress: {story}"
-        assert len(task.attempts) <= ATTEMPTS_MAX, f"too many attempts: {story}"
+        assert places == (1 if idle else 0), f"idle iff queued exactly once: {_story(name, task)}"
+        assert not (record.winner is not None and task.attempts), (
+            f"won and in progress: {_story(name, task)}"
+        )
+        assert len(task.attempts) <= ATTEMPTS_MAX, f"too many attempts: {_story(name, task)}"
         assert len(task.story) <= cluster.limits.story_lines
-        assert len(task.avoid) <= cluster.limits.avoided_max, story
-        assert len(task.suspects) <= cluster.limits.avoided_max, story
-        assert len(set(task.suspects)) == len(task.suspects), story
+        assert len(task.avoid) <= cluster.limits.avoided_max, _story(name, task)
+        assert len(task.suspects) <= cluster.limits.avoided_max, _story(name, task)
+        assert len(set(task.suspects)) == len(task.suspects), _story(name, task)
         numbers = [attempt.id.number for attempt in task.attempts]
-        assert len(set(numbers)) == len(numbers), f"a number was used twice: {story}"
+        assert len(set(numbers)) == len(numbers), f"a number was used twice: {_story(name, task)}"
         for attempt in task.attempts:
             seen += 1
-            assert attempt.id.task == name, story
-            assert stage.attempts[attempt.id] is attempt, story
+            assert attempt.id.task == name, _story(name, task)
+            assert stage.attempts[attempt.id] is attempt, _story(name, task)
             holder = cluster.workers.get(attempt.worker_id)
-            assert holder is not None, f"held by a worker that is gone: {story}"
-            assert holder.held[attempt.id] is attempt, f"its worker does not hold it: {story}"
-        _check_budgets(cluster, job, record, story)
+            assert holder is not None, f"held by a worker that is gone: {_story(name, task)}"
+            assert holder.held[attempt.id] is attempt, (
+                f"its worker does not hold it: {_story(name, task)}"
+            )
+        _check_budgets(cluster, job, record, name, task)
     assert seen == len(stage.attempts), "every attempt belongs to a task"
 
 
-def _check_budgets(cluster: Cluster, job: LiveJob, task: TaskRecord, story: str) -> None:
+def _check_budgets(
+    cluster: Cluster, job: LiveJob, record: TaskRecord, name: TaskId, task: LiveTask
+) -> None:
     """A task over its budget has ended its job in the same step."""
     if not job.running:
         return
-    assert task.failures < max(job.record.spec.max_attempts, 1), f"over its budget: {story}"
-    assert task.infrastructure < cluster.limits.infrastructure_max, f"over its budget: {story}"
-    assert task.losses < cluster.limits.losses_max, f"over its budget: {story}"
+    assert record.failures < max(job.record.spec.max_attempts, 1), (
+        f"over its budget: {_story(name, task)}"
+    )
+    assert record.infrastructure < cluster.limits.infrastructure_max, (
+        f"over its budget: {_story(name, task)}"
+    )
+    assert record.losses < cluster.limits.losses_max, f"over its budget: {_story(name, task)}"
+
+
+def _story(name: TaskId, task: LiveTask) -> str:
+    """Return a task with what befell it, for the message of an assertion that fails."""
+    return "\n  ".join([str(name), *story_lines(task, 0.0)])
 
 
 def _check_workers(cluster: Cluster) -> None:
