@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from mrcore.engine.api import run
+from mrcore.engine.embedded import EmbeddedCluster
+from mrcore.output.receipt import verify
 from tests.support.run_support import Place, words
 from tests.support.waiting import wait_until
 
@@ -94,28 +100,46 @@ def write_inputs(place: Place) -> None:
         start += count
 
 
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, str]]:
+    """Clusters that are up, as their states by the number of workers: each start costs seconds."""
+    home = tmp_path_factory.mktemp("clusters")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("XDG_STATE_HOME", str(home))
+        found = {}
+        for workers in (1, 2, 4):
+            cluster = stack.enter_context(EmbeddedCluster(workers=workers, cwd=home))
+            cluster.credentials()
+            found[workers] = cluster.folder.state_uri
+        yield found
+
+
+@pytest.mark.xdist_group("determinism")
 @pytest.mark.parametrize(
     ("plugin", "options"),
     [
-        (PLACES, ["-r", "1"]),
-        (PLACES, ["-r", "3", "--output-format", "jsonl", "--compress", "gz"]),
-        (COUNT, ["-r", "16", "--output-format", "csv", "--compress", "bz2"]),
-        (COUNT, ["-r", "3", "--output-format", "parquet", "--compress", "zst"]),
-        (SORTED, ["-r", "3", "--compress", "zst"]),
-        (COUNT, ["-r", "3", "--total-order", "--output-format", "parquet"]),
-        (JUST_SORT, ["-r", "5", "--total-order"]),
+        (PLACES, {"reduces": 1}),
+        (PLACES, {"reduces": 3, "output_format": "jsonl", "compress": "gz"}),
+        (COUNT, {"reduces": 16, "output_format": "csv", "compress": "bz2"}),
+        (COUNT, {"reduces": 3, "output_format": "parquet", "compress": "zst"}),
+        (SORTED, {"reduces": 3, "compress": "zst"}),
+        (COUNT, {"reduces": 3, "total_order": True, "output_format": "parquet"}),
+        (JUST_SORT, {"reduces": 5, "total_order": True}),
     ],
     ids=["text", "jsonl.gz", "csv.bz2", "parquet.zst", "sorted.zst", "total parquet", "total"],
 )
-def test_workers_do_not_show(place: Place, plugin: str, options: list[str]) -> None:
+def test_workers_do_not_show(
+    place: Place, clusters: dict[int, str], plugin: str, options: dict[str, Any]
+) -> None:
     write_inputs(place)
-    place.write("job.py", plugin)
+    job = place.write("job.py", plugin)
     outputs = []
-    for number, workers in enumerate(["1", "2", "4", "2"]):
-        place.done("run", "job.py", "in", "-o", f"out{number}", "-w", workers, *options)
-        place.done("verify", f"out{number}")
-        outputs.append(place.parts(f"out{number}"))
-    assert len(outputs[0]) == int(options[1])
+    for number, workers in enumerate([1, 2, 4, 2]):
+        output = place.work / f"out{number}"
+        run(job, inputs=place.work / "in", output=output, state=clusters[workers], **options)
+        assert verify(output.as_uri()).ok
+        outputs.append(place.parts(output.name))
+    assert len(outputs[0]) == options["reduces"]
     assert sum(map(len, outputs[0].values())) > 1_000
     assert outputs[1:] == outputs[:1] * 3
 
@@ -138,16 +162,16 @@ def test_a_killed_worker_does_not_show(place: Place) -> None:
     write_inputs(place)
     place.write("job.py", SLOW_COUNT)
     place.done("run", "job.py", "in", "-o", "calm", "-r", "4", "-w", "2")
-    run = place.start("run", "job.py", "in", "-o", "out", "-r", "4", "-w", "2")
+    started = place.start("run", "job.py", "in", "-o", "out", "-r", "4", "-w", "2")
 
     def workers_at_work() -> list[int]:
-        started = list((place.work / "out" / "_tmp").glob("*/runs/*"))
+        written = list((place.work / "out" / "_tmp").glob("*/runs/*"))
         found = [pid for pid, command in place.processes().items() if "-m mrcore.worker" in command]
-        return found if started and len(found) == 2 else []
+        return found if written and len(found) == 2 else []
 
     os.kill(wait_until(workers_at_work)[0], signal.SIGKILL)
-    _, stderr = run.communicate(timeout=90)
-    assert run.returncode == 0, stderr
+    _, stderr = started.communicate(timeout=90)
+    assert started.returncode == 0, stderr
     place.done("verify", "out")
     assert place.parts("out") == place.parts("calm")
 
