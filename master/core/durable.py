@@ -1,4 +1,4 @@
-"""What the master knows for ever: built from facts alone, the same live and in replay.
+"""The durable state of the master: built from facts alone, the same live and in replay.
 
 These are plain structs that compare and encode, so that a replay can be checked against the live
 state. Nothing here knows of workers, leases or time; `volatile` has that half.
@@ -44,13 +44,13 @@ from mrcore.model.task import FailureKind, Mark, Skip
 from mrcore.util.texts import printable
 
 FAILURES_TO_SKIP = 2
-"""A record at which so many attempts raised or died is the cause."""
+"""Attempts that raise or die at one record before it is taken for the cause."""
 _CAUSE_CHARACTERS = 200
 """Length of what a skipped record is saved with, at most."""
 
 
 class Durable(msgspec.Struct):
-    """All that the journal says."""
+    """State that the journal's facts make up."""
 
     epoch: int = 0
     serial: int = 0
@@ -62,7 +62,7 @@ class Durable(msgspec.Struct):
     """Oldest first."""
     ended_tasks: int = 0
     workers: dict[str, None] = {}
-    """Those that may hold attempts, by all that facts say."""
+    """Workers that may hold attempts, as far as the facts show."""
     ended_bytes: int = 0
     """Memory that the ended jobs take, more or less."""
 
@@ -157,7 +157,7 @@ class Durable(msgspec.Struct):
     def _lose(self, fact: WinnerLost) -> None:
         job = self._running(fact.attempt.task.job_id)
         task = job.task(fact.attempt.task)
-        assert task.winner == fact.attempt.number, f"{fact.attempt} is no winner"
+        assert task.winner == fact.attempt.number, f"{fact.attempt} is not the winner"
         _unwin(job, fact.attempt.task.stage, task)
         task.losses += 1
 

@@ -85,7 +85,7 @@ def _lighten_task(task: TaskRecord, limits: Limits) -> int:
 
 
 def _skeletons(tasks: list[TaskRecord]) -> list[TaskRecord]:
-    """Return tasks that tell whether they were won, and nothing else: two for all of them."""
+    """Return tasks that show only whether they were won; two objects stand for all of them."""
     if not tasks:
         return []
     kind = type(tasks[0])

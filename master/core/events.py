@@ -1,4 +1,4 @@
-"""What happens to the machine: everything it learns comes as one of these."""
+"""Events of the machine: everything that it learns comes as one of these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrcore.model.stages import StagePlan
 
 @dataclass(frozen=True, slots=True)
 class WorkerAbout:
-    """What a worker says of itself, for display and version checks."""
+    """Details that a worker reports of itself, for display and version checks."""
 
     host: str = ""
     process: int = 0
@@ -29,7 +29,7 @@ NO_DETAILS = WorkerAbout()
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A worker told its whole state: level-triggered, it replaces what was said before."""
+    """A worker reported its whole state, which replaces what it reported before."""
 
     worker_id: str
     session: int
@@ -42,7 +42,7 @@ class Synced:
     sees_store: bool = True
     """It read our nonce: no work before that."""
     park: bool = True
-    """The reply may wait until there is something to say."""
+    """The reply may wait until there is news."""
     about: WorkerAbout = NO_DETAILS
 
 
@@ -143,7 +143,7 @@ class NothingDone:
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """The shell was deaf for so long (loop or append blocked): every lease is longer by that."""
+    """The shell heard nobody for `seconds`, as its loop or an append was blocked: leases grow."""
 
     seconds: float
 

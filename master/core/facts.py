@@ -1,4 +1,4 @@
-"""What the journal keeps: the durable history of a cluster.
+"""Facts of the journal: the durable history of a cluster.
 
 `Cluster.apply(fact)` alone changes durable state, live and in replay. Leases, heartbeats and
 progress are not facts: a restarted master learns them again from its workers. A new field of a fact
@@ -47,14 +47,14 @@ class JobPlanned(msgspec.Struct, frozen=True, tag="job_planned", kw_only=True):
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """Attempts of a job so far, of which no facts tell."""
+    """Counts of a job's attempts so far, for those that leave no fact of their own."""
 
     started: int = 0
     expired: int = 0
     preempted: int = 0
     superseded: int = 0
     newest: AttemptNumber | None = None
-    """Of those that are counted as started."""
+    """Newest attempt that is counted as started."""
     stage_started: int = 0
     """Attempts started in the stage of the fact's own task; 0 in a fact about the whole job."""
 

@@ -28,7 +28,7 @@ class HeldBack(Generic[T]):
         return len(self._entries)
 
     def put(self, facts: int, entry: T) -> None:
-        """Hold an entry back until so many facts are durable."""
+        """Hold an entry back until `facts` facts are durable."""
         self._entries.append((facts, entry))
         if len(self._entries) > self._prune_at:
             self._entries = deque(held for held in self._entries if self._wanted(held[1]))

@@ -1,4 +1,4 @@
-"""What must hold after every step. Called by tests and simulations; each assertion says why."""
+"""Invariants that hold after every step, asserted by tests and simulations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mrcore.master.core.cluster import Cluster
 
 ATTEMPTS_MAX = 2
-"""Of one task at a time: one, and its backup."""
+"""Attempts of one task at a time: one, and its backup."""
 
 
 def check(cluster: Cluster) -> None:
@@ -175,7 +175,7 @@ def _check_bounds(cluster: Cluster) -> None:
     assert len(cluster.live_jobs()) <= limits.live_jobs_max
     assert len(cluster.awaited) <= limits.workers_max
     known = {worker.id for worker in cluster.sorted_workers()}.union(cluster.awaited)
-    assert known.issuperset(durable.workers), "so many are known after a restart, too"
+    assert known.issuperset(durable.workers), "a restart brings back no other workers"
     assert len(cluster.timers) <= 2 * limits.workers_max + limits.void_entries_max
     delayed = 2 * limits.live_tasks_max + limits.void_entries_max
     assert len(cluster.delayed) <= delayed

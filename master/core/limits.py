@@ -13,7 +13,7 @@ class Limits:
 
     # Leases and parking.
     lease_seconds: float = 10.0
-    """Of a worker that holds nothing; an attempt has the lease of its job."""
+    """Lease of a worker without attempts. Attempts use their job's lease."""
     parks_per_lease: int = 3
     """A parked request is answered after a lease divided by this, at the latest."""
     sync_max_seconds: float = 10.0
@@ -50,7 +50,7 @@ class Limits:
     steal_floor_seconds: float = 1.0
     """An attempt that waits behind others for less is not taken back for an idle worker."""
     mismatch_seconds: float = 10.0
-    """A job fails when for so long every worker there is has other versions than it needs."""
+    """Time after which a job fails if every worker has other versions than it needs."""
 
     # Prefetch: attempts that wait in a worker beyond its slots.
     prefetch_seconds: float = 0.2
@@ -62,13 +62,13 @@ class Limits:
 
     # Sizes.
     slots_max: int = 1024
-    """Of one worker; what it claims beyond is not used."""
+    """Slots of one worker; it gets no work for more."""
     workers_max: int = 10_000
     """Requests of further workers are answered with nothing."""
     live_jobs_max: int = 1_000
     """Checked before a claim is taken (`Cluster.has_room`)."""
     live_tasks_max: int = 500_000
-    """Of all live jobs; checked with the same question."""
+    """Tasks of all live jobs; checked at the same place."""
     live_sections_max: int = 40_000_000
     """Sections of runs, maps times reduces, of all live jobs: 36 bytes each once they are won."""
     ended_jobs_max: int = 1_000

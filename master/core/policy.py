@@ -1,4 +1,4 @@
-"""What to prefer, as pure functions: numbers in, a decision out."""
+"""Preferences of the scheduler as pure functions: numbers in, a decision out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, TaskRecord
 from mrcore.model.job import JobSpec, Versions
-from mrcore.model.stages import StagePlan
+from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import FailureKind, TaskOutput, shown_position
 from mrcore.plugin.context import counters_problem
 
@@ -150,12 +150,12 @@ def mixed_kinds(outputs: Iterable[tuple[str, int, TaskOutput]]) -> str | None:
     seen: dict[str, tuple[str, str]] = {}
     for stage, index, output in outputs:
         for position, kind in output.number_kinds.items():
-            first, where = seen.setdefault(position, (kind, f"{stage} task {index}"))
+            first, where = seen.setdefault(position, (kind, task_name(stage, index)))
             if first != kind:
                 place = shown_position(position)
                 return (
-                    f"{where} emitted {first} and {stage} task {index} {kind} as {place}: "
-                    "emit one number type, since 1 and 1.0 would be told apart or not by chance"
+                    f"{where} emitted {first} and {task_name(stage, index)} {kind} as {place}: "
+                    "emit one number type, since 1 and 1.0 may or may not count as the same key"
                 )
     return None
 
@@ -174,7 +174,7 @@ def mismatch(wanted: Versions, about: WorkerAbout) -> str | None:
     """Return what differs between a job's client and a worker, or None where they agree.
 
     Pickled functions travel within one minor version of Python, tasks within one version of
-    mrcore. What one side did not say is not compared.
+    mrcore. What one side has not reported is not compared.
     """
     python = ".".join(about.python.split(".")[:2])
     if wanted.python and python and wanted.python != python:

@@ -34,13 +34,13 @@ class TaskRecord(msgspec.Struct):
 
     winner: AttemptNumber | None = None
     worker_id: str = ""
-    """Of the winner."""
+    """Worker of the winner."""
     output: TaskOutput | None = None
-    """Of the winner."""
+    """Output of the winner."""
     digest: bytes | None = None
     """Digest of the newest winner, present or lost: a re-run that differs revokes its readers."""
     failures: int = 0
-    """By the user's code or its data, since a record was last given up for skipping."""
+    """Failures by the user's code or its data, since a record was last given up for skipping."""
     infrastructure: int = 0
     losses: int = 0
     failed: list[FailedAttempt] = []
@@ -77,7 +77,7 @@ class StageRecord(msgspec.Struct):
     class_a: int = 0
     """Storage operations that write or list."""
     class_b: int = 0
-    """Those that read."""
+    """Storage operations that read."""
 
     @property
     def complete(self) -> bool:

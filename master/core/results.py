@@ -167,7 +167,7 @@ class Results:
                     self.cluster.take_back(attempt, why)
 
     def _reward(self, worker: Worker, task: LiveTask) -> None:
-        """A success clears its worker, and speaks against those where the same task failed.
+        """Clear the worker of a success, and blame those where the same task failed.
 
         Reads that fail are not held against their reader: the object may be at fault.
         """
@@ -276,7 +276,8 @@ class Results:
         if not held or task_id.job_id not in self.cluster.jobs:
             return 0.0
         self._keep_away(task, worker.id)
-        unread = f"could not read {job.record.stages[lost[0].stage].name} {lost[0].index}"
+        first = TaskId(task_id.job_id, lost[0].stage, lost[0].index)
+        unread = f"could not read {job.record.task_name(first)}"
         self.cluster.note(task, unread, attempt_id.number, worker.id)
         return self.cluster.back_off(task)
 

@@ -1,4 +1,4 @@
-"""What the master knows for now: workers, leases, attempts, queues. Lost with the process.
+"""The volatile state of the master: workers, leases, attempts, queues. Lost with the process.
 
 A restarted master learns all of it again from its workers, so nothing here may decide what counts:
 that is `mrcore.master.core.durable`.
@@ -159,7 +159,7 @@ class LiveJob:
         self.stale = False
         """A winner was lost since it went out."""
         self.reads: dict[TaskRef, FailedReads] = {}
-        """By the task whose run could not be read."""
+        """Failed reads, by the task whose run could not be read."""
         self.mismatch_since: float | None = None
         before = record.tally
         ended = record.won + record.failed + record.infrastructure  # by an old journal
@@ -168,7 +168,7 @@ class LiveJob:
         self.preempted = before.preempted
         self.superseded = before.superseded
         self.newest = before.newest
-        """Of the attempts that are counted; those of this master always are."""
+        """Newest attempt that is counted; those of this master always are."""
         self.found: set[AttemptNumber] = set()
         """Attempts that a former master started after its newest count."""
 
@@ -225,7 +225,7 @@ class LiveJob:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A worker process, as it said itself."""
+    """A worker process, as it reports itself."""
 
     id: str
     session: int
@@ -234,15 +234,15 @@ class Worker:
     sequence: int = -1
     synced_at: float = 0.0
     lease_from: float = 0.0
-    """When it was heard or answered last, later by the length of every stall since."""
+    """Time of its last report or answer, later by the length of every stall since."""
     slots: int = 0
     draining: bool = False
-    """It said so."""
+    """The worker reports that it drains."""
     drain_asked: bool = False
     drain_sent: bool = False
-    """An answer to this process has said so."""
+    """An answer has asked this process to drain."""
     leave_sent: bool = False
-    """And that it may go now: a process that comes after it was started anew."""
+    """An answer has let this process go: one that comes after it was started anew."""
     sees_store: bool = True
     about: WorkerAbout = NO_DETAILS
     held: dict[AttemptId, Attempt] = field(default_factory=dict)

@@ -136,7 +136,7 @@ def test_mixed_kinds_name_the_tasks() -> None:
     outputs = [("map", n, TaskOutput(number_kinds=kind)) for n, kind in enumerate(kinds)]
     says = policy.mixed_kinds(outputs)
     assert says is not None
-    assert "map task 1 emitted int and map task 3 float as keys" in says
+    assert "map-00001 emitted int and map-00003 float as keys" in says
     assert policy.mixed_kinds(outputs[:3]) is None
 
 
@@ -153,7 +153,7 @@ def test_mixed_kinds_name_the_position(position: str, shown: str) -> None:
     outputs = [("map", n, output) for n, output in enumerate(kinds)]
     says = policy.mixed_kinds(outputs)
     assert says is not None
-    assert f"map task 1 float as {shown}: " in says
+    assert f"map-00001 float as {shown}: " in says
 
 
 @pytest.mark.parametrize(
