@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrcore.client.client import Client as Client
+    from mrcore.client.client import MasterClient as Client  # noqa: F401 - public
     from mrcore.engine.api import Result as Result
     from mrcore.engine.api import RunFailedError as RunFailedError
     from mrcore.engine.api import run as run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Client": "mrcore.client.client",
+    "Client": "mrcore.client.client:MasterClient",
     "Input": "mrcore.plugin.inputs",
     "MrcoreError": "mrcore.errors",
     "Result": "mrcore.engine.api",
@@ -42,7 +42,8 @@ a child that runs tasks never loads the client."""
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mrcore' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

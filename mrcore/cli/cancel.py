@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mrcore.cli import base, places
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.errors import UsageError
 from mrcore.model.snapshots import job_json
 
@@ -31,7 +31,7 @@ def command(
         if live is None:
             raise UsageError(f"The embedded run of {job_id} has ended and cannot be cancelled.")
         found = live
-    with Client(found) as client:
+    with MasterClient(found) as client:
         job = client.cancel(job_id, reason)
     if as_json:
         base.print_json(job_json(job))

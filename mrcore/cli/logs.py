@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 
 from mrcore.cli import base, places
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.errors import NotFoundError, UnknownJobError, UsageError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptNumber
@@ -127,7 +127,7 @@ def _check_attempt(attempt: str, task: str | None) -> None:
 def _ask(
     found: Credentials, job_id: str, stage: str, index: int, attempt: str, tail_bytes: int
 ) -> tuple[AttemptLog, ...]:
-    with Client(found) as client:
+    with MasterClient(found) as client:
         try:
             return client.read_log(
                 job_id, stage=stage, index=index, attempt=attempt, tail_bytes=tail_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.engine import api, history
 from mrcore.errors import MrcoreError, UnknownJobError
 from mrcore.model.snapshots import JobView
@@ -16,10 +16,10 @@ def cluster(master: str | None, state: str | None, credentials: str | None) -> C
     return api.find_cluster(master, state, credentials)
 
 
-def connected(master: str | None, state: str | None, credentials: str | None) -> Client:
+def connected(master: str | None, state: str | None, credentials: str | None) -> MasterClient:
     """Return a client of the cluster that the options name; use it as a context manager."""
     found = cluster(master, state, credentials)
-    return Client(found, find=api.finder(master, state, credentials))
+    return MasterClient(found, find=api.finder(master, state, credentials))
 
 
 def names_cluster(master: str | None, state: str | None, credentials: str | None) -> bool:
@@ -49,7 +49,7 @@ def find_job(
     live = live_master(record)
     if live is None:
         return past_view(record)
-    with Client(live) as client:
+    with MasterClient(live) as client:
         return client.get(job_id)
 
 

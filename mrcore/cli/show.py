@@ -9,7 +9,7 @@ import msgspec
 
 from mrcore.cli import base, places, progress, tables
 from mrcore.cli.fleet_text import fleet_lines
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.cost.text import cost_line
 from mrcore.model import object_names
 from mrcore.model.snapshots import (
@@ -73,7 +73,7 @@ def _find(
     live = places.live_master(record)
     if live is None:
         return places.past_view(record), [], places.shown_state(record), None
-    with Client(live) as client:
+    with MasterClient(live) as client:
         job = client.get(job_id)
         return job, list(client.tasks(job_id)), job.state.value, None
 

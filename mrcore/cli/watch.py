@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mrcore.cli import base, outcome, places, progress
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.client.follow import follow
 from mrcore.errors import JobFailedError
 from mrcore.model.snapshots import JobView
@@ -39,11 +39,11 @@ def _watch(job_id: str, master: str | None, state: str | None, credentials: str 
                 "again to continue."
             )
         return record.job
-    with Client(live) as client:
+    with MasterClient(live) as client:
         return _follow(client, job_id)
 
 
-def _follow(client: Client, job_id: str) -> JobView:
+def _follow(client: MasterClient, job_id: str) -> JobView:
     shown = progress.make_progress()
     try:
         return follow(client, job_id, shown, cancel_on_interrupt=False)

@@ -88,7 +88,7 @@ def make_request(
     output: str | os.PathLike[str],
     **options: Unpack[JobOptions],
 ) -> JobRequest:
-    """Return what `run` and `Client.submit` need; raise UsageError for options that cannot be.
+    """Return the request that the arguments of a job make; raise UsageError.
 
     A dict of inputs has the map function, or an `Input`, of each.
     """

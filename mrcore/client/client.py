@@ -1,4 +1,4 @@
-"""`Client`: what a program or the command line can ask of a cluster's master.
+"""`MasterClient`: each question to a cluster's master as one method.
 
 Every call blocks, is repeated while the master restarts (submission and reads are idempotent), and
 raises only `mrcore.errors`.
@@ -6,7 +6,6 @@ raises only `mrcore.errors`.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 import os
@@ -20,37 +19,25 @@ import grpc  # noqa: TID251 - a client speaks gRPC
 from google.protobuf.message import Message
 
 from mrcore.client.arguments import JobOptions, cluster_names, make_request
+from mrcore.client.connection import CALL_SECONDS, RETRY_SECONDS, Connection
 from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
 from mrcore.errors import (
     ClusterUnreachableError,
-    MrcoreError,
-    UnavailableError,
     UsageError,
 )
 from mrcore.model.job import JobSpec, TaskState
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
 from mrcore.rpc import convert, views
-from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.credentials import find_credentials
-from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1 import job_service_pb2_grpc
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.texts import text_of
 
-CALL_SECONDS: Final = 10.0
-"""Deadline of one ordinary call."""
 SUBMIT_SECONDS: Final = 600.0
 """Deadline of one Submit: the master lists and cuts the input in it."""
-RETRY_SECONDS: Final = 300.0
-"""Time for which a watch is tried again while the master is away."""
-_FIRST_PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAUSE_SECONDS: Final = 5.0
-
-_Answer = TypeVar("_Answer")
-
 
 _Message = TypeVar("_Message", bound=Message)
 _Kind = TypeVar("_Kind", bound=enum.StrEnum)
@@ -81,7 +68,7 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-class Client:
+class MasterClient:
     """A connection to one master; close it, or use it as a context manager."""
 
     def __init__(
@@ -108,12 +95,13 @@ class Client:
             find = find or functools.partial(
                 find_credentials, address, uri, file, reach_seconds=None
             )
-        self._find = find
-        self._retry_seconds = retry_seconds
-        self._clock = clock
-        self._channels: list[grpc.Channel] = []
-        self._closed = False
-        self._connect(found)
+        self.connection = Connection(found, find=find, retry_seconds=retry_seconds, clock=clock)
+        self._made: tuple[grpc.Channel, job_service_pb2_grpc.JobServiceStub] | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """Return how the master is called that leads, as far as is known."""
+        return self.connection.credentials
 
     def __enter__(self) -> Self:
         return self
@@ -128,26 +116,15 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; a watch in another thread ends with an error."""
-        self._closed = True
-        for channel in self._channels:
-            channel.close()
+        self.connection.close()
 
-    def _connect(self, credentials: Credentials) -> None:
-        # Former channels stay until the end: another thread may be in a call.
-        channel = connect(credentials)
-        self.credentials = credentials
-        self._channels.append(channel)
-        self._stub = job_service_pb2_grpc.JobServiceStub(channel)
-
-    def _look_again(self) -> None:
-        """Turn to the master that leads now, if that is another one."""
-        if self._find is None:
-            return
-        # Nobody leads yet, or the store does not answer either: then the one that was is asked.
-        with contextlib.suppress(MrcoreError):
-            found = self._find()
-            if found != self.credentials:
-                self._connect(found)
+    @property
+    def _stub(self) -> job_service_pb2_grpc.JobServiceStub:
+        # Another master may lead by now, on another channel.
+        if self._made is None or self._made[0] is not self.connection.channel:
+            channel = self.connection.channel
+            self._made = (channel, job_service_pb2_grpc.JobServiceStub(channel))
+        return self._made[1]
 
     def submit(self, spec: JobSpec, bundle: bytes, request_id: str | None = None) -> JobView:
         """Start a job and return it as accepted; repeat with the same `request_id` at will.
@@ -156,15 +133,15 @@ class Client:
         """
         nesting.check_allowed()
         if not isinstance(spec, JobSpec) or not isinstance(bundle, bytes):
-            raise UsageError(
-                "Client.submit takes a JobSpec and a bundle. Use Client.submit_job or mrcore.run."
-            )
+            raise UsageError("MasterClient.submit takes a JobSpec and a bundle. Use mrcore.run.")
         request = pb.SubmitRequest(
             request_id=request_id or new_request_id(),
             spec=convert.job_spec_to_proto(spec),
             plugin_bundle=bundle,
         )
-        answer = self._call(lambda: self._stub.Submit(request, timeout=SUBMIT_SECONDS), 10.0)
+        answer = self.connection.call(
+            lambda: self._stub.Submit(request, timeout=SUBMIT_SECONDS), 10.0
+        )
         return views.job_view(answer.job)
 
     def submit_job(
@@ -189,7 +166,7 @@ class Client:
     def get(self, job_id: str) -> JobView:
         """Return the job as it stands; raise UnknownJobError."""
         request = _request(pb.GetRequest, job_id=job_id)
-        answer = self._call(lambda: self._stub.Get(request, timeout=CALL_SECONDS))
+        answer = self.connection.call(lambda: self._stub.Get(request, timeout=CALL_SECONDS))
         return views.job_view(answer.job)
 
     def list(self) -> Iterator[JobView]:
@@ -197,7 +174,7 @@ class Client:
         token = ""
         while True:
             request = pb.ListRequest(page_token=token)
-            answer = self._call(functools.partial(self._list_page, request))
+            answer = self.connection.call(functools.partial(self._list_page, request))
             yield from (views.job_view(job) for job in answer.jobs)
             token = answer.next_page_token
             if not token:
@@ -209,7 +186,7 @@ class Client:
         Raises UnknownJobError, or UsageError for a job that has ended or is being committed.
         """
         request = _request(pb.CancelRequest, job_id=job_id, reason=reason)
-        answer = self._call(lambda: self._stub.Cancel(request, timeout=CALL_SECONDS))
+        answer = self.connection.call(lambda: self._stub.Cancel(request, timeout=CALL_SECONDS))
         return views.job_view(answer.job)
 
     def watch(self, job_id: str, interval_seconds: float = 0.2) -> Iterator[JobView]:
@@ -218,7 +195,7 @@ class Client:
         Survives restarts of the master: while it is away the watch is tried again, and only
         `retry_seconds` without an answer raise ClusterUnreachableError.
         """
-        pause = _Pause(self._clock, self._retry_seconds)
+        pause = self.connection.pause()
         while True:
             request = _request(pb.WatchRequest, job_id=job_id, interval_seconds=interval_seconds)
             call = self._stub.Watch(request)
@@ -230,7 +207,7 @@ class Client:
                     if job.state.final:
                         return
             except grpc.RpcError as error:
-                self._pause_after(error, pause)
+                self.connection.pause_after(error, pause)
             else:
                 # A master that drains ends its streams in an orderly way.
                 pause.after(
@@ -238,7 +215,7 @@ class Client:
                         f"The master at {self.credentials.address} ended the watch of {job_id}."
                     )
                 )
-                self._look_again()
+                self.connection.look_again()
             finally:
                 call.cancel()
 
@@ -255,7 +232,7 @@ class Client:
                 state=views.task_state_number(_one_of(TaskState, state)),
                 page_token=token,
             )
-            answer = self._call(functools.partial(self._tasks_page, request))
+            answer = self.connection.call(functools.partial(self._tasks_page, request))
             yield from (views.task_view(task) for task in answer.tasks)
             token = answer.next_page_token
             if not token:
@@ -270,13 +247,13 @@ class Client:
     def workers(self) -> tuple[WorkerView, ...]:
         """Return the workers by id."""
         request = pb.ListWorkersRequest()
-        answer = self._call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
+        answer = self.connection.call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
         return tuple(views.worker_view(worker) for worker in answer.workers)
 
     def fleet(self) -> FleetView | None:
         """Return the machines that the master makes and deletes; None where it has none."""
         request = pb.GetFleetRequest()
-        answer = self._call(lambda: self._fleet_answer(request))
+        answer = self.connection.call(lambda: self._fleet_answer(request))
         if answer is None or not answer.HasField("fleet"):
             return None
         return views.fleet_view(answer.fleet)
@@ -293,7 +270,7 @@ class Client:
     def drain(self, worker_id: str) -> WorkerView:
         """Ask a worker to finish what it has and leave; raise UsageError for an unknown one."""
         request = _request(pb.DrainWorkerRequest, worker_id=worker_id)
-        answer = self._call(lambda: self._stub.DrainWorker(request, timeout=CALL_SECONDS))
+        answer = self.connection.call(lambda: self._stub.DrainWorker(request, timeout=CALL_SECONDS))
         return views.worker_view(answer.worker)
 
     def read_log(
@@ -317,47 +294,5 @@ class Client:
             attempt=attempt,
             tail_bytes=tail_bytes,
         )
-        answer = self._call(lambda: self._stub.ReadLog(request, timeout=CALL_SECONDS))
+        answer = self.connection.call(lambda: self._stub.ReadLog(request, timeout=CALL_SECONDS))
         return tuple(views.attempt_log(log) for log in answer.logs)
-
-    def _call(self, attempt: Callable[[], _Answer], retry_seconds: float = CALL_SECONDS) -> _Answer:
-        """Make a unary call, again while the master does not answer."""
-        pause = _Pause(self._clock, retry_seconds)
-        while True:
-            try:
-                return attempt()
-            except grpc.RpcError as error:
-                self._pause_after(error, pause)
-
-    def _pause_after(self, error: grpc.RpcError, pause: _Pause) -> None:
-        """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
-        problem = error_from(error, self.credentials.address)
-        if self._closed:
-            raise problem from None
-        pause.after(problem)
-        self._look_again()
-
-
-class _Pause:
-    """Waits between tries, for a bounded time without a success."""
-
-    def __init__(self, clock: Clock, limit_seconds: float) -> None:
-        self._clock = clock
-        self._limit_seconds = limit_seconds
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin again: there was an answer."""
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._since: float | None = None
-
-    def after(self, error: MrcoreError) -> None:
-        """Sleep before the next try; raise the error if it is final or the time is over."""
-        if not isinstance(error, (ClusterUnreachableError, UnavailableError)):
-            raise error from None
-        now = self._clock.monotonic()
-        self._since = now if self._since is None else self._since
-        if now - self._since >= self._limit_seconds:
-            raise error from None
-        self._clock.sleep(self._pause_seconds)
-        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)

@@ -12,7 +12,7 @@ from mrcore.model.snapshots import JobView
 from mrcore.util.clock import SYSTEM, Clock
 
 if TYPE_CHECKING:
-    from mrcore.client.client import Client
+    from mrcore.client.client import MasterClient
 
 TICK_SECONDS: Final = 0.25
 CANCELLING: Final = "cancelling the job; Ctrl-C again leaves at once."
@@ -50,7 +50,7 @@ class Silent:
 
 
 def follow(
-    client: Client,
+    client: MasterClient,
     job_id: str,
     observer: Observer,
     *,
@@ -74,7 +74,7 @@ def follow(
 
 
 def cancel_and_wait(
-    client: Client,
+    client: MasterClient,
     job_id: str,
     observer: Observer,
     *,
@@ -86,7 +86,7 @@ def cancel_and_wait(
 
 
 def _cancel(
-    client: Client,
+    client: MasterClient,
     job_id: str,
     observer: Observer,
     on_poll: Callable[[], None],
@@ -111,7 +111,7 @@ def _cancel(
 class _Watcher:
     """A watch in a thread of its own, so that the main thread stays awake for signals."""
 
-    def __init__(self, client: Client, job_id: str) -> None:
+    def __init__(self, client: MasterClient, job_id: str) -> None:
         self._news: queue.SimpleQueue[JobView | BaseException | None] = queue.SimpleQueue()
         self._client = client
         self._job_id = job_id

@@ -145,13 +145,16 @@ def run_on_cluster(
     find: Callable[[], Credentials] | None = None,
     observer: Observer | None = None,
 ) -> JobView:
-    """Run a job on a cluster that is up; return it once it has ended; `find` is as of `Client`."""
-    from mrcore.client.client import Client
+    """Run a job on a cluster that is up and return it once it has ended.
+
+    `find` returns how to call the master that leads by then.
+    """
+    from mrcore.client.client import MasterClient
 
     prepared = load_plugin(prepare(request, look=False))
     if observer is not None:
         _warn_of_local_places(prepared, credentials, observer.note)
-    with Client(credentials, find=find) as client:
+    with MasterClient(credentials, find=find) as client:
         return submit_and_follow(client, prepared, observer)
 
 
@@ -162,11 +165,11 @@ def submit(
     note: Callable[[str], None] = lambda text: None,
 ) -> JobView:
     """Start a job on a cluster that is up and return it as accepted; `note` takes warnings."""
-    from mrcore.client.client import Client
+    from mrcore.client.client import MasterClient
 
     prepared = load_plugin(prepare(request, look=False))
     _warn_of_local_places(prepared, credentials, note)
-    with Client(credentials) as client, before_tasks():
+    with MasterClient(credentials) as client, before_tasks():
         return client.submit(prepared.spec, prepared.bundle.data)
 
 

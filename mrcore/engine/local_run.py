@@ -23,7 +23,7 @@ from mrcore.util.clock import SYSTEM, Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mrcore.client.client import Client
+    from mrcore.client.client import MasterClient
     from mrcore.client.follow import Observer
     from mrcore.engine.resume import Interrupted
 
@@ -66,11 +66,11 @@ def run_embedded(
         workers=count, slots=slots, memory_bytes=memory_bytes, cwd=request.cwd
     ) as cluster:
         # These take as long as the daemons need to start, so they cost nothing.
-        from mrcore.client.client import Client
+        from mrcore.client.client import MasterClient
 
         prepared = load_plugin(draft)
         cluster.folder.spec = prepared.spec
-        with Client(cluster.credentials()) as client:
+        with MasterClient(cluster.credentials()) as client:
             return submit_and_follow(
                 client, prepared, observer, on_poll=cluster.restart_dead, record=cluster.record
             )
@@ -88,7 +88,7 @@ def _go_on(
 
     Returns the job where it is the one asked for now; None where that has to be run anew.
     """
-    from mrcore.client.client import Client
+    from mrcore.client.client import MasterClient
     from mrcore.client.follow import Silent, follow
     from mrcore.engine.embedded import EmbeddedCluster
     from mrcore.engine.history import RunFolder
@@ -116,7 +116,7 @@ def _go_on(
                 folder=folder,
             )
             stack.enter_context(cluster)
-            client = stack.enter_context(Client(cluster.credentials()))
+            client = stack.enter_context(MasterClient(cluster.credentials()))
             job = client.get(job_id)
         except MrcoreError as error:
             if former.is_torn:
@@ -138,7 +138,7 @@ def _go_on(
 
 
 def submit_and_follow(
-    client: Client,
+    client: MasterClient,
     prepared: Prepared,
     observer: Observer | None,
     *,

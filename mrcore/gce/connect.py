@@ -112,12 +112,12 @@ class Connection:
             given_up.wait(_PAUSE_SECONDS)
 
     def ask(self, question: Callable[..., _T]) -> _T:
-        """Return the answer to a question to the master, which is asked through a Client."""
-        from mrcore.client.client import Client
+        """Return the answer to a question to the master, which is asked through a MasterClient."""
+        from mrcore.client.client import MasterClient
         from mrcore.rpc.credentials import find_credentials
 
         found = find_credentials(self.address, self.state, reach_seconds=_REACH_SECONDS)
-        with Client(found) as client:
+        with MasterClient(found) as client:
             return question(client)
 
     def other_jobs(self, output: str) -> list[str]:

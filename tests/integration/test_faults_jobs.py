@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
 from mrcore.rpc.cluster import credentials_of
@@ -212,9 +212,9 @@ def test_a_master_that_slept_while_another_took_over(scene: Scene) -> None:
     cluster.start_master()
 
 
-def _client(scene: Scene) -> Client:
+def _client(scene: Scene) -> MasterClient:
     state_uri = scene.cluster.state_uri
-    return Client(credentials_of(read_leader(state_uri), state_uri))
+    return MasterClient(credentials_of(read_leader(state_uri), state_uri))
 
 
 def maps_done_but_one(scene: Scene) -> tuple[str, list[ObjectInfo]]:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.model.job import JobState
 from mrcore.output.reading import output_lines
@@ -42,7 +42,7 @@ SUBMIT = http2.request("/mrcore.rpc.v1.JobService/Submit")
 class Victim:
     """A master with a worker and a client that have the token, and its address for strangers."""
 
-    def __init__(self, folder: Path, master: Daemon, client: Client) -> None:
+    def __init__(self, folder: Path, master: Daemon, client: MasterClient) -> None:
         self.folder = folder
         self.master = master
         self.client = client
@@ -66,7 +66,7 @@ class Victim:
         """Run a job from a new client, and ask by the one that was there before."""
         self._runs += 1
         uri = f"file://{self.folder}/out-{self._runs}"
-        with Client(self.client.credentials) as client:
+        with MasterClient(self.client.credentials) as client:
             spec = msgspec.structs.replace(self.prepared.spec, output_uri=uri)
             accepted = client.submit(spec, self.prepared.bundle.data)
             job = list(client.watch(accepted.job_id))[-1]
@@ -93,7 +93,7 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
         stack.enter_context(start_worker(tmp_path, state_uri))
         credentials = credentials_of(read_leader(state_uri), state_uri)
-        client = stack.enter_context(Client(credentials))
+        client = stack.enter_context(MasterClient(credentials))
         yield Victim(tmp_path, master, client)
 
 

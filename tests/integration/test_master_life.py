@@ -20,7 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from mrcore import errors
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.engine.api import finder
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.master.daemon import run as run_master
@@ -79,8 +79,8 @@ def test_who_follows_a_job_finds_the_next_master_elsewhere(house: MasterSite) ->
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master())
         find = finder(None, house.state_uri)
-        client = stack.enter_context(Client(house.credentials(), find=find))
-        lost = stack.enter_context(Client(house.credentials(), retry_seconds=0.0))
+        client = stack.enter_context(MasterClient(house.credentials(), find=find))
+        lost = stack.enter_context(MasterClient(house.credentials(), retry_seconds=0.0))
         job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
         watch, lost_watch = client.watch(job_id), lost.watch(job_id)
         assert next(watch).job_id == next(lost_watch).job_id == job_id

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.model.job import JobState, Plugin
 from mrcore.model.snapshots import JobView
@@ -151,7 +151,7 @@ class Scene:
         self.workers: list[Daemon] = []
         self._stack = contextlib.ExitStack()
         self.client = self._stack.enter_context(
-            Client(credentials_of(read_leader(cluster.state_uri), cluster.state_uri))
+            MasterClient(credentials_of(read_leader(cluster.state_uri), cluster.state_uri))
         )
         self.expected: Counter[str] = Counter()
         for number in range(FILES):

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import mrcore
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.model.job import JobState, TaskState
 from mrcore.model.snapshots import AttemptCounts, FailureView, FleetView, JobView, StageView
@@ -87,14 +87,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def client(master: ScriptedMaster, clock: FakeClock) -> Iterator[Client]:
+def client(master: ScriptedMaster, clock: FakeClock) -> Iterator[MasterClient]:
     """Speak to the scripted master."""
     address = f"127.0.0.1:{master.port}"
-    with Client(Credentials(address=address, token="secret"), clock=clock) as found:
+    with MasterClient(Credentials(address=address, token="secret"), clock=clock) as found:
         yield found
 
 
-def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> None:
+def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: MasterClient) -> None:
     job = message(state=job_pb2.JOB_STATE_FAILED)
     job.message = "map-00000 failed 4 times."
     job.failure.kind = job_pb2.Failure.KIND_USER
@@ -124,7 +124,7 @@ def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: Client) -> 
 
 
 def test_submit_is_repeated_with_one_request_id(
-    master: ScriptedMaster, client: Client, clock: FakeClock
+    master: ScriptedMaster, client: MasterClient, clock: FakeClock
 ) -> None:
     master.script = [AWAY, AWAY, job_service_pb2.SubmitResponse(job=message())]
     assert client.submit(SPEC, b"bundle").job_id == "j-1"
@@ -134,7 +134,7 @@ def test_submit_is_repeated_with_one_request_id(
 
 
 def test_a_job_is_submitted_as_it_is_run(
-    master: ScriptedMaster, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    master: ScriptedMaster, client: MasterClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
@@ -151,7 +151,7 @@ def test_a_job_is_submitted_as_it_is_run(
 
 
 def test_a_master_that_stays_away_is_given_up(
-    master: ScriptedMaster, client: Client, clock: FakeClock
+    master: ScriptedMaster, client: MasterClient, clock: FakeClock
 ) -> None:
     master.script = [AWAY for _ in range(8)]
     with pytest.raises(ClusterUnreachableError, match="does not answer"):
@@ -159,13 +159,15 @@ def test_a_master_that_stays_away_is_given_up(
     assert 10.0 <= sum(clock.slept) < 20.0
 
 
-def test_errors_are_not_repeated(master: ScriptedMaster, client: Client) -> None:
+def test_errors_are_not_repeated(master: ScriptedMaster, client: MasterClient) -> None:
     master.script = [grpc.StatusCode.FAILED_PRECONDITION]
     with pytest.raises(UsageError, match="scripted"):
         client.cancel("j-1")
 
 
-def test_watch_survives_restarts(master: ScriptedMaster, client: Client, clock: FakeClock) -> None:
+def test_watch_survives_restarts(
+    master: ScriptedMaster, client: MasterClient, clock: FakeClock
+) -> None:
     running, done = message(), message(state=job_pb2.JOB_STATE_SUCCEEDED)
     master.script = [[running, AWAY], AWAY, [running], [running, done]]
     states = [job.state for job in client.watch("j-1")]
@@ -177,7 +179,7 @@ def test_watch_gives_up_after_its_time(master: ScriptedMaster, clock: FakeClock)
     address = f"127.0.0.1:{master.port}"
     master.script = [[message(), AWAY], *(AWAY for _ in range(5))]
     credentials = Credentials(address=address, token="secret")
-    with Client(credentials, retry_seconds=3.0, clock=clock) as client:
+    with MasterClient(credentials, retry_seconds=3.0, clock=clock) as client:
         watch = client.watch("j-1")
         assert next(watch).state is JobState.RUNNING
         with pytest.raises(ClusterUnreachableError):
@@ -185,7 +187,7 @@ def test_watch_gives_up_after_its_time(master: ScriptedMaster, clock: FakeClock)
     assert sum(clock.slept) == pytest.approx(0.1 + 0.2 + 0.4 + 0.8 + 1.6)
 
 
-def test_lists_are_read_page_by_page(master: ScriptedMaster, client: Client) -> None:
+def test_lists_are_read_page_by_page(master: ScriptedMaster, client: MasterClient) -> None:
     master.script = [
         job_service_pb2.ListResponse(jobs=[message("j-3"), message("j-2")], next_page_token="2"),
         job_service_pb2.ListResponse(jobs=[message("j-1")]),
@@ -194,7 +196,7 @@ def test_lists_are_read_page_by_page(master: ScriptedMaster, client: Client) -> 
     assert [request.page_token for request in master.requests] == ["", "2"]
 
 
-def test_tasks_of_a_stage(master: ScriptedMaster, client: Client) -> None:
+def test_tasks_of_a_stage(master: ScriptedMaster, client: MasterClient) -> None:
     task = job_pb2.Task(stage="map", index=3, state=job_pb2.TASK_STATE_IN_PROGRESS)
     task.attempts.add(number="5.2", worker_id="w", state="running", fraction=0.5)
     task.story.append("assigned")
@@ -208,7 +210,7 @@ def test_tasks_of_a_stage(master: ScriptedMaster, client: Client) -> None:
     assert master.requests[0].state == job_pb2.TASK_STATE_IN_PROGRESS
 
 
-def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: Client) -> None:
+def test_a_client_asks_for_the_fleet(master: ScriptedMaster, client: MasterClient) -> None:
     fleet = FleetView(target="gce:p/zones/z", cluster="books", notes=("stockout",))
     master.script = [
         job_service_pb2.GetFleetResponse(fleet=fleet_to_proto(fleet)),
@@ -234,10 +236,10 @@ def test_a_master_that_comes_back_is_called_over_the_same_channel(
         made.append(credentials)
         return connect(credentials)
 
-    monkeypatch.setattr("mrcore.client.client.connect", counted)
+    monkeypatch.setattr("mrcore.client.connection.connect", counted)
     leader = Credentials(address=f"127.0.0.1:{master.port}", token="secret")
     master.script = [grpc.StatusCode.UNAVAILABLE] * 3 + [job_service_pb2.GetFleetResponse()]
-    with Client(leader, find=lambda: leader, clock=clock) as client:
+    with MasterClient(leader, find=lambda: leader, clock=clock) as client:
         assert client.fleet() is None
     assert made == [leader]
 
@@ -289,6 +291,8 @@ def test_what_names_no_cluster_is_told(make: Callable[[], object], said: str) ->
         lambda client: client.submit("wc.py", b""),
     ],
 )
-def test_arguments_of_a_wrong_type_are_told(client: Client, ask: Callable[[Any], object]) -> None:
+def test_arguments_of_a_wrong_type_are_told(
+    client: MasterClient, ask: Callable[[Any], object]
+) -> None:
     with pytest.raises(UsageError):
         ask(client)

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from mrcore.client.client import Client
+from mrcore.client.client import MasterClient
 from mrcore.client.follow import follow
 from mrcore.client.request import Prepared
 from mrcore.engine.local_run import _Recorder, submit_and_follow
@@ -70,7 +70,7 @@ class Recorder:
 
 
 def run_follow(client: FakeClient, observer: Recorder, **options: bool) -> JobView:
-    return follow(cast("Client", client), "j-1", observer, **options)  # type: ignore[arg-type]
+    return follow(cast("MasterClient", client), "j-1", observer, **options)  # type: ignore[arg-type]
 
 
 def test_the_final_view_is_returned() -> None:
@@ -156,7 +156,7 @@ def test_a_dead_cluster_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
     client = FakeClient(job(JobState.RUNNING), job(JobState.RUNNING))
     with pytest.raises(MrcoreError, match="killed by signal 9"):
-        follow(cast("Client", client), "j-1", Recorder(), on_poll=on_poll)
+        follow(cast("MasterClient", client), "j-1", Recorder(), on_poll=on_poll)
 
 
 def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> None:
@@ -172,7 +172,7 @@ def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> Non
     client.submit = submit  # type: ignore[attr-defined]
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
     with pytest.raises(KeyboardInterrupt):
-        submit_and_follow(cast("Client", client), prepared, observer := Recorder())
+        submit_and_follow(cast("MasterClient", client), prepared, observer := Recorder())
     assert observer.states == [JobState.RUNNING, JobState.CANCELLED]
     assert len(set(request_ids)) == 1
     assert len(request_ids) == 2
@@ -184,7 +184,7 @@ def test_each_new_state_is_recorded_once() -> None:
     client.submit = lambda *_: job(JobState.RUNNING)  # type: ignore[attr-defined]
     recorded: list[JobView] = []
     prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
-    submit_and_follow(cast("Client", client), prepared, None, record=recorded.append)
+    submit_and_follow(cast("MasterClient", client), prepared, None, record=recorded.append)
     assert [view.state for view in recorded] == [JobState.RUNNING, JobState.SUCCEEDED]
 
 

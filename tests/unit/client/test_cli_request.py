@@ -297,7 +297,7 @@ def test_a_local_path_is_told_of_where_machines_are_elsewhere(
         def __init__(self, credentials: Credentials) -> None:
             raise ClusterUnreachableError(credentials.address)
 
-    monkeypatch.setattr("mrcore.client.client.Client", Unreachable)
+    monkeypatch.setattr("mrcore.client.client.MasterClient", Unreachable)
     plugin = Plugin("0" * 64, "wc")
     monkeypatch.setattr("mrcore.engine.api.load_plugin", lambda draft: draft.with_plugin(plugin))
     notes: list[str] = []

@@ -1,0 +1,127 @@
+"""Connection to the master that leads a cluster, with calls that survive its restarts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import grpc  # noqa: TID251 - a client speaks gRPC
+
+from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
+from mrcore.rpc.channel import connect
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.status import error_from
+from mrcore.util.clock import SYSTEM, Clock
+
+CALL_SECONDS: Final = 10.0
+"""Deadline of one ordinary call."""
+RETRY_SECONDS: Final = 300.0
+"""Time for which a watch is tried again while the master is away."""
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+
+_Answer = TypeVar("_Answer")
+
+
+class Connection:
+    """A channel to the master of a cluster, and to its successor where `find` names another one."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        find: Callable[[], Credentials] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._find = find
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._channels: list[grpc.Channel] = []
+        self.closed = False
+        """Whether `close` was called: calls fail from then on."""
+        self._connect(credentials)
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """Return the channel to the master that leads, as far as is known."""
+        return self._channels[-1]
+
+    def close(self) -> None:
+        """Close all channels; calls in other threads end with an error."""
+        self.closed = True
+        for channel in self._channels:
+            channel.close()
+
+    def again(self) -> Connection:
+        """Return another connection to the same master, with streams of its own."""
+        return Connection(
+            self.credentials,
+            find=self._find,
+            retry_seconds=self._retry_seconds,
+            clock=self._clock,
+        )
+
+    def pause(self, limit_seconds: float | None = None) -> Pause:
+        """Return what waits between tries, by default for as long as a watch may."""
+        limit = self._retry_seconds if limit_seconds is None else limit_seconds
+        return Pause(self._clock, limit)
+
+    def call(self, attempt: Callable[[], _Answer], retry_seconds: float = CALL_SECONDS) -> _Answer:
+        """Make a unary call, again while the master does not answer; raise MrcoreError."""
+        pause = self.pause(retry_seconds)
+        while True:
+            try:
+                return attempt()
+            except grpc.RpcError as error:
+                self.pause_after(error, pause)
+
+    def pause_after(self, error: grpc.RpcError, pause: Pause) -> None:
+        """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
+        problem = error_from(error, self.credentials.address)
+        if self.closed:
+            raise problem from None
+        pause.after(problem)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Turn to the master that leads now, if that is another one."""
+        if self._find is None:
+            return
+        # Nobody leads yet, or the store does not answer either: then the one that was is asked.
+        with contextlib.suppress(MrcoreError):
+            found = self._find()
+            if found != self.credentials:
+                self._connect(found)
+
+    def _connect(self, credentials: Credentials) -> None:
+        # Former channels stay until the end: another thread may be in a call.
+        channel = connect(credentials)
+        self.credentials = credentials
+        self._channels.append(channel)
+
+
+class Pause:
+    """Wait between tries, for a bounded time without a success."""
+
+    def __init__(self, clock: Clock, limit_seconds: float) -> None:
+        self._clock = clock
+        self._limit_seconds = limit_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again: there was an answer."""
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._since: float | None = None
+
+    def after(self, error: MrcoreError) -> None:
+        """Sleep before the next try; raise the error if it is final or the time is over."""
+        if not isinstance(error, (ClusterUnreachableError, UnavailableError)):
+            raise error from None
+        now = self._clock.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._limit_seconds:
+            raise error from None
+        self._clock.sleep(self._pause_seconds)
+        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
