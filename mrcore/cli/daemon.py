@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mrcore.engine.embedded import daemon_command, daemon_environment
+from mrcore.engine.daemons import daemon_command, daemon_environment
 
 
 def pass_through() -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Connection:
         clock: Clock = SYSTEM,
     ) -> None:
         self._find = find
-        self._retry_seconds = retry_seconds
+        self.retry_seconds = retry_seconds
+        """Time for which what must not be lost is tried again while the master is away."""
         self._clock = clock
         self._channels: list[grpc.Channel] = []
         self.closed = False
@@ -59,13 +60,13 @@ class Connection:
         return Connection(
             self.credentials,
             find=self._find,
-            retry_seconds=self._retry_seconds,
+            retry_seconds=self.retry_seconds,
             clock=self._clock,
         )
 
     def pause(self, limit_seconds: float | None = None) -> Pause:
         """Return what waits between tries, by default for as long as a watch may."""
-        limit = self._retry_seconds if limit_seconds is None else limit_seconds
+        limit = self.retry_seconds if limit_seconds is None else limit_seconds
         return Pause(self._clock, limit)
 
     def call(self, attempt: Callable[[], _Answer], retry_seconds: float = CALL_SECONDS) -> _Answer:

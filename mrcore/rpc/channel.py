@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc  # noqa: TID251 - the border to gRPC
@@ -160,7 +160,11 @@ class _Details(grpc.ClientCallDetails):
         self.compression = old.compression
 
 
-class _TokenInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+class _TokenInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+):
     """Adds the token to every call of a blocking channel."""
 
     def __init__(self, token: str) -> None:
@@ -186,6 +190,15 @@ class _TokenInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
     ) -> Any:
         """Pass the call on, with the token."""
         return continuation(self._details(client_call_details), request)
+
+    def intercept_stream_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, Iterator[_Request]], Any],
+        client_call_details: grpc.ClientCallDetails,
+        request_iterator: Iterator[_Request],
+    ) -> Any:
+        """Pass the call on, with the token."""
+        return continuation(self._details(client_call_details), request_iterator)
 
 
 def _aio_details(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.engine import embedded
-from mrcore.engine.embedded import EmbeddedCluster, daemon_command, daemon_environment
+from mrcore.engine import daemons, embedded
+from mrcore.engine.daemons import daemon_command, daemon_environment
+from mrcore.engine.embedded import EmbeddedCluster
 from mrcore.errors import MrcoreError
 from tests.support.waiting import wait_until
 
@@ -28,7 +29,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         ready = options.get("--ready-fd", "1")
         return ["bash", "-c", f"ready={ready}; {found[module]}", *arguments]
 
-    monkeypatch.setattr(embedded, "daemon_command", command)
+    monkeypatch.setattr(daemons, "daemon_command", command)
     return found
 
 
