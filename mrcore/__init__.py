@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrcore.client.client import MasterClient as Client  # noqa: F401 - public
+    from mrcore.client.client import MasterClient
     from mrcore.engine.api import Result as Result
     from mrcore.engine.api import RunFailedError as RunFailedError
     from mrcore.engine.api import run as run
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mrcore.plugin.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
     from mrcore.plugin.inputs import Input as Input
     from mrcore.plugin.steps import Step as Step
+
+    Client = MasterClient
 
 __version__ = "0.1.0"
 
