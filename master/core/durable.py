@@ -228,6 +228,7 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     job.bad_records += sign * len(output.bad_records)
     job.open_skips -= sign * len(task.skip)
     job.counts += sign * len(output.counters)
+    job.result_bytes += sign * len(output.result)
     job.block_bytes += sign * weight_of_blocks(output)
     for name, value in output.counters.items():
         total = job.counters.get(name, 0) + sign * value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mrcore.master.core.limits import Limits
+from mrcore.model.stages import Result
 from mrcore.model.task import TaskFailure, TaskOutput
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _FAILED_BYTES: Final = 300
 _ENTRY_BYTES: Final = 250
 """An entry of a dict of names and numbers, or of texts."""
 _BLOCK_BYTES: Final = 200
+_OBJECT_BYTES: Final = 600
+"""An object's name and facts, where the result of a task is one."""
 _BRIEF_CHARS: Final = 500
 
 
@@ -47,11 +50,15 @@ def lighten(job: JobRecord, limits: Limits) -> None:
         del job.counters[name]
     job.kept_bytes = _weight(job)
     for stage in job.stages:
-        job.kept_bytes += sum(_lighten_task(task, limits) for task in stage.tasks)
+        results = isinstance(stage.plan.writes, Result)
+        job.kept_bytes += sum(_lighten_task(task, limits, results) for task in stage.tasks)
     if job.kept_bytes > limits.ended_job_bytes_max:
+        job.kept_bytes = _weight(job) + 8 * job.task_count
         for stage in job.stages:
             stage.tasks = _skeletons(stage.tasks)
-        job.kept_bytes = _weight(job) + 8 * job.task_count
+            if isinstance(stage.plan.writes, Result):
+                won = (task for task in stage.tasks if task.winner is not None)
+                job.kept_bytes += sum(_TASK_BYTES + _weight_of_result(task) for task in won)
 
 
 def _weight(job: JobRecord) -> int:
@@ -63,11 +70,19 @@ def _weight(job: JobRecord) -> int:
     return 2 * len(texts) + _ENTRY_BYTES * entries + _JOB_BYTES
 
 
-def _lighten_task(task: TaskRecord, limits: Limits) -> int:
-    """Keep of a task what people look at; return about what that takes."""
+def _weight_of_result(task: TaskRecord) -> int:
+    """Return about what the result of a task takes."""
+    if task.output is None:
+        return 0
+    return len(task.output.result) + (0 if task.output.object is None else _OBJECT_BYTES)
+
+
+def _lighten_task(task: TaskRecord, limits: Limits, results: bool) -> int:
+    """Keep of a task what people look at, and its result; return about what that takes."""
     output = task.output
     if output is not None:
         task.output = TaskOutput(
+            object=output.object if results else None,
             records_in=output.records_in,
             records_out=output.records_out,
             bytes_in=output.bytes_in,
@@ -81,17 +96,31 @@ def _lighten_task(task: TaskRecord, limits: Limits) -> int:
     task.skip = ()
     del task.failed[: -limits.ended_failed_max]
     names = len(task.worker_id) + sum(len(failed.worker_id) for failed in task.failed)
-    return _TASK_BYTES + _FAILED_BYTES * len(task.failed) + 2 * names
+    entries = _FAILED_BYTES * len(task.failed) + _weight_of_result(task)
+    return _TASK_BYTES + entries + 2 * names
 
 
 def _skeletons(tasks: list[TaskRecord]) -> list[TaskRecord]:
-    """Return tasks that show only whether they were won; two objects stand for all of them."""
+    """Return tasks that show whether they were won, and their results.
+
+    Those without a result are two objects for all of them.
+    """
     if not tasks:
         return []
     kind = type(tasks[0])
     won = next((task.winner for task in tasks if task.winner is not None), None)
     completed, open_ = kind(winner=won, output=TaskOutput()), kind()
-    return [open_ if task.winner is None else completed for task in tasks]
+
+    def skeleton(task: TaskRecord) -> TaskRecord:
+        output = task.output
+        if task.winner is None or output is None:
+            return open_
+        if not output.result and output.object is None:
+            return completed
+        kept = TaskOutput(result=output.result, object=output.object)
+        return kind(winner=task.winner, output=kept)
+
+    return [skeleton(task) for task in tasks]
 
 
 class Stories:

@@ -39,7 +39,7 @@ def check(cluster: Cluster) -> None:
 def _check_sums(record: JobRecord) -> None:
     """Incremental sums are the sums over the current winners."""
     counters: Counter[str] = Counter()
-    skips = bad = counts = blocks = 0
+    skips = bad = counts = blocks = results = 0
     for sums in record.stages:
         won = [task for task in sums.tasks if task.winner is not None]
         outputs = [task.output for task in won if task.output is not None]
@@ -54,11 +54,13 @@ def _check_sums(record: JobRecord) -> None:
             counters.update(output.counters)
             counts += len(output.counters)
             blocks += weight_of_blocks(output)
+            results += len(output.result)
             bad += len(output.bad_records)
     if not record.state.final:  # an ended job has dropped the details
         assert record.open_skips == skips, f"{record.job_id} counts skips"
         assert record.counts == counts, f"{record.job_id} counts counters"
         assert record.block_bytes == blocks, f"{record.job_id} weighs blocks"
+        assert record.result_bytes == results, f"{record.job_id} counts bytes of results"
         assert record.bad_records == bad, f"{record.job_id} counts bad records"
         kept = {name: value for name, value in record.counters.items() if value}
         assert kept == {name: value for name, value in counters.items() if value}
@@ -217,6 +219,7 @@ def _check_record(record: JobRecord, limits: Limits) -> None:
         assert len(record.counters) <= limits.counters_max
         assert record.counts <= limits.counts_max
         assert record.block_bytes <= limits.block_bytes_max
+        assert record.result_bytes <= limits.result_bytes_max
     traced = set(record.traced)
     most_failed = limits.ended_failed_max if final else limits.failed_attempts_max
     for number, stage in enumerate(record.stages):

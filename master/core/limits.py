@@ -78,7 +78,7 @@ class Limits:
     ended_bytes_max: int = 256 * 2**20
     """Memory of all ended jobs, as `ended` weighs it; the oldest jobs go first."""
     ended_job_bytes_max: int = 32 * 2**20
-    """Memory of one ended job; of a larger one the sums are kept, and no attempts."""
+    """Memory of one ended job; of a larger one sums and results are kept, and no attempts."""
     ended_inputs_max: int = 100
     """Inputs that are kept of an ended job: as many as are shown."""
     ended_failed_max: int = 8
@@ -87,6 +87,9 @@ class Limits:
     """Names of counters in one job."""
     counts_max: int = MAX_COUNTS
     """Counters of one job, summed over its tasks."""
+    result_bytes_max: int = 64 * 2**20
+    """Bytes of the results of one job's tasks that lie in their reports. They are kept when the job
+    has ended, until it is forgotten as a whole."""
     block_bytes_max: int = 256 * 2**20
     """Memory of the first keys of all blocks of one job in total order."""
     story_lines: int = 50

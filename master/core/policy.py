@@ -134,6 +134,12 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
             f"{limits.block_bytes_max:,} is the limit. Sort less data in one job, use shorter "
             "keys, or leave out the total order."
         )
+    if record.result_bytes > limits.result_bytes_max:
+        return (
+            f"The results of the job's tasks have {record.result_bytes:,} bytes in all, and "
+            f"{limits.result_bytes_max:,} is the limit. Return less from each task, or write an "
+            "output."
+        )
     names, counts = len(record.counters), record.counts
     return counters_problem(names, counts, limits.counters_max, limits.counts_max)
 

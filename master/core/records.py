@@ -119,6 +119,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     counts: int = 0
     """Counters of each current winner, summed up."""
+    result_bytes: int = 0
+    """Bytes of the results of the current winners."""
     block_bytes: int = 0
     """Memory of the blocks' keys of the current winners, more or less."""
     bad_records: int = 0

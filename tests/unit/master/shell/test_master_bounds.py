@@ -25,10 +25,11 @@ from mrcore.master.core.records import JobRecord
 from mrcore.model.commit_plan import CommitPlan, ObjectVersion
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState
+from mrcore.model.stages import Part, Result, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.storage.base import ObjectInfo
 from tests.support.fake_worker import VERSIONS
 from tests.support.machine_cluster import Cluster
-from tests.support.stage_plans import two_stages
 
 
 def counting(*names: str) -> TaskOutput:
@@ -139,6 +140,48 @@ def test_of_a_very_large_job_the_sums_are_kept() -> None:
     cluster.machine.check()
 
 
+@pytest.mark.parametrize("ended_job_bytes_max", [20_000, Limits().ended_job_bytes_max])
+def test_results_outlive_their_job_however_large_it_is(ended_job_bytes_max: int) -> None:
+    limits = Limits(ended_job_bytes_max=ended_job_bytes_max, prefetch_per_slot_max=0)
+    cluster = Cluster(limits, workers=1)
+    cluster.submit("j", maps=0, reduces=0, stages=(StagePlan(30, Splits(), Result()),))
+    cluster.sync("w0")
+    for n in range(30):
+        long = ObjectInfo(f"mem://out/{n}", 99, "1") if n % 3 == 0 else None
+        cluster.result = TaskOutput(result=b"%d" % n * 100, object=long)
+        cluster.sync("w0")
+    cluster.step(CommitPrepared("j", ()))
+    cluster.step(CommitFinished("j"))
+    job = job_of(cluster)
+    assert job.state is JobState.SUCCEEDED
+    found = [task.output for task in job.stages[0].tasks]
+    assert [output.result for output in found if output] == [b"%d" % n * 100 for n in range(30)]
+    long_ones = [output.object.uri for output in found if output and output.object]
+    assert long_ones == [f"mem://out/{n}" for n in range(0, 30, 3)]
+    assert cluster.machine.cluster.durable.ended_bytes > job.result_bytes == 5_000
+    cluster.machine.check()
+    replay = Durable()
+    for fact in cluster.facts:
+        replay.apply(fact, limits)
+    assert replay == cluster.machine.cluster.durable
+
+
+def test_a_job_whose_results_are_too_large_together_fails_with_a_sentence() -> None:
+    cluster = Cluster(Limits(result_bytes_max=250, prefetch_per_slot_max=0), workers=1)
+    cluster.submit("j", maps=0, reduces=0, stages=(StagePlan(9, Splits(), Result()),))
+    cluster.result = TaskOutput(result=b"r" * 100)
+    for _ in range(3):
+        cluster.sync("w0")
+    assert (job_of(cluster).result_bytes, job_of(cluster).state) == (200, JobState.RUNNING)
+    cluster.sync("w0")
+    assert job_of(cluster).state is JobState.FAILED
+    assert job_of(cluster).message == (
+        "The results of the job's tasks have 300 bytes in all, and 250 is the limit. Return less "
+        "from each task, or write an output."
+    )
+    cluster.machine.check()
+
+
 @pytest.mark.parametrize(
     ("limits", "kept"),
     [
@@ -176,12 +219,13 @@ def ended_jobs(kind: str, count: int, limits: Limits) -> Durable:
             output_uri=f"mem://out/{n}",
             versions=VERSIONS,
         )
-        maps = 40 if kind in ("tasks", "failures") else 3
+        maps = 40 if kind in ("tasks", "failures", "results") else 3
+        writes = Result() if kind == "results" else Part()
         submitted = JobSubmitted(
             job_id=job_id,
             request_id=job_id,
             spec=spec,
-            stages=two_stages(maps, 0),
+            stages=(StagePlan(maps, Splits(), writes),),
             claim_generation="1",
         )
         durable.apply(submitted, limits)
@@ -208,12 +252,14 @@ def task_facts(kind: str, task: TaskId) -> Iterator[Fact]:
         bytes_in=10**9 + task.index,
         counters={name: 10**9 + n for n, name in enumerate(names)},
         elapsed_seconds=task.index / 7,
+        result=f"{task} ".encode() * 20 if kind == "results" else b"",
+        object=ObjectInfo(f"mem://out/{task}", task.index, "1") if kind == "results" else None,
     )
     attempt = AttemptId(task, AttemptNumber(1, 1_000 * task.index + 999))
     yield TaskWon(attempt=attempt, worker_id=f"worker {task.index}", output=output)
 
 
-@pytest.mark.parametrize("kind", ["inputs", "params", "tasks", "failures", "counters"])
+@pytest.mark.parametrize("kind", ["inputs", "params", "tasks", "failures", "counters", "results"])
 def test_ended_jobs_take_no_more_memory_than_they_are_weighed_at(kind: str) -> None:
     """1,000 ended jobs of whatever size stay below `ended_bytes_max`, which is 256 MiB."""
     limits = Limits(ended_bytes_max=200_000)
