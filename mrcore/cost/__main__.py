@@ -75,6 +75,11 @@ def _estimate(parsed: argparse.Namespace) -> str:
         raise UsageError("--workers must be at least 1.")
     if not 1 <= parsed.steps < MAX_STAGES:
         raise UsageError(f"--steps must be from 1 to {MAX_STAGES - 1}.")
+    if parsed.reduces == 0 and parsed.steps > 1:
+        raise UsageError(
+            "--reduces 0 means maps alone, and --steps counts steps that reduce. Leave out one of "
+            "the two."
+        )
     plan = Plan(
         workers=parsed.workers,
         machine_types=tuple(parsed.machine_type.split(",")),

@@ -33,6 +33,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from msgspec.structs import replace
+
 from mrcore.master.core import views
 from mrcore.master.core.commands import PrepareCommit
 from mrcore.master.core.events import (
@@ -58,9 +60,9 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import order
 from mrcore.model.commit_plan import CommitPlan
-from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.stages import KINDS, StagePlan
 from tests.scenario.words import Words, parse_stages
+from tests.support.specs import NO_VERSIONS, job_spec
 from tests.support.stage_plans import two_stages
 
 WALL = 1_000_000.0
@@ -204,18 +206,15 @@ class Script:
         after = tuple(options["after"].split(",")) if "after" in options else ()
         stages = () if after else self._stages(options)
         python = options.get("python", "3.11")
-        spec = JobSpec(
-            name=name,
-            plugin=Plugin(sha256="0", name="plugin"),
-            inputs=(),
-            output_uri=f"mem://out/{name}",
+        spec = job_spec(
+            name,
             map_only=len(stages) == 1,
             max_attempts=int(options.get("attempts", 4)),
             lease_seconds=float(options.get("lease", 10)),
             max_bad_records=int(options.get("bad", 0)),
             priority=int(options.get("priority", 0)),
             after=after,
-            versions=Versions(python=python, mrcore="", pyarrow="", cloudpickle=""),
+            versions=replace(NO_VERSIONS, python=python),
         )
         return Submitted(
             job_id=name,

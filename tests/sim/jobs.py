@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from msgspec.structs import replace
+
 from mrcore.master.core.events import Submitted
 from mrcore.master.core.limits import Limits
 from mrcore.model.ids import AttemptId, TaskId
-from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskRef
+from tests.support.specs import NO_VERSIONS, job_spec
 
 MAX_ATTEMPTS = 4
 
@@ -98,12 +100,9 @@ class SimJob:
 
     def submitted(self, wall_seconds: float) -> Submitted:
         """Return the event that submits it."""
-        spec = JobSpec(
-            name=self.job_id,
-            plugin=Plugin(sha256="0", name="sim"),
-            inputs=(),
-            output_uri=f"mem://out/{self.job_id}",
-            versions=Versions(python="3.11", mrcore="0.1.0", pyarrow="", cloudpickle=""),
+        spec = job_spec(
+            self.job_id,
+            versions=replace(NO_VERSIONS, python="3.11", mrcore="0.1.0"),
             lease_seconds=self.lease_seconds,
             max_attempts=MAX_ATTEMPTS,
             max_bad_records=self.max_bad_records,

@@ -11,12 +11,13 @@ import msgspec
 from mrcore.model import object_names
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.job import JobSpec, Versions
 from mrcore.model.snapshots import StageView
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output import commit
 from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, Plan
 from tests.support import stores
+from tests.support.specs import job_spec, one_input
 from tests.support.stores import Place
 
 STAGES = (
@@ -32,12 +33,10 @@ class Crash(BaseException):
 
 def make_spec(place: Place, *, overwrite: bool = False, out: str = "out") -> JobSpec:
     source = place.uri("in")
-    return JobSpec(
-        name="job",
-        plugin=Plugin(sha256="0" * 64, name="job"),
-        inputs=(Input(uri=source, base_uri=source, base_given="in"),),
+    return job_spec(
+        "job",
+        inputs=one_input(source),
         output_uri=place.uri(out),
-        versions=VERSIONS,
         overwrite=overwrite,
     )
 

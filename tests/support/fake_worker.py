@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import msgspec
 
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.job import JobSpec, Versions
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskResult, TaskWork
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials
@@ -25,22 +25,16 @@ from mrcore.rpc.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
 from mrcore.storage.registry import storage_for
+from tests.support.specs import job_spec, one_input
 
 VERSIONS = Versions("3.11", "0.1.0", "1", "1")
 CALL_SECONDS = 20.0
 
 
-def make_spec(input_uri: str, output_uri: str, sha256: str, **changes: object) -> JobSpec:
+def make_spec(input_uri: str, output_uri: str, sha256: str, **changes: Any) -> JobSpec:
     """Return a small job."""
-    spec = JobSpec(
-        name="test",
-        plugin=Plugin(sha256, "test"),
-        inputs=(Input(input_uri, input_uri, "in"),),
-        output_uri=output_uri,
-        reduces=1,
-        versions=VERSIONS,
-    )
-    return msgspec.structs.replace(spec, **changes)
+    given: dict[str, Any] = {"name": "test", "reduces": 1, "versions": VERSIONS, **changes}
+    return job_spec(sha256=sha256, inputs=one_input(input_uri), output_uri=output_uri, **given)
 
 
 class FakeClient:

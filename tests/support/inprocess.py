@@ -14,7 +14,7 @@ from unittest.mock import patch
 import msgspec
 
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import JobSpec, Plugin, StepFlags, Versions
+from mrcore.model.job import JobSpec, StepFlags
 from mrcore.model.stages import Stage, stages_of
 from mrcore.model.task import Split, TaskOutput, TaskRef, TaskResult, TaskSpec, TaskWork
 from mrcore.plugin.functions import UserFunctions
@@ -26,20 +26,14 @@ from mrcore.storage.registry import register, storage_for
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
 from mrcore.tasks.setup import Setup
+from tests.support.specs import job_spec
 
 Pair = tuple[Any, Any]
 
 
 def spec_of(**changes: Any) -> JobSpec:
     """Return a spec with an output in memory."""
-    base = JobSpec(
-        name="test",
-        plugin=Plugin(sha256="0" * 64, name="test"),
-        inputs=(),
-        output_uri="mem://out/job",
-        versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),
-    )
-    return msgspec.structs.replace(base, **changes)
+    return job_spec(**{"output_uri": "mem://out/job", **changes})
 
 
 @dataclass

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
+from tests.support.specs import job_spec
 
-SPEC = JobSpec(
-    name="wc",
-    plugin=Plugin(sha256="0" * 64, name="wc"),
-    inputs=(),
-    input_format="text",
-    output_uri="file:///out",
-    versions=Versions(python="3.11", mrcore="1", pyarrow="1", cloudpickle="1"),
-)
+SPEC = job_spec("wc", plugin_name="wc", output_uri="file:///out")
 
 
 def message(

@@ -11,9 +11,9 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput, TaskResult
+from tests.support.specs import NO_VERSIONS, job_spec, one_input
 from tests.support.stage_plans import two_stages
 
 
@@ -52,14 +52,13 @@ class Cluster:
         stages: tuple[StagePlan, ...] = (),
     ) -> None:
         """Submit a job."""
-        spec = JobSpec(
-            name=job_id,
-            plugin=Plugin(sha256="0", name="p"),
-            inputs=(Input("mem://in", "mem://in", "in"),) * inputs,
+        spec = job_spec(
+            job_id,
+            inputs=one_input("mem://in") * inputs,
             params={"param": param},
             output_uri="mem://out",
             map_only=reduces == 0,
-            versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
+            versions=NO_VERSIONS,
         )
         self.step(
             Submitted(

@@ -14,7 +14,6 @@ import grpc.aio
 
 from mrcore.client.request import versions
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import Input, JobSpec, Plugin
 from mrcore.model.task import Piece, Split, TaskWork
 from mrcore.plugin.bundle import build_bundle
 from mrcore.rpc.cluster import Credentials, save_credentials
@@ -22,6 +21,7 @@ from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2_grpc
 from mrcore.rpc.v1 import worker_service_pb2 as pb
+from tests.support.specs import job_spec, one_input
 
 PLUGIN = """
 import os, signal, time
@@ -78,10 +78,11 @@ class FakeMaster(worker_service_pb2_grpc.WorkerServiceServicer):
         (folder / "job.py").write_text(PLUGIN)
         bundle = build_bundle("job.py", [], folder)
         (folder / "state/plugins" / bundle.sha256).write_bytes(bundle.data)
-        self.spec = JobSpec(
-            name="job",
-            plugin=Plugin(bundle.sha256, "job.py"),
-            inputs=(Input("file:///x", "file:///x", "x"),),
+        self.spec = job_spec(
+            "job",
+            sha256=bundle.sha256,
+            plugin_name="job.py",
+            inputs=one_input("file:///x", "x"),
             output_uri=f"file://{folder}/out",
             map_only=True,
             versions=versions(),

@@ -1,18 +1,43 @@
-"""Builders of job specifications."""
+"""Builder of job specifications."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
-from mrcore.model.job import JobSpec, Plugin, Versions
+from mrcore.model.job import Input, JobSpec, Plugin, StepFlags, Versions
 from mrcore.records.inputs import parse_input
+
+VERSIONS: Final = Versions(python="3.11", mrcore="0.1.0", pyarrow="20", cloudpickle="3")
+NO_VERSIONS: Final = Versions(python="", mrcore="", pyarrow="", cloudpickle="")
+"""Versions that suit a worker which does not report its own."""
+
+
+def job_spec(
+    name: str = "j",
+    *,
+    sha256: str = "0" * 64,
+    plugin_name: str = "plugin",
+    steps: tuple[StepFlags, ...] = (StepFlags(),),
+    **fields: Any,
+) -> JobSpec:
+    """Return a job without inputs whose output is in memory; `fields` are those of `JobSpec`."""
+    given: dict[str, Any] = {
+        "plugin": Plugin(sha256=sha256, name=plugin_name, steps=steps),
+        "inputs": (),
+        "output_uri": f"mem://out/{name}",
+        "versions": VERSIONS,
+        **fields,
+    }
+    return JobSpec(name=name, **given)
+
+
+def one_input(uri: str, given: str = "in") -> tuple[Input, ...]:
+    """Return one input, shown to `map` as `given`."""
+    return (Input(uri=uri, base_uri=uri, base_given=given),)
 
 
 def spec_for(folder: Path, *inputs: str) -> JobSpec:
-    return JobSpec(
-        name="test",
-        plugin=Plugin(sha256="0" * 64, name="test"),
-        inputs=tuple(parse_input(text, str(folder)) for text in inputs),
-        output_uri=f"file://{folder}/out",
-        versions=Versions(python="3.11", mrcore="0", pyarrow="0", cloudpickle="0"),
-    )
+    """Return a job over files, with its output in a folder."""
+    found = tuple(parse_input(text, str(folder)) for text in inputs)
+    return job_spec("test", inputs=found, output_uri=f"file://{folder}/out")

@@ -12,7 +12,7 @@ from pathlib import Path
 from mrcore.model import object_names
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.job import JobSpec
 from mrcore.model.task import Piece, Split, TaskFailure, TaskResult, TaskWork
 from mrcore.plugin.bundle import build_bundle
 from mrcore.tasks.child.attempt_log import store_log
@@ -22,6 +22,7 @@ from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import descendants
 from mrcore.worker.shell.supervisor import Supervisor
+from tests.support.specs import NO_VERSIONS, job_spec, one_input
 
 
 class SupervisedWorker:
@@ -83,15 +84,16 @@ class SupervisedWorker:
         out.mkdir()
         if claimed:
             (out / "_claim").write_text(json.dumps({"job_id": job_id}))
-        spec = JobSpec(
-            name=job_id,
-            plugin=Plugin(bundle.sha256, f"{job_id}.py"),
-            inputs=(Input("file:///x", "file:///x", "x"),),
+        spec = job_spec(
+            job_id,
+            sha256=bundle.sha256,
+            plugin_name=f"{job_id}.py",
+            inputs=one_input("file:///x", "x"),
             output_uri=f"file://{out}",
             map_only=map_only,
             memory_bytes=memory_bytes,
             task_timeout_seconds=timeout_seconds,
-            versions=Versions("", "", "", ""),
+            versions=NO_VERSIONS,
         )
         self.specs[job_id] = spec
         self.supervisor.keep_job(job_id, spec, self.state_uri)

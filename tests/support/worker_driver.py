@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mrcore.model.attempts import Assignment, AttemptState
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import Input, JobSpec, Plugin, Versions
+from mrcore.model.job import JobSpec
 from mrcore.model.task import Split, TaskOutput, TaskWork
 from mrcore.worker.core.commands import (
     Command,
@@ -15,15 +15,10 @@ from mrcore.worker.core.events import (
 )
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.core.machine import Machine
+from tests.support.specs import NO_VERSIONS, job_spec, one_input
 
 WORK = TaskWork(Split(()), 1)
-SPEC = JobSpec(
-    name="j",
-    plugin=Plugin("", "j"),
-    inputs=(Input("", "", ""),),
-    output_uri="file:///out",
-    versions=Versions("", "", "", ""),
-)
+SPEC = job_spec(inputs=one_input(""), versions=NO_VERSIONS)
 DONE = TaskOutput(records_out=1)
 
 

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.support.repository import ROOT
@@ -89,6 +90,29 @@ def test_package_is_imported_in_its_place_only(package: str, allowed: set[str]) 
     assert not strays
 
 
+ROOM_PAIRS_MAX = 153
+"""Pairs of rooms of which one imports the other. It may fall; to raise it takes a reason."""
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: a folder below `mrcore`, or one of a daemon's."""
+    names = module.split(".")
+    return ".".join(names[: 3 if names[1:2] in (["master"], ["worker"]) else 2])
+
+
+def test_rooms_import_no_more_rooms_than_before() -> None:
+    graph = grimp.build_graph("mrcore", exclude_type_checking_imports=True, cache_dir=None)
+    pairs = {
+        (room_of(module), room_of(imported))
+        for module in graph.modules
+        for imported in graph.find_modules_directly_imported_by(module)
+    }
+    pairs = {(room, other) for room, other in pairs if room != other}
+    both = sorted(pair for pair in pairs if pair[::-1] in pairs)
+    assert not both, "rooms import each other"
+    assert len(pairs) <= ROOM_PAIRS_MAX, "a new pair of rooms: import less, or say why in a commit"
+
+
 def test_every_package_is_installed() -> None:
     """A folder that is missing here works in a checkout, and nowhere else."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -148,3 +172,15 @@ def test_no_module_imports_a_test_module() -> None:
         if imported.search(line)
     ]
     assert not found, "move what tests share into tests/support"
+
+
+def test_tests_make_jobs_with_one_builder() -> None:
+    made = re.compile(r"(?<![\w.])JobSpec\(")
+    found = [
+        f"{shown(path)}:{number}"
+        for path in python_files()
+        if shown(path).startswith("tests/") and shown(path) != "tests/support/specs.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if made.search(line)
+    ]
+    assert not found, "call tests.support.specs.job_spec"

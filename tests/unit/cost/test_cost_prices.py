@@ -204,6 +204,10 @@ def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["stages"] == 3
     assert main([*arguments, "--steps", "0"]) == 2
     assert "--steps must be from 1 to 999" in capsys.readouterr().err
+    assert main([*arguments, "--steps", "3", "--reduces", "0"]) == 2
+    assert "--reduces 0 means maps alone" in capsys.readouterr().err
+    assert main([*arguments, "--steps", "1", "--reduces", "0"]) == 0
+    capsys.readouterr()
     assert main([*arguments[:-1], "many"]) == 2
     assert "--input-bytes" in capsys.readouterr().err
 

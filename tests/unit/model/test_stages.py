@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcore.model.job import JobSpec, Plugin, StepFlags, Versions
+from mrcore.model.job import JobSpec, StepFlags
 from mrcore.model.stages import (
     Part,
     Reads,
@@ -18,6 +18,7 @@ from mrcore.model.stages import (
     stages_of,
     task_name,
 )
+from tests.support.specs import job_spec
 
 MAP = StepFlags()
 BOTH = StepFlags(has_reduce=True)
@@ -25,15 +26,7 @@ REDUCE = StepFlags(has_map=False, has_reduce=True)
 
 
 def spec_of(*steps: StepFlags, map_only: bool = False, total_order: bool = False) -> JobSpec:
-    return JobSpec(
-        name="j",
-        plugin=Plugin("0" * 64, "j", steps),
-        inputs=(),
-        output_uri="mem://out",
-        versions=Versions("", "", "", ""),
-        map_only=map_only,
-        total_order=total_order,
-    )
+    return job_spec(steps=steps, map_only=map_only, total_order=total_order)
 
 
 def reads(stage: int) -> Runs:

@@ -7,7 +7,7 @@ import pytest
 from mrcore.errors import UsageError
 from mrcore.model.calls import NO_PLUGIN, CallPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import JobSpec, Resources, Session, Versions
+from mrcore.model.job import Resources, Session
 from mrcore.model.stages import Calls, Result, stage_name, stages_of
 from mrcore.model.task import (
     CallInput,
@@ -20,13 +20,12 @@ from mrcore.model.task import (
 from mrcore.rpc import convert, convert_calls, convert_task
 from mrcore.rpc.v1 import call_service_pb2, job_pb2
 from mrcore.storage.base import ObjectInfo
+from tests.support.specs import job_spec
 
 SHA = "ab" * 32
-SPEC = JobSpec(
-    name="calls",
-    inputs=(),
+SPEC = job_spec(
+    "calls",
     output_uri="",
-    versions=Versions("3.11", "0.1.0", "17.0", "3.0"),
     plugin=NO_PLUGIN,
     resources=Resources(cpus=2.0, memory_bytes=1 << 30, labels=("gpu", "zone=a")),
     session=Session(retries=3, keep=True),

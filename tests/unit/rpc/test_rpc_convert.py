@@ -16,9 +16,7 @@ from mrcore.model.job import (
     Codec,
     Input,
     JobSpec,
-    Plugin,
     StepFlags,
-    Versions,
 )
 from mrcore.model.task import (
     BadRecord,
@@ -56,6 +54,7 @@ from mrcore.rpc.convert_task import (
     work_from_proto,
 )
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from tests.support.specs import job_spec
 from tests.support.wire_strategies import (
     ATTEMPTS,
     FAILURES,
@@ -156,12 +155,10 @@ def test_what_is_too_long_is_cut() -> None:
 
 
 def a_spec() -> JobSpec:
-    return JobSpec(
-        name="wc",
-        plugin=Plugin("0" * 64, "wc"),
+    return job_spec(
+        "wc",
         inputs=(Input("file:///in/*", "file:///in/", "in/"),),
         output_uri="file:///out",
-        versions=Versions("3.11", "1", "2", "3"),
     )
 
 

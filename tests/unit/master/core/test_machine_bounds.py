@@ -13,10 +13,10 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import JobSpec, JobState, Plugin
+from mrcore.model.job import JobState
 from mrcore.model.task import BlockKey, FailureKind, TaskFailure, TaskOutput
-from tests.support.fake_worker import VERSIONS
 from tests.support.machine_cluster import Cluster
+from tests.support.specs import job_spec
 from tests.support.stage_plans import two_stages
 
 
@@ -81,14 +81,7 @@ def test_a_task_remembers_few_of_the_workers_that_it_keeps_away_from() -> None:
 
 
 def submitted(maps: int) -> JobSubmitted:
-    spec = JobSpec(
-        name="j",
-        plugin=Plugin(sha256="0", name="p"),
-        inputs=(),
-        output_uri="mem://out",
-        versions=VERSIONS,
-        map_only=True,
-    )
+    spec = job_spec(map_only=True)
     return JobSubmitted(
         job_id="j", request_id="j", spec=spec, stages=two_stages(maps, 0), claim_generation="1"
     )

@@ -28,8 +28,8 @@ from mrcore.master.core.machine import Machine
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, Mark, TaskFailure, TaskOutput, TaskRef
+from tests.support.specs import NO_VERSIONS, job_spec
 from tests.support.stage_plans import two_stages
 
 JOBS = st.sampled_from(["a", "b", "planning", "waiting", "unknown"])
@@ -84,14 +84,8 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 
 def submitted(job_id: str, maps: int, reduces: int, *after: str) -> Submitted:
     """Return the event that submits a small job, or one that waits for others."""
-    spec = JobSpec(
-        name=job_id,
-        plugin=Plugin(sha256="0", name="p"),
-        inputs=(),
-        output_uri="mem://out",
-        max_bad_records=1,
-        after=after,
-        versions=Versions(python="", mrcore="", pyarrow="", cloudpickle=""),
+    spec = job_spec(
+        job_id, output_uri="mem://out", max_bad_records=1, after=after, versions=NO_VERSIONS
     )
     return Submitted(
         job_id=job_id,

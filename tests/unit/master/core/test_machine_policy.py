@@ -14,14 +14,11 @@ from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import FailedAttempt, TaskRecord
 from mrcore.model.ids import AttemptNumber
-from mrcore.model.job import JobSpec, Plugin, Versions
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from tests.support.specs import VERSIONS, job_spec
 
 LIMITS = Limits()
-VERSIONS = Versions(python="3.11", mrcore="0.1.0", pyarrow="20", cloudpickle="3")
-SPEC = JobSpec(
-    name="j", plugin=Plugin("0", "p"), inputs=(), output_uri="mem://o", versions=VERSIONS
-)
+SPEC = job_spec()
 
 
 @given(st.lists(st.floats(0.001, 1_000.0), min_size=1, max_size=600))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
@@ -24,12 +25,12 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.model.commit_plan import CommitPlan, ObjectVersion
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
-from mrcore.model.job import Input, JobSpec, JobState, Plugin, TaskState
+from mrcore.model.job import JobState, TaskState
 from mrcore.model.stages import Part, Result, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.storage.base import ObjectInfo
-from tests.support.fake_worker import VERSIONS
 from tests.support.machine_cluster import Cluster
+from tests.support.specs import job_spec, one_input
 
 
 def counting(*names: str) -> TaskOutput:
@@ -150,7 +151,7 @@ def test_results_outlive_their_job_however_large_it_is(ended_job_bytes_max: int)
         long = ObjectInfo(f"mem://out/{n}", 99, "1") if n % 3 == 0 else None
         cluster.result = TaskOutput(result=b"%d" % n * 100, object=long)
         cluster.sync("w0")
-    cluster.step(CommitPrepared("j", ()))
+    cluster.step(CommitPrepared("j", CommitPlan()))
     cluster.step(CommitFinished("j"))
     job = job_of(cluster)
     assert job.state is JobState.SUCCEEDED
@@ -211,13 +212,11 @@ def ended_jobs(kind: str, count: int, limits: Limits) -> Durable:
     for n in range(count):
         job_id = f"job-{n}"
         inputs = [f"mem://in/{n}/{i}" for i in range(300 if kind == "inputs" else 1)]
-        spec = JobSpec(
-            name=job_id,
-            plugin=Plugin(sha256=f"{n}", name="p"),
-            inputs=tuple(Input(uri, uri, uri) for uri in inputs),
+        spec = job_spec(
+            job_id,
+            sha256=f"{n}",
+            inputs=tuple(chain.from_iterable(one_input(uri, uri) for uri in inputs)),
             params={f"{n} {i}": f"{i}é" * 20 for i in range(40 if kind == "params" else 1)},
-            output_uri=f"mem://out/{n}",
-            versions=VERSIONS,
         )
         maps = 40 if kind in ("tasks", "failures", "results") else 3
         writes = Result() if kind == "results" else Part()
