@@ -112,7 +112,10 @@ def _bind_in(runner: Runner, resource: str, wanted: list[Binding], present: list
             if not resource.startswith("gs://") or resource == bucket_of(runner.home):
                 raise
             say(str(error))
-            say(f"{resource} is not yours to open: the VMs can use it as its owner lets them.")
+            say(
+                f"you may not grant access to {resource}. The VMs can use it as far as its owner "
+                "allows."
+            )
     remove_bindings(runner, (one for one in present if one not in wanted), resource)
 
 

@@ -39,18 +39,18 @@ def _findings(
     if not near and not cross_region:
         yield (
             "error",
-            f"the bucket {uri} is in {place} and the VMs in {region}: reading there is slow and "
-            f"costs money by the byte; take a bucket in {region} or VMs in the bucket's region, "
-            "or say --cross-region.",
+            f"the bucket {uri} is in {place} and the VMs in {region}. Reading there is slow and "
+            f"costs money by the byte. Take a bucket in {region} or VMs in the bucket's region, "
+            "or give --cross-region.",
         )
     elif near and place in MULTI_REGIONS:
-        yield "warn", f"the bucket {uri} is in many regions ({place}): one in {region} costs less."
+        yield "warn", f"the bucket {uri} is in many regions ({place}). One in {region} costs less."
     uniform = bucket.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {})
     if conditions and not uniform.get("enabled"):
         yield (
             "error",
-            f"{uri} has no uniform access, so the VMs' accounts cannot be held to their folders: "
-            f"run: gcloud storage buckets update {uri} --uniform-bucket-level-access",
+            f"{uri} has no uniform access, so the VMs' accounts cannot be held to their folders. "
+            f"Run: gcloud storage buckets update {uri} --uniform-bucket-level-access",
         )
     yield from _kept(bucket, uri)
 
@@ -74,7 +74,8 @@ def _kept(bucket: Mapping[str, Any], uri: str) -> Iterator[tuple[str, str]]:
         yield (
             "warn",
             f"{uri} keeps what is deleted for {days:g} days (soft delete), and temporaries cost "
-            f"as long: gcloud storage buckets update {uri} --clear-soft-delete, or give --temp.",
+            f"money as long. Run: gcloud storage buckets update {uri} "
+            "--clear-soft-delete, or give --temp.",
         )
     if bucket.get("versioning", {}).get("enabled"):
         yield (

@@ -51,15 +51,15 @@ def check_versions(looks: Looks) -> Iterator[Finding]:
     there = looks.options.python_version
     if not looks.options.image and there != DEFAULT_PYTHON:
         yield _error(
-            f"Debian 12 has Python {DEFAULT_PYTHON} on the VMs, not {there}: leave --python out, "
+            f"Debian 12 has Python {DEFAULT_PYTHON} on the VMs, not {there}. Leave --python out, "
             "or name an --image that has it."
         )
     elif here == there:
         yield Finding("ok", f"Python {here} here and on the VMs")
     else:
         yield _error(
-            f"Python is {here} here and {there} on the VMs: run mrcore with Python {there}, or "
-            f"bake an image that has {here} and say --python {here}."
+            f"Python is {here} here and {there} on the VMs. Run mrcore with Python {there}, or "
+            f"bake an image that has {here} and give --python {here}."
         )
 
 
@@ -78,7 +78,7 @@ def check_services(looks: Looks) -> Iterator[Finding]:
     ]
     if off := " ".join(name for name in needed if name not in enabled):
         yield _error(
-            f"APIs of {project} are off; switch them on with: gcloud services enable {off} "
+            f"APIs of {project} are off. Switch them on with: gcloud services enable {off} "
             f"--project={project}"
         )
     else:
@@ -102,7 +102,7 @@ def check_permissions(looks: Looks) -> Iterator[Finding]:
     lacking += [f"{permission} on {bucket}" for permission in missing_there]
     if lacking:
         yield _error(
-            f"your account lacks permissions on {runner.project}: {', '.join(lacking)}; ask its "
+            f"your account lacks permissions on {runner.project}: {', '.join(lacking)}. Ask its "
             "owner for the roles that docs/gce.md names."
         )
     else:
@@ -123,14 +123,14 @@ def check_machines(looks: Looks) -> Iterator[Finding]:
     looks.cpus = {item["name"]: int(item["guestCpus"]) for item in found or ()}
     if not looks.cpus:
         yield _error(
-            f"{runner.where} has none of the machine types {names}, or is not a place: see gcloud "
+            f"{runner.where} has none of the machine types {names}, or is not a place. See: gcloud "
             "compute zones list"
         )
         return
     for machine_type in types:
         if machine_type not in looks.cpus:
             yield _error(
-                f"there is no machine type {machine_type} in {runner.where}: see gcloud compute "
+                f"{runner.where} has no machine type {machine_type}. See: gcloud compute "
                 "machine-types list"
             )
     if len(looks.options.machine_types) > 1 and not runner.region:
@@ -203,8 +203,8 @@ def check_image(looks: Looks) -> Iterator[Finding]:
     )
     if found is None:
         yield _error(
-            f"there is no image {image}: bake one with mrcore gce image, or see gcloud compute "
-            f"images list --project={project}"
+            f"the image {image} does not exist. Bake one with mrcore gce image, or see gcloud "
+            f"compute images list --project={project}"
         )
         return
     label = str((found.get("labels") or {}).get("mrcore-python", "")).replace("-", ".")
@@ -212,11 +212,12 @@ def check_image(looks: Looks) -> Iterator[Finding]:
     if label and label != there:
         yield _error(
             f"the image {image} was baked with Python {label}, and {there} is what the VMs should "
-            f"have: run mrcore with Python {label} and say --python {label}, or bake another image."
+            f"have. Run mrcore with Python {label} and give --python {label}, or bake "
+            "another image."
         )
     elif size > looks.options.disk:
         yield _error(
-            f"the image {image} needs a disk of {size} GB: say --disk-size {size} or more."
+            f"the image {image} needs a disk of {size} GB. Give --disk-size {size} or more."
         )
     else:
         yield Finding("ok", f"image {image}")
@@ -236,7 +237,8 @@ def check_accounts(looks: Looks) -> Iterator[Finding]:
         except GcloudError as error:
             if error.kind in (Kind.NOT_FOUND, Kind.UNSEEN):
                 yield _error(
-                    f"there is no service account {account}: check --service-account-{daemon}."
+                    f"the service account {account} does not exist. "
+                    f"Check --service-account-{daemon}."
                 )
 
 
@@ -253,9 +255,9 @@ def check_bucket(looks: Looks) -> Iterator[Finding]:
         return
     if found is None:
         yield _error(
-            f"there is no bucket {bucket}: make it with: gcloud storage buckets create {bucket} "
-            f"--project={runner.project} --location={region} --uniform-bucket-level-access "
-            "--soft-delete-duration=0"
+            f"the bucket {bucket} does not exist. Make it with: gcloud storage buckets "
+            f"create {bucket} --project={runner.project} --location={region} "
+            "--uniform-bucket-level-access --soft-delete-duration=0"
         )
         return
     judged = bucket_findings(
@@ -281,12 +283,12 @@ def check_subnet(looks: Looks) -> Iterator[Finding]:
     )
     if found is None:
         yield _error(
-            f"network {network} has no subnet {subnet} in {region}: name one with --subnet, or "
+            f"network {network} has no subnet {subnet} in {region}. Name one with --subnet, or "
             "make it."
         )
     elif not found.get("privateIpGoogleAccess"):
         yield _error(
-            f"the subnet {subnet} lets VMs without external address reach no bucket; allow it "
+            f"the subnet {subnet} lets VMs without external address reach no bucket. Allow it "
             f"with: gcloud compute networks subnets update {subnet} --region={region} "
             f"--enable-private-ip-google-access --project={runner.project}"
         )

@@ -81,8 +81,8 @@ class Connection:
         try:
             if not crew.wait([waiter], _AT_ONCE_SECONDS):
                 say(
-                    "waiting for the master: a VM is ready after a minute or two, with an image of "
-                    "mrcore after half a minute …"
+                    "waiting for the master. A VM is ready after a minute or two, or after half a "
+                    "minute with an image of mrcore …"
                 )
             last = ""
             while waiter.alive:

@@ -113,7 +113,7 @@ def check_home(runner: Runner) -> None:
         known = runner.crew.do(lambda: inventory.home_by_bindings(runner.name))
     if known and known != runner.home:
         raise UsageError(
-            f"the cluster {runner.name} has its home at {known}, not at {runner.home}: say "
+            f"the cluster {runner.name} has its home at {known}, not at {runner.home}. Give "
             f"--home {known}, or choose another --name."
         )
 

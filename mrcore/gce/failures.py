@@ -66,43 +66,43 @@ _BILLING_PAGE: Final = "https://console.cloud.google.com/billing/linkedaccount?p
 _SENTENCES: Final = (
     (
         _any("unrecognized arguments", "Invalid choice", "arguments not supported"),
-        "this gcloud is too old ({said}); run: gcloud components update",
+        "this gcloud is too old ({said}). Run: gcloud components update",
     ),
     (
         _any(*_NO_ACCOUNT),
-        "there is no such service account that you may use ({said}); check its name and your role "
-        "on it.",
+        "the service account does not exist, or you may not use it ({said}). Check its name and "
+        "your role on it.",
     ),
     (
         None,  # the project itself, see `_is_no_project`
-        "there is no project {project} that you may see; check --project, and who is logged in: "
-        "gcloud auth list",
+        "the project {project} does not exist, or you may not see it. Check --project, and who is "
+        "logged in: gcloud auth list",
     ),
     (
         _any(
             *("ZONE_RESOURCE_POOL_EXHAUSTED", "STOCKOUT", "does not have enough resources"),
             "resource_availability",
         ),
-        "the zone has no such machines left (stockout); try later, another --zone or "
+        "the zone has no such machines left (stockout). Try later, another --zone or "
         "--machine-type, or --region, which takes any zone.",
     ),
     (
         _any("QUOTA_EXCEEDED", "Quota '…exceeded", "quotaExceeded"),
-        f"a quota is used up ({{said}}); lower --workers, or ask for more at {_QUOTA_PAGE}.",
+        f"a quota is used up ({{said}}). Lower --workers, or ask for more at {_QUOTA_PAGE}.",
     ),
     (
         _any(
             *("billing…disabled", "BILLING_DISABLED", "requires billing", "illing account"),
             *("inactive billing state", "illing must be enabled"),
         ),
-        f"project {{project}} has no billing account; link one at {_BILLING_PAGE}.",
+        f"project {{project}} has no billing account. Link one at {_BILLING_PAGE}.",
     ),
     (
         _any(
             *("SERVICE_DISABLED", "accessNotConfigured", "has not been used in project"),
             "API…not enabled",
         ),
-        "an API is off; switch them on with: gcloud services enable "
+        "an API is off. Switch it on with: gcloud services enable "
         f"{' '.join(NEEDED_SERVICES)} --project={{project}}",
     ),
     (
@@ -110,31 +110,31 @@ _SENTENCES: Final = (
             *("gcloud auth login", "do not currently have an active account", "Reauthentication"),
             *("UNAUTHENTICATED", "invalid authentication"),
         ),
-        "gcloud is not logged in; run: gcloud auth login",
+        "gcloud is not logged in. Run: gcloud auth login",
     ),
     (
         _any(
             *("PERMISSION_DENIED", "Required '…permission", "forbidden", "HTTPError 403"),
             *("does not have permission", "does not have …access"),
         ),
-        "your account lacks a permission ({said}); see docs/gce.md, or ask the owner of {project}.",
+        "your account lacks a permission ({said}). See docs/gce.md, or ask the owner of {project}.",
     ),
     (
         _any("resourceInUse", "already being used by"),
-        "something else still uses it ({said}); run the same command again.",
+        "something else still uses it ({said}). Run the same command again.",
     ),
     (
         _any(
             *("Could not reach", "Connection refused", "Name or service not known"),
             *("Unable to find the server", "timed out"),
         ),
-        "Google Cloud cannot be reached ({said}); check the network and run the same command "
+        "Google Cloud cannot be reached ({said}). Check the network and run the same command "
         "again.",
     ),
 )
 _NOISE: Final = re.compile(r"(WARNING|Updated|Created|-+$)")
 ROOT_CAUSES: Final = re.compile(
-    r"gcloud is not logged in|there is no project|no billing account|cannot be reached|"
+    r"gcloud is not logged in|the project \S+ does not exist|no billing account|cannot be reached|"
     r"gcloud is too old|is not installed"
 )
 """Sentences of what makes every other call fail as well."""
@@ -157,7 +157,7 @@ def _is_no_project(words: str, project: str) -> bool:
 
 
 def explain(what: str, words: str, project: str, log: str) -> str:
-    """Return one sentence on a failure: what failed, why, and what to do."""
+    """Return what failed, why, and what to do."""
     said = _last_words(words)
     for pattern, sentence in _SENTENCES:
         found = _is_no_project(words, project) if pattern is None else pattern.search(words)

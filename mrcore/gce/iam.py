@@ -244,7 +244,7 @@ def _listed(bucket: str, prefix: str, home: str) -> str:
 def _check(bucket: str, prefix: str) -> None:
     if any(char in prefix for char in '"\\\n\t') or "%%" in prefix:
         raise UsageError(
-            f"gs://{bucket}/{prefix} has a character that no IAM condition can hold: name another "
+            f"gs://{bucket}/{prefix} has a character that no IAM condition can hold. Name another "
             "folder, or give accounts of your own with --service-account-worker and -master."
         )
 

@@ -202,7 +202,7 @@ def _bucket(text: str) -> str:
     bucket = text.removeprefix("gs://").removesuffix("/")
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(
-            f"--bucket {text} is not a bucket: write BUCKET or gs://BUCKET; --home takes a folder."
+            f"--bucket {text} is not a bucket. Write BUCKET or gs://BUCKET. --home takes a folder."
         )
     return bucket
 
@@ -210,16 +210,16 @@ def _bucket(text: str) -> str:
 def _check_places(options: Options) -> None:
     if options.zone and options.region:
         raise UsageError(
-            "give --zone or --region, not both: workers are in one zone, or in any zone of a "
+            "give --zone or --region, not both. Workers are in one zone, or in any zone of a "
             "region."
         )
     if re.search(r"-[a-z]$", options.region):
-        raise UsageError(f"--region {options.region} looks like a zone: say --zone.")
+        raise UsageError(f"--region {options.region} looks like a zone. Give it as --zone.")
     if options.home:
         check_home(options.home.removesuffix("/"))
     if options.wheels and not _FOLDER.fullmatch(options.wheels):
         raise UsageError(
-            f"--wheels {options.wheels} is not a folder in a bucket: write gs://BUCKET/FOLDER."
+            f"--wheels {options.wheels} is not a folder in a bucket. Write gs://BUCKET/FOLDER."
         )
     if options.connect not in ("", "iap", "direct"):
         raise UsageError(f"--connect {options.connect} is neither iap nor direct.")
@@ -232,12 +232,12 @@ def _check_places(options: Options) -> None:
 def _check_sizes(options: Options) -> None:
     if options.disk < MIN_DISK_GIB:
         raise UsageError(
-            f"--disk-size {options.disk} is too small: the system alone needs {MIN_DISK_GIB} GB."
+            f"--disk-size {options.disk} is too small. The system alone needs {MIN_DISK_GIB} GB."
         )
     for machine_type in (*options.machine_types, options.master_type):
         if not _MACHINE_TYPE.fullmatch(machine_type):
             raise UsageError(
-                f"{machine_type} is not a machine type: write one such as e2-standard-4."
+                f"{machine_type} is not a machine type. Write one such as e2-standard-4."
             )
     if options.spot and options.on_demand:
         raise UsageError("give --spot or --on-demand, not both.")

@@ -29,16 +29,17 @@ def check_options(runner: Runner) -> None:
     options = runner.options
     if not options.most_workers and runner.command not in WITHOUT_WORKERS:
         raise UsageError(
-            "a cluster without workers runs no job: give --workers N or --max-workers N."
+            "a cluster without workers runs no job. Give --workers N or --max-workers N."
         )
     if not runner.where:
         raise UsageError(
-            "where? Give --zone or --region, or run: gcloud config set compute/zone ZONE"
+            "the place of the VMs is not known. Give --zone or --region, or run: gcloud config set "
+            "compute/zone ZONE"
         )
     if f"{options.wheels.removesuffix('/')}/".startswith(f"{runner.home}/"):
         raise UsageError(
-            f"--wheels {options.wheels} lies in the cluster's home, and would go with it: name "
-            "another folder."
+            f"--wheels {options.wheels} lies in the cluster's home, and would be deleted with "
+            "it. Name another folder."
         )
     if options.requirements:
         wheelhouse.check_requirements(Path(options.requirements))

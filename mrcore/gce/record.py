@@ -160,7 +160,9 @@ def update_record(home: str, change: Callable[[Record | None], Record]) -> Recor
         except (AlreadyExistsError, PreconditionFailedError):
             continue
         return wanted
-    raise UnavailableError(f"{uri} changes all the time: is another runner at work there?")
+    raise UnavailableError(
+        f"{uri} changes all the time. Wait for the other runner there, then run the command again."
+    )
 
 
 def change_record(home: str, **changes: Any) -> Record:

@@ -72,7 +72,8 @@ class Runner:
             zone = zone or ("" if options.region else settings[1])
         if not project:
             raise UsageError(
-                "which project? Give --project, or run: gcloud config set project PROJECT"
+                "the project is not known. Give --project, or run: gcloud config set project "
+                "PROJECT"
             )
         self.zone, self.region = zone, options.region
         self.gcloud.project = project
@@ -96,10 +97,10 @@ class Runner:
         if word and name != word:
             raise UsageError(f"which cluster, {name} or {word}? Name one.")
         if not name:
-            raise UsageError("which cluster? Give --name, or see: mrcore gce audit")
+            raise UsageError("which cluster? Give --name, or look for it with: mrcore gce audit")
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name} cannot name a cluster: use at most 31 lower-case letters, digits and "
+                f"{name} cannot name a cluster. Use at most 31 lower-case letters, digits and "
                 "hyphens, with a letter first and no hyphen last."
             )
         self.name = name

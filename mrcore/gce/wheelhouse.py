@@ -210,8 +210,8 @@ def _pip() -> list[str]:
     for wheel in bundled_pips():
         return [sys.executable, f"{wheel}/pip"]
     raise UsageError(
-        f"pip is needed to collect the wheels for the VMs, and {sys.executable} has none: install "
-        "it (Debian: apt install python3-pip python3-venv)."
+        f"pip is needed to collect the wheels for the VMs, and {sys.executable} does not "
+        "have it. Install it (Debian: apt install python3-pip python3-venv)."
     )
 
 

@@ -224,5 +224,5 @@ def test_logs_are_there_when_the_vm_is_gone(world: World) -> None:
     assert one.out.endswith("leaving\n")
     none = world.gce(*where, "vm-3")
     assert none.code == 1
-    assert "there are no logs of vm-3 yet" in none.err
+    assert "vm-3 has no logs yet" in none.err
     assert world.gce("down", f"--name={NAME}", "--yes", "--bucket=bkt").code == 0

@@ -169,8 +169,11 @@ def test_preflight_tells_a_bucket_and_a_machine_type_that_are_not_there(world: W
         *("--machine-type=e9-standard-4", "--subnet=nowhere"),
     )
     assert ran.code == 2, told(ran)
-    assert "WRONG  there is no bucket gs://no-such-bucket: make it with: gcloud storage" in ran.out
-    assert "WRONG  there is no machine type e9-standard-4 in us-central1-a" in ran.out
+    assert (
+        "WRONG  the bucket gs://no-such-bucket does not exist. Make it with: gcloud storage"
+        in ran.out
+    )
+    assert "WRONG  us-central1-a has no machine type e9-standard-4" in ran.out
     assert "has no subnet nowhere in us-central1" in ran.out
 
 

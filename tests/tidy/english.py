@@ -33,7 +33,7 @@ BANNED: Final = re.compile(
 )
 _COMMENT: Final = re.compile(r"(?:^|\s)# (?!noqa|type:)(.*)$")
 WORDS_MAX: Final = 25
-"""Longest sentence of a help text."""
+"""Words of the longest sentence in a help text or a document."""
 
 
 def faults(path: Path) -> Iterator[tuple[int, str]]:
@@ -55,6 +55,23 @@ def long_sentences(text: str) -> list[str]:
     prose = re.sub(r"\[[^\]]*\]|\([^)]*\)", "", text)
     sentences = re.split(r"(?<=[.!?])\s+|\n\n", prose)
     return [one for one in sentences if len(one.split()) > WORDS_MAX]
+
+
+def long_sentences_of_document(text: str) -> list[str]:
+    """Return the sentences of a document that have too many words.
+
+    Code, tables and headings are left out; an inline piece of code counts as one word.
+    """
+    text = re.sub(r"^```.*?^```[^\n]*$", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for block in re.split(r"\n\s*\n", text):
+        lines = [line for line in block.splitlines() if not re.match(r"    |\t|\||#", line)]
+        for item in re.split(r"\n(?=(?:[-*]|\d+\.) )", "\n".join(lines)):
+            prose = re.sub(r"`[^`]*`", "x", " ".join(item.split()))
+            prose = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)
+            prose = re.sub(r"^(?:[-*]|\d+\.) |\([^()]*\)", "", prose)
+            found += re.split(r"(?<=[.!?:])(?:\*\*|\*)?\s+(?=[A-Z*x])", prose)
+    return [sentence for sentence in found if len(sentence.split()) > WORDS_MAX]
 
 
 def _docstrings(path: Path) -> Iterator[tuple[int, str]]:

@@ -53,33 +53,34 @@ def shortage(
     machines, are = (f"{kind} machines", "are") if missing != 1 else (f"{kind} machine", "is")
     if error.quota:
         what = (
-            f"{missing} {machines}{where} {are} over the quota ({error.message}): ask for "
+            f"{missing} {machines}{where} {are} over the quota ({error.message}). Ask for "
             "more quota or lower --max-workers"
         )
     elif "EXHAUSTED" in error.code.upper():
         what = f"{missing} {machines} {are} not to be had{where} (stockout)"
     else:
         what = f"{missing} {machines}{where} cannot be made ({error.message})"
-    done = "trying again"
+    done = "The master tries again"
     if model is Provisioning.SPOT and capacity.failures < attempts:
         done += (
             f", attempt {capacity.failures} of {attempts} before on-demand machines are asked for"
         )
-    return f"{what}; {done}."
+    return f"{what}. {done}."
 
 
 def fallback(model: Provisioning, group: Group, seconds: float) -> str:
     """Return the sentence that the other model is used for a while."""
     return (
-        f"No {_ON[model]} {group.machine_type} machines were to be had: {_ON[model.other]} ones "
-        f"are asked for instead, and {_ON[model]} ones again in {show_duration(seconds)}."
+        f"No {_ON[model]} {group.machine_type} machines were to be had. "
+        f"{_ON[model.other].capitalize()} ones are asked for instead, "
+        f"and {_ON[model]} ones again in {show_duration(seconds)}."
     )
 
 
 def never_joined(name: str, seconds: float, bounds: Bounds) -> str:
     """Return the sentence that a machine was given up."""
     log = f"{bounds.logs_uri}/{name}/boot.log" if bounds.logs_uri else "its boot log"
-    return f"{name} did not join within {show_duration(seconds)} and is deleted: {log} says why."
+    return f"{name} did not join within {show_duration(seconds)} and is deleted. Read {log}."
 
 
 def failed_joins(count: int, bounds: Bounds) -> str:
@@ -102,7 +103,7 @@ def spent(dollars: float, limit: float) -> str:
 def nearly_spent(dollars: float, limit: float) -> str:
     """Warn of the spend limit."""
     return (
-        f"{show_dollars(dollars)} of the {show_dollars(limit)} allowed are spent: at the limit "
+        f"{show_dollars(dollars)} of the {show_dollars(limit)} allowed are spent. At the limit "
         "jobs fail and all workers are released."
     )
 
@@ -123,7 +124,7 @@ def late(work: Work, needed: int, most: int) -> str:
 
 def overdue(work: Work) -> str:
     """Return the sentence that a deadline has passed."""
-    return f"{work.job_id} is past its deadline: all workers that it can use are at work."
+    return f"{work.job_id} is past its deadline. All workers that it can use are at work."
 
 
 def coming(there: int, wanted: int) -> str:
@@ -133,9 +134,9 @@ def coming(there: int, wanted: int) -> str:
 
 def no_groups() -> str:
     """Return the sentence that there is no group to grow."""
-    return "There is no group to make workers in: `mrcore gce up` makes the groups of a cluster."
+    return "The cluster has no group to make workers in. `mrcore gce up` makes the groups."
 
 
 def ending(seconds: float) -> str:
     """Return the sentence that the cluster deletes itself."""
-    return f"There was no job for {show_duration(seconds)}: the cluster deletes itself."
+    return f"No job has run for {show_duration(seconds)}, so the cluster deletes itself."

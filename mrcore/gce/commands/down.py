@@ -23,7 +23,7 @@ def down(options: Options, word: str = "") -> int:
     )
     if not runner.home and not runner.dry:
         say(
-            f"no VM tells where {runner.name} had its home: if objects are left, name it with "
+            f"{runner.name} has no VM that names its home. If objects are left, give their "
             "--bucket."
         )
     manage_iam = True if record is None else record.manage_iam

@@ -47,7 +47,7 @@ def _expired(runner: Runner, *, everybody: bool) -> list[str]:
         if everybody or (owner or me) == me:
             found.append(cluster)
         else:
-            say(f"{cluster} has expired, and is {owner}'s: ask them, or say --all.")
+            say(f"{cluster} has expired, and belongs to {owner}. Ask them, or give --all.")
     return found
 
 

@@ -22,9 +22,7 @@ def logs(options: Options, vm: str = "", *, serial: bool = False) -> int:
     if serial:
         return _show_serial_port(runner, vm)
     runner.settle_home()
-    runner.need_home(
-        f"where is the home of {runner.name}? Give --bucket, since no VM is there to tell."
-    )
+    runner.need_home(f"the home of {runner.name} is not known, since it has no VM. Give --bucket.")
     if runner.plan is not None:
         runner.note(f"Reads {runner.home}/logs; no gcloud command.")
         runner.plan.show()
@@ -36,8 +34,8 @@ def logs(options: Options, vm: str = "", *, serial: bool = False) -> int:
     text = runner.crew.do(lambda: leave.logs_of_vm(runner.home, vm))
     if not text:
         raise MrcoreError(
-            f"there are no logs of {vm} yet: they come when it has booted, and every few minutes; "
-            "--serial shows what it says now."
+            f"{vm} has no logs yet. They come when it has booted, and every few minutes. Use "
+            "--serial to see what it prints now."
         )
     sys.stdout.write(text)
     sys.stdout.flush()
@@ -54,7 +52,7 @@ def _show_serial_port(runner: Runner, vm: str) -> int:
         runner.plan.show()
         return 0
     zone = zone_of(
-        runner, vm, f"the cluster {runner.name} has no VM {vm}; what it said before may be in: "
+        runner, vm, f"the cluster {runner.name} has no VM {vm}. What it printed may be in: "
         f"mrcore gce logs --name {runner.name} {vm}"
     )  # fmt: skip
     what = f"Reading the serial port of {vm}"

@@ -42,7 +42,7 @@ def run(options: Options, job: Job, *, keep: bool = False, receipt: str = "") ->
     runner.settle_name(options.name or name_of_run(options.output))
     if not options.output.startswith("gs://") or not options.output[5:].partition("/")[2]:
         raise UsageError(
-            f"-o {options.output} is not a folder in a bucket: the VMs write to gs://BUCKET/OUT."
+            f"-o {options.output} is not a folder in a bucket. The VMs write to gs://BUCKET/OUT."
         )
     if options.name and not runner.dry:
         # A cluster that has been named may be there, and needs fewer checks then.
@@ -169,7 +169,7 @@ class _Run:
         receipt = f"{output}/_SUCCESS"
         if not self._receipt:
             say(
-                f"the receipt is {receipt}; check the output against it with: mrcore verify "
+                f"the receipt is {receipt}. Check the output against it with: mrcore verify "
                 f"{output}"
             )
             return

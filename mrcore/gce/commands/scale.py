@@ -17,13 +17,13 @@ def scale(options: Options, number: str, word: str, least: str) -> int:
     runner.settle_name(word)
     runner.settle_home()
     if runner.plan is not None:
-        runner.need_home("where is the home of the cluster? Give --bucket BUCKET.")
+        runner.need_home("the home of the cluster is not known. Give --bucket BUCKET.")
         pairs = " ".join(f"{field}={value}" for field, value in changes.items())
         runner.note(f"{pairs} is written to {runner.home}/cluster.json; no gcloud command.")
         runner.plan.show()
         return 0
     runner.need_home(
-        f"there is no cluster {runner.name} in project {runner.project}; see: mrcore gce audit"
+        f"project {runner.project} has no cluster {runner.name}. See: mrcore gce audit"
     )
     made = runner.crew.do(lambda: records.change_record(runner.home, **changes))
     say(f"{runner.name} may have {made.min_workers} to {made.max_workers} workers.")

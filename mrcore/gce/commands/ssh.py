@@ -21,7 +21,7 @@ def ssh(options: Options, vm: str = "", command: Sequence[str] = ()) -> int:
     zone = runner.zone or "ZONE"
     if not runner.dry:
         zone = zone_of(
-            runner, vm, f"the cluster {runner.name} has no VM {vm}; see: mrcore gce status "
+            runner, vm, f"the cluster {runner.name} has no VM {vm}. See: mrcore gce status "
             f"--name {runner.name}"
         )  # fmt: skip
     words = ["gcloud", "compute", "ssh", vm, f"--zone={zone}", f"--project={runner.project}"]

@@ -29,7 +29,7 @@ def status(options: Options, word: str = "") -> int:
         return int(not alive)
     if not inventory.rows:
         home = f", though its home may be {runner.home}" if runner.home else ""
-        say(f"there is no cluster {runner.name} in project {runner.project}{home}.")
+        say(f"project {runner.project} has no cluster {runner.name}{home}.")
         return 1
     rows = [[getattr(row, column) for column in COLUMNS] for row in inventory.rows]
     show_table([column.upper() for column in COLUMNS], rows)

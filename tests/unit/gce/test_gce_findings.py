@@ -5,8 +5,8 @@ from __future__ import annotations
 from mrcore.gce.findings import Finding, errors_of, sort_out
 
 OK = Finding("ok", "APIs")
-LOGIN = "gcloud is not logged in; run: gcloud auth login"
-NOWHERE = "x-a has none of the machine types e2, or is not a place: see gcloud compute zones list"
+LOGIN = "gcloud is not logged in. Run: gcloud auth login"
+NOWHERE = "x-a has none of the machine types e2, or is not a place. See: gcloud compute zones list"
 
 
 def error(message: str) -> Finding:

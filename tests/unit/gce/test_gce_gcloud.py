@@ -45,7 +45,7 @@ def test_an_account_that_never_comes_is_an_error(house: RunnerSite) -> None:
     house.says(ACCOUNT)
     clock = FakeClock(0.0)
     gcloud = Gcloud("p", clock=clock)
-    with pytest.raises(GcloudError, match="Binding failed: there is no such service account that"):
+    with pytest.raises(GcloudError, match="Binding failed: the service account does not exist, or"):
         gcloud.patiently(lambda: gcloud.change("Binding", "projects", "add"))
     assert 5 < len(house.calls()) < 40
     assert PATIENCE_SECONDS / 2 < clock.now <= PATIENCE_SECONDS

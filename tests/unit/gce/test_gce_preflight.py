@@ -50,14 +50,17 @@ def errors(house: RunnerSite, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ("This API method requires billing to be enabled.", "p has no billing account; link one"),
+        ("This API method requires billing to be enabled.", "p has no billing account. Link one"),
         (
             "Project projects/p cannot accept requests while in an inactive billing state.",
             "billing",
         ),
         ("HTTPError 403: The billing account for the owning project is disabled.", "billing"),
-        ("You do not currently have an active account selected.", "run: gcloud auth login"),
-        ("The resource 'projects/p' was not found", "there is no project p that you may see"),
+        ("You do not currently have an active account selected.", "Run: gcloud auth login"),
+        (
+            "The resource 'projects/p' was not found",
+            "the project p does not exist, or you may not see it",
+        ),
         ("Could not reach the server", "Google Cloud cannot be reached"),
         ("unrecognized arguments: --zones", "this gcloud is too old"),
     ],
@@ -99,7 +102,7 @@ def test_an_image_tells_which_python_it_has(house: RunnerSite) -> None:
     assert not any("baked with" in sentence for sentence in found)
     assert any("needs a disk of 80 GB" in sentence for sentence in found)
     house.says("ERROR: (gcloud.x) The resource 'images/none' was not found", to="images describe")
-    assert any("there is no image none" in s for s in errors(house, "--image=none"))
+    assert any("the image none does not exist" in s for s in errors(house, "--image=none"))
 
 
 def test_an_account_that_is_not_there_is_told_and_one_that_is_hidden_is_not(
@@ -109,7 +112,7 @@ def test_an_account_that_is_not_there_is_told_and_one_that_is_hidden_is_not(
     house.says("ERROR: PERMISSION_DENIED: denied (or it may not exist).", to="describe hidden@p")
     found = errors(house, "--service-account-master=own@p", "--service-account-worker=hidden@p")
     told = [sentence for sentence in found if "service account" in sentence]
-    assert told == ["there is no service account own@p: check --service-account-master."]
+    assert told == ["the service account own@p does not exist. Check --service-account-master."]
 
 
 def refuse_others(request: Request, need: Need, bindings: Sequence[Mapping[str, Any]]) -> None:

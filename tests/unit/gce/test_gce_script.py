@@ -316,7 +316,7 @@ def test_a_price_list_that_no_master_could_read_is_refused(here: InProcessSite) 
         ("ERROR: (gcloud.x) Quota 'CPUS' exceeded.  Limit: 8.0 in region r.", "a quota is used up"),
         ("ERROR: (gcloud.x) SERVICE_DISABLED: it", "gcloud services enable compute.googleapis.com"),
         ("ERROR: (gcloud.x) This API method requires billing to be enabled", "no billing account"),
-        ("ERROR: (gcloud.x) You do not currently have an active account", "run: gcloud auth login"),
+        ("ERROR: (gcloud.x) You do not currently have an active account", "Run: gcloud auth login"),
         ("ERROR: (gcloud.x) Required 'compute.a' permission for 'p'", "lacks a permission"),
         ("ERROR: (gcloud.x) Projects instance [p] not found: no", "no project p that you may see"),
         ("ERROR: (gcloud.x) Could not reach the server", "Google Cloud cannot be reached"),

@@ -208,8 +208,8 @@ def test_a_stockout_is_told_at_once_with_place_and_machine_type() -> None:
     assert decision.actions == []
     (note,) = decision.notes
     assert note == (
-        "3 spot e2-standard-2 machines are not to be had in us-a (stockout); trying again, "
-        "attempt 1 of 3 before on-demand machines are asked for."
+        "3 spot e2-standard-2 machines are not to be had in us-a (stockout). The master tries "
+        "again, attempt 1 of 3 before on-demand machines are asked for."
     )
 
 
@@ -217,7 +217,7 @@ def test_a_quota_is_told_as_the_users_own() -> None:
     over = ProvisioningError(code="QUOTA_EXCEEDED", message="Quota 'CPUS' exceeded", zone="us-a")
     decision = decide(snapshot(group(creating("a", over)), jobs=(work(2),)), WORKED, BOUNDS, NOW)
     assert decision.notes[0].startswith(
-        "1 spot e2-standard-2 machine in us-a is over the quota (Quota 'CPUS' exceeded): ask for "
+        "1 spot e2-standard-2 machine in us-a is over the quota (Quota 'CPUS' exceeded). Ask for "
         "more quota or lower --max-workers"
     )
 
