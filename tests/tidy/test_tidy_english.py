@@ -68,7 +68,7 @@ def test_sentences_of_help_texts_are_short() -> None:
     } == {}
 
 
-LONG_IN_DOCUMENTS: Final = {"ARCHITECTURE.md": 33, "CONTRIBUTING.md": 5, "docs/jobs.md": 9}
+LONG_IN_DOCUMENTS: Final = {"ARCHITECTURE.md": 31, "CONTRIBUTING.md": 5, "docs/jobs.md": 9}
 """Sentences of documents that are still too long. A count may only fall."""
 
 
