@@ -11,7 +11,7 @@ from mrcore.master.core.facts import Tally
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
-from mrcore.model.stages import Part, Run, Splits, StagePlan, task_name
+from mrcore.model.stages import Part, Result, Run, Splits, StagePlan, task_name
 from mrcore.model.task import Mark, Skip, TaskFailure, TaskOutput
 
 
@@ -165,6 +165,19 @@ class JobRecord(msgspec.Struct, kw_only=True):
     def part_stage(self) -> int | None:
         """Return the number of the stage whose outputs become the parts; None where none does."""
         return next((n for n, s in enumerate(self.stages) if isinstance(s.plan.writes, Part)), None)
+
+    @property
+    def results(self) -> tuple[TaskOutput, ...]:
+        """Return what the tasks leave for the caller of a job that succeeded, by index.
+
+        Each has the bytes in `result`, or in `object` where they are more.
+        """
+        return tuple(
+            task.output or TaskOutput()
+            for stage in self.stages
+            if isinstance(stage.plan.writes, Result)
+            for task in stage.tasks
+        )
 
     @property
     def input_records(self) -> int:

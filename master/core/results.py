@@ -32,6 +32,9 @@ class Results:
             return
         if not record.complete or job.preparing:
             return
+        if record.part_stage is None:  # nothing is published: the caller reads the results
+            self.cluster.end_job(job, JobState.SUCCEEDED)
+            return
         job.preparing, job.stale = True, False
         self.cluster.command(PrepareCommit(record.job_id))
 

@@ -200,7 +200,8 @@ class Committer:
 
         def clean_up() -> None:
             commit.clean_up(spec, job.job_id, what.succeeded)
-            commit.release_claim(spec.output_uri, generation)
+            if spec.output_uri:
+                commit.release_claim(spec.output_uri, generation)
 
         self._plans.forget(job.job_id)
         try:

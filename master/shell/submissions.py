@@ -159,6 +159,7 @@ class Submissions:
 
         await asyncio.to_thread(self._check_places, spec)
         self._check_after(spec)
+        spec = object_names.with_temp(spec, self._state_uri)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
         self._planned.add(job_id)
         self._accepting[request_id] = spec.plugin.sha256
@@ -256,7 +257,7 @@ class Submissions:
     def _check_places(self, spec: JobSpec) -> None:
         """Raise UsageError for a URI that no store can serve, no other process, or no job."""
         for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
-            if uri is None:
+            if not uri:
                 continue
             storage_for(uri)
             if Reach.PROCESS is reach_of(uri) is not reach_of(self._state_uri):
@@ -266,7 +267,7 @@ class Submissions:
                 )
         state = _resolved(self._state_uri)
         for uri in (spec.output_uri, spec.temp_uri):
-            if uri is not None and f"{_resolved(uri)}/".startswith(f"{state}/"):
+            if uri and f"{_resolved(uri)}/".startswith(f"{state}/"):
                 raise OutputError(
                     f"{object_names.shown(uri)} lies inside the state of the cluster, which nobody "
                     "but its master may write to. Choose another place."
@@ -299,18 +300,20 @@ class Submissions:
         from mrcore.tasks.plan import make_plan
 
         self._store_plugin(spec, bundle)
-        commit.check_output(spec)
+        if spec.output_uri:
+            commit.check_output(spec)
         plan = None if spec.after else make_plan(spec, slots)
-        claimed.append(
-            commit.claim(
-                spec,
-                job_id,
-                request_id,
-                self._state_uri,
-                self._address,
-                has_ended=self._has_ended,
+        if spec.output_uri:
+            claimed.append(
+                commit.claim(
+                    spec,
+                    job_id,
+                    request_id,
+                    self._state_uri,
+                    self._address,
+                    has_ended=self._has_ended,
+                )
             )
-        )
         if plan is not None:
             self._plans.store(job_id, plan)
         return Submitted(
@@ -318,7 +321,7 @@ class Submissions:
             request_id=request_id,
             spec=spec,
             stages=() if plan is None else _stages(spec, plan),
-            claim_generation=claimed[0],
+            claim_generation=claimed[0] if claimed else "",
             input_bytes=0 if plan is None else plan.input_bytes,
             wall_seconds=self._clock.wall(),
         )

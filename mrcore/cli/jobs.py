@@ -45,7 +45,7 @@ def command(
             job.note if job.state is JobState.WAITING else shown,
             tables.moment(job.submitted_seconds),
             show_duration(job.elapsed_seconds) if job.ended_seconds else "-",
-            object_names.shown(job.output_uri),
+            object_names.shown(job.output_uri) or "-",
         )
         for shown, job in found
     ]

@@ -23,6 +23,7 @@ from mrcore.model.snapshots import (
 )
 from mrcore.util.units import show_count, show_duration, show_number, show_size
 
+_NO_OUTPUT = "none; the results went to the caller"
 _SLOW_TASKS = 5
 """Number of slow tasks shown."""
 
@@ -81,7 +82,7 @@ def _find(
 def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     click.echo(f"job        {job.job_id}")
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
-    click.echo(f"output     {object_names.shown(job.output_uri)}")
+    click.echo(f"output     {object_names.shown(job.output_uri) or _NO_OUTPUT}")
     if job.stages:  # the input is measured when the stages are planned
         click.echo(f"input      {show_size(job.input_bytes)}")
     click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
@@ -90,8 +91,8 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(f"ended      {ended}, after {took}")
     click.echo(f"attempts   {_attempts(job.attempts, ended=job.state.final)}")
     if job.bad_records:
-        place = f"{object_names.shown(job.output_uri)}/_bad"
-        click.echo(f"skipped    {show_number(job.bad_records, 'bad record')}, in {place}")
+        place = f", in {object_names.shown(job.output_uri)}/_bad" if job.output_uri else ""
+        click.echo(f"skipped    {show_number(job.bad_records, 'bad record')}{place}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():

@@ -62,7 +62,8 @@ class JobRequest:
 
     plugin: str | Functions
     inputs: tuple[str, ...]
-    output: str
+    output: str | None
+    """The folder of the output; None where the tasks of the last stage leave results."""
     cwd: Path
     grouped: bool = False
     """Each input is an input group of its own: the groups have the order of the inputs."""
@@ -115,7 +116,7 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> D
     caller of a remote cluster need not be able to read its buckets.
     """
     _check_combination(request)
-    output_uri = folder_uri(request.output, request.cwd)
+    output_uri = "" if request.output is None else folder_uri(request.output, request.cwd)
     inputs = _inputs(request)
     bundle = _bundle(request)
     draft = JobDraft(
@@ -160,14 +161,14 @@ def look_at_files(spec: JobDraft) -> None:
     from mrcore.output.commit import check_output
     from mrcore.records.inputs import expand
 
-    if is_local(spec.output_uri):
+    if spec.output_uri and is_local(spec.output_uri):
         check_output(spec)
     for name, uri in (("-o", spec.output_uri), ("--temp", spec.temp_uri)):
-        if uri is not None and is_local(uri):
+        if uri and is_local(uri):
             _check_writable(name, uri)
     local = [given for given in spec.inputs if is_local(given.uri)]
     if local:
-        expand(local, spec.input_format, skip_output=spec.output_uri)
+        expand(local, spec.input_format, skip_output=spec.output_uri or None)
 
 
 def _check_shared(spec: JobDraft) -> None:
@@ -175,7 +176,7 @@ def _check_shared(spec: JobDraft) -> None:
     places = [("input", given.uri) for given in spec.inputs]
     places += [("output", spec.output_uri), ("--temp", spec.temp_uri or "")]
     for name, uri in places:
-        if reach_of(uri) is Reach.PROCESS:
+        if uri and reach_of(uri) is Reach.PROCESS:
             raise UsageError(
                 f"The {name} {uri} would lie in the memory of each process by itself, which the "
                 "master and the workers do not share. Name a folder or a bucket."
@@ -227,13 +228,13 @@ def is_local(uri: str) -> bool:
 def local_places(spec: JobDraft) -> list[str]:
     """Return the local paths that a job on other machines would have to see."""
     uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
-    return [shown(uri) for uri in uris if is_local(uri)]
+    return [shown(uri) for uri in uris if uri and is_local(uri)]
 
 
 def _check_combination(request: JobRequest) -> None:
     if not request.inputs:
         raise UsageError("A job needs at least one input: a file, a folder, a glob or a prefix.")
-    if not request.output:
+    if request.output == "":
         raise UsageError("A job needs an output folder. Give -o OUT.")
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:

@@ -167,7 +167,7 @@ def _is_needed(folder: Path) -> bool:
     except (OSError, msgspec.MsgspecError):
         return False
     job = record.job
-    if job.state.final or reach_of(job.output_uri) is not Reach.MACHINE:
+    if job.state.final or not job.output_uri or reach_of(job.output_uri) is not Reach.MACHINE:
         return False
     return is_torn(job.output_uri, job.job_id)
 

@@ -12,10 +12,10 @@ import functools
 import inspect
 import pdb
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing hangs on the draw
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mrcore.client.follow import Observer, Silent
 from mrcore.client.request import JobRequest, before_tasks, check_engine, prepare
@@ -50,6 +50,8 @@ from mrcore.tasks.run import run_task
 from mrcore.tasks.setup import Setup
 from mrcore.util.clock import SYSTEM, Clock
 
+OnResult: TypeAlias = Callable[[bytes], None]
+"""Takes the result of one task (`mrcore.records.frames`)."""
 EPOCH: Final = 1
 """There is no master that could restart."""
 
@@ -227,12 +229,14 @@ def run_inline(
     slots: int = 1,
     observer: Observer | None = None,
     post_mortem: bool = False,
+    on_result: OnResult | None = None,
     clock: Clock = SYSTEM,
 ) -> JobView:
     """Run a job in this process and return it once it has ended.
 
     `slots` is only what the input is cut for, so that a run may be cut like one on a cluster. With
-    `post_mortem` the debugger opens where the plugin raises. Raises UsageError and its children for
+    `post_mortem` the debugger opens where the plugin raises. `on_result` gets what each task has
+    left, in order, of a job without an output. Raises UsageError and its children for
     what cannot work as given.
     """
     check_engine(request, "inline")
@@ -245,7 +249,8 @@ def run_inline(
             prepared = draft.with_plugin(plugin_of(draft.bundle, functions.described()))
             if post_mortem:
                 functions = functions.wrapped(_watched)
-            return _run(prepared.spec, functions, folder, slots, observer or Silent(), clock)
+            told = observer or Silent()
+            return _run(prepared.spec, functions, folder, slots, told, clock, on_result)
     finally:
         folder.close()
 
@@ -257,11 +262,15 @@ def _run(
     slots: int,
     observer: Observer,
     clock: Clock,
+    on_result: OnResult | None,
 ) -> JobView:
     job_id = new_job_id(spec.name, clock.wall(), SystemRandom())
+    spec = object_names.with_temp(spec, folder.state_uri)
+    generation = ""
     with before_tasks():
         plan = make_plan(spec, slots)
-        generation = commit.claim(spec, job_id, job_id, folder.state_uri, "the inline engine")
+        if spec.output_uri:
+            generation = commit.claim(spec, job_id, job_id, folder.state_uri, "the inline engine")
     run = _Run(
         spec=spec,
         job_id=job_id,
@@ -277,7 +286,11 @@ def _run(
     try:
         observer.update(run.view(JobState.RUNNING))
         run.run_tasks()
-        _publish(run)
+        if spec.output_uri:
+            _publish(run)
+        elif on_result is not None:
+            for output in run.outputs[-1]:
+                on_result(_taken_result(output))
         job = run.view(JobState.SUCCEEDED)
     except _TaskFailedError as failed:
         job = run.view(JobState.FAILED, failed.view())
@@ -287,10 +300,21 @@ def _run(
         job = run.view(JobState.FAILED, failure)
     finally:
         commit.clean_up(spec, run.job_id, job.state is JobState.SUCCEEDED)
-        commit.release_claim(spec.output_uri, generation)
+        if spec.output_uri:
+            commit.release_claim(spec.output_uri, generation)
         folder.record(job)
     observer.update(job)
     return job
+
+
+def _taken_result(output: TaskOutput) -> bytes:
+    """Return what a task has left for the caller, and delete the object that held it."""
+    if output.object is None:
+        return output.result
+    uri, storage = output.object.uri, storage_for(output.object.uri)
+    data = storage.read(uri, generation=output.object.generation)
+    storage.delete(uri)
+    return data
 
 
 def _watched(function: UserFunction) -> UserFunction:

@@ -47,6 +47,8 @@ def find_interrupted(draft: Draft) -> Interrupted | None:
 
     Raises OutputError where no run can hold it, such as a whole file system.
     """
+    if not draft.job.output_uri:
+        return None
     check_place(draft.job.output_uri)
     try:
         return _find(draft)

@@ -22,6 +22,9 @@ class Cut(enum.Enum):
     """Anywhere: a line belongs to the piece in which it starts."""
     POINTS = enum.auto()
     """At bytes that `InputFormat.examine` has found, such as the starts of row groups."""
+    EVERY_POINT = enum.auto()
+    """At each such point, and pieces are put together again to share them out among the slots:
+    records may take long, however small they are."""
     NOWHERE = enum.auto()
     """The file is one piece, whatever its size."""
 
@@ -61,6 +64,8 @@ class InputFormat:
     """An empty file is a record. In other formats it has none, and is left out."""
     is_columnar: bool = False
     """A record is a table of rows, and `map` returns tables."""
+    is_internal: bool = False
+    """Jobs of our own use it. No help text lists it."""
     by_extension: Mapping[str, str] = field(default_factory=dict)
     """Formats in the table `VARIANTS` that read files with these extensions in its place."""
 
@@ -81,6 +86,8 @@ class OutputFormat:
     """The format itself holds compressed data, so the name does not show it."""
     schemas: str = ""
     """Place of a `mrcore.output.schemas.Schemas`, where all parts need one schema."""
+    is_internal: bool = False
+    """No help text lists it."""
     as_text: str = ""
     """Place of a function part -> chunks of text. Empty where a part is text by itself."""
 
@@ -88,6 +95,8 @@ class OutputFormat:
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
+    @property
+    def is_internal(self) -> bool: ...
 
 
 _Format = TypeVar("_Format", bound=_Named)
@@ -114,20 +123,22 @@ class Table(Generic[_Format]):
             return self._formats[name]
         except KeyError:
             raise UsageError(
-                f"{name!r} is not {self.noun}. Use one of {', '.join(self._formats)}."
+                f"{name!r} is not {self.noun}. Use one of {', '.join(self.names())}."
             ) from None
 
     def __iter__(self) -> Iterator[_Format]:
-        return iter(self._formats.values())
+        return (item for item in self._formats.values() if not item.is_internal)
 
     def __contains__(self, name: object) -> bool:
         return name in self._formats
 
     def names(self) -> list[str]:
-        """Return the names of all formats."""
-        return list(self._formats)
+        """Return the names of all formats that users know."""
+        return [item.name for item in self]
 
 
+PICKLE: Final = "pickle"
+"""Name of the format of in-memory items (`mrcore.records.frames`)."""
 _OFFSET: Final = "(file, byte offset)"
 _ROW: Final = "(file, row number)"
 _BATCH: Final = "a `pyarrow.RecordBatch`"
@@ -190,6 +201,16 @@ INPUT_FORMATS: Final = Table(
             ".ndjson": "arrow-jsonl",
             ".parquet": "arrow-parquet",
         },
+    ),
+    InputFormat(
+        name=PICKLE,
+        value="an item of an in-memory job",
+        key="(file, number)",
+        reader="mrcore.records.frames:frame_batches",
+        examine="mrcore.records.frames:examine",
+        cut=Cut.EVERY_POINT,
+        content=Content.ANY,
+        is_internal=True,
     ),
 )
 """The formats of `--input-format`."""

@@ -9,15 +9,18 @@
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
-    STATE/objects/<sha256>             functions and long arguments of calls, and scattered values
-    STATE/results/<session>/call-00000@1.7   the value of a call, if it is long
+    STATE/objects/<sha256>             functions and long arguments of calls, scattered values, and
+                                       the items of in-memory jobs
+    STATE/results/<job>/call-00000@1.7 the value of a call, or the result of a task, if it is long
+    STATE/temp/<job>/runs/…            runs of jobs without an output
 
     OUT/_claim                         which job writes here
     OUT/_commit                        what a commit in progress publishes and replaces
     OUT/part-00000[.ext]  OUT/_SUCCESS the result and its receipt
     OUT/_bad/map-00000.jsonl           bad records that were skipped
     OUT/_tmp/<job>/staged/…            output of attempts, until the job commits
-    TEMP/<job>/runs/…                  runs; TEMP is OUT/_tmp by default
+    TEMP/<job>/runs/…                  runs; TEMP is OUT/_tmp by default, and STATE/temp for a job
+                                       without an output
 
 Names that sort next to each other contend in an object store, so runs start with a short hash.
 """
@@ -25,6 +28,8 @@ Names that sort next to each other contend in an object store, so runs start wit
 from __future__ import annotations
 
 import zlib
+
+import msgspec
 
 from mrcore.model.formats import OUTPUT_FORMATS
 from mrcore.model.ids import AttemptId
@@ -118,7 +123,7 @@ def object_uri(state_uri: str, sha256: str) -> str:
 
 
 def results_prefix(state_uri: str) -> str:
-    """Return the prefix of the long values of calls of all sessions."""
+    """Return the prefix of the long values of calls, and of the results of jobs."""
     return f"{state_uri}/results/"
 
 
@@ -128,7 +133,7 @@ def session_results_prefix(state_uri: str, session_id: str) -> str:
 
 
 def result_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
-    """Return where an attempt writes the long value of its call."""
+    """Return where an attempt writes the long value of its call, or the result of its task."""
     name = attempt_name(stage_name(spec, attempt.task.stage), attempt)
     return f"{session_results_prefix(state_uri, attempt.task.job_id)}{name}"
 
@@ -142,6 +147,18 @@ def log_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
     """Return where the log of an attempt lies."""
     name = attempt_name(stage_name(spec, attempt.task.stage), attempt)
     return f"{log_prefix(state_uri, attempt.task.job_id)}{name}.log"
+
+
+def state_temp_uri(state_uri: str) -> str:
+    """Return the folder of the temporaries of jobs that have no output."""
+    return f"{state_uri}/temp"
+
+
+def with_temp(spec: JobSpec, state_uri: str) -> JobSpec:
+    """Return the job with a place for its runs, where it has neither an output nor `temp_uri`."""
+    if spec.output_uri or spec.temp_uri is not None:
+        return spec
+    return msgspec.structs.replace(spec, temp_uri=state_temp_uri(state_uri))
 
 
 def claim_uri(output_uri: str) -> str:

@@ -66,7 +66,7 @@ class Part(msgspec.Struct, frozen=True, tag="part"):
 
 
 class Result(msgspec.Struct, frozen=True, tag="result"):
-    """A small value for the caller, inside the attempt's report."""
+    """A value for the caller: inside the attempt's report, or an object where it is large."""
 
 
 Writes = Run | Part | Result
@@ -129,7 +129,8 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
         reads = Runs((len(stages) - 1,))
         reduce_step = number if step.has_reduce else None
         map_steps = []
-    stages.append(Stage(reads, Part(), reduce_step, tuple(map_steps)))
+    writes: Writes = Part() if spec.output_uri else Result()
+    stages.append(Stage(reads, writes, reduce_step, tuple(map_steps)))
     return tuple(stages)
 
 

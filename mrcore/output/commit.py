@@ -294,8 +294,15 @@ class _Committer:
 def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
     """Remove the job's temporaries once its end is journaled; may be repeated at any time.
 
-    A job that failed or was cancelled keeps them, for those who want to resume or look.
+    A job that failed or was cancelled keeps them, for those who want to resume or look. One without
+    an output cannot be resumed, and keeps nothing.
     """
+    if not spec.output_uri:
+        assert spec.temp_uri is not None
+        runs = object_names.temp_prefix(spec, job_id)
+        _remove_all(storage_for(runs), runs)
+        storage_for(runs).prune(runs, up_to=spec.temp_uri, abandoned=True)
+        return
     staging = object_names.staging_prefix(spec, job_id)
     runs = object_names.temp_prefix(spec, job_id)
     if success:

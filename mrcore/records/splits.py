@@ -64,7 +64,9 @@ def _pieces(file: InputFile, target: int) -> list[Piece]:
     found = file_format(file.format)
     if not file.size_bytes and not found.empty_is_record:
         return []
-    if found.cut is Cut.POINTS:
+    if found.cut is Cut.EVERY_POINT:
+        borders = [0, *file.cut_points[1:], file.size_bytes]
+    elif found.cut is Cut.POINTS:
         borders = _borders(file, target)
     elif found.cut is Cut.LINES and file.codec is Codec.NONE:
         count = -(-file.size_bytes // target)

@@ -109,12 +109,17 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         name=check_name(message.name, "the job's name"),
         plugin=_plugin_from_proto(message.plugin) if session is None else NO_PLUGIN,
         inputs=_inputs_from_proto(message) if session is None else (),
-        output_uri=check_folder_uri(message.output_uri, "the output") if session is None else "",
+        output_uri=_output_from_proto(message) if session is None else "",
         versions=versions_from_proto(message.versions),
         resources=resources_from_proto(message.resources),
         session=session,
         **{o.draft_field: _option_from_proto(o, message) for o in job_options.draft_options()},
     )
+
+
+def _output_from_proto(message: job_pb2.JobSpec) -> str:
+    """Return the folder of the output; empty where the tasks leave results for the caller."""
+    return check_folder_uri(message.output_uri, "the output") if message.output_uri else ""
 
 
 def _options_to_proto(spec: JobSpec) -> dict[str, Any]:

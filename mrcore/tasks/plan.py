@@ -47,7 +47,10 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     check_output_format(spec.output_format, spec.compression)
     cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
     listed = expand(
-        spec.inputs, spec.input_format, groups=spec.plugin.groups, skip_output=spec.output_uri
+        spec.inputs,
+        spec.input_format,
+        groups=spec.plugin.groups,
+        skip_output=spec.output_uri or None,
     )
     input_bytes = sum(file.size_bytes for file in listed)
     files = _examined(listed, target_bytes(input_bytes, cut_slots))

@@ -201,6 +201,8 @@ def _full_message(spec: TaskSpec) -> str:
     job, work = spec.job, spec.work
     if job.temp_uri is not None and work.partitions:
         place = f"--temp {object_names.shown(job.temp_uri)}"
+    elif not job.output_uri:
+        place = f"the state {object_names.shown(spec.state_uri)}"
     else:
         place = f"the output {object_names.shown(job.output_uri)}"
     return f"no space is left below {place}: free some, or name another place"

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from mrcore.errors import KeyTypeError
 from mrcore.model.formats import INPUT_FORMATS
+from mrcore.model.stages import Result
 from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import StepFunctions, UserFunctions
@@ -35,6 +36,9 @@ from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import located
 from mrcore.tasks.records import Records
 from mrcore.tasks.reducer import Reducer, pass_on_columns
+from mrcore.tasks.results import ResultOutput
+
+Output: TypeAlias = RunOutput | PartOutput | ResultOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,9 @@ class StageTask:
             assert isinstance(read, RunInput), "a call is not a task of a plugin"
             return self._reduce_runs(read, output)
 
-    def _output(self) -> AbstractContextManager[RunOutput | PartOutput]:
+    def _output(self) -> AbstractContextManager[Output]:
+        if isinstance(self._spec.stage.writes, Result):
+            return ResultOutput(self._spec)
         if self._shuffled is None:
             return PartOutput.open(self._spec)
         return RunOutput(
@@ -123,7 +129,7 @@ class StageTask:
             emitters.insert(0, MapStep(step.functions, step.of, emitters[0]))
         return emitters
 
-    def _map_split(self, split: Split, output: RunOutput | PartOutput) -> TaskOutput:
+    def _map_split(self, split: Split, output: Output) -> TaskOutput:
         # Where the first step has no map, its pairs are the records with their keys.
         passing: StepFunctions = {"map": _pass_batch if self._columnar else _pass_record}
         first, *rest = self._maps or [_Step(passing, " of step 1")]
@@ -166,7 +172,7 @@ class StageTask:
                     error, batch, records.index, user_map, columnar, (name, *later), then
                 ) from error
 
-    def _reduce_runs(self, runs: RunInput, output: RunOutput | PartOutput) -> TaskOutput:
+    def _reduce_runs(self, runs: RunInput, output: Output) -> TaskOutput:
         emitters = self._emitters(output, self._maps)
         rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
         try:

@@ -232,7 +232,8 @@ class Child:
         known = self._functions.get(job_id)
         if known is None:
             job = self._job(job_id)
-            _check_claim(job, job_id)
+            if job.spec.output_uri:
+                _check_claim(job, job_id)
             try:
                 known = _load_plugin(job, self._folder / PLUGINS)
             except PluginError as error:
