@@ -158,3 +158,19 @@ def test_a_claim_that_no_journal_knows_is_taken_over(tmp_path: Path) -> None:
         assert held.job_id == job_id
 
     run(tmp_path, act)
+
+
+def test_a_job_without_an_output_claims_nothing_and_has_its_runs_in_the_state(
+    tmp_path: Path,
+) -> None:
+    spec = msgspec.structs.replace(spec_of(tmp_path), output_uri="")
+
+    async def act(desk: Desk) -> None:
+        job_id = await desk.submit(spec)
+        record = desk.shell.machine.cluster.durable.jobs[job_id]
+        assert record.claim_generation == ""
+        assert record.spec.temp_uri == f"{desk.state_uri}/temp"
+        assert record.part_stage is None
+        assert [path.name for path in tmp_path.iterdir()] == ["in.txt", "state"]
+
+    run(tmp_path, act)
