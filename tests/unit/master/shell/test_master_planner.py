@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import msgspec
@@ -172,6 +171,6 @@ def test_a_job_without_an_output_claims_nothing_and_has_its_runs_in_the_state(
         assert record.claim_generation == ""
         assert record.spec.temp_uri == f"{desk.state_uri}/temp"
         assert record.part_stage is None
-        assert sorted(os.listdir(tmp_path)) == ["in.txt", "state"]
 
     run(tmp_path, act)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "state"]
