@@ -36,11 +36,14 @@ def gcs_daemon() -> Iterator[str]:
         register("gs", GcsStorage)
 
 
-@pytest.fixture(scope="module", params=["file", "gs"])
+@pytest.fixture(scope="module", params=["gs"])
 def cluster(
     request: pytest.FixtureRequest, gcs_daemon: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """A cluster for all tests of one kind of store: each start costs a second."""
+    """A cluster for all tests of one kind of store: each start costs a second.
+
+    It is a bucket, unless a test asks for files, or for both where the store decides what happens.
+    """
     folder = tmp_path_factory.mktemp(f"faults-{request.param}")
     with contextlib.ExitStack() as stack:
         found = Cluster(request.param, folder, gcs_daemon, stack)

@@ -21,6 +21,9 @@ from mrcore.storage.registry import storage_for
 from tests.support.fault_cluster import FILES, Scene, set_faults
 from tests.support.waiting import wait_until
 
+on_both = pytest.mark.parametrize("cluster", ["file", "gs"], indirect=True)
+"""The store decides what happens; elsewhere the daemons do, and one kind of store is enough."""
+
 
 @contextlib.contextmanager
 def stuck_commit(scene: Scene, job_id: str, reduces: int) -> Iterator[None]:
@@ -75,6 +78,7 @@ def _opened(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+@on_both
 def test_a_master_that_is_killed_while_it_commits(scene: Scene) -> None:
     reduces = 20
     scene.worker("--slots", "2")
@@ -186,6 +190,7 @@ def _silence(scene: Scene, worker: object) -> float:
     return 99.0
 
 
+@on_both
 def test_a_master_that_slept_while_another_took_over(scene: Scene) -> None:
     cluster = scene.cluster
     scene.worker()
@@ -240,6 +245,7 @@ def test_runs_that_vanish_are_made_again(scene: Scene) -> None:
     assert job.attempts.failed == 0
 
 
+@on_both
 def test_a_corrupt_run_is_made_again(scene: Scene) -> None:
     job_id, runs = maps_done_but_one(scene)
     if scene.cluster.kind == "gs":
@@ -266,7 +272,7 @@ def _flip_a_byte(path: Path) -> None:
 
 
 def test_a_store_that_has_bad_days(scene: Scene) -> None:
-    # The store is the GCS server for the job's data, and for the state too in one of the kinds.
+    # The store is the GCS server, for the job's data and for the state.
     scene.worker("--slots", "2")
     set_faults(
         scene.cluster.url,

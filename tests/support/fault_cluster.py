@@ -185,11 +185,18 @@ class Scene:
         return f"{self.base_uri}/{name}"
 
     def request(
-        self, gate: str = "", *, out: str = "", reduces: int = 3, source: str = COUNTING
+        self,
+        gate: str = "",
+        *,
+        out: str = "",
+        reduces: int = 3,
+        source: str = COUNTING,
+        lease: float = 1.0,
     ) -> tuple[JobRequest, Plugin]:
         """Return a job that stops at a gate: `map`, `reduce`, or a file such as `5.txt`.
 
-        `source` is what its plugin has beside `GATES`.
+        source: what its plugin has beside `GATES`.
+        lease: in seconds; longer where no lease may end, however busy the machine is.
         """
         path, plugin = _plugin(self.cluster.folder, source)
         request = JobRequest(
@@ -200,16 +207,22 @@ class Scene:
             options={
                 "reduces": reduces,
                 "params": {"here": str(self.folder), "gate": gate},
-                "lease": 1.0,
+                "lease": lease,
             },
         )
         return request, plugin
 
     def submit(
-        self, gate: str = "", *, out: str = "", reduces: int = 3, source: str = COUNTING
+        self,
+        gate: str = "",
+        *,
+        out: str = "",
+        reduces: int = 3,
+        source: str = COUNTING,
+        lease: float = 1.0,
     ) -> str:
         """Start a job; return its id."""
-        request, plugin = self.request(gate, out=out, reduces=reduces, source=source)
+        request, plugin = self.request(gate, out=out, reduces=reduces, source=source, lease=lease)
         prepared = prepare(request).with_plugin(plugin)
         return self.client.submit(prepared.spec, prepared.bundle.data).job_id
 
