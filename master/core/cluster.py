@@ -323,11 +323,12 @@ class Cluster:
 
     def may_work(self, worker: Worker) -> bool:
         """Return whether a worker sees the store (37_no_store), stays (17_drain), and may work."""
-        blamed = self.now < worker.blamed_until
+        blamed = self.now < worker.blamed_until  # 41_bad_worker
         return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
 
     def able(self, job: LiveJob, worker: Worker) -> bool:
         """Return whether a worker may work, and runs what this job's client runs."""
+        # Needed by test_no_backup_on_a_worker_of_another_version.
         mismatch = policy.mismatch(job.record.spec.versions, worker.about)
         return self.may_work(worker) and mismatch is None
 

@@ -49,7 +49,8 @@ class Scheduler:
         already (31_restart). How much a worker gets ahead is played in 22_prefetch.
         """
         if self.cluster.waiting or not self.cluster.may_work(worker):
-            # Here, and not once when the blame begins: another alarm may have come first.
+            # Here, and not once when the blame begins: another alarm may have come first
+            # (test_a_worker_at_fault_gets_no_work_for_a_while_and_then_does).
             if worker.blamed_until > self.cluster.now:
                 self._wake_at(worker.blamed_until)
             return
@@ -255,7 +256,11 @@ class Scheduler:
             self.cluster.record(WorkersLeft(known))
 
     def lose_attempt(self, attempt: Attempt, why: str) -> None:
-        """Drop an attempt that went with its worker; nobody's failure, but not for ever."""
+        """Drop an attempt that went with its worker; nobody's failure, but not for ever.
+
+        A task that ends every worker would go round without end
+        (test_a_task_that_takes_worker_after_worker_with_it_ends_its_job).
+        """
         task_id = attempt.id.task
         job = self.cluster.jobs[task_id.job_id]
         task = job.task(task_id)
