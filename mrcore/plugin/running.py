@@ -19,7 +19,9 @@ from typing import Any, Final, NoReturn
 
 from mrcore.plugin.functions import FUNCTIONS
 
-NOTED: Final = ("", *FUNCTIONS)
+CALL: Final = "call"
+"""Stands for the functions that calls name."""
+NOTED: Final = ("", *FUNCTIONS, CALL)
 """The names that can be noted, by their numbers; the first stands for all other code."""
 _NUMBERS: Final = {name: number for number, name in enumerate(NOTED)}
 

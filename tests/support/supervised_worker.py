@@ -8,12 +8,22 @@ import os
 import textwrap
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+from mrcore.calls.payload import load_value
 from mrcore.model import object_names
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec
-from mrcore.model.task import Piece, Split, TaskFailure, TaskResult, TaskWork
+from mrcore.model.task import (
+    CallInput,
+    Piece,
+    Split,
+    TaskFailure,
+    TaskOutput,
+    TaskResult,
+    TaskWork,
+)
 from mrcore.plugin.bundle import build_bundle
 from mrcore.tasks.child.attempt_log import store_log
 from mrcore.tasks.child.protocol import MAX_REPORT_BYTES
@@ -22,6 +32,7 @@ from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import descendants
 from mrcore.worker.shell.supervisor import Supervisor
+from tests.support.call_making import ObjectFolder, session_spec
 from tests.support.specs import NO_VERSIONS, job_spec, one_input
 
 
@@ -113,6 +124,26 @@ class SupervisedWorker:
         self.supervisor.enqueue(Assignment(attempt, 0, work, mark_records=mark))
         self.supervisor.dispatch()
         return attempt
+
+    def session(self, session_id: str, **options: Any) -> ObjectFolder:
+        """Open a session of calls; return the folder of their objects."""
+        spec = self.specs[session_id] = session_spec(session_id, **options)
+        self.supervisor.keep_job(session_id, spec, self.state_uri)
+        return ObjectFolder(self.folder / "state")
+
+    def make(self, call: CallInput, session_id: str = "calls") -> AttemptId:
+        """Assign one call of a session."""
+        self.given = getattr(self, "given", 0) + 1
+        attempt = AttemptId(TaskId(session_id, 0, self.given), AttemptNumber(1, self.given))
+        self.supervisor.enqueue(Assignment(attempt, 0, TaskWork(call)))
+        self.supervisor.dispatch()
+        return attempt
+
+    async def value(self, attempt: AttemptId) -> Any:
+        """Wait for a call; return its value."""
+        result = await self.result(attempt)
+        assert isinstance(result, TaskOutput), result
+        return load_value(result.result)
 
     async def result(self, attempt: AttemptId) -> TaskResult:
         """Wait for the result of an attempt."""

@@ -15,6 +15,8 @@ class Limits:
     """Time between two checks of the limits of running attempts."""
     idle_seconds: float = 10.0
     """Time after which an idle child with a job loaded is replaced by one that fits any job."""
+    idle_calls_seconds: float = 60.0
+    """The same for a child that runs calls: what their functions have loaded may be dear."""
     children_per_slot: int = 2
     """Children alive at once: those with orders, and as many idle ones with a job loaded."""
     dying_per_slot: int = 1

@@ -73,8 +73,10 @@ class ChildProcess:
     ) -> None:
         self.mark = f"{scratch}/child-{number}"
         """Carried by all its processes in their environment, to find them by."""
-        self.job_id: str | None = None
-        """The job whose functions it has loaded; a child serves one job only."""
+        self.group: str | None = None
+        """Group of the orders that it takes, as `Jobs` has it; None before the first one."""
+        self.memory_bytes = 0
+        """Memory limit of its latest order."""
         self.sent: deque[Order] = deque()
         """Orders in its hands, oldest first: neither finished nor taken back."""
         self.idle_since = 0.0
@@ -136,15 +138,16 @@ class ChildProcess:
         self._process.kill()
         self._process.wait()
 
-    def send(self, order: Order) -> bool:
-        """Send it one more order; return False when its queue is full."""
+    def send(self, order: Order, group: str) -> bool:
+        """Send it one more order of this group; return False when its queue is full."""
         if len(self.sent) > self._ahead_max:
             return False
         try:
             self._orders.send(pack_order(order, self._scratch), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        self.job_id = order.attempt.task.job_id
+        self.group = group
+        self.memory_bytes = order.memory_bytes
         self.sent.append(order)
         return True
 

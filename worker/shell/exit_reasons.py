@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 from mrcore.model.job import JobSpec
-from mrcore.model.stages import stage_name
-from mrcore.model.task import FailureKind, Mark, Split, TaskFailure
+from mrcore.model.stages import CALL, MAP, stage_name
+from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
 from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
 from mrcore.util.texts import one_line
 
@@ -37,14 +37,16 @@ def death_failure(
     kill_reason: str | None,
     function: str,
     mark: Mark | None,
+    printed: bytes = b"",
 ) -> TaskFailure:
     """Return the failure of an attempt whose process has died.
 
     `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
-    `function` is the user's function that ran, `mark` the record that `map` was at.
+    `function` is the user's function that ran, `mark` the record that `map` was at, `printed` the
+    end of the log.
     """
     stage = stage_name(spec, order.attempt.task.stage)
-    task = f"{stage} task {order.attempt.task.index}"
+    task = f"{stage} {'' if stage == CALL else 'task '}{order.attempt.task.index}"
     own = _OWN_DEATHS.get(status) if not function else None
     what = kill_reason or own or f"{_cause(status)} without a traceback"
     return TaskFailure(
@@ -52,6 +54,7 @@ def death_failure(
         message=one_line(f"the process of {task}{_place(order, function, mark)} {what}"),
         died=True,
         mark=mark if order.mark_records else None,
+        printed=b"" if spec.session is None else printed[-MAX_PRINTED_BYTES:],
     )
 
 
@@ -61,7 +64,7 @@ def _place(order: Order, function: str, mark: Mark | None) -> str:
     if mark is not None:
         shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
         return f", at work on the record at offset {mark.offset} of {shown},"
-    if function not in ("", "map"):
+    if function not in ("", MAP, CALL):
         return f", in {function},"
     files = sorted({piece.shown for piece in pieces})
     return f", at work on {files[0]}," if len(files) == 1 else ""
@@ -78,17 +81,19 @@ def _cause(status: int) -> str:
     return f"{_SIGNALS.get(known, f'was ended by {known.name}')} (signal {number})"
 
 
-def memory_reason(used_bytes: int, limit_bytes: int) -> str:
+def memory_reason(used_bytes: int, limit_bytes: int, spec: JobSpec) -> str:
     """Return why a child that is too large is killed."""
+    option = "--memory allows a slot" if spec.session is None else "a call may use"
     return (
-        f"used {used_bytes >> 20:,} MiB of the {limit_bytes >> 20:,} MiB that --memory allows a "
-        "slot: hold less at once, or give more"
+        f"used {used_bytes >> 20:,} MiB of the {limit_bytes >> 20:,} MiB that {option}: hold less "
+        "at once, or give more"
     )
 
 
-def timeout_reason(limit_seconds: float) -> str:
+def timeout_reason(limit_seconds: float, spec: JobSpec) -> str:
     """Return why a child that is too slow is killed."""
-    return f"ran longer than the {limit_seconds:g} s that --task-timeout allows"
+    option = "--task-timeout" if spec.session is None else "timeout="
+    return f"ran longer than the {limit_seconds:g} s that {option} allows"
 
 
 def system_reason(error: OSError, scratch: Path) -> str:

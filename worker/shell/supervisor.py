@@ -2,6 +2,7 @@
 
 At most `slots` children have orders at any time. As many again may stay idle, each with the
 functions of a job loaded, so that two jobs that take turns do not pay for a new process each time.
+All sessions of calls share their children.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell import exit_reasons
 from mrcore.worker.shell.child_process import ChildProcess, Running, order_for
 from mrcore.worker.shell.environment import child_environment
+from mrcore.worker.shell.jobs import Jobs, is_for_calls
 from mrcore.worker.shell.listener import Listener
 from mrcore.worker.shell.log_tail import LogTails
 from mrcore.worker.shell.orphans import Orphans
@@ -65,7 +67,7 @@ class Supervisor:
         """Orphans of the children; None where this process does not adopt them."""
         self._children: list[ChildProcess] = []
         self._queue: deque[Order] = deque()
-        self._jobs: dict[str, JobFile] = {}
+        self._jobs = Jobs(slot_memory_bytes, self._folders)
         self._unwanted: set[AttemptId] = set()
         self._started = 0
         self._starts = Starts(limits, clock)
@@ -77,17 +79,16 @@ class Supervisor:
 
     def keep_job(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
         """Keep a job; children find it in a file from their first order on."""
-        self._jobs[job_id] = JobFile(spec, state_uri)
+        self._jobs.keep(job_id, JobFile(spec, state_uri))
 
     def forget_job(self, job_id: str) -> None:
         """Forget a job without held attempts."""
-        self._jobs.pop(job_id, None)
-        self._folders.drop_job(job_id)
+        self._jobs.forget(job_id)
 
     def enqueue(self, assignment: Assignment) -> None:
         """Run this attempt when a slot is free; its job is kept."""
-        spec = self._jobs[assignment.attempt.task.job_id].spec
-        self._queue.append(order_for(assignment, spec.memory_bytes or self.slot_memory_bytes))
+        memory_bytes = self._jobs.memory_bytes(assignment.attempt.task.job_id)
+        self._queue.append(order_for(assignment, memory_bytes))
 
     def withdraw(self, attempt: AttemptId) -> bool:
         """Drop an attempt that has not begun; return False when it has."""
@@ -231,21 +232,21 @@ class Supervisor:
     def _holder(self, attempt: AttemptId) -> ChildProcess | None:
         return next((child for child in self._children if child.holds(attempt)), None)
 
-    def _child_for(self, job_id: str) -> ChildProcess | None:
-        """Return the child that should get the next order of this job, if one can take it now."""
+    def _child_for(self, group: str) -> ChildProcess | None:
+        """Return the child that should get the next order of this group, if one can take it now."""
         busy = [child for child in self._children if child.sent]
         if len(busy) >= self.slots:
             # Ahead of need, so that the next attempt starts without a round trip through us.
-            alike = [child for child in busy if child.job_id == job_id and not child.doomed]
+            alike = [child for child in busy if child.group == group and not child.doomed]
             return min(alike, key=lambda child: len(child.sent), default=None)
         idle = [child for child in self._children if not child.sent and not child.doomed]
         for child in idle[:]:
             if folder_is_gone(child.process_id):  # nothing can be imported there
                 child.kill()
                 idle.remove(child)
-        for wanted in (job_id, None):
+        for wanted in (group, None):
             for child in idle:
-                if child.job_id == wanted:
+                if child.group == wanted:
                     return child
         children_max = self._limits.children_max(self.slots)
         if not self._starts.may_start() or len(self._children) >= children_max:
@@ -259,7 +260,7 @@ class Supervisor:
             order = self._queue[0]
             try:
                 self._provide_folders()
-                child = self._child_for(order.attempt.task.job_id)
+                child = self._child_for(self._jobs.group(order.attempt.task.job_id))
                 if child is None or not self._send(child, order):
                     return
                 self._queue.popleft()
@@ -271,9 +272,8 @@ class Supervisor:
 
     def _send(self, child: ChildProcess, order: Order) -> bool:
         job_id = order.attempt.task.job_id
-        if child.job_id is None or not self._folders.has_job(job_id):
-            self._folders.keep_job(job_id, self._jobs[job_id])
-        return child.send(order)
+        self._jobs.provide_file(job_id)
+        return child.send(order, self._jobs.group(job_id))
 
     def _report(self, attempt: AttemptId, result: TaskResult) -> None:
         assert self._listener is not None, "nothing is assigned before `run`"
@@ -314,9 +314,7 @@ class Supervisor:
     def _retire_if_large(self, child: ChildProcess) -> None:
         """Kill an idle child that kept much memory: the next attempt should not pay for it."""
         child.idle_since = self._clock.monotonic()
-        spec = self._jobs[child.job_id].spec if child.job_id in self._jobs else None
-        limit = (spec.memory_bytes if spec is not None else 0) or self.slot_memory_bytes
-        allowed = int(self._limits.retire_share * limit)
+        allowed = int(self._limits.retire_share * child.memory_bytes)
         if not child.sent and child.used_bytes(allowed, self._clock.monotonic()) > allowed:
             child.kill()
 
@@ -341,7 +339,7 @@ class Supervisor:
                 mark = view.mark if lost.mark_records else None
                 job = self._jobs[lost.attempt.task.job_id]
                 failure = exit_reasons.death_failure(
-                    lost, job.spec, status, child.kill_reason, view.function, mark
+                    lost, job.spec, status, child.kill_reason, view.function, mark, printed
                 )
                 self._group.create_task(self._report_exit(lost, failure, job, printed))
         else:
@@ -375,9 +373,11 @@ class Supervisor:
             order = child.running() if child.sent else None
             if order is not None and not child.doomed:
                 self._enforce_limits(child, order, now)
-            idle = child.job_id is not None and not child.sent
-            if idle and now - child.idle_since > self._limits.idle_seconds:
-                child.kill()
+            if child.group is not None and not child.sent:
+                for_calls = is_for_calls(child.group)
+                limit = self._limits.idle_calls_seconds if for_calls else self._limits.idle_seconds
+                if now - child.idle_since > limit:
+                    child.kill()
         self.prestart()
         self.dispatch()
 
@@ -388,10 +388,11 @@ class Supervisor:
             self._orphans.end_others({child.mark for child in self._children})
 
     def _enforce_limits(self, child: ChildProcess, order: Order, now: float) -> None:
-        limit = self._jobs[order.attempt.task.job_id].spec.task_timeout_seconds
+        spec = self._jobs.spec(order.attempt.task.job_id)
+        limit = spec.task_timeout_seconds
         if limit is not None and now - child.view().started_at > limit:
-            child.kill(exit_reasons.timeout_reason(limit))
+            child.kill(exit_reasons.timeout_reason(limit, spec))
         used = child.used_bytes(order.memory_bytes, now)
         if order.memory_bytes and used > order.memory_bytes:
-            child.kill(exit_reasons.memory_reason(used, order.memory_bytes))
+            child.kill(exit_reasons.memory_reason(used, order.memory_bytes, spec))
         child.trim_log(MAX_LOG_BYTES)

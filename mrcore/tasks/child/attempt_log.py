@@ -35,12 +35,16 @@ class AttemptLog:
         self.descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
         self._file = identity(self.descriptor)
 
-    def keep(self, job: JobFile, attempt: AttemptId) -> None:
-        """Store what the attempt has printed, and empty the log; errors cost no more than it."""
+    def keep(self, job: JobFile, attempt: AttemptId) -> bytes:
+        """Store what the attempt has printed, and empty the log; errors cost no more than it.
+
+        Returns the text, or its end where it is long.
+        """
         _flush()
+        text = b""
         try:
             if identity(self.descriptor) != self._file:
-                return
+                return b""
             size = os.fstat(self.descriptor).st_size
             if size:
                 text = os.pread(self.descriptor, MAX_LOG_BYTES, max(0, size - MAX_LOG_BYTES))
@@ -48,6 +52,7 @@ class AttemptLog:
                 store_log(job, attempt, text)
         except OSError as error:
             _warn(attempt, error)
+        return text
 
 
 def identity(descriptor: int) -> tuple[int, int]:

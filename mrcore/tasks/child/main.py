@@ -1,5 +1,7 @@
 """The process in which user code runs: one for each slot of a worker, reused within a job.
 
+Calls of all sessions share their processes, so that a new session costs no new ones.
+
     python -P -m mrcore.tasks.child.main ORDERS REPORTS BOARD PARENT FOLDER </dev/null >LOG 2>&1
 
 ORDERS, REPORTS and BOARD are inherited descriptors (see `protocol`), PARENT is the agent's
@@ -18,7 +20,6 @@ import errno
 import faulthandler
 import gc
 import io
-import json
 import logging
 import mmap
 import os
@@ -27,17 +28,23 @@ import signal
 import socket
 import sys
 import traceback
+from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
-from mrcore.errors import MrcoreError, NotFoundError, PluginError, StorageError
-from mrcore.model import object_names
-from mrcore.model.task import FailureKind, TaskFailure, TaskResult, TaskSpec
+import msgspec
+
+from mrcore.errors import MrcoreError
+from mrcore.model.task import (
+    MAX_PRINTED_BYTES,
+    FailureKind,
+    TaskFailure,
+    TaskResult,
+    TaskSpec,
+)
 from mrcore.plugin import by_value, nesting
-from mrcore.plugin.functions import UserFunctions
-from mrcore.plugin.loader import is_unpacked, load_bundle, load_unpacked
 from mrcore.plugin.tracebacks import user_traceback
-from mrcore.storage.registry import storage_for
+from mrcore.tasks.call import Calls
 from mrcore.tasks.child.attempt_log import AttemptLog, identity
 from mrcore.tasks.child.protocol import (
     LOST_DESCRIPTORS,
@@ -51,14 +58,16 @@ from mrcore.tasks.child.protocol import (
     read_job,
     unpack_order,
 )
-from mrcore.tasks.run import run_task, scratch_failure, tellable
-from mrcore.tasks.setup import Setup
+from mrcore.tasks.child.stages import Stages
+from mrcore.tasks.run import scratch_failure, tellable
 from mrcore.util.clock import SYSTEM
 from mrcore.util.texts import text_of
 
 PLUGINS: Final = "plugins"
 JOBS: Final = "jobs"
 MAX_ORDER_BYTES: Final = 64 << 10
+MAX_JOBS: Final = 64
+"""Sessions whose files a process keeps in memory: a client opens one after the other."""
 _PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None)
 
@@ -130,11 +139,11 @@ class Child:
         self._log = log
         self._folder = folder
         self._work = work
-        self._jobs: dict[str, JobFile] = {}
+        self._jobs: OrderedDict[str, JobFile] = OrderedDict()
         self._settled_bytes = 0
         """Resident memory when all that can be given back was."""
-        self._functions: dict[str, UserFunctions | TaskFailure] = {}
-        self._setups: dict[str, Setup] = {}
+        self._stages = Stages(folder / PLUGINS, work)
+        self._calls = Calls()
 
     def serve(self) -> None:
         """Run orders until there can come no more."""
@@ -146,18 +155,9 @@ class Child:
             finished = self._obey(message)
             self._check_ends()
             self._reports.sendall(pack_report(finished))
-            if self._has_remains(finished):
-                return
-
-    def _has_remains(self, finished: Finished) -> bool:
-        """Return whether a failed attempt may have left half of its work in the plugin's variables.
-
-        A Counter that `map_finish` would have emitted is still there, and the next task would emit
-        it as well. So this process ends, and the next task has a new one.
-        """
-        functions = self._functions.get(finished.attempt.task.job_id)
-        failed = isinstance(finished.result, TaskFailure)
-        return failed and isinstance(functions, UserFunctions) and functions.keeps_state
+            failed = isinstance(finished.result, TaskFailure)
+            if failed and self._stages.keep_state(finished.attempt.task.job_id):
+                return  # the next task gets a process without the remains of this one
 
     def _obey(self, message: bytes) -> Finished:
         try:
@@ -168,7 +168,9 @@ class Child:
         self._clean_up(order.memory_bytes)
         job = self._jobs.get(order.attempt.task.job_id)
         if job is not None:
-            self._log.keep(job, order.attempt)
+            printed = self._log.keep(job, order.attempt)
+            if printed and job.spec.session is not None:
+                result = msgspec.structs.replace(result, printed=printed[-MAX_PRINTED_BYTES:])
         return Finished(order.attempt, result)
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
@@ -186,9 +188,6 @@ class Child:
     def _run(self, order: Order) -> TaskResult:
         try:
             job = self._job(order.attempt.task.job_id)
-            functions = self._load(order.attempt.task.job_id)
-            if isinstance(functions, TaskFailure):
-                return functions
             spec = TaskSpec(
                 attempt=order.attempt,
                 job=job.spec,
@@ -199,10 +198,9 @@ class Child:
                 mark_records=order.mark_records,
                 skip=order.skip,
             )
-            setup = self._setups.get(spec.attempt.task.job_id)
-            if setup is None:
-                setup = self._setups[spec.attempt.task.job_id] = Setup(functions, job.spec.params)
-            return run_task(spec, functions, self._work, self._board, setup=setup)
+            if job.spec.session is not None:
+                return self._calls.run(spec, self._board)
+            return self._stages.run(spec, job, self._board)
         except (SystemExit, KeyboardInterrupt) as error:
             return _user_exit(error)
         except MrcoreError as error:
@@ -225,22 +223,9 @@ class Child:
         job = self._jobs.get(job_id)
         if job is None:
             job = self._jobs[job_id] = read_job(self._folder / JOBS, job_id)
+            if len(self._jobs) > MAX_JOBS:
+                self._jobs.popitem(last=False)
         return job
-
-    def _load(self, job_id: str) -> UserFunctions | TaskFailure:
-        """Return the job's functions, which are loaded once; a plugin's fault is kept too."""
-        known = self._functions.get(job_id)
-        if known is None:
-            job = self._job(job_id)
-            if job.spec.output_uri:
-                _check_claim(job, job_id)
-            try:
-                known = _load_plugin(job, self._folder / PLUGINS)
-            except PluginError as error:
-                sentence, _, trace = str(error).partition("\n")
-                known = TaskFailure(kind=FailureKind.USER, message=sentence, traceback=trace)
-            self._functions[job_id] = known
-        return known
 
     def _clean_up(self, memory_bytes: int) -> None:
         """Remove what the attempt has left in its folder, and give back much unused memory."""
@@ -263,29 +248,6 @@ def resident_bytes() -> int:
     """Return the resident memory of this process."""
     with Path("/proc/self/statm").open("rb") as statm:
         return int(statm.read().split()[1]) * mmap.PAGESIZE
-
-
-def _load_plugin(job: JobFile, folder: Path) -> UserFunctions:
-    sha256 = job.spec.plugin.sha256
-    if is_unpacked(folder / sha256):  # by another child, which has checked it
-        return load_unpacked(folder / sha256)
-    uri = object_names.plugin_uri(job.state_uri, sha256)
-    return load_bundle(storage_for(uri).read(uri), folder, sha256)
-
-
-def _check_claim(job: JobFile, job_id: str) -> None:
-    """Make sure that this worker sees the output that the job has claimed."""
-    uri = object_names.claim_uri(job.spec.output_uri)
-    try:
-        claim = json.loads(storage_for(uri).read(uri))
-        seen = isinstance(claim, dict) and claim.get("job_id") == job_id
-    except (NotFoundError, ValueError):
-        seen = False
-    if not seen:
-        raise StorageError(
-            f"this worker does not see the output {job.spec.output_uri} of job {job_id} (its claim "
-            f"{uri} is not there): use a store that every machine reaches, such as a bucket"
-        )
 
 
 def _user_exit(error: BaseException) -> TaskFailure:

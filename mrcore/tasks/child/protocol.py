@@ -272,6 +272,11 @@ class Board:
         self._page[self._FUNCTION_AT] = 0
         self.update(0.0, 0, 0)
 
+    def begin_item(self, now: float, done: int, items: int) -> None:
+        """Note that the next item of a call begins: a limit on its time starts anew."""
+        self._started_at = now
+        self.update(done / items, done, 0)
+
     def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - ProgressSink
         """Note how far the task is."""
         self._progress = Progress(fraction, records, bytes)

@@ -10,7 +10,7 @@ from mrcore.errors import PluginError, UsageError
 from mrcore.model.stages import MAX_STAGES
 from mrcore.plugin.checks import check_functions
 from mrcore.plugin.functions import FUNCTIONS, MAX_STEPS, STEP_FUNCTIONS, UserFunctions, shape
-from mrcore.plugin.running import NOTED
+from mrcore.plugin.running import CALL, NOTED
 from mrcore.plugin.steps import Step
 from tests.support.repository import ROOT
 
@@ -32,7 +32,7 @@ def test_each_function_is_loaded_noted_and_wrapped() -> None:
     assert {**functions.steps[0], **functions.shared} == found
     wrapped = functions.wrapped(lambda function: print)
     assert {*wrapped.steps[0].values(), *wrapped.shared.values()} == {print}
-    assert set(NOTED) == {"", *FUNCTIONS}
+    assert set(NOTED) == {"", *FUNCTIONS, CALL}
 
 
 @pytest.mark.parametrize("name", STEP_FUNCTIONS)

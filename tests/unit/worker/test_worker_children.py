@@ -112,7 +112,7 @@ async def test_an_idle_child_of_a_job_is_replaced_after_a_while(house: Supervise
     await house.result(house.give())
     (child,) = house.supervisor._children
     await house.until(lambda: child not in house.supervisor._children)
-    await house.until(lambda: [each.job_id for each in house.supervisor._children] == [None])
+    await house.until(lambda: [each.group for each in house.supervisor._children] == [None])
 
 
 @in_house(limits=Limits(idle_seconds=3600.0))
@@ -121,7 +121,7 @@ async def test_idle_children_of_many_jobs_are_bounded(house: SupervisedWorker) -
         house.job(MAP, name)
         assert isinstance(await house.result(house.give(job_id=name)), TaskOutput)
     await house.until(lambda: all(not child.doomed for child in house.supervisor._children))
-    assert [child.job_id for child in house.supervisor._children] == ["d", "e"]
+    assert [child.group for child in house.supervisor._children] == ["d", "e"]
 
 
 @in_house()

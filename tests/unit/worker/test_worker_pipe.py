@@ -211,6 +211,15 @@ class Between:
         return found
 
 
+def test_the_clock_of_a_call_starts_anew_with_each_item() -> None:
+    reader, writer = boards()
+    writer.begin(10.0)
+    writer.begin_item(25.0, 1, 4)
+    view = reader.read()
+    assert (view.begun, view.started_at) == (1, 25.0)
+    assert (view.progress.fraction, view.progress.records) == (0.25, 1)
+
+
 def test_a_board_that_is_written_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = boards()
     writer.begin(1.0)

@@ -86,7 +86,7 @@ BROKEN = """
 import sys
 def broken(*arguments, **options):
     raise LookupError("a gear is missing")
-sys.modules['mrcore.tasks.child.main'].run_task = broken
+sys.modules['mrcore.tasks.child.stages'].run_task = broken
 def map(key, value):
     yield value, 1
 """
@@ -382,7 +382,7 @@ def test_orders_are_recalled_by_name_while_the_child_takes_some(
         Order(AttemptId(TaskId("job", 0, n), AttemptNumber(1, n)), TaskWork(Split(()), 0))
         for n in range(4)
     ]
-    assert all(child.send(order) for order in orders)
+    assert all(child.send(order, "job") for order in orders)
 
     def discard_first(message: bytes) -> AttemptId:
         monkeypatch.undo()

@@ -1,0 +1,295 @@
+"""One attempt at a call, as a function: its value, or in words why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from mrcore.calls.culprit import name_of
+from mrcore.calls.exceptions import dump_exception
+from mrcore.calls.payload import (
+    ItemFailure,
+    Outcomes,
+    dump_outcomes,
+    dump_value,
+    load_arguments,
+    load_function,
+    load_value,
+)
+from mrcore.calls.references import Need, Reference
+from mrcore.errors import NotFoundError, PicklingError, StorageError
+from mrcore.model import object_names
+from mrcore.model.task import (
+    MAX_RESULT_BYTES,
+    CallInput,
+    CallValue,
+    FailureKind,
+    TaskFailure,
+    TaskOutput,
+    TaskResult,
+    TaskSpec,
+)
+from mrcore.plugin.running import CALL, running
+from mrcore.plugin.tracebacks import last_line, user_traceback
+from mrcore.storage import operations
+from mrcore.storage.base import ABSENT
+from mrcore.storage.registry import storage_for
+from mrcore.tasks.object_cache import ObjectCache, read_object
+from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.texts import text_of
+
+MAX_FUNCTIONS: Final = 1_000
+"""Functions that a process keeps loaded."""
+MAX_FUNCTION_BYTES: Final = 64 << 20
+"""Bytes of the pickles of these functions."""
+CACHE_BYTES: Final = 64 << 20
+"""Bytes of stored values that a process keeps."""
+FIRST_PAUSE_SECONDS: Final = 0.1
+"""Pause before an item is tried again; each further one is twice as long."""
+MAX_PAUSE_SECONDS: Final = 5.0
+_MAX_MESSAGE: Final = 400
+
+
+class ItemSink(Protocol):
+    """Receiver of progress: the board that a child's agent reads."""
+
+    def begin_item(self, now: float, done: int, items: int) -> None:
+        """Note that the next item begins: `done` of `items` have ended."""
+        ...
+
+
+class _FailedCallError(Exception):
+    """What the call's own function, arguments or value are at fault for."""
+
+    def __init__(self, message: str, error: BaseException) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error = error
+
+
+class Calls:
+    """Runs calls one by one, and keeps what many of them share."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._functions: OrderedDict[str, tuple[int, Callable[..., Any]]] = OrderedDict()
+        self._function_bytes = 0
+        self._stored = ObjectCache(CACHE_BYTES)
+        self._folder = _current_folder()
+        """Folder that each call starts in."""
+
+    def run(self, spec: TaskSpec, progress: ItemSink) -> TaskResult:
+        """Make one call. What its code or data does comes back as a TaskFailure.
+
+        Raises StorageError for what the store has refused.
+        """
+        started = self._clock.monotonic()
+        before = operations.counted()
+        call = spec.work.read
+        assert isinstance(call, CallInput)
+        if self._folder and _current_folder() != self._folder:
+            with contextlib.suppress(OSError):
+                os.chdir(self._folder)
+        try:
+            result = self._run(spec, call, progress)
+        except _FailedCallError as failed:
+            return _failure(failed.message, failed.error)
+        billed = operations.counted().since(before)
+        return msgspec.structs.replace(
+            result,
+            elapsed_seconds=self._clock.monotonic() - started,
+            class_a=billed.class_a,
+            class_b=billed.class_b,
+        )
+
+    def _run(self, spec: TaskSpec, call: CallInput, progress: ItemSink) -> TaskOutput:
+        function = self._function(spec.state_uri, call.function)
+        name = name_of(function)
+        data = call.arguments
+        if call.arguments_object:
+            data = read_object(spec.state_uri, call.arguments_object)
+        arguments = _Arguments(data, call.values, spec.state_uri, self._stored, name)
+        if not call.each:
+            given, keywords = arguments.load()
+            value = _called(name, function, given, keywords)
+            del given, keywords
+            return _output(spec, _pickled(name, value, dump_value), 1)
+        items, _ = arguments.load()
+        assert spec.job.session is not None
+        outcomes = self._each(name, function, items, arguments, spec.job.session.retries, progress)
+        done = len(items) - len(outcomes.failures)
+        return _output(spec, _pickled(name, outcomes, dump_outcomes), len(items), done)
+
+    def _each(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        items: Sequence[Any],
+        arguments: _Arguments,
+        retries: int,
+        progress: ItemSink,
+    ) -> Outcomes:
+        """Call the function for each item; one that raises does not spoil the others."""
+        values: list[Any] = []
+        failures: dict[int, ItemFailure] = {}
+        for at, item in enumerate(items):
+            given = item
+            for left in range(retries, -1, -1):
+                progress.begin_item(self._clock.monotonic(), at, len(items))
+                try:
+                    values.append(_called(name, function, given, {}))
+                    break
+                except _FailedCallError as failed:
+                    if left:
+                        self._pause(retries - left)
+                        given = arguments.load()[0][at]  # the function may have changed it
+                        continue
+                    values.append(None)
+                    failure = _failure(failed.message, failed.error)
+                    failures[at] = ItemFailure(
+                        failure.message, failure.traceback, failure.exception
+                    )
+        return Outcomes(values, failures)
+
+    def _pause(self, tries: int) -> None:
+        self._clock.sleep(min(FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10), MAX_PAUSE_SECONDS))
+
+    def _function(self, state_uri: str, sha256: str) -> Callable[..., Any]:
+        known = self._functions.get(sha256)
+        if known is not None:
+            self._functions.move_to_end(sha256)
+            return known[1]
+        data = read_object(state_uri, sha256)
+        try:
+            with running(CALL):
+                function = load_function(data)
+        except BaseException as error:
+            message = f"the function of the call cannot be loaded on the worker: {_said(error)}"
+            raise _FailedCallError(message, error) from error
+        self._functions[sha256] = (len(data), function)
+        self._function_bytes += len(data)
+        while len(self._functions) > 1 and (
+            len(self._functions) > MAX_FUNCTIONS or self._function_bytes > MAX_FUNCTION_BYTES
+        ):
+            self._function_bytes -= self._functions.popitem(last=False)[1][0]
+        return function
+
+
+class _Arguments:
+    """Arguments of one call, which are loaded anew for each try."""
+
+    def __init__(
+        self,
+        data: bytes,
+        values: Sequence[CallValue],
+        state_uri: str,
+        stored: ObjectCache,
+        function: str,
+    ) -> None:
+        self._data = data
+        self._values = values
+        self._state_uri = state_uri
+        self._stored = stored
+        self._function = function
+        self._found: dict[Reference, object] = {}
+
+    def load(self) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return the arguments and the keyword arguments."""
+        self._found.clear()
+        try:
+            with running(CALL):
+                return load_arguments(self._data, self._value)
+        except StorageError:
+            raise
+        except BaseException as error:
+            message = (
+                f"the arguments of {self._function} cannot be loaded on the worker: {_said(error)}"
+            )
+            raise _FailedCallError(message, error) from error
+
+    def _value(self, reference: Reference) -> object:
+        """Return what a placeholder stands for: the same object each time within one call."""
+        if reference not in self._found:
+            self._found[reference] = load_value(self._pickled(reference))
+        return self._found[reference]
+
+    def _pickled(self, reference: Reference) -> bytes:
+        if not isinstance(reference, Need):
+            return self._stored.read(self._state_uri, reference.sha256)
+        value = self._values[reference.number]
+        if value.object is None:
+            return value.data
+        info = value.object
+        try:
+            return storage_for(info.uri).read(info.uri, generation=info.generation)
+        except NotFoundError:
+            raise StorageError(
+                f"the value {info.uri}, which the call takes, is not there any more"
+            ) from None
+
+
+def _called(
+    name: str, function: Callable[..., Any], given: Sequence[Any], keywords: dict[str, Any]
+) -> Any:
+    """Return what the user's function returns; raise _FailedCallError for what it raises."""
+    try:
+        with running(CALL):
+            return function(*given, **keywords)
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            message = (
+                f"{name} called sys.exit({text_of(error.code, repr)}): return, or raise an "
+                "exception instead"
+            )
+        else:
+            message = f"{name} raised {_said(error)}"
+        raise _FailedCallError(message, error) from error
+
+
+def _pickled(name: str, value: Any, dump: Callable[[Any, str], bytes]) -> bytes:
+    try:
+        with running(CALL):
+            return dump(value, name)
+    except PicklingError as error:
+        raise _FailedCallError(str(error), error) from error
+
+
+def _output(spec: TaskSpec, data: bytes, items: int, done: int = 1) -> TaskOutput:
+    """Return the output with a pickled value, which is stored as an object if it is long."""
+    if len(data) <= MAX_RESULT_BYTES:
+        return TaskOutput(result=data, records_in=items, records_out=done, bytes_out=len(data))
+    uri = object_names.result_uri(spec.state_uri, spec.job, spec.attempt)
+    with storage_for(uri).open_write(uri, expect=ABSENT) as writer:
+        writer.write(data)
+        info = writer.commit()
+    return TaskOutput(object=info, records_in=items, records_out=done, bytes_out=len(data))
+
+
+def _failure(message: str, error: BaseException) -> TaskFailure:
+    is_plain = isinstance(error, Exception)
+    return TaskFailure(
+        kind=FailureKind.USER,
+        message=message,
+        traceback="" if isinstance(error, PicklingError) else user_traceback(error),
+        # SystemExit or KeyboardInterrupt would end the caller.
+        exception=dump_exception(error) if is_plain else b"",
+    )
+
+
+def _said(error: BaseException) -> str:
+    text = last_line(error)[:_MAX_MESSAGE]
+    hint = " (install it on every worker)" if isinstance(error, ModuleNotFoundError) else ""
+    return f"{text}{hint}"
+
+
+def _current_folder() -> str:
+    """Return the current folder; empty where somebody has removed it."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - it is asked for at each call
+    except OSError:
+        return ""
