@@ -6,12 +6,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrcore.client.client import MasterClient
+    from mrcore.cluster.client import Client as Client
+    from mrcore.cluster.client import connect as connect
+    from mrcore.cluster.executor import ClusterExecutor as ClusterExecutor
+    from mrcore.cluster.futures import CallFuture as CallFuture
+    from mrcore.cluster.jobs import JobFuture as JobFuture
+    from mrcore.cluster.local import LocalCluster as LocalCluster
+    from mrcore.cluster.mapping import MapResult as MapResult
+    from mrcore.cluster.monitor import Monitor as Monitor
+    from mrcore.cluster.scattered import Scattered as Scattered
+    from mrcore.cluster.status import Status as Status
+    from mrcore.cluster.tables import Table as Table
     from mrcore.engine.api import Result as Result
     from mrcore.engine.api import RunFailedError as RunFailedError
     from mrcore.engine.api import run as run
+    from mrcore.errors import ClusterUnreachableError as ClusterUnreachableError
     from mrcore.errors import MrcoreError as MrcoreError
+    from mrcore.errors import PicklingError as PicklingError
+    from mrcore.errors import RemoteError as RemoteError
     from mrcore.errors import UsageError as UsageError
+    from mrcore.model.job import JobState as JobState
+    from mrcore.model.job import TaskState as TaskState
+    from mrcore.model.snapshots import AttemptLog as AttemptLog
+    from mrcore.model.snapshots import JobView as JobView
+    from mrcore.model.snapshots import TaskView as TaskView
+    from mrcore.model.snapshots import WorkerView as WorkerView
     from mrcore.plugin.aggregates import count as count
     from mrcore.plugin.aggregates import max as max  # noqa: A004 - it is mrcore.max
     from mrcore.plugin.aggregates import min as min  # noqa: A004 - it is mrcore.min
@@ -19,18 +38,35 @@ if TYPE_CHECKING:
     from mrcore.plugin.inputs import Input as Input
     from mrcore.plugin.steps import Step as Step
 
-    Client = MasterClient
-
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Client": "mrcore.client.client:MasterClient",
+    "AttemptLog": "mrcore.model.snapshots",
+    "CallFuture": "mrcore.cluster.futures",
+    "Client": "mrcore.cluster.client",
+    "ClusterExecutor": "mrcore.cluster.executor",
+    "ClusterUnreachableError": "mrcore.errors",
     "Input": "mrcore.plugin.inputs",
+    "JobFuture": "mrcore.cluster.jobs",
+    "JobState": "mrcore.model.job",
+    "JobView": "mrcore.model.snapshots",
+    "LocalCluster": "mrcore.cluster.local",
+    "MapResult": "mrcore.cluster.mapping",
+    "Monitor": "mrcore.cluster.monitor",
     "MrcoreError": "mrcore.errors",
+    "PicklingError": "mrcore.errors",
+    "RemoteError": "mrcore.errors",
     "Result": "mrcore.engine.api",
     "RunFailedError": "mrcore.engine.api",
+    "Scattered": "mrcore.cluster.scattered",
+    "Status": "mrcore.cluster.status",
     "Step": "mrcore.plugin.steps",
+    "Table": "mrcore.cluster.tables",
+    "TaskState": "mrcore.model.job",
+    "TaskView": "mrcore.model.snapshots",
     "UsageError": "mrcore.errors",
+    "WorkerView": "mrcore.model.snapshots",
+    "connect": "mrcore.cluster.client",
     "count": "mrcore.plugin.aggregates",
     "max": "mrcore.plugin.aggregates",
     "min": "mrcore.plugin.aggregates",
@@ -44,8 +80,7 @@ a child that runs tasks never loads the client."""
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mrcore' has no attribute {name!r}")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    return getattr(importlib.import_module(module), attribute or name)
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -25,3 +25,8 @@ Refer = Callable[[object], Reference | None]
 """Returns the placeholder for an object among arguments; None where the object itself travels."""
 Resolve = Callable[[Reference], object]
 """Returns the value that a placeholder stands for."""
+
+
+def itself(value: object) -> object:
+    """Return the value: a future whose value is known is pickled as a call of this."""
+    return value

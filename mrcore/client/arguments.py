@@ -30,7 +30,7 @@ from mrcore.model.job_options import (
 from mrcore.plugin.functions import FUNCTIONS, INPUTS, STEPS, PluginFunctions, UserFunction
 from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
-from mrcore.util.texts import printable, text_of
+from mrcore.util.texts import nearest, printable, text_of
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 JobInputs: TypeAlias = AnyPath | Sequence[AnyPath] | Mapping[AnyPath, UserFunction | Input]
@@ -94,9 +94,11 @@ def make_request(
     """
     values: dict[str, Any] = {**options}
     table = {option.name: option for option in job_options.JOB_OPTIONS}
-    unknown = set(values) - set(table) - {*FUNCTIONS, STEPS, "name"}
+    known = {*table, *FUNCTIONS, STEPS, "name"}
+    unknown = set(values) - known
     if unknown:
-        raise UsageError(f"mrcore.run knows no option {min(unknown)!r}.")
+        name = min(unknown)
+        raise UsageError(f"mrcore.run knows no option {name!r}.{nearest(name, sorted(known))}")
     groups: Mapping[str, object] | None = None
     if isinstance(inputs, Mapping):
         groups = {path_text("inputs", path): entry for path, entry in inputs.items()}

@@ -10,7 +10,7 @@ import enum
 import functools
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar, Unpack
@@ -18,7 +18,7 @@ from typing import Final, Self, TypeVar, Unpack
 import grpc  # noqa: TID251 - a client speaks gRPC
 from google.protobuf.message import Message
 
-from mrcore.client.arguments import JobOptions, cluster_names, make_request
+from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, make_request
 from mrcore.client.connection import CALL_SECONDS, RETRY_SECONDS, Connection
 from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
 from mrcore.errors import (
@@ -148,7 +148,7 @@ class MasterClient:
         self,
         plugin: str | os.PathLike[str] | None = None,
         *,
-        inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        inputs: JobInputs,
         output: str | os.PathLike[str],
         **options: Unpack[JobOptions],
     ) -> JobView:

@@ -6,6 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -69,12 +70,16 @@ def files(path: Path) -> dict[str, str]:
     return {found[1]: text for text in modules if (found := re.match(r"# ([\w.]+\.py)\n", text))}
 
 
+RUNS: Final = re.compile(r"mrcore\.run\(|mrcore\.LocalCluster\(")
+"""What a Python block has that is run by a test."""
+
+
 def programs(path: Path) -> list[str]:
     """Return the Python blocks of a document that run a job themselves."""
     return [
         text
         for language, text in FENCE.findall(path.read_text())
-        if language == "python" and "mrcore.run(" in text
+        if language == "python" and RUNS.search(text)
     ]
 
 

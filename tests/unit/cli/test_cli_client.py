@@ -254,9 +254,9 @@ def test_a_client_is_made_from_an_address(
     leader = Leader(cluster_id="c", epoch=1, address=address, token="secret")
     (tmp_path / "leader.json").write_bytes(msgspec.json.encode(leader))
     clients = (
-        mrcore.Client(address, clock=clock),
-        mrcore.Client(state=tmp_path, clock=clock),
-        mrcore.Client(credentials=file, clock=clock),
+        MasterClient(address, clock=clock),
+        MasterClient(state=tmp_path, clock=clock),
+        MasterClient(credentials=file, clock=clock),
     )
     for client in clients:
         with client:

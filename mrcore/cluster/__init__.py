@@ -1,0 +1,1 @@
+"""Clusters as objects of a program: futures, calls, jobs and status."""

@@ -1,0 +1,205 @@
+"""Futures of calls and of jobs: real `concurrent.futures.Future`s that can be awaited, too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mrcore.calls.references import itself
+
+if TYPE_CHECKING:
+    from mrcore.cluster.pending import Pending
+
+T = TypeVar("T")
+
+
+class ClusterFuture(futures.Future[T]):
+    """A future of something that runs on a cluster.
+
+    `cancel` stops it there even while it runs, which a future of a thread cannot.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The state of the base class stays "pending" until the end, since its `cancel` refuses
+        # whatever is "running".
+        self._started = False
+        self._is_cancelling = False
+        self._read: Callable[[], Any] | None = None
+
+    def running(self) -> bool:
+        """Return whether it has been started on the cluster and has not ended."""
+        return self._started and not self.done()
+
+    def cancel(self) -> bool:
+        """Stop it; return False if it has ended."""
+        if not self._end_cancelled():
+            return False
+        self._stop()
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the result and return it, or raise its exception.
+
+        Raises TimeoutError after `timeout` seconds. Ctrl-C cancels what is waited for.
+        """
+        try:
+            return super().result(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait in an event loop; a cancelled wait cancels what runs on the cluster."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def wake(_: futures.Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(ended.set)
+
+        self.add_done_callback(wake)
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if self.cancelled():
+            raise asyncio.CancelledError
+        if self._read is not None:  # the value is read from the cluster, which blocks
+            return await asyncio.to_thread(self.result)
+        return self.result()
+
+    def _stop(self) -> None:
+        """Stop what runs on the cluster; the future is cancelled already."""
+        raise NotImplementedError
+
+    def mark_started(self) -> None:
+        """Note that it runs."""
+        self._started = True
+
+    def end(self, value: T) -> None:
+        """End with a value, unless it was cancelled meanwhile."""
+        with contextlib.suppress(futures.InvalidStateError):
+            self.set_result(value)
+
+    def end_failed(self, error: BaseException) -> None:
+        """End with an exception, unless it was cancelled meanwhile."""
+        with contextlib.suppress(futures.InvalidStateError):
+            self.set_exception(error)
+
+    def _end_cancelled(self) -> bool:
+        with self._condition:
+            if self._is_cancelling:
+                return not self.done() or self.cancelled()
+            if self.done():
+                return False
+            self._is_cancelling = True
+        if not super().cancel():  # it has ended just now
+            return False
+        self.set_running_or_notify_cancel()
+        return True
+
+    def end_cancelled(self) -> None:
+        """End as cancelled by the cluster, or by somebody else."""
+        self._end_cancelled()
+
+
+class CallFuture(ClusterFuture[T]):
+    """Future of one call of a function.
+
+    A value of more than 64 KiB stays on the cluster until `result()` is called, and other calls
+    that take this future as an argument read it there. `close()` frees it, and so does the end of
+    the last reference to this object.
+    """
+
+    def __init__(self, pending: Pending | None, error: BaseException | None = None) -> None:
+        """Make the future of a call, or with `error` one that has failed already."""
+        super().__init__()
+        self._pending = pending
+        if error is not None:
+            self.set_exception(error)
+
+    @property
+    def pending(self) -> Pending | None:
+        """Return the call as the client's threads know it; None for one that was not made."""
+        return self._pending
+
+    @property
+    def job_id(self) -> str:
+        """Return the id of the session that the call belongs to; empty until it was sent."""
+        return self._pending.session.session_id if self._pending is not None else ""
+
+    @property
+    def call_id(self) -> str:
+        """Return the name of the call within its session, as in `call-00003`; empty until sent."""
+        return self._pending.name if self._pending is not None else ""
+
+    @property
+    def note(self) -> str:
+        """Return why the call waits, such as for a label that no worker has, or an empty text."""
+        if self.done() or self._pending is None:
+            return ""
+        return self._pending.session.note
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the value and return it.
+
+        Raises what the function raised, with the remote traceback as its cause; CallFailedError
+        where the call failed for another reason; CancelledError; TimeoutError after `timeout`
+        seconds. Ctrl-C cancels the call.
+        """
+        value = super().result(timeout)
+        read = self._read
+        if read is None:
+            return value
+        found: T = read()
+        return found
+
+    def close(self) -> None:
+        """Free the value: `result()` and calls that take this future fail from now on."""
+        if self._pending is not None:
+            self._pending.close()
+
+    def retarget(self, pending: Pending) -> None:
+        """Take the end of another call in place of the one that failed."""
+        self._pending = pending
+
+    def set_reader(self, read: Callable[[], Any]) -> None:
+        """Let `result` read the value from the cluster."""
+        self._read = read
+
+    def _stop(self) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the value, which has to be here; a call has a placeholder for any other."""
+        if not self.done() or self._read is not None:
+            raise TypeError("a future that waits travels only as an argument of a call")
+        return itself, (self.result(0),)
+
+    def __repr__(self) -> str:
+        """Return the call's name and state."""
+        state = "running" if self.running() else self._state_word()
+        where = f"{self.job_id}/{self.call_id}" if self.call_id else "call"
+        note = f", {self.note}" if self.note else ""
+        return f"<CallFuture of {where}: {state}{note}>"
+
+    def _state_word(self) -> str:
+        if self.cancelled():
+            return "cancelled"
+        if not self.done():
+            return "waiting"
+        return "failed" if self.exception(0) is not None else "finished"
+
+    def _repr_html_(self) -> str:
+        from mrcore.cluster.tables import paragraph
+
+        return paragraph(repr(self)[1:-1])

@@ -1,0 +1,290 @@
+"""`Client.map`: a function over many items, in chunks, with the results in order."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import queue
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
+
+from mrcore.calls import payload
+from mrcore.client.arguments import count
+from mrcore.cluster.calls import Calls
+from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.options import CallOptions
+from mrcore.cluster.outcomes import error_of_item
+from mrcore.cluster.progress import Bar
+from mrcore.cluster.references import References, argument_error
+from mrcore.errors import UsageError
+from mrcore.util.clock import SYSTEM, Clock
+
+T = TypeVar("T")
+
+MAX_CHUNK: Final = 5_000
+"""Items of a chunk whose length is chosen here."""
+CHUNK_SECONDS: Final = 0.25
+"""Time that such a chunk should take."""
+CHUNKS_PER_SLOT: Final = 4
+"""Chunks in flight for each slot, so that none waits for the next one."""
+CALLS_IN_FLIGHT: Final = 2_000
+"""Items in flight at least, where the length of chunks was given."""
+ITEMS_KEPT: Final = 100_000
+"""Items that are in flight or whose results were not drawn yet."""
+_TICK_SECONDS: Final = 0.25
+
+
+class Pacer:
+    """Length of the next chunk, from how long items have taken. Pure: times are passed in."""
+
+    def __init__(self, total: int | None, slots: int) -> None:
+        self._total = total
+        self._slots = slots
+        self._sent = 0
+        self._done = 0
+
+    def ended(self, items: int) -> None:
+        """Note that items have ended."""
+        self._done += items
+
+    def next(self, elapsed_seconds: float) -> int:
+        """Return the length of the next chunk, `elapsed_seconds` after the first."""
+        size = 1
+        if self._done and elapsed_seconds > 0:
+            item_seconds = elapsed_seconds * self._slots / self._done
+            size = int(CHUNK_SECONDS / item_seconds)
+        if self._total is not None:
+            # Near the end chunks get shorter, so that all slots end at the same time.
+            size = min(size, (self._total - self._sent) // (2 * self._slots))
+        size = max(1, min(MAX_CHUNK, size))
+        self._sent += size
+        return size
+
+
+class Mapping:
+    """What the calls of one map share."""
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        options: CallOptions,
+        function: bytes,
+        slots: int,
+        chunksize: int | Literal["auto"],
+    ) -> None:
+        """Check `chunksize`; raise UsageError."""
+        if chunksize != "auto" and count("chunksize", chunksize) < 1:
+            raise UsageError('chunksize is less than 1. Give a number of items, or "auto".')
+        self._calls = calls
+        self._options = options
+        self._function = function
+        self.slots = slots
+        self.chunksize = None if chunksize == "auto" else chunksize
+
+    @property
+    def limit(self) -> int:
+        """Return the number of chunks that may be in flight."""
+        if self.chunksize is None:
+            return self.slots * CHUNKS_PER_SLOT
+        return max(self.slots * CHUNKS_PER_SLOT, CALLS_IN_FLIGHT // self.chunksize)
+
+    def send(self, items: list[tuple[Any, ...]]) -> CallFuture[payload.Outcomes]:
+        """Send a chunk; raise PicklingError for an item that cannot travel."""
+        with References(self._calls) as references:
+            data = payload.dump_items(items, references)
+            if references.failed is not None:
+                return CallFuture(None, argument_error(references.failed))
+            pending = references.make(self._options, self._function, data, each=True)
+        future: CallFuture[payload.Outcomes] = CallFuture(pending)
+        self._calls.add(pending, future)
+        return future
+
+
+class MapResult(Iterator[T], Generic[T]):
+    """The results of a map, in the order of the items; each can be drawn once.
+
+    Drawing them also sends the next items, so a map whose results nobody draws stops after a while.
+    """
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        iterables: tuple[Iterable[Any], ...],
+        *,
+        name: str,
+        progress: bool | None,
+        errors: Literal["raise", "return"],
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if errors not in ("raise", "return"):
+            raise UsageError('errors is neither "raise" nor "return". Give one of the two.')
+        if not iterables:
+            raise UsageError("There is nothing to map over. Give at least one iterable.")
+        self._mapping = mapping
+        self._errors = errors
+        self._clock = clock
+        total = _length(iterables)
+        self._items = zip(*iterables, strict=False)
+        self._pacer = Pacer(total, mapping.slots)
+        self._chunks: collections.deque[tuple[CallFuture[payload.Outcomes], int]]
+        self._chunks = collections.deque()
+        self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._in_flight = 0
+        self._kept = 0
+        self._is_exhausted = False
+        self._ready: collections.deque[Any] = collections.deque()
+        self._begun = clock.monotonic()
+        self._bar = Bar(name, total, is_shown=progress, clock=clock)
+        self._feed()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        """Wait for the next result and return it, or raise what the function raised for it."""
+        while not self._ready:
+            if not self._chunks:
+                self._bar.close()
+                raise StopIteration
+            future, items = self._chunks[0]
+            self._wait(future)
+            self._chunks.popleft()
+            self._draw(future, items)
+        return self._pop()
+
+    def as_completed(self) -> Iterator[T]:
+        """Yield results as they come; within a chunk they stay in order."""
+        ended: collections.deque[tuple[CallFuture[payload.Outcomes], int]] = collections.deque()
+        while True:
+            while self._ready:
+                yield self._pop()
+            if not self._chunks:
+                self._bar.close()
+                return
+            while not ended:
+                ended.extend(one for one in self._chunks if one[0].done())
+                if not ended:
+                    self._take_news()
+            self._chunks = collections.deque(one for one in self._chunks if one not in ended)
+            self._draw(*ended.popleft())
+            for one in reversed(ended):
+                self._chunks.appendleft(one)
+            ended.clear()
+
+    def cancel(self) -> None:
+        """Cancel what has not ended; no more results can be drawn."""
+        self._is_exhausted = True
+        for future, _ in self._chunks:
+            future.cancel()
+        self._chunks.clear()
+        self._ready.clear()
+        self._bar.close()
+
+    close = cancel
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        """Cancel what nobody can draw any more."""
+        for future, _ in getattr(self, "_chunks", ()):
+            future.cancel()
+
+    def __repr__(self) -> str:
+        """Return how far it is."""
+        return f"<MapResult: {self._bar.line()}>"
+
+    def _repr_html_(self) -> str:
+        from mrcore.cluster.tables import bar_html
+
+        return bar_html(self._bar.fraction(), self._bar.line())
+
+    def _pop(self) -> T:
+        value = self._ready.popleft()
+        if self._errors == "raise" and isinstance(value, _Failed):
+            self.cancel()
+            raise value.error
+        found: Any = value.error if isinstance(value, _Failed) else value
+        return cast("T", found)
+
+    def _draw(self, future: CallFuture[payload.Outcomes], items: int) -> None:
+        """Take the results of a chunk that has ended."""
+        self._kept -= items
+        try:
+            outcomes = future.result()
+        except Exception as error:  # noqa: BLE001 - it is what the function raised, of any class
+            self._ready.extend(_Failed(error) for _ in range(items))
+        else:
+            for number, value in enumerate(outcomes.values):
+                failure = outcomes.failures.get(number)
+                self._ready.append(value if failure is None else _Failed(error_of_item(failure)))
+        self._feed()
+
+    def _wait(self, future: CallFuture[payload.Outcomes]) -> None:
+        while not future.done():
+            self._take_news()
+        while not self._news.empty():
+            self._take_news()
+
+    def _take_news(self) -> None:
+        """Wait a while for the end of any chunk, and send more in its place."""
+        try:
+            items = self._news.get(timeout=_TICK_SECONDS)
+        except queue.Empty:
+            self._bar.draw()
+            return
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        self._in_flight -= 1
+        self._pacer.ended(items)
+        self._bar.add(items)
+        self._feed()
+
+    def _feed(self) -> None:
+        """Send chunks while there is room for them."""
+        while (
+            not self._is_exhausted
+            and self._in_flight < self._mapping.limit
+            and self._kept < ITEMS_KEPT
+        ):
+            size = self._mapping.chunksize
+            if size is None:
+                size = self._pacer.next(self._clock.monotonic() - self._begun)
+            items = list(itertools.islice(self._items, size))
+            if not items:
+                self._is_exhausted = True
+                return
+            future = self._mapping.send(items)
+            self._chunks.append((future, len(items)))
+            self._in_flight += 1
+            self._kept += len(items)
+            future.add_done_callback(functools.partial(_report, self._news, len(items)))
+
+
+def _report(news: queue.SimpleQueue[int], items: int, _: object) -> None:
+    """Report the end of a chunk; this keeps no reference to the map, which may be given up."""
+    news.put(items)
+
+
+class _Failed:
+    """An item whose function raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _length(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return the number of items, where all iterables know theirs."""
+    lengths = []
+    for one in iterables:
+        try:
+            lengths.append(len(one))  # type: ignore[arg-type]
+        except TypeError:
+            return None
+    return min(lengths)

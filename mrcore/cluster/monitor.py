@@ -1,0 +1,122 @@
+"""Tables of what a cluster is made of: masters, workers, tasks and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mrcore.cluster.status import is_online, memory_of
+from mrcore.cluster.tables import Table
+from mrcore.errors import MrcoreError, NotFoundError
+from mrcore.model import object_names
+from mrcore.model.job import JobState
+from mrcore.util.units import show_duration, show_size
+
+if TYPE_CHECKING:
+    from mrcore.client.arguments import HasJobId
+    from mrcore.client.client import MasterClient
+
+
+class Monitor:
+    """What runs where. Each method returns a `Table` of this moment."""
+
+    def __init__(self, master: MasterClient) -> None:
+        self._master = master
+
+    def masters(self) -> Table:
+        """Return the masters: address, role, number of the start, and place of the state."""
+        credentials = self._master.credentials
+        epoch = "-"
+        if credentials.state_uri:
+            from mrcore.rpc.credentials import read_leader
+
+            try:
+                epoch = str(read_leader(credentials.state_uri).epoch)
+            except MrcoreError:
+                epoch = "-"  # the state cannot be read from here
+        state = object_names.shown(credentials.state_uri) if credentials.state_uri else "-"
+        rows = [(credentials.address, "leader", epoch, state)]
+        return Table(("address", "role", "start", "state"), rows)
+
+    def workers(self) -> Table:
+        """Return the workers: slots, tasks, memory and what each does."""
+        rows = [
+            (
+                one.worker_id,
+                one.host,
+                one.process_id,
+                one.slots,
+                one.running,
+                show_size(memory_of(one)) if memory_of(one) else "-",
+                _state(one.running, one.draining, is_online(one)),
+                show_duration(one.silent_seconds),
+                one.note,
+            )
+            for one in self._master.workers()
+        ]
+        columns = ("worker", "host", "pid", "slots", "running", "memory", "state", "heard", "note")
+        return Table(columns, rows)
+
+    def tasks(self, job: str | HasJobId) -> Table:
+        """Return the tasks of a job: state, worker and progress of the newest attempt.
+
+        Raises UnknownJobError.
+        """
+        rows = []
+        for task in self._master.tasks(id_of(job)):
+            last = task.attempts[-1] if task.attempts else None
+            rows.append(
+                (
+                    task.name,
+                    task.state.value.replace("_", " "),
+                    len(task.attempts),
+                    task.failures,
+                    last.worker_id if last else "-",
+                    show_duration(last.elapsed_seconds) if last else "-",
+                    f"{last.fraction:.0%}" if last else "-",
+                )
+            )
+        columns = ("task", "state", "attempts", "failures", "worker", "for", "done")
+        return Table(columns, rows, title=id_of(job))
+
+    def files(self, job: str | HasJobId) -> Table:
+        """Return the files of a job: its output, its plan and its logs, with their sizes.
+
+        Raises UnknownJobError, and StorageError where they cannot be listed from here.
+        """
+        view = self._master.get(id_of(job))
+        found: list[tuple[str, str, int]] = []
+        if view.output_uri and view.state is JobState.SUCCEEDED:
+            from mrcore.output.reading import output_parts
+
+            found += [
+                ("output", part.uri, part.size_bytes) for part in output_parts(view.output_uri)
+            ]
+        state_uri = self._master.credentials.state_uri
+        if state_uri:
+            found += _listed("plan", object_names.plan_uri(state_uri, view.job_id))
+            found += _listed("log", object_names.log_prefix(state_uri, view.job_id))
+            found += _listed("value", object_names.session_results_prefix(state_uri, view.job_id))
+        rows = [(kind, object_names.shown(uri), show_size(size)) for kind, uri, size in found]
+        return Table(("kind", "file", "size"), rows, title=view.job_id)
+
+
+def id_of(job: str | HasJobId) -> str:
+    """Return the id of a job that is given as one, or by an object that has one."""
+    return job if isinstance(job, str) else job.job_id
+
+
+def _state(running: int, draining: bool, online: bool) -> str:
+    if draining:
+        return "draining"
+    if not online:
+        return "silent"
+    return "working" if running else "waiting"
+
+
+def _listed(kind: str, prefix: str) -> list[tuple[str, str, int]]:
+    from mrcore.storage.registry import storage_for
+
+    try:
+        return [(kind, one.uri, one.size_bytes) for one in storage_for(prefix).list(prefix)]
+    except NotFoundError:
+        return []

@@ -1,0 +1,85 @@
+"""Futures and scattered values among the arguments of a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from mrcore.calls.references import Need, Reference, Stored
+from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.scattered import Scattered
+from mrcore.errors import RemoteError
+
+if TYPE_CHECKING:
+    from mrcore.cluster.calls import Calls
+    from mrcore.cluster.options import CallOptions
+    from mrcore.cluster.pending import Pending
+
+
+class References:
+    """Placeholders for the arguments of one call, collected while these are pickled.
+
+    A future whose value is here travels as that value; one whose value is on the cluster, or not
+    there yet, as a placeholder.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.needs: list[Pending] = []
+        """Calls whose values are among the arguments; each is held until the block ends."""
+        self.objects: list[str] = []
+        self.failed: CallFuture[Any] | None = None
+        """A future among the arguments that failed or was cancelled."""
+
+    def __call__(self, value: object) -> Reference | None:
+        """Return the placeholder for an argument; None where it travels itself."""
+        if isinstance(value, Scattered):
+            self._calls.keep(value.sha256)
+            self.objects.append(value.sha256)
+            return Stored(value.sha256)
+        if not isinstance(value, CallFuture):
+            return None
+        pending = value.pending
+        if pending is not None and self._calls.board.take(pending):
+            self.needs.append(pending)
+            return Need(len(self.needs) - 1)
+        if value.cancelled() or value.exception() is not None:
+            self.failed = value
+            return Stored("")  # the call is not sent
+        return None
+
+    def make(
+        self, options: CallOptions, function: bytes, data: bytes, *, each: bool = False
+    ) -> Pending:
+        """Return the call with these arguments; it holds the values that it takes from now on."""
+        pending = self._calls.make(
+            options,
+            self._calls.store(function),
+            data,
+            needs=self.needs,
+            objects=self.objects,
+            each=each,
+        )
+        self.needs = []
+        return pending
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the values of a call that was not made."""
+        for pending in self.needs:
+            self._calls.board.untake(pending)
+        self.needs = []
+
+
+def argument_error(failed: CallFuture[Any]) -> RemoteError:
+    """Return the error of a call whose argument failed, with the reason as its cause."""
+    what = failed.call_id or "another call"
+    if failed.cancelled():
+        return RemoteError(f"The argument that is the result of {what} was cancelled.")
+    reason = failed.exception()
+    error = RemoteError(
+        f"The argument that is the result of {what} failed: {type(reason).__name__}: {reason}"
+    )
+    error.__cause__ = reason
+    return error

@@ -1,0 +1,113 @@
+"""The public names: cheap to import, typed, and usable under `mypy --strict`."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import mrcore
+
+PROGRAM = """
+import asyncio
+from collections.abc import Iterable
+
+import mrcore
+from mrcore import CallFuture, Client, JobFuture, LocalCluster, Result, Status
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def words(key: object, line: str) -> Iterable[tuple[str, int]]:
+    return [(word, 1) for word in line.split()]
+
+
+def jobs(client: Client) -> Result:
+    job: JobFuture = client.submit("wc.py", inputs="in", output="out", reduces=2)
+    other = client.submit(map=words, reduce=mrcore.sum, inputs=["in"], output="out", after=job)
+    state: mrcore.JobState = other.progress().state
+    counted: dict[str, int] = job.counters
+    print(state, counted, job.fraction())
+    return job.result(timeout=3.0)
+
+
+def calls(client: Client) -> list[int]:
+    one: CallFuture[int] = client.call(
+        square, 3, retries=3, timeout="60s", resources={"cpu": 2, "memory": "4GiB", "labels": {"a"}}
+    )
+    shared: mrcore.Scattered[list[int]] = client.scatter([1, 2])
+    several: mrcore.MapResult[int] = client.map(square, range(10), chunksize=2)
+    first: int = next(several)
+    values: list[int] = client.gather([one, client.call(square, one)])
+    print(first, shared.result(), shared.size_bytes)
+    with client.executor() as executor:
+        values.append(executor.submit(square, 2).result())
+        values += executor.map(square, [1, 2])
+    return values
+
+
+async def wait(client: Client) -> int:
+    return await client.call(square, 2)
+
+
+def main() -> None:
+    with LocalCluster(workers=2, slots=1, memory="256MiB") as cluster:
+        calls(cluster)
+        asyncio.run(wait(cluster))
+        cluster.scale(workers=3)
+        status: Status = cluster.status()
+        print(status.utilisation, status.tasks_queued, cluster.monitor.workers().rows)
+        workers: list[mrcore.WorkerView] = cluster.workers()
+        print(workers)
+        cluster.shutdown(cleanup=True)
+    with mrcore.connect("HOST:7350", token="secret") as client:
+        print(jobs(client).output)
+    try:
+        mrcore.connect(state="gs://bucket/state")
+    except mrcore.ClusterUnreachableError as error:
+        raise SystemExit(str(error)) from None
+"""
+
+
+def test_a_program_with_public_names_passes_strict_type_checks(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    # Only the program itself is checked anew; what is known of mrcore comes from the lint's cache.
+    root = Path(mrcore.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(program)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_public_name_is_there() -> None:
+    for name, module in mrcore._PUBLIC.items():
+        assert getattr(mrcore, name) is getattr(importlib.import_module(module), name)
+        assert name in dir(mrcore)
+    assert Path(mrcore.__file__).with_name("py.typed").exists()
+
+
+def test_import_loads_next_to_nothing() -> None:
+    """150 ms of CPU are for Python itself: `import mrcore` adds no library and hardly a module."""
+    count = (
+        "import sys; before = set(sys.modules); import mrcore; print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {count}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert [name for name in loaded if name.startswith("mrcore")] == ["mrcore"]
+    assert {"grpc", "numpy", "pyarrow", "rich", "msgspec", "cloudpickle"}.isdisjoint(loaded)
+    assert len(loaded) < 60
