@@ -68,19 +68,13 @@ def test_sentences_of_help_texts_are_short() -> None:
     } == {}
 
 
-LONG_IN_DOCUMENTS: Final = {"ARCHITECTURE.md": 31, "CONTRIBUTING.md": 5, "docs/jobs.md": 9}
-"""Sentences of documents that are still too long. A count may only fall."""
-
-
 def test_sentences_of_documents_are_short() -> None:
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     assert len(documents) > 10
     long = {shown(path): english.long_sentences_of_document(path.read_text()) for path in documents}
     long.pop("CHANGELOG.md")
-    worse = {
-        name: found for name, found in long.items() if len(found) > LONG_IN_DOCUMENTS.get(name, 0)
-    }
-    assert not worse, "write shorter sentences; CONTRIBUTING has the rules"
+    found = {name: sentences for name, sentences in long.items() if sentences}
+    assert not found, "write shorter sentences; CONTRIBUTING has the rules"
 
 
 def test_a_long_sentence_of_a_document_is_found() -> None:
@@ -91,7 +85,8 @@ def test_a_long_sentence_of_a_document_is_found() -> None:
 
 @pytest.mark.parametrize("rule", [english.SO_MANY, english.IS_NO, english.BANNED])
 def test_help_texts_and_documents_keep_to_plain_words(rule: re.Pattern[str]) -> None:
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    documents = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
+    documents += sorted((ROOT / "docs").glob("*.md"))
     texts = {**HELP, **{shown(path): path.read_text() for path in documents}}
     found = [f"{name}: {hit[0]}" for name, text in texts.items() for hit in rule.finditer(text)]
     assert not found
