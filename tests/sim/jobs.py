@@ -59,7 +59,7 @@ class SimJob:
     failures: dict[AttemptId, TaskFailure] = field(default_factory=dict)
     vanished: int = 0
     published: tuple[AttemptId, ...] | None = None
-    """The parts of its output."""
+    """The parts of its output, or the results of its last stage."""
     after: tuple[str, ...] = ()
     """Jobs that it waits for: chosen when it is submitted first, among those that are durable."""
 
@@ -93,6 +93,11 @@ class SimJob:
     def tasks(self) -> int:
         """Return the number of its tasks."""
         return sum(stage.tasks for stage in self.stages)
+
+    @property
+    def leaves_results(self) -> bool:
+        """Return whether its last tasks leave results for a caller, and no parts."""
+        return isinstance(self.stages[-1].writes, Result)
 
     def failed(self, attempt: AttemptId, failure: TaskFailure) -> None:
         """Remember a failure that really happened, on whatever machine."""

@@ -168,7 +168,7 @@ class Oracle:
                     f"{fact.job_id} failed without cause: {fact.message}"
                 )
             elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
-                assert isinstance(event, CommitFinished), f"{fact.job_id} ended uncommitted"
+                self._judge_success(event, fact, machine)
         if isinstance(event, Synced) and before is not None:
             self._judge_request(event, before, machine)
         for command in outcome.commands:
@@ -191,6 +191,17 @@ class Oracle:
         read = self.world.store.made_of[fact.attempt]
         assert read == current, f"{fact.attempt} read other content"
         self.content[task] = fact.output.digest
+
+    def _judge_success(self, event: Event, fact: JobEnded, machine: Machine) -> None:
+        """A job with parts succeeds by its commit, one with results by its last winner."""
+        job = self.jobs[fact.job_id]
+        if job.leaves_results:
+            assert isinstance(event, Synced), f"{fact.job_id} ended without a last winner"
+            self._judge_versions(machine, fact.job_id)
+            # Another set may follow: a crash can take this fact, and the wins before it.
+            job.published = tuple(self.winner_ids(machine, fact.job_id, len(job.stages) - 1))
+        else:
+            assert isinstance(event, CommitFinished), f"{fact.job_id} ended uncommitted"
 
     def _may_fail(self, fact: JobEnded, machine: Machine) -> bool:
         job = self.jobs[fact.job_id]
@@ -345,15 +356,19 @@ class Oracle:
         job, store = self.jobs[job_id], self.world.store
         assert job.published in (None, parts), f"{job_id} published two sets of parts"
         job.published = parts
+        for part in parts:
+            assert part in store.parts, f"{part} was never written"
+        self._judge_versions(machine, job_id)
+
+    def _judge_versions(self, machine: Machine, job_id: str) -> None:
+        """Every winner of a complete job has read what its inputs hold now."""
+        job = self.jobs[job_id]
         record = machine.cluster.job(job_id)
         assert record is not None
         assert record.counters.get("tasks", 0) == job.tasks, "counters add up"
-        for part in parts:
-            assert part in store.parts, f"{part} was never written"
-        for number, stage in enumerate(record.stages):
+        for number in range(len(job.stages)):
             runs = job.inputs(number)
-            current = tuple(record.stages[r.stage].tasks[r.index].digest for r in runs)
-            for index, task in enumerate(stage.tasks):
-                assert task.winner is not None
-                winner = AttemptId(TaskId(job_id, number, index), task.winner)
-                assert store.made_of[winner] == current, f"{winner} mixes versions of its inputs"
+            current = tuple(self.content.get(TaskId(job_id, r.stage, r.index)) for r in runs)
+            for winner in self.winner_ids(machine, job_id, number):
+                read = self.world.store.made_of[winner]
+                assert read == current, f"{winner} mixes versions of its inputs"
