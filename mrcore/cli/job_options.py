@@ -10,16 +10,18 @@ import click
 from mrcore.cli.base import DURATION, FILE, FOLDER, SIZE, here
 from mrcore.client.request import JobRequest
 from mrcore.model import job_options as table
-from mrcore.model.job_options import (
+from mrcore.model.job_options import Option
+from mrcore.model.option_kinds import (
+    REPEATED,
     Bytes,
     Choice,
+    ColumnTypes,
     Files,
     Flag,
     Folder,
     Jobs,
     Kind,
     Named,
-    Option,
     Params,
     Seconds,
     Whole,
@@ -60,6 +62,8 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return click.Choice(entries.names())
         case Params():
             return KindType(option.kind, "k=v")
+        case ColumnTypes():
+            return KindType(option.kind, "name=type")
         case Folder():
             return FOLDER
         case Files():
@@ -76,7 +80,7 @@ def _click_option(option: Option) -> Callable[[_Function], _Function]:
     help_text = f"{option.help}  [{option.unset}]" if option.unset else option.help
     if isinstance(option.kind, Flag):
         return click.option(*names, is_flag=True, help=help_text)
-    repeated = isinstance(option.kind, table.REPEATED)
+    repeated = isinstance(option.kind, REPEATED)
     shown = not repeated and not option.unset
     return click.option(
         *names,
@@ -135,6 +139,8 @@ def _value(option: Option, value: Any) -> Any:
             return dict(value)
         case Jobs():
             return tuple(dict.fromkeys(value))
+        case ColumnTypes():
+            return tuple(value)
         case _:
             return value
 

@@ -14,15 +14,17 @@ from typing import Any, Literal, Protocol, TypeAlias, Unpack
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
 from mrcore.model import job_options
-from mrcore.model.job_options import (
+from mrcore.model.columns import Columns, columns_of
+from mrcore.model.job_options import Option
+from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnTypes,
     Files,
     Flag,
     Folder,
     Jobs,
     Named,
-    Option,
     Params,
     Seconds,
     Whole,
@@ -65,6 +67,10 @@ class JobOptions(PluginFunctions, total=False):
     input_format: str
     output_format: str
     compress: str
+    columns: Mapping[str, str | type]
+    """Types of the columns of the output's rows, in order, such as "int" or int."""
+    input_columns: Mapping[str, str | type]
+    """Types of the columns of csv and tsv inputs."""
     no_combine: bool
     map_only: bool
     total_order: bool
@@ -131,8 +137,9 @@ def _value(option: Option, value: object) -> Any:
             if not isinstance(value, bool):
                 raise _wrong(option.name, value, "True or False")
             return sets if value else not sets
-        case Params():
-            return _params(option.name, value)
+        case Params() | ColumnTypes():
+            read = _params if isinstance(option.kind, Params) else _columns
+            return read(option.name, value)
         case Folder():
             return path_text(option.name, value)
         case Files():
@@ -228,6 +235,13 @@ def _job_ids(name: str, given: object) -> tuple[str, ...]:
             raise _wrong(name, job, "a job id or a Result, or a list of them")
         ids.append(job_id)
     return tuple(dict.fromkeys(ids))
+
+
+def _columns(name: str, given: object) -> Columns:
+    try:
+        return columns_of(given)
+    except ValueError as error:
+        raise UsageError(f"The {name} {error}.") from None
 
 
 def _params(name: str, given: object) -> dict[str, str]:

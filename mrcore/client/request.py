@@ -28,7 +28,7 @@ from mrcore.errors import (
 )
 from mrcore.model import job_options
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
-from mrcore.model.job_options import Folder
+from mrcore.model.option_kinds import Folder
 from mrcore.model.stages import stages_of
 from mrcore.plugin.functions import STEP_FUNCTIONS
 from mrcore.storage.places import Reach
@@ -100,12 +100,24 @@ class Draft:
                     "one of the two."
                 )
         spec = complete(self.job, plugin)
+        _check_input_columns(spec)
         if spec.map_only and spec.reduces and len(stages_of(spec)) == 1:
             raise UsageError(
                 "--map-only has no reduce tasks and writes a part for each map task, so -r has no "
                 "meaning. Drop one of them."
             )
         return Prepared(spec, self.bundle)
+
+
+def _check_input_columns(spec: JobSpec) -> None:
+    """Raise UsageError for types of columns that no input can have."""
+    groups = range(max(1, len(spec.plugin.groups)))
+    formats = {spec.input_format_of(group) for group in groups if spec.input_columns_of(group)}
+    if formats and not formats & {"csv", "tsv", "arrow"}:
+        raise UsageError(
+            f"Types of input columns are for csv and tsv, and the input is {formats.pop()}. Name "
+            "another --input-format, or leave out --input-column."
+        )
 
 
 def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> Draft:

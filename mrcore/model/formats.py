@@ -66,6 +66,8 @@ class InputFormat:
     """A record is a table of rows, and `map` returns tables."""
     is_internal: bool = False
     """Jobs of our own use it. No help text lists it."""
+    has_text_columns: bool = False
+    """Its columns are text, and a job may state other types for them."""
     by_extension: Mapping[str, str] = field(default_factory=dict)
     """Formats in the table `VARIANTS` that read files with these extensions in its place."""
 
@@ -85,7 +87,9 @@ class OutputFormat:
     compresses_inside: bool = False
     """The format itself holds compressed data, so the name does not show it."""
     schemas: str = ""
-    """Place of a `mrcore.output.schemas.Schemas`, where all parts need one schema."""
+    """Place of a `mrcore.output.schemas.Schemas`, which brings all parts to one schema."""
+    needs_equal_columns: bool = False
+    """Parts do not name their columns, so rows of all parts have to have the same."""
     is_internal: bool = False
     """No help text lists it."""
     as_text: str = ""
@@ -143,6 +147,7 @@ _OFFSET: Final = "(file, byte offset)"
 _ROW: Final = "(file, row number)"
 _BATCH: Final = "a `pyarrow.RecordBatch`"
 _PARQUET: Final = "mrcore.records.parquet_reader"
+_CSV: Final = "mrcore.records.csv_writer"
 
 INPUT_FORMATS: Final = Table(
     "an input format",
@@ -180,6 +185,15 @@ INPUT_FORMATS: Final = Table(
         key=_OFFSET,
         reader="mrcore.records.csv_reader:csv_batches",
         cut=Cut.NOWHERE,  # each byte before a newline decides whether it ends a row
+        has_text_columns=True,
+    ),
+    InputFormat(
+        name="tsv",
+        value="as csv, with tabs in place of commas",
+        key=_OFFSET,
+        reader="mrcore.records.csv_reader:tsv_batches",
+        cut=Cut.NOWHERE,
+        has_text_columns=True,
     ),
     InputFormat(
         name="parquet",
@@ -197,6 +211,7 @@ INPUT_FORMATS: Final = Table(
         is_columnar=True,
         by_extension={
             ".csv": "arrow-csv",
+            ".tsv": "arrow-tsv",
             ".jsonl": "arrow-jsonl",
             ".ndjson": "arrow-jsonl",
             ".parquet": "arrow-parquet",
@@ -224,6 +239,16 @@ VARIANTS: Final = Table(
         reader="mrcore.records.arrow_reader:csv_batches",
         cut=Cut.NOWHERE,
         is_columnar=True,
+        has_text_columns=True,
+    ),
+    InputFormat(
+        name="arrow-tsv",
+        value=_BATCH,
+        key=_ROW,
+        reader="mrcore.records.arrow_reader:tsv_batches",
+        cut=Cut.NOWHERE,
+        is_columnar=True,
+        has_text_columns=True,
     ),
     InputFormat(
         name="arrow-jsonl",
@@ -251,18 +276,27 @@ OUTPUT_FORMATS: Final = Table(
         pair="`key`, tab, `value`, each by `str()`; a value of `None` leaves out the tab too",
         writer="mrcore.records.writers:TextWriter",
         extension="",
+        needs_equal_columns=True,
     ),
     OutputFormat(
         name="jsonl",
         pair='`{"key": …, "value": …}` on a line',
-        writer="mrcore.records.writers:JsonWriter",
+        writer="mrcore.records.json_writer:JsonWriter",
         extension=".jsonl",
     ),
     OutputFormat(
         name="csv",
         pair="a row under the header `key,value`",
-        writer="mrcore.records.writers:CsvWriter",
+        writer=f"{_CSV}:CsvWriter",
         extension=".csv",
+        schemas="mrcore.records.csv_parts:CSV",
+    ),
+    OutputFormat(
+        name="tsv",
+        pair="as csv, with tabs in place of commas",
+        writer=f"{_CSV}:TsvWriter",
+        extension=".tsv",
+        schemas="mrcore.records.csv_parts:TSV",
     ),
     OutputFormat(
         name="parquet",

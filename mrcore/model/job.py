@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from mrcore.model.columns import Columns
+
 MAX_REDUCES: Final = 100_000
 
 
@@ -75,6 +77,8 @@ class InputGroup(msgspec.Struct, frozen=True):
     """Whether it has a map function of its own, in place of that of the first step."""
     input_format: str = ""
     """Name of its format; empty for that of the job."""
+    columns: Columns = ()
+    """Types of its columns, in csv and tsv; none for those that the job states."""
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -136,6 +140,10 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     last stage leave results for the caller."""
     output_format: str = "text"
     compression: Compression = Compression.NONE
+    columns: Columns = ()
+    """Columns of the rows of the output; none means that the rows show them."""
+    input_columns: Columns = ()
+    """Types of the columns of csv and tsv inputs; other columns are str."""
     reduces: int = 0
     """Number of reduce tasks; 0 lets the master choose (`-r auto`)."""
     map_only: bool = False
@@ -171,6 +179,11 @@ class JobSpec(JobDraft, frozen=True, kw_only=True):
         """Return the name of the format of an input group."""
         groups = self.plugin.groups
         return (groups[group].input_format if groups else "") or self.input_format
+
+    def input_columns_of(self, group: int) -> Columns:
+        """Return the stated types of the columns of an input group."""
+        groups = self.plugin.groups
+        return (groups[group].columns if groups else ()) or self.input_columns
 
 
 def complete(draft: JobDraft, plugin: Plugin) -> JobSpec:

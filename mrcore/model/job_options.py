@@ -2,12 +2,11 @@
 
 An option is read from the command line (`mrcore.cli.job_options`), from a keyword of `mrcore.run`
 (`mrcore.client.arguments`) and from a message (`mrcore.rpc.convert_options`). These modules know
-the kinds of option below, and no option by its name.
+the kinds of option (`mrcore.model.option_kinds`), and no option by its name.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,85 +15,26 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS, InputFormat, OutputFormat, Table
+from mrcore.model.columns import COLUMN_TYPES, Columns, columns_of
+from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.model.ids import is_job_id
 from mrcore.model.job import MAX_REDUCES, Compression, JobDraft
+from mrcore.model.option_kinds import (
+    Bytes,
+    Choice,
+    ColumnTypes,
+    Files,
+    Flag,
+    Folder,
+    Jobs,
+    Kind,
+    Named,
+    Params,
+    Seconds,
+    Whole,
+)
 from mrcore.util.texts import printable
 from mrcore.util.units import parse_duration, parse_size
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole number from `low` to `high`; `zero` is a word that stands for 0."""
-
-    low: int
-    high: int
-    zero: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """A duration in seconds: at least `low`, or above it, and at most `high`."""
-
-    low: float
-    high: float
-    above: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """A size in bytes."""
-
-    low: int = 0
-    high: int = 2**64 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One member of an enum, written as its value."""
-
-    members: type[enum.StrEnum]
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """The name of one entry of a table."""
-
-    table: Table[InputFormat] | Table[OutputFormat]
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """An option without a value; where it is given, the field gets `sets`."""
-
-    sets: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """Names and their texts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """The place of a folder, absolute once it is in a draft."""
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Paths of files on the client's machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """Ids of jobs, at most `most` of them."""
-
-    most: int
-
-
-Kind = Whole | Seconds | Bytes | Choice | Named | Flag | Params | Folder | Files | Jobs
-REPEATED: Final = (Params, Files, Jobs)
-"""Kinds of which the command line takes several values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +122,22 @@ JOB_OPTIONS: Sequence[Option] = (
         field="compression",
         kind=Choice(Compression),
         help="Compression of the output.",
+    ),
+    Option(
+        name="columns",
+        flag="--column",
+        metavar="NAME=TYPE",
+        kind=ColumnTypes(),
+        noun="the columns of the output",
+        help="Column of the output's rows, in order. Repeatable.",
+    ),
+    Option(
+        name="input_columns",
+        flag="--input-column",
+        metavar="NAME=TYPE",
+        kind=ColumnTypes(),
+        noun="the columns of the input",
+        help="Type of a column of csv and tsv inputs. Repeatable.",
     ),
     Option(
         name="no_combine",
@@ -319,6 +275,13 @@ def parse(kind: Kind, text: str) -> Any:
             if not equals or not key:
                 raise ValueError(f"{text!r} is not of the form KEY=VALUE")
             return key, value
+        case ColumnTypes():
+            name, _, column_type = text.rpartition("=")
+            if not name or column_type not in COLUMN_TYPES:
+                raise ValueError(
+                    f"{text!r} is not of the form NAME=TYPE. Types are {', '.join(COLUMN_TYPES)}"
+                )
+            return name, column_type
         case _:
             return text
 
@@ -346,6 +309,8 @@ def check(option: Option, value: Any, name: str) -> None:
                         f"{_capital(name)}: {printable(job_id, 80)!r} is not a job id. `mrcore "
                         "jobs` lists the ids."
                     )
+        case ColumnTypes():
+            check_columns(value, name)
         case Whole(low, high):
             _check_bounds(name, value, low, high, "", above=False)
         case Bytes(low, high):
@@ -354,6 +319,18 @@ def check(option: Option, value: Any, name: str) -> None:
             _check_bounds(name, value, low, high, " s", above=above)
         case _:
             pass
+
+
+def check_columns(columns: Columns, name: str) -> None:
+    """Raise UsageError for columns that cannot be."""
+    if not columns:
+        return
+    try:
+        columns_of(dict(columns))
+    except ValueError as error:
+        raise UsageError(f"{_capital(name)} {error}.") from None
+    if len(dict(columns)) < len(columns):
+        raise UsageError(f"{_capital(name)} name a column twice. Leave one out.")
 
 
 def _check_bounds(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from mrcore.errors import AlreadyExistsError, NotFoundError
+from mrcore.errors import AlreadyExistsError, DataError, NotFoundError
 from mrcore.model import object_names
-from mrcore.model.formats import OUTPUT_FORMATS
+from mrcore.model.formats import OUTPUT_FORMATS, OutputFormat
 from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
-from mrcore.records.outputs import PartCounts
+from mrcore.records.outputs import PartCounts, has_rows
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
@@ -34,12 +34,15 @@ class StagedPartMissingError(NotFoundError):
 class Schemas(Protocol):
     """Schemas of the parts of one output format (`OutputFormat.schemas`)."""
 
-    def schema_of(self, part: ObjectInfo) -> Any:
+    def schema_of(self, part: ObjectInfo, compression: Compression) -> Any:
         """Return the schema of a part."""
         ...
 
-    def join(self, schemas: Sequence[Any]) -> Any:
-        """Return the schema that all parts can be brought to; raise DataError where none is."""
+    def join(self, schemas: Mapping[int, Any]) -> Any:
+        """Return the schema that parts can be brought to; raise DataError where none is.
+
+        `schemas` are those of the parts with records, at least one, by number of the part.
+        """
         ...
 
     def digest(self, schema: Any) -> bytes:
@@ -59,15 +62,23 @@ def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> di
     May be repeated: a part staged anew is named by what it is made of. Raises
     StagedPartMissingError, and DataError where the types of two parts do not go together.
     """
-    schemas_place = OUTPUT_FORMATS[spec.output_format].schemas
-    if not schemas_place or len({part.digest for part in parts}) < 2:
+    if len({part.digest for part in parts}) < 2:
         return {}
-    of_format: Schemas = load(schemas_place)
+    output_format = OUTPUT_FORMATS[spec.output_format]
+    filled = [item for item in enumerate(parts) if item[1].records_out]
+    _check_rows(output_format, filled)
+    if not output_format.schemas or not filled:
+        return {}
+    of_format: Schemas = load(output_format.schemas)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
-        numbered = list(enumerate(parts))
-        schemas = list(pool.map(lambda item: of_format.schema_of(_staged(*item)), numbered))
-        joined = of_format.join(schemas)
 
+        def schema_of(item: tuple[int, TaskOutput]) -> Any:
+            return of_format.schema_of(_staged(*item), spec.compression)
+
+        numbered = list(enumerate(parts))
+        schemas = list(pool.map(schema_of, numbered))
+        # A part without records knows nothing of columns.
+        joined = of_format.join({index: schemas[index] for index, _ in filled})
         different = [item for item in numbered if schemas[item[0]] != joined]
 
         def rewrite(item: tuple[int, TaskOutput]) -> TaskOutput:
@@ -75,6 +86,26 @@ def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> di
 
         outputs = pool.map(rewrite, different)
         return {index: output for (index, _), output in zip(different, outputs, strict=True)}
+
+
+def _check_rows(output_format: OutputFormat, filled: Sequence[tuple[int, TaskOutput]]) -> None:
+    """Raise DataError for parts of rows beside parts of pairs, or of columns that must be equal."""
+    if not filled:
+        return
+    first, part = filled[0]
+    for index, other in filled:
+        if has_rows(other.digest) is not has_rows(part.digest):
+            rows, pairs = (index, first) if has_rows(other.digest) else (first, index)
+            raise DataError(
+                f"Part {rows} of the output has rows (dicts without a key), and part {pairs} has "
+                "pairs. Yield only dicts, or only (key, value) pairs."
+            )
+        if output_format.needs_equal_columns and other.digest != part.digest:
+            raise DataError(
+                f"The rows of part {first} and of part {index} have different columns, which "
+                f'{output_format.name} output does not name. State columns = {{"name": "type", '
+                "…}, or choose another --output-format."
+            )
 
 
 def _staged(index: int, part: TaskOutput) -> ObjectInfo:

@@ -86,17 +86,17 @@ def _check_group(pattern: object, entry: object, name: str) -> GroupFunctions:
             'pattern of file names. Write {"users*.csv": map_users, …}.'
         )
     if isinstance(entry, Input):
-        function, input_format = entry.map, entry.format
+        function, input_format, columns = entry.map, entry.format, entry.columns
     else:
-        function, input_format = cast(UserFunction, entry), ""
+        function, input_format, columns = cast(UserFunction, entry), "", None
     if function is None:
-        return GroupFunctions(pattern, None, input_format)
+        return GroupFunctions(pattern, None, input_format, columns)
     if not callable(function):
         raise PluginError(
             f"{INPUTS} in {name} has {_a(function)} for {pattern}. Give it a function map(key, "
             "value), or mrcore.Input(map, format=…)."
         )
-    return GroupFunctions(pattern, _checked("map", function, name), input_format)
+    return GroupFunctions(pattern, _checked("map", function, name), input_format, columns)
 
 
 def _with_other_files(

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypedDict, Unpack, cast, get_type_hints
 
+from mrcore.util.texts import text_of
+
 UserFunction = Callable[..., Any]
 
 
@@ -150,6 +152,21 @@ class GroupFunctions:
     """Map function of its records; None for that of the first step."""
     input_format: str = ""
     """Name of its format; empty for that of the job."""
+    columns: object = None
+    """Types of its columns, not yet checked; None for those that the job states."""
+
+
+def plain(stated: object) -> object:
+    """Return what a plugin states in types of JSON: classes by name, other objects as text."""
+    if isinstance(stated, type):
+        return stated.__name__.lower()
+    if isinstance(stated, Mapping):
+        return {str(key): plain(value) for key, value in stated.items()}
+    if isinstance(stated, list | tuple):
+        return [plain(value) for value in stated]
+    if stated is None or isinstance(stated, str | int | float | bool):
+        return stated
+    return text_of(stated, repr)
 
 
 class UserFunctions:
@@ -196,6 +213,7 @@ class UserFunctions:
                     "pattern": group.pattern,
                     "has_map": group.map is not None,
                     "input_format": group.input_format,
+                    "columns": plain(group.columns),
                 }
                 for group in self.groups
             ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mrcore.errors import UsageError
 from mrcore.plugin.functions import UserFunction
 from mrcore.util.texts import one_line, text_of
@@ -14,10 +16,16 @@ class Input:
     format of the job.
     """
 
-    __slots__ = ("format", "map")
+    __slots__ = ("columns", "format", "map")
 
-    def __init__(self, map: UserFunction | None = None, *, format: str = "") -> None:  # noqa: A002 - the public words
-        """Take a function, checked later, and the name of an input format."""
+    def __init__(
+        self,
+        map: UserFunction | None = None,  # noqa: A002 - the public word
+        *,
+        format: str = "",  # noqa: A002 - the public word
+        columns: Mapping[str, str | type] | None = None,
+    ) -> None:
+        """Take a function, checked later, a format, and types of columns of csv and tsv."""
         given: object = format
         if not isinstance(given, str):
             raise UsageError(
@@ -26,6 +34,7 @@ class Input:
             )
         self.map = map
         self.format = given
+        self.columns = columns
 
     def __repr__(self) -> str:
         return f"Input({'' if self.map is None else 'map, '}format={self.format!r})"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Final
 
 from mrcore.errors import PluginError
+from mrcore.model.columns import columns_of
 from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.job import InputGroup, Plugin, StepFlags
 from mrcore.plugin.bundle import Bundle
@@ -71,7 +72,7 @@ def plugin_of(bundle: Bundle, found: Mapping[str, Any]) -> Plugin:
 
     Raises PluginError for a format that does not exist.
     """
-    groups = tuple(InputGroup(**group) for group in found["groups"])
+    groups = tuple(_group(bundle.name, group) for group in found["groups"])
     for group in groups:
         if group.input_format and group.input_format not in INPUT_FORMATS:
             raise PluginError(
@@ -80,6 +81,16 @@ def plugin_of(bundle: Bundle, found: Mapping[str, Any]) -> Plugin:
             )
     steps = tuple(StepFlags.of(names) for names in found["steps"])
     return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps, groups=groups)
+
+
+def _group(name: str, found: Mapping[str, Any]) -> InputGroup:
+    columns = found["columns"]
+    try:
+        return InputGroup(**{**found, "columns": () if columns is None else columns_of(columns)})
+    except ValueError as error:
+        raise PluginError(
+            f"The columns for the inputs {found['pattern']} in {name} {error}."
+        ) from None
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:

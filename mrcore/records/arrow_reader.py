@@ -86,13 +86,22 @@ def csv_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
 
     Offsets are the number of a batch's first row.
     """
+    return _row_batches(piece, on_broken, ",")
+
+
+def tsv_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the rows of a tsv file; otherwise as `csv_batches`."""
+    return _row_batches(piece, on_broken, "\t")
+
+
+def _row_batches(piece: Piece, on_broken: OnBroken, delimiter: str) -> Iterator[Batch]:
     with open_source(piece) as source:
-        rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken)
+        rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken, delimiter)
         schema = pa.schema([(name, pa.string()) for name in rows.names])
         row = counted = 0
         while rows.load():
             text_array(rows.data, rows.offset, piece.shown)
-            batch = None if rows.is_partial else _plain_rows(rows.data, schema)
+            batch = None if rows.is_partial else _plain_rows(rows.data, schema, delimiter)
             if batch is None:
                 batch = _quoted_rows(rows, schema)
             else:
@@ -102,7 +111,7 @@ def csv_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
                 row, counted = row + batch.num_rows, source.input_bytes
 
 
-def _plain_rows(block: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
+def _plain_rows(block: bytes, schema: pa.Schema, delimiter: str) -> pa.RecordBatch | None:
     """Return the rows of lines without quotes; None where the slower reader has to look."""
     import pyarrow.csv as pv
 
@@ -113,7 +122,7 @@ def _plain_rows(block: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
         table = pv.read_csv(
             source,
             pv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=schema.names),
-            pv.ParseOptions(quote_char=False),
+            pv.ParseOptions(delimiter=delimiter, quote_char=False),
             pv.ConvertOptions(column_types=schema, strings_can_be_null=False),
         )
     except pa.ArrowException:

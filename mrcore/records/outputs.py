@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -30,6 +31,19 @@ class PartCounts(msgspec.Struct, frozen=True):
     """CRC32C of the stored bytes."""
     schema_digest: bytes = b""
     """Digest of the schema, where the format has one: equal for equal column types."""
+
+
+_ROWS: Final = b"rows:"
+
+
+def rows_digest(names: Sequence[str]) -> bytes:
+    """Return the digest of a part of rows with these columns: it tells them from pairs."""
+    return _ROWS + hashlib.blake2b(repr(tuple(names)).encode(), digest_size=16).digest()
+
+
+def has_rows(digest: bytes) -> bool:
+    """Return whether a part with this digest has rows, and no pairs."""
+    return digest.startswith(_ROWS)
 
 
 class Compressor(Protocol):

@@ -8,7 +8,7 @@ part for all of them, so the parts that differ are written anew.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from mrcore.errors import DataError
 from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts
-from mrcore.records.parquet_writer import open_writer, schema_digest
+from mrcore.records.parquet_file import open_writer, schema_digest
 from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.arrow_values import python_values
@@ -27,30 +27,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def schema_of(part: ObjectInfo) -> pa.Schema:
+def schema_of(part: ObjectInfo, compression: Compression) -> pa.Schema:
     """Return the schema of a part; raise StorageErrors."""
+    del compression
     with _open(part) as file:
         return file.schema_arrow
 
 
-def join_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def join_schemas(schemas: Mapping[int, pa.Schema]) -> pa.Schema:
     """Return the schema that all parts can be brought to; raise DataError with two that differ."""
-    fields = []
-    for place, name in enumerate(schemas[0].names):
-        joined = schemas[0].field(place).type
-        first = 0
-        for index, schema in enumerate(schemas):
-            found = _join(joined, schema.field(place).type)
+    joined: dict[str, pa.DataType] = {}
+    shown_by: dict[str, int] = {}
+    """Part that shows the type of a column."""
+    for index, schema in schemas.items():
+        for name in schema.names:
+            kind = schema.field(name).type
+            before = joined.get(name, pa.null())
+            found = _join(before, kind)
             if found is None:
                 raise DataError(
-                    f"The {name}s have the type {joined} in part {first} and "
-                    f"{schema.field(place).type} in part {index}, and parquet needs one type for "
-                    "all parts: emit one, or choose another --output-format."
+                    f"The {name}s have the type {before} in part {shown_by[name]} and {kind} in "
+                    f"part {index}, and parquet needs one type for all parts: emit one, or choose "
+                    "another --output-format."
                 )
-            if not found.equals(joined):
-                joined, first = found, index
-        fields.append(pa.field(name, joined))
-    return pa.schema(fields)
+            if name not in shown_by or not found.equals(before):
+                joined[name], shown_by[name] = found, index
+    return pa.schema(list(joined.items()))
 
 
 def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -89,7 +91,7 @@ def rewrite(
         writer = open_writer(output, schema, compression)
         for group in range(file.metadata.num_row_groups):
             try:
-                table = file.read_row_group(group).cast(schema)
+                table = _with_columns(file.read_row_group(group), schema)
             except pa.ArrowException as error:
                 raise DataError(
                     f"A part of the output cannot be brought to the types of the others ({error}): "
@@ -100,6 +102,17 @@ def rewrite(
         writer.close()
     output.finish()
     return PartCounts(rows, output.size_bytes, output.crc32c, schema_digest(schema))
+
+
+def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of a schema; those that it lacks are null."""
+    columns: list[Any] = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 @contextmanager

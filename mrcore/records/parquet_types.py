@@ -8,7 +8,7 @@ the type of the values before it is refused here.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from typing import Any, Final
@@ -82,6 +82,12 @@ class Column:
             return pa.struct([(name, column.arrow_type) for name, column in self._fields.items()])
         return pa.null()
 
+    def state(self, fields: Mapping[str, type]) -> None:
+        """Make it a dict with these fields; types that need to see a value stay open."""
+        self._become(_DICT)
+        for name, kind in fields.items():
+            self._fields[name] = self._new(kind if kind in LEAVES else None)
+
     def fix(self) -> None:
         """Let the type grow no more: rows of it have been written."""
         self._fixed = True
@@ -132,11 +138,12 @@ class Column:
         else:
             raise MisfitError(f"parquet has no {type(value).__qualname__}")
 
-    def _new(self) -> Column:
+    def _new(self, kind: type | None = None) -> Column:
         if not self._levels:
             raise MisfitError(f"it has more than {MAX_LEVELS} levels of lists and dicts")
         column = Column(self._levels - 1)
         column._fixed = self._fixed
+        column._kind = kind
         return column
 
     def _become(self, kind: str | type) -> None:

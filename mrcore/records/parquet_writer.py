@@ -1,4 +1,4 @@
-"""Output parts in parquet: columns `key` and `value`.
+"""Output parts in parquet: columns `key` and `value`, or rows (`mrcore.records.parquet_rows`).
 
 Types are those of the first row group, 65,536 pairs or less, or of the first few where these have
 nothing but None. A pair of another type is an error (`mrcore.records.parquet_types`). Row groups
@@ -8,40 +8,32 @@ are equal bytes.
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
+from mrcore.model.columns import Columns
 from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts, python_numbers, shortened
+from mrcore.records.parquet_file import (
+    GROUP_CHARS,
+    GROUP_ROWS,
+    HELD_GROUPS,
+    chars_of,
+    open_writer,
+    schema_digest,
+)
+from mrcore.records.parquet_rows import ParquetRows
 from mrcore.records.parquet_types import Column, MisfitError
+from mrcore.records.row_table import Row
 from mrcore.storage.base import Writer
 from mrcore.util.arrow_values import python_values
 from mrcore.util.object_copies import UnpicklableValueError, kept, thawed_list
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
-GROUP_ROWS = 65536
-GROUP_CHARS = 8 << 20
-"""Characters of str and bytes in a row group: bounds memory when values are large."""
 _STEP_ROWS = 1024
-_HELD_GROUPS = 4
-"""Row groups at most that are held while nothing but None shows the type of some field."""
-_LEVELS = 4
-"""Levels of lists and dicts down to which characters are counted."""
-
-_CODECS: Final[dict[Compression, Literal["snappy", "gzip", "zstd"]]] = {
-    Compression.NONE: "snappy",
-    Compression.GZIP: "gzip",
-    Compression.ZSTD: "zstd",
-}
 
 
 class ParquetPartWriter:
@@ -58,6 +50,18 @@ class ParquetPartWriter:
         self._held: list[tuple[list[object], list[object]]] = []
         self._schema = pa.schema([])
         self._writer: pq.ParquetWriter | None = None
+        self._rows: ParquetRows | None = None
+        """What takes the rows, in a part that has no pairs."""
+
+    def state_columns(self, columns: Columns) -> None:
+        """Give all rows of the part these columns."""
+        self._rows = ParquetRows(self._output, self._compression, columns)
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
+        if self._rows is None:
+            self._rows = ParquetRows(self._output, self._compression)
+        self._rows.write(rows)
 
     def keep(self, thing: Any, /) -> Any:
         """Return a key or value that may change as it is now."""
@@ -71,7 +75,7 @@ class ParquetPartWriter:
         keys, values = map(python_numbers, (thawed_list(keys), thawed_list(values)))
         for start in range(0, len(keys), _STEP_ROWS):
             some = keys[start : start + _STEP_ROWS], values[start : start + _STEP_ROWS]
-            chars = _chars(some[0], _LEVELS) + _chars(some[1], _LEVELS)
+            chars = chars_of(some[0]) + chars_of(some[1])
             room = len(self._keys) + len(some[0]) < GROUP_ROWS
             if room and self._chars + chars < GROUP_CHARS:
                 self._keys += some[0]
@@ -85,7 +89,7 @@ class ParquetPartWriter:
         for pair in zip(keys, values, strict=True):
             self._keys.append(pair[0])
             self._values.append(pair[1])
-            self._chars += _chars(pair, _LEVELS)
+            self._chars += chars_of(pair)
             if len(self._keys) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
                 self._end_group()
 
@@ -99,6 +103,8 @@ class ParquetPartWriter:
 
     def close(self) -> PartCounts:
         """Write the last row group and the footer."""
+        if self._rows is not None:
+            return self._rows.close()
         if self._keys:
             self._end_group()
         self._write_held()
@@ -116,7 +122,7 @@ class ParquetPartWriter:
         self._records += len(self._keys)
         self._keys, self._values, self._chars = [], [], 0
         complete = all(column.complete for column in self._columns.values())
-        if complete or len(self._held) >= _HELD_GROUPS:
+        if complete or len(self._held) >= HELD_GROUPS:
             self._write_held()
 
     def _write_held(self) -> None:
@@ -137,24 +143,6 @@ class ParquetPartWriter:
             self._schema = pa.schema(fields)
             self._writer = open_writer(self._output, self._schema, self._compression)
         return self._writer
-
-
-def schema_digest(schema: pa.Schema) -> bytes:
-    """Return a digest that is equal for equal schemas."""
-    return hashlib.blake2b(schema.serialize().to_pybytes(), digest_size=16).digest()
-
-
-def open_writer(output: Output, schema: pa.Schema, compression: Compression) -> pq.ParquetWriter:
-    """Return a writer of a parquet file that goes to `output`; raise DataError."""
-    try:
-        return pq.ParquetWriter(
-            pa.PythonFile(_Forward(output), mode="w"), schema, compression=_CODECS[compression]
-        )
-    except (pa.ArrowException, NotImplementedError) as error:
-        raise DataError(
-            f"The pairs cannot be columns of parquet ({error}): emit other types, or choose "
-            "another --output-format."
-        ) from error
 
 
 class _Column:
@@ -200,32 +188,3 @@ class _Column:
             f"The {self._name} {shortened(thing)} of pair {before + 1} of the part does not fit "
             f"the column: {error}. Emit one type, or choose another --output-format."
         )
-
-
-def _chars(things: Iterable[object], levels: int) -> int:
-    """Return how many characters of str and bytes things hold."""
-    chars = 0
-    for thing in things:
-        if isinstance(thing, str | bytes):
-            chars += len(thing)
-        elif levels and isinstance(thing, list | tuple):
-            chars += _chars(thing, levels - 1)
-        elif levels and isinstance(thing, dict):
-            chars += _chars(chain.from_iterable(thing.items()), levels - 1)
-    return chars
-
-
-class _Forward(io.RawIOBase):
-    """Lets pyarrow write to an output."""
-
-    def __init__(self, output: Output) -> None:
-        super().__init__()
-        self._output = output
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        block = bytes(data)
-        self._output.write(block)
-        return len(block)

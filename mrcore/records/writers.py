@@ -6,9 +6,12 @@ format    a pair
 text      `str(key)`, a tab, `str(value)`, a newline; a value of None leaves out itself and the tab;
           a newline within a pair of both is refused, a tab is not
 jsonl     `{"key":…,"value":…}`; tuples become lists; bytes, NaN and infinities are refused
-csv       `str(key),str(value)` under a header `key,value`; None is an empty field
+csv, tsv  `str(key),str(value)` under a header `key,value`; see `mrcore.records.csv_writer`
 parquet   columns `key` and `value`, see `mrcore.records.parquet_writer`
 ========  =========================================================================================
+
+A row, which is a dict without a key, has columns of its own (`mrcore.records.row_table`). In text
+its cells are joined by tabs, in the order of the columns; in jsonl it is an object.
 
 The bytes depend on the pairs alone, never on how they were batched. Text with lone surrogates that
 stand for bytes that were not UTF-8 (`surrogateescape`) becomes those bytes again.
@@ -16,21 +19,24 @@ stand for bytes that were not UTF-8 (`surrogateescape`) becomes those bytes agai
 
 from __future__ import annotations
 
-import csv
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from mrcore.errors import DataError, UsageError
+from mrcore.model.columns import Columns
 from mrcore.model.formats import OUTPUT_FORMATS
 from mrcore.model.job import Compression
-from mrcore.records.outputs import Output, PartCounts, nested_numbers, python_number, shortened
+from mrcore.records.outputs import (
+    Output,
+    PartCounts,
+    nested_numbers,
+    rows_digest,
+    shortened,
+)
+from mrcore.records.row_table import Row, RowTable, cells
 from mrcore.storage.base import Writer
 from mrcore.util.arrow_values import python_values
 from mrcore.util.lazy import load
@@ -41,8 +47,10 @@ if TYPE_CHECKING:
 ROWS = 4096
 """Pairs that are formatted at a time."""
 _JOIN_ROWS = 65536
-_NUMPY = "np."
+NUMPY = "np."
 """In the text of a list that holds a scalar of numpy: `[np.int64(1)]`."""
+_PAIR = ("key", "value")
+"""Columns of pairs."""
 _MAX_STRING_BYTES = 256 << 20
 """Beyond it, arrays whose offsets are 32 bits might not hold the joined text."""
 
@@ -65,21 +73,35 @@ class PartWriter(Protocol):
         """Append n pairs; the same bytes as `write` of the arrays' Python values."""
         ...
 
+    def state_columns(self, columns: Columns) -> None:
+        """Give all rows of the part these columns; called before anything is written."""
+        ...
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows, which have no keys; a part has rows or pairs, never both."""
+        ...
+
     def close(self) -> PartCounts:
         """Pass everything on to the sink, which the caller commits."""
         ...
 
 
 def open_part(
-    sink: Writer, output_format: str, compression: Compression = Compression.NONE
+    sink: Writer,
+    output_format: str,
+    compression: Compression = Compression.NONE,
+    columns: Columns = (),
 ) -> PartWriter:
-    """Start a part that goes to `sink`.
+    """Start a part that goes to `sink`, with rows of these columns, where they are stated.
 
     Raises UsageError when the format is not compressed that way (see `check_output_format`).
     """
     check_output_format(output_format, compression)
     writer: Callable[[Writer, Compression], PartWriter] = load(OUTPUT_FORMATS[output_format].writer)
-    return writer(sink, compression)
+    part = writer(sink, compression)
+    if columns:
+        part.state_columns(columns)
+    return part
 
 
 def check_output_format(output_format: str, compression: Compression) -> None:
@@ -96,12 +118,57 @@ def check_output_format(output_format: str, compression: Compression) -> None:
 class _RowWriter(ABC):
     """Base of the writers of lines, which encode the rows."""
 
+    _format = "This format"
+    """Name of the format in sentences."""
+
     def __init__(self, sink: Writer, compression: Compression) -> None:
         self._output = Output(sink, compression)
         self._records = 0
+        self._table = RowTable()
+        self._has_rows = False
+        self._begun = False
+
+    def state_columns(self, columns: Columns) -> None:
+        """Give all rows of the part these columns."""
+        self._table = RowTable(columns)
+        self._has_rows = True
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
+        self._has_rows = True
+        self._write_settled(self._table.add(rows))
+
+    def _write_settled(self, rows: Sequence[Row]) -> None:
+        """Write rows once the columns of the part are settled."""
+        if not self._table.settled:
+            return
+        self._begin(self._table.names)
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            self._output.write(self._encoded_rows(some, self._table.names))
+            self._records += len(some)
+
+    def _begin(self, names: Sequence[str]) -> None:
+        """Write what stands before the first row or pair."""
+        if not self._begun:
+            self._begun = True
+            self._output.write(self._head(names))
+
+    def _head(self, names: Sequence[str]) -> bytes:
+        """Return what stands before the first row or pair."""
+        return b""
+
+    def _encoded_rows(self, rows: Sequence[Row], names: Sequence[str]) -> bytes:
+        """Return the lines of rows."""
+        raise DataError(f"{self._format} has no rows. Yield (key, value) pairs.")
+
+    def _digest(self) -> bytes:
+        """Return the digest of the part's schema."""
+        return rows_digest(self._table.names) if self._has_rows else b""
 
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs."""
+        self._begin(_PAIR)
         for start in range(0, len(keys), ROWS):
             some = keys[start : start + ROWS]
             self._output.write(self._encoded(some, values[start : start + ROWS]))
@@ -117,8 +184,13 @@ class _RowWriter(ABC):
 
     def close(self) -> PartCounts:
         """Pass everything on."""
+        if self._has_rows:
+            self._write_settled(self._table.rest())
+        self._begin(_PAIR)
         self._output.finish()
-        return PartCounts(self._records, self._output.size_bytes, self._output.crc32c)
+        return PartCounts(
+            self._records, self._output.size_bytes, self._output.crc32c, self._digest()
+        )
 
     def keep(self, thing: Any, /) -> Any:
         """Return the text of a key or value that may change."""
@@ -130,7 +202,24 @@ class _RowWriter(ABC):
 
 
 class TextWriter(_RowWriter):
-    """Lines `key<TAB>value`."""
+    """Lines `key<TAB>value`, or the cells of a row with tabs between them."""
+
+    def _encoded_rows(self, rows: Sequence[Row], names: Sequence[str]) -> bytes:
+        lines = [
+            ["" if cell is None else str(cell) for cell in line]
+            for line in cells(rows, names, "text")
+        ]
+        text = "".join("\t".join(line) + "\n" for line in lines)
+        if (
+            "\r" in text
+            or text.count("\n") != len(rows)
+            or (text.count("\t") != len(rows) * (len(names) - 1))
+        ):
+            _check_cells(lines, names)
+        try:
+            return text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise not_text_row(rows) from error
 
     def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
         """Append n pairs; arrays of strings (valid UTF-8) and integers never become objects."""
@@ -147,14 +236,38 @@ class TextWriter(_RowWriter):
 
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         text = _text_rows(keys, values)
-        if _NUMPY in text:
+        if NUMPY in text:
             text = _text_rows(*(list(map(nested_numbers, things)) for things in (keys, values)))
         if "\r" in text or text.count("\n") != len(keys):
             _check_lines(keys, values)
         try:
             return text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
-            raise _not_text(keys, values) from error
+            raise not_text(keys, values) from error
+
+
+def _check_cells(lines: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+    """Raise DataError for a cell with a tab or a line end."""
+    for line in lines:
+        for name, cell in zip(names, line, strict=True):
+            if any(character in cell for character in "\t\n\r"):
+                raise DataError(
+                    f"The column {name!r} has the value {shortened(cell)} with a tab or a newline, "
+                    "which separate cells and rows of text. Use --output-format tsv, csv or jsonl."
+                )
+
+
+def not_text_row(rows: Sequence[Row]) -> DataError:
+    """Return the error for the first row that is not UTF-8 text."""
+    for row in rows:
+        try:
+            "".join(map(str, row.values())).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return DataError(
+                f"The row {shortened(row)} cannot be written as UTF-8, as it has a lone surrogate. "
+                "Replace that."
+            )
+    raise AssertionError("some row could not be encoded")
 
 
 def _text_rows(keys: Sequence[object], values: Sequence[object]) -> str:
@@ -188,7 +301,7 @@ def _check_lines(keys: Sequence[object], values: Sequence[object]) -> None:
         )
 
 
-def _not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
+def not_text(keys: Sequence[object], values: Sequence[object]) -> DataError:
     """Return the error for the first pair that is not UTF-8 text."""
     for key, value in zip(keys, values, strict=True):
         try:
@@ -235,125 +348,3 @@ def _joined(keys: pa.Array[Any], values: pa.Array[Any]) -> memoryview | bytes:
     tab, newline, nothing = (pa.scalar(text, kind) for text in ("\t", "\n", ""))
     lines = join(keys.cast(kind), tab, values.cast(kind), newline, nothing)
     return memoryview(lines.buffers()[2])
-
-
-class _Pair(msgspec.Struct):
-    key: object
-    value: object
-
-
-_PLAIN = frozenset((str, int, bool, NoneType, msgspec.Raw))
-_SIMPLE = _PLAIN | {float}
-_LINES = msgspec.json.Encoder()
-
-
-def _number(thing: object) -> object:
-    """Return a scalar of numpy as Python's; raise TypeError for what JSON does not know."""
-    found = python_number(thing)
-    if found is thing:
-        raise TypeError(f"{type(thing).__qualname__} is not a type of JSON")
-    return found
-
-
-_encode = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number
-).encode
-_escape = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_number).encode
-
-
-def _check_dicts(thing: object) -> None:
-    """Raise ValueError where two keys of a dict are one in JSON, as 1 and "1" are."""
-    if isinstance(thing, dict):
-        for key in thing:
-            if type(key) is not str:
-                _check_keys(thing)
-                break
-        thing = thing.values()
-    elif not isinstance(thing, (list, tuple)):
-        return
-    for item in thing:
-        if type(item) not in _SIMPLE:
-            _check_dicts(item)
-
-
-def _check_keys(thing: dict[object, object]) -> None:
-    found: dict[str, object] = {}
-    for key in thing:
-        text = key if isinstance(key, str) else _encode(key)
-        if text in found:
-            raise ValueError(f"the keys {found[text]!r} and {key!r} are one in JSON")
-        found[text] = key
-
-
-class JsonWriter(_RowWriter):
-    """One JSON object a line, in UTF-8; what UTF-8 cannot hold is escaped."""
-
-    def keep(self, thing: Any, /) -> Any:
-        """Return the JSON of a key or value that may change."""
-        try:
-            return msgspec.Raw(self._json(thing))
-        except _NOT_JSON:
-            return thing
-
-    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
-        if _PLAIN.issuperset(map(type, keys)) and _PLAIN.issuperset(map(type, values)):
-            # msgspec is several times quicker, and writes these types as `json` does.
-            with suppress(UnicodeEncodeError):
-                return _LINES.encode_lines(list(map(_Pair, keys, values)))
-        return b"".join(map(self._row, keys, values))
-
-    def _row(self, key: object, value: object) -> bytes:
-        try:
-            return b'{"key":%b,"value":%b}\n' % (self._json(key), self._json(value))
-        except _NOT_JSON as error:
-            raise DataError(
-                f"The pair {shortened(key)}: {shortened(value)} cannot be written as JSON "
-                f"({error}): emit numbers, str, lists, dicts with str keys, True, False or None."
-            ) from error
-
-    def _json(self, thing: object) -> bytes:
-        if type(thing) is msgspec.Raw:
-            return bytes(thing)
-        if type(thing) not in _PLAIN:
-            _check_dicts(thing)
-        try:
-            return _encode(thing).encode()
-        except UnicodeEncodeError:
-            return _escape(thing).encode()
-
-
-_NOT_JSON = (TypeError, ValueError, RecursionError)
-
-
-class CsvWriter(_RowWriter):
-    """Rows under a header, quoted where needed, lines ended by LF."""
-
-    def __init__(self, sink: Writer, compression: Compression) -> None:
-        super().__init__(sink, compression)
-        self._lines: list[str] = []
-        # A terminator of both has the fields quoted that hold either; `_Lines` takes the CR off.
-        self._writer = csv.writer(_Lines(self._lines), lineterminator="\r\n")
-        self._output.write(b"key,value\n")
-
-    def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
-        self._lines.clear()
-        self._writer.writerows(zip(keys, values, strict=True))
-        if any(_NUMPY in line for line in self._lines):
-            self._lines.clear()
-            self._writer.writerows(
-                zip(*(map(nested_numbers, x) for x in (keys, values)), strict=True)
-            )
-        try:
-            return "".join(self._lines).encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise _not_text(keys, values) from error
-
-
-class _Lines:
-    """Lets `csv.writer` append to a list, rows ended by CRLF becoming rows ended by LF."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-
-    def write(self, row: str) -> None:
-        self._lines.append(f"{row[:-2]}\n")

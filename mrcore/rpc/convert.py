@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from mrcore.errors import UsageError
 from mrcore.model import job_options
 from mrcore.model.calls import NO_PLUGIN
+from mrcore.model.columns import Columns
 from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.job import (
     ANY_WORKER,
@@ -31,7 +32,8 @@ from mrcore.model.job import (
     StepFlags,
     Versions,
 )
-from mrcore.model.job_options import Choice, Flag, Folder, Jobs, Named, Option, Params
+from mrcore.model.job_options import Option
+from mrcore.model.option_kinds import Choice, ColumnTypes, Flag, Folder, Jobs, Named, Params
 from mrcore.model.task import MAX_PRINTED_BYTES, Mark, TaskFailure, TaskRef
 from mrcore.plugin.functions import MAX_GROUPS, MAX_STEPS
 from mrcore.rpc.bounds import (
@@ -132,6 +134,8 @@ def _options_to_proto(spec: JobSpec) -> dict[str, Any]:
                 fields[option.proto_field] = _CHOICES[members].to_proto[value]
             case Flag(sets):
                 fields[option.proto_field] = value == sets
+            case ColumnTypes():
+                fields[option.proto_field] = _columns_to_proto(value)
             case _ if value is not None:
                 fields[option.proto_field] = value
     return fields
@@ -152,6 +156,8 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return _params_from_proto(value)
         case Folder():
             return check_folder_uri(value, option.noun) if value else option.default
+        case ColumnTypes():
+            return _columns_from_proto(value, option.noun)
         case Jobs():
             ids = tuple(dict.fromkeys(value))
             job_options.check(option, ids, option.noun)
@@ -192,7 +198,15 @@ def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
 
 def _plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
     steps = [plugin_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
-    groups = [plugin_pb2.InputGroup(**msgspec.structs.asdict(group)) for group in plugin.groups]
+    groups = [
+        plugin_pb2.InputGroup(
+            pattern=group.pattern,
+            has_map=group.has_map,
+            input_format=group.input_format,
+            columns=_columns_to_proto(group.columns),
+        )
+        for group in plugin.groups
+    ]
     return plugin_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps, groups=groups)
 
 
@@ -261,7 +275,25 @@ def _groups_from_proto(message: plugin_pb2.Plugin) -> tuple[InputGroup, ...]:
         text_within(group.pattern, "the pattern of an input group", MAX_URI)
         if group.input_format:
             check_named(INPUT_FORMATS, group.input_format, "the format of an input group")
-    return tuple(InputGroup(one.pattern, one.has_map, one.input_format) for one in message.groups)
+    return tuple(
+        InputGroup(
+            one.pattern,
+            one.has_map,
+            one.input_format,
+            _columns_from_proto(one.columns, "the columns of an input group"),
+        )
+        for one in message.groups
+    )
+
+
+def _columns_to_proto(columns: Columns) -> list[plugin_pb2.Column]:
+    return [plugin_pb2.Column(name=name, type=kind) for name, kind in columns]
+
+
+def _columns_from_proto(message: Iterable[plugin_pb2.Column], noun: str) -> Columns:
+    columns = tuple((column.name, column.type) for column in message)
+    job_options.check_columns(columns, noun)
+    return columns
 
 
 def versions_to_proto(versions: Versions) -> job_pb2.Versions:

@@ -189,6 +189,11 @@ def check_pair(function: str, pair: Any) -> None:
     """Raise UserCodeError unless it is a tuple or a list of two."""
     if not _looks_like_pair(pair):
         problem = f"{function} yielded {shown(pair)}, not a (key, value) pair"
+        if isinstance(pair, dict):
+            problem += (
+                ": a dict by itself is a row of the output, which only a last reduce yields, or a "
+                "map with --map-only, and not beside pairs"
+            )
         raise UserCodeError(function, problem)
 
 

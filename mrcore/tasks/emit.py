@@ -24,6 +24,7 @@ from mrcore.shuffle.user_code import (
     read_pairs,
     stopped,
 )
+from mrcore.tasks.emitted_rows import is_row
 from mrcore.tasks.position import Position
 from mrcore.util.arrow_values import python_values
 from mrcore.util.object_copies import kept, thawed_list
@@ -31,6 +32,11 @@ from mrcore.util.object_copies import kept, thawed_list
 
 class Emitter(Protocol):
     """Takes what the user's functions emit. `function` is the name of the one that does."""
+
+    @property
+    def takes_rows(self) -> bool:
+        """Return whether dicts without a key may be among what it takes."""
+        ...
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Take note of the input that the next pairs come from."""
@@ -63,6 +69,8 @@ class Emitter(Protocol):
 
 class MapStep:
     """The map of a step, called for pairs that another function of the same task has emitted."""
+
+    takes_rows = False
 
     def __init__(self, step: StepFunctions, of_step: str, then: Emitter) -> None:
         """`of_step` follows the names of the functions in errors; `then` takes what they emit."""
@@ -155,6 +163,8 @@ def map_one(function: UserFunction, name: str, key: Any, value: Any, then: Emitt
     """Map one record, some pairs at a time, and have judged what comes out."""
     pairs = pairs_of(name, iter([function(key, value)]), 1)
     while some := list(islice(pairs, READ_ROWS)):
+        if then.takes_rows:
+            some = [item for item in some if not is_row(item)]
         check_pairs(name, some)
         then.judge([key for key, _ in some], [value for _, value in some])
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from mrcore.model import object_names
+from mrcore.model.columns import Columns
 from mrcore.model.task import TaskOutput, TaskSpec
 from mrcore.plugin.functions import StepFunctions
 from mrcore.records.writers import PartWriter, open_part
@@ -19,16 +20,20 @@ from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.collect import Collector, arrow_batches
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.runfile import RunWriter
-from mrcore.shuffle.user_code import PairReader, read_pairs
+from mrcore.shuffle.user_code import PairReader, UserCodeError, read_pairs
 from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
-from mrcore.util.object_copies import kept
+from mrcore.tasks.emitted_rows import first_of, is_row, read_rows, rows_of_tables
+from mrcore.util.arrow_values import python_values
+from mrcore.util.object_copies import kept, thawed_list
 
 
 class RunOutput:
     """A run: pairs are combined, sorted and partitioned as the step wants them."""
+
+    takes_rows = False
 
     def __init__(
         self,
@@ -144,9 +149,15 @@ def codec_for(uri: str) -> str:
 class PartOutput:
     """A part of the output, staged under the attempt's own name."""
 
-    def __init__(self, part: PartWriter, sink: Writer) -> None:
+    takes_rows = True
+
+    def __init__(self, part: PartWriter, sink: Writer, columns: Columns = ()) -> None:
+        """With `columns`, pairs are rows too, with the columns `key` and `value`."""
         self._part = part
         self._sink = sink
+        self._has_columns = bool(columns)
+        self._has_rows: bool | None = None
+        """Whether rows or pairs were written; None before the first."""
 
     @classmethod
     @contextmanager
@@ -155,34 +166,69 @@ class PartOutput:
         job = spec.job
         uri = object_names.staged_part_uri(job, spec.attempt)
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
-            yield cls(open_part(sink, job.output_format, job.compression), sink)
+            part = open_part(sink, job.output_format, job.compression, job.columns)
+            yield cls(part, sink, job.columns)
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Do nothing: pairs are written as they come."""
 
     def take(self, function: str, pairs: Iterator[Any]) -> None:
-        """Write all pairs of an iterator over the user's code."""
+        """Write all pairs, or all rows, of an iterator over the user's code."""
+        first, pairs = first_of(function, pairs)
+        if first is None:
+            pairs = iter(())
+        if is_row(first):
+            self._begin(function, rows=True)
+            while rows := read_rows(function, pairs):
+                self._part.write_rows(rows)
+            return
         reader = PairReader(function, self._part.keep, keep_keys=True)
         while (some := read_pairs(reader, pairs))[0]:
-            self._part.write(*some)
+            self.write(function, *some)
 
     def take_tables(self, function: str, tables: Iterator[Any]) -> None:
-        """Write the rows of RecordBatches and Tables."""
+        """Write the rows of RecordBatches and Tables; columns but `key` and `value` make rows."""
         for table in tables:
+            batches = rows_of_tables(table)
+            if batches is not None:
+                self._begin(function, rows=True)
+                for rows in batches:
+                    self._part.write_rows(rows)
+                continue
             for batch in arrow_batches(function, table):
-                self._part.write_columns(plain(batch.column("key")), plain(batch.column("value")))
+                self.write_columns(plain(batch.column("key")), plain(batch.column("value")))
 
     def keep(self, value: Any) -> Any:
         """Return what the format needs of a value."""
-        return self._part.keep(value)
+        return kept(value) if self._has_columns else self._part.keep(value)
 
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Write pairs."""
-        self._part.write(keys, values)
+        self._begin(function, rows=False)
+        if self._has_columns:
+            pairs = zip(thawed_list(keys), thawed_list(values), strict=True)
+            self._part.write_rows([{"key": key, "value": value} for key, value in pairs])
+        else:
+            self._part.write(keys, values)
 
     def write_columns(self, keys: Array, values: Array) -> None:
         """Write pairs that lie in columns."""
+        if self._has_columns:
+            self.write("", python_values(keys), python_values(values))
+            return
+        self._begin("the plugin", rows=False)
         self._part.write_columns(keys, values)
+
+    def _begin(self, function: str, *, rows: bool) -> None:
+        """Raise UserCodeError where pairs follow rows, or rows pairs."""
+        if self._has_rows is not None and self._has_rows is not rows:
+            kinds = ("rows", "pairs") if rows else ("pairs", "rows")
+            raise UserCodeError(
+                function,
+                f"{function} emitted {kinds[0]} after {kinds[1]}: yield only dicts, or only (key, "
+                "value) pairs",
+            )
+        self._has_rows = rows
 
     def judge(self, keys: list[Any], values: list[Any]) -> None:
         """Refuse nothing: without a shuffle keys need no order."""

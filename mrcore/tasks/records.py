@@ -8,8 +8,11 @@ from itertools import chain
 from typing import Any, Final
 
 from mrcore.errors import DataError
+from mrcore.model.formats import file_format
 from mrcore.model.task import BadRecord, Piece, Split, TaskSpec
+from mrcore.records.batches import OnBroken
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
+from mrcore.records.typed_rows import typed
 from mrcore.tasks.position import Position
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import record_text
@@ -31,6 +34,7 @@ class Records:
         self._spec = spec
         self._split = split
         self._progress = progress
+        self._types = spec.job.input_columns_of(split.group)
         self._skip: dict[str, dict[int, str]] = {}
         for skip in spec.skip:
             self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip.cause
@@ -47,7 +51,7 @@ class Records:
         """Yield keys and values of each batch, to be read in step."""
         for piece in self._split.pieces:
             on_broken = partial(self._take_broken, piece)
-            for found in open_batches(piece, on_broken):
+            for found in self._open(piece, on_broken):
                 batch = self._without_bad(found) if piece.uri in self._skip else found
                 self.batch = batch
                 self._position, self._start = Position(()), 0
@@ -59,6 +63,16 @@ class Records:
                 self.records += len(batch.values)
                 self.size_bytes += batch.size_bytes
                 self._report(self.records, self.size_bytes)
+
+    def _open(self, piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+        """Yield the batches of a piece, with the types that the job states for its columns."""
+        if not (self._types and file_format(piece.format).has_text_columns):
+            yield from open_batches(piece, on_broken)
+            return
+        for batch in open_batches(piece, on_broken):
+            found = typed(batch, self._types, on_broken)
+            if found is not None:
+                yield found
 
     @property
     def index(self) -> int:

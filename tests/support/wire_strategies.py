@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mrcore.model import job_options
+from mrcore.model.columns import COLUMN_TYPES
 from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import (
@@ -17,15 +18,16 @@ from mrcore.model.job import (
     StepFlags,
     Versions,
 )
-from mrcore.model.job_options import (
+from mrcore.model.job_options import Option
+from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnTypes,
     Files,
     Flag,
     Folder,
     Jobs,
     Named,
-    Option,
     Params,
     Seconds,
     Whole,
@@ -96,6 +98,8 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             return st.sampled_from(table.names())
         case Flag():
             return st.booleans()
+        case ColumnTypes():
+            return COLUMNS
         case Params():
             return st.dictionaries(NAME, TEXT, max_size=3)
         case Folder():
@@ -107,8 +111,13 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             raise AssertionError("files are not part of a specification")
 
 
+COLUMNS = st.dictionaries(NAME, st.sampled_from(list(COLUMN_TYPES)), max_size=3).map(
+    lambda drawn: tuple(drawn.items())
+)
+
+
 GROUPS = st.builds(
-    InputGroup, TEXT, st.booleans(), st.just("") | st.sampled_from(INPUT_FORMATS.names())
+    InputGroup, TEXT, st.booleans(), st.just("") | st.sampled_from(INPUT_FORMATS.names()), COLUMNS
 )
 
 

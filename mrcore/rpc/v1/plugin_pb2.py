@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amrcore/rpc/v1/plugin.proto\x12\rmrcore.rpc.v1\"D\n\nInputGroup\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0f\n\x07has_map\x18\x02 \x01(\x08\x12\x14\n\x0cinput_format\x18\x03 \x01(\t\"u\n\x06Plugin\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x05steps\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Step\x12)\n\x06groups\x18\x04 \x03(\x0b\x32\x19.mrcore.rpc.v1.InputGroup\"m\n\x04Step\x12\x0f\n\x07has_map\x18\x01 \x01(\x08\x12\x12\n\nhas_reduce\x18\x02 \x01(\x08\x12\x13\n\x0bhas_combine\x18\x03 \x01(\x08\x12\x15\n\rhas_partition\x18\x04 \x01(\x08\x12\x14\n\x0chas_sort_key\x18\x05 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amrcore/rpc/v1/plugin.proto\x12\rmrcore.rpc.v1\"l\n\nInputGroup\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0f\n\x07has_map\x18\x02 \x01(\x08\x12\x14\n\x0cinput_format\x18\x03 \x01(\t\x12&\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x15.mrcore.rpc.v1.Column\"u\n\x06Plugin\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x05steps\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Step\x12)\n\x06groups\x18\x04 \x03(\x0b\x32\x19.mrcore.rpc.v1.InputGroup\"m\n\x04Step\x12\x0f\n\x07has_map\x18\x01 \x01(\x08\x12\x12\n\nhas_reduce\x18\x02 \x01(\x08\x12\x13\n\x0bhas_combine\x18\x03 \x01(\x08\x12\x15\n\rhas_partition\x18\x04 \x01(\x08\x12\x14\n\x0chas_sort_key\x18\x05 \x01(\x08\"$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mrcore.rpc.v1.plugin_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INPUTGROUP']._serialized_start=45
-  _globals['_INPUTGROUP']._serialized_end=113
-  _globals['_PLUGIN']._serialized_start=115
-  _globals['_PLUGIN']._serialized_end=232
-  _globals['_STEP']._serialized_start=234
-  _globals['_STEP']._serialized_end=343
+  _globals['_INPUTGROUP']._serialized_end=153
+  _globals['_PLUGIN']._serialized_start=155
+  _globals['_PLUGIN']._serialized_end=272
+  _globals['_STEP']._serialized_start=274
+  _globals['_STEP']._serialized_end=383
+  _globals['_COLUMN']._serialized_start=385
+  _globals['_COLUMN']._serialized_end=421
 # @@protoc_insertion_point(module_scope)

@@ -27,22 +27,28 @@ class InputGroup(_message.Message):
     PATTERN_FIELD_NUMBER: _builtins.int
     HAS_MAP_FIELD_NUMBER: _builtins.int
     INPUT_FORMAT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     pattern: _builtins.str
     """Pattern that the end of a file's name matches; empty for all other files."""
     has_map: _builtins.bool
     """A map function of its own, in place of that of the first step."""
     input_format: _builtins.str
     """Name of the format of its files. Empty means that of the job."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
+        """Types of the columns of its files, in csv and tsv; none for those that the job states."""
+
     def __init__(
         self,
         *,
         pattern: _builtins.str = ...,
         has_map: _builtins.bool = ...,
         input_format: _builtins.str = ...,
+        columns: _abc.Iterable[Global___Column] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_map", b"has_map", "input_format", b"input_format", "pattern", b"pattern"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "has_map", b"has_map", "input_format", b"input_format", "pattern", b"pattern"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,3 +129,29 @@ class Step(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Column(_message.Message):
+    """A column of rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the column."""
+    type: _builtins.str
+    """Name of its type: int, float, str, bool, bytes, date, datetime or decimal."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Column: _TypeAlias = Column  # noqa: Y015

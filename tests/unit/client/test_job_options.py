@@ -17,16 +17,17 @@ from mrcore.client.request import JobRequest, prepare
 from mrcore.errors import UsageError
 from mrcore.model import job_options
 from mrcore.model.job import JobDraft, Plugin, complete
-from mrcore.model.job_options import (
+from mrcore.model.job_options import Option
+from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnTypes,
     Files,
     Flag,
     Folder,
     Jobs,
     Kind,
     Named,
-    Option,
     Params,
     Seconds,
     Whole,
@@ -55,6 +56,8 @@ def keyword_type(kind: Kind) -> Any:
             return bool
         case Params():
             return Mapping[str, object]
+        case ColumnTypes():
+            return Mapping[str, str | type]
         case Folder():
             return PATH
         case Jobs():

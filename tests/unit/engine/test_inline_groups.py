@@ -165,3 +165,93 @@ def test_another_variable_called_inputs_means_nothing(here: Path) -> None:
 def test_a_dict_of_inputs_has_no_plugin_beside_it(here: Path) -> None:
     with pytest.raises(UsageError, match="needs one of"):
         mrcore.run("join.py", inputs={"data": print}, output="out", engine="inline")
+
+
+def test_columns_of_csv_and_tsv_have_the_types_that_are_stated(here: Path) -> None:
+    (here / "data/sizes.tsv").write_text("name\tsize\tnew\nx\t5\tyes\ny\t\t0\n")
+    (here / "typed.py").write_text(
+        "from mrcore import Input\n\n\n"
+        "def map(key, row):\n    yield str(sorted(row.items())), None\n\n\n"
+        "inputs = {\n"
+        "    'users-1.csv': Input(format='csv'),\n"
+        "    '*.tsv': Input(format='tsv', columns={'size': int, 'new': 'bool'}),\n"
+        "}\n"
+    )
+    mrcore.run(
+        "typed.py",
+        inputs=["data/users-1.csv", "data/sizes.tsv"],
+        output="out",
+        input_columns={"id": "decimal"},
+        engine="inline",
+    )
+    assert output(here).splitlines() == [
+        "[('id', Decimal('1')), ('name', 'Ann')]",
+        "[('name', 'x'), ('new', True), ('size', 5)]",
+        "[('name', 'y'), ('new', False), ('size', None)]",
+    ]
+
+
+def test_a_cell_of_another_type_is_a_broken_row(here: Path) -> None:
+    (here / "data/users-2.csv").write_text("id,name\n2,Bob\ntwo,Cy\n3,Di\n")
+
+    def run(**options: object) -> None:
+        mrcore.run(
+            map=lambda key, row: [(row["id"], row["name"])],
+            inputs="data/users-2.csv",
+            output="out",
+            input_format="csv",
+            input_columns={"id": "int"},
+            engine="inline",
+            **options,  # type: ignore[arg-type]
+        )
+
+    with pytest.raises(
+        mrcore.RunFailedError,
+        match=r"^data/users-2.csv has 'two' in the column 'id' of the row at byte 14, which is not "
+        "of the type int. Correct the cell",
+    ):
+        run()
+    run(max_bad_records=1)
+    assert output(here) == "2\tBob\n3\tDi\n"
+    (bad,) = (here / "out/_bad").iterdir()
+    assert "two,Cy" in bad.read_text()
+
+
+def test_columns_of_arrow_tables_are_cast(here: Path) -> None:
+    def types(key, batch):  # type: ignore[no-untyped-def]
+        return batch
+
+    (here / "data/t.csv").write_text("key,value\n1,1.5\n2,\n")
+    mrcore.run(
+        map=types,
+        inputs="data/t.csv",
+        output="out",
+        input_format="arrow",
+        output_format="jsonl",
+        input_columns={"key": "int", "value": "float"},
+        map_only=True,
+        engine="inline",
+    )
+    lines = (here / "out/part-00000.jsonl").read_text()
+    assert lines == '{"key":1,"value":1.5}\n{"key":2,"value":null}\n'
+
+
+@pytest.mark.parametrize(
+    ("columns", "input_format", "sentence"),
+    [
+        ({"id": "int"}, "jsonl", "Types of input columns are for csv and tsv, and the input is js"),
+        ({"no": "int"}, "csv", "data/users-1.csv lacks the column 'no', which the job states"),
+    ],
+)
+def test_types_of_columns_that_the_input_cannot_have_are_refused(
+    here: Path, columns: dict[str, str], input_format: str, sentence: str
+) -> None:
+    with pytest.raises(mrcore.MrcoreError, match=sentence):
+        mrcore.run(
+            map=lambda key, row: [(1, 1)],
+            inputs="data/users-1.csv",
+            output="out",
+            input_format=input_format,
+            input_columns=columns,
+            engine="inline",
+        )

@@ -87,7 +87,9 @@ def test_arrow_by_extension() -> None:
         assert columns_of(jsonl, name) == [((name, 0), both)]
     assert columns_of(b"\n \n", "t.jsonl") == []
     assert columns_of(b"\xef\xbb\xbf" + jsonl, "t.jsonl") == [(("t.jsonl", 0), both)]
-    assert columns_of(csv, "t.tsv")[0][1] == {"line": ["a,b", '1,"x', 'y"', "2,z"]}
+    assert columns_of(csv.replace(b",", b"\t"), "t.tsv") == [(("t.tsv", 0), columns)]
+    assert columns_of(b"a\tb\n1\tx\n", "t.tsv") == [(("t.tsv", 0), {"a": ["1"], "b": ["x"]})]
+    assert columns_of(csv, "t.dat")[0][1] == {"line": ["a,b", '1,"x', 'y"', "2,z"]}
 
 
 def test_arrow_csv_counts_rows_over_batches(monkeypatch: pytest.MonkeyPatch) -> None:
