@@ -28,6 +28,8 @@ MAX_BYTES: Final = 1 << 30
 class ResultOutput:
     """The result of a task: frames of pairs, in the report or in an object of the attempt's own."""
 
+    takes_rows = False
+
     def __init__(self, spec: TaskSpec) -> None:
         self._uri = object_names.result_uri(spec.state_uri, spec.job, spec.attempt)
         self._held: list[bytes] = []
