@@ -11,6 +11,7 @@ from typing import Any
 from mrcore.calls.pickling import dumps, loads
 from mrcore.errors import RemoteError
 from mrcore.model.task import MAX_RESULT_BYTES
+from mrcore.util.texts import text_of
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is shown as the cause of an error
@@ -27,16 +28,27 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is shown as the cause of an
 
 def dump_exception(error: BaseException, limit_bytes: int = MAX_RESULT_BYTES) -> bytes:
     """Return a pickle of the exception; empty where it cannot be loaded again, or is too long."""
-    return _checked(error, type(error), limit_bytes) or _checked(
-        _Rebuilt(error), type(error), limit_bytes
+    rebuilt = _Rebuilt(error)
+    return (
+        _checked(error, error, limit_bytes, same_text=True)
+        or _checked(rebuilt, error, limit_bytes, same_text=True)
+        or _checked(error, error, limit_bytes, same_text=False)
+        or _checked(rebuilt, error, limit_bytes, same_text=False)
     )
 
 
-def _checked(form: object, kind: type[BaseException], limit_bytes: int) -> bytes:
-    """Return the pickle of an exception; empty where loading it does not give its class again."""
+def _checked(form: object, error: BaseException, limit_bytes: int, *, same_text: bool) -> bytes:
+    """Return the pickle of an exception; empty where loading it does not give such an error again.
+
+    A constructor that makes a message of its arguments gets the message as one, and makes another
+    message of it: with `same_text` such a form is refused.
+    """
     try:
         data = dumps(form)
-        travels = len(data) <= limit_bytes and type(loads(data)) is kind
+        found = loads(data)
+        travels = len(data) <= limit_bytes and type(found) is type(error)
+        if travels and same_text:
+            travels = text_of(found) == text_of(error)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - methods of the user's exception run here

@@ -66,9 +66,9 @@ def _finder(resolve: Resolve | None) -> by_value.Find | None:
         return None
 
     def find(module: str, name: str) -> object:
-        if module != Need.__module__:
+        kind = {"Need": Need, "Stored": Stored}.get(name)
+        if module != Need.__module__ or kind is None:
             return None
-        kind = {"Need": Need, "Stored": Stored}[name]
         return lambda argument: resolve(kind(argument))
 
     return find

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
 
 from mrcore.calls import payload
+from mrcore.calls.culprit import name_of
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
 from mrcore.client.calls import CallClient
 from mrcore.client.client import MasterClient
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from mrcore.cluster.executor import ClusterExecutor
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 _OPTIONS: Final = (
     "retries", "timeout", "resources", "priority", "max_attempts", "fallback", "keep",
@@ -197,7 +202,6 @@ class Client:
         self.check_open()
         check_arguments(function, arguments, keywords, _OPTIONS)
         options = call_options(
-            function,
             retries=retries,
             timeout=timeout,
             resources=resources,
@@ -232,7 +236,6 @@ class Client:
         """
         self.check_open()
         options = call_options(
-            function,
             retries=retries,
             timeout=timeout,
             resources=resources,
@@ -243,10 +246,12 @@ class Client:
             calls=self._calls,
             options=options,
             function=payload.dump_function(function),
-            slots=max(1, sum(one.slots for one in self.workers() if is_online(one))),
+            slots=self._slots(),
             chunksize=1 if timeout is not None else chunksize,
         )
-        return MapResult(mapping, iterables, name=options.name, progress=progress, errors=errors)
+        return MapResult(
+            mapping, iterables, name=name_of(function), progress=progress, errors=errors
+        )
 
     def scatter(self, value: T) -> Scattered[T]:
         """Send a value to the cluster once, and return what stands for it in many calls.
@@ -287,6 +292,25 @@ class Client:
                 future.cancel()
             raise
         return found
+
+    def mapreduce(
+        self,
+        data: Iterable[X],
+        map_func: Callable[[list[X]], Iterable[tuple[K, V]]],
+        reduce_func: Callable[[list[V]], Y],
+        workers: int | None = None,
+    ) -> list[tuple[K, Y]]:
+        """Map and reduce a list in memory, and return a list of (key, result) in the order of keys.
+
+        `map_func` gets a list of items and returns pairs; `reduce_func` gets all values of one key,
+        in the order of the items. `workers` is the number of tasks that work at the same time, by
+        default one for each slot.
+        """
+        from mrcore.cluster.in_memory import mapreduce
+
+        self.check_open()
+        tasks = self._slots() if workers is None else workers
+        return mapreduce(self, data, map_func, reduce_func, tasks)
 
     def executor(self) -> ClusterExecutor:
         """Return a `concurrent.futures.Executor`; to shut it down leaves the cluster up."""
@@ -329,6 +353,9 @@ class Client:
         """End all calls and jobs of this client with an error: the cluster is gone."""
         self._calls.fail(problem)
         self._followers.fail(problem)
+
+    def _slots(self) -> int:
+        return max(1, sum(one.slots for one in self.workers() if is_online(one)))
 
     def _show(self, printed: bytes) -> None:
         if self.show_prints:

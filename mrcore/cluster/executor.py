@@ -33,7 +33,7 @@ class ClusterExecutor(futures.Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]:
         """Call a function on a worker; raise RuntimeError after `shutdown`."""
         self._check()
-        future = self._client.caller.call(fn, args, kwargs, call_options(fn))
+        future = self._client.caller.call(fn, args, kwargs, call_options())
         with self._lock:
             self._live.add(future)
         future.add_done_callback(self._forget)

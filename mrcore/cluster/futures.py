@@ -36,6 +36,8 @@ class ClusterFuture(futures.Future[T]):
 
     def cancel(self) -> bool:
         """Stop it; return False if it has ended."""
+        if self.cancelled():
+            return True
         if not self._end_cancelled():
             return False
         self._stop()

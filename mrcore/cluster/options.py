@@ -35,7 +35,6 @@ class Wanted(TypedDict, total=False):
 class CallOptions:
     """Options that the calls of one session share."""
 
-    name: str = "calls"
     retries: int = 0
     timeout_seconds: float | None = None
     resources: Resources = ANY_WORKER
@@ -46,7 +45,7 @@ class CallOptions:
     def spec(self) -> JobSpec:
         """Return the specification of a session for such calls."""
         return JobSpec(
-            name=self.name,
+            name="calls",
             inputs=(),
             output_uri="",
             versions=versions(),
@@ -60,7 +59,6 @@ class CallOptions:
 
 
 def call_options(
-    function: Callable[..., Any],
     *,
     retries: int = 0,
     timeout: float | str | None = None,
@@ -71,7 +69,6 @@ def call_options(
 ) -> CallOptions:
     """Return the options of a call; raise UsageError for values that cannot be."""
     return CallOptions(
-        name=_session_name(function),
         retries=_bounded("retries", retries, 0, MAX_RETRIES),
         timeout_seconds=None if timeout is None else _seconds(timeout),
         resources=_resources(resources),
@@ -110,11 +107,6 @@ def check_arguments(
                 f"{printable(text_of(getattr(function, '__name__', 'the function')), 80)}."
                 f"{nearest(name, [*takes, *known])}"
             )
-
-
-def _session_name(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__name__", "calls")
-    return name if isinstance(name, str) and name.isidentifier() else "calls"
 
 
 def _bounded(name: str, value: object, low: int, high: int) -> int:

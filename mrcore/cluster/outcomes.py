@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def error_of(failure: Failure) -> BaseException:
     """Return the exception to raise for a call that failed: the function's own, or RemoteError."""
-    return load_exception(failure.exception, failure.message, failure.traceback)
+    error = load_exception(failure.exception, failure.message, failure.traceback)
+    if failure.exception and failure.message.startswith("The argument that is"):
+        error.add_note(failure.message)  # it is the exception of another call
+    return error
 
 
 def error_of_item(failure: ItemFailure) -> BaseException:

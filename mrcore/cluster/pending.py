@@ -214,7 +214,7 @@ class Board:
                 future.end_failed(error)
 
     def drop_all(self) -> list[CallFuture[Any]]:
-        """Give up all calls; return the futures that are left to end."""
+        """Drop all calls; return the futures that are left to end."""
         with self.changed:
             sent = [one for session in self.open for one in session.live.values()]
             pendings = [*self.outbox, *sent]

@@ -72,14 +72,9 @@ class References:
         self.needs = []
 
 
-def argument_error(failed: CallFuture[Any]) -> RemoteError:
-    """Return the error of a call whose argument failed, with the reason as its cause."""
+def argument_error(failed: CallFuture[Any]) -> BaseException:
+    """Return the error of a call whose argument failed: what that raised, as the master does it."""
     what = failed.call_id or "another call"
     if failed.cancelled():
         return RemoteError(f"The argument that is the result of {what} was cancelled.")
-    reason = failed.exception()
-    error = RemoteError(
-        f"The argument that is the result of {what} failed: {type(reason).__name__}: {reason}"
-    )
-    error.__cause__ = reason
-    return error
+    return failed.exception() or RemoteError(f"The argument that is the result of {what} failed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -104,16 +105,20 @@ class Sender:
                 board.puts.clear()
                 batches = self._take_batches()
             self._put(puts)
-            for batch in batches:
-                self._send(batch)
+            self._send_all(batches)
             self._send_cancels()
             self._send_releases()
             self._close_idle()
 
-    def _take_batches(self) -> list[Batch]:
+    def _send_all(self, batches: deque[Batch]) -> None:
+        # Each is dropped when it was sent: a reference to a call keeps its value on the cluster.
+        while batches:
+            self._send(batches.popleft())
+
+    def _take_batches(self) -> deque[Batch]:
         """Take runs of calls of the same session, in the order of the calls."""
         board = self._board
-        batches: list[Batch] = []
+        batches: deque[Batch] = deque()
         while board.outbox:
             pending = board.outbox[0]
             if not batches or not batches[-1].has_room(pending):

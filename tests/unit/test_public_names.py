@@ -43,6 +43,10 @@ def calls(client: Client) -> list[int]:
     first: int = next(several)
     values: list[int] = client.gather([one, client.call(square, one)])
     print(first, shared.result(), shared.size_bytes)
+    counted: list[tuple[str, int]] = client.mapreduce(
+        ["a b"], lambda items: [(item, 1) for item in items], sum, workers=2
+    )
+    print(counted)
     with client.executor() as executor:
         values.append(executor.submit(square, 2).result())
         values += executor.map(square, [1, 2])

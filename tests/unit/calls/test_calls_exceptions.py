@@ -58,6 +58,21 @@ def test_an_exception_whose_constructor_cannot_be_repeated_keeps_its_attributes(
     assert again.__notes__ == ["a note"]
 
 
+class CountedError(Exception):
+    """An error that makes its message of what it is given."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} of them")
+        self.count = count
+
+
+def test_an_exception_that_makes_its_message_keeps_it() -> None:
+    found = load_exception(dump_exception(CountedError(3)), "", "")
+    assert isinstance(found, CountedError)
+    assert str(found) == "3 of them"
+    assert found.count == 3
+
+
 def test_the_remote_traceback_is_the_cause() -> None:
     again = travelled(ValueError("no"))
     assert isinstance(again.__cause__, RemoteTraceback)

@@ -1,0 +1,314 @@
+"""The client's side of calls: order, batches, releases, failures and a master that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import operator
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import pytest
+
+from mrcore.calls.exceptions import RemoteTraceback
+from mrcore.cluster import calls as calls_module
+from mrcore.cluster.calling import Caller
+from mrcore.cluster.calls import Calls
+from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.mapping import Mapping, MapResult
+from mrcore.cluster.options import CallOptions
+from mrcore.errors import MrcoreError, PicklingError, RemoteError, UsageError
+from tests.support.call_house import CallHouse
+from tests.support.waiting import wait_until
+
+OPTIONS = CallOptions()
+
+
+class Desk:
+    """A caller, and the service that it calls."""
+
+    def __init__(self) -> None:
+        self.house = CallHouse()
+        self.shown: list[bytes] = []
+        self.calls = Calls(self.house.client(), show=self.shown.append)
+        self.caller = Caller(self.calls)
+
+    def call(self, function: Any, *arguments: Any, **keywords: Any) -> CallFuture[Any]:
+        return self.caller.call(function, arguments, keywords, OPTIONS)
+
+    def map(self, function: Any, *iterables: Any, **options: Any) -> MapResult[Any]:
+        from mrcore.calls import payload
+
+        mapping = Mapping(
+            calls=self.calls,
+            options=OPTIONS,
+            function=payload.dump_function(function),
+            slots=2,
+            chunksize=options.pop("chunksize", "auto"),
+        )
+        options.setdefault("errors", "raise")
+        return MapResult(mapping, iterables, name="map", progress=False, **options)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    found = Desk()
+    yield found
+    found.calls.close()
+    found.house.stop()
+
+
+def test_a_call_and_what_it_raises(desk: Desk) -> None:
+    assert desk.call(divmod, 7, 2).result(10) == (3, 1)
+    failed = desk.call(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        failed.result(10)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert repr(failed).endswith(": failed>")
+
+
+def test_values_in_reports_are_released_at_once(desk: Desk) -> None:
+    made = [desk.call(operator.neg, n) for n in range(100)]
+    assert [one.result(10) for one in made] == [-n for n in range(100)]
+    wait_until(lambda: desk.house.live() == 0)
+    assert desk.house.requests["add"] < 100
+    assert desk.house.requests["put"] == 1
+
+
+def test_long_values_stay_until_their_futures_go(desk: Desk) -> None:
+    one, two, three = (desk.call(bytes, 100_000) for _ in range(3))
+    futures.wait([one, two, three])
+    assert desk.house.requests["read"] == 0
+    assert len(one.result()) == 100_000
+    assert desk.house.live() == 3
+    one.close()
+    with pytest.raises(UsageError, match="was freed"):
+        one.result()
+    del two
+    gc.collect()
+    wait_until(lambda: desk.house.live() == 1)
+    assert desk.call(len, three).result(10) == 100_000
+    del three
+    gc.collect()
+    wait_until(lambda: desk.house.live() == 0)
+
+
+def test_futures_are_arguments(desk: Desk) -> None:
+    desk.house.hold = True
+    first = desk.call(operator.add, 1, 2)
+    second = desk.call(lambda found, *, more: found["x"] + more, {"x": first}, more=first)
+    wait_until(lambda: len(desk.house.waiting) == 2)
+    desk.house.let_go()
+    assert second.result(10) == 6
+    # The value is here by now, and goes along.
+    assert desk.call(operator.mul, first, second).result(10) == 18
+    failed = desk.call(operator.truediv, first, 0)
+    with pytest.raises(ZeroDivisionError):
+        failed.result(10)
+    with pytest.raises(ZeroDivisionError):
+        desk.call(operator.neg, failed).result(10)
+
+
+def test_the_call_of_a_value_is_not_released_before_its_taker_was_sent(desk: Desk) -> None:
+    for _ in range(50):
+        first = desk.call(operator.neg, 1)
+        assert desk.call(operator.neg, first).result(10) == 1
+
+
+def test_scattered_values(desk: Desk) -> None:
+    from mrcore.calls import payload
+    from mrcore.cluster.scattered import Scattered
+
+    data = payload.dump_value(list(range(1000)))
+    sha256 = desk.calls.store_now(data)
+    shared: Scattered[Any] = Scattered(
+        sha256, len(data), lambda name: payload.load_value(desk.calls.read_object(name))
+    )
+    assert desk.call(sum, shared).result(10) == 499_500
+    assert len(shared.result()) == 1000
+    with pytest.raises(PicklingError):
+        desk.call(lambda: shared)
+
+
+def test_a_call_is_cancelled(desk: Desk) -> None:
+    desk.house.hold = True
+    call = desk.call(operator.neg, 1)
+    ended: list[Any] = []
+    call.add_done_callback(ended.append)
+    wait_until(lambda: desk.house.waiting)
+    assert call.cancel()
+    assert call.cancel()
+    assert call.cancelled()
+    assert ended == [call]
+    with pytest.raises(futures.CancelledError):
+        call.result()
+    wait_until(lambda: desk.house.requests["cancel"] == 1)
+    with pytest.raises(RemoteError, match="was cancelled"):
+        desk.call(operator.neg, call).result(10)
+
+
+def test_calls_can_be_awaited(desk: Desk) -> None:
+    async def both() -> tuple[int, int]:
+        long = desk.call(bytes, 100_000)
+        return await desk.call(operator.neg, 3), len(await long)
+
+    assert asyncio.run(both()) == (-3, 100_000)
+
+    async def give_up(call: CallFuture[int]) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call, 0.01)
+
+    desk.house.hold = True
+    call = desk.call(operator.neg, 3)
+    asyncio.run(give_up(call))
+    assert call.cancelled()
+
+
+def test_a_fallback_gets_the_same_arguments(desk: Desk) -> None:
+    def fails(number: int) -> int:
+        raise ValueError("no")
+
+    def also(number: int) -> int:
+        raise KeyError(number)
+
+    first = desk.call(operator.neg, -4)
+    good = desk.caller.call(fails, (first,), {}, OPTIONS, fallback=lambda number: number * 2)
+    assert good.result(10) == 8
+    bad = desk.caller.call(fails, (4,), {}, OPTIONS, fallback=also)
+    with pytest.raises(KeyError) as caught:
+        bad.result(10)
+    (note,) = caught.value.__notes__
+    assert note == "It is the fallback of a call that failed: ValueError: no"
+
+
+def test_what_the_master_refuses_fails_alone(desk: Desk) -> None:
+    desk.house.hold = True
+    desk.call(operator.neg, 1)
+    wait_until(lambda: desk.house.waiting)
+    import hashlib
+
+    from mrcore.calls import payload
+
+    refused = hashlib.sha256(payload.dump_function(operator.pos)).hexdigest()
+    desk.house.refused_functions.add(refused)
+    with desk.calls.board.changed:  # so that all are sent together
+        before, bad, after = (desk.call(f, 1) for f in (operator.neg, operator.pos, operator.neg))
+    with pytest.raises(MrcoreError, match="it is not stored"):
+        bad.result(10)
+    desk.house.let_go()
+    assert [before.result(10), after.result(10)] == [-1, -1]
+
+
+def test_a_master_at_a_limit_and_one_that_goes_away(desk: Desk) -> None:
+    desk.house.limited = 3
+    assert desk.call(operator.neg, 1).result(20) == -1
+    desk.house.hold = True
+    calls = [desk.call(operator.neg, n) for n in range(10)]
+    wait_until(lambda: len(desk.house.waiting) == 10)
+    desk.house.cut()
+    desk.house.let_go()
+    assert [call.result(20) for call in calls] == [-n for n in range(10)]
+    assert set(desk.house.ran.values()) == {1}
+
+
+def test_a_session_is_followed_by_the_next(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls_module, "SESSION_CALLS", 10)
+    assert [desk.call(operator.neg, n).result(10) for n in range(25)] == [-n for n in range(25)]
+    wait_until(lambda: desk.house.requests["close"] == 2)
+    assert desk.house.requests["open"] == 3
+
+
+def test_what_calls_print_is_shown(desk: Desk) -> None:
+    desk.house.printed = b"hello\n"
+    desk.call(operator.neg, 1).result(10)
+    assert desk.shown == [b"hello\n"]
+
+
+def test_a_client_that_was_closed(desk: Desk) -> None:
+    desk.house.hold = True
+    call = desk.call(operator.neg, 1)
+    wait_until(lambda: desk.house.waiting)
+    desk.calls.close()
+    assert call.cancelled()
+    with pytest.raises(UsageError, match="was shut down, or its client closed"):
+        desk.call(operator.neg, 1)
+    wait_until(lambda: not [one for one in threading.enumerate() if one.name == "mrcore-calls"])
+
+
+def test_callers_wait_for_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls_module, "QUEUE_CALLS", 5)
+    assert [one.result(10) for one in [desk.call(operator.neg, n) for n in range(200)]] == [
+        -n for n in range(200)
+    ]
+
+
+def test_a_callback_may_call(desk: Desk) -> None:
+    chained: futures.Future[CallFuture[int]] = futures.Future()
+    first = desk.call(operator.neg, 1)
+    first.add_done_callback(lambda done: chained.set_result(desk.call(operator.neg, done)))
+    assert chained.result(10).result(10) == 1
+
+
+def test_map_is_lazy_and_in_order(desk: Desk) -> None:
+    taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(10_000):
+            taken.append(number)
+            yield number
+
+    found = desk.map(operator.neg, numbers(), chunksize=1)
+    assert len(taken) <= 2_000
+    assert list(found) == [-n for n in range(10_000)]
+    assert list(desk.map(operator.add, [1, 2, 3], [4, 5])) == [5, 7]
+    assert list(desk.map(operator.neg, range(10_000))) == [-n for n in range(10_000)]
+    assert sorted(desk.map(operator.neg, range(100)).as_completed()) == sorted(
+        -n for n in range(100)
+    )
+
+
+def test_map_and_failures(desk: Desk) -> None:
+    found = desk.map(lambda n: 1 // n, [1, 0, -1], chunksize=3)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert list(found) == []
+    one, error, two = desk.map(lambda n: 1 // n, [1, 0, -1], chunksize=3, errors="return")
+    assert (one, two) == (1, -1)
+    assert isinstance(error, ZeroDivisionError)
+    with pytest.raises(UsageError, match="chunksize is less than 1"):
+        desk.map(operator.neg, [1], chunksize=0)
+    with pytest.raises(UsageError, match="at least one iterable"):
+        desk.map(operator.neg)
+
+
+def test_a_map_that_nobody_draws_is_cancelled(desk: Desk) -> None:
+    desk.house.hold = True
+    found = desk.map(operator.neg, range(10), chunksize=1)
+    wait_until(lambda: len(desk.house.waiting) == 10)
+    del found
+    gc.collect()
+    wait_until(lambda: desk.house.requests["cancel"] == 10)
+
+
+def test_memory_stays_flat_over_many_calls(desk: Desk) -> None:
+    def some(number: int) -> None:
+        for _ in desk.map(operator.neg, range(number), chunksize=1):
+            pass
+        gc.collect()
+
+    some(1_000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        some(4_000)
+        wait_until(lambda: desk.house.live() == 0)
+        gc.collect()
+        desk.house.ran.clear()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000
