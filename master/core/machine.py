@@ -44,6 +44,7 @@ from mrcore.master.core.facts import (
     JobPlanned,
     JobSubmitted,
 )
+from mrcore.master.core.parking import Parking
 from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.views import why_never_planned
@@ -74,11 +75,13 @@ class Machine:
         rng: Random,
         *,
         cluster: type[Cluster] = Cluster,
+        parking: type[Parking] = Parking,
         scheduler: type[Scheduler] = Scheduler,
         results: type[Results] = Results,
     ) -> None:
         self.cluster = cluster(limits, rng)
-        self.scheduler = scheduler(self.cluster)
+        self.parking = parking(self.cluster)
+        self.scheduler = scheduler(self.cluster, self.parking)
         self.results = results(self.cluster)
 
     def apply(self, fact: Fact) -> None:
@@ -329,11 +332,11 @@ class Machine:
             return
         self._update_worker(worker, event)
         self.scheduler.fill(worker)
-        if not event.park or self.cluster.has_news(worker):
-            self.cluster.answer(worker)
+        if not event.park or self.parking.has_news(worker):
+            self.parking.answer(worker)
         else:
-            self.scheduler.park(worker)
-        self.cluster.set_timer(worker)
+            self.parking.park(worker)
+        self.parking.set_timer(worker)
 
     def _identify_worker(self, event: Synced) -> Worker | None:
         """Return who speaks, or None where the request is from the past."""
