@@ -21,7 +21,6 @@ from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, W
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskFailure
 
 if TYPE_CHECKING:
@@ -109,19 +108,6 @@ class Cluster:
     def waiting(self) -> bool:
         """Return whether a take-over still waits for the workers of its predecessor."""
         return self.wait_until is not None
-
-    def has_room(self, *coming: tuple[StagePlan, ...], known: int = 0) -> bool:
-        """Return whether jobs with these stages may be submitted now.
-
-        `known` of them are live already: they have waited, and get their stages now.
-        """
-        live = [tuple(stage.plan for stage in job.record.stages) for job in self.jobs.values()]
-        jobs = [*live, *coming]
-        return (
-            sum(map(policy.task_count, jobs)) <= self.limits.live_tasks_max
-            and sum(map(policy.section_count, jobs)) <= self.limits.live_sections_max
-            and len(jobs) - known <= self.limits.live_jobs_max
-        )
 
     # -- facts and commands ----------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable
 
 from mrcore.master.core import policy
+from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import Ticked
 from mrcore.master.core.facts import WorkersLeft
@@ -22,9 +23,10 @@ NEVER_FAILED = (0.0, 0)
 class Scheduler:
     """What serves the workers of a cluster, and lets time pass."""
 
-    def __init__(self, cluster: Cluster, parking: Parking) -> None:
+    def __init__(self, cluster: Cluster, parking: Parking, calls: Calls) -> None:
         self.cluster = cluster
         self.parking = parking
+        self.calls = calls
         self._alarm: float | None = None
         """When an idle worker that could be given nothing should be looked at again."""
         self._review_at = float("-inf")
@@ -266,6 +268,9 @@ class Scheduler:
             "look at their machines' memory, or give it less at once"
         )
         failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
+        if job.record.calls is not None:
+            self.calls.fail(job, task_id, failure)
+            return
         self.cluster.end_job(job, JobState.FAILED, message, failure, task_id)
 
     # -- stragglers ------------------------------------------------------------------------------
@@ -293,7 +298,10 @@ class Scheduler:
         for attempt in slowest:
             attempts = len(stage.tasks[attempt.id.task.index].attempts)
             elapsed = attempt.running_seconds(self.cluster.now)
-            if policy.should_back_up(elapsed, median, waiting, attempts, self.cluster.limits):
+            # A function that is called may have effects, so that a call never runs twice at once.
+            if job.record.calls is None and policy.should_back_up(
+                elapsed, median, waiting, attempts, self.cluster.limits
+            ):
                 helper = self._helper(job, attempt)
                 if helper is not None:
                     self.cluster.assign(job, attempt.id.task, helper)
