@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from mrcore.cluster.scattered import Scattered as Scattered
     from mrcore.cluster.status import Status as Status
     from mrcore.cluster.tables import Table as Table
+    from mrcore.dataset.dataset import Dataset as Dataset
+    from mrcore.dataset.sources import from_items as from_items
+    from mrcore.dataset.sources import read_batches as read_batches
+    from mrcore.dataset.sources import read_csv as read_csv
+    from mrcore.dataset.sources import read_files as read_files
+    from mrcore.dataset.sources import read_jsonl as read_jsonl
+    from mrcore.dataset.sources import read_parquet as read_parquet
+    from mrcore.dataset.sources import read_text as read_text
     from mrcore.engine.api import Result as Result
     from mrcore.engine.api import RunFailedError as RunFailedError
     from mrcore.engine.api import run as run
@@ -46,6 +54,7 @@ _PUBLIC = {
     "Client": "mrcore.cluster.client",
     "ClusterExecutor": "mrcore.cluster.executor",
     "ClusterUnreachableError": "mrcore.errors",
+    "Dataset": "mrcore.dataset.dataset",
     "Input": "mrcore.plugin.inputs",
     "JobFuture": "mrcore.cluster.jobs",
     "JobState": "mrcore.model.job",
@@ -68,8 +77,15 @@ _PUBLIC = {
     "WorkerView": "mrcore.model.snapshots",
     "connect": "mrcore.cluster.client",
     "count": "mrcore.plugin.aggregates",
+    "from_items": "mrcore.dataset.sources",
     "max": "mrcore.plugin.aggregates",
     "min": "mrcore.plugin.aggregates",
+    "read_batches": "mrcore.dataset.sources",
+    "read_csv": "mrcore.dataset.sources",
+    "read_files": "mrcore.dataset.sources",
+    "read_jsonl": "mrcore.dataset.sources",
+    "read_parquet": "mrcore.dataset.sources",
+    "read_text": "mrcore.dataset.sources",
     "run": "mrcore.engine.api",
     "sum": "mrcore.plugin.aggregates",
 }

@@ -108,18 +108,18 @@ class CallClient:
             lambda: self._stub.CloseSession(request, timeout=CALL_SECONDS), retry_seconds
         )
 
-    def put(self, sha256: str, data: bytes) -> None:
-        """Store an object under the SHA-256 of its content."""
+    def put(self, sha256: str, data: bytes) -> str:
+        """Store an object under the SHA-256 of its content, and return its place."""
 
         def parts() -> Iterator[pb.PutObjectRequest]:
             yield pb.PutObjectRequest(sha256=sha256, data=data[:PART_BYTES])
             for start in range(PART_BYTES, len(data), PART_BYTES):
                 yield pb.PutObjectRequest(data=data[start : start + PART_BYTES])
 
-        self.connection.call(
+        return self.connection.call(
             lambda: self._stub.PutObject(parts(), timeout=READ_SECONDS),
             self.connection.retry_seconds,
-        )
+        ).uri
 
     def read_value(self, call: TaskId) -> bytes:
         """Return the value of a call that is an object; raise NotFoundError where it is gone."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
-from mrcore.client.stated import with_stated
 from mrcore.errors import (
     OutputError,
     PluginError,
@@ -30,7 +29,7 @@ from mrcore.errors import (
 from mrcore.model import job_options
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.option_kinds import Folder
-from mrcore.model.stages import stages_of
+from mrcore.model.stages import Stage, stages_of
 from mrcore.plugin.functions import STEP_FUNCTIONS
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import (
@@ -55,6 +54,8 @@ class Functions:
     given: Mapping[str, object]
     """Callables by the names that `mrcore.plugin.functions` lists."""
     name: str = "session"
+    stages: tuple[Stage, ...] = ()
+    """Stages of the job, where they do not follow from the steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +67,10 @@ class JobRequest:
     output: str | None
     """The folder of the output; None where the tasks of the last stage leave results."""
     cwd: Path
-    grouped: bool = False
-    """Each input is an input group of its own: the groups have the order of the inputs."""
+    groups: tuple[int, ...] = ()
+    """Number of the input group of each input; empty where the names of files decide."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Values that were given, by name of the option in `mrcore.model.job_options`.
-
-    Other options have the value that the plugin states, or their default.
-    """
+    """Values by name of the option in `mrcore.model.job_options`; the others have their default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +87,24 @@ class Draft:
 
     job: JobDraft
     bundle: Bundle
-    given: frozenset[str] = frozenset()
-    """Names of the options that the request gives: the plugin cannot change them."""
+    stages: tuple[Stage, ...] = ()
+    """Stages that the request states."""
 
     def with_plugin(self, plugin: Plugin) -> Prepared:
         """Return the job with what loading the plugin has shown.
 
-        Raises PluginError where options and functions exclude each other, and for options that the
-        plugin states and that cannot be.
+        Raises PluginError where options and functions exclude each other.
         """
-        job = with_stated(self.job, self.given, plugin)
-        _check_order(map_only=job.map_only, total_order=job.total_order)
+        plugin = msgspec.structs.replace(plugin, stages=self.stages)
         last = plugin.steps[-1]  # only its run is cut in total order
         for name, role in STEP_FUNCTIONS.items():
             option = role.rival_option
-            if option and getattr(last, f"has_{name}") and getattr(job, option):
+            if option and getattr(last, f"has_{name}") and getattr(self.job, option):
                 raise PluginError(
                     f"The plugin {plugin.name} has a function {name}, and {role.reason}. Leave out "
                     "one of the two."
                 )
-        spec = complete(job, plugin)
+        spec = complete(self.job, plugin)
         _check_input_columns(spec)
         if spec.map_only and spec.reduces and len(stages_of(spec)) == 1:
             raise UsageError(
@@ -116,14 +112,6 @@ class Draft:
                 "meaning. Drop one of them."
             )
         return Prepared(spec, self.bundle)
-
-
-def _check_order(*, map_only: bool, total_order: bool) -> None:
-    """Raise UsageError for options that exclude each other."""
-    if map_only and total_order:
-        raise UsageError(
-            "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
-        )
 
 
 def _check_input_columns(spec: JobSpec) -> None:
@@ -160,16 +148,13 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> D
     if look:
         with before_tasks():
             look_at_files(draft)
-    return Draft(draft, bundle, frozenset(request.options))
+    return Draft(draft, bundle, () if isinstance(request.plugin, str) else request.plugin.stages)
 
 
 def check_engine(request: JobRequest, engine: str) -> None:
     """Raise UsageError for an option that makes sense on a cluster that is up only."""
     for option in job_options.JOB_OPTIONS:
-        if (
-            option.cluster_only
-            and request.options.get(option.name, option.default) != option.default
-        ):
+        if option.cluster_only and option.name in request.options:
             raise UsageError(
                 f"{option.shown_flag} {option.cluster_only}, and the {engine} engine has none. "
                 "Name a cluster with --master or --state."
@@ -271,10 +256,10 @@ def _check_combination(request: JobRequest) -> None:
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:
             job_options.check(option, request.options[option.name], option.shown_flag)
-    _check_order(
-        map_only=request.options.get("map_only", False),
-        total_order=request.options.get("total_order", False),
-    )
+    if request.options.get("map_only") and request.options.get("total_order"):
+        raise UsageError(
+            "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
+        )
     check_slots(1, request.options.get("memory") or MIN_SLOT_BYTES)
 
 
@@ -316,9 +301,10 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
     for given in inputs:
         check_scheme(given.uri)
         _check_name(given.uri)
-    if request.grouped:
-        return tuple(msgspec.structs.replace(i, group=n) for n, i in enumerate(inputs))
-    return inputs
+    if not request.groups:
+        return inputs
+    pairs = zip(inputs, request.groups, strict=True)
+    return tuple(msgspec.structs.replace(given, group=group) for given, group in pairs)
 
 
 def _bundle(request: JobRequest) -> Bundle:

@@ -128,6 +128,11 @@ class Client:
         """Return HOST:PORT of the master that leads."""
         return self._master.credentials.address
 
+    @property
+    def master(self) -> MasterClient:
+        """Return the client of the master, which has each of its questions as a method."""
+        return self._master
+
     # Jobs
 
     def submit(

@@ -37,10 +37,12 @@ def run_embedded(
     workers: int | None = None,
     slots: int = 1,
     observer: Observer | None = None,
+    on_success: Callable[[MasterClient, JobView], None] | None = None,
 ) -> JobView:
     """Run a job on a cluster of its own on this machine; return it once it has ended.
 
-    Where the same job was interrupted here, it goes on from what had been finished.
+    `on_success` gets the job while its cluster is still up. Where the same job was interrupted
+    here, it goes on from what had been finished.
     """
     from mrcore.client.follow import Silent
     from mrcore.engine.embedded import EmbeddedCluster, default_workers
@@ -71,9 +73,12 @@ def run_embedded(
         prepared = load_plugin(draft)
         cluster.folder.spec = prepared.spec
         with MasterClient(cluster.credentials()) as client:
-            return submit_and_follow(
+            job = submit_and_follow(
                 client, prepared, observer, on_poll=cluster.restart_dead, record=cluster.record
             )
+            if on_success is not None and job.state is JobState.SUCCEEDED:
+                on_success(client, job)
+            return job
 
 
 def _go_on(

@@ -75,8 +75,7 @@ def look_at_job(request: JobRequest, home: str) -> JobFacts:
     for fault in _faults(draft, home, places):
         facts.add_error(fault)
     try:
-        spec = load_plugin(draft).spec
-        facts.stages, facts.reduces = stages_of(spec), spec.reduces or None
+        facts.stages = stages_of(load_plugin(draft).spec)
     except MrcoreError as error:
         facts.add_error(error)
     if places:

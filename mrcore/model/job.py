@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from mrcore.model.columns import Columns
+from mrcore.model.graph import Stage
 
 MAX_REDUCES: Final = 100_000
 
@@ -90,9 +91,9 @@ class Plugin(msgspec.Struct, frozen=True):
     """In order; a plugin without steps of its own is one step."""
     groups: tuple[InputGroup, ...] = ()
     """Groups that the inputs are divided into; without any, all inputs are read alike."""
-    stated: dict[str, Any] = {}
-    """Values of options by name, as the plugin states them. Only its client knows them: they are
-    part of the specification by then."""
+    stages: tuple[Stage, ...] = ()
+    """Stages of the job, where they do not follow from the steps. What the last one writes follows
+    from the job."""
 
 
 class Versions(msgspec.Struct, frozen=True):

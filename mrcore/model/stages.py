@@ -13,7 +13,23 @@ from typing import Final
 
 import msgspec
 
+from mrcore.model.graph import (
+    Calls,
+    Part,
+    Reads,
+    Result,
+    Run,
+    Runs,
+    Splits,
+    Stage,
+    StagePlan,
+    Writes,
+)
 from mrcore.model.job import JobSpec
+
+__all__ = [
+    "Calls", "Part", "Reads", "Result", "Run", "Runs", "Splits", "Stage", "StagePlan", "Writes",
+]  # fmt: skip
 
 MAX_STAGES: Final = 1_000
 MAP: Final = "map"
@@ -25,86 +41,8 @@ of a single function."""
 _TASK_NAME: Final = re.compile(r"((?:step\d{1,4}-)?(?:map|reduce)|call)-(\d{1,9})")
 
 
-class Splits(msgspec.Struct, frozen=True, tag="splits"):
-    """A task for each split of the job's input, or of some of its input groups."""
-
-    groups: tuple[int, ...] = ()
-    """Numbers of the input groups (`Plugin.groups`); none stands for the whole input."""
-
-    def takes(self, group: int) -> bool:
-        """Return whether the tasks read the splits of an input group."""
-        return not self.groups or group in self.groups
-
-
-class Runs(msgspec.Struct, frozen=True, tag="runs"):
-    """A task for each partition: it merges that partition of every run of earlier stages.
-
-    Values of a key come by stage, then by task of that stage, then as they were emitted, unless
-    the step has a `sort_key`.
-    """
-
-    stages: tuple[int, ...]
-    """Numbers of the stages that wrote the runs, ascending."""
-
-
-class Calls(msgspec.Struct, frozen=True, tag="calls"):
-    """A task for each call that the client of a session has added."""
-
-
-Reads = Splits | Runs | Calls
-
-
-class Run(msgspec.Struct, frozen=True, tag="run"):
-    """A sorted and partitioned run, an object for each attempt."""
-
-    total_order: bool = False
-    """Cut by key ranges that are chosen when the stage is complete, not by a partition function."""
-
-
-class Part(msgspec.Struct, frozen=True, tag="part"):
-    """A part of the output, staged until the job commits."""
-
-
-class Result(msgspec.Struct, frozen=True, tag="result"):
-    """A value for the caller: inside the attempt's report, or an object where it is large."""
-
-
-Writes = Run | Part | Result
-
-
-class StagePlan(msgspec.Struct, frozen=True):
-    """The shape of a stage, for scheduling: how many tasks, what they read and write."""
-
-    tasks: int
-    reads: Reads
-    writes: Writes
-
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """Return the numbers of the stages that it reads."""
-        return self.reads.stages if isinstance(self.reads, Runs) else ()
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """What the tasks of a stage do, by step of the plugin."""
-
-    reads: Reads
-    writes: Writes
-    reduce_step: int | None = None
-    """Step whose `reduce` is called for each key; None passes what was read on."""
-    map_steps: tuple[int, ...] = ()
-    """Steps whose `map` functions are then applied, one after the other."""
-    run_step: int | None = None
-    """Step whose `combine`, `partition` and `sort_key` shape the run; None writes no run."""
-
-    @property
-    def total_order(self) -> bool:
-        """Return whether its run is cut by key ranges."""
-        return isinstance(self.writes, Run) and self.writes.total_order
-
-
 def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
-    """Return the stages of a job.
+    """Return the stages of a job: those that its plugin states, else what follows from its steps.
 
     A reduce and the maps that follow it share a stage; so do a map and the maps of the next steps,
     up to the first step that reduces. The last step always sorts its pairs, with or without a
@@ -112,6 +50,10 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
     """
     if spec.session is not None:
         return (Stage(Calls(), Result()),)
+    writes: Writes = Part() if spec.output_uri else Result()
+    if spec.plugin.stages:
+        *earlier, last_stage = spec.plugin.stages
+        return (*earlier, msgspec.structs.replace(last_stage, writes=writes))
     stages: list[Stage] = []
     reads: Reads = Splits()
     reduce_step: int | None = None
@@ -129,7 +71,6 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
         reads = Runs((len(stages) - 1,))
         reduce_step = number if step.has_reduce else None
         map_steps = []
-    writes: Writes = Part() if spec.output_uri else Result()
     stages.append(Stage(reads, writes, reduce_step, tuple(map_steps)))
     return tuple(stages)
 
@@ -139,15 +80,16 @@ def stage_plans(
 ) -> tuple[StagePlan, ...]:
     """Return the shapes of stages; `splits` are the numbers of splits by input group.
 
-    Runs have `partitions` sections.
+    Runs have `partitions` sections, unless the stage that reads them states its tasks.
     """
 
-    def tasks(reads: Reads) -> int:
+    def tasks(stage: Stage) -> int:
+        reads = stage.reads
         if not isinstance(reads, Splits):
-            return partitions
+            return stage.tasks or partitions
         return sum(count for group, count in splits.items() if reads.takes(group))
 
-    return tuple(StagePlan(tasks(each.reads), each.reads, each.writes) for each in stages)
+    return tuple(StagePlan(tasks(each), each.reads, each.writes) for each in stages)
 
 
 def kind_of(reads: Reads) -> str:

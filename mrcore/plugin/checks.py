@@ -13,19 +13,17 @@ from mrcore.errors import PluginError
 from mrcore.plugin import importing
 from mrcore.plugin.functions import (
     FUNCTIONS,
+    GRAPH,
     INPUTS,
     MAX_GROUPS,
     MAX_STEPS,
-    OPTIONS,
     OTHER_FILES,
-    STATED,
     STEP_FUNCTIONS,
     STEPS,
     GroupFunctions,
     StepFunctions,
     UserFunction,
     UserFunctions,
-    plain,
     shape,
 )
 from mrcore.plugin.inputs import Input
@@ -50,7 +48,7 @@ def check_functions(
     groups = _check_groups(found.get(INPUTS), name)
     if found.get(STEPS) is not None:
         _refuse_beside_steps(checked, name)
-        steps = _check_steps(found[STEPS], name)
+        steps = _check_steps(found[STEPS], name, chain=not found.get(GRAPH))
     elif "map" not in checked and not groups:
         raise PluginError(
             f"{name} has no function map. Define map(key, value), which yields pairs."
@@ -63,30 +61,11 @@ def check_functions(
     return UserFunctions(
         steps=steps,
         groups=groups,
-        stated=_stated(found),
         files_folder=files_folder,
         user_paths=user_paths,
         name=name,
         **checked,
     )
-
-
-def _stated(found: Mapping[str, object]) -> dict[str, object]:
-    """Return the job options that a plugin states.
-
-    Only a dict is taken for `options` and for columns, which are common names.
-    """
-    options = found.get(OPTIONS)
-    stated = (
-        {str(name): plain(value) for name, value in options.items()}
-        if (isinstance(options, Mapping))
-        else {}
-    )
-    for name in STATED:
-        value = found.get(name)
-        if value is not None and ("columns" not in name or isinstance(value, Mapping)):
-            stated[name] = plain(value)
-    return stated
 
 
 def _check_groups(given: object, name: str) -> list[GroupFunctions]:
@@ -145,7 +124,7 @@ def _refuse_beside_steps(checked: Mapping[str, UserFunction], name: str) -> None
             )
 
 
-def _check_steps(given: object, name: str) -> list[StepFunctions]:
+def _check_steps(given: object, name: str, *, chain: bool) -> list[StepFunctions]:
     if not isinstance(given, list | tuple):
         raise PluginError(
             f"{STEPS} in {name} is not a list but {_a(given)}. "
@@ -158,10 +137,12 @@ def _check_steps(given: object, name: str) -> list[StepFunctions]:
             f"{STEPS} in {name} has {len(given):,} items, and {MAX_STEPS:,} is the limit. "
             "Make several jobs of it."
         )
-    return [_check_step(number, step, len(given), name) for number, step in enumerate(given, 1)]
+    return [
+        _check_step(number, step, len(given), name, chain) for number, step in enumerate(given, 1)
+    ]
 
 
-def _check_step(number: int, step: object, steps: int, name: str) -> StepFunctions:
+def _check_step(number: int, step: object, steps: int, name: str, chain: bool) -> StepFunctions:
     if not isinstance(step, Step):
         raise PluginError(
             f"Item {number} of {STEPS} in {name} is not a Step but {_a(step)}. "
@@ -169,6 +150,8 @@ def _check_step(number: int, step: object, steps: int, name: str) -> StepFunctio
         )
     place = f"Step {number} of {name}"
     checked = {key: _checked(key, each, place) for key, each in step.functions.items()}
+    if not chain:
+        return cast(StepFunctions, checked)
     if "map" not in checked and "reduce" not in checked:
         raise PluginError(
             f"{place} has neither map nor reduce. Give it one of them, or remove the step."

@@ -7,7 +7,8 @@ them, and a test compares the documents with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypedDict, Unpack, cast, get_type_hints
@@ -15,6 +16,38 @@ from typing import Annotated, Any, Final, TypedDict, Unpack, cast, get_type_hint
 from mrcore.util.texts import text_of
 
 UserFunction = Callable[..., Any]
+
+
+class Wrapper(ABC):
+    """A function of ours over functions of the user, which the bundle has to find in it."""
+
+    @abstractmethod
+    def functions(self) -> Sequence[object]:
+        """Return the functions of the user."""
+
+
+class MapMany(Wrapper):
+    """A map function of ours over functions of the user, which takes many records at once.
+
+    It is called like any other, for a single record, where errors are looked into.
+    """
+
+    def __call__(self, key: Any, value: Any) -> Iterator[Any]:
+        """Return the pairs of one record."""
+        return self.over((key,), (value,))
+
+    @abstractmethod
+    def over(self, keys: Iterable[Any], values: Iterable[Any]) -> Iterator[Any]:
+        """Return the pairs of records, lazily: no record is read before it is needed."""
+
+    @abstractmethod
+    def begin_task(self) -> None:
+        """Forget what was kept of the task before."""
+
+    @property
+    def done(self) -> bool:
+        """Return whether no further record can give a pair."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +143,12 @@ SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
 FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
 INPUTS: Final = "inputs"
 """Name of the table of input groups: map functions by patterns of file names."""
-OPTIONS: Final = "options"
-"""Name of the dict of job options that a plugin states."""
-STATED: Final = (
-    "input_format",
-    "output_format",
-    "columns",
-    "input_columns",
-    "map_only",
-    "total_order",
-)
-"""Options that a plugin may also state by their own names."""
 OTHER_FILES: Final = ""
 """Pattern of the group of all files that no other group takes."""
 MAX_GROUPS: Final = 1_000
 """Input groups of one job."""
+GRAPH: Final = "graph"
+"""Name of a flag beside `steps`: the job states its stages, so steps need not make a chain."""
 STEPS: Final = "steps"
 """Name of the list of steps in a plugin that has several."""
 MAX_STEPS: Final = 999
@@ -146,11 +170,19 @@ def all_functions(found: Mapping[str, object]) -> list[object]:
     inputs = found.get(INPUTS)
     groups = inputs.values() if isinstance(inputs, Mapping) else ()
     maps = [getattr(each, "map", each) for each in groups]
-    return [
+    named = [
         *single,
         *(each for step in listed for each in getattr(step, "functions", {}).values()),
         *(each for each in maps if each is not None),
     ]
+    return [inner for each in named for inner in _inner(each)]
+
+
+def _inner(function: object) -> Sequence[object]:
+    """Return the functions of the user that stand behind one of ours; else the function itself."""
+    if not isinstance(function, Wrapper):
+        return (function,)
+    return [inner for each in function.functions() for inner in _inner(each)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +215,13 @@ def plain(stated: object) -> object:
 class UserFunctions:
     """The functions of one plugin, ready to be called."""
 
-    __slots__ = ("files_folder", "groups", "name", "shared", "stated", "steps", "user_paths")
+    __slots__ = ("files_folder", "groups", "name", "shared", "steps", "user_paths")
 
     def __init__(
         self,
         *,
         steps: Sequence[StepFunctions] = (),
         groups: Sequence[GroupFunctions] = (),
-        stated: Mapping[str, object] | None = None,
         files_folder: Path | None = None,
         user_paths: Sequence[str] = (),
         name: str = "",
@@ -204,8 +235,6 @@ class UserFunctions:
         self.shared = cast(SharedFunctions, shared)
         self.groups = tuple(groups)
         """The input groups; without any, all inputs go to the map of the first step."""
-        self.stated = dict(stated or {})
-        """Values of job options that the plugin states, in types of JSON, not yet checked."""
         self.files_folder = files_folder
         """Where the side files lie, by name; None when there are none."""
         self.user_paths = tuple(user_paths)
@@ -222,7 +251,6 @@ class UserFunctions:
         first = self.steps[0] if not self.groups else {"map": None, **self.steps[0]}
         return {
             STEPS: [list(step) for step in (first, *self.steps[1:])],
-            "stated": self.stated,
             "groups": [
                 {
                     "pattern": group.pattern,
@@ -246,7 +274,6 @@ class UserFunctions:
                 group if group.map is None else replace(group, map=wrap(group.map))
                 for group in self.groups
             ],
-            stated=self.stated,
             files_folder=self.files_folder,
             user_paths=self.user_paths,
             name=self.name,

@@ -50,6 +50,7 @@ from mrcore.rpc.bounds import (
     number_within,
     text_within,
 )
+from mrcore.rpc.convert_stages import stage_to_proto, stages_from_proto
 from mrcore.rpc.enums import (
     COMPRESSIONS,
     FAILURE_KINDS,
@@ -207,7 +208,13 @@ def _plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
         )
         for group in plugin.groups
     ]
-    return plugin_pb2.Plugin(sha256=plugin.sha256, name=plugin.name, steps=steps, groups=groups)
+    return plugin_pb2.Plugin(
+        sha256=plugin.sha256,
+        name=plugin.name,
+        steps=steps,
+        groups=groups,
+        stages=map(stage_to_proto, plugin.stages),
+    )
 
 
 def _plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
@@ -229,6 +236,7 @@ def _plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
             for step in message.steps
         ),
         groups=_groups_from_proto(message),
+        stages=stages_from_proto(message),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from mrcore.errors import KeyTypeError
 from mrcore.plugin.context import Context
-from mrcore.plugin.functions import StepFunctions, UserFunction
+from mrcore.plugin.functions import MapMany, StepFunctions, UserFunction
 from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import Array
 from mrcore.shuffle.collect import arrow_batches
@@ -129,6 +129,8 @@ def emitted(
     function: UserFunction, name: str, keys: Iterable[Any], values: Iterator[Any], count: int
 ) -> Iterator[Any]:
     """Return what a map function emits for `count` keys and values, lazily."""
+    if isinstance(function, MapMany):
+        return function.over(keys, values)
     results = map(function, keys, values)
     if inspect.isgeneratorfunction(function):
         return chain.from_iterable(results)

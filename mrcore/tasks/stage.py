@@ -16,7 +16,7 @@ from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.stages import Result
 from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
 from mrcore.plugin.context import Context
-from mrcore.plugin.functions import StepFunctions, UserFunctions
+from mrcore.plugin.functions import MapMany, StepFunctions, UserFunctions
 from mrcore.plugin.running import noted
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.combine import reduce_after
@@ -90,6 +90,10 @@ class StageTask:
         self._reduce = None if stage.reduce_step is None else steps[stage.reduce_step]
         self._maps = [steps[number] for number in stage.map_steps]
         self._shuffled = None if stage.run_step is None else steps[stage.run_step]
+        maps = [self._group_map, *(step.functions.get("map") for step in self._maps)]
+        for each in maps:
+            if isinstance(each, MapMany):
+                each.begin_task()
         budget = Budget.of(spec.memory_bytes)
         both = self._shuffled is not None and isinstance(spec.work.read, RunInput)
         self._budget = budget.halved() if both else budget
@@ -149,8 +153,11 @@ class StageTask:
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
         """Call the map of a step for every record; `later` are the names of the maps after it."""
         user_map, name = step.functions["map"], step.named("map")
-        columnar = self._columnar
+        many = user_map if isinstance(user_map, MapMany) else None
+        columnar = self._columnar and many is None
         for keys, values in records.batches():
+            if many is not None and many.done:
+                return
             batch = records.batch
             assert batch is not None
             count = len(batch.values)

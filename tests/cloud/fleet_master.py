@@ -19,7 +19,6 @@ from mrcore.errors import UnavailableError
 from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
-    DeleteValues,
     PlanJob,
     PrepareCommit,
     Reply,
@@ -90,7 +89,7 @@ class Commits:
                 return CommitFinished(command.job_id)
             case CleanUp():
                 return CleanedUp(command.job_id)
-            case CheckWinner() | PlanJob() | DeleteValues():
+            case CheckWinner() | PlanJob():
                 return NothingDone(command)
 
 

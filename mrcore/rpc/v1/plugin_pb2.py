@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amrcore/rpc/v1/plugin.proto\x12\rmrcore.rpc.v1\"l\n\nInputGroup\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0f\n\x07has_map\x18\x02 \x01(\x08\x12\x14\n\x0cinput_format\x18\x03 \x01(\t\x12&\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x15.mrcore.rpc.v1.Column\"u\n\x06Plugin\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x05steps\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Step\x12)\n\x06groups\x18\x04 \x03(\x0b\x32\x19.mrcore.rpc.v1.InputGroup\"m\n\x04Step\x12\x0f\n\x07has_map\x18\x01 \x01(\x08\x12\x12\n\nhas_reduce\x18\x02 \x01(\x08\x12\x13\n\x0bhas_combine\x18\x03 \x01(\x08\x12\x15\n\rhas_partition\x18\x04 \x01(\x08\x12\x14\n\x0chas_sort_key\x18\x05 \x01(\x08\"$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amrcore/rpc/v1/plugin.proto\x12\rmrcore.rpc.v1\"l\n\nInputGroup\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x0f\n\x07has_map\x18\x02 \x01(\x08\x12\x14\n\x0cinput_format\x18\x03 \x01(\t\x12&\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x15.mrcore.rpc.v1.Column\"\x9b\x01\n\x06Plugin\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x05steps\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Step\x12)\n\x06groups\x18\x04 \x03(\x0b\x32\x19.mrcore.rpc.v1.InputGroup\x12$\n\x06stages\x18\x05 \x03(\x0b\x32\x14.mrcore.rpc.v1.Stage\"\xac\x01\n\x05Stage\x12\x0e\n\x06groups\x18\x01 \x03(\r\x12\x0e\n\x06stages\x18\x02 \x03(\r\x12\x18\n\x0breduce_step\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tmap_steps\x18\x04 \x03(\r\x12\x15\n\x08run_step\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0btotal_order\x18\x06 \x01(\x08\x12\r\n\x05tasks\x18\x07 \x01(\rB\x0e\n\x0c_reduce_stepB\x0b\n\t_run_step\"m\n\x04Step\x12\x0f\n\x07has_map\x18\x01 \x01(\x08\x12\x12\n\nhas_reduce\x18\x02 \x01(\x08\x12\x13\n\x0bhas_combine\x18\x03 \x01(\x08\x12\x15\n\rhas_partition\x18\x04 \x01(\x08\x12\x14\n\x0chas_sort_key\x18\x05 \x01(\x08\"$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INPUTGROUP']._serialized_start=45
   _globals['_INPUTGROUP']._serialized_end=153
-  _globals['_PLUGIN']._serialized_start=155
-  _globals['_PLUGIN']._serialized_end=272
-  _globals['_STEP']._serialized_start=274
-  _globals['_STEP']._serialized_end=383
-  _globals['_COLUMN']._serialized_start=385
-  _globals['_COLUMN']._serialized_end=421
+  _globals['_PLUGIN']._serialized_start=156
+  _globals['_PLUGIN']._serialized_end=311
+  _globals['_STAGE']._serialized_start=314
+  _globals['_STAGE']._serialized_end=486
+  _globals['_STEP']._serialized_start=488
+  _globals['_STEP']._serialized_end=597
+  _globals['_COLUMN']._serialized_start=599
+  _globals['_COLUMN']._serialized_end=635
 # @@protoc_insertion_point(module_scope)

@@ -64,6 +64,7 @@ class Plugin(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the bundle, in hexadecimal."""
     name: _builtins.str
@@ -76,6 +77,10 @@ class Plugin(_message.Message):
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputGroup]:
         """Groups that the inputs are divided into; none means that all inputs are read alike."""
 
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]:
+        """Stages of the job, where they do not follow from the steps; the last one leaves the output."""
+
     def __init__(
         self,
         *,
@@ -83,14 +88,76 @@ class Plugin(_message.Message):
         name: _builtins.str = ...,
         steps: _abc.Iterable[Global___Step] | None = ...,
         groups: _abc.Iterable[Global___InputGroup] | None = ...,
+        stages: _abc.Iterable[Global___Stage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "name", b"name", "sha256", b"sha256", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "name", b"name", "sha256", b"sha256", "stages", b"stages", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Plugin: _TypeAlias = Plugin  # noqa: Y015
+
+@_typing.final
+class Stage(_message.Message):
+    """Equal tasks that read input groups or runs, call functions of steps, and write."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    REDUCE_STEP_FIELD_NUMBER: _builtins.int
+    MAP_STEPS_FIELD_NUMBER: _builtins.int
+    RUN_STEP_FIELD_NUMBER: _builtins.int
+    TOTAL_ORDER_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    reduce_step: _builtins.int
+    """Step whose `reduce` is called for each key."""
+    run_step: _builtins.int
+    """Step whose `combine`, `partition` and `sort_key` shape the run that its tasks write. Not set in
+    the last stage.
+    """
+    total_order: _builtins.bool
+    """The run is cut by key ranges, not by a partition function."""
+    tasks: _builtins.int
+    """Number of tasks that read runs; 0 leaves it to the job's number of reduce tasks."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the input groups that its tasks read; none where they read runs."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of the earlier stages whose runs its tasks read, ascending."""
+
+    @_builtins.property
+    def map_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Steps whose `map` functions are then applied, one after the other."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[_builtins.int] | None = ...,
+        stages: _abc.Iterable[_builtins.int] | None = ...,
+        reduce_step: _builtins.int | None = ...,
+        map_steps: _abc.Iterable[_builtins.int] | None = ...,
+        run_step: _builtins.int | None = ...,
+        total_order: _builtins.bool = ...,
+        tasks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduce_step", b"_reduce_step", "_run_step", b"_run_step", "reduce_step", b"reduce_step", "run_step", b"run_step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduce_step", b"_reduce_step", "_run_step", b"_run_step", "groups", b"groups", "map_steps", b"map_steps", "reduce_step", b"reduce_step", "run_step", b"run_step", "stages", b"stages", "tasks", b"tasks", "total_order", b"total_order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduce_step: _TypeAlias = _typing.Literal["reduce_step"]  # noqa: Y015
+    _WhichOneofArgType__reduce_step: _TypeAlias = _typing.Literal["_reduce_step", b"_reduce_step"]  # noqa: Y015
+    _WhichOneofReturnType__run_step: _TypeAlias = _typing.Literal["run_step"]  # noqa: Y015
+    _WhichOneofArgType__run_step: _TypeAlias = _typing.Literal["_run_step", b"_run_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduce_step) -> _WhichOneofReturnType__reduce_step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_step) -> _WhichOneofReturnType__run_step | None: ...
+
+Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):

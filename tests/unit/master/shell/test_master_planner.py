@@ -96,7 +96,7 @@ def test_a_bundle_that_is_not_what_its_job_names_is_refused_and_not_kept(tmp_pat
     async def act(desk: Desk) -> None:
         with pytest.raises(UsageError, match="does not have the SHA-256 that the job names"):
             await desk.submit(spec_of(tmp_path), bundle=b"another bundle")
-        with pytest.raises(UsageError, match=r"does not have the plugin test. Send its bundle"):
+        with pytest.raises(UsageError, match=r"does not have the plugin plugin. Send its bundle"):
             await desk.submit(spec_of(tmp_path), bundle=b"")
         assert job_ids(desk.shell.machine) == []
 

@@ -14,7 +14,6 @@ from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
-from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo
@@ -25,12 +24,10 @@ from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
 
 def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
-    storage = storage or LocalStorage()
     return Sweep(
         desk.shell,
         desk.submissions,
-        Objects(storage, desk.state_uri, SYSTEM),
-        storage=storage,
+        storage=storage or LocalStorage(),
         state_uri=desk.state_uri,
         clock=SYSTEM,
     )

@@ -1,0 +1,160 @@
+"""Actions of a dataset: what plans it, runs it, and brings back or writes its elements."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import reduce as fold
+from typing import Any, Final
+
+from mrcore.client.arguments import path_text
+from mrcore.dataset import folds
+from mrcore.dataset.nodes import Node
+from mrcore.dataset.pipeline import AsValues, FirstOnes, Folded, Lower
+from mrcore.dataset.planning import Plan, plan
+from mrcore.dataset.rows import AsRows
+from mrcore.dataset.running import run_plan, where
+from mrcore.engine.api import Result
+from mrcore.errors import UsageError
+from mrcore.records.frames import pairs_of_results
+
+MAX_ELEMENTS: Final = 10_000_000
+"""Elements that `take` returns at most."""
+COLLECTED: Final = 1_000_000
+"""Elements that `collect` returns unless it is given another limit."""
+
+
+class Explained(str):
+    """Stages of a dataset: a text that shows itself as it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Actions:
+    """Actions of a dataset. All take the same keywords, see `collect`."""
+
+    node: Node
+
+    def explain(self) -> Explained:
+        """Return the stages that the dataset becomes, as a text; nothing is read or run."""
+        return Explained(plan(self.node, AsValues()).text())
+
+    def collect(self, limit: int = COLLECTED, **options: Any) -> list[Any]:
+        """Return all elements as a list.
+
+        `on` names the cluster to run on: what `mrcore.connect` or `mrcore.LocalCluster` returns.
+        Without it a cluster of this machine is made for the job, of `workers` processes with
+        `slots` each; with `engine="inline"` it runs in this process. The other keywords are those
+        of `mrcore.run`, such as `reduces`, `memory`, `params` or `max_attempts`.
+
+        Raises UsageError for more than `limit` elements.
+        """
+        _check_count("limit", limit, 0)
+        found = self._first(limit + 1, "collect", options)
+        if len(found) > limit:
+            raise UsageError(
+                f"collect() found more than {limit:,} elements. Write them with write_jsonl, call "
+                "take(n), or give collect(limit=…)."
+            )
+        return found
+
+    def take(self, count: int, **options: Any) -> list[Any]:
+        """Return the first elements as a list, in the order of the input or of `sort_by`."""
+        _check_count("take", count, 1)
+        if count > MAX_ELEMENTS:
+            raise UsageError(
+                f"take({count:,}) would fill the memory, and {MAX_ELEMENTS:,} is the limit. Write "
+                "the elements with write_jsonl."
+            )
+        return self._first(count, "take", options)
+
+    def count(self, **options: Any) -> int:
+        """Return the number of elements."""
+        return sum(self._values(Folded(folds.size_of), "count", options))
+
+    def reduce(self, function: Callable[[Any, Any], Any], **options: Any) -> Any:
+        """Return the elements folded by an associative function; raise UsageError for none."""
+        if not callable(function):
+            raise UsageError(f"reduce needs a function. It got {function!r}.")
+        return self._folded("reduce", folds.FoldedBy(function), function, options)
+
+    def sum(self, **options: Any) -> Any:
+        """Return the sum of the elements; 0 for none."""
+        return sum(value for (value,) in self._values(Folded(folds.Over(sum)), "sum", options))
+
+    def min(self, **options: Any) -> Any:
+        """Return the smallest element; raise UsageError for none."""
+        return self._folded("min", min, min, options)
+
+    def max(self, **options: Any) -> Any:
+        """Return the largest element; raise UsageError for none."""
+        return self._folded("max", max, max, options)
+
+    def mean(self, **options: Any) -> Any:
+        """Return the mean of the elements; raise UsageError for none."""
+        return folds.mean_of(self._folded("mean", folds.mean_parts, folds.merged, options))
+
+    def write_text(self, path: str | os.PathLike[str], **options: Any) -> Result:
+        """Write a line for each element: `key<TAB>value` for a pair, else its `str`.
+
+        All parts appear at once, when the job has succeeded. The keywords are those of `collect`,
+        and `overwrite` and `compress` of `mrcore.run`.
+        """
+        return self._write("text", path, options)
+
+    def write_jsonl(self, path: str | os.PathLike[str], **options: Any) -> Result:
+        """Write a line of JSON for each element; see `write_text`."""
+        return self._write("jsonl", path, options)
+
+    def write_csv(self, path: str | os.PathLike[str], **options: Any) -> Result:
+        """Write csv files with a header: a column for each name of the dicts; see `write_text`.
+
+        Pairs have the columns `key` and `value`.
+        """
+        return self._write("csv", path, options)
+
+    def write_parquet(self, path: str | os.PathLike[str], **options: Any) -> Result:
+        """Write parquet files: a column for each name of the dicts; see `write_csv`."""
+        return self._write("parquet", path, options)
+
+    def _first(self, count: int, action: str, options: dict[str, Any]) -> list[Any]:
+        place = where(action, options)
+        ended = run_plan(self._plan(FirstOnes(count), action), place)
+        found: list[Any] = []
+        for _, element in pairs_of_results(ended.results):
+            found.append(element)
+            if len(found) == count:
+                break
+        return found
+
+    def _values(self, lower: Lower, action: str, options: dict[str, Any]) -> Iterator[Any]:
+        place = where(action, options)
+        ended = run_plan(self._plan(lower, action), place)
+        return (value for _, value in pairs_of_results(ended.results))
+
+    def _folded(
+        self, action: str, over: Callable[..., Any], merge: Callable[..., Any], options: Any
+    ) -> Any:
+        """Return what is left of all elements, given functions over many and of two."""
+        values = self._values(Folded(folds.Over(over)), action, options)
+        found = [value for (value,) in values]
+        if not found:
+            raise UsageError(f"{action}() has no elements to work on. Check the input.")
+        return fold(merge, found)
+
+    def _write(self, name: str, path: Any, options: dict[str, Any]) -> Result:
+        output = path_text("path", path)
+        place = where(f"write_{name}", options)
+        made = self._plan(AsRows(text=name == "text"), f"write_{name}({output})")
+        return Result(run_plan(made, place, output=output, output_format=name).job)
+
+    def _plan(self, lower: Lower, title: str) -> Plan:
+        return plan(self.node, lower, title)
+
+
+def _check_count(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UsageError(f"{name} is {value!r}. Give a whole number of at least {low}.")

@@ -1,0 +1,72 @@
+"""Small functions of datasets: aggregates of whole datasets, and parts of means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+from mrcore.plugin.functions import Wrapper
+
+
+def itself(element: Any) -> Any:
+    """Return the element."""
+    return element
+
+
+def counted(value: Any) -> tuple[Any, int]:
+    """Return a sum of one value, and its count."""
+    return value, 1
+
+
+def merged(one: tuple[Any, int], other: tuple[Any, int]) -> tuple[Any, int]:
+    """Return two sums and counts as one."""
+    return one[0] + other[0], one[1] + other[1]
+
+
+def mean_of(found: tuple[Any, int]) -> Any:
+    """Return the mean of a sum and a count."""
+    return found[0] / found[1]
+
+
+def size_of(elements: Iterator[Any]) -> int:
+    """Return the number of elements."""
+    return sum(1 for _ in elements)
+
+
+class Over(Wrapper):
+    """A function over all elements, where there are any; None where there are none."""
+
+    def __init__(self, function: Callable[[Iterable[Any]], Any]) -> None:
+        self._function = function
+
+    def functions(self) -> Sequence[object]:
+        """Return the function."""
+        return (self._function,)
+
+    def __call__(self, elements: Iterator[Any]) -> Any:
+        """Return a tuple with the value, or None."""
+        for first in elements:
+            return (self._function(chain((first,), elements)),)
+        return None
+
+
+class FoldedBy(Wrapper):
+    """A function of two over all elements."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self._function = function
+
+    def functions(self) -> Sequence[object]:
+        """Return the function."""
+        return (self._function,)
+
+    def __call__(self, elements: Iterable[Any]) -> Any:
+        """Return what is left of the elements."""
+        return reduce(self._function, elements)
+
+
+def mean_parts(elements: Iterable[Any]) -> tuple[Any, int]:
+    """Return the sum and the count of elements."""
+    return reduce(merged, map(counted, elements))

@@ -1,0 +1,87 @@
+"""Nodes of a dataset: what was asked for, before it is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from mrcore.dataset.pipeline import Lift, Lower, Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Files of one format, or items in memory."""
+
+    title: str
+    format: str
+    """Name of an input format."""
+    lift: Lift = Lift.VALUE
+    paths: tuple[str, ...] = ()
+    items: bytes | None = None
+    """The items as a file of frames (`mrcore.records.frames`)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Narrow:
+    """An operation on each element."""
+
+    parent: Node
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Union:
+    """The elements of several datasets."""
+
+    parents: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One dataset on its way into a shuffle."""
+
+    parent: Node
+    lower: Lower
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Shuffle:
+    """Pairs brought together by key."""
+
+    title: str
+    sides: tuple[Side, ...]
+    reduce: Any = None
+    combine: Any = None
+    sort_key: Any = None
+    lift: Lift = Lift.PAIR
+    """How the pairs behind the shuffle become elements."""
+    total_order: bool = False
+    tasks: int = 0
+    """Number of tasks behind the shuffle; 0 leaves it to the job."""
+
+
+Node: TypeAlias = Source | Narrow | Union | Shuffle
+ONE_TASK: Final = 1
+
+
+def sources_of(node: Node) -> Sequence[Source]:
+    """Return the sources that a node reads, each once."""
+    found: dict[int, Source] = {}
+    seen: set[int] = set()
+    todo: list[Node] = [node]
+    while todo:
+        each = todo.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        match each:
+            case Source():
+                found[id(each)] = each
+            case Narrow():
+                todo.append(each.parent)
+            case Union():
+                todo.extend(each.parents)
+            case Shuffle():
+                todo.extend(side.parent for side in each.sides)
+    return list(found.values())

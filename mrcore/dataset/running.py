@@ -1,0 +1,193 @@
+"""Running the plan of a dataset: on a cluster, on one of its own, or in this process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mrcore.client.arguments import count, option_values
+from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
+from mrcore.dataset.planning import Plan
+from mrcore.engine.api import RunFailedError
+from mrcore.engine.local_run import run_embedded, submit_and_follow
+from mrcore.engine.results import bounded, read_results, store_items
+from mrcore.errors import UsageError
+from mrcore.model.job import JobState
+from mrcore.model.snapshots import JobView
+from mrcore.plugin import nesting
+from mrcore.plugin.functions import GRAPH, INPUTS, STEPS
+from mrcore.plugin.inputs import Input
+from mrcore.util.texts import nearest
+
+if TYPE_CHECKING:
+    from mrcore.client.client import MasterClient
+    from mrcore.client.follow import Observer
+    from mrcore.cluster.client import Client
+
+PLACES: Final = ("on", "engine", "workers", "slots", "name", "observer")
+"""Keywords of an action that are not options of a job."""
+_UNUSED: Final = frozenset(("input_format", "output_format", "map_only", "total_order"))
+"""Options of a job that follow from the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that succeeded."""
+
+    job: JobView
+    results: Sequence[bytes]
+    """What each task of the last stage has left, of a job without an output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where and how a plan runs."""
+
+    on: Client | None
+    engine: str
+    workers: int | None
+    slots: int
+    name: str
+    observer: Observer | None
+    options: Mapping[str, Any]
+    """Options of the job, by name."""
+
+
+def where(action: str, given: Mapping[str, Any]) -> Where:
+    """Return the checked keywords of an action; raise UsageError for one that cannot be."""
+    from mrcore.model.job_options import JOB_OPTIONS
+
+    known = {option.name for option in JOB_OPTIONS} - _UNUSED
+    for keyword in given:
+        if keyword not in known and keyword not in PLACES:
+            hint = nearest(keyword, [*known, *PLACES])
+            raise UsageError(f"{action} has no option {keyword!r}.{hint}")
+    on, engine = given.get("on"), given.get("engine", "embedded")
+    if on is not None:
+        from mrcore.cluster.client import Client
+
+        if not isinstance(on, Client):
+            raise UsageError(
+                f"on={on!r} is not a cluster. Give it what mrcore.connect or mrcore.LocalCluster "
+                "returns."
+            )
+        for keyword in ("engine", "workers", "slots"):
+            if keyword in given:
+                raise UsageError(f"{action} runs on a cluster that is up. Leave out {keyword}=.")
+    if engine not in ("embedded", "inline"):
+        raise UsageError(f"{engine!r} is not an engine. Use embedded or inline.")
+    workers = given.get("workers")
+    return Where(
+        on=on,
+        engine=engine,
+        workers=None if workers is None else count("workers", workers),
+        slots=count("slots", given.get("slots", 1)),
+        name=str(given.get("name", "dataset")),
+        observer=given.get("observer"),
+        options=option_values({key: value for key, value in given.items() if key in known}),
+    )
+
+
+def run_plan(
+    plan: Plan, place: Where, *, output: str | None = None, output_format: str = "text"
+) -> Ended:
+    """Run a plan to its end.
+
+    Without an output the tasks of its last stage leave results. Raises RunFailedError when the job
+    failed, UsageError and its children when it cannot work as given.
+    """
+    nesting.check_allowed()
+    results: list[bytes] = []
+    with tempfile.TemporaryDirectory(prefix="mrcore-items-") as folder:
+        client = None if place.on is None else place.on.master
+
+        def store(data: bytes, number: int) -> str:
+            if client is not None:
+                return store_items(client, data)
+            path = Path(folder) / f"items-{number}"
+            path.write_bytes(data)
+            return str(path)
+
+        request = _request(plan, place, output, output_format, store)
+        job = _run(request, place, client, results)
+    if job.state is not JobState.SUCCEEDED:
+        raise RunFailedError(job)
+    return Ended(job, results)
+
+
+def _run(
+    request: JobRequest, place: Where, client: MasterClient | None, results: list[bytes]
+) -> JobView:
+    wants = request.output is None
+
+    def take(master: MasterClient, job: JobView) -> None:
+        if wants:
+            results.extend(read_results(master, job))
+
+    if client is not None:
+        assert place.on is not None
+        place.on.check_open()
+        prepared = load_plugin(prepare(request, look=False))
+        job = submit_and_follow(client, prepared, place.observer)
+        if job.state is JobState.SUCCEEDED:
+            take(client, job)
+        return job
+    if place.engine == "inline":
+        from mrcore.engine.inline import run_inline
+
+        left: list[bytes] = []
+        slots = (place.workers or 1) * place.slots
+        job = run_inline(request, slots=slots, observer=place.observer, on_result=left.append)
+        results.extend(bounded(iter(left)))
+        return job
+    return run_embedded(
+        request,
+        workers=place.workers,
+        slots=place.slots,
+        observer=place.observer,
+        on_success=take,
+    )
+
+
+def _request(
+    plan: Plan,
+    place: Where,
+    output: str | None,
+    output_format: str,
+    store: Callable[[bytes, int], str],
+) -> JobRequest:
+    """Return the request for a plan; `store` returns the place of items, given their number."""
+    paths: list[str] = []
+    groups: list[int] = []
+    stored: dict[int, str] = {}
+    """Places of items, by the identity of their source: several groups may read them."""
+    for number, group in enumerate(plan.groups):
+        source = group.source
+        if source.items is not None:
+            if id(source) not in stored:
+                stored[id(source)] = store(source.items, number)
+            named: Sequence[str] = (stored[id(source)],)
+        else:
+            named = source.paths
+        paths += named
+        groups += [number] * len(named)
+    inputs = {str(n): Input(g.map, format=g.source.format) for n, g in enumerate(plan.groups)}
+    # A plugin has at least one step; one that no stage names does nothing.
+    given: dict[str, object] = {INPUTS: inputs, GRAPH: True, STEPS: list(_steps(plan))}
+    return JobRequest(
+        plugin=Functions(given=given, name=place.name, stages=tuple(plan.stages)),
+        inputs=tuple(paths),
+        output=output,
+        cwd=Path.cwd(),
+        groups=tuple(groups),
+        options={**place.options, "output_format": output_format},
+    )
+
+
+def _steps(plan: Plan) -> Iterator[object]:
+    from mrcore.plugin.steps import Step
+
+    yield from plan.steps or [Step()]

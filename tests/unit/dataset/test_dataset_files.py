@@ -1,0 +1,98 @@
+"""Datasets from files and into files, in each format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import mrcore
+
+ROWS = [{"name": "Ann", "age": 3}, {"name": "Bob", "age": 5}]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+
+
+def written(folder: str) -> str:
+    return "".join(path.read_text() for path in sorted(Path(folder).glob("part-*")))
+
+
+def test_text_has_a_line_for_each_element_and_a_tab_in_pairs() -> None:
+    result = mrcore.from_items([1, "x", (1, 2, 3)]).write_text("out", engine="inline")
+    assert written("out") == "1\nx\n(1, 2, 3)\n"
+    assert list(result.lines()) == ["1", "x", "(1, 2, 3)"]
+    mrcore.from_items([("a", 1)]).write_text("pairs", engine="inline")
+    assert written("pairs") == "a\t1\n"
+
+
+def test_rows_go_out_and_come_back_in_every_format() -> None:
+    rows = mrcore.from_items(ROWS)
+    rows.write_jsonl("j", engine="inline")
+    rows.write_csv("c", engine="inline")
+    rows.write_parquet("p", engine="inline")
+    assert written("j").splitlines() == [json.dumps(row, separators=(",", ":")) for row in ROWS]
+    assert written("c").replace("name,age\n", "") == "Ann,3\nBob,5\n"
+    assert mrcore.read_jsonl("j").collect(engine="inline") == ROWS
+    assert mrcore.read_parquet("p").collect(engine="inline") == ROWS
+    texts = [{"name": "Ann", "age": "3"}, {"name": "Bob", "age": "5"}]
+    assert mrcore.read_csv("c").collect(engine="inline") == texts
+
+
+def test_elements_that_are_no_rows_have_a_column_of_their_own() -> None:
+    mrcore.from_items([1, 2]).write_jsonl("j", engine="inline")
+    assert written("j") == '{"value":1}\n{"value":2}\n'
+    mrcore.from_items([("a", 1)]).write_parquet("p", engine="inline")
+    assert pq.read_table("p").to_pylist() == [{"key": "a", "value": 1}]
+
+
+def test_batches_come_as_they_are_read_and_their_rows_can_be_written() -> None:
+    def older(batch: Any) -> Any:
+        import pyarrow.compute as pc
+
+        ages = pc.add(batch.column("age"), 1)
+        return batch.set_column(batch.schema.get_field_index("age"), "age", ages)
+
+    mrcore.from_items(ROWS).write_parquet("p", engine="inline")
+    people = mrcore.read_batches("p").map_batches(older)
+    assert people.map(lambda row: row["age"]).collect(engine="inline") == [4, 6]
+    people.write_jsonl("out", engine="inline")
+    assert [json.loads(line)["age"] for line in written("out").splitlines()] == [4, 6]
+
+
+def test_files_come_with_their_names() -> None:
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        Path(f"in/{name}.txt").write_text(f"{name}\n{name}\n")
+    found = mrcore.read_files("in").map_values(len).collect(engine="inline")
+    assert found == [("in/a.txt", 4), ("in/b.txt", 4)]
+
+
+def test_inputs_of_several_formats_meet_in_one_job() -> None:
+    Path("users.csv").write_text("id,name\n1,Ann\n2,Bob\n")
+    Path("visits.jsonl").write_text('{"user": 1, "page": "/"}\n{"user": 3, "page": "/x"}\n')
+    users = mrcore.read_csv("users.csv").map(lambda row: (int(row["id"]), row["name"]))
+    visits = mrcore.read_jsonl(["visits.jsonl"]).map(lambda row: (row["user"], row["page"]))
+    found = users.full_join(visits).collect(engine="inline")
+    assert found == [(1, ("Ann", "/")), (2, ("Bob", None)), (3, (None, "/x"))]
+
+
+def test_sorted_output_is_in_order_over_all_parts() -> None:
+    numbers = mrcore.from_items(range(3_000)).map(lambda n: n * 7 % 3_001)
+    numbers.sort_by().write_text("out", reduces=3, engine="inline")
+    assert written("out").split() == [str(n) for n in sorted(n * 7 % 3_001 for n in range(3_000))]
+    assert len(list(Path("out").glob("part-*"))) == 3
+
+
+def test_options_of_the_job_reach_it() -> None:
+    mrcore.from_items([1]).write_text("out", compress="gz", engine="inline")
+    with pytest.raises(mrcore.UsageError, match="not empty"):
+        mrcore.from_items([2]).write_text("out", engine="inline")
+    mrcore.from_items([2]).write_text("out", compress="gz", overwrite=True, engine="inline")
+    assert mrcore.read_text("out").collect(engine="inline") == ["2"]

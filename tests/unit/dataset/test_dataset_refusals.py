@@ -1,0 +1,105 @@
+"""Refusals of datasets: one sentence each, and nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import mrcore
+from mrcore.errors import MrcoreError, OutputError, PicklingError, PluginError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+
+
+NUMBERS = mrcore.from_items([1, 2, 3])
+
+
+def test_collect_refuses_more_than_its_limit() -> None:
+    assert NUMBERS.collect(3, engine="inline") == [1, 2, 3]
+    with pytest.raises(UsageError, match=r"found more than 2 elements\. Write them with"):
+        NUMBERS.collect(2, engine="inline")
+    with pytest.raises(UsageError, match="would fill the memory"):
+        NUMBERS.take(10**9)
+
+
+def test_unknown_keywords_name_the_nearest_one() -> None:
+    with pytest.raises(
+        UsageError, match=r"collect has no option 'reduce'\. Did you mean 'reduces'"
+    ):
+        NUMBERS.collect(reduce=3)
+    with pytest.raises(UsageError, match="write_text has no option 'total_order'"):
+        NUMBERS.write_text("out", total_order=True)
+    with pytest.raises(UsageError, match="'spark' is not an engine"):
+        NUMBERS.count(engine="spark")
+    with pytest.raises(UsageError, match="is not a cluster"):
+        NUMBERS.count(on="127.0.0.1:7")
+
+
+def test_a_dataset_is_not_written_into_its_own_input(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a\n")
+    with pytest.raises(OutputError, match="would read what it writes"):
+        mrcore.read_text("in").write_text("in/out", engine="inline")
+    joined = NUMBERS.map(lambda n: (str(n), n)).join(mrcore.read_text("in").key_by(len))
+    with pytest.raises(OutputError, match="would read what it writes"):
+        joined.write_text("in", engine="inline")
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.txt"]
+
+
+def test_a_key_that_cannot_be_one_is_named() -> None:
+    with pytest.raises(MrcoreError, match=r"the key \{\} has the type dict"):
+        NUMBERS.map(lambda n: ({}, n)).group_by_key().collect(engine="inline")
+    with pytest.raises(MrcoreError, match=r"the key \[1\] has the type list"):
+        NUMBERS.map(lambda n: [n]).distinct().collect(engine="inline")
+    with pytest.raises(MrcoreError, match="has the type set"):
+        NUMBERS.sort_by(lambda n: {n}, reverse=True).collect(engine="inline")
+
+
+def test_elements_that_are_not_pairs_are_named() -> None:
+    with pytest.raises(MrcoreError, match=r"yielded 1, not a \(key, value\) pair"):
+        NUMBERS.group_by_key().collect(engine="inline")
+
+
+def test_a_function_that_cannot_be_pickled_is_refused() -> None:
+    lock = threading.Lock()
+    with pytest.raises(PluginError, match="cannot be pickled"):
+        NUMBERS.map(lambda n: (lock, n)).collect(engine="inline")
+
+
+def test_items_that_cannot_be_pickled_are_refused() -> None:
+    with pytest.raises(PicklingError, match="The items cannot be pickled"):
+        mrcore.from_items([threading.Lock()])
+
+
+def test_an_exception_of_the_users_code_ends_the_job_with_its_traceback() -> None:
+    with pytest.raises(mrcore.RunFailedError, match="ZeroDivisionError") as raised:
+        NUMBERS.map(lambda n: 1 / (n - 2)).collect(engine="inline")
+    assert "lambda n: 1 / (n - 2)" in str(raised.value)
+
+
+def test_wrong_arguments_are_refused_where_they_are_given() -> None:
+    for wrong in (
+        lambda: NUMBERS.map(3),  # type: ignore[arg-type]
+        lambda: NUMBERS.join([("a", 1)]),  # type: ignore[arg-type]
+        lambda: NUMBERS.sample(1.5),
+        lambda: NUMBERS.top(0),
+        lambda: mrcore.from_items("abc"),
+        lambda: mrcore.read_text([]),
+        lambda: NUMBERS.take(0),
+        lambda: list(NUMBERS),
+        lambda: len(NUMBERS),
+        lambda: NUMBERS.filter(lambda n: False).min(engine="inline"),
+    ):
+        with pytest.raises(UsageError, match=r"\. "):
+            wrong()
+
+
+def test_a_missing_input_is_named() -> None:
+    with pytest.raises(UsageError, match=r"missing\.txt"):
+        mrcore.read_text("missing.txt").count(engine="inline")
