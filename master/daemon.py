@@ -27,6 +27,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.options import Options
 from mrcore.master.shell.assignments import Assigner
+from mrcore.master.shell.call_service import CallService, add_call_service
 from mrcore.master.shell.calls import SERVICES
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.health import Health
@@ -36,6 +37,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
     Cluster,
     announce,
+    found_on_loopback,
     new_leader,
     new_token,
     open_cluster,
@@ -44,20 +46,20 @@ from mrcore.master.shell.leader import (
     read_leader,
     retire,
 )
+from mrcore.master.shell.lifeline import watch_lifeline
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans, load_plans
+from mrcore.master.shell.sessions import Sessions
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.sweep import Sweep
 from mrcore.master.shell.worker_service import WorkerService
 from mrcore.model import object_names
 from mrcore.rpc.cluster import (
-    Credentials,
     Leader,
     credentials_of,
     format_address,
     is_loopback,
-    loopback_file,
-    save_credentials,
 )
 from mrcore.rpc.probe import answers
 from mrcore.rpc.server import RpcServer, stop_on_signals
@@ -90,7 +92,7 @@ class _EndedError(Exception):
 async def run(options: Options) -> None:
     """Be the master until a signal says to end; raise MrcoreError for what prevents it."""
     async with stop_on_signals() as stop:
-        _watch_lifeline(options.lifeline_fd)
+        watch_lifeline(options.lifeline_fd)
         life = _Life(options, Notifier(os.environ))
         try:
             async with asyncio.TaskGroup() as group:
@@ -125,19 +127,6 @@ async def _leave_early(stop: asyncio.Event, life: _Life) -> None:
     await stop.wait()
     if not life.serving:
         raise _EndedError
-
-
-def _watch_lifeline(descriptor: int | None) -> None:
-    """Leave when the other end of this pipe is gone, as after `kill -9` of who started us."""
-    if descriptor is None:
-        return
-
-    def on_readable() -> None:
-        if not os.read(descriptor, 1):
-            # Nobody is left to answer to, and the journal is whole at every moment.
-            os._exit(0)
-
-    asyncio.get_running_loop().add_reader(descriptor, on_readable)
 
 
 class _Life:
@@ -196,6 +185,14 @@ class _Life:
         if protect_state(self._storage, self._state_uri):
             where = self._storage.shown(self._state_uri)
             log.warning("other users can read the jobs and plugins in %s", where)
+
+    @property
+    def _is_shared(self) -> bool:
+        """Return whether other processes of this user may look for this master.
+
+        With a lifeline the cluster belongs to one process, which knows its state.
+        """
+        return is_loopback(self._options.host) and self._options.lifeline_fd is None
 
     def _advertised_host(self) -> str:
         if self._options.advertise:
@@ -257,7 +254,7 @@ class _Life:
         leader: Leader,
         stop: asyncio.Event,
     ) -> None:
-        """Answer calls until `stop`, then drain."""
+        """Put the parts of a master together, and answer calls until `stop`."""
         plans = Plans(self._storage, self._state_uri)
         lost = await asyncio.to_thread(load_plans, shell.machine, plans, self._starting)
         submissions = Submissions(
@@ -284,6 +281,10 @@ class _Life:
             state_uri=self._state_uri,
             clock=SYSTEM,
         )
+        objects = Objects(self._storage, self._state_uri, SYSTEM)
+        sessions = Sessions(shell, SYSTEM, self._rng, self._options.session_seconds)
+        group.create_task(sessions.run())
+        add_call_service(server, CallService(shell, sessions, objects, server.draining))
         assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
         workers = WorkerService(shell, assigner, cluster)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
@@ -291,20 +292,38 @@ class _Life:
         sweep = Sweep(
             shell,
             submissions,
+            objects,
             storage=self._storage,
             state_uri=self._state_uri,
             clock=SYSTEM,
         )
         group.create_task(sweep.run())
         committer = Committer(
-            shell.machine, plans, SYSTEM, planner=submissions.plan, notes=notes, cost_of=fleet.cost
+            shell.machine,
+            plans,
+            SYSTEM,
+            planner=submissions.plan,
+            notes=notes,
+            objects=objects,
+            cost_of=fleet.cost,
         )
         group.create_task(shell.run(committer))
         for event in lost:
             await shell.send(event)
+        await self._answer_until(stop, group, server, shell, leader)
+
+    async def _answer_until(
+        self,
+        stop: asyncio.Event,
+        group: asyncio.TaskGroup,
+        server: RpcServer,
+        shell: Shell,
+        leader: Leader,
+    ) -> None:
+        """Let others in until `stop`, then drain."""
         with (
             # Whoever gets an answer at this port finds the credentials for it.
-            self._found_on_loopback(credentials_of(leader, self._state_uri)),
+            found_on_loopback(credentials_of(leader, self._state_uri), wanted=self._is_shared),
             self._watched(group, Health(shell, SYSTEM)),
         ):
             await server.start(SERVICES)
@@ -370,21 +389,3 @@ class _Life:
                 stack.enter_context(measured(self._options.metrics, health))
             group.create_task(self._notifier.watch(health.healthy, health.status))
             yield
-
-    @contextlib.contextmanager
-    def _found_on_loopback(self, credentials: Credentials) -> Iterator[None]:
-        """Leave the credentials where other processes of this user look for them."""
-        # With a lifeline the cluster belongs to one process, which knows its state.
-        if not is_loopback(self._options.host) or self._options.lifeline_fd is not None:
-            yield
-            return
-        path = loopback_file(int(credentials.address.rpartition(":")[2]))
-        save_credentials(credentials, path)
-        inode = path.stat().st_ino
-        try:
-            yield
-        finally:
-            # The port is free by now, and the next master there may have left its own.
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == inode:
-                    path.unlink()

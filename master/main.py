@@ -19,6 +19,7 @@ from mrcore.master.fleet.options import add_options, fleet_options
 from mrcore.master.options import Options
 from mrcore.rpc.cluster import DEFAULT_PORT, is_loopback, parse_address, state_home
 from mrcore.storage.registry import absolute_uri
+from mrcore.util.units import parse_duration
 
 log = logging.getLogger("mrcore.master")
 
@@ -66,9 +67,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="plan jobs for at least N slots, even before the workers have joined",
     )
+    add(
+        "--session-timeout",
+        default="60s",
+        metavar="TIME",
+        help="end the calls of a client that has vanished after TIME (default: %(default)s)",
+    )
     add_daemon_options(parser)
     add_options(parser)
     return parser
+
+
+def _session_seconds(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--session-timeout: {error}.") from None
+    if not 1.0 <= seconds <= 86_400.0:
+        raise UsageError("--session-timeout: give a time between 1s and 24h.")
+    return seconds
 
 
 def _options(parsed: argparse.Namespace) -> Options:
@@ -92,6 +109,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         take_over=parsed.take_over,
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
+        session_seconds=_session_seconds(parsed.session_timeout),
         metrics=parsed.metrics,
         # The variables are meant for a VM's master, not for one that an embedded run starts.
         fleet=fleet_options(parsed, state_uri, os.environ if parsed.lifeline_fd is None else {}),

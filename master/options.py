@@ -22,6 +22,8 @@ class Options:
     """Host name for other machines; empty: the listening host."""
     expect_slots: int = 0
     """Least number of slots to plan jobs for, as workers may join after the first submission."""
+    session_seconds: float = 60.0
+    """Time without a watch after which a session is ended, unless it is kept."""
     metrics: str = ""
     """HOST:PORT of the metrics; empty: no metrics."""
     fleet: FleetOptions | None = None

@@ -2,6 +2,7 @@
 
 `scheduler`, `results` and `machine` decide. What they decide becomes an assignment, a release, a
 place in a queue or a fact through the methods here. Each keeps every invariant of `invariants`.
+When a worker gets its answer is the matter of `parking`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mrcore.master.core import heaps, policy
-from mrcore.master.core.commands import CleanUp, Command, Reply
+from mrcore.master.core.commands import CleanUp, Command
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.ended import Stories
 from mrcore.master.core.facts import Fact, JobEnded, WorkerJoined
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
-from mrcore.model.attempts import Assignment, AttemptState
+from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskFailure
 
 if TYPE_CHECKING:
@@ -108,19 +108,6 @@ class Cluster:
     def waiting(self) -> bool:
         """Return whether a take-over still waits for the workers of its predecessor."""
         return self.wait_until is not None
-
-    def has_room(self, *coming: tuple[StagePlan, ...], known: int = 0) -> bool:
-        """Return whether jobs with these stages may be submitted now.
-
-        `known` of them are live already: they have waited, and get their stages now.
-        """
-        live = [tuple(stage.plan for stage in job.record.stages) for job in self.jobs.values()]
-        jobs = [*live, *coming]
-        return (
-            sum(map(policy.task_count, jobs)) <= self.limits.live_tasks_max
-            and sum(map(policy.section_count, jobs)) <= self.limits.live_sections_max
-            and len(jobs) - known <= self.limits.live_jobs_max
-        )
 
     # -- facts and commands ----------------------------------------------------------------------
 
@@ -319,7 +306,7 @@ class Cluster:
         self.ended.append(job_id)
         self.command(CleanUp(job_id, state))
 
-    # -- workers and timers ----------------------------------------------------------------------
+    # -- workers ---------------------------------------------------------------------------------
 
     def may_work(self, worker: Worker) -> bool:
         """Return whether a worker sees the store (37_no_store), stays (17_drain), and may work."""
@@ -332,30 +319,6 @@ class Cluster:
         mismatch = policy.mismatch(job.record.spec.versions, worker.about)
         return self.may_work(worker) and mismatch is None
 
-    def lease_end(self, worker: Worker) -> float:
-        """Return when the first lease of a worker ends, unless it is heard before."""
-        return worker.lease_from + worker.lease_seconds
-
-    def set_timer(self, worker: Worker) -> None:
-        """Make sure that the machine looks at a worker when its answer or its lease is due."""
-        due = self.lease_end(worker)
-        if worker.parked:
-            due = min(due, worker.answer_at)
-        if worker.timer <= self.now or due < worker.timer:
-            worker.timer = due
-            most = 2 * len(self.workers) + self.limits.void_entries_max
-            heaps.push(self.timers, (due, worker.id), most, self.is_set)
-
-    def is_set(self, entry: tuple[float, str]) -> bool:
-        """Return whether an entry of the timers still holds for its worker."""
-        worker = self.workers.get(entry[1])
-        return worker is not None and worker.timer == entry[0]
-
-    def sync_seconds(self, worker: Worker) -> float:
-        """Return how long a request of a worker may stay parked."""
-        third = worker.lease_seconds / self.limits.parks_per_lease
-        return min(third, self.limits.sync_max_seconds)
-
     def forget(self, worker: Worker) -> None:
         """Drop a worker that holds nothing."""
         assert not worker.held
@@ -364,37 +327,3 @@ class Cluster:
         self.last_gone = worker.id
         self.idle_parked.pop(worker.id, None)
         self.dirty.pop(worker.id, None)
-
-    def has_news(self, worker: Worker) -> bool:
-        """Return whether the newest request of a worker deserves an answer at once."""
-        # A worker that is to leave hears of it at once, though its request is parked (17_drain).
-        if worker.leaving and not (worker.draining or worker.drain_sent):
-            return True
-        if worker.leaving and not worker.held:
-            return True
-        if worker.active != len(worker.listed):
-            return True
-        for attempt in worker.held.values():
-            # New, or of an answer that was lost (07_lost_reply).
-            if not attempt.taken_back and attempt.id not in worker.listed:
-                return True
-        return any(held is AttemptState.FINISHED for held in worker.listed.values())
-
-    def answer(self, worker: Worker) -> None:
-        """Send a worker everything that it should hold."""
-        worker.parked = False
-        worker.lease_from = self.now
-        worker.drain_sent = worker.leaving
-        worker.leave_sent = leave = worker.leaving and not worker.held
-        self.idle_parked.pop(worker.id, None)
-        self.command(
-            Reply(
-                worker.id,
-                worker.session,
-                worker.sequence,
-                tuple(a.wanted for a in worker.held.values() if not a.taken_back),
-                drain=worker.leaving,
-                leave=leave,
-                sync_seconds=self.sync_seconds(worker),
-            )
-        )

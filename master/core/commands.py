@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobState
+
+if TYPE_CHECKING:
+    from mrcore.storage.base import ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,24 @@ class CleanUp:
     state: JobState
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteValues:
+    """Nobody needs these values of calls any more: delete their objects, if that is easy.
+
+    What is left goes when the session has ended.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+
+
 Command = (
-    Reply | Superseded | StepDown | CheckWinner | PlanJob | PrepareCommit | RunCommit | CleanUp
+    Reply
+    | Superseded
+    | StepDown
+    | CheckWinner
+    | PlanJob
+    | PrepareCommit
+    | RunCommit
+    | CleanUp
+    | DeleteValues
 )

@@ -10,9 +10,14 @@ from typing import assert_never
 
 import msgspec
 
-from mrcore.master.core.ended import brief, lighten, weight_of_blocks
+from mrcore.master.core import durable_calls
+from mrcore.master.core.ended import brief, lighten, weight_of_blocks, without_bytes
 from mrcore.master.core.facts import (
     AttemptFailed,
+    CallFailed,
+    CallsAdded,
+    CallsCancelled,
+    CallsReleased,
     CancelRequested,
     CommitBegun,
     EpochTaken,
@@ -21,6 +26,7 @@ from mrcore.master.core.facts import (
     JobEnded,
     JobPlanned,
     JobSubmitted,
+    SessionClosed,
     StageRevoked,
     Tally,
     TaskWon,
@@ -30,6 +36,7 @@ from mrcore.master.core.facts import (
 )
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import (
+    CallsRecord,
     Culprit,
     FailedAttempt,
     JobRecord,
@@ -82,6 +89,8 @@ class Durable(msgspec.Struct):
                 self._lose(fact)
             case StageRevoked():
                 self._revoke(fact)
+            case CallsAdded() | CallFailed() | CallsCancelled() | CallsReleased() | SessionClosed():
+                durable_calls.apply(self.jobs, fact, limits)
             case WorkerJoined():
                 self.workers[fact.worker_id] = None
             case WorkersLeft():
@@ -128,6 +137,7 @@ class Durable(msgspec.Struct):
             stages=_stage_records(fact.stages),
             state=JobState.WAITING if fact.spec.after else JobState.RUNNING,
             waits_for=[other for other in fact.spec.after if not self._succeeded(other)],
+            calls=None if fact.spec.session is None else CallsRecord(),
         )
 
     def _succeeded(self, job_id: str) -> bool:
@@ -153,6 +163,8 @@ class Durable(msgspec.Struct):
         job.won += 1
         _count(job, fact.attempt.task.stage, fact.tally)
         _add(job, fact.attempt.task.stage, task, 1)
+        if job.calls is not None:
+            durable_calls.win(self.jobs, job, fact.attempt.task.index)
 
     def _lose(self, fact: WinnerLost) -> None:
         job = self._running(fact.attempt.task.job_id)
@@ -185,6 +197,8 @@ class Durable(msgspec.Struct):
                 if fact.job_id in other.waits_for:
                     other.waits_for.remove(fact.job_id)
         job.waits_for = []
+        if job.calls is not None:
+            durable_calls.drop(self.jobs, job)
         lighten(job, limits)
         self.ended.append(fact.job_id)
         self.ended_tasks += job.task_count
@@ -253,10 +267,11 @@ def _unwin(job: JobRecord, stage: int, task: TaskRecord) -> None:
 
 
 def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
-    task, failure = job.task(fact.attempt.task), fact.failure
+    task = job.task(fact.attempt.task)
     _count(job, fact.attempt.task.stage, fact.tally)
     task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
     del task.failed[: -limits.failed_attempts_max]
+    failure = without_bytes(fact.failure)
     job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))
     del job.recent_failures[: -limits.recent_failures_max]
     last, task.last_failure = task.last_failure, failure
@@ -265,12 +280,16 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
         task.infrastructure += 1
         job.infrastructure += 1
         return
+    if job.calls is not None and failure.kind is FailureKind.USER and not failure.died:
+        task.raised += 1
+        job.failed += 1
+        return
     task.failures += 1
     job.failed += 1
     if failure.kind is FailureKind.DATA:
         repeated = last is not None and last.message == failure.message
         task.same_data = task.same_data + 1 if repeated else 1
-    if failure.died:
+    if failure.died and job.calls is None:
         task.mark_records = True
     if failure.mark is not None:
         _failed_at(job, task, failure.mark, failure.message)

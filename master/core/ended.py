@@ -36,6 +36,13 @@ def brief(failure: TaskFailure) -> TaskFailure:
     return msgspec.structs.replace(failure, message=failure.message[:_BRIEF_CHARS], traceback="")
 
 
+def without_bytes(failure: TaskFailure) -> TaskFailure:
+    """Return a failure without the exception and the text of a call, for its client only."""
+    if not failure.exception and not failure.printed:
+        return failure
+    return msgspec.structs.replace(failure, exception=b"", printed=b"")
+
+
 def weight_of_blocks(output: TaskOutput) -> int:
     """Return about what the keys of a run's blocks take, which a total order needs."""
     return sum(_BLOCK_BYTES + len(block.first_key) for block in output.blocks)
@@ -141,6 +148,8 @@ class Stories:
 
         With a job that is not `remembered` go its stories, too: they would keep all of it.
         """
+        if job.record.calls is not None:  # the story of a call goes with its release
+            return
         tasks = [task for stage in job.stages for task in stage.tasks]
         lines = sum(len(task.story) for task in tasks)
         self._kept[job.record.job_id] = (job, len(tasks), lines)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
+from mrcore.master.core.commands import (
+    CheckWinner,
+    CleanUp,
+    DeleteValues,
+    PlanJob,
+    PrepareCommit,
+    RunCommit,
+)
 from mrcore.model.attempts import HeldAttempt
+from mrcore.model.calls import CallPlan
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
@@ -86,6 +94,41 @@ class JobBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsSent:
+    """The client of a session has sent calls; it repeats what it has no answer to."""
+
+    job_id: str
+    first: int
+    """Number of the first of them."""
+    calls: tuple[CallPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsUnwanted:
+    """The client of a session wants calls to stop."""
+
+    job_id: str
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsDone:
+    """The client of a session needs these calls no more."""
+
+    job_id: str
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """A session is to get no more calls."""
+
+    job_id: str
+    message: str = ""
+    """Reason to end it at once, with all of its calls; empty to let them end by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainAsked:
     """Somebody wants a worker to finish what it has and leave."""
 
@@ -138,7 +181,7 @@ class CleanedUp:
 class NothingDone:
     """A command was overtaken, failed without harm, or found everything in order."""
 
-    command: PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner
+    command: PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner | DeleteValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +204,10 @@ Event = (
     | Planned
     | CancelAsked
     | JobBroken
+    | CallsSent
+    | CallsUnwanted
+    | CallsDone
+    | CloseAsked
     | DrainAsked
     | WinnerMissing
     | CommitPrepared

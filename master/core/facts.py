@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mrcore.model.calls import CallPlan
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
@@ -94,6 +95,46 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", kw_only=T
     tally: Tally = Tally()
 
 
+class CallsAdded(msgspec.Struct, frozen=True, tag="calls_added"):
+    """Calls were added to a session."""
+
+    job_id: str
+    first: int
+    """Number of the first of them: the number of calls that the session had."""
+    calls: tuple[CallPlan, ...]
+
+
+class CallFailed(msgspec.Struct, frozen=True, tag="call_failed", kw_only=True):
+    """A call has failed for good."""
+
+    task: TaskId
+    failure: TaskFailure
+    attempt: AttemptNumber | None = None
+    """Attempt that failed; None where the call never ran, or was lost with a worker."""
+    worker_id: str = ""
+    """Worker that ran the attempt."""
+
+
+class CallsCancelled(msgspec.Struct, frozen=True, tag="calls_cancelled"):
+    """Calls were cancelled before they had ended."""
+
+    job_id: str
+    indexes: tuple[int, ...]
+
+
+class CallsReleased(msgspec.Struct, frozen=True, tag="calls_released"):
+    """The client does not need these calls any more, all of which have ended."""
+
+    job_id: str
+    indexes: tuple[int, ...]
+
+
+class SessionClosed(msgspec.Struct, frozen=True, tag="session_closed"):
+    """A session gets no more calls: it succeeds once all of them are released."""
+
+    job_id: str
+
+
 class WorkerJoined(msgspec.Struct, frozen=True, tag="worker_joined"):
     """A worker is about to get its first attempt: a later master waits for its report."""
 
@@ -148,6 +189,11 @@ Fact = (
     | WinnerLost
     | StageRevoked
     | AttemptFailed
+    | CallsAdded
+    | CallFailed
+    | CallsCancelled
+    | CallsReleased
+    | SessionClosed
     | WorkerJoined
     | WorkersLeft
     | CancelRequested

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mrcore.master.core import policy
+from mrcore.master.core import invariants_calls, policy
 from mrcore.master.core.ended import weight_of_blocks
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
@@ -27,7 +27,10 @@ def check(cluster: Cluster) -> None:
     live = {job.job_id for job in durable.jobs.values() if not job.state.final}
     assert live == {job.job_id for job in cluster.live_jobs()}, "live jobs are those not ended"
     for record in durable.jobs.values():
-        _check_sums(record)
+        if record.calls is None:
+            _check_sums(record)
+        else:
+            invariants_calls.check(cluster, record, record.calls)
         job = cluster.jobs.get(record.job_id)
         if job is not None:
             _check_job(cluster, job)
@@ -108,6 +111,7 @@ def _check_stage(cluster: Cluster, job: LiveJob, stage: LiveStage, sums: StageRe
     for index, (task, record) in enumerate(zip(stage.tasks, sums.tasks, strict=True)):
         name = TaskId(job.record.job_id, stage.number, index)
         idle = record.winner is None and not task.attempts and job.running
+        idle = idle and not invariants_calls.waits(cluster, name)
         places = queued[task.ticket] + delayed[task.ticket] if task.ticket else 0
         assert places == (1 if idle else 0), f"idle iff queued exactly once: {_story(name, task)}"
         assert not (record.winner is not None and task.attempts), (

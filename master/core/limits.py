@@ -66,9 +66,19 @@ class Limits:
     workers_max: int = 10_000
     """Requests of further workers are answered with nothing."""
     live_jobs_max: int = 1_000
-    """Checked before a claim is taken (`Cluster.has_room`)."""
+    """Checked before a claim is taken (`room.has_room`)."""
     live_tasks_max: int = 500_000
     """Tasks of all live jobs; checked at the same place."""
+    calls_max: int = 500_000
+    """Calls of all sessions that are not released; checked when calls are added."""
+    session_calls_max: int = 1_000_000
+    """Calls of one session, released ones included: each keeps a place in a list."""
+    calls_bytes_max: int = 1 << 30
+    """Memory of the arguments and values of all calls, as `durable_calls` weighs it."""
+    session_bytes_max: int = 512 * 2**20
+    """Memory of the arguments and values of the calls of one session."""
+    calls_started_max: int = 100_000
+    """Calls of a session that have begun, until its client is told."""
     live_sections_max: int = 40_000_000
     """Sections of runs, maps times reduces, of all live jobs: 36 bytes each once they are won."""
     ended_jobs_max: int = 1_000

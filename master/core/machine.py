@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster, Outcome
 from mrcore.master.core.commands import (
     CleanUp,
@@ -21,8 +22,12 @@ from mrcore.master.core.commands import (
     Superseded,
 )
 from mrcore.master.core.events import (
+    CallsDone,
+    CallsSent,
+    CallsUnwanted,
     CancelAsked,
     CleanedUp,
+    CloseAsked,
     CommitFinished,
     CommitPrepared,
     CommitRefused,
@@ -44,6 +49,7 @@ from mrcore.master.core.facts import (
     JobPlanned,
     JobSubmitted,
 )
+from mrcore.master.core.parking import Parking
 from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.views import why_never_planned
@@ -74,12 +80,16 @@ class Machine:
         rng: Random,
         *,
         cluster: type[Cluster] = Cluster,
+        parking: type[Parking] = Parking,
         scheduler: type[Scheduler] = Scheduler,
         results: type[Results] = Results,
+        calls: type[Calls] = Calls,
     ) -> None:
         self.cluster = cluster(limits, rng)
-        self.scheduler = scheduler(self.cluster)
-        self.results = results(self.cluster)
+        self.parking = parking(self.cluster)
+        self.calls = calls(self.cluster)
+        self.scheduler = scheduler(self.cluster, self.parking, self.calls)
+        self.results = results(self.cluster, self.calls)
 
     def apply(self, fact: Fact) -> None:
         """Take in a fact of the journal, before this master acts."""
@@ -130,6 +140,14 @@ class Machine:
                 # What commits needs nothing but the store.
                 if job is not None and (job.running or job.waiting):
                     self.cluster.end_job(job, JobState.FAILED, event.message)
+            case CallsSent():
+                self.calls.on_sent(event)
+            case CallsUnwanted():
+                self.calls.on_unwanted(event)
+            case CallsDone():
+                self.calls.on_done(event)
+            case CloseAsked():
+                self.calls.on_close(event)
             case DrainAsked():
                 self._on_drain(event)
             case WinnerMissing():
@@ -196,6 +214,9 @@ class Machine:
         """Queue what has no winner."""
         record = job.record
         self.cluster.jobs[record.job_id] = job
+        if record.calls is not None:
+            self.calls.admit(job)
+            return
         for stage in job.stages:
             for index, task in enumerate(record.stages[stage.number].tasks):
                 if task.winner is None:
@@ -212,6 +233,9 @@ class Machine:
             return
         if record.cancel_reason is not None:
             self.cluster.end_job(job, JobState.CANCELLED, record.cancel_reason)
+            return
+        if record.calls is not None:
+            self.calls.resume(job)
             return
         for stage in job.stages:
             for index in range(len(stage.tasks)):
@@ -246,6 +270,9 @@ class Machine:
         """Go on with the jobs that waited for one that has ended; one that fails ends others."""
         while self.cluster.ended:
             gone = self.cluster.ended.pop(0)
+            record = self.cluster.job(gone)
+            if record is not None and record.calls is not None:
+                self.calls.on_session_ended(record)
             for job in list(self.cluster.jobs.values()):
                 if job.waiting and gone in job.record.spec.after:
                     self._plan_or_fail(job)
@@ -329,11 +356,11 @@ class Machine:
             return
         self._update_worker(worker, event)
         self.scheduler.fill(worker)
-        if not event.park or self.cluster.has_news(worker):
-            self.cluster.answer(worker)
+        if not event.park or self.parking.has_news(worker):
+            self.parking.answer(worker)
         else:
-            self.scheduler.park(worker)
-        self.cluster.set_timer(worker)
+            self.parking.park(worker)
+        self.parking.set_timer(worker)
 
     def _identify_worker(self, event: Synced) -> Worker | None:
         """Return who speaks, or None where the request is from the past."""
@@ -410,6 +437,8 @@ class Machine:
             # It began before its worker heard that it was taken back (23_taken_back).
             self.cluster.undo_take_back(attempt)
         attempt.known = True
+        if held.state is AttemptState.RUNNING is not attempt.state:
+            self.calls.on_started(held.attempt.task)
         attempt.state = held.state
         attempt.reported_at = self.cluster.now
         attempt.elapsed_seconds = held.elapsed_seconds

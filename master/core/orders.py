@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCommit, RunCommit
+from mrcore.master.core.commands import (
+    CheckWinner,
+    CleanUp,
+    DeleteValues,
+    PlanJob,
+    PrepareCommit,
+    RunCommit,
+)
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
     from mrcore.master.core.cluster import Cluster
     from mrcore.storage.base import ObjectInfo
 
-Job = PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner
+Job = PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner | DeleteValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,18 @@ class WinnerLookup:
         return WinnerMissing(self.command.attempt)
 
 
-Order = Planning | Preparation | Publication | Cleaning | WinnerLookup
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Values of calls to delete."""
+
+    command: DeleteValues
+
+    def deleted(self) -> NothingDone:
+        """Return the answer, whatever could be deleted."""
+        return NothingDone(self.command)
+
+
+Order = Planning | Preparation | Publication | Cleaning | WinnerLookup | Deletion
 
 
 def order(cluster: Cluster, command: Job) -> Order | NothingDone:
@@ -133,6 +151,8 @@ def order(cluster: Cluster, command: Job) -> Order | NothingDone:
             found = None if job is None else Cleaning(job, succeeded)
         case CheckWinner():
             found = _winner_lookup(cluster, command)
+        case DeleteValues():
+            found = Deletion(command)
         case _:
             assert_never(command)
     return NothingDone(command) if found is None else found

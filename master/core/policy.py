@@ -13,7 +13,7 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, TaskRecord
 from mrcore.model.job import JobSpec, Versions
 from mrcore.model.stages import StagePlan, task_name
-from mrcore.model.task import FailureKind, TaskOutput, shown_position
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, shown_position
 from mrcore.plugin.context import counters_problem
 
 if TYPE_CHECKING:
@@ -116,6 +116,32 @@ def verdict(task: TaskRecord, spec: JobSpec, limits: Limits) -> str | None:
         times = _times(task.losses)
         return f"lost its output {times}: check the storage of the job's temporaries (--temp)"
     return None
+
+
+def call_verdict(
+    task: TaskRecord, failure: TaskFailure, spec: JobSpec, limits: Limits
+) -> str | None:
+    """Return why a call fails for good once this attempt has failed; None while it may retry.
+
+    What its function raises counts against its retries, and is passed on as it is. All else has the
+    budgets of any other task.
+    """
+    message = failure.message
+    if failure.kind is FailureKind.USER and not failure.died:
+        retries = 0 if spec.session is None else spec.session.retries
+        return message if task.raised >= retries else None
+    if failure.kind is FailureKind.INFRASTRUCTURE:
+        times = task.infrastructure + 1
+        if times < limits.infrastructure_max:
+            return None
+        return f"The call failed {_times(times)} by storage or machines: {message}"
+    last = task.last_failure
+    if failure.kind is FailureKind.DATA and last is not None and last.message == message:
+        return f"The call failed twice in the same way: {message}"
+    times = task.failures + 1
+    if times < spec.max_attempts:
+        return None
+    return message if times == 1 else f"The call failed {_times(times)}: {message}"
 
 
 def overrun(record: JobRecord, limits: Limits) -> str | None:

@@ -5,14 +5,17 @@ These are plain structs that compare and encode. Only `durable` changes them.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from mrcore.master.core.facts import Tally
+from mrcore.model.calls import CallPlan
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import Part, Result, Run, Splits, StagePlan, task_name
-from mrcore.model.task import Mark, Skip, TaskFailure, TaskOutput
+from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +46,8 @@ class TaskRecord(msgspec.Struct):
     """Failures by the user's code or its data, since a record was last given up for skipping."""
     infrastructure: int = 0
     losses: int = 0
+    raised: int = 0
+    """Times that the function of a call has raised."""
     failed: list[FailedAttempt] = []
     last_failure: TaskFailure | None = None
     same_data: int = 0
@@ -83,6 +88,44 @@ class StageRecord(msgspec.Struct):
     def complete(self) -> bool:
         """Return whether every task has a winner."""
         return self.completed == len(self.tasks)
+
+
+class CallFailure(msgspec.Struct, frozen=True, array_like=True):
+    """The reason why a call has no value."""
+
+    failure: TaskFailure
+    cancelled: bool = False
+
+
+class CallsRecord(msgspec.Struct):
+    """The calls of a session: each is added, ends, and is released."""
+
+    plans: dict[int, CallPlan] = {}
+    """Calls that have not ended."""
+    ended: dict[int, CallFailure | None] = {}
+    """Calls that have ended and are not released, in the order of their ends; None where the task
+    has a value."""
+    needed: dict[int, int] = {}
+    """Number of calls that have not ended and take the value of this one."""
+    retained: dict[int, None] = {}
+    """Released calls whose values are needed."""
+    added: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    closed: bool = False
+    kept_bytes: int = 0
+    """Memory that arguments, values and failures take, more or less."""
+
+    def has_value(self, index: int) -> bool:
+        """Return whether the value of a call is there to be taken."""
+        return index in self.retained or self.ended.get(index, _NO_VALUE) is None
+
+    def may_have_value(self, index: int) -> bool:
+        """Return whether the value of a call is there, or may come."""
+        return index in self.plans or self.has_value(index)
+
+
+_NO_VALUE: Final = CallFailure(TaskFailure(kind=FailureKind.USER, message=""))
 
 
 class RecentFailure(msgspec.Struct, frozen=True):
@@ -132,6 +175,8 @@ class JobRecord(msgspec.Struct, kw_only=True):
     recent_failures: list[RecentFailure] = []
     traced: list[TaskId] = []
     """Tasks whose last failure is kept whole, oldest first."""
+    calls: CallsRecord | None = None
+    """What only a session has."""
     kept_bytes: int = 0
     """Memory that it takes since it has ended, more or less."""
 

@@ -7,6 +7,7 @@ from typing import assert_never
 import msgspec
 
 from mrcore.master.core import policy
+from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.commands import CheckWinner, PrepareCommit
 from mrcore.master.core.facts import AttemptFailed, StageRevoked, TaskWon, WinnerLost
@@ -20,12 +21,16 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 class Results:
     """What judges the results of a cluster's tasks, and draws the conclusions for their jobs."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, calls: Calls) -> None:
         self.cluster = cluster
+        self.calls = calls
 
     def advance(self, job: LiveJob) -> None:
         """Look what a new winner makes possible, or impossible."""
         record = job.record
+        if record.calls is not None:
+            self.calls.finish(job)
+            return
         problem = policy.overrun(record, self.cluster.limits)
         if problem is not None:
             self.cluster.end_job(job, JobState.FAILED, problem)
@@ -101,14 +106,16 @@ class Results:
             # journal end between the two facts (27_other_content, 34_restart_between_two_facts).
             self._revoke_readers(job, task_id.stage)
         self.cluster.dequeue(stage, task)
-        self.cluster.record(
-            TaskWon(
-                attempt=held.attempt,
-                worker_id=worker.id,
-                output=output,
-                tally=job.tally_at(task_id.stage),
-            )
+        won = TaskWon(
+            attempt=held.attempt,
+            worker_id=worker.id,
+            output=output,
+            tally=job.tally_at(task_id.stage),
         )
+        if record.calls is not None:
+            self.calls.on_won(job, won)
+        else:
+            self.cluster.record(won)
         self.cluster.note(task, "won", held.attempt.number, worker.id)
         for other in list(task.attempts):
             job.superseded += 1
@@ -213,6 +220,10 @@ class Results:
         record = job.record.task(task_id)
         if record.counted(attempt_id.number):
             return 0.0
+        if job.record.calls is not None and self.calls.fail_if_spent(
+            job, attempt_id, worker.id, failure
+        ):
+            return 0.0
         skips = len(record.skip)
         self.cluster.record(
             AttemptFailed(
@@ -227,7 +238,7 @@ class Results:
             self._suspect(task, worker.id)
         elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
             self._suspect(task, worker.id, self.cluster.limits.strikes_max)
-        if self.check_budgets(job, task_id):
+        if job.record.calls is None and self.check_budgets(job, task_id):
             return 0.0
         if len(record.skip) > skips:
             task.retries = 0  # the cause is out of the way

@@ -1,4 +1,4 @@
-"""Assignment of tasks, parked requests, leases and stragglers."""
+"""Assignment of tasks, ends of leases, and stragglers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import heapq
 from collections.abc import Iterable
 
 from mrcore.master.core import policy
+from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import Ticked
 from mrcore.master.core.facts import WorkersLeft
+from mrcore.master.core.parking import Parking
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
 from mrcore.model.attempts import AttemptState
 from mrcore.model.ids import TaskId
@@ -21,8 +23,10 @@ NEVER_FAILED = (0.0, 0)
 class Scheduler:
     """What serves the workers of a cluster, and lets time pass."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, parking: Parking, calls: Calls) -> None:
         self.cluster = cluster
+        self.parking = parking
+        self.calls = calls
         self._alarm: float | None = None
         """When an idle worker that could be given nothing should be looked at again."""
         self._review_at = float("-inf")
@@ -30,13 +34,11 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
-        timers = self.cluster.timers
-        while timers and not self.cluster.is_set(timers[0]):
-            heapq.heappop(timers)
-        dues = [self._alarm, self.cluster.wait_until]
+        dues = [self._alarm, self.cluster.wait_until, self.parking.next_timer()]
         if self._searching():
             dues.append(self._review_at)
-        dues += [heap[0][0] for heap in (timers, self.cluster.delayed) if heap]
+        if self.cluster.delayed:
+            dues.append(self.cluster.delayed[0][0])
         due = min((due for due in dues if due is not None), default=None)
         return None if due is None else max(due, self.cluster.now)
 
@@ -151,13 +153,6 @@ class Scheduler:
     def _wake_at(self, when: float) -> None:
         self._alarm = when if self._alarm is None else min(self._alarm, when)
 
-    def park(self, worker: Worker) -> None:
-        """Keep the request of a worker until there is news for it, or its time is up."""
-        worker.parked = True
-        worker.answer_at = self.cluster.now + self.cluster.sync_seconds(worker)
-        if worker.sees_store and not worker.leaving and worker.active < worker.slots:
-            self.cluster.idle_parked[worker.id] = None
-
     def _release_backoffs(self) -> None:
         """Put tasks whose back-off has ended into their stage's queue."""
         while self.cluster.delayed and self.cluster.delayed[0][0] <= self.cluster.now:
@@ -198,9 +193,9 @@ class Scheduler:
 
     def _serve_parked(self, worker: Worker) -> None:
         self.fill(worker)
-        if self.cluster.has_news(worker):
-            self.cluster.answer(worker)
-            self.cluster.set_timer(worker)
+        if self.parking.has_news(worker):
+            self.parking.answer(worker)
+            self.parking.set_timer(worker)
 
     def _work_is_ready(self) -> bool:
         return any(job.ready() for job in self.cluster.jobs.values())
@@ -218,11 +213,8 @@ class Scheduler:
         """Do what is due: answers to parked requests, ends of leases, and the search."""
         if event.wall_seconds:
             self.cluster.wall_offset = event.wall_seconds - self.cluster.now
-        while self.cluster.timers and self.cluster.timers[0][0] <= self.cluster.now:
-            when, worker_id = heapq.heappop(self.cluster.timers)
-            worker = self.cluster.workers.get(worker_id)
-            if worker is not None and worker.timer == when:
-                self._on_timer(worker)
+        for worker in self.parking.due_workers():
+            self._on_timer(worker)
         if self._alarm is not None and self._alarm <= self.cluster.now:
             self._alarm = None
         if self._review_at <= self.cluster.now and self._searching():
@@ -236,18 +228,18 @@ class Scheduler:
         """
         if worker.parked and worker.answer_at <= self.cluster.now:
             self.fill(worker)
-            self.cluster.answer(worker)
+            self.parking.answer(worker)
         for attempt in list(worker.held.values()):
             lapsed = worker.lease_from + attempt.lease_seconds <= self.cluster.now
             if lapsed and attempt.id in worker.held:
                 self.lose_attempt(attempt, "expired")
         leases = [attempt.lease_seconds for attempt in worker.held.values()]
         worker.lease_seconds = min(leases, default=self.cluster.limits.lease_seconds)
-        if not worker.held and self.cluster.lease_end(worker) <= self.cluster.now:
+        if not worker.held and self.parking.lease_end(worker) <= self.cluster.now:
             self.cluster.forget(worker)
             self.dismiss([worker.id])
         else:
-            self.cluster.set_timer(worker)
+            self.parking.set_timer(worker)
 
     def dismiss(self, worker_ids: Iterable[str]) -> None:
         """Remember that nothing of these workers is to be waited for after a restart."""
@@ -276,6 +268,9 @@ class Scheduler:
             "look at their machines' memory, or give it less at once"
         )
         failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
+        if job.record.calls is not None:
+            self.calls.fail(job, task_id, failure)
+            return
         self.cluster.end_job(job, JobState.FAILED, message, failure, task_id)
 
     # -- stragglers ------------------------------------------------------------------------------
@@ -303,12 +298,15 @@ class Scheduler:
         for attempt in slowest:
             attempts = len(stage.tasks[attempt.id.task.index].attempts)
             elapsed = attempt.running_seconds(self.cluster.now)
-            if policy.should_back_up(elapsed, median, waiting, attempts, self.cluster.limits):
+            # A function that is called may have effects, so that a call never runs twice at once.
+            if job.record.calls is None and policy.should_back_up(
+                elapsed, median, waiting, attempts, self.cluster.limits
+            ):
                 helper = self._helper(job, attempt)
                 if helper is not None:
                     self.cluster.assign(job, attempt.id.task, helper)
-                    self.cluster.answer(helper)
-                    self.cluster.set_timer(helper)
+                    self.parking.answer(helper)
+                    self.parking.set_timer(helper)
                     free -= 1
             elif (
                 free > 0

@@ -94,10 +94,11 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
         index = attempt.id.task.index
         furthest[index] = max(furthest.get(index, 0.0), attempt.progress.fraction)
     busy = live.busy if live is not None else 0
+    tasks = len(sums.tasks) if record.calls is None else record.calls.added
     return StageView(
         name=sums.name,
-        tasks=len(sums.tasks),
-        idle=len(sums.tasks) - sums.completed - busy,
+        tasks=tasks,
+        idle=tasks - sums.completed - busy,
         in_progress=busy,
         completed=sums.completed,
         records=sums.records_in + sum(attempt.progress.records for attempt in attempts),
@@ -129,6 +130,14 @@ def _job_note(cluster: Cluster, job: LiveJob) -> str:
     if all(worker.leaving for worker in workers):
         return f"{_WAITING}all of them are leaving"
     return ""
+
+
+def session_note(cluster: Cluster, session_id: str) -> str:
+    """Return why the calls of a session wait; empty where none does, or some run."""
+    job = cluster.jobs.get(session_id)
+    if job is None or job.record.calls is None or not job.record.calls.plans:
+        return ""
+    return _job_note(cluster, job)
 
 
 def _waiting_note(jobs: Sequence[str]) -> str:

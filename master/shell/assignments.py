@@ -16,15 +16,16 @@ from typing import Any, Final
 
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.master.core.commands import Reply
+from mrcore.master.core.durable_calls import output_of
 from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
-from mrcore.master.core.records import JobRecord
+from mrcore.master.core.records import CallsRecord, JobRecord
 from mrcore.master.shell.plans import Plans
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import Splits
-from mrcore.model.task import RunInput, TaskOutput, TaskRef, TaskWork
+from mrcore.model.task import CallInput, CallValue, RunInput, TaskOutput, TaskRef, TaskWork
 from mrcore.rpc.convert_task import assignment_to_proto
 from mrcore.rpc.v1 import job_pb2, worker_service_pb2
 from mrcore.rpc.views import shown_spec
@@ -145,12 +146,31 @@ class Assigner:
 
     def _work(self, job: JobRecord, wanted: Assignment) -> TaskWork | None:
         task = wanted.attempt.task
+        if job.calls is not None:
+            call = self._call_input(job.calls, task.index)
+            return None if call is None else TaskWork(call)
         partitions = job.partitions(task.stage)
         reads = job.stages[task.stage].plan.reads
         if isinstance(reads, Splits):
             return TaskWork(self._plans.splits(job.job_id, reads.groups)[task.index], partitions)
         read = self._run_input(job, wanted.attempt, wanted.inputs_version)
         return None if read is None else TaskWork(read, partitions)
+
+    def _call_input(self, calls: CallsRecord, index: int) -> CallInput | None:
+        """Return a call with the values that it takes; None for one that has ended since."""
+        plan = calls.plans.get(index)
+        if plan is None:
+            return None
+        jobs = self._machine.cluster.durable.jobs
+        values = []
+        for need in plan.needs:
+            output = output_of(jobs, need)
+            if output is None:
+                return None
+            values.append(CallValue(output.result, output.object))
+        return CallInput(
+            plan.function, plan.arguments, plan.arguments_object, tuple(values), plan.each
+        )
 
     def _run_input(
         self, job: JobRecord, attempt: AttemptId, inputs_version: int

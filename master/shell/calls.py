@@ -14,7 +14,11 @@ from mrcore.rpc.status import abort
 
 log = logging.getLogger("mrcore.master")
 
-SERVICES: Final = ("mrcore.rpc.v1.JobService", "mrcore.rpc.v1.WorkerService")
+SERVICES: Final = (
+    "mrcore.rpc.v1.JobService",
+    "mrcore.rpc.v1.CallService",
+    "mrcore.rpc.v1.WorkerService",
+)
 
 
 class Sized(Protocol):

@@ -25,6 +25,7 @@ from mrcore.master.core.events import Event, NothingDone
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import (
     Cleaning,
+    Deletion,
     Job,
     Planning,
     Preparation,
@@ -36,6 +37,7 @@ from mrcore.master.core.orders import (
 from mrcore.master.core.records import JobRecord
 from mrcore.master.fleet.status import CostOf
 from mrcore.master.shell.job_notes import JobNotes
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.stages import StagePlan
@@ -72,12 +74,14 @@ class Committer:
         *,
         planner: Planner,
         notes: JobNotes,
+        objects: Objects,
         cost_of: CostOf = lambda job_id: None,
     ) -> None:
         """`notes` is kept up to date with what jobs wait for."""
         self._machine = machine
         self._planner = planner
         self._notes = notes
+        self._objects = objects
         self._cost_of = cost_of
         self._plans = plans
         self._clock = clock
@@ -110,6 +114,10 @@ class Committer:
                 return await self._clean_up(command, what)
             case WinnerLookup():
                 return await self._look_up_winner(command, what)
+            case Deletion():
+                loop, objects = asyncio.get_running_loop(), what.command.objects
+                await loop.run_in_executor(self._threads, self._objects.delete_values, objects)
+                return what.deleted()
             case _:
                 assert_never(what)
 
@@ -199,6 +207,9 @@ class Committer:
         spec, generation = job.spec, job.claim_generation
 
         def clean_up() -> None:
+            if job.calls is not None:
+                self._objects.delete_session(job.job_id)
+                return
             commit.clean_up(spec, job.job_id, what.succeeded)
             if spec.output_uri:
                 commit.release_claim(spec.output_uri, generation)

@@ -8,7 +8,9 @@ look again.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -23,7 +25,7 @@ from mrcore.errors import (
 from mrcore.master.errors import FencedError
 from mrcore.model import object_names
 from mrcore.rpc.channel import CERTIFICATE_NAME, fingerprint_of
-from mrcore.rpc.cluster import Leader
+from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
@@ -183,3 +185,21 @@ def _decode(content: bytes, kind: type[_Document], uri: str) -> _Document:
         raise MrcoreError(
             f"{uri} cannot be read ({error}). Restore it, or start a new --state."
         ) from None
+
+
+@contextlib.contextmanager
+def found_on_loopback(credentials: Credentials, *, wanted: bool) -> Iterator[None]:
+    """Leave the credentials where other processes of this user look for them, if that is wanted."""
+    if not wanted:
+        yield
+        return
+    path = loopback_file(int(credentials.address.rpartition(":")[2]))
+    save_credentials(credentials, path)
+    inode = path.stat().st_ino
+    try:
+        yield
+    finally:
+        # The port is free by now, and the next master there may have left its own.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == inode:
+                path.unlink()

@@ -88,7 +88,7 @@ def load_plans(machine: Machine, plans: Plans, starting: Callable[[str], None]) 
     lost = []
     # From what the journal says: the machine admits its live jobs only when it takes over.
     for job in machine.cluster.durable.jobs.values():
-        if job.state.final or job.state is JobState.WAITING:
+        if job.state.final or job.state is JobState.WAITING or job.calls is not None:
             continue
         starting(f"reads the plan of {job.job_id}")
         try:

@@ -29,6 +29,7 @@ from mrcore.errors import (
 from mrcore.master.core.events import Submitted
 from mrcore.master.core.policy import section_count, task_count
 from mrcore.master.core.records import JobRecord
+from mrcore.master.core.room import has_room
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
 from mrcore.model import object_names
@@ -250,7 +251,7 @@ class Submissions:
         self._coming = {job: plan for job, plan in self._coming.items() if self._is_coming(job)}
         machine = self._shell.machine
         known = waits + sum(1 for job in self._coming if machine.cluster.job(job) is not None)
-        if not machine.cluster.has_room(stages, *self._coming.values(), known=known):
+        if not has_room(machine.cluster, stages, *self._coming.values(), known=known):
             remedy = "before other jobs end." if waits else "now. Submit the job again later."
             raise UnavailableError(f"The master has no room for {tasks:,} more tasks {remedy}")
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from mrcore.errors import StorageError
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.submissions import Submissions
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo, Storage
@@ -33,6 +34,7 @@ class Sweep:
         self,
         shell: Shell,
         submissions: Submissions,
+        objects: Objects,
         *,
         storage: Storage,
         state_uri: str,
@@ -40,6 +42,7 @@ class Sweep:
     ) -> None:
         self._shell = shell
         self._submissions = submissions
+        self._objects = objects
         self._storage = storage
         self._state_uri = state_uri
         self._clock = clock
@@ -65,7 +68,16 @@ class Sweep:
         self._submissions.begin_sweep()
         records = self._shell.machine.cluster.durable.jobs
         digests = {record.spec.plugin.sha256 for record in records.values()}
+        live = {name: record for name, record in records.items() if not record.state.final}
+        named = {
+            sha256
+            for record in live.values()
+            if record.calls is not None
+            for plan in record.calls.plans.values()
+            for sha256 in plan.stored
+        }
         deleted = await asyncio.to_thread(self._sweep, frozenset(records), digests)
+        deleted += await asyncio.to_thread(self._objects.sweep, named, frozenset(live).__contains__)
         if deleted:
             log.info("deleted %d objects of forgotten jobs", deleted)
         return deleted

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mrcore.cli.base import DURATION, FILE, FOLDER, SIZE, here
 from mrcore.client.request import JobRequest
@@ -116,13 +117,18 @@ def job_options(body: _Function) -> _Function:
 
 def take_request(options: dict[str, Any]) -> JobRequest:
     """Remove the values of `job_options` from `options` and return them as a request."""
-    values = {option.name: _value(option, options.pop(option.name)) for option in table.JOB_OPTIONS}
+    source = click.get_current_context().get_parameter_source
+    values: dict[str, Any] = {}
+    for option in table.JOB_OPTIONS:
+        value = options.pop(option.name)
+        if source(option.name) not in (None, ParameterSource.DEFAULT):
+            values[option.name] = _value(option, value)
     return JobRequest(
         plugin=options.pop("plugin"),
         inputs=options.pop("inputs"),
         output=options.pop("output"),
         cwd=here(),
-        options=table.given(values),
+        options=values,
     )
 
 

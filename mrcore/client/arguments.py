@@ -5,34 +5,19 @@ An argument of a wrong type raises UsageError with a sentence, before anything i
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, Unpack
 
+from mrcore.client.option_values import path_text, paths, value_of, wrong
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
 from mrcore.model import job_options
-from mrcore.model.columns import Columns, columns_of
-from mrcore.model.job_options import Option
-from mrcore.model.option_kinds import (
-    Bytes,
-    Choice,
-    ColumnTypes,
-    Files,
-    Flag,
-    Folder,
-    Jobs,
-    Named,
-    Params,
-    Seconds,
-    Whole,
-)
 from mrcore.plugin.functions import FUNCTIONS, INPUTS, STEPS, PluginFunctions, UserFunction
 from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
-from mrcore.util.texts import nearest, printable, text_of
+from mrcore.util.texts import nearest
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 JobInputs: TypeAlias = AnyPath | Sequence[AnyPath] | Mapping[AnyPath, UserFunction | Input]
@@ -110,7 +95,7 @@ def make_request(
         groups = {path_text("inputs", path): entry for path, entry in inputs.items()}
     return JobRequest(
         plugin=_target(plugin, values, groups),
-        inputs=_paths("inputs", inputs) if groups is None else tuple(groups),
+        inputs=paths("inputs", inputs) if groups is None else tuple(groups),
         groups=() if groups is None else tuple(range(len(groups))),
         output=path_text("output", output),
         cwd=Path.cwd(),
@@ -120,43 +105,12 @@ def make_request(
 
 def option_values(values: Mapping[str, object]) -> dict[str, Any]:
     """Return the job options among keywords, checked; raise UsageError for one that cannot be."""
-    table = job_options.JOB_OPTIONS
-    return job_options.given({o.name: _value(o, values[o.name]) for o in table if o.name in values})
-
-
-def _value(option: Option, value: object) -> Any:
-    """Return the value of an option; raise UsageError for one of a wrong type."""
-    if value is None and option.default is None:
-        return None
-    match option.kind:
-        case Whole(zero=zero):
-            return 0 if zero and value == zero else count(option.name, value)
-        case Seconds() | Bytes():
-            return _quantity(option, value)
-        case Choice(members):
-            return members(_one_of(option.name, value, list(members)))
-        case Named(table):
-            return _one_of(option.name, value, table.names())
-        case Flag(sets):
-            if not isinstance(value, bool):
-                raise _wrong(option.name, value, "True or False")
-            return sets if value else not sets
-        case Params() | ColumnTypes():
-            read = _params if isinstance(option.kind, Params) else _columns
-            return read(option.name, value)
-        case Folder():
-            return path_text(option.name, value)
-        case Files():
-            return _paths(option.name, value)
-        case Jobs():
-            return _job_ids(option.name, value)
-
-
-def _one_of(name: str, value: object, names: Sequence[str]) -> str:
-    """Return the value; raise UsageError unless it is one of the names."""
-    if not isinstance(value, str) or value not in names:
-        raise _wrong(name, value, f"one of {', '.join(names)}")
-    return value
+    table = {option.name: option for option in job_options.JOB_OPTIONS}
+    return {
+        name: value
+        for name in table
+        if name in values and (value := value_of(table[name], values[name])) is not None
+    }
 
 
 def _target(
@@ -179,31 +133,11 @@ def _target(
         )
     for name, function in given.items():
         if name not in (STEPS, INPUTS) and not callable(function):
-            raise _wrong(name, function, "a function")
+            raise wrong(name, function, "a function")
     name = options.get("name", "session")
     if not isinstance(name, str):
-        raise _wrong("name", name, "a text")
+        raise wrong("name", name, "a text")
     return Functions(given=given, name=name)
-
-
-def _wrong(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError(f"{name} is {printable(text_of(value, repr), 100)}, but has to be {wanted}.")
-
-
-def path_text(name: str, value: object, wanted: str = "a path or URI") -> str:
-    """Return a path as text; raise UsageError for a value of another type."""
-    if isinstance(value, str | os.PathLike):
-        text = os.fspath(value)
-        if isinstance(text, str):
-            return text
-    raise _wrong(name, value, wanted)
-
-
-def count(name: str, value: object) -> int:
-    """Return a whole number; raise UsageError for a value of another type."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong(name, value, "a whole number")
-    return value
 
 
 def cluster_names(
@@ -216,56 +150,3 @@ def cluster_names(
         None if state is None else path_text("state", state),
         None if credentials is None else path_text("credentials", credentials, "a file"),
     )
-
-
-def _paths(name: str, given: object) -> tuple[str, ...]:
-    """Return one path or many as texts."""
-    if isinstance(given, str | os.PathLike):
-        return (path_text(name, given),)
-    if not isinstance(given, Iterable) or isinstance(given, bytes):
-        raise _wrong(name, given, "a path or URI, or a list of them")
-    return tuple(path_text(f"{name}[{n}]", path) for n, path in enumerate(given))
-
-
-def _job_ids(name: str, given: object) -> tuple[str, ...]:
-    """Return the ids of one job or several, each once."""
-    jobs: Iterable[object] = (given,)
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        jobs = given
-    ids = []
-    for job in jobs:
-        job_id = getattr(job, "job_id", job)
-        if not isinstance(job_id, str):
-            raise _wrong(name, job, "a job id or a Result, or a list of them")
-        ids.append(job_id)
-    return tuple(dict.fromkeys(ids))
-
-
-def _columns(name: str, given: object) -> Columns:
-    try:
-        return columns_of(given)
-    except ValueError as error:
-        raise UsageError(f"The {name} {error}.") from None
-
-
-def _params(name: str, given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
-        raise _wrong(name, given, "a dict of texts")
-    try:
-        return {str(name): str(value) for name, value in given.items()}
-    except Exception:  # noqa: BLE001 - `str` of whatever was given
-        raise _wrong(name, given, "a dict of texts") from None
-
-
-def _quantity(option: Option, value: object) -> float:
-    """Return seconds or bytes, given as a number or as a text with a unit."""
-    if isinstance(value, str):
-        try:
-            quantity: float = job_options.parse(option.kind, value)
-        except ValueError as error:
-            raise UsageError(f"{option.name}: {error}.") from None
-        return quantity
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        unit, example = ("bytes", "256MiB") if option.kind == Bytes() else ("seconds", "30s")
-        raise _wrong(option.name, value, f'a number of {unit}, or a text such as "{example}"')
-    return int(value) if isinstance(option.kind, Bytes) else float(value)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mrcore import __version__
+from mrcore.client.stated import with_stated
 from mrcore.errors import (
     OutputError,
     PluginError,
@@ -70,7 +71,10 @@ class JobRequest:
     groups: tuple[int, ...] = ()
     """Number of the input group of each input; empty where the names of files decide."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Values by name of the option in `mrcore.model.job_options`; the others have their default."""
+    """Values that were given, by name of the option in `mrcore.model.job_options`.
+
+    Other options have the value that the plugin states, or their default.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +91,29 @@ class Draft:
 
     job: JobDraft
     bundle: Bundle
+    given: frozenset[str] = frozenset()
+    """Names of the options that the request gives: the plugin cannot change them."""
     stages: tuple[Stage, ...] = ()
     """Stages that the request states."""
 
     def with_plugin(self, plugin: Plugin) -> Prepared:
         """Return the job with what loading the plugin has shown.
 
-        Raises PluginError where options and functions exclude each other.
+        Raises PluginError where options and functions exclude each other, and for options that the
+        plugin states and that cannot be.
         """
+        job = with_stated(self.job, self.given, plugin)
+        _check_order(map_only=job.map_only, total_order=job.total_order)
         plugin = msgspec.structs.replace(plugin, stages=self.stages)
         last = plugin.steps[-1]  # only its run is cut in total order
         for name, role in STEP_FUNCTIONS.items():
             option = role.rival_option
-            if option and getattr(last, f"has_{name}") and getattr(self.job, option):
+            if option and getattr(last, f"has_{name}") and getattr(job, option):
                 raise PluginError(
                     f"The plugin {plugin.name} has a function {name}, and {role.reason}. Leave out "
                     "one of the two."
                 )
-        spec = complete(self.job, plugin)
+        spec = complete(job, plugin)
         _check_input_columns(spec)
         if spec.map_only and spec.reduces and len(stages_of(spec)) == 1:
             raise UsageError(
@@ -112,6 +121,14 @@ class Draft:
                 "meaning. Drop one of them."
             )
         return Prepared(spec, self.bundle)
+
+
+def _check_order(*, map_only: bool, total_order: bool) -> None:
+    """Raise UsageError for options that exclude each other."""
+    if map_only and total_order:
+        raise UsageError(
+            "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
+        )
 
 
 def _check_input_columns(spec: JobSpec) -> None:
@@ -148,13 +165,17 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> D
     if look:
         with before_tasks():
             look_at_files(draft)
-    return Draft(draft, bundle, () if isinstance(request.plugin, str) else request.plugin.stages)
+    stages = () if isinstance(request.plugin, str) else request.plugin.stages
+    return Draft(draft, bundle, frozenset(request.options), stages)
 
 
 def check_engine(request: JobRequest, engine: str) -> None:
     """Raise UsageError for an option that makes sense on a cluster that is up only."""
     for option in job_options.JOB_OPTIONS:
-        if option.cluster_only and option.name in request.options:
+        if (
+            option.cluster_only
+            and request.options.get(option.name, option.default) != option.default
+        ):
             raise UsageError(
                 f"{option.shown_flag} {option.cluster_only}, and the {engine} engine has none. "
                 "Name a cluster with --master or --state."
@@ -256,10 +277,10 @@ def _check_combination(request: JobRequest) -> None:
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:
             job_options.check(option, request.options[option.name], option.shown_flag)
-    if request.options.get("map_only") and request.options.get("total_order"):
-        raise UsageError(
-            "--map-only writes pairs unsorted, so --total-order cannot hold. Drop one of them."
-        )
+    _check_order(
+        map_only=request.options.get("map_only", False),
+        total_order=request.options.get("total_order", False),
+    )
     check_slots(1, request.options.get("memory") or MIN_SLOT_BYTES)
 
 

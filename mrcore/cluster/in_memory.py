@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from mrcore.client.arguments import count
+from mrcore.client.option_values import count
 from mrcore.cluster.grouping import map_items, reduce_part
 from mrcore.errors import UsageError
 from mrcore.shuffle.keys import KeyTypes

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from mrcore.client.arguments import count, path_text
 from mrcore.client.client import MasterClient
+from mrcore.client.option_values import count, path_text
 from mrcore.client.request import folder_uri
 from mrcore.cluster.client import Client
 from mrcore.engine.daemons import STOP_SECONDS

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
 from mrcore.calls import payload
-from mrcore.client.arguments import count
+from mrcore.client.option_values import count
 from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.options import CallOptions

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from mrcore.client.arguments import count
+from mrcore.client.option_values import count
 from mrcore.client.request import versions
 from mrcore.errors import UsageError
 from mrcore.model.calls import NO_PLUGIN

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import reduce as fold
 from typing import Any, Final
 
-from mrcore.client.arguments import path_text
+from mrcore.client.option_values import path_text
 from mrcore.dataset import folds
 from mrcore.dataset.nodes import Node
 from mrcore.dataset.pipeline import AsValues, FirstOnes, Folded, Lower

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mrcore.client.arguments import count, option_values
+from mrcore.client.arguments import option_values
+from mrcore.client.option_values import count
 from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
 from mrcore.dataset.planning import Plan
 from mrcore.engine.api import RunFailedError

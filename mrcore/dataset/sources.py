@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from mrcore.client.arguments import path_text
+from mrcore.client.option_values import path_text
 from mrcore.dataset.dataset import Dataset
 from mrcore.dataset.nodes import Source
 from mrcore.dataset.pipeline import Lift

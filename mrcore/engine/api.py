@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, count, make_request
+from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, make_request
+from mrcore.client.option_values import count
 from mrcore.client.request import (
     JobRequest,
     Prepared,

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mrcore.client.request import Draft
+from mrcore.client.stated import with_stated
 from mrcore.engine import history
 from mrcore.errors import MrcoreError, StorageError
 from mrcore.model import object_names
@@ -88,7 +89,8 @@ def _is_same(record: history.RunRecord, draft: Draft) -> bool:
         return False  # what the former command was allowed to replace, this one is not
     # The command may have got --overwrite since, to be let into what it has published itself.
     overwrite = draft.job.overwrite
-    if complete(draft.job, former.plugin) != msgspec.structs.replace(former, overwrite=overwrite):
+    asked = complete(with_stated(draft.job, draft.given, former.plugin), former.plugin)
+    if asked != msgspec.structs.replace(former, overwrite=overwrite):
         return False
     try:
         return _input_then(record) == _input_now(former)

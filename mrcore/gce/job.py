@@ -75,7 +75,8 @@ def look_at_job(request: JobRequest, home: str) -> JobFacts:
     for fault in _faults(draft, home, places):
         facts.add_error(fault)
     try:
-        facts.stages = stages_of(load_plugin(draft).spec)
+        spec = load_plugin(draft).spec
+        facts.stages, facts.reduces = stages_of(spec), spec.reduces or None
     except MrcoreError as error:
         facts.add_error(error)
     if places:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -91,6 +91,9 @@ class Plugin(msgspec.Struct, frozen=True):
     """In order; a plugin without steps of its own is one step."""
     groups: tuple[InputGroup, ...] = ()
     """Groups that the inputs are divided into; without any, all inputs are read alike."""
+    stated: dict[str, Any] = {}
+    """Values of options by name, as the plugin states them. Only its client knows them: they are
+    part of the specification by then."""
     stages: tuple[Stage, ...] = ()
     """Stages of the job, where they do not follow from the steps. What the last one writes follows
     from the job."""

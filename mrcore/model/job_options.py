@@ -58,6 +58,8 @@ class Option:
     """The field of `JobDraft`; None for an option that is not part of a draft."""
     proto: str = ""
     """The field of the message `JobSpec`."""
+    by_plugin: bool = True
+    """Whether a plugin may state it; some count before the plugin is loaded."""
     cluster_only: str = ""
     """Why the option makes sense on a cluster that is up only; empty where every engine takes it.
 
@@ -165,6 +167,7 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="files",
+        by_plugin=False,
         field=None,
         metavar="F",
         kind=Files(),
@@ -203,6 +206,7 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="memory",
+        by_plugin=False,
         field="memory_bytes",
         kind=Bytes(),
         noun="the memory of a slot",
@@ -212,6 +216,7 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="temp",
+        by_plugin=False,
         field="temp_uri",
         kind=Folder(),
         noun="the temp folder",
@@ -221,6 +226,7 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="overwrite",
+        by_plugin=False,
         kind=Flag(sets=True),
         help="Replace the output of an earlier job in OUT.",
     ),
@@ -232,6 +238,7 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="after",
+        by_plugin=False,
         kind=Jobs(most=100),
         noun="the jobs to wait for",
         metavar="JOB",
@@ -245,12 +252,6 @@ JOB_OPTIONS: Sequence[Option] = (
 def draft_options() -> list[Option]:
     """Return the options that are fields of a draft."""
     return [option for option in JOB_OPTIONS if option.draft_field]
-
-
-def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values, by name of the option, that differ from the defaults."""
-    defaults = {option.name: option.default for option in JOB_OPTIONS}
-    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def parse(kind: Kind, text: str) -> Any:

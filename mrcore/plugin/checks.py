@@ -17,13 +17,16 @@ from mrcore.plugin.functions import (
     INPUTS,
     MAX_GROUPS,
     MAX_STEPS,
+    OPTIONS,
     OTHER_FILES,
+    STATED,
     STEP_FUNCTIONS,
     STEPS,
     GroupFunctions,
     StepFunctions,
     UserFunction,
     UserFunctions,
+    plain,
     shape,
 )
 from mrcore.plugin.inputs import Input
@@ -61,11 +64,30 @@ def check_functions(
     return UserFunctions(
         steps=steps,
         groups=groups,
+        stated=_stated(found),
         files_folder=files_folder,
         user_paths=user_paths,
         name=name,
         **checked,
     )
+
+
+def _stated(found: Mapping[str, object]) -> dict[str, object]:
+    """Return the job options that a plugin states.
+
+    Only a dict is taken for `options` and for columns, which are common names.
+    """
+    options = found.get(OPTIONS)
+    stated = (
+        {str(name): plain(value) for name, value in options.items()}
+        if (isinstance(options, Mapping))
+        else {}
+    )
+    for name in STATED:
+        value = found.get(name)
+        if value is not None and ("columns" not in name or isinstance(value, Mapping)):
+            stated[name] = plain(value)
+    return stated
 
 
 def _check_groups(given: object, name: str) -> list[GroupFunctions]:

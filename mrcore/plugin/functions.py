@@ -143,6 +143,17 @@ SHARED_FUNCTIONS: Final[Mapping[str, Role]] = _roles(SharedFunctions)
 FUNCTIONS: Final[Mapping[str, Role]] = {**SHARED_FUNCTIONS, **STEP_FUNCTIONS}
 INPUTS: Final = "inputs"
 """Name of the table of input groups: map functions by patterns of file names."""
+OPTIONS: Final = "options"
+"""Name of the dict of job options that a plugin states."""
+STATED: Final = (
+    "input_format",
+    "output_format",
+    "columns",
+    "input_columns",
+    "map_only",
+    "total_order",
+)
+"""Options that a plugin may also state by their own names."""
 OTHER_FILES: Final = ""
 """Pattern of the group of all files that no other group takes."""
 MAX_GROUPS: Final = 1_000
@@ -215,13 +226,14 @@ def plain(stated: object) -> object:
 class UserFunctions:
     """The functions of one plugin, ready to be called."""
 
-    __slots__ = ("files_folder", "groups", "name", "shared", "steps", "user_paths")
+    __slots__ = ("files_folder", "groups", "name", "shared", "stated", "steps", "user_paths")
 
     def __init__(
         self,
         *,
         steps: Sequence[StepFunctions] = (),
         groups: Sequence[GroupFunctions] = (),
+        stated: Mapping[str, object] | None = None,
         files_folder: Path | None = None,
         user_paths: Sequence[str] = (),
         name: str = "",
@@ -235,6 +247,8 @@ class UserFunctions:
         self.shared = cast(SharedFunctions, shared)
         self.groups = tuple(groups)
         """The input groups; without any, all inputs go to the map of the first step."""
+        self.stated = dict(stated or {})
+        """Values of job options that the plugin states, in types of JSON, not yet checked."""
         self.files_folder = files_folder
         """Where the side files lie, by name; None when there are none."""
         self.user_paths = tuple(user_paths)
@@ -251,6 +265,7 @@ class UserFunctions:
         first = self.steps[0] if not self.groups else {"map": None, **self.steps[0]}
         return {
             STEPS: [list(step) for step in (first, *self.steps[1:])],
+            "stated": self.stated,
             "groups": [
                 {
                     "pattern": group.pattern,
@@ -274,6 +289,7 @@ class UserFunctions:
                 group if group.map is None else replace(group, map=wrap(group.map))
                 for group in self.groups
             ],
+            stated=self.stated,
             files_folder=self.files_folder,
             user_paths=self.user_paths,
             name=self.name,

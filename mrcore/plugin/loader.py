@@ -32,7 +32,15 @@ from typing import Final
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin import by_value, importing
 from mrcore.plugin.checks import check_functions
-from mrcore.plugin.functions import FUNCTIONS, INPUTS, STEPS, UserFunctions, all_functions
+from mrcore.plugin.functions import (
+    FUNCTIONS,
+    INPUTS,
+    OPTIONS,
+    STATED,
+    STEPS,
+    UserFunctions,
+    all_functions,
+)
 from mrcore.plugin.nesting import GUARD, NestedJobError
 from mrcore.plugin.running import running
 from mrcore.plugin.tracebacks import (
@@ -52,6 +60,8 @@ MANIFEST: Final = "manifest.json"
 CODE: Final = "code"
 FILES: Final = "files"
 PICKLED: Final = "functions.pkl"
+_NAMES: Final = (*FUNCTIONS, STEPS, INPUTS, OPTIONS, *STATED)
+"""Names that mean something in a plugin."""
 
 
 def load_bundle(data: bytes, folder: Path, sha256: str | None = None) -> UserFunctions:
@@ -231,7 +241,7 @@ def _functions_of(module: types.ModuleType, attribute: str | None, name: str) ->
             holder = _instance(holder, name)
     try:
         with running():
-            found = {key: getattr(holder, key, None) for key in (*FUNCTIONS, STEPS, INPUTS)}
+            found = {key: getattr(holder, key, None) for key in _NAMES}
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - it may be looked up by code of the user

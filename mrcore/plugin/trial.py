@@ -80,7 +80,13 @@ def plugin_of(bundle: Bundle, found: Mapping[str, Any]) -> Plugin:
                 f"{group.pattern}. Use one of {', '.join(INPUT_FORMATS.names())}."
             )
     steps = tuple(StepFlags.of(names) for names in found["steps"])
-    return Plugin(sha256=bundle.sha256, name=bundle.name, steps=steps, groups=groups)
+    return Plugin(
+        sha256=bundle.sha256,
+        name=bundle.name,
+        steps=steps,
+        groups=groups,
+        stated=found["stated"],
+    )
 
 
 def _group(name: str, found: Mapping[str, Any]) -> InputGroup:

@@ -113,7 +113,9 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
 
         gRPC itself would answer UNKNOWN, which callers try again, and print a traceback.
         """
-        if handler is None or handler.request_streaming or handler.request_deserializer is None:
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        if handler.request_streaming and handler.response_streaming:
             return handler
 
         def read(data: bytes) -> Any:
@@ -131,7 +133,13 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
                 async for message in handler.unary_stream(request, context):
                     yield message
 
+        async def takes(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async with self._counted(None, context):
+                return await handler.stream_unary(_readable(requests), context)
+
         write = handler.response_serializer
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(takes, read, write)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(answers, read, write)
         return grpc.unary_unary_rpc_method_handler(answer, read, write)
@@ -154,6 +162,14 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
 
 class _Unreadable:
     """Placeholder of a request whose bytes are not a message."""
+
+
+async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield the messages of a stream; raise UsageError for bytes that are not one."""
+    async for request in requests:
+        if request is _Unreadable:
+            raise UsageError(_UNREADABLE)
+        yield request
 
 
 async def _deny(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -19,6 +19,7 @@ from mrcore.errors import UnavailableError
 from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
+    DeleteValues,
     PlanJob,
     PrepareCommit,
     Reply,
@@ -89,7 +90,7 @@ class Commits:
                 return CommitFinished(command.job_id)
             case CleanUp():
                 return CleanedUp(command.job_id)
-            case CheckWinner() | PlanJob():
+            case CheckWinner() | PlanJob() | DeleteValues():
                 return NothingDone(command)
 
 

@@ -9,6 +9,7 @@ from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
+    DeleteValues,
     PlanJob,
     PrepareCommit,
     Reply,
@@ -18,6 +19,10 @@ from mrcore.master.core.commands import (
 )
 from mrcore.master.core.facts import (
     AttemptFailed,
+    CallFailed,
+    CallsAdded,
+    CallsCancelled,
+    CallsReleased,
     EpochTaken,
     Fact,
     JobEnded,
@@ -42,6 +47,7 @@ from mrcore.model.task import (
     TaskRef,
     TaskResult,
 )
+from mrcore.storage.base import ObjectInfo
 
 
 def parse_stages(text: str) -> tuple[StagePlan, ...]:
@@ -127,6 +133,8 @@ class Words:
             return TaskFailure(kind=FailureKind.LOST_INPUT, message="not found", lost_runs=lost)
         if state == "result":
             return TaskOutput(result=more.encode(), elapsed_seconds=1.0)
+        if state == "large":
+            return TaskOutput(object=ObjectInfo(more, 99, "1"), elapsed_seconds=1.0)
         return TaskFailure(kind=FailureKind(state), message=more or "it failed")
 
     def show_fact(self, fact: Fact) -> str:
@@ -151,6 +159,8 @@ class Words:
             case AttemptFailed():
                 attempt = self.shown(fact.attempt)
                 return f"AttemptFailed {attempt} on {fact.worker_id}: {fact.failure.kind}"
+            case CallsAdded() | CallFailed() | CallsCancelled() | CallsReleased():
+                return _show_calls(fact)
             case WorkerJoined():
                 return f"WorkerJoined {fact.worker_id}"
             case WorkersLeft():
@@ -188,9 +198,25 @@ class Words:
                     CleanUp: "clean up",
                 }
                 return f"{words[type(command)]} {command.job_id}"
+            case DeleteValues():
+                return f"delete values {' '.join(info.uri for info in command.objects)}"
 
     def _unread(self, task: TaskId, word: str) -> TaskRef:
         """Return the run that `INDEX` of the stage before, or `STAGE-INDEX`, means."""
         if "-" in word.lstrip("-"):
             return self.parse_task(task.job_id, word)
         return TaskRef(task.stage - 1, int(word))
+
+
+def _show_calls(fact: CallsAdded | CallFailed | CallsCancelled | CallsReleased) -> str:
+    match fact:
+        case CallsAdded():
+            last = fact.first + len(fact.calls) - 1
+            return f"CallsAdded {fact.job_id} {fact.first} to {last}"
+        case CallFailed():
+            attempt = "" if fact.attempt is None else f"@{fact.attempt}"
+            name = f"call-{fact.task.index:05d}{attempt}"
+            return f"CallFailed {fact.task.job_id}/{name}: {fact.failure.message}"
+        case CallsCancelled() | CallsReleased():
+            numbers = " ".join(map(str, fact.indexes))
+            return f"{type(fact).__name__} {fact.job_id} {numbers}"

@@ -12,6 +12,7 @@ from mrcore.master.core.commands import (
     CheckWinner,
     CleanUp,
     Command,
+    DeleteValues,
     PlanJob,
     PrepareCommit,
     Reply,
@@ -25,6 +26,7 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import (
     Cleaning,
+    Deletion,
     Job,
     Order,
     Planning,
@@ -231,6 +233,8 @@ class SimMaster:
                     self._reply(life, command)
                 case Superseded() | StepDown():
                     pass  # the process it tells is gone; no higher epoch exists in one journal
+                case DeleteValues():
+                    pass  # this world keeps no values
                 case PlanJob() | PrepareCommit() | RunCommit() | CleanUp() | CheckWinner():
                     self._take_up(life, command)
                 case _:
@@ -334,6 +338,8 @@ class SimMaster:
                 return what.cleaned()
             case WinnerLookup():
                 return self._looked(what)
+            case Deletion():
+                return what.deleted()
             case _:
                 assert_never(what)
 

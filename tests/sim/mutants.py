@@ -15,6 +15,7 @@ from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import NothingDone, Synced
 from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
 from mrcore.master.core.machine import Machine, Outcome
+from mrcore.master.core.parking import Parking
 from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
@@ -23,13 +24,15 @@ from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.sim.masters import Make
 
-Mutant = type[Machine] | type[Scheduler] | type[Results] | type[Cluster]
+Mutant = type[Machine] | type[Scheduler] | type[Results] | type[Cluster] | type[Parking]
 
 
 def machine_with(mutant: Mutant) -> Make:
     """Return what makes machines of which one part is a mutant."""
     if issubclass(mutant, Cluster):
         return partial(Machine, cluster=mutant)
+    if issubclass(mutant, Parking):
+        return partial(Machine, parking=mutant)
     if issubclass(mutant, Scheduler):
         return partial(Machine, scheduler=mutant)
     if issubclass(mutant, Results):
@@ -248,7 +251,7 @@ class TasksForgotten(Cluster):
             super().requeue(job, task_id)
 
 
-class ParksForEver(Scheduler):
+class ParksForEver(Parking):
     """Answers a parked request only when there is something to say."""
 
     def park(self, worker: Worker) -> None:

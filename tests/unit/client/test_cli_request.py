@@ -244,7 +244,7 @@ def test_memory_is_shared_by_no_cluster(
 def test_values_of_the_api_may_be_as_python_has_them() -> None:
     options: JobOptions = {"reduces": "auto", "params": {"n": 3}, "files": "in.txt"}
     request = make_request("wc.py", "in.txt", "out", **options)
-    assert request.options == {"params": {"n": "3"}, "files": ("in.txt",)}
+    assert request.options == {"reduces": 0, "params": {"n": "3"}, "files": ("in.txt",)}
     assert prepare(request).job.reduces == 0
 
 
@@ -353,7 +353,7 @@ class Job:
         ({"memory": [1]}, r"memory is \[1\], but has to be a number of bytes, or a text"),
         (
             {"output_format": 5},
-            r"output_format is 5, but has to be one of text, jsonl, csv, parquet\.",
+            r"output_format is 5, but has to be one of text, jsonl, csv, tsv, parquet\.",
         ),
         ({"plugin": None, "map": 3}, r"map is 3, but has to be a function\."),
         ({"plugin": None, "map": print, "reduce": "sum"}, r"reduce is 'sum', but has to be"),

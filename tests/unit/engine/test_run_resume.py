@@ -86,6 +86,20 @@ def test_the_same_command_goes_on(house: KilledRun) -> None:
     assert house.goes_on(overwrite=True)
 
 
+def test_what_the_plugin_states_is_known_of_the_killed_run(house: KilledRun) -> None:
+    assert house.folder.spec is not None
+    plugin = msgspec.structs.replace(house.folder.spec.plugin, stated={"reduces": 5})
+    house.folder.spec = msgspec.structs.replace(house.folder.spec, plugin=plugin, reduces=5)
+    house.folder.record(house.job(JobState.RUNNING))
+    assert house.goes_on()
+    assert house.goes_on(reduces=house.spec.reduces)
+    given = msgspec.structs.replace(house.asked().job, reduces=3)
+    draft = Draft(given, house.asked().bundle, frozenset(["reduces"]))
+    found = find_interrupted(draft)
+    assert found is not None
+    assert not found.is_same
+
+
 @pytest.mark.parametrize(
     "changes",
     [

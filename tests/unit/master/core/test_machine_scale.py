@@ -23,6 +23,7 @@ from mrcore.master.core.events import (
 from mrcore.master.core.facts import Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.room import has_room
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.job import JobState, TaskState
 from tests.support.machine_cluster import Cluster
@@ -122,17 +123,17 @@ def test_large_ended_jobs_are_forgotten_by_their_tasks() -> None:
 
 def test_room_is_told_before_a_claim_is_taken() -> None:
     cluster = Cluster(Limits(live_jobs_max=2, live_tasks_max=10, live_sections_max=12))
-    assert cluster.machine.cluster.has_room(two_stages(9, 1))
-    assert not cluster.machine.cluster.has_room(two_stages(10, 1))
-    assert cluster.machine.cluster.has_room(two_stages(6, 2))
-    assert not cluster.machine.cluster.has_room(two_stages(5, 3))
+    assert has_room(cluster.machine.cluster, two_stages(9, 1))
+    assert not has_room(cluster.machine.cluster, two_stages(10, 1))
+    assert has_room(cluster.machine.cluster, two_stages(6, 2))
+    assert not has_room(cluster.machine.cluster, two_stages(5, 3))
     cluster.submit("a", maps=4, reduces=1)
-    assert cluster.machine.cluster.has_room(two_stages(4, 1))
-    assert not cluster.machine.cluster.has_room(two_stages(5, 1))
-    assert cluster.machine.cluster.has_room(two_stages(2, 3))
-    assert not cluster.machine.cluster.has_room(two_stages(3, 3))
+    assert has_room(cluster.machine.cluster, two_stages(4, 1))
+    assert not has_room(cluster.machine.cluster, two_stages(5, 1))
+    assert has_room(cluster.machine.cluster, two_stages(2, 3))
+    assert not has_room(cluster.machine.cluster, two_stages(3, 3))
     cluster.submit("b", maps=1, reduces=0)
-    assert not cluster.machine.cluster.has_room(two_stages(1, 0))
+    assert not has_room(cluster.machine.cluster, two_stages(1, 0))
 
 
 def test_workers_beyond_the_limit_get_nothing() -> None:

@@ -14,6 +14,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job, WinnerLookup, failed, order
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.committer import Committer
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
@@ -40,8 +41,9 @@ def answer(machine: Machine, command: Job) -> Event:
     async def plan(job: JobRecord) -> tuple[tuple[StagePlan, ...], int]:
         raise AssertionError(f"{job.job_id} is planned")
 
-    plans = Plans(MemoryStorage(), "mem://space/state")
-    committer = Committer(machine, plans, SYSTEM, planner=plan, notes={})
+    storage, state = MemoryStorage(), "mem://space/state"
+    plans, objects = Plans(storage, state), Objects(storage, state, SYSTEM)
+    committer = Committer(machine, plans, SYSTEM, planner=plan, notes={}, objects=objects)
     return asyncio.run(committer.carry_out(command))
 
 

@@ -27,6 +27,7 @@ from mrcore.master.core.records import JobRecord
 from mrcore.master.shell import committer
 from mrcore.master.shell.committer import PARALLEL_COMMITS, Committer
 from mrcore.master.shell.job_notes import JobNotes
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
@@ -91,7 +92,8 @@ def house() -> Iterator[CommitterSetup]:
     faulty = replace(place, storage=storage)
     plans = Plans(base, place.uri("state"))
     job = CommittedJob(faulty, "job", 2, make_spec(place, overwrite=True))
-    obeying = Committer(machine, plans, SYSTEM, planner=_no_plan, notes=notes)
+    objects = Objects(base, place.uri("state"), SYSTEM)
+    obeying = Committer(machine, plans, SYSTEM, planner=_no_plan, notes=notes, objects=objects)
     made.append(CommitterSetup(place, base, job, machine, notes, obeying))
     with stores.registered(faulty), patch.object(committer, "_FIRST_PAUSE_SECONDS", 0.0):
         place.put("out/part-00000", b"old")

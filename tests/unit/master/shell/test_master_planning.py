@@ -23,6 +23,7 @@ from mrcore.master.core.records import JobRecord
 from mrcore.master.shell import committer, submissions
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.job_notes import JobNotes
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans
 from mrcore.model.job import Input, JobSpec, JobState
 from mrcore.model.stages import StagePlan
@@ -58,8 +59,10 @@ def carry_out(attempt: Callable[[Script, JobNotes, int], None]) -> tuple[Event, 
         attempt(script, notes, tries)
         return STAGES, 7
 
-    plans = Plans(MemoryStorage(), "mem://space/state")
-    obeying = Committer(script.machine, plans, SYSTEM, planner=plan, notes=notes)
+    storage, state = MemoryStorage(), "mem://space/state"
+    plans, objects = Plans(storage, state), Objects(storage, state, SYSTEM)
+    machine = script.machine
+    obeying = Committer(machine, plans, SYSTEM, planner=plan, notes=notes, objects=objects)
     event = asyncio.run(obeying.carry_out(PlanJob("b")))
     assert notes == {}
     return event, tries

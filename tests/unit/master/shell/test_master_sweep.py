@@ -14,6 +14,7 @@ from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo
@@ -24,10 +25,12 @@ from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
 
 def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
+    storage = storage or LocalStorage()
     return Sweep(
         desk.shell,
         desk.submissions,
-        storage=storage or LocalStorage(),
+        Objects(storage, desk.state_uri, SYSTEM),
+        storage=storage,
         state_uri=desk.state_uri,
         clock=SYSTEM,
     )

@@ -1,0 +1,70 @@
+"""What must hold of sessions after every step. Each assertion says why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mrcore.master.core import durable_calls
+from mrcore.master.core.durable_calls import NO_TASK, calls_of, needs_of
+from mrcore.master.core.records import CallsRecord, JobRecord
+from mrcore.model.calls import CALL_STAGE
+from mrcore.model.ids import TaskId
+
+if TYPE_CHECKING:
+    from mrcore.master.core.cluster import Cluster
+
+
+def waits(cluster: Cluster, task_id: TaskId) -> bool:
+    """Return whether a task is a call that waits for values, and so is in no queue."""
+    record = cluster.job(task_id.job_id)
+    plan = None if record is None or record.calls is None else record.calls.plans.get(task_id.index)
+    jobs = cluster.durable.jobs
+    return plan is not None and any(
+        durable_calls.output_of(jobs, need) is None for need in needs_of(plan)
+    )
+
+
+def check(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
+    """Assert what holds of a session; O(its calls)."""
+    stage, name = record.stages[CALL_STAGE], record.job_id
+    if record.state.final:
+        left = (calls.plans, calls.ended, calls.retained, calls.needed, stage.tasks)
+        assert not any(left), f"{name} has ended and keeps calls"
+        return
+    assert len(stage.tasks) == calls.added, f"{name} has a task for each call"
+    assert stage.completed == calls.added - len(calls.plans), f"{name} counts ends"
+    assert not calls.plans.keys() & calls.ended.keys(), f"{name} has calls that run and have ended"
+    weight = 0
+    for index, task in enumerate(stage.tasks):
+        kept = index in calls.retained or calls.ended.get(index, NO_TASK) is None
+        assert (task.output is not None) == kept, f"{name} keeps the values that may be taken"
+        assert (task is NO_TASK or task == NO_TASK) == (not kept and index not in calls.plans)
+        weight += durable_calls.weight_of_output(task) if kept else 0
+    for index, plan in calls.plans.items():
+        task = stage.tasks[index]
+        weight += durable_calls.weight_of_plan(plan)
+        assert task.winner is None, f"{name} has a plan for call {index}, which has a value"
+        assert task.raised <= (record.spec.session.retries if record.spec.session else 0)
+    failures = [failure for failure in calls.ended.values() if failure is not None]
+    weight += sum(map(durable_calls.weight_of_failure, failures))
+    assert calls.kept_bytes == weight, f"{name} weighs its calls"
+    _check_needs(cluster, record, calls)
+    done = not (calls.plans or calls.ended or calls.retained)
+    assert not (calls.closed and done), f"{name} is closed, and nothing is left of it: it ends"
+
+
+def _check_needs(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
+    """What calls take is there or may come; how many take it is counted; no more is retained."""
+    jobs, name = cluster.durable.jobs, record.job_id
+    counted: dict[int, int] = {}
+    for other in jobs.values():
+        for plan in () if other.calls is None else other.calls.plans.values():
+            for need in needs_of(plan):
+                source = calls_of(jobs, need.job_id)
+                assert source is not None, f"a call of {other.job_id} takes a value of {need}"
+                assert source.may_have_value(need.index), f"{need} has no value, and is waited for"
+                if need.job_id == name:
+                    counted[need.index] = counted.get(need.index, 0) + 1
+    assert calls.needed == counted, f"{name} counts who takes its values"
+    assert calls.retained.keys() <= counted.keys(), f"{name} retains what nobody needs"
+    assert not calls.retained.keys() & calls.ended.keys(), f"{name} retains what is not released"
