@@ -23,6 +23,7 @@ from mrcore.daemon import logs
 from mrcore.daemon.options import DaemonParser, add_daemon_options
 from mrcore.daemon.systemd import Notifier
 from mrcore.errors import UsageError
+from mrcore.model.resources import check_label, parse_cpus
 from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.tasks.child.attempt_log import store_log
 from mrcore.util import host
@@ -108,6 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         "--memory", type=_size, default=0, metavar="SIZE",
         help="resident memory of each slot (default: 60 %% of the machine, divided by the slots)",
     )  # fmt: skip
+    add(
+        "--cpus", type=_cpus, default=0.0, metavar="N",
+        help="CPUs that tasks with --resources may take together (default: those of the machine)",
+    )  # fmt: skip
+    add(
+        "--label", action="append", type=_label, default=[], metavar="NAME", dest="labels",
+        help="label for tasks that need it, such as gpu; may be repeated",
+    )  # fmt: skip
     add("--id", default="", metavar="NAME", help="name that a restarted process keeps")
     add("--scratch", type=Path, metavar="DIR", help="folder for temporary files")
     add(
@@ -151,6 +160,20 @@ def _slots(text: str) -> int:
     return number
 
 
+def _cpus(text: str) -> float:
+    try:
+        return parse_cpus(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _label(text: str) -> str:
+    try:
+        return check_label(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _size(text: str) -> int:
     try:
         return parse_size(text)
@@ -182,12 +205,14 @@ async def _serve(
     # was set back, the master replies with the number to exceed.
     agent = Agent(Machine(session=int(SYSTEM.wall() * 1000)), supervisor)
     loop.set_exception_handler(lambda _, context: _give_up(agent, context))
-    host = socket.gethostname()
+    name = socket.gethostname()
     about = WorkerIdentity(
-        worker_id=options.id or f"{host}-{os.getpid()}-{secrets.token_hex(3)}",
+        worker_id=options.id or f"{name}-{os.getpid()}-{secrets.token_hex(3)}",
         slots=options.slots,
         memory_bytes=supervisor.slot_memory_bytes * options.slots,
-        host=host,
+        cpus=options.cpus or host.cores(),
+        labels=tuple(sorted(set(options.labels))),
+        host=name,
         process_id=os.getpid(),
         versions=versions(),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mrcore.master.core import heaps, policy
+from mrcore.master.core import heaps, policy, resources
 from mrcore.master.core.commands import CleanUp, Command
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.ended import Stories
@@ -136,10 +136,8 @@ class Cluster:
 
     def note(self, task: LiveTask, what: str, number: AttemptNumber | None, where: str) -> None:
         """Add a line to the story of a task, which people read."""
-        story = task.story
-        story.append((self.wall(), what, number, where))
-        if len(story) > self.limits.story_lines:
-            del story[0]
+        task.story.append((self.wall(), what, number, where))
+        del task.story[: -self.limits.story_lines]
 
     # -- queues ----------------------------------------------------------------------------------
 
@@ -218,6 +216,7 @@ class Cluster:
         task.attempts.append(attempt)
         stage.attempts[attempt.id] = attempt
         worker.held[attempt.id] = attempt
+        resources.reserve(job.record.spec.resources, worker)
         if worker.id not in self.durable.workers:
             self.record(WorkerJoined(worker.id))
         others = worker.lease_seconds if len(worker.held) > 1 else attempt.lease_seconds
@@ -237,6 +236,7 @@ class Cluster:
         del stage.attempts[attempt.id]
         worker = self.workers[attempt.worker_id]
         del worker.held[attempt.id]
+        resources.reserve(self.jobs[task_id.job_id].record.spec.resources, worker, -1)
         if attempt.taken_back:
             worker.taken_back -= 1
         self.dirty[worker.id] = None
@@ -314,10 +314,11 @@ class Cluster:
         return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
 
     def able(self, job: LiveJob, worker: Worker) -> bool:
-        """Return whether a worker may work, and runs what this job's client runs."""
+        """Return whether a worker may work, and is one that can run this job's tasks."""
+        spec = job.record.spec
+        fits = self.may_work(worker) and resources.suits(spec.resources, worker.about)
         # Needed by test_no_backup_on_a_worker_of_another_version.
-        mismatch = policy.mismatch(job.record.spec.versions, worker.about)
-        return self.may_work(worker) and mismatch is None
+        return fits and policy.mismatch(spec.versions, worker.about) is None
 
     def forget(self, worker: Worker) -> None:
         """Drop a worker that holds nothing."""

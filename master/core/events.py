@@ -22,7 +22,7 @@ from mrcore.model.stages import StagePlan
 
 @dataclass(frozen=True, slots=True)
 class WorkerAbout:
-    """Details that a worker reports of itself, for display and version checks."""
+    """Details that a worker reports of itself, for display, and to choose its work."""
 
     host: str = ""
     process: int = 0
@@ -30,6 +30,10 @@ class WorkerAbout:
     mrcore: str = ""
     pyarrow: str = ""
     memory_bytes: int = 0
+    """Memory that it offers."""
+    cpus: float = 0.0
+    """CPUs that it offers."""
+    labels: tuple[str, ...] = ()
 
 
 NO_DETAILS = WorkerAbout()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mrcore.master.core import invariants_calls, policy
+from mrcore.master.core import invariants_calls, policy, resources
 from mrcore.master.core.ended import weight_of_blocks
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
@@ -164,6 +164,13 @@ def _check_workers(cluster: Cluster) -> None:
         assert worker.active <= worker.slots + ahead + backups, f"{worker.id} holds too much"
         taken_back = sum(1 for attempt in worker.held.values() if attempt.taken_back)
         assert worker.taken_back == taken_back, f"{worker.id} counts what is taken back"
+        needs = [cluster.jobs[a.id.task.job_id].record.spec.resources for a in worker.held.values()]
+        cpus = sum(resources.thousandths(each.cpus) for each in needs)
+        memory = sum(each.memory_bytes for each in needs)
+        assert (worker.cpus_reserved, worker.memory_reserved) == (cpus, memory), f"{worker.id} sums"
+        assert cpus <= resources.thousandths(worker.about.cpus), f"{worker.id} has too few CPUs"
+        assert memory <= worker.about.memory_bytes, f"{worker.id} has too little memory"
+        assert all(set(each.labels) <= set(worker.about.labels) for each in needs), worker.id
         for attempt in worker.held.values():
             job = cluster.jobs.get(attempt.id.task.job_id)
             assert job is not None, f"{worker.id} holds {attempt.id} of an ended job"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from mrcore.master.core import resources
 from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster, Outcome
 from mrcore.master.core.commands import (
@@ -467,6 +468,8 @@ class Machine:
         if not started and not record.readable(task_id.stage):
             return None
         if worker.active >= worker.slots + self.cluster.limits.prefetch_per_worker_max:
+            return None
+        if not resources.has_room(record.spec.resources, worker):  # something else has it by now
             return None
         if task.attempts and not self._supersede_shorter(job, task, held):
             return None

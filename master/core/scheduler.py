@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from mrcore.master.core import policy
+from mrcore.master.core import policy, resources
 from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import Ticked
@@ -63,7 +63,7 @@ class Scheduler:
             stage = job.ready() if job is not None else None
             if job is None or stage is None:
                 return
-            if worker.active >= worker.slots + self._ahead(worker, stage):
+            if worker.active >= worker.slots + self._ahead(worker, job, stage):
                 return
             task_id = self._next_task(job, worker)
             if task_id is None:
@@ -71,18 +71,21 @@ class Scheduler:
             else:
                 self.cluster.assign(job, task_id, worker)
 
-    def _ahead(self, worker: Worker, stage: LiveStage) -> int:
+    def _ahead(self, worker: Worker, job: LiveJob, stage: LiveStage) -> int:
         """Return how many attempts the worker may hold beyond its slots."""
         if worker.active < worker.slots:
             return 0
         median = stage.durations.median()
-        idle = max(0, stage.ready - self._free_slots())  # those who idle come first
+        idle = max(0, stage.ready - self._free_slots(job))  # those who idle come first
         return policy.prefetch(median, idle, worker.slots, self.cluster.slots, self.cluster.limits)
 
-    def _free_slots(self) -> int:
-        """Return the slots of idle workers that nothing fills."""
+    def _free_slots(self, job: LiveJob) -> int:
+        """Return the slots of idle workers that nothing fills, and that tasks of a job may get."""
         workers = (self.cluster.workers[worker_id] for worker_id in self.cluster.idle_parked)
-        return sum(worker.slots - worker.active for worker in workers)
+        needs = job.record.spec.resources
+        return sum(
+            worker.slots - worker.active for worker in workers if resources.has_room(needs, worker)
+        )
 
     def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
         """Return the job to serve, among those with idle tasks that this worker can run."""
@@ -98,10 +101,22 @@ class Scheduler:
             if chosen is None:
                 return None
             job = jobs[chosen]
-            # A worker with another Python gets no task of the job (36_version_mismatch).
-            if policy.mismatch(job.record.spec.versions, worker.about) is None:
-                return job
             unfit.add(job.record.job_id)
+            # A worker with another Python gets no task of the job (36_version_mismatch).
+            if policy.mismatch(job.record.spec.versions, worker.about) is not None:
+                continue
+            needs = job.record.spec.resources
+            if resources.has_room(needs, worker):
+                unfit.discard(job.record.job_id)
+                return job
+            if resources.suits(needs, worker.about):
+                # What becomes free is saved for it, or small tasks of others would take it for
+                # ever (81_a_large_task_gets_its_turn).
+                unfit.update(
+                    job_id
+                    for job_id, other in self.cluster.jobs.items()
+                    if resources.is_counted(other.record.spec.resources)
+                )
 
     def _next_task(self, job: LiveJob, worker: Worker) -> TaskId | None:
         """Take the first idle task that does not avoid this worker out of its heap."""
@@ -291,7 +306,7 @@ class Scheduler:
             return
         median = stage.durations.median()
         patience = max(self.cluster.limits.steal_floor_seconds, 4.0 * (median or 0.0))
-        free = self._free_slots()
+        free = self._free_slots(job)
         slowest = sorted(
             stage.attempts.values(), key=lambda a: (-a.running_seconds(self.cluster.now), a.id)
         )
@@ -326,6 +341,7 @@ class Scheduler:
             if (
                 worker_id != attempt.worker_id
                 and self.cluster.able(job, worker)
+                and resources.has_room(job.record.spec.resources, worker)
                 and not self._avoids(job, task, worker)
             ):
                 return worker

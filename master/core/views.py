@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mrcore.master.core import policy
+from mrcore.master.core import policy, resources
 from mrcore.master.core.records import JobRecord, RecentFailure, TaskRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
 from mrcore.model import object_names
@@ -129,7 +129,8 @@ def _job_note(cluster: Cluster, job: LiveJob) -> str:
         return f"{_WAITING}none of them sees the master's store"
     if all(worker.leaving for worker in workers):
         return f"{_WAITING}all of them are leaving"
-    return ""
+    lacking = resources.unmet(job.record.spec.resources, [worker.about for worker in workers])
+    return f"waiting: {lacking}" if lacking else ""
 
 
 def session_note(cluster: Cluster, session_id: str) -> str:
@@ -286,6 +287,11 @@ def _worker_view(cluster: Cluster, worker: Worker, now: float) -> WorkerView:
         mrcore=worker.about.mrcore,
         pyarrow=worker.about.pyarrow,
         note=_worker_note(cluster, worker, now),
+        labels=worker.about.labels,
+        cpus=worker.about.cpus,
+        memory_bytes=worker.about.memory_bytes,
+        cpus_reserved=worker.cpus_reserved / 1000,
+        memory_reserved=worker.memory_reserved,
     )
 
 

@@ -248,6 +248,10 @@ class Worker:
     held: dict[AttemptId, Attempt] = field(default_factory=dict)
     taken_back: int = 0
     """How many of `held` are."""
+    cpus_reserved: int = 0
+    """Thousandths of CPUs that `held` have reserved."""
+    memory_reserved: int = 0
+    """Bytes of memory that `held` have reserved."""
     listed: dict[AttemptId, AttemptState] = field(default_factory=dict)
     """What its newest request listed."""
     parked: bool = False

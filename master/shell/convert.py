@@ -7,8 +7,9 @@ from typing import Final
 
 from mrcore.errors import UsageError
 from mrcore.master.core.events import Synced, WorkerAbout
-from mrcore.rpc.bounds import text_within
-from mrcore.rpc.convert import versions_from_proto
+from mrcore.model.resources import MAX_CPUS
+from mrcore.rpc.bounds import number_within, text_within
+from mrcore.rpc.convert import labels_from_proto, versions_from_proto
 from mrcore.rpc.convert_attempts import held_from_proto
 from mrcore.rpc.v1 import worker_service_pb2
 from mrcore.util.texts import printable
@@ -43,6 +44,8 @@ def synced_from_proto(message: worker_service_pb2.SynchronizeRequest, nonce: str
             mrcore=versions.mrcore,
             pyarrow=versions.pyarrow,
             memory_bytes=message.memory_bytes,
+            cpus=number_within(message.cpus, "the number of CPUs", 0.0, MAX_CPUS),
+            labels=labels_from_proto(message.labels),
         ),
     )
 

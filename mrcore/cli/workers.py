@@ -7,6 +7,7 @@ import msgspec
 
 from mrcore.cli import base, places, tables
 from mrcore.cli.fleet_text import fleet_lines
+from mrcore.model.snapshots import WorkerView
 from mrcore.util.units import show_duration
 
 
@@ -29,14 +30,22 @@ def command(master: str | None, state: str | None, credentials: str | None, as_j
             str(worker.slots),
             str(worker.running),
             str(worker.unstarted),
+            _cpus(worker),
             "draining" if worker.draining else "working" if worker.running else "waiting",
             show_duration(worker.silent_seconds),
+            ", ".join(worker.labels),
             worker.note,
         )
         for worker in found
     ]
-    columns = ("WORKER", "HOST", "PID", "SLOTS", "RUNNING", "QUEUED", "STATE", "HEARD", "NOTE")
-    tables.print_table(columns, rows)
+    columns = ("WORKER", "HOST", "PID", "SLOTS", "RUNNING", "QUEUED", "CPUS", "STATE", "HEARD")
+    tables.print_table((*columns, "LABELS", "NOTE"), rows)
     # On stderr, so that stdout has nothing but the table.
     for line in fleet_lines(fleet) if fleet is not None else ():
         click.echo(line, err=True)
+
+
+def _cpus(worker: WorkerView) -> str:
+    """Return the CPUs of a worker, with those that its tasks have reserved."""
+    taken = f"{worker.cpus_reserved:g} of " if worker.cpus_reserved else ""
+    return f"{taken}{worker.cpus:g}"

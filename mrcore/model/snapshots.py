@@ -219,6 +219,15 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     mrcore: str = ""
     pyarrow: str = ""
     note: str = ""
+    labels: tuple[str, ...] = ()
+    cpus: float = 0.0
+    """CPUs that it offers."""
+    memory_bytes: int = 0
+    """Memory that it offers."""
+    cpus_reserved: float = 0.0
+    """CPUs that its attempts have reserved."""
+    memory_reserved: int = 0
+    """Bytes of memory that its attempts have reserved."""
 
 
 class FleetGroupView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,7 @@ attempts are in `mrcore.rpc.convert_task`.
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ from mrcore.model.job import (
 )
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import Choice, ColumnTypes, Flag, Folder, Jobs, Named, Params
+from mrcore.model.resources import MAX_CPUS, MAX_LABELS, check_label
 from mrcore.model.task import MAX_PRINTED_BYTES, Mark, TaskFailure, TaskRef
 from mrcore.plugin.functions import MAX_GROUPS, MAX_STEPS
 from mrcore.rpc.bounds import (
@@ -67,13 +67,10 @@ MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
 MAX_LOST_RUNS: Final = 10_000
 MAX_RETRIES: Final = 1_000
-MAX_LABELS: Final = 100
-MAX_CPUS: Final = 100_000.0
 
 _CHOICES: Final[dict[type[enum.StrEnum], EnumTable[Any, Any]]] = {
     Compression: COMPRESSIONS,
 }
-_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/=-]{0,62}")
 
 
 def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
@@ -240,16 +237,6 @@ def _plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
     )
 
 
-def check_label(label: str) -> str:
-    """Return a label of a worker if it can be one; raise UsageError."""
-    if _LABEL.fullmatch(label) is None:
-        raise UsageError(
-            f"{label[:80]!a} is not a label. Use at most 63 letters, digits and . _ / = -, and "
-            "begin with a letter or digit."
-        )
-    return label
-
-
 def resources_to_proto(resources: Resources) -> job_pb2.Resources | None:
     """Return the message; None where any worker will do."""
     if resources == ANY_WORKER:
@@ -261,12 +248,17 @@ def resources_to_proto(resources: Resources) -> job_pb2.Resources | None:
 
 def resources_from_proto(message: job_pb2.Resources) -> Resources:
     """Return the resources; raise UsageError for numbers and labels that cannot be."""
-    check_count(len(message.labels), "the number of labels", MAX_LABELS)
     return Resources(
         cpus=number_within(message.cpus, "the number of CPUs", 0.0, MAX_CPUS),
         memory_bytes=message.memory_bytes,
-        labels=tuple(sorted({check_label(label) for label in message.labels})),
+        labels=labels_from_proto(message.labels),
     )
+
+
+def labels_from_proto(labels: Collection[str]) -> tuple[str, ...]:
+    """Return labels, sorted; raise UsageError for one that cannot be, or too many."""
+    check_count(len(labels), "the number of labels", MAX_LABELS)
+    return tuple(sorted({check_label(label) for label in labels}))
 
 
 def session_from_proto(message: job_pb2.JobSpec) -> Session | None:

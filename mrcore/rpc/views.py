@@ -216,7 +216,9 @@ def task_to_proto(view: TaskView) -> job_pb2.Task:
 def worker_view(worker: job_pb2.Worker) -> WorkerView:
     """Return a worker as the master sees it."""
     versions = {name: getattr(worker.versions, name) for name in _VERSIONS}
-    return WorkerView(**_fields(WorkerView, worker, **versions))
+    return WorkerView(
+        **_fields(WorkerView, worker, labels=tuple(worker.labels), **versions),
+    )
 
 
 def worker_to_proto(view: WorkerView) -> job_pb2.Worker:

@@ -11,10 +11,12 @@ Time stands still but for `wait SECONDS`, which steps `Ticked` at every deadline
 events, with what may follow them:
 
     submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N] [python=V] [request=R]
+           [needs=cpu=N,memory=SIZE,label=NAME]
     submit JOB after=JOB,JOB [priority=N]   a job that waits; `planned` says what its stages are
     planned JOB maps=N [reduces=N]          (or stages=…, as of `submit`)
     submit JOB stages=N,N<0,N<0+1,...  a stage is its number of tasks and the stages that it reads
-    sync WORKER [slots=N] [session=N] [seq=N] [epoch=N] [draining] [blind] [unparked] HELD...
+    sync WORKER [slots=N] [session=N] [seq=N] [epoch=N] [draining] [blind] [unparked]
+           [offers=cpu=N,memory=SIZE,label=NAME] HELD...
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
         infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:N,N  skipped:A:N
@@ -60,6 +62,8 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import order
 from mrcore.model.commit_plan import CommitPlan
+from mrcore.model.job import ANY_WORKER, Resources
+from mrcore.model.resources import parse_resources
 from mrcore.model.stages import KINDS, StagePlan
 from tests.scenario.words import Words, parse_stages
 from tests.support.specs import NO_VERSIONS, job_spec
@@ -78,6 +82,7 @@ class Speaker:
     draining: bool = False
     blind: bool = False
     python: str = ""
+    offers: Resources = ANY_WORKER
 
 
 class Script:
@@ -178,11 +183,15 @@ class Script:
         speaker = self.speakers.setdefault(name, Speaker())
         session = int(options.get("session", speaker.session))
         if session > speaker.session:
-            self.speakers[name] = speaker = Speaker(slots=speaker.slots, session=session)
+            self.speakers[name] = speaker = Speaker(
+                slots=speaker.slots, session=session, offers=speaker.offers
+            )
         sequence = int(options.get("seq", speaker.sequence + 1))
         speaker.sequence = max(sequence, speaker.sequence)
         speaker.slots = int(options.get("slots", speaker.slots))
         speaker.python = options.get("python", speaker.python)
+        if "offers" in options:
+            speaker.offers = parse_resources(options["offers"])
         speaker.draining = speaker.draining or "draining" in words
         return Synced(
             worker_id=name,
@@ -194,7 +203,12 @@ class Script:
             draining=speaker.draining,
             sees_store="blind" not in words,
             park="unparked" not in words,
-            about=WorkerAbout(python=speaker.python),
+            about=WorkerAbout(
+                python=speaker.python,
+                cpus=speaker.offers.cpus,
+                memory_bytes=speaker.offers.memory_bytes,
+                labels=speaker.offers.labels,
+            ),
         )
 
     def _stages(self, options: dict[str, str]) -> tuple[StagePlan, ...]:
@@ -214,6 +228,7 @@ class Script:
             max_bad_records=int(options.get("bad", 0)),
             priority=int(options.get("priority", 0)),
             after=after,
+            resources=parse_resources(options["needs"]) if "needs" in options else ANY_WORKER,
             versions=replace(NO_VERSIONS, python=python),
         )
         return Submitted(

@@ -7,9 +7,10 @@ from random import Random
 
 from msgspec.structs import replace
 
-from mrcore.master.core.events import Submitted
+from mrcore.master.core.events import Submitted, WorkerAbout
 from mrcore.master.core.limits import Limits
 from mrcore.model.ids import AttemptId, TaskId
+from mrcore.model.job import ANY_WORKER, Resources
 from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskRef
 from tests.support.specs import NO_VERSIONS, job_spec
@@ -42,6 +43,30 @@ def draw_stages(rng: Random) -> tuple[StagePlan, ...]:
             return first, middle, StagePlan(last, Runs((0, 1)), writes)
 
 
+FAR = "far"
+"""Label of all workers but the first, in a simulation of at least three."""
+
+
+def draw_offers(rng: Random, worker: str) -> WorkerAbout:
+    """Draw what a worker offers: enough for any single task."""
+    return WorkerAbout(
+        cpus=rng.choice((1.0, 1.5, 4.0)),
+        memory_bytes=rng.choice((1 << 30, 5 << 29, 1 << 40)),
+        labels=() if worker == "w0" else (FAR,),
+    )
+
+
+def draw_needs(rng: Random, workers: int) -> Resources:
+    """Draw what the tasks of a job need: often nothing. One worker may be lost for ever."""
+    if rng.random() < 0.6:
+        return ANY_WORKER
+    return Resources(
+        cpus=rng.choice((0.0, 0.5, 1.0)),
+        memory_bytes=rng.choice((0, 1 << 29, 1 << 30)),
+        labels=(FAR,) if workers > 2 and rng.random() < 0.3 else (),
+    )
+
+
 @dataclass(slots=True)
 class SimJob:
     """One job: how large it is, how it behaves, and every failure that its attempts really had."""
@@ -60,6 +85,7 @@ class SimJob:
     vanished: int = 0
     published: tuple[AttemptId, ...] | None = None
     """The parts of its output, or the results of its last stage."""
+    needs: Resources = ANY_WORKER
     after: tuple[str, ...] = ()
     """Jobs that it waits for: chosen when it is submitted first, among those that are durable."""
 
@@ -113,6 +139,7 @@ class SimJob:
             max_bad_records=self.max_bad_records,
             priority=self.priority,
             after=self.after,
+            resources=self.needs,
             map_only=len(self.stages) == 1,
         )
         return Submitted(

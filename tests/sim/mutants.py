@@ -22,6 +22,7 @@ from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, W
 from mrcore.model.attempts import HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from tests.sim.jobs import FAR
 from tests.sim.masters import Make
 
 Mutant = type[Machine] | type[Scheduler] | type[Results] | type[Cluster] | type[Parking]
@@ -319,6 +320,39 @@ class WaitersHasty(Machine):
         super()._plan_or_fail(job)
 
 
+class RoomIgnored(Scheduler):
+    """Takes a worker that offers enough for one that has enough left."""
+
+    def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
+        reserved = worker.cpus_reserved, worker.memory_reserved
+        worker.cpus_reserved = worker.memory_reserved = 0
+        job = super()._next_job(worker, unfit)
+        worker.cpus_reserved, worker.memory_reserved = reserved
+        return job
+
+
+class LabelsIgnored(Scheduler):
+    """Gives a worker any task for which it is large enough."""
+
+    def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
+        about = worker.about
+        worker.about = dataclasses.replace(about, labels=(*about.labels, FAR))
+        job = super()._next_job(worker, unfit)
+        worker.about = about
+        return job
+
+
+class RoomLeaks(Cluster):
+    """Does not release what an attempt had reserved that is taken back."""
+
+    def drop(self, attempt: Attempt) -> None:
+        worker = self.workers[attempt.worker_id]
+        reserved = worker.cpus_reserved, worker.memory_reserved
+        super().drop(attempt)
+        if attempt.taken_back:
+            worker.cpus_reserved, worker.memory_reserved = reserved
+
+
 MUTANTS: tuple[Mutant, ...] = (
     NoLeases,
     NoSessionFence,
@@ -349,4 +383,7 @@ MUTANTS: tuple[Mutant, ...] = (
     YoungerAttemptsStay,
     WaitersForgotten,
     WaitersHasty,
+    RoomIgnored,
+    LabelsIgnored,
+    RoomLeaks,
 )

@@ -10,7 +10,7 @@ from random import Random
 
 from mrcore.master.core.events import CancelAsked, DrainAsked, Synced
 from mrcore.master.core.machine import Machine
-from tests.sim.jobs import SimJob
+from tests.sim.jobs import SimJob, draw_needs
 from tests.sim.masters import WALL, Make, SimMaster
 from tests.sim.workers import Response, SimWorker
 from tests.sim.world import World
@@ -53,6 +53,8 @@ class Simulation:
             name = f"w{n}"
             self.workers[name] = SimWorker(world, name, self.jobs, self._call)
         for job in self.upcoming:
+            # A draw of its own: others stay the same.
+            job.needs = draw_needs(Random(f"{seed} {job.job_id} needs"), len(self.workers))
             world.at(rng.uniform(0.0, 40.0), self._submit(job))
         world.at(1.0, self._mischief)
         world.at(CHAOS_SECONDS, self._calm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import Synced
@@ -22,7 +23,7 @@ from mrcore.model.task import (
     TaskResult,
 )
 from mrcore.storage.base import ObjectInfo
-from tests.sim.jobs import SimJob
+from tests.sim.jobs import SimJob, draw_offers
 from tests.sim.world import World
 
 
@@ -65,6 +66,7 @@ class SimWorker:
         self.jobs = jobs
         self.call = call
         self.slots = world.rng.choice((1, 2, 3))
+        self.about = draw_offers(Random(f"{world.seed} {name}"), name)
         self.session = 0
         self.up = False
         self.dead = False
@@ -170,6 +172,7 @@ class SimWorker:
                 slots=self.slots,
                 held=held,
                 draining=self.draining,
+                about=self.about,
             )
         )
 
@@ -229,6 +232,7 @@ class SimWorker:
         store.written[attempt_id] = None
         holding.state = AttemptState.RUNNING
         holding.started_at = self.world.now
+        self._check_resources()
         seconds = job.task_seconds * self.world.rng.uniform(0.5, 1.5)
         if job.stages[attempt_id.task.stage].inputs:
             seconds *= 5.0  # so that inputs are lost meanwhile
@@ -245,6 +249,17 @@ class SimWorker:
                 self.talk()
 
         self._mine(seconds, end)
+
+    def _check_resources(self) -> None:
+        """Assert that what runs here takes no more than this worker offers."""
+        needs = [
+            self.jobs[attempt.task.job_id].needs
+            for attempt, holding in self.held.items()
+            if holding.state is AttemptState.RUNNING
+        ]
+        assert sum(each.cpus for each in needs) <= self.about.cpus, f"{self.name}: CPUs"
+        assert sum(each.memory_bytes for each in needs) <= self.about.memory_bytes, self.name
+        assert all(set(each.labels) <= set(self.about.labels) for each in needs), self.name
 
     def _finish(self, holding: Holding, result: TaskResult) -> None:
         holding.state = AttemptState.FINISHED

@@ -73,6 +73,8 @@ class WorkerIdentity:
     slots: int
     memory_bytes: int
     """Memory of all slots together."""
+    cpus: float
+    labels: tuple[str, ...]
     host: str
     process_id: int
     versions: Versions
@@ -266,6 +268,8 @@ class Synchronizer:
             epoch=state.epoch,
             slots=about.slots,
             memory_bytes=about.memory_bytes,
+            cpus=about.cpus,
+            labels=about.labels,
             host=about.host,
             process_id=about.process_id,
             versions=self._versions,

@@ -249,6 +249,9 @@ WORKERS = st.builds(
     draining=st.booleans(),
     silent_seconds=FLOAT,
     **dict.fromkeys(("python", "mrcore", "pyarrow", "note"), TEXT),
+    labels=st.lists(TEXT).map(tuple),
+    **dict.fromkeys(("cpus", "cpus_reserved"), FLOAT),
+    **dict.fromkeys(("memory_bytes", "memory_reserved"), UINT32),
 )
 
 
