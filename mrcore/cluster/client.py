@@ -13,6 +13,7 @@ from mrcore.calls.culprit import name_of
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
 from mrcore.client.calls import CallClient
 from mrcore.client.client import MasterClient
+from mrcore.cluster import backends
 from mrcore.cluster.calling import Caller
 from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
@@ -86,6 +87,7 @@ class Client:
         self._followers = Followers(master)
         self._is_closed = False
         self.monitor = Monitor(master)
+        backends.opened(self)
         """Tables of masters, workers, tasks and files."""
 
     def __enter__(self) -> Self:
@@ -107,6 +109,7 @@ class Client:
         if self._is_closed:
             return
         self._is_closed = True
+        backends.closed(self)
         self._calls.close()
         self._followers.close()
         self._master.close()

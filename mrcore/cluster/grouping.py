@@ -1,4 +1,4 @@
-"""What the calls of an in-memory map and reduce do on a worker: group, and reduce a part."""
+"""Work of the calls of an in-memory map and reduce: to group, and to reduce a part."""
 
 from __future__ import annotations
 

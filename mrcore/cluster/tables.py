@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -41,13 +42,11 @@ class Table(Sequence[tuple[str, ...]]):
 
     def __str__(self) -> str:
         """Return the table as aligned lines."""
-        from rich.cells import cell_len
-
         lines = [tuple(name.upper() for name in self.columns), *self.rows]
-        widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+        widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
         shown = (
             "  ".join(
-                cell + " " * (width - cell_len(cell))
+                cell + " " * (width - _width(cell))
                 for cell, width in zip(line, widths, strict=True)
             ).rstrip()
             for line in lines
@@ -67,6 +66,14 @@ class Table(Sequence[tuple[str, ...]]):
         )
         caption = f"<div>{html.escape(self.title)}</div>" if self.title else ""
         return f'{caption}<table style="{_STYLE}"><tr>{head}</tr>{body}</table>'
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(one) in "WF" for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
 
 
 def bar_html(fraction: float, text: str) -> str:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -21,6 +21,11 @@ from mrcore.calls.exceptions import dump_exception
 from mrcore.calls.references import Need, Reference
 from mrcore.client.calls import CallClient
 from mrcore.client.connection import Connection
+from mrcore.cluster.calling import Caller
+from mrcore.cluster.calls import Calls
+from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.mapping import Mapping, MapResult
+from mrcore.cluster.options import CallOptions
 from mrcore.errors import LimitError, MrcoreError, NotFoundError
 from mrcore.model.task import MAX_RESULT_BYTES
 from mrcore.rpc.cluster import Credentials
@@ -240,6 +245,33 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
         if data is None:
             _abort(context, NotFoundError("it is gone"))
         yield pb.ReadObjectResponse(data=data)
+
+
+OPTIONS: Final = CallOptions()
+
+
+class Desk:
+    """A caller, and the service that it calls."""
+
+    def __init__(self) -> None:
+        self.house = CallHouse()
+        self.shown: list[bytes] = []
+        self.calls = Calls(self.house.client(), show=self.shown.append)
+        self.caller = Caller(self.calls)
+
+    def call(self, function: Any, *arguments: Any, **keywords: Any) -> CallFuture[Any]:
+        return self.caller.call(function, arguments, keywords, OPTIONS)
+
+    def map(self, function: Any, *iterables: Any, **options: Any) -> MapResult[Any]:
+        mapping = Mapping(
+            calls=self.calls,
+            options=OPTIONS,
+            function=payload.dump_function(function),
+            slots=2,
+            chunksize=options.pop("chunksize", "auto"),
+        )
+        options.setdefault("errors", "raise")
+        return MapResult(mapping, iterables, name="map", progress=False, **options)
 
 
 def _abort(context: Any, error: MrcoreError) -> NoReturn:

@@ -15,42 +15,10 @@ import pytest
 
 from mrcore.calls.exceptions import RemoteTraceback
 from mrcore.cluster import calls as calls_module
-from mrcore.cluster.calling import Caller
-from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
-from mrcore.cluster.mapping import Mapping, MapResult
-from mrcore.cluster.options import CallOptions
 from mrcore.errors import MrcoreError, PicklingError, RemoteError, UsageError
-from tests.support.call_house import CallHouse
+from tests.support.call_house import OPTIONS, Desk
 from tests.support.waiting import wait_until
-
-OPTIONS = CallOptions()
-
-
-class Desk:
-    """A caller, and the service that it calls."""
-
-    def __init__(self) -> None:
-        self.house = CallHouse()
-        self.shown: list[bytes] = []
-        self.calls = Calls(self.house.client(), show=self.shown.append)
-        self.caller = Caller(self.calls)
-
-    def call(self, function: Any, *arguments: Any, **keywords: Any) -> CallFuture[Any]:
-        return self.caller.call(function, arguments, keywords, OPTIONS)
-
-    def map(self, function: Any, *iterables: Any, **options: Any) -> MapResult[Any]:
-        from mrcore.calls import payload
-
-        mapping = Mapping(
-            calls=self.calls,
-            options=OPTIONS,
-            function=payload.dump_function(function),
-            slots=2,
-            chunksize=options.pop("chunksize", "auto"),
-        )
-        options.setdefault("errors", "raise")
-        return MapResult(mapping, iterables, name="map", progress=False, **options)
 
 
 @pytest.fixture

@@ -1,0 +1,177 @@
+"""Calls on a real cluster: functions, futures, scattered values, map, and lists in memory."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcore
+from mrcore.calls.exceptions import RemoteTraceback
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mrcore.LocalCluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("home")))
+        with mrcore.LocalCluster(workers=2) as found:
+            yield found
+
+
+class OwnError(Exception):
+    """An error with a constructor of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}")
+        self.number = number
+
+
+def raise_own(number: int) -> None:
+    raise OwnError(number)
+
+
+def test_calls_raise_what_the_function_raises(cluster: mrcore.LocalCluster) -> None:
+    factor = 3
+    assert cluster.call(lambda x, *, y: x * y * factor, 2, y=5).result(60) == 30
+    with pytest.raises(OwnError, match=r"^number 7$") as caught:
+        cluster.call(raise_own, 7).result(60)
+    assert caught.value.number == 7
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "in raise_own" in str(caught.value.__cause__)
+    with pytest.raises(mrcore.RemoteError, match="exit"):
+        cluster.call(os._exit, 3, max_attempts=1).result(60)
+    lock = threading.Lock()
+    with pytest.raises(mrcore.PicklingError, match=r"the variable lock in the closure of <lambda>"):
+        cluster.call(lambda: lock)
+    with pytest.raises(mrcore.UsageError, match=r"'retrys' is neither.*Did you mean 'retries'\?"):
+        cluster.call(raise_own, 3, retrys=3)
+
+
+def test_retries_and_fallback(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:
+    def flaky(need: int) -> int:
+        tries = len(list(tmp_path.glob("try-*")))
+        (tmp_path / f"try-{tries}").touch()
+        if tries < need:
+            raise ValueError(tries)
+        return tries
+
+    assert cluster.call(flaky, 2, retries=2).result(60) == 2
+    assert cluster.call(raise_own, 1, fallback=lambda number: -number).result(60) == -1
+
+
+def test_prints_appear_at_the_caller(
+    cluster: mrcore.LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.call(print, "from the worker").result(60)
+    assert capsys.readouterr().out == "from the worker\n"
+    cluster.show_prints = False
+    try:
+        cluster.call(print, "again").result(60)
+    finally:
+        cluster.show_prints = True
+    assert capsys.readouterr().out == ""
+
+
+def test_values_go_from_call_to_call(cluster: mrcore.LocalCluster) -> None:
+    long = cluster.call(bytes, 300_000)
+    lengths = [cluster.call(lambda data, n: len(data) + n, long, n) for n in range(4)]
+    total = cluster.call(sum, lengths)
+    assert total.result(60) == 4 * 300_000 + 6
+    done, waiting = futures.wait([long, *lengths, total])
+    assert (len(done), len(waiting)) == (6, 0)
+    assert {one.result() for one in futures.as_completed(lengths)} == {
+        300_000 + n for n in range(4)
+    }
+    shared = cluster.scatter(list(range(100_000)))
+    assert list(cluster.map(lambda data, at: data[at], [shared] * 10, range(10))) == list(range(10))
+    failed = cluster.call(operator.truediv, 1, 0)
+    taker = cluster.call(operator.neg, failed)
+    with pytest.raises(ZeroDivisionError) as caught:
+        taker.result(60)
+    (note,) = caught.value.__notes__
+    assert note.startswith("The argument that is the result of call-")
+
+
+def test_map_over_many_items(cluster: mrcore.LocalCluster) -> None:
+    assert list(cluster.map(math.sqrt, range(20_000))) == list(map(math.sqrt, range(20_000)))
+    found = cluster.map(lambda n: 1 // n, [1, 0, 2], errors="return")
+    assert [type(one) for one in found] == [int, ZeroDivisionError, int]
+
+
+def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
+    """Lists in memory, as users of such clusters know it."""
+    data = [f"word{number % 100} word{number % 7}" for number in range(10_000)]
+
+    def map_func(items: list[str]) -> list[tuple[str, int]]:
+        return [(word, 1) for item in items for word in item.split()]
+
+    def reduce_func(values: list[int]) -> int:
+        return sum(values)
+
+    expected = sorted(Counter(word for item in data for word in item.split()).items())
+    assert cluster.mapreduce(data, map_func, reduce_func, workers=4) == expected
+
+    with futures.ThreadPoolExecutor(10) as threads:
+        ten = [
+            threads.submit(cluster.mapreduce, data, map_func, reduce_func, workers=4)
+            for _ in range(10)
+        ]
+        assert all(one.result() == expected for one in ten)
+
+    assert cluster.mapreduce([], map_func, reduce_func) == []
+    # The values of a key come in the order of the data.
+    assert cluster.mapreduce(range(10), lambda some: [(n % 2, n) for n in some], list, 3) == [
+        (0, [0, 2, 4, 6, 8]),
+        (1, [1, 3, 5, 7, 9]),
+    ]
+    with pytest.raises(OwnError, match=r"^number \[1\]$"):
+        cluster.mapreduce([1], raise_own, sum)  # type: ignore[arg-type]
+    with pytest.raises(mrcore.UsageError, match="map_func returned 'abc'"):
+        cluster.mapreduce([1], lambda some: ["abc"], sum)  # type: ignore[arg-type, return-value]
+    assert cluster.status().busy <= 2
+    assert "worker-1" in str(cluster.monitor.workers())
+
+
+def test_cancelled_calls_are_killed(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:
+    def wait() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        signal.pause()
+
+    call = cluster.call(wait)
+    wait_until(lambda: (tmp_path / "pid").exists() and call.running())
+    assert call.cancel()
+    process_id = int((tmp_path / "pid").read_text())
+
+    def is_gone() -> bool:
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(is_gone)
+
+
+def test_every_result_once_while_a_worker_and_the_master_are_killed(
+    cluster: mrcore.LocalCluster,
+) -> None:
+    results: list[Any] = []
+    squares = cluster.map(lambda n: n * n, range(10_000), chunksize=1)
+    for number, value in enumerate(squares):
+        results.append(value)
+        if number == 1_000:
+            worker = cluster.process_ids()[1]
+            os.kill(worker, signal.SIGKILL)
+        if number == 3_000:
+            os.kill(cluster.process_ids()[0], signal.SIGKILL)
+    assert results == [n * n for n in range(10_000)]
