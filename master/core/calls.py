@@ -81,8 +81,7 @@ class Calls:
         for index in range(first, calls.added):
             self._line_up(job, index)
         for index in range(first, calls.added):
-            if calls.plans[index].needs:
-                self._fail_without_value(job, index)
+            self._fail_without_value(job, index)
 
     def _line_up(self, job: LiveJob, index: int) -> None:
         """Queue a call, or have it wait for values."""

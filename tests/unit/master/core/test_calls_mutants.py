@@ -1,0 +1,180 @@
+"""Wrong masters of calls, each of which the walk must find: what it judges is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from mrcore.master.core import durable_calls
+from mrcore.master.core.calls import Calls
+from mrcore.master.core.facts import CallFailed, CallsCancelled, TaskWon
+from mrcore.master.core.limits import Limits
+from mrcore.master.core.machine import Machine
+from mrcore.master.core.records import JobRecord
+from mrcore.master.core.volatile import LiveJob
+from mrcore.model.ids import AttemptId, TaskId
+from mrcore.model.task import TaskFailure
+from tests.support.call_walk import Walk
+
+SEEDS = 40
+STEPS = 120
+
+
+class ForgetsTakers(Calls):
+    """A value does not wake the calls that wait for it."""
+
+    def on_won(self, job: LiveJob, won: TaskWon) -> None:
+        takers = self.takers.pop(won.attempt.task.job_id, {})
+        super().on_won(job, won)
+        self.takers[won.attempt.task.job_id] = takers
+
+
+class LeavesTakersOfFailures(Calls):
+    """A call without a value leaves those alone that wait for it."""
+
+    def _end(self, facts: Any) -> None:
+        for fact in list(facts):
+            self.takers.pop(fact.task.job_id if isinstance(fact, CallFailed) else fact.job_id, None)
+            super()._end([fact])
+
+
+class LeavesTakersOfSessions(Calls):
+    """The end of a session leaves the calls alone that take its values."""
+
+    def on_session_ended(self, record: JobRecord) -> None:
+        self.takers.pop(record.job_id, None)
+        super().on_session_ended(record)
+
+
+class KeepsRunning(Calls):
+    """What is cancelled stays with its worker."""
+
+    def _stop(self, job: LiveJob, task_id: TaskId) -> None:
+        stage, task = job.stages[0], job.task(task_id)
+        self.cluster.dequeue(stage, task)
+        self.missing.pop(task_id, None)
+
+
+class ResumesNothing(Calls):
+    """A master that takes over does not look for what its predecessor left half done."""
+
+    def resume(self, job: LiveJob) -> None:
+        pass
+
+
+class QueuesAtOnce(Calls):
+    """Calls do not wait for the values that they take."""
+
+    def _line_up(self, job: LiveJob, index: int) -> None:
+        before = set(self.missing)
+        super()._line_up(job, index)
+        for task_id in set(self.missing) - before:
+            del self.missing[task_id]
+            self.cluster.enqueue(job, task_id)
+
+
+class FailsAtOnce(Calls):
+    """A call has no retries."""
+
+    def fail_if_spent(
+        self, job: LiveJob, attempt_id: AttemptId, worker_id: str, failure: TaskFailure
+    ) -> bool:
+        self._end(
+            [
+                CallFailed(
+                    task=attempt_id.task,
+                    failure=failure,
+                    attempt=attempt_id.number,
+                    worker_id=worker_id,
+                )
+            ]
+        )
+        return True
+
+
+class FailsWhatIsLost(Calls):
+    """A call fails that was lost with its worker."""
+
+    def admit(self, job: LiveJob) -> None:
+        super().admit(job)
+        failure = TaskFailure(kind="infrastructure", message="lost")  # type: ignore[arg-type]
+        for index in list(job.record.calls.plans if job.record.calls else ()):
+            self.fail(job, TaskId(job.record.job_id, 0, index), failure)
+
+
+class DeletesTooEarly(Calls):
+    """The object of a value goes while calls take it."""
+
+    def _delete_freed(self, objects: dict[TaskId, Any]) -> None:
+        self._delete(list(objects.values()))
+
+
+class NeverFinishes(Calls):
+    """A session does not end when nothing is left of it."""
+
+    def finish(self, job: LiveJob) -> None:
+        pass
+
+
+MUTANTS = (
+    ForgetsTakers,
+    LeavesTakersOfFailures,
+    LeavesTakersOfSessions,
+    KeepsRunning,
+    ResumesNothing,
+    QueuesAtOnce,
+    FailsAtOnce,
+    FailsWhatIsLost,
+    DeletesTooEarly,
+    NeverFinishes,
+)
+
+
+def found(make: Callable[[Limits, Random], Machine]) -> bool:
+    """Return whether some walk goes wrong."""
+    for seed in range(SEEDS):
+        walk = Walk(Random(seed), make)
+        try:
+            walk.go(STEPS)
+            walk.come_to_rest()
+        except (AssertionError, LookupError):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_the_walk_finds(mutant: type[Calls]) -> None:
+    assert found(lambda limits, rng: Machine(limits, rng, calls=mutant))
+
+
+def test_the_walk_finds_values_that_are_released_though_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def release(job: JobRecord, calls: Any, index: int) -> None:
+        failure = calls.ended.pop(index)
+        if failure is None:
+            durable_calls._drop_value(job, calls, index)
+        else:
+            calls.kept_bytes -= durable_calls.weight_of_failure(failure)
+
+    monkeypatch.setattr(durable_calls, "_release", release)
+    assert found(Machine)
+
+
+def test_the_walk_finds_cancelled_calls_that_may_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = durable_calls.apply
+
+    def forgetful(jobs: Any, fact: Any, limits: Limits) -> None:
+        if isinstance(fact, CallsCancelled):
+            calls = jobs[fact.job_id].calls
+            kept = {index: calls.plans[index] for index in fact.indexes}
+            apply(jobs, fact, limits)
+            calls.plans.update(kept)
+        else:
+            apply(jobs, fact, limits)
+
+    monkeypatch.setattr(durable_calls, "apply", forgetful)
+    assert found(Machine)
