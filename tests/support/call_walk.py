@@ -296,7 +296,7 @@ class Walk:
 
     def go(self, steps: int) -> None:
         """Walk."""
-        acts = (
+        acts: tuple[tuple[float, Callable[[], None]], ...] = (
             (12, lambda: self.work(self.rng.choice(list(self.workers)))),
             (5, self.add),
             (3, self.release),
