@@ -147,6 +147,10 @@ class Committer:
         def of_one_schema() -> dict[int, TaskOutput]:
             return commit.of_one_schema(spec, job.job_id, what.parts)
 
+        def make_receipt() -> commit.Receipt:
+            files = commit.output_files(spec, what.parts)
+            return self._receipt(what, commit.with_rewritten(files, rewritten))
+
         def prepare() -> CommitPlan:
             if not commit.holds_claim(spec, job.claim_generation):
                 raise MrcoreError(
@@ -166,7 +170,9 @@ class Committer:
             rewritten = await self._retry(
                 of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
             )
-            receipt = self._receipt(what, commit.with_rewritten(what.parts, rewritten))
+            receipt = await self._retry(
+                make_receipt, job.job_id, "prepare the commit", PREPARE_SECONDS
+            )
             plan = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             return what.lost(error.indexes, str(error), self._clock.wall())
@@ -174,12 +180,12 @@ class Committer:
             return failed(command, str(error), self._clock.wall())
         return what.prepared(plan, self._clock.wall())
 
-    def _receipt(self, what: Preparation, parts: Sequence[TaskOutput]) -> commit.Receipt:
+    def _receipt(self, what: Preparation, files: Sequence[commit.OutputFile]) -> commit.Receipt:
         job = what.job
         return commit.make_receipt(
             job.spec,
             job.job_id,
-            parts,
+            files,
             records_in=job.input_records,
             counters=job.counters,
             attempts=what.started,

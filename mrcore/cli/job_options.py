@@ -16,6 +16,7 @@ from mrcore.model.option_kinds import (
     REPEATED,
     Bytes,
     Choice,
+    ColumnNames,
     ColumnTypes,
     Files,
     Flag,
@@ -69,7 +70,7 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return FOLDER
         case Files():
             return FILE
-        case Jobs():
+        case Jobs() | ColumnNames():
             return click.STRING
         case Flag():
             return None
@@ -145,7 +146,7 @@ def _value(option: Option, value: Any) -> Any:
             return dict(value)
         case Jobs():
             return tuple(dict.fromkeys(value))
-        case ColumnTypes():
+        case ColumnTypes() | ColumnNames():
             return tuple(value)
         case _:
             return value

@@ -54,6 +54,8 @@ class JobOptions(PluginFunctions, total=False):
     compress: str
     columns: Mapping[str, str | type]
     """Types of the columns of the output's rows, in order, such as "int" or int."""
+    partition_by: str | Sequence[str]
+    """Columns whose values are folders of the output."""
     input_columns: Mapping[str, str | type]
     """Types of the columns of csv and tsv inputs."""
     no_combine: bool

@@ -14,6 +14,7 @@ from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnNames,
     ColumnTypes,
     Files,
     Flag,
@@ -44,9 +45,8 @@ def value_of(option: Option, value: object) -> Any:
             if not isinstance(value, bool):
                 raise wrong(option.name, value, "True or False")
             return sets if value else not sets
-        case Params() | ColumnTypes():
-            read = _params if isinstance(option.kind, Params) else _columns
-            return read(option.name, value)
+        case Params() | ColumnTypes() | ColumnNames():
+            return _names(option, value)
         case Folder():
             return path_text(option.name, value)
         case Files():
@@ -104,6 +104,20 @@ def _job_ids(name: str, given: object) -> tuple[str, ...]:
             raise wrong(name, job, "a job id or a Result, or a list of them")
         ids.append(job_id)
     return tuple(dict.fromkeys(ids))
+
+
+def _names(option: Option, given: object) -> Any:
+    """Return the value of an option that names parameters or columns."""
+    match option.kind:
+        case Params():
+            return _params(option.name, given)
+        case ColumnTypes():
+            return _columns(option.name, given)
+        case _:
+            names = [given] if isinstance(given, str) else given
+            if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+                raise wrong(option.name, given, "the name of a column, or a list of names")
+            return tuple(names)
 
 
 def _columns(name: str, given: object) -> Columns:

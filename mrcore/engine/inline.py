@@ -355,11 +355,11 @@ def _publish(run: _Run) -> None:
         if output.bad_records
     }
     rewritten = commit.of_one_schema(run.spec, run.job_id, run.parts)
-    parts = commit.with_rewritten(run.parts, rewritten)
+    files = commit.with_rewritten(commit.output_files(run.spec, run.parts), rewritten)
     receipt = commit.make_receipt(
         run.spec,
         run.job_id,
-        parts,
+        files,
         records_in=run.input_records,
         counters=dict(run.counters),
         attempts=run.attempts,

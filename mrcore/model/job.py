@@ -149,6 +149,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     compression: Compression = Compression.NONE
     columns: Columns = ()
     """Columns of the rows of the output; none means that the rows show them."""
+    partition_by: tuple[str, ...] = ()
+    """Columns whose values are folders of the output, outermost first."""
     input_columns: Columns = ()
     """Types of the columns of csv and tsv inputs; other columns are str."""
     reduces: int = 0

@@ -15,13 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.model.columns import COLUMN_TYPES, Columns, columns_of
+from mrcore.model.columns import COLUMN_TYPES, MAX_COLUMN_NAME, Columns, columns_of
 from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.model.ids import is_job_id
 from mrcore.model.job import MAX_REDUCES, Compression, JobDraft
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnNames,
     ColumnTypes,
     Files,
     Flag,
@@ -132,6 +133,13 @@ JOB_OPTIONS: Sequence[Option] = (
         kind=ColumnTypes(),
         noun="the columns of the output",
         help="Column of the output's rows, in order. Repeatable.",
+    ),
+    Option(
+        name="partition_by",
+        metavar="COLUMN",
+        kind=ColumnNames(most=10),
+        noun="the partition columns",
+        help="Write a folder for each value of this column. Repeatable.",
     ),
     Option(
         name="input_columns",
@@ -312,6 +320,8 @@ def check(option: Option, value: Any, name: str) -> None:
                     )
         case ColumnTypes():
             check_columns(value, name)
+        case ColumnNames(most):
+            _check_names(value, name, most)
         case Whole(low, high):
             _check_bounds(name, value, low, high, "", above=False)
         case Bytes(low, high):
@@ -331,6 +341,19 @@ def check_columns(columns: Columns, name: str) -> None:
     except ValueError as error:
         raise UsageError(f"{_capital(name)} {error}.") from None
     if len(dict(columns)) < len(columns):
+        raise UsageError(f"{_capital(name)} name a column twice. Leave one out.")
+
+
+def _check_names(names: Sequence[str], name: str, most: int) -> None:
+    if len(names) > most:
+        raise UsageError(f"{_capital(name)} are {len(names):,}. Name at most {most}.")
+    for each in names:
+        if not 0 < len(each) <= MAX_COLUMN_NAME or each[0] in "_.":
+            raise UsageError(
+                f"{_capital(name)}: {printable(each, 80)!r} cannot begin the name of a folder, "
+                "which readers would skip. Use a name that begins with neither `_` nor `.`."
+            )
+    if len(set(names)) < len(names):
         raise UsageError(f"{_capital(name)} name a column twice. Leave one out.")
 
 

@@ -197,14 +197,14 @@ def staged_part_uri(spec: JobSpec, attempt: AttemptId) -> str:
     return f"{staging_prefix(spec, attempt.task.job_id)}staged/{attempt.number}-{name}"
 
 
+def staged_partition_uri(spec: JobSpec, attempt: AttemptId, number: int) -> str:
+    """Return where an attempt writes file `number` of its partitioned part."""
+    return f"{staged_part_uri(spec, attempt)}-{number:05d}"
+
+
 def staged_object_uri(spec: JobSpec, job_id: str, name: str) -> str:
     """Return where an object of the commit (the receipt, say) is staged before publishing."""
     return f"{staging_prefix(spec, job_id)}staged/{name}"
-
-
-def part_uri(spec: JobSpec, index: int) -> str:
-    """Return the final name of part `index`."""
-    return f"{spec.output_uri}/{part_name(index, spec.output_format, spec.compression)}"
 
 
 def run_uri(spec: JobSpec, attempt: AttemptId) -> str:

@@ -67,6 +67,13 @@ class ColumnTypes:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """Names of columns, at most `most` of them."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """The place of a folder, absolute once it is in a draft."""
 
@@ -84,7 +91,18 @@ class Jobs:
 
 
 Kind = (
-    Whole | Seconds | Bytes | Choice | Named | Flag | Params | ColumnTypes | Folder | Files | Jobs
+    Whole
+    | Seconds
+    | Bytes
+    | Choice
+    | Named
+    | Flag
+    | Params
+    | ColumnTypes
+    | ColumnNames
+    | Folder
+    | Files
+    | Jobs
 )
-REPEATED: Final = (Params, ColumnTypes, Files, Jobs)
+REPEATED: Final = (Params, ColumnTypes, ColumnNames, Files, Jobs)
 """Kinds of which the command line takes several values."""

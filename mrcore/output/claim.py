@@ -29,8 +29,8 @@ from mrcore.errors import (
 )
 from mrcore.model import object_names
 from mrcore.model.job import Input, JobDraft, JobSpec
-from mrcore.output.receipt import read_commit, read_receipt
-from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.output.receipt import read_commit, read_receipt, visible_objects
+from mrcore.storage.base import ABSENT, ObjectInfo
 from mrcore.storage.places import NameKind, Reach
 from mrcore.storage.registry import reach_of, storage_for, uri_of_path
 
@@ -74,13 +74,6 @@ def check_output(spec: JobDraft) -> None:
     """
     _check_places(spec)
     check_contents(spec, visible_objects(storage_for(spec.output_uri), spec.output_uri))
-
-
-def visible_objects(storage: Storage, output_uri: str) -> list[ObjectInfo]:
-    """Return what lies in an output, but for names that begin with `_`."""
-    prefix = f"{output_uri}/"
-    listing = storage.list(prefix, recursive=False)
-    return [info for info in listing if not info.uri.startswith("_", len(prefix))]
 
 
 def check_contents(spec: JobDraft, present: Collection[ObjectInfo]) -> None:

@@ -46,8 +46,8 @@ from mrcore.output.claim import (
     holds_claim,
     read_claim,
     release_claim,
-    visible_objects,
 )
+from mrcore.output.files import OutputFile, StagedPartMissingError, output_files
 from mrcore.output.receipt import (
     CommitList,
     Receipt,
@@ -57,8 +57,9 @@ from mrcore.output.receipt import (
     read_commit,
     read_receipt,
     verify,
+    visible_objects,
 )
-from mrcore.output.schemas import StagedPartMissingError, of_one_schema
+from mrcore.output.schemas import of_one_schema
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
@@ -66,6 +67,7 @@ from mrcore.storage.registry import storage_for
 __all__ = [
     "Claim",
     "HasEnded",
+    "OutputFile",
     "Receipt",
     "StagedPartMissingError",
     "VerifyReport",
@@ -76,6 +78,7 @@ __all__ = [
     "holds_claim",
     "make_receipt",
     "of_one_schema",
+    "output_files",
     "prepare",
     "publish_job",
     "read_claim",
@@ -89,7 +92,6 @@ PARALLEL: Final = 16
 """Requests in flight: one to an object store takes some 50 ms, whatever it does."""
 
 T = TypeVar("T")
-P = TypeVar("P", bound=TaskOutput | None)
 
 
 def prepare(
@@ -114,15 +116,15 @@ def prepare(
         info.uri: info.generation
         for info in storage.list(object_names.staging_prefix(spec, job_id))
     }
+    files = with_rewritten(output_files(spec, parts), rewritten)
     missing = [
-        index
-        for index, part in enumerate(with_rewritten(parts, rewritten))
-        if part is None
-        or part.object is None
-        or listed.get(part.object.uri) != part.object.generation
+        file.task
+        for file in files
+        if file.output.object is None
+        or listed.get(file.output.object.uri) != file.output.object.generation
     ]
     if missing:
-        raise StagedPartMissingError(missing)
+        raise StagedPartMissingError(list(dict.fromkeys(missing)))
     present = visible_objects(storage, output)
     check_contents(spec, present)
     names = {info.uri[len(output) + 1 :] for info in present}
@@ -143,16 +145,21 @@ def prepare(
             content = msgspec.json.Encoder().encode_lines(records)
             staged.append(_stage(spec, job_id, destination, content))
     staged += [
-        StagedObject(_version(part.object), object_names.part_uri(spec, index))
+        StagedObject(_version(part.object), f"{output}/{files[index].name}")
         for index, part in sorted(rewritten.items())
         if part.object is not None
     ]
     return CommitPlan(tuple(map(_version, present)), tuple(staged))
 
 
-def with_rewritten(parts: Sequence[P], rewritten: Mapping[int, P]) -> list[P]:
-    """Return the parts of a job, those in place that `of_one_schema` has staged anew."""
-    return [rewritten.get(index, part) for index, part in enumerate(parts)]
+def with_rewritten(
+    files: Sequence[OutputFile], rewritten: Mapping[int, TaskOutput]
+) -> list[OutputFile]:
+    """Return the files of a job, those in place that `of_one_schema` has staged anew."""
+    return [
+        msgspec.structs.replace(file, output=rewritten.get(at, file.output))
+        for at, file in enumerate(files)
+    ]
 
 
 def _version(info: ObjectInfo) -> ObjectVersion:
@@ -223,19 +230,28 @@ class _Committer:
         commit_uri = object_names.commit_uri(self._spec.output_uri)
         receipt = self._staged.pop(success_uri)
         names = self._staged.pop(commit_uri)
-        sources = self._part_sources(parts)
+        try:
+            sources = self._part_sources(parts)
+        except StagedPartMissingError:
+            # Another committer of this job has got to the end, and has begun to clean up.
+            if has_receipt(self._spec.output_uri, self._job_id):
+                return
+            raise
         # From here on the output is half old and half new, and whoever looks has to know.
         begun = self._publish_names(commit_uri, names)
         if success_uri in self._replaced:
             self._delete((success_uri, self._replaced[success_uri]))
         # One after the other: a committer that comes too late stops at the first part.
         _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
-        if sources:
-            self._storage.sync(self._spec.output_uri)
+        for folder in {uri.rpartition("/")[0] for uri in sources}:
+            self._storage.sync(folder)
         _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys() | {commit_uri}
         old = [item for item in self._replaced.items() if item[0] not in kept]
         _in_parallel(self._delete, old, self._parallel)
+        for folder in sorted({uri.rpartition("/")[0] for uri, _ in old}):
+            if folder.startswith(f"{self._spec.output_uri}/"):
+                self._storage.prune(folder, up_to=self._spec.output_uri)
         self._publish_one(receipt, success_uri, ABSENT, durable=True)
         if begun is not None:
             self._delete((commit_uri, begun.generation))
@@ -253,11 +269,10 @@ class _Committer:
     def _part_sources(self, parts: Sequence[TaskOutput | None]) -> dict[str, ObjectInfo]:
         """Return what is to be published as what, by the name of the destination."""
         sources: dict[str, ObjectInfo] = {}
-        for index, part in enumerate(parts):
-            if part is None or part.object is None:
-                raise StagedPartMissingError([index])
-            destination = object_names.part_uri(self._spec, index)
-            sources[destination] = self._staged.pop(destination, part.object)
+        for file in output_files(self._spec, parts):
+            assert file.output.object is not None
+            destination = f"{self._spec.output_uri}/{file.name}"
+            sources[destination] = self._staged.pop(destination, file.output.object)
         return sources
 
     def _publish(self, item: tuple[str, ObjectInfo], *, durable: bool = True) -> ObjectInfo:

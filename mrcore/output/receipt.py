@@ -16,8 +16,8 @@ from mrcore.errors import NotFoundError, StorageError, UsageError
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec, Versions
 from mrcore.model.snapshots import Cost, StageFigures, StageView, stage_figures
-from mrcore.model.task import TaskOutput
-from mrcore.storage.base import Storage
+from mrcore.output.files import OutputFile
+from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
 from mrcore.util.crc32c import extend_crc32c
 
@@ -91,7 +91,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 def make_receipt(
     spec: JobSpec,
     job_id: str,
-    parts: Sequence[TaskOutput],
+    files: Sequence[OutputFile],
     *,
     records_in: int,
     counters: Mapping[str, int],
@@ -102,13 +102,13 @@ def make_receipt(
     ended_seconds: float,
     cost: Cost | None = None,
 ) -> Receipt:
-    """Return the receipt of a job whose parts, in order, the winning attempts left as `parts`."""
+    """Return the receipt of a job that publishes these files, in order."""
     return Receipt(
         job_id=job_id,
         name=spec.name,
-        parts=tuple(_part_receipt(spec, index, part) for index, part in enumerate(parts)),
+        parts=tuple(map(_part_receipt, files)),
         records_in=records_in,
-        records_out=sum(part.records_out for part in parts),
+        records_out=sum(file.output.records_out for file in files),
         counters=dict(sorted(counters.items())),
         attempts=attempts,
         stages=tuple(stage_figures(stage) for stage in stages),
@@ -121,10 +121,11 @@ def make_receipt(
     )
 
 
-def _part_receipt(spec: JobSpec, index: int, part: TaskOutput) -> PartReceipt:
-    assert part.object is not None, f"part {index} was never staged"
+def _part_receipt(file: OutputFile) -> PartReceipt:
+    part = file.output
+    assert part.object is not None, f"{file.name} was never staged"
     return PartReceipt(
-        name=object_names.part_name(index, spec.output_format, spec.compression),
+        name=file.name,
         size_bytes=part.object.size_bytes,
         crc32c=part.object.crc32c,
         records=part.records_out,
@@ -190,11 +191,29 @@ def verify(output_uri: str) -> VerifyReport:
     problems = [problem for _, problem in checked if problem]
     named = {part.name for part in receipt.parts}
     prefix = f"{output_uri}/"
-    for info in storage.list(prefix, recursive=False):
+    for info in visible_objects(storage, output_uri):
         name = info.uri[len(prefix) :]
         if name not in named and name[0] not in "_.":
             problems.append(f"{name} is there, but the receipt does not name it.")
     return VerifyReport(receipt, sum(size for size, _ in checked), tuple(problems))
+
+
+def visible_objects(storage: Storage, output_uri: str) -> list[ObjectInfo]:
+    """Return what lies in an output, but for names that begin with `_`.
+
+    Folders of partitions are looked into; other folders stand for themselves.
+    """
+    prefix = f"{output_uri}/"
+    found: list[ObjectInfo] = []
+    for info in storage.list(prefix, recursive=False):
+        name = info.uri[len(prefix) :]
+        if name.startswith("_"):
+            continue
+        if info.is_folder and "=" in name:
+            found += (below for below in storage.list(info.uri) if not below.is_folder)
+        else:
+            found.append(info)
+    return found
 
 
 def _check_part(storage: Storage, output_uri: str, part: PartReceipt) -> tuple[int, str]:

@@ -14,21 +14,13 @@ from mrcore.model import object_names
 from mrcore.model.formats import OUTPUT_FORMATS, OutputFormat
 from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
+from mrcore.output.files import OutputFile, StagedPartMissingError, output_files
 from mrcore.records.outputs import PartCounts, has_rows
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
 
 _PARALLEL: Final = 16
-
-
-class StagedPartMissingError(NotFoundError):
-    """Staged parts are gone before they were published; `indexes` says whose."""
-
-    def __init__(self, indexes: Sequence[int]) -> None:
-        shown = ", ".join(map(str, indexes[:5])) + (", …" if len(indexes) > 5 else "")
-        super().__init__(f"The staged output of part {shown} is gone: its task has to run again.")
-        self.indexes = tuple(indexes)
 
 
 class Schemas(Protocol):
@@ -57,43 +49,42 @@ class Schemas(Protocol):
 
 
 def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> dict[int, TaskOutput]:
-    """Stage the parts anew whose schema differs from the others; return these, by index.
+    """Stage the files anew whose schema differs from the others; return these, by their number.
 
-    May be repeated: a part staged anew is named by what it is made of. Raises
-    StagedPartMissingError, and DataError where the types of two parts do not go together.
+    May be repeated: a file staged anew is named by what it is made of. Raises
+    StagedPartMissingError, and DataError where the types of two files do not go together.
     """
-    if len({part.digest for part in parts}) < 2:
+    files = output_files(spec, parts)
+    if len({file.output.digest for file in files}) < 2:
         return {}
     output_format = OUTPUT_FORMATS[spec.output_format]
-    filled = [item for item in enumerate(parts) if item[1].records_out]
-    _check_rows(output_format, filled)
+    filled = [at for at, file in enumerate(files) if file.output.records_out]
+    _check_rows(output_format, {at: files[at].output for at in filled})
     if not output_format.schemas or not filled:
         return {}
     of_format: Schemas = load(output_format.schemas)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
 
-        def schema_of(item: tuple[int, TaskOutput]) -> Any:
-            return of_format.schema_of(_staged(*item), spec.compression)
+        def schema_of(file: OutputFile) -> Any:
+            return of_format.schema_of(_staged(file), spec.compression)
 
-        numbered = list(enumerate(parts))
-        schemas = list(pool.map(schema_of, numbered))
-        # A part without records knows nothing of columns.
-        joined = of_format.join({index: schemas[index] for index, _ in filled})
-        different = [item for item in numbered if schemas[item[0]] != joined]
+        schemas = list(pool.map(schema_of, files))
+        # A file without records knows nothing of columns.
+        joined = of_format.join({at: schemas[at] for at in filled})
+        different = [at for at, schema in enumerate(schemas) if schema != joined]
 
-        def rewrite(item: tuple[int, TaskOutput]) -> TaskOutput:
-            return _rewritten(spec, job_id, *item, of_format=of_format, schema=joined)
+        def rewrite(at: int) -> TaskOutput:
+            return _rewritten(spec, job_id, at, files[at], of_format=of_format, schema=joined)
 
-        outputs = pool.map(rewrite, different)
-        return {index: output for (index, _), output in zip(different, outputs, strict=True)}
+        return dict(zip(different, pool.map(rewrite, different), strict=True))
 
 
-def _check_rows(output_format: OutputFormat, filled: Sequence[tuple[int, TaskOutput]]) -> None:
+def _check_rows(output_format: OutputFormat, filled: Mapping[int, TaskOutput]) -> None:
     """Raise DataError for parts of rows beside parts of pairs, or of columns that must be equal."""
     if not filled:
         return
-    first, part = filled[0]
-    for index, other in filled:
+    first, part = next(iter(filled.items()))
+    for index, other in filled.items():
         if has_rows(other.digest) is not has_rows(part.digest):
             rows, pairs = (index, first) if has_rows(other.digest) else (first, index)
             raise DataError(
@@ -108,21 +99,22 @@ def _check_rows(output_format: OutputFormat, filled: Sequence[tuple[int, TaskOut
             )
 
 
-def _staged(index: int, part: TaskOutput) -> ObjectInfo:
-    if part.object is None:
-        raise StagedPartMissingError([index])
+def _staged(file: OutputFile) -> ObjectInfo:
+    staged = file.output.object
+    if staged is None:
+        raise StagedPartMissingError([file.task])
     try:
-        return storage_for(part.object.uri).stat(part.object.uri)
+        return storage_for(staged.uri).stat(staged.uri)
     except NotFoundError:
-        raise StagedPartMissingError([index]) from None
+        raise StagedPartMissingError([file.task]) from None
 
 
 def _rewritten(
-    spec: JobSpec, job_id: str, index: int, part: TaskOutput, *, of_format: Schemas, schema: Any
+    spec: JobSpec, job_id: str, at: int, file: OutputFile, *, of_format: Schemas, schema: Any
 ) -> TaskOutput:
-    source, digest = _staged(index, part), of_format.digest(schema)
+    source, digest = _staged(file), of_format.digest(schema)
     name = hashlib.sha256(f"{source.uri} {source.generation} ".encode() + digest).hexdigest()[:16]
-    uri = object_names.staged_object_uri(spec, job_id, f"part-{index:05d}-{name}")
+    uri = object_names.staged_object_uri(spec, job_id, f"part-{at:05d}-{name}")
     storage = storage_for(uri)
     try:
         with storage.open_write(uri, expect=ABSENT) as writer:
@@ -132,4 +124,4 @@ def _rewritten(
             info = msgspec.structs.replace(info, crc32c=counts.crc32c)
     except AlreadyExistsError:
         info = storage.stat(uri)
-    return msgspec.structs.replace(part, object=info, digest=digest)
+    return msgspec.structs.replace(file.output, object=info, digest=digest)

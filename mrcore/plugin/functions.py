@@ -149,6 +149,7 @@ STATED: Final = (
     "input_format",
     "output_format",
     "columns",
+    "partition_by",
     "input_columns",
     "map_only",
     "total_order",

@@ -32,7 +32,16 @@ from mrcore.model.job import (
     Versions,
 )
 from mrcore.model.job_options import Option
-from mrcore.model.option_kinds import Choice, ColumnTypes, Flag, Folder, Jobs, Named, Params
+from mrcore.model.option_kinds import (
+    Choice,
+    ColumnNames,
+    ColumnTypes,
+    Flag,
+    Folder,
+    Jobs,
+    Named,
+    Params,
+)
 from mrcore.model.resources import MAX_CPUS, MAX_LABELS, check_label
 from mrcore.model.task import MAX_PRINTED_BYTES, Mark, TaskFailure, TaskRef
 from mrcore.plugin.functions import MAX_GROUPS, MAX_STEPS
@@ -154,6 +163,10 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return _params_from_proto(value)
         case Folder():
             return check_folder_uri(value, option.noun) if value else option.default
+        case ColumnNames():
+            names = tuple(value)
+            job_options.check(option, names, option.noun)
+            return names
         case ColumnTypes():
             return _columns_from_proto(value, option.noun)
         case Jobs():

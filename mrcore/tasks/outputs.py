@@ -10,7 +10,6 @@ from typing import Any, Self
 import msgspec
 
 from mrcore.model import object_names
-from mrcore.model.columns import Columns
 from mrcore.model.task import TaskOutput, TaskSpec
 from mrcore.plugin.functions import StepFunctions
 from mrcore.records.writers import PartWriter, open_part
@@ -26,6 +25,7 @@ from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
 from mrcore.tasks.emitted_rows import first_of, is_row, read_rows, rows_of_tables
+from mrcore.tasks.partitioned import PartitionedPart
 from mrcore.util.arrow_values import python_values
 from mrcore.util.object_copies import kept, thawed_list
 
@@ -151,23 +151,29 @@ class PartOutput:
 
     takes_rows = True
 
-    def __init__(self, part: PartWriter, sink: Writer, columns: Columns = ()) -> None:
-        """With `columns`, pairs are rows too, with the columns `key` and `value`."""
+    def __init__(self, part: PartWriter, sink: Writer, *, only_rows: bool = False) -> None:
+        """With `only_rows`, pairs are rows too, with the columns `key` and `value`."""
         self._part = part
         self._sink = sink
-        self._has_columns = bool(columns)
+        self._only_rows = only_rows
         self._has_rows: bool | None = None
         """Whether rows or pairs were written; None before the first."""
 
     @classmethod
     @contextmanager
-    def open(cls, spec: TaskSpec) -> Iterator[Self]:
-        """Open the staged object of an attempt; it is discarded where the block fails."""
+    def open(cls, spec: TaskSpec, folder: Path) -> Iterator[Self]:
+        """Open the staged object of an attempt; it is discarded where the block fails.
+
+        `folder` takes what waits on the local disk.
+        """
         job = spec.job
         uri = object_names.staged_part_uri(job, spec.attempt)
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
+            if job.partition_by:
+                yield cls(PartitionedPart(spec, sink, folder), sink, only_rows=True)
+                return
             part = open_part(sink, job.output_format, job.compression, job.columns)
-            yield cls(part, sink, job.columns)
+            yield cls(part, sink, only_rows=bool(job.columns))
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Do nothing: pairs are written as they come."""
@@ -200,12 +206,12 @@ class PartOutput:
 
     def keep(self, value: Any) -> Any:
         """Return what the format needs of a value."""
-        return kept(value) if self._has_columns else self._part.keep(value)
+        return kept(value) if self._only_rows else self._part.keep(value)
 
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Write pairs."""
         self._begin(function, rows=False)
-        if self._has_columns:
+        if self._only_rows:
             pairs = zip(thawed_list(keys), thawed_list(values), strict=True)
             self._part.write_rows([{"key": key, "value": value} for key, value in pairs])
         else:
@@ -213,7 +219,7 @@ class PartOutput:
 
     def write_columns(self, keys: Array, values: Array) -> None:
         """Write pairs that lie in columns."""
-        if self._has_columns:
+        if self._only_rows:
             self.write("", python_values(keys), python_values(values))
             return
         self._begin("the plugin", rows=False)

@@ -115,7 +115,7 @@ class StageTask:
         if isinstance(self._spec.stage.writes, Result):
             return ResultOutput(self._spec)
         if self._shuffled is None:
-            return PartOutput.open(self._spec)
+            return PartOutput.open(self._spec, self._scratch / "parts")
         return RunOutput(
             self._spec,
             self._shuffled.functions,

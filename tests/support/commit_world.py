@@ -78,7 +78,7 @@ class CommittedJob:
         return commit.make_receipt(
             self.spec,
             self.job_id,
-            commit.with_rewritten(self.parts, self.rewritten),
+            commit.with_rewritten(commit.output_files(self.spec, self.parts), self.rewritten),
             records_in=10,
             counters={"b": 2, "a": 1},
             attempts=3,

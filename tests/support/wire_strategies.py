@@ -22,6 +22,7 @@ from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnNames,
     ColumnTypes,
     Files,
     Flag,
@@ -98,6 +99,9 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
             return st.sampled_from(table.names())
         case Flag():
             return st.booleans()
+        case ColumnNames():
+            names = st.text("abc", min_size=1, max_size=4)
+            return st.lists(names, max_size=3, unique=True).map(tuple)
         case ColumnTypes():
             return COLUMNS
         case Params():

@@ -276,6 +276,7 @@ class JobSpec(_message.Message):
     KEEP_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     INPUT_COLUMNS_FIELD_NUMBER: _builtins.int
+    PARTITION_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name for display, and the stem of the job's id."""
     input_format: _builtins.str
@@ -350,6 +351,10 @@ class JobSpec(_message.Message):
     def input_columns(self) -> _containers.RepeatedCompositeFieldContainer[_plugin_pb2.Column]:
         """Types of columns of csv and tsv inputs; the other columns are text."""
 
+    @_builtins.property
+    def partition_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns whose values are folders of the output, outermost first; at most 10."""
+
     def __init__(
         self,
         *,
@@ -381,10 +386,11 @@ class JobSpec(_message.Message):
         keep: _builtins.bool = ...,
         columns: _abc.Iterable[_plugin_pb2.Column] | None = ...,
         input_columns: _abc.Iterable[_plugin_pb2.Column] | None = ...,
+        partition_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "resources", b"resources", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "map_only", b"map_only", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "partition_by", b"partition_by", "plugin", b"plugin", "priority", b"priority", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,7 @@ from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
+    ColumnNames,
     ColumnTypes,
     Files,
     Flag,
@@ -56,6 +57,8 @@ def keyword_type(kind: Kind) -> Any:
             return bool
         case Params():
             return Mapping[str, object]
+        case ColumnNames():
+            return str | Sequence[str]
         case ColumnTypes():
             return Mapping[str, str | type]
         case Folder():

@@ -1,0 +1,79 @@
+"""The files of an output: a part for each task, or those that a partitioned part lists."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import NotFoundError, PreconditionFailedError
+from mrcore.model import object_names
+from mrcore.model.job import JobSpec
+from mrcore.model.partition_files import PartitionFile, decode
+from mrcore.model.task import TaskOutput
+from mrcore.storage.registry import storage_for
+
+_PARALLEL: Final = 16
+_CACHED: Final = 20_000
+"""Lists that are kept: those of a job are needed four times in a commit."""
+
+
+class StagedPartMissingError(NotFoundError):
+    """Staged parts are gone before they were published; `indexes` says whose."""
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        shown = ", ".join(map(str, indexes[:5])) + (", …" if len(indexes) > 5 else "")
+        super().__init__(f"The staged output of part {shown} is gone: its task has to run again.")
+        self.indexes = tuple(indexes)
+
+
+class OutputFile(msgspec.Struct, frozen=True):
+    """One file of an output, before it is published."""
+
+    name: str
+    """Relative to the output's folder."""
+    task: int
+    """Number of the task that wrote it."""
+    output: TaskOutput
+    """The task's output, or the share of it that this file has."""
+
+
+def output_files(spec: JobSpec, parts: Sequence[TaskOutput | None]) -> list[OutputFile]:
+    """Return the files of parts, in order; raise StagedPartMissingError, and StorageErrors."""
+    missing = [index for index, part in enumerate(parts) if part is None or part.object is None]
+    if missing:
+        raise StagedPartMissingError(missing)
+    found = [part for part in parts if part is not None]
+    names = [
+        object_names.part_name(index, spec.output_format, spec.compression)
+        for index in range(len(found))
+    ]
+    if not spec.partition_by:
+        return [OutputFile(names[at], at, part) for at, part in enumerate(found)]
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
+        lists = list(pool.map(_partition_files, range(len(found)), found))
+    return [
+        OutputFile(
+            f"{file.folder}/{names[at]}",
+            at,
+            TaskOutput(object=file.object, records_out=file.records, digest=file.digest),
+        )
+        for at, files in enumerate(lists)
+        for file in files
+    ]
+
+
+def _partition_files(index: int, part: TaskOutput) -> tuple[PartitionFile, ...]:
+    assert part.object is not None
+    try:
+        return _read(part.object.uri, part.object.generation)
+    except (NotFoundError, PreconditionFailedError):
+        raise StagedPartMissingError([index]) from None
+
+
+@functools.lru_cache(_CACHED)
+def _read(uri: str, generation: str) -> tuple[PartitionFile, ...]:
+    return decode(storage_for(uri).read(uri, generation=generation))
