@@ -92,10 +92,9 @@ CSV = (".csv", ".tsv")
 def test_arrow_reads_the_output_as_one_dataset(here: Path, output_format: str) -> None:
     run(output_format=output_format, partition_by=["country", "year"])
     assert f"{FOLDERS[0]}/year=2025/part-00000.{output_format}" in names(here / "out")
+    read: Any = ds.dataset  # whose stub wants a literal
     partitioning: Any = ds.partitioning(flavor="hive")
-    table = ds.dataset(
-        "out", format=output_format, partitioning=partitioning, exclude_invalid_files=True
-    ).to_table()
+    table = read("out", format=output_format, partitioning=partitioning).to_table()
     found = sorted(table.to_pylist(), key=lambda row: row["amount"])
     assert found == ROWS
 
