@@ -13,7 +13,7 @@ from typing import Final
 
 from mrcore.errors import StorageError
 from mrcore.master.shell.loop import Shell
-from mrcore.master.shell.objects import Objects
+from mrcore.master.shell.objects import KEPT_SECONDS, Objects
 from mrcore.master.shell.submissions import Submissions
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo, Storage
@@ -76,8 +76,22 @@ class Sweep:
             for plan in record.calls.plans.values()
             for sha256 in plan.stored
         }
+        objects = object_names.objects_prefix(self._state_uri)
+        named |= {
+            given.uri.removeprefix(objects)
+            for record in live.values()
+            for given in record.spec.inputs
+            if given.uri.startswith(objects)
+        }
+        # The results of a job are for its client to read once it has ended.
+        since = self._clock.wall() - KEPT_SECONDS
+        read = frozenset(
+            name
+            for name, record in records.items()
+            if name in live or (record.calls is None and record.ended_seconds > since)
+        )
         deleted = await asyncio.to_thread(self._sweep, frozenset(records), digests)
-        deleted += await asyncio.to_thread(self._objects.sweep, named, frozenset(live).__contains__)
+        deleted += await asyncio.to_thread(self._objects.sweep, named, read.__contains__)
         if deleted:
             log.info("deleted %d objects of forgotten jobs", deleted)
         return deleted

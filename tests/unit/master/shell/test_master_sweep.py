@@ -8,15 +8,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
-from mrcore.master.shell.objects import Objects
+from mrcore.master.shell.objects import KEPT_SECONDS, Objects
 from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
 from mrcore.model import object_names
+from mrcore.model.job import Input
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local.store import LocalStorage
 from mrcore.util.clock import SYSTEM
@@ -81,6 +83,44 @@ def test_what_a_forgotten_job_left_goes_and_all_else_stays(tmp_path: Path) -> No
         assert not gone[0].parent.exists()
         assert not gone[1].parent.exists()
         assert all(path.exists() for path in (*ours, *fresh))
+
+    run(tmp_path, act)
+
+
+class _Later:
+    """A clock that is beyond the time for which objects are kept."""
+
+    def wall(self) -> float:
+        return SYSTEM.wall()
+
+    def monotonic(self) -> float:
+        return SYSTEM.monotonic() + KEPT_SECONDS + 1
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing sleeps here")
+
+
+def test_items_of_a_live_job_and_results_of_one_that_has_just_ended_stay(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        state = desk.state_uri
+        items = write(object_names.object_uri(state, "a" * 64), old=False)
+        spec = spec_of(tmp_path)
+        named = Input(uri=f"file://{items}", base_uri=f"file://{items}", base_given="items")
+        spec = msgspec.structs.replace(spec, output_uri="", inputs=(named,))
+        job_id = await desk.submit(spec)
+        result = write(f"{object_names.session_results_prefix(state, job_id)}map-0@1.1", old=False)
+        others = [
+            write(object_names.object_uri(state, "b" * 64), old=False),
+            write(f"{object_names.session_results_prefix(state, 'gone')}map-0@1.1", old=False),
+        ]
+        sweep = sweep_of(desk)
+        sweep._objects._clock = _Later()
+        assert await sweep.sweep() == 2
+        assert items.exists()
+        assert [path for path in others if path.exists()] == []
+        await desk.shell.settle(CancelAsked(job_id, "enough"))
+        assert await sweep.sweep() == 1, "the items of an ended job"
+        assert result.exists()
 
     run(tmp_path, act)
 
