@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from mrcore.dataset.pipeline import Lift, Lower, Operation
@@ -85,3 +85,27 @@ def sources_of(node: Node) -> Sequence[Source]:
             case Shuffle():
                 todo.extend(side.parent for side in each.sides)
     return list(found.values())
+
+
+def replaced(node: Node, sources: Mapping[int, Source]) -> Node:
+    """Return a node with other sources, given by the identity of those that they replace."""
+    done: dict[int, Node] = {}
+
+    def of(each: Node) -> Node:
+        if id(each) not in done:
+            done[id(each)] = made(each)
+        return done[id(each)]
+
+    def made(each: Node) -> Node:
+        match each:
+            case Source():
+                return sources.get(id(each), each)
+            case Narrow():
+                return Narrow(of(each.parent), each.operation)
+            case Union():
+                return Union(tuple(map(of, each.parents)))
+            case Shuffle():
+                sides = tuple(Side(of(side.parent), side.lower) for side in each.sides)
+                return replace(each, sides=sides)
+
+    return of(node)

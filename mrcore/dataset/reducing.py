@@ -131,6 +131,9 @@ class Joining(Wrapper):
     The left side comes first, since its stages have lower numbers. So only it is held.
     """
 
+    needs_order = True
+    """The values have to come in the order of the sides."""
+
     def __init__(self, *, keep_left: bool = False, keep_right: bool = False) -> None:
         self._keep_left = keep_left
         self._keep_right = keep_right

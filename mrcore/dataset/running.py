@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mrcore.client.arguments import option_values
 from mrcore.client.option_values import count
@@ -19,7 +19,7 @@ from mrcore.errors import UsageError
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
-from mrcore.plugin.functions import GRAPH, INPUTS, STEPS
+from mrcore.plugin.functions import GRAPH, INPUTS, STEPS, UserFunctions
 from mrcore.plugin.inputs import Input
 from mrcore.util.texts import nearest
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mrcore.client.follow import Observer
     from mrcore.cluster.client import Client
 
+Change: TypeAlias = Callable[[UserFunctions], UserFunctions]
 PLACES: Final = ("on", "engine", "workers", "slots", "name", "observer")
 """Keywords of an action that are not options of a job."""
 _UNUSED: Final = frozenset(("input_format", "output_format", "map_only", "total_order"))
@@ -55,6 +56,8 @@ class Where:
     observer: Observer | None
     options: Mapping[str, Any]
     """Options of the job, by name."""
+    change: Change | None = None
+    """Returns the functions that the inline engine calls in place of the plan's."""
 
 
 def where(action: str, given: Mapping[str, Any]) -> Where:
@@ -141,7 +144,13 @@ def _run(
 
         left: list[bytes] = []
         slots = (place.workers or 1) * place.slots
-        job = run_inline(request, slots=slots, observer=place.observer, on_result=left.append)
+        job = run_inline(
+            request,
+            slots=slots,
+            observer=place.observer,
+            on_result=left.append,
+            change=place.change or (lambda functions: functions),
+        )
         results.extend(bounded(iter(left)))
         return job
     return run_embedded(

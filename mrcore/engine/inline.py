@@ -230,14 +230,15 @@ def run_inline(
     observer: Observer | None = None,
     post_mortem: bool = False,
     on_result: OnResult | None = None,
+    change: Callable[[UserFunctions], UserFunctions] = lambda functions: functions,
     clock: Clock = SYSTEM,
 ) -> JobView:
     """Run a job in this process and return it once it has ended.
 
     `slots` is only what the input is cut for, so that a run may be cut like one on a cluster. With
     `post_mortem` the debugger opens where the plugin raises. `on_result` gets what each task has
-    left, in order, of a job without an output. Raises UsageError and its children for
-    what cannot work as given.
+    left, in order, of a job without an output. `change` returns the functions that are called in
+    place of the plugin's. Raises UsageError and its children for what cannot work as given.
     """
     check_engine(request, "inline")
     draft = prepare(request, alone=True)
@@ -249,7 +250,7 @@ def run_inline(
             prepared = draft.with_plugin(plugin_of(draft.bundle, functions.described()))
             if post_mortem:
                 functions = functions.wrapped(_watched)
-            told = observer or Silent()
+            told, functions = observer or Silent(), change(functions)
             return _run(prepared.spec, functions, folder, slots, told, clock, on_result)
     finally:
         folder.close()

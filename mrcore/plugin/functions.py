@@ -278,6 +278,18 @@ class UserFunctions:
             ],
         }
 
+    def with_steps(self, steps: Sequence[StepFunctions]) -> UserFunctions:
+        """Return the same plugin with other functions of its steps."""
+        return UserFunctions(
+            steps=steps,
+            groups=self.groups,
+            stated=self.stated,
+            files_folder=self.files_folder,
+            user_paths=self.user_paths,
+            name=self.name,
+            **self.shared,
+        )
+
     def wrapped(self, wrap: Callable[[UserFunction], UserFunction]) -> UserFunctions:
         """Return the same plugin with each function wrapped."""
 
