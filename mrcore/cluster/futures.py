@@ -189,10 +189,9 @@ class CallFuture(ClusterFuture[T]):
 
     def __repr__(self) -> str:
         """Return the call's name and state."""
-        state = "running" if self.running() else self._state_word()
+        state = "running" if self.running() else self.note or self._state_word()
         where = f"{self.job_id}/{self.call_id}" if self.call_id else "call"
-        note = f", {self.note}" if self.note else ""
-        return f"<CallFuture of {where}: {state}{note}>"
+        return f"<CallFuture of {where}: {state}>"
 
     def _state_word(self) -> str:
         if self.cancelled():

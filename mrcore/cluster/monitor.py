@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mrcore.cluster.status import is_online, memory_of
+from mrcore.cluster.status import is_online
 from mrcore.cluster.tables import Table
 from mrcore.errors import MrcoreError, NotFoundError
 from mrcore.model import object_names
@@ -38,7 +38,7 @@ class Monitor:
         return Table(("address", "role", "start", "state"), rows)
 
     def workers(self) -> Table:
-        """Return the workers: slots, tasks, memory and what each does."""
+        """Return the workers: slots, tasks, CPUs, memory, labels, and what each does."""
         rows = [
             (
                 one.worker_id,
@@ -46,14 +46,19 @@ class Monitor:
                 one.process_id,
                 one.slots,
                 one.running,
-                show_size(memory_of(one)) if memory_of(one) else "-",
+                f"{one.cpus:g}" if one.cpus else "-",
+                show_size(one.memory_bytes) if one.memory_bytes else "-",
+                " ".join(one.labels),
                 _state(one.running, one.draining, is_online(one)),
                 show_duration(one.silent_seconds),
                 one.note,
             )
             for one in self._master.workers()
         ]
-        columns = ("worker", "host", "pid", "slots", "running", "memory", "state", "heard", "note")
+        columns = (
+            *("worker", "host", "pid", "slots", "running", "cpus", "memory", "labels"),
+            *("state", "heard", "note"),
+        )
         return Table(columns, rows)
 
     def tasks(self, job: str | HasJobId) -> Table:

@@ -76,7 +76,7 @@ def status_of(address: str, workers: Sequence[WorkerView], jobs: Iterable[JobVie
         online=len(online),
         slots=sum(one.slots for one in online),
         busy=sum(min(one.running, one.slots) for one in online),
-        memory_bytes=sum(memory_of(one) for one in online),
+        memory_bytes=sum(one.memory_bytes for one in online),
         tasks_queued=sum(_ready(job) for job in active),
         tasks_running=sum(stage.in_progress for job in active for stage in job.stages),
         jobs_running=len(active),
@@ -87,12 +87,6 @@ def status_of(address: str, workers: Sequence[WorkerView], jobs: Iterable[JobVie
 def is_online(worker: WorkerView) -> bool:
     """Return whether a worker was heard of late and takes work."""
     return worker.silent_seconds < ONLINE_SECONDS and not worker.draining
-
-
-def memory_of(worker: WorkerView) -> int:
-    """Return the memory that a worker offers, in bytes; 0 where unknown."""
-    found = getattr(worker, "memory_bytes", 0)
-    return int(found)
 
 
 def _ready(job: JobView) -> int:

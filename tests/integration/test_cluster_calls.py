@@ -142,6 +142,16 @@ def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
     assert "worker-1" in str(cluster.monitor.workers())
 
 
+def test_a_call_that_no_worker_can_run_says_so(cluster: mrcore.LocalCluster) -> None:
+    call = cluster.call(pow, 2, 3, resources={"labels": {"gpu"}})
+    wait_until(lambda: call.note)
+    assert "no worker has the label gpu" in call.note
+    assert "no worker has the label gpu" in repr(call)
+    assert call.cancel()
+    assert call.note == ""
+    assert cluster.call(pow, 2, 3, resources={"cpu": 1, "memory": "1MiB"}).result(60) == 8
+
+
 def test_cancelled_calls_are_killed(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:
     def wait() -> None:
         (tmp_path / "pid").write_text(str(os.getpid()))

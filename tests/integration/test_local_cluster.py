@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import mrcore
+from mrcore.engine import daemons
 from mrcore.errors import UsageError
 from tests.support.run_support import Place
 from tests.support.waiting import wait_until
@@ -170,6 +171,22 @@ def test_shutdown_leaves_no_process_and_no_file(state_home: Path, tmp_path: Path
     for process_id in ids:
         with pytest.raises(ProcessLookupError):
             os.kill(process_id, 0)
+
+
+def test_a_cluster_whose_processes_cannot_live_ends_its_futures(
+    state_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mrcore.LocalCluster(workers=1) as broken:
+        call = broken.call(signal.pause)
+        ids = broken.process_ids()
+        monkeypatch.setattr(
+            daemons, "daemon_command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"]
+        )
+        os.kill(ids[1], signal.SIGKILL)
+        with pytest.raises(mrcore.MrcoreError, match="The embedded worker ended with exit code 3"):
+            call.result(60)
+        with pytest.raises(mrcore.MrcoreError, match="The embedded worker ended with exit code 3"):
+            broken.call(signal.pause)
 
 
 SCRIPT = """
