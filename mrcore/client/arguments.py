@@ -49,6 +49,7 @@ class JobOptions(PluginFunctions, total=False):
     """Name of a job made from functions, for display."""
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     reduces: int | Literal["auto"]
+    map_tasks: int | Literal["auto"]
     input_format: str
     output_format: str
     compress: str

@@ -17,6 +17,7 @@ from mrcore.model.columns import Columns
 from mrcore.model.graph import Stage
 
 MAX_REDUCES: Final = 100_000
+MAX_MAPS: Final = 100_000
 
 
 class Compression(enum.StrEnum):
@@ -153,6 +154,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Columns whose values are folders of the output, outermost first."""
     input_columns: Columns = ()
     """Types of the columns of csv and tsv inputs; other columns are str."""
+    map_tasks: int = 0
+    """Number of tasks that the input is cut for; 0 leaves it to the slots (`--map-tasks auto`)."""
     reduces: int = 0
     """Number of reduce tasks; 0 lets the master choose (`-r auto`)."""
     map_only: bool = False

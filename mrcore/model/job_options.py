@@ -18,7 +18,7 @@ from mrcore.errors import UsageError
 from mrcore.model.columns import COLUMN_TYPES, MAX_COLUMN_NAME, Columns, columns_of
 from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from mrcore.model.ids import is_job_id
-from mrcore.model.job import MAX_REDUCES, Compression, JobDraft
+from mrcore.model.job import MAX_MAPS, MAX_REDUCES, Compression, JobDraft
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
@@ -107,6 +107,14 @@ JOB_OPTIONS: Sequence[Option] = (
         metavar="N|auto",
         unset="auto",
         help="Number of reduce tasks, which is the number of output parts.",
+    ),
+    Option(
+        name="map_tasks",
+        kind=Whole(0, MAX_MAPS, zero="auto"),
+        noun="the number of map tasks",
+        metavar="N|auto",
+        unset="auto",
+        help="Cut the input into about N pieces, a map task for each.",
     ),
     Option(
         name="input_format",

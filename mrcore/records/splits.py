@@ -25,8 +25,13 @@ MAX_PIECES = 1000
 """Files in one split: an assignment stays far below the limit of a gRPC message."""
 
 
-def target_bytes(total_bytes: int, slots: int) -> int:
-    """Return how large a split of an input of `total_bytes` should be."""
+def target_bytes(total_bytes: int, slots: int, tasks: int = 0) -> int:
+    """Return how large a split of an input of `total_bytes` should be.
+
+    `tasks` is the number of splits that is asked for; 0 leaves it to the number of slots.
+    """
+    if tasks:
+        return max(-(-total_bytes // tasks), 1)
     wanted = -(-total_bytes // (TASKS_PER_SLOT * max(slots, 1)))
     return min(max(wanted, MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
 
@@ -38,14 +43,14 @@ def auto_reduces(input_bytes: int, slots: int) -> int:
     return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
 
 
-def cut(files: Sequence[InputFile], slots: int) -> list[Split]:
-    """Return the splits of `files`, in the order of the files.
+def cut(files: Sequence[InputFile], slots: int, tasks: int = 0) -> list[Split]:
+    """Return the splits of `files`, in the order of the files; `tasks` is as in `target_bytes`.
 
     Pieces follow each other as the bytes do, so the order of records is the same however they are
     cut. An empty file gives no piece, except in formats where it is a record. Files of different
     input groups do not share a split, and those of one group follow each other in `files`.
     """
-    target = target_bytes(sum(file.size_bytes for file in files), slots)
+    target = target_bytes(sum(file.size_bytes for file in files), slots, tasks)
     pieces: list[Piece] = []
     groups: list[int] = []
     """Input groups of the pieces."""
@@ -55,7 +60,8 @@ def cut(files: Sequence[InputFile], slots: int) -> list[Split]:
         pieces += found
         groups += [group] * len(found)
         packs += _pack(found, target)
-    packs = _spread(packs, min(TASKS_PER_SLOT * max(slots, 1), len(pieces)))
+    wanted = tasks or TASKS_PER_SLOT * max(slots, 1)
+    packs = _spread(packs, min(wanted, len(pieces)))
     return [Split(tuple(pack), groups[at]) for at, pack in _placed(packs)]
 
 

@@ -53,9 +53,9 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         skip_output=spec.output_uri or None,
     )
     input_bytes = sum(file.size_bytes for file in listed)
-    files = _examined(listed, target_bytes(input_bytes, cut_slots))
+    files = _examined(listed, target_bytes(input_bytes, cut_slots, spec.map_tasks))
     return Plan(
-        splits=tuple(cut(files, cut_slots)),
+        splits=tuple(cut(files, cut_slots, spec.map_tasks)),
         reduces=_reduces(spec, slots, input_bytes),
         input_bytes=input_bytes,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from mrcore.errors import DataError, InputError, UsageError
 from mrcore.model.job import Compression
+from mrcore.records.readers import open_batches
 from mrcore.records.splits import MAX_AUTO_REDUCES, auto_reduces
 from mrcore.tasks.plan import Plan, decode, encode, make_plan
 from tests.support.records_pieces import read_as
@@ -45,6 +46,29 @@ def test_what_the_user_asks_for_comes_first(tmp_path: Path) -> None:
     assert make_plan(spec, 4).reduces == 1
     assert make_plan(msgspec.structs.replace(spec, reduces=7), 4).reduces == 7
     assert make_plan(msgspec.structs.replace(spec, reduces=7, map_only=True), 4).reduces == 0
+
+
+def test_the_number_of_map_tasks_may_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"".join(b"%d\n" % n for n in range(1000)))
+    spec = msgspec.structs.replace(spec_for(tmp_path, "a.txt"), map_tasks=50)
+    plan = make_plan(spec, 1)
+    assert len(plan.splits) == 50
+    lines = [
+        value
+        for split in plan.splits
+        for piece in split.pieces
+        for batch in open_batches(piece)
+        for value in batch.values
+    ]
+    assert lines == [str(n) for n in range(1000)]
+    for number in range(30):
+        (tmp_path / f"s{number}.txt").write_bytes(b"x\n")
+    few = msgspec.structs.replace(spec_for(tmp_path, "s*.txt"), map_tasks=3)
+    assert len(make_plan(few, 8).splits) == 3
+    assert len(make_plan(msgspec.structs.replace(few, map_tasks=100), 1).splits) >= 30
+    (tmp_path / "a.csv").write_bytes(b"a,b\n" * 1000)
+    whole = msgspec.structs.replace(spec_for(tmp_path, "a.csv"), map_tasks=9, input_format="csv")
+    assert len(make_plan(whole, 1).splits) == 1
 
 
 def test_splits_in_total_order_are_the_same_for_any_cluster(tmp_path: Path) -> None:
