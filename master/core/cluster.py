@@ -309,7 +309,10 @@ class Cluster:
     # -- workers ---------------------------------------------------------------------------------
 
     def may_work(self, worker: Worker) -> bool:
-        """Return whether a worker sees the store (37_no_store), stays (17_drain), and may work."""
+        """Return whether a worker sees the store (37_no_store), stays (17_drain), and may work.
+
+        One without slots takes nothing, so no task waits for it (60_worker_without_slots).
+        """
         blamed = self.now < worker.blamed_until  # 41_bad_worker
         return worker.sees_store and not worker.leaving and not blamed and worker.slots > 0
 

@@ -184,7 +184,7 @@ class Results:
         worker.blames = 0
         for worker_id in sorted(task.suspects):
             other = self.cluster.workers.get(worker_id)
-            if other is None or other is worker:
+            if other is None or other is worker:  # 63_worker_that_succeeds_at_last
                 continue
             other.blames += 1
             if other.blames >= self.cluster.limits.blames_max:

@@ -73,10 +73,8 @@ class Scheduler:
 
     def _ahead(self, worker: Worker, job: LiveJob, stage: LiveStage) -> int:
         """Return how many attempts the worker may hold beyond its slots."""
-        if worker.active < worker.slots:
-            return 0
         median = stage.durations.median()
-        idle = max(0, stage.ready - self._free_slots(job))  # those who idle come first
+        idle = max(0, stage.ready - self._free_slots(job))  # 61_idle_slots_come_first
         return policy.prefetch(median, idle, worker.slots, self.cluster.slots, self.cluster.limits)
 
     def _free_slots(self, job: LiveJob) -> int:
@@ -132,7 +130,7 @@ class Scheduler:
         while stage.heap and len(aside) < self.cluster.limits.scan_max:
             entry = heapq.heappop(stage.heap)
             task = stage.tasks[entry[0]]
-            if task.ticket != entry[1]:
+            if task.ticket != entry[1]:  # void (64_won_while_queued)
                 continue
             if not self._avoids(job, task, worker):
                 found = entry[0]
@@ -327,6 +325,7 @@ class Scheduler:
                 free > 0
                 and attempt.state is AttemptState.UNSTARTED
                 and not attempt.taken_back
+                # It does not wait behind others there (62_worker_that_begins_late).
                 and attempt.worker_id not in self.cluster.idle_parked
                 and self.cluster.now - attempt.assigned_at >= patience
             ):
