@@ -32,7 +32,7 @@ class Shortage(Story):
         cluster.hurt("quota", metric="CPUS", limit=2, region=REGION)
         self._until("the job was there", run, lambda: bool(cluster.job()))
         self._await_note(run, "to be had")
-        self._await_note(run, "on-demand ones are asked for instead")
+        self._await_note(run, "On-demand ones are asked for instead")
         self._await_note(run, "over the quota")
         cluster.hurt("quota", metric="CPUS", limit=AMPLE, region=REGION)
         self.say("there is quota again")

@@ -253,7 +253,7 @@ def test_an_output_may_be_named_as_one_likes(
         (["up", "--region=us-central1", *WHERE], "give --zone or --region, not both"),
         (
             ["up", "--project=p", "--name=demo", "--bucket=b", "--region=us-central1-a"],
-            "say --zone",
+            "Give it as --zone",
         ),
         (["up", "--connect=bus", *WHERE], "--connect bus is neither iap nor direct"),
         (["up", "--max-cost=much", *WHERE], "--max-cost much is not a number of dollars"),
@@ -318,7 +318,10 @@ def test_a_price_list_that_no_master_could_read_is_refused(here: InProcessSite) 
         ("ERROR: (gcloud.x) This API method requires billing to be enabled", "no billing account"),
         ("ERROR: (gcloud.x) You do not currently have an active account", "Run: gcloud auth login"),
         ("ERROR: (gcloud.x) Required 'compute.a' permission for 'p'", "lacks a permission"),
-        ("ERROR: (gcloud.x) Projects instance [p] not found: no", "no project p that you may see"),
+        (
+            "ERROR: (gcloud.x) Projects instance [p] not found: no",
+            "the project p does not exist, or you may not see it",
+        ),
         ("ERROR: (gcloud.x) Could not reach the server", "Google Cloud cannot be reached"),
         ("ERROR: (gcloud.x) something new", "failed: (gcloud.x) something new (all of it is in "),
     ],

@@ -235,7 +235,7 @@ def fall_back() -> tuple[Decision, float]:
 def test_after_the_attempts_machines_are_made_on_demand() -> None:
     decision, now = fall_back()
     assert decision.actions == [Delete(SPOT, ("m0", "m1", "m2")), Grow(STANDARD, 3)]
-    assert any("on-demand ones are asked for instead" in note for note in decision.notes)
+    assert any("On-demand ones are asked for instead" in note for note in decision.notes)
     after = snapshot(None, group(creating("a"), size=3), jobs=(work(6),))
     assert decide(after, decision.memory, BOUNDS, now + 5).actions == []
 
