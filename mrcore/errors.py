@@ -42,6 +42,13 @@ class MrcoreError(Exception):
     retryable: ClassVar[bool] = False
 
 
+class InternalError(Exception):
+    """What one module of mrcore raises for another: users meet another error in its place.
+
+    Tracebacks that users see leave it out, where it is the context of an exception of theirs.
+    """
+
+
 class UsageError(MrcoreError):
     """What the user gave cannot work."""
 

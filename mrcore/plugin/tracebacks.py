@@ -9,10 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from mrcore.errors import InternalError
 from mrcore.util.texts import MAX_TEXT, lines, one_line, text_of
 
 _OUR_FOLDER: Final = f"{Path(__file__).resolve().parents[1]}{os.sep}"
-_OUR_MODULES: Final = ("mrcore.shuffle.", "mrcore.tasks.")
 _MACHINERY: Final = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 _MAX_CHAINED: Final = 20
 """Exceptions of a chain that are shown: those that were raised last."""
@@ -69,12 +69,12 @@ def _strip(report: traceback.TracebackException) -> bool:
 
 
 def _is_internal(report: traceback.TracebackException | None) -> bool:
-    """Return whether it is an exception of mrcore that users never handle.
+    """Return whether it is an exception that users never handle.
 
     One is in the chain of an exception of the user's that a second call has raised.
     """
     kind = report and report.exc_type
-    return kind is not None and kind.__module__.startswith(_OUR_MODULES)
+    return kind is not None and issubclass(kind, InternalError)
 
 
 def user_line(error: BaseException) -> int | None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final
 
-from mrcore.errors import CorruptRunError, NotFoundError
+from mrcore.errors import CorruptRunError, InternalError, NotFoundError
 from mrcore.model.task import RunSlice, TaskRef
 from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader, decode_block
 from mrcore.shuffle.columns import Columns
@@ -21,8 +21,11 @@ STREAMS: Final = 16
 """Ranges in flight from an object store: latency, not bandwidth, is what one stream waits for."""
 
 
-class LostRunError(Exception):
-    """The run of a task is gone or damaged; the task has to run again."""
+class LostRunError(InternalError):
+    """The run of a task is gone or damaged; the task has to run again.
+
+    `cause` is the end of a sentence that begins with the run, such as "is cut off".
+    """
 
     def __init__(self, run: TaskRef, cause: str) -> None:
         super().__init__(cause)
@@ -53,7 +56,7 @@ def read_slices(
             try:
                 yield from blocks_of(next(datas) for _ in range(count))
             except CorruptRunError as error:
-                raise LostRunError(slice_.run, f"{_said(slice_)}: {error}") from None
+                raise LostRunError(slice_.run, f"is damaged: {error}") from None
 
 
 def _ranges(slices: Sequence[RunSlice]) -> Iterator[tuple[int, int, int]]:
@@ -67,15 +70,10 @@ def _read(slice_: RunSlice, start: int, end: int, store_of: Callable[[str], Stor
     try:
         data = store_of(slice_.uri).read(slice_.uri, start, end, generation=slice_.generation)
     except NotFoundError as error:
-        raise LostRunError(slice_.run, f"{_said(slice_)} is gone: {error}") from None
+        raise LostRunError(slice_.run, f"is gone: {error}") from None
     if len(data) != end - start:
-        raise LostRunError(slice_.run, f"{_said(slice_)} is cut off: {slice_.uri}")
+        raise LostRunError(slice_.run, f"is cut off: {slice_.uri}")
     return data
-
-
-def _said(slice_: RunSlice) -> str:
-    """Return what a sentence calls a run."""
-    return f"the run of task {slice_.index} of stage {slice_.stage}"
 
 
 def _ahead(

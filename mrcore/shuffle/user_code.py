@@ -7,7 +7,7 @@ from itertools import islice
 from types import GeneratorType
 from typing import Any, Final, NoReturn
 
-from mrcore.errors import DataError
+from mrcore.errors import DataError, InternalError
 from mrcore.plugin.running import running
 from mrcore.plugin.tracebacks import missing_module_hint
 from mrcore.shuffle.keys import shown
@@ -28,7 +28,7 @@ All of it: sys.exit() and a cancelled task must not end the child, nor a panic o
 """
 
 
-class UserCodeError(Exception):
+class UserCodeError(InternalError):
     """A function of the user raised, or gave back what it must not.
 
     `function` is its name ("map"), `problem` a phrase for the message, `error` what was raised

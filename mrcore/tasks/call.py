@@ -22,7 +22,7 @@ from mrcore.calls.payload import (
     load_value,
 )
 from mrcore.calls.references import Need, Reference
-from mrcore.errors import NotFoundError, PicklingError, StorageError
+from mrcore.errors import InternalError, NotFoundError, PicklingError, StorageError
 from mrcore.model import object_names
 from mrcore.model.task import (
     MAX_RESULT_BYTES,
@@ -63,7 +63,7 @@ class ItemSink(Protocol):
         ...
 
 
-class _FailedCallError(Exception):
+class _FailedCallError(InternalError):
     """What the call's own function, arguments or value are at fault for."""
 
     def __init__(self, message: str, error: BaseException) -> None:

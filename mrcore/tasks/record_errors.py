@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mrcore.errors import KeyTypeError
+from mrcore.errors import InternalError, KeyTypeError
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
 from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError, UserFunction
@@ -15,7 +15,7 @@ from mrcore.util.texts import text_of
 _SHOWN_CHARACTERS: Final = 200
 
 
-class RecordError(Exception):
+class RecordError(InternalError):
     """The user's map failed on a record, or emitted from it what cannot be; carries the record."""
 
     def __init__(self, error: Exception, batch: Batch, index: int) -> None:
@@ -26,7 +26,7 @@ class RecordError(Exception):
         self.record = record_text(batch.values[index], _SHOWN_CHARACTERS)
 
 
-class PieceError(Exception):
+class PieceError(InternalError):
     """Something that map emitted from a batch of records cannot be; carries where they lie."""
 
     def __init__(self, error: Exception, batch: Batch) -> None:

@@ -79,8 +79,10 @@ def run_task(
     except MemoryError as error:
         result = _failure(FailureKind.USER, f"the task ran out of memory ({error})".strip())
     except LostRunError as error:
+        run = task_name(stage_name(spec.job, error.run.stage), error.run.index)
+        message = f"The run of {run} {error}"
         result = TaskFailure(
-            kind=FailureKind.LOST_INPUT, message=str(error), lost_runs=(error.run,)
+            kind=FailureKind.LOST_INPUT, message=message, lost_runs=(error.run,)
         )
     except DataError as error:
         result = _failure(FailureKind.DATA, str(error))

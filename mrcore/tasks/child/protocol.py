@@ -24,7 +24,7 @@ from typing import Final, Self
 
 import msgspec
 
-from mrcore.errors import DataError
+from mrcore.errors import DataError, InternalError
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.task import (
@@ -57,7 +57,7 @@ class Order(msgspec.Struct, frozen=True):
     skip: tuple[Skip, ...] = ()
 
 
-class LostOrderError(Exception):
+class LostOrderError(InternalError):
     """The file of a long order cannot be read."""
 
     def __init__(self, attempt: AttemptId, error: OSError) -> None:

@@ -289,6 +289,7 @@ def test_a_lost_run_names_its_map() -> None:
     assert isinstance(failure, TaskFailure)
     assert failure.kind is FailureKind.LOST_INPUT
     assert failure.lost_runs == (TaskRef(0, 1),)
+    assert failure.message.startswith("The run of map-00001 is gone: ")
 
 
 class Full(MemoryStorage):
