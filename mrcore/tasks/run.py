@@ -81,9 +81,7 @@ def run_task(
     except LostRunError as error:
         run = task_name(stage_name(spec.job, error.run.stage), error.run.index)
         message = f"The run of {run} {error}"
-        result = TaskFailure(
-            kind=FailureKind.LOST_INPUT, message=message, lost_runs=(error.run,)
-        )
+        result = TaskFailure(kind=FailureKind.LOST_INPUT, message=message, lost_runs=(error.run,))
     except DataError as error:
         result = _failure(FailureKind.DATA, str(error))
     except DiskFullError:

@@ -186,7 +186,7 @@ def test_a_run_that_was_cut_off_between_two_blocks_is_lost() -> None:
     with storage.open_write(URI) as sink:
         sink.write(storage.read(URI)[:first])
         info = sink.commit()
-    with pytest.raises(LostRunError, match="^is cut off: ") as caught:
+    with pytest.raises(LostRunError, match=r"^is cut off: ") as caught:
         list(read_slices([slice_of(info, 0, first + second)], 1 << 20, lambda uri: storage))
     assert caught.value.run == TaskRef(0, 7)
 
@@ -196,11 +196,11 @@ def test_a_run_that_is_gone_or_replaced_is_lost() -> None:
     info, writer, _ = write(storage, SMALL[:1])
     length = writer.sections[0].length_bytes
     other = RunSlice(0, 3, info.uri, "another generation", 0, length)
-    with pytest.raises(LostRunError, match="^is gone: ") as caught:
+    with pytest.raises(LostRunError, match=r"^is gone: ") as caught:
         list(read_slices([other], 1 << 20, lambda uri: storage))
     assert caught.value.run == TaskRef(0, 3)
     storage.delete(URI)
-    with pytest.raises(LostRunError, match="^is gone: ") as caught:
+    with pytest.raises(LostRunError, match=r"^is gone: ") as caught:
         list(read_slices([slice_of(info, 0, length)], 1 << 20, lambda uri: storage))
     assert caught.value.run == TaskRef(0, 7)
 
@@ -217,7 +217,7 @@ def test_slices_are_read_ahead_in_order(monkeypatch: pytest.MonkeyPatch) -> None
     blocks = list(read_slices(slices, 200, lambda uri: storage))
     assert [rows_of(block) for block in blocks] == [[(f"{i}", i)] for i in range(30)]
     storage.delete(URI)
-    with pytest.raises(LostRunError, match="^is gone: ") as caught:
+    with pytest.raises(LostRunError, match=r"^is gone: ") as caught:
         list(read_slices(slices, 200, lambda uri: storage))
     assert caught.value.run == TaskRef(0, 0)
 
