@@ -73,7 +73,7 @@ def _is_internal(report: traceback.TracebackException | None) -> bool:
 
     One is in the chain of an exception of the user's that a second call has raised.
     """
-    kind = report and report.exc_type
+    kind = None if report is None else report.exc_type
     return kind is not None and issubclass(kind, InternalError)
 
 
