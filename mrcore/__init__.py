@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for true; the module typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from mrcore.cluster.client import Client as Client
     from mrcore.cluster.client import connect as connect
     from mrcore.cluster.executor import ClusterExecutor as ClusterExecutor
@@ -100,4 +102,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_PUBLIC})

@@ -94,6 +94,7 @@ class RunFailedError(JobFailedError):
             message = f"{message}\n\n{job.failure.traceback.rstrip()}"
         super().__init__(message)
         self.job = job
+        """The job as it ended."""
 
 
 def run(

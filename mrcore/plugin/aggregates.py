@@ -25,9 +25,12 @@ class AggregateKind(enum.Enum):
 class Aggregate:
     """A function of (key, values) that the shuffle knows."""
 
-    def __init__(self, kind: AggregateKind, function: Callable[[Iterable[Any]], Any]) -> None:
+    def __init__(
+        self, kind: AggregateKind, function: Callable[[Iterable[Any]], Any], text: str = ""
+    ) -> None:
         self.kind = kind
         self.__name__ = kind.value
+        self.__doc__ = text or type(self).__doc__
         self.function = function
         """The same of the values alone."""
 
@@ -66,8 +69,17 @@ def _count(values: Iterable[Any]) -> int:
     return builtins.sum(1 for _ in values)
 
 
-sum: Final = Aggregate(AggregateKind.SUM, _sum)  # noqa: A001 - it is mrcore.sum
-count: Final = Aggregate(AggregateKind.COUNT, _count)
-"""How many values; as a combiner it counts what `map` emitted, and then adds the counts."""
-min: Final = Aggregate(AggregateKind.MIN, builtins.min)  # noqa: A001 - it is mrcore.min
-max: Final = Aggregate(AggregateKind.MAX, builtins.max)  # noqa: A001 - it is mrcore.max
+sum: Final = Aggregate(  # noqa: A001 - it is mrcore.sum
+    AggregateKind.SUM, _sum, "Return the sum of the values of a key."
+)
+count: Final = Aggregate(
+    AggregateKind.COUNT,
+    _count,
+    "Return the number of values of a key. Where it is `combine` too, the reduce adds the counts.",
+)
+min: Final = Aggregate(  # noqa: A001 - it is mrcore.min
+    AggregateKind.MIN, builtins.min, "Return the smallest value of a key."
+)
+max: Final = Aggregate(  # noqa: A001 - it is mrcore.max
+    AggregateKind.MAX, builtins.max, "Return the largest value of a key."
+)
