@@ -8,6 +8,7 @@ import os
 import shutil
 import statistics
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -199,6 +200,27 @@ def tasks(bench: Bench) -> Row:
     return Row(f"{count:,} empty tasks", count / run.seconds, "tasks/s", 2_000, True, detail)
 
 
+def calls(bench: Bench) -> Row:
+    """Calls a second by `map`, one a task, on two workers of one slot."""
+    import mrcore
+
+    count = bench.sizes.tasks
+    with mrcore.LocalCluster(workers=2, slots=1) as cluster:
+        list(cluster.map(abs, range(100), chunksize=1))  # the functions are there, and the children
+        began = time.perf_counter()
+        values = list(cluster.map(abs, range(count), chunksize=1))
+        seconds = time.perf_counter() - began
+        if values != list(range(count)):
+            raise WrongOutputError("The values of the calls are not those of their arguments.")
+        began = time.perf_counter()
+        futures = [cluster.call(abs, number) for number in range(count // 5)]
+        if [future.result() for future in futures] != list(range(count // 5)):
+            raise WrongOutputError("The values of single calls are not those of their arguments.")
+        single = count // 5 / (time.perf_counter() - began)
+    detail = f"{single:,.0f} single calls/s"
+    return Row(f"{count:,} calls", count / seconds, "calls/s", 1_000, True, detail)
+
+
 def small(bench: Bench) -> Row:
     """A job over one small file, from the start of the command to its end; the median of five."""
     folder = data.small(bench.home)
@@ -302,6 +324,7 @@ CASES: Final[dict[str, Callable[[Bench], Row]]] = {
     "sort-arrow": sort_arrow,
     "sort-text": sort_text,
     "tasks": tasks,
+    "calls": calls,
     "small": small,
     "memory": memory,
     "skew": skew,

@@ -68,7 +68,7 @@ def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
         input_bytes=record.input_bytes,
         bad_records=record.bad_records,
         recent_failures=tuple(_recent_failure(record, one) for one in record.recent_failures),
-        note="" if job is None else _job_note(cluster, job),
+        note="; ".join(filter(None, (_calls_note(record, job), _note_of_live(cluster, job)))),
         waits_for=tuple(record.waits_for),
         priority=record.spec.priority,
     )
@@ -108,6 +108,27 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
         bytes_out=sums.bytes_out,
         attempts=sums.started if live is None else live.started,
     )
+
+
+def _calls_note(record: JobRecord, job: LiveJob | None) -> str:
+    """Return what the numbers of a session's stage leave out: failed, cancelled, waiting."""
+    calls = record.calls
+    if calls is None:
+        return ""
+    waiting = 0
+    if job is not None:
+        waiting = len(calls.plans) - sum(s.busy + s.ready + s.delayed for s in job.stages)
+    counts = (
+        (calls.failed, "failed"),
+        (calls.cancelled, "cancelled"),
+        (waiting, "waiting for the values of others"),
+    )
+    shown = [f"{count:,} {what}" for count, what in counts if count]
+    return f"calls: {', '.join(shown)}" if shown else ""
+
+
+def _note_of_live(cluster: Cluster, job: LiveJob | None) -> str:
+    return "" if job is None else _job_note(cluster, job)
 
 
 def _job_note(cluster: Cluster, job: LiveJob) -> str:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-from mrcore.errors import JobEndedError, MrcoreError, UnavailableError
+from mrcore.errors import JobEndedError, MrcoreError, UnavailableError, UsageError
 from mrcore.master.core import views
 from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.fleet.status import FleetStatus
@@ -82,6 +82,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         if self._fleet.ending:
             raise UnavailableError("The cluster deletes itself, as it was idle. Bring it up again.")
         spec = job_spec_from_proto(request.spec)
+        if spec.session is not None:
+            raise UsageError("A job of calls is a session. Start it with CallService.OpenSession.")
         job_id = await self._submissions.submit(
             self._group, request_id, spec, request.plugin_bundle
         )

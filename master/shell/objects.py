@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
@@ -39,6 +39,8 @@ class Objects:
         self._lock = threading.Lock()
         self._wanted: dict[str, float] = {}
         """When each object was stored or named last."""
+        self._busy: dict[str, int] = {}
+        """Objects that are being looked at or stored, and by how many requests."""
         self._begun = clock.monotonic()
         self._room = asyncio.Semaphore(PARALLEL_TRANSFERS)
 
@@ -53,20 +55,33 @@ class Objects:
         """Keep objects that calls name; raise NotFoundError for one that is not stored."""
         with self._lock:
             unknown = [sha256 for sha256 in digests if sha256 not in self._wanted]
-        self.want(digests)
         for sha256 in unknown:
             await self._check_stored(sha256)
+        self.want(digests)
+
+    @contextmanager
+    def _in_work(self, sha256: str) -> Iterator[None]:
+        """Keep a sweep from an object that is looked at or stored; it is wanted if that works."""
+        with self._lock:
+            self._busy[sha256] = self._busy.get(sha256, 0) + 1
+        try:
+            yield
+            self.want([sha256])
+        finally:
+            with self._lock:
+                self._busy[sha256] -= 1
+                if not self._busy[sha256]:
+                    del self._busy[sha256]
 
     async def _check_stored(self, sha256: str) -> None:
         uri = object_names.object_uri(self._state_uri, sha256)
-        try:
-            await asyncio.to_thread(self._storage.stat, uri)
-        except NotFoundError:
-            with self._lock:
-                self._wanted.pop(sha256, None)
-            raise NotFoundError(
-                f"No object {sha256} is stored (any more). Store it with PutObject."
-            ) from None
+        with self._in_work(sha256):
+            try:
+                await asyncio.to_thread(self._storage.stat, uri)
+            except NotFoundError:
+                raise NotFoundError(
+                    f"No object {sha256} is stored (any more). Store it with PutObject."
+                ) from None
 
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> str:
         """Store an object, or keep one that is there where no data comes; return its place.
@@ -76,12 +91,10 @@ class Objects:
         uri = object_names.object_uri(self._state_uri, sha256)
         first = await anext(chunks, b"")
         if not first and sha256 != hashlib.sha256(b"").hexdigest():
-            self.want([sha256])
             await self._check_stored(sha256)
             return uri
-        self.want([sha256])  # from here on no sweep deletes it
         async with self._room:
-            with ExitStack() as stack:
+            with self._in_work(sha256), ExitStack() as stack:
                 writer = stack.enter_context(
                     await asyncio.to_thread(
                         self._storage.open_write, uri, expect=ABSENT, durable=True
@@ -106,7 +119,6 @@ class Objects:
                 # Named by its content: what is there is the same.
                 with suppress(AlreadyExistsError):
                     await asyncio.to_thread(writer.commit)
-        self.want([sha256])
         return uri
 
     async def read(self, uri: str, generation: str | None = None) -> AsyncIterator[bytes]:
@@ -158,7 +170,7 @@ class Objects:
         for info in list(self._storage.list(prefix)):
             sha256 = info.uri.removeprefix(prefix)
             with self._lock:
-                if sha256 not in kept and sha256 not in self._wanted:
+                if not (sha256 in kept or sha256 in self._wanted or sha256 in self._busy):
                     deleted += self._storage.delete(info.uri, generation=info.generation)
         results = object_names.results_prefix(self._state_uri)
         for folder in list(self._storage.list(results, recursive=False)):

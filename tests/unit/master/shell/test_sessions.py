@@ -1,0 +1,147 @@
+"""Sessions and stored objects: who vanishes, what has room, and what is swept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from random import Random
+
+import pytest
+
+from mrcore.errors import JobEndedError, LimitError, NotFoundError, UnknownJobError, UsageError
+from mrcore.master.core.limits import Limits
+from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.objects import KEPT_SECONDS, Objects
+from mrcore.master.shell.sessions import Sessions
+from mrcore.model import object_names
+from mrcore.model.ids import TaskId
+from mrcore.storage.memory import MemoryStorage
+from tests.support.call_client import call_of, session_spec
+from tests.support.fake_clock import FakeClock
+from tests.support.master_shell import STATE, Idle, run
+
+CONTENT = b"a function"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def with_sessions(act: Callable[[Shell, Sessions, FakeClock], Awaitable[None]]) -> None:
+    """Let a shell run while `act` works with its sessions, on a clock of their own."""
+
+    async def main(shell: Shell, idle: Idle) -> None:
+        clock = FakeClock()
+        await act(shell, Sessions(shell, clock, Random(0), 60.0), clock)
+
+    run(main)
+
+
+def test_a_session_without_a_watch_is_ended_after_its_time() -> None:
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        session = await sessions.open("r", session_spec())
+        assert await sessions.open("r", session_spec()) == session
+        kept = await sessions.open("k", session_spec(keep=True))
+        await sessions.add(kept, 0, (call_of(0),))
+        assert sessions.vanished() == []
+        clock.advance(59)
+        assert sessions.vanished() == []
+        watch = await sessions.watch(session)
+        clock.advance(1_000)
+        assert sessions.vanished() == []
+        sessions.leave(session, watch)
+        clock.advance(59)
+        assert sessions.vanished() == []
+        clock.advance(1)
+        (event,) = sessions.vanished()
+        assert (event.job_id, event.message) == (
+            session,
+            "Its client has not been there for 60 seconds.",
+        )
+        await shell.settle(event)
+        with pytest.raises(UnknownJobError, match="has ended"):
+            sessions.session(session)
+        # A kept one goes on, and ends an hour after its last call or watch.
+        clock.advance(KEPT_SECONDS)
+        assert sessions.vanished() == []
+
+    with_sessions(act)
+
+
+def test_a_kept_session_without_calls_ends_after_an_hour() -> None:
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        session = await sessions.open("k", session_spec(keep=True))
+        assert sessions.vanished() == []
+        clock.advance(3_599)
+        assert sessions.vanished() == []
+        clock.advance(1)
+        assert [event.job_id for event in sessions.vanished()] == [session]
+
+    with_sessions(act)
+
+
+def test_calls_beyond_a_limit_are_refused_with_a_sentence() -> None:
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        cluster = shell.machine.cluster
+        session = await sessions.open("r", session_spec())
+        cluster.limits = Limits(calls_max=3, session_calls_max=5)
+        assert await sessions.add(session, 0, tuple(map(call_of, range(3)))) == 3
+        assert await sessions.add(session, 0, tuple(map(call_of, range(3)))) == 3  # a repeat
+        with pytest.raises(LimitError, match="keeps 3 calls at most"):
+            await sessions.add(session, 3, (call_of(3),))
+        with pytest.raises(JobEndedError, match="may have 5 calls"):
+            await sessions.add(session, 3, tuple(map(call_of, range(3))))
+        cluster.limits = Limits(session_bytes_max=5_000)
+        with pytest.raises(LimitError, match="5,000 is the limit"):
+            await sessions.add(session, 3, (call_of(3),))
+        cluster.limits = Limits(calls_bytes_max=5_000)
+        with pytest.raises(LimitError, match="of all calls take"):
+            await sessions.add(session, 3, (call_of(3),))
+        cluster.limits = Limits()
+        with pytest.raises(JobEndedError, match="sent before call 3"):
+            await sessions.add(session, 4, (call_of(4),))
+        with pytest.raises(JobEndedError, match="has not been added yet"):
+            await sessions.add(session, 3, (call_of(3, (TaskId(session, 0, 3),)),))
+
+    with_sessions(act)
+
+
+async def parts(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def test_objects_are_kept_for_an_hour_and_while_calls_name_them() -> None:
+    storage, clock = MemoryStorage(), FakeClock()
+    named, other = hashlib.sha256(b"named").hexdigest(), hashlib.sha256(b"other").hexdigest()
+    ended, live = (
+        object_names.session_results_prefix(STATE, name) + "call-00000@1.1"
+        for name in ("ended-1", "live-1")
+    )
+
+    def sweep() -> int:
+        return objects.sweep({named}, "live-1".__eq__)
+
+    async def put() -> None:
+        for sha256, content in ((SHA256, CONTENT), (named, b"named"), (other, b"other")):
+            assert await objects.put(sha256, parts(content)) == object_names.object_uri(
+                STATE, sha256
+            )
+        with pytest.raises(UsageError, match="does not have the SHA-256"):
+            await objects.put("0" * 64, parts(CONTENT))
+        with pytest.raises(NotFoundError, match="Store it with PutObject"):
+            await objects.check(["0" * 64])
+
+    objects = Objects(storage, STATE, clock)
+    for uri in (ended, live):
+        with storage.open_write(uri) as writer:
+            writer.write(b"value")
+            writer.commit()
+    asyncio.run(put())
+    clock.advance(KEPT_SECONDS - 1)
+    assert sweep() == 0, "a master that has just begun does not know what is wanted"
+    objects.want([other])
+    clock.advance(1)
+    assert sweep() == 2  # the function that nobody named, and the value of the ended session
+    left = {info.uri for info in storage.list(f"{STATE}/")}
+    assert left == {live, *(object_names.object_uri(STATE, each) for each in (named, other))}
+    clock.advance(KEPT_SECONDS)
+    assert sweep() == 1
