@@ -29,6 +29,10 @@ MAX_BATCHES: Final = 100
 """Messages with calls that are sent before the sender looks for other things to send."""
 LIMIT_SECONDS: Final = 0.05
 """Pause before calls are sent again to a master that is at a limit."""
+RELEASE_SECONDS: Final = 0.2
+"""Age at which values are released."""
+RELEASE_CALLS: Final = 1_000
+"""Number of values that are released at once, whatever their age."""
 HOLDING_SECONDS: Final = 0.5
 """Time between two looks for values whose futures were collected."""
 IDLE_SESSIONS: Final = 16
@@ -72,6 +76,7 @@ class Sender:
         self._lost = lost
         self._clock = clock
         self._thread: threading.Thread | None = None
+        self._release_at: float | None = None
 
     @property
     def is_here(self) -> bool:
@@ -93,12 +98,10 @@ class Sender:
         board = self._board
         while True:
             with board.changed:
-                while not (board.outbox or board.puts or board.cancels or board.released):
+                while not (board.outbox or board.puts or board.cancels or self._is_release_due()):
                     if board.is_over:
                         return
-                    # A finalizer cannot notify, so look again where it may have added something.
-                    is_holding = any(session.held for session in board.open)
-                    board.changed.wait(HOLDING_SECONDS if is_holding else None)
+                    board.changed.wait(self._wait_seconds())
                 if board.is_over:
                     return
                 puts = list(board.puts)
@@ -107,8 +110,32 @@ class Sender:
             self._put(puts)
             self._send_all(batches)
             self._send_cancels()
-            self._send_releases()
-            self._close_idle()
+            if self._is_release_due():
+                self._send_releases()
+                self._close_idle()
+
+    def _is_release_due(self) -> bool:
+        """Return whether there are enough releases, or old ones.
+
+        The master writes each request down before it answers, and the next call must not wait for
+        the release of the last one.
+        """
+        released = self._board.released
+        if not released:
+            self._release_at = None
+            return False
+        now = self._clock.monotonic()
+        if self._release_at is None:
+            self._release_at = now + RELEASE_SECONDS
+        return len(released) >= RELEASE_CALLS or now >= self._release_at
+
+    def _wait_seconds(self) -> float | None:
+        """Return how long nothing has to be sent, unless something is added."""
+        if self._release_at is not None:
+            return max(0.001, self._release_at - self._clock.monotonic())
+        # A finalizer cannot notify, so look again where it may have added something.
+        is_holding = any(session.held for session in self._board.open)
+        return HOLDING_SECONDS if is_holding else None
 
     def _send_all(self, batches: deque[Batch]) -> None:
         # Each is dropped when it was sent: a reference to a call keeps its value on the cluster.
@@ -252,6 +279,7 @@ class Sender:
 
     def _send_releases(self) -> None:
         released = self._board.released
+        self._release_at = None
         by_session: dict[Session, list[int]] = {}
         for _ in range(len(released)):
             session, index = released.popleft()

@@ -110,7 +110,7 @@ def test_map_over_many_items(cluster: mrcore.LocalCluster) -> None:
 
 def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
     """Lists in memory, as users of such clusters know it."""
-    data = [f"word{number % 100} word{number % 7}" for number in range(10_000)]
+    data = [f"word{number % 100} word{number % 7}" for number in range(100_000)]
 
     def map_func(items: list[str]) -> list[tuple[str, int]]:
         return [(word, 1) for item in items for word in item.split()]
