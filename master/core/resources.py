@@ -1,4 +1,4 @@
-"""Resources of workers: what attempts reserve, and which jobs a worker can serve.
+"""Resources of workers: reservations of attempts, and fitness of workers for jobs.
 
 A job's tasks may need labels, CPUs and memory of their worker. Labels are there or not. CPUs and
 memory are reserved from the assignment of an attempt until it is dropped, whether it has begun or

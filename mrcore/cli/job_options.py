@@ -24,6 +24,7 @@ from mrcore.model.option_kinds import (
     Jobs,
     Kind,
     Named,
+    Needs,
     Params,
     Seconds,
     Whole,
@@ -62,10 +63,8 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return click.Choice([member.value for member in members])
         case Named(entries):
             return click.Choice(entries.names())
-        case Params():
-            return KindType(option.kind, "k=v")
-        case ColumnTypes():
-            return KindType(option.kind, "name=type")
+        case Params() | ColumnTypes() | Needs():
+            return KindType(option.kind, option.metavar.lower())
         case Folder():
             return FOLDER
         case Files():

@@ -14,6 +14,7 @@ from mrcore.client.option_values import path_text, paths, value_of, wrong
 from mrcore.client.request import Functions, JobRequest
 from mrcore.errors import UsageError
 from mrcore.model import job_options
+from mrcore.model.resources import Wanted
 from mrcore.plugin.functions import FUNCTIONS, INPUTS, STEPS, PluginFunctions, UserFunction
 from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
@@ -71,6 +72,8 @@ class JobOptions(PluginFunctions, total=False):
     memory: int | str
     temp: str | os.PathLike[str]
     overwrite: bool
+    resources: Wanted | str | None
+    """Resources of each task, such as {"cpu": 2, "memory": "4GiB", "labels": {"gpu"}}."""
     priority: int
     after: str | HasJobId | Sequence[str | HasJobId]
     """Jobs that must have succeeded first: ids, or results and other objects with a `job_id`."""

@@ -21,10 +21,12 @@ from mrcore.model.option_kinds import (
     Folder,
     Jobs,
     Named,
+    Needs,
     Params,
     Seconds,
     Whole,
 )
+from mrcore.model.resources import resources_of
 from mrcore.util.texts import printable, text_of
 
 
@@ -45,7 +47,7 @@ def value_of(option: Option, value: object) -> Any:
             if not isinstance(value, bool):
                 raise wrong(option.name, value, "True or False")
             return sets if value else not sets
-        case Params() | ColumnTypes() | ColumnNames():
+        case Params() | ColumnTypes() | ColumnNames() | Needs():
             return _names(option, value)
         case Folder():
             return path_text(option.name, value)
@@ -107,8 +109,10 @@ def _job_ids(name: str, given: object) -> tuple[str, ...]:
 
 
 def _names(option: Option, given: object) -> Any:
-    """Return the value of an option that names parameters or columns."""
+    """Return the value of an option that names parameters, columns or resources."""
     match option.kind:
+        case Needs():
+            return resources_of(given)
         case Params():
             return _params(option.name, given)
         case ColumnTypes():

@@ -20,10 +20,11 @@ from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.jobs import Followers, JobFuture
 from mrcore.cluster.mapping import Mapping, MapResult
 from mrcore.cluster.monitor import Monitor, id_of
-from mrcore.cluster.options import Wanted, call_options, check_arguments
+from mrcore.cluster.options import call_options, check_arguments
 from mrcore.cluster.scattered import Scattered
 from mrcore.cluster.status import Status, is_online, status_of
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.model.resources import Wanted
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
 from mrcore.rpc.cluster import Credentials, format_address, parse_address

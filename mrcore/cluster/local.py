@@ -9,7 +9,7 @@ import shutil
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -21,6 +21,7 @@ from mrcore.cluster.client import Client
 from mrcore.engine.daemons import STOP_SECONDS
 from mrcore.engine.embedded import EmbeddedCluster, default_workers
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.model.resources import resources_of
 from mrcore.plugin import nesting
 from mrcore.rpc.credentials import find_credentials
 from mrcore.storage.registry import storage_for
@@ -52,14 +53,18 @@ class LocalCluster(Client):
         masters: int = 1,
         slots: int = 1,
         memory: int | str | None = None,
+        cpus: float | None = None,
+        labels: str | Iterable[str] = (),
         state: str | os.PathLike[str] | None = None,
         show_prints: bool = True,
     ) -> None:
         """Start a cluster.
 
         `workers` is the number of processes, by default what cores and memory allow. `memory` is
-        that of one slot, in bytes or as "512MiB". `state` is the place of the cluster's state, to
-        go on with it later; by default it is temporary. More than one of `masters` is for later.
+        that of one slot, in bytes or as "512MiB". `cpus` is what calls and jobs with `resources`
+        may take of each worker together, by default all of the machine; `labels` are those of each
+        worker. `state` is the place of the cluster's state, to go on with it later; by default it
+        is temporary. More than one of `masters` is for later.
 
         Raises UsageError for numbers that cannot be, MrcoreError where the processes do not start.
         """
@@ -67,6 +72,7 @@ class LocalCluster(Client):
         slots = _positive("slots", slots)
         number = default_workers(slots) if workers is None else _workers(workers)
         memory_bytes = _memory(memory)
+        offers = resources_of({"cpu": cpus or 0, "labels": labels})
         host.check_slots(max(1, number * slots), memory_bytes)
         _check_masters(masters)
         place = None if state is None else folder_uri(path_text("state", state), Path.cwd())
@@ -75,6 +81,8 @@ class LocalCluster(Client):
             workers=number,
             slots=slots,
             memory_bytes=memory_bytes,
+            cpus=offers.cpus,
+            labels=offers.labels,
             cwd=Path.cwd(),
             state_uri=place,
             forgive_seconds=FORGIVE_SECONDS,

@@ -6,29 +6,18 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from mrcore.client.option_values import count
 from mrcore.client.request import versions
 from mrcore.errors import UsageError
 from mrcore.model.calls import NO_PLUGIN
 from mrcore.model.job import ANY_WORKER, JobSpec, Resources, Session
+from mrcore.model.resources import Wanted, resources_of
 from mrcore.util.texts import nearest, printable, text_of
-from mrcore.util.units import parse_duration, parse_size
+from mrcore.util.units import parse_duration
 
 MAX_RETRIES: Final = 100
-_KNOWN_RESOURCES: Final = ("cpu", "memory", "labels")
-
-
-class Wanted(TypedDict, total=False):
-    """Resources that a call takes from its worker while it runs there."""
-
-    cpu: float
-    """Number of CPUs."""
-    memory: int | str
-    """Bytes, or a text such as "4GiB"."""
-    labels: str | Iterable[str]
-    """Labels that the worker must have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +60,7 @@ def call_options(
     return CallOptions(
         retries=_bounded("retries", retries, 0, MAX_RETRIES),
         timeout_seconds=None if timeout is None else _seconds(timeout),
-        resources=_resources(resources),
+        resources=resources_of(resources),
         priority=_bounded("priority", priority, -1_000_000, 1_000_000),
         max_attempts=_bounded("max_attempts", max_attempts, 1, 100),
         keep=bool(keep),
@@ -131,58 +120,3 @@ def _seconds(value: object) -> float:
     if not math.isfinite(value) or value <= 0:
         raise wrong
     return float(value)
-
-
-def _resources(given: Wanted | None) -> Resources:
-    if given is None:
-        return ANY_WORKER
-    if not isinstance(given, Mapping):
-        raise UsageError(
-            f"resources is {printable(text_of(given, repr), 100)}. Give a dict such as "
-            '{"cpu": 2, "memory": "4GiB", "labels": {"gpu"}}.'
-        )
-    for name in given:
-        if name not in _KNOWN_RESOURCES:
-            raise UsageError(
-                f"{printable(text_of(name, repr), 80)} is not a resource. Use "
-                f"{', '.join(_KNOWN_RESOURCES)}.{nearest(str(name), _KNOWN_RESOURCES)}"
-            )
-    return Resources(
-        cpus=_cpus(given.get("cpu", 0)),
-        memory_bytes=_memory(given.get("memory", 0)),
-        labels=_labels(given.get("labels", ())),
-    )
-
-
-def _cpus(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise UsageError(f"cpu is {printable(text_of(value, repr), 80)}. Give a number of CPUs.")
-    return float(value)
-
-
-def _memory(value: object) -> int:
-    try:
-        if isinstance(value, str):
-            return parse_size(value)
-    except ValueError as error:
-        raise UsageError(f"memory: {error}.") from None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(
-            f"memory is {printable(text_of(value, repr), 80)}. Give bytes, or a text such as "
-            '"4GiB".'
-        )
-    return value
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, Iterable):
-        raise UsageError(f"labels is {printable(text_of(value, repr), 80)}. Give a set of texts.")
-    labels = list(value)
-    for label in labels:
-        if not isinstance(label, str) or not label:
-            raise UsageError(
-                f'{printable(text_of(label, repr), 80)} is not a label. Give a text such as "gpu".'
-            )
-    return tuple(sorted(set(labels)))

@@ -14,6 +14,7 @@ import select
 import shutil
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -53,6 +54,8 @@ class EmbeddedCluster:
         workers: int,
         slots: int = 1,
         memory_bytes: int = 0,
+        cpus: float = 0.0,
+        labels: Sequence[str] = (),
         cwd: Path,
         folder: history.RunFolder | None = None,
         state_uri: str | None = None,
@@ -85,6 +88,10 @@ class EmbeddedCluster:
         share = memory_bytes or host.slot_bytes(max(1, workers * slots))
         self._worker_arguments = ["--state", self.state_uri, "--slots", str(slots)]
         self._worker_arguments += ["--memory", str(share)]
+        if cpus:
+            self._worker_arguments += ["--cpus", f"{cpus:g}"]
+        for label in labels:
+            self._worker_arguments += ["--label", label]
         self._worker_arguments += ["--scratch", str(self.folder.path / "scratch"), *_PLAIN_LOG]
         self._named = 0
         self._leaving: list[Daemon] = []

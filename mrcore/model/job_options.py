@@ -30,10 +30,12 @@ from mrcore.model.option_kinds import (
     Jobs,
     Kind,
     Named,
+    Needs,
     Params,
     Seconds,
     Whole,
 )
+from mrcore.model.resources import parse_resources, show_resources
 from mrcore.util.texts import printable
 from mrcore.util.units import parse_duration, parse_size
 
@@ -231,6 +233,14 @@ JOB_OPTIONS: Sequence[Option] = (
         help="Memory of each slot, e.g. 256MiB.",
     ),
     Option(
+        name="resources",
+        kind=Needs(),
+        noun="the resources",
+        metavar="cpu=N,memory=SIZE,label=NAME",
+        unset="any worker will do",
+        help="Resources that each task takes from its worker while it runs there.",
+    ),
+    Option(
         name="temp",
         by_plugin=False,
         field="temp_uri",
@@ -287,6 +297,8 @@ def parse(kind: Kind, text: str) -> Any:
             return parse_size(text)
         case Choice(members):
             return members(text)
+        case Needs():
+            return parse_resources(text)
         case Params():
             key, equals, value = text.partition("=")
             if not equals or not key:
@@ -310,6 +322,8 @@ def show(kind: Kind, value: Any) -> str:
             return f"{value:g}s"
         case Choice():
             return str(value.value)
+        case Needs():
+            return show_resources(value)
         case _:
             return str(value)
 

@@ -74,6 +74,11 @@ class ColumnNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """Resources that a task takes from its worker."""
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """The place of a folder, absolute once it is in a draft."""
 
@@ -100,6 +105,7 @@ Kind = (
     | Params
     | ColumnTypes
     | ColumnNames
+    | Needs
     | Folder
     | Files
     | Jobs

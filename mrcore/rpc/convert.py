@@ -40,6 +40,7 @@ from mrcore.model.option_kinds import (
     Folder,
     Jobs,
     Named,
+    Needs,
     Params,
 )
 from mrcore.model.resources import MAX_CPUS, MAX_LABELS, check_label
@@ -91,7 +92,6 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
             inputs=[job_pb2.Input(**msgspec.structs.asdict(given)) for given in spec.inputs],
             output_uri=spec.output_uri,
             versions=versions_to_proto(spec.versions),
-            resources=resources_to_proto(spec.resources),
             calls=spec.session is not None,
             retries=spec.session.retries if spec.session else 0,
             keep=spec.session is not None and spec.session.keep,
@@ -120,7 +120,6 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         inputs=_inputs_from_proto(message) if session is None else (),
         output_uri=_output_from_proto(message) if session is None else "",
         versions=versions_from_proto(message.versions),
-        resources=resources_from_proto(message.resources),
         session=session,
         **{o.draft_field: _option_from_proto(o, message) for o in job_options.draft_options()},
     )
@@ -143,6 +142,8 @@ def _options_to_proto(spec: JobSpec) -> dict[str, Any]:
                 fields[option.proto_field] = value == sets
             case ColumnTypes():
                 fields[option.proto_field] = _columns_to_proto(value)
+            case Needs():
+                fields[option.proto_field] = resources_to_proto(value)
             case _ if value is not None:
                 fields[option.proto_field] = value
     return fields
@@ -169,6 +170,8 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return names
         case ColumnTypes():
             return _columns_from_proto(value, option.noun)
+        case Needs():
+            return resources_from_proto(value)
         case Jobs():
             ids = tuple(dict.fromkeys(value))
             job_options.check(option, ids, option.noun)

@@ -10,18 +10,18 @@ from typing import Any
 from mrcore.calls import payload
 from mrcore.calls.references import Refer
 from mrcore.model.calls import NO_PLUGIN
-from mrcore.model.job import JobSpec, Session, Versions
+from mrcore.model.job import JobSpec, Session
 from mrcore.model.task import CallInput, CallValue
+from tests.support.specs import job_spec
 
 
 def session_spec(name: str = "calls", *, retries: int = 0, **options: Any) -> JobSpec:
     """Return the specification of a session."""
-    return JobSpec(
-        name=name,
+    return job_spec(
+        name,
         plugin=NO_PLUGIN,
         inputs=(),
         output_uri="",
-        versions=Versions("", "", "", ""),
         session=Session(retries=retries),
         **options,
     )

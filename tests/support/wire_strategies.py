@@ -15,6 +15,7 @@ from mrcore.model.job import (
     InputGroup,
     JobSpec,
     Plugin,
+    Resources,
     StepFlags,
     Versions,
 )
@@ -29,6 +30,7 @@ from mrcore.model.option_kinds import (
     Folder,
     Jobs,
     Named,
+    Needs,
     Params,
     Seconds,
     Whole,
@@ -102,8 +104,8 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
         case ColumnNames():
             names = st.text("abc", min_size=1, max_size=4)
             return st.lists(names, max_size=3, unique=True).map(tuple)
-        case ColumnTypes():
-            return COLUMNS
+        case ColumnTypes() | Needs():
+            return RESOURCES if isinstance(option.kind, Needs) else COLUMNS
         case Params():
             return st.dictionaries(NAME, TEXT, max_size=3)
         case Folder():
@@ -120,6 +122,14 @@ COLUMNS = st.dictionaries(NAME, st.sampled_from(list(COLUMN_TYPES)), max_size=3)
 )
 
 
+RESOURCES = st.builds(
+    Resources,
+    cpus=st.floats(0.0, 1e5),
+    memory_bytes=UINT64,
+    labels=st.lists(st.from_regex(r"[a-z][a-z0-9=-]{0,8}", fullmatch=True), unique=True).map(
+        lambda drawn: tuple(sorted(drawn))
+    ),
+)
 GROUPS = st.builds(
     InputGroup, TEXT, st.booleans(), st.just("") | st.sampled_from(INPUT_FORMATS.names()), COLUMNS
 )

@@ -57,7 +57,8 @@ class Jobs:
 
     def memory_bytes(self, job_id: str) -> int:
         """Return the memory limit of a process that runs an attempt of the job."""
-        return self.spec(job_id).memory_bytes or self._slot_memory_bytes
+        spec = self.spec(job_id)
+        return spec.memory_bytes or spec.resources.memory_bytes or self._slot_memory_bytes
 
     def provide_file(self, job_id: str) -> None:
         """Write the file of a job if it is not there; raise OSError if that fails."""

@@ -29,44 +29,42 @@ from mrcore.model.option_kinds import (
     Jobs,
     Kind,
     Named,
+    Needs,
     Params,
     Seconds,
     Whole,
 )
+from mrcore.model.resources import Wanted
 from mrcore.plugin.functions import FUNCTIONS, STEPS
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
 
 PATH = str | os.PathLike[str]
-NOT_OPTIONS = {"name", "inputs", "output_uri", "versions", "resources", "session"}
+NOT_OPTIONS = {"name", "inputs", "output_uri", "versions", "session"}
 """Fields of a draft that are arguments of every job, or filled by the client itself."""
+
+
+KEYWORD_TYPES: dict[type[Kind], Any] = {
+    Seconds: float | str,
+    Bytes: int | str,
+    Choice: str,
+    Named: str,
+    Flag: bool,
+    Params: Mapping[str, object],
+    ColumnNames: str | Sequence[str],
+    ColumnTypes: Mapping[str, str | type],
+    Needs: Wanted | str | None,
+    Folder: PATH,
+    Jobs: str | HasJobId | Sequence[str | HasJobId],
+    Files: str | os.PathLike[str] | Sequence[PATH],
+}
 
 
 def keyword_type(kind: Kind) -> Any:
     """Return the type that a keyword argument of this kind has."""
-    match kind:
-        case Whole(zero=zero):
-            return int | Literal["auto"] if zero else int
-        case Seconds():
-            return float | str
-        case Bytes():
-            return int | str
-        case Choice() | Named():
-            return str
-        case Flag():
-            return bool
-        case Params():
-            return Mapping[str, object]
-        case ColumnNames():
-            return str | Sequence[str]
-        case ColumnTypes():
-            return Mapping[str, str | type]
-        case Folder():
-            return PATH
-        case Jobs():
-            return str | HasJobId | Sequence[str | HasJobId]
-        case Files():
-            return str | os.PathLike[str] | Sequence[PATH]
+    if isinstance(kind, Whole):
+        return int | Literal["auto"] if kind.zero else int
+    return KEYWORD_TYPES[type(kind)]
 
 
 def test_the_keywords_that_editors_see_are_those_of_the_table() -> None:

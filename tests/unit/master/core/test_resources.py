@@ -1,4 +1,4 @@
-"""What attempts reserve of a worker, and what a job is told that no worker can serve."""
+"""Reservations of attempts, and the reason why a job has to wait for another worker."""
 
 from __future__ import annotations
 
