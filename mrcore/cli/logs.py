@@ -111,8 +111,8 @@ def _tasks_text(stages: Mapping[str, int]) -> str:
     if not ranges:
         return "It has no tasks: see `mrcore show`."
     more = len(ranges) - _STAGES_NAMED
-    shown = [*ranges[:_STAGES_NAMED], *([f"those of {more:,} later stages"] if more > 0 else [])]
-    return f"Its tasks are {', '.join(shown)}."
+    rest = f" and those of {more:,} later stage{'s'[: more > 1]}" if more > 0 else ""
+    return f"Its tasks are {', '.join(ranges[:_STAGES_NAMED])}{rest}."
 
 
 def _check_attempt(attempt: str, task: str | None) -> None:

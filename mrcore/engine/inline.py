@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 from mrcore.client.follow import Observer, Silent
 from mrcore.client.request import JobRequest, before_tasks, check_engine, prepare
 from mrcore.engine import history
+from mrcore.engine.stage_sums import StageSums
 from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
@@ -42,7 +43,7 @@ from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.functions import UserFunction, UserFunctions
 from mrcore.plugin.loader import load_bundle
 from mrcore.plugin.trial import plugin_of
-from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input
+from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input, section_starts
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.plan import Plan, make_plan
 from mrcore.tasks.progress import NoProgress
@@ -93,6 +94,8 @@ class _Run:
     """Counters of each task, summed up."""
     outputs: list[list[TaskOutput]] = field(default_factory=list)
     """Outputs by stage, then by task."""
+    figures: list[StageSums] = field(default_factory=list)
+    """Sums by stage, of those that have begun."""
 
     @functools.cached_property
     def stages(self) -> tuple[StagePlan, ...]:
@@ -108,10 +111,13 @@ class _Run:
         """Run all stages in order; raise _TaskFailedError at the first failure."""
         for number, stage in enumerate(self.stages):
             self.outputs.append([])
+            self.figures.append(StageSums())
             readers = (other.tasks for other in self.stages if number in other.inputs)
             partitions = next(readers, 0)
             for read in self._reads(stage):
-                self.outputs[number].append(self._run_task(number, TaskWork(read, partitions)))
+                output = self._run_task(number, TaskWork(read, partitions))
+                self.outputs[number].append(output)
+                self.figures[number].add(output)
 
     def _reads(self, stage: StagePlan) -> Iterator[Split | RunInput]:
         """Yield what each task of a stage reads."""
@@ -127,17 +133,17 @@ class _Run:
         boundaries = None
         if any(stages_of(self.spec)[number].total_order for number in stage.inputs):
             boundaries = choose_boundaries([output for _, output in outputs], stage.tasks)
+        starts = [section_starts(output) for _, output in outputs]
         for index in range(stage.tasks):
-            yield run_input(outputs, stage.tasks, index, boundaries)
+            yield run_input(outputs, stage.tasks, index, boundaries, starts)
 
     @property
     def input_records(self) -> int:
         """Return the records of the job's input that have been read."""
         return sum(
-            output.records_in
-            for stage, outputs in zip(self.stages, self.outputs, strict=True)
+            figures.records_in
+            for stage, figures in zip(self.stages, self.figures, strict=True)
             if isinstance(stage.reads, Splits)
-            for output in outputs
         )
 
     @property
@@ -182,7 +188,7 @@ class _Run:
 
     def view(self, state: JobState, failure: FailureView | None = None) -> JobView:
         """Return the job as it stands."""
-        won = sum(map(len, self.outputs))
+        won = sum(figures.tasks for figures in self.figures)
         return JobView(
             job_id=self.job_id,
             name=self.spec.name,
@@ -196,31 +202,18 @@ class _Run:
             submitted_seconds=self.submitted_seconds,
             ended_seconds=self.clock.wall() if state.final else 0.0,
             input_bytes=self.plan.input_bytes,
-            bad_records=sum(len(one.bad_records) for outputs in self.outputs for one in outputs),
+            bad_records=sum(figures.bad_records for figures in self.figures),
         )
 
     def stage_views(self) -> tuple[StageView, ...]:
         """Return where each stage stands."""
-        done = [*self.outputs, *([] for _ in self.stages)]
+        later = [StageSums()] * (len(self.stages) - len(self.figures))
         return tuple(
-            _stage_view(name, stage.tasks, outputs)
-            for name, stage, outputs in zip(self.names, self.stages, done, strict=False)
+            figures.view(name, stage.tasks)
+            for name, stage, figures in zip(
+                self.names, self.stages, [*self.figures, *later], strict=True
+            )
         )
-
-
-def _stage_view(name: str, tasks: int, outputs: Sequence[TaskOutput]) -> StageView:
-    return StageView(
-        name=name,
-        tasks=tasks,
-        idle=tasks - len(outputs),
-        completed=len(outputs),
-        records=sum(output.records_in for output in outputs),
-        bytes=sum(output.bytes_in for output in outputs),
-        done_tasks=float(len(outputs)),
-        records_out=sum(output.records_out for output in outputs),
-        bytes_out=sum(output.bytes_out for output in outputs),
-        attempts=len(outputs),
-    )
 
 
 def run_inline(

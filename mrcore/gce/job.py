@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mrcore.client.request import Draft, JobRequest, load_plugin, local_places, prepare
+from mrcore.client.request import (
+    Draft,
+    JobRequest,
+    is_local,
+    load_plugin,
+    local_places,
+    prepare,
+)
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce.record import check_outputs
 from mrcore.model import object_names
@@ -91,9 +98,11 @@ def look_at_job(request: JobRequest, home: str) -> JobFacts:
 
 def _describe(facts: JobFacts, spec: JobDraft) -> None:
     facts.output = object_names.shown(spec.output_uri)
-    facts.inputs = tuple(_start(given) for given in spec.inputs)
-    facts.written = (f"{spec.output_uri}/",)
-    if spec.temp_uri is not None:
+    # A place of this machine is a fault of its own, and no bucket to give rights on.
+    facts.inputs = tuple(_start(given) for given in spec.inputs if not is_local(given.uri))
+    if not is_local(spec.output_uri):
+        facts.written = (f"{spec.output_uri}/",)
+    if spec.temp_uri is not None and not is_local(spec.temp_uri):
         facts.temporaries = (f"{spec.temp_uri}/",)
     facts.reduces = spec.reduces or None
 
@@ -105,10 +114,12 @@ def _faults(draft: Draft, home: str, places: list[str]) -> Iterator[MrcoreError]
             check_outputs(home, filter(None, (spec.output_uri, spec.temp_uri)))
         except UsageError as error:
             yield error
-    for place in places:
+    if places:
+        first, *others = dict.fromkeys(places)
+        which = f"{first} and {len(others):,} more are files" if others else f"{first} is a file"
         yield UsageError(
-            f"{place} is a file of this machine, which the VMs do not see. Copy inputs to a "
-            "bucket (`gcloud storage cp -r`), and use gs://BUCKET/FOLDER for output and --temp."
+            f"{which} of this machine, which the VMs do not see. Copy inputs to a bucket "
+            "(`gcloud storage cp -r`), and use gs://BUCKET/FOLDER for output and --temp."
         )
 
 

@@ -172,7 +172,7 @@ def test_logs_of_a_job_of_many_stages_or_none_name_no_wrong_task(
     folder.close()
     assert run_command_line(["logs", "a-1", "--task", "step7-reduce-00000"]) == 0
     assert run_command_line(["logs", "a-1", "--task", "step8-reduce-00000"]) == 2
-    assert capsys.readouterr().err.endswith("step5-reduce-00000, those of 2 later stages.\n")
+    assert capsys.readouterr().err.endswith("step5-reduce-00000 and those of 2 later stages.\n")
     folder = history.RunFolder.create(FakeClock(2000.0))
     folder.record(msgspec.structs.replace(job("b-1"), stages=()))
     folder.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ import pytest
 import mrcore
 from mrcore.model.snapshots import job_json
 from mrcore.output.receipt import read_receipt
+from mrcore.shuffle import ranges
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,23 @@ def test_steps_and_finish_functions_of_a_session(here: Path) -> None:
     assert written[-1] == (here / "out/part-00000").stat().st_size
     assert min(read + written) > 0
     assert job_json(result.job)["stages"] == msgspec.to_builtins(list(figures))
+
+
+def test_the_sections_of_a_run_are_summed_once_for_all_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Summed for each reader, a step of a thousand partitions would cost a thousand cubed."""
+    summed = 0
+
+    def accumulate(*arguments: Any, **options: Any) -> Iterator[Any]:
+        nonlocal summed
+        summed += 1
+        return itertools.accumulate(*arguments, **options)
+
+    monkeypatch.setattr(ranges, "accumulate", accumulate)
+    step = mrcore.Step(map=lambda key, value: [(value, 1)], reduce=mrcore.sum)
+    mrcore.run(steps=[step, step], inputs="in", output="out", reduces=5, engine="inline")
+    assert summed == 2 + 5
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,18 @@ def test_all_faults_are_found_at_once_and_the_users_traceback_apart(
     assert facts.input_bytes is None
 
 
-def test_files_of_this_machine_are_refused_one_by_one(tmp_path: Path) -> None:
-    facts = look(tmp_path, PLUGIN, "a.txt", "b.txt", output="gs://b/out")
-    assert [sentence.partition(" is a file")[0] for sentence in facts.errors] == [
-        str(tmp_path / "a.txt"),
-        str(tmp_path / "b.txt"),
-    ]
+def test_files_of_this_machine_are_refused_together(tmp_path: Path) -> None:
+    facts = look(tmp_path, PLUGIN, "a.txt", "b.txt", "c.txt", output="gs://b/out")
+    (sentence,) = facts.errors
+    assert sentence.startswith(f"{tmp_path / 'a.txt'} and 2 more are files of this machine, which ")
+    assert (facts.inputs, facts.written) == ((), ("gs://b/out/",)), "they need no rights"
+
+
+def test_an_output_and_temporaries_of_this_machine_are_refused(tmp_path: Path) -> None:
+    facts = look(tmp_path, PLUGIN, "gs://b/in/", output="out")
+    (sentence,) = facts.errors
+    assert sentence.startswith(f"{tmp_path / 'out'} is a file of this machine, which ")
+    assert (facts.inputs, facts.written) == (("gs://b/in/",), ())
 
 
 def test_an_output_around_the_home_is_refused(tmp_path: Path, gcs_place: Place) -> None:

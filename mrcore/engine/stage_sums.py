@@ -1,0 +1,44 @@
+"""Running sums of the stages of a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrcore.model.snapshots import StageView
+from mrcore.model.task import TaskOutput
+
+
+@dataclass
+class StageSums:
+    """Sums over the tasks of a stage that are done: to show the job after each must stay cheap."""
+
+    tasks: int = 0
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    bad_records: int = 0
+
+    def add(self, output: TaskOutput) -> None:
+        """Add what a task has left."""
+        self.tasks += 1
+        self.records_in += output.records_in
+        self.records_out += output.records_out
+        self.bytes_in += output.bytes_in
+        self.bytes_out += output.bytes_out
+        self.bad_records += len(output.bad_records)
+
+    def view(self, name: str, tasks: int) -> StageView:
+        """Return where the stage of this name stands."""
+        return StageView(
+            name=name,
+            tasks=tasks,
+            idle=tasks - self.tasks,
+            completed=self.tasks,
+            records=self.records_in,
+            bytes=self.bytes_in,
+            done_tasks=float(self.tasks),
+            records_out=self.records_out,
+            bytes_out=self.bytes_out,
+            attempts=self.tasks,
+        )
