@@ -1,8 +1,8 @@
 """The table of job options: one entry for each, from which every front end and the wire are made.
 
 An option is read from the command line (`mrcore.cli.job_options`), from a keyword of `mrcore.run`
-(`mrcore.client.arguments`) and from a message (`mrcore.rpc.convert`). These modules know the kinds of
-option (`mrcore.model.option_kinds`), and no option by its name.
+(`mrcore.client.arguments`) and from a message (`mrcore.rpc.convert`). These modules know the kinds
+of option (`mrcore.model.option_kinds`), and no option by its name.
 """
 
 from __future__ import annotations
