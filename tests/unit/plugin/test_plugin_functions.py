@@ -121,3 +121,4 @@ def test_only_finish_functions_keep_state() -> None:
     assert not UserFunctions(map=print, reduce=print).keeps_state
     assert UserFunctions(map=print, map_finish=print).keeps_state
     assert UserFunctions(map=print, reduce=print, reduce_finish=print).keeps_state
+    assert UserFunctions(steps=[{"map": print}, {"map": print, "map_finish": print}]).keeps_state

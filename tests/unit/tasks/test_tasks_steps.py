@@ -258,6 +258,18 @@ def test_finish_functions_of_every_step_are_called_in_turn() -> None:
     ]
 
 
+def test_a_map_keeps_what_the_finish_of_the_map_before_it_emits() -> None:
+    kept: list[Any] = []
+    functions = plugin(
+        Step(map=words, map_finish=lambda context: [("last", 1)]),
+        Step(
+            map=lambda key, value: kept.append((key, value)),
+            map_finish=lambda context: list(kept),
+        ),
+    )
+    assert Job(["w\n"], functions, spec=spec_of(map_only=True)).run() == [b"w\t1\nlast\t1\n"]
+
+
 def test_arrow_tables_reach_the_map_of_the_next_step() -> None:
     def table(key: Any, batch: Any) -> Any:
         return pa.table({"key": batch.column("line"), "value": pa.array(range(batch.num_rows))})
