@@ -32,9 +32,18 @@ class Calls:
     """The calls of one client. Threads start with the first call."""
 
     def __init__(
-        self, client: CallClient, *, show: Callable[[bytes], None], clock: Clock = SYSTEM
+        self,
+        client: CallClient,
+        *,
+        show: Callable[[bytes], None],
+        owner: Callable[[], object] = lambda: None,
+        clock: Clock = SYSTEM,
     ) -> None:
-        """Prepare; `show` takes what calls have printed."""
+        """Prepare; `show` takes what calls have printed.
+
+        `owner` returns the client. Threads refer to this object, and must not keep the client.
+        """
+        self._owner = owner
         self._client = client
         self._clock = clock
         self._stored: dict[str, float] = {}
@@ -97,6 +106,7 @@ class Calls:
                 needs=tuple(needs),
                 objects=tuple(objects),
                 each=each,
+                owner=self._owner(),
             )
 
     def add(self, pending: Pending, future: CallFuture[Any]) -> None:

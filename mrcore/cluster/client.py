@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
@@ -83,9 +85,13 @@ class Client:
         self.show_prints = show_prints
         """Whether what calls print is shown here."""
         self._master = master
-        self._calls = Calls(CallClient(master.connection), show=self._show)
+        # Threads refer to what is made here, and must not keep a client that nobody can reach.
+        owner: Callable[[], Client | None] = weakref.ref(self)
+        self._calls = Calls(
+            CallClient(master.connection), show=functools.partial(_show, owner), owner=owner
+        )
         self.caller = Caller(self._calls)
-        self._followers = Followers(master)
+        self._followers = Followers(master, owner)
         self._is_closed = False
         self.monitor = Monitor(master)
         backends.opened(self)
@@ -366,13 +372,16 @@ class Client:
     def _slots(self) -> int:
         return max(1, sum(one.slots for one in self.workers() if is_online(one)))
 
-    def _show(self, printed: bytes) -> None:
-        if self.show_prints:
-            try:
-                sys.stdout.write(printed.decode("utf-8", "replace"))
-                sys.stdout.flush()
-            except (OSError, ValueError):
-                return  # nobody reads it
+
+def _show(owner: Callable[[], Client | None], printed: bytes) -> None:
+    """Print what a call has printed, unless the client hides it."""
+    client = owner()
+    if client is not None and client.show_prints:
+        try:
+            sys.stdout.write(printed.decode("utf-8", "replace"))
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            return  # nobody reads it
 
 
 def connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mrcore.cluster.futures import ClusterFuture
@@ -28,6 +29,7 @@ class JobFuture(ClusterFuture[Result]):
     def __init__(self, followers: Followers, job: JobView) -> None:
         super().__init__()
         self._followers = followers
+        self._owner = followers.owner()
         self._view = job
 
     @property
@@ -93,8 +95,15 @@ class JobFuture(ClusterFuture[Result]):
 class Followers:
     """Threads that follow jobs to their ends, one for each."""
 
-    def __init__(self, master: MasterClient, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        master: MasterClient,
+        owner: Callable[[], object] = lambda: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """Prepare; `owner` returns the client, which lives as long as the futures of its jobs."""
         self._master = master
+        self.owner = owner
         self._clock = clock
         self._streams = threading.BoundedSemaphore(STREAMS)
         self._lock = threading.Lock()

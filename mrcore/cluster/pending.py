@@ -67,6 +67,8 @@ class Pending:
     needs: tuple[Pending, ...]
     objects: tuple[str, ...]
     each: bool
+    owner: object = None
+    """The client, which lives as long as its calls and their futures."""
     index: int = -1
     """Number within its session; -1 until it was sent."""
     future: CallFuture[Any] | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -187,6 +189,28 @@ def test_a_cluster_whose_processes_cannot_live_ends_its_futures(
             call.result(60)
         with pytest.raises(mrcore.MrcoreError, match="The embedded worker ended with exit code 3"):
             broken.call(signal.pause)
+
+
+@pytest.mark.usefixtures("state_home")
+def test_a_cluster_lives_as_long_as_something_refers_to_it() -> None:
+    cluster: mrcore.LocalCluster | None = mrcore.LocalCluster(workers=1)
+    assert cluster is not None
+    ids = cluster.process_ids()
+    call = cluster.call(pow, 2, 3)
+    cluster = None
+    gc.collect()
+    assert call.result(60) == 8
+    del call
+    gc.collect()
+
+    def are_gone() -> bool:
+        for process_id in ids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, 0)
+                return False
+        return True
+
+    wait_until(are_gone)
 
 
 SCRIPT = """
