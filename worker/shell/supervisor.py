@@ -256,12 +256,18 @@ class Supervisor:
         return self._start_child()
 
     def _send_queued(self) -> None:
+        provided: set[str] = set()
         while self._queue:
             order = self._queue[0]
+            job_id = order.attempt.task.job_id
             try:
-                self._provide_folders()
-                child = self._child_for(self._jobs.group(order.attempt.task.job_id))
-                if child is None or not self._send(child, order):
+                if job_id not in provided:  # once for many orders: it asks the file system
+                    self._provide_folders()
+                    self._jobs.provide_file(job_id)
+                    provided.add(job_id)
+                group = self._jobs.group(job_id)
+                child = self._child_for(group)
+                if child is None or not child.send(order, group):
                     return
                 self._queue.popleft()
             except OSError as error:
@@ -269,11 +275,6 @@ class Supervisor:
                 reason = exit_reasons.system_reason(error, self._folders.path)
                 message = f"this worker cannot hand the task to its process: {reason}"
                 self._fail_unstarted(order, message)
-
-    def _send(self, child: ChildProcess, order: Order) -> bool:
-        job_id = order.attempt.task.job_id
-        self._jobs.provide_file(job_id)
-        return child.send(order, self._jobs.group(job_id))
 
     def _report(self, attempt: AttemptId, result: TaskResult) -> None:
         assert self._listener is not None, "nothing is assigned before `run`"
