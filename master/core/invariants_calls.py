@@ -1,4 +1,4 @@
-"""What must hold of sessions after every step. Each assertion says why."""
+"""Invariants of sessions, asserted after every step. Each assertion says why."""
 
 from __future__ import annotations
 

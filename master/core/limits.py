@@ -78,7 +78,7 @@ class Limits:
     session_bytes_max: int = 512 * 2**20
     """Memory of the arguments and values of the calls of one session."""
     calls_started_max: int = 100_000
-    """Calls of a session that have begun, until its client is told."""
+    """Calls of a session that have begun, until its client gets their numbers."""
     live_sections_max: int = 40_000_000
     """Sections of runs, maps times reduces, of all live jobs: 36 bytes each once they are won."""
     ended_jobs_max: int = 1_000
