@@ -96,3 +96,12 @@ def test_options_of_the_job_reach_it() -> None:
         mrcore.from_items([2]).write_text("out", engine="inline")
     mrcore.from_items([2]).write_text("out", compress="gz", overwrite=True, engine="inline")
     assert mrcore.read_text("out").collect(engine="inline") == ["2"]
+
+
+def test_rows_are_written_into_a_folder_for_each_value_of_a_column() -> None:
+    rows = [{"country": "CH", "n": 1}, {"country": "SE", "n": 2}, {"country": "CH", "n": 3}]
+    mrcore.from_items(rows).write_parquet("out", partition_by="country", engine="inline")
+    assert sorted(path.name for path in Path("out").glob("*=*")) == ["country=CH", "country=SE"]
+    parts = sorted(Path("out/country=CH").glob("*.parquet"))
+    found = [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
+    assert found == [{"n": 1}, {"n": 3}]
