@@ -26,6 +26,10 @@ def square(number: int) -> int:
     return number * number
 
 
+def added(values: list[int]) -> int:
+    return sum(values)
+
+
 def words(key: object, line: str) -> Iterable[tuple[str, int]]:
     return [(word, 1) for word in line.split()]
 
@@ -49,7 +53,7 @@ def calls(client: Client) -> list[int]:
     values: list[int] = client.gather([one, client.call(square, one)])
     print(first, shared.result(), shared.size_bytes)
     counted: list[tuple[str, int]] = client.mapreduce(
-        ["a b"], lambda items: [(item, 1) for item in items], sum, workers=2
+        ["a b"], lambda items: [(item, 1) for item in items], added, workers=2
     )
     print(counted)
     with client.executor() as executor:

@@ -46,7 +46,7 @@ def test_options_of_calls() -> None:
         ({"timeout": 0}, "timeout is 0. Give seconds above 0"),
         ({"timeout": "soon"}, "timeout is 'soon'"),
         ({"resources": 2}, "resources is 2. Give a dict"),
-        ({"resources": {"cpus": 2}}, "'cpus' is not a resource.*Did you mean 'cpu'"),
+        ({"resources": {"memry": 2}}, "'memry' is not a resource.*Did you mean 'memory'"),
         ({"resources": {"memory": "much"}}, "memory: 'much' is not a size"),
         ({"resources": {"cpu": -1}}, "cpu is -1"),
         ({"resources": {"labels": [3]}}, "3 is not a label"),
