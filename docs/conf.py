@@ -25,7 +25,14 @@ exclude_patterns = [".*", "bench", "build", "out", "mrcore", "tests"]
 
 NAVIGATION = {
     "Start": ["docs/README", "docs/tutorial", "docs/examples"],
-    "Guides": ["docs/jobs", "docs/python", "docs/cli", "docs/storage"],
+    "Guides": [
+        "docs/jobs",
+        "docs/datasets",
+        "docs/python",
+        "docs/testing",
+        "docs/cli",
+        "docs/storage",
+    ],
     "Machines": ["docs/gce", "docs/operations", "docs/grpc"],
     "API reference": [
         "docs/reference/run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -10,11 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 from tests.support import documents
-from tests.support.documents import Command
 from tests.support.repository import ROOT
 
 pytestmark = [
@@ -30,6 +29,9 @@ SHOWN = [command for page in PAGES for command in documents.commands(ROOT / page
 
 NOT_HERE = {"test": "it runs this test", "check": "test runs more than it does"}
 """Chores that cannot be tested by a test."""
+
+IN_ONE_PROCESS = ("docs/datasets.md", "docs/testing.md")
+"""Pages whose blocks `test_dataset_documents` runs, but for those that start processes."""
 
 PORT = "7350"
 """The port in the documents, which may be taken here."""
@@ -67,6 +69,17 @@ class Reader:
             text=True,
             check=False,
         )
+
+    def run(self, programs: list[str]) -> None:
+        """Run Python programs one after the other, each as `__main__` with names of its own."""
+        lines = [
+            "for text in TEXTS:",
+            "    exec(compile(text, 'page', 'exec'), {'__name__': '__main__'})",
+        ]
+        texts = [program.replace(PORT, self._port) for program in programs]
+        (self.checkout / "page.py").write_text(f"TEXTS = {texts!r}\n" + "\n".join(lines) + "\n")
+        done = self.type("python page.py")
+        assert done.returncode == 0, done.stderr
 
     def start(self, text: str) -> subprocess.Popen[bytes]:
         """Start a daemon."""
@@ -123,24 +136,30 @@ def test_the_quickstart_ends_with_words_and_their_counts(quickstart: str) -> Non
 
 @pytest.mark.usefixtures("quickstart")
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_of_a_page_run(reader: Reader, page: str) -> None:
-    for name, text in documents.files(ROOT / page).items():
-        (reader.checkout / name).write_text(text)
+def test_code_of_a_page_runs(reader: Reader, page: str) -> None:
+    """Save the modules of a page, then type its commands and run its programs, in their order."""
+    blocks = documents.blocks(ROOT / page, page)
+    if page in IN_ONE_PROCESS:
+        blocks = [b for b in blocks if not b.program or documents.RUNS.search(b.text)]
+    for block in blocks:
+        if block.module:
+            (reader.checkout / block.module).write_text(block.text)
     daemons: list[subprocess.Popen[bytes]] = []
     try:
-        for command in SHOWN:
-            if command.document != page or command.elsewhere or command.program in NOT_HERE:
+        # Programs that follow each other share a process, which takes a second to start.
+        for programs, group in itertools.groupby(blocks, key=lambda block: bool(block.program)):
+            if programs:
+                reader.run([block.program for block in group])
                 continue
-            if command.words[1:2] in (["master"], ["worker"]):
-                daemons.append(reader.start(command.text))
-                reader.wait_for(daemons[0])
-                continue
-            done = reader.type(command.text)
-            assert done.returncode == 0, f"{command.text}\n{done.stderr}"
-        for number, program in enumerate(documents.programs(ROOT / page)):
-            (reader.checkout / f"program{number}.py").write_text(program)
-            done = reader.type(f"python program{number}.py")
-            assert done.returncode == 0, done.stderr
+            for command in (each for block in group for each in block.commands):
+                if command.elsewhere or command.program in NOT_HERE:
+                    continue
+                if command.words[1:2] in (["master"], ["worker"]):
+                    daemons.append(reader.start(command.text))
+                    reader.wait_for(daemons[0])
+                    continue
+                done = reader.type(command.text)
+                assert done.returncode == 0, f"{command.text}\n{done.stderr}"
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
@@ -175,21 +194,6 @@ def test_the_wheel_for_vms_needs_no_package_index(reader: Reader) -> None:
     assert Path(done.stdout.strip()).is_file()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [c for c in SHOWN if c.program == "mrcore" and "[" not in c.text and "gce" not in c.words[1:2]],
-    ids=lambda command: command.text,
-)
-def test_options_that_a_page_shows_exist(command: Command) -> None:
-    from mrcore.cli.main import cli
-
-    name, *arguments = command.words[1:]
-    with click.Context(cli) as context:
-        found = cli.get_command(context, name)
-        assert found is not None
-        found.make_context(name, arguments, parent=context)
-
-
 def test_what_is_not_run_is_little() -> None:
     run = [c for c in SHOWN if not c.elsewhere and c.program not in NOT_HERE]
     assert {c.document for c in run} >= {
@@ -198,4 +202,4 @@ def test_what_is_not_run_is_little() -> None:
         "docs/jobs.md",
         "docs/cli.md",
     }
-    assert {c.program for c in run} == {"mrcore", "quickstart", "setup", "printf"}
+    assert {c.program for c in run} == {"mrcore", "quickstart", "setup", "printf", "python", "seq"}

@@ -6,13 +6,24 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(?P<language>[a-z]*)\n(?P<code>.*?)^```$|(?:^ {4}[^\n]*\n)+", re.MULTILINE | re.DOTALL
+)
+
+SHELLS = ("", "sh", "console")
+"""Languages of blocks that may have commands."""
 
 COMMAND = re.compile(
-    r"(?:\./)?(?:\.venv/bin/)?(?:mrcore|scripts/[a-z_]+|gcloud|sudo|docker|printf)(?: |$)"
+    r"(?:\w+=\$\()?"
+    r"(?:\./)?(?:\.venv/bin/)?(?:mrcore|scripts/[a-z_]+|gcloud|sudo|docker|printf|seq|pip|grpcurl|python)"
+    r"(?: |$)"
 )
+
+RUNS = re.compile(r"mrcore\.run\(|mrcore\.LocalCluster\(")
+"""What a Python block has that starts processes."""
+
+ASSIGNMENT = re.compile(r"\w+=\S+$")
 
 PLACEHOLDER = re.compile(
     r"\b(PLUGIN|INPUT|OUT|JOB|WORKER|COMMAND|SHELL|HOST:PORT|BUCKET|PROJECT)\b|…"
@@ -46,51 +57,62 @@ class Command:
             return "it needs a bucket"
         if self.program in ("sudo", "docker"):
             return "it changes the machine"
+        if self.program in ("pip", "grpcurl"):
+            return "it is not set up by the checkout"
         return None
+
+    @property
+    def parsed(self) -> list[str]:
+        """The words of the command alone, where its output goes to a variable."""
+        inner = re.fullmatch(r"\w+=\$\((.*)\)", self.text)
+        return shlex.split(inner[1]) if inner else self.words
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of code of a document: fenced, or indented by four."""
+
+    document: str
+    language: str
+    text: str
+
+    @property
+    def module(self) -> str | None:
+        """The name of the file that a Python block is to be saved as, or None."""
+        found = re.match(r"# ([\w.]+\.py)\n", self.text)
+        return found[1] if found and self.language == "python" else None
+
+    @property
+    def program(self) -> str:
+        """The text of a Python block that is run as it stands; empty for another block."""
+        return self.text if self.language == "python" and not self.module else ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that a reader types. Where a block has a prompt (`$ `), only lines with it."""
+        if self.language not in SHELLS:
+            return []
+        lines = re.sub(r"\\\n\s*", "", self.text).splitlines()
+        if any(line.startswith("$ ") for line in lines):
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        return [line for line in lines if line.strip()]
+
+    @property
+    def commands(self) -> list[Command]:
+        """The lines that are commands."""
+        return [Command(self.document, line) for line in self.lines if COMMAND.match(line)]
+
+
+def blocks(path: Path, name: str) -> list[Block]:
+    """Return the blocks of code of a document, in their order."""
+    return [
+        Block(name, found["language"] or "", found["code"])
+        if found["code"] is not None
+        else Block(name, "", re.sub(r"^ {4}", "", found[0], flags=re.MULTILINE))
+        for found in BLOCK.finditer(path.read_text())
+    ]
 
 
 def commands(path: Path, name: str) -> list[Command]:
-    """Return the commands of a document, in their order.
-
-    Lines of fenced blocks without a language and of indented blocks count. Where a block has a
-    prompt (`$ `), only lines with it are commands.
-    """
-    found = []
-    for block in _blocks(path.read_text()):
-        lines = re.sub(r"\\\n\s*", "", block).splitlines()
-        if any(line.startswith("$ ") for line in lines):
-            lines = [line[2:] for line in lines if line.startswith("$ ")]
-        found += [Command(name, line) for line in lines if COMMAND.match(line)]
-    return found
-
-
-def files(path: Path) -> dict[str, str]:
-    """Return the modules that a document shows, by the name in their first line."""
-    modules = (text for language, text in FENCE.findall(path.read_text()) if language == "python")
-    return {found[1]: text for text in modules if (found := re.match(r"# ([\w.]+\.py)\n", text))}
-
-
-RUNS: Final = re.compile(r"mrcore\.run\(|mrcore\.LocalCluster\(")
-"""What a Python block has that is run by a test."""
-
-
-def programs(path: Path) -> list[str]:
-    """Return the Python blocks of a document that run a job themselves."""
-    return [
-        text
-        for language, text in FENCE.findall(path.read_text())
-        if language == "python" and RUNS.search(text)
-    ]
-
-
-def _blocks(text: str) -> list[str]:
-    blocks = []
-    for language, block in FENCE.findall(text):
-        if not language:
-            blocks.append(block)
-    rest = FENCE.sub("", text)
-    blocks += [
-        re.sub(r"^ {4}", "", block, flags=re.MULTILINE)
-        for block in re.findall(r"(?:^ {4}.*\n)+", rest, re.MULTILINE)
-    ]
-    return blocks
+    """Return the commands of a document, in their order."""
+    return [command for block in blocks(path, name) for command in block.commands]

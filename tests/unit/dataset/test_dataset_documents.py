@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.documents import FENCE, RUNS
+from tests.support.documents import RUNS, blocks
 from tests.support.repository import ROOT
 
 
@@ -19,14 +19,14 @@ def test_the_blocks_of_a_page_run(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    blocks = [
-        text
-        for language, text in FENCE.findall((ROOT / "docs" / page).read_text())
-        if language == "python" and not RUNS.search(text)  # another test runs those
+    found = [
+        block.text
+        for block in blocks(ROOT / "docs" / page, page)
+        if block.language == "python" and not RUNS.search(block.text)  # another test runs those
     ]
-    assert len(blocks) >= 3
+    assert len(found) >= 3
     module = ModuleType("__main__")
-    for block in blocks:
+    for block in found:
         exec(compile(block, page, "exec"), vars(module))
     printed = capsys.readouterr().out
     if page == "datasets.md":
