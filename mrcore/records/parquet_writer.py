@@ -54,7 +54,7 @@ class ParquetPartWriter:
         """What takes the rows, in a part that has no pairs."""
 
     def state_columns(self, columns: Columns) -> None:
-        """Give all rows of the part these columns."""
+        """Set the columns of all rows of the part."""
         self._rows = ParquetRows(self._output, self._compression, columns)
 
     def write_rows(self, rows: Sequence[Row]) -> None:

@@ -74,7 +74,7 @@ class PartWriter(Protocol):
         ...
 
     def state_columns(self, columns: Columns) -> None:
-        """Give all rows of the part these columns; called before anything is written."""
+        """Set the columns of all rows of the part; called before anything is written."""
         ...
 
     def write_rows(self, rows: Sequence[Row]) -> None:
@@ -129,7 +129,7 @@ class _RowWriter(ABC):
         self._begun = False
 
     def state_columns(self, columns: Columns) -> None:
-        """Give all rows of the part these columns."""
+        """Set the columns of all rows of the part."""
         self._table = RowTable(columns)
         self._has_rows = True
 

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
-from mrcore.model.calls import NO_PLUGIN, CallPlan
+from mrcore.model.calls import CallPlan
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobSpec, Session
 from mrcore.rpc.channel import connect
@@ -19,6 +17,7 @@ from mrcore.rpc.convert_calls import call_to_proto
 from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.rpc.v1.call_service_pb2_grpc import CallServiceStub
 from tests.support.fake_worker import CALL_SECONDS, VERSIONS
+from tests.support.specs import call_spec
 
 FUNCTION = b"a pickled function"
 FUNCTION_SHA = hashlib.sha256(FUNCTION).hexdigest()
@@ -26,15 +25,8 @@ FUNCTION_SHA = hashlib.sha256(FUNCTION).hexdigest()
 
 def session_spec(*, retries: int = 0, keep: bool = False, **changes: object) -> JobSpec:
     """Return the description of a session."""
-    spec = JobSpec(
-        name="calls",
-        plugin=NO_PLUGIN,
-        inputs=(),
-        output_uri="",
-        session=Session(retries=retries, keep=keep),
-        versions=VERSIONS,
-    )
-    return msgspec.structs.replace(spec, **changes)
+    session = Session(retries=retries, keep=keep)
+    return call_spec("calls", session, versions=VERSIONS, **changes)
 
 
 def call_of(number: int, needs: Sequence[TaskId] = ()) -> CallPlan:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-import msgspec
-
 from mrcore.master.core.commands import DeleteValues, Reply
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.durable_calls import output_of
@@ -24,12 +22,13 @@ from mrcore.master.core.facts import CallFailed, CallsCancelled, EpochTaken, Fac
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.attempts import AttemptState, HeldAttempt
-from mrcore.model.calls import NO_PLUGIN, CallPlan
+from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
-from mrcore.model.job import JobSpec, Session, Versions
+from mrcore.model.job import JobSpec, Session
 from mrcore.model.stages import Calls, Result, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskResult
 from mrcore.storage.base import ObjectInfo
+from tests.support.specs import NO_VERSIONS, call_spec
 
 STAGES = (StagePlan(0, Calls(), Result()),)
 LIMITS = Limits(prefetch_per_worker_max=8, void_entries_max=10)
@@ -37,15 +36,7 @@ LIMITS = Limits(prefetch_per_worker_max=8, void_entries_max=10)
 
 def spec_of_session(name: str, retries: int = 0, **changes: object) -> JobSpec:
     """Return the description of a session."""
-    spec = JobSpec(
-        name=name,
-        plugin=NO_PLUGIN,
-        inputs=(),
-        output_uri="",
-        session=Session(retries=retries),
-        versions=Versions("", "", "", ""),
-    )
-    return msgspec.structs.replace(spec, **changes)
+    return call_spec(name, Session(retries=retries), versions=NO_VERSIONS, **changes)
 
 
 class Hands:

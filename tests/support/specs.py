@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from mrcore.model.job import Input, JobSpec, Plugin, StepFlags, Versions
+from mrcore.model.calls import NO_PLUGIN
+from mrcore.model.job import Input, JobSpec, Plugin, Session, StepFlags, Versions
 from mrcore.records.inputs import parse_input
 
 VERSIONS: Final = Versions(python="3.11", mrcore="0.1.0", pyarrow="20", cloudpickle="3")
@@ -30,6 +31,11 @@ def job_spec(
         **fields,
     }
     return JobSpec(name=name, **given)
+
+
+def call_spec(name: str, session: Session, **fields: Any) -> JobSpec:
+    """Return the description of a session, which has neither plugin nor output."""
+    return job_spec(name, **{"plugin": NO_PLUGIN, "output_uri": "", "session": session, **fields})
 
 
 def one_input(uri: str, given: str = "in") -> tuple[Input, ...]:

@@ -90,8 +90,11 @@ def test_package_is_imported_in_its_place_only(package: str, allowed: set[str]) 
     assert not strays
 
 
-ROOM_PAIRS_MAX = 176
-"""Pairs of rooms of which one imports the other. It may fall; to raise it takes a reason."""
+ROOM_PAIRS_MAX = 190
+"""Pairs of rooms of which one imports the other. It may fall; to raise it takes a reason.
+
+Three rooms came with calls, cluster objects and datasets: `calls`, `cluster` and `dataset`.
+"""
 
 
 def room_of(module: str) -> str:
