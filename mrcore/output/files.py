@@ -14,11 +14,24 @@ from mrcore.model import object_names
 from mrcore.model.job import JobSpec
 from mrcore.model.partition_files import PartitionFile, decode
 from mrcore.model.task import TaskOutput
+from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
+from mrcore.util.crc32c import extend_crc32c
 
 _PARALLEL: Final = 16
+_BLOCK_BYTES: Final = 1 << 22
 _CACHED: Final = 20_000
 """Lists that are kept: those of a job are needed four times in a commit."""
+
+
+def crc32c_of(storage: Storage, uri: str) -> tuple[int, int]:
+    """Read an object; return its CRC32C and its size; raise NotFoundError and StorageErrors."""
+    crc = size = 0
+    with storage.open_read(uri) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            crc = extend_crc32c(crc, block)
+            size += len(block)
+    return crc, size
 
 
 class StagedPartMissingError(NotFoundError):

@@ -16,13 +16,11 @@ from mrcore.errors import NotFoundError, StorageError, UsageError
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec, Versions
 from mrcore.model.snapshots import Cost, StageFigures, StageView, stage_figures
-from mrcore.output.files import OutputFile
+from mrcore.output.files import OutputFile, crc32c_of
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
-from mrcore.util.crc32c import extend_crc32c
 
 _READERS: Final = 8
-_BLOCK_BYTES: Final = 1 << 22
 
 
 class PartReceipt(msgspec.Struct, frozen=True):
@@ -218,16 +216,12 @@ def visible_objects(storage: Storage, output_uri: str) -> list[ObjectInfo]:
 
 def _check_part(storage: Storage, output_uri: str, part: PartReceipt) -> tuple[int, str]:
     """Return the size found and what is wrong, or an empty text."""
-    crc = size = 0
     try:
-        with storage.open_read(f"{output_uri}/{part.name}") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                crc = extend_crc32c(crc, block)
-                size += len(block)
+        crc, size = crc32c_of(storage, f"{output_uri}/{part.name}")
     except NotFoundError:
         return 0, f"{part.name} is missing."
     except StorageError as error:
-        return size, f"{part.name} cannot be read: {error}"
+        return 0, f"{part.name} cannot be read: {error}"
     if size != part.size_bytes:
         return size, f"{part.name} has {size:,} bytes, the receipt says {part.size_bytes:,}."
     if part.crc32c is not None and crc != part.crc32c:

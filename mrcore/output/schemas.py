@@ -14,7 +14,7 @@ from mrcore.model import object_names
 from mrcore.model.formats import OUTPUT_FORMATS, OutputFormat
 from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
-from mrcore.output.files import OutputFile, StagedPartMissingError, output_files
+from mrcore.output.files import OutputFile, StagedPartMissingError, crc32c_of, output_files
 from mrcore.records.outputs import PartCounts, has_rows
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
@@ -122,6 +122,8 @@ def _rewritten(
             info = writer.commit()
         if info.crc32c is None:
             info = msgspec.structs.replace(info, crc32c=counts.crc32c)
-    except AlreadyExistsError:
+    except AlreadyExistsError:  # by an earlier preparation, which had no journal entry of it
         info = storage.stat(uri)
+        if info.crc32c is None:
+            info = msgspec.structs.replace(info, crc32c=crc32c_of(storage, uri)[0])
     return msgspec.structs.replace(file.output, object=info, digest=digest)

@@ -28,6 +28,12 @@ def _names(parts: dict[int, TaskOutput]) -> dict[int, str]:
     return {index: part.object.uri for index, part in parts.items() if part.object is not None}
 
 
+def _checksum(part: TaskOutput) -> int:
+    assert part.object is not None
+    assert part.object.crc32c is not None
+    return part.object.crc32c
+
+
 class ParquetJob(CommittedJob):
     """A job whose parts hold these values."""
 
@@ -54,6 +60,9 @@ class ParquetJob(CommittedJob):
         self.rewritten = commit.of_one_schema(self.spec, self.job_id, self.parts)
         again = commit.of_one_schema(self.spec, self.job_id, self.parts)
         assert _names(self.rewritten) == _names(again)
+        assert [_checksum(part) for part in self.rewritten.values()] == [
+            _checksum(part) for part in again.values()
+        ]
         self.run()
 
 
