@@ -49,6 +49,8 @@ def shortage(
     error = capacity.error
     assert error is not None
     kind = f"{_ON[model]} {group.machine_type}".rstrip()
+    # The cloud does not always name the zone.
+    # (test: test_a_shortage_names_only_what_is_known_and_still_to_come)
     where = f" in {error.zone}" if error.zone else ""
     machines, are = (f"{kind} machines", "are") if missing != 1 else (f"{kind} machine", "is")
     if error.quota:
@@ -61,6 +63,8 @@ def shortage(
     else:
         what = f"{missing} {machines}{where} cannot be made ({error.message})"
     done = "The master tries again"
+    # Only spot machines, and only until their attempts are over, have on-demand ones ahead.
+    # (test: test_a_shortage_names_only_what_is_known_and_still_to_come)
     if model is Provisioning.SPOT and capacity.failures < attempts:
         done += (
             f", attempt {capacity.failures} of {attempts} before on-demand machines are asked for"

@@ -96,16 +96,19 @@ class Member:
     @property
     def deleting(self) -> bool:
         """Return whether it is on its way out."""
+        # (test: test_machines_on_their_way_out_do_no_work_but_count_for_the_most)
         return self.action in ("DELETING", "ABANDONING")
 
     @property
     def coming(self) -> bool:
         """Return whether the group still makes it."""
+        # (test: test_a_machine_that_is_being_made_is_waited_for)
         return self.action in ("CREATING", "CREATING_WITHOUT_RETRIES", "RECREATING")
 
     @property
     def dead(self) -> bool:
         """Return whether it is gone and nobody replaces it."""
+        # A group may repair by itself. (test: test_a_group_that_repairs_by_itself_is_left_to_it)
         return not self.exists and self.action == "NONE"
 
 
@@ -131,11 +134,14 @@ class Group:
     @property
     def unlisted(self) -> int:
         """Return how many machines are asked for that have no name yet."""
+        # After a deletion the size may fall before the list does.
+        # (test: test_a_size_that_fell_before_the_list_does_not_hide_machines)
         return max(0, self.target_size - len(self.staying))
 
     @property
     def size(self) -> int:
         """Return how many machines there are, or will be: leaving ones too."""
+        # (test: test_machines_on_their_way_out_do_no_work_but_count_for_the_most)
         return len(self.members) + self.unlisted
 
 
@@ -202,7 +208,7 @@ class Memory(msgspec.Struct, kw_only=True):
     began_seconds: float = 0.0
     """When this master began to look."""
     adopted: int = 0
-    """Machines that were asked for before anybody submitted a job; a floor until then."""
+    """Most machines that were ever asked for; a floor until the first job comes."""
     worked: bool = False
     """A job has been here."""
     idle_seconds: float | None = None
@@ -215,7 +221,7 @@ class Memory(msgspec.Struct, kw_only=True):
     draining: list[str] = []
     """Machines whose worker was asked to leave."""
     leaving: list[str] = []
-    """Machines whose worker drains for a reason of its own, such as a preemption."""
+    """Machines whose worker has begun to leave: asked, or by itself, as before a preemption."""
     deleted: dict[str, str] = {}
     """Machines that were deleted, and why, while they are there."""
     failed_joins: int = 0

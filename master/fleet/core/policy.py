@@ -3,6 +3,8 @@
 Level-triggered, like the machine: every decision looks at all there is, so an action that was lost,
 or done twice, or half done by a former master, needs no special case. Groups only ever grow by
 their size; they shrink by name, since a group that is resized picks its own victims.
+
+A comment at a guard says which run of events needs it, and names the test that plays it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from mrcore.master.fleet.core.demand import (
     slots_per_worker,
     wanted_workers,
 )
+from mrcore.master.fleet.core.memory import remember
 from mrcore.master.fleet.core.model import (
     FAILED_JOINS_MAX,
     JOIN_SECONDS,
@@ -24,7 +27,6 @@ from mrcore.master.fleet.core.model import (
     WARN_SHARE,
     Action,
     Bounds,
-    CapacityState,
     Decision,
     Delete,
     DeleteGroup,
@@ -57,7 +59,7 @@ class _Round:
         self.notes: list[str] = []
         self.workers = {info.machine: info for info in snapshot.workers}
         self.deletes: dict[Provisioning, list[str]] = {}
-        self._remember()
+        remember(snapshot, memory, now)
 
     def decide(self) -> Decision:
         """Return the decision."""
@@ -66,6 +68,8 @@ class _Round:
         if self._over_budget():
             wanted = 0
             self._release_all()
+            # The limit stays reached, and the master costs money too.
+            # (test: test_beyond_the_spend_limit_an_idle_cluster_still_ends)
             ending = self._idle_too_long()
         elif self._idle_too_long():
             ending = True
@@ -79,50 +83,13 @@ class _Round:
             self._note_deadlines()
         if ending:
             self._end()
-        deletes = [Delete(model, tuple(names)) for model, names in self.deletes.items() if names]
+        deletes = [Delete(model, tuple(names)) for model, names in self.deletes.items()]
         # What grows comes last: it may need the quota that the deletions free.
         grows = [action for action in self.actions if isinstance(action, Grow)]
         others = [action for action in self.actions if not isinstance(action, Grow)]
         self.actions = [*others, *deletes, *grows]
-        notices = [text for text, until in self.memory.notices.items() if self.now < until]
-        return Decision(self.actions, self.memory, [*self.notes, *notices], wanted, ending)
-
-    # -- memory ----------------------------------------------------------------------------------
-
-    def _remember(self) -> None:
-        """Bring the memory up to what is seen."""
-        snapshot, memory, now = self.snapshot, self.memory, self.now
-        memory.began_seconds = memory.began_seconds or now
-        if not memory.worked:
-            asked = sum(group.target_size for group in snapshot.groups.values())
-            memory.adopted = max(memory.adopted, asked)
-        if snapshot.jobs:
-            memory.worked = True
-        if snapshot.jobs or snapshot.busy:
-            memory.idle_seconds = None
-        elif memory.idle_seconds is None:
-            memory.idle_seconds = now
-        for model in Provisioning:
-            memory.capacity.setdefault(
-                model, CapacityState(newest_error_seconds=memory.began_seconds)
-            )
-        names = {member.name for group in snapshot.groups.values() for member in group.members}
-        for info in snapshot.workers:
-            memory.last_seen[info.machine] = now
-            if info.held:
-                memory.free.pop(info.machine, None)
-            else:
-                memory.free.setdefault(info.machine, now)
-            if info.draining and info.machine not in memory.draining + memory.leaving:
-                memory.leaving.append(info.machine)
-        if any(info.machine in names for info in snapshot.workers):
-            memory.failed_joins = 0
-        memory.last_seen = {name: at for name, at in memory.last_seen.items() if name in names}
-        memory.free = {name: at for name, at in memory.free.items() if name in self.workers}
-        memory.draining = [name for name in memory.draining if name in names]
-        memory.leaving = [name for name in memory.leaving if name in names]
-        memory.deleted = {name: why for name, why in memory.deleted.items() if name in names}
-        memory.notices = {text: until for text, until in memory.notices.items() if now < until}
+        notes = [*self.notes, *self.memory.notices]
+        return Decision(self.actions, self.memory, notes, wanted, ending)
 
     def _add_notice(self, text: str) -> None:
         self.memory.notices[text] = self.now + NOTICE_SECONDS
@@ -136,15 +103,20 @@ class _Round:
             return False
         if dollars >= limit:
             self.notes.append(messages.spent(dollars, limit))
+            # The limit stays reached after the jobs have failed.
+            # (test: test_beyond_the_spend_limit_jobs_fail_once)
             if self.snapshot.jobs:
                 self.actions.append(FailJobs(messages.spent(dollars, limit)))
             return True
+        # (test: test_below_the_spend_limit_nobody_is_warned)
         if dollars >= WARN_SHARE * limit:
             self.notes.append(messages.nearly_spent(dollars, limit))
         return False
 
     def _release_all(self) -> None:
         for model, group in self.snapshot.groups.items():
+            # Deletions take several looks.
+            # (test: test_beyond_the_spend_limit_a_machine_that_goes_is_not_deleted_again)
             for member in group.staying:
                 self._delete(model, member, "spend limit")
 
@@ -156,10 +128,16 @@ class _Round:
         """Take everything down; the master itself goes last."""
         assert self.memory.idle_seconds is not None
         self.notes.append(messages.ending(self.now - self.memory.idle_seconds))
+        # At the spend limit the machines are to go one by one already; now their groups do.
+        # (test: test_beyond_the_spend_limit_an_idle_cluster_still_ends)
         self.deletes = {}
         self.actions = [DeleteGroup(model) for model in self.snapshot.groups]
+        # The next look finds them missing, and would count them as preempted.
+        # (test: test_machines_that_go_with_their_group_are_known_as_deleted)
         for group in self.snapshot.groups.values():
             self.memory.deleted |= {member.name: "idle" for member in group.members}
+        # The master goes only after it has seen that no group is left, as calls may get lost.
+        # (test: test_an_idle_cluster_deletes_its_groups_and_then_itself)
         if not self.actions:
             self.actions = [End()]
 
@@ -173,14 +151,18 @@ class _Round:
             workers = -(-(needed or 0) // slots_per_worker(self.snapshot))
             if self.now >= work.submitted_seconds + deadline:
                 self.notes.append(messages.overdue(work))
+            # (test: test_a_deadline_that_can_be_met_is_not_mentioned)
             elif workers > most:
                 self.notes.append(messages.late(work, workers, most))
 
     # -- useless machines ------------------------------------------------------------------------
 
     def _delete(self, model: Provisioning, member: Member, why: str) -> None:
+        # Two reasons may meet in one look: it is not to be had, and was deleted before.
+        # (test: test_after_the_attempts_machines_are_made_on_demand)
         if member.name not in self.deletes.setdefault(model, []):
             self.deletes[model].append(member.name)
+        # A lost deletion is repeated. (test: test_the_first_reason_of_a_deletion_is_kept)
         self.memory.deleted.setdefault(member.name, why)
 
     def _handle_shortages(self) -> None:
@@ -190,8 +172,12 @@ class _Round:
             capacity, other = self.memory.capacity[model], self.memory.capacity[model.other]
             begins = observe_errors(capacity, group, attempts, self.now)
             missing = failing(group)
+            # Where nothing else is to be had either, the request for machines stays.
+            # (test: test_machines_stay_asked_for_where_the_other_model_is_not_to_be_had)
             elsewhere = model.other in self.snapshot.groups and not paused(other, self.now)
             if paused(capacity, self.now) and elsewhere:
+                # Machines may be missing at each look of a pause.
+                # (test: test_a_fallback_is_noted_once)
                 if begins:
                     self._add_notice(
                         messages.fallback(model, group, capacity.paused_until - self.now)
@@ -199,6 +185,8 @@ class _Round:
                 for member in missing:
                     self._delete(model, member, "not to be had")
             elif capacity.error is not None:
+                # The group retries in between, and then no machine shows an error.
+                # (test: test_a_shortage_counts_machines_without_a_name_or_an_error)
                 count = max(len(missing), group.unlisted, 1)
                 self.notes.append(messages.shortage(model, group, count, capacity, attempts))
 
@@ -207,17 +195,31 @@ class _Round:
         memory, now = self.memory, self.now
         for model, group in self.snapshot.groups.items():
             for member in group.staying:
-                if member.dead or member.name in memory.deleted:  # asked again until it goes
+                # Preempted machines stay in the list, and a deletion may get lost.
+                # (test: test_a_new_machine_that_is_preempted_is_deleted_at_once)
+                # (test: test_a_lost_deletion_is_repeated_while_the_worker_still_reports)
+                if member.dead or member.name in memory.deleted:
                     self._delete(model, member, "gone")
                     continue
-                if member.name in self.workers or member.coming or member.name in memory.draining:
+                # What is being made cannot join, and what was drained has left as it was asked to,
+                # even where the cloud gave no answer for ten minutes meanwhile.
+                # (test: test_a_machine_that_is_being_made_is_waited_for)
+                # (test: test_a_drained_machine_is_released_also_after_a_long_time_without_a_look)
+                if member.coming or member.name in memory.draining:
                     continue
+                # A worker may be silent for a moment, and a new master has seen none yet.
+                # (test: test_a_worker_that_is_silent_for_a_moment_keeps_its_machine)
+                # (test: test_a_new_master_gives_the_workers_it_finds_time_to_come)
                 seen = memory.last_seen.get(member.name)
                 since = max(member.created_seconds, memory.began_seconds, seen or 0.0)
+                # A preempted machine powers off by itself.
+                # (test: test_a_machine_whose_worker_has_left_is_given_time_to_power_off)
                 if member.name in memory.leaving and now - since >= LINGER_SECONDS:
                     self._delete(model, member, "left")
                 elif now - since >= JOIN_SECONDS:
                     self._delete(model, member, "not joined")
+                    # A worker that is lost later has booted well.
+                    # (test: test_a_worker_that_was_lost_is_not_a_failed_join)
                     memory.failed_joins += seen is None
                     self._add_notice(messages.never_joined(member.name, now - since, self.bounds))
 
@@ -228,10 +230,12 @@ class _Round:
                 if member.name not in self.memory.draining:
                     continue
                 info = self.workers.get(member.name)
+                # Nothing is given to a worker that leaves, so nothing can be lost with it. Until it
+                # has heard, it may be given work, and is asked again.
+                # (test: test_a_machine_is_deleted_once_its_worker_has_left)
                 if info is None or (info.draining and not info.held):
-                    # Nothing is given to a worker that leaves, so nothing can be lost with it.
                     self._delete(model, member, "released")
-                elif not info.draining:  # asked again until it has heard
+                elif not info.draining:
                     self.actions.append(Drain(info.worker_id, info.machine))
 
     # -- size ------------------------------------------------------------------------------------
@@ -241,11 +245,16 @@ class _Round:
         group = self.snapshot.groups.get(model)
         if group is None:
             return []
+        # A machine that leaves or goes does no more work: others are made for it.
+        # (test: test_a_machine_that_leaves_by_itself_is_replaced_at_once)
+        # (test: test_machines_on_their_way_out_do_no_work_but_count_for_the_most)
         out = {*self.memory.draining, *self.memory.leaving, *self.deletes.get(model, ())}
         return [member for member in group.staying if member.name not in out]
 
     def _count(self) -> int:
         """Return how many machines will go on working, nameless ones too."""
+        # A request for machines takes a while to be listed by name.
+        # (test: test_what_is_on_its_way_is_not_asked_for_again)
         named = sum(len(self._usable(model)) for model in Provisioning)
         return named + sum(group.unlisted for group in self.snapshot.groups.values())
 
@@ -257,6 +266,8 @@ class _Round:
         """Release machines beyond those wanted: never one whose worker holds work."""
         memory, now = self.memory, self.now
         surplus = self._count() - wanted
+        # Work that ends and comes again within a minute keeps the machines that boot for it.
+        # (test: test_each_surplus_has_to_last_anew)
         if surplus <= 0:
             memory.surplus_seconds = None
             return
@@ -264,20 +275,29 @@ class _Round:
             memory.surplus_seconds = now
         lasting = now - memory.surplus_seconds >= LINGER_SECONDS
         for model in (Provisioning.STANDARD, Provisioning.SPOT):  # the expensive ones first
+            # (test: test_one_of_the_groups_may_be_missing)
             group = self.snapshot.groups.get(model)
             for member in failing(group) if group is not None else ():
+                # It may be deleted already, as its model is paused.
+                # (test: test_no_more_failing_machines_are_deleted_than_are_too_many)
+                # (test: test_a_machine_is_not_counted_twice_as_too_many)
                 if surplus > 0 and member in self._usable(model):
                     self._delete(model, member, "not needed")
                     surplus -= 1
         for model in (Provisioning.STANDARD, Provisioning.SPOT):
+            # (test: test_the_size_that_was_found_is_kept_until_a_job_comes)
             free = [self.workers[m.name] for m in self._usable(model) if m.name in memory.free]
             for info in sorted(free, key=lambda info: (memory.free[info.machine], info.machine)):
+                # The next job may come soon. (test: test_dear_machines_go_first)
+                # (test: test_idle_workers_are_released_while_a_straggler_runs)
                 if surplus > 0 and now - memory.free[info.machine] >= LINGER_SECONDS:
                     self._drain(info)
                     surplus -= 1
         for model in (Provisioning.STANDARD, Provisioning.SPOT):
             booting = [m for m in self._usable(model) if m.name not in self.workers]
             for member in sorted(booting, key=lambda m: (-m.created_seconds, m.name)):
+                # What boots is kept a while too, and no more go than are too many.
+                # (test: test_no_more_booting_machines_are_deleted_than_are_too_many)
                 if surplus > 0 and lasting:
                     self._delete(model, member, "not needed")
                     surplus -= 1
@@ -286,18 +306,34 @@ class _Round:
         """Replace on-demand machines by spot ones, few at a time, once spot may be tried again."""
         spot = self.snapshot.groups.get(Provisioning.SPOT)
         capacity = self.memory.capacity[Provisioning.SPOT]
+        # A machine that boots has no worker to drain.
+        # (test: test_an_on_demand_machine_that_boots_is_not_drained)
         dear = [m.name for m in self._usable(Provisioning.STANDARD) if m.name in self.workers]
-        if spot is None or not dear or not capacity.paused_until or paused(capacity, self.now):
+        # People who made on-demand machines themselves keep them. They may have no spot group.
+        # (test: test_one_of_the_groups_may_be_missing)
+        # (test: test_without_a_pause_before_on_demand_machines_stay)
+        # (test: test_on_demand_machines_stay_while_spot_is_paused)
+        if spot is None or not capacity.paused_until or paused(capacity, self.now):
             return
+        # Each batch of spot machines has to prove itself before more capacity is given up for it.
+        # (test: test_on_demand_machines_stay_while_a_spot_machine_is_on_its_way)
+        # (test: test_on_demand_machines_stay_while_another_one_still_drains)
         waiting = spot.unlisted or any(member.coming for member in spot.members)
         under_way = any(name in self.workers for name in self.memory.draining)
+        # Without a job nobody needs the new machine, and missing ones are made as spot anyway.
+        # (test: test_on_demand_machines_stay_where_there_is_no_job)
+        # (test: test_on_demand_machines_stay_while_workers_are_missing)
         if waiting or under_way or not self.snapshot.jobs or self._count() != wanted:
             return
+        # Batches double, but machines from before the pause prove nothing.
+        # (test: test_spot_machines_from_before_the_pause_do_not_speed_up_the_return)
         joined = [
             m for m in self._usable(Provisioning.SPOT) if m.created_seconds > capacity.paused_until
         ]
+        # (test: test_on_demand_machines_stay_while_a_spot_machine_is_on_its_way)
         if any(member.name not in self.workers for member in joined):
             return
+        # (test: test_on_demand_machines_give_way_to_spot_ones_a_few_at_a_time)
         batch = max(1, len(joined))
         least = sorted(dear, key=lambda name: (self.workers[name].held, name))
         for name in least[:batch]:
@@ -308,25 +344,36 @@ class _Round:
         groups, memory = self.snapshot.groups, self.memory
         _, most = bounds_now(self.snapshot, self.bounds)
         missing = wanted - self._count()
+        # Machines that leave still cost money, so they take up room below the most.
+        # (test: test_machines_on_their_way_out_do_no_work_but_count_for_the_most)
         room = most - sum(group.size for group in groups.values())
         model = self._choose()
+        # (test: test_people_hear_of_missing_groups_and_workers_only_where_they_wait_for_them)
         if model is None and missing > 0:
             self.notes.append(messages.no_groups())
         self._note_coming(wanted)
+        # The limits below are named only where one of them is the reason.
+        # (test: test_the_spend_limit_is_not_named_where_it_is_not_the_reason)
         if missing <= 0 or room <= 0 or model is None:
             return
         group = groups[model]
         more = min(missing, room)
         carried = affordable_workers(self.snapshot, self.bounds, group.hour_dollars)
+        # The limit may carry many more machines than the work needs, or too few.
+        # (test: test_a_high_spend_limit_makes_no_more_workers_than_the_work_needs)
+        # (test: test_no_worker_is_made_that_the_spend_limit_does_not_carry)
         if carried is not None and carried < self._count() + more:
             assert self.bounds.max_cost is not None
             self.notes.append(messages.unaffordable(self.bounds.max_cost))
             more = carried - self._count()
+        # With a broken image no machine ever joins.
+        # (test: test_after_machines_that_never_joined_they_are_made_one_at_a_time)
         if memory.failed_joins >= FAILED_JOINS_MAX:
             self.notes.append(messages.failed_joins(memory.failed_joins, self.bounds))
             more = min(more, 1 - self._unproven())
+        # A group that deletes now grows at the next look: its size is about to fall.
+        # (test: test_a_preempted_machine_is_deleted_and_then_replaced)
         if more > 0 and not self.deletes.get(model):
-            # A group that deletes now grows at the next look: its size is about to fall.
             self.actions.append(Grow(model, group.target_size + more))
 
     def _unproven(self) -> int:
@@ -334,16 +381,19 @@ class _Round:
         named = [
             m for model in Provisioning for m in self._usable(model) if m.name not in self.workers
         ]
+        # (test: test_after_failed_joins_a_machine_without_a_name_is_waited_for)
         return len(named) + sum(group.unlisted for group in self.snapshot.groups.values())
 
     def _choose(self) -> Provisioning | None:
         """Return the model to grow: spot, unless it is paused and on-demand is not."""
         there = [model for model in Provisioning if model in self.snapshot.groups]
         free = [model for model in there if not paused(self.memory.capacity[model], self.now)]
+        # Both may be paused. (test: test_where_nothing_is_to_be_had_spot_is_asked_for)
         return next(iter(free or there), None)
 
     def _note_coming(self, wanted: int) -> None:
         names = {member.name for model in Provisioning for member in self._usable(model)}
         joined = len(names & self.workers.keys())
+        # (test: test_people_hear_of_missing_groups_and_workers_only_where_they_wait_for_them)
         if self.snapshot.jobs and joined < wanted and not self.notes:
             self.notes.append(messages.coming(joined, wanted))
