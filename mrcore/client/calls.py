@@ -69,6 +69,7 @@ class CallClient:
 
         After a break `pause` has waited. Raises what is final.
         """
+        self.connection.check_open()
         call = self._stub.WatchCalls(pb.WatchCallsRequest(session_id=session_id))
         try:
             for answer in call:

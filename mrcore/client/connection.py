@@ -73,10 +73,21 @@ class Connection:
         """Make a unary call, again while the master does not answer; raise MrcoreError."""
         pause = self.pause(retry_seconds)
         while True:
+            self.check_open()
             try:
                 return attempt()
             except grpc.RpcError as error:
                 self.pause_after(error, pause)
+            except ValueError:  # by gRPC, where the channel was closed in this moment
+                self.check_open()
+                raise
+
+    def check_open(self) -> None:
+        """Raise ClusterUnreachableError after `close`: gRPC may crash on a closed channel."""
+        if self.closed:
+            raise ClusterUnreachableError(
+                f"The connection to {self.credentials.address} was closed."
+            )
 
     def pause_after(self, error: grpc.RpcError, pause: Pause) -> None:
         """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""

@@ -23,7 +23,7 @@ def test_a_worker_that_is_killed(scene: Scene, phase: str) -> None:
 def test_a_master_that_is_killed_and_started_again(scene: Scene, phase: str) -> None:
     scene.worker(), scene.worker()
     # A worker that is slow to call again must not lose its lease.
-    job_id = scene.submit(phase, lease=60.0)
+    job_id = scene.submit(phase, lease=10.0)
     scene.at_gate(phase, 2)
     scene.cluster.restart_master()
     scene.open_gate()

@@ -19,6 +19,7 @@ from mrcore.plugin.functions import UserFunctions
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
 from tests.support.inprocess import Job, spec_of, tiny_budget
+from tests.support.repository import ROOT
 from tests.support.task_functions import (
     URI,
     emit,
@@ -59,7 +60,7 @@ def test_a_map_that_raises_names_the_record(
         'in generator_map\n    raise ValueError("cannot read this\\nat all")' in failure.traceback
     )
     assert failure.traceback.endswith("ValueError: cannot read this\nat all")
-    assert "mrcore/" not in failure.traceback.replace(str(Path(__file__)), "")
+    assert "mrcore/" not in failure.traceback.replace(str(ROOT), "")
 
 
 @pytest.mark.parametrize(
