@@ -6,6 +6,7 @@ import collections
 import functools
 import itertools
 import queue
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
@@ -21,6 +22,8 @@ from mrcore.errors import UsageError
 from mrcore.util.clock import SYSTEM, Clock
 
 T = TypeVar("T")
+Chunk = CallFuture[payload.Outcomes]
+News = queue.SimpleQueue[tuple[weakref.ref[Chunk], int]]
 
 MAX_CHUNK: Final = 5_000
 """Items of a chunk whose length is chosen here."""
@@ -63,7 +66,7 @@ class Pacer:
 
 
 class Mapping:
-    """What the calls of one map share."""
+    """Function and options that the calls of one map share."""
 
     def __init__(
         self,
@@ -90,16 +93,16 @@ class Mapping:
             return self.slots * CHUNKS_PER_SLOT
         return max(self.slots * CHUNKS_PER_SLOT, CALLS_IN_FLIGHT // self.chunksize)
 
-    def send(self, items: list[tuple[Any, ...]]) -> CallFuture[payload.Outcomes]:
+    def send(self, items: list[tuple[Any, ...]]) -> Chunk:
         """Send a chunk; raise PicklingError for an item that cannot travel."""
         with References(self._calls) as references:
             data = payload.dump_items(items, references)
             if references.failed is not None:
                 return CallFuture(None, argument_error(references.failed))
             pending = references.make(self._options, self._function, data, each=True)
-        future: CallFuture[payload.Outcomes] = CallFuture(pending)
-        self._calls.add(pending, future)
-        return future
+        chunk: Chunk = CallFuture(pending)
+        self._calls.add(pending, chunk)
+        return chunk
 
 
 class MapResult(Iterator[T], Generic[T]):
@@ -128,9 +131,10 @@ class MapResult(Iterator[T], Generic[T]):
         total = _length(iterables)
         self._items = zip(*iterables, strict=False)
         self._pacer = Pacer(total, mapping.slots)
-        self._chunks: collections.deque[tuple[CallFuture[payload.Outcomes], int]]
-        self._chunks = collections.deque()
-        self._news: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._chunks: collections.OrderedDict[Chunk, int] = collections.OrderedDict()
+        """Number of items of each chunk that was sent and not drawn."""
+        self._news: News = queue.SimpleQueue()
+        """Chunks that have ended, in the order in which they did, and their numbers of items."""
         self._in_flight = 0
         self._kept = 0
         self._is_exhausted = False
@@ -148,36 +152,30 @@ class MapResult(Iterator[T], Generic[T]):
             if not self._chunks:
                 self._bar.close()
                 raise StopIteration
-            future, items = self._chunks[0]
-            self._wait(future)
-            self._chunks.popleft()
-            self._draw(future, items)
+            chunk = next(iter(self._chunks))
+            self._wait(chunk)
+            self._draw(chunk)
         return self._pop()
 
     def as_completed(self) -> Iterator[T]:
         """Yield results as they come; within a chunk they stay in order."""
-        ended: collections.deque[tuple[CallFuture[payload.Outcomes], int]] = collections.deque()
+        # Their news may have been taken while an earlier chunk was waited for.
+        ended = collections.deque(chunk for chunk in self._chunks if chunk.done())
         while True:
             while self._ready:
                 yield self._pop()
             if not self._chunks:
                 self._bar.close()
                 return
-            while not ended:
-                ended.extend(one for one in self._chunks if one[0].done())
-                if not ended:
-                    self._take_news()
-            self._chunks = collections.deque(one for one in self._chunks if one not in ended)
-            self._draw(*ended.popleft())
-            for one in reversed(ended):
-                self._chunks.appendleft(one)
-            ended.clear()
+            chunk = ended.popleft() if ended else self._take_news()
+            if chunk is not None and chunk in self._chunks:
+                self._draw(chunk)
 
     def cancel(self) -> None:
         """Cancel what has not ended; no more results can be drawn."""
         self._is_exhausted = True
-        for future, _ in self._chunks:
-            future.cancel()
+        for chunk in self._chunks:
+            chunk.cancel()
         self._chunks.clear()
         self._ready.clear()
         self._bar.close()
@@ -192,8 +190,8 @@ class MapResult(Iterator[T], Generic[T]):
 
     def __del__(self) -> None:
         """Cancel what nobody can draw any more."""
-        for future, _ in getattr(self, "_chunks", ()):
-            future.cancel()
+        for chunk in getattr(self, "_chunks", ()):
+            chunk.cancel()
 
     def __repr__(self) -> str:
         """Return how far it is."""
@@ -212,11 +210,12 @@ class MapResult(Iterator[T], Generic[T]):
         found: Any = value.error if isinstance(value, _Failed) else value
         return cast("T", found)
 
-    def _draw(self, future: CallFuture[payload.Outcomes], items: int) -> None:
+    def _draw(self, chunk: Chunk) -> None:
         """Take the results of a chunk that has ended."""
+        items = self._chunks.pop(chunk)
         self._kept -= items
         try:
-            outcomes = future.result()
+            outcomes = chunk.result()
         except Exception as error:  # noqa: BLE001 - it is what the function raised, of any class
             self._ready.extend(_Failed(error) for _ in range(items))
         else:
@@ -225,19 +224,19 @@ class MapResult(Iterator[T], Generic[T]):
                 self._ready.append(value if failure is None else _Failed(error_of_item(failure)))
         self._feed()
 
-    def _wait(self, future: CallFuture[payload.Outcomes]) -> None:
-        while not future.done():
+    def _wait(self, chunk: Chunk) -> None:
+        while not chunk.done():
             self._take_news()
         while not self._news.empty():
             self._take_news()
 
-    def _take_news(self) -> None:
-        """Wait a while for the end of any chunk, and send more in its place."""
+    def _take_news(self) -> Chunk | None:
+        """Wait a while for the end of any chunk, and send more in its place; return which it is."""
         try:
-            items = self._news.get(timeout=_TICK_SECONDS)
+            chunk, items = self._news.get(timeout=_TICK_SECONDS)
         except queue.Empty:
             self._bar.draw()
-            return
+            return None
         except KeyboardInterrupt:
             self.cancel()
             raise
@@ -245,6 +244,7 @@ class MapResult(Iterator[T], Generic[T]):
         self._pacer.ended(items)
         self._bar.add(items)
         self._feed()
+        return chunk()
 
     def _feed(self) -> None:
         """Send chunks while there is room for them."""
@@ -260,16 +260,16 @@ class MapResult(Iterator[T], Generic[T]):
             if not items:
                 self._is_exhausted = True
                 return
-            future = self._mapping.send(items)
-            self._chunks.append((future, len(items)))
+            chunk = self._mapping.send(items)
+            self._chunks[chunk] = len(items)
             self._in_flight += 1
             self._kept += len(items)
-            future.add_done_callback(functools.partial(_report, self._news, len(items)))
+            chunk.add_done_callback(functools.partial(_report, self._news, len(items)))
 
 
-def _report(news: queue.SimpleQueue[int], items: int, _: object) -> None:
-    """Report the end of a chunk; this keeps no reference to the map, which may be given up."""
-    news.put(items)
+def _report(news: News, items: int, chunk: Chunk) -> None:
+    """Report the end of a chunk; this keeps neither it nor the map, which may be given up."""
+    news.put((weakref.ref(chunk), items))
 
 
 class _Failed:

@@ -238,6 +238,13 @@ def test_map_is_lazy_and_in_order(desk: Desk) -> None:
     )
 
 
+def test_results_as_they_come_are_all_of_them_and_each_once(desk: Desk) -> None:
+    found = desk.map(operator.neg, range(3_000), chunksize=1)
+    first = [next(found) for _ in range(10)]  # takes the news of chunks that ended meanwhile
+    assert first == [-n for n in range(10)]
+    assert sorted([*first, *found.as_completed()]) == sorted(-n for n in range(3_000))
+
+
 def test_map_and_failures(desk: Desk) -> None:
     found = desk.map(lambda n: 1 // n, [1, 0, -1], chunksize=3)
     assert next(found) == 1
