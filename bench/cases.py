@@ -24,12 +24,12 @@ MIB: Final = 1 << 20
 
 
 class WrongOutputError(Exception):
-    """What mrcore wrote is not what its peer wrote."""
+    """Output of mrcore that differs from that of its peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much each benchmark takes on."""
+    """Sizes of the benchmarks."""
 
     text_mib: int
     records: int
@@ -68,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where things lie, and how big they are."""
+    """Folders and sizes of a run of benchmarks."""
 
     home: Path
     sizes: Sizes

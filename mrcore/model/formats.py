@@ -30,7 +30,7 @@ class Cut(enum.Enum):
 
 
 class Content(enum.Enum):
-    """What the first bytes of a file may be, once it is decompressed."""
+    """Kinds of bytes that a file may begin with, once it is decompressed."""
 
     TEXT = enum.auto()
     """Text, so without NUL."""

@@ -66,7 +66,7 @@ class StagePlan(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """What the tasks of a stage do, by step of the plugin."""
+    """Work of the tasks of a stage, by step of the plugin."""
 
     reads: Reads
     writes: Writes

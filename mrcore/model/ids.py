@@ -12,7 +12,7 @@ import msgspec
 
 
 class AttemptNumber(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """Which attempt of its task: the master's epoch, then a count within that epoch.
+    """Number of an attempt of its task: the master's epoch, then a count within that epoch.
 
     Never used twice, over restarts of the master too: every start takes an epoch of its own.
     """

@@ -21,7 +21,7 @@ MAX_MAPS: Final = 100_000
 
 
 class Compression(enum.StrEnum):
-    """How output parts are compressed."""
+    """Compression of output parts."""
 
     NONE = "none"
     GZIP = "gz"
@@ -101,7 +101,7 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 class Versions(msgspec.Struct, frozen=True):
-    """What must agree between the client and the workers."""
+    """Versions that must agree between the client and the workers."""
 
     python: str
     """Major and minor only, as in `3.11`: pickled functions do not travel further."""

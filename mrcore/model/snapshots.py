@@ -107,7 +107,7 @@ def failure_view(failure: TaskFailure, attempt: str = "", worker_id: str = "") -
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What machines and storage have cost, in dollars by what for."""
+    """Cost of machines and storage in dollars, by purpose."""
 
     useful: float = 0.0
     """Slots that ran attempts."""
@@ -269,7 +269,7 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt printed: the end of it."""
+    """End of the text that one attempt printed."""
 
     attempt: str
     text: bytes

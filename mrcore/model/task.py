@@ -43,7 +43,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True, tag="split"):
-    """What one task reads of the job's input: pieces, in the order of the input."""
+    """Share of the job's input that one task reads: pieces, in the order of the input."""
 
     pieces: tuple[Piece, ...]
     group: int = 0
@@ -91,7 +91,7 @@ class KeyRange(msgspec.Struct, frozen=True):
 
 
 class RunInput(msgspec.Struct, frozen=True, tag="runs"):
-    """What one task reads of runs: its partition of each."""
+    """Share of runs that one task reads: its partition of each."""
 
     slices: tuple[RunSlice, ...]
     """Ascending by stage and index of the writer; empty sections are left out."""
@@ -125,7 +125,7 @@ TaskInput = Split | RunInput | CallInput
 
 
 class TaskWork(msgspec.Struct, frozen=True):
-    """What an attempt reads, and into how many partitions it writes."""
+    """Work of an attempt: its input, and the number of partitions that it writes."""
 
     read: TaskInput
     partitions: int = 0
@@ -198,7 +198,7 @@ def shown_position(position: str) -> str:
 
 
 class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
-    """What a successful attempt leaves behind and counts; a winner's is journaled."""
+    """Results and counts of a successful attempt; a winner's are journaled."""
 
     object: ObjectInfo | None = None
     """The run, or the staged part; None when a task wrote no run since it emitted nothing."""
@@ -248,7 +248,7 @@ class FailureKind(enum.StrEnum):
 
 
 class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
-    """Why an attempt failed, in words for the user."""
+    """Reason for the failure of an attempt, in words for the user."""
 
     kind: FailureKind
     message: str
@@ -272,7 +272,7 @@ TaskResult = TaskOutput | TaskFailure
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a running attempt is; for display and stragglers, never journaled."""
+    """Progress of a running attempt; for display and stragglers, never journaled."""
 
     fraction: float = 0.0
     records: int = 0

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 
 class AggregateKind(enum.Enum):
-    """Which aggregate it is."""
+    """Kinds of aggregates."""
 
     SUM = "sum"
     COUNT = "count"

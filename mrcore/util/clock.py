@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a shell may ask of time."""
+    """The time, as shells read it."""
 
     def monotonic(self) -> float:
         """Return seconds that never run backwards, from an arbitrary origin."""

@@ -109,7 +109,7 @@ class Walk:
                 self._check_unwanted({info.uri for info in command.objects})
 
     def _judge(self, outcome: Outcome) -> None:
-        """Nothing ends twice, has a value that nobody has made, or fails without a reason."""
+        """See that no call ends twice, has a value that nobody has made, or fails without a reason."""
         ended = {task for fact in self.facts for task in ends_of(fact)}
         for fact in outcome.facts:
             for task in ends_of(fact):
@@ -135,14 +135,14 @@ class Walk:
             assert raised > record.spec.session.retries, f"{fact.task} might have been tried again"
 
     def _check_unwanted(self, uris: set[str]) -> None:
-        """What is deleted is not the value of a call that anybody may still take."""
+        """See that no value is deleted which a call may still take."""
         for record in self.machine.cluster.live_jobs():
             for task in record.stages[0].tasks:
                 if task.output is not None and task.output.object is not None:
                     assert task.output.object.uri not in uris, f"{uris} are wanted"
 
     def _check_values(self, attempt: AttemptId) -> None:
-        """What is assigned has the values that it takes."""
+        """See that an attempt which is assigned has the values that it takes."""
         durable = self.machine.cluster.durable
         calls = durable.jobs[attempt.task.job_id].calls
         assert calls is not None

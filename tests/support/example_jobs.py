@@ -182,7 +182,7 @@ def typical_words(texts: Texts) -> list[str]:
 
 
 def file_facts(texts: Texts) -> list[str]:
-    """What the crashing example has to give."""
+    """Return the lines that the crashing example has to give."""
     return [
         f"files\t{' '.join(sorted(texts))}",
         "characters\t" + " ".join(sorted(f"{file}={len(text)}" for file, text in texts.items())),

@@ -13,7 +13,7 @@ _ROOT = "/computeMetadata/v1/"
 
 
 class Metadata:
-    """What the server says, and who asked for `instance/preempted`."""
+    """Answers of the server, and the calls that asked for `instance/preempted`."""
 
     def __init__(self) -> None:
         self.host = ""
