@@ -80,7 +80,7 @@ class OutputFormat:
     pair: str
     """What a pair becomes, in Markdown: the text of the table in docs/jobs.md."""
     writer: str
-    """Place of a function (sink, compression) -> PartWriter."""
+    """Place of a function (sink, compression, columns of rows) -> PartWriter."""
     extension: str
     """The end of a part's name, such as `.csv`; empty for none."""
     compressions: tuple[Compression, ...] = tuple(Compression)

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mrcore.model.columns import Columns
 from mrcore.model.job import Compression
 from mrcore.records.outputs import nested_numbers
 from mrcore.records.row_table import Row, cells
@@ -19,8 +20,8 @@ class CsvWriter(_RowWriter):
     _format = "csv"
     _delimiter = ","
 
-    def __init__(self, sink: Writer, compression: Compression) -> None:
-        super().__init__(sink, compression)
+    def __init__(self, sink: Writer, compression: Compression, columns: Columns = ()) -> None:
+        super().__init__(sink, compression, columns)
         self._lines = CsvLines(self._delimiter)
 
     def _head(self, names: Sequence[str]) -> bytes:

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.records.outputs import python_number, rows_digest, shortened
+from mrcore.records.outputs import python_number, shortened
 from mrcore.records.row_table import Row, check_name
-from mrcore.records.writers import ROWS, _RowWriter
+from mrcore.records.writers import _RowWriter
 
 
 class _Pair(msgspec.Struct):
@@ -73,10 +73,7 @@ class JsonWriter(_RowWriter):
             super().write_rows(rows)
             return
         self._has_rows = True
-        for start in range(0, len(rows), ROWS):
-            some = rows[start : start + ROWS]
-            self._output.write(self._encoded_rows(some, ()))
-            self._records += len(some)
+        self._write_ready(rows)
 
     def _encoded_rows(self, rows: Sequence[Row], names: Sequence[str]) -> bytes:
         return b"".join(map(self._object, rows))
@@ -90,9 +87,6 @@ class JsonWriter(_RowWriter):
             raise DataError(
                 f"The row {shortened(row)} cannot be written as JSON ({error}): {_EMIT_JSON}."
             ) from error
-
-    def _digest(self) -> bytes:
-        return rows_digest(()) if self._has_rows else b""
 
     def keep(self, thing: Any, /) -> Any:
         """Return the JSON of a key or value that may change."""

@@ -39,7 +39,7 @@ _STEP_ROWS = 1024
 class ParquetPartWriter:
     """A `mrcore.records.writers.PartWriter` for parquet."""
 
-    def __init__(self, sink: Writer, compression: Compression) -> None:
+    def __init__(self, sink: Writer, compression: Compression, columns: Columns = ()) -> None:
         self._output = Output(sink, Compression.NONE)
         self._compression = compression
         self._keys: list[object] = []
@@ -51,11 +51,9 @@ class ParquetPartWriter:
         self._schema = pa.schema([])
         self._writer: pq.ParquetWriter | None = None
         self._rows: ParquetRows | None = None
-        """What takes the rows, in a part that has no pairs."""
-
-    def state_columns(self, columns: Columns) -> None:
-        """Set the columns of all rows of the part."""
-        self._rows = ParquetRows(self._output, self._compression, columns)
+        """Writer of the rows, in a part that has no pairs."""
+        if columns:
+            self._rows = ParquetRows(self._output, compression, columns)
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Append rows."""

@@ -55,8 +55,20 @@ _MAX_STRING_BYTES = 256 << 20
 """Beyond it, arrays whose offsets are 32 bits might not hold the joined text."""
 
 
-class PartWriter(Protocol):
-    """Writes pairs to one output part. Not for use after `close`, or after an error."""
+class RowWriter(Protocol):
+    """Writes rows to one output part. Not for use after `close`, or after an error."""
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Append rows, which have no keys; a part has rows or pairs, never both."""
+        ...
+
+    def close(self) -> PartCounts:
+        """Pass everything on to the sink, which the caller commits."""
+        ...
+
+
+class PartWriter(RowWriter, Protocol):
+    """Writes rows or pairs to one output part."""
 
     def keep(self, thing: Any, /) -> Any:
         """Return what `write` needs of a key or value that may change before it is written.
@@ -73,18 +85,6 @@ class PartWriter(Protocol):
         """Append n pairs; the same bytes as `write` of the arrays' Python values."""
         ...
 
-    def state_columns(self, columns: Columns) -> None:
-        """Set the columns of all rows of the part; called before anything is written."""
-        ...
-
-    def write_rows(self, rows: Sequence[Row]) -> None:
-        """Append rows, which have no keys; a part has rows or pairs, never both."""
-        ...
-
-    def close(self) -> PartCounts:
-        """Pass everything on to the sink, which the caller commits."""
-        ...
-
 
 def open_part(
     sink: Writer,
@@ -97,11 +97,10 @@ def open_part(
     Raises UsageError when the format is not compressed that way (see `check_output_format`).
     """
     check_output_format(output_format, compression)
-    writer: Callable[[Writer, Compression], PartWriter] = load(OUTPUT_FORMATS[output_format].writer)
-    part = writer(sink, compression)
-    if columns:
-        part.state_columns(columns)
-    return part
+    writer: Callable[[Writer, Compression, Columns], PartWriter] = load(
+        OUTPUT_FORMATS[output_format].writer
+    )
+    return writer(sink, compression, columns)
 
 
 def check_output_format(output_format: str, compression: Compression) -> None:
@@ -121,27 +120,22 @@ class _RowWriter(ABC):
     _format = "This format"
     """Name of the format in sentences."""
 
-    def __init__(self, sink: Writer, compression: Compression) -> None:
+    def __init__(self, sink: Writer, compression: Compression, columns: Columns = ()) -> None:
         self._output = Output(sink, compression)
         self._records = 0
-        self._table = RowTable()
-        self._has_rows = False
-        self._begun = False
-
-    def state_columns(self, columns: Columns) -> None:
-        """Set the columns of all rows of the part."""
         self._table = RowTable(columns)
-        self._has_rows = True
+        self._has_rows = bool(columns)
+        self._begun = False
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Append rows."""
         self._has_rows = True
-        self._write_settled(self._table.add(rows))
+        ready = self._table.add(rows)
+        if self._table.settled:
+            self._write_ready(ready)
 
-    def _write_settled(self, rows: Sequence[Row]) -> None:
-        """Write rows once the columns of the part are settled."""
-        if not self._table.settled:
-            return
+    def _write_ready(self, rows: Sequence[Row]) -> None:
+        """Write rows, under the columns of the part."""
         self._begin(self._table.names)
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
@@ -162,10 +156,6 @@ class _RowWriter(ABC):
         """Return the lines of rows."""
         raise DataError(f"{self._format} has no rows. Yield (key, value) pairs.")
 
-    def _digest(self) -> bytes:
-        """Return the digest of the part's schema."""
-        return rows_digest(self._table.names) if self._has_rows else b""
-
     def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
         """Append n pairs."""
         self._begin(_PAIR)
@@ -185,12 +175,11 @@ class _RowWriter(ABC):
     def close(self) -> PartCounts:
         """Pass everything on."""
         if self._has_rows:
-            self._write_settled(self._table.rest())
+            self._write_ready(self._table.rest())
         self._begin(_PAIR)
         self._output.finish()
-        return PartCounts(
-            self._records, self._output.size_bytes, self._output.crc32c, self._digest()
-        )
+        digest = rows_digest(self._table.names) if self._has_rows else b""
+        return PartCounts(self._records, self._output.size_bytes, self._output.crc32c, digest)
 
     def keep(self, thing: Any, /) -> Any:
         """Return the text of a key or value that may change."""

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
 from mrcore.plugin.running import running
 from mrcore.records.outputs import python_number
 from mrcore.records.row_table import Row
-from mrcore.shuffle.arrow import RecordBatch, pa
+from mrcore.records.writers import RowWriter
+from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.user_code import READ_ROWS, USER_EXCEPTIONS, UserCodeError
 from mrcore.util.arrow_values import python_values
-from mrcore.util.object_copies import SCALARS, UnpicklableValueError, kept, thawed
+from mrcore.util.object_copies import SCALARS, UnpicklableValueError, kept, thawed, thawed_list
 
 _READ_CELLS: Final = 64 * READ_ROWS
 """Cells of rows that are alive at once while reading."""
+
+
+class PairsAsRows:
+    """A `PartWriter` of rows alone: a pair is a row with the columns `key` and `value`."""
+
+    def __init__(self, part: RowWriter) -> None:
+        self._part = part
+        self.write_rows = part.write_rows
+        self.close = part.close
+
+    def keep(self, thing: Any, /) -> Any:
+        """Return a key or value as it is now: a column has its type, and not its text."""
+        return kept(thing)
+
+    def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
+        """Append pairs."""
+        pairs = zip(thawed_list(keys), thawed_list(values), strict=True)
+        self.write_rows([{"key": key, "value": value} for key, value in pairs])
+
+    def write_columns(self, keys: Array, values: Array) -> None:
+        """Append pairs."""
+        self.write(python_values(keys), python_values(values))
 
 
 def first_of(function: str, items: Iterator[Any]) -> tuple[Any, Iterator[Any]]:

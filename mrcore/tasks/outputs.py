@@ -24,10 +24,9 @@ from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
-from mrcore.tasks.emitted_rows import first_of, is_row, read_rows, rows_of_tables
+from mrcore.tasks.emitted_rows import PairsAsRows, first_of, is_row, read_rows, rows_of_tables
 from mrcore.tasks.partitioned import PartitionedPart
-from mrcore.util.arrow_values import python_values
-from mrcore.util.object_copies import kept, thawed_list
+from mrcore.util.object_copies import kept
 
 
 class RunOutput:
@@ -151,11 +150,9 @@ class PartOutput:
 
     takes_rows = True
 
-    def __init__(self, part: PartWriter, sink: Writer, *, only_rows: bool = False) -> None:
-        """With `only_rows`, pairs are rows too, with the columns `key` and `value`."""
+    def __init__(self, part: PartWriter, sink: Writer) -> None:
         self._part = part
         self._sink = sink
-        self._only_rows = only_rows
         self._has_rows: bool | None = None
         """Whether rows or pairs were written; None before the first."""
 
@@ -170,10 +167,10 @@ class PartOutput:
         uri = object_names.staged_part_uri(job, spec.attempt)
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
             if job.partition_by:
-                yield cls(PartitionedPart(spec, sink, folder), sink, only_rows=True)
+                yield cls(PairsAsRows(PartitionedPart(spec, sink, folder)), sink)
                 return
             part = open_part(sink, job.output_format, job.compression, job.columns)
-            yield cls(part, sink, only_rows=bool(job.columns))
+            yield cls(PairsAsRows(part) if job.columns else part, sink)
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Do nothing: pairs are written as they come."""
@@ -206,22 +203,15 @@ class PartOutput:
 
     def keep(self, value: Any) -> Any:
         """Return what the format needs of a value."""
-        return kept(value) if self._only_rows else self._part.keep(value)
+        return self._part.keep(value)
 
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Write pairs."""
         self._begin(function, rows=False)
-        if self._only_rows:
-            pairs = zip(thawed_list(keys), thawed_list(values), strict=True)
-            self._part.write_rows([{"key": key, "value": value} for key, value in pairs])
-        else:
-            self._part.write(keys, values)
+        self._part.write(keys, values)
 
     def write_columns(self, keys: Array, values: Array) -> None:
         """Write pairs that lie in columns."""
-        if self._only_rows:
-            self.write("", python_values(keys), python_values(values))
-            return
         self._begin("the plugin", rows=False)
         self._part.write_columns(keys, values)
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from mrcore.errors import DataError
 from mrcore.model import object_names, partition_files
-from mrcore.model.columns import Columns
 from mrcore.model.partition_files import PartitionFile
 from mrcore.model.partition_folders import folder_of
 from mrcore.model.task import TaskSpec
@@ -23,17 +22,14 @@ from mrcore.records.writers import check_output_format, open_part
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.crc32c import extend_crc32c
-from mrcore.util.object_copies import PROTOCOL, kept
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from mrcore.util.object_copies import PROTOCOL
 
 MAX_VALUES: Final = 1_000
 """Files of one task: each is an object, and has to be published."""
 
 
 class PartitionedPart:
-    """A `PartWriter` of rows. Its sink gets the list of the files that it stages."""
+    """Writer of rows. Its sink gets the list of the files that it stages."""
 
     def __init__(self, spec: TaskSpec, sink: Writer, folder: Path) -> None:
         job = spec.job
@@ -44,21 +40,6 @@ class PartitionedPart:
         self._columns = job.partition_by
         self._waiting: dict[str, Path] = {}
         """Files of the local disk, by folder of the output."""
-
-    def keep(self, thing: Any, /) -> Any:
-        """Return a key or value as it is now."""
-        return kept(thing)
-
-    def write(self, keys: Sequence[object], values: Sequence[object]) -> None:
-        """Append pairs as rows."""
-        self.write_rows([{"key": k, "value": v} for k, v in zip(keys, values, strict=True)])
-
-    def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
-        """Append pairs as rows."""
-        self.write(keys.to_pylist(), values.to_pylist())
-
-    def state_columns(self, columns: Columns) -> None:
-        """Do nothing: the columns of the files are those of the job."""
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Append rows to the files of their values."""

@@ -109,7 +109,7 @@ class Walk:
                 self._check_unwanted({info.uri for info in command.objects})
 
     def _judge(self, outcome: Outcome) -> None:
-        """See that no call ends twice, has a value that nobody has made, or fails without a reason."""
+        """See that no call ends twice, has a value from nowhere, or fails without a reason."""
         ended = {task for fact in self.facts for task in ends_of(fact)}
         for fact in outcome.facts:
             for task in ends_of(fact):

@@ -170,6 +170,25 @@ def test_stated_columns_may_be_those_of_pairs() -> None:
         run([ANN], columns={"value": "int"}, **options)
 
 
+@pytest.mark.parametrize("output_format", ["text", "csv", "jsonl"])
+def test_pairs_under_stated_columns_keep_their_types(output_format: str) -> None:
+    def pairs(key: Any, line: str) -> Iterator[Any]:
+        yield "k", Decimal("1.5")
+        yield "l", [1]
+
+    columns = {"key": "str", "value": "decimal"}
+    with pytest.raises(mrcore.RunFailedError, match=r"The value \[1\] .* of type list, and"):
+        run([ANN], map=pairs, output_format=output_format, columns=columns)
+    if output_format != "jsonl":
+        (part,) = run(
+            [ANN],
+            map=lambda *_: [("k", Decimal("1.5"))],
+            output_format=output_format,
+            columns=columns,
+        )
+        assert part.endswith(b"1.5\n")
+
+
 def test_a_row_is_what_it_was_when_it_was_yielded() -> None:
     def reuse(key: Any, line: str) -> Iterator[Any]:
         row: dict[str, Any] = {"tags": []}

@@ -223,8 +223,6 @@ class Part:
     def write_rows(self, rows: object) -> None:
         raise AssertionError("no rows are written")
 
-    state_columns = write_rows
-
 
 def test_few_large_pairs_are_alive_at_once() -> None:
     def reduce(key: str, values: Iterator[str]) -> Iterator[Any]:
