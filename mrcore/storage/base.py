@@ -46,6 +46,10 @@ class ObjectInfo(msgspec.Struct, frozen=True):
         """Return whether this is a common prefix of a listing, not an object."""
         return self.uri.endswith("/")
 
+    def with_crc32c(self, crc32c: int) -> ObjectInfo:
+        """Return the same facts, with the CRC32C that a writer has counted where none is known."""
+        return self if self.crc32c is not None else msgspec.structs.replace(self, crc32c=crc32c)
+
 
 class Writer(Protocol):
     """A new object in the making; leaving the `with` block without `commit()` discards it."""

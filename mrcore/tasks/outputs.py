@@ -232,11 +232,8 @@ class PartOutput:
     def close(self) -> TaskOutput:
         """Finish the staged part."""
         counts = self._part.close()
-        info = self._sink.commit()
-        if info.crc32c is None:
-            info = msgspec.structs.replace(info, crc32c=counts.crc32c)
         return TaskOutput(
-            object=info,
+            object=self._sink.commit().with_crc32c(counts.crc32c),
             digest=counts.schema_digest,
             records_out=counts.records,
             bytes_out=counts.size_bytes,

@@ -97,9 +97,7 @@ class PartitionedPart:
             for rows in _pickled(self._waiting[folder]):
                 part.write_rows(rows)
             counts = part.close()
-            info = sink.commit()
-        if info.crc32c is None:
-            info = type(info)(info.uri, info.size_bytes, info.generation, counts.crc32c)
+            info = sink.commit().with_crc32c(counts.crc32c)
         self._waiting[folder].unlink()
         return PartitionFile(folder, info, counts.records, counts.schema_digest)
 
