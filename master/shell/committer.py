@@ -144,12 +144,11 @@ class Committer:
     async def _prepare(self, command: Job, what: Preparation) -> Event:
         job, spec = what.job, what.job.spec
 
-        def of_one_schema() -> dict[int, TaskOutput]:
-            return commit.of_one_schema(spec, job.job_id, what.parts)
+        def output_files() -> list[commit.OutputFile]:
+            return commit.output_files(spec, what.parts)
 
-        def make_receipt() -> commit.Receipt:
-            files = commit.output_files(spec, what.parts)
-            return self._receipt(what, commit.with_rewritten(files, rewritten))
+        def of_one_schema() -> dict[int, TaskOutput]:
+            return commit.of_one_schema(spec, job.job_id, files)
 
         def prepare() -> CommitPlan:
             if not commit.holds_claim(spec, job.claim_generation):
@@ -160,19 +159,20 @@ class Committer:
             return commit.prepare(
                 spec,
                 job.job_id,
-                what.parts,
+                files,
                 receipt,
                 rewritten=rewritten,
                 bad_records=what.skipped,
             )
 
         try:
+            files = await self._retry(
+                output_files, job.job_id, "prepare the commit", PREPARE_SECONDS
+            )
             rewritten = await self._retry(
                 of_one_schema, job.job_id, "bring the parts to one schema", PREPARE_SECONDS
             )
-            receipt = await self._retry(
-                make_receipt, job.job_id, "prepare the commit", PREPARE_SECONDS
-            )
+            receipt = self._receipt(what, commit.with_rewritten(files, rewritten))
             plan = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             return what.lost(error.indexes, str(error), self._clock.wall())

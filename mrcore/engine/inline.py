@@ -348,12 +348,12 @@ def _publish(run: _Run) -> None:
         for index, output in enumerate(outputs)
         if output.bad_records
     }
-    rewritten = commit.of_one_schema(run.spec, run.job_id, run.parts)
-    files = commit.with_rewritten(commit.output_files(run.spec, run.parts), rewritten)
+    files = commit.output_files(run.spec, run.parts)
+    rewritten = commit.of_one_schema(run.spec, run.job_id, files)
     receipt = commit.make_receipt(
         run.spec,
         run.job_id,
-        files,
+        commit.with_rewritten(files, rewritten),
         records_in=run.input_records,
         counters=dict(run.counters),
         attempts=run.attempts,
@@ -363,6 +363,6 @@ def _publish(run: _Run) -> None:
         ended_seconds=run.clock.wall(),
     )
     plan = commit.prepare(
-        run.spec, run.job_id, run.parts, receipt, rewritten=rewritten, bad_records=bad_records
+        run.spec, run.job_id, files, receipt, rewritten=rewritten, bad_records=bad_records
     )
     commit.publish_job(run.spec, run.job_id, run.parts, plan)

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -47,7 +47,7 @@ from mrcore.output.claim import (
     read_claim,
     release_claim,
 )
-from mrcore.output.files import OutputFile, StagedPartMissingError, output_files
+from mrcore.output.files import PARALLEL, OutputFile, StagedPartMissingError, output_files
 from mrcore.output.receipt import (
     CommitList,
     Receipt,
@@ -88,16 +88,13 @@ __all__ = [
     "with_rewritten",
 ]
 
-PARALLEL: Final = 16
-"""Requests in flight: one to an object store takes some 50 ms, whatever it does."""
-
 T = TypeVar("T")
 
 
 def prepare(
     spec: JobSpec,
     job_id: str,
-    parts: Sequence[TaskOutput | None],
+    files: Sequence[OutputFile],
     receipt: Receipt,
     *,
     rewritten: Mapping[int, TaskOutput] | None = None,
@@ -105,9 +102,9 @@ def prepare(
 ) -> CommitPlan:
     """Stage the receipt and each task's bad records (by its name); return the plan to journal.
 
-    Nothing else changes. `parts` are the winners' outputs in order, `rewritten` those that
-    `of_one_schema` has staged in place of some of them. Raises StagedPartMissingError when staged
-    parts are not there, OutputError when the output holds what this job may not replace.
+    Nothing else changes. `files` are those of the winners in order (`output_files`), `rewritten`
+    what `of_one_schema` has staged in place of some of them. Raises StagedPartMissingError when
+    staged parts are not there, OutputError when the output holds what this job may not replace.
     """
     rewritten = rewritten or {}
     output = spec.output_uri
@@ -116,10 +113,9 @@ def prepare(
         info.uri: info.generation
         for info in storage.list(object_names.staging_prefix(spec, job_id))
     }
-    files = with_rewritten(output_files(spec, parts), rewritten)
     missing = [
         file.task
-        for file in files
+        for file in with_rewritten(files, rewritten)
         if file.output.object is None
         or listed.get(file.output.object.uri) != file.output.object.generation
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -18,10 +17,9 @@ from mrcore.storage.base import Storage
 from mrcore.storage.registry import storage_for
 from mrcore.util.crc32c import extend_crc32c
 
-_PARALLEL: Final = 16
+PARALLEL: Final = 16
+"""Requests in flight: one to an object store takes some 50 ms, whatever it does."""
 _BLOCK_BYTES: Final = 1 << 22
-_CACHED: Final = 20_000
-"""Lists that are kept: those of a job are needed four times in a commit."""
 
 
 def crc32c_of(storage: Storage, uri: str) -> tuple[int, int]:
@@ -66,7 +64,7 @@ def output_files(spec: JobSpec, parts: Sequence[TaskOutput | None]) -> list[Outp
     ]
     if not spec.partition_by:
         return [OutputFile(names[at], at, part) for at, part in enumerate(found)]
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="commit") as pool:
         lists = list(pool.map(_partition_files, range(len(found)), found))
     return [
         OutputFile(
@@ -81,12 +79,8 @@ def output_files(spec: JobSpec, parts: Sequence[TaskOutput | None]) -> list[Outp
 
 def _partition_files(index: int, part: TaskOutput) -> tuple[PartitionFile, ...]:
     assert part.object is not None
+    uri, generation = part.object.uri, part.object.generation
     try:
-        return _read(part.object.uri, part.object.generation)
+        return decode(storage_for(uri).read(uri, generation=generation))
     except (NotFoundError, PreconditionFailedError):
         raise StagedPartMissingError([index]) from None
-
-
-@functools.lru_cache(_CACHED)
-def _read(uri: str, generation: str) -> tuple[PartitionFile, ...]:
-    return decode(storage_for(uri).read(uri, generation=generation))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,13 +14,11 @@ from mrcore.model import object_names
 from mrcore.model.formats import OUTPUT_FORMATS, OutputFormat
 from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
-from mrcore.output.files import OutputFile, StagedPartMissingError, crc32c_of, output_files
+from mrcore.output.files import PARALLEL, OutputFile, StagedPartMissingError, crc32c_of
 from mrcore.records.outputs import PartCounts, has_rows
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
-
-_PARALLEL: Final = 16
 
 
 class Schemas(Protocol):
@@ -48,35 +46,46 @@ class Schemas(Protocol):
         ...
 
 
-def of_one_schema(spec: JobSpec, job_id: str, parts: Sequence[TaskOutput]) -> dict[int, TaskOutput]:
+def of_one_schema(spec: JobSpec, job_id: str, files: Sequence[OutputFile]) -> dict[int, TaskOutput]:
     """Stage the files anew whose schema differs from the others; return these, by their number.
 
     May be repeated: a file staged anew is named by what it is made of. Raises
     StagedPartMissingError, and DataError where the types of two files do not go together.
     """
-    files = output_files(spec, parts)
-    if len({file.output.digest for file in files}) < 2:
+    examples = _first_by_digest(files, range(len(files)))
+    if len(examples) < 2:
         return {}
     output_format = OUTPUT_FORMATS[spec.output_format]
-    filled = [at for at, file in enumerate(files) if file.output.records_out]
-    _check_rows(output_format, {at: files[at].output for at in filled})
+    # A file without records knows nothing of columns.
+    filled = _first_by_digest(
+        files, [at for at, file in enumerate(files) if file.output.records_out]
+    )
+    _check_rows(output_format, {at: files[at].output for at in filled.values()})
     if not output_format.schemas or not filled:
         return {}
     of_format: Schemas = load(output_format.schemas)
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="commit") as pool:
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="commit") as pool:
 
-        def schema_of(file: OutputFile) -> Any:
-            return of_format.schema_of(_staged(file), spec.compression)
+        def schema_of(at: int) -> Any:
+            return of_format.schema_of(_staged(files[at]), spec.compression)
 
-        schemas = list(pool.map(schema_of, files))
-        # A file without records knows nothing of columns.
-        joined = of_format.join({at: schemas[at] for at in filled})
-        different = [at for at, schema in enumerate(schemas) if schema != joined]
+        schemas = dict(zip(examples, pool.map(schema_of, examples.values()), strict=True))
+        joined = of_format.join({at: schemas[digest] for digest, at in filled.items()})
+        unlike = {digest for digest, schema in schemas.items() if schema != joined}
+        different = [at for at, file in enumerate(files) if file.output.digest in unlike]
 
         def rewrite(at: int) -> TaskOutput:
             return _rewritten(spec, job_id, at, files[at], of_format=of_format, schema=joined)
 
         return dict(zip(different, pool.map(rewrite, different), strict=True))
+
+
+def _first_by_digest(files: Sequence[OutputFile], numbers: Iterable[int]) -> dict[bytes, int]:
+    """Return the first of these files with each schema: files of one digest have the same."""
+    first: dict[bytes, int] = {}
+    for at in numbers:
+        first.setdefault(files[at].output.digest, at)
+    return first
 
 
 def _check_rows(output_format: OutputFormat, filled: Mapping[int, TaskOutput]) -> None:
@@ -119,11 +128,9 @@ def _rewritten(
     try:
         with storage.open_write(uri, expect=ABSENT) as writer:
             counts = of_format.rewrite(source, schema, spec.compression, writer)
-            info = writer.commit()
-        if info.crc32c is None:
-            info = msgspec.structs.replace(info, crc32c=counts.crc32c)
+            info = writer.commit().with_crc32c(counts.crc32c)
     except AlreadyExistsError:  # by an earlier preparation, which had no journal entry of it
         info = storage.stat(uri)
         if info.crc32c is None:
-            info = msgspec.structs.replace(info, crc32c=crc32c_of(storage, uri)[0])
+            info = info.with_crc32c(crc32c_of(storage, uri)[0])
     return msgspec.structs.replace(file.output, object=info, digest=digest)

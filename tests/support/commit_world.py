@@ -105,7 +105,7 @@ class CommittedJob:
         return commit.prepare(
             self.spec,
             self.job_id,
-            self.parts,
+            commit.output_files(self.spec, self.parts),
             self.receipt(),
             rewritten=self.rewritten,
             bad_records=self.bad_records(),

@@ -17,9 +17,12 @@ import mrcore
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.job import Compression
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
+from mrcore.records import parquet_parts
 from mrcore.records.writers import open_part
+from mrcore.storage.base import ObjectInfo
 from tests.support.commit_world import CommittedJob, make_spec
 from tests.support.stores import Place
 
@@ -57,8 +60,9 @@ class ParquetJob(CommittedJob):
 
     def publish_all(self) -> None:
         """Commit as a master does, whose journal has the parts as the tasks left them."""
-        self.rewritten = commit.of_one_schema(self.spec, self.job_id, self.parts)
-        again = commit.of_one_schema(self.spec, self.job_id, self.parts)
+        files = commit.output_files(self.spec, self.parts)
+        self.rewritten = commit.of_one_schema(self.spec, self.job_id, files)
+        again = commit.of_one_schema(self.spec, self.job_id, files)
         assert _names(self.rewritten) == _names(again)
         assert [_checksum(part) for part in self.rewritten.values()] == [
             _checksum(part) for part in again.values()
@@ -130,13 +134,30 @@ def test_types_that_do_not_go_together_end_the_job_before_anything_is_published(
     assert not [name for name in any_storage.names() if name.startswith("out/part-")]
 
 
+def test_parts_of_one_digest_are_looked_at_once(
+    any_storage: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = parquet_job(any_storage).begin_with([[None], [1], [], [2], [None], [3]])
+    read: list[str] = []
+
+    def schema_of(part: ObjectInfo, compression: Compression) -> Any:
+        read.append(part.uri)
+        return parquet_parts.schema_of(part, compression)
+
+    monkeypatch.setattr(parquet_parts.ParquetSchemas, "schema_of", staticmethod(schema_of))
+    rewritten = commit.of_one_schema(job.spec, "j", commit.output_files(job.spec, job.parts))
+    assert list(rewritten) == [0, 2, 4]
+    uris = [part.object.uri for part in job.parts if part.object is not None]
+    assert sorted(read) == sorted([uris[0], uris[1], uris[2]])
+
+
 def test_a_staged_part_that_is_gone_is_named(any_storage: Place) -> None:
     job = parquet_job(any_storage).begin_with([[1], []])
     gone = job.parts[1].object
     assert gone is not None
     any_storage.storage.delete(gone.uri, generation=gone.generation)
     with pytest.raises(commit.StagedPartMissingError) as missing:
-        commit.of_one_schema(job.spec, "j", job.parts)
+        commit.of_one_schema(job.spec, "j", commit.output_files(job.spec, job.parts))
     assert missing.value.indexes == (1,)
 
 
