@@ -63,7 +63,10 @@ class Scheduler:
             stage = job.ready() if job is not None else None
             if job is None or stage is None:
                 return
-            if worker.active >= worker.slots + self._ahead(worker, job, stage):
+            ahead = worker.active - worker.slots
+            # What may be ahead is counted over all idle workers: not for each task of a free slot
+            # (test_a_free_slot_is_filled_without_a_look_at_the_idle_workers).
+            if ahead >= 0 and ahead >= self._ahead(worker, job, stage):
                 return
             task_id = self._next_task(job, worker)
             if task_id is None:

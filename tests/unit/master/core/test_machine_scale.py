@@ -24,6 +24,7 @@ from mrcore.master.core.facts import Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.room import has_room
+from mrcore.master.core.scheduler import Scheduler
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.job import JobState, TaskState
 from tests.support.machine_cluster import Cluster
@@ -86,6 +87,19 @@ def test_ten_thousand_tasks_take_few_requests() -> None:
     cluster.step(CommitFinished("j"))
     assert job.state is JobState.SUCCEEDED
     cluster.machine.check()
+
+
+def test_a_free_slot_is_filled_without_a_look_at_the_idle_workers() -> None:
+    cluster = Cluster(Limits(), workers=3)
+    for worker in cluster.held:
+        cluster.sync(worker)
+    with patch.object(Scheduler, "_free_slots", return_value=0) as looked:
+        cluster.submit("j", maps=1, reduces=0)
+        assert [len(held) for held in cluster.held.values()] == [1, 0, 0]
+        assert looked.call_count == 0
+        cluster.submit("k", maps=3, reduces=0)
+    assert [len(held) for held in cluster.held.values()] == [1, 1, 1]
+    assert looked.call_count == 2, "two workers without a free slot might have got one task more"
 
 
 def test_the_last_tasks_spread_over_all_workers() -> None:
