@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
-from mrcore.errors import MrcoreError, NotFoundError, UnavailableError, UsageError
+from mrcore.errors import NotFoundError, UnavailableError, UsageError
 from mrcore.master.core import views
 from mrcore.master.core.durable_calls import output_of
 from mrcore.master.core.events import CallsDone, CallsUnwanted, CloseAsked
 from mrcore.master.core.records import JobRecord
-from mrcore.master.shell.calls import Context, answering, defect
+from mrcore.master.shell.calls import Context, answering, streaming
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.sessions import Sessions, Watch
 from mrcore.model.calls import CALL_STAGE
 from mrcore.model.stages import Result
 from mrcore.model.task import TaskOutput
-from mrcore.rpc.bounds import check_count, check_job_id, check_sha256, text_within
+from mrcore.rpc.bounds import check_count, check_job_id, check_request_id, check_sha256
 from mrcore.rpc.convert import failure_to_proto, job_spec_from_proto
 from mrcore.rpc.convert_calls import MAX_CALLS, call_from_proto, call_ref_from_proto
 from mrcore.rpc.server import RpcServer
-from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.rpc.v1 import call_service_pb2_grpc
 
-log = logging.getLogger("mrcore.master")
-
-MAX_REQUEST_ID: Final = 200
 WATCH_SECONDS: Final = 1.0
 """Longest pause of a watch between two looks at what calls wait for."""
 MESSAGE_BYTES: Final = 4 * 2**20
@@ -55,9 +50,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         """Start a session, once for each request id."""
         del context
         self._check_staying()
-        request_id = text_within(
-            request.request_id, "the request_id", MAX_REQUEST_ID, required=True
-        )
+        request_id = check_request_id(request.request_id)
         spec = job_spec_from_proto(request.spec)
         if spec.session is None:
             raise UsageError("The description of a session has `calls` set. Use Submit for a job.")
@@ -76,23 +69,19 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         await self._objects.check({sha256 for call in calls for sha256 in call.stored})
         return pb.AddCallsResponse(calls=await self._sessions.add(session_id, request.first, calls))
 
+    @streaming
     async def WatchCalls(  # noqa: N802 - named by the proto
         self, request: pb.WatchCallsRequest, context: Context
-    ) -> AsyncIterator[pb.WatchCallsResponse]:
+    ) -> AsyncGenerator[pb.WatchCallsResponse, None]:
         """Send what calls have ended with, until the session has ended."""
+        del context
+        session_id = check_job_id(request.session_id)
+        watch = await self._sessions.watch(session_id)
         try:
-            session_id = check_job_id(request.session_id)
-            watch = await self._sessions.watch(session_id)
-            try:
-                async for response in self._watched(session_id, watch):
-                    yield response
-            finally:
-                self._sessions.leave(session_id, watch)
-        except MrcoreError as error:
-            await abort(context, error)
-        except Exception as error:
-            log.exception("a call has met a defect")
-            await abort(context, defect(error))
+            async for response in self._watched(session_id, watch):
+                yield response
+        finally:
+            self._sessions.leave(session_id, watch)
 
     async def _watched(self, session_id: str, watch: Watch) -> AsyncIterator[pb.WatchCallsResponse]:
         note, first = "", True
@@ -134,8 +123,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.CancelCallsResponse:
         """Cancel calls that have not ended."""
         del context
-        session_id = check_job_id(request.session_id)
-        self._sessions.session(session_id)
+        session_id = self._known(request.session_id)
         await self._shell.settle(CallsUnwanted(session_id, tuple(request.indexes)))
         return pb.CancelCallsResponse()
 
@@ -145,8 +133,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.ReleaseCallsResponse:
         """Forget calls that have ended."""
         del context
-        session_id = check_job_id(request.session_id)
-        self._sessions.session(session_id)
+        session_id = self._known(request.session_id)
         await self._shell.settle(CallsDone(session_id, tuple(request.indexes)))
         return pb.ReleaseCallsResponse()
 
@@ -156,8 +143,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.CloseSessionResponse:
         """Close a session."""
         del context
-        session_id = check_job_id(request.session_id)
-        self._sessions.session(session_id)
+        session_id = self._known(request.session_id)
         message = "Its client has closed it." if request.cancel else ""
         await self._shell.settle(CloseAsked(session_id, message))
         return pb.CloseSessionResponse()
@@ -183,29 +169,25 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
 
         return pb.PutObjectResponse(uri=await self._objects.put(sha256, chunks()))
 
+    @streaming
     async def ReadObject(  # noqa: N802 - named by the proto
         self, request: pb.ReadObjectRequest, context: Context
-    ) -> AsyncIterator[pb.ReadObjectResponse]:
+    ) -> AsyncGenerator[pb.ReadObjectResponse, None]:
         """Send a stored object, the value of a call, or a result of a job."""
-        try:
-            match request.WhichOneof("object"):
-                case "sha256":
-                    sha256 = check_sha256(request.sha256, "the object")
-                    self._objects.want([sha256])
-                    chunks = self._objects.read(self._objects.uri(sha256))
-                case "call":
-                    chunks = self._value(await self._call_output(request.call))
-                case "result":
-                    chunks = self._value(await self._result_output(request.result))
-                case None:
-                    raise UsageError("The request lacks a name. Set one of its fields.")
-            async for data in chunks:
-                yield pb.ReadObjectResponse(data=data)
-        except MrcoreError as error:
-            await abort(context, error)
-        except Exception as error:
-            log.exception("a call has met a defect")
-            await abort(context, defect(error))
+        del context
+        match request.WhichOneof("object"):
+            case "sha256":
+                sha256 = check_sha256(request.sha256, "the object")
+                self._objects.want([sha256])
+                chunks = self._objects.read(self._objects.uri(sha256))
+            case "call":
+                chunks = self._value(await self._call_output(request.call))
+            case "result":
+                chunks = self._value(await self._result_output(request.result))
+            case None:
+                raise UsageError("The request lacks a name. Set one of its fields.")
+        async for data in chunks:
+            yield pb.ReadObjectResponse(data=data)
 
     async def _call_output(self, ref: pb.CallRef) -> TaskOutput:
         call = call_ref_from_proto(ref)
@@ -234,6 +216,10 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
             return
         async for data in self._objects.read(output.object.uri, output.object.generation):
             yield data
+
+    def _known(self, session_id: str) -> str:
+        """Return the id of a session that has not ended; raise UnknownJobError for any other."""
+        return self._sessions.session(check_job_id(session_id)).job_id
 
     def _check_staying(self) -> None:
         if self._draining.is_set():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc.aio  # noqa: TID251 - a servicer speaks gRPC
@@ -53,6 +54,28 @@ def answering(
 
     answer.__doc__ = method.__doc__
     return answer
+
+
+def streaming(
+    method: Callable[[_Self, _Request, Context], AsyncGenerator[_Response, None]],
+) -> Callable[[_Self, _Request, Context], AsyncGenerator[_Response, None]]:
+    """Turn errors of a call that has many answers into gRPC's; close it where its caller leaves."""
+
+    async def answers(
+        self: _Self, request: _Request, context: Context
+    ) -> AsyncGenerator[_Response, None]:
+        try:
+            async with aclosing(method(self, request, context)) as responses:
+                async for response in responses:
+                    yield response
+        except MrcoreError as error:
+            await abort(context, error)
+        except Exception as error:
+            log.exception("a call has met a defect")
+            await abort(context, defect(error))
+
+    answers.__doc__ = method.__doc__
+    return answers
 
 
 def check_size(response: Sized) -> None:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
-from mrcore.errors import JobEndedError, MrcoreError, UnavailableError, UsageError
+from mrcore.errors import JobEndedError, UnavailableError, UsageError
 from mrcore.master.core import views
 from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.attempt_logs import read_logs
-from mrcore.master.shell.calls import Context, answering, check_size, defect
+from mrcore.master.shell.calls import Context, answering, check_size, streaming
 from mrcore.master.shell.convert import check_stage
 from mrcore.master.shell.job_messages import JobMessages, tasks_page, worker_message
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.submissions import Submissions
-from mrcore.rpc.bounds import check_job_id, seconds_within, text_within
+from mrcore.rpc.bounds import check_job_id, check_request_id, seconds_within, text_within
 from mrcore.rpc.convert import job_spec_from_proto
 from mrcore.rpc.enums import TASK_STATES
-from mrcore.rpc.status import abort
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.views import fleet_to_proto, worker_to_proto
@@ -29,9 +27,6 @@ from mrcore.storage.base import Storage
 from mrcore.util.clock import Clock
 from mrcore.util.texts import printable
 
-log = logging.getLogger("mrcore.master")
-
-MAX_REQUEST_ID: Final = 200
 MAX_REASON: Final = 1_000
 WATCH_SECONDS: Final = 0.2
 _FINAL: Final = (
@@ -74,9 +69,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     ) -> pb.SubmitResponse:
         """Check, plan and start a job, once for each request id."""
         del context
-        request_id = text_within(
-            request.request_id, "the request_id", MAX_REQUEST_ID, required=True
-        )
+        request_id = check_request_id(request.request_id)
         if self._draining.is_set():
             raise UnavailableError("The master is ending. Submit the job again soon.")
         if self._fleet.ending:
@@ -129,36 +122,30 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             raise JobEndedError(f"Job {job_id} has ended already: there is nothing to cancel.")
         return pb.CancelResponse(job=job)
 
+    @streaming
     async def Watch(  # noqa: N802 - named by the proto
         self, request: pb.WatchRequest, context: Context
-    ) -> AsyncIterator[pb.WatchResponse]:
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
         """Send the job whenever it changed, until it has ended; counters come with the last one."""
-        try:
-            job_id = check_job_id(request.job_id)
-            interval = seconds_within(
-                request.interval_seconds or WATCH_SECONDS, "the interval", 0.01, 3_600.0
+        del context
+        job_id = check_job_id(request.job_id)
+        interval = seconds_within(
+            request.interval_seconds or WATCH_SECONDS, "the interval", 0.01, 3_600.0
+        )
+        last = b""
+        while not self._draining.is_set():
+            job = await self._shell.read(
+                lambda machine: self._messages.job(machine, job_id, counters=self._final(job_id))
             )
-            last = b""
-            while not self._draining.is_set():
-                job = await self._shell.read(
-                    lambda machine: self._messages.job(
-                        machine, job_id, counters=self._final(job_id)
-                    )
-                )
-                check_size(job)
-                content = job.SerializeToString(deterministic=True)
-                if content != last:
-                    last = content
-                    yield pb.WatchResponse(job=job)
-                # As sent, not as it is by now: the last answer of a watch shows the end.
-                if job.state in _FINAL:
-                    return
-                await self._wait_for_change(job_id, interval)
-        except MrcoreError as error:
-            await abort(context, error)
-        except Exception as error:
-            log.exception("a call has met a defect")
-            await abort(context, defect(error))
+            check_size(job)
+            content = job.SerializeToString(deterministic=True)
+            if content != last:
+                last = content
+                yield pb.WatchResponse(job=job)
+            # As sent, not as it is by now: the last answer of a watch shows the end.
+            if job.state in _FINAL:
+                return
+            await self._wait_for_change(job_id, interval)
 
     def _final(self, job_id: str) -> bool:
         job = self._shell.machine.cluster.job(job_id)

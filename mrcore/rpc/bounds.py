@@ -14,6 +14,7 @@ from mrcore.storage.registry import form_problem, path_of
 from mrcore.util.texts import one_line, printable
 
 MAX_NAME: Final = 200
+MAX_REQUEST_ID: Final = 200
 MAX_URI: Final = 4_096
 MAX_OBJECT_URI: Final = 2 * MAX_URI
 """Limit for the URI of an object in, or below, a place that was given."""
@@ -48,6 +49,11 @@ def check_job_id(text: str) -> str:
             "hyphens, as `mrcore jobs` shows them."
         )
     return text
+
+
+def check_request_id(text: str) -> str:
+    """Return `text` if it may be the id of a request; raise UsageError."""
+    return text_within(text, "the request_id", MAX_REQUEST_ID, required=True)
 
 
 def check_uri(uri: str, what: str) -> str:
