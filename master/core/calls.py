@@ -102,8 +102,10 @@ class Calls:
         for need in () if plan is None else needs_of(plan):
             calls = durable_calls.calls_of(self.cluster.durable.jobs, need.job_id)
             if calls is None or not calls.may_have_value(need.index):
-                failure = self._why_without_value(need, calls)
-                self._end([CallFailed(task=TaskId(job.record.job_id, 0, index), failure=failure)])
+                self.fail(
+                    TaskId(job.record.job_id, CALL_STAGE, index),
+                    self._why_without_value(need, calls),
+                )
                 return
 
     def _why_without_value(self, need: TaskId, calls: CallsRecord | None) -> TaskFailure:
@@ -159,13 +161,11 @@ class Calls:
                 )
             ]
         )
-        self.finish(job)
         return True
 
-    def fail(self, job: LiveJob, task_id: TaskId, failure: TaskFailure) -> None:
+    def fail(self, task_id: TaskId, failure: TaskFailure) -> None:
         """Fail a call for good that was lost with its workers."""
         self._end([CallFailed(task=task_id, failure=failure)])
-        self.finish(job)
 
     def on_unwanted(self, event: CallsUnwanted) -> None:
         """Cancel calls that have not ended; what runs is killed."""
@@ -176,7 +176,6 @@ class Calls:
         indexes = tuple(index for index in dict.fromkeys(event.indexes) if index in plans)
         if indexes:
             self._end([CallsCancelled(event.job_id, indexes)])
-            self.finish(job)
 
     def _end(self, facts: Iterable[CallFailed | CallsCancelled]) -> None:
         """End calls without a value, and with them those that take their values."""
@@ -201,8 +200,7 @@ class Calls:
                     todo.append(CallFailed(task=taker, failure=passed_on(task_id, failure)))
                 self._leave(task_id, plan)
         for job_id in sessions:
-            if job_id in self.cluster.jobs:
-                self.finish(self.cluster.jobs[job_id])
+            self._finish_session(job_id)
 
     def _stop(self, job: LiveJob, task_id: TaskId) -> None:
         """Take a call out of queue and workers."""
@@ -222,9 +220,9 @@ class Calls:
                 del takers[need.index]
                 if not takers:
                     del self.takers[need.job_id]
-                self._finish_other(need.job_id)
+                self._finish_session(need.job_id)
 
-    def _finish_other(self, session_id: str) -> None:
+    def _finish_session(self, session_id: str) -> None:
         job = self.cluster.jobs.get(session_id)
         if job is not None:
             self.finish(job)
@@ -294,7 +292,7 @@ class Calls:
         calls = _calls(job)
         if not job.running or not calls.closed:
             return
-        if not (calls.plans or calls.ended or calls.retained):
+        if calls.empty:
             self.cluster.end_job(job, JobState.SUCCEEDED)
 
     def on_session_ended(self, record: JobRecord) -> None:
@@ -310,7 +308,7 @@ class Calls:
                         del takers[index]
                 if not takers:
                     del self.takers[session_id]
-                self._finish_other(session_id)
+                self._finish_session(session_id)
         takers = self.takers.get(job_id, {})
         orphans = [
             (TaskId(job_id, CALL_STAGE, index), t) for index in takers for t in takers[index]

@@ -116,6 +116,11 @@ class CallsRecord(msgspec.Struct):
     kept_bytes: int = 0
     """Memory that arguments, values and failures take, more or less."""
 
+    @property
+    def empty(self) -> bool:
+        """Return whether nothing is left of the calls: all are released, and no value is kept."""
+        return not (self.plans or self.ended or self.retained)
+
     def has_value(self, index: int) -> bool:
         """Return whether the value of a call is there to be taken."""
         return index in self.retained or self.ended.get(index, _NO_VALUE) is None

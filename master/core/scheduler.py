@@ -285,7 +285,7 @@ class Scheduler:
         )
         failure = TaskFailure(kind=FailureKind.INFRASTRUCTURE, message=message)
         if job.record.calls is not None:
-            self.calls.fail(job, task_id, failure)
+            self.calls.fail(task_id, failure)
             return
         self.cluster.end_job(job, JobState.FAILED, message, failure, task_id)
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -51,7 +51,7 @@ class Objects:
             for sha256 in digests:
                 self._wanted[sha256] = now
 
-    async def check(self, digests: Iterable[str]) -> None:
+    async def check(self, digests: Collection[str]) -> None:
         """Keep objects that calls name; raise NotFoundError for one that is not stored."""
         with self._lock:
             unknown = [sha256 for sha256 in digests if sha256 not in self._wanted]
@@ -146,12 +146,13 @@ class Objects:
             except StorageError as error:
                 log.warning("a value is left", extra={"uri": info.uri, "error": str(error)})
 
-    def delete_session(self, session_id: str) -> None:
-        """Delete all long values of a session that has ended; blocks."""
+    def delete_session(self, session_id: str) -> int:
+        """Delete all long values of a session that has ended; return their number. Blocks."""
         prefix = object_names.session_results_prefix(self._state_uri, session_id)
-        for info in list(self._storage.list(prefix)):
-            self._storage.delete(info.uri, generation=info.generation)
+        values = list(self._storage.list(prefix))
+        deleted = sum(self._storage.delete(info.uri, generation=info.generation) for info in values)
         self._storage.prune(prefix)
+        return deleted
 
     def sweep(self, named: Iterable[str], live: Callable[[str], bool]) -> int:
         """Delete objects that no call names, and values of sessions that have ended; blocks.
@@ -176,9 +177,5 @@ class Objects:
         for folder in list(self._storage.list(results, recursive=False)):
             session_id = folder.uri.removeprefix(results).rstrip("/")
             if folder.is_folder and not live(session_id):
-                values = list(self._storage.list(folder.uri))
-                deleted += sum(
-                    self._storage.delete(info.uri, generation=info.generation) for info in values
-                )
-                self._storage.prune(folder.uri)
+                deleted += self.delete_session(session_id)
         return deleted

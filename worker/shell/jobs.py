@@ -27,18 +27,14 @@ class Jobs:
         self._slot_memory_bytes = slot_memory_bytes
         self._folders = folders
         self._kept: dict[str, JobFile] = {}
-        self._groups: dict[str, str] = {}
 
     def keep(self, job_id: str, job: JobFile) -> None:
         """Keep a job; children find it in a file from their first order on."""
         self._kept[job_id] = job
-        calls = f"{_CALLS}{self.memory_bytes(job_id)}"
-        self._groups[job_id] = job_id if job.spec.session is None else calls
 
     def forget(self, job_id: str) -> None:
         """Forget a job without held attempts."""
         self._kept.pop(job_id, None)
-        self._groups.pop(job_id, None)
         self._folders.drop_job(job_id)
 
     def __len__(self) -> int:
@@ -53,7 +49,9 @@ class Jobs:
 
     def group(self, job_id: str) -> str:
         """Return the group of a job's orders."""
-        return self._groups[job_id]
+        if self.spec(job_id).session is None:
+            return job_id
+        return f"{_CALLS}{self.memory_bytes(job_id)}"
 
     def memory_bytes(self, job_id: str) -> int:
         """Return the memory limit of a process that runs an attempt of the job."""

@@ -102,7 +102,7 @@ class FailsWhatIsLost(Calls):
         super().admit(job)
         failure = TaskFailure(kind="infrastructure", message="lost")  # type: ignore[arg-type]
         for index in list(job.record.calls.plans if job.record.calls else ()):
-            self.fail(job, TaskId(job.record.job_id, 0, index), failure)
+            self.fail(TaskId(job.record.job_id, 0, index), failure)
 
 
 class DeletesTooEarly(Calls):
