@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -67,10 +68,38 @@ class Emitter(Protocol):
         ...
 
 
-class MapStep:
-    """The map of a step, called for pairs that another function of the same task has emitted."""
+class PairTaker(ABC):
+    """An emitter of pairs without rows, which keeps each pair as it is before the next is read."""
 
     takes_rows = False
+
+    def take(self, function: str, pairs: Iterator[Any]) -> None:
+        """Take all pairs, some at a time: the function that emits them may change them later."""
+        reader = PairReader(function, keep_keys=True)
+        while (some := read_pairs(reader, pairs))[0]:
+            self.write(function, *some)
+
+    def take_tables(self, function: str, tables: Iterator[Any]) -> None:
+        """Take all rows of RecordBatches and Tables."""
+        for table in tables:
+            for batch in arrow_batches(function, table):
+                self.write_columns(batch.column("key"), batch.column("value"))
+
+    def keep(self, value: Any) -> Any:
+        """Return the value as it is now."""
+        return kept(value)
+
+    @abstractmethod
+    def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
+        """Take pairs as two lists; `keep` has returned the values."""
+
+    def write_columns(self, keys: Array, values: Array) -> None:
+        """Take pairs that lie in columns."""
+        self.write("", python_values(keys), python_values(values))
+
+
+class MapStep(PairTaker):
+    """The map of a step, called for pairs that another function of the same task has emitted."""
 
     def __init__(self, step: StepFunctions, of_step: str, then: Emitter) -> None:
         """`of_step` follows the names of the functions in errors; `then` takes what they emit."""
@@ -81,22 +110,6 @@ class MapStep:
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Pass it on."""
         self._then.start_batch(records, size_bytes)
-
-    def take(self, function: str, pairs: Iterator[Any]) -> None:
-        """Map all pairs, some at a time: the function that emits them may change them later."""
-        reader = PairReader(function, kept, keep_keys=True)
-        while (some := read_pairs(reader, pairs))[0]:
-            self.write(function, *some)
-
-    def take_tables(self, function: str, tables: Iterator[Any]) -> None:
-        """Map all rows."""
-        for table in tables:
-            for batch in arrow_batches(function, table):
-                self.write_columns(batch.column("key"), batch.column("value"))
-
-    def keep(self, value: Any) -> Any:
-        """Return the value as it is now."""
-        return kept(value)
 
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Map pairs; an error names the key of the pair at work."""
@@ -109,10 +122,6 @@ class MapStep:
             if error.function != self.name or at.index < 0:
                 raise
             raise error.at_key(keys[at.index]) from error.error
-
-    def write_columns(self, keys: Array, values: Array) -> None:
-        """Map pairs that lie in columns."""
-        self.write("", python_values(keys), python_values(values))
 
     def judge(self, keys: list[Any], values: list[Any]) -> None:
         """Map the pairs, and let the next one judge."""

@@ -24,15 +24,14 @@ from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
+from mrcore.tasks.emit import PairTaker
 from mrcore.tasks.emitted_rows import PairsAsRows, first_of, is_row, read_rows, rows_of_tables
 from mrcore.tasks.partitioned import PartitionedPart
 from mrcore.util.object_copies import kept
 
 
-class RunOutput:
+class RunOutput(PairTaker):
     """A run: pairs are combined, sorted and partitioned as the step wants them."""
-
-    takes_rows = False
 
     def __init__(
         self,
@@ -82,16 +81,6 @@ class RunOutput:
     def take(self, function: str, pairs: Iterator[Any]) -> None:
         """Collect all pairs of an iterator over the user's code."""
         self._collector.add(pairs, function)
-
-    def take_tables(self, function: str, tables: Iterator[Any]) -> None:
-        """Collect the rows of RecordBatches and Tables."""
-        for table in tables:
-            for batch in arrow_batches(function, table):
-                self.write_columns(batch.column("key"), batch.column("value"))
-
-    def keep(self, value: Any) -> Any:
-        """Return the value as it is now."""
-        return kept(value)
 
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Collect pairs."""

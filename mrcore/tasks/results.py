@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Final, Self
 
@@ -10,12 +9,10 @@ from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.task import TaskOutput, TaskSpec
 from mrcore.records.frames import FrameWriter
-from mrcore.shuffle.arrow import Array
-from mrcore.shuffle.collect import arrow_batches
-from mrcore.shuffle.user_code import PairReader, read_pairs, unpicklable
+from mrcore.shuffle.user_code import unpicklable
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.registry import storage_for
-from mrcore.util.arrow_values import python_values
+from mrcore.tasks.emit import PairTaker
 from mrcore.util.object_copies import UnpicklableValueError, kept
 
 INLINE_BYTES: Final = 4_096
@@ -25,10 +22,8 @@ MAX_BYTES: Final = 1 << 30
 """Bytes of the result of one task."""
 
 
-class ResultOutput:
+class ResultOutput(PairTaker):
     """The result of a task: frames of pairs, in the report or in an object of the attempt's own."""
-
-    takes_rows = False
 
     def __init__(self, spec: TaskSpec) -> None:
         self._uri = object_names.result_uri(spec.state_uri, spec.job, spec.attempt)
@@ -47,22 +42,6 @@ class ResultOutput:
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Do nothing: pairs are written as they come."""
 
-    def take(self, function: str, pairs: Iterator[Any]) -> None:
-        """Write all pairs of an iterator over the user's code."""
-        reader = PairReader(function, keep_keys=True)
-        while (some := read_pairs(reader, pairs))[0]:
-            self.write(function, *some)
-
-    def take_tables(self, function: str, tables: Iterator[Any]) -> None:
-        """Write the rows of RecordBatches and Tables."""
-        for table in tables:
-            for batch in arrow_batches(function, table):
-                self.write_columns(batch.column("key"), batch.column("value"))
-
-    def keep(self, value: Any) -> Any:
-        """Return the value as it is now."""
-        return kept(value)
-
     def write(self, function: str, keys: list[Any], values: list[Any]) -> None:
         """Write pairs; raise UserCodeError for one that cannot be pickled."""
         self._records += len(keys)
@@ -78,10 +57,6 @@ class ResultOutput:
                     except UnpicklableValueError as problem:
                         raise unpicklable(function, key, each, problem) from error
             raise
-
-    def write_columns(self, keys: Array, values: Array) -> None:
-        """Write pairs that lie in columns."""
-        self.write("", python_values(keys), python_values(values))
 
     def judge(self, keys: list[Any], values: list[Any]) -> None:
         """Refuse nothing: without a shuffle keys need no order."""
