@@ -8,8 +8,7 @@
     │   ├── OutputError         the output is taken, not empty, or inside an input
     │   ├── UnknownJobError     no job has this id
     │   ├── UnknownWorkerError  no worker has this id
-    │   ├── JobEndedError       the job has ended, or is being committed: it cannot be stopped
-    │   └── CallOrderError      a call that comes before, or whose value is taken, is not there yet
+    │   └── JobEndedError       the job has ended or is being committed, or calls come too early
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
     ├── RemoteError             exit 1: a call failed, with an exception that does not exist here
@@ -80,11 +79,7 @@ class UnknownWorkerError(UsageError):
 
 
 class JobEndedError(UsageError):
-    """The job has ended, or is being committed, and can no longer be stopped."""
-
-
-class CallOrderError(UsageError):
-    """A call that must be added before these is not there yet."""
+    """The job or session does not take this request: it has ended, or others must come before."""
 
 
 class ClusterUnreachableError(MrcoreError):

@@ -33,7 +33,6 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.UnknownJobError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownWorkerError: grpc.StatusCode.NOT_FOUND,
     errors.JobEndedError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.CallOrderError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClusterUnreachableError: grpc.StatusCode.UNAVAILABLE,
     errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.RemoteError: grpc.StatusCode.UNKNOWN,
