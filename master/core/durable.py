@@ -158,7 +158,8 @@ class Durable(msgspec.Struct):
         task.winner = fact.attempt.number
         task.worker_id = fact.worker_id
         task.output = fact.output
-        self.workers[fact.worker_id] = None  # an old journal has no `WorkerJoined`
+        # It may hold more, even where its leases had ended before (64_won_while_queued).
+        self.workers[fact.worker_id] = None
         task.digest = fact.output.digest
         job.won += 1
         _count(job, fact.attempt.task.stage, fact.tally)
@@ -253,10 +254,9 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
 
 
 def _count(job: JobRecord, stage: int, tally: Tally) -> None:
-    """Take in the counts of a running job; an old journal has them at its end only."""
-    if tally.newest is not None:
-        job.tally = tally
-        job.stages[stage].started = tally.stage_started
+    """Take in the counts of a running job."""
+    job.tally = tally
+    job.stages[stage].started = tally.stage_started
 
 
 def _unwin(job: JobRecord, stage: int, task: TaskRecord) -> None:

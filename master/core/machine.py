@@ -106,7 +106,8 @@ class Machine:
         assert epoch == cluster.epoch, f"epoch {epoch} is not the applied one, {cluster.epoch}"
         cluster.begin(now)
         cluster.wall_offset = wall - now
-        # An old journal does not say who has left.
+        # Others may have joined while former masters waited for these
+        # (test_a_master_awaits_no_more_former_workers_than_it_may_have).
         self.scheduler.dismiss(list(known)[: -cluster.limits.workers_max])
         for record in cluster.durable.jobs.values():
             if not record.state.final:

@@ -162,7 +162,7 @@ class LiveJob:
         """Failed reads, by the task whose run could not be read."""
         self.mismatch_since: float | None = None
         before = record.tally
-        ended = record.won + record.failed + record.infrastructure  # by an old journal
+        ended = record.won + record.failed + record.infrastructure  # `CallFailed` has no tally
         self.started = max(before.started, ended)
         self.expired = before.expired
         self.preempted = before.preempted
