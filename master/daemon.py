@@ -86,7 +86,7 @@ _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound t
 
 
 class _EndedError(Exception):
-    """Cancels what still runs beside a master that has drained."""
+    """The end of a master that has drained: it cancels what still runs beside it."""
 
 
 async def run(options: Options) -> None:
@@ -130,7 +130,7 @@ async def _leave_early(stop: asyncio.Event, life: _Life) -> None:
 
 
 class _Life:
-    """From bind to drain."""
+    """One life of a master, from bind to drain."""
 
     def __init__(self, options: Options, notifier: Notifier) -> None:
         self._options = options

@@ -54,7 +54,7 @@ def check(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
 
 
 def _check_needs(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
-    """What calls take is there or may come; how many take it is counted; no more is retained."""
+    """Assert that each value that calls take may come and is counted, and no other is retained."""
     jobs, name = cluster.durable.jobs, record.job_id
     counted: dict[int, int] = {}
     for other in jobs.values():

@@ -9,7 +9,7 @@ from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the machine may hold, and how patient it is; times are seconds."""
+    """Bounds on what the machine holds, and its patience; times are seconds."""
 
     # Leases and parking.
     lease_seconds: float = 10.0

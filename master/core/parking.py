@@ -16,7 +16,7 @@ from mrcore.model.attempts import AttemptState
 
 
 class Parking:
-    """What answers the workers of a cluster, and notices that one is due."""
+    """Answers to the workers of a cluster, at once or later, and the timers of both."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

@@ -51,7 +51,7 @@ class TaskRecord(msgspec.Struct):
     failed: list[FailedAttempt] = []
     last_failure: TaskFailure | None = None
     same_data: int = 0
-    """How often in a row the data failed with the same words."""
+    """Failures in a row by the data, with the same words."""
     mark_records: bool = False
     culprits: list[Culprit] = []
     skip: tuple[Skip, ...] = ()
@@ -181,7 +181,7 @@ class JobRecord(msgspec.Struct, kw_only=True):
     traced: list[TaskId] = []
     """Tasks whose last failure is kept whole, oldest first."""
     calls: CallsRecord | None = None
-    """What only a session has."""
+    """Calls of a session; None for any other job."""
     kept_bytes: int = 0
     """Memory that it takes since it has ended, more or less."""
 

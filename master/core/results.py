@@ -19,7 +19,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 
 
 class Results:
-    """What judges the results of a cluster's tasks, and draws the conclusions for their jobs."""
+    """The accounting of a cluster's results, with the conclusions for their jobs."""
 
     def __init__(self, cluster: Cluster, calls: Calls) -> None:
         self.cluster = cluster

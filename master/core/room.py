@@ -1,4 +1,4 @@
-"""Room for more: what is asked before a job, a session or calls are taken in."""
+"""Room for more: the checks before a job, a session or calls are taken in."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def has_room(cluster: Cluster, *coming: tuple[StagePlan, ...], known: int = 0) -
 def problem_of_calls(
     cluster: Cluster, session: CallsRecord, calls: Sequence[CallPlan]
 ) -> str | None:
-    """Return why there is no memory for these calls at present; None where there is."""
+    """Return why the master has no memory for these calls now; None where it has."""
     limits, records = cluster.limits, cluster.live_jobs()
     remedy = "Wait for some calls to end, and close or delete the futures of those that have."
     if call_count(records) + len(calls) > limits.calls_max:

@@ -21,16 +21,16 @@ NEVER_FAILED = (0.0, 0)
 
 
 class Scheduler:
-    """What serves the workers of a cluster, and lets time pass."""
+    """The scheduling of a cluster: assignment of tasks, ends of leases, search for stragglers."""
 
     def __init__(self, cluster: Cluster, parking: Parking, calls: Calls) -> None:
         self.cluster = cluster
         self.parking = parking
         self.calls = calls
         self._alarm: float | None = None
-        """When an idle worker that could be given nothing should be looked at again."""
+        """Time at which an idle worker that could be given nothing should be looked at again."""
         self._review_at = float("-inf")
-        """Stragglers are not looked for before, and only while a worker is idle."""
+        """Earliest time of the next search for stragglers, which takes an idle worker."""
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""

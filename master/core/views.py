@@ -45,6 +45,7 @@ def job_view(cluster: Cluster, job_id: str, *, counters: bool = False) -> JobVie
 def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
     job = cluster.jobs.get(record.job_id)
     tally = record.tally if job is None else job.tally
+    notes = (_calls_note(record, job), "" if job is None else _job_note(cluster, job))
     return JobView(
         job_id=record.job_id,
         name=record.spec.name,
@@ -68,7 +69,7 @@ def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
         input_bytes=record.input_bytes,
         bad_records=record.bad_records,
         recent_failures=tuple(_recent_failure(record, one) for one in record.recent_failures),
-        note="; ".join(filter(None, (_calls_note(record, job), _note_of_live(cluster, job)))),
+        note="; ".join(filter(None, notes)),
         waits_for=tuple(record.waits_for),
         priority=record.spec.priority,
     )
@@ -125,10 +126,6 @@ def _calls_note(record: JobRecord, job: LiveJob | None) -> str:
     )
     shown = [f"{count:,} {what}" for count, what in counts if count]
     return f"calls: {', '.join(shown)}" if shown else ""
-
-
-def _note_of_live(cluster: Cluster, job: LiveJob | None) -> str:
-    return "" if job is None else _job_note(cluster, job)
 
 
 def _job_note(cluster: Cluster, job: LiveJob) -> str:

@@ -57,7 +57,7 @@ class Attempt:
 
 @dataclass(slots=True, eq=False)
 class LiveTask:
-    """What is volatile of a task: idle in a queue, or in progress with live attempts."""
+    """The volatile half of a task: idle in a queue, or in progress with live attempts."""
 
     attempts: list[Attempt] = field(default_factory=list)
     """At most two: one, and its backup."""
@@ -80,7 +80,7 @@ class LiveTask:
 
 @dataclass(slots=True, eq=False)
 class FailedReads:
-    """Who could not read one winner."""
+    """Attempts that could not read one winner."""
 
     winner: AttemptNumber
     by: dict[AttemptId, str] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class LiveJob:
         self.record = record
         self.stages = [LiveStage(number, each) for number, each in enumerate(record.stages)]
         self.turn = 0
-        """When it was served last, on a counter of assignments."""
+        """Place of its latest assignment, on a counter of them."""
         self.planning = False
         """`PlanJob` is out and not answered."""
         self.preparing = False
@@ -247,19 +247,19 @@ class Worker:
     about: WorkerAbout = NO_DETAILS
     held: dict[AttemptId, Attempt] = field(default_factory=dict)
     taken_back: int = 0
-    """How many of `held` are."""
+    """Number of those of `held` that are taken back."""
     cpus_reserved: int = 0
     """Thousandths of CPUs that `held` have reserved."""
     memory_reserved: int = 0
     """Bytes of memory that `held` have reserved."""
     listed: dict[AttemptId, AttemptState] = field(default_factory=dict)
-    """What its newest request listed."""
+    """Attempts that its newest request listed."""
     parked: bool = False
     """Its newest request waits for an answer."""
     answer_at: float = 0.0
     """The latest moment for that answer."""
     timer: float = 0.0
-    """When the machine looks at it again; its only valid entry in the heap of timers."""
+    """Time of the machine's next look at it; its only valid entry in the heap of timers."""
     blames: int = 0
     """Tasks that failed here by storage or machine, and succeeded elsewhere."""
     blamed_until: float = 0.0

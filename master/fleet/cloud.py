@@ -69,7 +69,7 @@ def parse_target(text: str, cluster: str) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class CloudSnapshot:
-    """What the cloud shows of a cluster."""
+    """A cluster as the cloud shows it."""
 
     groups: dict[Provisioning, Group] = field(default_factory=dict)
     machines: tuple[Machine, ...] = ()
@@ -77,7 +77,7 @@ class CloudSnapshot:
 
 
 class Cloud(Protocol):
-    """What a fleet asks; every call blocks for a bounded time and may raise CloudError."""
+    """The cloud as a fleet asks it; a call blocks for a bounded time and may raise CloudError."""
 
     def look(self) -> CloudSnapshot:
         """Return the groups and machines of the cluster as they stand."""

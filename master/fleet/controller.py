@@ -63,7 +63,7 @@ SAVE_SECONDS: Final = 30.0
 They are also written before every action, and when jobs come and go.
 """
 SIZE_REQUEST_SECONDS: Final = 10.0
-"""How often somebody's request for another size is looked for."""
+"""Pause between two looks for somebody's request for another size."""
 _STATE: Final = "/state"
 
 
@@ -78,14 +78,14 @@ class Books(msgspec.Struct, kw_only=True):
 
 
 class _WrittenRequest(msgspec.Struct):
-    """What is read of `HOME/cluster.json`: the size that was asked for last."""
+    """The part of `HOME/cluster.json` that is read: the size that was asked for last."""
 
     max_workers: int | None = None
     min_workers: int | None = None
 
 
 class _Shell(Protocol):
-    """What is needed of `mrcore.master.shell.loop.Shell`."""
+    """The part of `mrcore.master.shell.loop.Shell` that a fleet needs."""
 
     machine: Machine
 
@@ -93,7 +93,7 @@ class _Shell(Protocol):
 
 
 class Fleet:
-    """Keeps the fleet of one cluster; `run` is a task of its own."""
+    """The keeper of the fleet of one cluster; `run` is a task of its own."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Fleet:
         self._own = operations.counted()
         self._look = CloudSnapshot()
         self._problem = ""
-        """What the cloud or the store refuses."""
+        """Sentence on what the cloud or the store refuses."""
         self._ended = False
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""From a machine's `Reply` to the message that a worker gets: each new attempt with its work.
+"""Messages to workers, made from the machine's `Reply`: each new attempt with its work.
 
 The machine knows tasks by number; the splits come from the plan, the slices of runs from the
 outputs of the current winners. An attempt whose work is not known now is left out: the next
@@ -33,7 +33,7 @@ from mrcore.rpc.views import shown_spec
 log = logging.getLogger("mrcore.master")
 
 RESPONSE_BYTES_MAX: Final = 16 * 2**20
-"""What does not fit goes with the next answer."""
+"""Bytes of one answer; what does not fit goes with the next one."""
 ASSIGNMENT_BYTES_MAX: Final = 24 * 2**20
 """Bytes of one attempt, so that a message holds it, those before it and its job's description."""
 _CACHED_JOBS: Final = 1_000
@@ -41,7 +41,7 @@ _DEFECT: Final = "The master could not give out the job's tasks ({!r}): its log 
 
 
 class Assigner:
-    """Adds to replies what workers need to begin."""
+    """Maker of these messages, which have what workers need to begin."""
 
     def __init__(self, machine: Machine, plans: Plans, cluster_id: str, state_uri: str) -> None:
         self._machine = machine
@@ -53,7 +53,7 @@ class Assigner:
         """Keys between the tasks of a stage in total order, by job and stage, with the version of
         what the stage reads: chosen once."""
         self._starts: dict[tuple[str, int], tuple[int, list[Sequence[int]]]] = {}
-        """Where the sections of each run that a stage reads begin, with the version likewise."""
+        """Starts of the sections of each run that a stage reads, with the version likewise."""
 
     def empty_response(self, sequence: int) -> worker_service_pb2.SynchronizeResponse:
         """Return an answer that asks for nothing."""

@@ -1,4 +1,4 @@
-"""Carries out commands of the machine that take a while: plans, commits, clean-ups, looks.
+"""Execution of commands of the machine that take a while: plans, commits, clean-ups, looks.
 
 Everything here may be repeated by this master or a later one. From `CommitBegun` on the output is
 half old and half new, so publishing is repeated until it works or is certain never to: a full disk
@@ -64,7 +64,7 @@ Planner = Callable[[JobRecord], Awaitable[tuple[tuple[StagePlan, ...], int]]]
 
 
 class Committer:
-    """Obeys the commands that touch a job's output."""
+    """Executor of the commands that touch a job's output."""
 
     def __init__(
         self,

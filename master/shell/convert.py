@@ -1,4 +1,4 @@
-"""Between the master's own values (events, jobs) and the messages of its services."""
+"""Conversions between the master's own values (events, jobs) and the messages of its services."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Tallies = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """What a master has at one moment."""
+    """Counts of a master at one moment."""
 
     epoch: int
     jobs: dict[str, int]
@@ -37,7 +37,7 @@ class HealthSnapshot:
 
 
 class Health:
-    """Looks at a master from within its event loop."""
+    """The health of a master, as its event loop sees it."""
 
     def __init__(self, shell: Shell, clock: Clock) -> None:
         self.shell = shell

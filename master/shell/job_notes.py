@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import TypeAlias
 
 JobNotes: TypeAlias = dict[str, str]
-"""What the master's own work on a job waits for: one sentence by job id."""
+"""Reasons why the master's own work on a job waits: one sentence by job id."""

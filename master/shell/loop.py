@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class Executor(Protocol):
-    """Who carries out the commands that take a while; see `mrcore.master.shell.committer`."""
+    """Executor of the commands that take a while; see `mrcore.master.shell.committer`."""
 
     async def carry_out(self, command: Job) -> Event:
         """Obey the command; return its answer. Each has one: the machine may wait for it."""
@@ -63,7 +63,7 @@ FactObserver: TypeAlias = Callable[[Sequence[Fact], float], None]
 
 
 class Shell:
-    """Owns the machine of a master that has taken over.
+    """Owner of the machine of a master that has taken over.
 
     `run` must be a task of its own; every other method is called from the same event loop.
     """
@@ -71,7 +71,7 @@ class Shell:
     def __init__(self, machine: Machine, journal: Journal, clock: Clock) -> None:
         self.machine = machine
         self.turned_at = clock.monotonic()
-        """When the loop that steps events turned last."""
+        """Time at which the loop that steps events turned last."""
         self._observers: list[FactObserver] = []
         self._journal = journal
         self._executor: Executor | None = None

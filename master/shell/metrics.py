@@ -86,7 +86,7 @@ class _History:
 
 
 class _Now(Collector):
-    """What the master has at the moment of a scrape."""
+    """Gauges of the master at the moment of a scrape."""
 
     def __init__(self, health: Health) -> None:
         self._window = Window("mrcore_master", health.look)

@@ -38,7 +38,7 @@ class Objects:
         self._clock = clock
         self._lock = threading.Lock()
         self._wanted: dict[str, float] = {}
-        """When each object was stored or named last."""
+        """Time at which each object was stored or named last."""
         self._busy: dict[str, int] = {}
         """Objects that are being looked at or stored, and by how many requests."""
         self._begun = clock.monotonic()

@@ -53,7 +53,7 @@ class Sessions:
         self._timeout = timeout_seconds
         self._watches: dict[str, list[Watch]] = {}
         self._seen: dict[str, float] = {}
-        """When each session was opened, or watched last."""
+        """Time at which each session was opened, or watched last."""
         shell.observe(self._observe)
 
     # -- requests --------------------------------------------------------------------------------

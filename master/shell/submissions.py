@@ -56,7 +56,7 @@ PARALLEL_PLANS: Final = 4
 
 
 class Submissions:
-    """Turns requests into jobs, each request id once."""
+    """Requests that become jobs, each request id once."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ AGE_SECONDS: Final = 86_400.0
 
 
 class Sweep:
-    """Keeps a state from growing by what belongs to nobody any more."""
+    """The sweep of a state, which would grow by what belongs to nobody any more."""
 
     def __init__(
         self,

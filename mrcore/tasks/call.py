@@ -64,7 +64,7 @@ class ItemSink(Protocol):
 
 
 class _FailedCallError(InternalError):
-    """What the call's own function, arguments or value are at fault for."""
+    """A failure that the call's own function, arguments or value are at fault for."""
 
     def __init__(self, message: str, error: BaseException) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class _FailedCallError(InternalError):
 
 
 class Calls:
-    """Runs calls one by one, and keeps what many of them share."""
+    """Runner of calls, one by one, which keeps what many of them share."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock

@@ -52,7 +52,7 @@ AttemptObserver: TypeAlias = Callable[[str, TaskResult], None]
 
 
 class Agent:
-    """Feeds the machine what happens, and does what it commands."""
+    """The agent, which feeds the machine what happens and does what it commands."""
 
     def __init__(self, machine: Machine, supervisor: Supervisor) -> None:
         self.machine = machine

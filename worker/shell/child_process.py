@@ -89,7 +89,7 @@ class ChildProcess:
         self.log_path = scratch / f"child-{number}.log"
         self._orphans = orphans or Orphans()
         self._shared_bytes = 0
-        """How much of its resident memory is only counted more than once."""
+        """Bytes of its resident memory that are only counted more than once."""
         self._measured_at = float("-inf")
         self._scratch = scratch
         self._ahead_max = ahead_max

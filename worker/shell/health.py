@@ -33,7 +33,7 @@ class HealthSnapshot:
 
 
 class Health:
-    """Looks at a worker from within its event loop, and reports to systemd."""
+    """The health of a worker, as its event loop sees it and reports it to systemd."""
 
     def __init__(
         self, agent: Agent, synchronizer: Synchronizer, notifier: Notifier, clock: Clock

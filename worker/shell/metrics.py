@@ -80,7 +80,7 @@ class _Attempts:
 
 
 class _Now(Collector):
-    """What the worker holds at the moment of a scrape."""
+    """Gauges of the worker at the moment of a scrape."""
 
     def __init__(self, health: Health) -> None:
         async def look() -> HealthSnapshot:

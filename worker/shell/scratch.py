@@ -84,7 +84,7 @@ def sweep(base: Path) -> None:
 
 
 class Folders:
-    """What lies in the scratch folder: jobs for children to read, and a folder for each child."""
+    """Content of the scratch folder: jobs for children to read, and a folder for each child."""
 
     def __init__(self, path: Path, restore: Callable[[], None], sweeps_max: int) -> None:
         self.path = path

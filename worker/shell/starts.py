@@ -15,7 +15,7 @@ class Starts:
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self.reason = ""
-        """Why the latest one failed."""
+        """Reason why the latest one failed."""
         self._limits = limits
         self._clock = clock
         self._bad = 0

@@ -93,7 +93,7 @@ class ClusterAddress:
 
 
 class Synchronizer:
-    """Keeps the agent's machine and the master in agreement."""
+    """The conversation that keeps the agent's machine and the master in agreement."""
 
     def __init__(
         self, agent: Agent, about: WorkerIdentity, where: ClusterAddress, clock: Clock, rng: Random

@@ -34,7 +34,7 @@ HEADROOM: Final = 0.8
 
 
 class Provisioning(enum.StrEnum):
-    """How machines are provisioned; each model has its own group."""
+    """Models of provisioning; each has its own group of machines."""
 
     SPOT = "spot"
     STANDARD = "standard"
@@ -58,12 +58,12 @@ class Bounds:
     idle_timeout_seconds: float | None = 900.0
     spot_attempts: int = 3
     logs_uri: str = ""
-    """Where machines leave their boot logs."""
+    """Place where machines leave their boot logs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisioningError:
-    """Why a machine could not be made."""
+    """A reason why a machine could not be made."""
 
     code: str
     """Such as ZONE_RESOURCE_POOL_EXHAUSTED or QUOTA_EXCEEDED."""
@@ -85,7 +85,7 @@ class Member:
     name: str
     zone: str = ""
     action: str = "NONE"
-    """What the group does with it: NONE, CREATING, RECREATING, DELETING, …"""
+    """Action of the group on it: NONE, CREATING, RECREATING, DELETING, …"""
     exists: bool = True
     """It runs, or is about to; not one that was preempted or has powered off."""
     created_seconds: float = 0.0
@@ -187,14 +187,14 @@ class FleetSnapshot:
 
 
 class CapacityState(msgspec.Struct):
-    """What is remembered of one model's capacity."""
+    """Memory of one model's capacity."""
 
     failures: int = 0
     """Attempts to make machines that failed since the last that worked."""
     newest_error_seconds: float = 0.0
     """Time of the newest error that was counted, by the cloud's clock."""
     round_seconds: float = 0.0
-    """When an attempt was counted last."""
+    """Time at which an attempt was counted last."""
     paused_until: float = 0.0
     pause_seconds: float = PAUSE_SECONDS
     """The next pause."""
@@ -203,10 +203,10 @@ class CapacityState(msgspec.Struct):
 
 
 class Memory(msgspec.Struct, kw_only=True):
-    """What a decision leaves for the next one; kept in the state."""
+    """Memory that a decision leaves for the next one; kept in the state."""
 
     began_seconds: float = 0.0
-    """When this master began to look."""
+    """Time at which this master began to look."""
     adopted: int = 0
     """Most machines that were ever asked for; a floor until the first job comes."""
     worked: bool = False
@@ -227,7 +227,7 @@ class Memory(msgspec.Struct, kw_only=True):
     failed_joins: int = 0
     """Machines in a row whose worker never joined."""
     notices: dict[str, float] = {}
-    """What has happened, in sentences, and until when it is shown."""
+    """Sentences on what has happened, and until when each is shown."""
     surplus_seconds: float | None = None
     """Since when there have been more machines than needed."""
 
@@ -293,7 +293,7 @@ Action = Grow | Drain | Delete | DeleteGroup | FailJobs | End
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now."""
+    """Actions to take now, and what people and the next decision get to know."""
 
     actions: list[Action] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)

@@ -120,7 +120,7 @@ def _prepare_process(log: AttemptLog) -> None:
 
 
 class Child:
-    """Takes orders one by one, runs them, reports."""
+    """Runner of orders, one by one, which reports each."""
 
     def __init__(
         self,

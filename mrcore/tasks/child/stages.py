@@ -18,7 +18,7 @@ from mrcore.tasks.setup import Setup
 
 
 class Stages:
-    """Runs tasks of stages with plugins below `plugins`, and temporary files below `work`."""
+    """Runner of tasks of stages, with plugins below `plugins`, and temporary files below `work`."""
 
     def __init__(self, plugins: Path, work: Path) -> None:
         self._plugins = plugins
