@@ -27,7 +27,6 @@ from mrcore.storage.registry import reach_of, storage_for
 from mrcore.tasks.emit import PairTaker
 from mrcore.tasks.emitted_rows import PairsAsRows, first_of, is_row, read_rows, rows_of_tables
 from mrcore.tasks.partitioned import PartitionedPart
-from mrcore.util.object_copies import kept
 
 
 class RunOutput(PairTaker):
