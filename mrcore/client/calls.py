@@ -1,6 +1,7 @@
 """`CallClient`: each question about calls and their objects to a master as one method.
 
-Every method blocks, is repeated while the master restarts, and raises only `mrcore.errors`.
+Every method blocks and raises only `mrcore.errors`. All but `add` are repeated while the master
+restarts.
 """
 
 from __future__ import annotations
@@ -8,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import grpc  # noqa: TID251 - a client speaks gRPC
-
 from mrcore.client.connection import CALL_SECONDS, Connection, Pause
-from mrcore.errors import ClusterUnreachableError
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobSpec
@@ -33,15 +31,10 @@ class CallClient:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._made: tuple[grpc.Channel, call_service_pb2_grpc.CallServiceStub] | None = None
 
     @property
     def _stub(self) -> call_service_pb2_grpc.CallServiceStub:
-        channel = self.connection.channel
-        made = self._made
-        if made is None or made[0] is not channel:
-            made = self._made = (channel, call_service_pb2_grpc.CallServiceStub(channel))
-        return made[1]
+        return self.connection.stub(call_service_pb2_grpc.CallServiceStub)
 
     def open(self, request_id: str, spec: JobSpec) -> str:
         """Start a session and return its id; repeat with the same `request_id` at will."""
@@ -52,42 +45,24 @@ class CallClient:
         ).session_id
 
     def add(self, session_id: str, first: int, calls: Sequence[CallPlan]) -> None:
-        """Add calls; those that the session has already are left out.
+        """Add calls, in one try; those that the session has already are left out.
 
-        Raises UnavailableError at once where the master is at a limit.
+        A repeat is left to the caller, who can make room where the master is at a limit. Raises
+        LimitError there, ClusterUnreachableError and UnavailableError where nobody answers.
         """
         request = pb.AddCallsRequest(
             session_id=session_id, first=first, calls=[call_to_proto(call) for call in calls]
         )
         self.connection.call(
-            lambda: self._stub.AddCalls(request, timeout=SEND_SECONDS),
-            self.connection.retry_seconds,
+            lambda: self._stub.AddCalls(request, timeout=SEND_SECONDS), retry_seconds=0.0
         )
 
     def watch(self, session_id: str, pause: Pause) -> Iterator[pb.WatchCallsResponse]:
-        """Yield what happens to the calls of a session, until it ends or the stream breaks.
-
-        After a break `pause` has waited. Raises what is final.
-        """
-        self.connection.check_open()
-        call = self._stub.WatchCalls(pb.WatchCallsRequest(session_id=session_id))
-        try:
-            for answer in call:
-                pause.reset()
-                yield answer
-        except grpc.RpcError as error:
-            self.connection.pause_after(error, pause)
-        else:
-            # A master that drains ends its streams in an orderly way.
-            pause.after(
-                ClusterUnreachableError(
-                    f"The master at {self.connection.credentials.address} ended the watch of "
-                    f"{session_id}."
-                )
-            )
-            self.connection.look_again()
-        finally:
-            call.cancel()
+        """Yield what happens to the calls of a session, as `Connection.stream` does."""
+        request = pb.WatchCallsRequest(session_id=session_id)
+        return self.connection.stream(
+            lambda: self._stub.WatchCalls(request), pause, f"watch of {session_id}"
+        )
 
     def cancel(self, session_id: str, indexes: Sequence[int]) -> None:
         """Cancel calls that have not ended."""

@@ -6,6 +6,7 @@ raises only `mrcore.errors`.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import os
@@ -21,10 +22,7 @@ from google.protobuf.message import Message
 from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, make_request
 from mrcore.client.connection import CALL_SECONDS, RETRY_SECONDS, Connection
 from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
-from mrcore.errors import (
-    ClusterUnreachableError,
-    UsageError,
-)
+from mrcore.errors import UsageError
 from mrcore.model.job import JobSpec, TaskState
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
@@ -96,7 +94,6 @@ class MasterClient:
                 find_credentials, address, uri, file, reach_seconds=None
             )
         self.connection = Connection(found, find=find, retry_seconds=retry_seconds, clock=clock)
-        self._made: tuple[grpc.Channel, job_service_pb2_grpc.JobServiceStub] | None = None
 
     @property
     def credentials(self) -> Credentials:
@@ -120,11 +117,7 @@ class MasterClient:
 
     @property
     def _stub(self) -> job_service_pb2_grpc.JobServiceStub:
-        # Another master may lead by now, on another channel.
-        if self._made is None or self._made[0] is not self.connection.channel:
-            channel = self.connection.channel
-            self._made = (channel, job_service_pb2_grpc.JobServiceStub(channel))
-        return self._made[1]
+        return self.connection.stub(job_service_pb2_grpc.JobServiceStub)
 
     def submit(self, spec: JobSpec, bundle: bytes, request_id: str | None = None) -> JobView:
         """Start a job and return it as accepted; repeat with the same `request_id` at will.
@@ -195,29 +188,18 @@ class MasterClient:
         Survives restarts of the master: while it is away the watch is tried again, and only
         `retry_seconds` without an answer raise ClusterUnreachableError.
         """
+        request = _request(pb.WatchRequest, job_id=job_id, interval_seconds=interval_seconds)
         pause = self.connection.pause()
         while True:
-            request = _request(pb.WatchRequest, job_id=job_id, interval_seconds=interval_seconds)
-            call = self._stub.Watch(request)
-            try:
-                for answer in call:
-                    pause.reset()
+            answers = self.connection.stream(
+                lambda: self._stub.Watch(request), pause, f"watch of {job_id}"
+            )
+            with contextlib.closing(answers):
+                for answer in answers:
                     job = views.job_view(answer.job)
                     yield job
                     if job.state.final:
                         return
-            except grpc.RpcError as error:
-                self.connection.pause_after(error, pause)
-            else:
-                # A master that drains ends its streams in an orderly way.
-                pause.after(
-                    ClusterUnreachableError(
-                        f"The master at {self.credentials.address} ended the watch of {job_id}."
-                    )
-                )
-                self.connection.look_again()
-            finally:
-                call.cancel()
 
     def tasks(
         self, job_id: str, stage: str = "", state: TaskState | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Final, TypeVar
 
 import grpc  # noqa: TID251 - a client speaks gRPC
 
@@ -22,6 +22,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
 _Answer = TypeVar("_Answer")
+_Stub = TypeVar("_Stub")
 
 
 class Connection:
@@ -40,6 +41,8 @@ class Connection:
         """Time for which what must not be lost is tried again while the master is away."""
         self._clock = clock
         self._channels: list[grpc.Channel] = []
+        self._stubs: dict[Callable[[grpc.Channel], Any], Any] = {}
+        """Stubs on the channel to the master that leads, by their class."""
         self.closed = False
         """Whether `close` was called: calls fail from then on."""
         self._connect(credentials)
@@ -48,6 +51,14 @@ class Connection:
     def channel(self) -> grpc.Channel:
         """Return the channel to the master that leads, as far as is known."""
         return self._channels[-1]
+
+    def stub(self, kind: Callable[[grpc.Channel], _Stub]) -> _Stub:
+        """Return a stub of the master that leads; ask for it within each attempt of a call."""
+        stubs = self._stubs
+        if kind not in stubs:
+            stubs[kind] = kind(self.channel)
+        found: _Stub = stubs[kind]
+        return found
 
     def close(self) -> None:
         """Close all channels; calls in other threads end with an error."""
@@ -82,6 +93,38 @@ class Connection:
                 self.check_open()
                 raise
 
+    def stream(
+        self, attempt: Callable[[], Iterator[_Answer]], pause: Pause, name: str
+    ) -> Generator[_Answer, None, None]:
+        """Yield the answers of a stream until it ends; `name` is what it is called in an error.
+
+        After an end that is not final `pause` has waited, and the caller may make the stream again.
+        Raises MrcoreError where the end is final.
+        """
+        self.check_open()
+        call: Any = None
+        try:
+            call = attempt()
+            for answer in call:
+                pause.reset()
+                yield answer
+        except grpc.RpcError as error:
+            self.pause_after(error, pause)
+        except ValueError:  # by gRPC, where the channel was closed in this moment
+            self.check_open()
+            raise
+        else:
+            # A master that drains ends its streams in an orderly way.
+            pause.after(
+                ClusterUnreachableError(
+                    f"The master at {self.credentials.address} ended the {name}."
+                )
+            )
+            self.look_again()
+        finally:
+            if call is not None:
+                call.cancel()
+
     def check_open(self) -> None:
         """Raise ClusterUnreachableError after `close`: gRPC may crash on a closed channel."""
         if self.closed:
@@ -112,6 +155,7 @@ class Connection:
         channel = connect(credentials)
         self.credentials = credentials
         self._channels.append(channel)
+        self._stubs = {}
 
 
 class Pause:

@@ -239,7 +239,7 @@ class Sender:
         while True:
             try:
                 self._client.add(session.session_id, first, plans)
-            except UnavailableError as error:
+            except (ClusterUnreachableError, UnavailableError) as error:
                 if self._board.is_over or session.is_over:
                     raise
                 if not isinstance(error, LimitError):
@@ -251,11 +251,6 @@ class Sender:
                 self._send_releases()
                 self._clock.sleep(LIMIT_SECONDS)
                 pause.reset()
-            except ClusterUnreachableError as error:
-                if self._board.is_over or session.is_over:
-                    raise
-                pause.after(error)
-                connection.look_again()
             else:
                 return
 

@@ -16,7 +16,7 @@ import pytest
 from mrcore.calls.exceptions import RemoteTraceback
 from mrcore.cluster import calls as calls_module
 from mrcore.cluster.futures import CallFuture
-from mrcore.errors import MrcoreError, PicklingError, RemoteError, UsageError
+from mrcore.errors import LimitError, MrcoreError, PicklingError, RemoteError, UsageError
 from tests.support.call_house import OPTIONS, Desk
 from tests.support.waiting import wait_until
 
@@ -180,6 +180,25 @@ def test_a_master_at_a_limit_and_one_that_goes_away(desk: Desk) -> None:
     desk.house.let_go()
     assert [call.result(20) for call in calls] == [-n for n in range(10)]
     assert set(desk.house.ran.values()) == {1}
+
+
+def test_releases_are_sent_while_the_master_is_at_a_limit(desk: Desk) -> None:
+    long = desk.call(bytes, 100_000)
+    assert len(long.result(10)) == 100_000
+    desk.house.limited = 1_000_000
+    short = desk.call(operator.neg, 1)
+    wait_until(lambda: desk.house.requests["add"] >= 2)
+    long.close()
+    wait_until(lambda: desk.house.live() == 0)
+    desk.house.limited = 0
+    assert short.result(10) == -1
+
+
+def test_one_message_with_calls_is_one_try(desk: Desk) -> None:
+    desk.house.limited = 2
+    with pytest.raises(LimitError, match="at a limit"):
+        desk.house.client().add("session", 0, [])
+    assert desk.house.requests["add"] == 1
 
 
 def test_a_session_is_followed_by_the_next(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
