@@ -24,7 +24,7 @@ from mrcore.cluster.mapping import Mapping, MapResult
 from mrcore.cluster.monitor import Monitor, id_of
 from mrcore.cluster.options import call_options, check_arguments
 from mrcore.cluster.scattered import Scattered
-from mrcore.cluster.status import Status, is_online, status_of
+from mrcore.cluster.status import Status, online_slots, status_of
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.model.resources import Wanted
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
@@ -94,8 +94,8 @@ class Client:
         self._followers = Followers(master, owner)
         self._is_closed = False
         self.monitor = Monitor(master)
-        backends.opened(self)
         """Tables of masters, workers, tasks and files."""
+        backends.opened(self)
 
     def __enter__(self) -> Self:
         return self
@@ -370,7 +370,7 @@ class Client:
         self._followers.fail(problem)
 
     def _slots(self) -> int:
-        return max(1, sum(one.slots for one in self.workers() if is_online(one)))
+        return max(1, online_slots(self.workers()))
 
 
 def _show(owner: Callable[[], Client | None], printed: bytes) -> None:

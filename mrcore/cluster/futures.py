@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Generator
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,8 @@ T = TypeVar("T")
 class ClusterFuture(futures.Future[T]):
     """A future of something that runs on a cluster.
 
-    `cancel` stops it there even while it runs, which a future of a thread cannot.
+    `cancel` works even while it runs, which that of a future of a thread does not. A subclass stops
+    the work on the cluster, too.
     """
 
     def __init__(self) -> None:
@@ -35,13 +37,8 @@ class ClusterFuture(futures.Future[T]):
         return self._started and not self.done()
 
     def cancel(self) -> bool:
-        """Stop it; return False if it has ended."""
-        if self.cancelled():
-            return True
-        if not self._end_cancelled():
-            return False
-        self._stop()
-        return True
+        """End as cancelled; return False if it has ended."""
+        return self.cancelled() or self.end_cancelled()
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result and return it, or raise its exception.
@@ -78,10 +75,6 @@ class ClusterFuture(futures.Future[T]):
             return await asyncio.to_thread(self.result)
         return self.result()
 
-    def _stop(self) -> None:
-        """Stop what runs on the cluster; the future is cancelled already."""
-        raise NotImplementedError
-
     def mark_started(self) -> None:
         """Note that it runs."""
         self._started = True
@@ -96,7 +89,8 @@ class ClusterFuture(futures.Future[T]):
         with contextlib.suppress(futures.InvalidStateError):
             self.set_exception(error)
 
-    def _end_cancelled(self) -> bool:
+    def end_cancelled(self) -> bool:
+        """End as cancelled, here or by the cluster; return False if it has ended otherwise."""
         with self._condition:
             if self._is_cancelling:
                 return not self.done() or self.cancelled()
@@ -108,9 +102,28 @@ class ClusterFuture(futures.Future[T]):
         self.set_running_or_notify_cancel()
         return True
 
-    def end_cancelled(self) -> None:
-        """End as cancelled by the cluster, or by somebody else."""
-        self._end_cancelled()
+
+class LiveFutures:
+    """Futures that have not ended, added by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: set[futures.Future[Any]] = set()
+
+    def add(self, future: futures.Future[Any]) -> None:
+        """Keep a future until it ends."""
+        with self._lock:
+            self._live.add(future)
+        future.add_done_callback(self._forget)
+
+    def now(self) -> list[futures.Future[Any]]:
+        """Return those that have not ended."""
+        with self._lock:
+            return list(self._live)
+
+    def _forget(self, future: futures.Future[Any]) -> None:
+        with self._lock:
+            self._live.discard(future)
 
 
 class CallFuture(ClusterFuture[T]):
@@ -164,6 +177,16 @@ class CallFuture(ClusterFuture[T]):
         found: T = read()
         return found
 
+    def cancel(self) -> bool:
+        """Stop the call; return False if it has ended."""
+        if self.cancelled():
+            return True
+        if not super().cancel():
+            return False
+        if self._pending is not None:
+            self._pending.cancel()
+        return True
+
     def close(self) -> None:
         """Free the value: `result()` and calls that take this future fail from now on."""
         if self._pending is not None:
@@ -176,10 +199,6 @@ class CallFuture(ClusterFuture[T]):
     def set_reader(self, read: Callable[[], Any]) -> None:
         """Let `result` read the value from the cluster."""
         self._read = read
-
-    def _stop(self) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the value, which has to be here; a call has a placeholder for any other."""

@@ -5,9 +5,7 @@ mrcore itself does not need joblib: this module is imported where joblib is load
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from joblib.parallel import (
@@ -18,16 +16,16 @@ from joblib.parallel import (
 )
 
 from mrcore.cluster.backends import NAME, newest
-from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.futures import CallFuture, LiveFutures
 from mrcore.cluster.options import call_options
-from mrcore.cluster.status import is_online
+from mrcore.cluster.status import online_slots
 
 if TYPE_CHECKING:
     from mrcore.cluster.client import Client
 
 
 class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
-    """Runs the batches of a `joblib.Parallel` as calls.
+    """Back end that runs the batches of a `joblib.Parallel` as calls.
 
     `client` is the cluster, by default the one that was opened last.
     """
@@ -38,27 +36,26 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 
     def __init__(self, client: Client | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self._client = client
-        self._lock = threading.Lock()
-        self._live: set[futures.Future[Any]] = set()
+        self._given = client
+        self._live = LiveFutures()
+
+    @property
+    def _client(self) -> Client:
+        return newest() if self._given is None else self._given
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return the number of batches that run at once: the slots for -1, at most `n_jobs`."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        client = newest() if self._client is None else self._client
-        slots = max(1, sum(one.slots for one in client.workers() if is_online(one)))
+        slots = max(1, online_slots(self._client.workers()))
         if n_jobs is None:
             return 1
         return max(1, slots + 1 + n_jobs) if n_jobs < 0 else n_jobs
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> CallFuture[Any]:
         """Call a batch on a worker."""
-        client = newest() if self._client is None else self._client
-        future: CallFuture[Any] = client.caller.call(func, (), {}, call_options())
-        with self._lock:
-            self._live.add(future)
-        future.add_done_callback(self._forget)
+        future: CallFuture[Any] = self._client.caller.call(func, (), {}, call_options())
+        self._live.add(future)
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -71,18 +68,12 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel all batches that have not ended."""
-        with self._lock:
-            live = list(self._live)
-        for future in live:
+        for future in self._live.now():
             future.cancel()
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
         """Return what a `Parallel` inside a batch uses: one after the other, in its process."""
         return SequentialBackend(nesting_level=1), None
-
-    def _forget(self, future: futures.Future[Any]) -> None:
-        with self._lock:
-            self._live.discard(future)
 
 
 def register() -> None:

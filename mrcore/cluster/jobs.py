@@ -64,9 +64,6 @@ class JobFuture(ClusterFuture[Result]):
             return False
         return super().cancel()
 
-    def _stop(self) -> None:
-        """Do nothing: the master was asked before."""
-
     def update(self, job: JobView) -> None:
         """Take the job as it stands now."""
         self._view = job
@@ -164,3 +161,5 @@ class Followers:
         finally:
             with self._lock:
                 self._live.discard(future)
+            if self._is_closed:
+                future.end_cancelled()  # it may have come after all others were ended

@@ -1,7 +1,8 @@
-"""Tables of what a cluster is made of: masters, workers, tasks and files."""
+"""Tables of the parts of a cluster: masters, workers, tasks and files."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from mrcore.cluster.status import is_online
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Monitor:
-    """What runs where. Each method returns a `Table` of this moment."""
+    """Tables of the cluster; each method returns one of this moment."""
 
     def __init__(self, master: MasterClient) -> None:
         self._master = master
@@ -29,10 +30,8 @@ class Monitor:
         if credentials.state_uri:
             from mrcore.rpc.credentials import read_leader
 
-            try:
+            with contextlib.suppress(MrcoreError):  # the state cannot be read from here
                 epoch = str(read_leader(credentials.state_uri).epoch)
-            except MrcoreError:
-                epoch = "-"  # the state cannot be read from here
         state = object_names.shown(credentials.state_uri) if credentials.state_uri else "-"
         rows = [(credentials.address, "leader", epoch, state)]
         return Table(("address", "role", "start", "state"), rows)

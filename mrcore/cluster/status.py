@@ -74,7 +74,7 @@ def status_of(address: str, workers: Sequence[WorkerView], jobs: Iterable[JobVie
         address=address,
         workers=len(workers),
         online=len(online),
-        slots=sum(one.slots for one in online),
+        slots=online_slots(workers),
         busy=sum(min(one.running, one.slots) for one in online),
         memory_bytes=sum(one.memory_bytes for one in online),
         tasks_queued=sum(_ready(job) for job in active),
@@ -87,6 +87,11 @@ def status_of(address: str, workers: Sequence[WorkerView], jobs: Iterable[JobVie
 def is_online(worker: WorkerView) -> bool:
     """Return whether a worker was heard of late and takes work."""
     return worker.silent_seconds < ONLINE_SECONDS and not worker.draining
+
+
+def online_slots(workers: Iterable[WorkerView]) -> int:
+    """Return the number of tasks that the online workers can run at once."""
+    return sum(one.slots for one in workers if is_online(one))
 
 
 def _ready(job: JobView) -> int:

@@ -139,11 +139,6 @@ class EmbeddedCluster:
         """Write down what is known of the job, for `mrcore jobs`, `show` and `logs`."""
         self.folder.record(job)
 
-    @property
-    def worker_count(self) -> int:
-        """Return the number of workers that the cluster is meant to have."""
-        return len(self._workers)
-
     def scale(self, workers: int) -> None:
         """Start workers, or let the newest ones finish what they have and leave."""
         with self._lock:
