@@ -243,8 +243,9 @@ def run_inline(
             prepared = draft.with_plugin(plugin_of(draft.bundle, functions.described()))
             if post_mortem:
                 functions = functions.wrapped(_watched)
-            told, functions = observer or Silent(), change(functions)
-            return _run(prepared.spec, functions, folder, slots, told, clock, on_result)
+            functions = change(functions)
+            shown = observer or Silent()
+            return _run(prepared.spec, functions, folder, slots, shown, clock, on_result)
     finally:
         folder.close()
 

@@ -12,7 +12,7 @@ from mrcore.model.snapshots import JobView
 if TYPE_CHECKING:
     from mrcore.client.client import MasterClient
 
-MAX_RESULT_BYTES: Final = 4 << 30
+MAX_RESULTS_BYTES: Final = 4 << 30
 """Bytes of the results of one job: they all come into the memory of this process."""
 
 
@@ -32,9 +32,9 @@ def bounded(results: Iterator[bytes]) -> Iterator[bytes]:
     size = 0
     for data in results:
         size += len(data)
-        if size > MAX_RESULT_BYTES:
+        if size > MAX_RESULTS_BYTES:
             raise UsageError(
-                f"The results of the job are larger than {MAX_RESULT_BYTES >> 30} GiB. Write them "
+                f"The results of the job are larger than {MAX_RESULTS_BYTES >> 30} GiB. Write them "
                 "to an output, or return less."
             )
         yield data
