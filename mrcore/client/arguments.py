@@ -90,8 +90,7 @@ def make_request(
     A dict of inputs has the map function, or an `Input`, of each.
     """
     values: dict[str, Any] = {**options}
-    table = {option.name: option for option in job_options.JOB_OPTIONS}
-    known = {*table, *FUNCTIONS, STEPS, "name"}
+    known = {*job_options.by_name(), *FUNCTIONS, STEPS, "name"}
     unknown = set(values) - known
     if unknown:
         name = min(unknown)
@@ -111,11 +110,10 @@ def make_request(
 
 def option_values(values: Mapping[str, object]) -> dict[str, Any]:
     """Return the job options among keywords, checked; raise UsageError for one that cannot be."""
-    table = {option.name: option for option in job_options.JOB_OPTIONS}
     return {
         name: value
-        for name in table
-        if name in values and (value := value_of(table[name], values[name])) is not None
+        for name, option in job_options.by_name().items()
+        if name in values and (value := value_of(option, values[name])) is not None
     }
 
 

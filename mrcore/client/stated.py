@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -14,8 +14,6 @@ from mrcore.model.job import JobDraft, Plugin
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import Params
 from mrcore.util.texts import nearest
-
-_OPTIONS: Final = {option.name: option for option in job_options.JOB_OPTIONS}
 
 
 def with_stated(draft: JobDraft, given: Collection[str], plugin: Plugin) -> JobDraft:
@@ -36,9 +34,9 @@ def with_stated(draft: JobDraft, given: Collection[str], plugin: Plugin) -> JobD
 
 
 def _option(name: str, plugin: str) -> Option:
-    option = _OPTIONS.get(name)
+    option = job_options.by_name().get(name)
     if option is None:
-        known = [each.name for each in _OPTIONS.values() if each.by_plugin]
+        known = [each.name for each in job_options.JOB_OPTIONS if each.by_plugin]
         raise PluginError(
             f"{plugin} states the option {name!r}, which a job does not have.{nearest(name, known)}"
         )

@@ -1,4 +1,4 @@
-"""Actions of a dataset: what plans it, runs it, and brings back or writes its elements."""
+"""Actions of a dataset: they plan it, run it, and bring back or write its elements."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from mrcore.client.option_values import path_text
 from mrcore.dataset import folds
+from mrcore.dataset.lowers import AsRows, AsValues, FirstOnes, Folded, Lower
 from mrcore.dataset.nodes import Node
-from mrcore.dataset.pipeline import AsValues, FirstOnes, Folded, Lower
 from mrcore.dataset.planning import Plan, plan
-from mrcore.dataset.rows import AsRows
 from mrcore.dataset.running import run_plan, where
 from mrcore.engine.api import Result
 from mrcore.errors import UsageError

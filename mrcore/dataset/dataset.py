@@ -7,23 +7,9 @@ from typing import Any, Final, TypeVar
 
 from mrcore.dataset import folds
 from mrcore.dataset.actions import Actions
+from mrcore.dataset.lowers import AsKeys, AsPairs, AsValues, ByKey, CountedKeys, Lower, WithSide
 from mrcore.dataset.nodes import ONE_TASK, Narrow, Node, Shuffle, Side, Union
-from mrcore.dataset.pipeline import (
-    AsKeys,
-    AsPairs,
-    AsValues,
-    Batches,
-    ByKey,
-    CountedKeys,
-    Each,
-    Lift,
-    Lower,
-    Operation,
-    Pick,
-    Sample,
-    WithSide,
-    name_of,
-)
+from mrcore.dataset.pipeline import Batches, Each, Lift, Operation, Pick, Sample, name_of
 from mrcore.dataset.reducing import (
     Beginning,
     Cogrouping,
@@ -37,6 +23,7 @@ from mrcore.dataset.reducing import (
 )
 from mrcore.errors import UsageError
 from mrcore.plugin import aggregates
+from mrcore.plugin.functions import Wrapper
 from mrcore.util.texts import printable, text_of
 
 T = TypeVar("T")
@@ -53,7 +40,7 @@ class Dataset(Actions):
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        """What was asked for, for the planner."""
+        """Last operation, with those before it; the planner makes stages of them."""
 
     def __iter__(self) -> Any:
         raise UsageError(
@@ -112,10 +99,9 @@ class Dataset(Actions):
 
     def sample(self, fraction: float, *, seed: int = 0) -> Dataset:
         """Return a random share of the elements: the same for the same seed and input."""
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+        is_number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+        if not is_number or not 0 <= fraction <= 1:
             raise UsageError(f"fraction is {fraction!r}. Give a number from 0 to 1.")
-        if not 0 <= fraction <= 1:
-            raise UsageError(f"fraction is {fraction}. Give a number from 0 to 1.")
         return _narrow(self, Sample(fraction, seed))
 
     def union(self, *others: Dataset) -> Dataset:
@@ -211,30 +197,29 @@ class Dataset(Actions):
 
     def join(self, other: Dataset) -> Dataset:
         """Return `(key, (left, right))` for each two values of a key that both datasets have."""
-        return self._join("join", other, Joining())
+        return self._join("join", Joining(), other)
 
     def left_join(self, other: Dataset) -> Dataset:
         """Return what `join` does, and `(key, (left, None))` for keys that only this one has."""
-        return self._join("left_join", other, Joining(keep_left=True))
+        return self._join("left_join", Joining(keep_left=True), other)
 
     def right_join(self, other: Dataset) -> Dataset:
         """Return what `join` does, and `(key, (None, right))` for keys that only the other has."""
-        return self._join("right_join", other, Joining(keep_right=True))
+        return self._join("right_join", Joining(keep_right=True), other)
 
     def full_join(self, other: Dataset) -> Dataset:
         """Return what `left_join` and `right_join` return together."""
-        return self._join("full_join", other, Joining(keep_left=True, keep_right=True))
+        return self._join("full_join", Joining(keep_left=True, keep_right=True), other)
 
     def cogroup(self, *others: Dataset) -> Dataset:
         """Return a pair for each key, with a tuple of lists: its values in each dataset."""
-        return self._join("cogroup", *others, Cogrouping(1 + len(others)))
+        return self._join("cogroup", Cogrouping(1 + len(others)), *others)
 
-    def _join(self, name: str, *others: Any) -> Dataset:
-        *datasets, reduce = others
-        for other in datasets:
+    def _join(self, name: str, reduce: Wrapper, *others: Dataset) -> Dataset:
+        for other in others:
             _check_dataset(name, other)
         sides = tuple(
-            Side(each.node, WithSide(number)) for number, each in enumerate((self, *datasets))
+            Side(each.node, WithSide(number)) for number, each in enumerate((self, *others))
         )
         return Dataset(Shuffle(title=f"{name}()", sides=sides, reduce=reduce))
 
@@ -243,8 +228,10 @@ class Dataset(Actions):
     def distinct(self) -> Dataset:
         """Return each element once; elements have to be of the types of keys."""
         reduce = aggregates.max
-        fields = {"reduce": reduce, "combine": reduce}
-        return _shuffle(self, "distinct()", lower=AsKeys(), lift=Lift.KEY, **fields)
+        lower = AsKeys()
+        return _shuffle(
+            self, "distinct()", lower=lower, reduce=reduce, combine=reduce, lift=Lift.KEY
+        )
 
     def sort_by(self, key: Callable[[Any], Any] | None = None, *, reverse: bool = False) -> Dataset:
         """Return the elements in the order of their keys; without `key` they are their own.
@@ -259,8 +246,7 @@ class Dataset(Actions):
 
     def top(self, count: int, key: Callable[[Any], Any] | None = None) -> Dataset:
         """Return the largest elements, the largest first, by `key` or by themselves."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UsageError(f"top needs a whole number above 0. It got {text_of(count, repr)}.")
+        _check_count("top", count)
         if key is not None:
             _check_function("top", key)
         largest = Largest(count, key)
@@ -276,8 +262,7 @@ class Dataset(Actions):
 
     def repartition(self, tasks: int) -> Dataset:
         """Return the pairs, spread by key over `tasks` tasks."""
-        if isinstance(tasks, bool) or not isinstance(tasks, int) or tasks < 1:
-            raise UsageError(f"repartition needs a whole number above 0. It got {tasks!r}.")
+        _check_count("repartition", tasks)
         return _shuffle(self, f"repartition({tasks})", reduce=passed, tasks=tasks)
 
     def _each(self, name: str, function: Callable[..., Any]) -> Dataset:
@@ -297,6 +282,11 @@ def _check_function(name: str, function: object) -> None:
     if not callable(function):
         shown = printable(text_of(function, repr), 100)
         raise UsageError(f"{name} needs a function. It got {shown}.")
+
+
+def _check_count(name: str, count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise UsageError(f"{name} needs a whole number above 0. It got {text_of(count, repr)}.")
 
 
 def _check_dataset(name: str, other: object) -> None:

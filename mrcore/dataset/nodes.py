@@ -1,4 +1,4 @@
-"""Nodes of a dataset: what was asked for, before it is planned."""
+"""Nodes of a dataset: sources and operations, before they are planned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from mrcore.dataset.pipeline import Lift, Lower, Operation
+from mrcore.dataset.lowers import Lower
+from mrcore.dataset.pipeline import Lift, Operation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ class Shuffle:
     combine: Any = None
     sort_key: Any = None
     lift: Lift = Lift.PAIR
-    """How the pairs behind the shuffle become elements."""
+    """Form of the elements that the pairs behind the shuffle become."""
     total_order: bool = False
     tasks: int = 0
     """Number of tasks behind the shuffle; 0 leaves it to the job."""

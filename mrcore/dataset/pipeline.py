@@ -2,7 +2,7 @@
 
 A pipeline makes elements of the pairs that a task reads, passes them through its operations, and
 makes pairs again. All of it works on iterators, so no operation costs a call of ours per element.
-This module is all that a task needs of a dataset, beside `mrcore.dataset.reducing`.
+A task needs this module, `mrcore.dataset.lowers` and `mrcore.dataset.reducing`, and no other.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
+from mrcore.dataset.lowers import AsPairs, Elements, Lower
 from mrcore.plugin.functions import MapMany
 
-Elements = Iterator[Any]
 BATCH_ROWS: Final = 8_192
 """Rows of a batch for `map_batches`."""
 
 
 class Lift(enum.Enum):
-    """How the pairs that a task reads become elements."""
+    """Form of the elements that the pairs of a task's input become."""
 
     VALUE = "value"
     KEY = "key"
@@ -200,138 +200,6 @@ class Sample:
                 yield element
 
 
-class Lower(Protocol):
-    """How elements become the pairs that a task writes."""
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Return the pairs of elements, lazily."""
-        ...
-
-    def functions(self) -> Sequence[object]:
-        """Return the functions of the user."""
-        ...
-
-
-class AsPairs:
-    """Elements that are pairs go on as they are."""
-
-    def functions(self) -> Sequence[object]:
-        """Return nothing."""
-        return ()
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Return the elements."""
-        return elements
-
-
-class AsValues(AsPairs):
-    """Each element is a value without a key."""
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Return pairs of nothing and the elements."""
-        return zip(repeat(None), elements, strict=False)
-
-
-class AsKeys(AsPairs):
-    """Each element is a key; the value 1 counts it."""
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Return pairs of the elements and 1."""
-        return zip(elements, repeat(1), strict=False)
-
-
-class CountedKeys(AsPairs):
-    """The keys of pairs; the value 1 counts each."""
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield pairs of the keys and 1."""
-        for key, _ in elements:
-            yield key, 1
-
-
-class WithSide(AsPairs):
-    """Pairs of which the value carries the number of its side of a join."""
-
-    def __init__(self, side: int) -> None:
-        self._side = side
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield the pairs with the side."""
-        side = self._side
-        for key, value in elements:
-            yield key, (side, value)
-
-
-class InOrder(AsPairs):
-    """Elements under running numbers, so that those of one branch of a union stay together."""
-
-    def __init__(self, branch: int) -> None:
-        self._branch = branch
-        self.number = 0
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield the elements with their numbers as keys."""
-        for element in elements:
-            self.number += 1
-            yield (self._branch, self.number), element
-
-
-class ByKey:
-    """Elements under keys that a function of the user makes of them."""
-
-    def __init__(self, function: Callable[[Any], Any], wrap: Callable[[Any], Any] | None) -> None:
-        """`wrap` is applied to each key."""
-        self._function = function
-        self._wrap = wrap
-
-    def functions(self) -> Sequence[object]:
-        """Return the function."""
-        return (self._function,)
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield pairs of keys and elements."""
-        function, wrap = self._function, self._wrap
-        for element in elements:
-            key = function(element)
-            yield key if wrap is None else wrap(key), element
-
-
-class Folded:
-    """All elements that are at hand at one time, as one value."""
-
-    def __init__(self, fold: Callable[[Elements], Any]) -> None:
-        """`fold` returns None where there is no element."""
-        self._fold = fold
-
-    def functions(self) -> Sequence[object]:
-        """Return the function."""
-        return (self._fold,)
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield the value, if there is one."""
-        value = self._fold(elements)
-        if value is not None:
-            yield None, value
-
-
-class FirstOnes(AsPairs):
-    """The first elements of each task."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.left = count
-
-    def begin_task(self) -> None:
-        """Begin to count anew."""
-        self.left = self._count
-
-    def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
-        """Yield elements until enough have come."""
-        for element in islice(elements, self.left):
-            self.left -= 1
-            yield None, element
-
-
 class Pipeline(MapMany):
     """The operations of one task of a dataset, as a map function."""
 
@@ -359,20 +227,17 @@ class Pipeline(MapMany):
 
     def functions(self) -> Sequence[object]:
         """Return the functions of the user."""
-        parts = (*self.operations, self.lower)
+        parts: list[Operation | Lower] = [*self.operations, self.lower]
         return [function for part in parts for function in part.functions()]
 
     def begin_task(self) -> None:
         """Forget what was counted in the task before."""
-        if isinstance(self.lower, FirstOnes):
-            self.lower.begin_task()
-        elif isinstance(self.lower, InOrder):
-            self.lower.number = 0
+        self.lower.begin_task()
 
     @property
     def done(self) -> bool:
         """Return whether the task has given all that is wanted of it."""
-        return isinstance(self.lower, FirstOnes) and self.lower.left <= 0
+        return self.lower.done
 
     def over(self, keys: Iterable[Any], values: Iterable[Any]) -> Iterator[Any]:
         """Return the pairs of records, lazily."""

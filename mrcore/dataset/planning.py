@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mrcore.dataset.lowers import InOrder, Lower
 from mrcore.dataset.nodes import Narrow, Node, Shuffle, Source, Union
-from mrcore.dataset.pipeline import AsPairs, InOrder, Lift, Lower, Operation, Pipeline
+from mrcore.dataset.pipeline import Lift, Operation, Pipeline
 from mrcore.errors import UsageError
 from mrcore.model.graph import Part, Reads, Run, Runs, Splits, Stage
 from mrcore.model.stages import MAX_STAGES
@@ -34,7 +35,7 @@ class Plan:
     steps: Sequence[Step]
     stages: Sequence[Stage]
     titles: Sequence[Sequence[str]]
-    """What each stage does, in the words of the dataset."""
+    """Operations of each stage, in the words of the dataset."""
 
     def text(self) -> str:
         """Return the stages for people."""
@@ -88,7 +89,7 @@ class _Planner:
     stages: list[Stage] = field(default_factory=list)
     titles: list[list[str]] = field(default_factory=list)
     _read: dict[int, _Read] = field(default_factory=dict)
-    """What is read of each shuffle, by its identity."""
+    """Runs of each shuffle that was planned, by its identity."""
 
     def branches(self, node: Node) -> list[_Branch]:
         """Return the origins of a node's elements; stages before them are planned."""
@@ -208,6 +209,6 @@ class _Planner:
         return len(self.stages) - 1
 
 
-def plan(node: Node, lower: Lower | None = None, title: str = "collect") -> Plan:
+def plan(node: Node, lower: Lower, title: str = "collect") -> Plan:
     """Return the job for a dataset, whose last stage makes pairs by `lower`."""
-    return _Planner().finish(node, lower or AsPairs(), title)
+    return _Planner().finish(node, lower, title)

@@ -1,4 +1,4 @@
-"""Combiners and reducers of datasets: what happens where pairs of one key meet."""
+"""Combiners and reducers of datasets, for the pairs of one key."""
 
 from __future__ import annotations
 

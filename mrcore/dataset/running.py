@@ -1,9 +1,9 @@
-"""Running the plan of a dataset: on a cluster, on one of its own, or in this process."""
+"""Runs of a dataset's plan: on a cluster, on one of its own, or in this process."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -17,10 +17,12 @@ from mrcore.engine.local_run import run_embedded, submit_and_follow
 from mrcore.engine.results import bounded, read_results, store_items
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
+from mrcore.model.job_options import by_name
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
 from mrcore.plugin.functions import GRAPH, INPUTS, STEPS, UserFunctions
 from mrcore.plugin.inputs import Input
+from mrcore.plugin.steps import Step
 from mrcore.util.texts import nearest
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ class Ended:
 
     job: JobView
     results: Sequence[bytes]
-    """What each task of the last stage has left, of a job without an output."""
+    """Result of each task of the last stage, of a job without an output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where and how a plan runs."""
+    """Place and settings of the run of a plan."""
 
     on: Client | None
     engine: str
@@ -57,14 +59,12 @@ class Where:
     options: Mapping[str, Any]
     """Options of the job, by name."""
     change: Change | None = None
-    """Returns the functions that the inline engine calls in place of the plan's."""
+    """Function that replaces the plan's functions, for the inline engine."""
 
 
 def where(action: str, given: Mapping[str, Any]) -> Where:
     """Return the checked keywords of an action; raise UsageError for one that cannot be."""
-    from mrcore.model.job_options import JOB_OPTIONS
-
-    known = {option.name for option in JOB_OPTIONS} - _UNUSED
+    known = by_name().keys() - _UNUSED
     for keyword in given:
         if keyword not in known and keyword not in PLACES:
             hint = nearest(keyword, [*known, *PLACES])
@@ -91,7 +91,7 @@ def where(action: str, given: Mapping[str, Any]) -> Where:
         slots=count("slots", given.get("slots", 1)),
         name=str(given.get("name", "dataset")),
         observer=given.get("observer"),
-        options=option_values({key: value for key, value in given.items() if key in known}),
+        options=option_values(given),
     )
 
 
@@ -104,40 +104,38 @@ def run_plan(
     failed, UsageError and its children when it cannot work as given.
     """
     nesting.check_allowed()
+    if place.on is not None:
+        place.on.check_open()
     results: list[bytes] = []
     with tempfile.TemporaryDirectory(prefix="mrcore-items-") as folder:
-        client = None if place.on is None else place.on.master
 
         def store(data: bytes, number: int) -> str:
-            if client is not None:
-                return store_items(client, data)
+            if place.on is not None:
+                return store_items(place.on.master, data)
             path = Path(folder) / f"items-{number}"
             path.write_bytes(data)
             return str(path)
 
         request = _request(plan, place, output, output_format, store)
-        job = _run(request, place, client, results)
+        job = _run(request, place, results)
     if job.state is not JobState.SUCCEEDED:
         raise RunFailedError(job)
     return Ended(job, results)
 
 
-def _run(
-    request: JobRequest, place: Where, client: MasterClient | None, results: list[bytes]
-) -> JobView:
+def _run(request: JobRequest, place: Where, results: list[bytes]) -> JobView:
+    """Run a job to its end; `results` gets what its tasks have left for the caller."""
     wants = request.output is None
 
     def take(master: MasterClient, job: JobView) -> None:
         if wants:
             results.extend(read_results(master, job))
 
-    if client is not None:
-        assert place.on is not None
-        place.on.check_open()
+    if place.on is not None:
         prepared = load_plugin(prepare(request, look=False))
-        job = submit_and_follow(client, prepared, place.observer)
+        job = submit_and_follow(place.on.master, prepared, place.observer)
         if job.state is JobState.SUCCEEDED:
-            take(client, job)
+            take(place.on.master, job)
         return job
     if place.engine == "inline":
         from mrcore.engine.inline import run_inline
@@ -186,7 +184,7 @@ def _request(
         groups += [number] * len(named)
     inputs = {str(n): Input(g.map, format=g.source.format) for n, g in enumerate(plan.groups)}
     # A plugin has at least one step; one that no stage names does nothing.
-    given: dict[str, object] = {INPUTS: inputs, GRAPH: True, STEPS: list(_steps(plan))}
+    given: dict[str, object] = {INPUTS: inputs, GRAPH: True, STEPS: list(plan.steps or [Step()])}
     return JobRequest(
         plugin=Functions(given=given, name=place.name, stages=tuple(plan.stages)),
         inputs=tuple(paths),
@@ -195,9 +193,3 @@ def _request(
         groups=tuple(groups),
         options={**place.options, "output_format": output_format},
     )
-
-
-def _steps(plan: Plan) -> Iterator[object]:
-    from mrcore.plugin.steps import Step
-
-    yield from plan.steps or [Step()]

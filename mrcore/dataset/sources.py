@@ -77,8 +77,8 @@ def from_items(items: Iterable[Any]) -> Dataset:
             f"The items take {len(data) >> 20:,} MiB, and {MAX_ITEMS_BYTES >> 20:,} MiB is the "
             "limit. Write them to files, and read those."
         )
-    count = f"{len(given):,} item{'' if len(given) == 1 else 's'}"
-    return Dataset(Source(title=f"from_items({count})", format=PICKLE, items=data))
+    title = f"from_items({len(given):,} item{'' if len(given) == 1 else 's'})"
+    return Dataset(Source(title=title, format=PICKLE, items=data))
 
 
 def _files(name: str, input_format: str, paths: Paths, lift: Lift = Lift.VALUE) -> Dataset:

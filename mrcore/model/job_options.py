@@ -275,6 +275,11 @@ JOB_OPTIONS: Sequence[Option] = (
 """All options of a job, in the order in which help texts list them."""
 
 
+def by_name() -> dict[str, Option]:
+    """Return the options by name, in the order of the table."""
+    return {option.name: option for option in JOB_OPTIONS}
+
+
 def draft_options() -> list[Option]:
     """Return the options that are fields of a draft."""
     return [option for option in JOB_OPTIONS if option.draft_field]

@@ -14,8 +14,9 @@ from mrcore.client.arguments import option_values
 from mrcore.client.option_values import path_text
 from mrcore.client.request import Functions, JobRequest
 from mrcore.dataset.dataset import Dataset
+from mrcore.dataset.lowers import AsValues
 from mrcore.dataset.nodes import Node, Source, replaced, sources_of
-from mrcore.dataset.pipeline import AsValues, Lift
+from mrcore.dataset.pipeline import Lift
 from mrcore.dataset.planning import plan
 from mrcore.dataset.running import run_plan, where
 from mrcore.engine.api import RunFailedError
@@ -23,7 +24,7 @@ from mrcore.engine.inline import run_inline
 from mrcore.errors import UsageError
 from mrcore.model.formats import PICKLE
 from mrcore.model.job import JobState
-from mrcore.model.job_options import JOB_OPTIONS
+from mrcore.model.job_options import by_name
 from mrcore.plugin.aggregates import Aggregate
 from mrcore.plugin.functions import FUNCTIONS, STEPS, StepFunctions, UserFunction, UserFunctions
 from mrcore.records.frames import item_frames, pairs_of_results
@@ -86,8 +87,7 @@ def _request(
     options: Mapping[str, Any],
 ) -> JobRequest:
     """Return the request for a plugin; its input is written to a folder."""
-    table = {option.name for option in JOB_OPTIONS}
-    known = (*table, *FUNCTIONS, STEPS, "name")
+    known = (*by_name(), *FUNCTIONS, STEPS, "name")
     for keyword in options:
         if keyword not in known:
             raise UsageError(f"run has no option {keyword!r}.{nearest(keyword, known)}")
@@ -101,7 +101,7 @@ def _request(
         target = Functions(given=given, name=str(options.get("name", "test")))
     else:
         raise UsageError("run needs a plugin, a Dataset, or functions such as map=, not two.")
-    values = option_values({name: options[name] for name in table if name in options})
+    values = option_values(options)
     if isinstance(inputs, Mapping):
         names = tuple(_write(folder, name, content) for name, content in inputs.items())
     else:

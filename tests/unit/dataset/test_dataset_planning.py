@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 import mrcore
-from mrcore.dataset.pipeline import AsValues
+from mrcore.dataset.lowers import AsValues
 from mrcore.dataset.planning import Plan, plan
 from mrcore.model.graph import Run, Runs, Splits
 
