@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from mrcore.cli.base import DURATION, FILE, FOLDER, SIZE, here
 from mrcore.client.request import JobRequest
 from mrcore.model import job_options as table
+from mrcore.model import option_rules
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
     REPEATED,
@@ -45,7 +46,7 @@ class KindType(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         try:
-            return table.parse(self._kind, value)
+            return option_rules.parse(self._kind, value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -89,7 +90,7 @@ def _click_option(option: Option) -> Callable[[_Function], _Function]:
         metavar=option.metavar or None,
         multiple=repeated,
         # A text, so that the help shows it with its unit.
-        default=table.show(option.kind, option.default) if shown else None,
+        default=option_rules.show(option.kind, option.default) if shown else None,
         show_default=shown,
         help=help_text,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mrcore.errors import UsageError
-from mrcore.model import job_options
+from mrcore.model import option_rules
 from mrcore.model.columns import Columns, columns_of
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
@@ -144,7 +144,7 @@ def _quantity(option: Option, value: object) -> float:
     """Return seconds or bytes, given as a number or as a text with a unit."""
     if isinstance(value, str):
         try:
-            quantity: float = job_options.parse(option.kind, value)
+            quantity: float = option_rules.parse(option.kind, value)
         except ValueError as error:
             raise UsageError(f"{option.name}: {error}.") from None
         return quantity

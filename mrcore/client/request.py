@@ -27,7 +27,7 @@ from mrcore.errors import (
     StorageError,
     UsageError,
 )
-from mrcore.model import job_options
+from mrcore.model import job_options, option_rules
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.option_kinds import Folder
 from mrcore.model.stages import Stage, stages_of
@@ -276,7 +276,7 @@ def _check_combination(request: JobRequest) -> None:
         raise UsageError("A job needs an output folder. Give -o OUT.")
     for option in job_options.JOB_OPTIONS:
         if option.name in request.options:
-            job_options.check(option, request.options[option.name], option.shown_flag)
+            option_rules.check(option.kind, request.options[option.name], option.shown_flag)
     _check_order(
         map_only=request.options.get("map_only", False),
         total_order=request.options.get("total_order", False),

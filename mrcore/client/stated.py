@@ -9,7 +9,7 @@ import msgspec
 
 from mrcore.client.option_values import value_of
 from mrcore.errors import PluginError, UsageError
-from mrcore.model import job_options
+from mrcore.model import job_options, option_rules
 from mrcore.model.job import JobDraft, Plugin
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import Params
@@ -52,7 +52,7 @@ def _value(option: Option, stated: object, plugin: str) -> Any:
     try:
         value = value_of(option, stated)
         if value is not None:
-            job_options.check(option, value, option.name)
+            option_rules.check(option.kind, value, option.name)
     except UsageError as error:
         raise PluginError(f"An option that {plugin} states cannot be. {error}") from None
     return value

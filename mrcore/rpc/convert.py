@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
-from mrcore.model import job_options
+from mrcore.model import job_options, option_rules
 from mrcore.model.calls import NO_PLUGIN
 from mrcore.model.columns import Columns
 from mrcore.model.formats import INPUT_FORMATS
@@ -166,7 +166,7 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return check_folder_uri(value, option.noun) if value else option.default
         case ColumnNames():
             names = tuple(value)
-            job_options.check(option, names, option.noun)
+            option_rules.check(option.kind, names, option.noun)
             return names
         case ColumnTypes():
             return _columns_from_proto(value, option.noun)
@@ -174,10 +174,10 @@ def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return resources_from_proto(value)
         case Jobs():
             ids = tuple(dict.fromkeys(value))
-            job_options.check(option, ids, option.noun)
+            option_rules.check(option.kind, ids, option.noun)
             return ids
         case _ if value:
-            job_options.check(option, value, option.noun)
+            option_rules.check(option.kind, value, option.noun)
             return value
         case _:
             return option.default
@@ -308,7 +308,7 @@ def _columns_to_proto(columns: Columns) -> list[plugin_pb2.Column]:
 
 def _columns_from_proto(message: Iterable[plugin_pb2.Column], noun: str) -> Columns:
     columns = tuple((column.name, column.type) for column in message)
-    job_options.check_columns(columns, noun)
+    option_rules.check_columns(columns, noun)
     return columns
 
 

@@ -15,7 +15,7 @@ from mrcore.cli import job_options as cli_options
 from mrcore.client.arguments import HasJobId, JobOptions, make_request
 from mrcore.client.request import JobRequest, prepare
 from mrcore.errors import UsageError
-from mrcore.model import job_options
+from mrcore.model import job_options, option_rules
 from mrcore.model.job import JobDraft, Plugin, complete
 from mrcore.model.job_options import Option
 from mrcore.model.option_kinds import (
@@ -179,7 +179,7 @@ def test_one_entry_makes_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_a_number_out_of_bounds_is_refused_as_text(kind: Kind, text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is n"):
-        job_options.parse(kind, text)
+        option_rules.parse(kind, text)
 
 
 @pytest.mark.parametrize(
