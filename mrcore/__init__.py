@@ -91,7 +91,7 @@ _PUBLIC = {
     "run": "mrcore.engine.api",
     "sum": "mrcore.plugin.aggregates",
 }
-"""Where the public names lie. They are imported when first used, so that `import mrcore` is light:
+"""Modules of the public names. They are imported when first used, so that `import mrcore` is light:
 a child that runs tasks never loads the client."""
 
 

@@ -42,14 +42,14 @@ class MrcoreError(Exception):
 
 
 class InternalError(Exception):
-    """What one module of mrcore raises for another: users meet another error in its place.
+    """Error from one module of mrcore to another: users meet another error in its place.
 
     Tracebacks that users see leave it out, where it is the context of an exception of theirs.
     """
 
 
 class UsageError(MrcoreError):
-    """What the user gave cannot work."""
+    """Request of the user that cannot work."""
 
     exit_code = 2
 

@@ -64,7 +64,7 @@ class Durable(msgspec.Struct):
     jobs: dict[str, JobRecord] = {}
     """In the order of submission."""
     requests: dict[str, str] = {}
-    """Which job a submission made."""
+    """Jobs by the submissions that made them."""
     ended: list[str] = []
     """Oldest first."""
     ended_tasks: int = 0

@@ -46,7 +46,7 @@ class Limits:
     backup_factor: float = 2.0
     """A backup task not before this many medians of the completed ones."""
     review_seconds: float = 1.0
-    """How often idle workers make the machine look for stragglers."""
+    """Interval at which idle workers make the machine look for stragglers."""
     steal_floor_seconds: float = 1.0
     """An attempt that waits behind others for less is not taken back for an idle worker."""
     mismatch_seconds: float = 10.0

@@ -25,7 +25,7 @@ class ItemFailure(msgspec.Struct, frozen=True):
 
 
 class Outcomes(msgspec.Struct, frozen=True):
-    """What the items of a call with `each` have left."""
+    """Results of the items of a call with `each`."""
 
     values: list[Any]
     """Values in the order of the items, with None for those that failed."""

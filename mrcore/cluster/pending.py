@@ -76,7 +76,7 @@ class Pending:
     on_failure: Callable[[CallFuture[Any], Failure], bool] | None = None
     """Called once when the call failed; returns whether it has taken over."""
     story: str = ""
-    """What came before this call, for its error."""
+    """History of this call, for its error."""
     takers: int = 0
     """Calls that take the value and were not sent yet: until then it is not released."""
     is_cancelled: bool = False
@@ -110,7 +110,7 @@ class Pending:
 
 
 class Board:
-    """What is to be sent, and what is awaited: shared by the callers, the sender and the watches.
+    """Calls to be sent and calls awaited: shared by the callers, the sender and the watches.
 
     Everything here is changed under `changed`, but `released`: a finalizer may run in any thread at
     any moment, also while the lock is held, and may only append there.

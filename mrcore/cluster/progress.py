@@ -17,7 +17,7 @@ _BAR_CHARACTERS: Final = 20
 
 
 class Bar:
-    """How many items of a map have ended."""
+    """Count of the items of a map that have ended."""
 
     def __init__(
         self, name: str, total: int | None, *, is_shown: bool | None, clock: Clock = SYSTEM

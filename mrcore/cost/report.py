@@ -20,7 +20,7 @@ _PAUSE_SECONDS: Final = 0.5
 
 
 class Books(msgspec.Struct, frozen=True):
-    """What is read of a fleet's document."""
+    """Part of a fleet's document that is read."""
 
     spend: Spend
     wall_seconds: float = 0.0

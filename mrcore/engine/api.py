@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mrcore.rpc.cluster import Credentials
 
 CONNECT_SECONDS = 5.0
-"""How long `--master` waits for an address that does not answer, in all well below 10 s."""
+"""Longest wait of `--master` for an address that does not answer, in all well below 10 s."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

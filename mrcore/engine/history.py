@@ -49,7 +49,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """As last seen by the client; final unless the client was killed."""
     state_uri: str
     spec: JobSpec | None = None
-    """What the job is, to recognise the same command; None for runs of older versions."""
+    """Fingerprint of the job, to recognise the same command; None for runs of older versions."""
 
 
 def runs_folder() -> Path:

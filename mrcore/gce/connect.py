@@ -21,7 +21,7 @@ from mrcore.gce.tunnel import Tunnel, free_port
 from mrcore.util.clock import SYSTEM
 
 MASTER_SECONDS = 600.0
-"""How long a master may take to answer, from the request for its VM."""
+"""Longest time until a master answers, from the request for its VM."""
 _REACH_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _LOOK_SECONDS = 3.0
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class Connection:
-    """How to reach the master of a cluster; `close` it at the end."""
+    """Way to the master of a cluster; `close` it at the end."""
 
     def __init__(self, runner: Runner, *, reach: bool = True) -> None:
         """Open a tunnel where the cluster wants one, unless its master is not to be reached."""

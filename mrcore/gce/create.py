@@ -69,7 +69,7 @@ _FIELDS_OF_OPTIONS: Final = {
     "service_account_worker": ("master_account", "worker_account", "manage_iam"),
     "vm_env": ("vm_env",),
 }
-"""Which fields of the record an option has spelt out."""
+"""Fields of the record that an option has set."""
 
 
 def open_cluster(runner: Runner) -> None:

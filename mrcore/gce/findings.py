@@ -25,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def cause(self) -> str:
-        """What made a call fail; empty for what is not a failed call."""
+        """Cause of a failed call; empty for other findings."""
         return self.message.partition(" failed: ")[2]
 
 

@@ -26,7 +26,7 @@ READ_SECONDS: Final = 180.0
 CHANGE_SECONDS: Final = 2400.0
 """Deadline of a change: gcloud itself waits for an operation for up to half an hour."""
 PATIENCE_SECONDS: Final = 150.0
-"""How long a new account may be unknown to the rest of the cloud."""
+"""Longest time that a new account may be unknown to the rest of the cloud."""
 _LONGEST_PAUSE: Final = 16.0
 
 

@@ -44,7 +44,7 @@ class JobFacts:
     """Tracebacks of the user's own code."""
     output: str = ""
     inputs: tuple[str, ...] = ()
-    """How the names of all files of each input begin."""
+    """Common prefix of the names of all files of each input."""
     written: tuple[str, ...] = ()
     temporaries: tuple[str, ...] = ()
     reduces: int | None = None

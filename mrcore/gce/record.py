@@ -62,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Time without a job, such as `15m`, after which a master removes the cluster."""
     min_workers: int = 0
     deadline: str = ""
-    """How long a job may take from its submission, such as `2h`; empty: as long as it does."""
+    """Longest time of a job from its submission, such as `2h`; empty: as long as it does."""
     max_cost: str = ""
     """Dollars that may be spent; empty: no limit."""
     master_account: str = ""

@@ -16,7 +16,7 @@ from mrcore.model.job import Compression
 
 
 class Cut(enum.Enum):
-    """Where a file may be cut into pieces."""
+    """Places where a file may be cut into pieces."""
 
     LINES = enum.auto()
     """Anywhere: a line belongs to the piece in which it starts."""
@@ -78,7 +78,7 @@ class OutputFormat:
 
     name: str
     pair: str
-    """What a pair becomes, in Markdown: the text of the table in docs/jobs.md."""
+    """Result of a pair, in Markdown: the text of the table in docs/jobs.md."""
     writer: str
     """Place of a function (sink, compression, columns of rows) -> PartWriter."""
     extension: str

@@ -170,7 +170,7 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     """Resident memory that a slot may use; 0 lets each worker decide (60 % over its slots)."""
     temp_uri: str | None = None
-    """Where runs lie; default: under the output's `_tmp`."""
+    """Folder of runs; default: under the output's `_tmp`."""
     overwrite: bool = False
     priority: int = 0
     """Higher runs first."""
@@ -205,7 +205,7 @@ def complete(draft: JobDraft, plugin: Plugin) -> JobSpec:
 
 
 class JobState(enum.StrEnum):
-    """Where a job stands. The last three are final."""
+    """State of a job. The last three are final."""
 
     WAITING = "waiting"
     """State of a job that waits for other jobs, or for its plan."""
@@ -222,7 +222,7 @@ class JobState(enum.StrEnum):
 
 
 class TaskState(enum.StrEnum):
-    """Where a task stands, in the words of the MapReduce paper."""
+    """State of a task, in the words of the MapReduce paper."""
 
     IDLE = "idle"
     IN_PROGRESS = "in_progress"

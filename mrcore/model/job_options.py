@@ -57,7 +57,7 @@ class Option:
     by_plugin: bool = True
     """Whether a plugin may state it; some count before the plugin is loaded."""
     cluster_only: str = ""
-    """Why the option makes sense on a cluster that is up only; empty where every engine takes it.
+    """Reason why only a cluster that is up takes the option; empty where every engine takes it.
 
     The clause follows the flag in a sentence, such as `names jobs of a cluster`.
     """

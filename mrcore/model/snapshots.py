@@ -17,7 +17,7 @@ from mrcore.model.task import FailureKind, TaskFailure
 
 
 class StageView(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the tasks of one stage stand."""
+    """States of the tasks of one stage."""
 
     name: str
     """`map`, `reduce`, or in a longer job such as `step2-reduce`."""
@@ -83,7 +83,7 @@ class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailureView(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an attempt or a job failed, in words for the user."""
+    """Reason why an attempt or a job failed, in words for the user."""
 
     kind: FailureKind
     message: str
@@ -256,7 +256,7 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
     max_workers: int = 0
     joined_workers: int = 0
     notes: tuple[str, ...] = ()
-    """What a person should know, the most important first."""
+    """Sentences for a person, the most important first."""
     cost: Cost = Cost()
     max_cost: float | None = None
     hour_dollars: float = 0.0

@@ -210,7 +210,7 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
     blocks: tuple[BlockKey, ...] = ()
     """In total order: the blocks of the run, in order, from offset 0."""
     number_kinds: dict[str, str] = {}
-    """Which number type each position of the keys has ("" is the key itself, "0" and "1.2" are
+    """Number type at each position of the keys ("" is the key itself, "0" and "1.2" are
     positions in tuples; "sort_key" and "sort_key.0" are what `sort_key` returns): "int" or "float".
     The job fails if two tasks that write for the same readers differ."""
     records_in: int = 0

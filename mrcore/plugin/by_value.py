@@ -26,7 +26,7 @@ _made_modules: Final[set[str]] = set()
 _made_classes: Final[weakref.WeakSet[type]] = weakref.WeakSet()
 """Classes that pickles have made in this process."""
 _TRACKER_ID_AT: Final = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}
-"""Where a class's identity stands among the arguments of these functions of `cloudpickle`."""
+"""Position of a class's identity among the arguments of these functions of `cloudpickle`."""
 
 
 def dump(value: Any) -> bytes:

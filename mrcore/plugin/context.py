@@ -51,7 +51,7 @@ class Context:
         self.task = task
         """The name of the task that runs, `map-00003`: the same for every attempt."""
         self.params: Mapping[str, str] = MappingProxyType(dict(sorted(params.items())))
-        """What `--param K=V` gave, in the order of the names: the same in every process."""
+        """Values of `--param K=V`, in the order of the names: the same in every process."""
         self._counters: dict[str, int] = {}
         self._files_folder = files_folder
         self._on_status = on_status
@@ -64,7 +64,7 @@ class Context:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What this attempt has counted so far."""
+        """Counters of this attempt so far."""
         return MappingProxyType(self._counters)
 
     def count(self, name: str, n: int = 1) -> None:

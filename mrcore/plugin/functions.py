@@ -67,7 +67,7 @@ class Role:
     rival_option: str = ""
     """Name of a field of `JobSpec` that excludes this function when it is set."""
     reason: str = ""
-    """Why the rival excludes this function, as a clause of a sentence."""
+    """Reason why the rival excludes this function, as a clause of a sentence."""
 
 
 class StepFunctions(TypedDict, total=False):
@@ -251,7 +251,7 @@ class UserFunctions:
         self.stated = dict(stated or {})
         """Values of job options that the plugin states, in types of JSON, not yet checked."""
         self.files_folder = files_folder
-        """Where the side files lie, by name; None when there are none."""
+        """Paths of the side files, by name; None when there are none."""
         self.user_paths = tuple(user_paths)
         """The sources of the plugin, as their frames name them."""
         self.name = name

@@ -19,7 +19,7 @@ from mrcore.plugin.bundle import Bundle
 from mrcore.util.texts import lines
 
 CHECK_SECONDS: Final = 60.0
-"""How long a plugin may take to import before the job is refused."""
+"""Longest time that a plugin may take to import before the job is refused."""
 
 
 def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Plugin:

@@ -55,7 +55,7 @@ class Batch:
 
     @property
     def offsets(self) -> Sequence[int]:
-        """Where each record starts, in the unit of its format's key; 0 for a whole file.
+        """Start of each record, in the unit of its format's key; 0 for a whole file.
 
         Worked out when first asked for: many a map function never looks at its key.
         """

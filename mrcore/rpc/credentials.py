@@ -29,12 +29,12 @@ from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM, Clock
 
 REACH_SECONDS: Final = 5.0
-"""How long a master that is not there is waited for; it may be starting just now."""
+"""Longest wait for a master that is not there; it may be starting just now."""
 _RETRY_SECONDS: Final = 0.1
 _GREETING_SECONDS: Final = 3.0
-"""How long one connection may take at least: tunnels are slow at first."""
+"""Shortest time that one connection may take: tunnels are slow at first."""
 LOOK_AGAIN_SECONDS: Final = 1.0
-"""How long credentials that are missing beside a master that answers are looked for."""
+"""Longest wait for credentials that are missing beside a master that answers."""
 _LEADER_SECONDS: Final = 0.5
 """Pause between two looks for the leader of a state."""
 

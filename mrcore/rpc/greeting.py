@@ -10,7 +10,7 @@ import socket
 from typing import Final
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""What a client says first (RFC 9113, 3.4), with an empty SETTINGS frame."""
+"""First bytes of a client (RFC 9113, 3.4), with an empty SETTINGS frame."""
 _FRAME_HEADER_BYTES: Final = 9
 _TYPE_AT: Final = 3
 _SETTINGS: Final = 4

@@ -40,7 +40,7 @@ _MAX_BODY_BYTES: Final = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class BlockHeader:
-    """What is known of a block before its body is read."""
+    """Facts of a block before its body is read."""
 
     crc32c: int
     body_bytes: int

@@ -22,7 +22,7 @@ LARGE_BLOCK_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the parts of a task may hold."""
+    """Bytes that the parts of a task may hold."""
 
     collect_bytes: int
     """Bytes of pairs that wait, as objects or columns, before they are sorted and spilled."""

@@ -22,7 +22,7 @@ SORTING_ROW_BYTES: Final = 96
 
 
 class KeyKind(enum.IntEnum):
-    """How the keys of a batch are represented."""
+    """Representation of the keys of a batch."""
 
     ENCODED = 0
     """Any keys, by `mrcore.shuffle.encoding`; binary."""
@@ -120,7 +120,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How batches that are to be joined represent their keys and values."""
+    """Representation of keys and values that batches to be joined share."""
 
     key_kind: KeyKind
     value_kind: ValueKind

@@ -35,7 +35,7 @@ FIRST_KEY_BYTES: Final = 1024
 
 
 class Sink(Protocol):
-    """Where the bytes of a run go: a Writer of a store, or a local file."""
+    """Target of the bytes of a run: a Writer of a store, or a local file."""
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Append."""
@@ -53,10 +53,10 @@ class SectionFooter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunFooter(msgspec.Struct, frozen=True):
-    """What a run says of itself."""
+    """Description that a run has of itself."""
 
     kinds: tuple[tuple[str, str], ...]
-    """How blocks represent keys and values: nearly always one pair of kinds for all of them."""
+    """Representation of keys and values in blocks: nearly always one pair for all of them."""
     sections: tuple[SectionFooter, ...]
 
 

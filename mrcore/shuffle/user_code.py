@@ -22,7 +22,7 @@ READ_BYTES: Final = 2 << 20
 FIXED_SIZES: Final = frozenset((int, float, bool, type(None)))
 """Types of small values that never change."""
 USER_EXCEPTIONS: Final = BaseException
-"""What user code may raise and be an ordinary failure.
+"""Exceptions of user code that are ordinary failures.
 
 All of it: sys.exit() and a cancelled task must not end the child, nor a panic of code in Rust.
 """

@@ -15,7 +15,7 @@ from mrcore.util.texts import text_of
 
 
 class ValueKind(enum.IntEnum):
-    """How the values of a batch are represented."""
+    """Representation of the values of a batch."""
 
     PICKLED = 0
     """Each value by itself; binary."""

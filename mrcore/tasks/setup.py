@@ -13,7 +13,7 @@ from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError
 
 
 class Setup:
-    """What one process keeps of a job for all of its tasks: the context and what `setup` did.
+    """State of a job that one process keeps for all of its tasks: the context, after `setup`.
 
     Users load a model in `setup`, which may take minutes, and keep the context in a global.
     """

@@ -47,7 +47,7 @@ class _Step:
 
     functions: StepFunctions
     of: str
-    """What follows the names of its functions in errors: nothing, or ` of step 2`."""
+    """Suffix of the names of its functions in errors: nothing, or ` of step 2`."""
 
     def named(self, function: str) -> str:
         return f"{function}{self.of}"

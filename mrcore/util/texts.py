@@ -10,11 +10,11 @@ MAX_TEXT: Final = 16 << 10
 """Characters of a user's object that are ever looked at: messages show less, and an exception may
 hold hundreds of megabytes."""
 _UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What ends a line or steers a terminal."""
+"""Characters that end a line or steer a terminal."""
 
 
 _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""What steers a terminal, in a text of several lines."""
+"""Characters that steer a terminal, in a text of several lines."""
 
 
 def text_of(value: object, make: Callable[[object], str] = str) -> str:

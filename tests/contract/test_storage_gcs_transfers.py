@@ -219,7 +219,7 @@ class TestUploads:
 
 
 class TestFaults:
-    """What a test can make go wrong, and that it goes wrong alike each time."""
+    """Faults that a test can order, and that come alike each time."""
 
     def test_rules_come_over_http(self, client: Client) -> None:
         rules = [{"kind": "error", "verb": "objects.get", "name": "a*", "status": 429, "count": 1}]

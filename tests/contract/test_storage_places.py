@@ -107,7 +107,7 @@ class TestLooks:
 
 
 class TestFolders:
-    """What is left of folders once their objects are gone."""
+    """Folders that remain once their objects are gone."""
 
     def test_no_object_is_pruned(self, place: Place) -> None:
         place.create("out/_tmp/job/x", b"1")

@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "storageClass": "STANDARD",
     "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}},
 }
-"""What `buckets.insert` and `patch` may change: any field, as a whole."""
+"""Fields that `buckets.insert` and `patch` may change, each as a whole."""
 FIXED = ("kind", "id", "name", "selfLink", "projectNumber", "metageneration", "etag")
 
 

@@ -39,9 +39,9 @@ class Fault:
     seconds: float = 0.0
     probability: float = 1.0
     count: int | None = None
-    """How often at most; None is for ever."""
+    """Most hits; None is without end."""
     skip: int = 0
-    """How many matching requests pass before the first hit."""
+    """Number of matching requests before the first hit."""
     hits: int = 0
 
 

@@ -27,7 +27,7 @@ MAX_COMPONENTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a rewrite, copy or compose reads: the live object, or one generation of it."""
+    """Source of a rewrite, copy or compose: the live object, or one generation of it."""
 
     bucket: str
     name: str
@@ -45,7 +45,7 @@ class _Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class RewriteReply:
-    """How far a rewrite is; `resource` when it is done, `token` when it is not."""
+    """Progress of a rewrite; `resource` when it is done, `token` when it is not."""
 
     done_bytes: int
     size_bytes: int
@@ -67,7 +67,7 @@ class Store:
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self.rewrite_bytes = 1 << 40
-        """How much one call of a rewrite copies."""
+        """Bytes that one call of a rewrite copies."""
         self._clock = clock
         self._lock = threading.RLock()
         self._buckets: dict[str, dict[str, ObjectVersion]] = {}

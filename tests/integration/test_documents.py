@@ -123,7 +123,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 @pytest.fixture(scope="module")
 def quickstart(reader: Reader) -> str:
-    """What the first command of the README printed; the others rest on it."""
+    """Output of the first command of the README; the others rest on it."""
     done = reader.type("./scripts/quickstart")
     assert done.returncode == 0, done.stderr
     return done.stdout

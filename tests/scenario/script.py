@@ -74,7 +74,7 @@ WALL = 1_000_000.0
 
 @dataclass(slots=True)
 class Speaker:
-    """What a worker says each time unless the script says otherwise."""
+    """Report of a worker unless the script has another."""
 
     slots: int = 1
     session: int = 1

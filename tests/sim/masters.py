@@ -67,14 +67,14 @@ class Life:
     deaf_since: float | None = None
     unheard: list[Event] = field(default_factory=list)
     requests: dict[tuple[str, int, int], frozenset[AttemptId]] = field(default_factory=dict)
-    """What each request listed: the shell sends work only for attempts not listed."""
+    """Attempts that each request listed: the shell sends work only for attempts not listed."""
     tick_at: float | None = None
     late_looks: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     """(job, act): looks of the committer that last until their job seems to be complete."""
 
 
 Make = Callable[[Limits, Random], Machine]
-"""What makes the machine of a process."""
+"""Maker of the machine of a process."""
 
 
 class SimMaster:

@@ -19,12 +19,12 @@ from tests.sim.world import World
 
 EPSILON = 1e-6
 TICK_SECONDS = 1.5
-"""How late a tick may be, after a stall."""
+"""Longest delay of a tick after a stall."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What a worker listed in its newest request that was stepped."""
+    """Attempts that a worker listed in its newest request that was stepped."""
 
     session: int
     sequence: int
@@ -36,7 +36,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What is compared across one step."""
+    """Values that are compared across one step."""
 
     report: Report | None
     repeated: bool
@@ -61,7 +61,7 @@ class Oracle:
         self.limits = limits
         self.epoch = 0
         self.began_at = 0.0
-        """When this master took over, later by the length of every stall since."""
+        """Time at which this master took over, later by the length of every stall since."""
         self.left_behind: dict[AttemptId, str] = {}
         """Attempts that the former master counted on, with their workers, until these report."""
         self.reports: dict[str, Report] = {}

@@ -24,7 +24,7 @@ CALM_SECONDS = 1_500.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run went."""
+    """Outcome of a run."""
 
     seed: int
     problem: str

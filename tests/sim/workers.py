@@ -46,7 +46,7 @@ class Holding:
     state: AttemptState = AttemptState.UNSTARTED
     started_at: float = 0.0
     read: tuple[bytes, ...] | TaskFailure | None = None
-    """What a reduce read as it began, where it did; others read as they end."""
+    """Input that a reduce read as it began, if it did; others read as they end."""
     result: TaskResult | None = None
     seconds: float = 0.0
 

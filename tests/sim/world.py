@@ -16,7 +16,7 @@ from mrcore.model.ids import AttemptId
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How often things go wrong; each is a probability unless its name says seconds."""
+    """Rates of faults; each is a probability unless its name says seconds."""
 
     drop: float
     duplicate: float
@@ -29,7 +29,7 @@ class Rates:
     master_stall: float
     flush_seconds: float
     look_seconds: float
-    """What the committer takes for anything it does in the store."""
+    """Time of the committer for anything it does in the store."""
     user_failure: float
     data_failure: float
     infrastructure_failure: float
@@ -77,7 +77,7 @@ class Rates:
 
 @dataclass(slots=True)
 class Store:
-    """What lies in the bucket: content by the attempt that wrote it, under a name of its own."""
+    """Objects of the bucket: content by the attempt that wrote it, under a name of its own."""
 
     runs: dict[AttemptId, bytes] = field(default_factory=dict)
     """Digest of each run that is there."""

@@ -21,16 +21,16 @@ class Daemon:
 
     process: subprocess.Popen[bytes]
     ready: dict[str, object]
-    """What it said when it was ready; empty for one that was not waited for."""
+    """Line that it printed when it was ready; empty for one that was not waited for."""
     log_path: Path
 
     @property
     def address(self) -> str:
-        """Where a master serves."""
+        """Address of a master."""
         return str(self.ready["address"])
 
     def log(self) -> str:
-        """What it has printed, both streams."""
+        """Output so far, both streams."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:

@@ -21,7 +21,7 @@ COMMAND = re.compile(
 )
 
 RUNS = re.compile(r"mrcore\.run\(|mrcore\.LocalCluster\(")
-"""What a Python block has that starts processes."""
+"""Mark of a Python block that starts processes."""
 
 ASSIGNMENT = re.compile(r"\w+=\S+$")
 
@@ -50,7 +50,7 @@ class Command:
 
     @property
     def elsewhere(self) -> str | None:
-        """Why a machine without an account and without rights cannot run it, or None."""
+        """Reason why a machine without an account and without rights cannot run it, or None."""
         if PLACEHOLDER.search(self.text):
             return "it has a placeholder"
         if "gs://" in self.text or "gcloud" in self.words or "gce" in self.words[1:2]:

@@ -54,7 +54,7 @@ def gate(name):
         while not (HERE / "go").exists():
             time.sleep(0.01)
 """
-"""How a job notes what it runs, and stops at its gate."""
+"""Code by which a job notes what it runs, and stops at its gate."""
 COUNTING = """
 def map(key, value):
     if key[1] == 0:

@@ -56,7 +56,7 @@ class Machine:
     name: str
     model: Provisioning
     born: float
-    """When it was asked for."""
+    """Time of the request for it."""
     boot_seconds: float
     failed_join: bool = False
     """Its worker never joins."""
@@ -74,7 +74,7 @@ class Machine:
 
 @dataclass
 class Faults:
-    """What goes wrong."""
+    """Faults of the world."""
 
     preempted_per_hour: float = 0.0
     failed_joins: float = 0.0

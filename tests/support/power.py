@@ -25,7 +25,7 @@ class Disk:
 
     def __init__(self, keep: Path) -> None:
         self._keep = keep
-        """Where the files of names that are gone are kept, on the same file system."""
+        """Folder for the files of names that are gone, on the same file system."""
         keep.mkdir(parents=True)
         self._kept = 0
         self.unsynced: list[tuple[str, Undo]] = []

@@ -11,11 +11,13 @@ from typing import Final
 
 from tests.tidy.tree import nodes, parsed
 
-MODULE_WORDS: Final = frozenset({"What", "How", "Who", "Whether", "Where", "When", "Why", "Which"})
+QUESTION_WORDS: Final = frozenset({"What", "How", "Who", "Where", "When", "Why", "Which"})
+"""First words of a clause in place of the noun that it stands for."""
+MODULE_WORDS: Final = QUESTION_WORDS | {"Whether"}
 """First words of a story; a module's first line names the module."""
-FIELD_WORDS: Final = frozenset({"Of", "That", "By", "For", "So", "Those"})
-"""First words of a fragment that lacks its noun."""
-FUNCTION_WORDS: Final = frozenset({"Tell", "Tells", "Say", "Says", "Give", "Gives", "Heed"})
+FIELD_WORDS: Final = QUESTION_WORDS | {"Of", "That", "By", "For", "So", "Those"}
+"""First words of a fragment that lacks its noun; a flag may begin with "Whether"."""
+FUNCTION_WORDS: Final = QUESTION_WORDS | {"Tell", "Tells", "Say", "Says", "Give", "Gives", "Heed"}
 """First words that hide a plainer verb: return, report, send, allow."""
 THIRD_PERSON: Final = re.compile(
     r"(Returns|Raises|Yields|Makes|Takes|Adds|Sets|Gets|Sends|Reads|Writes|Checks|Starts|Stops)\b"
@@ -83,6 +85,10 @@ def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
             text = ast.get_docstring(node, clean=True)
             if text and (_first_word(text) in FUNCTION_WORDS or THIRD_PERSON.match(text)):
                 yield node.lineno, "a function is an imperative"
+        if isinstance(node, ast.ClassDef):
+            text = ast.get_docstring(node, clean=True)
+            if text and _first_word(text) in QUESTION_WORDS:
+                yield node.lineno, "a class is a noun phrase"
         body = getattr(node, "body", None)
         for before, after in itertools.pairwise(body) if isinstance(body, list) else ():
             if isinstance(before, (ast.Assign, ast.AnnAssign)) and _is_text(after):

@@ -97,6 +97,8 @@ def test_help_texts_and_documents_keep_to_plain_words(rule: re.Pattern[str]) -> 
     [
         ('"""What a thing is."""\n', ["a module is a noun phrase"]),
         ('"""A thing."""\nX = 1\n"""Of a thing."""\n', ["a field is a noun phrase"]),
+        ('"""A thing."""\nX = 1\n"""How long it takes."""\n', ["a field is a noun phrase"]),
+        ('"""A thing."""\n\n\nclass C:\n    """What it is."""\n', ["a class is a noun phrase"]),
         ('"""A thing."""\n\n\ndef f():\n    """Returns it."""\n', ["a function is an imperative"]),
         ('"""A thing."""\nX = 1  # at most so many of them\n', ["a number without a unit"]),
         ('"""A thing."""\nX = "this is no thing"\n', ["is no"]),

@@ -18,7 +18,7 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.protocol import JobFile
 
 MAX_LOG_BYTES: Final = 16 << 20
-"""What is kept of the output of one attempt: its end."""
+"""Bytes kept of the output of one attempt: its end."""
 _FIRST_DESCRIPTOR: Final = 64
 """Out of the way of code that counts on the first few descriptors."""
 _libc: Final = ctypes.CDLL(None)

@@ -40,7 +40,7 @@ from mrcore.plugin.running import NOTED, note_in
 
 
 class JobFile(msgspec.Struct, frozen=True):
-    """What the orders of a job have in common; one file in the worker's scratch."""
+    """Common part of the orders of a job; one file in the worker's scratch."""
 
     spec: JobSpec
     state_uri: str
@@ -67,7 +67,7 @@ class LostOrderError(InternalError):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """How an attempt ended."""
+    """End of an attempt."""
 
     attempt: AttemptId
     result: TaskResult
@@ -200,12 +200,12 @@ class ReportReader:
 
 @dataclass(frozen=True, slots=True)
 class BoardView:
-    """What the board said."""
+    """Content of the board."""
 
     begun: int
     """Orders that the child has taken so far, the running one included."""
     started_at: float
-    """When the running one began: `Clock.monotonic()`, which all processes share."""
+    """Start of the running one: `Clock.monotonic()`, which all processes share."""
     progress: Progress
     function: str
     """Name of the user's function that runs; empty for code of ours."""

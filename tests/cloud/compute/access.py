@@ -13,7 +13,7 @@ from tests.cloud.compute.store import Resource, Store
 from tests.gcsserver.wire import Request
 
 OWNER = "owner@example.com"
-"""Who a caller is that shows any other token than that of a service account."""
+"""Identity of a caller whose token is not that of a service account."""
 
 TOKEN_OF = "token-of-"
 """A bearer token `token-of-EMAIL` speaks for that service account."""
@@ -57,7 +57,7 @@ _NAMED = {
     "instanceTemplates": "InstanceTemplate",
     "instances": "Instance",
 }
-"""What conditions know by name, of all that this cloud has: managed groups, say, are not."""
+"""Resources of this cloud that conditions know by name; managed groups are not among them."""
 
 
 def attributes_of(permission: str, resource: str) -> dict[str, str]:

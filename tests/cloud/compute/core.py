@@ -76,7 +76,7 @@ class Core:
     stop_grace_seconds: float = STOP_GRACE_SECONDS
     preempt_grace_seconds: float = PREEMPT_GRACE_SECONDS
     retry_seconds: float = 1.0
-    """How long a managed group waits before it tries again to make a VM."""
+    """Pause of a managed group before it tries again to make a VM."""
 
     @property
     def agent(self) -> str:

@@ -36,7 +36,7 @@ class Refusal:
     seconds: float = 0.0
     """With seconds the call is only late, and no error."""
     count: int | None = None
-    """How often at most; None is for ever."""
+    """Most hits; None is without end."""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ SERIAL_BYTES = 1 << 20
 CREATE_PERMISSIONS = (
     *("compute.disks.create", "compute.instances.setMetadata", "compute.subnetworks.use"),
 )
-"""What making an instance takes besides `compute.instances.create`, always."""
+"""Permissions that the making of an instance always needs besides `compute.instances.create`."""
 
 
 def check_may_create(core: Core, caller: str, where: str, body: Resource) -> None:

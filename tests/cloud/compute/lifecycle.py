@@ -21,7 +21,7 @@ from tests.cloud.compute.shapes import boot_disk, instance_fields, vm_of
 from tests.cloud.compute.store import Resource
 
 SYSTEM = "system"
-"""Who does what nobody has asked for."""
+"""Actor of changes that nobody has asked for."""
 
 Loss = Literal["stopped", "deleted"]
 
@@ -36,7 +36,7 @@ class Instance:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever changes the state of the VM."""
     deadline: float | None = None
-    """When the run limit ends, in the cloud's time."""
+    """End of the run limit, in the cloud's time."""
     is_gone: bool = False
 
     @property

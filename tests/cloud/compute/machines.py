@@ -11,12 +11,12 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:
-    """How the cloud may end a VM."""
+    """Ways in which the cloud ends a VM."""
 
     provisioning_model: Literal["STANDARD", "SPOT"] = "STANDARD"
     automatic_restart: bool = True
     termination_action: Literal["STOP", "DELETE"] = "STOP"
-    """What becomes of a VM that is preempted or has run for `max_run_seconds`."""
+    """Action for a VM that is preempted or has run for `max_run_seconds`."""
     max_run_seconds: int | None = None
 
     @property
@@ -124,7 +124,7 @@ class Machines(Protocol):
 
 
 class Addresses(Protocol):
-    """Who gives the addresses of VMs."""
+    """Source of the addresses of VMs."""
 
     def take(self, name: str, zone: str) -> str:
         """Return the internal address of a VM about to be made.

@@ -30,7 +30,7 @@ class Member:
 
     name: str
     zone: str
-    """Where it is or shall be; empty before a place was sought."""
+    """Zone of the VM, present or planned; empty before a zone was sought."""
     template: str
     """Path of the template that it is made of."""
     action: Action
@@ -38,7 +38,7 @@ class Member:
     error: Resource | None = None
     """Error of the last attempt to make it, gone once it is made."""
     machine_type: str | None = None
-    """Where the group's flexibility policy has chosen it."""
+    """Machine type by the choice of the group's flexibility policy."""
     task: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,7 +57,7 @@ class Group:
         self.path = path
         self.members: dict[str, Member] = {}
         self.errors: list[Resource] = []
-        """What has failed, the newest last, as `listErrors` shows it."""
+        """Failures, the newest last, as `listErrors` shows them."""
         self.is_deleted = False
         self._changed = asyncio.Event()
 

@@ -15,7 +15,7 @@ WAIT_SECONDS = 120.0
 """The longest that `wait` takes to answer, as the real one."""
 
 LINGER_SECONDS = 0.1
-"""How long a change waits for its own operation before it answers, so that quick ones are done."""
+"""Longest wait of a change for its own operation, so that quick ones are done in the answer."""
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Operations:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._by_request: dict[str, str] = {}
         self.seconds = 0.0
-        """How long each operation takes at least."""
+        """Shortest time of each operation."""
 
     async def run(
         self,

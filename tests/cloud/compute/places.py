@@ -10,7 +10,7 @@ from tests.cloud.compute.routing import Call, Route
 from tests.cloud.compute.store import Resource, aggregated, listing
 
 PROJECT = "global/project"
-"""Where the store keeps the project's own resource."""
+"""Place of the project's own resource in the store."""
 
 
 class Places:

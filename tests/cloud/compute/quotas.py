@@ -11,7 +11,7 @@ from tests.cloud.compute.store import Resource, Store
 
 
 class Quotas:
-    """What is used is counted from the resources, so that it cannot be wrong."""
+    """Usage is counted from the resources, so that it cannot be wrong."""
 
     def __init__(self, store: Store, faults: Faults) -> None:
         self._store = store

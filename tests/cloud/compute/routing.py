@@ -21,7 +21,7 @@ class Call:
     caller: str
     """E-mail address of who asks."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What the path names: `project`, `scope`, `name` and the like."""
+    """Names in the path: `project`, `scope`, `name` and the like."""
 
     @property
     def params(self) -> dict[str, str]:
@@ -73,7 +73,7 @@ class Route:
 
     @property
     def permission(self) -> str:
-        """What the caller needs; empty for what everybody may do."""
+        """Permissions that the caller needs; empty for what everybody may do."""
         if self.needs is not None:
             return self.needs
         api, _, verb = self.id.rpartition(".")

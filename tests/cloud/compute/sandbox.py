@@ -66,7 +66,7 @@ def _leave_the_network() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a command did."""
+    """Outcome of a command."""
 
     code: int
     out: str

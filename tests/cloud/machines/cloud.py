@@ -36,7 +36,7 @@ VM_ENVIRONMENT = {
     "STORAGE_EMULATOR_HOST": STORAGE,
     "MRCORE_COMPUTE_ENDPOINT": COMPUTE,
 }
-"""What makes daemons on a VM use the servers of this cloud."""
+"""Settings by which daemons on a VM use the servers of this cloud."""
 
 
 class CloudError(Exception):

@@ -13,9 +13,9 @@ from pathlib import Path
 from tests.cloud.machines import cgroups
 
 POWER_BUTTON = signal.SIGRTMIN + 4
-"""What systemd, as the first process, takes for an order to power off."""
+"""Signal that systemd, as the first process, takes for an order to power off."""
 REBOOT = 133
-"""How systemd-nspawn ends where the VM asked for a reboot and the container is not its own unit."""
+"""Exit status of systemd-nspawn for a VM that asked for a reboot and is not a unit of its own."""
 PRESS_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 

@@ -33,7 +33,7 @@ STORAGE_PORT = 4443
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the machines are kept, see NspawnMachines, and how long a preempted one still has."""
+    """Folder of the machines (NspawnMachines) and the seconds that a preempted one still has."""
 
     root: Path
     folder: Path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """How many of them, and how long; one is read by one map task."""
+    """Number and length of the books; each is read by one map task."""
 
     files: int = 24
     lines: int = 900

@@ -103,7 +103,7 @@ class Losses(Story):
 
 
 class Short(Losses):
-    """What takes two minutes, for continuous integration."""
+    """Losses that take two minutes, for continuous integration."""
 
     name = "short"
     about = "one preemption in a smaller job"

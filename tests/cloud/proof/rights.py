@@ -23,7 +23,7 @@ _JSON = "Content-Type: application/json"
 _READS, _MAKES, _CHANGES, _DELETES, _REFUSED, _ABSENT = 200, 200, 200, 204, 403, 404
 _COMPUTE = f"/compute/v1/projects/{PROJECT}"
 _MADE = ("counts/_tmp/rights", f"{_STATE}/logs/rights")
-"""What the worker makes, may not delete, and leaves to the master."""
+"""Objects that the worker makes, may not delete, and leaves to the master."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from tests.cloud.proof.cluster import until
 from tests.cloud.proof.story import BOOT_SECONDS, JOB_SECONDS, Story
 
 LIMIT_DOLLARS = 0.004
-"""What a worker and a master spend in two minutes."""
+"""Spending of a worker and a master in two minutes."""
 IDLE = "90s"  # The time that a run may take to come must be less.
 
 

@@ -15,7 +15,7 @@ from tests.cloud.machines.cloud import REPOSITORY
 
 UNUSED_SECONDS = 7 * 86400.0
 PYTHON = "3.11"
-"""What Debian 12 has, and so the VMs."""
+"""Version that Debian 12 has, and so the VMs."""
 
 
 def collect(cache: Path) -> Path:

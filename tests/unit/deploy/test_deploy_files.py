@@ -65,7 +65,7 @@ OPS_AGENT: dict[str, dict[str, dict[str, type]]] = {
     },
     "metrics.receivers": {"prometheus": {"config": dict}},
 }
-"""What the agent takes, by its documentation; a key that it does not know spoils the whole file."""
+"""Keys that the agent knows by its documentation; one other key spoils the whole file."""
 
 
 def test_the_ops_agent_knows_every_key() -> None:

@@ -171,7 +171,7 @@ class TestClaiming:
 
 
 class TestContents:
-    """What may lie in an output before a job."""
+    """Objects that may lie in an output before a job."""
 
     def test_names_with_an_underscore_may(self, any_storage: Place) -> None:
         for name in ("_logs/x", "_tmp/old/runs/y", "_SUCCESS"):
@@ -225,7 +225,7 @@ def _spec(home: Path, output: str, *inputs: str) -> JobSpec:
 
 
 class TestPlace:
-    """Where an output may lie."""
+    """Places of an output."""
 
     @pytest.mark.parametrize("output", [".", "..", "../home", "/", "in/.."])
     def test_not_here_and_not_above(self, home: Path, output: str) -> None:

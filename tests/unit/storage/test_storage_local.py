@@ -145,7 +145,7 @@ def test_who_asks_during_a_sync_gets_the_next(monkeypatch: pytest.MonkeyPatch) -
 def test_a_lock_file_that_was_removed_is_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waited for the lock of one that is done gets a file that nobody else would look at."""
+    """The next holder must not lock a file that nobody else would look at."""
     real_flock, opened = fcntl.flock, threading.Event()
 
     def flock(fd: int, operation: int) -> None:

@@ -15,7 +15,7 @@ from mrcore.worker.shell.environment import child_environment
 pytestmark = pytest.mark.timeout(900)  # a busy machine is slow, and only a hang is a fault
 LIMIT_MIB = 208
 FIRMLY_MIB = 190
-"""What is held varies by some MiB from run to run, and must not come near the limit."""
+"""Held memory varies by some MiB from run to run, and must not come near the limit."""
 ROWS = 400_000
 """Some 190 MB of columns, twice what the limit leaves for all data."""
 

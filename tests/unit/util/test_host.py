@@ -18,7 +18,7 @@ V1 = (
     "38 31 0:35 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n"
 )
 NO_LIMIT = str((1 << 63) - 4096)
-"""What version 1 says where there is none."""
+"""Text of version 1 for a limit that is not set."""
 
 
 def tree(root: Path, mounts: str, own: str, files: dict[str, str]) -> Path:

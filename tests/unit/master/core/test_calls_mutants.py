@@ -50,7 +50,7 @@ class LeavesTakersOfSessions(Calls):
 
 
 class KeepsRunning(Calls):
-    """What is cancelled stays with its worker."""
+    """A mutant: a cancelled call stays with its worker."""
 
     def _stop(self, job: LiveJob, task_id: TaskId) -> None:
         stage, task = job.stages[0], job.task(task_id)

@@ -78,7 +78,7 @@ class MasterInProcess:
 
 
 class NoSubmissions:
-    """Where the same request has been accepted before; something else happens meanwhile."""
+    """Case of a request that was accepted before; something else happens meanwhile."""
 
     def __init__(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
         self._meanwhile = meanwhile
