@@ -51,6 +51,7 @@ def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
         name=record.spec.name,
         state=record.state,
         output_uri=record.spec.output_uri,
+        partition_by=record.spec.partition_by,
         message=record.message,
         failure=None if record.failure is None else failure_view(record.failure),
         stages=stage_views(record, job),

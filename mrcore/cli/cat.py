@@ -15,7 +15,8 @@ from mrcore.cli import base
 def command(output: str) -> int:
     """Print all parts of an output in order, decompressed, as text.
 
-    A Parquet row is printed as key, tab, value. `mrcore cat OUT | head` stops early.
+    A Parquet row is printed as key, tab, value. The header of csv and tsv parts is printed once.
+    `mrcore cat OUT | head` stops early.
     """
     from mrcore.output.reading import output_chunks
 

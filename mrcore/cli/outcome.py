@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from mrcore.cli import base, progress
+from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import JobView, job_json
@@ -32,12 +33,11 @@ def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
 
 def _tell_success(job: JobView) -> None:
     place = object_names.shown(job.output_uri)
-    parts = job.stages[-1].tasks if job.stages else 0
     records = job.stages[0].records if job.stages else 0
     ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."
     base.note(
         f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
-        f"{show_number(parts, 'part')} in {place}{ending}"
+        f"{_parts(job)} in {place}{ending}"
     )
     if job.bad_records:
         skipped = show_number(job.bad_records, "bad record")
@@ -47,6 +47,18 @@ def _tell_success(job: JobView) -> None:
     for name, count in sorted(job.counters.items()):
         base.note(f"  {name} = {count:,}")
     base.note(f"print it with: mrcore cat {shlex.quote(place)}")
+
+
+def _parts(job: JobView) -> str:
+    """Return the number of parts in words; that of a partitioned output is in its receipt."""
+    if not job.partition_by:
+        return show_number(job.stages[-1].tasks if job.stages else 0, "part")
+    from mrcore.output.receipt import read_receipt
+
+    try:
+        return show_number(len(read_receipt(job.output_uri).parts), "part")
+    except MrcoreError:  # the bucket of a cluster need not be readable here
+        return f"parts by {', '.join(job.partition_by)}"
 
 
 def _emitted_nothing(job: JobView) -> bool:

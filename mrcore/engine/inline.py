@@ -194,6 +194,7 @@ class _Run:
             name=self.spec.name,
             state=state,
             output_uri=self.spec.output_uri,
+            partition_by=self.spec.partition_by,
             stages=self.stage_views(),
             counters=dict(self.counters),
             attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),

@@ -94,6 +94,8 @@ class OutputFormat:
     """No help text lists it."""
     as_text: str = ""
     """Place of a function part -> chunks of text. Empty where a part is text by itself."""
+    has_header: bool = False
+    """Each part begins with the names of its columns, and its text shows them once."""
 
 
 class _Named(Protocol):
@@ -290,6 +292,7 @@ OUTPUT_FORMATS: Final = Table(
         writer=f"{_CSV}:CsvWriter",
         extension=".csv",
         schemas="mrcore.records.csv_parts:CSV",
+        has_header=True,
     ),
     OutputFormat(
         name="tsv",
@@ -297,6 +300,7 @@ OUTPUT_FORMATS: Final = Table(
         writer=f"{_CSV}:TsvWriter",
         extension=".tsv",
         schemas="mrcore.records.csv_parts:TSV",
+        has_header=True,
     ),
     OutputFormat(
         name="parquet",

@@ -146,6 +146,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: JobState
     output_uri: str
+    partition_by: tuple[str, ...] = ()
+    """Columns whose values are folders of the output."""
     stages: tuple[StageView, ...] = ()
     """In the order of their numbers: a stage reads only earlier ones."""
     counters: dict[str, int] = {}

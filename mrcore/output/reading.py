@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from mrcore.errors import DataError, NotFoundError
@@ -44,12 +45,22 @@ def output_parts(output_uri: str) -> list[ObjectInfo]:
 
 
 def output_chunks(output_uri: str) -> Iterator[bytes]:
-    """Yield the whole output as text, in chunks; parquet rows as key, tab, value."""
+    """Yield the whole output as text, in chunks; parquet rows as key, tab, value.
+
+    The header that all parts of a csv or tsv output begin with comes once.
+    """
     storage = storage_for(output_uri)
+    header: bytes | None = None
     for part in output_parts(output_uri):
         with storage.open_read(part.uri, generation=part.generation) as stream:
             try:
-                yield from _text_chunks(part, stream)
+                chunks = _text_chunks(part, stream)
+                if format_of_part(part.uri).has_header:
+                    first, chunks = _header_of(chunks)
+                    if first != header:
+                        yield first
+                    header = header or first
+                yield from chunks
             except (OSError, EOFError, ValueError) as error:
                 raise DataError(
                     f"{object_names.shown(part.uri)} cannot be read ({error}). Look with "
@@ -76,6 +87,25 @@ def _text_chunks(part: ObjectInfo, stream: BinaryIO) -> Iterator[bytes]:
     content = _decompressed(part.uri, stream)
     while chunk := content.read(_CHUNK_BYTES):
         yield chunk
+
+
+def _header_of(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first row of a csv file, and what follows it."""
+    read = b""
+    for chunk in chunks:
+        read += chunk
+        end = _end_of_row(read)
+        if end:
+            return read[:end], chain((read[end:],), chunks)
+    return read, chunks
+
+
+def _end_of_row(text: bytes) -> int:
+    """Return the end of the first row; 0 where it is not there. A quoted field may hold lines."""
+    end = text.find(b"\n") + 1
+    while end and text.count(b'"', 0, end) % 2:
+        end = text.find(b"\n", end) + 1
+    return end
 
 
 def _decompressed(name: str, stream: BinaryIO) -> _Readable:

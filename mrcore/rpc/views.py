@@ -54,6 +54,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         name=job.spec.name,
         state=JOB_STATES.from_proto(job.state),
         output_uri=job.spec.output_uri,
+        partition_by=tuple(job.spec.partition_by),
         stages=tuple(_stage_view(stage) for stage in job.stages),
         counters={**job.counters, **{name: int(n) for name, n in job.large_counters.items()}},
         attempts=AttemptCounts(**_fields(AttemptCounts, job.attempts)),

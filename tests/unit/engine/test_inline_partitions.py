@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import mrcore
+from mrcore.cli import outcome
 from mrcore.errors import DataError, OutputError, UsageError
 from mrcore.model.partition_folders import NULL, folder_of
 from mrcore.output.reading import output_chunks
@@ -80,12 +81,24 @@ def test_each_value_has_a_folder(here: Path, output_format: str) -> None:
     receipt = read_receipt(uri)
     assert sorted(part.name for part in receipt.parts) == names(here / "out")
     assert receipt.records_out == 4
-    assert len(b"".join(output_chunks(uri)).splitlines()) == (8 if extension in CSV else 4)
+    # The header of csv and tsv comes once, however many files there are.
+    assert len(b"".join(output_chunks(uri)).splitlines()) == (5 if extension in CSV else 4)
     assert result.job.counters == {}
     assert not list((here / "out").glob("_tmp"))
 
 
 CSV = (".csv", ".tsv")
+
+
+def test_the_number_of_parts_is_that_of_the_files(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = run().job
+    outcome.tell(job, as_json=False)
+    assert "4 records, 4 parts in " in capsys.readouterr().err
+    (here / "out/_SUCCESS").unlink()
+    outcome.tell(job, as_json=False)
+    assert "4 records, parts by country in " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output_format", ["parquet", "csv"])

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 
+from mrcore.model.job import Versions
 from mrcore.output import reading
+from mrcore.output.receipt import PartReceipt, Receipt
+from tests.support import stores
 
 
 @pytest.mark.parametrize(
@@ -22,3 +29,58 @@ def test_lines_are_put_together(
 ) -> None:
     monkeypatch.setattr(reading, "output_chunks", lambda output_uri: iter(chunks))
     assert list(reading.output_lines("mem://out")) == lines
+
+
+def _put_output(place: stores.Place, parts: Sequence[tuple[str, bytes]]) -> str:
+    """Write an output of these parts; return its URI."""
+    for name, content in parts:
+        place.put(f"out/{name}", content)
+    receipts = tuple(PartReceipt(name, len(content), None, 1) for name, content in parts)
+    receipt = Receipt(
+        job_id="j",
+        name="j",
+        parts=receipts,
+        records_in=1,
+        records_out=1,
+        counters={},
+        attempts=1,
+        versions=Versions(python="3", mrcore="0", pyarrow="1", cloudpickle="3"),
+        submitted_seconds=0.0,
+        ended_seconds=0.0,
+        elapsed_seconds=0.0,
+    )
+    place.put("out/_SUCCESS", msgspec.json.encode(receipt))
+    return place.uri("out")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "text"),
+    [
+        ("part-{}.csv", [b"key,value\na,1\n", b"key,value\nb,2\n"], b"key,value\na,1\nb,2\n"),
+        ("part-{}.tsv", [b"k\tv\na\t1\n", b"k\tv\n", b"k\tv\nb\t2\n"], b"k\tv\na\t1\nb\t2\n"),
+        ("x=1/part-{}.csv", [b'"a\nb"\n1\n', b'"a\nb"\n2\n'], b'"a\nb"\n1\n2\n'),
+        # Only the first row of a part is a header, and only where it is the same.
+        ("part-{}.csv", [b"a\na\n", b"a\na\n"], b"a\na\na\n"),
+        ("part-{}.csv", [b"a\n1\n", b"b\n2\n"], b"a\n1\nb\n2\n"),
+        ("part-{}.csv", [b"", b"a\n1\n", b"a\n2\n"], b"a\n1\n2\n"),
+        ("part-{}", [b"same\n", b"same\n"], b"same\nsame\n"),
+    ],
+)
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_a_header_comes_once(
+    name: str, parts: list[bytes], text: bytes, is_compressed: bool
+) -> None:
+    place = stores.memory_place()
+    with stores.registered(place):
+        uri = _put_output(
+            place,
+            [
+                (
+                    name.format(number) + (".gz" if is_compressed else ""),
+                    gzip.compress(part) if is_compressed else part,
+                )
+                for number, part in enumerate(parts)
+            ],
+        )
+        assert b"".join(reading.output_chunks(uri)) == text
+        assert list(reading.output_lines(uri)) == text.decode().splitlines()
