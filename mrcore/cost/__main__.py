@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--region", default="us-central1", metavar="REGION")
     add("--input-bytes", required=True, metavar="SIZE")
     add("--input-files", type=int, default=1, metavar="N")
+    add("--map-tasks", type=int, default=0, metavar="N", help="else planned by the input")
     add("--reduces", type=int, metavar="N", help="0: maps alone; else planned by the input")
     add("--steps", type=int, default=1, metavar="N", help="steps of the plugin that reduce")
     add("--hours", type=float, metavar="H", help="of work, where that is known")
@@ -73,6 +74,8 @@ def _estimate(parsed: argparse.Namespace) -> str:
         raise UsageError(f"--input-bytes: {error}.") from error
     if parsed.workers < 1:
         raise UsageError("--workers must be at least 1.")
+    if parsed.map_tasks < 0:
+        raise UsageError("--map-tasks must be at least 0.")
     if not 1 <= parsed.steps < MAX_STAGES:
         raise UsageError(f"--steps must be from 1 to {MAX_STAGES - 1}.")
     if parsed.reduces == 0 and parsed.steps > 1:
@@ -87,6 +90,7 @@ def _estimate(parsed: argparse.Namespace) -> str:
         region=parsed.region,
         input_bytes=input_bytes,
         input_files=parsed.input_files,
+        map_tasks=parsed.map_tasks,
         reduces=parsed.reduces,
         stages=() if parsed.reduces == 0 else shuffling_stages(parsed.steps),
         hours=parsed.hours,

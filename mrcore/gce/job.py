@@ -20,9 +20,10 @@ from mrcore.client.request import (
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.gce.record import check_outputs
 from mrcore.model import object_names
-from mrcore.model.job import Input, JobDraft
+from mrcore.model.job import Input, JobDraft, JobSpec
 from mrcore.model.stages import Stage, stages_of
 from mrcore.output import claim
+from mrcore.records.inputs import InputFile, expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,12 @@ class JobFacts:
     """Number that was asked for; None: left to the master."""
     stages: tuple[Stage, ...] = ()
     """Stages of the job, once its plugin could be loaded."""
-    input_files: int = 0
+    map_tasks: int = 0
+    """Number that the job asks for; 0: left to the master."""
+    total_order: bool = False
+    cpus: float = 0.0
+    """Number of CPUs that each task reserves."""
+    files: tuple[InputFile, ...] = ()
     input_bytes: int | None = None
     """None: the inputs could not be read."""
     running: str = ""
@@ -81,16 +87,18 @@ def look_at_job(request: JobRequest, home: str) -> JobFacts:
     places = local_places(draft.job)
     for fault in _faults(draft, home, places):
         facts.add_error(fault)
+    job = draft.job
     try:
-        spec = load_plugin(draft).spec
-        facts.stages, facts.reduces = stages_of(spec), spec.reduces or None
+        job = spec = load_plugin(draft).spec
+        facts.stages = stages_of(spec)
+        _describe(facts, spec)
     except MrcoreError as error:
         facts.add_error(error)
     if places:
         return facts
     for look in (_look_at_claim, _look_at_inputs):
         try:
-            look(facts, draft.job, home)
+            look(facts, job, home)
         except MrcoreError as error:
             facts.add_error(error)
     return facts
@@ -105,6 +113,8 @@ def _describe(facts: JobFacts, spec: JobDraft) -> None:
     if spec.temp_uri is not None and not is_local(spec.temp_uri):
         facts.temporaries = (f"{spec.temp_uri}/",)
     facts.reduces = spec.reduces or None
+    facts.map_tasks, facts.total_order = spec.map_tasks, spec.total_order
+    facts.cpus = spec.resources.cpus
 
 
 def _faults(draft: Draft, home: str, places: list[str]) -> Iterator[MrcoreError]:
@@ -130,13 +140,12 @@ def _start(given: Input) -> str:
 
 
 def _look_at_inputs(facts: JobFacts, spec: JobDraft, home: str) -> None:
-    from mrcore.records.inputs import expand
-
     del home
     if spec.after:
         return  # what other jobs have yet to write cannot be measured
-    files = expand(spec.inputs, spec.input_format, skip_output=spec.output_uri)
-    facts.input_files = len(files)
+    groups = spec.plugin.groups if isinstance(spec, JobSpec) else ()
+    files = expand(spec.inputs, spec.input_format, groups=groups, skip_output=spec.output_uri)
+    facts.files = tuple(files)
     facts.input_bytes = sum(file.size_bytes for file in files)
 
 

@@ -22,7 +22,7 @@ def price_of_job_briefly(runner: Runner, facts: JobFacts) -> str:
     if facts.input_bytes is None:
         return ""
     try:
-        return estimate_brief(_estimate(runner, facts), facts.input_files)
+        return estimate_brief(_estimate(runner, facts), len(facts.files))
     except MrcoreError:  # the job can run without it
         return ""
 
@@ -42,7 +42,11 @@ def _estimate(runner: Runner, facts: JobFacts, hours: float | None = None) -> Es
         spot=not options.on_demand,
         region=runner.wanted_region,
         input_bytes=facts.input_bytes or 0,
-        input_files=facts.input_files,
+        input_files=len(facts.files),
+        files=facts.files,
+        map_tasks=facts.map_tasks,
+        total_order=facts.total_order,
+        cpus=facts.cpus,
         reduces=facts.reduces,
         stages=facts.stages,
         hours=hours,

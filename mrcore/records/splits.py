@@ -21,6 +21,11 @@ SMALL_INPUT_BYTES = 4 << 20
 REDUCE_BYTES = 64 << 20
 """Input for each reduce of a large job, when the user leaves the number to us."""
 MAX_AUTO_REDUCES = 1000
+TOTAL_ORDER_SLOTS = 8
+"""Slots that the input is cut for in total order, however many workers there are.
+
+Borders between parts are keys at which blocks of runs begin, so other splits give other parts.
+"""
 MAX_PIECES = 1000
 """Files in one split: an assignment stays far below the limit of a gRPC message."""
 

@@ -13,15 +13,9 @@ from mrcore.model.job import JobSpec
 from mrcore.model.stages import stages_of
 from mrcore.model.task import Split
 from mrcore.records.inputs import InputFile, expand
-from mrcore.records.splits import auto_reduces, cut, target_bytes
+from mrcore.records.splits import TOTAL_ORDER_SLOTS, auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
 from mrcore.util.lazy import load
-
-TOTAL_ORDER_SLOTS = 8
-"""Slots that the input is cut for in total order, however many workers there are.
-
-Borders between parts are keys at which blocks of runs begin, so other splits give other parts.
-"""
 
 
 class Plan(msgspec.Struct, frozen=True):

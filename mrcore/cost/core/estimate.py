@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from mrcore.cost.prices import Prices, Range
+from mrcore.model.formats import Cut, file_format
 from mrcore.model.stages import (
     MAP,
     REDUCE,
@@ -22,7 +25,8 @@ from mrcore.model.stages import (
     kind_of,
     stage_plans,
 )
-from mrcore.records.splits import auto_reduces, target_bytes
+from mrcore.records.inputs import InputFile
+from mrcore.records.splits import TOTAL_ORDER_SLOTS, auto_reduces, cut, target_bytes
 from mrcore.util.units import show_duration, show_size
 
 MASTER_TYPE: Final = "e2-standard-2"
@@ -53,6 +57,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     input_bytes: int
     input_files: int = 1
+    files: tuple[InputFile, ...] = ()
+    """Files of the input, where they are known: their formats decide how they are cut."""
+    map_tasks: int = 0
+    """Number of map tasks that the job asks for; 0 leaves it to the slots."""
+    total_order: bool = False
+    cpus: float = 0.0
+    """Number of CPUs that each task reserves."""
     reduces: int | None = None
     """Number of reduce tasks of a stage; None: planned by the master."""
     stages: tuple[Stage, ...] = ()
@@ -100,7 +111,8 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
     slots = plan.workers * max(1, min(math.ceil(shape.vcpus) for shape in shapes))
     maps = _map_tasks(plan, slots)
     stages = _stage_plans(plan, maps, slots)
-    work = _work_seconds(plan, slots, _shuffles(stages))
+    at_once = plan.workers * min(_tasks_at_once(plan, shape.vcpus) for shape in shapes)
+    work = _work_seconds(plan, min(at_once, max(1, sum(maps.values()))), _shuffles(stages))
     wall = Range(work.low + BOOT_SECONDS.low, work.high + BOOT_SECONDS.high)
     held = wall.plus(Range(LINGER_SECONDS, LINGER_SECONDS))
     hours = held.times(1 / 3600)
@@ -137,16 +149,34 @@ def shuffling_stages(shuffles: int) -> tuple[Stage, ...]:
     return tuple(Stage(*each) for each in zip(reads, writes, strict=True))
 
 
-def _map_tasks(plan: Plan, slots: int) -> int:
-    if not plan.input_bytes:
-        return 0
-    return max(-(-plan.input_bytes // target_bytes(plan.input_bytes, slots)), 1)
+def _tasks_at_once(plan: Plan, vcpus: float) -> int:
+    """Return the number of tasks that one worker runs at a time."""
+    slots = max(1, math.ceil(vcpus))
+    return max(1, min(slots, int(vcpus / plan.cpus))) if plan.cpus else slots
 
 
-def _stage_plans(plan: Plan, maps: int, slots: int) -> tuple[StagePlan, ...]:
+def _map_tasks(plan: Plan, slots: int) -> Mapping[int, int]:
+    """Return the number of map tasks of each input group."""
+    cut_slots = TOTAL_ORDER_SLOTS if plan.total_order else slots
+    target = target_bytes(plan.input_bytes, cut_slots, plan.map_tasks)
+    if plan.files:
+        files = [_with_points(file, target) for file in plan.files]
+        return Counter(split.group for split in cut(files, cut_slots, plan.map_tasks))
+    return {0: -(-plan.input_bytes // target)} if plan.input_bytes else {}
+
+
+def _with_points(file: InputFile, target: int) -> InputFile:
+    """Return a file with the points at which it may be cut; they are assumed and not looked up."""
+    if file_format(file.format).cut is not Cut.POINTS:
+        return file
+    points = tuple(range(0, file.size_bytes, max(target, 1)))
+    return msgspec.structs.replace(file, cut_points=points)
+
+
+def _stage_plans(plan: Plan, maps: Mapping[int, int], slots: int) -> tuple[StagePlan, ...]:
     stages = plan.stages or shuffling_stages(0 if plan.reduces == 0 else 1)
     reduces = plan.reduces or auto_reduces(plan.input_bytes, slots)
-    return stage_plans(stages, {0: maps}, reduces)
+    return stage_plans(stages, maps, reduces)
 
 
 def _tasks(stages: tuple[StagePlan, ...], kind: str) -> int:

@@ -15,7 +15,9 @@ from mrcore.cost.prices import Range, Shape, load_prices, region_of
 from mrcore.cost.text import cost_brief, estimate_text
 from mrcore.errors import UsageError
 from mrcore.model.snapshots import Cost
+from mrcore.records.inputs import InputFile, listed
 from mrcore.records.splits import auto_reduces
+from mrcore.storage.base import ObjectInfo
 from mrcore.util.units import show_dollars
 
 PRICES = load_prices()
@@ -139,6 +141,43 @@ def test_an_estimate_is_of_the_reduces_that_there_will_be() -> None:
     assert alone.class_b < estimate(plan(reduces=1_000), PRICES).class_b
 
 
+def _file(name: str, job_format: str, size: int = 10**9) -> InputFile:
+    info = ObjectInfo(uri=f"gs://b/{name}", size_bytes=size, generation="1")
+    return listed(info, name, job_format)
+
+
+def test_an_estimate_counts_the_map_tasks_that_the_job_asks_for() -> None:
+    few, usual = estimate(plan(map_tasks=10), PRICES), estimate(plan(), PRICES)
+    assert (few.map_tasks, usual.map_tasks) == (10, 1_491)
+    assert few.seconds_low > 3 * usual.seconds_low, "of 80 slots only ten have work"
+    assert few.class_b < usual.class_b
+
+
+@pytest.mark.parametrize(
+    ("name", "job_format", "tasks"),
+    [
+        ("a.txt", "text", 16),
+        ("a.csv", "csv", 1),
+        ("a.txt.gz", "text", 1),
+        ("a.parquet", "parquet", 16),
+        ("a.csv", "arrow", 1),
+        ("a.jsonl", "arrow", 16),
+    ],
+)
+def test_an_estimate_cuts_files_as_their_formats_allow(
+    name: str, job_format: str, tasks: int
+) -> None:
+    files = (_file(name, job_format),)
+    found = estimate(plan(input_bytes=10**9, input_files=1, files=files, workers=1), PRICES)
+    assert found.map_tasks == tasks
+
+
+def test_tasks_that_reserve_cpus_leave_slots_empty() -> None:
+    one, four = (estimate(plan(cpus=cpus), PRICES) for cpus in (1.0, 4.0))
+    assert one == estimate(plan(), PRICES)
+    assert four.seconds_high > 2.5 * one.seconds_high
+
+
 def test_an_estimate_of_several_steps_counts_every_stage() -> None:
     one = estimate(plan(), PRICES)
     three = estimate(plan(stages=shuffling_stages(3)), PRICES)
@@ -202,6 +241,10 @@ def test_the_command_prints_for_people_and_programs(capsys: pytest.CaptureFixtur
     assert found["requests"] == found["class_a"] + found["class_b"]
     assert main([*arguments, "--steps", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"] == 3
+    assert main([*arguments, "--map-tasks", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["map_tasks"] == 3
+    assert main([*arguments, "--map-tasks", "-1"]) == 2
+    assert "--map-tasks must be at least 0" in capsys.readouterr().err
     assert main([*arguments, "--steps", "0"]) == 2
     assert "--steps must be from 1 to 999" in capsys.readouterr().err
     assert main([*arguments, "--steps", "3", "--reduces", "0"]) == 2

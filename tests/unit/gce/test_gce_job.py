@@ -31,7 +31,7 @@ def test_a_job_that_can_run_has_its_size_and_its_places(tmp_path: Path, gcs_plac
     output = gcs_place.uri("out")
     facts = look(tmp_path, PLUGIN, gcs_place.uri("in/*.txt"), output=output)
     assert facts.errors == []
-    assert (facts.input_files, facts.input_bytes) == (2, 1001)
+    assert (len(facts.files), facts.input_bytes) == (2, 1001)
     assert facts.inputs == (gcs_place.uri("in/"),)
     assert (facts.output, facts.written) == (output, (f"{output}/",))
     assert (facts.running, facts.reduces) == ("", None)
@@ -61,6 +61,31 @@ def test_a_job_of_several_steps_is_priced_by_its_stages(
     assert [kind_of(stage.reads) for stage in facts.stages] == ["map", "reduce", "reduce"]
     lines = price_of_job(Runner("run", Options(region="us-central1")), facts)
     assert lines[0] == "tasks     1 map, 2 reduce, in 3 stages"
+
+
+STATED = """
+from mrcore import Input
+
+def once(key, value):
+    yield value["a"], 1
+
+inputs = {"*.csv": Input(once, format="csv"), "*.txt": once}
+options = {"map_tasks": 6, "resources": {"cpu": 2}, "map_only": True}
+"""
+
+
+def test_what_a_module_states_is_priced(
+    tmp_path: Path, gcs_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MRCORE_GCS_LOGIN", "gcloud")  # a runner sets it
+    gcs_place.put("in/a.csv", b"a,b\n" * 250)
+    gcs_place.put("in/b.txt", b"x\n" * 2_500)
+    facts = look(tmp_path, STATED, gcs_place.uri("in/*"), output=gcs_place.uri("out"))
+    assert facts.errors == []
+    assert [(file.format, file.group) for file in facts.files] == [("csv", 0), ("text", 1)]
+    assert (facts.map_tasks, facts.cpus) == (6, 2)
+    lines = price_of_job(Runner("run", Options(region="us-central1")), facts)
+    assert lines[0] == "tasks     6 map", "a csv file is one piece, and the other is cut in five"
 
 
 def test_all_faults_are_found_at_once_and_the_users_traceback_apart(
