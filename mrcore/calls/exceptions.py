@@ -6,6 +6,7 @@ notes. Its traceback, and the exceptions that caused it, go along as text.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 from mrcore.calls.pickling import dumps, loads
@@ -35,6 +36,11 @@ def dump_exception(error: BaseException, limit_bytes: int = MAX_RESULT_BYTES) ->
         or _checked(error, error, limit_bytes, same_text=False)
         or _checked(rebuilt, error, limit_bytes, same_text=False)
     )
+
+
+def dump_timeout(message: str) -> bytes:
+    """Return a pickle of a TimeoutError, for a call that was stopped and raised nothing itself."""
+    return pickle.dumps(TimeoutError(message), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _checked(form: object, error: BaseException, limit_bytes: int, *, same_text: bool) -> bytes:

@@ -207,9 +207,10 @@ class Client:
         Futures of other calls and scattered values may be anywhere among the arguments; the call
         waits for them, and their values go from worker to worker. A call is tried again `retries`
         times when the function raises, and up to `max_attempts` times in all when its process dies
-        or its worker is lost. `timeout` (seconds, or "30s") bounds one attempt. `resources` is a
-        dict with "cpu", "memory" and "labels". When the call has failed for good, `fallback` is
-        called with the same arguments. With `keep` it goes on when this client has vanished.
+        or its worker is lost. An attempt that takes longer than `timeout` (seconds, or "30s") is
+        stopped, as if the function had raised TimeoutError. `resources` is a dict with "cpu",
+        "memory" and "labels". When the call has failed for good, `fallback` gets the same
+        arguments. With `keep` it goes on when this client has vanished.
 
         Raises UsageError for options and keywords that cannot be, PicklingError for a function or
         an argument that cannot travel.

@@ -43,13 +43,42 @@ class ClusterFuture(futures.Future[T]):
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result and return it, or raise its exception.
 
-        Raises TimeoutError after `timeout` seconds. Ctrl-C cancels what is waited for.
+        Raises TimeoutError after `timeout` seconds, which says what is waited for. Ctrl-C cancels
+        that.
         """
         try:
             return super().result(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
+        except TimeoutError as error:
+            if self.done():
+                raise  # by what ran, or it has ended just now
+            raise self._late(timeout) from error
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return the exception, None where there is none.
+
+        Raises TimeoutError after `timeout` seconds, as `result` does.
+        """
+        try:
+            return super().exception(timeout)
+        except TimeoutError as error:
+            if self.done():
+                raise
+            raise self._late(timeout) from error
+
+    def _late(self, timeout: float | None) -> TimeoutError:
+        return TimeoutError(f"{self.title} has not ended within {timeout or 0:g} s: {self._why()}.")
+
+    @property
+    def title(self) -> str:
+        """Return what runs, for messages."""
+        return "The work"
+
+    def _why(self) -> str:
+        """Return why it has not ended, as the end of a sentence."""
+        return "it is running" if self.running() else "it has not begun"
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an event loop; a cancelled wait cancels what runs on the cluster."""
@@ -163,12 +192,26 @@ class CallFuture(ClusterFuture[T]):
             return ""
         return self._pending.session.note
 
+    @property
+    def title(self) -> str:
+        """Return the name of the call, for messages."""
+        return f"{self.call_id} of {self.job_id}" if self.call_id else "The call"
+
+    def _why(self) -> str:
+        """Return why the call has not ended: the master's note where it has one."""
+        if self.running():
+            return "it is running"
+        if not self.call_id:
+            return "it has not been sent yet"
+        return self.note or "it waits for a free slot, or for the values of its arguments"
+
     def result(self, timeout: float | None = None) -> T:
         """Wait for the value and return it.
 
-        Raises what the function raised, with the remote traceback as its cause; CallFailedError
-        where the call failed for another reason; CancelledError; TimeoutError after `timeout`
-        seconds. Ctrl-C cancels the call.
+        Raises what the function raised, with the remote traceback as its cause; RemoteError where
+        the call failed for another reason, TimeoutError where it took longer than its own limit;
+        CancelledError. After `timeout` seconds it raises TimeoutError, which says what the call
+        waits for. Ctrl-C cancels the call.
         """
         value = super().result(timeout)
         read = self._read

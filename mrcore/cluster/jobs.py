@@ -42,6 +42,16 @@ class JobFuture(ClusterFuture[Result]):
         """Return what the user's code has counted so far, by name."""
         return dict(self._view.counters)
 
+    @property
+    def title(self) -> str:
+        """Return the job's name, for messages."""
+        return f"Job {self.job_id}"
+
+    def _why(self) -> str:
+        """Return why the job has not ended: the master's note where it has one."""
+        view = self._view
+        return view.note or f"it is {view.state}, {self.fraction():.0%}"
+
     def progress(self) -> JobView:
         """Return the job as it was seen last: at most a second ago while it runs."""
         return self._view

@@ -147,9 +147,24 @@ def test_a_call_that_no_worker_can_run_says_so(cluster: mrcore.LocalCluster) -> 
     wait_until(lambda: call.note)
     assert "no worker has the label gpu" in call.note
     assert "no worker has the label gpu" in repr(call)
+    late = r"^call-\d{5} of \S+ has not ended within 0 s: waiting: no worker has the label gpu.*\.$"
+    with pytest.raises(TimeoutError, match=late):
+        call.result(timeout=0)
     assert call.cancel()
     assert call.note == ""
     assert cluster.call(pow, 2, 3, resources={"cpu": 1, "memory": "1MiB"}).result(60) == 8
+
+
+def test_a_call_has_a_time_limit_of_its_own(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:
+    def wait() -> None:
+        with (tmp_path / "tries").open("a") as tries:
+            tries.write("x")
+        signal.pause()
+
+    limit = "ran longer than the 0.3 s that timeout= allows: give it more time"
+    with pytest.raises(TimeoutError, match=limit):
+        cluster.call(wait, timeout=0.3, retries=1).result(60)
+    assert (tmp_path / "tries").read_text() == "xx"  # and not max_attempts
 
 
 def test_cancelled_calls_are_killed(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from mrcore.calls.exceptions import dump_timeout
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import CALL, MAP, stage_name
 from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
@@ -47,6 +48,8 @@ def death_failure(
     """
     stage = stage_name(spec, order.attempt.task.stage)
     task = f"{stage} {'' if stage == CALL else 'task '}{order.attempt.task.index}"
+    if spec.session is not None and _is_late(kill_reason, spec):
+        return _late_call(task, spec, printed)
     own = _OWN_DEATHS.get(status) if not function else None
     what = kill_reason or own or f"{_cause(status)} without a traceback"
     return TaskFailure(
@@ -55,6 +58,30 @@ def death_failure(
         died=True,
         mark=mark if order.mark_records else None,
         printed=b"" if spec.session is None else printed[-MAX_PRINTED_BYTES:],
+    )
+
+
+def _is_late(kill_reason: str | None, spec: JobSpec) -> bool:
+    """Return whether a process was killed for the time limit of its attempt."""
+    limit = spec.task_timeout_seconds
+    return limit is not None and kill_reason == timeout_reason(limit, spec)
+
+
+def _late_call(call: str, spec: JobSpec, printed: bytes) -> TaskFailure:
+    """Return the failure of a call that took longer than its own limit.
+
+    It counts against the retries of the call, as what its function raises does, and not as a death
+    of its process: another try would mostly take as long.
+    """
+    message = (
+        f"{call} ran longer than the {spec.task_timeout_seconds:g} s that timeout= allows: give "
+        "it more time, or leave timeout= out"
+    )
+    return TaskFailure(
+        kind=FailureKind.USER,
+        message=message,
+        exception=dump_timeout(message),
+        printed=printed[-MAX_PRINTED_BYTES:],
     )
 
 

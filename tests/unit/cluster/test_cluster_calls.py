@@ -118,6 +118,25 @@ def test_a_call_is_cancelled(desk: Desk) -> None:
         desk.call(operator.neg, call).result(10)
 
 
+def test_a_wait_that_takes_too_long_says_for_what(desk: Desk) -> None:
+    desk.house.hold = True
+    call = desk.call(operator.neg, 1)
+    wait_until(lambda: desk.house.waiting)
+    idle = "within 0 s: it waits for a free slot, or for the values of its arguments"
+    with pytest.raises(TimeoutError, match=idle):
+        call.result(0)
+    assert call.pending is not None
+    call.pending.session.note = "waiting: no worker has the label gpu"
+    with pytest.raises(TimeoutError, match=r"within 0 s: waiting: no worker has the label gpu\.$"):
+        call.exception(0)
+    call.mark_started()
+    with pytest.raises(TimeoutError, match=r"^call-00000 of \S+ has not ended .* it is running\.$"):
+        call.result(0)
+    call.end_failed(TimeoutError("its own"))
+    with pytest.raises(TimeoutError, match=r"^its own$"):
+        call.result(0)
+
+
 def test_calls_can_be_awaited(desk: Desk) -> None:
     async def both() -> tuple[int, int]:
         long = desk.call(bytes, 100_000)

@@ -108,8 +108,14 @@ async def test_a_call_is_stopped_at_its_time_limit(house: SupervisedWorker) -> N
     objects = house.session("calls", task_timeout_seconds=0.05)
     failure = await house.failure(house.make(objects.call(Path(house.folder / "pipe").read_text)))
     assert failure.message == (
-        "the process of call 1 ran longer than the 0.05 s that timeout= allows"
+        "call 1 ran longer than the 0.05 s that timeout= allows: give it more time, or leave "
+        "timeout= out"
     )
+    # As if the function had raised it: it counts against the retries of the call.
+    assert (failure.kind, failure.died) == (FailureKind.USER, False)
+    raised = load_exception(failure.exception, failure.message, failure.traceback)
+    assert type(raised) is TimeoutError
+    assert str(raised) == failure.message
 
 
 @in_house()
