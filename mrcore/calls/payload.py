@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore.calls.culprit import find_culprit, name_of
+from mrcore.plugin.culprit import find_culprit, name_of
 from mrcore.calls.pickling import dumps, loads
 from mrcore.calls.references import Refer, Resolve
 from mrcore.errors import PicklingError
@@ -78,14 +78,30 @@ def _argument_problem(
 ) -> str:
     named: list[tuple[str, Any]] = [(f"{at + 1}", each) for at, each in enumerate(arguments)]
     for name, argument in [*named, *keywords.items()]:
-        place, problem = find_culprit(argument, lambda value: dumps(value, refer))
-        if problem:
-            inside = f", since {place} cannot be pickled" if place else ""
-            return (
-                f"The argument {name} of the call cannot be sent to a worker{inside} ({problem}). "
-                "Give data, and open files and connections inside the function."
-            )
+        message = _problem_of(f"The argument {name} of the call", argument, refer)
+        if message:
+            return message
     return "The arguments of the call cannot be sent to a worker. Give fewer or simpler ones."
+
+
+def _problem_of(what: str, value: object, refer: Refer | None = None) -> str:
+    """Return why a value cannot travel, and the object in it at fault; empty where it can."""
+    place, problem = find_culprit(value, lambda part: dumps(part, refer))
+    if not problem:
+        return ""
+    inside = f", since {place} cannot be pickled" if place else ""
+    return (
+        f"{what} cannot be sent to a worker{inside} ({problem}). Give data, and open files and "
+        "connections inside the function."
+    )
+
+
+def check_data(items: Sequence[Any]) -> None:
+    """Raise PicklingError that names the first of the items that cannot travel."""
+    for at, item in enumerate(items):
+        message = _problem_of(f"Item {at} of the data", item)
+        if message:
+            raise PicklingError(message)
 
 
 def dump_items(items: Sequence[Sequence[Any]], refer: Refer | None = None) -> bytes:

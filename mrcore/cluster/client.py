@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
 
 from mrcore.calls import payload
-from mrcore.calls.culprit import name_of
+from mrcore.plugin.culprit import name_of
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
 from mrcore.client.calls import CallClient
 from mrcore.client.client import MasterClient

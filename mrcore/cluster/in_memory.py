@@ -8,9 +8,10 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from mrcore.calls import payload
 from mrcore.client.option_values import count
-from mrcore.cluster.grouping import map_items, reduce_part
-from mrcore.errors import UsageError
+from mrcore.cluster.grouping import Groups, map_items, reduce_part
+from mrcore.errors import PicklingError, UsageError
 from mrcore.shuffle.keys import KeyTypes
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def mapreduce(
     items = list(data)
     tasks = min(tasks, len(items))
     borders = [len(items) * number // max(1, tasks) for number in range(tasks + 1)]
-    mapped = [
-        client.call(map_items, map_func, tasks, items[start:end])
-        for start, end in itertools.pairwise(borders)
-    ]
+    mapped: list[CallFuture[list[Groups]]] = []
     reduced: list[CallFuture[list[tuple[bytes, Any, Any]]]] = []
     try:
+        mapped += [
+            client.call(map_items, map_func, tasks, items[start:end])
+            for start, end in itertools.pairwise(borders)
+        ]
         reduced += [client.call(reduce_part, reduce_func, part, *mapped) for part in range(tasks)]
         # A failure of a map is reported as what it raised, and not as that of an argument.
         for future in mapped:
@@ -44,11 +46,16 @@ def mapreduce(
             if future.cancelled() or future.exception() is not None:
                 future.result()
         found = client.gather(reduced)
-    except BaseException:
+    except BaseException as error:
         for one in mapped:
             one.cancel()
         for other in reduced:
             other.cancel()
+        if isinstance(error, PicklingError):
+            # These words name what the user gave, and not an argument of a call of ours.
+            payload.dump_function(map_func)
+            payload.dump_function(reduce_func)
+            payload.check_data(items)
         raise
     for part in found:
         part.sort(key=operator.itemgetter(0))

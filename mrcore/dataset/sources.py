@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -12,6 +13,7 @@ from mrcore.dataset.nodes import Source
 from mrcore.dataset.pipeline import Lift
 from mrcore.errors import PicklingError, UsageError
 from mrcore.model.formats import PICKLE
+from mrcore.plugin.culprit import find_culprit
 from mrcore.util.texts import text_of
 
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -69,8 +71,8 @@ def from_items(items: Iterable[Any]) -> Dataset:
         raise
     except Exception as error:
         raise PicklingError(
-            f"The items cannot be pickled ({text_of(error)}). Give plain data, and open files and "
-            "connections in the functions."
+            f"The items cannot be sent to a worker, since {_item_at_fault(given, error)}. Give "
+            "plain data, and open files and connections in the functions."
         ) from error
     if len(data) > MAX_ITEMS_BYTES:
         raise UsageError(
@@ -79,6 +81,12 @@ def from_items(items: Iterable[Any]) -> Dataset:
         )
     title = f"from_items({len(given):,} item{'' if len(given) == 1 else 's'})"
     return Dataset(Source(title=title, format=PICKLE, items=data))
+
+
+def _item_at_fault(items: list[Any], error: Exception) -> str:
+    """Return which of the items cannot be pickled, and why."""
+    place, problem = find_culprit(items, lambda value: pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return f"{place or 'one of them'} cannot be pickled ({problem or text_of(error)})"
 
 
 def _files(name: str, input_format: str, paths: Paths, lift: Lift = Lift.VALUE) -> Dataset:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mrcore.errors import PluginError, UsageError
 from mrcore.plugin.by_value import dump
+from mrcore.plugin.culprit import find_culprit
 from mrcore.plugin.functions import all_functions
 from mrcore.plugin.loader import (
     CODE,
@@ -34,7 +35,6 @@ from mrcore.plugin.loader import (
     PICKLED,
 )
 from mrcore.plugin.local_modules import RESERVED, user_source
-from mrcore.plugin.tracebacks import last_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,12 @@ def build_bundle_from_functions(
         data = dump(dict(given))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+    except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
+        place, problem = find_culprit(dict(given), dump)
         raise PluginError(
-            f"The functions of the job cannot be pickled ({last_line(error)}): "
-            "open files, locks and connections in setup(context), not outside of the functions."
+            f"The functions of the job cannot be sent to a worker, since {place or 'one of them'} "
+            f"cannot be pickled ({problem}). Open files, locks and connections in setup(context), "
+            "or inside the functions."
         ) from None
     finally:
         for module in registered:

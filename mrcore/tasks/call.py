@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from mrcore.calls.culprit import name_of
+from mrcore.plugin.culprit import name_of
 from mrcore.calls.exceptions import dump_exception
 from mrcore.calls.payload import (
     ItemFailure,

@@ -51,7 +51,7 @@ def test_calls_raise_what_the_function_raises(cluster: mrcore.LocalCluster) -> N
     with pytest.raises(mrcore.RemoteError, match="exit"):
         cluster.call(os._exit, 3, max_attempts=1).result(60)
     lock = threading.Lock()
-    with pytest.raises(mrcore.PicklingError, match=r"the variable lock in the closure of <lambda>"):
+    with pytest.raises(mrcore.PicklingError, match="variable lock in the closure of the lambda at"):
         cluster.call(lambda: lock)
     with pytest.raises(mrcore.UsageError, match=r"'retrys' is neither.*Did you mean 'retries'\?"):
         cluster.call(raise_own, 3, retrys=3)
@@ -138,6 +138,14 @@ def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
         cluster.mapreduce([1], raise_own, sum)  # type: ignore[arg-type]
     with pytest.raises(mrcore.UsageError, match="map_func returned 'abc'"):
         cluster.mapreduce([1], lambda some: ["abc"], sum)  # type: ignore[arg-type, return-value]
+    lock = threading.Lock()
+    locked = r"^The function \S+ cannot be sent to a worker, since the variable lock in the closure"
+    with pytest.raises(mrcore.PicklingError, match=locked):
+        cluster.mapreduce([1], lambda some: [(lock, n) for n in some], sum)
+    with pytest.raises(mrcore.PicklingError, match=locked):
+        cluster.mapreduce([1], lambda some: [(n, n) for n in some], lambda values: (lock, values))
+    with pytest.raises(mrcore.PicklingError, match=r"^Item 2 of the data cannot be sent"):
+        cluster.mapreduce([1, 2, lock], map_func, reduce_func)  # type: ignore[list-item]
     assert cluster.status().busy <= 2
     assert "worker-1" in str(cluster.monitor.workers())
 

@@ -68,13 +68,22 @@ def test_elements_that_are_not_pairs_are_named() -> None:
 
 def test_a_function_that_cannot_be_pickled_is_refused() -> None:
     lock = threading.Lock()
-    with pytest.raises(PluginError, match="cannot be pickled"):
+    held = (
+        r"^The functions of the job cannot be sent to a worker, since the variable lock in the "
+        r"closure of the lambda at test_dataset_refusals\.py:\d+ \(an object of the type "
+        r"_thread\.lock\) cannot be pickled"
+    )
+    with pytest.raises(PluginError, match=held):
         NUMBERS.map(lambda n: (lock, n)).collect(engine="inline")
+    pairs = NUMBERS.map(lambda n: (n, n))
+    with pytest.raises(PluginError, match=held):
+        pairs.reduce_by_key(lambda a, b: (lock, a + b)[1]).collect(engine="inline")
 
 
 def test_items_that_cannot_be_pickled_are_refused() -> None:
-    with pytest.raises(PicklingError, match="The items cannot be pickled"):
-        mrcore.from_items([threading.Lock()])
+    named = "since the value of the key 'b', in item 1 of a list .*lock.* cannot be pickled"
+    with pytest.raises(PicklingError, match=named):
+        mrcore.from_items([1, {"b": threading.Lock()}])
 
 
 def test_an_exception_of_the_users_code_ends_the_job_with_its_traceback() -> None:

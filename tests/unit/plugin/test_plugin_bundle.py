@@ -330,7 +330,8 @@ def test_nested_classes_of_a_session_keep_their_names(tmp_path: Path) -> None:
 
 def test_what_cannot_be_pickled_is_told(tmp_path: Path) -> None:
     stream = (tmp_path / "open.txt").open("w")
-    with stream, pytest.raises(PluginError, match=r"cannot be pickled .*setup\(context\)"):
+    named = r"since the variable stream in the closure of the lambda at .*setup\(context\)"
+    with stream, pytest.raises(PluginError, match=named):
         build_bundle_from_functions({"map": lambda k, v: stream.write(v)}, [], tmp_path, "session")
 
 

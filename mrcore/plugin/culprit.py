@@ -27,7 +27,7 @@ def find_culprit(value: object, dump: Dump) -> tuple[str, str]:
     """Return where in `value` the object at fault is, and its error, as in `TypeError: no`.
 
     The place reads as in `the variable lock in the closure of work, a lock`; it is empty where
-    `value` itself is at fault.
+    `value` itself is at fault, or an object of mrcore holds what is.
     """
     return _Search(dump).run(value)
 
@@ -45,7 +45,10 @@ class _Search:
             for place, part in _parts(value):
                 found = None if id(part) in seen else self._problem(part)
                 if found is not None:
-                    way.append(place)
+                    if _is_ours(value):  # how we hold the user's functions is of no interest
+                        way.clear()
+                    else:
+                        way.append(place)
                     seen.add(id(part))
                     value, problem = part, found
                     break
@@ -78,6 +81,19 @@ def name_of(function: object) -> str:
     if not isinstance(name, str):
         name = type(function).__qualname__
     return text_of(name.rpartition("<locals>.")[2])
+
+
+def name_with_place(function: types.FunctionType) -> str:
+    """Return the name of a function; a lambda has the place of its source in place of one."""
+    name = name_of(function)
+    if name != "<lambda>":
+        return name
+    code = function.__code__
+    return f"the lambda at {text_of(code.co_filename).rpartition('/')[2]}:{code.co_firstlineno}"
+
+
+def _is_ours(value: object) -> bool:
+    return (getattr(type(value), "__module__", None) or "").startswith("mrcore.")
 
 
 def _kind(value: object) -> str:
@@ -128,7 +144,7 @@ def _parts_of_object(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, object]]:
-    name = name_of(function)
+    name = name_with_place(function)
     for variable, cell in zip(
         function.__code__.co_freevars, function.__closure__ or (), strict=False
     ):
