@@ -178,8 +178,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         match request.WhichOneof("object"):
             case "sha256":
                 sha256 = check_sha256(request.sha256, "the object")
-                self._objects.want([sha256])
-                chunks = self._objects.read(self._objects.uri(sha256))
+                chunks = self._objects.read_stored(sha256)
             case "call":
                 chunks = self._value(await self._call_output(request.call))
             case "result":

@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from concurrent.futures import Future
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, StorageError, UsageError
@@ -40,7 +41,9 @@ class Objects:
         self._wanted: dict[str, float] = {}
         """Time at which each object was stored or named last."""
         self._busy: dict[str, int] = {}
-        """Objects that are being looked at or stored, and by how many requests."""
+        """Objects that are being looked at, stored or read, and by how many requests."""
+        self._going: dict[str, Future[None]] = {}
+        """Objects that a sweep is deleting, each with the end of that."""
         self._begun = clock.monotonic()
         self._room = asyncio.Semaphore(PARALLEL_TRANSFERS)
 
@@ -53,17 +56,30 @@ class Objects:
 
     async def check(self, digests: Collection[str]) -> None:
         """Keep objects that calls name; raise NotFoundError for one that is not stored."""
+        now = self._clock.monotonic()
+        unknown = []
         with self._lock:
-            unknown = [sha256 for sha256 in digests if sha256 not in self._wanted]
+            for sha256 in digests:
+                if sha256 in self._wanted:
+                    self._wanted[sha256] = now
+                else:
+                    unknown.append(sha256)
         for sha256 in unknown:
             await self._check_stored(sha256)
-        self.want(digests)
 
-    @contextmanager
-    def _in_work(self, sha256: str) -> Iterator[None]:
-        """Keep a sweep from an object that is looked at or stored; it is wanted if that works."""
-        with self._lock:
-            self._busy[sha256] = self._busy.get(sha256, 0) + 1
+    @asynccontextmanager
+    async def _in_work(self, sha256: str) -> AsyncIterator[None]:
+        """Keep a sweep from an object that is looked at, stored or read, and want it if that works.
+
+        Waits first while a sweep deletes the object, so that nobody meets half of a deletion.
+        """
+        while True:
+            with self._lock:
+                going = self._going.get(sha256)
+                if going is None:
+                    self._busy[sha256] = self._busy.get(sha256, 0) + 1
+                    break
+            await asyncio.wrap_future(going)
         try:
             yield
             self.want([sha256])
@@ -75,7 +91,7 @@ class Objects:
 
     async def _check_stored(self, sha256: str) -> None:
         uri = object_names.object_uri(self._state_uri, sha256)
-        with self._in_work(sha256):
+        async with self._in_work(sha256):
             try:
                 await asyncio.to_thread(self._storage.stat, uri)
             except NotFoundError:
@@ -93,8 +109,8 @@ class Objects:
         if not first and sha256 != hashlib.sha256(b"").hexdigest():
             await self._check_stored(sha256)
             return uri
-        async with self._room:
-            with self._in_work(sha256), ExitStack() as stack:
+        async with self._room, self._in_work(sha256):
+            with ExitStack() as stack:
                 writer = stack.enter_context(
                     await asyncio.to_thread(
                         self._storage.open_write, uri, expect=ABSENT, durable=True
@@ -131,9 +147,11 @@ class Objects:
                 while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
                     yield chunk
 
-    def uri(self, sha256: str) -> str:
-        """Return where an object lies."""
-        return object_names.object_uri(self._state_uri, sha256)
+    async def read_stored(self, sha256: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of a stored object, and keep it for an hour; raise NotFoundError."""
+        async with self._in_work(sha256):
+            async for data in self.read(object_names.object_uri(self._state_uri, sha256)):
+                yield data
 
     def delete_values(self, objects: Iterable[ObjectInfo]) -> None:
         """Delete values that nobody wants, as far as the store lets it be done; blocks."""
@@ -170,12 +188,26 @@ class Objects:
         prefix = object_names.objects_prefix(self._state_uri)
         for info in list(self._storage.list(prefix)):
             sha256 = info.uri.removeprefix(prefix)
-            with self._lock:
-                if not (sha256 in kept or sha256 in self._wanted or sha256 in self._busy):
-                    deleted += self._storage.delete(info.uri, generation=info.generation)
+            if sha256 not in kept:
+                deleted += self._delete_unwanted(sha256, info)
         results = object_names.results_prefix(self._state_uri)
         for folder in list(self._storage.list(results, recursive=False)):
             session_id = folder.uri.removeprefix(results).rstrip("/")
             if folder.is_folder and not live(session_id):
                 deleted += self.delete_session(session_id)
         return deleted
+
+    def _delete_unwanted(self, sha256: str, info: ObjectInfo) -> bool:
+        """Delete an object that nobody wants or works with; blocks, but not those who look."""
+        ended: Future[None] = Future()
+        ended.set_running_or_notify_cancel()  # whoever waits may give up, and others wait on
+        with self._lock:
+            if sha256 in self._wanted or sha256 in self._busy:
+                return False
+            self._going[sha256] = ended
+        try:
+            return self._storage.delete(info.uri, generation=info.generation)
+        finally:
+            with self._lock:
+                del self._going[sha256]
+            ended.set_result(None)

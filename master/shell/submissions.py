@@ -89,11 +89,13 @@ class Submissions:
         self._coming: dict[str, tuple[StagePlan, ...]] = {}
         """Stages of jobs that were found to have room, until the machine knows them."""
         self._room = asyncio.Semaphore(PARALLEL_PLANS)
-        self._plugins = threading.Lock()
+        self._plugins = threading.Condition()
         self._accepting: dict[str, str] = {}
         """Digests of the plugins of requests that are being made jobs, by request id."""
         self._wanted: set[str] = set()
         """Digests of plugins that were asked for since the last sweep began."""
+        self._going = ""
+        """Digest of the plugin that a sweep is deleting."""
 
     def expect(self, slots: int) -> None:
         """Hear how many slots the fleet may bring, once its workers have joined."""
@@ -108,7 +110,15 @@ class Submissions:
     def unless_wanted(self, sha256: str, delete: Callable[[], bool]) -> bool:
         """Delete a plugin that no job names, unless a submission asks for it; blocks."""
         with self._plugins:
-            return sha256 not in self._wanted and delete()
+            if sha256 in self._wanted:
+                return False
+            self._going = sha256
+        try:
+            return delete()
+        finally:
+            with self._plugins:
+                self._going = ""
+                self._plugins.notify_all()
 
     @property
     def under_way(self) -> bool:
@@ -330,6 +340,8 @@ class Submissions:
     def _store_plugin(self, spec: JobSpec, bundle: bytes) -> None:
         uri = object_names.plugin_uri(self._state_uri, spec.plugin.sha256)
         with self._plugins:  # from here on no sweep deletes it
+            while self._going == spec.plugin.sha256:
+                self._plugins.wait()
             self._wanted.add(spec.plugin.sha256)
         if not bundle:
             try:

@@ -83,18 +83,23 @@ class Sweep:
             for given in record.spec.inputs
             if given.uri.startswith(objects)
         }
-        # The results of a job are for its client to read once it has ended.
-        since = self._clock.wall() - KEPT_SECONDS
-        read = frozenset(
-            name
-            for name, record in records.items()
-            if name in live or (record.calls is None and record.ended_seconds > since)
-        )
         deleted = await asyncio.to_thread(self._sweep, frozenset(records), digests)
-        deleted += await asyncio.to_thread(self._objects.sweep, named, read.__contains__)
+        deleted += await asyncio.to_thread(self._objects.sweep, named, self._is_read)
         if deleted:
             log.info("deleted %d objects of forgotten jobs", deleted)
         return deleted
+
+    def _is_read(self, job_id: str) -> bool:
+        """Return whether somebody may read results of a job or a session; from any thread.
+
+        It is asked after the results were listed: a session that was opened since has its record.
+        """
+        record = self._shell.machine.cluster.durable.jobs.get(job_id)
+        if record is None:
+            return False
+        # The results of a job are for its client to read once it has ended.
+        is_recent = record.ended_seconds > self._clock.wall() - KEPT_SECONDS
+        return not record.state.final or (record.calls is None and is_recent)
 
     def _sweep(self, jobs: Collection[str], digests: Collection[str]) -> int:
         before = self._clock.wall() - AGE_SECONDS

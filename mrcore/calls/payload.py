@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from mrcore.plugin.culprit import find_culprit, name_of
 from mrcore.calls.pickling import dumps, loads
 from mrcore.calls.references import Refer, Resolve
 from mrcore.errors import PicklingError
+from mrcore.plugin.culprit import find_culprit, name_of
 
 _OPEN_IT_THERE: Final = "Open files, locks and connections inside the function."
 

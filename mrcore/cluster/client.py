@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
 
 from mrcore.calls import payload
-from mrcore.plugin.culprit import name_of
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
 from mrcore.client.calls import CallClient
 from mrcore.client.client import MasterClient
@@ -29,6 +28,7 @@ from mrcore.errors import MrcoreError, UsageError
 from mrcore.model.resources import Wanted
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
+from mrcore.plugin.culprit import name_of
 from mrcore.rpc.cluster import Credentials, format_address, parse_address
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from mrcore.plugin.culprit import name_of
 from mrcore.calls.exceptions import dump_exception
 from mrcore.calls.payload import (
     ItemFailure,
@@ -34,6 +33,7 @@ from mrcore.model.task import (
     TaskResult,
     TaskSpec,
 )
+from mrcore.plugin.culprit import name_of
 from mrcore.plugin.running import CALL, running
 from mrcore.plugin.tracebacks import last_line, user_traceback
 from mrcore.storage import operations

@@ -145,7 +145,7 @@ def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
     with pytest.raises(mrcore.PicklingError, match=locked):
         cluster.mapreduce([1], lambda some: [(n, n) for n in some], lambda values: (lock, values))
     with pytest.raises(mrcore.PicklingError, match=r"^Item 2 of the data cannot be sent"):
-        cluster.mapreduce([1, 2, lock], map_func, reduce_func)  # type: ignore[list-item]
+        cluster.mapreduce([1, 2, lock], map_func, reduce_func)  # type: ignore[arg-type]
     assert cluster.status().busy <= 2
     assert "worker-1" in str(cluster.monitor.workers())
 

@@ -214,7 +214,7 @@ def test_what_is_not_callable_is_refused() -> None:
 def test_the_item_of_data_that_cannot_be_pickled_is_named() -> None:
     payload.check_data([1, {"a": 2}])
     with pytest.raises(
-        PicklingError, match="^Item 1 of the data .* since the value of the key 'a'"
+        PicklingError, match=r"^Item 1 of the data .* since the value of the key 'a'"
     ):
         payload.check_data([1, {"a": LOCK}])
 

@@ -125,6 +125,30 @@ def test_items_of_a_live_job_and_results_of_one_that_has_just_ended_stay(tmp_pat
     run(tmp_path, act)
 
 
+def test_results_of_a_job_that_came_amid_a_sweep_stay(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        loop = asyncio.get_running_loop()
+        spec = msgspec.structs.replace(spec_of(tmp_path), output_uri="")
+        written: list[Path] = []
+
+        class Interrupted(LocalStorage):
+            def list(
+                self, prefix: str, *, recursive: bool = True, hidden: bool = True
+            ) -> Iterator[ObjectInfo]:
+                if prefix == object_names.objects_prefix(desk.state_uri):
+                    job_id = asyncio.run_coroutine_threadsafe(desk.submit(spec), loop).result(15)
+                    results = object_names.session_results_prefix(desk.state_uri, job_id)
+                    written.append(write(f"{results}map-0@1.1", old=False))
+                return super().list(prefix, recursive=recursive, hidden=hidden)
+
+        sweep = sweep_of(desk, Interrupted())
+        sweep._objects._clock = _Later()
+        assert await sweep.sweep() == 0
+        assert [path.exists() for path in written] == [True]
+
+    run(tmp_path, act)
+
+
 def test_plan_logs_and_plugin_go_when_the_job_is_forgotten(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
         job_id = await desk.submit(spec_of(tmp_path))

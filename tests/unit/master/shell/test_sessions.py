@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 
@@ -145,3 +146,67 @@ def test_objects_are_kept_for_an_hour_and_while_calls_name_them() -> None:
     assert left == {live, *(object_names.object_uri(STATE, each) for each in (named, other))}
     clock.advance(KEPT_SECONDS)
     assert sweep() == 1
+
+
+class SlowDeletion(MemoryStorage):
+    """A store whose deletions wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def delete(self, uri: str, *, generation: str | None = None) -> bool:
+        self.begun.set()
+        assert self.let_go.wait(10)
+        return super().delete(uri, generation=generation)
+
+
+def test_a_deletion_of_the_sweep_holds_up_those_alone_who_want_the_same_object() -> None:
+    storage, clock = SlowDeletion(), FakeClock()
+    other = hashlib.sha256(b"other").hexdigest()
+
+    async def act() -> None:
+        objects = Objects(storage, STATE, clock)
+        await objects.put(SHA256, parts(CONTENT))
+        clock.advance(KEPT_SECONDS)
+        sweep = asyncio.create_task(asyncio.to_thread(objects.sweep, (), lambda _: True))
+        await asyncio.to_thread(storage.begun.wait, 10)
+        # The object is half gone: it is neither found nor kept, and not stored beside its deletion.
+        given_up = asyncio.create_task(objects.check([SHA256]))
+        wanted = asyncio.create_task(objects.check([SHA256]))
+        stored = asyncio.create_task(objects.put(SHA256, parts(CONTENT)))
+        read = asyncio.create_task(_content(objects, SHA256))
+        await objects.put(other, parts(b"other"))
+        await objects.check([other])
+        assert not any(one.done() for one in (wanted, stored, read, sweep))
+        given_up.cancel()
+        storage.let_go.set()
+        assert await sweep == 1
+        await stored
+        outcomes = await asyncio.gather(wanted, read, given_up, return_exceptions=True)
+        assert isinstance(outcomes[2], asyncio.CancelledError)
+        assert await _content(objects, SHA256) == CONTENT
+
+    asyncio.run(act())
+
+
+def test_what_is_being_read_is_not_deleted() -> None:
+    storage, clock = MemoryStorage(), FakeClock()
+
+    async def act() -> None:
+        objects = Objects(storage, STATE, clock)
+        await objects.put(SHA256, parts(CONTENT))
+        chunks = objects.read_stored(SHA256)
+        first = await anext(chunks)
+        clock.advance(KEPT_SECONDS)
+        assert await asyncio.to_thread(objects.sweep, (), lambda _: True) == 0
+        assert first + b"".join([each async for each in chunks]) == CONTENT
+        clock.advance(KEPT_SECONDS)
+        assert await asyncio.to_thread(objects.sweep, (), lambda _: True) == 1
+
+    asyncio.run(act())
+
+
+async def _content(objects: Objects, sha256: str) -> bytes:
+    return b"".join([each async for each in objects.read_stored(sha256)])
