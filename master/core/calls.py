@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mrcore.master.core import durable_calls, policy
+from mrcore.master.core import policy
+from mrcore.master.core.call_problems import gone, order_problem, passed_on
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.commands import DeleteValues
-from mrcore.master.core.durable_calls import needs_of
+from mrcore.master.core.durable_calls import calls_of, needs_of, output_of
 from mrcore.master.core.events import CallsDone, CallsSent, CallsUnwanted, CloseAsked
 from mrcore.master.core.facts import (
     CallFailed,
@@ -31,15 +32,10 @@ from mrcore.master.core.volatile import LiveJob, LiveTask
 from mrcore.model.calls import CALL_STAGE, CallPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.model.task import TaskFailure, TaskOutput
 
 if TYPE_CHECKING:
     from mrcore.storage.base import ObjectInfo
-
-_PASSED_ON_BYTES = 8_192
-"""A longer exception is not passed on to the calls that wanted the value."""
-_CAUSE_CHARACTERS = 1_000
-"""Length of what those say about the failure."""
 
 
 class Calls:
@@ -51,7 +47,7 @@ class Calls:
         """Values that calls wait for: calls that have them all are not here."""
         self.takers: dict[str, dict[int, dict[TaskId, None]]] = {}
         """Calls that have not ended, by session and number of the calls whose values they take."""
-        self._started: dict[str, list[int]] = {}
+        self.started: dict[str, list[int]] = {}
         """Numbers of calls that have begun, by session, since somebody looked."""
 
     # -- beginnings ------------------------------------------------------------------------------
@@ -62,13 +58,20 @@ class Calls:
             self._line_up(job, index)
 
     def resume(self, job: LiveJob) -> None:
-        """Go on where the former master stopped, be it between two facts of one step."""
+        """Go on where the former master stopped, be it between two facts of one step.
+
+        What ends a session and those that take its values are facts of their own
+        (99_restart_amid_calls).
+        """
         for index in list(_calls(job).plans):
             self._fail_without_value(job, index)
         self.finish(job)
 
     def on_sent(self, event: CallsSent) -> None:
-        """Add the calls that are new; none of them if one that comes before is not there."""
+        """Add the calls that are new; none of them if one that comes before is not there.
+
+        All this is played in 91_calls_sent_again.
+        """
         job = self._session(event.job_id)
         if job is None or order_problem(self.cluster, event) is not None:
             return
@@ -80,17 +83,17 @@ class Calls:
         job.stages[CALL_STAGE].tasks.extend(LiveTask() for _ in range(first, calls.added))
         for index in range(first, calls.added):
             self._line_up(job, index)
+        # All of them are lined up before one fails, and others with it (93_call_without_value).
         for index in range(first, calls.added):
             self._fail_without_value(job, index)
 
     def _line_up(self, job: LiveJob, index: int) -> None:
-        """Queue a call, or have it wait for values."""
+        """Queue a call, or have it wait for values (92_call_that_takes_values)."""
         task_id = TaskId(job.record.job_id, CALL_STAGE, index)
         missing = 0
         for need in needs_of(_calls(job).plans[index]):
             self.takers.setdefault(need.job_id, {}).setdefault(need.index, {})[task_id] = None
-            calls = durable_calls.calls_of(self.cluster.durable.jobs, need.job_id)
-            missing += calls is None or not calls.has_value(need.index)
+            missing += output_of(self.cluster.durable.jobs, need) is None
         if missing:
             self.missing[task_id] = missing
         else:
@@ -99,8 +102,9 @@ class Calls:
     def _fail_without_value(self, job: LiveJob, index: int) -> None:
         """Fail a call where a value that it takes will never be there."""
         plan = _calls(job).plans.get(index)
+        # It may have failed with another of its message (93_call_without_value).
         for need in () if plan is None else needs_of(plan):
-            calls = durable_calls.calls_of(self.cluster.durable.jobs, need.job_id)
+            calls = calls_of(self.cluster.durable.jobs, need.job_id)
             if calls is None or not calls.may_have_value(need.index):
                 self.fail(
                     TaskId(job.record.job_id, CALL_STAGE, index),
@@ -111,20 +115,21 @@ class Calls:
     def _why_without_value(self, need: TaskId, calls: CallsRecord | None) -> TaskFailure:
         ended = None if calls is None else calls.ended.get(need.index)
         if ended is not None:
-            return passed_on(need, ended.failure, cancelled=ended.cancelled)
+            return passed_on(need, None if ended.cancelled else ended.failure)
         return gone(need)
 
     def on_started(self, task_id: TaskId) -> None:
         """Note that a task runs, for the client of its session if it is a call."""
         if self._session(task_id.job_id) is None:
             return
-        started = self._started.setdefault(task_id.job_id, [])
+        # A session may be without a watch (test_calls_that_have_begun_are_listed_up_to_a_bound).
+        started = self.started.setdefault(task_id.job_id, [])
         if len(started) < self.cluster.limits.calls_started_max:
             started.append(task_id.index)
 
     def take_started(self, session_id: str) -> list[int]:
         """Return, and forget, the numbers of calls that have begun."""
-        return self._started.pop(session_id, [])
+        return self.started.pop(session_id, [])
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -132,7 +137,7 @@ class Calls:
         """Record that a call has a value, and queue the calls that waited for nothing else."""
         task_id = won.attempt.task
         plan = _calls(job).plans[task_id.index]
-        objects = self._retained_objects([plan])
+        objects = self._objects_taken([plan])
         self.cluster.record(msgspec.structs.replace(won, output=_lean(won.output)))
         self._delete_freed(objects)
         self._leave(task_id, plan)
@@ -168,7 +173,7 @@ class Calls:
         self._end([CallFailed(task=task_id, failure=failure)])
 
     def on_unwanted(self, event: CallsUnwanted) -> None:
-        """Cancel calls that have not ended; what runs is killed."""
+        """Cancel calls that have not ended; what runs is killed (95_cancelled_calls)."""
         job = self._session(event.job_id)
         if job is None:
             return
@@ -180,27 +185,25 @@ class Calls:
     def _end(self, facts: Iterable[CallFailed | CallsCancelled]) -> None:
         """End calls without a value, and with them those that take their values."""
         todo = deque(facts)
-        sessions: dict[str, None] = {}
         while todo:
             fact = todo.popleft()
             ended = _ended_by(fact)
             job = self._session(ended[0].job_id)
             if job is None or ended[0].index not in _calls(job).plans:
-                continue  # two of the values that it takes are missing
+                # It takes two values that are missing (93_call_without_value), or its session has
+                # ended in the same step (98_values_of_an_ended_session).
+                continue
             plans = [_calls(job).plans[task_id.index] for task_id in ended]
             for task_id in ended:
                 self._stop(job, task_id)
-            objects = self._retained_objects(plans)
+            objects = self._objects_taken(plans)
             self.cluster.record(fact)
             self._delete_freed(objects)
-            sessions[job.record.job_id] = None
             failure = fact.failure if isinstance(fact, CallFailed) else None
             for task_id, plan in zip(ended, plans, strict=True):
                 for taker in self.takers.get(task_id.job_id, {}).get(task_id.index, ()):
                     todo.append(CallFailed(task=taker, failure=passed_on(task_id, failure)))
                 self._leave(task_id, plan)
-        for job_id in sessions:
-            self._finish_session(job_id)
 
     def _stop(self, job: LiveJob, task_id: TaskId) -> None:
         """Take a call out of queue and workers."""
@@ -223,28 +226,25 @@ class Calls:
                 self._finish_session(need.job_id)
 
     def _finish_session(self, session_id: str) -> None:
-        job = self.cluster.jobs.get(session_id)
+        """End a session whose last value is not needed any more (97_closed_session)."""
+        job = self._session(session_id)
         if job is not None:
             self.finish(job)
 
-    def _retained_objects(self, plans: Iterable[CallPlan]) -> dict[TaskId, ObjectInfo]:
-        """Return the objects of released values that calls take."""
+    def _objects_taken(self, plans: Iterable[CallPlan]) -> dict[TaskId, ObjectInfo]:
+        """Return the objects of the values that calls take."""
         objects = {}
         for plan in plans:
             for need in needs_of(plan):
-                calls = durable_calls.calls_of(self.cluster.durable.jobs, need.job_id)
-                if calls is not None and need.index in calls.retained:
-                    output = self.cluster.durable.jobs[need.job_id].task(need).output
-                    if output is not None and output.object is not None:
-                        objects[need] = output.object
+                output = output_of(self.cluster.durable.jobs, need)
+                if output is not None and output.object is not None:
+                    objects[need] = output.object
         return objects
 
     def _delete_freed(self, objects: dict[TaskId, ObjectInfo]) -> None:
-        """Delete those of the objects whose values nobody wants any more."""
+        """Delete those of the objects whose values nobody wants any more (96_released_calls)."""
         jobs = self.cluster.durable.jobs
-        freed = [
-            info for need, info in objects.items() if durable_calls.output_of(jobs, need) is None
-        ]
+        freed = [info for need, info in objects.items() if output_of(jobs, need) is None]
         self._delete(freed)
 
     def _delete(self, objects: Sequence[ObjectInfo]) -> None:
@@ -254,7 +254,10 @@ class Calls:
     # -- releases --------------------------------------------------------------------------------
 
     def on_done(self, event: CallsDone) -> None:
-        """Release calls that have ended; a value that others need stays until they have ended."""
+        """Release calls that have ended; a value that others need stays until they have ended.
+
+        All this is played in 96_released_calls.
+        """
         job = self._session(event.job_id)
         if job is None:
             return
@@ -265,7 +268,7 @@ class Calls:
         outputs = [
             record.stages[CALL_STAGE].tasks[index].output
             for index in indexes
-            if calls.ended[index] is None and index not in calls.needed
+            if index not in calls.needed
         ]
         self.cluster.record(CallsReleased(event.job_id, indexes))
         for index in indexes:
@@ -274,7 +277,7 @@ class Calls:
         self.finish(job)
 
     def on_close(self, event: CloseAsked) -> None:
-        """Let a session get no more calls, or end it at once."""
+        """Let a session get no more calls, or end it at once (97_closed_session)."""
         job = self._session(event.job_id)
         if job is None:
             return
@@ -290,16 +293,18 @@ class Calls:
     def finish(self, job: LiveJob) -> None:
         """End a session that is closed, and of which nothing is left to wait for."""
         calls = _calls(job)
-        if not job.running or not calls.closed:
-            return
-        if calls.empty:
+        # A session before it may have ended it already (99_restart_amid_calls).
+        if job.running and calls.closed and calls.empty:
             self.cluster.end_job(job, JobState.SUCCEEDED)
 
     def on_session_ended(self, record: JobRecord) -> None:
-        """Fail the calls that take values of a session that has ended, whatever its state."""
+        """Fail the calls that take values of a session that has ended, whatever its state.
+
+        All this is played in 98_values_of_an_ended_session.
+        """
         job_id = record.job_id
-        self._started.pop(job_id, None)
-        if record.state is not JobState.SUCCEEDED:
+        self.started.pop(job_id, None)
+        if record.state is not JobState.SUCCEEDED:  # else none of its calls takes a value any more
             self.missing = {t: n for t, n in self.missing.items() if t.job_id != job_id}
             for session_id, takers in list(self.takers.items()):
                 for index in list(takers):
@@ -317,7 +322,7 @@ class Calls:
 
     def _session(self, job_id: str) -> LiveJob | None:
         job = self.cluster.jobs.get(job_id)
-        return job if job is not None and job.running and job.record.calls is not None else None
+        return job if job is not None and job.record.calls is not None else None
 
 
 NO_LIVE_TASK = LiveTask()
@@ -346,48 +351,3 @@ def _lean(output: TaskOutput) -> TaskOutput:
         class_a=output.class_a,
         class_b=output.class_b,
     )
-
-
-def passed_on(need: TaskId, failure: TaskFailure | None, *, cancelled: bool = False) -> TaskFailure:
-    """Return why a call fails whose argument is the result of one that failed, or was cancelled."""
-    name = f"The argument that is the result of call-{need.index:05d} of {need.job_id}"
-    if failure is None or cancelled:
-        return TaskFailure(kind=FailureKind.USER, message=f"{name} was cancelled.")
-    return TaskFailure(
-        kind=failure.kind,
-        message=f"{name} failed: {failure.message}"[:_CAUSE_CHARACTERS],
-        traceback=failure.traceback,
-        exception=failure.exception if len(failure.exception) <= _PASSED_ON_BYTES else b"",
-    )
-
-
-def gone(need: TaskId) -> TaskFailure:
-    """Return why a call fails whose argument is the result of one that is not known any more."""
-    message = (
-        f"The argument that is the result of call-{need.index:05d} of {need.job_id} is gone: "
-        "it was released, or its session has ended. Keep its future until it has been used."
-    )
-    return TaskFailure(kind=FailureKind.USER, message=message)
-
-
-def order_problem(cluster: Cluster, event: CallsSent) -> str | None:
-    """Return why calls cannot be added yet: one before them, or one that they need, is missing."""
-    job = cluster.durable.jobs.get(event.job_id)
-    if job is None or job.calls is None:
-        return None
-    if event.first > job.calls.added:
-        return (
-            f"Call {event.first} of {event.job_id} was sent before call {job.calls.added}. Send "
-            "the calls in order."
-        )
-    for index, plan in enumerate(event.calls, event.first):
-        for need in plan.needs:
-            other = durable_calls.calls_of(cluster.durable.jobs, need.job_id)
-            known = index if need.job_id == event.job_id else other.added if other else None
-            closed = other is not None and other.closed and need.job_id != event.job_id
-            if known is not None and need.index >= known and not closed:
-                return (
-                    f"Call {index} of {event.job_id} takes the value of call {need.index} of "
-                    f"{need.job_id}, which has not been added yet. Send that one first."
-                )
-    return None

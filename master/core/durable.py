@@ -272,20 +272,17 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     task.failed.append(FailedAttempt(fact.attempt.number, fact.worker_id))
     del task.failed[: -limits.failed_attempts_max]
     failure = without_bytes(fact.failure)
-    job.recent_failures.append(RecentFailure(fact.attempt, fact.worker_id, failure))
-    del job.recent_failures[: -limits.recent_failures_max]
+    recent = RecentFailure(fact.attempt, fact.worker_id, failure)
+    job.count_failure(recent, limits.recent_failures_max)
     last, task.last_failure = task.last_failure, failure
     _trace(job, fact.attempt.task, limits)
     if failure.kind is FailureKind.INFRASTRUCTURE:
         task.infrastructure += 1
-        job.infrastructure += 1
         return
     if job.calls is not None and failure.kind is FailureKind.USER and not failure.died:
         task.raised += 1
-        job.failed += 1
         return
     task.failures += 1
-    job.failed += 1
     if failure.kind is FailureKind.DATA:
         repeated = last is not None and last.message == failure.message
         task.same_data = task.same_data + 1 if repeated else 1

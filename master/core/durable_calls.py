@@ -48,7 +48,10 @@ def calls_of(jobs: Jobs, session_id: str) -> CallsRecord | None:
 
 
 def output_of(jobs: Jobs, call: TaskId) -> TaskOutput | None:
-    """Return what a call has left, its value among that; None where it has left none."""
+    """Return what a call has left, its value among that; None where it has left none.
+
+    The call need not exist (91_calls_sent_again).
+    """
     calls = calls_of(jobs, call.job_id)
     if calls is None or not calls.has_value(call.index):
         return None
@@ -81,7 +84,7 @@ def win(jobs: Jobs, job: JobRecord, index: int) -> None:
     """Take in that a call has a value, which its task has got."""
     assert job.calls is not None
     task = job.stages[CALL_STAGE].tasks[index]
-    task.digest = task.last_failure = None
+    task.last_failure = None
     _end(jobs, job.calls, index, None)
     job.calls.kept_bytes += weight_of_output(task)
 
@@ -117,7 +120,7 @@ def _add(jobs: Jobs, job: JobRecord, calls: CallsRecord, fact: CallsAdded) -> No
     for index, plan in enumerate(fact.calls, fact.first):
         for need in needs_of(plan):
             other = calls_of(jobs, need.job_id)
-            if other is not None and other.may_have_value(need.index):
+            if other is not None:  # else the call fails in the same step
                 other.needed[need.index] = other.needed.get(need.index, 0) + 1
         tasks.append(TaskRecord())
         calls.plans[index] = plan
@@ -128,15 +131,10 @@ def _add(jobs: Jobs, job: JobRecord, calls: CallsRecord, fact: CallsAdded) -> No
 def _fail(jobs: Jobs, job: JobRecord, fact: CallFailed, limits: Limits) -> None:
     assert job.calls is not None
     job.calls.failed += 1
-    if fact.attempt is not None:
+    if fact.attempt is not None:  # else it never ran (93_call_without_value)
         attempt = AttemptId(fact.task, fact.attempt)
         recent = RecentFailure(attempt, fact.worker_id, without_bytes(fact.failure))
-        job.recent_failures.append(recent)
-        del job.recent_failures[: -limits.recent_failures_max]
-        if fact.failure.kind is FailureKind.INFRASTRUCTURE:
-            job.infrastructure += 1
-        else:
-            job.failed += 1
+        job.count_failure(recent, limits.recent_failures_max)
     _end_without_value(jobs, job, fact.task.index, CallFailure(fact.failure))
 
 
@@ -160,7 +158,7 @@ def _let_go(jobs: Jobs, plan: CallPlan) -> None:
     """Count a call out that took values; those that nobody wants any more go."""
     for need in needs_of(plan):
         other = calls_of(jobs, need.job_id)
-        if other is None or need.index not in other.needed:
+        if other is None:  # it has ended since (98_values_of_an_ended_session)
             continue
         other.needed[need.index] -= 1
         if not other.needed[need.index]:
@@ -174,7 +172,7 @@ def _release(job: JobRecord, calls: CallsRecord, index: int) -> None:
     failure = calls.ended.pop(index)
     if failure is not None:
         calls.kept_bytes -= weight_of_failure(failure)
-    elif index in calls.needed:
+    elif index in calls.needed:  # 96_released_calls
         calls.retained[index] = None
     else:
         _drop_value(job, calls, index)

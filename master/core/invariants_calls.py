@@ -11,6 +11,7 @@ from mrcore.model.calls import CALL_STAGE
 from mrcore.model.ids import TaskId
 
 if TYPE_CHECKING:
+    from mrcore.master.core.calls import Calls
     from mrcore.master.core.cluster import Cluster
 
 
@@ -36,6 +37,7 @@ def check(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
     assert not calls.plans.keys() & calls.ended.keys(), f"{name} has calls that run and have ended"
     weight = 0
     for index, task in enumerate(stage.tasks):
+        assert index in calls.plans or task.last_failure is None, f"{name} keeps old failures"
         kept = index in calls.retained or calls.ended.get(index, NO_TASK) is None
         assert (task.output is not None) == kept, f"{name} keeps the values that may be taken"
         assert (task is NO_TASK or task == NO_TASK) == (not kept and index not in calls.plans)
@@ -68,3 +70,28 @@ def _check_needs(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> Non
     assert calls.needed == counted, f"{name} counts who takes its values"
     assert calls.retained.keys() <= counted.keys(), f"{name} retains what nobody needs"
     assert not calls.retained.keys() & calls.ended.keys(), f"{name} retains what is not released"
+
+
+def check_waits(calls: Calls) -> None:
+    """Assert that the lists of who waits for which value, and of what has begun, are exact."""
+    cluster, jobs = calls.cluster, calls.cluster.durable.jobs
+    missing: dict[TaskId, int] = {}
+    takers: dict[str, dict[int, set[TaskId]]] = {}
+    for record in cluster.live_jobs():
+        for index, plan in () if record.calls is None else record.calls.plans.items():
+            task_id = TaskId(record.job_id, CALL_STAGE, index)
+            for need in needs_of(plan):
+                takers.setdefault(need.job_id, {}).setdefault(need.index, set()).add(task_id)
+                if durable_calls.output_of(jobs, need) is None:
+                    missing[task_id] = missing.get(task_id, 0) + 1
+    known = {
+        session_id: {index: set(tasks) for index, tasks in numbers.items()}
+        for session_id, numbers in calls.takers.items()
+    }
+    assert calls.missing == missing, "calls wait for the values that they take and are not there"
+    assert known == takers, "calls that have not ended are known by the values that they take"
+    for session_id, started in calls.started.items():
+        live = cluster.jobs.get(session_id)
+        assert live is not None, f"{session_id} has ended, and its calls begin"
+        assert live.record.calls is not None, f"{session_id} is not a session, and its calls begin"
+        assert len(started) <= cluster.limits.calls_started_max

@@ -181,8 +181,10 @@ class Machine:
     def check(self) -> None:
         """Assert every invariant of `invariants`. Slow: for tests and simulations."""
         from mrcore.master.core.invariants import check
+        from mrcore.master.core.invariants_calls import check_waits
 
         check(self.cluster)
+        check_waits(self.calls)
 
     # -- jobs ------------------------------------------------------------------------------------
 

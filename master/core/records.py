@@ -193,6 +193,15 @@ class JobRecord(msgspec.Struct, kw_only=True):
         """Return the name of a task as people see it, such as `map-00003`."""
         return task_name(self.stages[task.stage].name, task.index)
 
+    def count_failure(self, failed: RecentFailure, most: int) -> None:
+        """Count a failed attempt, and keep the newest `most` of them."""
+        self.recent_failures.append(failed)
+        del self.recent_failures[:-most]
+        if failed.failure.kind is FailureKind.INFRASTRUCTURE:
+            self.infrastructure += 1
+        else:
+            self.failed += 1
+
     def readers(self, stage: int) -> tuple[int, ...]:
         """Return the numbers of the stages that read what a stage writes."""
         return tuple(n for n, other in enumerate(self.stages) if stage in other.plan.inputs)

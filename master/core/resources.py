@@ -37,9 +37,10 @@ def suits(needs: Resources, about: WorkerAbout) -> bool:
 
 
 def has_room(needs: Resources, worker: Worker) -> bool:
-    """Return whether a worker satisfies these needs beside what its attempts have reserved."""
-    if not is_counted(needs):
-        return set(needs.labels) <= set(worker.about.labels)
+    """Return whether a worker satisfies these needs beside what its attempts have reserved.
+
+    What this decides is played in 80_resources, 81_a_large_task_gets_its_turn and 82_labels.
+    """
     return (
         set(needs.labels) <= set(worker.about.labels)
         and worker.cpus_reserved + thousandths(needs.cpus) <= thousandths(worker.about.cpus)
@@ -54,7 +55,10 @@ def reserve(needs: Resources, worker: Worker, attempts: int = 1) -> None:
 
 
 def unmet(needs: Resources, workers: Sequence[WorkerAbout]) -> str:
-    """Return why none of these workers can ever satisfy these needs; empty where one can."""
+    """Return why none of these workers can ever satisfy these needs; empty where one can.
+
+    Before the first worker nobody knows (test_what_no_worker_can_satisfy_is_named).
+    """
     if not workers or any(suits(needs, about) for about in workers):
         return ""
     labelled = [about for about in workers if set(needs.labels) <= set(about.labels)]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def has_room(cluster: Cluster, *coming: tuple[StagePlan, ...], known: int = 0) -> bool:
     """Return whether jobs with these stages may be submitted now.
 
-    `known` of them are live already: they have waited, and get their stages now.
+    `known` of them are live already: they have waited, and get their stages now
+    (test_room_is_told_before_a_claim_is_taken).
     """
     records, limits = cluster.live_jobs(), cluster.limits
     jobs = [*(tuple(stage.plan for stage in record.stages) for record in records), *coming]
@@ -33,7 +34,10 @@ def has_room(cluster: Cluster, *coming: tuple[StagePlan, ...], known: int = 0) -
 def problem_of_calls(
     cluster: Cluster, session: CallsRecord, calls: Sequence[CallPlan]
 ) -> str | None:
-    """Return why the master has no memory for these calls now; None where it has."""
+    """Return why the master has no memory for these calls now; None where it has.
+
+    What is refused is added later (test_calls_beyond_a_limit_are_refused_with_a_sentence).
+    """
     limits, records = cluster.limits, cluster.live_jobs()
     remedy = "Wait for some calls to end, and close or delete the futures of those that have."
     if call_count(records) + len(calls) > limits.calls_max:

@@ -14,7 +14,7 @@ from random import Random  # noqa: TID251 - the type only: a generator is always
 from typing import Final
 
 from mrcore.errors import JobEndedError, JobFailedError, LimitError, UnknownJobError
-from mrcore.master.core.calls import order_problem
+from mrcore.master.core.call_problems import order_problem
 from mrcore.master.core.events import CallsSent, CloseAsked, Submitted
 from mrcore.master.core.facts import CallFailed, CallsCancelled, Fact, JobEnded, TaskWon
 from mrcore.master.core.records import CallsRecord, JobRecord

@@ -20,13 +20,16 @@ events, with what may follow them:
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
         infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:N,N  skipped:A:N
-        result:A:BYTES of a stage that is written N= in `stages`: it writes results
+        result:A:BYTES and large:A:URI, of calls and of a stage that is written N= in `stages`
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
+    open SESSION [retries=N] [attempts=N] [priority=N] [needs=…] [python=V] [request=R]
+    calls SESSION FIRST CALL...   CALL is `.`, or `<` and calls whose values it takes: `<0+other/3`
+    unwanted SESSION N...   release SESSION N...   close SESSION [REASON]
     overtaken JOB         the committer takes up `prepare commit`, and finds that it is void
     restart [lost=N]      a new master replays all facts but the last N, and takes over
-    show JOB|tasks JOB|results JOB|workers
+    show JOB|tasks JOB|results JOB|calls SESSION|workers
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.job import ANY_WORKER, Resources
 from mrcore.model.resources import parse_resources
 from mrcore.model.stages import KINDS, StagePlan
+from tests.scenario.calls import event_of_client, opened, show_calls
 from tests.scenario.words import Words, parse_stages
 from tests.support.specs import NO_VERSIONS, job_spec
 from tests.support.stage_plans import two_stages
@@ -144,6 +148,9 @@ class Script:
                 return self._told(self.machine.step(planned, self.now))
             case "submit":
                 return self._told(self.machine.step(self._submitted(name, options), self.now))
+            case "open":
+                submitted = opened(name, options, WALL + self.now)
+                return self._told(self.machine.step(submitted, self.now))
             case "cancel":
                 return self._told(self.machine.step(CancelAsked(name, "not needed"), self.now))
             case "broken":
@@ -156,7 +163,8 @@ class Script:
             case "stalled":
                 return self._told(self.machine.step(Stalled(float(name)), self.now))
             case _:
-                answer = self._of_committer(verb, name, words[1:])
+                answer = event_of_client(verb, name, words[1:])
+                answer = answer or self._of_committer(verb, name, words[1:])
                 return self._told(self.machine.step(answer, self.now))
 
     def _of_committer(self, verb: str, name: str, more: list[str]) -> Event:
@@ -257,6 +265,8 @@ class Script:
                 note = f" ({worker.note})" if worker.note else ""
                 counts = f"{worker.running} running, {worker.unstarted} unstarted"
                 yield f"{worker.worker_id}: {counts}{note}"
+        elif words[0] == "calls":
+            yield from show_calls(self.machine, words[1])
         elif words[0] == "results":
             yield from self._results(words[1])
         elif words[0] == "tasks":

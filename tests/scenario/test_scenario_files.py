@@ -5,6 +5,7 @@ read the difference before you keep it.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_scenario(path: Path) -> None:
     else:
         assert answer == text
     assert "----" in answer
+
+
+def test_guards_of_the_core_name_scenarios_and_tests_that_are_there() -> None:
+    root = Path(__file__).parents[2]
+    core = "".join(path.read_text() for path in sorted((root / "master/core").glob("*.py")))
+    folders = ("tests/unit/master/core", "tests/unit/master/shell")
+    tests = "".join(path.read_text() for name in folders for path in (root / name).glob("*.py"))
+    scenarios = re.findall(r"\b\d\d_[a-z]\w+", core)
+    assert len(scenarios) > 60
+    assert set(scenarios) <= {path.stem for path in FILES}
+    named = set(re.findall(r"\b(test_\w+)", core))
+    assert named <= set(re.findall(r"def (test_\w+)", tests))
 
 
 def test_there_are_scenarios() -> None:

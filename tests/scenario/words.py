@@ -48,6 +48,7 @@ from mrcore.model.task import (
     TaskResult,
 )
 from mrcore.storage.base import ObjectInfo
+from tests.scenario.calls import show_call_fact
 
 
 def parse_stages(text: str) -> tuple[StagePlan, ...]:
@@ -160,7 +161,7 @@ class Words:
                 attempt = self.shown(fact.attempt)
                 return f"AttemptFailed {attempt} on {fact.worker_id}: {fact.failure.kind}"
             case CallsAdded() | CallFailed() | CallsCancelled() | CallsReleased():
-                return _show_calls(fact)
+                return show_call_fact(fact)
             case WorkerJoined():
                 return f"WorkerJoined {fact.worker_id}"
             case WorkersLeft():
@@ -206,17 +207,3 @@ class Words:
         if "-" in word.lstrip("-"):
             return self.parse_task(task.job_id, word)
         return TaskRef(task.stage - 1, int(word))
-
-
-def _show_calls(fact: CallsAdded | CallFailed | CallsCancelled | CallsReleased) -> str:
-    match fact:
-        case CallsAdded():
-            last = fact.first + len(fact.calls) - 1
-            return f"CallsAdded {fact.job_id} {fact.first} to {last}"
-        case CallFailed():
-            attempt = "" if fact.attempt is None else f"@{fact.attempt}"
-            name = f"call-{fact.task.index:05d}{attempt}"
-            return f"CallFailed {fact.task.job_id}/{name}: {fact.failure.message}"
-        case CallsCancelled() | CallsReleased():
-            numbers = " ".join(map(str, fact.indexes))
-            return f"{type(fact).__name__} {fact.job_id} {numbers}"

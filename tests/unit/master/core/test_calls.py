@@ -8,6 +8,7 @@ from mrcore.master.core import views
 from mrcore.master.core.durable_calls import NO_TASK
 from mrcore.master.core.events import CallsDone, CallsSent, CallsUnwanted, Synced
 from mrcore.master.core.facts import CallFailed, CallsAdded
+from mrcore.master.core.limits import Limits
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
@@ -88,7 +89,19 @@ def test_what_is_said_of_a_lost_argument_has_a_bound() -> None:
         walk.step(CallsSent("s0", index, (CallPlan("0" * 64, needs=needs),)))
     report(walk, {})
     (attempt,) = walk.workers["w0"].held
-    report(walk, {attempt: TaskFailure(kind=FailureKind.USER, message="ValueError: no")})
+    no = TaskFailure(kind=FailureKind.USER, message="ValueError: no", exception=b"E" * 10_000)
+    report(walk, {attempt: no})
     failed = [fact for fact in walk.facts if isinstance(fact, CallFailed)]
     assert len(failed) == 60
     assert max(len(fact.failure.message) for fact in failed) <= 1_000
+    assert [len(fact.failure.exception) for fact in failed] == [10_000] + [0] * 59
+
+
+def test_calls_that_have_begun_are_listed_up_to_a_bound() -> None:
+    walk = begun(2)
+    walk.machine.cluster.limits = Limits(calls_started_max=1)
+    report(walk, {})
+    report(walk, {})
+    assert walk.machine.calls.take_started("s0") == [0]
+    report(walk, {a: TaskOutput(result=b"value") for a in walk.workers["w0"].held})
+    assert walk.machine.calls.take_started("s0") == [], "they are listed once"

@@ -26,6 +26,7 @@ def about(cpus: float = 2.0, memory_bytes: int = 4 * GIB, *labels: str) -> Worke
         (Resources(memory_bytes=4 * GIB + 1), False),
         (Resources(labels=("gpu",)), True),
         (Resources(labels=("gpu", "ssd")), False),
+        (Resources(cpus=1.0, labels=("ssd",)), False),
     ],
 )
 def test_a_worker_suits_needs_that_are_all_within_what_it_offers(
