@@ -21,8 +21,8 @@ class Lower(ABC):
         """Return the functions of the user."""
         return ()
 
-    def begin_task(self) -> None:  # noqa: B027 - most count nothing
-        """Forget what was counted in the task before."""
+    def begin_task(self, index: int) -> None:  # noqa: B027 - most count nothing
+        """Forget what was counted in the task before; `index` is the task's number."""
 
     @property
     def done(self) -> bool:
@@ -77,21 +77,23 @@ class WithSide(Lower):
 
 
 class InOrder(Lower):
-    """Elements under running numbers, so that those of one branch of a union stay together."""
+    """Elements under the numbers of branch and task, and running ones: they keep their order."""
 
     def __init__(self, branch: int) -> None:
         self._branch = branch
+        self._task = 0
         self._number = 0
 
-    def begin_task(self) -> None:
+    def begin_task(self, index: int) -> None:
         """Begin to count anew."""
+        self._task = index
         self._number = 0
 
     def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
         """Yield the elements with their numbers as keys."""
         for element in elements:
             self._number += 1
-            yield (self._branch, self._number), element
+            yield (self._branch, self._task, self._number), element
 
 
 class ByKey(Lower):
@@ -139,8 +141,9 @@ class FirstOnes(Lower):
         self._count = count
         self._left = count
 
-    def begin_task(self) -> None:
+    def begin_task(self, index: int) -> None:
         """Begin to count anew."""
+        del index
         self._left = self._count
 
     @property

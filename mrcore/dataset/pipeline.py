@@ -230,9 +230,9 @@ class Pipeline(MapMany):
         parts: list[Operation | Lower] = [*self.operations, self.lower]
         return [function for part in parts for function in part.functions()]
 
-    def begin_task(self) -> None:
+    def begin_task(self, index: int) -> None:
         """Forget what was counted in the task before."""
-        self.lower.begin_task()
+        self.lower.begin_task(index)
 
     @property
     def done(self) -> bool:

@@ -186,7 +186,8 @@ class Descending:
         if kind is bool or key is None:
             return (key is None, not key)
         if kind is tuple:
-            return tuple(map(self, key))
+            # A tuple sorts before the longer ones that begin with it, so its end has to be largest.
+            return (*(part for each in key for part in (False, self(each))), True)
         if kind in (int, float):
             return -key
         if kind is str:

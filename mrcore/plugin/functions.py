@@ -41,8 +41,8 @@ class MapMany(Wrapper):
         """Return the pairs of records, lazily: no record is read before it is needed."""
 
     @abstractmethod
-    def begin_task(self) -> None:
-        """Forget what was kept of the task before."""
+    def begin_task(self, index: int) -> None:
+        """Forget what was kept of the task before; `index` is the task's number in its stage."""
 
     @property
     def done(self) -> bool:

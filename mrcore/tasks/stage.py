@@ -93,7 +93,7 @@ class StageTask:
         maps = [self._group_map, *(step.functions.get("map") for step in self._maps)]
         for each in maps:
             if isinstance(each, MapMany):
-                each.begin_task()
+                each.begin_task(spec.attempt.task.index)
         budget = Budget.of(spec.memory_bytes)
         both = self._shuffled is not None and isinstance(spec.work.read, RunInput)
         self._budget = budget.halved() if both else budget

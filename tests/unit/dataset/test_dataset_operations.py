@@ -154,6 +154,7 @@ def test_distinct_and_sort_by(reduces: int) -> None:
 KEYS: list[list[Any]] = [
     [3, -1, 0, 2**70, 2], [0.5, -1.5, 1e300], ["b", "a", "ab", "a\0", "a\0b", "", "ä"],
     [b"b", b"a\0\xff", b"a\0", b"a"], [True, False], [("a", 1), ("a", 2), ("b", 0), ("", 5)],
+    [(), ("",), ("", 1), ("a",), ("a", ())], [("a", ("b",)), ("a", ()), ("a", ("b", "c"))],
 ]  # fmt: skip
 
 
@@ -162,6 +163,17 @@ def test_descending_order_is_the_opposite_of_ascending_order(keys: list[Any]) ->
     items = mrcore.from_items(keys)
     assert collected(items.sort_by()) == sorted(keys)
     assert collected(items.sort_by(reverse=True)) == sorted(keys, reverse=True)
+
+
+def test_a_union_keeps_the_order_of_sides_that_several_tasks_make() -> None:
+    numbers = [(7 * number) % 50 for number in range(50)]
+    items, others = mrcore.from_items(numbers), mrcore.from_items(range(30))
+    for reduces in (1, 4):
+        options: dict[str, Any] = {"workers": 3, "reduces": reduces}
+        assert collected(items.sort_by().union(others), **options) == [*range(50), *range(30)]
+        assert collected(others.union(items.sort_by(), items), **options) == [
+            *range(30), *range(50), *numbers,
+        ]  # fmt: skip
 
 
 def test_top_is_the_beginning_of_the_sorted_list_with_ties_in_the_order_of_the_input() -> None:
