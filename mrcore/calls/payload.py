@@ -9,7 +9,7 @@ import msgspec
 
 from mrcore.calls.pickling import dumps, loads
 from mrcore.calls.references import Refer, Resolve
-from mrcore.errors import PicklingError
+from mrcore.errors import PicklingError, UsageError
 from mrcore.plugin.culprit import find_culprit, name_of
 
 _OPEN_IT_THERE: Final = "Open files, locks and connections inside the function."
@@ -62,12 +62,12 @@ def dump_arguments(
     """Pickle the arguments of a call; raise PicklingError that names the one at fault.
 
     Objects that `refer` has a placeholder for are replaced by it, wherever they are within the
-    arguments. A placeholder itself stays what it is.
+    arguments. A placeholder itself stays what it is. A UsageError of `refer` is raised as it is.
     """
     given = (tuple(arguments), dict(keywords))
     try:
         return dumps(given, refer)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
         raise PicklingError(_argument_problem(*given, refer)) from None
@@ -111,7 +111,7 @@ def dump_items(items: Sequence[Sequence[Any]], refer: Refer | None = None) -> by
     """
     try:
         return dumps((list(items), {}), refer)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
         for item in items:

@@ -55,6 +55,7 @@ class Calls:
             client,
             opened=self._watches.start,
             lost=self._lose,
+            failed=self.fail,
             clock=clock,
         )
 
@@ -194,7 +195,7 @@ class Calls:
     def _wait_for_room(self) -> None:
         board = self.board
         board.check_open()
-        # A callback of a future adds calls in the thread that makes room: it never waits.
+        # A fallback is called in the thread that makes room: it never waits.
         if self._watches.is_here or self._sender.is_here:
             return
         while len(board.outbox) >= QUEUE_CALLS or board.outbox_bytes >= QUEUE_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -18,6 +19,7 @@ from mrcore.cluster import backends
 from mrcore.cluster.calling import Caller
 from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
+from mrcore.cluster.gathering import Valued, gather_values
 from mrcore.cluster.jobs import Followers, JobFuture
 from mrcore.cluster.mapping import Mapping, MapResult
 from mrcore.cluster.monitor import Monitor, id_of
@@ -125,6 +127,10 @@ class Client:
         """Return the address and whether it is closed."""
         closed = ", closed" if self._is_closed else ""
         return f"<{type(self).__name__} of the cluster at {self.address}{closed}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: connections and processes belong to this program."""
+        raise TypeError("a cluster object stays in the program that has made it")
 
     def _repr_html_(self) -> str:
         from mrcore.cluster.tables import paragraph
@@ -283,31 +289,16 @@ class Client:
 
     def gather(
         self,
-        futures: Iterable[CallFuture[T]],
+        futures: Iterable[Valued[T]],
         *,
         errors: Literal["raise", "return", "skip"] = "raise",
     ) -> list[T]:
-        """Wait for calls and return their values in order.
+        """Wait for calls and return their values in order; scattered values may be among them.
 
         The first exception is raised; with `errors="return"` it stands in the place of its value,
         and with "skip" it is left out. Ctrl-C cancels all of them.
         """
-        found: list[Any] = []
-        given = list(futures)
-        try:
-            for future in given:
-                try:
-                    found.append(future.result())
-                except Exception as error:
-                    if errors == "raise":
-                        raise
-                    if errors == "return":
-                        found.append(error)
-        except KeyboardInterrupt:
-            for future in given:
-                future.cancel()
-            raise
-        return found
+        return gather_values(futures, errors)
 
     def mapreduce(
         self,
@@ -378,11 +369,10 @@ def _show(owner: Callable[[], Client | None], printed: bytes) -> None:
     """Print what a call has printed, unless the client hides it."""
     client = owner()
     if client is not None and client.show_prints:
-        try:
+        # The user's own stream may raise anything, or be None: then nobody reads it.
+        with contextlib.suppress(Exception):
             sys.stdout.write(printed.decode("utf-8", "replace"))
             sys.stdout.flush()
-        except (OSError, ValueError):
-            return  # nobody reads it
 
 
 def connect(

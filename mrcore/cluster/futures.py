@@ -10,6 +10,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrcore.calls.references import itself
+from mrcore.cluster.callbacks import CALLBACKS, is_delivering
 
 if TYPE_CHECKING:
     from mrcore.cluster.pending import Pending
@@ -31,6 +32,28 @@ class ClusterFuture(futures.Future[T]):
         self._started = False
         self._is_cancelling = False
         self._read: Callable[[], Any] | None = None
+        self._quick: list[Callable[[Any], object]] = []
+        """Functions of this package that are called at the end, before all callbacks."""
+
+    def when_done(self, function: Callable[[Any], object]) -> None:
+        """Call a function with this future at its end, in any thread: it must not wait."""
+        with self._condition:
+            if not self.done():
+                self._quick.append(function)
+                return
+        function(self)
+
+    def _invoke_callbacks(self) -> None:
+        """Call what waits for the end; callbacks of the user may wait for other calls."""
+        with self._condition:
+            quick, self._quick = self._quick, []
+        for function in quick:
+            function(self)
+        run = super()._invoke_callbacks  # type: ignore[misc]
+        if not is_delivering():
+            run()
+        elif self._done_callbacks:  # type: ignore[attr-defined]
+            CALLBACKS.run(run)
 
     def running(self) -> bool:
         """Return whether it has been started on the cluster and has not ended."""
@@ -92,7 +115,7 @@ class ClusterFuture(futures.Future[T]):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(ended.set)
 
-        self.add_done_callback(wake)
+        self.when_done(wake)
         try:
             await ended.wait()
         except asyncio.CancelledError:
@@ -137,20 +160,20 @@ class LiveFutures:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._live: set[futures.Future[Any]] = set()
+        self._live: set[ClusterFuture[Any]] = set()
 
-    def add(self, future: futures.Future[Any]) -> None:
+    def add(self, future: ClusterFuture[Any]) -> None:
         """Keep a future until it ends."""
         with self._lock:
             self._live.add(future)
-        future.add_done_callback(self._forget)
+        future.when_done(self._forget)
 
-    def now(self) -> list[futures.Future[Any]]:
+    def now(self) -> list[ClusterFuture[Any]]:
         """Return those that have not ended."""
         with self._lock:
             return list(self._live)
 
-    def _forget(self, future: futures.Future[Any]) -> None:
+    def _forget(self, future: ClusterFuture[Any]) -> None:
         with self._lock:
             self._live.discard(future)
 
@@ -174,6 +197,12 @@ class CallFuture(ClusterFuture[T]):
     def pending(self) -> Pending | None:
         """Return the call as the client's threads know it; None for one that was not made."""
         return self._pending
+
+    def is_here(self) -> bool:
+        """Return whether it has ended with a value that is in this process."""
+        if not self.done() or self.cancelled():
+            return False
+        return self._read is None and self.exception() is None
 
     @property
     def job_id(self) -> str:

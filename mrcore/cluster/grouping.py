@@ -21,7 +21,13 @@ def map_items(
     """Return the groups of each part; raise KeyTypeError and what the user's function raises."""
     keys: list[Any] = []
     values: list[Any] = []
-    for pair in map_func(items):
+    pairs = map_func(items)
+    if not isinstance(pairs, Iterable):
+        raise UsageError(
+            f"map_func returned {printable(text_of(pairs, repr), 100)}. Return a list of "
+            "(key, value)."
+        )
+    for pair in pairs:
         try:
             key, value = pair
         except (TypeError, ValueError):

@@ -93,13 +93,22 @@ class Mapping:
             return self.slots * CHUNKS_PER_SLOT
         return max(self.slots * CHUNKS_PER_SLOT, CALLS_IN_FLIGHT // self.chunksize)
 
-    def send(self, items: list[tuple[Any, ...]]) -> Chunk:
-        """Send a chunk; raise PicklingError for an item that cannot travel."""
+    def send(self, items: list[tuple[Any, ...]]) -> list[tuple[Chunk, int]]:
+        """Send items and return their chunks, with the number of items of each.
+
+        An item with a future among its arguments is a chunk of its own: if that call failed, only
+        this item fails. Raises PicklingError for an item that cannot travel.
+        """
         with References(self._calls) as references:
             data = payload.dump_items(items, references)
-            if references.failed is not None:
-                return CallFuture(None, argument_error(references.failed))
-            pending = references.make(self._options, self._function, data, each=True)
+            if len(items) == 1 or not (references.needs or references.failed):
+                return [(self._send_chunk(references, data), len(items))]
+        return [chunk for item in items for chunk in self.send([item])]
+
+    def _send_chunk(self, references: References, data: bytes) -> Chunk:
+        if references.failed is not None:
+            return CallFuture(None, argument_error(references.failed))
+        pending = references.make(self._options, self._function, data, each=True)
         chunk: Chunk = CallFuture(pending)
         self._calls.add(pending, chunk)
         return chunk
@@ -206,6 +215,9 @@ class MapResult(Iterator[T], Generic[T]):
         value = self._ready.popleft()
         if self._errors == "raise" and isinstance(value, _Failed):
             self.cancel()
+            if isinstance(value.error, StopIteration):
+                # Raised here it would look like the end of the results.
+                raise RuntimeError("The function raised StopIteration.") from value.error
             raise value.error
         found: Any = value.error if isinstance(value, _Failed) else value
         return cast("T", found)
@@ -260,11 +272,11 @@ class MapResult(Iterator[T], Generic[T]):
             if not items:
                 self._is_exhausted = True
                 return
-            chunk = self._mapping.send(items)
-            self._chunks[chunk] = len(items)
-            self._in_flight += 1
-            self._kept += len(items)
-            chunk.add_done_callback(functools.partial(_report, self._news, len(items)))
+            for chunk, number in self._mapping.send(items):
+                self._chunks[chunk] = number
+                self._in_flight += 1
+                self._kept += number
+                chunk.when_done(functools.partial(_report, self._news, number))
 
 
 def _report(news: News, items: int, chunk: Chunk) -> None:

@@ -80,10 +80,17 @@ class Pending:
     takers: int = 0
     """Calls that take the value and were not sent yet: until then it is not released."""
     is_cancelled: bool = False
+    problem: BaseException | None = None
+    """Error of a call that could not be sent."""
     is_held: bool = False
     """A long value waits on the cluster."""
     is_closed: bool = False
     """The value is not wanted any more."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether it has ended without being sent."""
+        return self.index < 0 and self.future is None
 
     @property
     def name(self) -> str:
@@ -158,7 +165,8 @@ class Board:
                 raise UsageError(
                     "A future of another cluster cannot be an argument. Pass its result()."
                 )
-            if pending.future is None and not (pending.is_held and not pending.is_closed):
+            is_kept = pending.is_held and not pending.is_closed
+            if pending.is_cancelled or (pending.future is None and not is_kept):
                 return False
             pending.takers += 1
             return True
@@ -211,6 +219,7 @@ class Board:
         """End calls with an error."""
         for pending in calls:
             future, pending.future = pending.future, None
+            pending.problem = error
             self.drop_needs(pending)
             if future is not None:
                 future.end_failed(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mrcore.calls.references import Need, Reference, Stored
 from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.scattered import Scattered
-from mrcore.errors import RemoteError
+from mrcore.errors import RemoteError, UsageError
 
 if TYPE_CHECKING:
     from mrcore.cluster.calls import Calls
@@ -36,7 +36,7 @@ class References:
             self._calls.keep(value.sha256)
             self.objects.append(value.sha256)
             return Stored(value.sha256)
-        if not isinstance(value, CallFuture):
+        if not isinstance(value, CallFuture) or value.is_here():
             return None
         pending = value.pending
         if pending is not None and self._calls.board.take(pending):
@@ -45,7 +45,9 @@ class References:
         if value.cancelled() or value.exception() is not None:
             self.failed = value
             return Stored("")  # the call is not sent
-        return None
+        if value.is_here():  # it has ended just now
+            return None
+        raise UsageError(f"The value of {value.call_id} was freed. Call the function again.")
 
     def make(
         self, options: CallOptions, function: bytes, data: bytes, *, each: bool = False
@@ -74,7 +76,15 @@ class References:
 
 def argument_error(failed: CallFuture[Any]) -> BaseException:
     """Return the error of a call whose argument failed: what that raised, as the master does it."""
-    what = failed.call_id or "another call"
-    if failed.cancelled():
-        return RemoteError(f"The argument that is the result of {what} was cancelled.")
-    return failed.exception() or RemoteError(f"The argument that is the result of {what} failed.")
+    error = None if failed.cancelled() else failed.exception()
+    return error or _without_value(failed.call_id, failed.cancelled())
+
+
+def lost_argument_error(lost: Pending) -> BaseException:
+    """Return the error of a call whose argument was never sent."""
+    return lost.problem or _without_value(lost.name, lost.is_cancelled)
+
+
+def _without_value(name: str, is_cancelled: bool) -> RemoteError:
+    what = "was cancelled" if is_cancelled else "failed"
+    return RemoteError(f"The argument that is the result of {name or 'another call'} {what}.")

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mrcore.client.calls import CallClient
+from mrcore.cluster.callbacks import delivering
 from mrcore.cluster.pending import Board, Pending, Session
+from mrcore.cluster.references import lost_argument_error
 from mrcore.errors import (
     ClusterUnreachableError,
+    DefectError,
     LimitError,
     MrcoreError,
     NotFoundError,
@@ -21,6 +24,7 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.model.calls import CallPlan
+from mrcore.plugin.tracebacks import last_line
 from mrcore.util.clock import Clock
 
 BATCH_CALLS: Final = 1_000
@@ -37,6 +41,9 @@ HOLDING_SECONDS: Final = 0.5
 """Time between two looks for values whose futures were collected."""
 IDLE_SESSIONS: Final = 16
 """Sessions without calls that stay open for the next ones."""
+_DEFECT: Final = (
+    "mrcore itself failed while it sent calls. Connect again, and please report what is on stderr"
+)
 
 
 @dataclass(slots=True)
@@ -67,14 +74,22 @@ class Sender:
         *,
         opened: Callable[[Session], None],
         lost: Callable[[str], None],
+        failed: Callable[[MrcoreError], None],
         clock: Clock,
     ) -> None:
-        """Prepare; `opened` is called with each new session, `lost` with what was not stored."""
+        """Prepare.
+
+        `opened` is called with each new session, `lost` with what was not stored, and `failed` with
+        the error that ends this thread.
+        """
         self._board = board
         self._client = client
         self._opened = opened
         self._lost = lost
+        self._failed = failed
         self._clock = clock
+        self._batches: deque[Batch] = deque()
+        """Calls that were taken from the board and not sent yet."""
         self._thread: threading.Thread | None = None
         self._release_at: float | None = None
 
@@ -86,13 +101,25 @@ class Sender:
     def start(self) -> None:
         """Start the thread, unless it runs; the board is locked."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="mrcore-calls", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="mrcore-calls", daemon=True)
             self._thread.start()
 
     def join(self, seconds: float) -> None:
         """Wait for the end of the thread, which a closed board brings."""
         if self._thread is not None and not self.is_here:
             self._thread.join(seconds)
+
+    def _work(self) -> None:
+        with delivering():  # calls that cannot be sent end here
+            try:
+                self._run()
+            except Exception as error:
+                # Without this thread every call would wait for ever.
+                problem = DefectError(f"{_DEFECT} ({last_line(error)}).")
+                self._failed(problem)
+                for batch in self._batches:
+                    self._board.fail(batch.calls, problem)
+                raise
 
     def _run(self) -> None:
         board = self._board
@@ -106,9 +133,9 @@ class Sender:
                     return
                 puts = list(board.puts)
                 board.puts.clear()
-                batches = self._take_batches()
+                self._batches = self._take_batches()
             self._put(puts)
-            self._send_all(batches)
+            self._send_all()
             self._send_cancels()
             if self._is_release_due():
                 self._send_releases()
@@ -137,10 +164,11 @@ class Sender:
         is_holding = any(session.held for session in self._board.open)
         return HOLDING_SECONDS if is_holding else None
 
-    def _send_all(self, batches: deque[Batch]) -> None:
+    def _send_all(self) -> None:
         # Each is dropped when it was sent: a reference to a call keeps its value on the cluster.
-        while batches:
-            self._send(batches.popleft())
+        while self._batches:
+            self._send(self._batches[0])
+            self._batches.popleft()
 
     def _take_batches(self) -> deque[Batch]:
         """Take runs of calls of the same session, in the order of the calls."""
@@ -194,13 +222,20 @@ class Sender:
             self._board.fail(calls, error)
 
     def _is_given_up(self, pending: Pending) -> bool:
-        """Return whether a call was cancelled before it was sent."""
+        """Return whether a call was cancelled before it was sent, or takes one that was not sent.
+
+        The latter fails here.
+        """
         if pending.is_cancelled:
             pending.future = None
-        if pending.future is not None:
-            return False
-        self._board.drop_needs(pending)
-        return True
+        if pending.future is None:
+            self._board.drop_needs(pending)
+            return True
+        for need in pending.needs:
+            if need.is_lost:
+                self._board.fail([pending], lost_argument_error(need))
+                return True
+        return False
 
     def _open(self, session: Session) -> None:
         if not session.session_id:
@@ -257,6 +292,8 @@ class Sender:
     def _add_singly(self, session: Session, calls: Sequence[Pending]) -> None:
         """Find out which of several calls the master refuses."""
         for pending in calls:
+            if self._is_given_up(pending):
+                continue
             try:
                 self._add(session, [pending])
             except MrcoreError as error:

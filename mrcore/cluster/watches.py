@@ -5,17 +5,23 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mrcore.calls import payload
 from mrcore.client.calls import CallClient
+from mrcore.cluster.callbacks import delivering
 from mrcore.cluster.outcomes import error_of
 from mrcore.cluster.pending import Board, Pending, Session
-from mrcore.errors import MrcoreError
+from mrcore.errors import DefectError, MrcoreError
+from mrcore.plugin.tracebacks import last_line
 
 if TYPE_CHECKING:
     from mrcore.cluster.futures import CallFuture
     from mrcore.rpc.v1.call_service_pb2 import EndedCall, WatchCallsResponse
+
+_DEFECT: Final = (
+    "mrcore itself failed while it took results. Call again, and please report what is on stderr"
+)
 
 
 class Watches:
@@ -52,6 +58,13 @@ class Watches:
 
     def _watch(self, session: Session) -> None:
         self._threads.add(threading.get_ident())
+        try:
+            with delivering():
+                self._follow(session)
+        finally:
+            self._threads.discard(threading.get_ident())
+
+    def _follow(self, session: Session) -> None:
         pause = self._client.connection.pause()
         try:
             while not (session.is_over or self._board.is_over):
@@ -60,8 +73,10 @@ class Watches:
         except MrcoreError as error:
             if not (session.is_over or self._board.is_over):
                 self._board.end_session(session, error)
-        finally:
-            self._threads.discard(threading.get_ident())
+        except Exception as error:
+            # Without this thread every call of the session would wait for ever.
+            self._board.end_session(session, DefectError(f"{_DEFECT} ({last_line(error)})."))
+            raise
 
     def _take(self, session: Session, news: WatchCallsResponse) -> None:
         session.note = news.note

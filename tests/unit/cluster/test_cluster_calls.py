@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import operator
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent import futures
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from mrcore.calls import payload
 from mrcore.calls.exceptions import RemoteTraceback
 from mrcore.cluster import calls as calls_module
+from mrcore.cluster import sender as sender_module
 from mrcore.cluster.futures import CallFuture
-from mrcore.errors import LimitError, MrcoreError, PicklingError, RemoteError, UsageError
+from mrcore.errors import (
+    DefectError,
+    LimitError,
+    MrcoreError,
+    PicklingError,
+    RemoteError,
+    UsageError,
+)
 from tests.support.call_house import OPTIONS, Desk
 from tests.support.waiting import wait_until
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    found = Desk()
-    yield found
-    found.calls.close()
-    found.house.stop()
+def sha256_of(function: Callable[..., Any]) -> str:
+    return hashlib.sha256(payload.dump_function(function)).hexdigest()
 
 
 def test_a_call_and_what_it_raises(desk: Desk) -> None:
@@ -55,6 +61,8 @@ def test_long_values_stay_until_their_futures_go(desk: Desk) -> None:
     one.close()
     with pytest.raises(UsageError, match="was freed"):
         one.result()
+    with pytest.raises(UsageError, match=r"^The value of call-00000 was freed\. Call the function"):
+        desk.call(len, one)
     del two
     gc.collect()
     wait_until(lambda: desk.house.live() == 1)
@@ -78,6 +86,22 @@ def test_futures_are_arguments(desk: Desk) -> None:
         failed.result(10)
     with pytest.raises(ZeroDivisionError):
         desk.call(operator.neg, failed).result(10)
+
+
+def test_futures_of_another_cluster_travel_as_values_that_are_here(desk: Desk) -> None:
+    other = Desk()
+    try:
+        short, long = other.call(operator.neg, 1), other.call(bytes, 100_000)
+        assert short.result(10) == -1
+        assert desk.call(operator.neg, short).result(10) == 1
+        futures.wait([long], 10)
+        with pytest.raises(UsageError, match=r"^A future of another cluster cannot be an argument"):
+            desk.call(len, long)
+        with pytest.raises(UsageError, match=r"^A future of another cluster cannot be an argument"):
+            list(desk.map(len, [long]))
+    finally:
+        other.calls.close()
+        other.house.stop()
 
 
 def test_the_call_of_a_value_is_not_released_before_its_taker_was_sent(desk: Desk) -> None:
@@ -175,18 +199,64 @@ def test_what_the_master_refuses_fails_alone(desk: Desk) -> None:
     desk.house.hold = True
     desk.call(operator.neg, 1)
     wait_until(lambda: desk.house.waiting)
-    import hashlib
-
-    from mrcore.calls import payload
-
-    refused = hashlib.sha256(payload.dump_function(operator.pos)).hexdigest()
-    desk.house.refused_functions.add(refused)
+    desk.house.refused_functions.add(sha256_of(operator.pos))
     with desk.calls.board.changed:  # so that all are sent together
         before, bad, after = (desk.call(f, 1) for f in (operator.neg, operator.pos, operator.neg))
     with pytest.raises(MrcoreError, match="it is not stored"):
         bad.result(10)
     desk.house.let_go()
     assert [before.result(10), after.result(10)] == [-1, -1]
+
+
+def test_a_call_that_takes_one_that_was_not_sent_fails_with_it(desk: Desk) -> None:
+    desk.house.refused_functions.add(sha256_of(operator.pos))
+    with desk.calls.board.changed:  # so that the sender sees all of them at once
+        cancelled = desk.call(operator.neg, 1)
+        takes_cancelled = desk.call(operator.neg, cancelled)
+        assert cancelled.cancel()
+        later = desk.call(operator.neg, cancelled)
+    for taker in (takes_cancelled, later, desk.call(operator.neg, cancelled)):
+        with pytest.raises(RemoteError, match="result of another call was cancelled"):
+            taker.result(10)
+    with desk.calls.board.changed:
+        bad = desk.call(operator.pos, 1)
+        taker = desk.call(operator.neg, bad)
+        last = desk.call(operator.neg, [taker])
+    for future in (bad, taker, last):
+        with pytest.raises(MrcoreError, match="it is not stored"):
+            future.result(10)
+    assert desk.call(operator.neg, 1).result(10) == -1
+
+
+def test_a_defect_of_the_sender_ends_the_calls_with_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> NoReturn:
+        raise ZeroDivisionError("broken")
+
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(sender_module, "_plan", breaks)
+    with pytest.raises(DefectError, match=r"please report .*\(ZeroDivisionError: broken\)"):
+        desk.call(operator.neg, 1).result(10)
+    with pytest.raises(DefectError):
+        desk.call(operator.neg, 1)
+    wait_until(lambda: ended)
+
+
+def test_a_defect_of_a_watch_ends_the_calls_of_its_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(desk.calls._watches, "_end", None)
+    desk.house.hold = True
+    calls = [desk.call(operator.neg, n) for n in range(2)]
+    wait_until(lambda: len(desk.house.waiting) == 2)
+    desk.house.let_go()
+    with pytest.raises(DefectError, match="please report"):
+        calls[1].result(10)
+    wait_until(lambda: ended)
 
 
 def test_a_master_at_a_limit_and_one_that_goes_away(desk: Desk) -> None:
@@ -256,55 +326,6 @@ def test_a_callback_may_call(desk: Desk) -> None:
     first = desk.call(operator.neg, 1)
     first.add_done_callback(lambda done: chained.set_result(desk.call(operator.neg, done)))
     assert chained.result(10).result(10) == 1
-
-
-def test_map_is_lazy_and_in_order(desk: Desk) -> None:
-    taken: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in range(10_000):
-            taken.append(number)
-            yield number
-
-    found = desk.map(operator.neg, numbers(), chunksize=1)
-    assert len(taken) <= 2_000
-    assert list(found) == [-n for n in range(10_000)]
-    assert list(desk.map(operator.add, [1, 2, 3], [4, 5])) == [5, 7]
-    assert list(desk.map(operator.neg, range(10_000))) == [-n for n in range(10_000)]
-    assert sorted(desk.map(operator.neg, range(100)).as_completed()) == sorted(
-        -n for n in range(100)
-    )
-
-
-def test_results_as_they_come_are_all_of_them_and_each_once(desk: Desk) -> None:
-    found = desk.map(operator.neg, range(3_000), chunksize=1)
-    first = [next(found) for _ in range(10)]  # takes the news of chunks that ended meanwhile
-    assert first == [-n for n in range(10)]
-    assert sorted([*first, *found.as_completed()]) == sorted(-n for n in range(3_000))
-
-
-def test_map_and_failures(desk: Desk) -> None:
-    found = desk.map(lambda n: 1 // n, [1, 0, -1], chunksize=3)
-    assert next(found) == 1
-    with pytest.raises(ZeroDivisionError):
-        next(found)
-    assert list(found) == []
-    one, error, two = desk.map(lambda n: 1 // n, [1, 0, -1], chunksize=3, errors="return")
-    assert (one, two) == (1, -1)
-    assert isinstance(error, ZeroDivisionError)
-    with pytest.raises(UsageError, match="chunksize is less than 1"):
-        desk.map(operator.neg, [1], chunksize=0)
-    with pytest.raises(UsageError, match="at least one iterable"):
-        desk.map(operator.neg)
-
-
-def test_a_map_that_nobody_draws_is_cancelled(desk: Desk) -> None:
-    desk.house.hold = True
-    found = desk.map(operator.neg, range(10), chunksize=1)
-    wait_until(lambda: len(desk.house.waiting) == 10)
-    del found
-    gc.collect()
-    wait_until(lambda: desk.house.requests["cancel"] == 10)
 
 
 def test_memory_stays_flat_over_many_calls(desk: Desk) -> None:

@@ -162,6 +162,8 @@ def test_groups_of_lists_in_memory() -> None:
     assert [key for _, key, _ in sorted(found)] == [0, 1, 2]
     with pytest.raises(UsageError, match="Return a list of"):
         map_items(lambda items: [(1, 2, 3)], 1, [1])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match=r"map_func returned None\. Return a list of"):
+        map_items(lambda items: None, 1, [1])  # type: ignore[arg-type,return-value]
     with pytest.raises(KeyTypeError):
         map_items(lambda items: [({}, 1)], 1, [1])
 
