@@ -96,7 +96,8 @@ class Objects:
                 await asyncio.to_thread(self._storage.stat, uri)
             except NotFoundError:
                 raise NotFoundError(
-                    f"No object {sha256} is stored (any more). Store it with PutObject."
+                    f"No object {sha256} is stored (any more). Scatter the value again, "
+                    "or store it with PutObject."
                 ) from None
 
     async def put(self, sha256: str, chunks: AsyncIterator[bytes]) -> str:

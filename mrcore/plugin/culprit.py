@@ -7,6 +7,7 @@ way that leads to it.
 from __future__ import annotations
 
 import functools
+import pickle
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -132,6 +133,10 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _parts_of_object(value: object) -> Iterator[tuple[str, object]]:
+    try:
+        value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 - a method of the user's object; it refuses by itself
+        return
     holder = f"an object of the type {type(value).__qualname__}"
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):

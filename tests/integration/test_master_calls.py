@@ -211,7 +211,7 @@ def test_objects_are_stored_and_read_back(
     with refused(errors.UsageError, "does not have the SHA-256"):
         client.put(b"other", FUNCTION_SHA)
     unknown = "cd" * 32
-    with refused(errors.NotFoundError, "Store it with PutObject"):
+    with refused(errors.NotFoundError, "or store it with PutObject"):
         client.put(b"", unknown)
     with refused(errors.NotFoundError, ""):
         client.read(sha256=unknown)
@@ -220,7 +220,7 @@ def test_objects_are_stored_and_read_back(
     # Another master does not know what was stored, and looks.
     again_at = f"127.0.0.1:{free_port()}"
     with house.master("--take-over", listen=again_at), CallClient(house.credentials()) as again:
-        with refused(errors.NotFoundError, "Store it with PutObject"):
+        with refused(errors.NotFoundError, "or store it with PutObject"):
             again.add(session, 0, [call_of(0)])
         again.put(FUNCTION)
         assert again.add(session, 0, [call_of(0)]) == 1

@@ -178,6 +178,26 @@ def test_what_a_method_a_partial_or_an_object_holds_is_named() -> None:
         payload.dump_function(partial)
 
 
+class Refuses:
+    """An object that says itself that it does not travel."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("it stays here")
+
+
+def test_an_object_that_refuses_to_travel_is_named_and_not_what_it_holds() -> None:
+    refuses = Refuses()
+    with pytest.raises(PicklingError) as caught:
+        payload.dump_function(lambda: refuses)
+    assert (
+        "the variable refuses in the closure of <lambda> (an object of the type "
+        f"{Refuses.__module__}.Refuses) cannot be pickled (TypeError: it stays here)"
+    ) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "keywords", "said"),
     [

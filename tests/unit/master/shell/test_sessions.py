@@ -128,7 +128,7 @@ def test_objects_are_kept_for_an_hour_and_while_calls_name_them() -> None:
             )
         with pytest.raises(UsageError, match="does not have the SHA-256"):
             await objects.put("0" * 64, parts(CONTENT))
-        with pytest.raises(NotFoundError, match="Store it with PutObject"):
+        with pytest.raises(NotFoundError, match="or store it with PutObject"):
             await objects.check(["0" * 64])
 
     objects = Objects(storage, STATE, clock)
