@@ -41,3 +41,33 @@ def test_from_bucket_to_bucket(place: Place, bucket: GcsServer) -> None:
     elsewhere = place.run("run", "wc.py", "gs://not-there/x", "-o", "gs://books/new", "-w", "1")
     assert elsewhere.returncode == 2
     assert len(elsewhere.stderr.splitlines()) == 1
+
+
+PARTITIONS = """
+def map(key, line):
+    name, _, number = line.partition(",")
+    yield {"name": name, "number": int(number)}
+"""
+
+
+def test_partitions_are_published_all_or_none(place: Place, bucket: GcsServer) -> None:
+    place.write("rows.py", PARTITIONS)
+    place.write("in/1.txt", "a,1\nb,2\n")
+    place.write("in/2.txt", "b,3\n")
+    options = ("--map-only", "--partition-by", "name", "--output-format", "csv", "-w", "1")
+    done = place.done("run", "rows.py", "in", "-o", "gs://books/rows", *options)
+    assert "3 records, 3 parts in gs://books/rows" in done.stderr
+    assert "ok: 3 parts, 3 records" in place.done("verify", "gs://books/rows").stdout
+    listed = bucket.store.list("books", prefix="rows/").items
+    assert [version.name for version in listed] == [
+        "rows/_SUCCESS",
+        "rows/name=a/part-00000.csv",
+        "rows/name=b/part-00000.csv",
+        "rows/name=b/part-00001.csv",
+    ]
+    assert place.done("cat", "gs://books/rows").stdout == "number\n1\n2\n3\n"
+    # A task that fails publishes nothing, and the former output stays as it was.
+    place.write("in/3.txt", "c,x\n")
+    failed = place.run("run", "rows.py", "in", "-o", "gs://books/rows", "--overwrite", *options)
+    assert failed.returncode == 1
+    assert "ok: 3 parts, 3 records" in place.done("verify", "gs://books/rows").stdout

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from mrcore.model import object_names
+from mrcore.model import object_names, partition_files
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, Versions
+from mrcore.model.partition_files import PartitionFile
 from mrcore.model.snapshots import StageView
 from mrcore.model.task import BadRecord, TaskOutput
 from mrcore.output import commit
+from mrcore.storage.base import ObjectInfo
 from mrcore.storage.faulty import FaultKind, FaultyStorage, Hook, Plan
 from tests.support import stores
 from tests.support.specs import job_spec, one_input
@@ -31,13 +33,16 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-def make_spec(place: Place, *, overwrite: bool = False, out: str = "out") -> JobSpec:
+def make_spec(
+    place: Place, *, overwrite: bool = False, out: str = "out", partition_by: tuple[str, ...] = ()
+) -> JobSpec:
     source = place.uri("in")
     return job_spec(
         "job",
         inputs=one_input(source),
         output_uri=place.uri(out),
         overwrite=overwrite,
+        partition_by=partition_by,
     )
 
 
@@ -58,6 +63,7 @@ class CommittedJob:
     rewritten: dict[int, TaskOutput] = field(default_factory=dict)
     plan: CommitPlan | None = None
     ended: bool = False
+    _listed: list[commit.OutputFile] = field(default_factory=list)
 
     def begin(self) -> CommittedJob:
         """Claim the output and stage the parts."""
@@ -65,20 +71,59 @@ class CommittedJob:
         self.generation = commit.claim(self.spec, self.job_id, self.job_id, state, "host:1")
         for index in range(self.part_count):
             attempt = AttemptId(TaskId(self.job_id, 1, index), AttemptNumber(1, index))
+            content = self.content(index)
+            if self.spec.partition_by:
+                content = partition_files.encode(
+                    [
+                        PartitionFile(
+                            folder,
+                            self._stage(
+                                object_names.staged_partition_uri(self.spec, attempt, number),
+                                self.content(index, folder),
+                            ),
+                            records=1,
+                            digest=b"",
+                        )
+                        for number, folder in enumerate(self.folders(index))
+                    ]
+                )
             uri = object_names.staged_part_uri(self.spec, attempt)
-            with self.place.storage.open_write(uri) as writer:
-                writer.write(self.content(index))
-                self.parts.append(TaskOutput(object=writer.commit(), records_out=1))
+            self.parts.append(TaskOutput(object=self._stage(uri, content), records_out=1))
         return self
 
-    def content(self, index: int) -> bytes:
-        return f"{self.job_id} {index}\n".encode()
+    def _stage(self, uri: str, content: bytes) -> ObjectInfo:
+        with self.place.storage.open_write(uri) as writer:
+            writer.write(content)
+            return writer.commit()
+
+    def folders(self, index: int) -> list[str]:
+        """Return the folders of a part's files: two, one of which other jobs do not have."""
+        return ["x=all", f"x={self.job_id}-{index}"] if self.spec.partition_by else [""]
+
+    def content(self, index: int, folder: str = "") -> bytes:
+        return f"{self.job_id} {index} {folder}\n".encode()
+
+    def files(self) -> dict[str, bytes]:
+        """Return the contents of all files of the output, by name in the place."""
+        return {
+            "/".join(filter(None, ("out", folder, f"part-{index:05d}"))): self.content(
+                index, folder
+            )
+            for index in range(self.part_count)
+            for folder in self.folders(index)
+        }
+
+    def _output_files(self) -> list[commit.OutputFile]:
+        """Return the files as they are staged; the lists of partitions are gone in the end."""
+        if not (self.spec.partition_by and self._listed):
+            self._listed = commit.output_files(self.spec, self.parts)
+        return self._listed
 
     def receipt(self) -> commit.Receipt:
         return commit.make_receipt(
             self.spec,
             self.job_id,
-            commit.with_rewritten(commit.output_files(self.spec, self.parts), self.rewritten),
+            commit.with_rewritten(self._output_files(), self.rewritten),
             records_in=10,
             counters={"b": 2, "a": 1},
             attempts=3,
@@ -121,7 +166,7 @@ class CommittedJob:
 
     def expected(self) -> dict[str, bytes]:
         """Return all that the output holds in the end."""
-        found = {f"out/part-{i:05d}": self.content(i) for i in range(self.part_count)}
+        found = self.files()
         found["out/_SUCCESS"] = self.receipt().encode()
         if self.bad:
             line = b"".join(msgspec.json.encode(r) + b"\n" for r in self.bad_records()["map-00001"])
@@ -134,16 +179,25 @@ def snapshot(place: Place) -> dict[str, bytes | None]:
     return {name: place.get(name) for name in place.names()}
 
 
-def old_job(place: Place) -> CommittedJob:
+FLAT: tuple[str, ...] = ()
+BY_X = ("x",)
+"""Columns that the output is partitioned by."""
+
+
+def old_job(place: Place, partition_by: tuple[str, ...] = FLAT) -> CommittedJob:
     """Return a job of three parts and bad records that has committed already."""
-    job = CommittedJob(place, "old", 3, make_spec(place), bad=True).begin()
+    spec = make_spec(place, partition_by=partition_by)
+    job = CommittedJob(place, "old", 3, spec, bad=True).begin()
     job.run()
     return job
 
 
-def new_job(place: Place, *, bad: bool = True) -> CommittedJob:
+def new_job(
+    place: Place, partition_by: tuple[str, ...] = FLAT, *, bad: bool = True
+) -> CommittedJob:
     """Return a job of two parts, ready to replace the old one."""
-    return CommittedJob(place, "new", 2, make_spec(place, overwrite=True), bad=bad).begin()
+    spec = make_spec(place, overwrite=True, partition_by=partition_by)
+    return CommittedJob(place, "new", 2, spec, bad=bad).begin()
 
 
 @contextmanager

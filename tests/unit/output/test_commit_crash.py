@@ -15,6 +15,8 @@ from mrcore.output import commit
 from mrcore.storage.faulty import FaultKind
 from tests.support import stores
 from tests.support.commit_world import (
+    BY_X,
+    FLAT,
     CommittedJob,
     Crash,
     at_operation,
@@ -27,7 +29,7 @@ from tests.support.commit_world import (
 from tests.support.stores import Place
 
 MakePlace = Callable[[], Place]
-MANY = 60
+MANY = 90
 """More operations than any commit here has."""
 
 
@@ -55,8 +57,8 @@ def _check_readers_view(place: Place, jobs: list[CommittedJob]) -> None:
     (job,) = [job for job in jobs if job.job_id == report.receipt.job_id]
     problems = [p for p in report.problems if "the receipt does not name" not in p]
     assert problems == []
-    for index in range(job.part_count):
-        assert place.get(f"out/part-{index:05d}") == job.content(index)
+    for name, content in job.files().items():
+        assert place.get(name) == content
 
 
 def _crash(place: Place, job: CommittedJob, number: int, kind: FaultKind) -> bool:
@@ -71,16 +73,23 @@ def _crash(place: Place, job: CommittedJob, number: int, kind: FaultKind) -> boo
     return bool(reached)
 
 
+LAYOUTS = [(None, FLAT), (FLAT, FLAT), (None, BY_X), (BY_X, BY_X), (FLAT, BY_X), (BY_X, FLAT)]
+"""Columns that the output of the old job and of the new one are partitioned by."""
+
+
 @pytest.mark.parametrize("kind", [FaultKind.BEFORE, FaultKind.AFTER])
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("old", "new"), LAYOUTS)
 def test_another_committer_goes_on_after_a_crash_anywhere(
-    make_place: MakePlace, kind: FaultKind, overwrite: bool
+    make_place: MakePlace,
+    kind: FaultKind,
+    old: tuple[str, ...] | None,
+    new: tuple[str, ...],
 ) -> None:
     for number in range(MANY):
         place = make_place()
         with stores.registered(place):
-            jobs = [old_job(place)] if overwrite else []
-            job = new_job(place)
+            jobs = [] if old is None else [old_job(place, old)]
+            job = new_job(place, new)
             crashed = _crash(place, job, number, kind)
             _check_readers_view(place, [*jobs, job])
             job.run()
@@ -90,12 +99,15 @@ def test_another_committer_goes_on_after_a_crash_anywhere(
     assert 10 < number < MANY - 1
 
 
-def test_crashes_of_one_committer_after_the_other(make_place: MakePlace) -> None:
+@pytest.mark.parametrize("layout", [FLAT, BY_X])
+def test_crashes_of_one_committer_after_the_other(
+    make_place: MakePlace, layout: tuple[str, ...]
+) -> None:
     for first in range(0, MANY, 3):
         place = make_place()
         with stores.registered(place):
-            jobs = [old_job(place)]
-            job = new_job(place)
+            jobs = [old_job(place, layout)]
+            job = new_job(place, layout)
             number, crashed = first, True
             while crashed:
                 crashed = _crash(place, job, number, FaultKind.AFTER)
@@ -144,12 +156,15 @@ def _let_sleep(place: Place, job: CommittedJob, number: int, meanwhile: Callable
     return woken
 
 
-def test_a_committer_that_wakes_after_the_end_changes_nothing(make_place: MakePlace) -> None:
+@pytest.mark.parametrize("layout", [FLAT, BY_X])
+def test_a_committer_that_wakes_after_the_end_changes_nothing(
+    make_place: MakePlace, layout: tuple[str, ...]
+) -> None:
     for number in range(MANY):
         place = make_place()
         with stores.registered(place):
-            old_job(place)
-            job = new_job(place)
+            old_job(place, layout)
+            job = new_job(place, layout)
             job.plan = job.prepare()
             woken = _let_sleep(place, _sleeper(job), number, job.run)
             assert snapshot(place) == job.expected()
@@ -158,15 +173,15 @@ def test_a_committer_that_wakes_after_the_end_changes_nothing(make_place: MakePl
     assert 8 < number < MANY - 1
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize(("parts", "layout"), [(1, FLAT), (2, FLAT), (4, FLAT), (2, BY_X)])
 def test_a_committer_that_wakes_after_another_job_changes_nothing(
-    make_place: MakePlace, parts: int
+    make_place: MakePlace, parts: int, layout: tuple[str, ...]
 ) -> None:
     for number in range(MANY):
         place = make_place()
         with stores.registered(place):
-            old_job(place)
-            job = new_job(place)
+            old_job(place, layout)
+            job = new_job(place, layout)
             job.plan = job.prepare()
             third = CommittedJob(place, "third", parts, job.spec)
 
