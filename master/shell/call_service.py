@@ -7,7 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
-from mrcore.errors import NotFoundError, UnavailableError, UsageError
+from mrcore.errors import (
+    JobEndedError,
+    NotFoundError,
+    UnavailableError,
+    UnknownJobError,
+    UsageError,
+)
 from mrcore.master.core import views
 from mrcore.master.core.durable_calls import output_of
 from mrcore.master.core.events import CallsDone, CallsUnwanted, CloseAsked
@@ -187,6 +193,21 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
                 raise UsageError("The request lacks a name. Set one of its fields.")
         async for data in chunks:
             yield pb.ReadObjectResponse(data=data)
+
+    @answering
+    async def ReleaseResults(  # noqa: N802 - named by the proto
+        self, request: pb.ReleaseResultsRequest, context: Context
+    ) -> pb.ReleaseResultsResponse:
+        """Delete the results of a job that has ended."""
+        del context
+        job_id = check_job_id(request.job_id)
+        record = await self._shell.read(lambda machine: machine.cluster.job(job_id))
+        if record is None or record.calls is not None:
+            raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
+        if not record.state.final:
+            raise JobEndedError(f"Job {job_id} has not ended. Release its results once it has.")
+        await asyncio.to_thread(self._objects.delete_results, job_id)
+        return pb.ReleaseResultsResponse()
 
     async def _call_output(self, ref: pb.CallRef) -> TaskOutput:
         call = call_ref_from_proto(ref)

@@ -214,7 +214,7 @@ class Committer:
 
         def clean_up() -> None:
             if job.calls is not None:
-                self._objects.delete_session(job.job_id)
+                self._objects.delete_results(job.job_id)
                 return
             commit.clean_up(spec, job.job_id, what.succeeded)
             if spec.output_uri:

@@ -165,9 +165,12 @@ class Objects:
             except StorageError as error:
                 log.warning("a value is left", extra={"uri": info.uri, "error": str(error)})
 
-    def delete_session(self, session_id: str) -> int:
-        """Delete all long values of a session that has ended; return their number. Blocks."""
-        prefix = object_names.session_results_prefix(self._state_uri, session_id)
+    def delete_results(self, job_id: str) -> int:
+        """Delete all long values of a session, or results of a job, that has ended. Blocks.
+
+        Returns their number.
+        """
+        prefix = object_names.session_results_prefix(self._state_uri, job_id)
         values = list(self._storage.list(prefix))
         deleted = sum(self._storage.delete(info.uri, generation=info.generation) for info in values)
         self._storage.prune(prefix)
@@ -195,7 +198,7 @@ class Objects:
         for folder in list(self._storage.list(results, recursive=False)):
             session_id = folder.uri.removeprefix(results).rstrip("/")
             if folder.is_folder and not live(session_id):
-                deleted += self.delete_session(session_id)
+                deleted += self.delete_results(session_id)
         return deleted
 
     def _delete_unwanted(self, sha256: str, info: ObjectInfo) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import click
 
-from mrcore.cli import base, progress
+from mrcore.cli import base
+from mrcore.client.pace import failed_attempts, failed_words
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.job import JobState
@@ -34,7 +35,7 @@ def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
 def _tell_success(job: JobView) -> None:
     place = object_names.shown(job.output_uri)
     records = job.stages[0].records if job.stages else 0
-    ending = f", {progress.failed_words(job)}." if progress.failed_attempts(job) else "."
+    ending = f", {failed_words(job)}." if failed_attempts(job) else "."
     base.note(
         f"done in {show_duration(job.elapsed_seconds)}: {show_number(records, 'record')}, "
         f"{_parts(job)} in {place}{ending}"

@@ -6,15 +6,22 @@ Both write to stderr, so that stdout stays for results.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
 
+from mrcore.client.pace import (
+    MANY_STAGES,
+    Meter,
+    Pace,
+    current_stage,
+    failed_words,
+    shown_stages,
+    stage_line,
+)
 from mrcore.model.job import JobState
-from mrcore.model.snapshots import FailureView, JobView, StageView
+from mrcore.model.snapshots import FailureView, JobView
 from mrcore.util import units
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -28,70 +35,6 @@ NOTE_SECONDS: Final = 2.0
 """A note of the master is printed once it has lasted this long."""
 _NARROW_COLUMNS: Final = 60
 """Narrower terminals show neither bars nor bytes, which would make lines wrap."""
-_MANY_STAGES: Final = 5
-"""A job of more stages than this shows only those that run, and the number of finished ones."""
-_WINDOW_SECONDS: Final = 10.0
-"""Window over which rates are averaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Speed of a job."""
-
-    records_per_second: float = 0.0
-    bytes_per_second: float = 0.0
-    seconds_left: float | None = None
-    """Estimated rest of the current stage; None while unknown."""
-
-
-class Meter:
-    """Pace of a job, computed from its views. Pure: `now` is passed in."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, float, int, int]] = deque()
-        self._stage: str | None = None
-
-    def update(self, job: JobView, now: float) -> Pace:
-        """Add the job's view at `now` and return its pace."""
-        stage = current_stage(job)
-        if stage is None:
-            return Pace()
-        if stage.name != self._stage:
-            self._stage = stage.name
-            self._samples.clear()
-        self._samples.append((now, stage.done_tasks, stage.records, stage.bytes))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_SECONDS:
-            self._samples.popleft()
-        then, done, records, size = self._samples[0]
-        seconds = now - then
-        if seconds < 0.5:
-            return Pace()
-        tasks_per_second = (stage.done_tasks - done) / seconds
-        left = stage.tasks - stage.done_tasks
-        return Pace(
-            records_per_second=max(0, stage.records - records) / seconds,
-            bytes_per_second=max(0, stage.bytes - size) / seconds,
-            seconds_left=left / tasks_per_second if tasks_per_second > 0 else None,
-        )
-
-
-def current_stage(job: JobView) -> StageView | None:
-    """Return the first unfinished stage; None if all are finished."""
-    return next((stage for stage in job.stages if stage.completed < stage.tasks), None)
-
-
-def shown_stages(job: JobView) -> tuple[str, list[StageView]]:
-    """Return the number of finished stages in words, and the stages that are shown.
-
-    A job of a few stages shows all of them, and needs no words.
-    """
-    stages = [stage for stage in job.stages if stage.tasks]
-    if len(stages) <= _MANY_STAGES:
-        return "", stages
-    left = [stage for stage in stages if stage.completed < stage.tasks]
-    running = [stage for stage in left if stage.in_progress or stage.completed]
-    done = f"{len(stages) - len(left):,} of {len(stages):,} stages done"
-    return done, running[:_MANY_STAGES] or left[:1]
 
 
 def _counted(count: int, noun: str) -> str:
@@ -101,42 +44,10 @@ def _counted(count: int, noun: str) -> str:
 def _planned(job: JobView) -> list[str]:
     """Return the tasks of a job in words: by stage, or in all for a job of many stages."""
     stages = [stage for stage in job.stages if stage.tasks]
-    if len(stages) > _MANY_STAGES:
+    if len(stages) > MANY_STAGES:
         tasks = sum(stage.tasks for stage in stages)
         return [f"{len(stages):,} stages of {_counted(tasks, 'task')} in all"]
     return [_counted(stage.tasks, f"{stage.name} task") for stage in stages]
-
-
-def failed_attempts(job: JobView) -> int:
-    """Return the number of attempts that failed or were lost."""
-    counts = job.attempts
-    return counts.failed + counts.infrastructure + counts.expired
-
-
-def failed_words(job: JobView) -> str:
-    """Return the number of failed attempts in words."""
-    return units.show_number(failed_attempts(job), "failed attempt")
-
-
-def stage_line(job: JobView, pace: Pace) -> str:
-    """Return a job's progress as one line, without the job's id."""
-    done, stages = shown_stages(job)
-    parts = [done] if done else []
-    parts += [f"{stage.name} {stage.completed}/{stage.tasks}" for stage in stages]
-    if job.state is JobState.COMMITTING:
-        parts.append("publishing the output")
-    if pace.records_per_second:
-        rate = units.show_count(pace.records_per_second)
-        parts.append(f"{rate} records/s, {units.show_size(pace.bytes_per_second)}/s")
-    if failed_attempts(job):
-        parts.append(failed_words(job))
-    if pace.seconds_left is not None and current_stage(job) is not None:
-        parts.append(f"about {units.show_duration(pace.seconds_left)} left in this stage")
-    if job.cost is not None:
-        parts.append(f"{units.show_dollars(job.cost.dollars)} so far")
-    if job.note:
-        parts.append(job.note)
-    return ", ".join(parts)
 
 
 def failure_line(failure: FailureView) -> str:

@@ -111,6 +111,14 @@ class CallClient:
         ref = pb.ResultRef(job_id=job_id, index=index)
         return self._read(pb.ReadObjectRequest(result=ref))
 
+    def release_results(self, job_id: str) -> None:
+        """Delete what the tasks of a job that has ended have left; raise JobEndedError before."""
+        request = pb.ReleaseResultsRequest(job_id=job_id)
+        self.connection.call(
+            lambda: self._stub.ReleaseResults(request, timeout=CALL_SECONDS),
+            self.connection.retry_seconds,
+        )
+
     def _read(self, request: pb.ReadObjectRequest) -> bytes:
         def read() -> bytes:
             answers = self._stub.ReadObject(request, timeout=READ_SECONDS)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mrcore.client import pace
 from mrcore.cluster.futures import ClusterFuture
 from mrcore.cluster.tables import bar_html
 from mrcore.engine.api import Result, RunFailedError
@@ -58,11 +59,7 @@ class JobFuture(ClusterFuture[Result]):
 
     def fraction(self) -> float:
         """Return how much of the job is done, 0 to 1: the tasks of all stages weigh the same."""
-        stages = [stage for stage in self._view.stages if stage.tasks]
-        if self._view.state is JobState.SUCCEEDED:
-            return 1.0
-        tasks = sum(stage.tasks for stage in stages)
-        return sum(stage.fraction * stage.tasks for stage in stages) / tasks if tasks else 0.0
+        return pace.fraction(self._view)
 
     def cancel(self) -> bool:
         """Stop the job; return False if it has ended, or publishes its output already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import reduce as fold
+from itertools import islice
 from typing import Any, Final
 
 from mrcore.client.option_values import path_text
@@ -14,6 +15,7 @@ from mrcore.dataset.nodes import Node
 from mrcore.dataset.planning import Plan, plan
 from mrcore.dataset.running import run_plan, where
 from mrcore.engine.api import Result
+from mrcore.engine.results import ResultReader
 from mrcore.errors import UsageError
 from mrcore.records.frames import pairs_of_results
 
@@ -46,8 +48,9 @@ class Actions:
 
         `on` names the cluster to run on: what `mrcore.connect` or `mrcore.LocalCluster` returns.
         Without it a cluster of this machine is made for the job, of `workers` processes with
-        `slots` each; with `engine="inline"` it runs in this process. The other keywords are those
-        of `mrcore.run`, such as `reduces`, `memory`, `params` or `max_attempts`.
+        `slots` each; with `engine="inline"` it runs in this process. `progress` shows a line on
+        stderr, by default on a terminal and in a notebook. The other keywords are those of
+        `mrcore.run`, such as `reduces`, `memory`, `params` or `max_attempts`.
 
         Raises UsageError for more than `limit` elements.
         """
@@ -61,7 +64,10 @@ class Actions:
         return found
 
     def take(self, count: int, **options: Any) -> list[Any]:
-        """Return the first elements as a list, in the order of the input or of `sort_by`."""
+        """Return the first elements as a list, in the order of the input or of `sort_by`.
+
+        The job is stopped as soon as they are there, so later tasks need not run.
+        """
         _check_count("take", count, 1)
         if count > MAX_ELEMENTS:
             raise UsageError(
@@ -120,19 +126,25 @@ class Actions:
         return self._write("parquet", path, options)
 
     def _first(self, count: int, action: str, options: dict[str, Any]) -> list[Any]:
+        """Return the first elements; tasks that would only have later ones need not run."""
         place = where(action, options)
-        ended = run_plan(self._plan(FirstOnes(count), action), place)
         found: list[Any] = []
-        for _, element in pairs_of_results(ended.results):
-            found.append(element)
-            if len(found) == count:
-                break
+
+        def take(result: bytes) -> bool:
+            pairs = pairs_of_results([result])
+            found.extend(element for _, element in islice(pairs, count - len(found)))
+            return len(found) == count
+
+        run_plan(
+            self._plan(FirstOnes(count), action), place, reader=ResultReader(take, may_stop=True)
+        )
         return found
 
     def _values(self, lower: Lower, action: str, options: dict[str, Any]) -> Iterator[Any]:
         place = where(action, options)
-        ended = run_plan(self._plan(lower, action), place)
-        return (value for _, value in pairs_of_results(ended.results))
+        results: list[bytes] = []
+        run_plan(self._plan(lower, action), place, reader=ResultReader(results.append))
+        return (value for _, value in pairs_of_results(results))
 
     def _folded(
         self, action: str, over: Callable[..., Any], merge: Callable[..., Any], options: Any
@@ -148,7 +160,7 @@ class Actions:
         output = path_text("path", path)
         place = where(f"write_{name}", options)
         made = self._plan(AsRows(text=name == "text"), f"write_{name}({output})")
-        return Result(run_plan(made, place, output=output, output_format=name).job)
+        return Result(run_plan(made, place, output=output, output_format=name))
 
     def _plan(self, lower: Lower, title: str) -> Plan:
         return plan(self.node, lower, title)

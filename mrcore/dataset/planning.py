@@ -36,6 +36,8 @@ class Plan:
     stages: Sequence[Stage]
     titles: Sequence[Sequence[str]]
     """Operations of each stage, in the words of the dataset."""
+    title: str
+    """Action that asks for the elements."""
 
     def text(self) -> str:
         """Return the stages for people."""
@@ -165,7 +167,7 @@ class _Planner:
                 f"inputs. The limits are {MAX_STAGES:,} and {MAX_GROUPS - 1:,}. Write a part, "
                 "and read it."
             )
-        return Plan(self.groups, self.steps, self.stages, self.titles)
+        return Plan(self.groups, self.steps, self.stages, self.titles, title)
 
     def _joined(self, branches: Sequence[_Branch]) -> _Read:
         """Bring branches of different kinds together, since one stage writes the output."""

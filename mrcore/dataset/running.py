@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,7 +15,7 @@ from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
 from mrcore.dataset.planning import Plan
 from mrcore.engine.api import RunFailedError
 from mrcore.engine.local_run import run_embedded, submit_and_follow
-from mrcore.engine.results import bounded, read_results, store_items
+from mrcore.engine.results import ResultReader, store_items
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
 from mrcore.model.job_options import by_name
@@ -26,24 +27,14 @@ from mrcore.plugin.steps import Step
 from mrcore.util.texts import nearest
 
 if TYPE_CHECKING:
-    from mrcore.client.client import MasterClient
     from mrcore.client.follow import Observer
     from mrcore.cluster.client import Client
 
 Change: TypeAlias = Callable[[UserFunctions], UserFunctions]
-PLACES: Final = ("on", "engine", "workers", "slots", "name", "observer")
+PLACES: Final = ("on", "engine", "workers", "slots", "name", "observer", "progress")
 """Keywords of an action that are not options of a job."""
 _UNUSED: Final = frozenset(("input_format", "output_format", "map_only", "total_order"))
 """Options of a job that follow from the dataset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A job that succeeded."""
-
-    job: JobView
-    results: Sequence[bytes]
-    """Result of each task of the last stage, of a job without an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +47,8 @@ class Where:
     slots: int
     name: str
     observer: Observer | None
+    progress: bool | None
+    """Whether the job is shown as a line on stderr; None: on a terminal and in a notebook."""
     options: Mapping[str, Any]
     """Options of the job, by name."""
     change: Change | None = None
@@ -91,23 +84,41 @@ def where(action: str, given: Mapping[str, Any]) -> Where:
         slots=count("slots", given.get("slots", 1)),
         name=str(given.get("name", "dataset")),
         observer=given.get("observer"),
+        progress=_switch("progress", given.get("progress")),
         options=option_values(given),
     )
 
 
-def run_plan(
-    plan: Plan, place: Where, *, output: str | None = None, output_format: str = "text"
-) -> Ended:
-    """Run a plan to its end.
+def _switch(name: str, value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}. Give True or False.")
+    return value
 
-    Without an output the tasks of its last stage leave results. Raises RunFailedError when the job
-    failed, UsageError and its children when it cannot work as given.
+
+def run_plan(
+    plan: Plan,
+    place: Where,
+    *,
+    output: str | None = None,
+    output_format: str = "text",
+    reader: ResultReader | None = None,
+) -> JobView:
+    """Run a plan to its end, and return its job.
+
+    Without an output the tasks of its last stage leave results, for `reader`. Raises RunFailedError
+    when the job failed, UsageError and its children when it cannot work as given.
     """
+    from mrcore.cluster.progress import JobLine
+
     nesting.check_allowed()
     if place.on is not None:
         place.on.check_open()
-    results: list[bytes] = []
-    with tempfile.TemporaryDirectory(prefix="mrcore-items-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-items-"))
+        if place.observer is None:
+            line = JobLine(plan.title, is_shown=place.progress)
+            stack.callback(line.close)
+            place = replace(place, observer=line)
 
         def store(data: bytes, number: int) -> str:
             if place.on is not None:
@@ -117,46 +128,33 @@ def run_plan(
             return str(path)
 
         request = _request(plan, place, output, output_format, store)
-        job = _run(request, place, results)
-    if job.state is not JobState.SUCCEEDED:
+        job = _run(request, place, reader)
+    if job.state is not JobState.SUCCEEDED and not (reader is not None and reader.has_enough):
         raise RunFailedError(job)
-    return Ended(job, results)
+    return job
 
 
-def _run(request: JobRequest, place: Where, results: list[bytes]) -> JobView:
-    """Run a job to its end; `results` gets what its tasks have left for the caller."""
-    wants = request.output is None
-
-    def take(master: MasterClient, job: JobView) -> None:
-        if wants:
-            results.extend(read_results(master, job))
-
+def _run(request: JobRequest, place: Where, reader: ResultReader | None) -> JobView:
+    """Run a job to its end, or until its reader has enough."""
     if place.on is not None:
         prepared = load_plugin(prepare(request, look=False))
-        job = submit_and_follow(place.on.master, prepared, place.observer)
-        if job.state is JobState.SUCCEEDED:
-            take(place.on.master, job)
-        return job
+        return submit_and_follow(place.on.master, prepared, place.observer, reader=reader)
     if place.engine == "inline":
         from mrcore.engine.inline import run_inline
 
-        left: list[bytes] = []
-        slots = (place.workers or 1) * place.slots
-        job = run_inline(
+        return run_inline(
             request,
-            slots=slots,
+            slots=(place.workers or 1) * place.slots,
             observer=place.observer,
-            on_result=left.append,
+            on_result=None if reader is None else reader.take,
             change=place.change or (lambda functions: functions),
         )
-        results.extend(bounded(iter(left)))
-        return job
     return run_embedded(
         request,
         workers=place.workers,
         slots=place.slots,
         observer=place.observer,
-        on_success=take,
+        reader=reader,
     )
 
 

@@ -51,7 +51,7 @@ from mrcore.tasks.run import run_task
 from mrcore.tasks.setup import Setup
 from mrcore.util.clock import SYSTEM, Clock
 
-OnResult: TypeAlias = Callable[[bytes], None]
+OnResult: TypeAlias = Callable[[bytes], object]
 """Takes the result of one task (`mrcore.records.frames`)."""
 EPOCH: Final = 1
 """There is no master that could restart."""
@@ -88,6 +88,8 @@ class _Run:
     observer: Observer
     clock: Clock
     submitted_seconds: float
+    on_result: OnResult | None = None
+    """Takes what each task of the last stage leaves, of a job without an output."""
     attempts: int = 0
     counters: Counter[str] = field(default_factory=Counter)
     counts: int = 0
@@ -108,7 +110,7 @@ class _Run:
         return stage_names(stage.reads for stage in self.stages)
 
     def run_tasks(self) -> None:
-        """Run all stages in order; raise _TaskFailedError at the first failure."""
+        """Run all stages in order, or until the caller has enough; raise _TaskFailedError."""
         for number, stage in enumerate(self.stages):
             self.outputs.append([])
             self.figures.append(StageSums())
@@ -118,6 +120,9 @@ class _Run:
                 output = self._run_task(number, TaskWork(read, partitions))
                 self.outputs[number].append(output)
                 self.figures[number].add(output)
+                is_last = number == len(self.stages) - 1
+                if is_last and self.on_result is not None and self.on_result(_taken_result(output)):
+                    return
 
     def _reads(self, stage: StagePlan) -> Iterator[Split | RunInput]:
         """Yield what each task of a stage reads."""
@@ -230,8 +235,9 @@ def run_inline(
     """Run a job in this process and return it once it has ended.
 
     `slots` is only what the input is cut for, so that a run may be cut like one on a cluster. With
-    `post_mortem` the debugger opens where the plugin raises. `on_result` gets what each task has
-    left, in order, of a job without an output. `change` returns the functions that are called in
+    `post_mortem` the debugger opens where the plugin raises. `on_result` gets what each task of
+    the last stage leaves, in order, of a job without an output; the job ends where it returns true.
+    `change` returns the functions that are called in
     place of the plugin's. Raises UsageError and its children for what cannot work as given.
     """
     check_engine(request, "inline")
@@ -277,6 +283,7 @@ def _run(
         observer=observer,
         clock=clock,
         submitted_seconds=clock.wall(),
+        on_result=None if spec.output_uri else on_result,
     )
     job = run.view(JobState.CANCELLED)
     try:
@@ -284,9 +291,6 @@ def _run(
         run.run_tasks()
         if spec.output_uri:
             _publish(run)
-        elif on_result is not None:
-            for output in run.outputs[-1]:
-                on_result(_taken_result(output))
         job = run.view(JobState.SUCCEEDED)
     except _TaskFailedError as failed:
         job = run.view(JobState.FAILED, failed.view())

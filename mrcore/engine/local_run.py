@@ -15,7 +15,7 @@ from mrcore.client.request import (
     look_at_files,
     prepare,
 )
-from mrcore.errors import MrcoreError, StorageError, UsageError
+from mrcore.errors import JobEndedError, MrcoreError, StorageError, UsageError
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import JobView
 from mrcore.util.clock import SYSTEM, Clock
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
     from mrcore.client.client import MasterClient
     from mrcore.client.follow import Observer
+    from mrcore.engine.results import ResultReader
     from mrcore.engine.resume import Interrupted
 
+ENOUGH: Final = "Its client has what it asked for."
+"""Reason in the record of a job that was stopped early."""
 _RECORD_SECONDS: Final = 1.0
 """Pause between two records of a job whose state has not changed."""
 
@@ -37,11 +40,11 @@ def run_embedded(
     workers: int | None = None,
     slots: int = 1,
     observer: Observer | None = None,
-    on_success: Callable[[MasterClient, JobView], None] | None = None,
+    reader: ResultReader | None = None,
 ) -> JobView:
     """Run a job on a cluster of its own on this machine; return it once it has ended.
 
-    `on_success` gets the job while its cluster is still up. Where the same job was interrupted
+    `reader` gets the results of a job without an output. Where the same job was interrupted
     here, it goes on from what had been finished.
     """
     from mrcore.client.follow import Silent
@@ -73,12 +76,14 @@ def run_embedded(
         prepared = load_plugin(draft)
         cluster.folder.spec = prepared.spec
         with MasterClient(cluster.credentials()) as client:
-            job = submit_and_follow(
-                client, prepared, observer, on_poll=cluster.restart_dead, record=cluster.record
+            return submit_and_follow(
+                client,
+                prepared,
+                observer,
+                on_poll=cluster.restart_dead,
+                record=cluster.record,
+                reader=reader,
             )
-            if on_success is not None and job.state is JobState.SUCCEEDED:
-                on_success(client, job)
-            return job
 
 
 def _go_on(
@@ -149,8 +154,12 @@ def submit_and_follow(
     *,
     on_poll: Callable[[], None] = lambda: None,
     record: Callable[[JobView], None] = lambda job: None,
+    reader: ResultReader | None = None,
 ) -> JobView:
-    """Submit a job and return it once it has ended; `record` writes down how it stands."""
+    """Submit a job and return it once it has ended; `record` writes down how it stands.
+
+    With a `reader` that has enough, the job is cancelled and returned as it was seen last.
+    """
     from mrcore.client.client import new_request_id
     from mrcore.client.follow import CANCELLING, Silent, cancel_and_wait, follow
 
@@ -167,7 +176,42 @@ def submit_and_follow(
         cancel_and_wait(client, job.job_id, recorder, on_poll=on_poll)
         raise
     recorder.update(job)
-    return follow(client, job.job_id, recorder, on_poll=on_poll)
+    if reader is None:
+        return follow(client, job.job_id, recorder, on_poll=on_poll)
+    reading = _Reading(recorder, reader, client)
+    try:
+        job = follow(client, job.job_id, reading, on_poll=on_poll)
+    except _HasEnoughError as stopped:
+        job = stopped.job
+        with contextlib.suppress(JobEndedError):
+            client.cancel(job.job_id, ENOUGH)
+    reader.release(client, job.job_id)
+    return job
+
+
+class _HasEnoughError(Exception):
+    """The caller needs no more of the job."""
+
+    def __init__(self, job: JobView) -> None:
+        super().__init__()
+        self.job = job
+
+
+class _Reading:
+    """An observer that also reads the job's results as they come."""
+
+    def __init__(self, observer: Observer, reader: ResultReader, client: MasterClient) -> None:
+        self._observer = observer
+        self._reader = reader
+        self._client = client
+        self.tick = observer.tick
+        self.note = observer.note
+
+    def update(self, job: JobView) -> None:
+        """Pass the job on; raise _HasEnoughError where it need not go on."""
+        self._observer.update(job)
+        if self._reader.look(self._client, job) and not job.state.final:
+            raise _HasEnoughError(job)
 
 
 class _Recorder:

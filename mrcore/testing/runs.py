@@ -21,6 +21,7 @@ from mrcore.dataset.planning import plan
 from mrcore.dataset.running import run_plan, where
 from mrcore.engine.api import RunFailedError
 from mrcore.engine.inline import run_inline
+from mrcore.engine.results import ResultReader
 from mrcore.errors import UsageError
 from mrcore.model.formats import PICKLE
 from mrcore.model.job import JobState
@@ -67,8 +68,10 @@ def run(
     if isinstance(plugin, Dataset):
         place = where("run", {**options, "engine": "inline", "slots": slots})
         node = plugin.node if inputs is None else _with_inputs(plugin.node, inputs)
-        ended = run_plan(plan(node, AsValues()), replace(place, change=change))
-        return [element for _, element in pairs_of_results(ended.results)]
+        found: list[bytes] = []
+        reader = ResultReader(found.append)
+        run_plan(plan(node, AsValues()), replace(place, change=change), reader=reader)
+        return [element for _, element in pairs_of_results(found)]
     if inputs is None:
         raise UsageError("run needs inputs. Give a list of records, a text, or a dict of files.")
     results: list[bytes] = []

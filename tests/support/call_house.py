@@ -246,6 +246,9 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
             _abort(context, NotFoundError("it is gone"))
         yield pb.ReadObjectResponse(data=data)
 
+    def ReleaseResults(self, request: Any, context: Any) -> Any:  # noqa: N802
+        _abort(context, NotFoundError(f"No job {request.job_id} is here."))
+
 
 OPTIONS: Final = CallOptions()
 

@@ -80,6 +80,11 @@ class CallServiceStub:
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectRequest.SerializeToString,
                 response_deserializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectResponse.FromString,
                 _registered_method=True)
+        self.ReleaseResults = channel.unary_unary(
+                '/mrcore.rpc.v1.CallService/ReleaseResults',
+                request_serializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsRequest.SerializeToString,
+                response_deserializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsResponse.FromString,
+                _registered_method=True)
 
 
 class CallServiceServicer:
@@ -154,6 +159,14 @@ class CallServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReleaseResults(self, request, context):
+        """Delete the results of a job that has ended, which are otherwise kept for an hour. Those that
+        travelled in a report stay with the job. FAILED_PRECONDITION: the job has not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +209,11 @@ def add_CallServiceServicer_to_server(servicer, server):
                     servicer.ReadObject,
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectRequest.FromString,
                     response_serializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectResponse.SerializeToString,
+            ),
+            'ReleaseResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseResults,
+                    request_deserializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsRequest.FromString,
+                    response_serializer=mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -420,6 +438,33 @@ class CallService:
             '/mrcore.rpc.v1.CallService/ReadObject',
             mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectRequest.SerializeToString,
             mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReadObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mrcore.rpc.v1.CallService/ReleaseResults',
+            mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsRequest.SerializeToString,
+            mrcore_dot_rpc_dot_v1_dot_call__service__pb2.ReleaseResultsResponse.FromString,
             options,
             channel_credentials,
             insecure,

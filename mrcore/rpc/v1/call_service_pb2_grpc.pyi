@@ -66,6 +66,10 @@ class CallServiceStub:
     """
     ReadObject: _grpc.UnaryStreamMultiCallable[_call_service_pb2.ReadObjectRequest, _call_service_pb2.ReadObjectResponse]
     """Read a stored object, the value of a call, or a result of a job. NOT_FOUND: it is gone."""
+    ReleaseResults: _grpc.UnaryUnaryMultiCallable[_call_service_pb2.ReleaseResultsRequest, _call_service_pb2.ReleaseResultsResponse]
+    """Delete the results of a job that has ended, which are otherwise kept for an hour. Those that
+    travelled in a report stay with the job. FAILED_PRECONDITION: the job has not ended.
+    """
 
 @_typing.type_check_only
 class CallServiceAsyncStub(CallServiceStub):
@@ -105,6 +109,10 @@ class CallServiceAsyncStub(CallServiceStub):
     """
     ReadObject: _aio.UnaryStreamMultiCallable[_call_service_pb2.ReadObjectRequest, _call_service_pb2.ReadObjectResponse]  # type: ignore[assignment]
     """Read a stored object, the value of a call, or a result of a job. NOT_FOUND: it is gone."""
+    ReleaseResults: _aio.UnaryUnaryMultiCallable[_call_service_pb2.ReleaseResultsRequest, _call_service_pb2.ReleaseResultsResponse]  # type: ignore[assignment]
+    """Delete the results of a job that has ended, which are otherwise kept for an hour. Those that
+    travelled in a report stay with the job. FAILED_PRECONDITION: the job has not ended.
+    """
 
 class CallServiceServicer(metaclass=_abc_1.ABCMeta):
     """Calls of a client, grouped in sessions.
@@ -189,5 +197,15 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_call_service_pb2.ReadObjectResponse], _abc.AsyncIterator[_call_service_pb2.ReadObjectResponse]]:
         """Read a stored object, the value of a call, or a result of a job. NOT_FOUND: it is gone."""
+
+    @_abc_1.abstractmethod
+    def ReleaseResults(
+        self,
+        request: _call_service_pb2.ReleaseResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_call_service_pb2.ReleaseResultsResponse, _abc.Awaitable[_call_service_pb2.ReleaseResultsResponse]]:
+        """Delete the results of a job that has ended, which are otherwise kept for an hour. Those that
+        travelled in a report stay with the job. FAILED_PRECONDITION: the job has not ended.
+        """
 
 def add_CallServiceServicer_to_server(servicer: CallServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

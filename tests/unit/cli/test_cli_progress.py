@@ -8,7 +8,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from mrcore.cli.progress import LiveProgress, Meter, PlainProgress, stage_line
+from mrcore.cli.progress import LiveProgress, PlainProgress
+from mrcore.client.pace import Meter, stage_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
 from mrcore.model.task import FailureKind

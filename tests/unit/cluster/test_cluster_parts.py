@@ -112,6 +112,38 @@ def test_progress_on_a_terminal_and_in_a_file(monkeypatch: pytest.MonkeyPatch) -
     assert screen.getvalue().endswith("20/s\n")
 
 
+def test_a_job_is_a_line_with_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, screen = FakeClock(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", "60")
+    stages = (
+        StageView(name="map", tasks=3, completed=3, done_tasks=3.0),
+        StageView(name="reduce", tasks=1, records=5, done_tasks=0.0),
+    )
+    job = JobView(job_id="j", name="j", state=JobState.RUNNING, output_uri="", stages=stages)
+    piped = progress.JobLine("count", is_shown=None, clock=clock)
+    clock.advance(9.0)
+    piped.update(job)
+    piped.note("a word")
+    piped.close()
+    assert screen.getvalue() == "", "nobody asked for lines in a file"
+    piped = progress.JobLine("count", is_shown=True, clock=clock)
+    piped.update(job)
+    clock.advance(5.0)
+    piped.tick()
+    piped.note("a word")
+    assert screen.getvalue() == "count: map 3/3, reduce 0/1\nmrcore: a word\n"
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    live = progress.JobLine("write_jsonl(a/very/long/name/of/a/folder)", is_shown=None, clock=clock)
+    clock.advance(1.0)
+    live.update(job)
+    line = screen.getvalue().split("\r")[-1]
+    assert line == f"{'━' * 15}{'─' * 5} write_jsonl(a/very/long/name/of/a/fol…"
+    live.note("above")
+    live.close()
+    assert screen.getvalue().endswith("mrcore: above\n"), "the line does not stay behind the note"
+
+
 def test_status_in_numbers_and_words() -> None:
     workers = [
         WorkerView(worker_id="a", slots=4, running=3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +217,8 @@ def test_actions_that_return_numbers() -> None:
 
 
 def test_take_asks_for_no_more_elements_than_it_needs() -> None:
-    seen: defaultdict[str, int] = defaultdict(int)
-
     def note(number: int) -> int:
-        seen["calls"] += 1
-        assert seen["calls"] <= 3 * 4, "each of four tasks needs three elements at most"
+        assert number < 3, "later tasks need not run"
         return number
 
     assert mrcore.from_items(range(9_000)).map(note).take(3, engine="inline") == [0, 1, 2]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcore.cli.fleet_text import fleet_lines
-from mrcore.cli.progress import Pace, stage_line
+from mrcore.client.pace import Pace, stage_line
 from mrcore.cost.text import cost_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import Cost, FleetGroupView, FleetView, JobView, job_json
