@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcore.cli import streams
+from mrcore.cli.help import Command
 from mrcore.util import units
 
 EXIT_INTERRUPTED = 130
@@ -116,7 +117,7 @@ def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
         )
         defaults = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         settings["context_settings"] = {**defaults, **settings.get("context_settings", {})}
-        made: click.Command = click.command(**settings)(debug(body))
+        made: click.Command = click.command(**{"cls": Command, **settings})(debug(body))
         return made
 
     return decorate

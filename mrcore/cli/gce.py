@@ -19,6 +19,7 @@ from mrcore.cli.gce_options import (
     job_parameters,
     optional,
 )
+from mrcore.cli.help import Group
 from mrcore.errors import MrcoreError
 from mrcore.gce.console import say
 from mrcore.gce.failures import StepsFailedError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _COMMAND_OF_SSH = "mrcore.gce.command_of_ssh"
 
 
-class GceGroup(click.Group):
+class GceGroup(Group):
     """The commands, with the runner's name before each sentence."""
 
     def invoke(self, ctx: click.Context) -> int:
@@ -256,9 +257,9 @@ def gc(everybody: bool, **given: Any) -> int:
 def audit(**given: Any) -> int:
     """List all that mrcore has in the project, with bindings, homes and baked images.
 
-    With --bucket homes are looked for there too. Verdicts: `live` and `kept` may stay; `expired` is
-    what `mrcore gce gc` removes; an `orphan` does not say when it expires, and goes with `mrcore
-    gce down --name NAME`. Accounts and roles cost nothing and are not listed.
+    With --bucket homes are looked for there too. Verdicts: `live` and `kept` may stay, and
+    `mrcore gce gc` removes what is `expired`. An `orphan` does not say when it expires, and goes
+    with `mrcore gce down --name NAME`. Accounts and roles cost nothing and are not listed.
 
     Exit codes: 0 all of it belongs to clusters that have not expired (with --name: nothing is
     left), 1 something should not be there.

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from mrcore.cli.base import FILE, FOLDER
+from mrcore.cli.help import Command
 from mrcore.cli.job_options import job_options
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -16,7 +17,7 @@ JOB_WORDS: Final = "mrcore.gce.job_words"
 """Key of the typed words of `mrcore run` in a context."""
 
 
-class GceCommand(click.Command):
+class GceCommand(Command):
     """A command whose options do not take the option behind them for their value.
 
     `--bucket --dry-run` is a value that was forgotten: it must not make VMs.

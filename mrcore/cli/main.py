@@ -16,6 +16,7 @@ import click
 from mrcore import __version__
 from mrcore.cli import streams
 from mrcore.cli.base import EXIT_INTERRUPTED, debugging, print_json, usage_sentence
+from mrcore.cli.help import Group
 from mrcore.errors import MrcoreError
 
 COMMANDS = {
@@ -42,7 +43,7 @@ class _ReaderGoneError(Exception):
     """A BrokenPipeError under another name: click itself would end the process with code 1."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group of commands that are imported from `mrcore.cli.<name>` on use."""
 
     def invoke(self, ctx: click.Context) -> object:

@@ -19,7 +19,7 @@ LINE_SECONDS: Final = 5.0
 """Time between two lines where the last one cannot be drawn over."""
 _BAR_CHARACTERS: Final = 20
 _FREE_COLUMNS: Final = 120
-"""Characters of a line where nothing tells how wide it may be."""
+"""Characters of a line where the width is unknown."""
 
 
 class Line:
@@ -74,7 +74,7 @@ class Line:
 
 
 class Bar:
-    """How many items of a map have ended."""
+    """Progress of a map: the items that have ended."""
 
     def __init__(
         self, name: str, total: int | None, *, is_shown: bool | None, clock: Clock = SYSTEM

@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import resource
-from typing import NoReturn
+import shutil
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
 
 from mrcore.daemon import logs
+
+NARROW_COLUMNS: Final = 60
+"""On a narrower terminal the help of an option stands under its name."""
 
 
 def raise_descriptor_limit() -> None:
@@ -24,8 +29,30 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Formatter that leaves room for whole words on a narrow terminal."""
+
+    def __init__(self, prog: str) -> None:
+        self._is_narrow = shutil.get_terminal_size().columns < NARROW_COLUMNS
+        super().__init__(prog, max_help_position=6 if self._is_narrow else 24)
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],
+        prefix: str | None = None,
+    ) -> None:
+        """Add the line that shows how the command is typed."""
+        short = "%(prog)s [OPTION...]" if self._is_narrow else usage
+        super().add_usage(short, actions, groups, prefix)
+
+
 class DaemonParser(argparse.ArgumentParser):
     """A parser that reports a wrong option in one sentence."""
+
+    def __init__(self, *, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=_HelpFormatter)
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2."""

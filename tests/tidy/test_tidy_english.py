@@ -45,16 +45,22 @@ def test_docstrings_and_comments_are_in_plain_english() -> None:
 
 def help_texts() -> dict[str, str]:
     """Return the help of every command and option, by its name."""
+    from mrcore.cli import gce
     from mrcore.cli.main import COMMANDS, cli
+    from mrcore.master import main as master
+    from mrcore.worker import main as worker
 
     texts = dict(COMMANDS)
     with click.Context(cli) as context:
-        for name in COMMANDS:
-            command: Any = cli.get_command(context, name)
-            # A block that begins with a backspace is laid out by hand.
-            texts[f"{name} help"] = re.sub("\b.*?(\n\n|$)", "", command.help or "", flags=re.DOTALL)
-            for parameter in command.params:
-                texts[f"{name} {parameter.name}"] = getattr(parameter, "help", None) or ""
+        commands: dict[str, Any] = {name: cli.get_command(context, name) for name in COMMANDS}
+    commands |= {f"gce {name}": command for name, command in gce.command.commands.items()}
+    for name, command in commands.items():
+        # A block that begins with a backspace is laid out by hand.
+        texts[f"{name} help"] = re.sub("\b.*?(\n\n|$)", "", command.help or "", flags=re.DOTALL)
+        for parameter in command.params:
+            texts[f"{name} {parameter.name}"] = getattr(parameter, "help", None) or ""
+    for name, parser in (("master", master._parser()), ("worker", worker._parser())):
+        texts |= {f"{name} {action.dest}": action.help or "" for action in parser._actions}
     return texts
 
 
@@ -62,7 +68,7 @@ HELP: Final = help_texts()
 
 
 def test_sentences_of_help_texts_are_short() -> None:
-    assert len(HELP) > 50
+    assert {"run output", "gce up workers", "master listen", "worker slots"} <= HELP.keys()
     assert {
         name: long for name, text in HELP.items() if (long := english.long_sentences(text))
     } == {}
