@@ -190,10 +190,14 @@ class Refuses:
 
 def test_an_object_that_refuses_to_travel_is_named_and_not_what_it_holds() -> None:
     refuses = Refuses()
+
+    def work() -> object:
+        return refuses
+
     with pytest.raises(PicklingError) as caught:
-        payload.dump_function(lambda: refuses)
+        payload.dump_function(work)
     assert (
-        "the variable refuses in the closure of <lambda> (an object of the type "
+        "the variable refuses in the closure of work (an object of the type "
         f"{Refuses.__module__}.Refuses) cannot be pickled (TypeError: it stays here)"
     ) in str(caught.value)
 
