@@ -1,4 +1,4 @@
-"""The world of the runner: made once, since gcloud is slow, and left empty by each test."""
+"""Servers that many tests share, since gcloud is slow to load."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.compute.sandbox import sandbox
+from tests.cloud.compute.sandbox import Ground, ground, sandbox
 from tests.cloud.runner_world import BUCKET, World, cleared, make_hollow_wheels, unpack_pip
 
 
 @pytest.fixture(scope="session")
-def _runner_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shared_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A namespace with a loaded gcloud, for all clouds of this process."""
+    with ground(tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _runner_world(
+    tmp_path_factory: pytest.TempPathFactory, shared_ground: Ground
+) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("runner")
     make_hollow_wheels(folder / "wheels")
     unpack_pip(folder / "pip")
-    with sandbox(folder) as made:
+    with sandbox(shared_ground) as made:
         made.storage.store.create_bucket(BUCKET, {"location": "US-CENTRAL1"})
         yield World(made, folder / "wheels", folder / "pip", folder)
 

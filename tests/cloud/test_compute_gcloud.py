@@ -6,12 +6,11 @@ Each call takes a second or so, hence few tests, each with a whole story.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Sandbox, sandbox
+from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Ground, Sandbox, sandbox
 from tests.support.repository import ROOT
 
 pytestmark = [
@@ -27,8 +26,8 @@ GROUP = ("compute", "instance-groups", "managed")
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with sandbox(tmp_path, retry_seconds=0.05) as box:
+def box(shared_ground: Ground) -> Iterator[Sandbox]:
+    with sandbox(shared_ground, retry_seconds=0.05) as box:
         yield box
 
 

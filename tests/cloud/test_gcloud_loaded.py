@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Sandbox, sandbox
+from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Ground, Sandbox, sandbox
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -18,8 +18,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with sandbox(tmp_path) as box:
+def box(shared_ground: Ground) -> Iterator[Sandbox]:
+    with sandbox(shared_ground) as box:
         yield box
 
 

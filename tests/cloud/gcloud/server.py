@@ -5,6 +5,7 @@ Run by the interpreter of gcloud, so only by what Python has; ends with its stan
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,6 +29,7 @@ def main() -> None:
     gcloud = load(sys.argv[-1])
     learnt, lessons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()
     while True:
         ready, _, _ = select.select([LIFE, listener.fileno(), learnt.fileno()], [], [])
         if LIFE in ready:
@@ -55,6 +57,8 @@ def learn(names: str) -> None:
         # What the call could do without, so can we.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    # A collection in each call would go through all that is loaded, and copy it.
+    gc.freeze()
 
 
 def serve(connection: socket.socket, gcloud: ModuleType, lessons: socket.socket) -> NoReturn:
