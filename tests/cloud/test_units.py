@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mrcore.gce import wheelhouse
+from tests.cloud.installed import installed
 from tests.cloud.machines import image
 from tests.cloud.machines.cloud import Cloud
 from tests.cloud.machines_by_hand import skip_without_cloud
@@ -80,18 +79,14 @@ def map(key, value):
 
 
 @pytest.fixture(scope="module")
-def vms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnitVms]:
+def vms() -> Iterator[UnitVms]:
     skip_without_cloud()
     if (reason := wheels.why_not()) is not None:
         pytest.skip(reason)
     cache = image.default_cache()
     cache.mkdir(parents=True, exist_ok=True)
-    folder = tmp_path_factory.mktemp("units") / "wheels"
-    shutil.copytree(wheels.collect(cache), folder)
-    own = tmp_path_factory.mktemp("own")
-    shutil.copy(wheelhouse.make_own_wheel(own), folder)
-    with Cloud(cache) as cloud:
-        made = UnitVms(cloud, folder)
+    with installed(cache) as made_before, Cloud(cache, installed=made_before.disk) as cloud:
+        made = UnitVms(cloud, made_before.wheels)
         made.boot("m", "master")
         made.boot("w", "worker")
         await_worker(made)
@@ -118,7 +113,9 @@ def test_both_are_ready_and_say_how_they_do(vms: UnitVms) -> None:
         assert vms.show(name, unit, "ActiveState") == "active"
         assert vms.show(name, unit, "WatchdogUSec") == "1min"
         assert vms.shell(name, "systemctl --failed --no-legend") == ""
-        assert vms.log(name, "boot").splitlines()[-1].startswith("boot: done in ")
+        log = vms.log(name, "boot").splitlines()
+        assert log[-1].startswith("boot: done in ")
+        assert "boot: the environment is here" in log, "its image has it"
     status = "jobs: 0, tasks left: 0, workers: 1, slots: 2"
     vms.until(lambda: vms.show("m", MASTER, "StatusText") == status, "the master says so too")
 

@@ -1,4 +1,4 @@
-"""A master and a worker on VMs of the test cloud, installed by their start-up scripts.
+"""A master and a worker on VMs of the test cloud, made what they are by their start-up scripts.
 
 `python -m tests.cloud.unit_vms WHEELS` puts wheels and payload into the bucket; it is run inside
 the cloud, which has no way out.
@@ -15,9 +15,10 @@ from urllib.parse import quote
 
 from mrcore.deploy import payload
 from mrcore.gce import wheelhouse
-from tests.cloud.compute.api import ZONE, instance_body
+from tests.cloud.compute.api import DEBIAN, ZONE, disks_from, instance_body
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import REPOSITORY, STORAGE, VM_ENVIRONMENT, Cloud, CloudError
+from tests.cloud.machines.site import INSTALLED
 from tests.support.waiting import wait_until
 
 HOME = "gs://units/mrcore/test"
@@ -56,6 +57,11 @@ class UnitVms:
 
     def boot(self, name: str, role: str, **environment: str) -> None:
         """Make a VM, with variables for its daemons, and return when it boots."""
+        self.make(name, role, **environment)
+        self.until(lambda: self._answers(name), f"{name} boots")
+
+    def make(self, name: str, role: str, **environment: str) -> None:
+        """Make a VM, from the image with mrcore where the cloud has it."""
         lines = {**VM_ENVIRONMENT, **environment}
         attributes = {
             "mrcore-cluster": "test",
@@ -68,15 +74,16 @@ class UnitVms:
             "shutdown-script": payload.shutdown_script().read_text(),
         }
         items = [{"key": key, "value": value} for key, value in attributes.items()]
+        image = DEBIAN if self.cloud.installed is None else f"global/images/{INSTALLED}"
         body = instance_body(
             name,
+            disks=disks_from(image),
             metadata={"items": items},
             networkInterfaces=[{"network": "global/networks/default"}],
             serviceAccounts=[{"email": "default", "scopes": ["cloud-platform"]}],
         )
         self.cloud.ask(f"{_instances()}", body)
         self._ids[name] = int(self.instance(name)["id"])
-        self.until(lambda: self._answers(name), f"{name} boots")
 
     def _answers(self, name: str) -> bool:
         try:

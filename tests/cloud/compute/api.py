@@ -83,9 +83,14 @@ def instance_body(name: str, **fields: Any) -> dict[str, Any]:
     return {
         "name": name,
         "machineType": f"zones/{ZONE}/machineTypes/e2-medium",
-        "disks": [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": DEBIAN}}],
+        "disks": disks_from(DEBIAN),
         **fields,
     }
+
+
+def disks_from(image: str) -> list[dict[str, Any]]:
+    """Return the disks of an instance that boots from an image and keeps none of them."""
+    return [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}]
 
 
 def template_body(name: str, **properties: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tests.cloud.compute.errors import CloudError, in_use, required
 from tests.cloud.compute.lifecycle import Instances
 from tests.cloud.compute.resolve import images_of, newest_of, resolve_image
 from tests.cloud.compute.routing import Call, Route
-from tests.cloud.compute.store import Resource, aggregated, listing
+from tests.cloud.compute.store import Resource, Store, aggregated, listing
 
 _WRITABLE = ("description", "family", "labels", "sourceDisk", "rawDisk", "storageLocations")
 
@@ -63,21 +63,11 @@ class Images:
         disk = None if source is None else self._store.get(self._store.path_of(source))
         if disk is not None:
             self._check_off(disk, call.params.get("forceCreate", "").lower() == "true")
-        image = self._store.add(
-            path,
-            "image",
-            {key: body[key] for key in _WRITABLE if key in body}
-            | {
-                "status": "PENDING",
-                "sourceType": "RAW",
-                "diskSizeGb": disk["sizeGb"] if disk else "10",
-                "architecture": "X86_64",
-                "labels": labels,
-                "labelFingerprint": links.fingerprint(labels),
-            },
-        )
+        image = add_image(self._store, name, labels)
+        image |= {key: body[key] for key in _WRITABLE if key in body} | {"status": "PENDING"}
         if disk is not None:
             image |= {"sourceDisk": disk["selfLink"], "sourceDiskId": disk["id"]}
+            image["diskSizeGb"] = disk["sizeGb"]
             image["sourceImage"] = disk["sourceImage"]
         work = self._capture(image, disk)
         return await self._core.operations.run(
@@ -154,6 +144,19 @@ class Images:
         return await self._core.operations.run(
             "delete", path, work(), user=call.caller, params=call.params, target_id=disk["id"]
         )
+
+
+def add_image(store: Store, name: str, labels: dict[str, str]) -> Resource:
+    """Add an image of the project that is ready for use; raise 409 where there is one."""
+    fields = {
+        "status": "READY",
+        "sourceType": "RAW",
+        "diskSizeGb": "10",
+        "architecture": "X86_64",
+        "labels": labels,
+        "labelFingerprint": links.fingerprint(labels),
+    }
+    return store.add(f"global/images/{name}", "image", fields)
 
 
 async def set_labels(core: Core, call: Call, path: str) -> Resource:

@@ -49,15 +49,22 @@ class Cloud:
     cache: folder for the image, and for the disks of the VMs while they live; on a disk.
     keep: leave the folder of the cloud there, with the serial consoles of its VMs.
     grace_seconds: time between the notice of a preemption and the end.
+    installed: disk of a VM that has installed mrcore; it becomes the image `site.INSTALLED`.
     """
 
     def __init__(
-        self, cache: Path | None = None, *, keep: bool = False, grace_seconds: float = 30.0
+        self,
+        cache: Path | None = None,
+        *,
+        keep: bool = False,
+        grace_seconds: float = 30.0,
+        installed: Path | None = None,
     ) -> None:
         self.cache = cache or image.default_cache()
         self.folder = Path()
         self._keep = keep
         self._grace_seconds = grace_seconds
+        self.installed = installed
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,6 +82,7 @@ class Cloud:
     @contextlib.contextmanager
     def _running(self, root: Path) -> Iterator[None]:
         cgroup = self.folder.name
+        installed = [] if self.installed is None else [f"--installed={self.installed}"]
         ready, ready_writer = os.pipe()
         self._process = subprocess.Popen(
             [
@@ -83,6 +91,7 @@ class Cloud:
                 *("--root", root, "--folder", self.folder / "vms", "--cgroup", cgroup),
                 *("--grace-seconds", str(self._grace_seconds)),
                 *("--ready-fd", str(ready_writer)),
+                *installed,
             ],
             stdin=subprocess.PIPE,
             pass_fds=[ready_writer],

@@ -2,8 +2,8 @@
 
 It stands for Google's Debian 12: systemd and python3, but neither python3-venv nor pip nor gcloud.
 Making it takes about a minute and the package mirror; what is in the cache is used as it is until
-the recipe changes. A lock, shared by all users of a root, makes that safe between processes, and
-what an interrupted build has left is thrown away by the next.
+the recipe changes. A lock, shared by all users of a folder of the cache, makes that safe between
+processes, and what an interrupted build has left is thrown away by the next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SUITE = "bookworm"
@@ -72,7 +72,16 @@ def _name() -> str:
 @contextlib.contextmanager
 def root(cache: Path) -> Iterator[Path]:
     """Yield the folder of the root, made if need be; it stays as long as this context is open."""
-    name = _name()
+    with kept(cache, _name(), _make) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def kept(cache: Path, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a folder of the cache, made if need be; it stays as long as this context is open.
+
+    Others of its kind, which its name has before the dash, go where nobody uses them.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     path, lock = cache / name, cache / f"{name}.lock"
     while True:
@@ -83,7 +92,7 @@ def root(cache: Path) -> Iterator[Path]:
                 return
         with _locked(lock, fcntl.LOCK_EX):
             if not path.exists():
-                _make(path)
+                make(path)
 
 
 def _make(path: Path) -> None:
@@ -112,8 +121,8 @@ def _make(path: Path) -> None:
 
 
 def _prune(cache: Path, keep: str) -> None:
-    """Remove the roots of former recipes that nobody uses."""
-    for path in cache.glob("root-*.lock"):
+    """Remove folders of the same kind that nobody uses, such as roots of former recipes."""
+    for path in cache.glob(f"{keep.partition('-')[0]}-*.lock"):
         if path.stem == keep:
             continue
         with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +37,16 @@ class NspawnMachines:
     folder: takes the disks and consoles; it has to lie on a file system that can hold an overlay's
         upper layer. At the end it has the serial consoles of all VMs, below `consoles`.
     cgroup: the name of a cgroup that becomes the parent of the VMs' own.
+    disks: what VMs of an earlier cloud have written, captured, by the name of an image.
     """
 
     def __init__(
-        self, root: Path, folder: Path, metadata: MetadataServer, cgroup: str = "mrcore-cloud"
+        self,
+        root: Path,
+        folder: Path,
+        metadata: MetadataServer,
+        cgroup: str = "mrcore-cloud",
+        disks: Mapping[str, Path] | None = None,
     ) -> None:
         self._root = root
         self._folder = folder
@@ -49,7 +55,9 @@ class NspawnMachines:
         self._guest = folder / "guest"
         self._consoles = folder / "consoles"
         self._machines: dict[int, _Machine] = {}
-        self._images: dict[str, tuple[Path, ...]] = {}
+        self._images: dict[str, tuple[Path, ...]] = {
+            name: (disk, self._guest, root) for name, disk in (disks or {}).items()
+        }
         self._powered_off: Callable[[int], None] = _ignore
         image.lay_over(self._guest)
         self._consoles.mkdir()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cloud.compute.access import OWNER
+from tests.cloud.compute.images import add_image
 from tests.cloud.compute.machines import Pools
 from tests.cloud.compute.server import ComputeServer
 from tests.cloud.compute.storage import StorageAccess
@@ -29,6 +30,7 @@ HOST = str(network.GATEWAY.ip)
 METADATA_PORT = 80
 COMPUTE_PORT = 8080
 STORAGE_PORT = 4443
+INSTALLED = "installed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Place:
     folder: Path
     cgroup: str
     grace_seconds: float
+    installed: Path | None = None
+    """Disk of a VM that has installed mrcore; it becomes the image `INSTALLED`."""
 
 
 @contextlib.asynccontextmanager
@@ -47,12 +51,15 @@ async def serving(place: Place) -> AsyncIterator[None]:
     _take_run()
     await network.set_up()
     with MetadataServer(HOST, METADATA_PORT) as metadata:
-        machines = NspawnMachines(place.root, place.folder, metadata, place.cgroup)
+        disks = {} if place.installed is None else {INSTALLED: place.installed}
+        machines = NspawnMachines(place.root, place.folder, metadata, place.cgroup, disks)
         listener = socket.create_server((HOST, COMPUTE_PORT))
         addresses = Pools(str(network.GATEWAY.network))
         compute = ComputeServer(
             machines, addresses, listener=listener, preempt_grace_seconds=place.grace_seconds
         )
+        for name in disks:
+            add_image(compute.core.store, name, {"mrcore-python": "3-11"})
 
         def account_at(address: str) -> str | None:
             return OWNER if address == HOST else metadata.account(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from mrcore.errors import MrcoreError
 from tests.cloud import gcloud
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
+from tests.cloud.installed import installed
 from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import Cloud, CloudError
 from tests.cloud.proof import traces, wheels
@@ -70,11 +72,13 @@ def _prove(cache: Path, kind: type[Story], teller: Teller, *, keep: bool) -> Non
     """Play one story in a cloud of its own."""
     cache.mkdir(parents=True, exist_ok=True)
     teller.say(f"wheels and an image for the VMs, in {cache} (minutes, the first time)")
-    collected = wheels.collect(cache)
-    with Cloud(cache, keep=keep) as cloud:
+    with contextlib.ExitStack() as stack:
+        collected = wheels.collect(cache)
+        disk = stack.enter_context(installed(cache)).disk if kind.from_image else None
+        cloud = stack.enter_context(Cloud(cache, keep=keep, installed=disk))
         name = cloud.folder.name
         teller.say("the cloud is there: Compute, IAM, storage and metadata, and no way out")
-        cluster = Cluster(cloud, collected)
+        cluster = stack.enter_context(Cluster(cloud, collected))
         try:
             with gcloud.loaded(cluster.environment, cloud.started) as quicker:
                 cluster.environment |= quicker

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +19,8 @@ from tests.cloud.machines.cloud import (
     Cloud,
     CloudError,
 )
+from tests.cloud.machines.site import INSTALLED
+from tests.cloud.proof.looks import Looks
 from tests.cloud.proof.runs import Run
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ class Cluster:
     def __init__(self, cloud: Cloud, wheels: Path) -> None:
         self.cloud = cloud
         self.logs = cloud.folder
+        self._looks: Looks | None = None
         home = self.logs / "home"
         home.mkdir()
         self.environment = cloud.environment(home) | {
@@ -49,6 +52,13 @@ class Cluster:
             "PIP_FIND_LINKS": str(wheels),
             "PATH": f"{MRCORE.parent}:{cloud.environment(home)['PATH']}",
         }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._looks is not None:
+            self._looks.end()
 
     def command(self, *words: str | Path, seconds: float = 300.0) -> str:
         """Run a command to its end; raise CloudError with its output where it fails."""
@@ -67,7 +77,8 @@ class Cluster:
     def options(self) -> list[str]:
         """Return the options of `up` and `run` besides the size."""
         lines = [f"--vm-env={key}={value}" for key, value in VM_ENVIRONMENT.items()]
-        return [f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct", *lines]
+        image = [] if self.cloud.installed is None else [f"--image={INSTALLED}"]
+        return [f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct", *image, *lines]
 
     def run(self, log: str, *words: str | Path) -> Run:
         """Start `mrcore gce run WORDS` for this cluster; its output goes to a file of that name."""
@@ -78,11 +89,10 @@ class Cluster:
 
     def mrcore(self, *words: str) -> Any:
         """Run `mrcore WORDS --json` against the master; return None while it does not answer."""
-        try:
-            output = self.command(MRCORE, *words, f"--state={HOME}/state", "--json", seconds=60)
-        except CloudError:
-            return None
-        return json.loads(output)
+        if self._looks is None:
+            self._looks = Looks(self.cloud, self.environment)
+        code, printed = self._looks.run([*words, f"--state={HOME}/state", "--json"])
+        return json.loads(printed) if code == 0 else None
 
     def job(self) -> dict[str, Any]:
         """Return the newest job; nothing while there is none, or no master answers."""

@@ -109,6 +109,7 @@ class Short(Losses):
     about = "one preemption in a smaller job"
     books = Books(files=12, lines=500)
     workers = 2
+    from_image = True
     preemptions = 1
     kills_master = False
     scales_to = 0

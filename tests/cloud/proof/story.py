@@ -45,6 +45,8 @@ class Story(ABC):
     pause_seconds: ClassVar[float] = 0.004
     """Time that a map takes for a line."""
     workers: ClassVar[int] = 2
+    from_image: ClassVar[bool] = False
+    """Whether VMs boot from an image on which mrcore is installed, and not from Debian's."""
 
     def __init__(self, cluster: Cluster, teller: Teller) -> None:
         self.cluster = cluster
