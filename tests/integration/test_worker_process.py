@@ -149,13 +149,14 @@ async def test_a_second_signal_ends_it_at_once(master: FakeMaster, worker: Worke
     hang = master.assignment(0, "hang\n")
     master.answer(await master.greet(), hang)
     await worker.begun()
-    (child,) = descendants(worker.process.pid)
+    started = descendants(worker.process.pid)
+    assert len(started) == 2, "the child and the fork server"
     worker.process.send_signal(signal.SIGINT)
     await master.until(lambda call: call.request.draining, hang)
     worker.process.send_signal(signal.SIGINT)
     assert (await worker.end())[0] == 130
     assert worker.scratch() == []
-    assert not is_there(child)
+    assert not any(map(is_there, started))
 
 
 @conversation()
@@ -227,14 +228,16 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_remove(tmp_path: 
             async with start_worker(tmp_path) as first:
                 master.answer(await master.greet(), hang)
                 await first.begun()
-                (child,) = descendants(first.process.pid)
-                exit_descriptor = os.pidfd_open(child)
-                died = asyncio.Event()
-                asyncio.get_running_loop().add_reader(exit_descriptor, died.set)
+                started = descendants(first.process.pid)
+                assert len(started) == 2, "the child and the fork server"
+                exit_descriptors = [os.pidfd_open(process_id) for process_id in started]
                 first.process.kill()
-                await died.wait()
-                asyncio.get_running_loop().remove_reader(exit_descriptor)
-                os.close(exit_descriptor)
+                for descriptor in exit_descriptors:
+                    died = asyncio.Event()
+                    asyncio.get_running_loop().add_reader(descriptor, died.set)
+                    await died.wait()
+                    asyncio.get_running_loop().remove_reader(descriptor)
+                    os.close(descriptor)
             (left,) = first.scratch()
             async with start_worker(tmp_path) as second:
                 await master.until(lambda call: call.request.process_id == second.process.pid)

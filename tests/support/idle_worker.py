@@ -9,6 +9,7 @@ from random import Random
 from mrcore.model.job import Versions
 from mrcore.worker.core.machine import Machine
 from mrcore.worker.shell.agent import Agent
+from mrcore.worker.shell.orphans import Orphans
 from mrcore.worker.shell.supervisor import Supervisor
 from mrcore.worker.shell.synchronizer import ClusterAddress, Synchronizer, WorkerIdentity
 from tests.support.fake_clock import FakeClock
@@ -23,6 +24,7 @@ def idle_worker(folder: Path, clock: FakeClock, slots: int = 4) -> tuple[Synchro
         environment=os.environ,
         clock=clock,
         store_log=lambda uri, attempt, text: None,
+        orphans=Orphans(),
     )
     agent = Agent(Machine(session=1), supervisor)
     about = WorkerIdentity(

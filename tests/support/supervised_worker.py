@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import textwrap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ from tests.support.call_making import ObjectFolder, session_spec
 from tests.support.specs import NO_VERSIONS, job_spec, one_input
 
 
+class OwnOrphans(Orphans):
+    """Orphans of a worker in a process that has children of other tests."""
+
+    def __init__(self, others: Collection[int]) -> None:
+        super().__init__()
+        self._others = frozenset(others)
+
+    def look(self, own: Collection[int]) -> None:
+        """Leave the children of others alone."""
+        super().look(self._others.union(own))
+
+
 class SupervisedWorker:
     """A supervisor, a state and an output in a folder, and a job or two."""
 
@@ -44,9 +57,9 @@ class SupervisedWorker:
         folder: Path,
         slots: int = 1,
         limits: Limits = DEFAULT,
-        orphans: Orphans | None = None,
     ) -> None:
         self.folder = folder
+        self._others = frozenset(descendants(os.getpid()))
         self.state_uri = f"file://{folder}/state"
         (folder / "scratch").mkdir()
         (folder / "state/plugins").mkdir(parents=True)
@@ -59,12 +72,11 @@ class SupervisedWorker:
             clock=SYSTEM,
             store_log=store_log,
             limits=limits,
-            orphans=orphans,
+            orphans=OwnOrphans(self._others),
         )
         self.results: dict[AttemptId, TaskResult] = {}
         self.specs: dict[str, JobSpec] = {}
         self._news = asyncio.Event()
-        self._others = frozenset(descendants(os.getpid()))
 
     def may_begin(self) -> bool:
         """Return whether there is room for results, as the test wants it."""
@@ -164,9 +176,17 @@ class SupervisedWorker:
             check_bounds(self.supervisor)
             await asyncio.sleep(0.01)
 
+    def await_server(self) -> None:
+        """Wait for the fork server where no loop runs; children are then started."""
+        starter = self.supervisor._starter
+        starter.may_start()
+        assert select.select([starter._server.descriptor], [], [], 60.0)[0]
+        starter._on_readable()
+
     def processes(self) -> list[int]:
-        """Return the children of the supervisor, and theirs; not what another test keeps."""
-        return [pid for pid in descendants(os.getpid()) if pid not in self._others]
+        """Return the children, and what they have started; not what another test keeps."""
+        others = self._others | self.supervisor._starter.process_ids()
+        return [pid for pid in descendants(os.getpid()) if pid not in others]
 
     def log_uri(self, attempt: AttemptId) -> str:
         """Return the name of the log of an attempt."""
@@ -203,12 +223,11 @@ def check_bounds(supervisor: Supervisor) -> None:
     for child in children:
         assert len(child.sent) <= limits.ahead_max + 1
         assert len(child._reader._buffer) <= MAX_REPORT_BYTES + (1 << 18)
-    if supervisor._orphans is not None:
-        assert len(supervisor._orphans._marks) <= limits.orphans_max
+    assert len(supervisor._orphans._marks) <= limits.orphans_max
 
 
 def in_house(
-    slots: int = 1, limits: Limits = DEFAULT, adopt: bool = False
+    slots: int = 1, limits: Limits = DEFAULT
 ) -> Callable[[Callable[[SupervisedWorker], Awaitable[None]]], Callable[[Path], None]]:
     """Run a test with a supervisor that lives as long as it, and leaves nothing."""
 
@@ -216,21 +235,22 @@ def in_house(
         async def run(house: SupervisedWorker) -> None:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(house.supervisor.run(house))
-                await asyncio.sleep(0)  # the supervisor runs before anything is assigned
+                # The supervisor runs before anything is assigned, and starts children at once.
+                await house.until(house.supervisor._starter.may_start)
                 try:
                     await test(house)
                 finally:
                     task.cancel()
 
         def call(tmp_path: Path) -> None:
-            adopt_orphans(adopt)
-            house = SupervisedWorker(tmp_path, slots, limits, Orphans() if adopt else None)
+            house = SupervisedWorker(tmp_path, slots, limits)
             try:
                 asyncio.run(run(house))
             finally:
                 house.supervisor.close()
                 adopt_orphans(False)
-            assert house.processes() == []
+            while house.processes():  # what was killed dies after a moment, and is collected
+                house.supervisor._orphans.look(())
             assert list((tmp_path / "scratch").glob("*.log")) == []
 
         call.__name__ = test.__name__

@@ -1,9 +1,15 @@
-"""Attempts of a worker that wait until a test lets them go."""
+"""Children of a worker for tests: a server to fork them, and attempts that wait for a test."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
 
+from mrcore.worker.shell.fork_server import ForkServer
+from mrcore.worker.shell.orphans import adopt_orphans
 from tests.support.supervised_worker import SupervisedWorker
 
 WAITING = """
@@ -24,3 +30,17 @@ def waiting(house: SupervisedWorker) -> None:
 def release(house: SupervisedWorker) -> None:
     """Let the attempt that waits go on."""
     (house.folder / "pipe").write_text("")
+
+
+@contextlib.contextmanager
+def fork_server(scratch: Path, answer_seconds: float = 60.0) -> Iterator[ForkServer]:
+    """Yield a fork server that is ready."""
+    server = ForkServer(dict(os.environ), answer_seconds)
+    try:
+        server.start(scratch)
+        assert select.select([server.descriptor], [], [], 60.0)[0]
+        assert server.look()
+        yield server
+    finally:
+        server.close()
+        adopt_orphans(False)

@@ -25,6 +25,8 @@ class Limits:
     """Share of a slot's memory beyond which an idle child is replaced."""
     bad_starts_max: int = 3
     """Children in a row that could not be started, before attempts fail for it."""
+    fork_seconds: float = 10.0
+    """Time for the fork server to answer, before it is ended and started again."""
     restart_seconds: float = 1.0
     """Pause after a child that could not be started."""
     close_seconds: float = 5.0

@@ -1,4 +1,4 @@
-"""One child process: how it is spawned, given orders, heard, measured and killed."""
+"""One child process: how it is forked, given orders, heard, measured and killed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +17,7 @@ from mrcore.errors import DataError
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import Progress
+from mrcore.tasks.child.fork_server import ForkRequest
 from mrcore.tasks.child.protocol import (
     MAX_INLINE_BYTES,
     Board,
@@ -31,7 +30,8 @@ from mrcore.tasks.child.protocol import (
     pack_order,
     report_sockets,
 )
-from mrcore.worker.shell.orphans import MARK, Orphans, end_processes
+from mrcore.worker.shell.fork_server import ForkServer
+from mrcore.worker.shell.orphans import MARK, Orphans, child_mark, end_processes
 from mrcore.worker.shell.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 
 _READ_BYTES: Final = 1 << 18
@@ -61,17 +61,17 @@ def order_for(assignment: Assignment, memory_bytes: int) -> Order:
 
 
 class ChildProcess:
-    """A child and what the agent knows of it. Nothing here blocks."""
+    """A child and what the agent knows of it. Nothing here blocks longer than a fork takes."""
 
     def __init__(
         self,
         scratch: Path,
-        environment: Mapping[str, str],
+        server: ForkServer,
         number: int,
         ahead_max: int,
-        orphans: Orphans | None = None,
+        orphans: Orphans,
     ) -> None:
-        self.mark = f"{scratch}/child-{number}"
+        self.mark = child_mark(scratch, number)
         """Carried by all its processes in their environment, to find them by."""
         self.group: str | None = None
         """Group of the orders that it takes, as `Jobs` has it; None before the first one."""
@@ -87,7 +87,9 @@ class ChildProcess:
         self.reports_ended = False
         """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
-        self._orphans = orphans or Orphans()
+        self._orphans = orphans
+        self._status: int | None = None
+        """Its exit status, once it is collected."""
         self._shared_bytes = 0
         """Bytes of its resident memory that are only counted more than once."""
         self._measured_at = float("-inf")
@@ -102,41 +104,30 @@ class ChildProcess:
             with os.fdopen(board, "rb") as child_board:
                 self._orders, self._child_orders = map(undo.enter_context, order_sockets())
                 self._reports, reports = map(undo.enter_context, report_sockets())
-                self._process = self._start(reports.fileno(), child_board.fileno(), environment)
+                self.process_id = self._start(reports.fileno(), child_board.fileno(), server)
                 reports.close()
             undo.callback(self._undo_start)
-            self.process_id = self._process.pid
             # Readable once the child is dead.
-            self.exit_descriptor = os.pidfd_open(self._process.pid)
+            self.exit_descriptor = os.pidfd_open(self.process_id)
             undo.pop_all()
         self.report_descriptor = self._reports.fileno()
 
-    def _start(
-        self, reports: int, board: int, environment: Mapping[str, str]
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, reports: int, board: int, server: ForkServer) -> int:
         # Readable too: the child stores what it has printed itself.
         log = os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        inherited = (self._child_orders.fileno(), reports, board)
+        request = ForkRequest(
+            scratch=str(self._scratch),
+            variables={MARK: self.mark},
+            cwd=str(self._scratch) if folder_is_gone("self") else None,
+        )
         try:
-            return subprocess.Popen(
-                [
-                    sys.executable, "-P", "-m", "mrcore.tasks.child.main",
-                    *map(str, inherited), str(os.getpid()), str(self._scratch),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._scratch if folder_is_gone("self") else None,
-                env={**environment, MARK: self.mark},
-                pass_fds=inherited,
-                process_group=0,
-            )  # fmt: skip
+            return server.fork(request, (self._child_orders.fileno(), reports, board, log))
         finally:
             os.close(log)
 
     def _undo_start(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        os.kill(self.process_id, signal.SIGKILL)
+        os.waitpid(self.process_id, 0)
 
     def send(self, order: Order, group: str) -> bool:
         """Send it one more order of this group; return False when its queue is full."""
@@ -197,7 +188,7 @@ class ChildProcess:
 
     def kill(self, reason: str | None = None) -> None:
         """Kill it and all that it has started; its death is then heard as any other."""
-        if self._process.returncode is not None:
+        if self._status is not None:
             return
         self.doomed = True
         self.kill_reason = self.kill_reason or reason
@@ -222,7 +213,10 @@ class ChildProcess:
         # Before the wait: until then nobody else can get this process id, and group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process_id, signal.SIGKILL)
-        return self._process.wait()
+        if self._status is None:
+            _, status = os.waitpid(self.process_id, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+        return self._status
 
     def close(self) -> None:
         """Release its descriptors and files; it must be dead and reaped."""

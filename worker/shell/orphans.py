@@ -3,7 +3,8 @@
 A child's processes are found by their descent while each has a living parent. When one in between
 has ended, the kernel gives its children to the nearest subreaper above, which is the worker. All of
 them carry the mark of their child in their environment, so that they are found even after a kill
-of the worker: its successor ends what carries a mark of a folder whose worker is gone.
+of the worker: its successor ends what carries a mark of a folder whose worker is gone. Children
+become the worker's own in the same way, when the process that has forked them ends.
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.proc import children, descendants, environment_of, group_of
 
 MARK: Final = "MRCORE_CHILD"
+"""Variable with the mark. A fork replaces the value of its parent, so all are of one length."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _SWEEPS: Final = 10
 """Looks for marked processes, which may start others meanwhile."""
+
+
+def child_mark(scratch: Path, number: int) -> str:
+    """Return the mark of a worker's child, counted from 1; 0 is its fork server."""
+    return f"{scratch}{os.sep}child-{number:010d}"
 
 
 def adopt_orphans(adopt: bool = True) -> None:
@@ -60,7 +67,7 @@ class Orphans:
         self._marks: dict[int, str] = {}
 
     def look(self, own: Collection[int]) -> None:
-        """Look for orphans anew, and collect dead ones; `own` are children, not orphans."""
+        """Look for orphans anew, and collect dead ones; `own` are processes of the worker's."""
         found: dict[int, str] = {}
         for process_id in children(os.getpid()):
             if len(found) >= self._limits.orphans_max:

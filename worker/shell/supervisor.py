@@ -31,6 +31,7 @@ from mrcore.worker.shell.log_tail import LogTails
 from mrcore.worker.shell.orphans import Orphans
 from mrcore.worker.shell.proc import folder_is_gone
 from mrcore.worker.shell.scratch import Folders
+from mrcore.worker.shell.starter import Starter
 from mrcore.worker.shell.starts import Starts
 
 log = logging.getLogger("mrcore.worker")
@@ -50,7 +51,7 @@ class Supervisor:
         clock: Clock,
         store_log: Callable[[JobFile, AttemptId, bytes], None],
         limits: Limits = DEFAULT,
-        orphans: Orphans | None = None,
+        orphans: Orphans,
     ) -> None:
         self.slots = slots
         self.slot_memory_bytes = slot_memory_bytes
@@ -59,18 +60,25 @@ class Supervisor:
         self._listener: Listener | None = None
         """Receiver of results, from `run` on. Children start before the rest of a worker."""
         self._folders = Folders(scratch, restore, limits.sweeps_max)
-        self._environment = child_environment(environment, slot_memory_bytes)
         self._limits = limits
         self._clock = clock
         self._log_tails = LogTails(store_log, limits)
         self._orphans = orphans
-        """Orphans of the children; None where this process does not adopt them."""
         self._children: list[ChildProcess] = []
         self._queue: deque[Order] = deque()
         self._jobs = Jobs(slot_memory_bytes, self._folders)
         self._unwanted: set[AttemptId] = set()
-        self._started = 0
         self._starts = Starts(limits, clock)
+        self._starter = Starter(
+            child_environment(environment, slot_memory_bytes),
+            scratch,
+            limits,
+            self._starts,
+            orphans,
+            provide_folders=self._provide_folders,
+            on_change=self._resume,
+            on_bad_start=self._count_bad_start,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._group: asyncio.TaskGroup | None = None
         self._provide_folders()
@@ -146,9 +154,9 @@ class Supervisor:
     # The life of children.
 
     def prestart(self) -> None:
-        """Start a child for each slot, so that they are ready when work comes."""
-        while len(self._children) < self.slots and self._starts.may_start():
-            self._start_child()
+        """Start a child for each slot, as soon as that can be, so that they are ready for work."""
+        while len(self._children) < self.slots and self._start_child():
+            pass
 
     async def run(self, listener: Listener) -> None:
         """Watch over the children until cancelled, and report to `listener`; then kill them all."""
@@ -165,6 +173,7 @@ class Supervisor:
             self._group = None
 
     async def _watch(self) -> None:
+        self._starter.listen(asyncio.get_running_loop())
         for child in self._children:
             self._listen(child)
         while True:
@@ -184,28 +193,17 @@ class Supervisor:
                 log.error("process %d cannot be killed: it is left behind", child.process_id)
             child.close()
         self._children.clear()
-        if self._orphans is not None:
-            self._orphans.look(())
-            self._orphans.end_all()
+        self._starter.close()
+        self._orphans.look(())
+        self._orphans.end_all()
 
     def _start_child(self) -> ChildProcess | None:
-        """Start one more child; return None if the system refuses, which counts as a bad start."""
-        self._started += 1
-        try:
-            self._provide_folders()
-            child = ChildProcess(
-                self._folders.path,
-                self._environment,
-                self._started,
-                self._limits.ahead_max,
-                self._orphans,
-            )
-        except OSError as error:
-            self._count_bad_start(exit_reasons.system_reason(error, self._folders.path))
-            return None
-        child.idle_since = self._clock.monotonic()
-        self._children.append(child)
-        self._listen(child)
+        """Start one more child; return None if that cannot be done now."""
+        child = self._starter.start() if self._starter.may_start() else None
+        if child is not None:
+            child.idle_since = self._clock.monotonic()
+            self._children.append(child)
+            self._listen(child)
         return child
 
     def _provide_folders(self) -> None:
@@ -248,8 +246,9 @@ class Supervisor:
             for child in idle:
                 if child.group == wanted:
                     return child
-        children_max = self._limits.children_max(self.slots)
-        if not self._starts.may_start() or len(self._children) >= children_max:
+        if len(self._children) >= self._limits.children_max(self.slots):
+            return None
+        if not self._starter.may_start():
             return None
         if len(self._children) >= self._limits.children_per_slot * self.slots and idle:
             min(idle, key=lambda child: child.idle_since).kill()
@@ -351,6 +350,9 @@ class Supervisor:
                 )
         self._end_orphans()
         self._group.create_task(self._folders.sweep(child.process_id))
+        self._resume()
+
+    def _resume(self) -> None:
         self.prestart()
         self.dispatch()
 
@@ -379,14 +381,13 @@ class Supervisor:
                 limit = self._limits.idle_calls_seconds if for_calls else self._limits.idle_seconds
                 if now - child.idle_since > limit:
                     child.kill()
-        self.prestart()
-        self.dispatch()
+        self._resume()
 
     def _end_orphans(self) -> None:
         """Kill the processes that dead children have left behind."""
-        if self._orphans is not None:
-            self._orphans.look({child.process_id for child in self._children})
-            self._orphans.end_others({child.mark for child in self._children})
+        own = {child.process_id for child in self._children}
+        self._orphans.look(own | self._starter.process_ids())
+        self._orphans.end_others({child.mark for child in self._children} | self._starter.marks())
 
     def _enforce_limits(self, child: ChildProcess, order: Order, now: float) -> None:
         spec = self._jobs.spec(order.attempt.task.job_id)

@@ -4,6 +4,7 @@ Calls of all sessions share their processes, so that a new session costs no new 
 
     python -P -m mrcore.tasks.child.main ORDERS REPORTS BOARD PARENT FOLDER </dev/null >LOG 2>&1
 
+A worker's children are forks of its `fork_server`, which run `main` with the same arguments.
 ORDERS, REPORTS and BOARD are inherited descriptors (see `protocol`), PARENT is the agent's
 process id, FOLDER the worker's scratch. Whatever user code prints goes to LOG, which is emptied
 before each attempt and stored beside the job's state after it, unless nothing was printed.
@@ -24,7 +25,6 @@ import logging
 import mmap
 import os
 import shutil
-import signal
 import socket
 import sys
 import traceback
@@ -61,6 +61,7 @@ from mrcore.tasks.child.protocol import (
 from mrcore.tasks.child.stages import Stages
 from mrcore.tasks.run import scratch_failure, tellable
 from mrcore.util.clock import SYSTEM
+from mrcore.util.parent import end_with_parent
 from mrcore.util.texts import text_of
 
 PLUGINS: Final = "plugins"
@@ -68,17 +69,13 @@ JOBS: Final = "jobs"
 MAX_ORDER_BYTES: Final = 64 << 10
 MAX_JOBS: Final = 64
 """Sessions whose files a process keeps in memory: a client opens one after the other."""
-_PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None)
 
 
 def main() -> None:
     """Run orders until the agent is gone."""
     orders, reports, board, parent = (int(argument) for argument in sys.argv[1:5])
-    # Set by the child, since only a plain spawn is safe in an agent that has threads.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
+    end_with_parent(parent)
     for descriptor in (orders, reports, board):
         os.set_inheritable(descriptor, False)
     by_value.give_main_away()

@@ -189,15 +189,15 @@ async def test_children_that_cannot_start_are_not_started_again_at_once(
     site.mkdir()
     (site / "sitecustomize.py").write_text("import os; os._exit(7)\n")
     house.supervisor.close()
-    house.supervisor._environment["PYTHONPATH"] = str(site)
+    house.supervisor._starter._server._environment["PYTHONPATH"] = str(site)
     house.job(MAP)
     attempt = house.give()
     await house.until(lambda: not house.supervisor._starts.may_start())
     assert house.supervisor._children == []
-    spawned = house.supervisor._started
+    spawned = house.supervisor._starter._server.process_id
     for _ in range(5):
         house.supervisor._tick()
-    assert house.supervisor._started == spawned
+    assert house.supervisor._starter._server.process_id == spawned
     house.supervisor.kill(attempt)
 
 

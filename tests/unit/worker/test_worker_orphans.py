@@ -25,7 +25,7 @@ def helper_of(flag: Path) -> int:
     return int(flag.read_text())
 
 
-@in_house(adopt=True)
+@in_house()
 async def test_what_a_crashed_attempt_has_started_ends_with_it(house: SupervisedWorker) -> None:
     house.job(JOB)
     flag = house.folder / "crash"
@@ -34,7 +34,7 @@ async def test_what_a_crashed_attempt_has_started_ends_with_it(house: Supervised
     await house.until(lambda: not alive(helper_of(flag)))
 
 
-@in_house(adopt=True)
+@in_house()
 async def test_helpers_live_as_long_as_their_child(house: SupervisedWorker) -> None:
     house.job(JOB)
     first, second = house.folder / "first", house.folder / "second"
@@ -48,7 +48,7 @@ async def test_helpers_live_as_long_as_their_child(house: SupervisedWorker) -> N
     await house.until(lambda: not alive(helper_of(first)) and not alive(helper_of(second)))
 
 
-@in_house(adopt=True)
+@in_house()
 async def test_dead_orphans_are_collected(house: SupervisedWorker) -> None:
     house.job(JOB)
     flag = house.folder / "first"
@@ -62,9 +62,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.support.supervised_worker import SupervisedWorker
 from tests.support.orphan_job import JOB
-from mrcore.worker.shell.orphans import Orphans, adopt_orphans
-adopt_orphans()
-house = SupervisedWorker(Path(sys.argv[1]), orphans=Orphans())
+house = SupervisedWorker(Path(sys.argv[1]))
 house.job(JOB)
 house.give(sys.argv[1] + "/stay\\n")
 async def main():

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,9 @@ from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
 from mrcore.tasks.child.protocol import Order, discard_order
 from mrcore.worker.core.limits import DEFAULT
 from mrcore.worker.shell.child_process import ChildProcess
-from mrcore.worker.shell.proc import descendants
+from mrcore.worker.shell.orphans import Orphans
 from tests.support.supervised_worker import SupervisedWorker, alive, in_house
+from tests.support.worker_children import fork_server
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -330,35 +328,6 @@ async def test_a_long_order_goes_through_a_file(house: SupervisedWorker) -> None
     assert list((house.folder / "scratch").glob("*.order")) == []
 
 
-AGENT = r"""
-import asyncio, sys
-from pathlib import Path
-from tests.support.supervised_worker import SupervisedWorker
-house = SupervisedWorker(Path(sys.argv[1]))
-house.job("import signal\ndef map(key, value):\n    signal.pause()\n")
-house.give()
-async def main():
-    async with asyncio.TaskGroup() as group:
-        group.create_task(house.supervisor.run(house))
-        await house.until(lambda: list(house.supervisor.running()))
-        print("running", flush=True)
-asyncio.run(main())
-"""
-
-
-def test_children_die_with_their_agent(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", AGENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as agent:
-        assert agent.stdout is not None
-        assert agent.stdout.readline() == "running\n"
-        (child,) = descendants(agent.pid)
-        exit_descriptor = os.pidfd_open(child)
-        agent.send_signal(signal.SIGKILL)
-        assert select.select([exit_descriptor], [], [], 30.0)[0], "the child outlived its agent"
-        os.close(exit_descriptor)
-
-
 @in_house()
 async def test_a_child_that_cannot_start_fails_its_attempts(house: SupervisedWorker) -> None:
     house.job(MAP)
@@ -366,7 +335,7 @@ async def test_a_child_that_cannot_start_fails_its_attempts(house: SupervisedWor
     site.mkdir()
     (site / "sitecustomize.py").write_text("import os; os._exit(7)\n")
     house.supervisor.close()
-    house.supervisor._environment["PYTHONPATH"] = str(site)
+    house.supervisor._starter._server._environment["PYTHONPATH"] = str(site)
     failure = await house.failure(house.give())
     assert failure.kind is FailureKind.INFRASTRUCTURE
     assert failure.message.startswith("this worker cannot start the processes that run tasks")
@@ -375,7 +344,8 @@ async def test_a_child_that_cannot_start_fails_its_attempts(house: SupervisedWor
 def test_orders_are_recalled_by_name_while_the_child_takes_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child = ChildProcess(tmp_path, os.environ, 1, DEFAULT.ahead_max)
+    with fork_server(tmp_path) as server:
+        child = ChildProcess(tmp_path, server, 1, DEFAULT.ahead_max, Orphans())
     os.kill(child.process_id, signal.SIGSTOP)
     os.waitid(os.P_PID, child.process_id, os.WSTOPPED)
     orders = [

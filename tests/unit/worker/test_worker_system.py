@@ -20,7 +20,9 @@ from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.child_process import ChildProcess
 from mrcore.worker.shell.environment import child_environment, raise_descriptor_limit
+from mrcore.worker.shell.orphans import Orphans
 from tests.support.supervised_worker import SupervisedWorker, in_house
+from tests.support.worker_children import fork_server
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -215,22 +217,23 @@ def test_a_worker_is_not_started_in_a_folder_that_was_removed(tmp_path: Path) ->
 
 
 def test_a_child_that_cannot_be_started_leaves_nothing_open(tmp_path: Path) -> None:
-    before = open_descriptors()
     refused = 0
-    while True:
-        with descriptors_left(refused):
-            try:
-                child = ChildProcess(tmp_path, os.environ, 1, DEFAULT.ahead_max)
-                break
-            except OSError:
-                refused += 1
+    with fork_server(tmp_path) as server:
+        before, files = open_descriptors(), list(tmp_path.iterdir())
+        while True:
+            with descriptors_left(refused):
+                try:
+                    child = ChildProcess(tmp_path, server, 1, DEFAULT.ahead_max, Orphans())
+                    break
+                except OSError:
+                    refused += 1
+            assert open_descriptors() == before
+            assert list(tmp_path.iterdir()) == files
+        child.kill()
+        child.reap()
+        child.close()
+        assert refused > 5, "each step was refused once"
         assert open_descriptors() == before
-        assert list(tmp_path.iterdir()) == []
-    child.kill()
-    child.reap()
-    child.close()
-    assert refused > 5, "each step was refused once"
-    assert open_descriptors() == before
 
 
 def test_the_limit_of_open_files_is_raised_to_what_the_slots_need() -> None:
@@ -263,13 +266,13 @@ def test_a_child_that_cannot_be_killed_does_not_keep_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = SupervisedWorker(tmp_path, limits=Limits(close_seconds=0.01))
-    house.supervisor.prestart()
+    house.await_server()
     (child,) = house.supervisor._children
     monkeypatch.setattr(child, "kill", lambda: None)  # as where the system holds it
     house.supervisor.close()
     assert f"process {child.process_id} cannot be killed: it is left behind" in caplog.text
     os.kill(child.process_id, signal.SIGKILL)
-    child._process.wait()
+    os.waitpid(child.process_id, 0)
 
 
 def test_libraries_start_no_more_threads_than_a_slot_has_cores() -> None:
