@@ -50,30 +50,15 @@ def check(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
     failures = [failure for failure in calls.ended.values() if failure is not None]
     weight += sum(map(durable_calls.weight_of_failure, failures))
     assert calls.kept_bytes == weight, f"{name} weighs its calls"
-    _check_needs(cluster, record, calls)
     done = not (calls.plans or calls.ended or calls.retained)
     assert not (calls.closed and done), f"{name} is closed, and nothing is left of it: it ends"
 
 
-def _check_needs(cluster: Cluster, record: JobRecord, calls: CallsRecord) -> None:
-    """Assert that each value that calls take may come and is counted, and no other is retained."""
-    jobs, name = cluster.durable.jobs, record.job_id
-    counted: dict[int, int] = {}
-    for other in jobs.values():
-        for plan in () if other.calls is None else other.calls.plans.values():
-            for need in needs_of(plan):
-                source = calls_of(jobs, need.job_id)
-                assert source is not None, f"a call of {other.job_id} takes a value of {need}"
-                assert source.may_have_value(need.index), f"{need} has no value, and is waited for"
-                if need.job_id == name:
-                    counted[need.index] = counted.get(need.index, 0) + 1
-    assert calls.needed == counted, f"{name} counts who takes its values"
-    assert calls.retained.keys() <= counted.keys(), f"{name} retains what nobody needs"
-    assert not calls.retained.keys() & calls.ended.keys(), f"{name} retains what is not released"
-
-
 def check_waits(calls: Calls) -> None:
-    """Assert that the lists of who waits for which value, and of what has begun, are exact."""
+    """Assert that the lists of who waits for which value, and of what has begun, are exact.
+
+    Each value that calls take may come and is counted, and no other is retained.
+    """
     cluster, jobs = calls.cluster, calls.cluster.durable.jobs
     missing: dict[TaskId, int] = {}
     takers: dict[str, dict[int, set[TaskId]]] = {}
@@ -82,6 +67,9 @@ def check_waits(calls: Calls) -> None:
             task_id = TaskId(record.job_id, CALL_STAGE, index)
             for need in needs_of(plan):
                 takers.setdefault(need.job_id, {}).setdefault(need.index, set()).add(task_id)
+                source = calls_of(jobs, need.job_id)
+                assert source is not None, f"{task_id} takes a value of {need}, which has ended"
+                assert source.may_have_value(need.index), f"{need} has no value, and is waited for"
                 if durable_calls.output_of(jobs, need) is None:
                     missing[task_id] = missing.get(task_id, 0) + 1
     known = {
@@ -90,6 +78,15 @@ def check_waits(calls: Calls) -> None:
     }
     assert calls.missing == missing, "calls wait for the values that they take and are not there"
     assert known == takers, "calls that have not ended are known by the values that they take"
+    for record in cluster.live_jobs():
+        if record.calls is not None:
+            name, taken = record.job_id, takers.get(record.job_id, {})
+            counted = {index: len(tasks) for index, tasks in taken.items()}
+            assert record.calls.needed == counted, f"{name} counts who takes its values"
+            retained = record.calls.retained.keys()
+            assert retained <= counted.keys(), f"{name} retains what nobody needs"
+            unreleased = retained & record.calls.ended.keys()
+            assert not unreleased, f"{name} retains what is not released"
     for session_id, started in calls.started.items():
         live = cluster.jobs.get(session_id)
         assert live is not None, f"{session_id} has ended, and its calls begin"

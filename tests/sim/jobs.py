@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from mrcore.master.core.events import Submitted, WorkerAbout
 from mrcore.master.core.limits import Limits
+from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
-from mrcore.model.job import ANY_WORKER, Resources
-from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan
-from mrcore.model.task import FailureKind, TaskFailure, TaskRef
-from tests.support.specs import NO_VERSIONS, job_spec
+from mrcore.model.job import ANY_WORKER, Resources, Session
+from mrcore.model.stages import Calls, Part, Result, Run, Runs, Splits, StagePlan
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
+from tests.support.specs import NO_VERSIONS, call_spec, job_spec
 
 MAX_ATTEMPTS = 4
 
@@ -88,6 +89,8 @@ class SimJob:
     needs: Resources = ANY_WORKER
     after: tuple[str, ...] = ()
     """Jobs that it waits for: chosen when it is submitted first, among those that are durable."""
+    ending: bool = False
+    """Somebody has asked to end it."""
 
     @classmethod
     def draw(cls, rng: Random, number: int, lease_seconds: float) -> SimJob:
@@ -166,3 +169,65 @@ class SimJob:
             or kinds.count(FailureKind.INFRASTRUCTURE) >= limits.infrastructure_max
             or self.vanished + len(unread) >= limits.losses_max
         )
+
+
+SESSION_STAGES = (StagePlan(0, Calls(), Result()),)
+
+
+@dataclass(slots=True)
+class SimSession(SimJob):
+    """One session: a job whose tasks are added one by one."""
+
+    retries: int = 0
+    plans: list[CallPlan] = field(default_factory=list)
+    """Calls that its client has made, whether they were added or not."""
+    added: int = 0
+    """Calls that the master has acknowledged: others may take their values."""
+    cancelled: set[int] = field(default_factory=set)
+    """Calls that were ever to be cancelled."""
+    released: set[int] = field(default_factory=set)
+    """Calls that were ever to be released."""
+    closed: bool = False
+    """Its client has asked for no more calls."""
+    values: dict[AttemptId, TaskOutput] = field(default_factory=dict)
+    """Values that attempts have made, whether they counted or not."""
+
+    @classmethod
+    def draw_session(cls, rng: Random, name: str, lease_seconds: float, workers: int) -> SimSession:
+        """Draw a session."""
+        return cls(
+            job_id=name,
+            stages=SESSION_STAGES,
+            task_seconds=rng.choice((0.02, 0.3, 3.0)),
+            priority=rng.choice((0, 0, 5)),
+            copiers=frozenset(),
+            killers=frozenset(),
+            max_bad_records=0,
+            lease_seconds=lease_seconds,
+            needs=draw_needs(rng, workers),
+            retries=rng.choice((0, 0, 2)),
+        )
+
+    def submitted(self, wall_seconds: float) -> Submitted:
+        """Return the event that opens it."""
+        spec = call_spec(
+            self.job_id,
+            Session(retries=self.retries),
+            versions=replace(NO_VERSIONS, python="3.11", mrcore="0.1.0"),
+            lease_seconds=self.lease_seconds,
+            max_attempts=MAX_ATTEMPTS,
+            priority=self.priority,
+            resources=self.needs,
+        )
+        return Submitted(
+            job_id=self.job_id,
+            request_id=f"request of {self.job_id}",
+            spec=spec,
+            stages=SESSION_STAGES,
+            claim_generation="",
+            wall_seconds=wall_seconds,
+        )
+
+    def may_fail(self, task: TaskId | None, limits: Limits) -> bool:
+        """Return whether it may fail as a whole, which no failure of a call entitles to."""
+        return False

@@ -117,7 +117,9 @@ class SimMaster:
         self.life = Life(machine, replayed=len(self.journal))
         self.world.note(f"master takes epoch {epoch}")
         self.oracle.took_over(epoch, machine)
+        self.oracle.sessions.took_over(self.journal)
         outcome = machine.take_over(epoch, self.world.now, WALL + self.world.now)
+        self.oracle.sessions.after(outcome, machine)
         self._took(outcome)
 
     def crash(self) -> None:
@@ -234,7 +236,8 @@ class SimMaster:
                 case Superseded() | StepDown():
                     pass  # the process it tells is gone; no higher epoch exists in one journal
                 case DeleteValues():
-                    pass  # this world keeps no values
+                    for info in command.objects:
+                        self.world.store.values.pop(info.uri, None)
                 case PlanJob() | PrepareCommit() | RunCommit() | CleanUp() | CheckWinner():
                     self._take_up(life, command)
                 case _:
@@ -308,6 +311,8 @@ class SimMaster:
         record = life.machine.cluster.job(task.job_id)
         if record is None or record.state.final or not record.readable(task.stage):
             return None
+        if record.calls is not None and not self.oracle.sessions.sent(wanted.attempt, life.machine):
+            return None
         stage = record.stages[task.stage]
         if stage.version != wanted.inputs_version:
             return None
@@ -335,6 +340,9 @@ class SimMaster:
                 self.oracle.published(life.machine, what.job.job_id, what.attempts)
                 return what.published(wall)
             case Cleaning():
+                gone = [uri for uri, a in store.values.items() if a.task.job_id == what.job.job_id]
+                for uri in gone:
+                    del store.values[uri]
                 return what.cleaned()
             case WinnerLookup():
                 return self._looked(what)

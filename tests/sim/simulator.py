@@ -10,6 +10,7 @@ from random import Random
 
 from mrcore.master.core.events import CancelAsked, DrainAsked, Synced
 from mrcore.master.core.machine import Machine
+from tests.sim.clients import SEEDS_WITH_CALLS, SimClient
 from tests.sim.jobs import SimJob, draw_needs
 from tests.sim.masters import WALL, Make, SimMaster
 from tests.sim.workers import Response, SimWorker
@@ -56,6 +57,11 @@ class Simulation:
             # A draw of its own: others stay the same.
             job.needs = draw_needs(Random(f"{seed} {job.job_id} needs"), len(self.workers))
             world.at(rng.uniform(0.0, 40.0), self._submit(job))
+        self.clients: list[SimClient] = []
+        if seed % SEEDS_WITH_CALLS == 0:
+            for n in range(Random(f"{seed} clients").choice((1, 2, 3))):
+                client = SimClient(world, f"c{n}", self.master, self.jobs, len(self.workers))
+                self.clients.append(client)
         world.at(1.0, self._mischief)
         world.at(CHAOS_SECONDS, self._calm)
 
@@ -86,7 +92,8 @@ class Simulation:
     def _choose_after(self, job: SimJob) -> None:
         """Let some jobs wait for another one that the journal knows."""
         durable = self.master.replayed().cluster
-        known = [job_id for job_id in sorted(self.jobs) if durable.job(job_id) is not None]
+        jobs = {job.job_id for job in self.upcoming} & self.jobs.keys()
+        known = [job_id for job_id in sorted(jobs) if durable.job(job_id) is not None]
         rng = Random(f"{self.world.seed} {job.job_id}")  # a draw of its own: others stay the same
         if known and rng.random() < AFTER:
             job.after = (rng.choice(known),)
@@ -118,6 +125,7 @@ class Simulation:
             self.master.event(DrainAsked(worker.name))
         if self.jobs and world.chance(rates.cancel):
             job_id = rng.choice(sorted(self.jobs))
+            self.jobs[job_id].ending = True
             self.master.event(CancelAsked(job_id, "not needed", WALL + world.now))
 
     def _calm(self) -> None:
@@ -142,7 +150,7 @@ class Simulation:
         assert life is not None
         replayed = self.master.replayed()
         assert replayed.cluster.durable == life.machine.cluster.durable, "replay differs from live"
-        for job in self.jobs.values():
+        for job in self.upcoming:
             record = replayed.cluster.job(job.job_id)
             assert record is not None
             committed = record.state.value == "succeeded"
@@ -151,7 +159,11 @@ class Simulation:
     def _finished(self) -> bool:
         """Return whether every job has ended, durably, and no worker works any more."""
         life = self.master.life
-        if life is None or not life.outbox.durable or len(self.jobs) < len(self.upcoming):
+        if life is None or not life.outbox.durable:
+            return False
+        if not all(client.over for client in self.clients):
+            return False
+        if not all(job.job_id in self.jobs for job in self.upcoming):
             return False
         records = life.machine.cluster.durable.jobs
         done = all(job in records and records[job].cleaned for job in self.jobs)

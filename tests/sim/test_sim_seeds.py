@@ -6,10 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from mrcore.master.core.calls import Calls
+from mrcore.master.core.machine import Machine
+from tests.sim.call_mutants import CALL_FAULTS, CALL_MUTANTS
+from tests.sim.clients import SEEDS_WITH_CALLS
+from tests.sim.masters import Make
 from tests.sim.mutants import MUTANTS, Mutant, machine_with
 from tests.sim.simulator import simulate
 
@@ -25,6 +32,7 @@ SHOWN_BY = {
     "JoinsForgotten": 82,
     "ShortestLeaseAwaited": 162,
     "RoomLeaks": 22,
+    "ResumesNothing": 144,
 }
 """A seed that showed the mutant, where the first seeds do not: it is tried before the others."""
 HERE = Path(__file__).parent
@@ -53,6 +61,26 @@ def test_every_mutant_is_found(mutant: Mutant) -> None:
     seeds = [SHOWN_BY.get(mutant.__name__, 0), *range(SEEDS_A_MUTANT)]
     found = next((seed for seed in seeds if simulate(seed, make).problem), None)
     assert found is not None, f"nothing was wrong with {mutant.__doc__}"
+
+
+def finds_in_calls(make: Make = Machine, first: int = 0) -> bool:
+    """Return whether a seed with calls goes wrong."""
+    seeds = [first, *range(0, SEEDS_A_MUTANT, SEEDS_WITH_CALLS)]
+    return any(simulate(seed, make).problem for seed in seeds)
+
+
+@pytest.mark.parametrize("mutant", CALL_MUTANTS, ids=lambda mutant: str(mutant.__name__))
+def test_every_mutant_of_calls_is_found(mutant: type[Calls]) -> None:
+    make = partial(Machine, calls=mutant)
+    assert finds_in_calls(make, SHOWN_BY.get(mutant.__name__, 0)), f"{mutant.__doc__}"
+
+
+@pytest.mark.parametrize("fault", CALL_FAULTS, ids=lambda fault: str(fault.__name__))
+def test_every_fault_of_durable_calls_is_found(
+    fault: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(monkeypatch)
+    assert finds_in_calls(), f"{fault.__doc__}"
 
 
 def test_a_run_is_the_same_under_any_hash_seed() -> None:

@@ -23,7 +23,7 @@ from mrcore.model.task import (
     TaskResult,
 )
 from mrcore.storage.base import ObjectInfo
-from tests.sim.jobs import SimJob, draw_offers
+from tests.sim.jobs import SimJob, SimSession, draw_offers
 from tests.sim.world import World
 
 
@@ -277,6 +277,8 @@ class SimWorker:
             return TaskFailure(kind=FailureKind.DATA, message="the gz is truncated")
         if world.chance(rates.infrastructure_failure):
             return TaskFailure(kind=FailureKind.INFRASTRUCTURE, message="503")
+        if isinstance(job, SimSession):
+            return self._value(holding, job)
         bad: tuple[BadRecord, ...] = ()
         mark = Mark("input", task.index)
         if task.stage == 0 and task.index in job.killers:
@@ -291,6 +293,20 @@ class SimWorker:
                 return found
             read = found
         return self._write(holding, job, read, bad)
+
+    def _value(self, holding: Holding, job: SimSession) -> TaskResult:
+        """Return what a call leaves: a value, or an object with one; its process may also die."""
+        attempt_id, rng = holding.wanted.attempt, self.world.rng
+        self.world.store.made_of[attempt_id] = ()
+        if self.world.chance(self.world.rates.user_failure / 2):
+            return TaskFailure(kind=FailureKind.USER, message="it was killed", died=True)
+        output = TaskOutput(result=str(attempt_id).encode(), elapsed_seconds=holding.seconds)
+        if rng.random() < 0.3:
+            uri = f"mem://{attempt_id}"
+            self.world.store.values[uri] = attempt_id
+            output = TaskOutput(object=ObjectInfo(uri, 9, "1"), elapsed_seconds=holding.seconds)
+        job.values[attempt_id] = output
+        return output
 
     def _read(self, holding: Holding, job: SimJob) -> tuple[bytes, ...] | TaskFailure:
         """Read all runs; return what they hold, or which are lost."""

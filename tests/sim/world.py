@@ -85,6 +85,8 @@ class Store:
     """Digests of all runs that a staged part was made of, for each part that is there."""
     made_of: dict[AttemptId, tuple[bytes, ...]] = field(default_factory=dict)
     """Digests of the runs that an attempt's output was made of, whether it is there or gone."""
+    values: dict[str, AttemptId] = field(default_factory=dict)
+    """Attempts that made the large values of calls that are there, by address."""
     written: dict[AttemptId, None] = field(default_factory=dict)
     """Every name ever written: create-only, so no attempt may run twice."""
 

@@ -1,9 +1,7 @@
-"""Wrong masters of calls, each of which the walk must find: what it judges is needed."""
+"""Masters with one fault each in their calls: the simulation must find every one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
@@ -12,15 +10,10 @@ from mrcore.master.core import durable_calls
 from mrcore.master.core.calls import Calls
 from mrcore.master.core.facts import CallFailed, CallsCancelled, TaskWon
 from mrcore.master.core.limits import Limits
-from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.volatile import LiveJob
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.task import TaskFailure
-from tests.support.call_walk import Walk
-
-SEEDS = 40
-STEPS = 120
 
 
 class ForgetsTakers(Calls):
@@ -119,7 +112,7 @@ class NeverFinishes(Calls):
         pass
 
 
-MUTANTS = (
+CALL_MUTANTS = (
     ForgetsTakers,
     LeavesTakersOfFailures,
     LeavesTakersOfSessions,
@@ -133,26 +126,9 @@ MUTANTS = (
 )
 
 
-def found(make: Callable[[Limits, Random], Machine]) -> bool:
-    """Return whether some walk goes wrong."""
-    for seed in range(SEEDS):
-        walk = Walk(Random(seed), make)
-        try:
-            walk.go(STEPS)
-            walk.come_to_rest()
-        except (AssertionError, LookupError):
-            return True
-    return False
+def release_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop values that are released, though calls take them."""
 
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_the_walk_finds(mutant: type[Calls]) -> None:
-    assert found(lambda limits, rng: Machine(limits, rng, calls=mutant))
-
-
-def test_the_walk_finds_values_that_are_released_though_needed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     def release(job: JobRecord, calls: Any, index: int) -> None:
         failure = calls.ended.pop(index)
         if failure is None:
@@ -161,10 +137,10 @@ def test_the_walk_finds_values_that_are_released_though_needed(
             calls.kept_bytes -= durable_calls.weight_of_failure(failure)
 
     monkeypatch.setattr(durable_calls, "_release", release)
-    assert found(Machine)
 
 
-def test_the_walk_finds_cancelled_calls_that_may_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def let_cancelled_calls_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the plans of cancelled calls."""
     apply = durable_calls.apply
 
     def forgetful(jobs: Any, fact: Any, limits: Limits) -> None:
@@ -177,4 +153,6 @@ def test_the_walk_finds_cancelled_calls_that_may_end_again(monkeypatch: pytest.M
             apply(jobs, fact, limits)
 
     monkeypatch.setattr(durable_calls, "apply", forgetful)
-    assert found(Machine)
+
+
+CALL_FAULTS = (release_what_is_needed, let_cancelled_calls_end_again)
