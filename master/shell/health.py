@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mrcore.master.core import views
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.records import JobRecord
+from mrcore.master.core.room import call_bytes
 from mrcore.master.shell.loop import Shell
 from mrcore.model.stages import kind_of_name
 from mrcore.util.clock import Clock
@@ -34,6 +37,13 @@ class HealthSnapshot:
     slots: int
     busy: int
     tallies: Tallies
+    sessions: int
+    """Number of sessions that have not ended."""
+    calls: dict[str, int]
+    """Number of their calls that are not released, by state: waiting (for values of others),
+    queued, running, ended."""
+    call_bytes: int
+    """Memory that their arguments, values and failures take."""
 
 
 class Health:
@@ -41,11 +51,11 @@ class Health:
 
     def __init__(self, shell: Shell, clock: Clock) -> None:
         self.shell = shell
-        self._clock = clock
+        self.clock = clock
 
     def healthy(self) -> bool:
         """Return whether events are still being stepped."""
-        return self._clock.monotonic() - self.shell.turned_at < WELL_SECONDS
+        return self.clock.monotonic() - self.shell.turned_at < WELL_SECONDS
 
     def status(self) -> str:
         """Return one line for `systemctl status`."""
@@ -76,7 +86,9 @@ def _look(machine: Machine) -> HealthSnapshot:
             "preempted": tally.preempted,
             "superseded": tally.superseded,
         }
-    for record in machine.cluster.live_jobs():
+    live = machine.cluster.live_jobs()
+    sessions = [record for record in live if record.calls is not None]
+    for record in live:
         view = views.job_view(machine.cluster, record.job_id)
         assert view is not None
         for stage in view.stages:
@@ -97,4 +109,19 @@ def _look(machine: Machine) -> HealthSnapshot:
         slots=sum(worker.slots for worker in workers),
         busy=sum(worker.running for worker in workers),
         tallies=tallies,
+        sessions=len(sessions),
+        calls=_calls(machine, sessions),
+        call_bytes=call_bytes(sessions),
     )
+
+
+def _calls(machine: Machine, sessions: Sequence[JobRecord]) -> dict[str, int]:
+    records = [record.calls for record in sessions if record.calls is not None]
+    waiting = len(machine.calls.missing)
+    running = sum(machine.cluster.jobs[record.job_id].stages[0].busy for record in sessions)
+    return {
+        "waiting": waiting,
+        "queued": sum(len(calls.plans) for calls in records) - waiting - running,
+        "running": running,
+        "ended": sum(len(calls.ended) for calls in records),
+    }

@@ -13,13 +13,15 @@ from prometheus_client.registry import Collector
 
 from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
 from mrcore.master.core.facts import Fact, JobEnded, TaskWon
+from mrcore.master.shell.call_metrics import CallHistory
 from mrcore.master.shell.health import Health, Tallies
 from mrcore.model.job import JobState
-from mrcore.model.stages import KINDS, kind_of
+from mrcore.model.stages import CALL, KINDS, kind_of
 
 JOB_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 APPEND_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _TASK_STATES: Final = ("idle", "in_progress", "completed")
+_CALL_STATES: Final = ("waiting", "queued", "running", "ended")
 _WORKER_STATES: Final = ("active", "draining", "blind")
 
 
@@ -38,6 +40,7 @@ class _History:
 
     def __init__(self, health: Health, registry: CollectorRegistry) -> None:
         self._machine = health.shell.machine
+        self._calls = CallHistory(health.clock.monotonic, registry)
         self._tasks = Histogram(
             "mrcore_master_task_seconds",
             "Time of the attempts that won their tasks",
@@ -69,6 +72,7 @@ class _History:
     def observe(self, facts: Sequence[Fact], seconds: float) -> None:
         """Count facts, and the seconds that they took to become durable."""
         self._appends.observe(seconds)
+        self._calls.observe(facts)
         for fact in facts:
             match fact:
                 case TaskWon():
@@ -76,6 +80,8 @@ class _History:
                     if job is not None:  # forgotten since, when many ended at once
                         kind = kind_of(job.stages[fact.attempt.task.stage].plan.reads)
                         self._tasks.labels(kind).observe(fact.output.elapsed_seconds)
+                        if kind == CALL:
+                            self._calls.won(fact)
                 case JobEnded():
                     job = self._machine.cluster.job(fact.job_id)
                     if job is not None:
@@ -123,6 +129,20 @@ class _Now(Collector):
         for worker_state in _WORKER_STATES:
             workers.add_metric((worker_state,), sight.workers.get(worker_state, 0))
         yield workers
+        yield gauge("mrcore_master_sessions", "Sessions that have not ended", sight.sessions)
+        calls = GaugeMetricFamily(
+            "mrcore_master_calls",
+            "Calls that are not released, by state; waiting ones lack values of others",
+            labels=("state",),
+        )
+        for call_state in _CALL_STATES:
+            calls.add_metric((call_state,), sight.calls[call_state])
+        yield calls
+        yield gauge(
+            "mrcore_master_call_bytes",
+            "Memory of the arguments, values and failures of calls",
+            sight.call_bytes,
+        )
         yield gauge("mrcore_master_slots", "Attempts that may run at once", sight.slots)
         yield gauge("mrcore_master_slots_busy", "Attempts that run", sight.busy)
         attempts = CounterMetricFamily(

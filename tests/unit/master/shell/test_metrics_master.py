@@ -8,18 +8,22 @@ import pytest
 
 from mrcore.daemon import metrics
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import Synced
+from mrcore.master.core.events import CallsSent, CallsUnwanted, CloseAsked, Submitted, Synced
 from mrcore.master.core.facts import JobEnded
 from mrcore.master.shell.health import WELL_SECONDS, Health
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.metrics import Totals, measured
 from mrcore.model.attempts import AttemptState, HeldAttempt
-from mrcore.model.job import JobState
-from mrcore.model.task import TaskOutput
+from mrcore.model.calls import CallPlan
+from mrcore.model.ids import TaskId
+from mrcore.model.job import JobState, Session
+from mrcore.model.stages import Calls, Result, StagePlan
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_clock import FakeClock
 from tests.support.master_shell import Gate, Idle, run, submitted, synced
 from tests.support.scrape import Samples, check_names, documented, families, scrape
+from tests.support.specs import NO_VERSIONS, call_spec
 
 
 async def win_the_map(shell: Shell) -> None:
@@ -59,6 +63,56 @@ def test_jobs_tasks_and_workers_are_counted() -> None:
     assert found["mrcore_master_attempts_total", ("won",)] == 1
     assert found["mrcore_master_task_seconds_sum", ("map",)] == 7.0
     assert found["mrcore_master_journal_append_seconds_count", ()] >= 2
+
+
+def test_calls_and_sessions_are_counted() -> None:
+    found: Samples = {}
+    clock = FakeClock()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        with measured("127.0.0.1:0", Health(shell, clock)) as port:
+            spec = call_spec("s", Session(retries=0), versions=NO_VERSIONS)
+            stages = (StagePlan(0, Calls(), Result()),)
+            await shell.settle(
+                Submitted(job_id="s", request_id="r", spec=spec, stages=stages, claim_generation="")
+            )
+            plain = CallPlan("0" * 64, b"x" * 9)
+            taker = CallPlan("0" * 64, needs=(TaskId("s", 0, 1),))
+            await shell.settle(CallsSent("s", 0, (plain, plain, plain, plain, taker)))
+            clock.advance(3.0)
+            await shell.settle(CallsUnwanted("s", (3,)))
+            reply = await shell.synchronize(Synced("w1", 1, 1, 0, slots=2, park=False))
+            assert isinstance(reply, Reply)
+            first, second = [wanted.attempt for wanted in reply.wanted]
+            value = TaskOutput(result=b"v", elapsed_seconds=2.5)
+            wrong = TaskFailure(kind=FailureKind.USER, message="no")
+            held = (
+                HeldAttempt(first, AttemptState.FINISHED, result=value),
+                HeldAttempt(second, AttemptState.FINISHED, result=wrong),
+            )
+            epoch = shell.machine.cluster.epoch
+            await shell.synchronize(Synced("w1", 1, 2, epoch, 2, held, park=False))
+            found.update(await asyncio.to_thread(scrape, port))
+            await shell.settle(CloseAsked("s", "its client has closed it"))
+            found_last.update(await asyncio.to_thread(scrape, port))
+
+    found_last: Samples = {}
+    run(act)
+    states = {state: found["mrcore_master_calls", (state,)] for state in ("waiting", "ended")}
+    assert states == {"waiting": 0, "ended": 4}, "the taker fails with the call that it takes from"
+    active = [found["mrcore_master_calls", (state,)] for state in ("queued", "running")]
+    assert sum(active) == 1
+    assert found["mrcore_master_sessions", ()] == 1
+    assert found["mrcore_master_call_bytes", ()] > 5_000
+    assert found["mrcore_master_calls_added_total", ()] == 5
+    ended = "mrcore_master_calls_ended_total"
+    outcomes = ("succeeded", "failed", "cancelled")
+    assert [found[ended, (outcome,)] for outcome in outcomes] == [1, 2, 1]
+    assert found["mrcore_master_call_seconds_sum", ("succeeded",)] == 3.0
+    assert found["mrcore_master_call_start_seconds_sum", ()] == 0.5
+    assert found_last["mrcore_master_sessions", ()] == 0
+    assert found_last["mrcore_master_call_bytes", ()] == 0
+    assert found_last[ended, ("cancelled",)] == 2
 
 
 def test_the_time_of_a_job_is_told_at_its_end() -> None:
