@@ -13,7 +13,6 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ from mrcore.storage.registry import (
     without_last_slash,
 )
 from mrcore.util.host import MIN_SLOT_BYTES, check_slots
+from mrcore.util.versions import installed_version
 
 if TYPE_CHECKING:
     from mrcore.plugin.bundle import Bundle
@@ -253,8 +253,8 @@ def versions() -> Versions:
     return Versions(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         mrcore=__version__,
-        pyarrow=metadata.version("pyarrow"),
-        cloudpickle=metadata.version("cloudpickle"),
+        pyarrow=installed_version("pyarrow"),
+        cloudpickle=installed_version("cloudpickle"),
     )
 
 
