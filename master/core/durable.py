@@ -40,6 +40,7 @@ from mrcore.master.core.records import (
     Culprit,
     FailedAttempt,
     JobRecord,
+    RaisedError,
     RecentFailure,
     StageRecord,
     TaskRecord,
@@ -161,6 +162,7 @@ class Durable(msgspec.Struct):
         # It may hold more, even where its leases had ended before (64_won_while_queued).
         self.workers[fact.worker_id] = None
         task.digest = fact.output.digest
+        task.raised_errors = []  # they have passed
         job.won += 1
         _count(job, fact.attempt.task.stage, fact.tally)
         _add(job, fact.attempt.task.stage, task, 1)
@@ -291,6 +293,18 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     if failure.mark is not None:
         _failed_at(job, task, failure.mark, failure.message)
         del task.culprits[: -limits.culprits_max]
+    # A job that may skip records goes its own way with them (42_record_that_raises).
+    if failure.fingerprint and not (failure.mark is not None and job.spec.max_bad_records):
+        _count_error(task, failure.fingerprint)
+        del task.raised_errors[: -limits.culprits_max]
+
+
+def _count_error(task: TaskRecord, fingerprint: str) -> None:
+    for raised in task.raised_errors:
+        if raised.fingerprint == fingerprint:
+            raised.count += 1
+            return
+    task.raised_errors.append(RaisedError(fingerprint, 1))
 
 
 def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:

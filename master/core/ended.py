@@ -100,6 +100,7 @@ def _lighten_task(task: TaskRecord, limits: Limits, results: bool) -> int:
     task.digest = None
     task.last_failure = None
     task.culprits = []
+    task.raised_errors = []
     task.skip = ()
     del task.failed[: -limits.ended_failed_max]
     names = len(task.worker_id) + sum(len(failed.worker_id) for failed in task.failed)

@@ -150,6 +150,7 @@ def _check_budgets(
     assert record.failures < max(job.record.spec.max_attempts, 1), (
         f"over its budget: {_story(name, task)}"
     )
+    assert not record.same_error, f"tries what is certain to fail: {_story(name, task)}"
     assert record.infrastructure < cluster.limits.infrastructure_max, (
         f"over its budget: {_story(name, task)}"
     )

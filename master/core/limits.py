@@ -115,7 +115,7 @@ class Limits:
     last_failures_max: int = 64
     """Tasks of a job whose last failure is kept with its traceback: the newest."""
     culprits_max: int = 1_000
-    """Records of one task at which attempts failed: the newest."""
+    """Records of one task at which attempts failed, and errors that they raised: the newest."""
     failed_attempts_max: int = 64
     """Per task: numbers of failed attempts, so that a repeated report is not counted twice."""
     scan_max: int = 64

@@ -105,6 +105,9 @@ def verdict(task: TaskRecord, spec: JobSpec, limits: Limits) -> str | None:
     """Return why a task has to end its job, as the end of a sentence; None while it may retry."""
     failure = task.last_failure
     if failure is not None:
+        if task.same_error:
+            where = "same error" if failure.mark is None else "same error at the same record"
+            return f"failed twice with the {where}, so it was not tried again: {failure.message}"
         if task.failures and task.failures >= spec.max_attempts:
             return f"failed {_times(task.failures)}: {failure.message}"
         if failure.kind is FailureKind.DATA and task.same_data >= SAME_DATA_MAX:

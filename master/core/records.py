@@ -17,6 +17,9 @@ from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import Part, Result, Run, Splits, StagePlan, task_name
 from mrcore.model.task import FailureKind, Mark, Skip, TaskFailure, TaskOutput
 
+SAME_ERROR_MAX: Final = 2
+"""Attempts that raise the same error at the same place before it is certain to come again."""
+
 
 class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
     """A failure that has been counted."""
@@ -29,6 +32,13 @@ class Culprit(msgspec.Struct, array_like=True):
     """Count of attempts that raised or died at one record."""
 
     mark: Mark
+    count: int
+
+
+class RaisedError(msgspec.Struct, array_like=True):
+    """Count of attempts of a task that raised one error at one place."""
+
+    fingerprint: str
     count: int
 
 
@@ -52,9 +62,16 @@ class TaskRecord(msgspec.Struct):
     last_failure: TaskFailure | None = None
     same_data: int = 0
     """Failures in a row by the data, with the same words."""
+    raised_errors: list[RaisedError] = []
+    """Errors that the user's code raised in a task of a stage, oldest first."""
     mark_records: bool = False
     culprits: list[Culprit] = []
     skip: tuple[Skip, ...] = ()
+
+    @property
+    def same_error(self) -> bool:
+        """Return whether an error has been raised at one place often enough to be certain."""
+        return any(raised.count >= SAME_ERROR_MAX for raised in self.raised_errors)
 
     def counted(self, number: AttemptNumber) -> bool:
         """Return whether this attempt's failure has been counted already."""

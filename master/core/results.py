@@ -238,6 +238,10 @@ class Results:
             self._suspect(task, worker.id)
         elif failure.kind is FailureKind.DATA:  # what it cannot read, another may
             self._suspect(task, worker.id, self.cluster.limits.strikes_max)
+        elif failure.fingerprint:
+            # A worker may lack a module or a file: the second try is another's, if it can be
+            # (85_the_same_error_elsewhere).
+            self._keep_away(task, worker.id)
         if job.record.calls is None and self.check_budgets(job, task_id):
             return 0.0
         if len(record.skip) > skips:

@@ -261,6 +261,9 @@ class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     """The child died without a traceback (exit, signal, memory, time limit)."""
     mark: Mark | None = None
     """The record in work when it died, where `mark_records` was on."""
+    fingerprint: str = ""
+    """Identity of what the user's code raised and of the place: equal ones are the same error at
+    the same record, key or function. Empty where another attempt may do better."""
     exception: bytes = b""
     """Pickled exception of a call, with its cause; empty where it cannot be pickled or is longer
     than `MAX_RESULT_BYTES`."""

@@ -75,6 +75,7 @@ MAX_PARAM_CHARS: Final = 65_536
 MAX_SPEC_BYTES: Final = 16 * 2**20
 MAX_MESSAGE: Final = 8_192
 MAX_TRACEBACK: Final = 65_536
+MAX_FINGERPRINT: Final = 100
 MAX_LOST_RUNS: Final = 10_000
 MAX_RETRIES: Final = 1_000
 
@@ -335,6 +336,7 @@ def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
         traceback=printable(failure.traceback, MAX_TRACEBACK),
         lost_runs=[job_pb2.TaskRef(stage=r.stage, index=r.index) for r in failure.lost_runs],
         died=failure.died,
+        fingerprint=failure.fingerprint,
         exception=bytes_within(failure.exception),
         printed=failure.printed[-MAX_PRINTED_BYTES:],
     )
@@ -351,6 +353,7 @@ def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
         traceback=printable(message.traceback, MAX_TRACEBACK),
         lost_runs=tuple(TaskRef(r.stage, r.index) for r in message.lost_runs[:MAX_LOST_RUNS]),
         died=message.died,
+        fingerprint=printable(message.fingerprint, MAX_FINGERPRINT),
         mark=mark_from_proto(message.mark) if message.HasField("mark") else None,
         exception=bytes_within(message.exception),
         printed=message.printed[-MAX_PRINTED_BYTES:],

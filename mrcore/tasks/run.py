@@ -34,6 +34,7 @@ from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user_code import UserCodeError, describe
 from mrcore.storage import operations
+from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import PieceError, RecordError
 from mrcore.tasks.setup import Setup
@@ -93,7 +94,12 @@ def run_task(
         if not isinstance(error, KeyboardInterrupt) and is_from(error, functions.user_paths):
             message = f"user code raised {describe(error)}"
             trace = user_traceback(error)
-            result = TaskFailure(kind=FailureKind.USER, message=message, traceback=trace)
+            result = TaskFailure(
+                kind=FailureKind.USER,
+                message=message,
+                traceback=trace,
+                fingerprint=fingerprint(error),
+            )
         elif isinstance(error, OSError):
             result = scratch_failure(spec.state_uri, error, scratch)
         elif isinstance(error, RecursionError):
@@ -174,7 +180,7 @@ def _run(
         where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
         return _user_failure(failed, f"{failed.problem}{where}")
     except KeyTypeError as failed:
-        return _failure(FailureKind.USER, str(failed))
+        return _user_failure(failed, str(failed))
     return msgspec.structs.replace(output, counters=dict(context.counters))
 
 
@@ -188,8 +194,13 @@ def _raised(failed: Exception) -> bool:
 
 def _user_failure(failed: Exception, message: str, mark: Mark | None = None) -> TaskFailure:
     error = failed.error if isinstance(failed, UserCodeError) else None
-    trace = "" if error is None else user_traceback(error)
-    return TaskFailure(kind=FailureKind.USER, message=message, traceback=trace, mark=mark)
+    return TaskFailure(
+        kind=FailureKind.USER,
+        message=message,
+        traceback="" if error is None else user_traceback(error),
+        mark=mark,
+        fingerprint=fingerprint(failed, mark),
+    )
 
 
 def _failure(kind: FailureKind, message: str) -> TaskFailure:

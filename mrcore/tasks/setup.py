@@ -21,7 +21,8 @@ class Setup:
     def __init__(self, functions: UserFunctions, params: Mapping[str, str]) -> None:
         self._function = functions.shared.get("setup")
         self._context = Context(task="", params=params, files_folder=functions.files_folder)
-        self._done = False
+        self.done = False
+        """Whether `setup` has been called, and returned."""
         self._folder: str | None = None
         """The current folder that each task starts in."""
 
@@ -35,9 +36,9 @@ class Setup:
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
-        if not self._done:
+        if not self.done:
             self._call()
-            self._done = True
+            self.done = True
         with contextlib.suppress(OSError):
             self._folder = os.getcwd()  # noqa: PTH109 - None where somebody has removed it
         return self._context

@@ -156,9 +156,10 @@ def test_a_failing_plugin_shows_its_own_traceback(place: Place) -> None:
             return value
         """,
     )
-    arguments = ("run", "job.py", "in.txt", "-o", "out", "-w", "1", "--max-attempts", "2")
+    arguments = ("run", "job.py", "in.txt", "-o", "out", "-w", "1")
     result = place.run(*arguments, "--json")
     assert result.returncode == 1
+    assert "failed twice with the same error at the same record, so it was not" in result.stderr
     found = json.loads(result.stdout)
     assert found["state"] == "failed"
     assert found["attempts"]["failed"] == 2

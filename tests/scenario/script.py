@@ -19,7 +19,8 @@ events, with what may follow them:
            [offers=cpu=N,memory=SIZE,label=NAME] HELD...
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
-        infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  unread:A:N,N  skipped:A:N
+        infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  setup:A:ERROR
+        unread:A:N,N  skipped:A:N
         result:A:BYTES and large:A:URI, of calls and of a stage that is written N= in `stages`
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS

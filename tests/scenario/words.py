@@ -128,7 +128,13 @@ class Words:
         if state in ("died", "raised"):
             mark = Mark("input", int(more)) if more else None
             died = state == "died"
-            return TaskFailure(kind=FailureKind.USER, message=state, died=died, mark=mark)
+            where = "" if died or mark is None else f"{state} at {mark.offset}"
+            return TaskFailure(
+                kind=FailureKind.USER, message=state, died=died, mark=mark, fingerprint=where
+            )
+        if state == "setup":
+            message = f"setup raised {more}"
+            return TaskFailure(kind=FailureKind.USER, message=message, fingerprint=message)
         if state == "unread":
             lost = tuple(self._unread(task, word) for word in more.split(","))
             return TaskFailure(kind=FailureKind.LOST_INPUT, message="not found", lost_runs=lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
@@ -163,8 +164,10 @@ class SimJob:
         mine = [failure for attempt, failure in self.failures.items() if attempt.task == task]
         kinds = [failure.kind for failure in mine]
         code = kinds.count(FailureKind.USER) + kinds.count(FailureKind.DATA)
+        errors = Counter(failure.fingerprint for failure in mine if failure.fingerprint)
         return (
             code >= MAX_ATTEMPTS
+            or max(errors.values(), default=0) >= 2
             or kinds.count(FailureKind.DATA) >= 2
             or kinds.count(FailureKind.INFRASTRUCTURE) >= limits.infrastructure_max
             or self.vanished + len(unread) >= limits.losses_max

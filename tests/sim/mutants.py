@@ -167,6 +167,30 @@ class RepeatsCount(Results):
         return super()._on_failure(job, worker, attempt_id, failure, held)
 
 
+class CertainErrorsTriedAgain(Results):
+    """Tries a task again that has raised the same error at the same record twice."""
+
+    def check_budgets(self, job: LiveJob, task_id: TaskId) -> bool:
+        """Spare a task that is certain to fail."""
+        return not job.record.task(task_id).same_error and super().check_budgets(job, task_id)
+
+
+class AnyErrorIsCertain(Results):
+    """Takes two errors at different records for the same."""
+
+    def _on_failure(
+        self,
+        job: LiveJob,
+        worker: Worker,
+        attempt_id: AttemptId,
+        failure: TaskFailure,
+        held: bool,
+    ) -> float:
+        if failure.fingerprint:
+            failure = msgspec.structs.replace(failure, fingerprint="error")
+        return super()._on_failure(job, worker, attempt_id, failure, held)
+
+
 class NoBackOffCap(Cluster):
     """Waits twice as long before every retry, for ever."""
 
@@ -366,6 +390,8 @@ MUTANTS: tuple[Mutant, ...] = (
     NumbersReused,
     PreemptionsCount,
     RepeatsCount,
+    CertainErrorsTriedAgain,
+    AnyErrorIsCertain,
     NoBackOffCap,
     StagesEarly,
     LateResultsRefused,

@@ -449,6 +449,7 @@ class Failure(_message.Message):
     MARK_FIELD_NUMBER: _builtins.int
     EXCEPTION_FIELD_NUMBER: _builtins.int
     PRINTED_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
     kind: Global___Failure.Kind.ValueType
     """Source of the failure."""
     message: _builtins.str
@@ -461,6 +462,10 @@ class Failure(_message.Message):
     """The pickled exception of a call, where it can be pickled; at most 64 KiB."""
     printed: _builtins.bytes
     """The end of what a call printed; at most 64 KiB."""
+    fingerprint: _builtins.str
+    """Identity of what the user's code raised and of the place; at most 100 characters. Two failures
+    of a task with the same fingerprint end the job. Empty where another attempt may do better.
+    """
     @_builtins.property
     def lost_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRef]:
         """Tasks whose runs could not be read. Only reports of workers have this and the fields below."""
@@ -480,10 +485,11 @@ class Failure(_message.Message):
         mark: Global___Mark | None = ...,
         exception: _builtins.bytes = ...,
         printed: _builtins.bytes = ...,
+        fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "exception", b"exception", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "printed", b"printed", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "exception", b"exception", "fingerprint", b"fingerprint", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "printed", b"printed", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

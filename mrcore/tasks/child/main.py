@@ -153,7 +153,7 @@ class Child:
             self._check_ends()
             self._reports.sendall(pack_report(finished))
             failed = isinstance(finished.result, TaskFailure)
-            if failed and self._stages.keep_state(finished.attempt.task.job_id):
+            if failed and self._stages.is_spoiled(finished.attempt.task.job_id):
                 return  # the next task gets a process without the remains of this one
 
     def _obey(self, message: bytes) -> Finished:

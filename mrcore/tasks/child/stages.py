@@ -12,6 +12,7 @@ from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.loader import is_unpacked, load_bundle, load_unpacked
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.protocol import JobFile
+from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.run import run_task
 from mrcore.tasks.setup import Setup
@@ -37,14 +38,20 @@ class Stages:
             setup = self._setups[job_id] = Setup(functions, spec.job.params)
         return run_task(spec, functions, self._work, progress, setup=setup)
 
-    def keep_state(self, job_id: str) -> bool:
-        """Return whether a task of this job may leave something in the plugin's variables.
+    def is_spoiled(self, job_id: str) -> bool:
+        """Return whether this process is unfit for another task of a job, once one has failed.
 
         A Counter that `map_finish` would have emitted is still there after a failure, and the next
-        task would emit it as well.
+        task would emit it as well. And what has kept the plugin from its start may lie in this
+        process alone: a module that is half imported, or a device that is in use.
         """
         functions = self._functions.get(job_id)
-        return isinstance(functions, UserFunctions) and functions.keeps_state
+        if isinstance(functions, TaskFailure):
+            return True
+        if functions is None:
+            return False
+        setup = self._setups.get(job_id)
+        return functions.keeps_state or (setup is not None and not setup.done)
 
     def _load(self, job_id: str, job: JobFile) -> UserFunctions | TaskFailure:
         """Return the job's functions, which are loaded once; a plugin's fault is kept too."""
@@ -56,7 +63,12 @@ class Stages:
                 known = _load_plugin(job, self._plugins)
             except PluginError as error:
                 sentence, _, trace = str(error).partition("\n")
-                known = TaskFailure(kind=FailureKind.USER, message=sentence, traceback=trace)
+                known = TaskFailure(
+                    kind=FailureKind.USER,
+                    message=sentence,
+                    traceback=trace,
+                    fingerprint=fingerprint(error),
+                )
             self._functions[job_id] = known
         return known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from mrcore.master.core import policy
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
-from mrcore.master.core.records import FailedAttempt, TaskRecord
+from mrcore.master.core.records import FailedAttempt, RaisedError, TaskRecord
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from tests.support.specs import VERSIONS, job_spec
@@ -96,7 +97,7 @@ def test_backups(
     assert policy.should_back_up(elapsed, median, waiting, attempts, LIMITS) is expected
 
 
-def failed(kind: FailureKind, **counts: int) -> TaskRecord:
+def failed(kind: FailureKind, **counts: Any) -> TaskRecord:
     """Return a task whose last failure is of this kind."""
     task = TaskRecord(last_failure=TaskFailure(kind=kind, message="why"))
     for name, count in counts.items():
@@ -110,6 +111,11 @@ def failed(kind: FailureKind, **counts: int) -> TaskRecord:
         (TaskRecord(), None),
         (failed(FailureKind.USER, failures=3), None),
         (failed(FailureKind.USER, failures=4), "failed 4 times: why"),
+        (failed(FailureKind.USER, failures=3, raised_errors=[RaisedError("a", 1)]), None),
+        (
+            failed(FailureKind.USER, failures=2, raised_errors=[RaisedError("a", 2)]),
+            "failed twice with the same error, so it was not tried again: why",
+        ),
         (failed(FailureKind.DATA, failures=2, same_data=1), None),
         (failed(FailureKind.DATA, failures=2, same_data=2), "failed twice in the same way: why"),
         (failed(FailureKind.INFRASTRUCTURE, infrastructure=7), None),
