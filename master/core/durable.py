@@ -47,14 +47,9 @@ from mrcore.master.core.records import (
 )
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
+from mrcore.model.skipping import FAILURES_TO_SKIP, skip_at
 from mrcore.model.stages import StagePlan, stage_names
-from mrcore.model.task import FailureKind, Mark, Skip
-from mrcore.util.texts import printable
-
-FAILURES_TO_SKIP = 2
-"""Attempts that raise or die at one record before it is taken for the cause."""
-_CAUSE_CHARACTERS = 200
-"""Length of what a skipped record is saved with, at most."""
+from mrcore.model.task import FailureKind, Mark
 
 
 class Durable(msgspec.Struct):
@@ -330,7 +325,7 @@ def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, cause: str) -> None
     allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
     skipped = any(skip.mark == mark for skip in task.skip)
     if culprit.count >= FAILURES_TO_SKIP and not skipped and allowed:
-        task.skip = (*task.skip, Skip(mark, printable(cause, _CAUSE_CHARACTERS)))
+        task.skip = (*task.skip, skip_at(mark, cause))
         job.open_skips += 1
         # That was progress: a task with several such records must be able to get past all of them.
         task.failures = task.same_data = 0

@@ -12,6 +12,7 @@ from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, TaskRecord
 from mrcore.model.job import JobSpec, Versions
+from mrcore.model.skipping import bad_records_problem
 from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, shown_position
 from mrcore.plugin.context import counters_problem
@@ -152,11 +153,9 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
 
     What is counted travels with every answer about the job and stays in memory with each task.
     """
-    if record.bad_records > record.spec.max_bad_records:
-        return (
-            f"{record.bad_records} bad records were skipped, more than the "
-            f"{record.spec.max_bad_records} allowed: look at _bad/ under the output"
-        )
+    problem = bad_records_problem(record.bad_records, record.spec.max_bad_records)
+    if problem is not None:
+        return problem
     if record.block_bytes > limits.block_bytes_max:
         return (
             f"To cut the job's total order takes {record.block_bytes:,} bytes of the master, and "

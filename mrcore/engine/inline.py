@@ -1,30 +1,30 @@
 """The inline engine: a whole job in this one process and thread, for a debugger.
 
-The same plan, tasks and commit as on a cluster, and so the same bytes; but tasks run one after the
-other, nothing is retried, nothing is forked, and stdin and stdout are the caller's: `breakpoint()`
-in `map` gives a prompt.
+The same plan, tasks and commit as on a cluster, and so the same bytes. But tasks run one after the
+other, and a failed task is tried again only to find the bad records that the job may skip. Nothing
+is forked, and stdin and stdout are the caller's: `breakpoint()` in `map` gives a prompt.
 """
 
 from __future__ import annotations
 
-import bdb
 import functools
-import inspect
-import pdb
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom  # noqa: TID251 - ids are to be unique, nothing hangs on the draw
-from typing import Any, Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from mrcore.client.follow import Observer, Silent
 from mrcore.client.request import JobRequest, before_tasks, check_engine, prepare
 from mrcore.engine import history
+from mrcore.engine.post_mortem import watched
+from mrcore.engine.retries import Retries
 from mrcore.engine.stage_sums import StageSums
 from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
 from mrcore.model.job import JobSpec, JobState
+from mrcore.model.skipping import bad_records_problem
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, failure_view
 from mrcore.model.stages import Splits, StagePlan, stage_names, stage_plans, stages_of, task_name
 from mrcore.model.task import (
@@ -34,13 +34,14 @@ from mrcore.model.task import (
     TaskFailure,
     TaskOutput,
     TaskRef,
+    TaskResult,
     TaskSpec,
     TaskWork,
 )
 from mrcore.output import commit
 from mrcore.plugin import nesting
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
-from mrcore.plugin.functions import UserFunction, UserFunctions
+from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.loader import load_bundle
 from mrcore.plugin.trial import plugin_of
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input, section_starts
@@ -82,8 +83,9 @@ class _Run:
     spec: JobSpec
     job_id: str
     plan: Plan
+    load: Callable[[], UserFunctions]
+    """Loads the plugin afresh."""
     functions: UserFunctions
-    setup: Setup
     folder: history.RunFolder
     observer: Observer
     clock: Clock
@@ -91,6 +93,8 @@ class _Run:
     on_result: OnResult | None = None
     """Takes what each task of the last stage leaves, of a job without an output."""
     attempts: int = 0
+    failures: int = 0
+    """Number of failed attempts."""
     counters: Counter[str] = field(default_factory=Counter)
     counts: int = 0
     """Counters of each task, summed up."""
@@ -98,6 +102,11 @@ class _Run:
     """Outputs by stage, then by task."""
     figures: list[StageSums] = field(default_factory=list)
     """Sums by stage, of those that have begun."""
+
+    @functools.cached_property
+    def setup(self) -> Setup:
+        """Return what all tasks have in common: the context, and what `setup` did."""
+        return Setup(self.functions, self.spec.params)
 
     @functools.cached_property
     def stages(self) -> tuple[StagePlan, ...]:
@@ -157,33 +166,58 @@ class _Run:
         return self.outputs[-1]
 
     def _run_task(self, stage: int, work: TaskWork) -> TaskOutput:
-        self.attempts += 1
+        """Run a task until it is done; raise _TaskFailedError where it is not tried again."""
         task = TaskId(self.job_id, stage, len(self.outputs[stage]))
-        attempt = AttemptId(task, AttemptNumber(EPOCH, self.attempts))
+        retries = Retries(self.spec)
+        while True:
+            self.attempts += 1
+            self.figures[stage].attempts += 1
+            attempt = AttemptId(task, AttemptNumber(EPOCH, self.attempts))
+            result = self._run_attempt(attempt, work, retries)
+            if not isinstance(result, TaskFailure):
+                break
+            if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
+                raise KeyboardInterrupt
+            self.failures += 1
+            if not retries.may_follow(result, self.spec.max_bad_records - self.bad_records):
+                raise self._failed(attempt, result)
+            self._forget_remains()
+        self._count(attempt, result)
+        self.observer.update(self.view(JobState.RUNNING))
+        return result
+
+    def _run_attempt(self, attempt: AttemptId, work: TaskWork, retries: Retries) -> TaskResult:
         spec = TaskSpec(
             attempt=attempt,
             job=self.spec,
             state_uri=self.folder.state_uri,
             work=work,
             memory_bytes=self.spec.memory_bytes,
+            skip=retries.skip,
         )
         scratch = self.folder.path / "scratch"
         scratch.mkdir(exist_ok=True)
-        result = run_task(spec, self.functions, scratch, NoProgress(), setup=self.setup)
-        if isinstance(result, TaskFailure):
-            if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
-                raise KeyboardInterrupt
-            raise self._failed(attempt, result)
-        self._count(attempt, result)
-        self.observer.update(self.view(JobState.RUNNING))
-        return result
+        return run_task(spec, self.functions, scratch, NoProgress(), setup=self.setup)
+
+    def _forget_remains(self) -> None:
+        """Load the plugin again if a failed attempt may have left something in its variables."""
+        if self.functions.keeps_state:
+            self.functions = self.load()
+            del self.setup
+
+    @property
+    def bad_records(self) -> int:
+        """Return the number of records that were skipped."""
+        return sum(figures.bad_records for figures in self.figures)
 
     def _count(self, attempt: AttemptId, output: TaskOutput) -> None:
         """Add a task's counters to the job's; raise _TaskFailedError where a master would."""
         self.counters.update(output.counters)
         self.counts += len(output.counters)
         names, counts = len(self.counters), self.counts
-        problem = counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
+        problem = bad_records_problem(
+            self.bad_records + len(output.bad_records), self.spec.max_bad_records
+        ) or counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
         if problem is not None:
             raise self._failed(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
 
@@ -202,13 +236,17 @@ class _Run:
             partition_by=self.spec.partition_by,
             stages=self.stage_views(),
             counters=dict(self.counters),
-            attempts=AttemptCounts(started=self.attempts, won=won, failed=int(failure is not None)),
+            attempts=AttemptCounts(
+                started=self.attempts,
+                won=won,
+                failed=max(self.failures, int(failure is not None)),
+            ),
             message=failure.message if failure else "",
             failure=failure,
             submitted_seconds=self.submitted_seconds,
             ended_seconds=self.clock.wall() if state.final else 0.0,
             input_bytes=self.plan.input_bytes,
-            bad_records=sum(figures.bad_records for figures in self.figures),
+            bad_records=self.bad_records,
         )
 
     def stage_views(self) -> tuple[StageView, ...]:
@@ -246,20 +284,32 @@ def run_inline(
     try:
         lock_uri = object_names.lock_uri(folder.state_uri)
         with storage_for(lock_uri).lock(lock_uri), nesting.jobs_forbidden():
+
+            def ready(functions: UserFunctions) -> UserFunctions:
+                return change(functions.wrapped(watched) if post_mortem else functions)
+
+            def load() -> UserFunctions:
+                return ready(load_bundle(draft.bundle.data, folder.path / "plugin"))
+
             functions = load_bundle(draft.bundle.data, folder.path / "plugin")
             prepared = draft.with_plugin(plugin_of(draft.bundle, functions.described()))
-            if post_mortem:
-                functions = functions.wrapped(_watched)
-            functions = change(functions)
+            plugin = _Loaded(ready(functions), load)
             shown = observer or Silent()
-            return _run(prepared.spec, functions, folder, slots, shown, clock, on_result)
+            return _run(prepared.spec, plugin, folder, slots, shown, clock, on_result)
     finally:
         folder.close()
 
 
+class _Loaded(NamedTuple):
+    """The functions of the plugin, and what loads them afresh."""
+
+    functions: UserFunctions
+    load: Callable[[], UserFunctions]
+
+
 def _run(
     spec: JobSpec,
-    functions: UserFunctions,
+    plugin: _Loaded,
     folder: history.RunFolder,
     slots: int,
     observer: Observer,
@@ -277,8 +327,8 @@ def _run(
         spec=spec,
         job_id=job_id,
         plan=plan,
-        functions=functions,
-        setup=Setup(functions, spec.params),
+        load=plugin.load,
+        functions=plugin.functions,
         folder=folder,
         observer=observer,
         clock=clock,
@@ -315,35 +365,6 @@ def _taken_result(output: TaskOutput) -> bytes:
     data = storage.read(uri, generation=output.object.generation)
     storage.delete(uri)
     return data
-
-
-def _watched(function: UserFunction) -> UserFunction:
-    """Return the same function, opening the debugger where it raises."""
-
-    @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
-        try:
-            result = function(*arguments)
-        except BaseException as error:
-            _open_debugger(error)
-            raise
-        return _watched_generator(result) if inspect.isgenerator(result) else result
-
-    return call
-
-
-def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
-    try:
-        yield from generator
-    except BaseException as error:
-        _open_debugger(error)
-        raise
-
-
-def _open_debugger(error: BaseException) -> None:
-    """Open it where the plugin raised; not for what a person did, or because nobody wants more."""
-    if not isinstance(error, KeyboardInterrupt | GeneratorExit | bdb.BdbQuit):
-        pdb.post_mortem(error.__traceback__)
 
 
 def _publish(run: _Run) -> None:

@@ -13,6 +13,7 @@ class StageSums:
     """Sums over the tasks of a stage that are done: to show the job after each must stay cheap."""
 
     tasks: int = 0
+    attempts: int = 0
     records_in: int = 0
     records_out: int = 0
     bytes_in: int = 0
@@ -40,5 +41,5 @@ class StageSums:
             done_tasks=float(self.tasks),
             records_out=self.records_out,
             bytes_out=self.bytes_out,
-            attempts=self.tasks,
+            attempts=self.attempts,
         )

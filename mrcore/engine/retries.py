@@ -1,0 +1,40 @@
+"""Retries of one task of the inline engine: they find the records to skip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mrcore.model.job import JobSpec
+from mrcore.model.skipping import FAILURES_TO_SKIP, skip_at
+from mrcore.model.task import Mark, Skip, TaskFailure
+
+
+@dataclass
+class Retries:
+    """What the attempts of one task have shown, by the rules of a master.
+
+    Only a job that may skip records has retries here: all else would fail alike in this process.
+    """
+
+    spec: JobSpec
+    skip: tuple[Skip, ...] = ()
+    """Records that the next attempt leaves out."""
+    _failures: int = 0
+    """Failures since a record was last given up."""
+    _culprits: Counter[Mark] = field(default_factory=Counter)
+
+    def may_follow(self, failure: TaskFailure, leave: int) -> bool:
+        """Count a failure, and return whether another attempt follows.
+
+        `leave` is the number of records that this task may skip, all in all.
+        """
+        if failure.mark is None or not self.spec.max_bad_records:
+            return False
+        self._failures += 1
+        self._culprits[failure.mark] += 1
+        if self._culprits[failure.mark] >= FAILURES_TO_SKIP and len(self.skip) < leave:
+            self.skip = (*self.skip, skip_at(failure.mark, failure.message))
+            self._failures = 0
+            return True
+        return self._failures < self.spec.max_attempts

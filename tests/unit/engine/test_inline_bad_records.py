@@ -1,0 +1,120 @@
+"""The inline engine skips bad records by the rules of a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcore
+from mrcore.output.receipt import read_receipt
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own, with an input of two files and a state of its own."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("a\nbad 1\nb\nbad 2\n")
+    (tmp_path / "in/b.txt").write_text("c\nbad 3\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def fragile(key: Any, line: str) -> Iterator[Any]:
+    """Emit the line unless it is bad."""
+    if line.startswith("bad"):
+        raise ValueError(line)
+    yield line, 1
+
+
+def test_bad_records_are_skipped_and_saved(here: Path) -> None:
+    result = mrcore.run(
+        map=fragile, map_only=True, inputs="in", output="out", max_bad_records=3, engine="inline"
+    )
+    assert sorted(result.lines()) == ["a\t1", "b\t1", "c\t1"]
+    bad = [
+        json.loads(line)
+        for path in sorted((here / "out/_bad").iterdir())
+        for line in path.read_text().splitlines()
+    ]
+    assert [(each["record"], each["offset"]) for each in bad] == [
+        ("bad 1", 2),
+        ("bad 2", 10),
+        ("bad 3", 2),
+    ]
+    assert all("ValueError: bad" in each["cause"] for each in bad)
+    receipt = read_receipt(f"file://{here}/out")
+    assert receipt.bad_records == 3
+    # Two attempts failed at each record, and each of two tasks was done at last.
+    assert receipt.attempts == 8
+
+
+def test_more_bad_records_than_allowed_fail_the_job(here: Path) -> None:
+    with pytest.raises(mrcore.RunFailedError, match="ValueError: bad 3"):
+        mrcore.run(map=fragile, inputs="in", output="out", max_bad_records=2, engine="inline")
+    assert not (here / "out/_SUCCESS").exists()
+
+
+def test_without_leave_to_skip_nothing_is_retried() -> None:
+    def counted(key: Any, line: str) -> Iterator[Any]:
+        with Path("calls").open("a") as calls:
+            calls.write(line + "\n")
+        yield from fragile(key, line)
+
+    with pytest.raises(mrcore.RunFailedError, match="ValueError: bad 1"):
+        mrcore.run(map=counted, inputs="in", output="out", engine="inline")
+    assert Path("calls").read_text().splitlines().count("bad 1") == 1
+
+
+def test_an_error_elsewhere_is_not_retried() -> None:
+    def setup(context: Any) -> None:
+        with Path("calls").open("a") as calls:
+            calls.write("setup\n")
+        raise ValueError("no model")
+
+    with pytest.raises(mrcore.RunFailedError, match="no model"):
+        mrcore.run(
+            map=fragile, setup=setup, inputs="in", output="out", max_bad_records=9, engine="inline"
+        )
+    assert Path("calls").read_text() == "setup\n"
+
+
+def test_records_that_fail_in_turn_use_up_the_attempts() -> None:
+    def user_map(key: Any, line: str) -> Iterator[Any]:
+        with Path("calls").open("a") as calls:
+            calls.write("x")
+        if Path("calls").stat().st_size % 3 == 0:
+            raise ValueError(f"call {Path('calls').stat().st_size}")
+        yield line, 1
+
+    with pytest.raises(mrcore.RunFailedError, match="ValueError: call"):
+        mrcore.run(
+            map=user_map,
+            inputs="in/a.txt",
+            output="out",
+            max_bad_records=1,
+            max_attempts=2,
+            engine="inline",
+        )
+
+
+def test_what_a_failed_attempt_has_gathered_is_forgotten(here: Path) -> None:
+    (here / "gather.py").write_text(
+        "found = []\n"
+        "def map(key, line):\n"
+        "    if line.startswith('bad'):\n"
+        "        raise ValueError(line)\n"
+        "    found.append(line)\n"
+        "    return []\n"
+        "def map_finish(context):\n"
+        "    yield 'found', len(found)\n"
+        "    found.clear()\n"
+        "def reduce(key, values):\n"
+        "    yield key, sum(values)\n"
+    )
+    result = mrcore.run("gather.py", inputs="in", output="out", max_bad_records=3, engine="inline")
+    assert list(result.lines()) == ["found\t3"]
