@@ -84,7 +84,7 @@ class _Run:
     job_id: str
     plan: Plan
     load: Callable[[], UserFunctions]
-    """Loads the plugin afresh."""
+    """Loader of the plugin, which loads it afresh."""
     functions: UserFunctions
     folder: history.RunFolder
     observer: Observer

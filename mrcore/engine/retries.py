@@ -12,7 +12,7 @@ from mrcore.model.task import Mark, Skip, TaskFailure
 
 @dataclass
 class Retries:
-    """What the attempts of one task have shown, by the rules of a master.
+    """Failures of one task, counted by the rules of a master.
 
     Only a job that may skip records has retries here: all else would fail alike in this process.
     """

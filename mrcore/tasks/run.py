@@ -92,14 +92,7 @@ def run_task(
     except BaseException as error:
         # Methods of the user's objects run in many places: as text is made of them, say.
         if not isinstance(error, KeyboardInterrupt) and is_from(error, functions.user_paths):
-            message = f"user code raised {describe(error)}"
-            trace = user_traceback(error)
-            result = TaskFailure(
-                kind=FailureKind.USER,
-                message=message,
-                traceback=trace,
-                fingerprint=fingerprint(error),
-            )
+            result = _object_failure(error)
         elif isinstance(error, OSError):
             result = scratch_failure(spec.state_uri, error, scratch)
         elif isinstance(error, RecursionError):
@@ -200,6 +193,16 @@ def _user_failure(failed: Exception, message: str, mark: Mark | None = None) -> 
         traceback="" if error is None else user_traceback(error),
         mark=mark,
         fingerprint=fingerprint(failed, mark),
+    )
+
+
+def _object_failure(error: BaseException) -> TaskFailure:
+    """Return the failure for what a method of a user's object has raised."""
+    return TaskFailure(
+        kind=FailureKind.USER,
+        message=f"user code raised {describe(error)}",
+        traceback=user_traceback(error),
+        fingerprint=fingerprint(error),
     )
 
 
