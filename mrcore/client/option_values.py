@@ -97,6 +97,8 @@ def paths(name: str, given: object) -> tuple[str, ...]:
 def _job_ids(name: str, given: object) -> tuple[str, ...]:
     """Return the ids of one job or several, each once."""
     jobs: Iterable[object] = (given,)
+    if isinstance(given, Mapping):  # its keys would count, and not its jobs
+        raise wrong(name, given, "a job id or a Result, or a list of them")
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         jobs = given
     ids = []

@@ -242,7 +242,7 @@ def before_tasks() -> Iterator[None]:
 
 def load_plugin(draft: Draft) -> Prepared:
     """Load the plugin once, in a child process; raise PluginError with the user's traceback."""
-    from mrcore.plugin.trial import check_in_child
+    from mrcore.plugin.precheck import check_in_child
 
     return draft.with_plugin(check_in_child(draft.bundle))
 

@@ -43,7 +43,7 @@ from mrcore.plugin import nesting
 from mrcore.plugin.context import MAX_COUNTERS, MAX_COUNTS, counters_problem
 from mrcore.plugin.functions import UserFunctions
 from mrcore.plugin.loader import load_bundle
-from mrcore.plugin.trial import plugin_of
+from mrcore.plugin.precheck import plugin_of
 from mrcore.shuffle.ranges import choose_boundaries, merge_number_kinds, run_input, section_starts
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.plan import Plan, make_plan

@@ -168,7 +168,7 @@ def judge_quotas(looks: Looks) -> list[Finding]:
         return []
     rows = inventory.of("instance")
     there = sum(row.role == "worker" for row in rows)
-    wish = quota.Wish(
+    demand = quota.Demand(
         workers=max(options.wanted_workers - there, 0),
         most=max(options.most_workers - there, 0),
         masters=0 if any(row.role == "master" for row in rows) else 1,
@@ -179,7 +179,9 @@ def judge_quotas(looks: Looks) -> list[Finding]:
         spot=not options.on_demand,
         disk_gib=options.disk,
     )
-    found = quota.findings(wish, looks.runner.wanted_region, looks.quotas, looks.quotas_of_project)
+    found = quota.findings(
+        demand, looks.runner.wanted_region, looks.quotas, looks.quotas_of_project
+    )
     return [Finding(kind, sentence) for kind, sentence in found]
 
 

@@ -1,4 +1,4 @@
-"""Check of a bundle, run by `mrcore.plugin.trial.check_in_child`: load it once and report.
+"""Check of a bundle, run by `mrcore.plugin.precheck.check_in_child`: load it once and report.
 
     python -P -m mrcore.plugin.check REPORT LIFELINE FOLDER < bundle
 

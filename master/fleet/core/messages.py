@@ -87,6 +87,15 @@ def never_joined(name: str, seconds: float, bounds: Bounds) -> str:
     return f"{name} did not join within {show_duration(seconds)} and is deleted. Read {log}."
 
 
+def lost_worker(name: str, seconds: float, bounds: Bounds) -> str:
+    """Return the sentence that a machine was given up whose worker had joined."""
+    del bounds  # its boot log has nothing to say of that
+    return (
+        f"The worker of {name} had joined and was lost: it was silent for "
+        f"{show_duration(seconds)}, and the machine is deleted. Its tasks run elsewhere."
+    )
+
+
 def failed_joins(count: int, bounds: Bounds) -> str:
     """Return the sentence that something is wrong with all machines."""
     where = bounds.logs_uri or "the bucket"

@@ -58,16 +58,17 @@ def delete_lost(turn: Round) -> None:
             # (test: test_a_new_master_gives_the_workers_it_finds_time_to_come)
             seen = memory.last_seen.get(member.name)
             since = max(member.created_seconds, memory.began_seconds, seen or 0.0)
-            # A preempted machine powers off by itturn.
+            # A preempted machine powers off by itself.
             # (test: test_a_machine_whose_worker_has_left_is_given_time_to_power_off)
             if member.name in memory.leaving and now - since >= LINGER_SECONDS:
                 turn.delete(model, member, "left")
             elif now - since >= JOIN_SECONDS:
-                turn.delete(model, member, "not joined")
+                turn.delete(model, member, "not joined" if seen is None else "lost")
                 # A worker that is lost later has booted well.
                 # (test: test_a_worker_that_was_lost_is_not_a_failed_join)
                 memory.failed_joins += seen is None
-                turn.add_notice(messages.never_joined(member.name, now - since, turn.bounds))
+                why = messages.never_joined if seen is None else messages.lost_worker
+                turn.add_notice(why(member.name, now - since, turn.bounds))
 
 
 def delete_drained(turn: Round) -> None:

@@ -344,6 +344,8 @@ class Job:
         ({"output": None}, r"output is None, but has to be a path or URI\."),
         ({"files": 3}, r"files is 3, but has to be"),
         ({"after": 7}, r"after is 7, but has to be a job id or a Result, or a list of them\."),
+        ({"after": {}}, r"after is {}, but has to be a job id or a Result"),
+        ({"after": {"a": "b"}}, r"after is {'a': 'b'}, but has to be a job id or a Result"),
         ({"after": ["a", b"b"]}, r"after is b'b', but has to be a job id or a Result"),
         ({"temp": 3}, r"temp is 3, but has to be"),
         ({"map_only": "yes"}, r"map_only is 'yes', but has to be True or False\."),

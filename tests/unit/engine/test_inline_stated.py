@@ -99,7 +99,7 @@ def test_other_variables_of_these_names_mean_nothing(here: Path) -> None:
 
 def test_a_client_checks_a_module_in_another_process(here: Path) -> None:
     from mrcore.plugin.bundle import build_bundle
-    from mrcore.plugin.trial import check_in_child
+    from mrcore.plugin.precheck import check_in_child
 
     plugin = check_in_child(build_bundle("job.py", [], here))
     assert plugin.stated == {

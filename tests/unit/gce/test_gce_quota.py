@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from mrcore.gce.quota import Wish, findings
+from mrcore.gce.quota import Demand, findings
 
-WISH = Wish(
+DEMAND = Demand(
     workers=5,
     most=5,
     masters=1,
@@ -30,7 +30,7 @@ ROOM = {
 
 
 def found(
-    wish: Wish, limits: Mapping[str, tuple[int, int]] | None = None, everywhere: int = 100
+    demand: Demand, limits: Mapping[str, tuple[int, int]] | None = None, everywhere: int = 100
 ) -> tuple[list[str], list[str]]:
     """Return errors and warnings, where each quota has a limit and a usage."""
     quotas = [
@@ -41,14 +41,14 @@ def found(
         "name": "p",
         "quotas": [{"metric": "CPUS_ALL_REGIONS", "limit": float(everywhere), "usage": 0.0}],
     }
-    told = list(findings(wish, "us-central1", {"quotas": quotas}, project))
+    told = list(findings(demand, "us-central1", {"quotas": quotas}, project))
     errors = [text for kind, text in told if kind == "error"]
     assert ("ok" in dict(told)) == (not errors)
     return errors, [text for kind, text in told if kind == "warn"]
 
 
 def test_a_cluster_that_fits_is_well() -> None:
-    assert found(WISH) == ([], [])
+    assert found(DEMAND) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -64,32 +64,32 @@ def test_a_cluster_that_fits_is_well() -> None:
 def test_the_quota_that_is_too_small_is_named(
     limits: dict[str, tuple[int, int]], sentence: str
 ) -> None:
-    (error,), _ = found(WISH, limits)
+    (error,), _ = found(DEMAND, limits)
     assert sentence in error
     assert error.endswith("iam-admin/quotas?project=p")
 
 
 def test_a_quota_of_their_own_frees_spot_machines_from_all_others() -> None:
     quota = {"PREEMPTIBLE_CPUS": (20, 0), "N2_CPUS": (0, 0)}
-    assert found(WISH, quota, everywhere=10) == ([], [])
-    errors, _ = found(msgspec.structs.replace(WISH, spot=False), quota, everywhere=10)
+    assert found(DEMAND, quota, everywhere=10) == ([], [])
+    errors, _ = found(msgspec.structs.replace(DEMAND, spot=False), quota, everywhere=10)
     assert [error.split()[2] for error in errors] == ["N2_CPUS", "CPUS_ALL_REGIONS"]
 
 
 def test_families_without_a_quota_share_one_with_the_master() -> None:
-    wish = msgspec.structs.replace(WISH, worker_type="e2-standard-4")
-    assert found(wish, {"CPUS": (22, 0)}) == ([], [])
-    (error,), _ = found(wish, {"CPUS": (21, 0)})
+    demand = msgspec.structs.replace(DEMAND, worker_type="e2-standard-4")
+    assert found(demand, {"CPUS": (22, 0)}) == ([], [])
+    (error,), _ = found(demand, {"CPUS": (21, 0)})
     assert "has 21 left, and 5 workers and the master need 22" in error
 
 
 def test_a_fleet_that_cannot_grow_so_far_is_warned_of() -> None:
-    errors, warnings = found(msgspec.structs.replace(WISH, most=8))
+    errors, warnings = found(msgspec.structs.replace(DEMAND, most=8))
     assert errors == []
     assert "of the 8 workers allowed 6 can be made" in warnings[0]
 
 
 def test_what_is_there_needs_no_room() -> None:
-    wish = msgspec.structs.replace(WISH, workers=0, most=0, masters=0)
+    demand = msgspec.structs.replace(DEMAND, workers=0, most=0, masters=0)
     full = dict.fromkeys(ROOM, (1, 1))
-    assert found(wish, full, everywhere=0) == ([], [])
+    assert found(demand, full, everywhere=0) == ([], [])

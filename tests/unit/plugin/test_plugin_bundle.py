@@ -20,7 +20,7 @@ from mrcore.errors import PluginError, UsageError
 from mrcore.model.job import StepFlags
 from mrcore.plugin import bundle as bundle_module
 from mrcore.plugin.bundle import Bundle, build_bundle, build_bundle_from_functions
-from mrcore.plugin.trial import check_in_child
+from mrcore.plugin.precheck import check_in_child
 
 MAP = "def map(key, value):\n    yield value, 1\n"
 
@@ -208,7 +208,7 @@ def test_a_client_that_is_killed_leaves_neither_file_nor_process(tmp_path: Path)
     write(tmp_path, wc=source + MAP)
     script = (
         "from pathlib import Path; from mrcore.plugin.bundle import build_bundle; "
-        "from mrcore.plugin.trial import check_in_child; "
+        "from mrcore.plugin.precheck import check_in_child; "
         "check_in_child(build_bundle('wc.py', [], Path.cwd()))"
     )
     client = subprocess.Popen(

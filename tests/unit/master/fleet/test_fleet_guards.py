@@ -213,6 +213,10 @@ def test_a_worker_that_was_lost_is_not_a_failed_join() -> None:
     decision = decide(seen, memory(last_seen={"a": NOW - JOIN_SECONDS}), BOUNDS, NOW)
     assert decision.actions == [Delete(SPOT, ("a",))]
     assert decision.memory.failed_joins == 0
+    assert decision.memory.deleted == {"a": "lost"}
+    told = "The worker of a had joined and was lost: it was silent for "
+    assert any(note.startswith(told) for note in decision.notes), decision.notes
+    assert not any("did not join" in note for note in decision.notes)
 
 
 def test_a_machine_whose_worker_has_left_is_given_time_to_power_off() -> None:

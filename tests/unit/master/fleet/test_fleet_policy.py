@@ -178,7 +178,9 @@ def test_a_machine_that_never_joins_is_deleted_and_its_boot_log_named() -> None:
     assert early.actions == []
     decision = decide(seen, WORKED, BOUNDS, NOW + JOIN_SECONDS)
     assert decision.actions == [Delete(SPOT, ("a",))]
+    assert any("a did not join" in note for note in decision.notes)
     assert any("gs://b/logs/a/boot.log" in note for note in decision.notes)
+    assert decision.memory.deleted == {"a": "not joined"}
 
 
 def test_a_new_master_gives_the_workers_it_finds_time_to_come() -> None:
