@@ -73,6 +73,7 @@ def _job_view(cluster: Cluster, record: JobRecord, counters: bool) -> JobView:
         note="; ".join(filter(None, notes)),
         waits_for=tuple(record.waits_for),
         priority=record.spec.priority,
+        limit=record.spec.limit,
     )
 
 

@@ -84,7 +84,8 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
     click.echo(f"state      {shown_state}{f' ({job.note})' if job.note else ''}")
     click.echo(f"output     {object_names.shown(job.output_uri) or _NO_OUTPUT}")
     if job.stages:  # the input is measured when the stages are planned
-        click.echo(f"input      {show_size(job.input_bytes)}")
+        limit = f", its first {show_number(job.limit, 'record')} only" if job.limit else ""
+        click.echo(f"input      {show_size(job.input_bytes)}{limit}")
     click.echo(f"submitted  {tables.moment(job.submitted_seconds)}")
     if job.ended_seconds:
         ended, took = tables.moment(job.ended_seconds), show_duration(job.elapsed_seconds)

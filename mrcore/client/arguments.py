@@ -51,6 +51,8 @@ class JobOptions(PluginFunctions, total=False):
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     reduces: int | Literal["auto"]
     map_tasks: int | Literal["auto"]
+    records_per_task: int | Literal["auto"]
+    limit: int | Literal["none"]
     input_format: str
     output_format: str
     compress: str

@@ -104,6 +104,7 @@ class Draft:
         """
         job = with_stated(self.job, self.given, plugin)
         _check_order(map_only=job.map_only, total_order=job.total_order)
+        option_rules.check_cut(job.map_tasks, job.records_per_task)
         plugin = msgspec.structs.replace(plugin, stages=self.stages)
         last = plugin.steps[-1]  # only its run is cut in total order
         for name, role in STEP_FUNCTIONS.items():
@@ -160,6 +161,7 @@ def prepare(request: JobRequest, *, look: bool = True, alone: bool = False) -> D
         versions=versions(),
         **_draft_fields(request),
     )
+    option_rules.check_cut(draft.map_tasks, draft.records_per_task)
     if not alone:
         _check_shared(draft)
     if look:

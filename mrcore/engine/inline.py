@@ -247,6 +247,7 @@ class _Run:
             ended_seconds=self.clock.wall() if state.final else 0.0,
             input_bytes=self.plan.input_bytes,
             bad_records=self.bad_records,
+            limit=self.spec.limit,
         )
 
     def stage_views(self) -> tuple[StageView, ...]:

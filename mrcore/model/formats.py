@@ -64,6 +64,8 @@ class InputFormat:
     """An empty file is a record. In other formats it has none, and is left out."""
     is_columnar: bool = False
     """A record is a table of rows, and `map` returns tables."""
+    is_counted: bool = True
+    """Its records are those of the file, and no blocks of many."""
     is_internal: bool = False
     """Jobs of our own use it. No help text lists it."""
     has_text_columns: bool = False
@@ -173,6 +175,7 @@ INPUT_FORMATS: Final = Table(
         value="some hundred KiB of whole lines",
         key=_OFFSET,
         reader="mrcore.records.readers:block_batches",
+        is_counted=False,
         content=Content.RAW_LINES,
     ),
     InputFormat(
@@ -211,6 +214,7 @@ INPUT_FORMATS: Final = Table(
         key="(file, byte offset or row number)",
         reader="mrcore.records.arrow_reader:line_batches",
         is_columnar=True,
+        is_counted=False,
         by_extension={
             ".csv": "arrow-csv",
             ".tsv": "arrow-tsv",
@@ -241,6 +245,7 @@ VARIANTS: Final = Table(
         reader="mrcore.records.arrow_reader:csv_batches",
         cut=Cut.NOWHERE,
         is_columnar=True,
+        is_counted=False,
         has_text_columns=True,
     ),
     InputFormat(
@@ -250,6 +255,7 @@ VARIANTS: Final = Table(
         reader="mrcore.records.arrow_reader:tsv_batches",
         cut=Cut.NOWHERE,
         is_columnar=True,
+        is_counted=False,
         has_text_columns=True,
     ),
     InputFormat(
@@ -258,6 +264,7 @@ VARIANTS: Final = Table(
         key=_OFFSET,
         reader="mrcore.records.arrow_json:json_batches",
         is_columnar=True,
+        is_counted=False,
     ),
     InputFormat(
         name="arrow-parquet",
@@ -267,6 +274,7 @@ VARIANTS: Final = Table(
         examine=f"{_PARQUET}:examine",
         cut=Cut.POINTS,
         is_columnar=True,
+        is_counted=False,
     ),
 )
 """Formats that another format chooses for some files, by their extensions."""

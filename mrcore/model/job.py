@@ -18,6 +18,8 @@ from mrcore.model.graph import Stage
 
 MAX_REDUCES: Final = 100_000
 MAX_MAPS: Final = 100_000
+MAX_RECORDS: Final = 10**12
+"""Most records that an option may name."""
 
 
 class Compression(enum.StrEnum):
@@ -156,6 +158,10 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Types of the columns of csv and tsv inputs; other columns are str."""
     map_tasks: int = 0
     """Number of tasks that the input is cut for; 0 leaves it to the slots (`--map-tasks auto`)."""
+    records_per_task: int = 0
+    """Number of records of each map task; 0 cuts the input by bytes."""
+    limit: int = 0
+    """Number of records of the input, from its start, that are mapped; 0 maps all."""
     reduces: int = 0
     """Number of reduce tasks; 0 lets the master choose (`-r auto`)."""
     map_only: bool = False

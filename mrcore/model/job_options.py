@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.model.formats import INPUT_FORMATS, OUTPUT_FORMATS
-from mrcore.model.job import MAX_MAPS, MAX_REDUCES, Compression, JobDraft
+from mrcore.model.job import MAX_MAPS, MAX_RECORDS, MAX_REDUCES, Compression, JobDraft
 from mrcore.model.option_kinds import (
     Bytes,
     Choice,
@@ -110,6 +110,22 @@ JOB_OPTIONS: Sequence[Option] = (
         metavar="N|auto",
         unset="auto",
         help="Cut the input into about N pieces, a map task for each.",
+    ),
+    Option(
+        name="records_per_task",
+        kind=Whole(0, MAX_RECORDS, zero="auto"),
+        noun="the number of records of a map task",
+        metavar="N|auto",
+        unset="by bytes",
+        help="Give each map task N records. The input is read once to plan.",
+    ),
+    Option(
+        name="limit",
+        kind=Whole(0, MAX_RECORDS, zero="none"),
+        noun="the limit of records",
+        metavar="N|none",
+        unset="none",
+        help="Map only the first N records of the input, to try a job.",
     ),
     Option(
         name="input_format",

@@ -112,6 +112,14 @@ def check_columns(columns: Columns, name: str) -> None:
         raise UsageError(f"{_capital(name)} name a column twice. Leave one out.")
 
 
+def check_cut(map_tasks: int, records_per_task: int) -> None:
+    """Raise UsageError for two ways to cut the input."""
+    if map_tasks and records_per_task:
+        raise UsageError(
+            "--map-tasks and --records-per-task each say how the input is cut. Drop one of them."
+        )
+
+
 def _check_names(names: Sequence[str], name: str, most: int) -> None:
     if len(names) > most:
         raise UsageError(f"{_capital(name)} are {len(names):,}. Name at most {most}.")

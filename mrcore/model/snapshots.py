@@ -166,6 +166,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     bad_records: int = 0
     """Number of records that were skipped; they are under `_bad/` of the output."""
     priority: int = 0
+    limit: int = 0
+    """Number of records of the input that are mapped; 0 for all."""
     cost: Cost | None = None
     """None where no fleet is paid for."""
 
@@ -303,6 +305,8 @@ def job_json(job: JobView) -> dict[str, Any]:
         "output": object_names.shown(job.output_uri),
         "elapsed_seconds": round(job.elapsed_seconds, 3),
     }
+    if job.limit:
+        result["limit"] = job.limit
     if job.waits_for:
         result["waits_for"] = list(job.waits_for)
     if job.cost is not None:

@@ -40,6 +40,10 @@ class Piece(msgspec.Struct, frozen=True):
     """Compression of the file, decided when it was listed."""
     format: str = "text"
     """Format of the file (`mrcore.model.formats`), decided when it was listed."""
+    first_offset: int = 0
+    """Offset of the first record that is read, in a file that cannot be cut at bytes."""
+    end_offset: int = 0
+    """Offset of the first record after those; 0 is the end of the file."""
 
 
 class Split(msgspec.Struct, frozen=True, tag="split"):

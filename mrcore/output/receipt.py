@@ -51,6 +51,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of each stage, in order."""
     bad_records: int = 0
     """Records that were skipped; they lie under `_bad/`."""
+    limit: int = 0
+    """Number of records that the job was limited to; 0 for all of the input."""
     versions: Versions
     submitted_seconds: float
     ended_seconds: float
@@ -111,6 +113,7 @@ def make_receipt(
         attempts=attempts,
         stages=tuple(stage_figures(stage) for stage in stages),
         bad_records=bad_records,
+        limit=spec.limit,
         versions=spec.versions,
         submitted_seconds=submitted_seconds,
         ended_seconds=ended_seconds,

@@ -43,6 +43,8 @@ class InputFile(msgspec.Struct, frozen=True):
     """Number of its input group, where the plugin has groups."""
     cut_points: tuple[int, ...] = ()
     """Bytes at which the file may be cut, where it has been looked at for that."""
+    end: int = 0
+    """Offset of the first record that the job does not read; 0 where it reads all."""
 
     def piece(self, start: int, end: int) -> Piece:
         """Return a range of the file."""

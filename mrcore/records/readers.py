@@ -8,6 +8,8 @@ bytes.
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -52,7 +54,27 @@ def open_batches(piece: Piece, on_broken: OnBroken = refuse) -> Iterator[Batch]:
     listed, and StorageError.
     """
     reader: Reader = load(file_format(piece.format).reader)
+    if piece.first_offset or piece.end_offset:
+        return _between(reader, piece, on_broken)
     return reader(piece, on_broken)
+
+
+def _between(reader: Reader, piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
+    """Yield the records whose offsets are those of the piece; others are read and passed over."""
+    first, end = piece.first_offset, piece.end_offset or sys.maxsize
+
+    def on_ours(error: BrokenRecordError) -> None:
+        if first <= error.offset < end:
+            on_broken(error)
+
+    for batch in reader(piece, on_ours):
+        low, high = bisect_left(batch.offsets, first), bisect_left(batch.offsets, end)
+        if low < high:
+            size_bytes = batch.size_bytes * (high - low) // len(batch.values)
+            values, offsets = batch.values[low:high], batch.offsets[low:high]
+            yield type(batch)(piece, values, offsets, size_bytes)
+        if high < len(batch.values):
+            return
 
 
 def examine(files: Sequence[InputFile], target_bytes: int) -> Mapping[str, Sequence[int]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 
+import msgspec
+
 from mrcore.model.formats import Cut, file_format
 from mrcore.model.job import Codec
 from mrcore.model.task import Piece, Split
@@ -75,13 +77,17 @@ def _pieces(file: InputFile, target: int) -> list[Piece]:
     found = file_format(file.format)
     if not file.size_bytes and not found.empty_is_record:
         return []
+    if file.end and not (found.cut is Cut.LINES and file.codec is Codec.NONE):
+        whole = file.piece(0, file.size_bytes)
+        return [msgspec.structs.replace(whole, end_offset=file.end)]
     if found.cut is Cut.EVERY_POINT:
         borders = [0, *file.cut_points[1:], file.size_bytes]
     elif found.cut is Cut.POINTS:
         borders = _borders(file, target)
     elif found.cut is Cut.LINES and file.codec is Codec.NONE:
-        count = -(-file.size_bytes // target)
-        borders = [file.size_bytes * i // count for i in range(count + 1)]
+        size_bytes = file.end or file.size_bytes
+        count = -(-size_bytes // target)
+        borders = [size_bytes * i // count for i in range(count + 1)]
     else:
         borders = [0, file.size_bytes]
     return [file.piece(start, end) for start, end in pairwise(borders)]

@@ -263,6 +263,8 @@ def split_from_proto(message: worker_service_pb2.Split) -> Split:
             p.generation,
             CODECS.from_proto(p.codec),
             p.format,
+            p.first_offset,
+            p.end_offset,
         )
         for p in message.pieces
     )

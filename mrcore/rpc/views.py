@@ -71,6 +71,7 @@ def job_view(job: job_pb2.Job) -> JobView:
         input_bytes=job.input_bytes,
         bad_records=job.bad_records,
         priority=job.spec.priority,
+        limit=job.spec.limit,
         cost=cost_view(job.cost) if job.HasField("cost") else None,
     )
 

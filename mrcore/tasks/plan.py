@@ -10,8 +10,10 @@ import msgspec
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
 from mrcore.model.job import JobSpec
+from mrcore.model.option_rules import check_cut
 from mrcore.model.stages import stages_of
 from mrcore.model.task import Split
+from mrcore.records.counted import check_counted, cut_by_records, first_records
 from mrcore.records.inputs import InputFile, expand
 from mrcore.records.splits import TOTAL_ORDER_SLOTS, auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
@@ -39,6 +41,7 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
     format that cannot be, and StorageError.
     """
     check_output_format(spec.output_format, spec.compression)
+    check_cut(spec.map_tasks, spec.records_per_task)
     cut_slots = TOTAL_ORDER_SLOTS if spec.total_order else slots
     listed = expand(
         spec.inputs,
@@ -46,10 +49,18 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         groups=spec.plugin.groups,
         skip_output=spec.output_uri or None,
     )
+    if spec.limit:
+        check_counted(listed, "--limit")
+        listed = first_records(listed, spec.limit)
     input_bytes = sum(file.size_bytes for file in listed)
     files = _examined(listed, target_bytes(input_bytes, cut_slots, spec.map_tasks))
+    if spec.records_per_task:
+        check_counted(files, "--records-per-task")
+        splits = cut_by_records(files, spec.records_per_task)
+    else:
+        splits = cut(files, cut_slots, spec.map_tasks)
     return Plan(
-        splits=tuple(cut(files, cut_slots, spec.map_tasks)),
+        splits=tuple(splits),
         reduces=_reduces(spec, slots, input_bytes),
         input_bytes=input_bytes,
     )

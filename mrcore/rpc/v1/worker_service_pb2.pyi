@@ -817,6 +817,8 @@ class Piece(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CODEC_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    FIRST_OFFSET_FIELD_NUMBER: _builtins.int
+    END_OFFSET_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """URI of the file."""
     shown: _builtins.str
@@ -833,6 +835,10 @@ class Piece(_message.Message):
     """Compression of the file; unspecified means none."""
     format: _builtins.str
     """Name of the file's format, such as text."""
+    first_offset: _builtins.int
+    """Offset of the first record to read, in a file that cannot be cut at bytes."""
+    end_offset: _builtins.int
+    """Offset of the first record after those; 0 is the end of the file."""
     def __init__(
         self,
         *,
@@ -844,10 +850,12 @@ class Piece(_message.Message):
         generation: _builtins.str = ...,
         codec: Global___Codec.ValueType = ...,
         format: _builtins.str = ...,
+        first_offset: _builtins.int = ...,
+        end_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "end", b"end", "format", b"format", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "end", b"end", "end_offset", b"end_offset", "first_offset", b"first_offset", "format", b"format", "generation", b"generation", "shown", b"shown", "size_bytes", b"size_bytes", "start", b"start", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -63,7 +63,7 @@ KEYWORD_TYPES: dict[type[Kind], Any] = {
 def keyword_type(kind: Kind) -> Any:
     """Return the type that a keyword argument of this kind has."""
     if isinstance(kind, Whole):
-        return int | Literal["auto"] if kind.zero else int
+        return int | Literal[kind.zero] if kind.zero else int
     return KEYWORD_TYPES[type(kind)]
 
 
