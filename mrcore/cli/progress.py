@@ -118,8 +118,12 @@ class PlainProgress:
         self._said, self._said_at = state, now
 
     def tick(self) -> None:
-        """Print the master's note once it has lasted."""
-        if self.job is not None and self.job.state is not JobState.WAITING:
+        """Print the master's note once it has lasted, and a line if the last one is old."""
+        if self.job is None or self.job.state is JobState.WAITING:
+            return
+        if self._said is not None and self._clock.monotonic() - self._said_at >= LINE_SECONDS:
+            self.update(self.job)
+        else:
             self._heed_note(self.job, self._clock.monotonic())
 
     def _heed_note(self, job: JobView, now: float) -> None:

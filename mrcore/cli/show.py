@@ -167,7 +167,7 @@ def _print_slow(tasks: Sequence[TaskView]) -> None:
     running.sort(key=lambda item: -item[0])
     click.echo()
     tables.print_table(
-        ("RUNNING TASK", "ATTEMPT", "WORKER", "FOR", "DONE", "STATUS"),
+        ("RUNNING TASK", "ATTEMPT", "WORKER", "FOR", "DONE", "RECORDS", "READ", "STATUS"),
         [
             (
                 task.name,
@@ -175,6 +175,8 @@ def _print_slow(tasks: Sequence[TaskView]) -> None:
                 attempt.worker_id,
                 show_duration(elapsed),
                 f"{attempt.fraction:.0%}",
+                show_count(attempt.records),
+                show_size(attempt.bytes),
                 attempt.status,
             )
             for elapsed, task, attempt in running[:_SLOW_TASKS]

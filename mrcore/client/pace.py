@@ -91,7 +91,7 @@ def stage_line(job: JobView, pace: Pace) -> str:
     """Return a job's progress as one line, without the job's id."""
     done, stages = shown_stages(job)
     parts = [done] if done else []
-    parts += [f"{stage.name} {stage.completed}/{stage.tasks}" for stage in stages]
+    parts += [f"{stage.name} {stage.completed}/{stage.tasks}{_position(stage)}" for stage in stages]
     if job.state is JobState.COMMITTING:
         parts.append("publishing the output")
     if pace.records_per_second:
@@ -106,6 +106,13 @@ def stage_line(job: JobView, pace: Pace) -> str:
     if job.note:
         parts.append(job.note)
     return ", ".join(parts)
+
+
+def _position(stage: StageView) -> str:
+    """Return how far a running stage is: a few long tasks would show nothing else for minutes."""
+    if not stage.in_progress or stage.completed == stage.tasks:
+        return ""
+    return f" ({stage.fraction:.0%}, {units.show_number(stage.records, 'record')})"
 
 
 def fraction(job: JobView) -> float:

@@ -189,6 +189,10 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float = 0.0
     fraction: float = 0.0
     status: str = ""
+    records: int = 0
+    """Records that it has read so far, while it runs."""
+    bytes: int = 0
+    """Bytes that it has read so far, while it runs."""
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):

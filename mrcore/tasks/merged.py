@@ -72,8 +72,10 @@ class MergedRows:
             batch = trim(block, keys)
             self.records += len(batch)
             read_bytes += batch.size_bytes
+            # Runs are compressed, so what is read of them is an estimate.
             share = min(1.0, read_bytes / max(1, 4 * self.size_bytes))
-            self._progress.update(_READ_SHARE * share, self.records, self.size_bytes)
+            size_bytes = int(share * self.size_bytes)
+            self._progress.update(_READ_SHARE * share, self.records, size_bytes)
             if len(batch):
                 yield batch
 

@@ -190,6 +190,7 @@ FAILURES = st.builds(
     message=TEXT,
     traceback=TEXT,
     lost_runs=st.lists(st.builds(TaskRef, UINT32, UINT32), max_size=3).map(tuple),
+    fingerprint=st.text("0123456789abcdef", max_size=32),
     died=st.booleans(),
     mark=st.none() | MARKS,
 )

@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from mrcore.cli.progress import LiveProgress, PlainProgress
+from mrcore.cli.progress import LINE_SECONDS, LiveProgress, PlainProgress
 from mrcore.client.pace import Meter, stage_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
@@ -93,6 +93,25 @@ def test_plain_lines_come_with_news_and_else_seldom() -> None:
     assert "36 records/s" in lines[0]
     assert "about 5.5 s left in this stage" in lines[0]
     assert "publishing the output" in lines[2]
+
+
+def test_slow_tasks_show_their_position_also_while_nothing_ends() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    shown = PlainProgress(stream, clock)
+    running = StageView(
+        name="map", tasks=4, in_progress=2, completed=1, records=7, done_tasks=1.5, bytes=70
+    )
+    slow = msgspec.structs.replace(job(1), stages=(running,))
+    shown.update(slow)
+    clock.advance(LINE_SECONDS - 0.1)
+    shown.tick()
+    assert "(38%" not in stream.getvalue()
+    for _ in range(2):
+        clock.advance(LINE_SECONDS)
+        shown.tick()
+        shown.tick()
+    lines = stream.getvalue().splitlines()[1:]
+    assert [line.startswith("mrcore: map 1/4 (38%, 7 records)") for line in lines] == [True] * 2
 
 
 def test_a_failure_is_told_once() -> None:

@@ -70,7 +70,7 @@ FILES = {
 def test_tasks_have_exactly_so_many_records(kind: str, tmp_path: Path) -> None:
     name, data = FILES[kind]
     (tmp_path / name).write_bytes(data)
-    options = {"input_format": "text" if kind == "gz" else kind}
+    options: dict[str, Any] = {"input_format": "text" if kind == "gz" else kind}
     everything = records(plan_of(tmp_path, name, **options).splits[0])
     assert len(everything) == 10
     plan = plan_of(tmp_path, name, records_per_task=4, **options)

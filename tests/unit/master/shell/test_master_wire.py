@@ -206,8 +206,8 @@ JOBS = st.builds(
 @given(JOBS, SPECS)
 @settings(max_examples=40)
 def test_a_client_sees_the_job_that_the_master_sees(job: JobView, spec: JobSpec) -> None:
-    of_spec = {"name": spec.name, "output_uri": spec.output_uri, "priority": spec.priority}
-    job = msgspec.structs.replace(job, **of_spec)
+    of_spec = ("name", "output_uri", "partition_by", "priority", "limit")
+    job = msgspec.structs.replace(job, **{name: getattr(spec, name) for name in of_spec})
     sent = job_pb2.Job.FromString(client_views.job_to_proto(job, spec).SerializeToString())
     assert client_views.job_view(sent) == job
 
@@ -226,6 +226,8 @@ TASKS = st.builds(
             elapsed_seconds=FLOAT,
             fraction=FLOAT,
             status=TEXT,
+            records=UINT32,
+            bytes=UINT32,
         ),
         max_size=2,
     ).map(tuple),
