@@ -273,8 +273,8 @@ def _attempt_view(attempt: Attempt, now: float) -> AttemptView:
         elapsed_seconds=attempt.running_seconds(now),
         fraction=attempt.progress.fraction,
         status=attempt.progress.status,
-        records=attempt.progress.records,
-        bytes=attempt.progress.bytes,
+        records_read=attempt.progress.records,
+        bytes_read=attempt.progress.bytes,
     )
 
 

@@ -175,8 +175,8 @@ def _print_slow(tasks: Sequence[TaskView]) -> None:
                 attempt.worker_id,
                 show_duration(elapsed),
                 f"{attempt.fraction:.0%}",
-                show_count(attempt.records),
-                show_size(attempt.bytes),
+                show_count(attempt.records_read),
+                show_size(attempt.bytes_read),
                 attempt.status,
             )
             for elapsed, task, attempt in running[:_SLOW_TASKS]

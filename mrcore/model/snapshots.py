@@ -189,9 +189,9 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float = 0.0
     fraction: float = 0.0
     status: str = ""
-    records: int = 0
+    records_read: int = 0
     """Records that it has read so far, while it runs."""
-    bytes: int = 0
+    bytes_read: int = 0
     """Bytes that it has read so far, while it runs."""
 
 

@@ -957,8 +957,8 @@ class Attempt(_message.Message):
     ELAPSED_SECONDS_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
-    RECORDS_FIELD_NUMBER: _builtins.int
-    BYTES_FIELD_NUMBER: _builtins.int
+    RECORDS_READ_FIELD_NUMBER: _builtins.int
+    BYTES_READ_FIELD_NUMBER: _builtins.int
     number: _builtins.str
     """Number of the attempt, such as 5.2."""
     worker_id: _builtins.str
@@ -971,9 +971,9 @@ class Attempt(_message.Message):
     """Share of its work that is done, from 0 to 1."""
     status: _builtins.str
     """Status that the user's code has set."""
-    records: _builtins.int
+    records_read: _builtins.int
     """Records that it has read so far, while it runs."""
-    bytes: _builtins.int
+    bytes_read: _builtins.int
     """Bytes that it has read so far, while it runs."""
     def __init__(
         self,
@@ -984,12 +984,12 @@ class Attempt(_message.Message):
         elapsed_seconds: _builtins.float = ...,
         fraction: _builtins.float = ...,
         status: _builtins.str = ...,
-        records: _builtins.int = ...,
-        bytes: _builtins.int = ...,
+        records_read: _builtins.int = ...,
+        bytes_read: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "elapsed_seconds", b"elapsed_seconds", "fraction", b"fraction", "number", b"number", "records", b"records", "state", b"state", "status", b"status", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_read", b"bytes_read", "elapsed_seconds", b"elapsed_seconds", "fraction", b"fraction", "number", b"number", "records_read", b"records_read", "state", b"state", "status", b"status", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
