@@ -6,11 +6,14 @@ The pages are the Markdown files of the repository, so that they read well there
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import mrcore
+from mrcore import errors
 from mrcore.model.job_options import JOB_OPTIONS
 from mrcore.plugin.functions import FUNCTIONS, shape
 
@@ -68,6 +71,14 @@ python_use_unqualified_type_names = True
 CONSTRUCTED = ("Client", "LocalCluster", "Input", "Step")
 """Ends of the names of classes that a program makes itself; only these have a signature here."""
 
+ERRORS = {
+    name: f"{mrcore.__name__ if name in dir(mrcore) else errors.__name__}.{name}"
+    for name in (*vars(errors), "RunFailedError")
+    if name.endswith("Error")
+}
+"""Places of the errors in the reference, by name."""
+ERROR_NAMES = re.compile(rf"(?<![`.\w])({'|'.join(ERRORS)})s?(?![\w`])")
+
 
 def add_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
     """Append the side bar's pages to the front page, which shows nothing of them itself."""
@@ -102,6 +113,14 @@ def mark_code(
             lines[number:number] = ["::", ""]
 
 
+def link_errors(
+    _app: Sphinx, _what: str, _name: str, _found: object, _options: object, lines: list[str]
+) -> None:
+    """Make links of the names of errors, which docstrings have without backquotes."""
+    for number, line in enumerate(lines):
+        lines[number] = ERROR_NAMES.sub(lambda hit: f":py:exc:`{hit[0]} <{ERRORS[hit[1]]}>`", line)
+
+
 class JobOptionList(SphinxDirective):
     """The functions and options that a job may have, from the tables of the source."""
 
@@ -121,3 +140,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_navigation)
     app.connect("autodoc-process-signature", choose_signature)
     app.connect("autodoc-process-docstring", mark_code)
+    app.connect("autodoc-process-docstring", link_errors)

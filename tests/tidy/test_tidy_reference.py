@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mrcore
+from mrcore import errors
 from tests.support.repository import ROOT
 
 DOCS = ROOT / "docs"
@@ -53,7 +54,7 @@ def test_the_index_links_to_every_page() -> None:
 @pytest.mark.slow
 def test_the_site_has_no_broken_link_and_no_missing_name(tmp_path: Path) -> None:
     """Read all pages and resolve their links, as `scripts/docs` does, but write no HTML."""
-    line = ["-b", "dummy", "-c", "docs", "-W", "--keep-going", "-q"]
+    line = ["-b", "pseudoxml", "-c", "docs", "-W", "--keep-going", "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *line, "-d", tmp_path / "read", ".", tmp_path / "site"],
         cwd=ROOT,
@@ -62,3 +63,8 @@ def test_the_site_has_no_broken_link_and_no_missing_name(tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    for page in ("run", "cluster", "dataset", "testing"):
+        text = (tmp_path / f"site/docs/reference/{page}.pseudoxml").read_text()
+        named = set(re.findall(r"\b[A-Z]\w+Error\b", re.sub(r"<.*?>", "", text)))
+        linked = re.findall(r'reftitle="mrcore\.[\w.]*?(\w+Error)"', text)
+        assert named & {*vars(errors), "RunFailedError"} <= set(linked), f"errors on the page {page} are no links"
