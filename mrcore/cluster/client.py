@@ -311,7 +311,8 @@ class Client:
 
         `map_func` gets a list of items and returns pairs; `reduce_func` gets all values of one key,
         in the order of the items. `workers` is the number of tasks that work at the same time, by
-        default one for each slot.
+        default one for each slot. Beyond 64 MiB of items or pairs a job does it, and raises
+        RunFailedError for what the functions raise.
         """
         from mrcore.cluster.in_memory import mapreduce
 

@@ -14,8 +14,9 @@ from mrcore.client.option_values import count
 from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
 from mrcore.dataset.planning import Plan
 from mrcore.engine.api import RunFailedError
+from mrcore.engine.items import store_items
 from mrcore.engine.local_run import run_embedded, submit_and_follow
-from mrcore.engine.results import ResultReader, store_items
+from mrcore.engine.results import ResultReader
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
 from mrcore.model.job_options import by_name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -11,14 +10,12 @@ from mrcore.client.option_values import path_text
 from mrcore.dataset.dataset import Dataset
 from mrcore.dataset.nodes import Source
 from mrcore.dataset.pipeline import Lift
-from mrcore.errors import PicklingError, UsageError
+from mrcore.engine.items import pickled_items
+from mrcore.errors import UsageError
 from mrcore.model.formats import PICKLE
-from mrcore.plugin.culprit import find_culprit
 from mrcore.util.texts import text_of
 
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-MAX_ITEMS_BYTES: Final = 1 << 30
-"""Bytes of the items of one dataset, pickled."""
 _SHOWN_PATHS: Final = 3
 
 
@@ -58,35 +55,14 @@ def read_batches(paths: Paths) -> Dataset:
 
 def from_items(items: Iterable[Any]) -> Dataset:
     """Return a dataset of items in memory; raise PicklingError for one that cannot travel."""
-    from mrcore.records.frames import item_frames
-
     if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise UsageError(
             f"from_items needs a list or another iterable of items. It got {text_of(items, repr)}."
         )
     given = list(items)
-    try:
-        data = item_frames(given)
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:
-        raise PicklingError(
-            f"The items cannot be sent to a worker, since {_item_at_fault(given, error)}. Give "
-            "plain data, and open files and connections in the functions."
-        ) from error
-    if len(data) > MAX_ITEMS_BYTES:
-        raise UsageError(
-            f"The items take {len(data) >> 20:,} MiB, and {MAX_ITEMS_BYTES >> 20:,} MiB is the "
-            "limit. Write them to files, and read those."
-        )
+    data = pickled_items(given)
     title = f"from_items({len(given):,} item{'' if len(given) == 1 else 's'})"
     return Dataset(Source(title=title, format=PICKLE, items=data))
-
-
-def _item_at_fault(items: list[Any], error: Exception) -> str:
-    """Return which of the items cannot be pickled, and why."""
-    place, problem = find_culprit(items, lambda value: pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
-    return f"{place or 'one of them'} cannot be pickled ({problem or text_of(error)})"
 
 
 def _files(name: str, input_format: str, paths: Paths, lift: Lift = Lift.VALUE) -> Dataset:

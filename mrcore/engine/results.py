@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -77,10 +76,3 @@ class ResultReader:
 
         with contextlib.suppress(MrcoreError):
             CallClient(client.connection).release_results(job_id)
-
-
-def store_items(client: MasterClient, data: bytes) -> str:
-    """Store the items of an in-memory job with the cluster, and return their place."""
-    from mrcore.client.calls import CallClient
-
-    return CallClient(client.connection).put(hashlib.sha256(data).hexdigest(), data)

@@ -150,6 +150,23 @@ def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
     assert "worker-1" in str(cluster.monitor.workers())
 
 
+def test_data_that_is_too_large_for_calls_is_a_job(
+    cluster: mrcore.LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pairs(items: list[int]) -> list[tuple[int, int]]:
+        return [(n % 3, n) for n in items]
+
+    usual = cluster.mapreduce(range(1_000), pairs, list, 3)
+    assert not [job for job in cluster.jobs() if job.name == "mapreduce"]
+    monkeypatch.setattr("mrcore.cluster.in_memory.GROUPS_BYTES", 10_000)
+    assert cluster.mapreduce(range(1_000), pairs, list, 3) == usual
+    (job,) = [job for job in cluster.jobs() if job.name == "mapreduce"]
+    assert [stage.name for stage in job.stages] == ["map", "reduce"]
+    assert job.stages[1].tasks == 3
+    with pytest.raises(mrcore.RunFailedError, match=r"map raised OwnError: number \[\d"):
+        cluster.mapreduce(range(1_000), raise_own, sum, 3)  # type: ignore[arg-type]
+
+
 def test_a_call_that_no_worker_can_run_says_so(cluster: mrcore.LocalCluster) -> None:
     call = cluster.call(pow, 2, 3, resources={"labels": {"gpu"}})
     wait_until(lambda: call.note)

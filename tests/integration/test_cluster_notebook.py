@@ -22,7 +22,7 @@ CELL_SECONDS = 100.0
 
 
 class Cell:
-    """What a cell has shown."""
+    """Streams, result and error of a cell."""
 
     def __init__(self) -> None:
         self.streams = {"stdout": "", "stderr": ""}

@@ -67,4 +67,6 @@ def test_the_site_has_no_broken_link_and_no_missing_name(tmp_path: Path) -> None
         text = (tmp_path / f"site/docs/reference/{page}.pseudoxml").read_text()
         named = set(re.findall(r"\b[A-Z]\w+Error\b", re.sub(r"<.*?>", "", text)))
         linked = re.findall(r'reftitle="mrcore\.[\w.]*?(\w+Error)"', text)
-        assert named & {*vars(errors), "RunFailedError"} <= set(linked), f"errors on the page {page} are no links"
+        assert named & {*vars(errors), "RunFailedError"} <= set(linked), (
+            f"link the names of errors on the page {page}"
+        )

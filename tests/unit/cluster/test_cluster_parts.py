@@ -5,19 +5,26 @@ from __future__ import annotations
 import io
 import signal
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrcore.cluster import progress
+from mrcore.client.request import Functions, JobRequest
+from mrcore.cluster import grouping, progress
 from mrcore.cluster.grouping import map_items, reduce_part
 from mrcore.cluster.mapping import MAX_CHUNK, Pacer
 from mrcore.cluster.options import call_options, check_arguments
 from mrcore.cluster.status import status_of
 from mrcore.cluster.tables import Table
+from mrcore.engine.inline import run_inline
+from mrcore.engine.items import pickled_items
 from mrcore.errors import KeyTypeError, UsageError
+from mrcore.model.formats import PICKLE
 from mrcore.model.job import JobState, Resources
 from mrcore.model.snapshots import JobView, StageView, WorkerView
+from mrcore.records.frames import pairs_of_results
 from tests.support.call_house import Desk
 from tests.support.fake_clock import FakeClock
 from tests.support.waiting import wait_until
@@ -185,7 +192,7 @@ def test_groups_of_lists_in_memory() -> None:
         return [(item % 3, item) for item in items]
 
     mapped = [map_items(pairs, 2, [1, 2, 3]), map_items(pairs, 2, [4, 5, 6])]
-    found = [one for part in range(2) for one in reduce_part(list, part, *mapped)]
+    found = [one for part in range(2) for one in reduce_part(list, part, *mapped) or ()]
     assert sorted((key, values) for _, key, values in found) == [
         (0, [3, 6]),
         (1, [1, 4]),
@@ -226,3 +233,50 @@ def test_ctrl_c_cancels_and_returns() -> None:
     finally:
         desk.calls.close()
         desk.house.stop()
+
+
+def test_groups_that_calls_should_not_hold_are_found_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "GROUPS_BYTES", 40_000)
+    drawn = []
+
+    def endless(items: list[int]) -> Iterator[tuple[int, str]]:
+        while True:
+            drawn.append(1)
+            yield 1, "x" * 100
+
+    assert map_items(endless, 4, [1]) is None
+    assert len(drawn) < 200, "10,000 bytes are for one of four calls"
+    small = map_items(lambda items: [(1, 2)], 4, [1])
+    assert small is not None
+    assert reduce_part(list, 0, small, None) is None
+
+
+def test_sizes_are_estimated_by_samples() -> None:
+    size = grouping.SizeEstimate(1_000_000)
+    counted = next(n for n in range(1, 10_000) if size.is_exceeded_by("x" * 1_000))
+    assert 800 < counted < 1_100
+    lock = threading.Lock()
+    assert not grouping.SizeEstimate(100).is_exceeded_by(lock), "who sends it has better words"
+    assert grouping.SizeEstimate(100).is_exceeded_by([lock.__class__.__name__ * 50])
+
+
+def test_a_job_groups_as_calls_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "items").write_bytes(pickled_items([1, 2, 3, 4, 5]))
+    found: list[bytes] = []
+    given = {
+        "map": grouping.MapLists(lambda items: [(n % 2, n) for n in items]),
+        "reduce": grouping.ReduceLists(lambda values: values if values[0] % 2 else None),
+    }
+    request = JobRequest(
+        plugin=Functions(given=given),
+        inputs=("items",),
+        output=None,
+        cwd=tmp_path,
+        options={"input_format": PICKLE},
+    )
+    assert run_inline(request, on_result=found.append).state is JobState.SUCCEEDED
+    assert list(pairs_of_results(found)) == [(0, None), (1, [1, 3, 5])]
+    monkeypatch.setattr(grouping, "LIST_ITEMS", 2)
+    pairs = grouping.MapLists(lambda items: [(one, len(items)) for one in items])
+    assert list(pairs.over(iter(range(3)), iter("abc"))) == [("a", 2), ("b", 2), ("c", 1)]
