@@ -9,7 +9,7 @@ from mrcore.dataset import folds
 from mrcore.dataset.actions import Actions
 from mrcore.dataset.lowers import AsKeys, AsPairs, AsValues, ByKey, CountedKeys, Lower, WithSide
 from mrcore.dataset.nodes import ONE_TASK, Narrow, Node, Shuffle, Side, Union
-from mrcore.dataset.pipeline import Batches, Each, Lift, Operation, Pick, Sample, name_of
+from mrcore.dataset.pipeline import Batches, Each, Lift, Operation, PartSums, Pick, Sample, name_of
 from mrcore.dataset.reducing import (
     Beginning,
     Cogrouping,
@@ -188,7 +188,7 @@ class Dataset(Actions):
 
     def mean_by_key(self) -> Dataset:
         """Return a pair for each key, with the mean of its values."""
-        counted = _narrow(self, Each("map_values", folds.counted))
+        counted = _narrow(self, PartSums())
         reduce = folding(folds.merged)
         sums = _shuffle(counted, "mean_by_key()", reduce=reduce, combine=reduce)
         return _narrow(sums, Each("map_values", folds.mean_of))

@@ -18,6 +18,9 @@ from mrcore.plugin.functions import MapMany
 
 BATCH_ROWS: Final = 8_192
 """Rows of a batch for `map_batches`."""
+MAX_KEYS: Final = 10_000
+"""Keys that part sums keep at a time."""
+_PLAIN_KEYS: Final = frozenset((int, str, bytes))
 
 
 class Lift(enum.Enum):
@@ -120,6 +123,34 @@ class Pick:
         """Return one half of each pair."""
         place = self._place
         return (pair[place] for pair in elements)
+
+
+class PartSums:
+    """The sum and the count of the values of each key, of the pairs that are at hand."""
+
+    title = "part_sums()"
+
+    def functions(self) -> Sequence[object]:
+        """Return nothing."""
+        return ()
+
+    def over(self, elements: Elements) -> Elements:
+        """Yield keys with sums and counts.
+
+        Keys of other types than these go on one by one: they may equal each other, as 1 and True.
+        """
+        found: dict[Any, tuple[Any, int]] = {}
+        for key, value in elements:
+            if type(key) not in _PLAIN_KEYS:
+                yield key, (value, 1)
+                continue
+            known = found.get(key)
+            # Not in place: a value may be an array of the user's.
+            found[key] = (value, 1) if known is None else (known[0] + value, known[1] + 1)
+            if len(found) > MAX_KEYS:
+                yield from found.items()
+                found = {}
+        yield from found.items()
 
 
 class Batches:

@@ -11,6 +11,7 @@ import pytest
 
 import mrcore
 from mrcore import Dataset
+from mrcore.dataset import pipeline
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "the", "cat"]
 LEFT = [("a", 1), ("b", 2), ("a", 3), ("d", 4)]
@@ -64,6 +65,16 @@ def test_numbers_by_key() -> None:
     assert collected(pairs.min_by_key()) == [("a", 1), ("b", 2), ("d", 4)]
     assert collected(pairs.max_by_key()) == [("a", 3), ("b", 2), ("d", 4)]
     assert collected(pairs.mean_by_key()) == [("a", 2.0), ("b", 2.0), ("d", 4.0)]
+
+
+def test_means_keep_keys_of_each_type_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "MAX_KEYS", 3)
+    for keys in (range(7), "abcdefg", [(1,), (True,)], [True, False], [b"x", b"y"], [None]):
+        pairs = [(key, 2 * n) for n in range(5) for key in keys]
+        found = collected(mrcore.from_items(pairs).mean_by_key())
+        assert sorted(map(repr, found)) == sorted(repr((key, 4.0)) for key in keys)
+    steps = pipeline.PartSums().over(iter([("a", 1), ("a", 2), ((1,), 5), ("b", 3)]))
+    assert list(steps) == [((1,), (5, 1)), ("a", (3, 2)), ("b", (3, 1))]
 
 
 def test_count_by_key_counts_values_and_not_their_sums() -> None:
