@@ -47,10 +47,13 @@ def reduce(key, values):
 
 
 def make_hollow_wheels(folder: Path) -> None:
-    """Make a wheel without content for each package that is installed here, for pip to find."""
+    """Make a wheel without content for each package that mrcore needs, for pip to find.
+
+    And no others: pip goes through the whole folder for each package that it looks for.
+    """
     folder.mkdir()
-    installed = {found.metadata["Name"]: found.version for found in metadata.distributions()}
-    for name, version in (installed | {"pip": "99"}).items():
+    pins = wheelhouse.installed_pins(metadata.requires("mrcore") or ())
+    for name, version in [*(pin.split("==") for pin in pins), ("pip", "99")]:
         stem = f"{name.replace('-', '_')}-{version}"
         info = f"{stem}.dist-info"
         with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:

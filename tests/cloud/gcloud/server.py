@@ -20,6 +20,17 @@ from typing import Any, NoReturn
 
 REQUEST_BYTES = 1 << 18
 DESCRIPTORS = 4
+USUAL = """
+googlecloudsdk.api_lib.compute.instances.create.utils
+googlecloudsdk.command_lib.compute.instance_templates.mesh_util
+googlecloudsdk.command_lib.iam.iam_util
+googlecloudsdk.command_lib.storage.iam_command_util
+googlecloudsdk.generated_clients.apis.compute.v1.compute_v1_client
+googlecloudsdk.generated_clients.apis.compute.alpha.compute_alpha_messages
+googlecloudsdk.generated_clients.apis.compute.beta.compute_beta_messages
+googlecloudsdk.generated_clients.apis.storage.v1.storage_v1_client
+"""
+"""Modules that most calls need: calls side by side would each load them."""
 LIFE = 0
 """Standard input: whoever has started us has it open."""
 
@@ -29,7 +40,7 @@ def main() -> None:
     gcloud = load(sys.argv[-1])
     learnt, lessons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.freeze()
+    learn(USUAL)
     while True:
         ready, _, _ = select.select([LIFE, listener.fileno(), learnt.fileno()], [], [])
         if LIFE in ready:
@@ -57,7 +68,7 @@ def learn(names: str) -> None:
         # What the call could do without, so can we.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # A collection in each call would go through all that is loaded, and copy it.
+    # Otherwise a collection in a call would go through all that is loaded, and copy it.
     gc.freeze()
 
 
