@@ -284,7 +284,7 @@ class _Life:
         objects = Objects(self._storage, self._state_uri, SYSTEM)
         sessions = Sessions(shell, SYSTEM, self._rng, self._options.session_seconds)
         group.create_task(sessions.run())
-        add_call_service(server, CallService(shell, sessions, objects, server.draining))
+        add_call_service(server, CallService(shell, sessions, objects, fleet, server.draining))
         assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
         workers = WorkerService(shell, assigner, cluster)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)

@@ -153,6 +153,14 @@ def _job_note(cluster: Cluster, job: LiveJob) -> str:
     return f"waiting: {lacking}" if lacking else ""
 
 
+def is_fit(cluster: Cluster, job_id: str) -> bool:
+    """Return whether some worker can run a job's tasks, now or when it has nothing else to do."""
+    record, workers = cluster.job(job_id), cluster.sorted_workers()
+    if record is None:
+        return False
+    return any(resources.suits(record.spec.resources, worker.about) for worker in workers)
+
+
 def session_note(cluster: Cluster, session_id: str) -> str:
     """Return why the calls of a session wait; empty where none does, or some run."""
     job = cluster.jobs.get(session_id)

@@ -246,6 +246,7 @@ class Fleet:
         self.status.view = msgspec.structs.replace(
             view, target=str(self._target), cluster=self._target.cluster, seen_seconds=now
         )
+        self.status.unfit = decision.unfit
         self.status.note = decision.notes[0].rstrip(".") if decision.notes else ""
         self._show_problem()
 

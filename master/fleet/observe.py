@@ -6,6 +6,7 @@ Pure. A worker belongs to the machine whose name is the first label of its host'
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from mrcore.master.fleet.core.model import (
     WorkerInfo,
 )
 from mrcore.model.attempts import AttemptState
+from mrcore.model.job import Resources
 from mrcore.model.snapshots import FleetGroupView, FleetView
 
 
@@ -52,6 +54,11 @@ def workers(workers: Sequence[Worker]) -> tuple[WorkerInfo, ...]:
             slots=worker.slots,
             held=len(worker.held),
             draining=worker.leaving,
+            offers=Resources(
+                cpus=worker.about.cpus,
+                memory_bytes=worker.about.memory_bytes,
+                labels=worker.about.labels,
+            ),
         )
         other = found.get(name)
         if other is not None:  # a former process that has not been forgotten yet
@@ -75,8 +82,8 @@ def loads(workers: Sequence[Worker], now: float) -> dict[str, Load]:
     return found
 
 
-def work(job: LiveJob) -> Work:
-    """Return what is left of a live job."""
+def work(job: LiveJob, waiting: int = 0) -> Work:
+    """Return what is left of a live job, of which some calls wait for values of others."""
     record, stages = job.record, job.serving()
     if not stages:  # being committed: that is the master's own work
         return Work(job_id=record.job_id, submitted_seconds=record.submitted_seconds, tasks=0)
@@ -84,7 +91,8 @@ def work(job: LiveJob) -> Work:
     return Work(
         job_id=record.job_id,
         submitted_seconds=record.submitted_seconds,
-        tasks=sum(len(each.tasks) - each.completed for each in sums),
+        tasks=sum(len(each.tasks) - each.completed for each in sums) - waiting,
+        needs=record.spec.resources,
         seconds=_seconds_left(job),
     )
 
@@ -126,11 +134,12 @@ def snapshot(
     machine: Machine, look: CloudSnapshot, ledger: Ledger, request: SizeRequest, *, busy: bool
 ) -> FleetSnapshot:
     """Return everything that the policy wants to see."""
+    waiting = Counter(task_id.job_id for task_id in machine.calls.missing)
     live = [machine.cluster.jobs.get(record.job_id) for record in machine.cluster.live_jobs()]
     return FleetSnapshot(
         groups={model: _priced(group, look, ledger, model) for model, group in look.groups.items()},
         workers=workers(machine.cluster.sorted_workers()),
-        jobs=tuple(work(job) for job in live if job is not None),
+        jobs=tuple(work(job, waiting[job.record.job_id]) for job in live if job is not None),
         busy=busy,
         dollars=ledger.spend.total.dollars,
         max_workers=request.max_workers,
@@ -146,12 +155,18 @@ def _priced(group: Group, look: CloudSnapshot, ledger: Ledger, model: Provisioni
     zone = known.zone if known is not None else next((m.zone for m in group.members), "")
     disk_gib = known.disk_gib if known is not None else 0.0
     try:
-        vcpus = math.ceil(ledger.prices.shape(machine_type).vcpus)
+        shape = ledger.prices.shape(machine_type)
         spot = model is Provisioning.SPOT
         dollars = ledger.hour(machine_type, zone, spot=spot, disk_gib=disk_gib)
     except UsageError:  # a machine type that this version does not know how to read
         return group
-    return replace(group, machine_type=machine_type, vcpus=vcpus, hour_dollars=dollars)
+    return replace(
+        group,
+        machine_type=machine_type,
+        vcpus=math.ceil(shape.vcpus),
+        memory_bytes=int(shape.gib * 2**30),
+        hour_dollars=dollars,
+    )
 
 
 def view(

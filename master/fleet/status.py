@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mrcore.model.snapshots import Cost, FleetView
@@ -24,5 +24,7 @@ class FleetStatus:
     view: FleetView | None = None
     note: str = ""
     """One sentence for people who wait for a job."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Jobs whose tasks no machine of the fleet can run, and why."""
     ending: bool = False
     """Whether jobs are refused because the cluster is about to end."""

@@ -18,7 +18,9 @@ from mrcore.master.core import views
 from mrcore.master.core.durable_calls import output_of
 from mrcore.master.core.events import CallsDone, CallsUnwanted, CloseAsked
 from mrcore.master.core.records import JobRecord
+from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.calls import Context, answering, streaming
+from mrcore.master.shell.job_messages import note_with_fleet
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.sessions import Sessions, Watch
@@ -42,9 +44,15 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     """Calls of clients that call functions."""
 
     def __init__(
-        self, shell: Shell, sessions: Sessions, objects: Objects, draining: asyncio.Event
+        self,
+        shell: Shell,
+        sessions: Sessions,
+        objects: Objects,
+        fleet: FleetStatus,
+        draining: asyncio.Event,
     ) -> None:
         self._shell = shell
+        self._fleet = fleet
         self._sessions = sessions
         self._objects = objects
         self._draining = draining
@@ -100,7 +108,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
                 raise UnavailableError("The master is ending. Watch the session again soon.")
             if not self._sessions.check_live(session_id):
                 return
-            now = views.session_note(self._shell.machine.cluster, session_id)
+            now = self._note(session_id)
             started = self._sessions.started(session_id, watch)
             if now != note or started or first:
                 # The first message shows that the watch has begun.
@@ -109,6 +117,12 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_SECONDS):
                     await watch.woken.wait()
+
+    def _note(self, session_id: str) -> str:
+        """Return why the calls of a session wait; empty where none does, or some run."""
+        machine = self._shell.machine
+        note = views.session_note(machine.cluster, session_id)
+        return note_with_fleet(machine, self._fleet, session_id, note) if note else ""
 
     def _ends(self, session_id: str, watch: Watch) -> pb.WatchCallsResponse:
         """Return the next ends that fit into a message."""

@@ -39,11 +39,8 @@ class JobMessages:
             raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
         note = view.note
         if not view.state.final:
-            # What the fleet says of workers that are missing says more than that there are none.
-            nobody = self._fleet.note and note == views.nobody_note(machine.cluster)
-            rest = "" if nobody else note
-            notes = (self._notes.get(job_id), self._fleet.note, rest)
-            note = "; ".join(filter(None, notes))
+            waits = note_with_fleet(machine, self._fleet, job_id, note)
+            note = "; ".join(filter(None, (self._notes.get(job_id), waits)))
         view = msgspec.structs.replace(view, note=note, cost=self._fleet.cost(job_id))
         return job_to_proto(view, record.spec)
 
@@ -63,6 +60,16 @@ class JobMessages:
             response.jobs.append(self.job(machine, job_id))
             left -= response.jobs[-1].ByteSize()
         return response
+
+
+def note_with_fleet(machine: Machine, fleet: FleetStatus, job_id: str, note: str) -> str:
+    """Return why a job waits, `note`, with what its fleet says of workers to come."""
+    unfit = fleet.unfit.get(job_id)
+    if unfit and not views.is_fit(machine.cluster, job_id):
+        return "; ".join(filter(None, (note, unfit)))
+    # What the fleet says of workers that are missing says more than that there are none.
+    nobody = fleet.note and note == views.nobody_note(machine.cluster)
+    return "; ".join(filter(None, (fleet.note, "" if nobody else note)))
 
 
 def worker_message(machine: Machine, worker_id: str, now: float) -> job_pb2.Worker:

@@ -13,6 +13,7 @@ from mrcore.master.fleet.core.model import (
     Work,
     WorkerInfo,
 )
+from mrcore.model.job import ANY_WORKER, Resources
 
 NOW = 1_000_000.0
 SPOT, STANDARD = Provisioning.SPOT, Provisioning.STANDARD
@@ -44,14 +45,35 @@ def creating(name: str, *errors: ProvisioningError) -> Member:
     return Member(name=name, action="CREATING", exists=False, errors=errors)
 
 
-def info(name: str, held: int = 0, *, slots: int = 2, draining: bool = False) -> WorkerInfo:
+def info(
+    name: str,
+    held: int = 0,
+    *,
+    slots: int = 2,
+    draining: bool = False,
+    offers: Resources = Resources(cpus=2.0, memory_bytes=8 << 30),  # noqa: B008 - frozen
+) -> WorkerInfo:
     return WorkerInfo(
-        machine=name, worker_id=f"{name}-0", slots=slots, held=held, draining=draining
+        machine=name,
+        worker_id=f"{name}-0",
+        slots=slots,
+        held=held,
+        draining=draining,
+        offers=offers,
     )
 
 
-def work(tasks: int, *, seconds: float | None = None, submitted: float = NOW) -> Work:
-    return Work(job_id="wc-1", submitted_seconds=submitted, tasks=tasks, seconds=seconds)
+def work(
+    tasks: int,
+    *,
+    seconds: float | None = None,
+    submitted: float = NOW,
+    needs: Resources = ANY_WORKER,
+    job_id: str = "wc-1",
+) -> Work:
+    return Work(
+        job_id=job_id, submitted_seconds=submitted, tasks=tasks, seconds=seconds, needs=needs
+    )
 
 
 def snapshot(

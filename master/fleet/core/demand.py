@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
 
 from mrcore.master.fleet.core.model import (
     COMMITTED_SECONDS,
@@ -13,17 +15,54 @@ from mrcore.master.fleet.core.model import (
     Memory,
     Work,
 )
+from mrcore.model.job import Resources
 
 
-def slots_per_worker(snapshot: FleetSnapshot) -> int:
-    """Return the slots of the usual worker: as reported, or one a core before any has joined."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The usual worker of the groups."""
+
+    slots: int
+    offers: Resources
+    """CPUs, memory and labels; no memory where that is not known."""
+
+
+def usual_worker(snapshot: FleetSnapshot) -> Shape:
+    """Return the usual worker: as reported, or as its machine type is before any has joined."""
+    members = {member.name for group in snapshot.groups.values() for member in group.members}
+    own = [info for info in snapshot.workers if info.machine in members]
     # A worker of another make may report none, and few may be larger than the rest.
     # (test: test_the_slots_of_the_usual_worker_count)
-    reported = Counter(info.slots for info in snapshot.workers if info.slots > 0)
+    reported = Counter(info.slots for info in own or snapshot.workers if info.slots > 0)
     if reported:
         most = max(reported.values())
-        return max(slots for slots, count in reported.items() if count == most)
-    return max((group.vcpus for group in snapshot.groups.values()), default=1)
+        slots = max(slots for slots, count in reported.items() if count == most)
+    else:
+        slots = max((group.vcpus for group in snapshot.groups.values()), default=1)
+    # What a worker elsewhere offers says nothing of machines that are made.
+    # (test: test_the_offers_of_a_worker_elsewhere_do_not_count)
+    offers = [info.offers for info in own if info.slots == slots]
+    if offers:
+        return Shape(slots, max(offers, key=lambda each: (each.cpus, each.memory_bytes)))
+    vcpus = max((group.vcpus for group in snapshot.groups.values()), default=1)
+    memory = max((group.memory_bytes for group in snapshot.groups.values()), default=0)
+    return Shape(slots, Resources(cpus=float(vcpus), memory_bytes=memory))
+
+
+def tasks_per_worker(needs: Resources, shape: Shape) -> int:
+    """Return how many tasks with these needs a worker runs at once; 0 where it never runs one."""
+    counts = [shape.slots]
+    # Nobody else can have a label. (test: test_no_machine_is_made_for_a_label_that_it_will_lack)
+    if not set(needs.labels) <= set(shape.offers.labels):
+        return 0
+    # (test: test_machines_are_counted_by_the_cpus_and_the_memory_of_tasks)
+    if needs.cpus > 0:
+        counts.append(round(shape.offers.cpus * 1000) // round(needs.cpus * 1000))
+    # The machine type may be newer than the table of prices, which knows its memory.
+    # (test: test_memory_that_is_not_known_is_taken_to_be_enough)
+    if needs.memory_bytes > 0 and shape.offers.memory_bytes > 0:
+        counts.append(shape.offers.memory_bytes // needs.memory_bytes)
+    return min(counts)
 
 
 def bounds_now(snapshot: FleetSnapshot, bounds: Bounds) -> tuple[int, int]:
@@ -36,8 +75,14 @@ def bounds_now(snapshot: FleetSnapshot, bounds: Bounds) -> tuple[int, int]:
 def wanted_workers(snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) -> int:
     """Return how many workers there should be, within the bounds, for what is known of the work."""
     least, most = bounds_now(snapshot, bounds)
-    slots = sum(slots_for(work, bounds, now) for work in snapshot.jobs)
-    wanted = math.ceil(slots / slots_per_worker(snapshot))
+    shape, workers = usual_worker(snapshot), Fraction(0)
+    for work in snapshot.jobs:
+        at_once = tasks_per_worker(work.needs, shape)
+        # No machine is made for tasks that it could not run.
+        # (test: test_no_machine_is_made_for_a_label_that_it_will_lack)
+        if at_once:
+            workers += Fraction(slots_for(work, bounds, now), at_once)
+    wanted = math.ceil(workers)
     if not memory.worked:
         # (test: test_the_size_that_was_found_is_kept_until_a_job_comes)
         # Whoever made the group knew what would come: it is not shrunk before any job was there.

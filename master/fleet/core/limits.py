@@ -6,7 +6,8 @@ from mrcore.master.fleet.core import messages
 from mrcore.master.fleet.core.demand import (
     bounds_now,
     slots_by_deadline,
-    slots_per_worker,
+    tasks_per_worker,
+    usual_worker,
 )
 from mrcore.master.fleet.core.model import (
     WARN_SHARE,
@@ -74,11 +75,23 @@ def note_deadlines(turn: Round) -> None:
     if deadline is None:
         return
     _, most = bounds_now(turn.snapshot, turn.bounds)
+    shape = usual_worker(turn.snapshot)
     for work in turn.snapshot.jobs:
         needed = slots_by_deadline(work, turn.bounds, turn.now)
-        workers = -(-(needed or 0) // slots_per_worker(turn.snapshot))
+        workers = -(-(needed or 0) // max(1, tasks_per_worker(work.needs, shape)))
         if turn.now >= work.submitted_seconds + deadline:
             turn.notes.append(messages.overdue(work))
         # (test: test_a_deadline_that_can_be_met_is_not_mentioned)
         elif workers > most:
             turn.notes.append(messages.late(work, workers, most))
+
+
+def unfit(turn: Round) -> dict[str, str]:
+    """Return the jobs whose tasks no machine of the groups can run, and why."""
+    shape = usual_worker(turn.snapshot)
+    return {
+        work.job_id: messages.unfit(turn.snapshot.groups, shape.offers)
+        for work in turn.snapshot.jobs
+        # Without a group people hear of that. (test: test_no_machine_is_made_without_a_group)
+        if turn.snapshot.groups and not tasks_per_worker(work.needs, shape)
+    }

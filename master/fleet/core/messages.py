@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from mrcore.master.fleet.core.model import (
@@ -18,6 +19,7 @@ from mrcore.master.fleet.core.model import (
     Provisioning,
     Work,
 )
+from mrcore.model.job import Resources
 from mrcore.util.units import show_dollars, show_duration
 
 _ON: dict[Provisioning, str] = {Provisioning.SPOT: "spot", Provisioning.STANDARD: "on-demand"}
@@ -143,6 +145,18 @@ def overdue(work: Work) -> str:
 def coming(there: int, wanted: int) -> str:
     """Return the sentence that workers are on their way."""
     return f"{there} of {wanted} workers have joined, the others are being made."
+
+
+def unfit(groups: Mapping[Provisioning, Group], offers: Resources) -> str:
+    """Return why no machine that the fleet makes can run the tasks of a job."""
+    types = sorted({group.machine_type for group in groups.values() if group.machine_type})
+    named = f" ({', '.join(types)})" if types else ""
+    memory = f", {offers.memory_bytes >> 20:,} MiB of memory" if offers.memory_bytes else ""
+    labels = f" and the labels {', '.join(offers.labels)}" if offers.labels else " and no labels"
+    return (
+        f"the fleet makes no machine for it, as its machines{named} have {offers.cpus:g} "
+        f"CPU{'' if offers.cpus == 1 else 's'}{memory}{labels}"
+    )
 
 
 def no_groups() -> str:

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from mrcore.model.job import ANY_WORKER, Resources
+
 LINGER_SECONDS: Final = 60.0
 """Time that an idle worker is kept: about what booting another one would cost."""
 JOIN_SECONDS: Final = 600.0
@@ -123,6 +125,8 @@ class Group:
     machine_type: str = ""
     vcpus: int = 1
     """Virtual CPUs of its machine type."""
+    memory_bytes: int = 0
+    """Memory of its machine type; 0 where that is not known."""
     hour_dollars: float = 0.0
     """Price of one machine an hour, at most."""
 
@@ -155,6 +159,8 @@ class WorkerInfo:
     held: int = 0
     """Attempts: running and waiting."""
     draining: bool = False
+    offers: Resources = ANY_WORKER
+    """CPUs, memory and labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +170,9 @@ class Work:
     job_id: str
     submitted_seconds: float
     tasks: int
-    """Number of tasks that wait or run now."""
+    """Number of tasks that wait for a worker or run now."""
+    needs: Resources = ANY_WORKER
+    """CPUs, memory and labels that each of them takes."""
     seconds: float | None = None
     """Slot-seconds of work left, over all stages; None before a task has been measured."""
 
@@ -303,3 +311,5 @@ class Decision:
     """Workers that the work calls for."""
     ending: bool = False
     """No job may be accepted any more."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Jobs whose tasks no machine of the groups can run, and why."""

@@ -18,6 +18,7 @@ from mrcore.master.fleet.core.limits import (
     note_deadlines,
     over_budget,
     release_all,
+    unfit,
 )
 from mrcore.master.fleet.core.model import (
     Bounds,
@@ -61,4 +62,4 @@ def decide(snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) 
     others = [action for action in turn.actions if not isinstance(action, Grow)]
     turn.actions = [*others, *deletes, *grows]
     notes = [*turn.notes, *turn.memory.notices]
-    return Decision(turn.actions, turn.memory, notes, wanted, ending)
+    return Decision(turn.actions, turn.memory, notes, wanted, ending, unfit(turn))

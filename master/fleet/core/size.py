@@ -76,10 +76,11 @@ def return_to_spot(turn: Round, wanted: int) -> None:
     # (test: test_on_demand_machines_stay_while_another_one_still_drains)
     waiting = spot.unlisted or any(member.coming for member in spot.members)
     under_way = any(name in turn.workers for name in turn.memory.draining)
-    # Without a job nobody needs the new machine, and missing ones are made as spot anyway.
-    # (test: test_on_demand_machines_stay_where_there_is_no_job)
+    # Missing machines are made as spot anyway. Those of the minimum are exchanged without a job,
+    # too: nothing is lost then, and on-demand ones may idle for weeks.
     # (test: test_on_demand_machines_stay_while_workers_are_missing)
-    if waiting or under_way or not turn.snapshot.jobs or turn.count() != wanted:
+    # (test: test_on_demand_machines_of_the_minimum_give_way_without_a_job)
+    if waiting or under_way or turn.count() != wanted:
         return
     # Batches double, but machines from before the pause prove nothing.
     # (test: test_spot_machines_from_before_the_pause_do_not_speed_up_the_return)

@@ -65,9 +65,12 @@ def test_on_demand_machines_stay_while_another_one_still_drains() -> None:
     assert actions(seen, known) == []
 
 
-def test_on_demand_machines_stay_where_there_is_no_job() -> None:
-    bounds = replace(BOUNDS, min_workers=2)
-    assert actions(snapshot(None, PAIR, workers=BUSY), RETURNING, bounds) == []
+def test_on_demand_machines_of_the_minimum_give_way_without_a_job() -> None:
+    bounds, idle = replace(BOUNDS, min_workers=2), (info("a"), info("b"))
+    expected = [Drain("a-0", "a"), Grow(SPOT, 1)]
+    assert actions(snapshot(None, PAIR, workers=idle), RETURNING, bounds) == expected
+    # Where nobody asks for a minimum they are surplus: none is exchanged, and soon they go.
+    assert actions(snapshot(None, PAIR, workers=idle), RETURNING) == []
 
 
 def test_on_demand_machines_stay_while_workers_are_missing() -> None:
