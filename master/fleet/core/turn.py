@@ -17,7 +17,7 @@ from mrcore.master.fleet.core.model import (
 
 
 class Round:
-    """What a decision is made of: each part of the policy adds to its actions and notes."""
+    """Ingredients of a decision: each part of the policy adds to its actions and notes."""
 
     def __init__(self, snapshot: FleetSnapshot, memory: Memory, bounds: Bounds, now: float) -> None:
         self.snapshot = snapshot
