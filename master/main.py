@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from mrcore.daemon import logs
+from mrcore.daemon.collector import collect_rarely
 from mrcore.daemon.options import DaemonParser, add_daemon_options, raise_descriptor_limit
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.master.fleet.options import add_options, fleet_options
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         raise_descriptor_limit()
         from mrcore.master.daemon import run  # slow to load: wrong options are reported first
 
+        collect_rarely()
         # Never closed: that would wait for threads, which a store may block for minutes.
         asyncio.Runner().run(run(options))
     except MrcoreError as error:

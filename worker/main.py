@@ -20,6 +20,7 @@ from random import Random  # noqa: TID251 - made here, passed on
 from typing import TYPE_CHECKING, Any, Final
 
 from mrcore.daemon import logs
+from mrcore.daemon.collector import collect_rarely
 from mrcore.daemon.options import DaemonParser, add_daemon_options
 from mrcore.daemon.systemd import Notifier
 from mrcore.errors import UsageError
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         stack.callback(supervisor.close)
         supervisor.prestart()
+        collect_rarely()
         # Unlike asyncio.run, this does not wait for threads that may be blocked on a store.
         loop = asyncio.new_event_loop()
         try:

@@ -220,7 +220,14 @@ class LiveJob:
 
     def ready(self) -> LiveStage | None:
         """Return the first stage with a task that may be assigned now."""
-        return next((stage for stage in self.serving() if stage.ready), None)
+        if not self.running:
+            return None
+        stages = self.record.stages
+        for stage in self.stages:  # asked for each assignment: the cheapest question first
+            number = stage.number
+            if stage.ready and not stages[number].complete and self.record.readable(number):
+                return stage
+        return None
 
 
 @dataclass(slots=True, eq=False)

@@ -77,6 +77,8 @@ def check_arguments(
 
     `known` are the options of the caller. Functions without a signature are not checked.
     """
+    if not keywords:  # to look at a signature takes longer than the call
+        return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

@@ -30,7 +30,8 @@ class LocalModules:
     """The loaded modules that are not installed, looked up again only for what was loaded since."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, bool] = {"__main__": False}
+        self._seen = {"__main__"}
+        self._local: list[str] = []
         self._loaded = 0
 
     def names(self) -> list[str]:
@@ -40,6 +41,8 @@ class LocalModules:
             self._loaded = len(loaded)
             for name, module in loaded:
                 if name not in self._seen:
+                    self._seen.add(name)
                     is_module = isinstance(module, ModuleType) and module.__name__ == name
-                    self._seen[name] = is_module and user_source(module) is not None
-        return [name for name, is_local in self._seen.items() if is_local and name in sys.modules]
+                    if is_module and user_source(module) is not None:
+                        self._local.append(name)
+        return [name for name in self._local if name in sys.modules]

@@ -163,7 +163,7 @@ class Agent:
             observer(stage, result)
         if isinstance(result, TaskFailure):
             log.warning("attempt failed: %s", result.message, extra=logs.about(attempt, stage))
-        else:
+        elif log.isEnabledFor(logging.DEBUG):
             seconds = round(result.elapsed_seconds, 3)
             log.debug("attempt done", extra={**logs.about(attempt, stage), "seconds": seconds})
         self.feed(Ended(attempt, result))

@@ -52,6 +52,8 @@ AMPLE_BATCHING_SECONDS: Final = 0.5
 so a call for every few tasks would cost more than the tasks."""
 PARKED_AFTER_SECONDS: Final = 0.005
 """Time after which a call without results that was not answered counts as parked."""
+LINGER_SECONDS: Final = 0.01
+"""Time for which work that has just come may end before the next call reports that it is held."""
 PATIENCE_SECONDS: Final = 1.0
 """The same for a call with results. It is answered as soon as the journal is flushed, so
 cancelling it costs more."""
@@ -189,8 +191,9 @@ class Synchronizer:
             sent_at = self._clock.monotonic()
             self._news_at = None
             call = stub.Synchronize(request, timeout=self._sync_seconds + CALL_SECONDS)
+            has_results = _has_results(request)
             try:
-                patience = PATIENCE_SECONDS if _has_results(request) else PARKED_AFTER_SECONDS
+                patience = PATIENCE_SECONDS if has_results else PARKED_AFTER_SECONDS
                 if not await self._wait(call, sent_at, patience):
                     continue
                 response = await call
@@ -200,9 +203,25 @@ class Synchronizer:
             self._failures = 0
             obeyed = self._take(response)
             quick = self._clock.monotonic() - sent_at < PARKED_AFTER_SECONDS
-            if quick and not obeyed and not _has_results(request):
+            if quick and not obeyed and not has_results:
                 # A master that does not park must not make us call without end.
                 await self._pause(EAGER_PAUSE_SECONDS)
+            if obeyed:
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """Wait a moment for the end of the work that has come, if it is at most one task a slot.
+
+        The next call reports it then. Otherwise that would be parked first, and cancelled at once.
+        """
+        supervisor = self._agent.supervisor
+        begun = supervisor.unfinished()
+        until = self._clock.monotonic() + LINGER_SECONDS
+        while 0 < begun <= supervisor.slots and supervisor.unfinished() == begun:
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._pause(left)
 
     async def _wait(
         self,

@@ -43,9 +43,10 @@ class AttemptLog:
         _flush()
         text = b""
         try:
-            if identity(self.descriptor) != self._file:
+            info = os.fstat(self.descriptor)
+            if (info.st_dev, info.st_ino) != self._file:
                 return b""
-            size = os.fstat(self.descriptor).st_size
+            size = info.st_size
             if size:
                 text = os.pread(self.descriptor, MAX_LOG_BYTES, max(0, size - MAX_LOG_BYTES))
                 os.ftruncate(self.descriptor, 0)

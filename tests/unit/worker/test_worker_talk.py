@@ -17,7 +17,12 @@ from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.worker.core.events import NonceRead
 from mrcore.worker.shell.agent import Agent
-from mrcore.worker.shell.synchronizer import CALL_SECONDS, EAGER_PAUSE_SECONDS, Synchronizer
+from mrcore.worker.shell.synchronizer import (
+    CALL_SECONDS,
+    EAGER_PAUSE_SECONDS,
+    LINGER_SECONDS,
+    Synchronizer,
+)
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_worker import make_spec
 from tests.support.idle_worker import idle_worker
@@ -149,3 +154,24 @@ async def test_the_master_is_reminded_of_the_jobs_that_the_worker_knows(talk: Ta
     assert list(first.request.known_jobs) == []
     first.answer(jobs=[pb.JobInfo(job_id="j", spec=spec)])
     assert list((await talk.next()).request.known_jobs) == ["j"]
+
+
+@talking
+async def test_the_next_call_waits_a_moment_for_work_that_a_slot_has_begun_at_once(
+    talk: Talk,
+) -> None:
+    spec = job_spec_to_proto(make_spec("mem://in", "mem://out", "0" * 64))
+    ends, lasts, waits_in_line = [1, 0], [1], [talk.agent.supervisor.slots + 1]
+    call = await talk.next()
+    waited = []
+    for number, unfinished in enumerate((ends, lasts, waits_in_line)):
+
+        def left(unfinished: list[int] = unfinished) -> int:
+            return unfinished.pop(0) if len(unfinished) > 1 else unfinished[0]
+
+        with patch.object(talk.agent.supervisor, "unfinished", left):
+            call.answer(jobs=[pb.JobInfo(job_id=f"j{number}", spec=spec)])
+            following = await talk.next()
+        waited.append(following.begun_at - call.begun_at)
+        call = following
+    assert waited == [0.0, pytest.approx(LINGER_SECONDS), 0.0]
