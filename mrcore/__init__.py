@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mrcore.cluster.client import Client as Client
-    from mrcore.cluster.client import connect as connect
+    from mrcore.cluster.connecting import connect as connect
     from mrcore.cluster.executor import ClusterExecutor as ClusterExecutor
     from mrcore.cluster.futures import CallFuture as CallFuture
     from mrcore.cluster.jobs import JobFuture as JobFuture
@@ -77,7 +77,7 @@ _PUBLIC = {
     "TaskView": "mrcore.model.snapshots",
     "UsageError": "mrcore.errors",
     "WorkerView": "mrcore.model.snapshots",
-    "connect": "mrcore.cluster.client",
+    "connect": "mrcore.cluster.connecting",
     "count": "mrcore.plugin.aggregates",
     "from_items": "mrcore.dataset.sources",
     "max": "mrcore.plugin.aggregates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from mrcore.calls.references import Refer, Resolve
 from mrcore.errors import PicklingError, UsageError
 from mrcore.plugin.culprit import find_culprit, name_of
 
+_MODULES: Final = b"mrcore-modules:"
+"""Beginning of a function that needs modules, which no pickle has; then comes their SHA-256."""
 _OPEN_IT_THERE: Final = "Open files, locks and connections inside the function."
 
 
@@ -33,12 +36,17 @@ class Outcomes(msgspec.Struct, frozen=True):
     """Failures by the number of the item."""
 
 
-def dump_function(function: Callable[..., Any]) -> bytes:
-    """Pickle a function or another callable; raise PicklingError that names the object at fault."""
+def dump_function(
+    function: Callable[..., Any], made: list[types.FunctionType] | None = None
+) -> bytes:
+    """Pickle a function or another callable; raise PicklingError that names the object at fault.
+
+    `made` gets the functions that travel by value, whose imports may have to travel, too.
+    """
     if not callable(function):
         raise PicklingError(f"{name_of(function)} cannot be called. Give a function.")
     try:
-        return dumps(function)
+        return dumps(function, None, made)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
@@ -50,23 +58,39 @@ def dump_function(function: Callable[..., Any]) -> bytes:
         ) from None
 
 
+def with_modules(function: bytes, sha256: str) -> bytes:
+    """Return the bytes of a function that imports the modules of a stored bundle."""
+    return _MODULES + sha256.encode() + function
+
+
+def modules_of(function: bytes) -> str:
+    """Return the SHA-256 of the bundle with the modules that a function imports, or nothing."""
+    start = len(_MODULES)
+    return function[start : start + 64].decode() if function.startswith(_MODULES) else ""
+
+
 def load_function(data: bytes) -> Callable[..., Any]:
     """Return a function that `dump_function` has pickled; raise what loading raises."""
-    function: Callable[..., Any] = loads(data)
+    start = len(_MODULES) + 64 if data.startswith(_MODULES) else 0
+    function: Callable[..., Any] = loads(data[start:])
     return function
 
 
 def dump_arguments(
-    arguments: Sequence[Any], keywords: Mapping[str, Any], refer: Refer | None = None
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    refer: Refer | None = None,
+    made: list[types.FunctionType] | None = None,
 ) -> bytes:
     """Pickle the arguments of a call; raise PicklingError that names the one at fault.
 
     Objects that `refer` has a placeholder for are replaced by it, wherever they are within the
     arguments. A placeholder itself stays what it is. A UsageError of `refer` is raised as it is.
+    `made` is that of `dump_function`.
     """
     given = (tuple(arguments), dict(keywords))
     try:
-        return dumps(given, refer)
+        return dumps(given, refer, made)
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
@@ -104,13 +128,17 @@ def check_data(items: Sequence[Any]) -> None:
             raise PicklingError(message)
 
 
-def dump_items(items: Sequence[Sequence[Any]], refer: Refer | None = None) -> bytes:
+def dump_items(
+    items: Sequence[Sequence[Any]],
+    refer: Refer | None = None,
+    made: list[types.FunctionType] | None = None,
+) -> bytes:
     """Pickle the items of a call with `each`: for each of them the arguments of one call.
 
-    Raises PicklingError that names the item at fault.
+    `made` is that of `dump_function`. Raises PicklingError that names the item at fault.
     """
     try:
-        return dumps((list(items), {}), refer)
+        return dumps((list(items), {}), refer, made)
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here

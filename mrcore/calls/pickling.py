@@ -12,6 +12,7 @@ import functools
 import io
 import pickle
 import threading
+import types
 from collections.abc import Collection, Iterator
 from typing import Any, Final, cast
 
@@ -27,16 +28,18 @@ _DEPTH: Final = 4
 """Containers within each other that are looked into."""
 
 
-def dumps(value: object, refer: Refer | None = None) -> bytes:
+def dumps(
+    value: object, refer: Refer | None = None, made: list[types.FunctionType] | None = None
+) -> bytes:
     """Pickle a value; objects that `refer` has a placeholder for are replaced by it.
 
-    Raises whatever the user's objects raise.
+    `made` gets the functions that travel by value. Raises whatever the user's objects raise.
     """
     if _is_plain(value, _DEPTH):
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     stream = io.BytesIO()
     with _registered.now():
-        _pickler_class()(stream, refer).dump(value)
+        _pickler_class()(stream, refer, made).dump(value)
     return stream.getvalue()
 
 
@@ -120,9 +123,15 @@ def _pickler_class() -> Any:
     base = by_value.pickler_class()
 
     class CallPickler(base):  # type: ignore[misc, valid-type]
-        def __init__(self, stream: io.BytesIO, refer: Refer | None) -> None:
+        def __init__(
+            self,
+            stream: io.BytesIO,
+            refer: Refer | None,
+            made: list[types.FunctionType] | None,
+        ) -> None:
             super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
             self._refer = refer
+            self._made = made
 
         def reducer_override(self, obj: Any) -> Any:
             if self._refer is not None:
@@ -133,7 +142,11 @@ def _pickler_class() -> Any:
                     return Stored, (reference.sha256,)
             if type(obj) is _CACHED and by_value.is_made_here(obj):
                 return _cached, (obj.__wrapped__, obj.cache_parameters())
-            return super().reducer_override(obj)
+            reduced = super().reducer_override(obj)
+            is_by_value = isinstance(obj, types.FunctionType) and reduced is not NotImplemented
+            if is_by_value and self._made is not None:
+                self._made.append(obj)
+            return reduced
 
     return CallPickler
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrcore.calls import payload
@@ -13,6 +14,7 @@ from mrcore.cluster.references import References, argument_error
 from mrcore.errors import MrcoreError
 
 if TYPE_CHECKING:
+    from mrcore.cluster.pending import Pending
     from mrcore.rpc.v1.job_pb2 import Failure
 
 T = TypeVar("T")
@@ -35,42 +37,45 @@ class Caller:
         """Call a function on a worker; all keywords go to it."""
         on_failure: Callable[[CallFuture[Any], Failure], bool] | None = None
         if fallback is not None:
-            spare = payload.dump_function(fallback)
+            spare_made: list[types.FunctionType] = []
+            spare = payload.dump_function(fallback, spare_made)
 
             def on_failure(future: CallFuture[Any], failure: Failure) -> bool:
                 story = f"It is the fallback of a call that failed: {failure.message}"
-                return self._call_instead(future, spare, arguments, keywords, options, story)
+                try:
+                    pending = self._make(spare, spare_made, arguments, keywords, options)
+                    if isinstance(pending, CallFuture):
+                        return False
+                    pending.story = story
+                    future.retarget(pending)
+                    self._calls.add(pending, future)
+                except MrcoreError:
+                    return False
+                return True
 
-        code = payload.dump_function(function)
-        with References(self._calls) as references:
-            data = payload.dump_arguments(arguments, keywords, references)
-            if references.failed is not None:
-                return CallFuture(None, argument_error(references.failed))
-            pending = references.make(options, code, data)
+        made: list[types.FunctionType] = []
+        pending = self._make(
+            payload.dump_function(function, made), made, arguments, keywords, options
+        )
+        if isinstance(pending, CallFuture):
+            return pending
         pending.on_failure = on_failure
         future: CallFuture[T] = CallFuture(pending)
         self._calls.add(pending, future)
         return future
 
-    def _call_instead(
+    def _make(
         self,
-        future: CallFuture[Any],
         function: bytes,
+        made: Sequence[types.FunctionType],
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         options: CallOptions,
-        story: str,
-    ) -> bool:
-        """Make another call in place of one that failed; return False where that cannot be."""
-        try:
-            with References(self._calls) as references:
-                data = payload.dump_arguments(arguments, keywords, references)
-                if references.failed is not None:
-                    return False
-                pending = references.make(options, function, data)
-            pending.story = story
-            future.retarget(pending)
-            self._calls.add(pending, future)
-        except MrcoreError:
-            return False
-        return True
+    ) -> Pending | CallFuture[Any]:
+        """Return a call that can be added, or the future of one whose argument has failed."""
+        all_made = list(made)
+        with References(self._calls) as references:
+            data = payload.dump_arguments(arguments, keywords, references, all_made)
+            if references.failed is not None:
+                return CallFuture(None, argument_error(references.failed))
+            return references.make(options, function, data, made=all_made)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from mrcore.client.calls import CallClient
@@ -11,6 +12,7 @@ from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.options import CallOptions
 from mrcore.cluster.pending import Board, Pending, Session
 from mrcore.cluster.sender import Sender
+from mrcore.cluster.shipping import Shipping
 from mrcore.cluster.watches import Watches, load
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.model.calls import MAX_INLINE_ARGUMENTS
@@ -37,16 +39,19 @@ class Calls:
         *,
         show: Callable[[bytes], None],
         owner: Callable[[], object] = lambda: None,
+        modules: Iterable[str | types.ModuleType] = (),
         clock: Clock = SYSTEM,
     ) -> None:
         """Prepare; `show` takes what calls have printed.
 
+        `modules` are those of this machine that calls may import, beside those that are found.
         `owner` returns the client. Threads refer to this object, and must not keep the client.
         """
         self._owner = owner
         self._client = client
         self._clock = clock
         self._stored: dict[str, float] = {}
+        self.shipping = Shipping(modules, clock)
         self.board = Board()
         streams = CallClient(client.connection.again())
         self._watches = Watches(self.board, streams, show=show, read=self.read)

@@ -6,10 +6,11 @@ import contextlib
 import functools
 import os
 import sys
+import types
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, Unpack
 
 from mrcore.calls import payload
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
@@ -42,6 +43,7 @@ V = TypeVar("V")
 X = TypeVar("X")
 Y = TypeVar("Y")
 
+Modules: TypeAlias = Iterable[str | types.ModuleType]
 _OPTIONS: Final = (
     "retries", "timeout", "resources", "priority", "max_attempts", "fallback", "keep",
 )  # fmt: skip
@@ -63,13 +65,15 @@ class Client:
         credentials: str | os.PathLike[str] | None = None,
         token: str | None = None,
         show_prints: bool = True,
+        modules: Modules = (),
     ) -> None:
         """Connect to a cluster.
 
         `master` is HOST:PORT, `state` the place of the cluster's state. The token is found as on
         the command line: in the state, in the file `credentials`, or in that of a master of the
         same user on this machine; `token` gives it for an address without TLS. What calls print is
-        shown here unless `show_prints` is False.
+        shown here unless `show_prints` is False. `modules` are modules of this machine that calls
+        may import; those that a function names in an import are found, and need not be given.
 
         Raises ClusterUnreachableError where no master answers, UsageError for what cannot be.
         """
@@ -81,16 +85,19 @@ class Client:
             )
         else:
             found = MasterClient(master, state=state, credentials=credentials)
-        self._set_up(found, show_prints=show_prints)
+        self._set_up(found, show_prints=show_prints, modules=modules)
 
-    def _set_up(self, master: MasterClient, *, show_prints: bool) -> None:
+    def _set_up(self, master: MasterClient, *, show_prints: bool, modules: Modules) -> None:
         self.show_prints = show_prints
         """Whether what calls print is shown here."""
         self._master = master
         # Threads refer to what is made here, and must not keep a client that nobody can reach.
         owner: Callable[[], Client | None] = weakref.ref(self)
         self._calls = Calls(
-            CallClient(master.connection), show=functools.partial(_show, owner), owner=owner
+            CallClient(master.connection),
+            show=functools.partial(_show, owner),
+            owner=owner,
+            modules=modules,
         )
         self.caller = Caller(self._calls)
         self._followers = Followers(master, owner)
@@ -267,7 +274,7 @@ class Client:
         mapping = Mapping(
             calls=self._calls,
             options=options,
-            function=payload.dump_function(function),
+            function=function,
             slots=self._slots(),
             chunksize=1 if timeout is not None else chunksize,
         )
@@ -374,17 +381,3 @@ def _show(owner: Callable[[], Client | None], printed: bytes) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.write(printed.decode("utf-8", "replace"))
             sys.stdout.flush()
-
-
-def connect(
-    master: str | None = None,
-    *,
-    state: str | os.PathLike[str] | None = None,
-    credentials: str | os.PathLike[str] | None = None,
-    token: str | None = None,
-    show_prints: bool = True,
-) -> Client:
-    """Return a client of a cluster that is up; the arguments are those of `Client`."""
-    return Client(
-        master, state=state, credentials=credentials, token=token, show_prints=show_prints
-    )

@@ -17,7 +17,7 @@ from typing import Final
 from mrcore.client.client import MasterClient
 from mrcore.client.option_values import count, path_text
 from mrcore.client.request import folder_uri
-from mrcore.cluster.client import Client
+from mrcore.cluster.client import Client, Modules
 from mrcore.engine.daemons import STOP_SECONDS
 from mrcore.engine.embedded import EmbeddedCluster, default_workers
 from mrcore.errors import MrcoreError, UsageError
@@ -57,6 +57,7 @@ class LocalCluster(Client):
         labels: str | Iterable[str] = (),
         state: str | os.PathLike[str] | None = None,
         show_prints: bool = True,
+        modules: Modules = (),
     ) -> None:
         """Start a cluster.
 
@@ -64,7 +65,8 @@ class LocalCluster(Client):
         that of one slot, in bytes or as "512MiB". `cpus` is what calls and jobs with `resources`
         may take of each worker together, by default all of the machine; `labels` are those of each
         worker. `state` is the place of the cluster's state, to go on with it later; by default it
-        is temporary. More than one of `masters` is for later.
+        is temporary. `modules` are those of `mrcore.connect`. More than one of `masters` is for
+        later.
 
         Raises UsageError for numbers that cannot be, MrcoreError where the processes do not start.
         """
@@ -94,7 +96,7 @@ class LocalCluster(Client):
             master = MasterClient(
                 found, find=lambda: find_credentials(None, state_uri, None, reach_seconds=None)
             )
-            self._set_up(master, show_prints=show_prints)
+            self._set_up(master, show_prints=show_prints, modules=modules)
         except BaseException:
             self._daemons.close(stop_seconds=0.0)
             raise

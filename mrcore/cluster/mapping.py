@@ -6,8 +6,9 @@ import collections
 import functools
 import itertools
 import queue
+import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
 from mrcore.calls import payload
@@ -73,16 +74,17 @@ class Mapping:
         *,
         calls: Calls,
         options: CallOptions,
-        function: bytes,
+        function: Callable[..., Any],
         slots: int,
         chunksize: int | Literal["auto"],
     ) -> None:
-        """Check `chunksize`; raise UsageError."""
+        """Check `chunksize`; raise UsageError, and PicklingError for the function."""
         if chunksize != "auto" and count("chunksize", chunksize) < 1:
             raise UsageError('chunksize is less than 1. Give a number of items, or "auto".')
         self._calls = calls
         self._options = options
-        self._function = function
+        self._made: list[types.FunctionType] = []
+        self._function = payload.dump_function(function, self._made)
         self.slots = slots
         self.chunksize = None if chunksize == "auto" else chunksize
 
@@ -99,16 +101,19 @@ class Mapping:
         An item with a future among its arguments is a chunk of its own: if that call failed, only
         this item fails. Raises PicklingError for an item that cannot travel.
         """
+        made = list(self._made)
         with References(self._calls) as references:
-            data = payload.dump_items(items, references)
+            data = payload.dump_items(items, references, made)
             if len(items) == 1 or not (references.needs or references.failed):
-                return [(self._send_chunk(references, data), len(items))]
+                return [(self._send_chunk(references, data, made), len(items))]
         return [chunk for item in items for chunk in self.send([item])]
 
-    def _send_chunk(self, references: References, data: bytes) -> Chunk:
+    def _send_chunk(
+        self, references: References, data: bytes, made: list[types.FunctionType]
+    ) -> Chunk:
         if references.failed is not None:
             return CallFuture(None, argument_error(references.failed))
-        pending = references.make(self._options, self._function, data, each=True)
+        pending = references.make(self._options, self._function, data, made=made, each=True)
         chunk: Chunk = CallFuture(pending)
         self._calls.add(pending, chunk)
         return chunk

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import types
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from mrcore.calls import payload
 from mrcore.calls.references import Need, Reference, Stored
 from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.scattered import Scattered
@@ -50,9 +53,23 @@ class References:
         raise UsageError(f"The value of {value.call_id} was freed. Call the function again.")
 
     def make(
-        self, options: CallOptions, function: bytes, data: bytes, *, each: bool = False
+        self,
+        options: CallOptions,
+        function: bytes,
+        data: bytes,
+        *,
+        made: Sequence[types.FunctionType] = (),
+        each: bool = False,
     ) -> Pending:
-        """Return the call with these arguments; it holds the values that it takes from now on."""
+        """Return the call with these arguments; it holds the values that it takes from now on.
+
+        `made` are the functions in it that travel by value: what they import goes along.
+        """
+        bundle = self._calls.shipping.bundle_for(made)
+        if bundle:
+            stored = self._calls.store(bundle)
+            self.objects.append(stored)
+            function = payload.with_modules(function, stored)
         pending = self._calls.make(
             options,
             self._calls.store(function),

@@ -114,6 +114,24 @@ def build_bundle_from_functions(
     return packer.finish("functions", name, files, cwd, module="", attribute=None)
 
 
+def build_bundle_of_modules(names: Sequence[str], roots: Sequence[Path], cwd: Path) -> Bundle:
+    """Pack modules that functions import when they are called, with all that these import.
+
+    `roots` are the folders where they are looked for. Raises PluginError for one that is nowhere
+    there, or for more than may travel.
+    """
+    packer = _Packer([*roots, *_user_roots(cwd)])
+    for name in names:
+        before = len(packer.members)
+        packer.add_module(name)
+        if len(packer.members) == before and not packer.has(name):
+            raise PluginError(
+                f"The module {name} is not a source of this machine. Name modules that are not "
+                "installed, and install the others on every worker."
+            )
+    return packer.finish("modules", ", ".join(names), [], cwd, module="", attribute=None)
+
+
 def _split_target(target: str, cwd: Path) -> tuple[str, str | None]:
     place, colon, attribute = target.rpartition(":")
     if not colon or (cwd / target).is_file():
@@ -209,6 +227,11 @@ class _Packer:
                 return
             if package.is_dir() and self._add_below_namespace(root, dotted):
                 return
+
+    def has(self, dotted: str) -> bool:
+        """Return whether a module, or its package, is there."""
+        place = f"{CODE}/{dotted.partition('.')[0]}"
+        return any(each == f"{place}.py" or each.startswith(f"{place}/") for each in self.members)
 
     def _add_once(self, member: str, path: Path) -> None:
         if f"{CODE}/{member}" not in self.members:

@@ -77,6 +77,13 @@ def made_modules() -> Set[str]:
     return _made_modules
 
 
+def forget_made(names: Set[str]) -> None:
+    """Make room for modules that are to be imported, and exist for some of their classes alone."""
+    for name in [each for each in _made_modules if each.partition(".")[0] in names]:
+        _made_modules.discard(name)
+        sys.modules.pop(name, None)
+
+
 def loaded(name: str) -> types.ModuleType:
     """Return a loaded module; raise KeyError."""
     return sys.modules[name]

@@ -148,6 +148,18 @@ def _member_path(name: str) -> PurePosixPath:
     return path
 
 
+def install_modules(data: bytes, folder: Path) -> None:
+    """Make the modules of a bundle importable, in place of those of a former bundle.
+
+    It is unpacked below `folder`, in a folder named by its SHA-256. Raises PluginError for damage.
+    """
+    unpacked = unpack_bundle(data, folder)
+    manifest = json.loads((unpacked / MANIFEST).read_bytes())
+    sources = {str(unpacked / member): str(path) for member, path in manifest["sources"].items()}
+    by_value.forget_made({entry.stem for entry in (unpacked / CODE).iterdir()})
+    importing.install(unpacked / CODE, None, sources)
+
+
 def load_unpacked(folder: Path) -> UserFunctions:
     """Import the plugin that was unpacked into `folder`; raise PluginError.
 

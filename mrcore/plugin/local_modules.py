@@ -22,8 +22,12 @@ def user_source(module: object) -> Path | None:
     if name.partition(".")[0] in RESERVED:
         return None
     file = Path(path).absolute()
-    installed = "site-packages" in file.parts or "dist-packages" in file.parts
-    return None if installed or not file.is_file() else file
+    return None if is_installed(file) or not file.is_file() else file
+
+
+def is_installed(file: Path) -> bool:
+    """Return whether a file belongs to an installed package."""
+    return "site-packages" in file.parts or "dist-packages" in file.parts
 
 
 class LocalModules:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from mrcore.calls.payload import (
     load_arguments,
     load_function,
     load_value,
+    modules_of,
 )
 from mrcore.calls.references import Need, Reference
 from mrcore.errors import InternalError, NotFoundError, PicklingError, StorageError
@@ -40,6 +41,7 @@ from mrcore.storage import operations
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.object_cache import ObjectCache, read_object
+from mrcore.tasks.shipped import ShippedModules
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.texts import text_of
 
@@ -53,6 +55,10 @@ FIRST_PAUSE_SECONDS: Final = 0.1
 """Pause before an item is tried again; each further one is twice as long."""
 MAX_PAUSE_SECONDS: Final = 5.0
 _MAX_MESSAGE: Final = 400
+_MISSING: Final = (
+    "it is not on the worker: name a module of yours in modules= of the cluster, and install any "
+    "other on every worker"
+)
 
 
 class ItemSink(Protocol):
@@ -61,6 +67,15 @@ class ItemSink(Protocol):
     def begin_item(self, now: float, done: int, items: int) -> None:
         """Note that the next item begins: `done` of `items` have ended."""
         ...
+
+
+class _Loaded(NamedTuple):
+    """A function that is loaded."""
+
+    size_bytes: int
+    function: Callable[..., Any]
+    modules: str
+    """SHA-256 of the bundle with the modules that it imports; empty for none."""
 
 
 class _FailedCallError(InternalError):
@@ -75,9 +90,10 @@ class _FailedCallError(InternalError):
 class Calls:
     """Runner of calls, one by one, which keeps what many of them share."""
 
-    def __init__(self, clock: Clock = SYSTEM) -> None:
+    def __init__(self, modules: ShippedModules, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._functions: OrderedDict[str, tuple[int, Callable[..., Any]]] = OrderedDict()
+        self._modules = modules
+        self._functions: OrderedDict[str, _Loaded] = OrderedDict()
         self._function_bytes = 0
         self._stored = ObjectCache(CACHE_BYTES)
         self._folder = _current_folder()
@@ -163,20 +179,25 @@ class Calls:
         known = self._functions.get(sha256)
         if known is not None:
             self._functions.move_to_end(sha256)
-            return known[1]
+            if known.modules:
+                self._modules.provide(state_uri, known.modules)
+            return known.function
         data = read_object(state_uri, sha256)
+        modules = modules_of(data)
+        if modules:
+            self._modules.provide(state_uri, modules)
         try:
             with running(CALL):
                 function = load_function(data)
         except BaseException as error:
             message = f"the function of the call cannot be loaded on the worker: {_said(error)}"
             raise _FailedCallError(message, error) from error
-        self._functions[sha256] = (len(data), function)
+        self._functions[sha256] = _Loaded(len(data), function, modules)
         self._function_bytes += len(data)
         while len(self._functions) > 1 and (
             len(self._functions) > MAX_FUNCTIONS or self._function_bytes > MAX_FUNCTION_BYTES
         ):
-            self._function_bytes -= self._functions.popitem(last=False)[1][0]
+            self._function_bytes -= self._functions.popitem(last=False)[1].size_bytes
         return function
 
 
@@ -248,6 +269,8 @@ def _called(
             )
         else:
             message = f"{name} raised {_said(error)}"
+            if isinstance(error, ModuleNotFoundError):
+                error.add_note(f"{_MISSING} (mrcore)")
         raise _FailedCallError(message, error) from error
 
 
@@ -283,7 +306,7 @@ def _failure(message: str, error: BaseException) -> TaskFailure:
 
 def _said(error: BaseException) -> str:
     text = last_line(error)[:_MAX_MESSAGE]
-    hint = " (install it on every worker)" if isinstance(error, ModuleNotFoundError) else ""
+    hint = f" ({_MISSING})" if isinstance(error, ModuleNotFoundError) else ""
     return f"{text}{hint}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -190,6 +192,47 @@ def test_a_call_has_a_time_limit_of_its_own(cluster: mrcore.LocalCluster, tmp_pa
     with pytest.raises(TimeoutError, match=limit):
         cluster.call(wait, timeout=0.3, retries=1).result(60)
     assert (tmp_path / "tries").read_text() == "xx"  # and not max_attempts
+
+
+def test_modules_that_calls_import_when_they_run_come_along(
+    cluster: mrcore.LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of these is loaded here, and the workers do not have the folder."""
+    for name, source in (
+        ("lazy_near.py", "import lazy_further\ndef twice(x): return lazy_further.TWO * x\n"),
+        ("lazy_further.py", "TWO = 2\n"),
+        ("lazy_pack/__init__.py", ""),
+        ("lazy_pack/inner.py", "from pathlib import Path\nONE = int("
+         "(Path(__file__).parent / 'one.txt').read_text())\n"),
+        ("lazy_pack/one.txt", "1"),
+        ("lazy_named.py", "ANSWER = 42\n"),
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def lazy(x: int) -> int:
+        import lazy_near  # type: ignore[import-not-found]
+        from lazy_pack import inner  # type: ignore[import-not-found]
+
+        found: int = lazy_near.twice(x) + inner.ONE
+        return found
+
+    def computed(name: str) -> Any:
+        return importlib.import_module(name).ANSWER
+
+    assert cluster.call(lazy, 20).result(60) == 41
+    assert cluster.call(lambda function: function(1), lazy).result(60) == 3
+    assert list(cluster.map(lazy, range(3))) == [1, 3, 5]
+    missing = cluster.call(computed, "lazy_named")
+    with pytest.raises(ModuleNotFoundError, match="lazy_named") as caught:
+        missing.result(60)
+    assert "name a module of yours in modules= of the cluster" in caught.value.__notes__[0]
+    with mrcore.connect(state=cluster.state, modules=["lazy_named"]) as other:
+        assert other.call(computed, "lazy_named").result(60) == 42
+        assert other.call(lazy, 20).result(60) == 41
+    assert cluster.call(lazy, 21).result(60) == 43
+    assert {"lazy_near", "lazy_pack", "lazy_named"}.isdisjoint(sys.modules)
 
 
 def test_cancelled_calls_are_killed(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ class Desk:
         mapping = Mapping(
             calls=self.calls,
             options=OPTIONS,
-            function=payload.dump_function(function),
+            function=function,
             slots=2,
             chunksize=options.pop("chunksize", "auto"),
         )

@@ -60,6 +60,7 @@ from mrcore.tasks.child.protocol import (
 )
 from mrcore.tasks.child.stages import Stages
 from mrcore.tasks.run import scratch_failure, tellable
+from mrcore.tasks.shipped import ShippedModules
 from mrcore.util.clock import SYSTEM
 from mrcore.util.parent import end_with_parent
 from mrcore.util.texts import text_of
@@ -140,7 +141,7 @@ class Child:
         self._settled_bytes = 0
         """Resident memory when all that can be given back was."""
         self._stages = Stages(folder / PLUGINS, work)
-        self._calls = Calls()
+        self._calls = Calls(ShippedModules(folder / PLUGINS))
 
     def serve(self) -> None:
         """Run orders until there can come no more."""

@@ -31,6 +31,7 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks import call as call_module
 from mrcore.tasks.call import Calls
 from mrcore.tasks.object_cache import ObjectCache
+from mrcore.tasks.shipped import ShippedModules
 from tests.support.call_making import ObjectFolder, session_spec
 from tests.support.fake_clock import FakeClock
 
@@ -52,7 +53,7 @@ class House:
         self.state_uri = f"file://{folder}/state"
         self.objects = ObjectFolder(folder / "state")
         self.clock = FakeClock()
-        self.calls = Calls(self.clock)
+        self.calls = Calls(ShippedModules(folder / "modules"), self.clock)
         self.items = Items()
         self.made = 0
 
