@@ -15,6 +15,7 @@ import msgspec
 
 from mrcore.master.core import policy
 from mrcore.master.core.call_problems import gone, order_problem, passed_on
+from mrcore.master.core.call_results import cut, lean
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.commands import DeleteValues
 from mrcore.master.core.durable_calls import calls_of, needs_of, output_of
@@ -28,11 +29,12 @@ from mrcore.master.core.facts import (
     TaskWon,
 )
 from mrcore.master.core.records import CallsRecord, JobRecord
+from mrcore.master.core.room import is_short
 from mrcore.master.core.volatile import LiveJob, LiveTask
 from mrcore.model.calls import CALL_STAGE, CallPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import TaskFailure, TaskOutput
+from mrcore.model.task import TaskFailure
 
 if TYPE_CHECKING:
     from mrcore.storage.base import ObjectInfo
@@ -138,7 +140,8 @@ class Calls:
         task_id = won.attempt.task
         plan = _calls(job).plans[task_id.index]
         objects = self._objects_taken([plan])
-        self.cluster.record(msgspec.structs.replace(won, output=_lean(won.output)))
+        output = lean(won.output, short=is_short(self.cluster, _calls(job)))
+        self.cluster.record(msgspec.structs.replace(won, output=output))
         self._delete_freed(objects)
         self._leave(task_id, plan)
         for taker in self.takers.get(task_id.job_id, {}).get(task_id.index, ()):
@@ -156,11 +159,12 @@ class Calls:
         why = policy.call_verdict(task, failure, record.spec, self.cluster.limits)
         if why is None:
             return False
+        kept = msgspec.structs.replace(failure, message=why)
         self._end(
             [
                 CallFailed(
                     task=attempt_id.task,
-                    failure=msgspec.structs.replace(failure, message=why),
+                    failure=cut(kept) if is_short(self.cluster, _calls(job)) else kept,
                     attempt=attempt_id.number,
                     worker_id=worker_id,
                 )
@@ -339,15 +343,3 @@ def _ended_by(fact: CallFailed | CallsCancelled) -> list[TaskId]:
     if isinstance(fact, CallFailed):
         return [fact.task]
     return [TaskId(fact.job_id, CALL_STAGE, index) for index in fact.indexes]
-
-
-def _lean(output: TaskOutput) -> TaskOutput:
-    """Return what is kept of what a call has left."""
-    return TaskOutput(
-        object=output.object,
-        result=output.result,
-        printed=output.printed,
-        elapsed_seconds=output.elapsed_seconds,
-        class_a=output.class_a,
-        class_b=output.class_b,
-    )

@@ -74,7 +74,8 @@ class Limits:
     session_calls_max: int = 1_000_000
     """Calls of one session, released ones included: each keeps a place in a list."""
     calls_bytes_max: int = 1 << 30
-    """Memory of the arguments and values of all calls, as `durable_calls` weighs it."""
+    """Memory of the arguments and values of all calls, as `durable_calls` weighs it; from half of
+    it on values are objects (`room.is_short`)."""
     session_bytes_max: int = 512 * 2**20
     """Memory of the arguments and values of the calls of one session."""
     calls_started_max: int = 100_000

@@ -57,6 +57,19 @@ def problem_of_calls(
     return None
 
 
+def is_short(cluster: Cluster, session: CallsRecord) -> bool:
+    """Return whether the results of a session's calls are to take as little memory as may be.
+
+    They come whatever there is room for, since their calls are there already. So half of the memory
+    is for what calls return in full. Beyond it values are objects, and failures are cut.
+    """
+    limits = cluster.limits
+    return (
+        2 * session.kept_bytes > limits.session_bytes_max
+        or 2 * call_bytes(cluster.live_jobs()) > limits.calls_bytes_max
+    )
+
+
 def call_count(records: Iterable[JobRecord]) -> int:
     """Return the number of calls that are not released, of all these jobs."""
     sessions = (record.calls for record in records)

@@ -20,6 +20,7 @@ from mrcore.master.core.durable_calls import output_of
 from mrcore.master.core.events import JobBroken, Synced
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import CallsRecord, JobRecord
+from mrcore.master.core.room import is_short
 from mrcore.master.shell.plans import Plans
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
@@ -169,7 +170,12 @@ class Assigner:
                 return None
             values.append(CallValue(output.result, output.object))
         return CallInput(
-            plan.function, plan.arguments, plan.arguments_object, tuple(values), plan.each
+            plan.function,
+            plan.arguments,
+            plan.arguments_object,
+            tuple(values),
+            plan.each,
+            store_value=is_short(self._machine.cluster, calls),
         )
 
     def _run_input(

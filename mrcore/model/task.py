@@ -17,6 +17,7 @@ from mrcore.model.stages import Stage, stages_of
 from mrcore.storage.base import ObjectInfo
 
 MAX_RESULT_BYTES: Final = 65_536
+MAX_SPARED_RESULT_BYTES: Final = 1_024
 """A longer value of a call, or result of a job, is an object."""
 MAX_PRINTED_BYTES: Final = 16_384
 """Length of what a report has of the text that a call printed: its end."""
@@ -123,6 +124,9 @@ class CallInput(msgspec.Struct, frozen=True, tag="call"):
     """Values of other calls that are among the arguments, by their number there."""
     each: bool = False
     """Whether the arguments are a list, and the function is called for each item."""
+    store_value: bool = False
+    """Whether a value of more than `MAX_SPARED_RESULT_BYTES` is to be an object, since the master
+    is short of memory."""
 
 
 TaskInput = Split | RunInput | CallInput

@@ -68,6 +68,7 @@ def call_input_to_proto(call: CallInput) -> worker_service_pb2.CallInput:
         arguments_object=call.arguments_object,
         values=[_value_to_proto(value) for value in call.values],
         each=call.each,
+        store_value=call.store_value,
     )
 
 
@@ -79,6 +80,7 @@ def call_input_from_proto(message: worker_service_pb2.CallInput) -> CallInput:
         arguments_object=text_within(message.arguments_object, "the arguments of a call", 64),
         values=tuple(_value_from_proto(value) for value in message.values),
         each=message.each,
+        store_value=message.store_value,
     )
 
 

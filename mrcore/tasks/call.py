@@ -26,6 +26,7 @@ from mrcore.errors import InternalError, NotFoundError, PicklingError, StorageEr
 from mrcore.model import object_names
 from mrcore.model.task import (
     MAX_RESULT_BYTES,
+    MAX_SPARED_RESULT_BYTES,
     CallInput,
     CallValue,
     FailureKind,
@@ -134,12 +135,12 @@ class Calls:
             given, keywords = arguments.load()
             value = _called(name, function, given, keywords)
             del given, keywords
-            return _output(spec, _pickled(name, value, dump_value), 1)
+            return _output(spec, call, _pickled(name, value, dump_value), 1)
         items, _ = arguments.load()
         assert spec.job.session is not None
         outcomes = self._each(name, function, items, arguments, spec.job.session.retries, progress)
         done = len(items) - len(outcomes.failures)
-        return _output(spec, _pickled(name, outcomes, dump_outcomes), len(items), done)
+        return _output(spec, call, _pickled(name, outcomes, dump_outcomes), len(items), done)
 
     def _each(
         self,
@@ -282,9 +283,9 @@ def _pickled(name: str, value: Any, dump: Callable[[Any, str], bytes]) -> bytes:
         raise _FailedCallError(str(error), error) from error
 
 
-def _output(spec: TaskSpec, data: bytes, items: int, done: int = 1) -> TaskOutput:
+def _output(spec: TaskSpec, call: CallInput, data: bytes, items: int, done: int = 1) -> TaskOutput:
     """Return the output with a pickled value, which is stored as an object if it is long."""
-    if len(data) <= MAX_RESULT_BYTES:
+    if len(data) <= (MAX_SPARED_RESULT_BYTES if call.store_value else MAX_RESULT_BYTES):
         return TaskOutput(result=data, records_in=items, records_out=done, bytes_out=len(data))
     uri = object_names.result_uri(spec.state_uri, spec.job, spec.attempt)
     with storage_for(uri).open_write(uri, expect=ABSENT) as writer:

@@ -744,6 +744,7 @@ class CallInput(_message.Message):
     ARGUMENTS_OBJECT_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     EACH_FIELD_NUMBER: _builtins.int
+    STORE_VALUE_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     """SHA-256 of the object that holds the pickled function."""
     arguments: _builtins.bytes
@@ -752,6 +753,8 @@ class CallInput(_message.Message):
     """SHA-256 of the object that holds the pickled arguments; empty where they are above."""
     each: _builtins.bool
     """The arguments are a list, and the function is called for each item."""
+    store_value: _builtins.bool
+    """A value of more than 1 KiB is to be an object: the master is short of memory."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallValue]:
         """Values of other calls that are among the arguments."""
@@ -764,10 +767,11 @@ class CallInput(_message.Message):
         arguments_object: _builtins.str = ...,
         values: _abc.Iterable[Global___CallValue] | None = ...,
         each: _builtins.bool = ...,
+        store_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_object", b"arguments_object", "each", b"each", "function", b"function", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_object", b"arguments_object", "each", b"each", "function", b"function", "store_value", b"store_value", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

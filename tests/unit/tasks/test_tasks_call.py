@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mrcore.calls import payload
@@ -239,6 +240,19 @@ def test_functions_stay_loaded_within_bounds(house: House, monkeypatch: pytest.M
     monkeypatch.setattr(call_module, "MAX_FUNCTIONS", 1)
     house.output(house.objects.call(lambda: 1))
     assert counted() == 1
+
+
+def test_a_value_is_an_object_where_the_master_is_short_of_memory(house: House) -> None:
+    call = house.objects.call(bytes, 2_000)
+    full, spared = house.run(call), house.run(msgspec.structs.replace(call, store_value=True))
+    assert isinstance(full, TaskOutput)
+    assert isinstance(spared, TaskOutput)
+    assert (full.object, spared.result) == (None, b"")
+    assert spared.object is not None
+    assert storage_for(spared.object.uri).read(spared.object.uri) == full.result
+    short = house.run(msgspec.structs.replace(house.objects.call(bytes, 9), store_value=True))
+    assert isinstance(short, TaskOutput)
+    assert payload.load_value(short.result) == bytes(9)
 
 
 def test_long_arguments_come_from_an_object(house: House) -> None:

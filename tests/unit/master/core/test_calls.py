@@ -14,9 +14,10 @@ from mrcore.master.core.events import (
     Submitted,
     Synced,
 )
-from mrcore.master.core.facts import CallFailed, CallsAdded, EpochTaken, Fact
+from mrcore.master.core.facts import CallFailed, CallsAdded, EpochTaken, Fact, TaskWon
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.room import is_short
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
@@ -128,3 +129,36 @@ def test_calls_that_have_begun_are_listed_up_to_a_bound() -> None:
     assert desk.machine.calls.take_started("s0") == [0]
     desk.report({a: TaskOutput(result=b"value") for a in desk.held})
     assert desk.machine.calls.take_started("s0") == [], "they are listed once"
+
+
+def test_results_take_little_memory_once_half_of_it_is_taken() -> None:
+    """They come whatever there is room for: their calls have been added."""
+
+    desk = Desk(6, Limits(session_bytes_max=120_000))
+    desk.report({})
+    printed, raised = b"p" * 16_000, b"E" * 30_000
+    full = TaskFailure(
+        kind=FailureKind.USER,
+        message="ValueError: no",
+        traceback="t" * 9_000,
+        exception=raised,
+        printed=printed,
+    )
+    calls = desk.machine.cluster.durable.jobs["s0"].calls
+    assert calls is not None
+    seen = []
+    for result in (full, TaskOutput(result=b"v", printed=printed), full):
+        seen.append(is_short(desk.machine.cluster, calls))
+        desk.report({desk.held[0]: result})
+    assert seen == [False, True, True]
+    first, won, cut = [fact for fact in desk.facts if isinstance(fact, CallFailed | TaskWon)]
+    assert isinstance(first, CallFailed)
+    assert first.failure == full
+    assert isinstance(won, TaskWon)
+    assert won.output == TaskOutput(result=b"v", printed=printed[-1_024:])
+    assert isinstance(cut, CallFailed)
+    assert (cut.failure.message, len(cut.failure.traceback)) == (full.message, 1_024)
+    assert (cut.failure.exception, len(cut.failure.printed)) == (b"", 1_024)
+    desk.report({})
+    desk.step(CallsDone("s0", tuple(calls.ended)))
+    assert not is_short(desk.machine.cluster, calls)
