@@ -103,7 +103,6 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
             watch.woken.clear()
             while watch.ended:
                 yield self._ends(session_id, watch)
-                first = False
             if self._draining.is_set():
                 raise UnavailableError("The master is ending. Watch the session again soon.")
             if not self._sessions.check_live(session_id):
@@ -111,7 +110,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
             now = self._note(session_id)
             started = self._sessions.started(session_id, watch)
             if now != note or started or first:
-                # The first message shows that the watch has begun.
+                # The first message without ends shows that all that had ended was sent.
                 note, first = now, False
                 yield pb.WatchCallsResponse(note=note, started=started)
             with contextlib.suppress(TimeoutError):

@@ -62,6 +62,8 @@ class Caller:
         pending.on_failure = on_failure
         future: CallFuture[T] = CallFuture(pending)
         self._calls.add(pending, future)
+        if options.keep:  # it is to go on whatever happens to this process next
+            self._calls.wait_sent(pending)
         return future
 
     def _make(

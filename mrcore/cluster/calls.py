@@ -47,7 +47,7 @@ class Calls:
         `modules` are those of this machine that calls may import, beside those that are found.
         `owner` returns the client. Threads refer to this object, and must not keep the client.
         """
-        self._owner = owner
+        self.owner = owner
         self._client = client
         self._clock = clock
         self._stored: dict[str, float] = {}
@@ -112,7 +112,7 @@ class Calls:
                 needs=tuple(needs),
                 objects=tuple(objects),
                 each=each,
-                owner=self._owner(),
+                owner=self.owner(),
             )
 
     def add(self, pending: Pending, future: CallFuture[Any]) -> None:
@@ -125,6 +125,24 @@ class Calls:
             board.outbox_bytes += len(pending.arguments)
             self._sender.start()
             board.changed.notify_all()
+
+    def wait_sent(self, pending: Pending) -> None:
+        """Wait until the master has a call, or it has ended without."""
+        board = self.board
+        if self._watches.is_here or self._sender.is_here:
+            return
+        with board.changed:
+            while pending.future is not None and not board.is_over:
+                if 0 <= pending.index < pending.session.sent:
+                    return
+                board.changed.wait(_LOOK_SECONDS)
+
+    def watch(self, session: Session) -> None:
+        """Take part in a session that another client has made."""
+        with self.board.changed:
+            self.board.check_open()
+            self.board.open.add(session)
+        self._watches.start(session)
 
     def read(self, pending: Pending) -> Any:
         """Return a long value of a call; raise UsageError or NotFoundError where it is gone."""
@@ -159,7 +177,8 @@ class Calls:
             board.changed.notify_all()
         for future in left:
             future.end_cancelled()
-        for session in opened if was_well else ():
+        own = [session for session in opened if not session.is_attached]
+        for session in own if was_well else ():
             try:
                 self._client.close(
                     session.session_id, cancel=not session.options.keep, retry_seconds=0.0

@@ -327,6 +327,19 @@ class Client:
         tasks = self._slots() if workers is None else workers
         return mapreduce(self, data, map_func, reduce_func, tasks)
 
+    def attach(self, session_id: str) -> dict[int, CallFuture[Any]]:
+        """Return the futures of calls that another client has made with `keep`, by number.
+
+        `session_id` is the `job_id` of their futures, as `jobs()` and `mrcore jobs` show it. They
+        are kept for an hour after the last client has left.
+
+        Raises UnknownJobError where no such session goes on, UsageError for a job.
+        """
+        from mrcore.cluster.attaching import attach
+
+        self.check_open()
+        return attach(self._calls, self._master, session_id)
+
     def executor(self) -> ClusterExecutor:
         """Return a `concurrent.futures.Executor`; to shut it down leaves the cluster up."""
         from mrcore.cluster.executor import ClusterExecutor

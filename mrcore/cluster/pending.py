@@ -46,6 +46,10 @@ class Session:
         """Numbers of calls whose long values are not released."""
         self.is_closing = False
         """It gets no more calls."""
+        self.is_attached = False
+        """Another client has made it, and may go on with it."""
+        self.doubtful: set[int] = set()
+        """Calls that had ended when this client attached: those that are not reported are freed."""
         self.is_over = False
 
     @property
@@ -83,7 +87,7 @@ class Pending:
     problem: BaseException | None = None
     """Error of a call that could not be sent."""
     is_held: bool = False
-    """A long value waits on the cluster."""
+    """The value waits on the cluster: a long one, or any of a kept session."""
     is_closed: bool = False
     """The value is not wanted any more."""
 
@@ -112,7 +116,11 @@ class Pending:
 
     def __del__(self) -> None:
         """Free the value with the future, which alone refers to this object by then."""
-        if self.is_held and not self.is_closed:
+        if not self.is_held or self.is_closed:
+            return
+        if self.session.options.keep:  # the value stays for those who attach
+            self.session.held.discard(self.index)
+        else:
             self.board.released.append((self.session, self.index))
 
 

@@ -261,6 +261,9 @@ class Sender:
                     pending.index = -1
             raise
         session.sent = first + len(calls)
+        if session.options.keep:
+            with board.changed:
+                board.changed.notify_all()
         for pending in calls:
             pending.arguments = b""
             board.drop_needs(pending)
@@ -318,7 +321,7 @@ class Sender:
             by_session.setdefault(session, []).append(index)
         for session, indexes in by_session.items():
             session.held.difference_update(indexes)
-            if not session.is_over:
+            if session.options.keep or not session.is_over:
                 self._quietly(functools.partial(self._client.release, session.session_id, indexes))
 
     def _close_idle(self) -> None:
@@ -333,7 +336,10 @@ class Sender:
                 session.is_over = True
                 board.open.discard(session)
         for session in done:
-            self._quietly(functools.partial(self._client.close, session.session_id, cancel=True))
+            if not session.is_attached:
+                cancel = not session.options.keep
+                ask = functools.partial(self._client.close, session.session_id, cancel=cancel)
+                self._quietly(ask)
 
     def _quietly(self, ask: Callable[[], None]) -> None:
         """Ask for something whose failure harms nobody: the master cleans up in the end."""

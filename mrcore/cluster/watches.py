@@ -12,7 +12,7 @@ from mrcore.client.calls import CallClient
 from mrcore.cluster.callbacks import delivering
 from mrcore.cluster.outcomes import error_of
 from mrcore.cluster.pending import Board, Pending, Session
-from mrcore.errors import DefectError, MrcoreError
+from mrcore.errors import DefectError, MrcoreError, NotFoundError
 from mrcore.plugin.tracebacks import last_line
 
 if TYPE_CHECKING:
@@ -87,9 +87,22 @@ class Watches:
                 future.mark_started()
         for ended in news.ended:
             self._take_end(session, ended)
+        if session.doubtful and not news.ended:  # all ends there were have come
+            self._give_up_doubtful(session)
         if news.ended:
             with self._board.changed:
                 self._board.changed.notify_all()
+
+    def _give_up_doubtful(self, session: Session) -> None:
+        """Fail calls that had ended before this client came, and are not kept any more."""
+        with self._board.changed:
+            found = (session.live.pop(index, None) for index in session.doubtful)
+            freed = [pending for pending in found if pending is not None]
+            session.doubtful.clear()
+        for pending in freed:
+            pending.is_closed = True
+            problem = f"The value of {pending.name} of {session.session_id} was freed."
+            self._board.fail([pending], NotFoundError(f"{problem} Call the function again."))
 
     def _take_end(self, session: Session, ended: EndedCall) -> None:
         board = self._board
@@ -98,10 +111,12 @@ class Watches:
             if pending is None:
                 return  # it was reported before, or its future was given up
             future, pending.future = pending.future, None
-            if ended.WhichOneof("outcome") == "value_bytes" and not pending.is_cancelled:
-                pending.is_held = True
+            kind, keep = ended.WhichOneof("outcome"), session.options.keep
+            has_value = kind != "failure" and not pending.is_cancelled
+            pending.is_held = has_value and (keep or kind == "value_bytes")
+            if has_value and kind == "value_bytes":
                 session.held.add(ended.index)
-            else:
+            elif not keep:
                 board.free(pending)
         if ended.printed:
             self._show(ended.printed)

@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -233,6 +234,62 @@ def test_modules_that_calls_import_when_they_run_come_along(
         assert other.call(lazy, 20).result(60) == 41
     assert cluster.call(lazy, 21).result(60) == 43
     assert {"lazy_near", "lazy_pack", "lazy_named"}.isdisjoint(sys.modules)
+
+
+FIRST_PROGRAM = """
+import os, sys, time
+import mrcore
+
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "waited"
+
+cluster = mrcore.connect(state=sys.argv[1])
+calls = [
+    cluster.call(divmod, 7, 2, keep=True),
+    cluster.call(bytes, 100_000, keep=True),
+    cluster.call(divmod, 7, 0, keep=True),
+    cluster.call(wait, sys.argv[2], keep=True),
+    cluster.call(abs, -4, keep=True),
+]
+assert len({call.job_id for call in calls}) == 1
+assert calls[4].result(60) == 4
+print(calls[0].job_id, flush=True)
+os._exit(0)  # without a farewell
+"""
+
+
+def test_another_program_takes_up_kept_calls(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(FIRST_PROGRAM)
+    command = [sys.executable, str(tmp_path / "first.py"), cluster.state, str(tmp_path / "go")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    session_id = ended.stdout.strip()
+    assert session_id, ended.stderr
+    calls = cluster.attach(session_id)
+    assert sorted(calls) == [0, 1, 2, 3, 4]
+    assert [calls[n].call_id for n in (0, 3)] == ["call-00000", "call-00003"]
+    assert calls[0].result(60) == (3, 1)
+    assert len(calls[1].result(60)) == 100_000
+    with pytest.raises(ZeroDivisionError):
+        calls[2].result(60)
+    assert not calls[3].done()
+    double = cluster.call(operator.mul, calls[3], 2)  # values go from worker to worker
+    (tmp_path / "go").touch()
+    assert double.result(60) == "waitedwaited"
+    assert calls[3].result(60) == "waited"
+    # What has been read stays for others, until it is closed.
+    assert calls[4].result(60) == 4
+    calls[4].close()
+
+    def freed() -> bool:
+        again = cluster.attach(session_id)
+        assert again[0].result(60) == (3, 1)
+        return "call-00004 of " in str(again[4].exception(60))
+
+    wait_until(freed)
+    with pytest.raises(mrcore.MrcoreError, match="nothing-20260101-000000-0000"):
+        cluster.attach("nothing-20260101-000000-0000")
 
 
 def test_cancelled_calls_are_killed(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:

@@ -230,7 +230,9 @@ class WatchCallsResponse(_message.Message):
     """Reason why calls wait, for people, such as "no worker has the label gpu"; empty if none do."""
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedCall]:
-        """Calls that have ended, in the order in which they ended."""
+        """Calls that have ended, in the order in which they ended. The first response without any shows
+        that all calls that had ended before the watch were sent, but those that are released.
+        """
 
     @_builtins.property
     def started(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import hashlib
 import operator
@@ -70,6 +71,29 @@ def test_long_values_stay_until_their_futures_go(desk: Desk) -> None:
     del three
     gc.collect()
     wait_until(lambda: desk.house.live() == 0)
+
+
+def test_values_of_kept_calls_stay_without_their_futures(desk: Desk) -> None:
+    keep = dataclasses.replace(OPTIONS, keep=True)
+
+    def call(function: Any, *arguments: Any) -> CallFuture[Any]:
+        return desk.caller.call(function, arguments, {}, keep)
+
+    desk.house.hold = True
+    short = call(operator.neg, 1)
+    assert short.job_id  # it is there when `call` returns
+    desk.house.let_go()
+    long = call(bytes, 100_000)
+    assert short.result(10) == -1
+    assert len(long.result(10)) == 100_000
+    del long
+    gc.collect()
+    # Others attach to them.
+    desk.call(operator.neg, 2).result(10)
+    wait_until(lambda: desk.house.requests["release"] == 1)
+    assert desk.house.live() == 2
+    short.close()
+    wait_until(lambda: desk.house.live() == 1)
 
 
 def test_futures_are_arguments(desk: Desk) -> None:
