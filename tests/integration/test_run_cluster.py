@@ -199,7 +199,7 @@ def test_a_drained_worker_leaves(cluster: Cluster) -> None:
 
 
 def test_a_master_beyond_loopback_needs_tls(place: Place) -> None:
-    result = place.run("master", "--listen", "0.0.0.0:0", "--state", "cluster")
+    result = place.run_process("master", "--listen", "0.0.0.0:0", "--state", "cluster")
     assert result.returncode == 2
     assert "--tls" in result.stderr
     assert result.stderr.startswith("mrcore")
@@ -207,4 +207,4 @@ def test_a_master_beyond_loopback_needs_tls(place: Place) -> None:
 
 def test_help_of_the_daemons_is_theirs(place: Place) -> None:
     for daemon in ("master", "worker"):
-        assert "--lifeline-fd" in place.done(daemon, "--help").stdout
+        assert "--lifeline-fd" in place.run_process(daemon, "--help").stdout

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mrcore.storage.gcs.store import GcsStorage
+from mrcore.storage.registry import register
 from tests.gcsserver.server import GcsServer
 from tests.support.run_support import WORD_COUNT, Place
 
@@ -16,7 +18,9 @@ def bucket(place: Place) -> Iterator[GcsServer]:
     with GcsServer() as server:
         server.store.create_bucket("books")
         place.environment["STORAGE_EMULATOR_HOST"] = server.url
+        register("gs", GcsStorage)  # in place of one that knows another server
         yield server
+        register("gs", GcsStorage)
 
 
 def test_from_bucket_to_bucket(place: Place, bucket: GcsServer) -> None:

@@ -90,19 +90,22 @@ def test_bad_input_is_told_as_json_too(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "engine"),
     [
-        ("yield [value], 1", "list"),
-        ("yield float('nan'), 1", "NaN"),
-        ("yield (1 if value == 'a' else 1.5), 1", "float"),
-        ("yield value, lambda: 1", "pickle"),
-        ("return 7", "map"),
+        ("yield [value], 1", "list", "inline"),
+        ("yield float('nan'), 1", "NaN", "embedded"),
+        ("yield (1 if value == 'a' else 1.5), 1", "float", "embedded"),
+        ("yield value, lambda: 1", "pickle", "inline"),
+        ("return 7", "map", "inline"),
     ],
 )
-def test_bad_pairs_fail_the_job_with_a_sentence(place: Place, body: str, said: str) -> None:
+def test_bad_pairs_fail_the_job_with_a_sentence(
+    place: Place, body: str, said: str, engine: str
+) -> None:
     place.write("job.py", f"def map(key, value):\n    {body}\n")
     place.write("in.txt", "a\nb\n")
-    result = place.run("run", "job.py", "in.txt", "-o", "out", "-w", "1", "--max-attempts", "1")
+    options = ("--engine", engine, "-w", "1", "--max-attempts", "1")
+    result = place.run("run", "job.py", "in.txt", "-o", "out", *options)
     assert result.returncode == 1, result.stderr
     assert said in result.stderr
     assert "/mrcore/" not in result.stderr
