@@ -113,7 +113,7 @@ def test_map_over_many_items(cluster: mrcore.LocalCluster) -> None:
 
 def test_the_session_of_a_notebook(cluster: mrcore.LocalCluster) -> None:
     """Lists in memory, as users of such clusters know it."""
-    data = [f"word{number % 100} word{number % 7}" for number in range(100_000)]
+    data = [f"word{number % 100} word{number % 7}" for number in range(20_000)]
 
     def map_func(items: list[str]) -> list[tuple[str, int]]:
         return [(word, 1) for item in items for word in item.split()]
@@ -316,12 +316,12 @@ def test_every_result_once_while_a_worker_and_the_master_are_killed(
     cluster: mrcore.LocalCluster,
 ) -> None:
     results: list[Any] = []
-    squares = cluster.map(lambda n: n * n, range(10_000), chunksize=1)
+    squares = cluster.map(lambda n: n * n, range(3_000), chunksize=1)
     for number, value in enumerate(squares):
         results.append(value)
-        if number == 1_000:
+        if number == 500:
             worker = cluster.process_ids()[1]
             os.kill(worker, signal.SIGKILL)
-        if number == 3_000:
+        if number == 1_500:
             os.kill(cluster.process_ids()[0], signal.SIGKILL)
-    assert results == [n * n for n in range(10_000)]
+    assert results == [n * n for n in range(3_000)]

@@ -140,6 +140,7 @@ def test_a_grid_search_of_scikit_learn(cluster: mrcore.LocalCluster) -> None:
     from mrcore.cluster.joblib_backend import register
 
     register()  # a cluster that is made after joblib was imported does this itself
+    cluster.scale(workers=1)  # each process that fits takes seconds to import the library
     x, y = datasets.load_iris(return_X_y=True)
 
     def search() -> GridSearchCV:

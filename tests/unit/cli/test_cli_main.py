@@ -356,13 +356,19 @@ def test_a_current_folder_that_is_gone_is_told(
         )
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_are_closed_do_no_harm(tmp_path: Path, closed: str) -> None:
+@pytest.mark.parametrize(
+    ("closed", "engine"),
+    [
+        ("<&- >&- 2>&-", "embedded"),
+        *((stream, "inline") for stream in ("<&-", ">&-", "2>&-")),
+    ],
+)
+def test_streams_that_are_closed_do_no_harm(tmp_path: Path, closed: str, engine: str) -> None:
     (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
     (tmp_path / "in.txt").write_text("a\n")
     program = Path(sys.executable).with_name("mrcore")
     done = subprocess.run(
-        ["bash", "-c", f"{program} run wc.py in.txt -o out -w 1 {closed}"],
+        ["bash", "-c", f"{program} run wc.py in.txt -o out -w 1 --engine {engine} {closed}"],
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
         cwd=tmp_path,
         timeout=60,

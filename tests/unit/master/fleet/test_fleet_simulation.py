@@ -9,7 +9,7 @@ import pytest
 from mrcore.master.fleet.core.model import Bounds, Provisioning
 from tests.support.fleet_world import START, Faults, World
 
-SEEDS = 150
+SEEDS = 60
 DAY_STEPS = 12 * 60 * 12
 """Steps of five seconds each: half a day."""
 
@@ -41,9 +41,9 @@ def scenario(seed: int) -> World:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, SEEDS, 50))
+@pytest.mark.parametrize("first", range(0, SEEDS, 20))
 def test_work_is_done_within_bounds_and_nothing_is_left(first: int) -> None:
-    for seed in range(first, first + 50):
+    for seed in range(first, first + 20):
         run(seed)
 
 
@@ -73,7 +73,7 @@ def run(seed: int) -> World:
 
 @pytest.mark.slow
 def test_machines_do_not_come_and_go_without_a_reason() -> None:
-    for seed in range(50):
+    for seed in range(20):
         rng = Random(seed)
         most = rng.randint(2, 10)
         world = World(rng, Bounds(max_workers=most, idle_timeout_seconds=300.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcore.cli.fleet_text import fleet_lines
@@ -82,6 +82,7 @@ FLEET = FleetView(
 
 
 @given(FLEETS)
+@settings(max_examples=30)
 def test_a_fleet_comes_over_the_wire_as_it_was(fleet: FleetView) -> None:
     assert fleet_view(fleet_to_proto(fleet)) == fleet
 
