@@ -26,22 +26,34 @@ def test_a_health_watch_sees_the_drain_with_the_token_and_without(
 
     async def check() -> None:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
+        parked, go = asyncio.Event(), asyncio.Event()
+
+        async def park(context: object) -> None:
+            parked.set()
+            await go.wait()
+
         async with (
-            serving() as (server, credentials),
+            serving(park) as (server, credentials),
             connect_aio(credentials) as ours,
             grpc.aio.insecure_channel(credentials.address) as strange,
         ):
             watches = [health_stub(channel).Watch(request) for channel in (ours, strange)]
             for watch in watches:
                 assert (await watch.read()).status == serving_status
-            # A reader waits already: gRPC drops an unread message once the call's end has come.
+            # A call that goes on keeps the server from closing, and readers wait already: gRPC
+            # drops an unread message once the end of its call or of its connection has come.
+            call_that_goes_on = asyncio.ensure_future(call(credentials))
+            await parked.wait()
             second = [asyncio.ensure_future(read(watch)) for watch in watches]
-            async with asyncio.timeout(10):
-                await server.drain(60)  # a watch that is not woken would take the whole grace
-            for watch, reading in zip(watches, second, strict=True):
-                assert (await reading).status == health_pb2.HealthCheckResponse.NOT_SERVING
-                assert await watch.read() is grpc.aio.EOF
-                assert await watch.code() is grpc.StatusCode.OK
+            drained = asyncio.ensure_future(server.drain(60))
+            async with asyncio.timeout(10):  # a watch that is not woken takes the whole grace
+                for watch, reading in zip(watches, second, strict=True):
+                    assert (await reading).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                    assert await watch.read() is grpc.aio.EOF
+                    assert await watch.code() is grpc.StatusCode.OK
+                go.set()
+                assert await call_that_goes_on == 7
+                await drained
 
     asyncio.run(check())
     assert not caplog.records
