@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,24 @@ PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 SHOWN = [command for page in PAGES for command in documents.commands(ROOT / page, page)]
 
-NOT_HERE = {"test": "it runs this test", "check": "test runs more than it does"}
-"""Chores that cannot be tested by a test."""
+NOT_HERE = {
+    "test": "it runs this test",
+    "check": "test runs more than it does",
+    "quickstart": "it has run before all pages",
+}
+"""Chores that a page does not run."""
 
 IN_ONE_PROCESS = ("docs/datasets.md", "docs/testing.md")
 """Pages whose blocks `test_dataset_documents` runs, but for those that start processes."""
+
+ON_A_CLUSTER = "docs/jobs.md"
+"""A page of many jobs: they run on a cluster that the environment names."""
+
+DAEMONS = (
+    "mrcore master --listen 127.0.0.1:7350 --state ~/cluster",
+    "mrcore worker --master 127.0.0.1:7350",
+)
+"""Daemons of that cluster."""
 
 PORT = "7350"
 """The port in the documents, which may be taken here."""
@@ -54,14 +67,21 @@ class Reader:
             # Packages that were fetched for the checkout under test are not fetched again.
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(caches / "uv")),
             "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(caches / "pip")),
+            # To compile every module of every package takes longer than all commands.
+            "PIP_COMPILE": "0",
+            "UV_COMPILE_BYTECODE": "0",
         }
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = str(free.getsockname()[1])
+        self.address = f"127.0.0.1:{self._port}"
+        # A machine with one core starts one worker a job.
+        core = str(max(os.sched_getaffinity(0)))
+        self._one_core = ["taskset", "-c", core] if shutil.which("taskset") else []
 
     def type(self, text: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a line in a shell, to its end."""
         return subprocess.run(
-            ["bash", "-c", text.replace(PORT, self._port)],
+            [*self._one_core, "bash", "-c", text.replace(PORT, self._port)],
             cwd=self.checkout,
             env={**self.environment, **extra},
             stdin=subprocess.DEVNULL,
@@ -92,7 +112,13 @@ class Reader:
             stderr=subprocess.DEVNULL,
         )
 
-    def wait_for(self, daemon: subprocess.Popen[bytes]) -> None:
+    def start_cluster(self, lines: Iterable[str], daemons: list[subprocess.Popen[bytes]]) -> None:
+        """Start daemons, each once the master answers; add them to those of the page."""
+        for line in lines:
+            daemons.append(self.start(line))
+            self._wait_for(daemons[0])
+
+    def _wait_for(self, daemon: subprocess.Popen[bytes]) -> None:
         """Wait until a client hears of the daemon's master."""
         while self.type(f"mrcore workers --master 127.0.0.1:{PORT}").returncode != 0:
             assert daemon.poll() is None
@@ -145,7 +171,10 @@ def test_code_of_a_page_runs(reader: Reader, page: str) -> None:
         if block.module:
             (reader.checkout / block.module).write_text(block.text)
     daemons: list[subprocess.Popen[bytes]] = []
+    extra = {"MRCORE_MASTER": reader.address} if page == ON_A_CLUSTER else {}
     try:
+        if extra:
+            reader.start_cluster(DAEMONS, daemons)
         # Programs that follow each other share a process, which takes a second to start.
         for programs, group in itertools.groupby(blocks, key=lambda block: bool(block.program)):
             if programs:
@@ -155,10 +184,9 @@ def test_code_of_a_page_runs(reader: Reader, page: str) -> None:
                 if command.elsewhere or command.program in NOT_HERE:
                     continue
                 if command.words[1:2] in (["master"], ["worker"]):
-                    daemons.append(reader.start(command.text))
-                    reader.wait_for(daemons[0])
+                    reader.start_cluster([command.text], daemons)
                     continue
-                done = reader.type(command.text)
+                done = reader.type(command.text, **extra)
                 assert done.returncode == 0, f"{command.text}\n{done.stderr}"
     finally:
         for daemon in reversed(daemons):
@@ -195,7 +223,7 @@ def test_the_wheel_for_vms_needs_no_package_index(reader: Reader) -> None:
 
 
 def test_what_is_not_run_is_little() -> None:
-    run = [c for c in SHOWN if not c.elsewhere and c.program not in NOT_HERE]
+    run = [c for c in SHOWN if not c.elsewhere and c.program not in {"test", "check"}]
     assert {c.document for c in run} >= {
         "README.md",
         "CONTRIBUTING.md",
