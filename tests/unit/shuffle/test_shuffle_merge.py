@@ -56,7 +56,7 @@ def cut_runs(draw: st.DrawFn) -> tuple[list[list[list[Row]]], bool]:
 
 
 @given(cut_runs(), st.integers(1, 5))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_merging_is_a_stable_sort(cut: tuple[list[list[list[Row]]], bool], chunk_rows: int) -> None:
     runs, order = cut
     rows = [row for blocks in runs for block in blocks for row in block]

@@ -73,7 +73,7 @@ from tests.support.inprocess import Job, spec_of
 
 def user_map(key, value):
     for i in range({rows} // 10):
-        yield i, "value %08d " % i * 30
+        yield i, "value %08d " % i * {repeats}
 
 def turned(key, values):
     for number, value in enumerate(values):
@@ -97,8 +97,10 @@ print(json.dumps([peak, len(part.splitlines())]))
 
 @pytest.mark.slow
 def test_a_task_that_merges_runs_and_builds_one_stays_within_the_limit(tmp_path: Path) -> None:
-    peak, total = run_as_child(STEPS_PROGRAM.format(rows=ROWS, limit=LIMIT_MIB), tmp_path)
-    assert total == ROWS
+    rows = ROWS // 3  # each three times as long, since two steps of short rows take long
+    program = STEPS_PROGRAM.format(rows=rows, repeats=90, limit=LIMIT_MIB)
+    peak, total = run_as_child(program, tmp_path)
+    assert total == rows // 10 * 10
     assert peak < FIRMLY_MIB
 
 
