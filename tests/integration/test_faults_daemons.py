@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.fault_cluster import FILES, Scene
 
+pytestmark = pytest.mark.xdist_group("faults of daemons")  # one cluster for all
+
 
 @pytest.mark.parametrize("phase", ["map", "reduce"])
 def test_a_worker_that_is_killed(scene: Scene, phase: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mrcore.engine.inline import run_inline
 from mrcore.model.job import JobState
 from mrcore.storage.registry import storage_for
@@ -67,8 +65,6 @@ def in_plain_python(scene: Scene) -> list[str]:
     return sorted(f"{size}\t{groups}" for size, groups in sizes.items())
 
 
-# Files are enough: what a bucket does otherwise is shown by the faults of shorter jobs.
-@pytest.mark.parametrize("cluster", ["file"], indirect=True)
 def test_middle_stages_that_lose_a_run_a_worker_and_the_master(scene: Scene) -> None:
     calm = in_one_process(scene)
     victim, _ = scene.worker(), scene.worker()

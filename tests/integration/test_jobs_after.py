@@ -14,6 +14,8 @@ from mrcore.storage.registry import storage_for
 from tests.support.fault_cluster import Cluster, Scene
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.xdist_group("jobs after")  # one cluster for all
+
 PLUGIN = """
 def map(key, value):
     if "fail" in PARAMS:
@@ -27,8 +29,6 @@ def setup(context):
     global PARAMS
     PARAMS = context.params
 """
-
-pytestmark = pytest.mark.parametrize("cluster", ["file"], indirect=True)
 
 
 class Chain:

@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.run_support import WORD_COUNT, Place, words
 
+INLINE = ("--engine", "inline")
+"""For what does not depend on the engine: an embedded run takes seconds."""
+
 
 @pytest.fixture
 def books(place: Place) -> Counter[str]:
@@ -45,7 +48,7 @@ def test_inline_gives_the_bytes_of_a_cluster(place: Place, books: Counter[str]) 
         def reduce(key, words):
             return " ".join(words)
     """)  # fmt: skip
-    place.done("run", "wc.py", "in", "-o", "a", "-r", "3", "-w", "2")
+    place.done("run", "wc.py", "in", "-o", "a", "-r", "3", "-w", "1")
     # A cluster that the environment names is none of the inline engine's business.
     place.environment["MRCORE_MASTER"] = "127.0.0.1:1"
     # The order of a set depends on how the process was started.
@@ -180,7 +183,7 @@ def test_a_failing_plugin_shows_its_own_traceback(place: Place) -> None:
 def test_map_only_keeps_the_order_of_the_input(place: Place) -> None:
     place.write("in.txt", "b\na\n\xff\n".encode("latin-1"))
     place.write("job.py", "def map(key, value):\n    yield value, None\n")
-    place.done("run", "job.py", "in.txt", "-o", "out", "--map-only", "-w", "1")
+    place.done("run", "job.py", "in.txt", "-o", "out", "--map-only", *INLINE)
     assert b"".join(place.parts().values()) == b"b\na\n\xff\n"
 
 
@@ -188,7 +191,7 @@ def test_total_order_over_parts(place: Place) -> None:
     lines = sorted({line.split()[0] + line.split()[1] for line in words(3000)}, reverse=True)
     place.write("in.txt", "\n".join(lines) + "\n")
     place.write("job.py", "def map(key, value):\n    yield value, None\n")
-    place.done("run", "job.py", "in.txt", "-o", "out", "--total-order", "-r", "4", "-w", "2")
+    place.done("run", "job.py", "in.txt", "-o", "out", "--total-order", "-r", "4", *INLINE)
     assert place.lines() == sorted(lines)
     assert len(place.parts()) == 4
 
@@ -226,7 +229,7 @@ def test_overwrite_replaces_only_what_a_receipt_names(place: Place) -> None:
     place.done("run", "wc.py", "a.txt", "-o", "out", "-r", "3", "--engine", "inline")
     refused = place.run("run", "wc.py", "b.txt", "-o", "out", "--engine", "inline")
     assert refused.returncode == 2
-    place.done("run", "wc.py", "b.txt", "-o", "out", "-r", "1", "-w", "1", "--overwrite")
+    place.done("run", "wc.py", "b.txt", "-o", "out", "-r", "1", *INLINE, "--overwrite")
     assert place.lines() == ["b\t1"]
     assert list(place.parts()) == ["part-00000"]
     place.write("out/mine.txt", "precious")
@@ -318,7 +321,7 @@ def test_a_counter_of_a_task_beyond_64_bits_fails_by_name(place: Place) -> None:
         "    count('bytes', 2**70)\n"
         "    yield value, 1\n",
     )
-    failed = place.run("run", "big.py", "in.txt", "-o", "out", "-w", "1", "--max-attempts", "1")
+    failed = place.run("run", "big.py", "in.txt", "-o", "out", *INLINE)
     assert failed.returncode == 1
     assert "OverflowError: the counter 'bytes' of this task would be" in failed.stderr
     assert "the record at offset 0 of in.txt" in failed.stderr
