@@ -22,6 +22,8 @@ import mrcore
 from mrcore.calls.exceptions import RemoteTraceback
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.xdist_group("calls")  # one cluster for all
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mrcore.LocalCluster]:

@@ -15,6 +15,8 @@ import pytest
 
 import mrcore
 
+pytestmark = pytest.mark.xdist_group("executor")  # one cluster for all
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mrcore.LocalCluster]:

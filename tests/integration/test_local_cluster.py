@@ -21,6 +21,8 @@ from mrcore.errors import UsageError
 from tests.support.run_support import Place
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.xdist_group("local cluster")  # one cluster for all
+
 
 @pytest.fixture(scope="module")
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -95,8 +97,7 @@ def test_a_job_that_fails_and_one_that_is_cancelled(
 
     def wait(key: object, line: str) -> None:
         (here / "at").touch()
-        while True:
-            os.sched_yield()
+        signal.pause()
 
     failing = cluster.submit(map=refuse, inputs=here / "in", output=here / "f", max_attempts=1)
     waiting = cluster.submit(map=wait, inputs=here / "in/a.txt", output=here / "w")

@@ -36,6 +36,7 @@ from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from tests.support.daemons import start_daemon, start_master
 from tests.support.fake_worker import FakeClient, FakeWorker, make_spec
 from tests.support.master_site import BUNDLE, SHA256, MasterSite, free_port, refused
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -90,8 +91,12 @@ def test_who_follows_a_job_finds_the_next_master_elsewhere(house: MasterSite) ->
         assert house.credentials().address != address
         worker = stack.enter_context(FakeWorker(house.credentials()))
         worker.join()
-        while not client.get(job_id).state.final:
+
+        def is_done() -> bool:
             worker.work_off()
+            return client.get(job_id).state.final
+
+        wait_until(is_done)
         assert [job.state for job in watch][-1] is JobState.SUCCEEDED
         assert [job.job_id for job in client.list()] == [job_id]
         with pytest.raises(ClusterUnreachableError):  # it does not know where to look

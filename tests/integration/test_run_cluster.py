@@ -15,6 +15,8 @@ from tests.support.run_support import WORD_COUNT, Place
 from tests.support.slow_jobs import SLOW
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.xdist_group("run cluster")  # one cluster for all
+
 
 def free_port() -> int:
     """Return a port of loopback that was free a moment ago."""

@@ -18,6 +18,7 @@ from mrcore.storage.registry import storage_for
 from tests.support.repository import ROOT
 from tests.support.stores import Place
 
+pytestmark = pytest.mark.xdist_group("wheelhouse")  # one wheel for all
 TARGET = Target("3.11", "x86_64")
 
 
@@ -149,7 +150,10 @@ def test_pip_resolves_for_the_vms_and_not_for_this_machine() -> None:
 
 
 @pytest.mark.slow
-def test_a_package_without_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_wheel_is_named(
+    own_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheelhouse, "make_own_wheel", lambda folder: own_wheel)  # made once
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     wanted = tmp_path / "requirements.txt"
