@@ -10,7 +10,7 @@ import pytest
 from tests.support.run_support import WORD_COUNT, Place, words
 
 INLINE = ("--engine", "inline")
-"""For what does not depend on the engine: an embedded run takes seconds."""
+"""Options of what does not depend on the engine: an embedded run takes seconds."""
 
 
 @pytest.fixture
