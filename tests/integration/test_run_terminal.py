@@ -129,8 +129,10 @@ def run_unread(place: Place, sink: str, *arguments: str) -> int:
         os.close(full)
 
 
-@pytest.mark.parametrize("sink", ["pipe", "disk"])
-@pytest.mark.parametrize("options", [("--engine", "inline"), ("--engine", "inline", "--json")])
+@pytest.mark.parametrize(
+    ("sink", "options"),
+    [("pipe", ("--engine", "inline")), ("disk", ("--engine", "inline", "--json"))],
+)
 def test_a_job_goes_on_when_nobody_can_read_of_it(
     place: Place, sink: str, options: tuple[str, ...]
 ) -> None:
