@@ -32,7 +32,7 @@ _IMAGES = f"compute/v1/projects/{PROJECT}/global/images"
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What VMs install, and the disk of one that has."""
+    """Wheels that VMs install, and the disk of one that has."""
 
     wheels: Path
     """Folder with all wheels, that of mrcore included."""

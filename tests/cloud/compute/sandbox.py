@@ -146,7 +146,7 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What sandboxes share: a namespace, and a gcloud that is loaded there."""
+    """Namespace that sandboxes share, with a gcloud that is loaded there."""
 
     namespace: Namespace
     home: Path
