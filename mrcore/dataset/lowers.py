@@ -168,8 +168,8 @@ class AsRows(Lower):
     def over(self, elements: Elements) -> Iterator[Any]:
         """Yield rows and pairs."""
         for element in elements:
-            kind = type(element)
-            if (kind is tuple and len(element) == 2) or (kind is dict and not self._text):
+            is_pair = type(element) is tuple and len(element) == 2
+            if is_pair or (not self._text and isinstance(element, dict)):
                 yield element
             elif self._text:
                 yield element, None

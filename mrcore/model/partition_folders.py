@@ -11,7 +11,7 @@ from mrcore.errors import DataError
 
 NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """The value in the folder of rows whose column is None, or an empty text."""
-_ESCAPED: Final = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(map(chr, range(1, 32)))
+_ESCAPED: Final = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(map(chr, range(32)))
 _MAX_BYTES: Final = 255
 """Longest name of a folder that file systems take."""
 _KINDS: Final = (str, bool, int, float, Decimal, datetime.date, datetime.time)

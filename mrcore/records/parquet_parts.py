@@ -46,9 +46,9 @@ def join_schemas(schemas: Mapping[int, pa.Schema]) -> pa.Schema:
             found = _join(before, kind)
             if found is None:
                 raise DataError(
-                    f"The {name}s have the type {before} in part {shown_by[name]} and {kind} in "
-                    f"part {index}, and parquet needs one type for all parts: emit one, or choose "
-                    "another --output-format."
+                    f"The column {name!r} has the type {before} in part {shown_by[name]} and "
+                    f"{kind} in part {index}. Parquet needs one type for all parts: emit one, or "
+                    "choose another --output-format."
                 )
             if name not in shown_by or not found.equals(before):
                 joined[name], shown_by[name] = found, index

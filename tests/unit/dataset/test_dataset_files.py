@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_elements_that_are_no_rows_have_a_column_of_their_own() -> None:
     assert written("j") == '{"value":1}\n{"value":2}\n'
     mrcore.from_items([("a", 1)]).write_parquet("p", engine="inline")
     assert pq.read_table("p").to_pylist() == [{"key": "a", "value": 1}]
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "parquet"])
+def test_rows_may_be_of_a_class_that_is_derived_from_dict(name: str) -> None:
+    rows = mrcore.from_items([OrderedDict(a="x"), defaultdict(str, a="y"), Counter(["a"])])
+    getattr(rows.filter(lambda row: row["a"] != 1), f"write_{name}")("o", engine="inline")
+    found = getattr(mrcore, f"read_{name}")("o").collect(engine="inline")
+    assert found == [{"a": "x"}, {"a": "y"}]
 
 
 def test_batches_come_as_they_are_read_and_their_rows_can_be_written() -> None:

@@ -223,7 +223,7 @@ def test_columns_that_cannot_be_folders_are_refused(column: Any, sentence: str) 
     [
         ("a b", "c=a b"),
         ("ü", "c=ü"),
-        ("x\ty\n", "c=x%09y%0A"),
+        ("x\ty\n\0", "c=x%09y%0A%00"),
         ("{[^?*:]}\\\"'#%=/", "c=%7B%5B%5E%3F%2A%3A%5D}%5C%22%27%23%25%3D%2F"),
         ("", f"c={NULL}"),
         (None, f"c={NULL}"),

@@ -116,11 +116,14 @@ def _without_none(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ([[1], [1.5]], "The values have the type int64 in part 0 and double in part 1"),
-        ([[None], ["x"], [b"x"]], "The values have the type string in part 1 and binary in part 2"),
+        ([[1], [1.5]], "The column 'value' has the type int64 in part 0 and double in part 1"),
+        (
+            [[None], ["x"], [b"x"]],
+            "The column 'value' has the type string in part 1 and binary in part 2",
+        ),
         (
             [[{"a": [1]}], [{"a": ["x"]}]],
-            "The values have the type struct<a: list<",
+            "The column 'value' has the type struct<a: list<",
         ),
     ],
 )
@@ -183,7 +186,7 @@ def test_a_folder_with_empty_parts_is_read_as_one(
     )
     table = ds.dataset(sorted(map(str, Path("out").glob("part-*")))).to_table()
     assert table.to_pylist() == [{"key": "k", "value": 7}]
-    with pytest.raises(mrcore.MrcoreError, match="The values have the type int64 in part 0 and"):
+    with pytest.raises(mrcore.MrcoreError, match="'value' has the type int64 in part 0 and"):
         mrcore.run(
             map=lambda key, line: [("k", float(line) if "." in line else int(line))],
             inputs=["a.txt", "b.txt"],
