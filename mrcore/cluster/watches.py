@@ -13,6 +13,7 @@ from mrcore.cluster.callbacks import delivering
 from mrcore.cluster.outcomes import error_of
 from mrcore.cluster.pending import Board, Pending, Session
 from mrcore.errors import DefectError, MrcoreError, NotFoundError
+from mrcore.model.task import MAX_PRINTED_BYTES
 from mrcore.plugin.tracebacks import last_line
 
 if TYPE_CHECKING:
@@ -118,10 +119,19 @@ class Watches:
                 session.held.add(ended.index)
             elif not keep:
                 board.free(pending)
-        if ended.printed:
-            self._show(ended.printed)
+        self._show_printed(pending, ended.printed)
         if future is not None:
             self._end(pending, future, ended)
+
+    def _show_printed(self, pending: Pending, printed: bytes) -> None:
+        if len(printed) >= MAX_PRINTED_BYTES:
+            self._show(
+                f"mrcore: {pending.name} printed more than {MAX_PRINTED_BYTES >> 10} KiB, and this "
+                f"is the end of it. Print all by: mrcore logs {pending.session.session_id} --task "
+                f"{pending.name}\n".encode()
+            )
+        if printed:
+            self._show(printed)
 
     def _end(self, pending: Pending, future: CallFuture[Any], ended: EndedCall) -> None:
         kind = ended.WhichOneof("outcome")
