@@ -5,6 +5,11 @@ from __future__ import annotations
 import operator
 from concurrent import futures
 
+import pytest
+
+from mrcore.cluster import calls as calls_module
+from mrcore.cluster import mapping as mapping_module
+from mrcore.cluster import sender as sender_module
 from mrcore.cluster.options import CallOptions
 from mrcore.model.task import MAX_PRINTED_BYTES
 from tests.support.call_house import Desk
@@ -68,3 +73,43 @@ def test_what_is_missing_of_a_long_print_is_said(desk: Desk) -> None:
         f"mrcore logs {call.job_id} --task call-00001\n"
     )
     assert printed == desk.house.printed
+
+
+def test_a_value_that_comes_after_its_call_was_cancelled_is_freed(desk: Desk) -> None:
+    desk.house.hold = True
+    future = desk.call(bytes, 100_000)
+    wait_until(lambda: desk.house.waiting)
+    with desk.calls.board.changed:  # so that the end arrives after the cancel
+        desk.house.let_go()
+        assert future.cancel()
+    wait_until(lambda: desk.house.requests["release"] == 1)
+    assert desk.house.live() == 0
+
+
+def test_idle_sessions_are_closed_beyond_some_and_those_with_values_stay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "IDLE_SESSIONS", 1)
+    monkeypatch.setattr(calls_module, "SESSION_CALLS", 1)
+    long = desk.call(bytes, 100_000)
+    futures.wait([long], 10)
+    for _ in range(3):
+        assert desk.call(operator.neg, 1).result(10) == -1
+    wait_until(lambda: desk.house.requests["close"] == 2)
+    kept, *others = desk.house.sessions.values()
+    assert not kept.closed
+    assert [one.closed for one in others] == [True, True, False]
+    assert len(long.result(10)) == 100_000
+    for priority in (1, 2):
+        options = CallOptions(priority=priority)
+        assert desk.caller.call(operator.neg, (1,), {}, options).result(10) == -1
+    wait_until(lambda: desk.house.requests["close"] == 4)
+    assert not kept.closed
+
+
+def test_a_map_keeps_a_bounded_number_of_items(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping_module, "ITEMS_KEPT", 10)
+    items = iter(range(100))
+    found = desk.map(operator.neg, items, chunksize=1)
+    assert next(items) == 10
+    assert sum(1 for _ in found) == 99
