@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import operator
 from concurrent import futures
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mrcore.calls import payload
 from mrcore.cluster import calls as calls_module
 from mrcore.cluster import mapping as mapping_module
 from mrcore.cluster import sender as sender_module
+from mrcore.cluster.gathering import gather_values
+from mrcore.cluster.grouping import map_items
+from mrcore.cluster.in_memory import mapreduce
 from mrcore.cluster.options import CallOptions
+from mrcore.cluster.scattered import Scattered
+from mrcore.errors import KeyTypeError
 from mrcore.model.task import MAX_PRINTED_BYTES
 from tests.support.call_house import Desk
 from tests.support.waiting import wait_until
@@ -113,3 +121,36 @@ def test_a_map_keeps_a_bounded_number_of_items(desk: Desk, monkeypatch: pytest.M
     found = desk.map(operator.neg, items, chunksize=1)
     assert next(items) == 10
     assert sum(1 for _ in found) == 99
+
+
+def test_a_scattered_value_is_kept_for_longer_when_a_call_takes_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls_module, "REFRESH_SECONDS", 0.0)
+    value = payload.dump_value([1, 2])
+    scattered = Scattered[list[int]](desk.calls.store_now(value), len(value), lambda _: [1, 2])
+    before = desk.house.requests["put"]
+    assert desk.call(len, scattered).result(10) == 2
+    assert desk.house.requests["put"] == before + 2  # the function, and the value
+
+
+def test_lists_in_memory_are_spread_over_parts_and_their_keys_checked_over_all(desk: Desk) -> None:
+    groups = map_items(lambda items: [(item, 1) for item in items], 4, list(range(100)))
+    assert groups is not None
+    assert all(groups)
+    client: Any = SimpleNamespace(
+        call=desk.call, gather=lambda found: gather_values(found, "raise")
+    )
+    with pytest.raises(KeyTypeError, match="keys mix int and float"):
+        mapreduce(client, [1, 2.5], lambda items: [(items[0], 1)], sum, 2)
+
+
+def test_ctrl_c_in_gather_cancels_all() -> None:
+    class Interrupted(futures.Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            raise KeyboardInterrupt
+
+    some = [Interrupted(), Interrupted()]
+    with pytest.raises(KeyboardInterrupt):
+        gather_values(some, "raise")
+    assert all(one.cancelled() for one in some)
