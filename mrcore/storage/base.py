@@ -123,13 +123,15 @@ class Storage(Places, Protocol):
         ...
 
     def list(
-        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
     ) -> Iterator[ObjectInfo]:
         """Yield the objects whose URI starts with `prefix`, ascending by URI as UTF-8 bytes.
 
         `recursive=False` stops at the next `/` after the prefix and yields folders in its place.
         `hidden=False` leaves out names for which `is_hidden` is true. Such folders are not read,
         since they may be closed.
+        `start_after` is a URI: only what sorts after it is listed, and what lies before costs next
+        to nothing. It goes with `recursive=True`.
         """
         ...
 

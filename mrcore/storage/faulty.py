@@ -161,13 +161,17 @@ class FaultyStorage:
         return _FaultyWriter(self, uri, inner)
 
     def list(
-        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
     ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix; it fails as a whole or not at all."""
         yield from self.run(
             "list",
             prefix,
-            lambda: [*self._inner.list(prefix, recursive=recursive, hidden=hidden)],
+            lambda: [
+                *self._inner.list(
+                    prefix, recursive=recursive, hidden=hidden, start_after=start_after
+                )
+            ],
         )
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:

@@ -144,14 +144,16 @@ class MemoryStorage(NoFolders):
         return _MemoryWriter(self, uri, expect, metadata or {})
 
     def list(
-        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
     ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix, as they are at the first step."""
         with self._lock:
             found = [o.info for uri, o in self._objects.items() if uri.startswith(prefix)]
+        if start_after:
+            found = [info for info in found if _utf8(info.uri) > _utf8(start_after)]
         if not hidden:
             found = [info for info in found if not is_hidden(info.uri, prefix)]
-        found.sort(key=lambda info: info.uri.encode("utf-8", "surrogatepass"))
+        found.sort(key=lambda info: _utf8(info.uri))
         last_folder = ""
         for info in found:
             head, slash, _ = info.uri[len(prefix) :].partition("/")
@@ -190,3 +192,7 @@ class MemoryStorage(NoFolders):
                 raise NotFoundError(f"{source.uri} is gone, or has changed.")
             self._check_expected(destination, expect)
             return self._store(destination, found.content, metadata or {}, identity)
+
+
+def _utf8(uri: str) -> bytes:
+    return uri.encode("utf-8", "surrogatepass")

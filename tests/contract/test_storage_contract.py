@@ -306,6 +306,29 @@ class TestListing:
         (listed,) = place.storage.list(place.uri(""))
         assert (listed.uri, listed.generation) == (info.uri, info.generation)
 
+    def test_a_listing_starts_after_a_name(self, place: Place) -> None:
+        for name in ("a", "b/a", "b/b", "b.c", "c/x/y", "é", "z"):
+            place.put(name, b"")
+        # A name that is there, one that is not, a folder, the last one.
+        for start in (
+            "",
+            "a",
+            "b",
+            "b.b",
+            "b/a",
+            "b/aa",
+            "b/",
+            "c/x/y",
+            "c/z",
+            "d",
+            "é",
+            "z",
+            "zz",
+        ):
+            found = place.storage.list(place.uri(""), start_after=place.uri(start))
+            expected = [name for name in _names(place, "") if name.encode() > start.encode()]
+            assert [info.uri for info in found] == [place.uri(name) for name in expected], start
+
     def test_more_than_a_page(self, place: Place) -> None:
         names = [f"{number % 7}/{number:05d}" for number in range(1_500)]
         for name in names:

@@ -227,7 +227,7 @@ class GcsStorage(NoFolders):
     # Listing
 
     def list(
-        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
     ) -> Iterator[ObjectInfo]:
         """Yield the objects below the prefix, page by page; markers of folders are left out."""
         bucket, name = split_uri(prefix)
@@ -241,6 +241,7 @@ class GcsStorage(NoFolders):
                 prefix=name or None,
                 delimiter=None if recursive else "/",
                 fields=_FIELDS,
+                start_offset=split_uri(start_after)[1] if start_after else None,
                 page_token=token,
                 **self._connection.bounds,
             )
@@ -253,6 +254,7 @@ class GcsStorage(NoFolders):
                 for blob in page
                 if not blob.name.endswith("/")
             ]
+            found = [info for info in found if info.uri != start_after]  # an offset is included
             found += [
                 ObjectInfo(uri=f"{SCHEME}{bucket}/{folder}", size_bytes=0, generation="")
                 for folder in getattr(page, "prefixes", ())

@@ -18,6 +18,7 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
@@ -230,13 +231,14 @@ class LocalStorage(LocalPlaces):
         return _LocalWriter(file_path(uri), expect, durable, private)
 
     def list(
-        self, prefix: str, *, recursive: bool = True, hidden: bool = True
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
     ) -> Iterator[ObjectInfo]:
         """Yield the files below the prefix; a folder is shown even when it is empty."""
         path = file_path(prefix)
         folder, _, stem = path.rpartition("/")
         with os_errors(path):
-            yield from _walk(folder or "/", stem, (), recursive=recursive, hidden=hidden)
+            walk = _Walk(recursive, hidden, file_path(start_after) if start_after else "")
+            yield from walk.below(folder or "/", stem, ())
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:
         """Unlink the file; its folder stays, see `prune`."""
@@ -300,39 +302,56 @@ def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | 
     return info_of(path, status, source.crc32c)
 
 
-def _walk(
-    folder: str, stem: str, above: tuple[tuple[int, int], ...], *, recursive: bool, hidden: bool
-) -> Iterator[ObjectInfo]:
-    """Yield what lies in `folder` under names that start with `stem`, in order of whole paths.
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A walk through folders, in the order of whole paths."""
 
-    `above` are the folders on the way here, as (device, inode): a link back to one is not followed.
-    """
-    with os_errors(folder):  # not of the folder that was asked for
-        try:
-            here = os.stat(folder)
-            with os.scandir(folder) as entries:
-                names = [e.name for e in entries if e.name.startswith(stem)]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-    found: list[tuple[bytes, str, os.stat_result]] = []
-    for name in names:
-        if name.startswith(TEMP_PREFIX if hidden else ("_", ".")):
-            continue
-        path = os.path.join(folder, name)
-        status = _status(path)
-        if status is not None:
-            slash = b"/" if stat_bits.S_ISDIR(status.st_mode) else b""
-            found.append((os.fsencode(name) + slash, path, status))
-    found.sort(key=lambda entry: entry[0])
-    identity = (here.st_dev, here.st_ino)
-    for _, path, status in found:
-        if stat_bits.S_ISREG(status.st_mode):
-            yield info_of(path, status)
-        elif stat_bits.S_ISDIR(status.st_mode):
-            if not recursive:
-                yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
-            elif (status.st_dev, status.st_ino) not in (*above, identity):
-                yield from _walk(path, "", (*above, identity), recursive=True, hidden=hidden)
+    recursive: bool
+    hidden: bool
+    start_after: str
+    """Path behind which the walk begins; empty for all of it."""
+
+    def below(
+        self, folder: str, stem: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[ObjectInfo]:
+        """Yield what lies in `folder` under names that start with `stem`.
+
+        `above` are the folders on the way here, as (device, inode): a link back to one is not
+        followed.
+        """
+        with os_errors(folder):  # not of the folder that was asked for
+            try:
+                here = os.stat(folder)
+                with os.scandir(folder) as entries:
+                    names = [e.name for e in entries if self._may_list(folder, e.name, stem)]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        found: list[tuple[bytes, str, os.stat_result]] = []
+        for name in names:
+            path = os.path.join(folder, name)
+            status = _status(path)
+            if status is not None:
+                slash = b"/" if stat_bits.S_ISDIR(status.st_mode) else b""
+                found.append((os.fsencode(name) + slash, path, status))
+        found.sort(key=lambda entry: entry[0])
+        identity = (here.st_dev, here.st_ino)
+        for _, path, status in found:
+            if stat_bits.S_ISREG(status.st_mode):
+                if os.fsencode(path) > os.fsencode(self.start_after):
+                    yield info_of(path, status)
+            elif stat_bits.S_ISDIR(status.st_mode):
+                if not self.recursive:
+                    yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
+                elif (status.st_dev, status.st_ino) not in (*above, identity):
+                    yield from self.below(path, "", (*above, identity))
+
+    def _may_list(self, folder: str, name: str, stem: str) -> bool:
+        """Return whether a name in a folder may be listed, or may hold what is."""
+        if not name.startswith(stem) or name.startswith(TEMP_PREFIX if self.hidden else ("_", ".")):
+            return False
+        path, after = os.fsencode(os.path.join(folder, name)), os.fsencode(self.start_after)
+        # As a folder it sorts with a slash, and may hold the very name.
+        return path > after or path + b"/" > after or after.startswith(path + b"/")
 
 
 def _status(path: str) -> os.stat_result | None:

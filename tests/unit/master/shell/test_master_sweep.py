@@ -193,12 +193,19 @@ def test_a_plugin_that_is_asked_for_amid_a_sweep_stays(tmp_path: Path) -> None:
 
         class Interrupted(LocalStorage):
             def list(
-                self, prefix: str, *, recursive: bool = True, hidden: bool = True
+                self,
+                prefix: str,
+                *,
+                recursive: bool = True,
+                hidden: bool = True,
+                start_after: str = "",
             ) -> Iterator[ObjectInfo]:
                 if prefix == object_names.plugins_prefix(desk.state_uri):
                     submission = desk.submit(spec_of(tmp_path), bundle=b"")
                     asyncio.run_coroutine_threadsafe(submission, loop).result(15)
-                return super().list(prefix, recursive=recursive, hidden=hidden)
+                return super().list(
+                    prefix, recursive=recursive, hidden=hidden, start_after=start_after
+                )
 
         assert await sweep_of(desk, Interrupted()).sweep() == 0
         assert plugin.exists()
