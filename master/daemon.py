@@ -236,9 +236,9 @@ class _Life:
     def _replay(self, machine: Machine) -> Journal:
         """Become the master in the journal, and bring the machine to where it ends; blocks."""
         journal = Journal(self._storage, self._state_uri, secrets.token_hex(8), SYSTEM)
-        for entry in journal.take_over():
-            journal.apply(entry, machine.apply)
-            self._starting(f"replays the journal: entry {entry.number:,}")
+        for read in journal.take_over():
+            journal.feed(read, machine)
+            self._starting(f"replays the journal: entry {read.number:,}")
         return journal
 
     def _starting(self, step: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mrcore.master.core import heaps, policy, resources
 from mrcore.master.core.commands import CleanUp, Command
 from mrcore.master.core.durable import Durable
-from mrcore.master.core.ended import Stories
+from mrcore.master.core.ended import Stories, share_skeletons
 from mrcore.master.core.facts import Fact, JobEnded, WorkerJoined
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
@@ -120,6 +120,13 @@ class Cluster:
     def apply(self, fact: Fact) -> None:
         """Take in a fact of the journal: the only way in which durable state changes."""
         self.durable.apply(fact, self.limits)
+
+    def restore(self, durable: Durable) -> None:
+        """Take the durable state of a snapshot, before this master acts."""
+        self.durable = durable
+        for record in durable.jobs.values():
+            if record.state.final:
+                share_skeletons(record)
 
     def record(self, fact: Fact) -> None:
         """Take in a fact of this step, which is to be journaled."""

@@ -56,6 +56,8 @@ class Durable(msgspec.Struct):
     """State that the journal's facts make up."""
 
     epoch: int = 0
+    epochs: list[int] = []
+    """Numbers of the entries that took an epoch: these are never deleted."""
     serial: int = 0
     jobs: dict[str, JobRecord] = {}
     """In the order of submission."""
@@ -75,6 +77,7 @@ class Durable(msgspec.Struct):
             case EpochTaken():
                 assert fact.epoch > self.epoch, f"epoch {fact.epoch} after {self.epoch}"
                 self.epoch = fact.epoch
+                self.epochs.append(fact.epoch)
             case JobSubmitted():
                 self._submit(fact)
             case JobPlanned():

@@ -131,6 +131,13 @@ def _skeletons(tasks: list[TaskRecord]) -> list[TaskRecord]:
     return [skeleton(task) for task in tasks]
 
 
+def share_skeletons(job: JobRecord) -> None:
+    """Make two objects again of the tasks of a large ended job, as they were before a snapshot."""
+    for stage in job.stages:
+        if any(task.winner is not None and not task.worker_id for task in stage.tasks):
+            stage.tasks = _skeletons(stage.tasks)
+
+
 class Stories:
     """Jobs that ended lately, with the stories of their tasks: the newest, within bounds."""
 

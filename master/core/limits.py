@@ -84,7 +84,7 @@ class Limits:
     """Sections of runs, maps times reduces, of all live jobs: 36 bytes each once they are won."""
     ended_jobs_max: int = 1_000
     """The newest are remembered."""
-    ended_tasks_max: int = 200_000
+    ended_tasks_max: int = 100_000
     """Tasks of all ended jobs that are remembered; the oldest jobs go first."""
     ended_bytes_max: int = 256 * 2**20
     """Memory of all ended jobs, as `ended` weighs it; the oldest jobs go first."""

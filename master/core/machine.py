@@ -62,6 +62,7 @@ from mrcore.model.job import JobState
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 
+    from mrcore.master.core.durable import Durable
     from mrcore.master.core.facts import Fact
     from mrcore.master.core.limits import Limits
 
@@ -95,6 +96,10 @@ class Machine:
     def apply(self, fact: Fact) -> None:
         """Take in a fact of the journal, before this master acts."""
         self.cluster.apply(fact)
+
+    def restore(self, durable: Durable) -> None:
+        """Take the state of a snapshot, before this master acts."""
+        self.cluster.restore(durable)
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""

@@ -42,7 +42,7 @@ class RaisedError(msgspec.Struct, array_like=True):
     count: int
 
 
-class TaskRecord(msgspec.Struct):
+class TaskRecord(msgspec.Struct, omit_defaults=True):
     """One task: who won it, and what went wrong."""
 
     winner: AttemptNumber | None = None
@@ -158,7 +158,7 @@ class RecentFailure(msgspec.Struct, frozen=True):
     failure: TaskFailure
 
 
-class JobRecord(msgspec.Struct, kw_only=True):
+class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One job, live or ended."""
 
     job_id: str

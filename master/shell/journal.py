@@ -5,20 +5,35 @@ Whoever creates the next number is the master. A master takes over by creating a
 number taken, and that master steps down. One append is in flight at a time, so entries have no
 gaps, and all facts since the last append go together.
 
+A snapshot (`snapshots`) stands for all entries up to its number, and these may be deleted; but
+never one with an `EpochTaken`: the next append of a former master has to fail there.
+
 Every method blocks; the shell calls them from one thread of their own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from mrcore.errors import AlreadyExistsError, MrcoreError, NotFoundError, StorageError
+from mrcore.errors import AlreadyExistsError, NotFoundError, StorageError
+from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.errors import FencedError
+from mrcore.master.shell.entries import (
+    FORMAT,
+    Entry,
+    GapError,
+    JournalError,
+    decode_entry,
+    encode_entry,
+    is_written_by,
+    number_of,
+)
+from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
@@ -36,36 +51,16 @@ _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
-class JournalError(MrcoreError):
-    """The journal has a gap, or an entry that cannot be read as one."""
+class Replica(Protocol):
+    """Receiver of a journal: a machine, or its durable half."""
 
+    def restore(self, durable: Durable) -> None:
+        """Take the state of a snapshot in place of all that was taken in before."""
+        ...
 
-class Entry(msgspec.Struct, frozen=True):
-    """One object of the journal."""
-
-    number: int
-    epoch: int
-    """Epoch of the master that wrote it."""
-    writer: str
-    """Random token of its process: an append whose reply was lost is recognised by it."""
-    facts: tuple[Fact, ...]
-    format: int = 1
-    """Format of the facts; entries of the first format do not say it."""
-
-
-class _Head(msgspec.Struct, frozen=True):
-    """The part of an entry that can be read whatever its format."""
-
-    number: int
-    format: int = 1
-
-
-_DECODER: Final = msgspec.json.Decoder(Entry)
-_HEAD_DECODER: Final = msgspec.json.Decoder(_Head)
-_ENCODER: Final = msgspec.json.Encoder()
-FORMAT: Final = 3
-"""Format of the facts that this version writes, and the only one that it reads: a fact that is
-changed or goes needs a new number."""
+    def apply(self, fact: Fact) -> None:
+        """Take in one fact."""
+        ...
 
 
 class Journal:
@@ -78,6 +73,9 @@ class Journal:
         self._clock = clock
         self._epoch = 0
         self._number = 0
+        self.since_snapshot = 0
+        """Entries that were read, and lie after the newest snapshot that was."""
+        self.snapshots = Snapshots(storage, state_uri)
 
     @property
     def number(self) -> int:
@@ -89,19 +87,44 @@ class Journal:
         """Return the token of this process."""
         return self._writer
 
-    def replay(self) -> Iterator[Entry]:
-        """Yield the entries after those already read, in order; raise JournalError for a gap."""
+    def replay(self) -> Iterator[Snapshot | Entry]:
+        """Yield what follows what was already read, in order; raise JournalError for a gap.
+
+        It begins with the newest snapshot. Another one comes between where entries vanish because a
+        newer snapshot has taken their place.
+        """
         from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(_READERS, thread_name_prefix="replay")
         try:
-            for number, entry in self._read_ahead(pool):
-                self._check(number, entry)
-                self._number = number
-                self._epoch = entry.epoch
-                yield entry
+            if not self._number and (snapshot := self.snapshots.newest()) is not None:
+                yield self._begin_at(snapshot)
+            while True:
+                try:
+                    yield from self._entries(pool)
+                except GapError:
+                    newer = self.snapshots.newest(after=self._number)
+                    if newer is None:
+                        raise
+                    yield self._begin_at(newer)
+                else:
+                    return
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _begin_at(self, snapshot: Snapshot) -> Snapshot:
+        self._number = snapshot.number
+        self.since_snapshot = 0
+        self._epoch = snapshot.durable.epoch
+        return snapshot
+
+    def _entries(self, pool: ThreadPoolExecutor) -> Iterator[Entry]:
+        for number, entry in self._read_ahead(pool):
+            self._check(number, entry)
+            self._number = number
+            self._epoch = entry.epoch
+            self.since_snapshot += 1
+            yield entry
 
     def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Entry]]:
         """Yield the entries that are listed, in order, while the next ones are being read.
@@ -111,11 +134,9 @@ class Journal:
         prefix = object_names.journal_prefix(self._state_uri)
         window: deque[tuple[int, int, Future[Entry]]] = deque()
         ahead_bytes = 0
-        newest = self._number
-        for info in self._storage.list(prefix):
-            number = _number_of(info.uri, prefix)
-            if number <= newest:
-                continue
+        newest = object_names.journal_uri(self._state_uri, self._number)
+        for info in self._storage.list(prefix, start_after=newest):
+            number = number_of(info.uri, prefix, "journal entry")
             window.append((number, info.size_bytes, pool.submit(self._read, number)))
             ahead_bytes += info.size_bytes
             while len(window) >= WINDOW or (ahead_bytes > WINDOW_BYTES and len(window) > 1):
@@ -129,7 +150,7 @@ class Journal:
     def _check(self, number: int, entry: Entry) -> None:
         """Raise JournalError unless the entry can follow the one before it."""
         if number != self._number + 1:
-            raise JournalError(
+            raise GapError(
                 f"Entry {self._number + 1} of the journal is missing, and {number} is there. "
                 f"Restore {object_names.journal_uri(self._state_uri, self._number + 1)}, "
                 "or start a new --state."
@@ -143,9 +164,9 @@ class Journal:
     def _read(self, number: int) -> Entry:
         uri = object_names.journal_uri(self._state_uri, number)
         try:
-            entry = self._decoded(self._storage.read(uri))
+            entry = decode_entry(self._storage.read(uri), self._state_uri)
         except NotFoundError:
-            raise JournalError(
+            raise GapError(
                 f"{uri} vanished while it was read: nothing may delete from the journal."
             ) from None
         except msgspec.MsgspecError:
@@ -157,28 +178,8 @@ class Journal:
             raise JournalError(f"{uri} says that it is entry {entry.number}: it was copied there.")
         return entry
 
-    def _decoded(self, content: bytes) -> Entry:
-        """Return the entry in an object.
-
-        Raises JournalError for an entry of another version, MsgspecError for damaged bytes.
-        """
-        try:
-            entry = _DECODER.decode(content)
-        except msgspec.ValidationError:
-            _HEAD_DECODER.decode(content)
-            raise self._written_elsewhere() from None  # an entry, with facts unknown here
-        if entry.format != FORMAT:
-            raise self._written_elsewhere()
-        return entry
-
-    def _written_elsewhere(self) -> JournalError:
-        return JournalError(
-            f"The journal of {object_names.shown(self._state_uri)} was written by another version "
-            "of mrcore. Finish its jobs with that version, or start a new --state."
-        )
-
-    def take_over(self) -> Iterator[Entry]:
-        """Replay, then make this process the master; yield every entry, its own last.
+    def take_over(self) -> Iterator[Snapshot | Entry]:
+        """Replay, then make this process the master; yield all that is read, its own entry last.
 
         Other masters that start at the same time only delay this: each gets an epoch of its own.
         """
@@ -191,32 +192,40 @@ class Journal:
                 self._create(entry)
             except FencedError:
                 continue  # that number is another's: learn what it says, then take the next
+            if self.snapshots.newest_number() >= number:
+                # Others have led meanwhile, and the number was free because they deleted its entry.
+                self._number = self._epoch = 0
+                continue
             self._number = self._epoch = number
             yield entry
             return
 
-    def apply(self, entry: Entry, take: Callable[[Fact], None]) -> None:
-        """Have the facts of an entry taken in; raise JournalError for one that does not fit."""
-        for fact in entry.facts:
+    def feed(self, read: Snapshot | Entry, replica: Replica) -> None:
+        """Have a replica take in what was read; raise JournalError for what does not fit."""
+        if isinstance(read, Snapshot):
+            replica.restore(read.durable)
+            return
+        for fact in read.facts:
             try:
-                take(fact)
+                replica.apply(fact)
             except (AssertionError, LookupError) as error:
-                uri = object_names.journal_uri(self._state_uri, entry.number)
+                uri = object_names.journal_uri(self._state_uri, read.number)
                 raise JournalError(
-                    f"Entry {entry.number} of the journal does not follow from those before it "
+                    f"Entry {read.number} of the journal does not follow from those before it "
                     f"({error!r} at {type(fact).__name__}). Restore {uri}, or start a new --state."
                 ) from error
 
-    def append(self, facts: Sequence[Fact]) -> None:
-        """Make facts durable, all or none; return only when that is certain.
+    def append(self, facts: Sequence[Fact]) -> int:
+        """Make facts durable, all or none; return the entry's bytes, only when that is certain.
 
         Raises FencedError when another master has taken over, StorageError when the store refuses
         for good: the process must end then, since what it knows is ahead of the journal.
         """
         assert self._epoch, "append before take_over"
         entry = Entry(self._number + 1, self._epoch, self._writer, tuple(facts), FORMAT)
-        self._create(entry)
+        size_bytes = self._create(entry)
         self._number = entry.number
+        return size_bytes
 
     def fenced(self) -> bool:
         """Return whether another process has written the next entry."""
@@ -226,20 +235,20 @@ class Journal:
             return False
         return True
 
-    def _create(self, entry: Entry) -> None:
+    def _create(self, entry: Entry) -> int:
         """Create the entry's object, trying again with the same bytes while that may help."""
         uri = object_names.journal_uri(self._state_uri, entry.number)
-        content = _ENCODER.encode(entry)
+        content = encode_entry(entry)
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
                     writer.write(content)
                     writer.commit()
-                return
+                return len(content)
             except AlreadyExistsError:
                 if self._is_ours(uri):
-                    return
+                    return len(content)
                 raise FencedError(
                     f"Another master has written entry {entry.number} of {self._state_uri}: this "
                     "one has stepped down."
@@ -255,18 +264,9 @@ class Journal:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return _DECODER.decode(self._storage.read(uri)).writer == self._writer
-            except msgspec.MsgspecError:
-                return False
+                return is_written_by(self._storage.read(uri), self._writer)
             except StorageError as error:
                 if not error.retryable:
                     raise
             self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-
-def _number_of(uri: str, prefix: str) -> int:
-    name = uri.removeprefix(prefix)
-    if len(name) != 20 or not (name.isascii() and name.isdigit()):
-        raise JournalError(f"{uri} is not a journal entry. Remove it.")
-    return int(name)

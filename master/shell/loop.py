@@ -25,6 +25,7 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
 from mrcore.master.core.outbox import Outbox
 from mrcore.master.errors import FencedError
+from mrcore.master.shell.compactor import Compactor
 from mrcore.master.shell.fact_log import log_facts
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.parked import Answer, ParkedRequests
@@ -91,6 +92,7 @@ class Shell:
         self._changed: asyncio.Future[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._compactor = Compactor(journal.snapshots, journal.since_snapshot, clock)
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -160,6 +162,8 @@ class Shell:
             await self.job_ended(min(left, 0.02))
         if not self._outbox.durable:
             log.warning("the journal does not answer: what happened last may be lost")
+        self.compact()  # spares the next master most of the replay
+        await self._compactor.finish(end - self._clock.monotonic())
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -271,12 +275,19 @@ class Shell:
             facts = self._outbox.entry()
             if not facts:
                 continue
+            # Only now is the state in memory that after this entry, and nothing more.
+            number, durable = self._journal.number + 1, self.machine.cluster.durable
+            snapshot = self._compactor.encode_if_due(number, durable, idle=False)
+            epochs = [*durable.epochs]
             self._appending_since = self._clock.monotonic()
             self._accounted = 0.0
-            await loop.run_in_executor(self._thread, self._journal.append, facts)
+            entry_bytes = await loop.run_in_executor(self._thread, self._journal.append, facts)
             blocked = self._clock.monotonic() - self._appending_since
             self._appending_since = None
             self._outbox.appended(len(facts))
+            self._compactor.count(entry_bytes)
+            if snapshot is not None:
+                self._compactor.write(number, snapshot, epochs)
             self._release()
             log_facts(self.machine, facts)
             for observer in self._observers:
@@ -288,7 +299,17 @@ class Shell:
         """Find out that another master has taken over, even while there is nothing to append."""
         while True:
             await asyncio.sleep(FENCE_SECONDS)
-            await self.leads()
+            if await self.leads():
+                self.compact()
+
+    def compact(self) -> None:
+        """Have a snapshot written if there is much to replay, and nothing on its way."""
+        if not self._outbox.durable:
+            return
+        number, durable = self._journal.number, self.machine.cluster.durable
+        snapshot = self._compactor.encode_if_due(number, durable, idle=True)
+        if snapshot is not None:
+            self._compactor.write(number, snapshot, durable.epochs)
 
     async def leads(self) -> bool:
         """Return whether this master still leads; False while the store does not answer.
@@ -318,6 +339,7 @@ class Shell:
     def close(self) -> None:
         """Let go of the journal's thread; an append in flight ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._compactor.close()
 
     # -- obeying ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
     STATE/fleet.json                   what the fleet has cost, and what its master must remember
     STATE/lock                         on files: flocked while a master lives
     STATE/journal/00000000000000000001 one group of facts each; create-only
+    STATE/snapshots/00000000000000000001 the state after the entry of this number; create-only
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
@@ -80,6 +81,16 @@ def journal_prefix(state_uri: str) -> str:
 def journal_uri(state_uri: str, number: int) -> str:
     """Return the name of journal entry `number`, which counts from 1."""
     return f"{journal_prefix(state_uri)}{number:020d}"
+
+
+def snapshots_prefix(state_uri: str) -> str:
+    """Return the prefix of all snapshots."""
+    return f"{state_uri}/snapshots/"
+
+
+def snapshot_uri(state_uri: str, number: int) -> str:
+    """Return the name of the snapshot of the state after journal entry `number`."""
+    return f"{snapshots_prefix(state_uri)}{number:020d}"
 
 
 def plugins_prefix(state_uri: str) -> str:

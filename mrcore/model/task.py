@@ -205,7 +205,7 @@ def shown_position(position: str) -> str:
     return f"position {where} of the {what}" if where else what
 
 
-class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output"):
+class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output", omit_defaults=True):
     """Results and counts of a successful attempt; a winner's are journaled."""
 
     object: ObjectInfo | None = None

@@ -112,9 +112,8 @@ class Master:
         self.clock = clock
         self.machine = Machine(Limits(), Random(1))
         journal = Journal(storage, STATE, "w", SYSTEM)
-        for entry in journal.take_over():
-            for fact in entry.facts:
-                self.machine.apply(fact)
+        for read in journal.take_over():
+            journal.feed(read, self.machine)
         self.shell = Shell(self.machine, journal, clock)
         self.storage = storage
         self.ended = asyncio.Event()

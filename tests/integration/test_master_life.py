@@ -25,7 +25,7 @@ from mrcore.engine.api import finder
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.master.daemon import run as run_master
 from mrcore.master.options import Options
-from mrcore.master.shell.journal import Entry
+from mrcore.master.shell.entries import Entry
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.rpc.channel import connect

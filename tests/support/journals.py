@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mrcore.master.core.facts import CancelRequested, Fact
-from mrcore.master.shell.journal import Entry, Journal
+from mrcore.master.shell.entries import Entry
+from mrcore.master.shell.journal import Journal
 from mrcore.rpc.cluster import Leader
 from mrcore.storage.base import Storage
 from tests.support.fake_clock import FakeClock
@@ -14,7 +15,12 @@ def cancelled(job_id: str) -> Fact:
 
 
 def history_of(storage: Storage, state_uri: str) -> list[Entry]:
-    return list(Journal(storage, state_uri, "reader", FakeClock()).replay())
+    """Return the entries that are read; there must be no snapshot."""
+    found = []
+    for read in Journal(storage, state_uri, "reader", FakeClock()).replay():
+        assert isinstance(read, Entry)
+        found.append(read)
+    return found
 
 
 def leader(epoch: int) -> Leader:

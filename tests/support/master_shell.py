@@ -52,9 +52,8 @@ class Gate:
 def take_over(storage: MemoryStorage) -> tuple[Machine, Journal]:
     machine = Machine(Limits(), Random(1))
     journal = Journal(storage, STATE, "w", SYSTEM)
-    for entry in journal.take_over():
-        for fact in entry.facts:
-            machine.apply(fact)
+    for read in journal.take_over():
+        journal.feed(read, machine)
     return machine, journal
 
 

@@ -15,7 +15,8 @@ from mrcore.master.core.facts import CancelRequested, EpochTaken, Fact, JobEnded
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.errors import FencedError
-from mrcore.master.shell.journal import Entry, Journal, JournalError
+from mrcore.master.shell.entries import Entry, JournalError
+from mrcore.master.shell.journal import Journal
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.storage.base import Storage
@@ -309,6 +310,6 @@ def test_an_entry_that_does_not_follow_is_named() -> None:
     machine = Machine(Limits(), Random(0))
     journal = Journal(storage, STATE, "r", FakeClock())
     first, second = journal.replay()
-    journal.apply(first, machine.apply)
+    journal.feed(first, machine)
     with pytest.raises(JournalError, match=r"Entry 2 of the journal does not follow .* Restore"):
-        journal.apply(second, machine.apply)
+        journal.feed(second, machine)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from unittest.mock import patch
 
 import pytest
 
 from mrcore.errors import DiskFullError, UnavailableError
 from mrcore.master.core.commands import Reply, Superseded
+from mrcore.master.core.compaction import ENTRIES_MIN
 from mrcore.master.core.events import CancelAsked, DrainAsked
+from mrcore.master.core.machine import Machine
 from mrcore.master.errors import FencedError
+from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.loop import BATCH_MAX, Shell
 from mrcore.model.job import JobState
 from mrcore.storage.faulty import FaultKind
+from mrcore.util.clock import SYSTEM
 from tests.support.fake_clock import FakeClock
 from tests.support.master_shell import (
+    STATE,
     Gate,
     Idle,
     failure_of,
@@ -297,3 +303,34 @@ def test_a_defect_of_the_machine_ends_the_master_with_a_clear_line(
         run(act)
     assert isinstance(failure_of(caught.value), ZeroDivisionError)
     assert "a defect: DrainAsked could not be stepped, so this master ends" in caplog.text
+
+
+def test_a_busy_master_leaves_a_snapshot_behind_and_an_idle_one_what_is_left() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        snapshots, live = shell._journal.snapshots, shell.machine.cluster
+        for number in range(ENTRIES_MIN + 1):
+            await shell.settle(submitted(f"job-{number}"))
+        await shell._compactor.finish(20)
+        first = snapshots.newest()
+        assert first is not None
+        assert len(first.durable.jobs) == first.number - 1 == ENTRIES_MIN + 1
+        shell.compact()
+        await shell._compactor.finish(20)
+        assert snapshots.newest_number() == first.number, "next to nothing has come since"
+        for number in range(ENTRIES_MIN // 2):
+            await shell.settle(submitted(f"other-{number}"))
+        assert snapshots.newest_number() == first.number
+        for number in range(ENTRIES_MIN // 2):
+            await shell.settle(submitted(f"another-{number}"))
+            shell.compact()
+        await shell._compactor.finish(20)
+        second = snapshots.newest()
+        assert second is not None
+        assert second.number > first.number + ENTRIES_MIN - 2
+        again = Machine(live.limits, Random(1))
+        journal = Journal(shell._journal._storage, STATE, "r", SYSTEM)
+        for read in journal.replay():
+            journal.feed(read, again)
+        assert again.cluster.durable == live.durable
+
+    run(act)

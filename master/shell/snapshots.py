@@ -1,0 +1,147 @@
+"""Snapshots: the durable state after an entry of the journal, so that a start reads little.
+
+Snapshot n is the state after the entries 1 to n and nothing more, whoever writes it. So it is right
+to the last byte even where its writer was replaced meanwhile. The entries up to the second newest
+snapshot are deleted, but for those that took an epoch. The two newest snapshots are kept, so that
+one that is damaged does not end the state.
+
+Every method blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import AlreadyExistsError, NotFoundError
+from mrcore.master.core.durable import Durable
+from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
+from mrcore.model import object_names
+from mrcore.storage.base import ABSENT, Storage
+
+log = logging.getLogger("mrcore.master")
+
+FORMAT: Final = 1
+"""Format of the state that this version writes, and the only one that it reads."""
+KEPT: Final = 2
+"""Snapshots that are kept: the newest."""
+_TRIES: Final = 10
+"""Looks at the snapshots, in case that the newest is replaced between a look and its reading."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One object of the snapshots."""
+
+    format: int
+    number: int
+    """Number of the newest entry whose facts are in it."""
+    durable: Durable
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The part of a snapshot that can be read whatever its format."""
+
+    format: int
+    number: int
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(Snapshot)
+_HEAD_DECODER: Final = msgspec.msgpack.Decoder(_Head)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def encode_snapshot(number: int, durable: Durable) -> bytes:
+    """Return the content of the snapshot of a state, which entry `number` has made."""
+    return _ENCODER.encode(Snapshot(FORMAT, number, durable))
+
+
+class Snapshots:
+    """The snapshots of one state."""
+
+    def __init__(self, storage: Storage, state_uri: str) -> None:
+        self._storage = storage
+        self._state_uri = state_uri
+
+    def newest_number(self) -> int:
+        """Return the number of the newest snapshot; 0 where there is none."""
+        return max(self._numbers(), default=0)
+
+    def newest(self, after: int = 0) -> Snapshot | None:
+        """Return the newest snapshot that can be read, if one has a number above `after`.
+
+        Raises JournalError for one of another version.
+        """
+        for _ in range(_TRIES):
+            numbers = sorted((n for n in self._numbers() if n > after), reverse=True)
+            try:
+                return next((read for n in numbers if (read := self._read(n)) is not None), None)
+            except NotFoundError:
+                continue  # newer ones have taken its place
+        raise JournalError(
+            f"The snapshots of {object_names.shown(self._state_uri)} change faster than they can "
+            "be read. Try again."
+        )
+
+    def write(self, number: int, content: bytes) -> None:
+        """Store a snapshot; it may be there already, and is the same then."""
+        uri = object_names.snapshot_uri(self._state_uri, number)
+        try:
+            with self._storage.open_write(uri, expect=ABSENT, durable=True, private=True) as writer:
+                writer.write(content)
+                writer.commit()
+        except AlreadyExistsError:
+            pass
+
+    def delete_covered(self, epochs: Collection[int]) -> int:
+        """Delete what the kept snapshots stand for; return the number of objects.
+
+        `epochs` are the numbers of all entries up to the newest snapshot that took an epoch.
+        """
+        numbers = sorted(self._numbers())
+        old, kept = numbers[:-KEPT], numbers[-KEPT:]
+        if len(kept) < KEPT:
+            return 0
+        # Entries first: a reader of an old snapshot then meets a gap, and starts at a newer one.
+        deleted = sum(map(self._storage.delete, self._covered(kept[0], epochs)))
+        snapshots = (object_names.snapshot_uri(self._state_uri, number) for number in old)
+        return deleted + sum(map(self._storage.delete, snapshots))
+
+    def _covered(self, number: int, epochs: Collection[int]) -> Iterator[str]:
+        prefix = object_names.journal_prefix(self._state_uri)
+        for info in self._storage.list(prefix):
+            entry = number_of(info.uri, prefix, "journal entry")
+            if entry > number:
+                return
+            if entry not in epochs:
+                yield info.uri
+
+    def _numbers(self) -> list[int]:
+        prefix = object_names.snapshots_prefix(self._state_uri)
+        return [number_of(info.uri, prefix, "snapshot") for info in self._storage.list(prefix)]
+
+    def _read(self, number: int) -> Snapshot | None:
+        """Return a snapshot, None where its bytes are damaged."""
+        uri = object_names.snapshot_uri(self._state_uri, number)
+        content = self._storage.read(uri)
+        try:
+            return self._decoded(number, content)
+        except msgspec.MsgspecError as error:
+            log.warning("%s is damaged; an older one is read", uri, extra={"error": str(error)})
+            return None
+
+    def _decoded(self, number: int, content: bytes) -> Snapshot:
+        """Return the snapshot in an object; raise MsgspecError for damaged bytes."""
+        try:
+            snapshot = _DECODER.decode(content)
+        except msgspec.ValidationError:
+            if _HEAD_DECODER.decode(content).format != FORMAT:
+                raise written_elsewhere(self._state_uri) from None
+            raise
+        if snapshot.format != FORMAT:
+            raise written_elsewhere(self._state_uri)
+        if snapshot.number != number:
+            raise msgspec.ValidationError(f"it is snapshot {snapshot.number}")
+        return snapshot
