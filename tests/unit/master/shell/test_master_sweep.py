@@ -133,13 +133,20 @@ def test_results_of_a_job_that_came_amid_a_sweep_stay(tmp_path: Path) -> None:
 
         class Interrupted(LocalStorage):
             def list(
-                self, prefix: str, *, recursive: bool = True, hidden: bool = True
+                self,
+                prefix: str,
+                *,
+                recursive: bool = True,
+                hidden: bool = True,
+                start_after: str = "",
             ) -> Iterator[ObjectInfo]:
                 if prefix == object_names.objects_prefix(desk.state_uri):
                     job_id = asyncio.run_coroutine_threadsafe(desk.submit(spec), loop).result(15)
                     results = object_names.session_results_prefix(desk.state_uri, job_id)
                     written.append(write(f"{results}map-0@1.1", old=False))
-                return super().list(prefix, recursive=recursive, hidden=hidden)
+                return super().list(
+                    prefix, recursive=recursive, hidden=hidden, start_after=start_after
+                )
 
         sweep = sweep_of(desk, Interrupted())
         sweep._objects._clock = _Later()
