@@ -318,7 +318,7 @@ def test_every_result_once_while_a_worker_and_the_master_are_killed(
     cluster: mrcore.LocalCluster,
 ) -> None:
     results: list[Any] = []
-    squares = cluster.map(lambda n: n * n, range(3_000), chunksize=1)
+    squares = cluster.map(lambda n: n * n, range(10_000), chunksize=1)
     for number, value in enumerate(squares):
         results.append(value)
         if number == 500:
@@ -326,4 +326,4 @@ def test_every_result_once_while_a_worker_and_the_master_are_killed(
             os.kill(worker, signal.SIGKILL)
         if number == 1_500:
             os.kill(cluster.process_ids()[0], signal.SIGKILL)
-    assert results == [n * n for n in range(3_000)]
+    assert results == [n * n for n in range(10_000)]
