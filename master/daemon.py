@@ -49,6 +49,7 @@ from mrcore.master.shell.leader import (
 from mrcore.master.shell.lifeline import watch_lifeline
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import Objects
+from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.plans import Plans, load_plans
 from mrcore.master.shell.sessions import Sessions
 from mrcore.master.shell.submissions import Submissions
@@ -270,11 +271,13 @@ class _Life:
         )
         fleet = self._keep_fleet(group, shell, submissions, stop)
         notes: JobNotes = {}
+        onlookers = Onlookers(SYSTEM)
         jobs = JobService(
             shell,
             submissions,
             fleet=fleet,
             notes=notes,
+            onlookers=onlookers,
             draining=server.draining,
             group=group,
             storage=self._storage,
@@ -286,7 +289,7 @@ class _Life:
         group.create_task(sessions.run())
         add_call_service(server, CallService(shell, sessions, objects, fleet, server.draining))
         assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
-        workers = WorkerService(shell, assigner, cluster)
+        workers = WorkerService(shell, assigner, cluster, onlookers)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)
         sweep = Sweep(

@@ -1,4 +1,8 @@
-"""Logs of user code, as `ReadLog` returns them: one object an attempt, below `STATE/logs`."""
+"""Logs of user code, as `ReadLog` returns them: one object an attempt, below `STATE/logs`.
+
+A second object of a followed attempt has what it had printed at some moment. It counts until the
+attempt has ended, and its log is there.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Final
 
 from mrcore.errors import NotFoundError, UsageError
 from mrcore.model import object_names
+from mrcore.model.partial_log import decode_partial
 from mrcore.model.stages import parse_task_name, task_name
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.storage.base import ObjectInfo, Storage
@@ -15,7 +20,7 @@ LOGS_MAX: Final = 100
 TAIL_BYTES: Final = 65_536
 TAIL_BYTES_MAX: Final = 2**20
 RESPONSE_BYTES_MAX: Final = 32 * 2**20
-_NAME: Final = re.compile(r"([a-z0-9-]+)@(\d+)\.(\d+)\.log")
+_NAME: Final = re.compile(r"([a-z0-9-]+)@(\d+)\.(\d+)\.log(?:\.partial)?")
 _NUMBER: Final = re.compile(r"\d+\.\d+")
 
 
@@ -41,8 +46,11 @@ def read_logs(
             continue
         if request.attempt not in ("", f"{match[2]}.{match[3]}"):
             continue
-        name = match[0].removesuffix(".log")
-        found.append(((int(match[2]), int(match[3])), name, info))
+        name = f"{match[1]}@{match[2]}.{match[3]}"
+        number = (int(match[2]), int(match[3]))
+        if info.uri.endswith(object_names.PARTIAL) and found and found[-1][1] == name:
+            continue  # the log of the whole attempt has just been listed
+        found.append((number, name, info))
     if not found:
         raise NotFoundError(
             f"Nothing that was printed is known of {_asked(request, job_id)}: user code "
@@ -54,10 +62,18 @@ def read_logs(
     for _, name, info in found[-LOGS_MAX:]:
         if left <= 0:
             break
-        text = storage.read(info.uri, max(0, info.size_bytes - tail))
-        response.logs.add(attempt=name, text=text, size_bytes=info.size_bytes)
+        text, size_bytes = _read(storage, info, tail)
+        response.logs.add(attempt=name, text=text, size_bytes=size_bytes)
         left -= len(text)
     return response
+
+
+def _read(storage: Storage, info: ObjectInfo, tail: int) -> tuple[bytes, int]:
+    """Return the end of a log, and the size of all of it."""
+    if not info.uri.endswith(object_names.PARTIAL):
+        return storage.read(info.uri, max(0, info.size_bytes - tail)), info.size_bytes
+    text, size_bytes = decode_partial(storage.read(info.uri))
+    return text[-tail:], size_bytes
 
 
 def _asked(request: pb.ReadLogRequest, job_id: str) -> str:

@@ -16,6 +16,7 @@ from mrcore.master.shell.convert import check_stage
 from mrcore.master.shell.job_messages import JobMessages, tasks_page, worker_message
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.submissions import Submissions
 from mrcore.rpc.bounds import check_job_id, check_request_id, seconds_within, text_within
 from mrcore.rpc.convert import job_spec_from_proto
@@ -51,10 +52,12 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         clock: Clock,
         fleet: FleetStatus,
         notes: JobNotes,
+        onlookers: Onlookers,
     ) -> None:
         self._shell = shell
         self._fleet = fleet
         self._notes = notes
+        self._onlookers = onlookers
         self._messages = JobMessages(fleet, notes)
         self._submissions = submissions
         self._draining = draining
@@ -134,6 +137,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         )
         last = b""
         while not self._draining.is_set():
+            self._onlookers.watch(job_id)
             job = await self._shell.read(
                 lambda machine: self._messages.job(machine, job_id, counters=self._final(job_id))
             )
@@ -166,7 +170,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     ) -> pb.ListTasksResponse:
         """Return a page of the tasks of a job."""
         del context
-        check_job_id(request.job_id)
+        self._onlookers.watch(check_job_id(request.job_id))
         TASK_STATES.optional_from_proto(request.state)
         return await self._shell.read(lambda machine: tasks_page(machine, request))
 
@@ -210,5 +214,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         job_id = check_job_id(request.job_id)
         job = await self._shell.read(lambda machine: self._messages.job(machine, job_id))
-        check_stage(request.stage, [stage.name for stage in job.stages])
+        names = [stage.name for stage in job.stages]
+        check_stage(request.stage, names)
+        if request.follow and job.state not in _FINAL:
+            stage = names.index(request.stage) if request.stage else None
+            self._onlookers.follow(job_id, stage, request.index)
         return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)

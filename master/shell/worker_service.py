@@ -10,6 +10,8 @@ from mrcore.master.shell.calls import Context, answering, defect
 from mrcore.master.shell.convert import synced_from_proto
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.onlookers import Onlookers
+from mrcore.rpc.convert_task import attempt_to_proto
 from mrcore.rpc.v1 import worker_service_pb2_grpc
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
 
@@ -17,8 +19,11 @@ from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResp
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     """Calls of workers."""
 
-    def __init__(self, shell: Shell, assigner: Assigner, cluster: Cluster) -> None:
+    def __init__(
+        self, shell: Shell, assigner: Assigner, cluster: Cluster, onlookers: Onlookers
+    ) -> None:
         self._shell = shell
+        self._onlookers = onlookers
         self._assigner = assigner
         self._cluster = cluster
 
@@ -51,4 +56,10 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         response, broken = self._assigner.response(request, event, answer)
         for one in broken:
             await self._shell.send(one)
+        response.look_seconds = self._onlookers.look_seconds(
+            {wanted.attempt.task.job_id for wanted in answer.wanted},
+            len(self._shell.machine.cluster.workers),
+        )
+        followed = filter(self._onlookers.is_followed, (one.attempt for one in answer.wanted))
+        response.followed.extend(map(attempt_to_proto, followed))
         return response

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mrcore.cli import base, places
+from mrcore.cli import base, followed, places
 from mrcore.client.client import MasterClient
 from mrcore.errors import NotFoundError, UnknownJobError, UsageError
 from mrcore.model import object_names
@@ -34,6 +34,7 @@ _STAGES_NAMED = 5
     show_default=True,
     help="Show at most this much of each log's end.",
 )
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is printed until the end.")
 @base.cluster_options
 @base.json_option
 def command(
@@ -41,6 +42,7 @@ def command(
     task: str | None,
     attempt: str,
     tail_bytes: int,
+    follow: bool,
     master: str | None,
     state: str | None,
     credentials: str | None,
@@ -52,10 +54,23 @@ def command(
     """
     if attempt:
         _check_attempt(attempt, task)
+    if follow and as_json:
+        raise UsageError("--follow prints text as it comes, and --json a whole. Leave one out.")
     stage, index = "", 0
     if task is not None:
         stage, index = _find_task(task, job_id, master, state, credentials)
-    if places.names_cluster(master, state, credentials):
+    on_cluster = places.names_cluster(master, state, credentials)
+    if follow:
+        wanted = followed.Wanted(job_id, task, stage, index, attempt, tail_bytes)
+        if on_cluster:
+            with places.connected(master, state, credentials) as client:
+                followed.follow_cluster(wanted, client)
+        else:
+            followed.follow_run(
+                wanted, lambda: _look(job_id, stage, index, attempt, followed.READ_BYTES)
+            )
+        return
+    if on_cluster:
         found = places.cluster(master, state, credentials)
         logs = _ask(found, job_id, stage, index, attempt, tail_bytes)
     else:
@@ -147,6 +162,8 @@ def _look(
     storage = storage_for(prefix)
     found = []
     for info in sorted(storage.list(prefix), key=lambda info: info.modified_seconds):
+        if info.uri.endswith(object_names.PARTIAL):
+            continue
         start = max(0, info.size_bytes - tail_bytes)
         name = info.uri.rpartition("/")[2].removesuffix(".log")
         text = storage.read(info.uri, start)

@@ -263,10 +263,12 @@ class MasterClient:
         index: int = 0,
         attempt: str = "",
         tail_bytes: int = 0,
+        follow: bool = False,
     ) -> tuple[AttemptLog, ...]:
         """Return what attempts printed, oldest first; those of all tasks where no stage is named.
 
-        `tail_bytes` bounds each log from its end; 0 is 64 KiB.
+        `tail_bytes` bounds each log from its end; 0 is 64 KiB. With `follow`, running attempts
+        store what they have printed every second or so, for 10 s from the last such call.
         """
         request = _request(
             pb.ReadLogRequest,
@@ -275,6 +277,7 @@ class MasterClient:
             index=index,
             attempt=attempt,
             tail_bytes=tail_bytes,
+            follow=follow,
         )
         answer = self.connection.call(lambda: self._stub.ReadLog(request, timeout=CALL_SECONDS))
         return tuple(views.attempt_log(log) for log in answer.logs)

@@ -10,6 +10,7 @@
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
+    STATE/logs/<job>/….log.partial     what a running attempt has printed so far, if it is followed
     STATE/objects/<sha256>             functions and long arguments of calls, scattered values, and
                                        the items of in-memory jobs
     STATE/results/<job>/call-00000@1.7 the value of a call, or the result of a task, if it is long
@@ -41,6 +42,7 @@ from mrcore.storage import registry
 CLAIM = "_claim"
 COMMIT = "_commit"
 SUCCESS = "_SUCCESS"
+PARTIAL = ".partial"
 
 
 def shown(uri: str) -> str:
@@ -158,6 +160,11 @@ def log_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
     """Return where the log of an attempt lies."""
     name = attempt_name(stage_name(spec, attempt.task.stage), attempt)
     return f"{log_prefix(state_uri, attempt.task.job_id)}{name}.log"
+
+
+def partial_log_uri(state_uri: str, spec: JobSpec, attempt: AttemptId) -> str:
+    """Return where the output of a running attempt lies while somebody follows it."""
+    return f"{log_uri(state_uri, spec, attempt)}{PARTIAL}"
 
 
 def state_temp_uri(state_uri: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from mrcore import errors
 from mrcore.model import object_names
+from mrcore.model.partial_log import encode_partial
 from mrcore.model.task import RunInput, Split, TaskOutput
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
@@ -257,6 +258,32 @@ def test_logs_are_read_from_their_end(house: MasterSite, client: FakeClient) -> 
     one.attempt = "../x"
     with refused(errors.UsageError, "5.2"):
         client.stub.ReadLog(one)
+
+
+def test_the_log_of_a_running_attempt_counts_until_it_has_ended(
+    house: MasterSite, client: FakeClient
+) -> None:
+    spec = house.spec(map_only=True)
+    job = client.submit(spec, BUNDLE)
+    with FakeWorker(house.credentials()) as worker:
+        worker.join()
+        first, second = sorted(worker.work)
+    partial = object_names.partial_log_uri(house.state_uri, spec, first)
+    whole = object_names.log_uri(house.state_uri, spec, first)
+    other = object_names.log_uri(house.state_uri, spec, second)
+    for uri, content in ((partial, encode_partial(b"so far", 1_006)), (other, b"other")):
+        with storage_for(uri).open_write(uri) as writer:
+            writer.write(content)
+            writer.commit()
+    request = job_service_pb2.ReadLogRequest(job_id=job.job_id, tail_bytes=3)
+    logs = client.stub.ReadLog(request).logs
+    assert [(log.text, log.size_bytes) for log in logs] == [(b"far", 1_006), (b"her", 5)]
+    assert logs[0].attempt == f"map-00000@{first.number}"
+    with storage_for(whole).open_write(whole) as writer:
+        writer.write(b"all")
+        writer.commit()
+    logs = client.stub.ReadLog(request).logs
+    assert [(log.text, log.size_bytes) for log in logs] == [(b"all", 3), (b"her", 5)]
 
 
 def test_nonsense_that_a_worker_reports_harms_its_own_job_alone(

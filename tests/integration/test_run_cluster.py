@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.run_support import WORD_COUNT, Place
-from tests.support.slow_jobs import SLOW
+from tests.support.slow_jobs import LOUD, SLOW
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("run cluster")  # one cluster for all
@@ -103,6 +103,28 @@ def test_run_submit_watch_and_the_tables(cluster: Cluster) -> None:
     unknown = place.run("show", "no-such-job")
     assert unknown.returncode == 2
     assert "no-such-job" in unknown.stderr
+
+
+def test_the_output_of_a_running_task_is_followed_to_its_end(cluster: Cluster) -> None:
+    place = cluster.place
+    place.write("in.txt", "a\n")
+    place.write("loud.py", LOUD)
+    for name in ("said", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    job_id = place.done("submit", "loud.py", "in.txt", "-o", "loud").stdout.strip()
+    following = place.start("logs", job_id, "--task", "map-00000", "--follow")
+    assert following.stdout is not None
+    seen = ["".join(following.stdout.readline() for _ in range(2))]
+    assert seen[0].startswith("==> map-00000@")
+    assert seen[0].endswith(" <==\nbefore\n")
+    (place.work / "go").touch()
+    rest, _ = following.communicate(timeout=60)
+    assert (following.returncode, rest) == (0, "after\n")
+    again = place.done("logs", job_id, "-f")
+    assert again.stdout.endswith("before\nafter\n")
+    refused = place.run("logs", job_id, "-f", "--json")
+    assert refused.returncode == 2
+    assert "Leave one out" in refused.stderr
 
 
 def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:

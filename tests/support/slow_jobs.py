@@ -15,3 +15,18 @@ SLOW = """
     def reduce(key, values):
         return sum(values)
 """
+
+LOUD = """
+    import pathlib
+    import time
+
+    def map(key, value):
+        print("before", flush=True)
+        while not pathlib.Path("go").exists():
+            time.sleep(0.02)
+        print("after")
+        yield value, 1
+
+    def reduce(key, values):
+        return sum(values)
+"""

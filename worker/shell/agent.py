@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias, assert_never
 
 from mrcore.daemon import logs
@@ -16,6 +16,8 @@ from mrcore.model.job import JobSpec
 from mrcore.model.stages import stage_name
 from mrcore.model.task import TaskFailure, TaskResult
 from mrcore.storage.registry import storage_for
+from mrcore.tasks.child.attempt_log import store_partial_log
+from mrcore.tasks.child.protocol import JobFile
 from mrcore.worker.core.commands import (
     Command,
     Enqueue,
@@ -38,6 +40,7 @@ from mrcore.worker.core.events import (
 )
 from mrcore.worker.core.machine import Machine
 from mrcore.worker.core.pace import can_finish
+from mrcore.worker.shell.followed_logs import FollowedLogs
 from mrcore.worker.shell.supervisor import Supervisor
 
 REPORT_SECONDS: Final = 3.0
@@ -66,6 +69,7 @@ class Agent:
         self._specs: dict[str, JobSpec] = {}
         self._group: asyncio.TaskGroup | None = None
         self._store_task: asyncio.Task[None] | None = None
+        self._followed = FollowedLogs(store_partial_log)
         self._all_ended = asyncio.Event()
         """Set when nothing runs any more while draining."""
 
@@ -96,6 +100,17 @@ class Agent:
         """Let the machine know which attempts have begun; before each request and each answer."""
         for running in self.supervisor.running():
             self.machine.step(Begun(running.attempt))
+
+    def follow(self, attempts: Collection[AttemptId]) -> None:
+        """Store what these attempts have printed so far, as far as they run here."""
+        if not attempts:
+            return
+        assert self._group is not None
+        running = self.supervisor.running()
+        self._followed.look(attempts, running, self._job_file, self._group)
+
+    def _job_file(self, job_id: str) -> JobFile:
+        return JobFile(self._specs[job_id], self.machine.state_uri)
 
     def leave(self, leave: Leave) -> None:
         """End the process; the first reason counts."""

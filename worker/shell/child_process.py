@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,6 +45,8 @@ class Running:
     attempt: AttemptId
     elapsed_seconds: float
     progress: Progress
+    log_path: Path | None = None
+    """File that its output goes to now; None if it has ended and its report was not read."""
 
 
 def order_for(assignment: Assignment, memory_bytes: int) -> Order:
@@ -177,6 +179,15 @@ class ChildProcess:
         """Return the order that it runs, if it has taken one."""
         begun = self.begun()
         return begun[-1] if begun else None
+
+    def attempts(self, now: float) -> Iterator[Running]:
+        """Yield every attempt that it has begun and of which no report was read."""
+        if not self.sent:
+            return
+        view, begun = self.view(), self.begun()
+        for order in begun:
+            log_path = self.log_path if order is begun[-1] else None
+            yield Running(order.attempt, max(0.0, now - view.started_at), view.progress, log_path)
 
     def view(self) -> BoardView:
         """Return what its board says."""

@@ -134,10 +134,7 @@ class Supervisor:
         """Yield every attempt that has begun, with its progress."""
         now = self._clock.monotonic()
         for child in self._children:
-            if child.sent:
-                view = child.view()
-                for order in child.begun():
-                    yield Running(order.attempt, max(0.0, now - view.started_at), view.progress)
+            yield from child.attempts(now)
 
     def starving(self) -> bool:
         """Return whether a slot has nothing to do."""

@@ -25,6 +25,7 @@ from mrcore.rpc.channel import connect_aio
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.convert import job_spec_from_proto, versions_to_proto
 from mrcore.rpc.convert_attempts import assignment_from_proto, put_held
+from mrcore.rpc.convert_task import attempt_from_proto
 from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import worker_service_pb2 as pb
@@ -112,6 +113,8 @@ class Synchronizer:
         self._rng = rng
         self._wake = agent.news
         self._sync_seconds = 10.0
+        self._look_seconds = 0.0
+        """Time between two reports while somebody watches a job that runs here; else 0."""
         self._news_at: float | None = None
         self._failures = 0
         """Failed conversations in a row."""
@@ -241,9 +244,13 @@ class Synchronizer:
         return True
 
     def _due(self, sent_at: float, patience: float) -> float | None:
-        """Return when the call in flight should give way to news; None without news."""
+        """Return when the call in flight should give way to news; None without news.
+
+        Where somebody looks on, the position of what runs is news after a while.
+        """
         if not self._agent.machine.has_news():
-            return None
+            looks = self._look_seconds > 0.0 and self._agent.supervisor.unfinished()
+            return sent_at + self._look_seconds if looks else None
         if self._news_at is None:
             self._news_at = self._clock.monotonic()
         return max(sent_at + patience, self._news_at + self._batching_seconds())
@@ -316,8 +323,9 @@ class Synchronizer:
         if not response.exceed_session:
             self.connected.set()
             self._sync_seconds = response.sync_seconds
+            self._look_seconds = response.look_seconds
         self._agent.note_begun()
-        return self._agent.feed(
+        obeyed = self._agent.feed(
             Answered(
                 cluster_id=response.cluster_id,
                 epoch=response.epoch,
@@ -330,6 +338,8 @@ class Synchronizer:
                 exceed_session=response.exceed_session,
             )
         )
+        self._agent.follow(frozenset(map(attempt_from_proto, response.followed)))
+        return obeyed
 
 
 def _with_progress(held: HeldAttempt, running: Running | None) -> HeldAttempt:

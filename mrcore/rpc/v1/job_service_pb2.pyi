@@ -481,6 +481,7 @@ class ReadLogRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TAIL_BYTES_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Id of the job."""
     stage: _builtins.str
@@ -491,6 +492,10 @@ class ReadLogRequest(_message.Message):
     """Number of an attempt, such as 5.2, to return only its log."""
     tail_bytes: _builtins.int
     """Bytes from the end of each log, at most. 0 means 65,536; the limit is 1 MiB."""
+    follow: _builtins.bool
+    """The caller reads again soon: for 10 seconds workers store what running attempts of these tasks
+    have printed so far.
+    """
     def __init__(
         self,
         *,
@@ -499,10 +504,11 @@ class ReadLogRequest(_message.Message):
         index: _builtins.int = ...,
         attempt: _builtins.str = ...,
         tail_bytes: _builtins.int = ...,
+        follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "job_id", b"job_id", "stage", b"stage", "tail_bytes", b"tail_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "follow", b"follow", "index", b"index", "job_id", b"job_id", "stage", b"stage", "tail_bytes", b"tail_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -539,6 +539,8 @@ class SynchronizeResponse(_message.Message):
     LEAVE_FIELD_NUMBER: _builtins.int
     STATE_URI_FIELD_NUMBER: _builtins.int
     EXCEED_SESSION_FIELD_NUMBER: _builtins.int
+    LOOK_SECONDS_FIELD_NUMBER: _builtins.int
+    FOLLOWED_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """Id of the cluster that owns the master's state."""
     epoch: _builtins.int
@@ -557,6 +559,8 @@ class SynchronizeResponse(_message.Message):
     """Not 0: a newer process has this worker's id, so leave; the next process must use a session
     above this.
     """
+    look_seconds: _builtins.float
+    """Not 0: somebody watches a job of `wanted`, so the worker reports running attempts this often."""
     @_builtins.property
     def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """Attempts that the worker should hold. It kills any other, or forgets it when finished."""
@@ -564,6 +568,10 @@ class SynchronizeResponse(_message.Message):
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobInfo]:
         """The jobs of `wanted` that the worker did not know."""
+
+    @_builtins.property
+    def followed(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptId]:
+        """Running attempts whose output so far the worker stores, since somebody follows it."""
 
     def __init__(
         self,
@@ -578,10 +586,12 @@ class SynchronizeResponse(_message.Message):
         leave: _builtins.bool = ...,
         state_uri: _builtins.str = ...,
         exceed_session: _builtins.int = ...,
+        look_seconds: _builtins.float = ...,
+        followed: _abc.Iterable[Global___AttemptId] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "drain", b"drain", "epoch", b"epoch", "exceed_session", b"exceed_session", "jobs", b"jobs", "leave", b"leave", "sequence", b"sequence", "state_uri", b"state_uri", "sync_seconds", b"sync_seconds", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "drain", b"drain", "epoch", b"epoch", "exceed_session", b"exceed_session", "followed", b"followed", "jobs", b"jobs", "leave", b"leave", "look_seconds", b"look_seconds", "sequence", b"sequence", "state_uri", b"state_uri", "sync_seconds", b"sync_seconds", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

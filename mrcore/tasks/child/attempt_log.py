@@ -13,6 +13,7 @@ from typing import Final
 from mrcore.errors import StorageError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
+from mrcore.model.partial_log import encode_partial
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.protocol import JobFile
@@ -68,6 +69,17 @@ def _flush() -> None:
         with contextlib.suppress(Exception):
             stream.flush()  # type: ignore[union-attr]
     _libc.fflush(None)
+
+
+def store_partial_log(job: JobFile, attempt: AttemptId, text: bytes, size_bytes: int) -> None:
+    """Store the end of what a running attempt has printed so far, which is this much in all."""
+    uri = object_names.partial_log_uri(job.state_uri, job.spec, attempt)
+    try:
+        with storage_for(uri).open_write(uri) as writer:
+            writer.write(encode_partial(text, size_bytes))
+            writer.commit()
+    except StorageError as error:
+        _warn(attempt, error)
 
 
 def store_log(job: JobFile, attempt: AttemptId, text: bytes) -> None:

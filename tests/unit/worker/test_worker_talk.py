@@ -175,3 +175,19 @@ async def test_the_next_call_waits_a_moment_for_work_that_a_slot_has_begun_at_on
         waited.append(following.begun_at - call.begun_at)
         call = following
     assert waited == [0.0, pytest.approx(LINGER_SECONDS), 0.0]
+
+
+@talking
+async def test_a_worker_reports_what_runs_more_often_while_somebody_looks_on(talk: Talk) -> None:
+    call = await talk.next()
+    with patch.object(talk.agent.supervisor, "unfinished", lambda: 1):
+        call.answer(look_seconds=2.0)
+        parked = await talk.next()
+        following = await talk.next()
+        assert parked.future.cancelled()
+        assert following.begun_at - parked.begun_at == pytest.approx(2.0)
+        following.answer()
+        parked = await talk.next()
+    talk.agent.feed(NonceRead("n"))
+    assert (await talk.next()).request.store_nonce == "n"
+    assert parked.future.cancelled(), "nobody looks on: only news ended it"

@@ -21,6 +21,7 @@ from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.job_service import JobService
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.plans import Plans
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.worker_service import WorkerService
@@ -99,7 +100,7 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
         storage = MemoryStorage()
         machine, journal = take_over(storage)
         shell = Shell(machine, journal, SYSTEM)
-        plans = Plans(storage, STATE)
+        plans, onlookers = Plans(storage, STATE), Onlookers(SYSTEM)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             jobs = JobService(
                 shell,
@@ -111,9 +112,10 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
                 clock=SYSTEM,
                 fleet=FleetStatus(),
                 notes={},
+                onlookers=onlookers,
             )
             assigner = Assigner(machine, plans, "c1", STATE)
-            workers = WorkerService(shell, assigner, Cluster("c1", "nonce"))
+            workers = WorkerService(shell, assigner, Cluster("c1", "nonce"), onlookers)
             running = group.create_task(shell.run(Idle()))
             house = MasterInProcess(shell, plans, jobs, workers)
             for job_id in ("job-a", "job-b"):
