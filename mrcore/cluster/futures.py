@@ -92,7 +92,8 @@ class ClusterFuture(futures.Future[T]):
             raise self._late(timeout) from error
 
     def _late(self, timeout: float | None) -> TimeoutError:
-        return TimeoutError(f"{self.title} has not ended within {timeout or 0:g} s: {self._why()}.")
+        seconds = f"{round(timeout or 0, 2):g}"
+        return TimeoutError(f"{self.title} has not ended within {seconds} s: {self._why()}.")
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -258,10 +258,14 @@ class _Arguments:
 def _called(
     name: str, function: Callable[..., Any], given: Sequence[Any], keywords: dict[str, Any]
 ) -> Any:
-    """Return what the user's function returns; raise _FailedCallError for what it raises."""
+    """Return what the user's function returns; raise _FailedCallError for what it raises.
+
+    The coroutine that an async function returns runs here, in an event loop of its own.
+    """
     try:
         with running(CALL):
-            return function(*given, **keywords)
+            value = function(*given, **keywords)
+            return _run_coroutine(value) if isinstance(value, Coroutine) else value
     except BaseException as error:
         if isinstance(error, SystemExit):
             message = (
@@ -273,6 +277,12 @@ def _called(
             if isinstance(error, ModuleNotFoundError):
                 error.add_note(f"{_MISSING} (mrcore)")
         raise _FailedCallError(message, error) from error
+
+
+def _run_coroutine(value: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio  # few functions need it
+
+    return asyncio.run(value)
 
 
 def _pickled(name: str, value: Any, dump: Callable[[Any, str], bytes]) -> bytes:

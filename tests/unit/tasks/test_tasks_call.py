@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -90,6 +91,18 @@ def test_a_call_returns_its_value(house: House) -> None:
     assert house.value(lambda a, *, b: [a, b], 1, b=2) == [1, 2]
     assert house.value(lambda: None) is None
     assert house.value("a-b".split, "-") == ["a", "b"]
+
+
+def test_a_call_of_an_async_function_returns_what_it_awaits(house: House) -> None:
+    async def double(n: int) -> int:
+        await asyncio.sleep(0)
+        if n < 0:
+            raise ValueError(n)
+        return 2 * n
+
+    assert house.value(double, 21) == 42
+    failure = house.failure(house.objects.call(double, -1))
+    assert "double raised ValueError: -1" in failure.message
 
 
 def test_a_long_value_is_an_object_of_the_attempt(house: House) -> None:
