@@ -13,7 +13,6 @@ from mrcore.model.job import JobSpec
 from mrcore.model.option_rules import check_cut
 from mrcore.model.stages import stages_of
 from mrcore.model.task import Split
-from mrcore.records.counted import check_counted, cut_by_records, first_records
 from mrcore.records.inputs import InputFile, expand
 from mrcore.records.splits import TOTAL_ORDER_SLOTS, auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
@@ -50,13 +49,17 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         skip_output=spec.output_uri or None,
     )
     if spec.limit:
-        check_counted(listed, "--limit")
-        listed = first_records(listed, spec.limit)
+        from mrcore.records import counted  # it loads numpy
+
+        counted.check_counted(listed, "--limit")
+        listed = counted.first_records(listed, spec.limit)
     input_bytes = sum(file.size_bytes for file in listed)
     files = _examined(listed, target_bytes(input_bytes, cut_slots, spec.map_tasks))
     if spec.records_per_task:
-        check_counted(files, "--records-per-task")
-        splits = cut_by_records(files, spec.records_per_task)
+        from mrcore.records import counted
+
+        counted.check_counted(files, "--records-per-task")
+        splits = counted.cut_by_records(files, spec.records_per_task)
     else:
         splits = cut(files, cut_slots, spec.map_tasks)
     return Plan(

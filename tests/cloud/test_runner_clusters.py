@@ -200,6 +200,7 @@ def test_an_image_is_baked_of_a_vm_that_has_switched_itself_off(world: World) ->
     assert deleted.code == 0, told(deleted)
 
 
+@pytest.mark.proof
 def test_an_image_of_a_failed_boot_is_none(world: World) -> None:
     vm = "mrcore-bake-image"
     running = world.start(

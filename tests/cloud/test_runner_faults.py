@@ -177,6 +177,7 @@ def test_preflight_tells_a_bucket_and_a_machine_type_that_are_not_there(world: W
     assert "has no subnet nowhere in us-central1" in ran.out
 
 
+@pytest.mark.proof
 def test_a_stockout_of_workers_is_told_and_one_of_the_master_ends_it(world: World) -> None:
     up = ["up", *world.where(), "--workers=1", *world.accounts()]
     cloud = world.sandbox.cloud

@@ -77,6 +77,7 @@ def test_ctrl_c_cancels_the_job_and_removes_the_cluster(world: World) -> None:
     assert sorted(world.objects()) == ["books/0.txt", "books/1.txt"]
 
 
+@pytest.mark.proof
 def test_a_second_ctrl_c_says_what_is_left_and_how_it_goes(world: World) -> None:
     words = run(world, WORD_COUNT)
     running = world.start(*words)

@@ -49,6 +49,7 @@ def test_a_run_leaves_up_what_up_has_made(world: World) -> None:
     assert down.code == 0, told(down)
 
 
+@pytest.mark.proof
 def test_a_cluster_that_is_made_again_lives_anew(world: World) -> None:
     # As its master leaves it that has deleted the machines, long ago.
     world.expire_record()

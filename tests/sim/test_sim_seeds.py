@@ -24,6 +24,8 @@ SEEDS = 120
 """Seeds of an ordinary run; `scripts/sim` plays as many more as there is time for."""
 SEEDS_A_MUTANT = 320
 SHOWN_BY = {
+    "CertainErrorsTriedAgain": 172,
+    "StagesEarly": 63,
     "NoLeases": 8,
     "NoSessionFence": 11,
     "NoSequenceFence": 1,

@@ -101,7 +101,7 @@ class CommittedJob:
         return ["x=all", f"x={self.job_id}-{index}"] if self.spec.partition_by else [""]
 
     def content(self, index: int, folder: str = "") -> bytes:
-        return f"{self.job_id} {index} {folder}\n".encode()
+        return f"{self.job_id} {index} {folder}".strip().encode() + b"\n"
 
     def files(self) -> dict[str, bytes]:
         """Return the contents of all files of the output, by name in the place."""

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(60)
 def test_results_count_by_their_bytes_until_the_master_has_taken_them() -> None:
     driver = Driver(Limits(held_bytes_max=1_000))
     driver.answer(assignment(1), assignment(2), assignment(3))
-    large = TaskOutput(counters={f"counter {n}": n for n in range(40)})
+    large = TaskOutput(counters={f"counter {n}": n for n in range(48)})
     driver.step(Ended(attempt(1), large))
     assert driver.machine.has_room_for_results()
     driver.step(Ended(attempt(2), large))
