@@ -31,7 +31,7 @@ class Onlookers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._watched: dict[str, float] = {}
-        """When looks at a job end, the newest last."""
+        """End of the looks at each job, the newest last."""
         self._followed: dict[_Followed, float] = {}
 
     def watch(self, job_id: str) -> None:

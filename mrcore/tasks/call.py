@@ -44,6 +44,7 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks.object_cache import ObjectCache, read_object
 from mrcore.tasks.shipped import ShippedModules
 from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.lazy import load
 from mrcore.util.texts import text_of
 
 MAX_FUNCTIONS: Final = 1_000
@@ -265,7 +266,8 @@ def _called(
     try:
         with running(CALL):
             value = function(*given, **keywords)
-            return _run_coroutine(value) if isinstance(value, Coroutine) else value
+            # The loop is the function's own: nothing of a child's code runs in one.
+            return load("asyncio:run")(value) if isinstance(value, Coroutine) else value
     except BaseException as error:
         if isinstance(error, SystemExit):
             message = (
@@ -277,12 +279,6 @@ def _called(
             if isinstance(error, ModuleNotFoundError):
                 error.add_note(f"{_MISSING} (mrcore)")
         raise _FailedCallError(message, error) from error
-
-
-def _run_coroutine(value: Coroutine[Any, Any, Any]) -> Any:
-    import asyncio  # few functions need it
-
-    return asyncio.run(value)
 
 
 def _pickled(name: str, value: Any, dump: Callable[[Any, str], bytes]) -> bytes:
