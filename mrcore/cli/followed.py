@@ -67,21 +67,27 @@ class Follower:
 
 def follow_cluster(wanted: Wanted, client: MasterClient) -> None:
     """Print the logs of a cluster's job until its tasks have ended."""
-    _follow(wanted, client, Follower(wanted.tail_bytes))
+    _follow(wanted, client, Follower(wanted.tail_bytes), lambda: True)
 
 
 def follow_run(wanted: Wanted, look: Callable[[], tuple[AttemptLog, ...]]) -> None:
     """Print the logs of an embedded run until it has ended; `look` reads its files."""
     follower = Follower(wanted.tail_bytes)
+
+    def is_live() -> bool:
+        return places.live_master(places.find_run(wanted.job_id)) is not None
+
     live = places.live_master(places.find_run(wanted.job_id))
     if live is not None:
-        with contextlib.suppress(ClusterUnreachableError), MasterClient(live, retry_seconds=0) as c:
-            _follow(wanted, c, follower)
+        with contextlib.suppress(ClusterUnreachableError), MasterClient(live) as client:
+            _follow(wanted, client, follower, is_live)
     _print(follower.news(look()))  # its master may have ended before all was read
 
 
-def _follow(wanted: Wanted, client: MasterClient, follower: Follower) -> None:
-    while True:
+def _follow(
+    wanted: Wanted, client: MasterClient, follower: Follower, is_live: Callable[[], bool]
+) -> None:
+    while is_live():  # a master that has ended is not to be waited for
         is_over = _is_over(client, wanted)  # before the last look, which then has all
         _print(follower.news(_read(client, wanted)))
         if is_over:

@@ -115,6 +115,11 @@ class Synchronizer:
         self._sync_seconds = 10.0
         self._look_seconds = 0.0
         """Time between two reports while somebody watches a job that runs here; else 0."""
+        self._is_look = False
+        """Whether the next request reports for somebody who looks on, and is answered at once.
+
+        A parked one would be cancelled for the next look: no answer would ever come.
+        """
         self._news_at: float | None = None
         self._failures = 0
         """Failed conversations in a row."""
@@ -238,6 +243,7 @@ class Synchronizer:
             due = self._due(sent_at, patience)
             now = self._clock.monotonic()
             if due is not None and due <= now:
+                self._is_look = not self._agent.machine.has_news()
                 call.cancel()
                 return False
             await self._pause(None if due is None else due - now)
@@ -302,8 +308,10 @@ class Synchronizer:
             draining=state.draining,
             store_nonce=state.store_nonce,
             known_jobs=state.known_jobs,
-            park=self._agent.machine.accepted,  # the first answer names the store
+            # The first answer names the store.
+            park=self._agent.machine.accepted and not self._is_look,
         )
+        self._is_look = False
         running = {one.attempt: one for one in self._agent.supervisor.running()}
         left = REQUEST_BYTES_MAX
         for held in state.held:

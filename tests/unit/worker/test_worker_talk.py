@@ -186,8 +186,15 @@ async def test_a_worker_reports_what_runs_more_often_while_somebody_looks_on(tal
         following = await talk.next()
         assert parked.future.cancelled()
         assert following.begun_at - parked.begun_at == pytest.approx(2.0)
+        # It is answered at once: a worker that gets no answer takes its master for gone.
+        assert (parked.request.park, following.request.park) == (True, False)
+        following.answer(look_seconds=2.0)
+        parked = await talk.next()
+        following = await talk.next()
+        assert (parked.request.park, following.request.park) == (True, False)
         following.answer()
         parked = await talk.next()
+        assert parked.request.park
     talk.agent.feed(NonceRead("n"))
     assert (await talk.next()).request.store_nonce == "n"
     assert parked.future.cancelled(), "nobody looks on: only news ended it"
