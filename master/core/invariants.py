@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from mrcore.master.core import invariants_calls, policy, resources
+from mrcore.master.core import invariants_calls, policy
 from mrcore.master.core.calls import NO_LIVE_TASK
 from mrcore.master.core.ended import weight_of_blocks
 from mrcore.master.core.limits import Limits
@@ -14,6 +14,7 @@ from mrcore.master.core.views import story_lines
 from mrcore.master.core.volatile import LiveJob, LiveStage, LiveTask
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
+from mrcore.model.resources import thousandths
 
 if TYPE_CHECKING:
     from mrcore.master.core.cluster import Cluster
@@ -170,10 +171,10 @@ def _check_workers(cluster: Cluster) -> None:
         taken_back = sum(1 for attempt in worker.held.values() if attempt.taken_back)
         assert worker.taken_back == taken_back, f"{worker.id} counts what is taken back"
         needs = [cluster.jobs[a.id.task.job_id].record.spec.resources for a in worker.held.values()]
-        cpus = sum(resources.thousandths(each.cpus) for each in needs)
+        cpus = sum(thousandths(each.cpus) for each in needs)
         memory = sum(each.memory_bytes for each in needs)
         assert (worker.cpus_reserved, worker.memory_reserved) == (cpus, memory), f"{worker.id} sums"
-        assert cpus <= resources.thousandths(worker.about.cpus), f"{worker.id} has too few CPUs"
+        assert cpus <= thousandths(worker.about.cpus), f"{worker.id} has too few CPUs"
         assert memory <= worker.about.memory_bytes, f"{worker.id} has too little memory"
         assert all(set(each.labels) <= set(worker.about.labels) for each in needs), worker.id
         for attempt in worker.held.values():

@@ -13,13 +13,9 @@ from typing import Final
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.volatile import Worker
 from mrcore.model.job import Resources
+from mrcore.model.resources import thousandths
 
 _LABELS_SHOWN: Final = 5
-
-
-def thousandths(cpus: float) -> int:
-    """Return CPUs as a whole number, whose sums are exact."""
-    return round(cpus * 1000)
 
 
 def is_counted(needs: Resources) -> bool:

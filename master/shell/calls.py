@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc.aio  # noqa: TID251 - a servicer speaks gRPC
 
@@ -46,11 +46,8 @@ def answering(
             response = await method(self, request, context)
             check_size(response)
             return response
-        except MrcoreError as error:
-            await abort(context, error)
-        except Exception as error:
-            log.exception("a call has met a defect")
-            await abort(context, defect(error))
+        except Exception as error:  # noqa: BLE001 - it becomes gRPC's
+            await _fail(context, error)
 
     answer.__doc__ = method.__doc__
     return answer
@@ -68,14 +65,19 @@ def streaming(
             async with aclosing(method(self, request, context)) as responses:
                 async for response in responses:
                     yield response
-        except MrcoreError as error:
-            await abort(context, error)
-        except Exception as error:
-            log.exception("a call has met a defect")
-            await abort(context, defect(error))
+        except Exception as error:  # noqa: BLE001 - it becomes gRPC's
+            await _fail(context, error)
 
     answers.__doc__ = method.__doc__
     return answers
+
+
+async def _fail(context: Context, error: Exception) -> NoReturn:
+    """End a call with an error, which is a defect unless it is one of ours."""
+    if not isinstance(error, MrcoreError):
+        log.error("a call has met a defect", exc_info=error)
+        error = defect(error)
+    await abort(context, error)
 
 
 def check_size(response: Sized) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 from mrcore.errors import MrcoreError
@@ -17,6 +18,17 @@ log = logging.getLogger("mrcore.master")
 
 RETRY_SECONDS: Final = 60.0
 """Pause after a snapshot that could not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A snapshot that was encoded and is not stored."""
+
+    number: int
+    """Number of the newest entry in it."""
+    content: bytes
+    epochs: frozenset[int]
+    """Numbers of the entries up to it that took an epoch."""
 
 
 class Compactor:
@@ -32,28 +44,25 @@ class Compactor:
         self._clock = clock
         self._compaction = Compaction(entries)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
-        self._writing: Future[bool] | None = None
+        self._writing: Future[None] | None = None
         self._not_before = float("-inf")
 
     def count(self, entry_bytes: int) -> None:
         """Count an entry that is durable."""
         self._compaction.append(entry_bytes)
 
-    def encode_if_due(self, number: int, durable: Durable, *, idle: bool) -> bytes | None:
+    def encode_if_due(self, number: int, durable: Durable, *, idle: bool) -> Draft | None:
         """Return the snapshot of the state after entry `number`, None if none is due."""
         if self._writing is not None and not self._writing.done():
             return None
         if self._clock.monotonic() < self._not_before or not self._compaction.is_due(idle=idle):
             return None
-        return encode_snapshot(number, durable)
+        return Draft(number, encode_snapshot(number, durable), frozenset(durable.epochs))
 
-    def write(self, number: int, content: bytes, epochs: list[int]) -> None:
-        """Store a snapshot whose newest entry is durable, and delete what it stands for, soon.
-
-        `epochs` are the numbers of the entries up to it that took an epoch.
-        """
-        self._compaction.restart(len(content))
-        self._writing = self._thread.submit(self._write, number, content, frozenset(epochs))
+    def write(self, draft: Draft) -> None:
+        """Store a snapshot whose newest entry is durable, and delete what it stands for, soon."""
+        self._compaction.restart(len(draft.content))
+        self._writing = self._thread.submit(self._write, draft)
 
     async def finish(self, timeout_seconds: float) -> None:
         """Wait until the snapshot in hand is written, or time is up."""
@@ -64,20 +73,19 @@ class Compactor:
         """Let go of the thread; a write in hand ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _write(self, number: int, content: bytes, epochs: frozenset[int]) -> bool:
+    def _write(self, draft: Draft) -> None:
         try:
-            self._snapshots.write(number, content)
-            deleted = self._snapshots.delete_covered(epochs)
+            self._snapshots.write(draft.number, draft.content)
+            deleted = self._snapshots.delete_covered(draft.epochs)
         except MrcoreError as error:
             # The journal has all that is in it, so this only makes the next start slower.
             log.warning("could not write a snapshot", extra={"error": str(error)})
             self._not_before = self._clock.monotonic() + RETRY_SECONDS
-            return False
+            return
         except Exception:
             log.exception("a defect: a snapshot could not be written; the journal has all of it")
             raise
         log.info(
             "wrote a snapshot of the state",
-            extra={"entry": number, "bytes": len(content), "deleted": deleted},
+            extra={"entry": draft.number, "bytes": len(draft.content), "deleted": deleted},
         )
-        return True

@@ -167,7 +167,7 @@ class Journal:
             entry = decode_entry(self._storage.read(uri), self._state_uri)
         except NotFoundError:
             raise GapError(
-                f"{uri} vanished while it was read: nothing may delete from the journal."
+                f"{uri} vanished while it was read: only a master may delete from the journal."
             ) from None
         except msgspec.MsgspecError:
             raise JournalError(

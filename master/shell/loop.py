@@ -278,7 +278,6 @@ class Shell:
             # Only now is the state in memory that after this entry, and nothing more.
             number, durable = self._journal.number + 1, self.machine.cluster.durable
             snapshot = self._compactor.encode_if_due(number, durable, idle=False)
-            epochs = [*durable.epochs]
             self._appending_since = self._clock.monotonic()
             self._accounted = 0.0
             entry_bytes = await loop.run_in_executor(self._thread, self._journal.append, facts)
@@ -287,7 +286,7 @@ class Shell:
             self._outbox.appended(len(facts))
             self._compactor.count(entry_bytes)
             if snapshot is not None:
-                self._compactor.write(number, snapshot, epochs)
+                self._compactor.write(snapshot)
             self._release()
             log_facts(self.machine, facts)
             for observer in self._observers:
@@ -309,7 +308,7 @@ class Shell:
         number, durable = self._journal.number, self.machine.cluster.durable
         snapshot = self._compactor.encode_if_due(number, durable, idle=True)
         if snapshot is not None:
-            self._compactor.write(number, snapshot, durable.epochs)
+            self._compactor.write(snapshot)
 
     async def leads(self) -> bool:
         """Return whether this master still leads; False while the store does not answer.

@@ -7,7 +7,7 @@ only while somebody looks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.util.clock import Clock
@@ -21,6 +21,7 @@ LOOKS_PER_SECOND: Final = 50.0
 LOOKED_AT_MAX: Final = 1_000
 """Jobs and tasks that are looked at, the newest."""
 
+_Name = TypeVar("_Name")
 _Followed = tuple[str, int | None, int]
 """Job, number of the stage or None for all tasks, and index."""
 
@@ -36,12 +37,13 @@ class Onlookers:
 
     def watch(self, job_id: str) -> None:
         """Note that somebody looks at a job."""
-        self._note(self._watched, job_id)
+        _note(self._watched, job_id, self._clock.monotonic())
 
     def follow(self, job_id: str, stage: int | None, index: int) -> None:
         """Note that somebody follows the output of a task, or of all tasks of a job."""
         self.watch(job_id)
-        self._note(self._followed, (job_id, stage, 0 if stage is None else index))
+        name = (job_id, stage, 0 if stage is None else index)
+        _note(self._followed, name, self._clock.monotonic())
 
     def look_seconds(self, job_ids: Iterable[str], workers: int) -> float:
         """Return how often a worker with attempts of these jobs reports; 0 if nobody looks."""
@@ -59,10 +61,10 @@ class Onlookers:
         names = ((task.job_id, task.stage, task.index), (task.job_id, None, 0))
         return any(self._followed.get(name, 0.0) > now for name in names)
 
-    def _note(self, looks: dict[str, float] | dict[_Followed, float], name: object) -> None:
-        noted: dict[object, float] = looks  # type: ignore[assignment]
-        now = self._clock.monotonic()
-        noted.pop(name, None)
-        noted[name] = now + KEPT_SECONDS
-        while noted and (len(noted) > LOOKED_AT_MAX or next(iter(noted.values())) <= now):
-            del noted[next(iter(noted))]
+
+def _note(looks: dict[_Name, float], name: _Name, now: float) -> None:
+    """Note a look as the newest, and forget what is over or too much."""
+    looks.pop(name, None)
+    looks[name] = now + KEPT_SECONDS
+    while len(looks) > LOOKED_AT_MAX or next(iter(looks.values())) <= now:
+        del looks[next(iter(looks))]

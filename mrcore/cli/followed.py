@@ -89,7 +89,8 @@ def _follow(
 ) -> None:
     while is_live():  # a master that has ended is not to be waited for
         is_over = _is_over(client, wanted)  # before the last look, which then has all
-        _print(follower.news(_read(client, wanted)))
+        tail = READ_BYTES if wanted.task is not None else wanted.tail_bytes
+        _print(follower.news(read(client, wanted, tail, follow=True)))
         if is_over:
             return
         SYSTEM.sleep(PAUSE_SECONDS)
@@ -110,15 +111,18 @@ def _is_over(client: MasterClient, wanted: Wanted) -> bool:
     return any(task.index == wanted.index for task in completed)
 
 
-def _read(client: MasterClient, wanted: Wanted) -> tuple[AttemptLog, ...]:
+def read(
+    client: MasterClient, wanted: Wanted, tail_bytes: int, *, follow: bool = False
+) -> tuple[AttemptLog, ...]:
+    """Return the ends of the logs; none where nothing was printed."""
     try:
         return client.read_log(
             wanted.job_id,
             stage=wanted.stage,
             index=wanted.index,
             attempt=wanted.attempt,
-            tail_bytes=READ_BYTES if wanted.task is not None else wanted.tail_bytes,
-            follow=True,
+            tail_bytes=tail_bytes,
+            follow=follow,
         )
     except NotFoundError:
         return ()

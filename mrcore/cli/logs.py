@@ -8,12 +8,11 @@ import click
 
 from mrcore.cli import base, followed, places
 from mrcore.client.client import MasterClient
-from mrcore.errors import NotFoundError, UnknownJobError, UsageError
+from mrcore.errors import UnknownJobError, UsageError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.snapshots import AttemptLog
 from mrcore.model.stages import parse_task_name, task_name
-from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
 
 DEFAULT_TAIL_BYTES = 65_536
@@ -60,21 +59,19 @@ def command(
     if task is not None:
         stage, index = _find_task(task, job_id, master, state, credentials)
     on_cluster = places.names_cluster(master, state, credentials)
+    wanted = followed.Wanted(job_id, task, stage, index, attempt, tail_bytes)
     if follow:
-        wanted = followed.Wanted(job_id, task, stage, index, attempt, tail_bytes)
         if on_cluster:
             with places.connected(master, state, credentials) as client:
                 followed.follow_cluster(wanted, client)
         else:
-            followed.follow_run(
-                wanted, lambda: _look(job_id, stage, index, attempt, followed.READ_BYTES)
-            )
+            followed.follow_run(wanted, lambda: _look(wanted, followed.READ_BYTES))
         return
     if on_cluster:
-        found = places.cluster(master, state, credentials)
-        logs = _ask(found, job_id, stage, index, attempt, tail_bytes)
+        with MasterClient(places.cluster(master, state, credentials)) as client:
+            logs = followed.read(client, wanted, tail_bytes)
     else:
-        logs = _look(job_id, stage, index, attempt, tail_bytes)
+        logs = _look(wanted, tail_bytes)
     if attempt and not logs:
         raise UsageError(
             f"No log for {task}@{attempt} of {job_id}: it printed nothing or is still running."
@@ -139,26 +136,13 @@ def _check_attempt(attempt: str, task: str | None) -> None:
         raise UsageError("--attempt needs --task. Add it, e.g. --task map-00003.")
 
 
-def _ask(
-    found: Credentials, job_id: str, stage: str, index: int, attempt: str, tail_bytes: int
-) -> tuple[AttemptLog, ...]:
-    with MasterClient(found) as client:
-        try:
-            return client.read_log(
-                job_id, stage=stage, index=index, attempt=attempt, tail_bytes=tail_bytes
-            )
-        except NotFoundError:
-            return ()
-
-
-def _look(
-    job_id: str, stage: str, index: int, attempt: str, tail_bytes: int
-) -> tuple[AttemptLog, ...]:
+def _look(wanted: followed.Wanted, tail_bytes: int) -> tuple[AttemptLog, ...]:
     """Read the log objects of an embedded run; its master has usually ended."""
-    record = places.find_run(job_id)
-    prefix = object_names.log_prefix(record.state_uri, job_id)
-    if stage:
-        prefix += f"{task_name(stage, index)}@{f'{attempt}.log' if attempt else ''}"
+    record = places.find_run(wanted.job_id)
+    prefix = object_names.log_prefix(record.state_uri, wanted.job_id)
+    if wanted.stage:
+        number = f"{wanted.attempt}.log" if wanted.attempt else ""
+        prefix += f"{task_name(wanted.stage, wanted.index)}@{number}"
     storage = storage_for(prefix)
     found = []
     for info in sorted(storage.list(prefix), key=lambda info: info.modified_seconds):

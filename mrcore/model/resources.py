@@ -36,6 +36,11 @@ class Wanted(TypedDict, total=False):
     """Labels that the worker must have."""
 
 
+def thousandths(cpus: float) -> int:
+    """Return CPUs as a whole number, whose sums are exact."""
+    return round(cpus * 1000)
+
+
 def check_label(label: str) -> str:
     """Return a label of a worker if it can be one; raise UsageError."""
     if _LABEL.fullmatch(label) is None:

@@ -17,8 +17,9 @@ from mrcore.model.stages import Stage, stages_of
 from mrcore.storage.base import ObjectInfo
 
 MAX_RESULT_BYTES: Final = 65_536
-MAX_SPARED_RESULT_BYTES: Final = 1_024
 """A longer value of a call, or result of a job, is an object."""
+MAX_SPARED_RESULT_BYTES: Final = 1_024
+"""A longer value of a call is an object while the master is short of room."""
 MAX_PRINTED_BYTES: Final = 16_384
 """Length of what a report has of the text that a call printed: its end."""
 AMPLE_BYTES: Final = 1 << 30

@@ -214,7 +214,7 @@ def check_bounds(supervisor: Supervisor) -> None:
     limits, children = supervisor._limits, supervisor._children
     assert len(children) <= limits.children_max(supervisor.slots)
     assert supervisor.unfinished() <= limits.held_max
-    assert len(supervisor._jobs) <= max(limits.known_jobs_max, limits.held_max)
+    assert len(supervisor.jobs) <= max(limits.known_jobs_max, limits.held_max)
     assert len(supervisor._unwanted) <= len(children)
     assert supervisor._log_tails.held_bytes <= (
         limits.log_tails_bytes_max + limits.held_max * limits.log_tail_bytes_min

@@ -102,7 +102,7 @@ class Machine:
         """Bytes of all results that are held."""
         self._jobs: dict[str, JobSpec] = {}
         """Known jobs, the most recently mentioned last."""
-        self.state_uri = ""
+        self._state_uri = ""
         self._nonce = ""
         self._reported: tuple[bool, str] = (False, "")
         """Draining and nonce in the latest request."""
@@ -237,8 +237,8 @@ class Machine:
         self.accepted = True
         # A nonce belongs to one store, and a new cluster may not have named its store yet
         # (test_a_nonce_is_of_one_cluster_even_before_the_next_one_has_named_its_store).
-        if answer.state_uri and answer.state_uri != self.state_uri:
-            self.state_uri = answer.state_uri
+        if answer.state_uri and answer.state_uri != self._state_uri:
+            self._state_uri = answer.state_uri
             self._nonce = ""
             commands.append(ReadNonce(answer.state_uri))
         commands += self._keep_jobs(answer.jobs)
@@ -280,14 +280,14 @@ class Machine:
         self._ended = False
         self._jobs.clear()
         self.cluster_id = cluster_id
-        self.state_uri = self._nonce = ""
+        self._state_uri = self._nonce = ""
         return commands
 
     def _keep_jobs(self, jobs: Mapping[str, JobSpec]) -> list[Command]:
         commands: list[Command] = []
         for job_id, spec in jobs.items():
             if job_id not in self._jobs:
-                commands.append(KeepJob(job_id, spec, self.state_uri))
+                commands.append(KeepJob(job_id, spec, self._state_uri))
             self._jobs[job_id] = spec
         return commands
 

@@ -17,7 +17,6 @@ from mrcore.model.stages import stage_name
 from mrcore.model.task import TaskFailure, TaskResult
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.attempt_log import store_partial_log
-from mrcore.tasks.child.protocol import JobFile
 from mrcore.worker.core.commands import (
     Command,
     Enqueue,
@@ -106,11 +105,8 @@ class Agent:
         if not attempts:
             return
         assert self._group is not None
-        running = self.supervisor.running()
-        self._followed.look(attempts, running, self._job_file, self._group)
-
-    def _job_file(self, job_id: str) -> JobFile:
-        return JobFile(self._specs[job_id], self.machine.state_uri)
+        supervisor = self.supervisor
+        self._followed.look(attempts, supervisor.running(), supervisor.jobs, self._group)
 
     def leave(self, leave: Leave) -> None:
         """End the process; the first reason counts."""

@@ -62,6 +62,18 @@ def order_for(assignment: Assignment, memory_bytes: int) -> Order:
     )
 
 
+def end_of_log(path: Path, limit_bytes: int) -> tuple[bytes, int]:
+    """Return the end of a log, and the size of all of it; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            start = max(0, os.fstat(stream.fileno()).st_size - limit_bytes)
+            stream.seek(start)
+            text = stream.read()
+    except OSError:
+        return b"", 0
+    return text, start + len(text)
+
+
 class ChildProcess:
     """A child and what the agent knows of it. Nothing here blocks longer than a fork takes."""
 
@@ -265,12 +277,7 @@ class ChildProcess:
 
     def log_tail(self, limit_bytes: int) -> bytes:
         """Return the end of its log; nothing where it cannot be read, or was swept away."""
-        try:
-            with self.log_path.open("rb") as stream:
-                stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit_bytes))
-                return stream.read()
-        except OSError:
-            return b""
+        return end_of_log(self.log_path, limit_bytes)[0]
 
     def trim_log(self, limit_bytes: int) -> None:
         """Empty a log that has grown beyond the limit, so that it cannot fill the disk."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.partial_log import MAX_PARTIAL_BYTES
 from mrcore.tasks.child.protocol import JobFile
-from mrcore.worker.shell.child_process import Running
+from mrcore.worker.shell.child_process import Running, end_of_log
+from mrcore.worker.shell.jobs import Jobs
 from mrcore.worker.shell.threads import in_thread
 
 
@@ -31,7 +30,7 @@ class FollowedLogs:
         self,
         followed: Collection[AttemptId],
         running: Iterable[Running],
-        job_of: Callable[[str], JobFile],
+        jobs: Jobs,
         group: asyncio.TaskGroup,
     ) -> None:
         """Begin to store what the followed attempts have printed since the last look."""
@@ -39,10 +38,10 @@ class FollowedLogs:
         for one in running:
             if one.attempt not in followed or one.log_path is None or one.attempt in self._writing:
                 continue
-            text, size = _end_of(one.log_path)
+            text, size = end_of_log(one.log_path, MAX_PARTIAL_BYTES)
             if text and size != self._sizes.get(one.attempt):
                 self._sizes[one.attempt] = size
-                job = job_of(one.attempt.task.job_id)
+                job = jobs[one.attempt.task.job_id]
                 self._writing.add(one.attempt)
                 group.create_task(self._write(job, one.attempt, text, size))
 
@@ -51,15 +50,3 @@ class FollowedLogs:
             await in_thread(self._store, job, attempt, text, size)
         finally:
             self._writing.discard(attempt)
-
-
-def _end_of(path: Path) -> tuple[bytes, int]:
-    """Return the end of a log, and the size of all of it; nothing where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            stream.seek(max(0, size - MAX_PARTIAL_BYTES))
-            text = stream.read(MAX_PARTIAL_BYTES)
-    except OSError:
-        return b"", 0
-    return text, max(size, len(text))

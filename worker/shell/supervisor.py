@@ -66,7 +66,7 @@ class Supervisor:
         self._orphans = orphans
         self._children: list[ChildProcess] = []
         self._queue: deque[Order] = deque()
-        self._jobs = Jobs(slot_memory_bytes, self._folders)
+        self.jobs = Jobs(slot_memory_bytes, self._folders)
         self._unwanted: set[AttemptId] = set()
         self._starts = Starts(limits, clock)
         self._starter = Starter(
@@ -87,15 +87,15 @@ class Supervisor:
 
     def keep_job(self, job_id: str, spec: JobSpec, state_uri: str) -> None:
         """Keep a job; children find it in a file from their first order on."""
-        self._jobs.keep(job_id, JobFile(spec, state_uri))
+        self.jobs.keep(job_id, JobFile(spec, state_uri))
 
     def forget_job(self, job_id: str) -> None:
         """Forget a job without held attempts."""
-        self._jobs.forget(job_id)
+        self.jobs.forget(job_id)
 
     def enqueue(self, assignment: Assignment) -> None:
         """Run this attempt when a slot is free; its job is kept."""
-        memory_bytes = self._jobs.memory_bytes(assignment.attempt.task.job_id)
+        memory_bytes = self.jobs.memory_bytes(assignment.attempt.task.job_id)
         self._queue.append(order_for(assignment, memory_bytes))
 
     def withdraw(self, attempt: AttemptId) -> bool:
@@ -259,9 +259,9 @@ class Supervisor:
             try:
                 if job_id not in provided:  # once for many orders: it asks the file system
                     self._provide_folders()
-                    self._jobs.provide_file(job_id)
+                    self.jobs.provide_file(job_id)
                     provided.add(job_id)
-                group = self._jobs.group(job_id)
+                group = self.jobs.group(job_id)
                 child = self._child_for(group)
                 if child is None or not child.send(order, group):
                     return
@@ -334,7 +334,7 @@ class Supervisor:
                 self._log_tails.drop(printed)
             else:
                 mark = view.mark if lost.mark_records else None
-                job = self._jobs[lost.attempt.task.job_id]
+                job = self.jobs[lost.attempt.task.job_id]
                 failure = exit_reasons.death_failure(
                     lost, job.spec, status, child.kill_reason, view.function, mark, printed
                 )
@@ -387,7 +387,7 @@ class Supervisor:
         self._orphans.end_others({child.mark for child in self._children} | self._starter.marks())
 
     def _enforce_limits(self, child: ChildProcess, order: Order, now: float) -> None:
-        spec = self._jobs.spec(order.attempt.task.job_id)
+        spec = self.jobs.spec(order.attempt.task.job_id)
         limit = spec.task_timeout_seconds
         if limit is not None and now - child.view().started_at > limit:
             child.kill(exit_reasons.timeout_reason(limit, spec))

@@ -16,6 +16,7 @@ from mrcore.master.fleet.core.model import (
     Work,
 )
 from mrcore.model.job import Resources
+from mrcore.model.resources import thousandths
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def tasks_per_worker(needs: Resources, shape: Shape) -> int:
         return 0
     # (test: test_machines_are_counted_by_the_cpus_and_the_memory_of_tasks)
     if needs.cpus > 0:
-        counts.append(round(shape.offers.cpus * 1000) // round(needs.cpus * 1000))
+        counts.append(thousandths(shape.offers.cpus) // thousandths(needs.cpus))
     # The machine type may be newer than the table of prices, which knows its memory.
     # (test: test_memory_that_is_not_known_is_taken_to_be_enough)
     if needs.memory_bytes > 0 and shape.offers.memory_bytes > 0:

@@ -9,9 +9,7 @@ A comment at a guard says which run of events needs it, and names the test that 
 
 from __future__ import annotations
 
-from mrcore.master.fleet.core.demand import (
-    wanted_workers,
-)
+from mrcore.master.fleet.core.demand import wanted_workers
 from mrcore.master.fleet.core.limits import (
     end,
     idle_too_long,
@@ -20,14 +18,7 @@ from mrcore.master.fleet.core.limits import (
     release_all,
     unfit,
 )
-from mrcore.master.fleet.core.model import (
-    Bounds,
-    Decision,
-    Delete,
-    FleetSnapshot,
-    Grow,
-    Memory,
-)
+from mrcore.master.fleet.core.model import Bounds, Decision, Delete, FleetSnapshot, Grow, Memory
 from mrcore.master.fleet.core.size import grow, return_to_spot, shrink
 from mrcore.master.fleet.core.turn import Round
 from mrcore.master.fleet.core.useless import delete_drained, delete_lost, handle_shortages

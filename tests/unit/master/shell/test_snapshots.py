@@ -327,18 +327,18 @@ def test_a_snapshot_that_cannot_be_written_is_tried_again_later(
     storage, clock = MemoryStorage(), FakeClock()
     faulty = FaultyStorage(storage, script({0: FaultKind.BEFORE}), error=UnavailableError)
     one = compactor(faulty, clock)
-    content = one.encode_if_due(64, Durable(), idle=False)
-    assert content is not None
-    one.write(64, content, [])
+    draft = one.encode_if_due(64, Durable(), idle=False)
+    assert draft is not None
+    one.write(draft)
     asyncio.run(one.finish(20))
     assert snapshots(storage) == []
     for number in range(65, 65 + ENTRIES_MIN):
         one.count(1)
         assert one.encode_if_due(number, Durable(), idle=True) is None
     clock.advance(RETRY_SECONDS)
-    content = one.encode_if_due(128, Durable(), idle=True)
-    assert content is not None
-    one.write(128, content, [])
+    draft = one.encode_if_due(128, Durable(), idle=True)
+    assert draft is not None
+    one.write(draft)
     asyncio.run(one.finish(20))
     assert snapshots(storage) == [128]
 
