@@ -13,7 +13,6 @@ from mrcore.dataset.pipeline import Batches, Each, Lift, Operation, PartSums, Pi
 from mrcore.dataset.reducing import (
     Beginning,
     Cogrouping,
-    Descending,
     Joining,
     Largest,
     OfGroups,
@@ -24,6 +23,7 @@ from mrcore.dataset.reducing import (
 from mrcore.errors import UsageError
 from mrcore.plugin import aggregates
 from mrcore.plugin.functions import Wrapper
+from mrcore.util.number_order import Descending, ascending
 from mrcore.util.texts import printable, text_of
 
 T = TypeVar("T")
@@ -236,12 +236,13 @@ class Dataset(Actions):
     def sort_by(self, key: Callable[[Any], Any] | None = None, *, reverse: bool = False) -> Dataset:
         """Return the elements in the order of their keys; without `key` they are their own.
 
-        Elements with equal keys keep their order. Parts of an output are in order, too.
+        The order is that of `sorted`: ints, floats and bools compare by value. Elements with equal
+        keys keep their order. Parts of an output are in order, too.
         """
         function = key or folds.itself
         _check_function("sort_by", function)
         title = f"sort_by({name_of(function)}{', reverse' if reverse else ''})"
-        lower = ByKey(function, Descending() if reverse else None)
+        lower = ByKey(function, Descending() if reverse else ascending)
         return _shuffle(self, title, lower=lower, lift=Lift.VALUE, total_order=True)
 
     def top(self, count: int, key: Callable[[Any], Any] | None = None) -> Dataset:

@@ -99,10 +99,10 @@ class InOrder(Lower):
 class ByKey(Lower):
     """Elements under keys that a function of the user makes of them."""
 
-    def __init__(self, function: Callable[[Any], Any], wrap: Callable[[Any], Any] | None) -> None:
-        """`wrap` is applied to each key."""
+    def __init__(self, function: Callable[[Any], Any], order: Callable[[Any], Any]) -> None:
+        """`order` makes of each key one that sorts as the order wants it."""
         self._function = function
-        self._wrap = wrap
+        self._order = order
 
     def functions(self) -> Sequence[object]:
         """Return the function."""
@@ -110,10 +110,9 @@ class ByKey(Lower):
 
     def over(self, elements: Elements) -> Iterator[tuple[Any, Any]]:
         """Yield pairs of keys and elements."""
-        function, wrap = self._function, self._wrap
+        function, order = self._function, self._order
         for element in elements:
-            key = function(element)
-            yield key if wrap is None else wrap(key), element
+            yield order(function(element)), element
 
 
 class Folded(Lower):

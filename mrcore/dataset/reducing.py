@@ -175,30 +175,3 @@ class Largest(Wrapper):
         """Yield the largest of the elements, the largest first; of equal ones the first."""
         for value in heapq.nlargest(self._count, values, key=self._key):
             yield key, value
-
-
-class Descending:
-    """A key that sorts in descending order where the shuffle sorts in ascending order."""
-
-    def __call__(self, key: Any) -> Any:
-        """Return the key turned around; raise TypeError for one that cannot be."""
-        kind = type(key)
-        if kind is bool or key is None:
-            return (key is None, not key)
-        if kind is tuple:
-            # A tuple sorts before the longer ones that begin with it, so its end has to be largest.
-            return (*(part for each in key for part in (False, self(each))), True)
-        if kind in (int, float):
-            return -key
-        if kind is str:
-            key = key.encode("utf-8", "surrogatepass")
-        elif kind is not bytes:
-            raise TypeError(
-                f"a key to sort by has the type {kind.__qualname__}: keys are None, bool, int, "
-                "float, str, bytes and tuples of these"
-            )
-        # An end mark below all that may follow, and then every bit turned around.
-        return (key.replace(b"\0", b"\0\xff") + b"\0\x01").translate(_TURNED)
-
-
-_TURNED: Final = bytes(255 - byte for byte in range(256))

@@ -195,15 +195,9 @@ class BadRecord(msgspec.Struct, frozen=True):
     """The record as text, cut to 1,024 characters."""
 
 
-SORT_KEYS: Final = "sort_key"
-"""Stands for what `sort_key` returns among the positions of `TaskOutput.number_kinds`."""
-
-
 def shown_position(position: str) -> str:
-    """Return one of these positions as an error message has it."""
-    first, _, rest = position.partition(".")
-    what, where = ("sort keys", rest) if first == SORT_KEYS else ("keys", position)
-    return f"position {where} of the {what}" if where else what
+    """Return a position of `TaskOutput.number_kinds` as an error message has it."""
+    return f"position {position} of the keys" if position else "keys"
 
 
 class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output", omit_defaults=True):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
-from mrcore.model.task import SORT_KEYS
 from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
@@ -31,11 +30,14 @@ from mrcore.shuffle.values import (
     to_python,
     value_column,
 )
+from mrcore.util.number_order import ascending
 from mrcore.util.object_copies import UnpicklableValueError, thawed_list
 
 BATCH_ROWS: Final = 8192
 _FIRST_ROWS: Final = 16
 """Rows of the first batch, while the size of values is unknown."""
+_ORDERED: Final = frozenset((str, bytes, float, type(None)))
+"""Types of sort keys that are in order as they are."""
 _LARGE_RECORD_BYTES: Final = 64 << 10
 
 
@@ -58,7 +60,7 @@ class Collector:
         self._combiner = combiner
         self._sort_key = sort_key
         self._sort_key_name = sort_key_name
-        self._sort_types = KeyTypes(SORT_KEYS)
+        self._sort_types = KeyTypes()
         self._grouping: Grouping | None = None
         if combiner is not None:
             self._grouping = Grouping(
@@ -74,8 +76,8 @@ class Collector:
 
     @property
     def number_kinds(self) -> dict[str, str]:
-        """Return the number type of each position of the keys, and of what `sort_key` returns."""
-        return self.types.number_kinds | self._sort_types.number_kinds
+        """Return the number type of each position of the keys."""
+        return self.types.number_kinds
 
     def start_batch(self, records: int, size_bytes: int) -> None:
         """Announce the input of the next pairs: huge records may make huge values."""
@@ -138,6 +140,8 @@ class Collector:
     def _order(self, keys: Sequence[Any], values: Sequence[Any]) -> Array:
         assert self._sort_key is not None
         found = call_each(self._sort_key_name, self._sort_key, keys, thawed_list(values))
+        if not _ORDERED.issuperset(map(type, found)):
+            found = list(map(ascending, found))
         try:
             return encode_many(self._sort_types.check(found))
         except KeyTypeError as error:

@@ -6,12 +6,14 @@
              21 + 8      in the int64 range: big-endian, sign bit flipped
              22 …        above it: length (8 bytes), magnitude
     float    28 + 8      IEEE bits, big-endian, flipped so that they ascend
+             … 70 int    an int between that float and the next (`BetweenFloats`)
     str      40 … 00     UTF-8 (`surrogatepass`), 00 written as 00 FF
     bytes    50 … 00     likewise
     tuple    60 … 00     its elements; the terminator is lower than any tag
 
-No encoding is the prefix of another, so encodings can be joined and still compare right. Nothing
-in an encoding of text follows its terminator with FF, which is what keeps 00 FF unambiguous.
+No encoding is the prefix of another but for a float and the ints behind it: 70 is above all that
+may follow a float. So encodings can be joined and still compare right. Nothing in an encoding of
+text follows its terminator with FF, which is what keeps 00 FF unambiguous.
 
 Type checks are the business of `mrcore.shuffle.keys`; here every key is one of the types above.
 """
@@ -25,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from mrcore.shuffle.arrow import Array, pa, pc
+from mrcore.util.number_order import BetweenFloats, number_of
 
 Key = None | bool | int | float | str | bytes | tuple["Key", ...]
 
@@ -38,6 +41,7 @@ FLOAT: Final = 0x28
 STR: Final = 0x40
 BYTES: Final = 0x50
 TUPLE: Final = 0x60
+BETWEEN: Final = 0x70
 END: Final = 0x00
 
 INT64_MIN: Final = -(1 << 63)
@@ -45,6 +49,7 @@ INT64_MAX: Final = (1 << 63) - 1
 
 _SIGN: Final = 1 << 63
 _MASK: Final = (1 << 64) - 1
+_BETWEEN: Final = bytes([BETWEEN])
 _U64: Final = struct.Struct(">Q")
 _F64: Final = struct.Struct(">d")
 
@@ -74,9 +79,12 @@ def _append(key: object, out: bytearray) -> None:
         out.append(END)
     elif kind is float:
         assert isinstance(key, float)
-        (bits,) = _U64.unpack(_F64.pack(key + 0.0))  # + 0.0 makes -0.0 a 0.0
-        out.append(FLOAT)
-        out += _U64.pack(bits ^ (_MASK if bits & _SIGN else _SIGN))
+        _append_float(key, out)
+    elif kind is BetweenFloats:
+        assert isinstance(key, BetweenFloats)
+        _append_float(key.below, out)
+        out.append(BETWEEN)
+        _append_int(key.rest, out)
     elif kind is bytes:
         assert isinstance(key, bytes)
         out.append(BYTES)
@@ -87,6 +95,12 @@ def _append(key: object, out: bytearray) -> None:
     else:
         assert kind is bool, kind
         out.append(TRUE if key else FALSE)
+
+
+def _append_float(key: float, out: bytearray) -> None:
+    (bits,) = _U64.unpack(_F64.pack(key + 0.0))  # + 0.0 makes -0.0 a 0.0
+    out.append(FLOAT)
+    out += _U64.pack(bits ^ (_MASK if bits & _SIGN else _SIGN))
 
 
 def _append_int(key: int, out: bytearray) -> None:
@@ -134,7 +148,12 @@ def _take(data: bytes, at: int) -> tuple[Key, int]:
     if tag == FLOAT:
         (bits,) = _U64.unpack_from(data, at)
         number: float = _F64.unpack(_U64.pack(bits ^ (_SIGN if bits & _SIGN else _MASK)))[0]
-        return number, at + 8
+        at += 8
+        if data[at : at + 1] != _BETWEEN:
+            return number, at
+        rest, at = _take(data, at + 1)
+        assert isinstance(rest, int)
+        return number_of(number, rest), at
     if tag in (POSITIVE, NEGATIVE):
         flip = 0xFF if tag == NEGATIVE else 0
         size = _U64.unpack(bytes(flip ^ byte for byte in data[at : at + 8]))[0]
@@ -157,9 +176,28 @@ def encode_many(keys: Sequence[object]) -> Array:
                 column = encode_column(pa.array(keys, NATIVE_TYPES[kind]))
             except (UnicodeEncodeError, OverflowError, pa.ArrowException):
                 column = None  # a lone surrogate, or an int beyond 64 bits
+    elif kinds == {float, BetweenFloats}:
+        column = _numbers(keys)
     if column is None:
         column = pa.array(list(map(encode, keys)), pa.binary())
     return column
+
+
+def _numbers(keys: Sequence[Any]) -> Array | None:
+    """Return the encodings of floats and ints between them; None where some int is very large."""
+    is_float = [type(key) is float for key in keys]
+    pairs = zip(keys, is_float, strict=True)
+    below = np.array([key if alone else key.below for key, alone in pairs])
+    try:
+        rest = np.array(
+            [0 if alone else key.rest for key, alone in zip(keys, is_float, strict=True)], np.int64
+        )
+    except OverflowError:
+        return None
+    marks = pa.array(np.where(is_float, b"", _BETWEEN).tolist(), pa.binary())
+    rests = pc.if_else(pa.array(is_float), b"", encode_column(pa.array(rest)))
+    floats = _fixed(FLOAT, ascending_bits(below))
+    return pc.binary_join_element_wise(floats, marks, rests, pa.scalar(b""))
 
 
 def _tuples(keys: Sequence[Any]) -> Array | None:

@@ -18,9 +18,10 @@ from mrcore.shuffle.columns import KeyKind
 from mrcore.shuffle.encoding import NATIVE_TYPES, decode, encode, encode_many
 from mrcore.shuffle.values import plain
 from mrcore.util.arrow_values import python_values
+from mrcore.util.number_order import BetweenFloats
 from mrcore.util.texts import text_of
 
-_KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple))
+_KEY_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, tuple, BetweenFloats))
 _NATIVE: Final = {
     str: KeyKind.STR,
     int: KeyKind.INT,
@@ -43,9 +44,7 @@ class KeyTypes:
     of the second.
     """
 
-    def __init__(self, root: str = "") -> None:
-        """`root` is the position of the keys themselves."""
-        self._root = root
+    def __init__(self) -> None:
         self._seen: dict[str, set[type]] = {}
 
     def check(self, keys: Sequence[Any]) -> Sequence[Any]:
@@ -53,7 +52,7 @@ class KeyTypes:
 
         Refused are other types, NaN, and int and float at one position.
         """
-        return self._check(keys, keys, self._root)
+        return self._check(keys, keys, "")
 
     def _check(self, found: Sequence[Any], keys: Sequence[Any], path: str) -> Sequence[Any]:
         kinds = set(map(type, found))
@@ -95,7 +94,7 @@ class KeyTypes:
 
     def only(self, kind: type) -> bool:
         """Return whether all keys seen are of this one type."""
-        return self._seen.get(self._root) == {kind}
+        return self._seen.get("") == {kind}
 
     @property
     def number_kinds(self) -> dict[str, str]:

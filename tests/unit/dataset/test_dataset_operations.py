@@ -166,14 +166,46 @@ KEYS: list[list[Any]] = [
     [3, -1, 0, 2**70, 2], [0.5, -1.5, 1e300], ["b", "a", "ab", "a\0", "a\0b", "", "ä"],
     [b"b", b"a\0\xff", b"a\0", b"a"], [True, False], [("a", 1), ("a", 2), ("b", 0), ("", 5)],
     [(), ("",), ("", 1), ("a",), ("a", ())], [("a", ("b",)), ("a", ()), ("a", ("b", "c"))],
+    [2.5, 2, 3, True, 0, False, 1.0, 1, -0.5, 2.0, float("inf"), -float("inf")],
+    [(2, "a"), (2.0, "a"), (1.5, "b"), (True, "c"), (1, "d"), (1.0, "a")],
+    [2**53 + 1, float(2**53), 2**53, 2**53 + 2, 2**53 + 3, 10**400, -(10**400), 1e308, 0.5],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("keys", KEYS)
 def test_descending_order_is_the_opposite_of_ascending_order(keys: list[Any]) -> None:
     items = mrcore.from_items(keys)
-    assert collected(items.sort_by()) == sorted(keys)
-    assert collected(items.sort_by(reverse=True)) == sorted(keys, reverse=True)
+    for options in ({}, {"workers": 3, "reduces": 2}):
+        # By their texts, since 1 equals 1.0 and True.
+        found = collected(items.sort_by(), **options)
+        assert list(map(repr, found)) == list(map(repr, sorted(keys)))
+        found = collected(items.sort_by(reverse=True), **options)
+        assert list(map(repr, found)) == list(map(repr, sorted(keys, reverse=True)))
+
+
+def test_parts_of_ints_and_of_floats_sort_as_one_list() -> None:
+    numbers = [*range(2_000), *(n + 0.5 for n in range(2_000)), *range(2**60, 2**60 + 9)]
+    found = collected(mrcore.from_items(numbers).sort_by(), workers=3, reduces=4)
+    assert list(map(repr, found)) == list(map(repr, sorted(numbers)))
+
+
+def test_a_sort_key_may_mix_ints_and_floats() -> None:
+    prices = [2, 1.5, 2**53 + 1, float(2**53), 1, True, 2.0]
+    pairs = mrcore.from_items([("a", price) for price in prices])
+    [(_, found)] = collected(pairs.group_by_key(sort_key=lambda price: price))
+    assert list(map(repr, found)) == list(map(repr, sorted(prices)))
+
+
+def test_none_comes_first_and_last() -> None:
+    items = mrcore.from_items([1, None, 2.5, None, "a", ("b",)])
+    assert collected(items.sort_by()) == [None, None, 1, 2.5, "a", ("b",)]
+    assert collected(items.sort_by(reverse=True))[-2:] == [None, None]
+
+
+def test_nan_has_no_place_in_an_order() -> None:
+    for reverse in (False, True):
+        with pytest.raises(mrcore.RunFailedError, match="is or holds a NaN"):
+            collected(mrcore.from_items([1, float("nan")]).sort_by(reverse=reverse))
 
 
 def test_a_union_keeps_the_order_of_sides_that_several_tasks_make() -> None:

@@ -30,6 +30,7 @@ from mrcore.shuffle.keys import (
     keys_to_python,
 )
 from mrcore.shuffle.sorting import sort_keys
+from mrcore.util.number_order import Descending, ascending
 from tests.support.shuffle_keys import FLOATS, INTS, TEXT, keys_with
 
 KEYS = st.one_of(keys_with(INTS), keys_with(FLOATS))
@@ -224,6 +225,29 @@ def test_int_and_float_at_one_position_are_refused(keys: list[Any], where: str) 
             types.check(last)
         assert where in str(caught.value)
         assert repr(keys[1]) in str(caught.value)
+
+
+NUMBERS = st.one_of(
+    st.integers(), st.floats(allow_nan=False), st.booleans(),
+    st.integers(-(2**1100), 2**1100), st.integers(2**53, 2**55), st.floats(2**53, 2**55),
+)  # fmt: skip
+
+
+@given(st.lists(NUMBERS, max_size=12), st.booleans())
+@example([2**53, float(2**53), 2**53 + 1, 2**53 + 2], False)
+@example([1.7976931348623157e308, 10**400, float("inf"), -(10**400)], False)
+def test_numbers_of_all_types_sort_by_value(numbers: list[Any], one_in_tuples: bool) -> None:
+    keys = [(number, "x") for number in numbers] if one_in_tuples else numbers
+    for order, reverse in ((ascending, False), (Descending(), True)):
+        ordered = [order(key) for key in keys]
+        encoded = encode_many(KeyTypes().check(ordered)).to_pylist()
+        assert encoded == list(map(encode, ordered))
+        by_bytes = sorted(range(len(keys)), key=encoded.__getitem__)
+        assert [keys[n] for n in by_bytes] == sorted(keys, reverse=reverse)
+        kind, column = key_column(ordered)
+        rows, _ = sort_keys(kind, column)
+        assert rows.tolist() == sorted(range(len(keys)), key=keys.__getitem__, reverse=reverse)
+    assert list(map(decode, map(encode, map(ascending, keys)))) == keys
 
 
 def test_int_and_float_at_different_positions_are_fine() -> None:

@@ -143,20 +143,12 @@ def test_mixed_kinds_name_the_tasks() -> None:
     assert policy.mixed_kinds(outputs[:3]) is None
 
 
-@pytest.mark.parametrize(
-    ("position", "shown"),
-    [
-        ("1.2", "position 1.2 of the keys"),
-        ("sort_key", "sort keys"),
-        ("sort_key.0", "position 0 of the sort keys"),
-    ],
-)
-def test_mixed_kinds_name_the_position(position: str, shown: str) -> None:
-    kinds = [TaskOutput(number_kinds={position: kind}) for kind in ("int", "float")]
+def test_mixed_kinds_name_the_position() -> None:
+    kinds = [TaskOutput(number_kinds={"1.2": kind}) for kind in ("int", "float")]
     outputs = [("map", n, output) for n, output in enumerate(kinds)]
     says = policy.mixed_kinds(outputs)
     assert says is not None
-    assert f"map-00001 float as {shown}: " in says
+    assert "map-00001 float as position 1.2 of the keys: " in says
 
 
 @pytest.mark.parametrize(
