@@ -176,6 +176,16 @@ class Calls:
         """Fail a call for good that was lost with its workers."""
         self._end([CallFailed(task=task_id, failure=failure)])
 
+    def fail_all(self, job: LiveJob, failure: TaskFailure) -> None:
+        """Fail all calls of a session that have not ended (86_calls_that_no_worker_can_run)."""
+        session_id = job.record.job_id
+        self._end(
+            [
+                CallFailed(task=TaskId(session_id, CALL_STAGE, index), failure=failure)
+                for index in _calls(job).plans
+            ]
+        )
+
     def on_unwanted(self, event: CallsUnwanted) -> None:
         """Cancel calls that have not ended; what runs is killed (95_cancelled_calls)."""
         job = self._session(event.job_id)
@@ -194,8 +204,8 @@ class Calls:
             ended = _ended_by(fact)
             job = self._session(ended[0].job_id)
             if job is None or ended[0].index not in _calls(job).plans:
-                # It takes two values that are missing (93_call_without_value), or its session has
-                # ended in the same step (98_values_of_an_ended_session).
+                # It takes two values that are missing (93_call_without_value), or has failed with
+                # another one of the same step (86_calls_that_no_worker_can_run).
                 continue
             plans = [_calls(job).plans[task_id.index] for task_id in ended]
             for task_id in ended:

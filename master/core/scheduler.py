@@ -352,15 +352,18 @@ class Scheduler:
     def _review_versions(self, job: LiveJob) -> None:
         """Fail a job that none of the workers can run, before it waits for ever.
 
-        It is given some time in which a worker that can may join (36_version_mismatch).
+        It is given some time in which a worker that can may join (36_version_mismatch). A job that
+        has begun waits for longer, since its work would be lost. Of a session only the calls that
+        wait fail: the values of others stay (86_calls_that_no_worker_can_run).
         """
-        stages = job.serving()
+        stages, calls = job.serving(), job.record.calls
         reasons = [
             policy.mismatch(job.record.spec.versions, worker.about)
             for worker in self.cluster.workers.values()
         ]
         busy = any(stage.busy for stage in stages)
-        begun = busy or not stages or any(stage.completed for stage in job.record.stages)
+        begun = busy or not stages
+        begun |= calls is None and any(stage.completed for stage in job.record.stages)
         if begun or not reasons or None in reasons:
             job.mismatch_since = None
         elif job.mismatch_since is None:
@@ -370,4 +373,7 @@ class Scheduler:
                 f"All workers run {reasons[0]}: install the same versions on workers and client"
             )
             failure = TaskFailure(kind=FailureKind.USER, message=message)
-            self.cluster.end_job(job, JobState.FAILED, message, failure)
+            if calls is None:
+                self.cluster.end_job(job, JobState.FAILED, message, failure)
+            else:
+                self.calls.fail_all(job, failure)
