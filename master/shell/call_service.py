@@ -110,7 +110,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
             now = self._note(session_id)
             started = self._sessions.started(session_id, watch)
             if now != note or started or first:
-                # The first message without ends shows that all that had ended was sent.
+                # The first message without ends shows that the master answers.
                 note, first = now, False
                 yield pb.WatchCallsResponse(note=note, started=started)
             with contextlib.suppress(TimeoutError):
@@ -131,7 +131,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         while watch.ended and size < MESSAGE_BYTES:
             index = watch.ended.popleft()
             ended = None if record is None else _ended_call(record, index)
-            if ended is not None:  # else it has been released since
+            if ended is not None:  # else its session has ended since
                 response.ended.append(ended)
                 size += ended.ByteSize()
         return response
@@ -275,10 +275,12 @@ def _result_of(record: JobRecord | None, index: int) -> TaskOutput | None:
 
 
 def _ended_call(record: JobRecord, index: int) -> pb.EndedCall | None:
-    """Return what a call has ended with; None for one that is released."""
+    """Return what a call has ended with; None where its session has ended, too."""
     calls = record.calls
-    if calls is None or index not in calls.ended:
+    if calls is None or record.state.final:
         return None
+    if index not in calls.ended:
+        return pb.EndedCall(index=index, released=True)
     failure = calls.ended[index]
     if failure is not None:
         return pb.EndedCall(

@@ -125,7 +125,11 @@ class Sessions:
     # -- watches ---------------------------------------------------------------------------------
 
     async def watch(self, session_id: str) -> Watch:
-        """Return a watch that has all that has ended and is not released; end it with `leave`."""
+        """Return a watch that begins with all calls that have ended; end it with `leave`.
+
+        Those that are released are among them. Another client may have released what this one
+        still waits for.
+        """
         self.session(session_id)
         watch = Watch()
         self._watches.setdefault(session_id, []).append(watch)
@@ -168,7 +172,11 @@ class Sessions:
 
     def _ended(self, session_id: str) -> list[int]:
         record = self._shell.machine.cluster.job(session_id)
-        return [] if record is None or record.calls is None else list(record.calls.ended)
+        if record is None or record.calls is None:
+            return []
+        ended, plans = record.calls.ended, record.calls.plans
+        numbers = range(record.calls.added)
+        return [*ended, *(each for each in numbers if each not in ended and each not in plans)]
 
     def _observe(self, facts: Sequence[Fact], seconds: float) -> None:
         """Pass on the ends of calls, which are durable now."""

@@ -8,7 +8,6 @@ from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.options import CallOptions
 from mrcore.cluster.pending import Pending, Session
 from mrcore.errors import UnknownJobError, UsageError
-from mrcore.model.job import TaskState
 from mrcore.model.stages import CALL
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ def attach(calls: Calls, master: MasterClient, session_id: str) -> dict[int, Cal
         pending.future = future
         session.live[task.index] = pending
         found[task.index] = future
-        if task.state is TaskState.COMPLETED:
-            session.doubtful.add(task.index)
     session.sent = len(found)
     if found:
         calls.watch(session)

@@ -48,8 +48,6 @@ class Session:
         """It gets no more calls."""
         self.is_attached = False
         """Another client has made it, and may go on with it."""
-        self.doubtful: set[int] = set()
-        """Calls that had ended when this client attached: those that are not reported are freed."""
         self.is_over = False
 
     @property

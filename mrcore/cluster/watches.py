@@ -88,22 +88,9 @@ class Watches:
                 future.mark_started()
         for ended in news.ended:
             self._take_end(session, ended)
-        if session.doubtful and not news.ended:  # all ends there were have come
-            self._give_up_doubtful(session)
         if news.ended:
             with self._board.changed:
                 self._board.changed.notify_all()
-
-    def _give_up_doubtful(self, session: Session) -> None:
-        """Fail calls that had ended before this client came, and are not kept any more."""
-        with self._board.changed:
-            found = (session.live.pop(index, None) for index in session.doubtful)
-            freed = [pending for pending in found if pending is not None]
-            session.doubtful.clear()
-        for pending in freed:
-            pending.is_closed = True
-            problem = f"The value of {pending.name} of {session.session_id} was freed."
-            self._board.fail([pending], NotFoundError(f"{problem} Call the function again."))
 
     def _take_end(self, session: Session, ended: EndedCall) -> None:
         board = self._board
@@ -111,6 +98,10 @@ class Watches:
             pending = session.live.pop(ended.index, None)
             if pending is None:
                 return  # it was reported before, or its future was given up
+        if ended.released:
+            self._lose(pending)
+            return
+        with board.changed:
             future, pending.future = pending.future, None
             kind, keep = ended.WhichOneof("outcome"), session.options.keep
             has_value = kind != "failure" and not pending.is_cancelled
@@ -122,6 +113,12 @@ class Watches:
         self._show_printed(pending, ended.printed)
         if future is not None:
             self._end(pending, future, ended)
+
+    def _lose(self, pending: Pending) -> None:
+        """Fail a call whose value another client has freed before its end was reported here."""
+        pending.is_closed = True
+        problem = f"The value of {pending.name} of {pending.session.session_id} was freed."
+        self._board.fail([pending], NotFoundError(f"{problem} Call the function again."))
 
     def _show_printed(self, pending: Pending, printed: bytes) -> None:
         if len(printed) >= MAX_PRINTED_BYTES:

@@ -34,6 +34,14 @@ from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.rpc.v1 import call_service_pb2_grpc, job_pb2
 
 
+@dataclass(eq=False)
+class Watched:
+    """What one watch has sent, and what was released before it did so."""
+
+    sent: set[int] = field(default_factory=set)
+    released: list[int] = field(default_factory=list)
+
+
 @dataclass
 class Kept:
     """One session: its calls that were neither released nor are waiting."""
@@ -42,6 +50,7 @@ class Kept:
     calls: int = 0
     ended: dict[int, pb.EndedCall] = field(default_factory=dict)
     values: dict[int, bytes] = field(default_factory=dict)
+    watches: list[Watched] = field(default_factory=list)
     closed: bool = False
 
 
@@ -178,20 +187,25 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
         return payload.dump_outcomes(payload.Outcomes(values, failures))
 
     def WatchCalls(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
-        sent: set[int] = set()
         began = self.break_streams
+        with self.changed:
+            kept = self.sessions[request.session_id]
+            waiting = {
+                number for session, number, _ in self.waiting if session == request.session_id
+            }
+            watched = Watched(released=[*{*range(kept.calls)} - waiting - kept.ended.keys()])
+            kept.watches.append(watched)
         while True:
             with self.changed:
-                kept = self.sessions[request.session_id]
-                news = [end for number, end in kept.ended.items() if number not in sent]
+                news = [end for n, end in kept.ended.items() if n not in watched.sent]
+                news += [pb.EndedCall(index=n, released=True) for n in watched.released]
                 if not news and not kept.closed and self.break_streams == began:
                     self.changed.wait(5.0)
                     continue
                 if self.break_streams != began:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
-                sent.update(end.index for end in news)
-                # What was released need not be remembered.
-                sent.intersection_update(kept.ended)
+                watched.released.clear()
+                watched.sent.update(end.index for end in news if not end.released)
             if news:
                 yield pb.WatchCallsResponse(ended=news, started=[end.index for end in news])
             elif kept.closed:
@@ -216,8 +230,13 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
             self.requests["release"] += 1
             kept = self.sessions[request.session_id]
             for number in request.indexes:
-                kept.ended.pop(number, None)
+                was_there = kept.ended.pop(number, None) is not None
                 kept.values.pop(number, None)
+                for watched in kept.watches if was_there else ():
+                    if number in watched.sent:
+                        watched.sent.discard(number)
+                    else:
+                        watched.released.append(number)
             self.changed.notify_all()
         return pb.ReleaseCallsResponse()
 

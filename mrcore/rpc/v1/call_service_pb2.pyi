@@ -230,8 +230,8 @@ class WatchCallsResponse(_message.Message):
     """Reason why calls wait, for people, such as "no worker has the label gpu"; empty if none do."""
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndedCall]:
-        """Calls that have ended, in the order in which they ended. The first response without any shows
-        that all calls that had ended before the watch were sent, but those that are released.
+        """Calls that have ended, in the order in which they ended. A watch begins with all that had ended
+        before it, those that are released among them.
         """
 
     @_builtins.property
@@ -265,6 +265,7 @@ class EndedCall(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     PRINTED_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Number within the session."""
     value: _builtins.bytes
@@ -275,6 +276,8 @@ class EndedCall(_message.Message):
     """What it printed: the end of it."""
     cancelled: _builtins.bool
     """It was cancelled; `failure` has the sentence."""
+    released: _builtins.bool
+    """It was released, by this client or another one: its outcome is not known any more."""
     @_builtins.property
     def failure(self) -> _job_pb2.Failure:
         """Reason why it failed for good."""
@@ -288,10 +291,11 @@ class EndedCall(_message.Message):
         failure: _job_pb2.Failure | None = ...,
         printed: _builtins.bytes = ...,
         cancelled: _builtins.bool = ...,
+        released: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "value", b"value", "value_bytes", b"value_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "failure", b"failure", "index", b"index", "outcome", b"outcome", "printed", b"printed", "value", b"value", "value_bytes", b"value_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "failure", b"failure", "index", b"index", "outcome", b"outcome", "printed", b"printed", "released", b"released", "value", b"value", "value_bytes", b"value_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "value_bytes", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

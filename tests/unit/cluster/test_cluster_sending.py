@@ -13,12 +13,15 @@ from mrcore.calls import payload
 from mrcore.cluster import calls as calls_module
 from mrcore.cluster import mapping as mapping_module
 from mrcore.cluster import sender as sender_module
+from mrcore.cluster.attaching import attach
+from mrcore.cluster.calls import Calls
 from mrcore.cluster.gathering import gather_values
 from mrcore.cluster.grouping import map_items
 from mrcore.cluster.in_memory import mapreduce
 from mrcore.cluster.options import CallOptions
 from mrcore.cluster.scattered import Scattered
-from mrcore.errors import KeyTypeError
+from mrcore.errors import KeyTypeError, NotFoundError
+from mrcore.model.job import JobState
 from mrcore.model.task import MAX_PRINTED_BYTES
 from tests.support.call_house import Desk
 from tests.support.waiting import wait_until
@@ -154,3 +157,31 @@ def test_ctrl_c_in_gather_cancels_all() -> None:
     with pytest.raises(KeyboardInterrupt):
         gather_values(some, "raise")
     assert all(one.cancelled() for one in some)
+
+
+def test_calls_that_another_client_frees_while_this_one_attaches_fail(desk: Desk) -> None:
+    house = desk.house
+    house.hold = True
+    keep = CallOptions(keep=True)
+    made = [desk.caller.call(operator.neg, (number,), {}, keep) for number in range(3)]
+    session_id = made[0].job_id
+
+    def tasks(_: str) -> list[Any]:
+        listed = [SimpleNamespace(index=number) for number in range(3)]
+        house.let_go()
+        assert [one.result(10) for one in made] == [0, -1, -2]
+        made[0].close()
+        wait_until(lambda: house.live() == 2)
+        return listed
+
+    job = SimpleNamespace(stages=[SimpleNamespace(name="call")], state=JobState.RUNNING, message="")
+    master: Any = SimpleNamespace(get=lambda _: job, tasks=tasks)
+    other = Calls(house.client(), show=desk.shown.append)
+    try:
+        found = attach(other, master, session_id)
+        assert [found[number].result(10) for number in (1, 2)] == [-1, -2]
+        freed = rf"^The value of call-00000 of {session_id} was freed\. Call the function again\.$"
+        with pytest.raises(NotFoundError, match=freed):
+            found[0].result(10)
+    finally:
+        other.close()

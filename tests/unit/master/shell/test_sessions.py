@@ -7,16 +7,22 @@ import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import Any, cast
 
+import grpc.aio
 import pytest
 
 from mrcore.errors import JobEndedError, LimitError, NotFoundError, UnknownJobError, UsageError
+from mrcore.master.core.events import CallsDone, CallsUnwanted
 from mrcore.master.core.limits import Limits
+from mrcore.master.fleet.status import FleetStatus
+from mrcore.master.shell.call_service import CallService
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import KEPT_SECONDS, Objects
 from mrcore.master.shell.sessions import Sessions
 from mrcore.model import object_names
 from mrcore.model.ids import TaskId
+from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.storage.memory import MemoryStorage
 from tests.support.call_client import call_of, session_spec
 from tests.support.fake_clock import FakeClock
@@ -24,6 +30,7 @@ from tests.support.master_shell import STATE, Idle, run
 
 CONTENT = b"a function"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", None)  # no call here ends with an error
 
 
 def with_sessions(act: Callable[[Shell, Sessions, FakeClock], Awaitable[None]]) -> None:
@@ -75,6 +82,33 @@ def test_a_kept_session_without_calls_ends_after_an_hour() -> None:
         assert sessions.vanished() == []
         clock.advance(1)
         assert [event.job_id for event in sessions.vanished()] == [session]
+
+    with_sessions(act)
+
+
+def test_a_watch_reports_calls_that_another_client_has_released() -> None:
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        service = CallService(
+            shell, sessions, cast("Objects", None), FleetStatus(), asyncio.Event()
+        )
+        session = await sessions.open("k", session_spec(keep=True))
+        await sessions.add(session, 0, tuple(map(call_of, range(4))))
+        await shell.settle(CallsUnwanted(session, (0, 1)))
+        await shell.settle(CallsDone(session, (0,)))
+        request = pb.WatchCallsRequest(session_id=session)
+        watch = service.WatchCalls(request, CONTEXT)
+        first = await anext(watch)
+        assert [(end.index, end.cancelled, end.released) for end in first.ended] == [
+            (1, True, False),
+            (0, False, True),
+        ]
+        assert not (await anext(watch)).ended
+        # It has ended and is gone before this watch has looked.
+        await shell.settle(CallsUnwanted(session, (3,)))
+        await shell.settle(CallsDone(session, (3,)))
+        (end,) = (await anext(watch)).ended
+        assert (end.index, end.released, end.WhichOneof("outcome")) == (3, True, None)
+        await watch.aclose()
 
     with_sessions(act)
 
