@@ -36,7 +36,7 @@ from mrcore.rpc.v1 import call_service_pb2_grpc, job_pb2
 
 @dataclass(eq=False)
 class Watched:
-    """What one watch has sent, and what was released before it did so."""
+    """One watch: the calls that it has sent, and those that were released before that."""
 
     sent: set[int] = field(default_factory=set)
     released: list[int] = field(default_factory=list)
