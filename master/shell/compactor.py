@@ -76,7 +76,7 @@ class Compactor:
     def _write(self, draft: Draft) -> None:
         try:
             self._snapshots.write(draft.number, draft.content)
-            deleted = self._snapshots.delete_covered(draft.epochs)
+            deleted = self._snapshots.delete_covered(draft.epochs, draft.number)
         except MrcoreError as error:
             # The journal has all that is in it, so this only makes the next start slower.
             log.warning("could not write a snapshot", extra={"error": str(error)})

@@ -10,6 +10,7 @@ Every method blocks.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Collection, Iterator
 from typing import Final
@@ -20,7 +21,7 @@ from mrcore.errors import AlreadyExistsError, NotFoundError
 from mrcore.master.core.durable import Durable
 from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
 from mrcore.model import object_names
-from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 
 log = logging.getLogger("mrcore.master")
 
@@ -95,32 +96,44 @@ class Snapshots:
         except AlreadyExistsError:
             pass
 
-    def delete_covered(self, epochs: Collection[int]) -> int:
+    def delete_covered(self, epochs: Collection[int], known_to: int) -> int:
         """Delete what the kept snapshots stand for; return the number of objects.
 
-        `epochs` are the numbers of all entries up to the newest snapshot that took an epoch.
+        `epochs` are the numbers of all entries up to `known_to` that took an epoch.
         """
-        numbers = sorted(self._numbers())
-        old, kept = numbers[:-KEPT], numbers[-KEPT:]
-        if len(kept) < KEPT:
-            return 0
         # Entries first: a reader of an old snapshot then meets a gap, and starts at a newer one.
-        deleted = sum(map(self._storage.delete, self._covered(kept[0], epochs)))
-        snapshots = (object_names.snapshot_uri(self._state_uri, number) for number in old)
-        return deleted + sum(map(self._storage.delete, snapshots))
+        covered = itertools.chain(self.covered_entries(epochs, known_to), self.old_snapshots())
+        return sum(self._storage.delete(info.uri) for info in covered)
 
-    def _covered(self, number: int, epochs: Collection[int]) -> Iterator[str]:
+    def covered_entries(self, epochs: Collection[int], known_to: int) -> Iterator[ObjectInfo]:
+        """Yield the entries that the kept snapshots stand for; see `delete_covered`.
+
+        Other masters may have led since, whose epochs are not known here. So an entry after
+        `known_to` stays, however new the snapshots are.
+        """
+        kept = self._numbers()[-KEPT:]
         prefix = object_names.journal_prefix(self._state_uri)
+        if len(kept) < KEPT:
+            return
+        newest = min(kept[0], known_to)
         for info in self._storage.list(prefix):
             entry = number_of(info.uri, prefix, "journal entry")
-            if entry > number:
+            if entry > newest:
                 return
             if entry not in epochs:
-                yield info.uri
+                yield info
+
+    def old_snapshots(self) -> list[ObjectInfo]:
+        """Return the snapshots that newer ones have replaced."""
+        return self._objects()[:-KEPT]
+
+    def _objects(self) -> list[ObjectInfo]:
+        """Return all snapshots, oldest first."""
+        return list(self._storage.list(object_names.snapshots_prefix(self._state_uri)))
 
     def _numbers(self) -> list[int]:
         prefix = object_names.snapshots_prefix(self._state_uri)
-        return [number_of(info.uri, prefix, "snapshot") for info in self._storage.list(prefix)]
+        return [number_of(info.uri, prefix, "snapshot") for info in self._objects()]
 
     def _read(self, number: int) -> Snapshot | None:
         """Return a snapshot, None where its bytes are damaged."""

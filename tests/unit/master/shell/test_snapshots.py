@@ -16,12 +16,7 @@ from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import (
     CancelRequested,
     EpochTaken,
-    Fact,
-    JobCleaned,
     JobEnded,
-    JobSubmitted,
-    TaskWon,
-    WorkerJoined,
 )
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
@@ -31,65 +26,12 @@ from mrcore.master.shell.entries import Entry, JournalError
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.snapshots import FORMAT, Snapshot, Snapshots, encode_snapshot
 from mrcore.model import object_names
-from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import TaskOutput
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.faulty import FaultKind, FaultyStorage, script
 from mrcore.storage.memory import MemoryStorage
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_worker import make_spec
-from tests.support.stage_plans import two_stages
-
-STATE = "mem://space/state"
-
-
-def job(name: str, ends: JobState | None = None) -> list[Fact]:
-    """Return the facts of a job whose first task was won, and that may have ended."""
-    spec = make_spec("mem://space/in", f"mem://space/{name}", "0" * 64)
-    won = AttemptId(TaskId(name, 0, 0), AttemptNumber(1, 1))
-    facts: list[Fact] = [
-        JobSubmitted(
-            job_id=name,
-            request_id=name,
-            spec=spec,
-            stages=two_stages(2, 1),
-            claim_generation="1",
-        ),
-        WorkerJoined(f"worker-of-{name}"),
-        TaskWon(attempt=won, worker_id="w", output=TaskOutput(digest=b"d", counters={"n": 2})),
-    ]
-    if ends is not None:
-        facts += [JobEnded(job_id=name, state=ends), JobCleaned(name)]
-    return facts
-
-
-class Master:
-    """A master's journal and the state that it has made of it."""
-
-    def __init__(self, storage: Storage, writer: str = "w") -> None:
-        self.machine = Machine(Limits(), Random(1))
-        self.journal = Journal(storage, STATE, writer, FakeClock())
-        self.read: list[Snapshot | Entry] = []
-        for read in self.journal.take_over():
-            self.read.append(read)
-            self.journal.feed(read, self.machine)
-
-    @property
-    def durable(self) -> Durable:
-        return self.machine.cluster.durable
-
-    def append(self, *facts: Fact) -> None:
-        for fact in facts:
-            self.machine.apply(fact)
-        self.journal.append(facts)
-
-    def snapshot(self) -> None:
-        number = self.journal.number
-        self.journal.snapshots.write(number, encode_snapshot(number, self.durable))
-
-    def compact(self) -> int:
-        return self.journal.snapshots.delete_covered(self.durable.epochs)
+from tests.support.journals import STATE, Master, job
 
 
 def without_epochs(durable: Durable) -> dict[str, object]:
@@ -176,6 +118,22 @@ def test_a_former_master_stays_fenced_when_its_next_number_is_long_past() -> Non
         new.snapshot()
         new.compact()
     assert old.journal.fenced()
+    with pytest.raises(FencedError):
+        old.append(*job("lost"))
+
+
+def test_a_former_master_that_compacts_late_leaves_the_epochs_of_others() -> None:
+    storage = MemoryStorage()
+    old = Master(storage, "old")
+    old.append(*job("a"))
+    old.snapshot()
+    known, epochs = old.journal.number, list(old.durable.epochs)
+    new = Master(storage, "new")
+    for name in "bcd":
+        new.append(*job(name))
+        new.snapshot()
+    old.journal.snapshots.delete_covered(epochs, known)
+    assert entries(storage) == [1, 3, 4, 5, 6], "entry 3 took an epoch, and old has not read it"
     with pytest.raises(FencedError):
         old.append(*job("lost"))
 
