@@ -299,6 +299,7 @@ class _Life:
             storage=self._storage,
             state_uri=self._state_uri,
             clock=SYSTEM,
+            kept_seconds=self._options.kept_seconds,
         )
         group.create_task(sweep.run())
         committer = Committer(

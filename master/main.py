@@ -75,18 +75,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="end the calls of a client that has vanished after TIME (default: %(default)s)",
     )
+    add(
+        "--keep",
+        default="30d",
+        metavar="TIME",
+        help="keep plans, logs and plugins of ended jobs for TIME (default: %(default)s)",
+    )
     add_daemon_options(parser)
     add_options(parser)
     return parser
 
 
-def _session_seconds(text: str) -> float:
+def _seconds(option: str, text: str, least: float, most: float, between: str) -> float:
+    """Return the time of an option; raise UsageError for one that is not `between`."""
     try:
         seconds = parse_duration(text)
     except ValueError as error:
-        raise UsageError(f"--session-timeout: {error}.") from None
-    if not 1.0 <= seconds <= 86_400.0:
-        raise UsageError("--session-timeout: give a time between 1s and 24h.")
+        raise UsageError(f"{option}: {error}.") from None
+    if not least <= seconds <= most:
+        raise UsageError(f"{option}: give a time between {between}.")
     return seconds
 
 
@@ -111,7 +118,10 @@ def _options(parsed: argparse.Namespace) -> Options:
         take_over=parsed.take_over,
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
-        session_seconds=_session_seconds(parsed.session_timeout),
+        session_seconds=_seconds(
+            "--session-timeout", parsed.session_timeout, 1.0, 86_400.0, "1s and 24h"
+        ),
+        kept_seconds=_seconds("--keep", parsed.keep, 3_600.0, 86_400e4, "1h and 10000d"),
         metrics=parsed.metrics,
         # The variables are meant for a VM's master, not for one that an embedded run starts.
         fleet=fleet_options(parsed, state_uri, os.environ if parsed.lifeline_fd is None else {}),

@@ -24,6 +24,8 @@ class Options:
     """Least number of slots to plan jobs for, as workers may join after the first submission."""
     session_seconds: float = 60.0
     """Time without a watch after which a session is ended, unless it is kept."""
+    kept_seconds: float = 30 * 86_400.0
+    """Time for which plans, logs and plugins of ended jobs are kept."""
     metrics: str = ""
     """HOST:PORT of the metrics; empty: no metrics."""
     fleet: FleetOptions | None = None

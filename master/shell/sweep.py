@@ -1,17 +1,19 @@
-"""Deletion of plans, plugins and logs of jobs that the master has forgotten.
+"""Deletion of plans, plugins, logs and temporaries of jobs that have expired or are forgotten.
 
-The journal stays as it is. Only what has not changed for a day goes, so that neither a submission
-that is being planned nor a worker that still writes a log meets the sweep.
+The journal stays as it is. What belongs to no known job goes once it has not changed for a day. So
+neither a submission that is being planned nor a worker that still writes a log meets the sweep.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from mrcore.errors import StorageError
+from mrcore.master.core.expiry import Needs, needs_of
+from mrcore.master.shell.leftovers import Kind, Leftovers, prune
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import KEPT_SECONDS, Objects
 from mrcore.master.shell.submissions import Submissions
@@ -23,8 +25,6 @@ log = logging.getLogger("mrcore.master")
 
 FIRST_SECONDS: Final = 600.0
 PAUSE_SECONDS: Final = 3_600.0
-AGE_SECONDS: Final = 86_400.0
-"""Objects that changed later than this are left alone."""
 
 
 class Sweep:
@@ -39,6 +39,7 @@ class Sweep:
         storage: Storage,
         state_uri: str,
         clock: Clock,
+        kept_seconds: float,
     ) -> None:
         self._shell = shell
         self._submissions = submissions
@@ -46,6 +47,7 @@ class Sweep:
         self._storage = storage
         self._state_uri = state_uri
         self._clock = clock
+        self._kept_seconds = kept_seconds
 
     async def run(self) -> None:
         """Sweep now and then, until cancelled."""
@@ -59,32 +61,18 @@ class Sweep:
                 log.warning("could not sweep the state", extra={"error": str(error)})
 
     async def sweep(self) -> int:
-        """Delete what belongs to no job that is remembered; return the number of objects.
+        """Delete what belongs to no job that is kept; return the number of objects.
 
         Raises FencedError where another master leads: it knows jobs that this one does not.
         """
         if not await self._shell.leads():
             return 0
         self._submissions.begin_sweep()
-        records = self._shell.machine.cluster.durable.jobs
-        digests = {record.spec.plugin.sha256 for record in records.values()}
-        live = {name: record for name, record in records.items() if not record.state.final}
-        named = {
-            sha256
-            for record in live.values()
-            if record.calls is not None
-            for plan in record.calls.plans.values()
-            for sha256 in plan.stored
-        }
-        objects = object_names.objects_prefix(self._state_uri)
-        named |= {
-            given.uri.removeprefix(objects)
-            for record in live.values()
-            for given in record.spec.inputs
-            if given.uri.startswith(objects)
-        }
-        deleted = await asyncio.to_thread(self._sweep, frozenset(records), digests)
-        deleted += await asyncio.to_thread(self._objects.sweep, named, self._is_read)
+        durable = self._shell.machine.cluster.durable
+        prefix = object_names.objects_prefix(self._state_uri)
+        needs = needs_of(durable, self._clock.wall() - self._kept_seconds, prefix)
+        deleted = await asyncio.to_thread(self._sweep, needs)
+        deleted += await asyncio.to_thread(self._objects.sweep, needs.objects, self._is_read)
         if deleted:
             log.info("deleted %d objects of forgotten jobs", deleted)
         return deleted
@@ -101,32 +89,17 @@ class Sweep:
         is_recent = record.ended_seconds > self._clock.wall() - KEPT_SECONDS
         return not record.state.final or (record.calls is None and is_recent)
 
-    def _sweep(self, jobs: Collection[str], digests: Collection[str]) -> int:
-        before = self._clock.wall() - AGE_SECONDS
+    def _sweep(self, needs: Needs) -> int:
+        left = Leftovers(self._storage, self._state_uri, needs, self._clock.wall())
         deleted = 0
-        for prefix in (
-            object_names.plans_prefix(self._state_uri),
-            object_names.logs_prefix(self._state_uri),
-        ):
-            for folder in list(self._storage.list(prefix, recursive=False)):
-                if folder.is_folder and folder.uri[len(prefix) : -1] not in jobs:
-                    deleted += sum(self._delete_old(folder.uri, before))
-                    self._storage.prune(folder.uri)
+        for folder in left.folders(Kind.PLANS, Kind.LOGS, Kind.TEMPORARIES):
+            deleted += sum(self._deleting(info)() for info in folder.objects)
+            prune(self._storage, folder)
         prefix = object_names.plugins_prefix(self._state_uri)
-        for plugin in list(self._storage.list(prefix)):
-            sha256 = plugin.uri[len(prefix) :]
-            if sha256 not in digests and _is_old(plugin, before):
-                deleted += self._submissions.unless_wanted(sha256, self._deleting(plugin))
+        for plugin in left.plugins():
+            sha256 = plugin.uri.removeprefix(prefix)
+            deleted += self._submissions.unless_wanted(sha256, self._deleting(plugin))
         return deleted
-
-    def _delete_old(self, folder_uri: str, before: float) -> Iterator[bool]:
-        for info in list(self._storage.list(folder_uri)):
-            if _is_old(info, before):
-                yield self._deleting(info)()
 
     def _deleting(self, info: ObjectInfo) -> Callable[[], bool]:
         return lambda: self._storage.delete(info.uri, generation=info.generation)
-
-
-def _is_old(info: ObjectInfo, before: float) -> bool:
-    return 0.0 < info.modified_seconds < before

@@ -7,6 +7,7 @@ from collections import defaultdict
 import click
 
 from mrcore.cli import base
+from mrcore.cli.state_leftovers import state_leftovers
 from mrcore.engine import history
 from mrcore.errors import UsageError
 from mrcore.model import object_names
@@ -39,14 +40,47 @@ from mrcore.util.units import show_duration, show_number, show_size
     help="Keep temporaries of jobs active within TIME. Under --temp this is the only protection "
     "for running jobs that write elsewhere.",
 )
-def command(output: str | None, release: bool, temp: str | None, older_seconds: float) -> None:
+@click.option(
+    "--state",
+    type=base.FOLDER,
+    metavar="URI",
+    help="Show what is left in the state of a cluster; with --yes, remove it.",
+)
+@click.option("--yes", is_flag=True, help="Remove what --state shows.")
+@click.option("--json", "as_json", is_flag=True, help="Print what --state shows as a JSON object.")
+def command(
+    output: str | None,
+    release: bool,
+    temp: str | None,
+    older_seconds: float,
+    state: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
     """Remove leftovers of ended jobs.
 
     Without OUT, remove the states and logs of embedded runs on this machine. With OUT, remove
     temporaries of failed jobs below OUT/_tmp (and --temp), and a claim whose owner is gone.
     The output itself is kept. So is a job that was killed while publishing, because it can still
     be finished.
+
+    With --state, show what jobs have left in the state of a cluster: those that ended longer than
+    TIME ago, and forgotten ones. So are entries of the journal that snapshots stand for. Add --yes
+    to remove them. A master may run meanwhile.
     """
+    if state is not None:
+        if output is not None or release or temp:
+            raise click.UsageError("--state goes without OUT, --release and --temp")
+        return state_leftovers(base.folder_uri(state), older_seconds, yes=yes, as_json=as_json)
+    if yes or as_json:
+        raise click.UsageError("--yes and --json need --state")
+    _remove_of_output(output, release, temp, older_seconds)
+    return 0
+
+
+def _remove_of_output(
+    output: str | None, release: bool, temp: str | None, older_seconds: float
+) -> None:
     if output is None:
         if release or temp:
             raise click.UsageError("--release and --temp need OUT")

@@ -218,6 +218,47 @@ def test_gc_removes_temporaries_of_an_output_that_is_gone(
     assert capsys.readouterr().out == "removed 1 temporary object of a-1, 4 B\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["out", "--state", "s"], "--state goes without OUT, --release and --temp"),
+        (["--state", "s", "--release"], "--state goes without OUT, --release and --temp"),
+        (["--yes"], "--yes and --json need --state"),
+        (["out", "--json"], "--yes and --json need --state"),
+        (["--state", "s", "--older-than", "soon"], "'soon' is not a duration"),
+        (["--state", "no://s"], "no://s"),
+    ],
+)
+def test_gc_of_a_state_refuses_what_does_not_go_with_it(
+    options: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["gc", *options]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_gc_of_a_state_prints_a_table_and_asks_for_yes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    plan = state / "jobs" / "gone-1" / "plan"
+    plan.parent.mkdir(parents=True)
+    plan.write_bytes(b"12345678")
+    os.utime(plan, (1.0, 1.0))
+    assert run_command_line(["gc", "--state", str(state)]) == 2
+    assert "is not the state of a cluster. Name the --state of" in capfd.readouterr().err
+    (state / "cluster.json").write_text("{}")
+    assert run_command_line(["gc", "--state", str(state)]) == 0
+    shown = capfd.readouterr().out.splitlines()
+    assert shown[0].split("\t") == ["KIND", "OBJECTS", "SIZE", "OLDEST"]
+    assert shown[1].startswith("plans\t1\t8 B\t")
+    assert shown[2] == "total\t1\t8 B\t"
+    assert shown[3].startswith("nothing was removed; remove these with --yes; kept all of 0 jobs")
+    assert plan.exists()
+    assert run_command_line(["gc", "--state", str(state), "--yes"]) == 0
+    assert "removed 1 object; kept all of 0 jobs" in capfd.readouterr().out
+    assert not plan.parent.exists()
+
+
 def test_gc_removes_temporaries_of_failed_jobs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,8 +15,9 @@ from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.leftovers import AGE_SECONDS
 from mrcore.master.shell.objects import KEPT_SECONDS, Objects
-from mrcore.master.shell.sweep import AGE_SECONDS, Sweep
+from mrcore.master.shell.sweep import Sweep
 from mrcore.model import object_names
 from mrcore.model.job import Input
 from mrcore.storage.base import ObjectInfo
@@ -25,8 +26,10 @@ from mrcore.util.clock import SYSTEM
 from tests.support.master_shell import STATE
 from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
+KEPT = 7 * AGE_SECONDS
 
-def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
+
+def sweep_of(desk: Desk, storage: LocalStorage | None = None, kept_seconds: float = KEPT) -> Sweep:
     storage = storage or LocalStorage()
     return Sweep(
         desk.shell,
@@ -35,6 +38,7 @@ def sweep_of(desk: Desk, storage: LocalStorage | None = None) -> Sweep:
         storage=storage,
         state_uri=desk.state_uri,
         clock=SYSTEM,
+        kept_seconds=kept_seconds,
     )
 
 
@@ -238,5 +242,30 @@ def test_a_master_that_was_replaced_sweeps_nothing(tmp_path: Path) -> None:
         with pytest.raises(FencedError):
             await sweep_of(desk).sweep()
         assert path.exists()
+
+    run(tmp_path, act)
+
+
+def test_plan_logs_and_plugin_go_when_the_job_has_expired(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        state = desk.state_uri
+        ended = await desk.submit(spec_of(tmp_path), "one")
+        await desk.shell.settle(CancelAsked(ended, "enough"))
+        spec = msgspec.structs.replace(spec_of(tmp_path), output_uri=f"file://{tmp_path}/other")
+        live = await desk.submit(spec, "two")
+        goes = [
+            Path(object_names.plan_uri(state, ended)[7:]),
+            write(f"{object_names.log_prefix(state, ended)}map-00000@1.1.log", old=False),
+            write(f"{object_names.state_temp_uri(state)}/{ended}/runs/x.run", old=False),
+        ]
+        plugin = Path(object_names.plugin_uri(state, hashlib.sha256(BUNDLE).hexdigest())[7:])
+        stays = [Path(object_names.plan_uri(state, live)[7:]), plugin]
+        age(plugin)
+        assert await sweep_of(desk, kept_seconds=60).sweep() == 0
+        assert await sweep_of(desk, kept_seconds=-60).sweep() == len(goes)
+        assert not any(path.exists() for path in goes)
+        assert all(path.exists() for path in stays), "both jobs have the same plugin"
+        await desk.shell.settle(CancelAsked(live, "enough"))
+        assert await sweep_of(desk, kept_seconds=-60).sweep() == len(stays)
 
     run(tmp_path, act)
