@@ -272,9 +272,11 @@ class _Life:
         fleet = self._keep_fleet(group, shell, submissions, stop)
         notes: JobNotes = {}
         onlookers = Onlookers(SYSTEM)
+        assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
         jobs = JobService(
             shell,
             submissions,
+            assigner=assigner,
             fleet=fleet,
             notes=notes,
             onlookers=onlookers,
@@ -288,7 +290,6 @@ class _Life:
         sessions = Sessions(shell, SYSTEM, self._rng, self._options.session_seconds)
         group.create_task(sessions.run())
         add_call_service(server, CallService(shell, sessions, objects, fleet, server.draining))
-        assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
         workers = WorkerService(shell, assigner, cluster, onlookers)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)

@@ -11,7 +11,14 @@ from typing import assert_never
 import msgspec
 
 from mrcore.master.core import durable_calls
-from mrcore.master.core.ended import brief, lighten, weight_of_blocks, without_bytes
+from mrcore.master.core.ended import (
+    brief,
+    leaves_remains,
+    lighten,
+    weigh_whole,
+    weight_of_blocks,
+    without_bytes,
+)
 from mrcore.master.core.facts import (
     AttemptFailed,
     CallFailed,
@@ -111,7 +118,7 @@ class Durable(msgspec.Struct):
                 self._end(fact, limits)
             case JobCleaned():
                 if fact.job_id in self.jobs:  # it may have been forgotten meanwhile
-                    self.jobs[fact.job_id].cleaned = True
+                    self._clean(self.jobs[fact.job_id], limits)
             case _:
                 assert_never(fact)
 
@@ -200,10 +207,25 @@ class Durable(msgspec.Struct):
         job.waits_for = []
         if job.calls is not None:
             durable_calls.drop(self.jobs, job)
-        lighten(job, limits)
+        if leaves_remains(job):
+            weigh_whole(job)
+        else:
+            lighten(job, limits)
         self.ended.append(fact.job_id)
         self.ended_tasks += job.task_count
         self.ended_bytes += job.kept_bytes
+        self._forget_oldest(limits)
+
+    def _clean(self, job: JobRecord, limits: Limits) -> None:
+        if leaves_remains(job):
+            self.ended_bytes -= job.kept_bytes
+            lighten(job, limits)
+            self.ended_bytes += job.kept_bytes
+        job.cleaned = True
+        self._forget_oldest(limits)
+
+    def _forget_oldest(self, limits: Limits) -> None:
+        """Forget ended jobs, the oldest first, until the others are within the limits."""
         while len(self.ended) > limits.ended_jobs_max or (
             len(self.ended) > 1
             and (

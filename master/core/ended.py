@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mrcore.master.core.limits import Limits
+from mrcore.model.job import JobState
+from mrcore.model.remains import Remains, StageRemains, TaskRemains
 from mrcore.model.stages import Result
 from mrcore.model.task import TaskFailure, TaskOutput
 
@@ -46,6 +48,48 @@ def without_bytes(failure: TaskFailure) -> TaskFailure:
 def weight_of_blocks(output: TaskOutput) -> int:
     """Return about what the keys of a run's blocks take, which a total order needs."""
     return sum(_BLOCK_BYTES + len(block.first_key) for block in output.blocks)
+
+
+def leaves_remains(job: JobRecord) -> bool:
+    """Return whether an ended job is kept whole until its clean-up has stored its remains.
+
+    Its runs and staged parts stay where they are, for those who go on with it. While the store
+    cannot take remains it takes no plans either, so these jobs are no more than were live once.
+    """
+    ended_early = job.state in (JobState.FAILED, JobState.CANCELLED)
+    stored = bool(job.spec.output_uri and job.stages) and job.calls is None
+    return ended_early and stored and not job.cleaned
+
+
+def remains_of(job: JobRecord) -> Remains:
+    """Return the remains of a job that is still whole."""
+    return Remains(
+        job_id=job.job_id,
+        spec=job.spec,
+        state=job.state,
+        message=job.message,
+        input_bytes=job.input_bytes,
+        stages=tuple(
+            StageRemains(stage.plan, stage.name, tuple(map(_task_remains, stage.tasks)))
+            for stage in job.stages
+        ),
+    )
+
+
+def _task_remains(task: TaskRecord) -> TaskRemains:
+    return TaskRemains(
+        winner=task.winner,
+        worker_id=task.worker_id,
+        output=task.output,
+        failed=tuple(failed.number for failed in task.failed),
+        last_failure=task.last_failure,
+        skip=task.skip,
+    )
+
+
+def weigh_whole(job: JobRecord) -> None:
+    """Weigh a job that is whole for a moment, as if its tasks were light: it must evict nobody."""
+    job.kept_bytes = _weight(job) + _TASK_BYTES * job.task_count
 
 
 def lighten(job: JobRecord, limits: Limits) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mrcore.master.core import invariants_calls, policy
 from mrcore.master.core.calls import NO_LIVE_TASK
-from mrcore.master.core.ended import weight_of_blocks
+from mrcore.master.core.ended import leaves_remains, weight_of_blocks
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
 from mrcore.master.core.views import story_lines
@@ -224,7 +224,7 @@ def _check_bounds(cluster: Cluster) -> None:
 
 
 def _check_record(record: JobRecord, limits: Limits) -> None:
-    final = record.state.final
+    final = record.state.final and not leaves_remains(record)
     assert len(record.recent_failures) <= limits.recent_failures_max
     assert len(record.traced) <= limits.last_failures_max
     if final:

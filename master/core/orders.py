@@ -18,6 +18,7 @@ from mrcore.master.core.commands import (
     PrepareCommit,
     RunCommit,
 )
+from mrcore.master.core.ended import leaves_remains, remains_of
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
@@ -34,6 +35,7 @@ from mrcore.master.core.views import stage_views
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.remains import Remains
 from mrcore.model.snapshots import StageView
 from mrcore.model.stages import StagePlan, task_name
 from mrcore.model.task import BadRecord, TaskOutput
@@ -101,6 +103,10 @@ class Cleaning:
 
     job: JobRecord
     succeeded: bool
+
+    def remains(self) -> Remains | None:
+        """Return the remains to store, of a job that somebody may go on with."""
+        return remains_of(self.job) if leaves_remains(self.job) else None
 
     def cleaned(self) -> CleanedUp:
         """Return the answer once they are gone."""

@@ -104,6 +104,21 @@ class Assigner:
                 broken[job.job_id] = JobBroken(job.job_id, _DEFECT.format(error))
         return response, list(broken.values())
 
+    def assignment(
+        self, job: JobRecord, wanted: Assignment
+    ) -> worker_service_pb2.Assignment | None:
+        """Return an attempt with its work; None where that is not known now."""
+        work = self._work(job, wanted)
+        if work is None:
+            return None
+        return assignment_to_proto(
+            wanted.attempt,
+            wanted.inputs_version,
+            work,
+            mark_records=wanted.mark_records,
+            skip=wanted.skip,
+        )
+
     def _add(
         self,
         response: worker_service_pb2.SynchronizeResponse,
@@ -112,16 +127,9 @@ class Assigner:
         known: set[str],
     ) -> int:
         """Add an attempt with its work, and its job unless already sent; return the bytes."""
-        work = self._work(job, wanted)
-        if work is None:
+        message = self.assignment(job, wanted)
+        if message is None:
             return 0
-        message = assignment_to_proto(
-            wanted.attempt,
-            wanted.inputs_version,
-            work,
-            mark_records=wanted.mark_records,
-            skip=wanted.skip,
-        )
         size = message.ByteSize()
         if size > ASSIGNMENT_BYTES_MAX:
             stage = job.stages[wanted.attempt.task.stage].name

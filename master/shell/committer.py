@@ -219,6 +219,9 @@ class Committer:
             commit.clean_up(spec, job.job_id, what.succeeded)
             if spec.output_uri:
                 commit.release_claim(spec.output_uri, generation)
+            remains = what.remains()
+            if remains is not None:  # last: a full disk must not keep the output claimed
+                self._plans.store_remains(remains)
 
         self._plans.forget(job.job_id)
         try:

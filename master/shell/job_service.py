@@ -10,6 +10,7 @@ from mrcore.errors import JobEndedError, UnavailableError, UsageError
 from mrcore.master.core import views
 from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.fleet.status import FleetStatus
+from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
 from mrcore.master.shell.calls import Context, answering, check_size, streaming
 from mrcore.master.shell.convert import check_stage
@@ -18,6 +19,7 @@ from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.submissions import Submissions
+from mrcore.master.shell.task_messages import task_message
 from mrcore.rpc.bounds import check_job_id, check_request_id, seconds_within, text_within
 from mrcore.rpc.convert import job_spec_from_proto
 from mrcore.rpc.enums import TASK_STATES
@@ -53,11 +55,13 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         fleet: FleetStatus,
         notes: JobNotes,
         onlookers: Onlookers,
+        assigner: Assigner,
     ) -> None:
         self._shell = shell
         self._fleet = fleet
         self._notes = notes
         self._onlookers = onlookers
+        self._assigner = assigner
         self._messages = JobMessages(fleet, notes)
         self._submissions = submissions
         self._draining = draining
@@ -173,6 +177,19 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self._onlookers.watch(check_job_id(request.job_id))
         TASK_STATES.optional_from_proto(request.state)
         return await self._shell.read(lambda machine: tasks_page(machine, request))
+
+    @answering
+    async def GetTask(  # noqa: N802 - named by the proto
+        self, request: pb.GetTaskRequest, context: Context
+    ) -> pb.GetTaskResponse:
+        """Return what a task reads."""
+        del context
+        check_job_id(request.job_id)
+        response = await self._shell.read(
+            lambda machine: task_message(machine, self._assigner, self._state_uri, request)
+        )
+        check_size(response)
+        return response
 
     @answering
     async def ListWorkers(  # noqa: N802 - named by the proto

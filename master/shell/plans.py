@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Container
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from mrcore.master.core.events import JobBroken
 from mrcore.master.core.machine import Machine
 from mrcore.model import object_names
 from mrcore.model.job import JobState
+from mrcore.model.remains import Remains, encode
 from mrcore.model.task import Split
 from mrcore.storage.base import ABSENT, Storage
 
@@ -54,6 +56,16 @@ class Plans:
             writer.write(planning.encode(plan))
             writer.commit()
         self._splits[job_id] = plan.splits
+
+    def store_remains(self, remains: Remains) -> None:
+        """Write the remains of a job beside its plan, unless a former master has; blocks."""
+        uri = object_names.remains_uri(self._state_uri, remains.job_id)
+        with (
+            contextlib.suppress(AlreadyExistsError),
+            self._storage.open_write(uri, expect=ABSENT, durable=True) as writer,
+        ):
+            writer.write(encode(remains))
+            writer.commit()
 
     def settle(self, job_id: str, make: Callable[[], Plan]) -> Plan:
         """Return the plan of a job: the stored one, or else a new one, which is stored; blocks.

@@ -80,7 +80,7 @@ def command(**options: Any) -> int:
         raise
     finally:
         shown.close()
-    return outcome.tell(job, as_json=as_json, hints=_hints(job.job_id, options))
+    return outcome.tell(job, as_json=as_json, hints=_hints(job, options))
 
 
 def _run(
@@ -139,14 +139,17 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _hints(job_id: str, options: dict[str, Any]) -> Iterator[str]:
-    """Yield commands that print a job's logs and that run it under the debugger."""
+def _hints(job: JobView, options: dict[str, Any]) -> Iterator[str]:
+    """Yield commands that print the logs of a job, and that debug it."""
     inline = options["engine"] == "inline"
     if not inline:
         named = (("--" + name, options[name]) for name in ("master", "state", "credentials"))
         place = [word for name, value in named if value for word in (name, value)]
-        yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job_id, *place])}"
-    if not options["pdb"] and not _on_cluster(options):
+        yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job.job_id, *place])}"
+        if job.recent_failures:
+            task = job.recent_failures[-1].attempt.partition("@")[0]
+            words = ["mrcore", "replay", job.job_id, task, "--pdb", *place]
+            yield f"debug that task on this machine: {shlex.join(words)}"
+    elif not options["pdb"]:
         words = [word for word in sys.argv[1:] if word != "--json"]
-        debugger = ["--pdb"] if inline else ["--engine", "inline", "--pdb"]
-        yield f"debug it on this machine: {shlex.join(['mrcore', *words, *debugger])}"
+        yield f"debug it on this machine: {shlex.join(['mrcore', *words, '--pdb'])}"

@@ -24,6 +24,7 @@ from mrcore.client.connection import CALL_SECONDS, RETRY_SECONDS, Connection
 from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
 from mrcore.errors import UsageError
 from mrcore.model.job import JobSpec, TaskState
+from mrcore.model.remains import TaskAtHand
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
 from mrcore.rpc import convert, views
@@ -219,6 +220,15 @@ class MasterClient:
             token = answer.next_page_token
             if not token:
                 return
+
+    def get_task(self, job_id: str, stage: str, index: int) -> TaskAtHand:
+        """Return what a task reads, to run it elsewhere; nothing of it once the job has ended.
+
+        Raises UnknownJobError, and UsageError for a task that the job does not have.
+        """
+        request = _request(pb.GetTaskRequest, job_id=job_id, stage=stage, index=index)
+        answer = self.connection.call(lambda: self._stub.GetTask(request, timeout=CALL_SECONDS))
+        return views.task_at_hand(answer)
 
     def _list_page(self, request: pb.ListRequest) -> pb.ListResponse:
         return self._stub.List(request, timeout=CALL_SECONDS)

@@ -9,6 +9,7 @@
     STATE/snapshots/00000000000000000001 the state after the entry of this number; create-only
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
+    STATE/jobs/<job>/remains           what the tasks of a job came to that failed or was cancelled
     STATE/logs/<job>/map-00000@1.7.log what user code printed, one object an attempt
     STATE/logs/<job>/….log.partial     what a running attempt has printed so far, if it is followed
     STATE/objects/<sha256>             functions and long arguments of calls, scattered values, and
@@ -113,6 +114,11 @@ def plans_prefix(state_uri: str) -> str:
 def plan_uri(state_uri: str, job_id: str) -> str:
     """Return where the splits of a job lie."""
     return f"{plans_prefix(state_uri)}{job_id}/plan"
+
+
+def remains_uri(state_uri: str, job_id: str) -> str:
+    """Return where the accepted results of a job that failed or was cancelled are listed."""
+    return f"{plans_prefix(state_uri)}{job_id}/remains"
 
 
 def logs_prefix(state_uri: str) -> str:

@@ -7,7 +7,9 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import Message
 
+from mrcore.model.ids import AttemptNumber
 from mrcore.model.job import JobSpec, TaskState
+from mrcore.model.remains import TaskAtHand
 from mrcore.model.snapshots import (
     AttemptCounts,
     AttemptLog,
@@ -21,7 +23,14 @@ from mrcore.model.snapshots import (
     TaskView,
     WorkerView,
 )
-from mrcore.rpc.convert import MAX_MESSAGE, MAX_TRACEBACK, job_spec_to_proto
+from mrcore.rpc.convert import (
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    failure_from_proto,
+    job_spec_from_proto,
+    job_spec_to_proto,
+)
+from mrcore.rpc.convert_task import skip_from_proto, work_from_proto
 from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, TASK_STATES
 from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
 from mrcore.util.texts import printable
@@ -108,6 +117,21 @@ def job_to_proto(job: JobView, spec: JobSpec) -> job_pb2.Job:
     if job.cost is not None:
         message.cost.CopyFrom(cost_to_proto(job.cost))
     return message
+
+
+def task_at_hand(answer: job_service_pb2.GetTaskResponse) -> TaskAtHand:
+    """Return a task with what it reads."""
+    has_failed = answer.HasField("last_failure")
+    return TaskAtHand(
+        state_uri=answer.state_uri,
+        spec=job_spec_from_proto(answer.spec),
+        job_state=JOB_STATES.from_proto(answer.state),
+        work=work_from_proto(answer.assignment),
+        missing=answer.missing,
+        skip=skip_from_proto(answer.assignment),
+        failed=tuple(map(AttemptNumber.parse, answer.failed_attempts)),
+        last_failure=failure_from_proto(answer.last_failure) if has_failed else None,
+    )
 
 
 def shown_spec(spec: JobSpec, inputs: int = INPUTS_SHOWN) -> job_pb2.JobSpec:

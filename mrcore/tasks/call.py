@@ -36,6 +36,7 @@ from mrcore.model.task import (
     TaskSpec,
 )
 from mrcore.plugin.culprit import name_of
+from mrcore.plugin.functions import UserFunction
 from mrcore.plugin.running import CALL, running
 from mrcore.plugin.tracebacks import last_line, user_traceback
 from mrcore.storage import operations
@@ -92,7 +93,20 @@ class _FailedCallError(InternalError):
 class Calls:
     """Runner of calls, one by one, which keeps what many of them share."""
 
-    def __init__(self, modules: ShippedModules, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        modules: ShippedModules,
+        clock: Clock = SYSTEM,
+        *,
+        keep_values: bool = True,
+        wrap: Callable[[UserFunction], UserFunction] | None = None,
+    ) -> None:
+        """Prepare for calls, whose values are dropped without `keep_values`.
+
+        `wrap` returns what is called in place of a function.
+        """
+        self._keep_values = keep_values
+        self._wrap = wrap
         self._clock = clock
         self._modules = modules
         self._functions: OrderedDict[str, _Loaded] = OrderedDict()
@@ -136,12 +150,19 @@ class Calls:
             given, keywords = arguments.load()
             value = _called(name, function, given, keywords)
             del given, keywords
-            return _output(spec, call, _pickled(name, value, dump_value), 1)
+            return self._output(spec, call, _pickled(name, value, dump_value), 1)
         items, _ = arguments.load()
         assert spec.job.session is not None
         outcomes = self._each(name, function, items, arguments, spec.job.session.retries, progress)
         done = len(items) - len(outcomes.failures)
-        return _output(spec, call, _pickled(name, outcomes, dump_outcomes), len(items), done)
+        return self._output(spec, call, _pickled(name, outcomes, dump_outcomes), len(items), done)
+
+    def _output(
+        self, spec: TaskSpec, call: CallInput, data: bytes, items: int, done: int = 1
+    ) -> TaskOutput:
+        if self._keep_values:
+            return _output(spec, call, data, items, done)
+        return TaskOutput(records_in=items, records_out=done, bytes_out=len(data))
 
     def _each(
         self,
@@ -191,6 +212,8 @@ class Calls:
         try:
             with running(CALL):
                 function = load_function(data)
+            if self._wrap is not None:
+                function = self._wrap(function)
         except BaseException as error:
             message = f"the function of the call cannot be loaded on the worker: {_said(error)}"
             raise _FailedCallError(message, error) from error

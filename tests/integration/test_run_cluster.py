@@ -127,6 +127,32 @@ def test_the_output_of_a_running_task_is_followed_to_its_end(cluster: Cluster) -
     assert "Leave one out" in refused.stderr
 
 
+def test_a_task_is_replayed_while_its_job_runs_and_from_the_store(cluster: Cluster) -> None:
+    place = cluster.place
+    place.write("in.txt", "a\n")
+    place.write("slow.py", SLOW)
+    for name in ("started", "go"):
+        (place.work / name).unlink(missing_ok=True)
+    job_id = place.done("submit", "slow.py", "in.txt", "-o", "replayed", "-r", "1").stdout.strip()
+    wait_until((place.work / "started").exists)
+    early = place.run("replay", job_id, "reduce-00000")
+    assert "reads runs of tasks that have not all got a result yet" in early.stderr
+    place.write("fast.py", "def map(key, value):\n    yield value, 1\n\nreduce = lambda k, v: 1\n")
+    running = place.run("replay", job_id, "map-00000", "--plugin", "fast.py")
+    assert "map-00000 succeeds here: 1 record read, 1 emitted" in running.stderr
+    place.done("cancel", job_id)
+    (place.work / "go").touch()
+    for named in (["--state", "cluster"], []):  # the store alone, and with the master's help
+        ended = place.run("replay", job_id, "map-00000", *named)
+        assert (ended.returncode, ended.stdout) == (0, "")
+        assert "map-00000 succeeds here: 1 record read, 1 emitted" in ended.stderr
+    (place.work / "in.txt").unlink()
+    gone = place.run("replay", job_id, "map-00000")
+    assert gone.returncode == 1
+    assert "in.txt" in gone.stderr
+    place.write("in.txt", "a\n")
+
+
 def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:
     place = cluster.place
     place.write("in.txt", "a\n")

@@ -169,10 +169,15 @@ def test_a_failing_plugin_shows_its_own_traceback(place: Place) -> None:
     assert "in.txt" in found["error"]["message"]
     assert "bad one" in found["error"]["message"]
     assert "offset 5" in found["error"]["message"]
-    assert "--engine inline --pdb" in result.stderr
+    again = f"mrcore replay {found['job_id']} map-00000 --pdb"
+    assert f"debug that task on this machine: {again}\n" in result.stderr
     assert f"see the output of your code: mrcore logs {found['job_id']}\n" in result.stderr
     assert place.parts() == {}
     assert not (place.work / "out" / "_SUCCESS").exists()
+    here = place.run("replay", found["job_id"], "map-00000")
+    assert here.returncode == 1
+    assert f'File "{plugin}", line 7, in check' in here.stderr
+    assert "map-00000 fails here as in attempt 1." in here.stderr
     inline = place.run(*arguments, "--engine", "inline")
     assert inline.returncode == 1
     assert "ValueError: no bad one" in inline.stderr

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mrcore.rpc.v1 import fleet_pb2 as _fleet_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
+from mrcore.rpc.v1 import worker_service_pb2 as _worker_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -341,6 +342,90 @@ class ListTasksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTasksResponse: _TypeAlias = ListTasksResponse  # noqa: Y015
+
+@_typing.final
+class GetTaskRequest(_message.Message):
+    """Request of GetTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Id of the job."""
+    stage: _builtins.str
+    """Name of the stage, such as map."""
+    index: _builtins.int
+    """Number of the task within its stage."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "job_id", b"job_id", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaskRequest: _TypeAlias = GetTaskRequest  # noqa: Y015
+
+@_typing.final
+class GetTaskResponse(_message.Message):
+    """Response of GetTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_URI_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    state_uri: _builtins.str
+    """Place of the cluster's state. It has the plugin, and the plan and remains of the job."""
+    state: _job_pb2.JobState.ValueType
+    """State of the job."""
+    missing: _builtins.str
+    """Reason why there is no `assignment`, of a job that runs."""
+    @_builtins.property
+    def spec(self) -> _job_pb2.JobSpec:
+        """Description of the job, with the first of its inputs."""
+
+    @_builtins.property
+    def assignment(self) -> _worker_service_pb2.Assignment:
+        """Data that the task reads, of a job that runs; the attempt is the newest that failed."""
+
+    @_builtins.property
+    def failed_attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attempts that failed, such as 5.2, oldest first."""
+
+    @_builtins.property
+    def last_failure(self) -> _job_pb2.Failure:
+        """Failure of the newest of them."""
+
+    def __init__(
+        self,
+        *,
+        state_uri: _builtins.str = ...,
+        state: _job_pb2.JobState.ValueType = ...,
+        spec: _job_pb2.JobSpec | None = ...,
+        assignment: _worker_service_pb2.Assignment | None = ...,
+        missing: _builtins.str = ...,
+        failed_attempts: _abc.Iterable[_builtins.str] | None = ...,
+        last_failure: _job_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "last_failure", b"last_failure", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "failed_attempts", b"failed_attempts", "last_failure", b"last_failure", "missing", b"missing", "spec", b"spec", "state", b"state", "state_uri", b"state_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaskResponse: _TypeAlias = GetTaskResponse  # noqa: Y015
 
 @_typing.final
 class ListWorkersRequest(_message.Message):

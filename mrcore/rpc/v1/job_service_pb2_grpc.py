@@ -68,6 +68,11 @@ class JobServiceStub:
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksRequest.SerializeToString,
                 response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksResponse.FromString,
                 _registered_method=True)
+        self.GetTask = channel.unary_unary(
+                '/mrcore.rpc.v1.JobService/GetTask',
+                request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskRequest.SerializeToString,
+                response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskResponse.FromString,
+                _registered_method=True)
         self.ListWorkers = channel.unary_unary(
                 '/mrcore.rpc.v1.JobService/ListWorkers',
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListWorkersRequest.SerializeToString,
@@ -142,6 +147,14 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTask(self, request, context):
+        """Return what a task reads, so that it can be run elsewhere. NOT_FOUND: the job or the task does
+        not exist. UNAVAILABLE also means that the job has just ended, and its remains are being stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListWorkers(self, request, context):
         """Return the workers.
         """
@@ -203,6 +216,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListTasks,
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksRequest.FromString,
                     response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'GetTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTask,
+                    request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskRequest.FromString,
+                    response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskResponse.SerializeToString,
             ),
             'ListWorkers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWorkers,
@@ -391,6 +409,33 @@ class JobService:
             '/mrcore.rpc.v1.JobService/ListTasks',
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksRequest.SerializeToString,
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mrcore.rpc.v1.JobService/GetTask',
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskRequest.SerializeToString,
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

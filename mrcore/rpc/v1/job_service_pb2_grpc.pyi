@@ -54,6 +54,10 @@ class JobServiceStub:
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListTasksRequest, _job_service_pb2.ListTasksResponse]
     """Return the tasks of a job."""
+    GetTask: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetTaskRequest, _job_service_pb2.GetTaskResponse]
+    """Return what a task reads, so that it can be run elsewhere. NOT_FOUND: the job or the task does
+    not exist. UNAVAILABLE also means that the job has just ended, and its remains are being stored.
+    """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]
     """Return the workers."""
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]
@@ -91,6 +95,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListTasksRequest, _job_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Return the tasks of a job."""
+    GetTask: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetTaskRequest, _job_service_pb2.GetTaskResponse]  # type: ignore[assignment]
+    """Return what a task reads, so that it can be run elsewhere. NOT_FOUND: the job or the task does
+    not exist. UNAVAILABLE also means that the job has just ended, and its remains are being stored.
+    """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListWorkersRequest, _job_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """Return the workers."""
     DrainWorker: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
@@ -161,6 +169,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListTasksResponse, _abc.Awaitable[_job_service_pb2.ListTasksResponse]]:
         """Return the tasks of a job."""
+
+    @_abc_1.abstractmethod
+    def GetTask(
+        self,
+        request: _job_service_pb2.GetTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.GetTaskResponse, _abc.Awaitable[_job_service_pb2.GetTaskResponse]]:
+        """Return what a task reads, so that it can be run elsewhere. NOT_FOUND: the job or the task does
+        not exist. UNAVAILABLE also means that the job has just ended, and its remains are being stored.
+        """
 
     @_abc_1.abstractmethod
     def ListWorkers(

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from mrcore.errors import UnavailableError, UsageError
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import Event, Synced, WinnerMissing
+from mrcore.master.core.events import CancelAsked, CleanedUp, Event, Synced, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.plans import Plans
+from mrcore.master.shell.task_messages import task_message
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, TaskId
+from mrcore.model.job import JobState
+from mrcore.model.remains import TaskAtHand
 from mrcore.model.stages import Part, Run, Runs, Splits, StagePlan
 from mrcore.model.task import BlockKey, RunInput, Split, TaskOutput, TaskRef, TaskWork
+from mrcore.rpc import views
 from mrcore.rpc.convert_task import work_from_proto
+from mrcore.rpc.v1.job_service_pb2 import GetTaskRequest
 from mrcore.rpc.v1.worker_service_pb2 import SynchronizeRequest, SynchronizeResponse
 from mrcore.shuffle.ranges import choose_boundaries, run_input
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.memory import MemoryStorage
 from tests.support.machine_cluster import Cluster
+from tests.support.specs import one_input
 
 MAPS, REDUCES = 2, 3
 
@@ -181,3 +189,39 @@ def test_a_job_is_described_once_and_not_to_a_worker_that_knows_it() -> None:
     again = office.response(office.reply, "j")
     assert list(again.jobs) == []
     assert len(again.wanted) == MAPS
+
+
+def asked(house: Office, stage: str, index: int) -> TaskAtHand:
+    house.job.spec = msgspec.structs.replace(house.job.spec, inputs=one_input("mem://in"))
+    request = GetTaskRequest(job_id="j", stage=stage, index=index)
+    answer = task_message(house.machine, house.assigner, "mem://state", request)
+    return views.task_at_hand(answer)
+
+
+def test_a_task_is_described_as_a_worker_gets_it() -> None:
+    house = Office()
+    house.sync()
+    at = asked(house, "map", 1)
+    assert at.work == TaskWork(Split((), 0), REDUCES)
+    assert (at.state_uri, at.job_state, at.missing) == ("mem://state", JobState.RUNNING, "")
+    missing = asked(house, "reduce", 0)
+    assert missing.work is None
+    assert "have not all got a result" in missing.missing
+    house.sync(1)
+    work = asked(house, "reduce", 2).work
+    assert work is not None
+    assert isinstance(work.read, RunInput)
+    assert {one.run for one in work.read.slices} == {TaskRef(0, 0), TaskRef(0, 1)}
+    for stage, index in (("map", MAPS), ("", 0), ("other", 0)):
+        with pytest.raises(UsageError):
+            asked(house, stage, index)
+
+
+def test_a_task_is_not_described_while_the_remains_are_stored() -> None:
+    house = Office()
+    house.step(CancelAsked("j", "enough"))
+    with pytest.raises(UnavailableError):
+        asked(house, "map", 0)
+    house.step(CleanedUp("j"))
+    at = asked(house, "map", 0)
+    assert (at.work, at.job_state) == (None, JobState.CANCELLED)

@@ -17,9 +17,22 @@ from mrcore.errors import (
     StorageError,
     UnavailableError,
 )
-from mrcore.master.core.commands import PrepareCommit, RunCommit
-from mrcore.master.core.events import CommitFinished, CommitPrepared, CommitRefused, Event
-from mrcore.master.core.facts import CommitBegun, EpochTaken, JobSubmitted, TaskWon
+from mrcore.master.core.commands import CleanUp, PrepareCommit, RunCommit
+from mrcore.master.core.events import (
+    CleanedUp,
+    CommitFinished,
+    CommitPrepared,
+    CommitRefused,
+    Event,
+)
+from mrcore.master.core.facts import (
+    CommitBegun,
+    EpochTaken,
+    JobCleaned,
+    JobEnded,
+    JobSubmitted,
+    TaskWon,
+)
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
@@ -29,8 +42,9 @@ from mrcore.master.shell.committer import PARALLEL_COMMITS, Committer
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.plans import Plans
-from mrcore.model import object_names
+from mrcore.model import object_names, remains
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.job import JobState
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
@@ -272,3 +286,34 @@ def test_commits_run_side_by_side_and_leave_the_threads_of_others_alone(
     # Machines of two cores give six threads to everybody together.
     with patch("os.cpu_count", lambda: 2):
         asyncio.run(main())
+
+
+def test_a_job_that_failed_leaves_its_remains_before_it_is_forgotten(house: CommitterSetup) -> None:
+    house.machine.apply(JobEnded(job_id="job", state=JobState.FAILED, message="enough"))
+    durable = house.machine.cluster.durable
+    record = durable.jobs["job"]
+    assert isinstance(house.obey(CleanUp("job", JobState.FAILED)), CleanedUp)
+    # A later master may clean up again, and find them there.
+    assert isinstance(house.obey(CleanUp("job", JobState.FAILED)), CleanedUp)
+    content = house.place.get("state/jobs/job/remains")
+    assert content is not None
+    left = remains.decode(content)
+    assert (left.spec, left.state, left.message) == (house.job.spec, JobState.FAILED, "enough")
+    assert [stage.name for stage in left.stages] == ["map", "reduce"]
+    assert [task.output for task in left.stages[1].tasks] == house.job.parts
+    assert [task.winner for task in left.stages[1].tasks] == [
+        AttemptNumber(1, 0),
+        AttemptNumber(1, 1),
+    ]
+    house.machine.apply(JobCleaned("job"))
+    assert record.cleaned
+    kept = [task.output for task in record.stages[1].tasks]
+    assert [output is not None and output.object for output in kept] == [None, None]
+    assert durable.ended_bytes == record.kept_bytes
+
+
+def test_a_job_that_was_committed_leaves_none(house: CommitterSetup) -> None:
+    house.begin()
+    house.machine.apply(JobEnded(job_id="job", state=JobState.SUCCEEDED))
+    assert isinstance(house.obey(CleanUp("job", JobState.SUCCEEDED)), CleanedUp)
+    assert house.place.get("state/jobs/job/remains") is None

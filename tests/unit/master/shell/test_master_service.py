@@ -102,6 +102,7 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
         shell = Shell(machine, journal, SYSTEM)
         plans, onlookers = Plans(storage, STATE), Onlookers(SYSTEM)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            assigner = Assigner(machine, plans, "c1", STATE)
             jobs = JobService(
                 shell,
                 cast("Submissions", None),
@@ -113,8 +114,8 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
                 fleet=FleetStatus(),
                 notes={},
                 onlookers=onlookers,
+                assigner=assigner,
             )
-            assigner = Assigner(machine, plans, "c1", STATE)
             workers = WorkerService(shell, assigner, Cluster("c1", "nonce"), onlookers)
             running = group.create_task(shell.run(Idle()))
             house = MasterInProcess(shell, plans, jobs, workers)
