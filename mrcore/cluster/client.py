@@ -102,7 +102,7 @@ class Client:
         self.caller = Caller(self._calls)
         self._followers = Followers(master, owner)
         self._is_closed = False
-        self.monitor = Monitor(master)
+        self.monitor = Monitor(master, self._calls.board.check_open)
         """Tables of masters, workers, tasks and files."""
         backends.opened(self)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrcore.cluster.futures import CallFuture, LiveFutures
 from mrcore.cluster.options import call_options
 from mrcore.errors import MrcoreError
+from mrcore.util.clock import SYSTEM
 
 if TYPE_CHECKING:
     from mrcore.cluster.client import Client
@@ -41,14 +44,32 @@ class ClusterExecutor(futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[T]:
         """Call a function for each item and return an iterator over the results, in order.
 
-        The iterables are read at once. TimeoutError is raised `timeout` seconds after this call.
+        The iterables are read at once. With `buffersize` only so far that this number of calls is
+        ahead of the results that were drawn. TimeoutError is raised `timeout` seconds after this
+        call.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or >= 1.")
+        begun = SYSTEM.monotonic()
+        items = zip(*iterables, strict=False)
+        made = deque(self.submit(fn, *each) for each in islice(items, buffersize))
+
+        def results() -> Iterator[T]:
+            try:
+                while made:
+                    made.extend(self.submit(fn, *each) for each in islice(items, 1))
+                    yield _result_of(made.popleft(), timeout, begun)
+            finally:
+                for future in made:
+                    future.cancel()
+
+        return results()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those that were made, or cancel them. The cluster stays."""
@@ -68,3 +89,17 @@ class ClusterExecutor(futures.Executor):
             self._client.check_open()
         except MrcoreError as error:
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
+
+
+def _result_of(future: CallFuture[T], timeout: float | None, begun: float) -> T:
+    """Return the result of a call; raise TimeoutError `timeout` seconds after `begun`."""
+    try:
+        left = None if timeout is None else timeout - (SYSTEM.monotonic() - begun)
+        return future.result(left)
+    except TimeoutError:
+        if future.done():
+            raise  # by what ran
+        raise future.late(timeout) from None
+    finally:
+        future.cancel()
+        del future  # the traceback of its exception refers to this frame

@@ -77,7 +77,7 @@ class ClusterFuture(futures.Future[T]):
         except TimeoutError as error:
             if self.done():
                 raise  # by what ran, or it has ended just now
-            raise self._late(timeout) from error
+            raise self.late(timeout) from error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the exception, None where there is none.
@@ -89,9 +89,10 @@ class ClusterFuture(futures.Future[T]):
         except TimeoutError as error:
             if self.done():
                 raise
-            raise self._late(timeout) from error
+            raise self.late(timeout) from error
 
-    def _late(self, timeout: float | None) -> TimeoutError:
+    def late(self, timeout: float | None) -> TimeoutError:
+        """Return the error of a wait that has taken `timeout` seconds."""
         seconds = f"{round(timeout or 0, 2):g}"
         return TimeoutError(f"{self.title} has not ended within {seconds} s: {self._why()}.")
 

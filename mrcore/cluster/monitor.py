@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mrcore.cluster.status import is_online
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 class Monitor:
     """Tables of the cluster; each method returns one of this moment."""
 
-    def __init__(self, master: MasterClient) -> None:
-        self._master = master
+    def __init__(self, master: MasterClient, check_open: Callable[[], None]) -> None:
+        """Prepare; `check_open` raises UsageError where the client was closed."""
+        self._client = master
+        self._check_open = check_open
+
+    @property
+    def _master(self) -> MasterClient:
+        self._check_open()
+        return self._client
 
     def masters(self) -> Table:
         """Return the masters: address, role, number of the start, and place of the state."""

@@ -20,7 +20,6 @@ import ctypes
 import errno
 import faulthandler
 import gc
-import io
 import logging
 import mmap
 import os
@@ -59,6 +58,7 @@ from mrcore.tasks.child.protocol import (
     unpack_order,
 )
 from mrcore.tasks.child.stages import Stages
+from mrcore.tasks.child.streams import StandardStreams
 from mrcore.tasks.run import scratch_failure, tellable
 from mrcore.tasks.shipped import ShippedModules
 from mrcore.util.clock import SYSTEM
@@ -82,10 +82,11 @@ def main() -> None:
     by_value.give_main_away()
     nesting.forbid_jobs()
     log = AttemptLog()
+    streams = StandardStreams(log.descriptor)
     _prepare_process(log)
     scratch = Path(sys.argv[5]).absolute()  # user code may change the current folder
     child = Child(
-        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log,
+        socket.socket(fileno=orders), socket.socket(fileno=reports), Board(board), log, streams,
         folder=scratch, work=scratch / f"child-{os.getpid()}",
     )  # fmt: skip
     # Threads that user code has left behind must not keep the process.
@@ -109,10 +110,6 @@ def _prepare_process(log: AttemptLog) -> None:
     with contextlib.suppress(OSError):  # in some containers /proc cannot be written
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     faulthandler.enable(log.descriptor)
-    for stream in (sys.stdout, sys.stderr):
-        # By lines, so that the last words of a process that crashes are kept.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     shape = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=shape)
 
@@ -126,6 +123,7 @@ class Child:
         reports: socket.socket,
         board: Board,
         log: AttemptLog,
+        streams: StandardStreams,
         *,
         folder: Path,
         work: Path,
@@ -135,6 +133,7 @@ class Child:
         self._ends = self._identities()
         self._board = board
         self._log = log
+        self._streams = streams
         self._folder = folder
         self._work = work
         self._jobs: OrderedDict[str, JobFile] = OrderedDict()
@@ -197,6 +196,7 @@ class Child:
                 skip=order.skip,
             )
             if job.spec.session is not None:
+                self._streams.restore()
                 return self._calls.run(spec, self._board)
             return self._stages.run(spec, job, self._board)
         except (SystemExit, KeyboardInterrupt) as error:

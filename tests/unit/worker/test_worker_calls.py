@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import sys
 from pathlib import Path
@@ -63,6 +64,37 @@ async def test_what_a_call_prints_is_in_its_report_and_in_its_log(house: Supervi
     assert reports[1].printed == whole[-MAX_PRINTED_BYTES:]
     assert reports[2].printed == b""
     assert not house.log_path(attempts[2]).exists()
+
+
+@in_house()
+async def test_a_call_that_spoils_its_streams_does_not_spoil_those_of_later_calls(
+    house: SupervisedWorker,
+) -> None:
+    def closes() -> None:
+        sys.stdout.close()
+        sys.stderr.close()
+
+    def closes_descriptors() -> None:
+        os.close(1)
+        os.close(2)
+
+    def replaces() -> None:
+        sys.stdout = io.StringIO()
+        sys.stderr = None
+
+    def prints() -> int:
+        sys.stdout.write("out\n")
+        sys.stderr.write("error\n")
+        os.write(1, b"descriptor\n")
+        return os.getpid()
+
+    objects = house.session("calls")
+    process_id = await house.value(house.make(objects.call(os.getpid)))
+    for spoils in (closes, closes_descriptors, replaces, closes):
+        assert await house.value(house.make(objects.call(spoils))) is None
+        attempt = house.make(objects.call(prints))
+        assert await house.value(attempt) == process_id
+        assert house.log(attempt) == "out\nerror\ndescriptor\n"
 
 
 @in_house()
