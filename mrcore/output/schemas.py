@@ -15,7 +15,7 @@ from mrcore.model.formats import OUTPUT_FORMATS, OutputFormat
 from mrcore.model.job import Compression, JobSpec
 from mrcore.model.task import TaskOutput
 from mrcore.output.files import PARALLEL, OutputFile, StagedPartMissingError, crc32c_of
-from mrcore.records.outputs import PartCounts, has_rows
+from mrcore.records.outputs import PartCounts, has_grown, has_rows
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
@@ -53,7 +53,8 @@ def of_one_schema(spec: JobSpec, job_id: str, files: Sequence[OutputFile]) -> di
     StagedPartMissingError, and DataError where the types of two files do not go together.
     """
     examples = _first_by_digest(files, range(len(files)))
-    if len(examples) < 2:
+    grown = set(filter(has_grown, examples))
+    if len(examples) < 2 and not grown:
         return {}
     output_format = OUTPUT_FORMATS[spec.output_format]
     # A file without records knows nothing of columns.
@@ -71,7 +72,7 @@ def of_one_schema(spec: JobSpec, job_id: str, files: Sequence[OutputFile]) -> di
 
         schemas = dict(zip(examples, pool.map(schema_of, examples.values()), strict=True))
         joined = of_format.join({at: schemas[digest] for digest, at in filled.items()})
-        unlike = {digest for digest, schema in schemas.items() if schema != joined}
+        unlike = grown | {digest for digest, schema in schemas.items() if schema != joined}
         different = [at for at, file in enumerate(files) if file.output.digest in unlike]
 
         def rewrite(at: int) -> TaskOutput:

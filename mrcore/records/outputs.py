@@ -34,6 +34,7 @@ class PartCounts(msgspec.Struct, frozen=True):
 
 
 _ROWS: Final = b"rows:"
+_GROWN: Final = b"grown:"
 
 
 def rows_digest(names: Sequence[str]) -> bytes:
@@ -43,7 +44,17 @@ def rows_digest(names: Sequence[str]) -> bytes:
 
 def has_rows(digest: bytes) -> bool:
     """Return whether a part with this digest has rows, and no pairs."""
-    return digest.startswith(_ROWS)
+    return digest.removeprefix(_GROWN).startswith(_ROWS)
+
+
+def grown_digest(digest: bytes) -> bytes:
+    """Return the digest of a part whose schema has grown, so that it has to be written anew."""
+    return _GROWN + digest
+
+
+def has_grown(digest: bytes) -> bool:
+    """Return whether the schema of a part with this digest has grown while it was written."""
+    return digest.startswith(_GROWN)
 
 
 class Compressor(Protocol):

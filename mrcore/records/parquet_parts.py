@@ -2,7 +2,7 @@
 
 A part knows the types of its own pairs only: of an empty part, or of a column of None, they are
 null, and a field of a dict may show in some parts only. Readers of a folder take the schema of one
-part for all of them, so the parts that differ are written anew.
+part for all of them, so the parts that differ are written anew. So are those whose schema grew.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from mrcore.errors import DataError
 from mrcore.model.job import Compression
 from mrcore.records.outputs import Output, PartCounts
-from mrcore.records.parquet_file import open_writer, schema_digest
+from mrcore.records.parquet_file import PartFile, files_of, schema_digest
 from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.registry import storage_for
 from mrcore.util.arrow_values import python_values
@@ -26,12 +26,17 @@ from mrcore.util.arrow_values import python_values
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_NUMBERS: Final = frozenset((pa.int64(), pa.float64()))
+
 
 def schema_of(part: ObjectInfo, compression: Compression) -> pa.Schema:
     """Return the schema of a part; raise StorageErrors."""
     del compression
-    with _open(part) as file:
-        return file.schema_arrow
+    schemas = {}
+    for number, place in enumerate(files_of(part)):
+        with _open(part, place) as file:
+            schemas[number] = file.schema_arrow
+    return join_schemas(schemas)
 
 
 def join_schemas(schemas: Mapping[int, pa.Schema]) -> pa.Schema:
@@ -56,7 +61,9 @@ def join_schemas(schemas: Mapping[int, pa.Schema]) -> pa.Schema:
 
 
 def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of both as they are, None where there is none."""
+    """Return the type that holds the values of both, None where there is none."""
+    if {one, other} == _NUMBERS:
+        return pa.float64()
     if one.equals(other) or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):
@@ -86,39 +93,40 @@ def rewrite(
 ) -> PartCounts:
     """Write a part with another schema, a row group at a time; the caller commits the sink."""
     output = Output(sink, Compression.NONE)
+    written = PartFile(output, compression)
     rows = 0
-    with _open(part) as file:
-        writer = open_writer(output, schema, compression)
-        for group in range(file.metadata.num_row_groups):
-            try:
-                table = _with_columns(file.read_row_group(group), schema)
-            except pa.ArrowException as error:
-                raise DataError(
-                    f"A part of the output cannot be brought to the types of the others ({error}): "
-                    "emit one type, or choose another --output-format."
-                ) from error
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-            rows += table.num_rows
-        writer.close()
-    output.finish()
+    for place in files_of(part):
+        with _open(part, place) as file:
+            for group in range(file.metadata.num_row_groups):
+                table = file.read_row_group(group)
+                written.write(schema, [_column(table, field) for field in schema])
+                rows += table.num_rows
+    written.close(schema)
     return PartCounts(rows, output.size_bytes, output.crc32c, schema_digest(schema))
 
 
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the columns of a schema; those that it lacks are null."""
-    columns: list[Any] = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _column(table: pa.Table, field: pa.Field[Any]) -> pa.Array[Any]:
+    """Return a column as the field of a schema has it: null where the table lacks it."""
+    if field.name not in table.column_names:
+        nothing: pa.Array[Any] = pa.nulls(table.num_rows, field.type)
+        return nothing
+    column: Any = table.column(field.name)
+    try:
+        found: pa.Array[Any] = column.cast(field.type).combine_chunks()
+    except pa.ArrowException as error:
+        raise DataError(
+            f"The column {field.name!r} has the type {column.type} in one part of the output, and "
+            f"{field.type} holds not all of its values as they are ({error}). Emit one type, or "
+            "choose another --output-format."
+        ) from error
+    return found
 
 
 @contextmanager
-def _open(part: ObjectInfo) -> Iterator[pq.ParquetFile]:
+def _open(part: ObjectInfo, place: tuple[int, int]) -> Iterator[pq.ParquetFile]:
+    """Open the file at this place of a part."""
     storage = storage_for(part.uri)
-    with storage.open_read(part.uri, 0, part.size_bytes, generation=part.generation) as stream:
+    with storage.open_read(part.uri, *place, generation=part.generation) as stream:
         yield pq.ParquetFile(pa.PythonFile(cast(io.IOBase, stream), mode="r"))
 
 

@@ -1,7 +1,6 @@
 """Output parts in parquet with rows, which are dicts by column.
 
-The columns and their types are stated by the job, or those of the first row group: 65,536 rows or
-less, or of the first few where these have nothing but None in some column.
+The columns and their types are stated by the job, or those that the rows show.
 """
 
 from __future__ import annotations
@@ -10,18 +9,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
 from mrcore.model.columns import COLUMN_TYPES, Columns
 from mrcore.model.job import Compression
-from mrcore.records.outputs import Output, PartCounts, nested_numbers, rows_digest, shortened
+from mrcore.records.outputs import (
+    Output,
+    PartCounts,
+    grown_digest,
+    nested_numbers,
+    rows_digest,
+    shortened,
+)
 from mrcore.records.parquet_file import (
     GROUP_CHARS,
     GROUP_ROWS,
     HELD_GROUPS,
+    PartFile,
     chars_of,
-    open_writer,
     schema_digest,
 )
 from mrcore.records.parquet_types import Column, MisfitError
@@ -33,15 +38,13 @@ class ParquetRows:
 
     def __init__(self, output: Output, compression: Compression, columns: Columns = ()) -> None:
         self._output = output
-        self._compression = compression
+        self._file = PartFile(output, compression)
         self._table = RowTable(columns) if columns else None
         self._type = Column()
         self._rows: list[Row] = []
         self._chars = 0
         self._held: list[list[Row]] = []
         self._records = 0
-        self._schema = pa.schema([])
-        self._writer: pq.ParquetWriter | None = None
         if columns:
             self._type.state({name: COLUMN_TYPES[kind] for name, kind in columns})
 
@@ -61,13 +64,14 @@ class ParquetRows:
         if self._rows:
             self._end_group()
         self._write_held()
-        self._started().close()
-        self._output.finish()
+        schema = self._schema()
+        has_grown = self._file.close(schema)
+        digest = rows_digest([schema_digest(schema).hex()])
         return PartCounts(
             self._records,
             self._output.size_bytes,
             self._output.crc32c,
-            rows_digest([schema_digest(self._schema).hex()]),
+            grown_digest(digest) if has_grown else digest,
         )
 
     def _end_group(self) -> None:
@@ -98,22 +102,15 @@ class ParquetRows:
         raise AssertionError("some row does not fit")
 
     def _write_held(self) -> None:
+        schema = self._schema()
         for rows in self._held:
-            writer = self._started()
-            names = self._schema.names
             cells: list[Any] = [
-                pa.array([row.get(name) for row in rows], self._schema.field(name).type)
-                for name in names
+                pa.array([row.get(field.name) for row in rows], field.type) for field in schema
             ]
-            batch = pa.RecordBatch.from_arrays(cells, schema=self._schema)
-            writer.write_batch(batch, row_group_size=len(rows))
+            self._file.write(schema, cells)
         self._held.clear()
 
-    def _started(self) -> pq.ParquetWriter:
-        """Return the writer; the columns are those that were seen."""
-        if self._writer is None:
-            self._type.fix()
-            row: Any = self._type.arrow_type
-            self._schema = pa.schema(list(row))
-            self._writer = open_writer(self._output, self._schema, self._compression)
-        return self._writer
+    def _schema(self) -> pa.Schema:
+        """Return the columns that were seen."""
+        row: Any = self._type.arrow_type
+        return pa.schema([] if pa.types.is_null(row) else list(row))

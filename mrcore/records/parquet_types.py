@@ -2,7 +2,8 @@
 
 Arrow converts where it can: 1.5 to an int column becomes 1, a datetime in a date column loses its
 time, a field that a struct does not have is dropped. So it is never asked to: whatever is not of
-the type of the values before it is refused here.
+the type of the values before it is refused here. There is one exception: ints become floats
+beside floats, where each of them is within 2**53, so that its float equals it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LEAVES: Final[dict[type, pa.DataType]] = {
     datetime.time: pa.time64("us"),
     datetime.timedelta: pa.duration("us"),
 }
-_FREE: Final = frozenset((bool, float, bytes, datetime.date, datetime.timedelta))
+_FREE: Final = frozenset((bool, bytes, datetime.date, datetime.timedelta))
 """Types of which every value goes into parquet."""
 _NAIVE: Final = "datetime"
 _AWARE: Final = "datetime with a time zone"
@@ -35,6 +36,8 @@ _DECIMAL: Final = "Decimal"
 _LIST: Final = "list"
 _DICT: Final = "dict"
 _DECIMAL_DIGITS: Final = 38
+_NUMBERS: Final = frozenset((int, float))
+_WHOLE_IN_FLOAT: Final = 1 << 53
 
 
 class MisfitError(Exception):
@@ -44,7 +47,7 @@ class MisfitError(Exception):
 class Column:
     """The type of a column, or of what its lists or dicts hold, as far as values have shown it.
 
-    None goes with every type. Once `fixed`, a type may not grow any more.
+    None goes with every type.
     """
 
     def __init__(self, levels: int = MAX_LEVELS) -> None:
@@ -54,7 +57,8 @@ class Column:
         self._element: Column | None = None
         self._fields: dict[str, Column] = {}
         self._scale = 0
-        self._fixed = False
+        self._lowest = self._highest = 0
+        """Bounds of the ints so far."""
 
     @property
     def complete(self) -> bool:
@@ -88,13 +92,6 @@ class Column:
         for name, kind in fields.items():
             self._fields[name] = self._new(kind if kind in LEAVES else None)
 
-    def fix(self) -> None:
-        """Let the type grow no more: rows of it have been written."""
-        self._fixed = True
-        for column in (self._element, *self._fields.values()):
-            if column is not None:
-                column.fix()
-
     def add(self, values: Sequence[Any]) -> None:
         """Let the type hold these values; raise MisfitError."""
         kinds = set(map(type, values)) - {type(None)}
@@ -104,10 +101,9 @@ class Column:
         if kinds == {str} and _encodable(values):
             self._become(str)
             return
-        if kinds == {int}:
-            numbers = [value for value in values if value is not None]
-            if _fits(min(numbers)) and _fits(max(numbers)):
-                self._become(int)
+        if kinds and kinds <= _NUMBERS:
+            ints = [value for value in values if type(value) is int]
+            if self._takes_numbers(ints, has_floats=float in kinds):
                 return
         # By columns: a call for each value would take most of the time of writing.
         if kinds == {list}:
@@ -120,11 +116,26 @@ class Column:
             if value is not None:
                 self._add(value)
 
+    def _takes_numbers(self, ints: Sequence[int], *, has_floats: bool) -> bool:
+        """Let the type hold ints, and floats if there are any, or return False."""
+        if self._kind is not None and self._kind not in _NUMBERS:
+            return False
+        lowest, highest = min(ints, default=0), max(ints, default=0)
+        lowest, highest = min(lowest, self._lowest), max(highest, self._highest)
+        is_float = has_floats or self._kind is float
+        if is_float and (lowest < -_WHOLE_IN_FLOAT or highest > _WHOLE_IN_FLOAT):
+            return False
+        if not _fits(lowest) or not _fits(highest):
+            return False
+        self._kind = float if is_float else int
+        self._lowest, self._highest = lowest, highest
+        return True
+
     def _add(self, value: Any) -> None:
         kind = _leaf(value)
         if kind is not None:
             _check_leaf(value)
-            self._become(kind)
+            self._add_leaf(value, kind)
         elif isinstance(value, datetime.datetime):
             if getattr(value, "nanosecond", 0):
                 raise MisfitError("its nanoseconds would be lost")
@@ -138,19 +149,26 @@ class Column:
         else:
             raise MisfitError(f"parquet has no {type(value).__qualname__}")
 
+    def _add_leaf(self, value: Any, kind: type) -> None:
+        if kind not in _NUMBERS or self._kind not in (None, *_NUMBERS):
+            self._become(kind)
+        elif not self._takes_numbers([value] if kind is int else [], has_floats=kind is float):
+            large = "it" if kind is int else "an int before it"
+            raise MisfitError(
+                f"beside floats an int may be at most 2**53, so that its float equals it, and "
+                f"{large} is larger"
+            )
+
     def _new(self, kind: type | None = None) -> Column:
         if not self._levels:
             raise MisfitError(f"it has more than {MAX_LEVELS} levels of lists and dicts")
         column = Column(self._levels - 1)
-        column._fixed = self._fixed
         column._kind = kind
         return column
 
     def _become(self, kind: str | type) -> None:
-        if self._kind is None and not self._fixed:
+        if self._kind is None:
             self._kind = kind
-        elif self._kind is None:
-            raise MisfitError(f"the rows before have no {_name(kind)} there, but None")
         elif self._kind != kind:
             raise MisfitError(
                 f"it is of type {_name(kind)}, others are of type {_name(self._kind)}"
@@ -161,11 +179,7 @@ class Column:
         exponent = value.as_tuple().exponent
         if not isinstance(exponent, int):
             raise MisfitError(f"parquet has no decimal {value}")
-        if -exponent > self._scale:
-            if self._fixed:
-                digits = f"{-exponent} digits behind the point"
-                raise MisfitError(f"it has {digits}, the rows before at most {self._scale}")
-            self._scale = -exponent
+        self._scale = max(self._scale, -exponent)
         if value.adjusted() + 1 + self._scale > _DECIMAL_DIGITS:
             raise MisfitError(f"decimals in parquet have at most {_DECIMAL_DIGITS} digits")
 
@@ -184,8 +198,6 @@ class Column:
             if type(name) is not str:
                 raise MisfitError(f"the key {name!r} of a dict is not a str")
             if name not in self._fields:
-                if self._fixed:
-                    raise MisfitError(f"the rows before have no field {name!r}")
                 self._fields[name] = self._new()
             self._fields[name].add(items)
 
@@ -226,7 +238,3 @@ def _fits(number: int) -> bool:
 
 def _name(kind: str | type) -> str:
     return kind if isinstance(kind, str) else kind.__name__
-
-
-def _a(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -1,7 +1,6 @@
 """Output parts in parquet: columns `key` and `value`, or rows (`mrcore.records.parquet_rows`).
 
-Types are those of the first row group, 65,536 pairs or less, or of the first few where these have
-nothing but None. A pair of another type is an error (`mrcore.records.parquet_types`). Row groups
+A pair of another type than those before it is an error (`mrcore.records.parquet_types`). Row groups
 end after a number of pairs, or of characters, that depends on the pairs alone, so that equal pairs
 are equal bytes.
 """
@@ -12,18 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mrcore.errors import DataError
 from mrcore.model.columns import Columns
 from mrcore.model.job import Compression
-from mrcore.records.outputs import Output, PartCounts, python_numbers, shortened
+from mrcore.records.outputs import Output, PartCounts, grown_digest, python_numbers, shortened
 from mrcore.records.parquet_file import (
     GROUP_CHARS,
     GROUP_ROWS,
     HELD_GROUPS,
+    PartFile,
     chars_of,
-    open_writer,
     schema_digest,
 )
 from mrcore.records.parquet_rows import ParquetRows
@@ -42,14 +40,13 @@ class ParquetPartWriter:
     def __init__(self, sink: Writer, compression: Compression, columns: Columns = ()) -> None:
         self._output = Output(sink, Compression.NONE)
         self._compression = compression
+        self._file = PartFile(self._output, compression)
         self._keys: list[object] = []
         self._values: list[object] = []
         self._chars = 0
         self._records = 0
         self._columns = {"key": _Column("key"), "value": _Column("value")}
         self._held: list[tuple[list[object], list[object]]] = []
-        self._schema = pa.schema([])
-        self._writer: pq.ParquetWriter | None = None
         self._rows: ParquetRows | None = None
         """Writer of the rows, in a part that has no pairs."""
         if columns:
@@ -106,10 +103,10 @@ class ParquetPartWriter:
         if self._keys:
             self._end_group()
         self._write_held()
-        writer = self._started()
-        writer.close()
-        self._output.finish()
-        digest = schema_digest(self._schema)
+        schema = self._schema()
+        digest = schema_digest(schema)
+        if self._file.close(schema):
+            digest = grown_digest(digest)
         return PartCounts(self._records, self._output.size_bytes, self._output.crc32c, digest)
 
     def _end_group(self) -> None:
@@ -124,23 +121,18 @@ class ParquetPartWriter:
             self._write_held()
 
     def _write_held(self) -> None:
+        schema = self._schema()
         for keys, values in self._held:
-            writer = self._started()
             arrays = [
                 column.array(things)
                 for column, things in zip(self._columns.values(), (keys, values), strict=True)
             ]
-            batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            writer.write_batch(batch, row_group_size=len(keys))
+            self._file.write(schema, arrays)
         self._held.clear()
 
-    def _started(self) -> pq.ParquetWriter:
-        """Return the writer; the types of its columns are what has been seen."""
-        if self._writer is None:
-            fields = [(name, column.fixed_type()) for name, column in self._columns.items()]
-            self._schema = pa.schema(fields)
-            self._writer = open_writer(self._output, self._schema, self._compression)
-        return self._writer
+    def _schema(self) -> pa.Schema:
+        """Return the columns with the types that were seen."""
+        return pa.schema([(name, column.arrow_type) for name, column in self._columns.items()])
 
 
 class _Column:
@@ -154,9 +146,9 @@ class _Column:
     def complete(self) -> bool:
         return self._type.complete
 
-    def fixed_type(self) -> pa.DataType:
-        """Return the type, which does not change from here."""
-        self._type.fix()
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Return the type so far."""
         return self._type.arrow_type
 
     def check(self, things: Sequence[object], before: int) -> None:

@@ -19,7 +19,7 @@ class BetweenFloats(NamedTuple):
     below: float
     """Largest float below the int; minus infinity where there is no other."""
     rest: int
-    """What is left of the int above `below`; all of it above minus infinity."""
+    """Distance of the int from `below`; the int itself above minus infinity."""
 
 
 def number_of(below: float, rest: int) -> int:

@@ -7,10 +7,12 @@ from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 import mrcore
+from mrcore.records import parquet_rows
 
 ROWS = [{"name": "Ann", "age": 3}, {"name": "Bob", "age": 5}]
 
@@ -114,3 +116,23 @@ def test_rows_are_written_into_a_folder_for_each_value_of_a_column() -> None:
     parts = sorted(Path("out/country=CH").glob("*.parquet"))
     found = [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
     assert found == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 3}, {"partition_by": "side"}])
+def test_rows_of_json_go_into_parquet_wherever_their_types_show(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(parquet_rows, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet_rows, "HELD_GROUPS", 1)
+    rows: list[dict[str, Any]] = [
+        *({"side": n % 2, "price": n} for n in range(9)),
+        {"side": 0, "price": 2.5, "note": {"late": "x"}},
+        {"side": 1, "price": None},
+    ]
+    mrcore.from_items(rows).write_parquet("out", engine="inline", **options)
+    found = ds.dataset("out", format="parquet", partitioning="hive").to_table()
+    assert str(found.schema.field("price").type) == "double"
+    expected = [{"note": None, **row} for row in rows]
+    got = found.to_pylist()
+    assert len(got) == len(expected)
+    assert all(row in got for row in expected)

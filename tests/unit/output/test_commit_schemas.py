@@ -20,7 +20,7 @@ from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import Compression
 from mrcore.model.task import TaskOutput
 from mrcore.output import commit
-from mrcore.records import parquet_parts
+from mrcore.records import parquet_parts, parquet_writer
 from mrcore.records.writers import open_part
 from mrcore.storage.base import ObjectInfo
 from tests.support.commit_world import CommittedJob, make_spec
@@ -83,6 +83,9 @@ def parquet_job(place: Place) -> ParquetJob:
         [[[]], [[1]], [None]],
         [[Decimal(1)], [Decimal("0.25")], [None]],
         [[{"n": 1}], [{"n": None, "late": "x"}], [{"late": None, "n": 2}]],
+        [[1, 2**53], [2.5], [None], [-(2**53)]],
+        [[[1], None], [[2.5]], [[]]],
+        [[{"a": {"b": 1}}], [{"a": {"b": 0.5}}]],
     ],
     ids=str,
 )
@@ -116,7 +119,12 @@ def _without_none(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ([[1], [1.5]], "The column 'value' has the type int64 in part 0 and double in part 1"),
+        ([[1], ["x"]], "The column 'value' has the type int64 in part 0 and string in part 1"),
+        (
+            [[1, 2**53 + 1], [1.5]],
+            "The column 'value' has the type int64 in one part of the output, and double holds not "
+            "all of its values as they are (Integer value 9007199254740993 not in range",
+        ),
         (
             [[None], ["x"], [b"x"]],
             "The column 'value' has the type string in part 1 and binary in part 2",
@@ -131,10 +139,43 @@ def test_types_that_do_not_go_together_end_the_job_before_anything_is_published(
     any_storage: Place, values: list[list[Any]], why: str
 ) -> None:
     job = parquet_job(any_storage).begin_with(values)
-    with pytest.raises(MrcoreError, match="emit one, or choose another") as refused:
+    with pytest.raises(MrcoreError, match=r"[eE]mit one.*, or choose another") as refused:
         job.publish_all()
     assert str(refused.value).startswith(why)
     assert not [name for name in any_storage.names() if name.startswith("out/part-")]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2, 3, 0.5, 4], "double"),
+        ([{"n": 1}, {"n": 1}, {"n": 1, "late": "x"}, {"n": 0.5}, None], "struct<"),
+        ([Decimal(1), Decimal(2), Decimal("1.25")], "decimal128(38, 2)"),
+        ([None, None, None, [1], [2.5]], "list<"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cut", [0, 1, None])
+def test_a_type_may_grow_after_rows_were_written(
+    any_storage: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    values: list[Any],
+    kind: str,
+    cut: int | None,
+) -> None:
+    """So it does not depend on the parts and their row groups what can be written."""
+    monkeypatch.setattr(parquet_writer, "GROUP_ROWS", 1)
+    monkeypatch.setattr(parquet_writer, "HELD_GROUPS", 2)
+    parts = [values] if cut is None else [values[:cut], values[cut:], values]
+    job = parquet_job(any_storage).begin_with(parts)
+    job.publish_all()
+    names = [name for name in sorted(any_storage.names()) if name.startswith("out/part-")]
+    tables = [pq.read_table(pa.BufferReader(any_storage.get(name))) for name in names]
+    assert all(table.schema == tables[0].schema for table in tables)
+    assert str(tables[0].schema.field("value").type).startswith(kind)
+    found = [table["value"].to_pylist() for table in tables]
+    assert [[_without_none(value) for value in part] for part in found] == parts
+    assert commit.verify(job.spec.output_uri).ok
 
 
 def test_parts_of_one_digest_are_looked_at_once(
@@ -186,12 +227,17 @@ def test_a_folder_with_empty_parts_is_read_as_one(
     )
     table = ds.dataset(sorted(map(str, Path("out").glob("part-*")))).to_table()
     assert table.to_pylist() == [{"key": "k", "value": 7}]
+    options |= {"inputs": ["a.txt", "b.txt"], "map_only": True}
     with pytest.raises(mrcore.MrcoreError, match="'value' has the type int64 in part 0 and"):
         mrcore.run(
-            map=lambda key, line: [("k", float(line) if "." in line else int(line))],
-            inputs=["a.txt", "b.txt"],
+            map=lambda key, line: [("k", line if "." in line else int(line))],
             output="mixed",
-            map_only=True,
             **options,
         )
     assert not list(Path("mixed").glob("part-*"))
+    mrcore.run(
+        map=lambda key, line: [{"n": float(line) if "." in line else int(line)}],
+        output="numbers",
+        **options,
+    )
+    assert ds.dataset("numbers", format="parquet").to_table().to_pylist() == [{"n": 7}, {"n": 1.5}]
