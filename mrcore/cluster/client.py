@@ -16,6 +16,7 @@ from mrcore.calls import payload
 from mrcore.client.arguments import HasJobId, JobInputs, JobOptions
 from mrcore.client.calls import CallClient
 from mrcore.client.client import MasterClient
+from mrcore.client.python_names import python_errors
 from mrcore.cluster import backends
 from mrcore.cluster.calling import Caller
 from mrcore.cluster.calls import Calls
@@ -158,6 +159,7 @@ class Client:
 
     # Jobs
 
+    @python_errors()
     def submit(
         self,
         plugin: str | os.PathLike[str] | None = None,

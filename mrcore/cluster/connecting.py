@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from mrcore.client.python_names import python_errors
 from mrcore.cluster.client import Client, Modules
 
 
+@python_errors()
 def connect(
     master: str | None = None,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mrcore.client.arguments import option_values
 from mrcore.client.option_values import count
+from mrcore.client.python_names import in_dataset, python_errors
 from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
 from mrcore.dataset.planning import Plan
 from mrcore.engine.api import RunFailedError
@@ -96,6 +97,7 @@ def _switch(name: str, value: object) -> bool | None:
     return value
 
 
+@python_errors(in_dataset)
 def run_plan(
     plan: Plan,
     place: Where,
@@ -131,7 +133,7 @@ def run_plan(
         request = _request(plan, place, output, output_format, store)
         job = _run(request, place, reader)
     if job.state is not JobState.SUCCEEDED and not (reader is not None and reader.has_enough):
-        raise RunFailedError(job)
+        raise RunFailedError(job, in_dataset)
     return job
 
 

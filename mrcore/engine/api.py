@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, make_request
 from mrcore.client.option_values import count
+from mrcore.client.python_names import in_python, python_errors
 from mrcore.client.request import (
     JobRequest,
     Prepared,
@@ -88,8 +89,9 @@ class Result:
 class RunFailedError(JobFailedError):
     """The job ran and failed; `job` says how, the message has the user's own traceback."""
 
-    def __init__(self, job: JobView) -> None:
-        message = job.message or f"{job.job_id} was {job.state}."
+    def __init__(self, job: JobView, words: Callable[[str], str] = in_python) -> None:
+        """`words` puts the names of options in a program in place of flags."""
+        message = words(job.message or f"{job.job_id} was {job.state}.")
         if job.failure is not None and job.failure.traceback:
             message = f"{message}\n\n{job.failure.traceback.rstrip()}"
         super().__init__(message)
@@ -97,6 +99,7 @@ class RunFailedError(JobFailedError):
         """The job as it ended."""
 
 
+@python_errors()
 def run(
     plugin: str | os.PathLike[str] | None = None,
     *,

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from mrcore.client.arguments import option_values
 from mrcore.client.option_values import path_text
+from mrcore.client.python_names import python_errors
 from mrcore.client.request import Functions, JobRequest
 from mrcore.dataset.dataset import Dataset
 from mrcore.dataset.lowers import AsValues
@@ -40,6 +41,7 @@ _NAME: Final = "input"
 """Name of records in memory: the first half of the key that `map` gets."""
 
 
+@python_errors()
 def run(
     plugin: str | os.PathLike[str] | Dataset | None = None,
     inputs: Inputs | None = None,
