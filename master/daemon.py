@@ -15,7 +15,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from random import SystemRandom  # noqa: TID251 - the one generator, made here and passed in
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -24,15 +24,10 @@ from mrcore.daemon.systemd import Notifier
 from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.options import Options
-from mrcore.master.shell.assignments import Assigner
-from mrcore.master.shell.call_service import CallService, add_call_service
+from mrcore.master.shell.assembly import Assembly, Site
 from mrcore.master.shell.calls import SERVICES
-from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.health import Health
-from mrcore.master.shell.job_notes import JobNotes
-from mrcore.master.shell.job_service import JobService
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
     Cluster,
@@ -48,28 +43,22 @@ from mrcore.master.shell.leader import (
 )
 from mrcore.master.shell.lifeline import watch_lifeline
 from mrcore.master.shell.loop import Shell
-from mrcore.master.shell.objects import Objects
-from mrcore.master.shell.onlookers import Onlookers
-from mrcore.master.shell.plans import Plans, load_plans
-from mrcore.master.shell.sessions import Sessions
-from mrcore.master.shell.submissions import Submissions
-from mrcore.master.shell.sweep import Sweep
-from mrcore.master.shell.worker_service import WorkerService
+from mrcore.master.shell.plans import Plans
+from mrcore.master.shell.roster import Roster
+from mrcore.master.shell.standby import Standby
 from mrcore.model import object_names
+from mrcore.model.master import MasterRole
 from mrcore.rpc.cluster import (
     Leader,
     credentials_of,
     format_address,
     is_loopback,
 )
+from mrcore.rpc.masters import MasterRecord
 from mrcore.rpc.probe import answers
-from mrcore.rpc.server import RpcServer, stop_on_signals
-from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
+from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
-
-if TYPE_CHECKING:
-    from mrcore.master.fleet.controller import Fleet
 
 log = logging.getLogger("mrcore.master")
 
@@ -138,10 +127,19 @@ class _Life:
         self._notifier = notifier
         self._state_uri = options.state_uri
         self._storage = storage_for(options.state_uri)
-        self._rng = SystemRandom()
+        self._site = Site(
+            self._storage,
+            self._state_uri,
+            SystemRandom(),
+            starting=self._starting,
+            expect_slots=options.expect_slots,
+            session_seconds=options.session_seconds,
+            kept_seconds=options.kept_seconds,
+            fleet=options.fleet,
+        )
+        self._ready_fd = options.ready_fd
         self.serving = False
         """Set when there is something to drain."""
-        self._fleet: Fleet | None = None
 
     async def live(self, stop: asyncio.Event) -> None:
         """Take over, serve until `stop`, drain; end with _EndedError in an exception group."""
@@ -149,28 +147,82 @@ class _Life:
         self._protect_state()
         former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
         tls = await asyncio.to_thread(open_tls, storage, state_uri, SYSTEM) if options.tls else None
-        # A restarted master keeps the token, so that nobody has to look for it again.
-        token = former.token if former is not None else new_token()
-        server = RpcServer(token)
+        server = RpcServer("")
         port = server.bind(options.host, options.port, tls)
         address = format_address(self._advertised_host(), port)
         if former is not None and former.serving and former.address != address:
             await self._refuse_beside(former)
         async with asyncio.TaskGroup() as group:
-            await self._take_lock(group)
+            if not options.standby:
+                await self._take_lock(group)
             cluster = await asyncio.to_thread(open_cluster, storage, state_uri)
             logs.add_to_all_lines(cluster=os.environ.get("MRCORE_CLUSTER") or cluster.cluster_id)
-            machine = Machine(Limits(), self._rng)
-            journal = await asyncio.to_thread(self._replay, machine)
-            leader = new_leader(cluster, machine.cluster.epoch, address, token, tls)
-            await asyncio.to_thread(announce, storage, state_uri, leader)
-            log.info("leads %s at %s", state_uri, address, extra={"epoch": machine.cluster.epoch})
-            await self._serve(group, server, Shell(machine, journal, SYSTEM), cluster, leader, stop)
+            machine = Machine(Limits(), self._site.rng)
+            journal = Journal(storage, state_uri, secrets.token_hex(8), SYSTEM)
+            roster = self._new_roster(journal, address)
+            try:
+                if options.standby:
+                    await self._stand_by(server, machine, journal, roster)
+                    await self._take_lock(group, from_former=True)
+                else:
+                    await asyncio.to_thread(self._replay, machine, journal)
+                leader = await self._announce(cluster, machine, address, server, tls)
+                assembly = Assembly(self._site, group, server, Shell(machine, journal, SYSTEM))
+                plans = Plans(storage, state_uri)
+                await assembly.begin(cluster, leader, plans, roster, stop)
+                await self._answer_until(stop, group, server, assembly.shell, leader)
+            finally:
+                await self._leave_roster(roster)
             await self._retire(leader)
-            if self._fleet is not None:
-                await self._fleet.shut_down()
-                self._fleet.close()
+            await assembly.retire_fleet()
             raise _EndedError
+
+    def _new_roster(self, journal: Journal, address: str) -> Roster:
+        record = MasterRecord(
+            master_id=journal.writer,
+            address=address,
+            role=MasterRole.STANDBY,
+            host=socket.gethostname(),
+            process_id=os.getpid(),
+            started_at=SYSTEM.wall(),
+        )
+        return Roster(self._storage, self._state_uri, record, SYSTEM)
+
+    async def _stand_by(
+        self, server: RpcServer, machine: Machine, journal: Journal, roster: Roster
+    ) -> None:
+        standby = Standby(self._site, server, roster, self._notifier)
+        await standby.wait(
+            machine,
+            journal,
+            lambda: self._say_ready(roster.record.address),
+            is_shared=self._is_shared,
+        )
+
+    async def _announce(
+        self,
+        cluster: Cluster,
+        machine: Machine,
+        address: str,
+        server: RpcServer,
+        tls: TlsKey | None,
+    ) -> Leader:
+        """Make this master the one that the leader object names, and return that object."""
+        storage, state_uri = self._storage, self._state_uri
+        former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
+        # The token stays, so that nobody has to look for it again.
+        token = former.token if former is not None else new_token()
+        leader = new_leader(cluster, machine.cluster.epoch, address, token, tls)
+        await asyncio.to_thread(announce, storage, state_uri, leader)
+        server.admit(token)
+        log.info("leads %s at %s", state_uri, address, extra={"epoch": leader.epoch})
+        return leader
+
+    async def _leave_roster(self, roster: Roster) -> None:
+        """Remove the record of this master, if the store answers in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIESCE_SECONDS):
+                await asyncio.to_thread(roster.leave)
 
     async def _retire(self, leader: Leader) -> None:
         """Record that this master has ended, if the store answers in time."""
@@ -203,7 +255,7 @@ class _Life:
 
     async def _refuse_beside(self, former: Leader) -> None:
         """Raise UsageError if the former leader is alive, unless `--take-over` is set."""
-        if self._options.take_over:
+        if self._options.take_over or self._options.standby:
             return
         if await answers(credentials_of(former, self._state_uri), LIVE_SECONDS):
             raise UsageError(
@@ -211,13 +263,16 @@ class _Life:
                 "--take-over to replace it."
             )
 
-    async def _take_lock(self, group: asyncio.TaskGroup) -> None:
-        """Hold the lock of the state for the life of this process."""
+    async def _take_lock(self, group: asyncio.TaskGroup, *, from_former: bool = False) -> None:
+        """Hold the lock of the state for the life of this process.
+
+        A former master that is replaced keeps it until it has noticed.
+        """
         uri = object_names.lock_uri(self._state_uri)
         try:
             self._lock = await asyncio.to_thread(self._storage.lock, uri)
         except AlreadyExistsError:
-            if not self._options.take_over:
+            if not (from_former or self._options.take_over):
                 raise UsageError(
                     f"Another master on this machine holds {self._state_uri}. Stop it, or add "
                     "--take-over to replace it."
@@ -234,88 +289,15 @@ class _Life:
             else:
                 return
 
-    def _replay(self, machine: Machine) -> Journal:
+    def _replay(self, machine: Machine, journal: Journal) -> None:
         """Become the master in the journal, and bring the machine to where it ends; blocks."""
-        journal = Journal(self._storage, self._state_uri, secrets.token_hex(8), SYSTEM)
         for read in journal.take_over():
             journal.feed(read, machine)
             self._starting(f"replays the journal: entry {read.number:,}")
-        return journal
 
     def _starting(self, step: str) -> None:
         """Keep systemd from ending a start that takes long, since it replays a long journal."""
         self._notifier.starting(step, SYSTEM.monotonic())
-
-    async def _serve(
-        self,
-        group: asyncio.TaskGroup,
-        server: RpcServer,
-        shell: Shell,
-        cluster: Cluster,
-        leader: Leader,
-        stop: asyncio.Event,
-    ) -> None:
-        """Put the parts of a master together, and answer calls until `stop`."""
-        plans = Plans(self._storage, self._state_uri)
-        lost = await asyncio.to_thread(load_plans, shell.machine, plans, self._starting)
-        submissions = Submissions(
-            shell,
-            plans,
-            storage=self._storage,
-            state_uri=self._state_uri,
-            address=leader.address,
-            expected_slots=self._options.expect_slots,
-            has_fleet=self._options.fleet is not None,
-            clock=SYSTEM,
-            rng=self._rng,
-        )
-        fleet = self._keep_fleet(group, shell, submissions, stop)
-        notes: JobNotes = {}
-        onlookers = Onlookers(SYSTEM)
-        assigner = Assigner(shell.machine, plans, cluster.cluster_id, self._state_uri)
-        jobs = JobService(
-            shell,
-            submissions,
-            assigner=assigner,
-            fleet=fleet,
-            notes=notes,
-            onlookers=onlookers,
-            draining=server.draining,
-            group=group,
-            storage=self._storage,
-            state_uri=self._state_uri,
-            clock=SYSTEM,
-        )
-        objects = Objects(self._storage, self._state_uri, SYSTEM)
-        sessions = Sessions(shell, SYSTEM, self._rng, self._options.session_seconds)
-        group.create_task(sessions.run())
-        add_call_service(server, CallService(shell, sessions, objects, fleet, server.draining))
-        workers = WorkerService(shell, assigner, cluster, onlookers)
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server.grpc_server)
-        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server.grpc_server)
-        sweep = Sweep(
-            shell,
-            submissions,
-            objects,
-            storage=self._storage,
-            state_uri=self._state_uri,
-            clock=SYSTEM,
-            kept_seconds=self._options.kept_seconds,
-        )
-        group.create_task(sweep.run())
-        committer = Committer(
-            shell.machine,
-            plans,
-            SYSTEM,
-            planner=submissions.plan,
-            notes=notes,
-            objects=objects,
-            cost_of=fleet.cost,
-        )
-        group.create_task(shell.run(committer))
-        for event in lost:
-            await shell.send(event)
-        await self._answer_until(stop, group, server, shell, leader)
 
     async def _answer_until(
         self,
@@ -342,41 +324,10 @@ class _Life:
             await server.drain(GRACE_SECONDS)
         await shell.quiesce(QUIESCE_SECONDS)
 
-    def _keep_fleet(
-        self,
-        group: asyncio.TaskGroup,
-        shell: Shell,
-        submissions: Submissions,
-        stop: asyncio.Event,
-    ) -> FleetStatus:
-        """Begin to keep the fleet that the options name; return where it is shown."""
-        options = self._options.fleet
-        if options is None:
-            return FleetStatus()
-        # Loaded where there is a fleet, so that a small job on one machine starts fast.
-        from mrcore.cost.prices import load_prices
-        from mrcore.master.fleet.compute import ComputeCloud
-        from mrcore.master.fleet.controller import Fleet
-
-        self._fleet = Fleet(
-            shell,
-            ComputeCloud(options.target),
-            options.target,
-            options.bounds,
-            prices=load_prices(options.prices),
-            storage=self._storage,
-            state_uri=self._state_uri,
-            clock=SYSTEM,
-            busy=lambda: submissions.under_way,
-            expect=submissions.expect,
-            end=stop.set,
-        )
-        group.create_task(self._fleet.run())
-        return self._fleet.status
-
     def _say_ready(self, address: str) -> None:
+        """Report that this master serves or stands by: once."""
         self._notifier.send(READY=1)
-        descriptor = self._options.ready_fd
+        descriptor, self._ready_fd = self._ready_fd, None
         if descriptor is not None:
             line = msgspec.json.encode({"address": address, "state_uri": self._state_uri})
             # The process that waited may be gone by now; that is not a failure.

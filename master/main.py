@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls", action="store_true", help="serve TLS; create the certificate at the first start")
     add("--insecure", action="store_true", help="allow plain text on other than loopback addresses")
     add("--take-over", action="store_true", help="replace a master that is still running")
+    add("--standby", action="store_true", help="read along, and lead once no master does")
     add("--advertise", default="", metavar="HOST", help="host name for other machines")
     add(
         "--expect-slots",
@@ -108,6 +109,10 @@ def _options(parsed: argparse.Namespace) -> Options:
         raise UsageError(
             "A master on port 0 needs --state, because the default state depends on the port."
         )
+    if parsed.standby and parsed.take_over:
+        raise UsageError(
+            "--standby waits for the leader's end, and --take-over does not: give one."
+        )
     state = parsed.state or f"{state_home()}/states/{port}"
     state_uri = absolute_uri(state, os.getcwd()).rstrip("/")  # noqa: PTH109 - a string is wanted
     return Options(
@@ -116,6 +121,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         state_uri=state_uri,
         tls=parsed.tls,
         take_over=parsed.take_over,
+        standby=parsed.standby,
         advertise=parsed.advertise,
         expect_slots=max(0, parsed.expect_slots),
         session_seconds=_seconds(

@@ -18,6 +18,8 @@ class Options:
     tls: bool = False
     take_over: bool = False
     """Whether to replace a master that is still running."""
+    standby: bool = False
+    """Whether to read along and wait until there is no leader."""
     advertise: str = ""
     """Host name for other machines; empty: the listening host."""
     expect_slots: int = 0

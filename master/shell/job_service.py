@@ -17,6 +17,7 @@ from mrcore.master.shell.convert import check_stage
 from mrcore.master.shell.job_messages import JobMessages, tasks_page, worker_message
 from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.masters import Masters
 from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.task_messages import task_message
@@ -25,7 +26,7 @@ from mrcore.rpc.convert import job_spec_from_proto
 from mrcore.rpc.enums import TASK_STATES
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
-from mrcore.rpc.views import fleet_to_proto, worker_to_proto
+from mrcore.rpc.views import fleet_to_proto, master_to_proto, worker_to_proto
 from mrcore.storage.base import Storage
 from mrcore.util.clock import Clock
 from mrcore.util.texts import printable
@@ -53,12 +54,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         state_uri: str,
         clock: Clock,
         fleet: FleetStatus,
+        masters: Masters,
         notes: JobNotes,
         onlookers: Onlookers,
         assigner: Assigner,
     ) -> None:
         self._shell = shell
         self._fleet = fleet
+        self._masters = masters
         self._notes = notes
         self._onlookers = onlookers
         self._assigner = assigner
@@ -200,6 +203,15 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         now = self._clock.monotonic()
         workers = await self._shell.read(lambda machine: views.worker_views(machine.cluster, now))
         return pb.ListWorkersResponse(workers=[worker_to_proto(view) for view in workers])
+
+    @answering
+    async def ListMasters(  # noqa: N802 - named by the proto
+        self, request: pb.ListMastersRequest, context: Context
+    ) -> pb.ListMastersResponse:
+        """Return the masters, the leader first."""
+        del request, context
+        views = await self._masters.views()
+        return pb.ListMastersResponse(masters=[master_to_proto(view) for view in views])
 
     @answering
     async def GetFleet(  # noqa: N802 - named by the proto

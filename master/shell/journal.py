@@ -14,8 +14,8 @@ Every method blocks; the shell calls them from one thread of their own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -50,6 +50,8 @@ WINDOW_BYTES: Final = 32 * 2**20
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
+T = TypeVar("T")
+
 
 class Replica(Protocol):
     """Receiver of a journal: a machine, or its durable half."""
@@ -81,6 +83,11 @@ class Journal:
     def number(self) -> int:
         """Return the number of the newest entry that was read or appended here."""
         return self._number
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the newest entry that was read or appended here."""
+        return self._epoch
 
     @property
     def writer(self) -> str:
@@ -121,10 +128,13 @@ class Journal:
     def _entries(self, pool: ThreadPoolExecutor) -> Iterator[Entry]:
         for number, entry in self._read_ahead(pool):
             self._check(number, entry)
-            self._number = number
-            self._epoch = entry.epoch
-            self.since_snapshot += 1
+            self._take(number, entry)
             yield entry
+
+    def _take(self, number: int, entry: Entry) -> None:
+        self._number = number
+        self._epoch = entry.epoch
+        self.since_snapshot += 1
 
     def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Entry]]:
         """Yield the entries that are listed, in order, while the next ones are being read.
@@ -156,7 +166,9 @@ class Journal:
                 "or start a new --state."
             )
         if entry.epoch < self._epoch:
-            raise JournalError(
+            # The one before may be of a master that was too late: it found the number of an entry
+            # that a snapshot stands for.
+            raise GapError(
                 f"Entry {number} of the journal has epoch {entry.epoch}, after {self._epoch}: "
                 f"{object_names.journal_prefix(self._state_uri)} has been tampered with."
             )
@@ -185,20 +197,51 @@ class Journal:
         """
         while True:
             yield from self.replay()
-            number = self._number + 1
-            taken = EpochTaken(number, self._writer, self._clock.wall())
-            entry = Entry(number, number, self._writer, (taken,), FORMAT)
-            try:
-                self._create(entry)
-            except FencedError:
-                continue  # that number is another's: learn what it says, then take the next
-            if self.snapshots.newest_number() >= number:
-                # Others have led meanwhile, and the number was free because they deleted its entry.
-                self._number = self._epoch = 0
-                continue
-            self._number = self._epoch = number
-            yield entry
-            return
+            taken = self.claim()
+            if taken is not None:
+                yield taken
+                return
+
+    def claim(self) -> Entry | None:
+        """Make this process the master, if it has read all entries; return its first entry.
+
+        Return None where others were faster. What they have written is to be read then.
+        """
+        number = self._number + 1
+        taken = EpochTaken(number, self._writer, self._clock.wall())
+        entry = Entry(number, number, self._writer, (taken,), FORMAT)
+        try:
+            self._create(entry)
+        except FencedError:
+            return None
+        if self._patiently(self.snapshots.newest_number) >= number:
+            # Others have led meanwhile, and the number was free because they deleted its entry.
+            self._number = self._epoch = 0
+            return None
+        self._number = self._epoch = number
+        return entry
+
+    def next(self) -> Entry | None:
+        """Read the entry after the newest one; return None where it is not there.
+
+        That costs one read and no listing, so it suits a reader that waits. A snapshot may have
+        taken the place of the entry: `replay` finds that.
+        """
+        number = self._number + 1
+        try:
+            entry = self._read(number)
+            self._check(number, entry)
+        except GapError:
+            return None
+        self._take(number, entry)
+        return entry
+
+    def newest_number(self) -> int:
+        """Return the number of the newest entry that is there, as far as a listing shows."""
+        prefix = object_names.journal_prefix(self._state_uri)
+        newest = object_names.journal_uri(self._state_uri, self._number)
+        listed = self._storage.list(prefix, start_after=newest)
+        return max((number_of(info.uri, prefix, "journal entry") for info in listed), default=0)
 
     def feed(self, read: Snapshot | Entry, replica: Replica) -> None:
         """Have a replica take in what was read; raise JournalError for what does not fit."""
@@ -239,32 +282,35 @@ class Journal:
         """Create the entry's object, trying again with the same bytes while that may help."""
         uri = object_names.journal_uri(self._state_uri, entry.number)
         content = encode_entry(entry)
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
-                    writer.write(content)
-                    writer.commit()
-                return len(content)
-            except AlreadyExistsError:
-                if self._is_ours(uri):
-                    return len(content)
+
+        def create() -> None:
+            with self._storage.open_write(uri, expect=ABSENT, durable=True) as writer:
+                writer.write(content)
+                writer.commit()
+
+        try:
+            self._patiently(create)
+        except AlreadyExistsError:
+            if not self._is_ours(uri):
                 raise FencedError(
                     f"Another master has written entry {entry.number} of {self._state_uri}: this "
                     "one has stepped down."
                 ) from None
-            except StorageError as error:
-                if not error.retryable:
-                    raise
-            self._clock.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return len(content)
 
     def _is_ours(self, uri: str) -> bool:
         """Return whether an entry that exists was written by this process (its reply was lost)."""
+        try:
+            return is_written_by(self._patiently(lambda: self._storage.read(uri)), self._writer)
+        except NotFoundError:
+            return False  # deleted meanwhile, by a master that leads
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Return what a call of the store returns, trying again while that may help."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return is_written_by(self._storage.read(uri), self._writer)
+                return call()
             except StorageError as error:
                 if not error.retryable:
                     raise

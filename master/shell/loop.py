@@ -11,6 +11,7 @@ live machine and handed out once what it shows is flushed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,11 +91,18 @@ class Shell:
         self._before_tick: int | None = None
         """Once a deadline has passed: events that had come by then, and are stepped first."""
         self._changed: asyncio.Future[None] | None = None
+        self._doubted = asyncio.Event()
+        """Set when another master may lead: the loop was blocked for a while."""
         self._group: asyncio.TaskGroup | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._compactor = Compactor(journal.snapshots, journal.since_snapshot, clock)
 
     # -- what others call ------------------------------------------------------------------------
+
+    @property
+    def entry(self) -> int:
+        """Return the number of the newest journal entry."""
+        return self._journal.number
 
     async def send(self, event: Event) -> None:
         """Have an event stepped, soon; wait only while the inbox is full."""
@@ -244,6 +252,7 @@ class Shell:
         """Make every lease longer by the time in which nobody could be heard or answered."""
         if deaf_seconds > STALL_SECONDS:
             log.warning("the event loop was blocked", extra={"seconds": round(deaf_seconds, 3)})
+            self._doubted.set()
             self._step(Stalled(deaf_seconds))
         elif self._appending_since is not None:
             # Said in slices, so that nothing expires while the append is still blocked.
@@ -297,7 +306,10 @@ class Shell:
     async def _watch_fence(self) -> None:
         """Find out that another master has taken over, even while there is nothing to append."""
         while True:
-            await asyncio.sleep(FENCE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FENCE_SECONDS):
+                    await self._doubted.wait()
+            self._doubted.clear()
             if await self.leads():
                 self.compact()
 

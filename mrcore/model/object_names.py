@@ -2,6 +2,7 @@
 
     STATE/cluster.json                 cluster id, drawn when the state is made; create-only
     STATE/leader.json                  epoch, address, fingerprint, token: who is the master
+    STATE/masters/<id>                 a master that leads or stands by, with its signs of life
     STATE/tls.json                     key and certificate of masters started with --tls
     STATE/fleet.json                   what the fleet has cost, and what its master must remember
     STATE/lock                         on files: flocked while a master lives
@@ -59,6 +60,16 @@ def cluster_uri(state_uri: str) -> str:
 def leader_uri(state_uri: str) -> str:
     """Return where the master says who and where it is."""
     return f"{state_uri}/leader.json"
+
+
+def masters_prefix(state_uri: str) -> str:
+    """Return the prefix of the records of all masters."""
+    return f"{state_uri}/masters/"
+
+
+def master_uri(state_uri: str, master_id: str) -> str:
+    """Return where a master reports that it lives, and how far it has read the journal."""
+    return f"{masters_prefix(state_uri)}{master_id}"
 
 
 def tls_uri(state_uri: str) -> str:

@@ -54,10 +54,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = ""
 
 
-def credentials_of(leader: Leader, state_uri: str) -> Credentials:
-    """Return what the leader object says, as credentials."""
+def credentials_of(leader: Leader, state_uri: str, address: str = "") -> Credentials:
+    """Return what the leader object says, as credentials; `address` is that of another master."""
     return Credentials(
-        address=leader.address,
+        address=address or leader.address,
         token=leader.token,
         fingerprint=leader.fingerprint,
         certificate=leader.certificate,

@@ -8,8 +8,9 @@ from typing import Final, Generic, TypeVar
 from mrcore.errors import UsageError
 from mrcore.model.attempts import AttemptState
 from mrcore.model.job import Codec, Compression, JobState, TaskState
+from mrcore.model.master import MasterRole
 from mrcore.model.task import FailureKind
-from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.v1 import job_pb2, master_pb2, worker_service_pb2
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 _Number = TypeVar("_Number", bound=int)
@@ -65,6 +66,13 @@ CODECS: Final = EnumTable(
         Codec.LZ4: worker_service_pb2.CODEC_LZ4,
     },
     Codec.NONE,
+)
+MASTER_ROLES: Final = EnumTable(
+    "the role of a master",
+    {
+        MasterRole.LEADER: master_pb2.MASTER_ROLE_LEADER,
+        MasterRole.STANDBY: master_pb2.MASTER_ROLE_STANDBY,
+    },
 )
 JOB_STATES: Final = EnumTable(
     "the job's state",

@@ -27,11 +27,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The health of the services, which is SERVING until the server drains."""
+    """The health of the services: SERVING from `open` on, until the server drains."""
 
     def __init__(self, draining: asyncio.Event) -> None:
         self.services: frozenset[str] = frozenset()
         """Names of the services; the empty name stands for the server as a whole."""
+        self._opened = asyncio.Event()
         self._draining = draining
         self._strangers: dict[asyncio.Timeout, None] = {}
         """The time limits of strangers' calls, oldest first."""
@@ -41,6 +42,10 @@ class Health(health_pb2_grpc.HealthServicer):
             )
             for name, answer in (("Check", self._check), ("Watch", self._watch))
         }
+
+    def open(self) -> None:
+        """Report from now on that the services answer."""
+        self._opened.set()
 
     def for_stranger(self, method: str) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a call without the token; None for all but this service."""
@@ -58,17 +63,18 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802 - named by the proto
         self, request: HealthCheckRequest, context: _Context
     ) -> AsyncIterator[HealthCheckResponse]:
-        """Yield how a service does, now and when the server drains."""
+        """Yield how a service does: now, when it is opened, and when the server drains."""
         del context
         yield HealthCheckResponse(status=self._status(request.service))
-        if not self._draining.is_set():
-            await self._draining.wait()
-            yield HealthCheckResponse(status=self._status(request.service))
+        for changed in (self._opened, self._draining):
+            if not changed.is_set():
+                await changed.wait()
+                yield HealthCheckResponse(status=self._status(request.service))
 
     def _status(self, service: str) -> Any:
         if service and service not in self.services:
             return HealthCheckResponse.SERVICE_UNKNOWN
-        if self._draining.is_set():
+        if self._draining.is_set() or not self._opened.is_set():
             return HealthCheckResponse.NOT_SERVING
         return HealthCheckResponse.SERVING
 

@@ -8,7 +8,7 @@ import grpc  # noqa: TID251 - the border to gRPC
 from grpc_health.v1 import health_pb2
 
 from mrcore.errors import MrcoreError
-from mrcore.rpc.channel import connect_aio, connect_to_anybody
+from mrcore.rpc.channel import connect, connect_aio, connect_to_anybody
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.v1 import job_service_pb2, job_service_pb2_grpc
 
@@ -26,6 +26,41 @@ async def answers(credentials: Credentials, timeout_seconds: float) -> bool:
     except (grpc.RpcError, MrcoreError):
         return False
     return True
+
+
+class LeaderProbe:
+    """Repeated question whether a master answers as a leader, over one connection.
+
+    It blocks, and is for one thread.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._credentials: Credentials | None = None
+        self._channel: grpc.Channel | None = None
+
+    def __call__(self, credentials: Credentials) -> bool:
+        """Return whether the master of these credentials answers, with all that it knows durable.
+
+        A standby refuses the call, so it does not.
+        """
+        request = job_service_pb2.ListRequest(page_size=1)
+        try:
+            if self._channel is None or credentials != self._credentials:
+                self.close()
+                self._channel, self._credentials = connect(credentials), credentials
+            stub = job_service_pb2_grpc.JobServiceStub(self._channel)
+            stub.List(request, timeout=self._timeout_seconds)
+        except (grpc.RpcError, MrcoreError):
+            self.close()  # the next try does not wait for a back-off of gRPC
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
 
 def serves_jobs(address: str, timeout_seconds: float) -> bool:

@@ -14,8 +14,8 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, cast
 
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
@@ -23,10 +23,12 @@ import msgspec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 
-from mrcore.errors import UsageError
+from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
 from mrcore.rpc.cluster import format_address
-from mrcore.rpc.health import Health
+from mrcore.rpc.health import HEALTH_PREFIX, Health
+from mrcore.rpc.masters import ADDRESSES_MAX, LEADER_KEY, MASTERS_KEY
+from mrcore.rpc.status import abort
 from mrcore.util.signals import not_ignored
 
 _UNREADABLE: Final = "the bytes of the request are not a message of this call"
@@ -89,10 +91,21 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, token: str, health: Health) -> None:
-        self._expected = token_metadata(token)[1].encode()
         self._health = health
         self._deny: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_deny)
+        self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            self._name_leader
+        )
         self._calls = 0
+        self.admit(token)
+        self.leader: str | None = None
+        """While this server stands by: the address of the leader, empty where it is unknown."""
+        self.masters = ""
+        """Addresses of all masters, joined by commas, for the metadata of replies."""
+
+    def admit(self, token: str) -> None:
+        """Admit calls with this token from now on; nobody where it is empty."""
+        self._expected = token_metadata(token)[1].encode() if token else b""
 
     async def intercept_service(
         self,
@@ -104,9 +117,22 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
         for key, value in handler_call_details.invocation_metadata or ():
             if key == "authorization":
                 given = value if isinstance(value, bytes) else value.encode()
-        if hmac.compare_digest(given, self._expected):
+        method = handler_call_details.method
+        if self._expected and hmac.compare_digest(given, self._expected):
+            if self.leader is not None and not method.startswith(HEALTH_PREFIX):
+                return self._refuse
             return self._guarded(await continuation(handler_call_details))
-        return self._health.for_stranger(handler_call_details.method) or self._deny
+        return self._health.for_stranger(method) or (self._deny if self._expected else self._refuse)
+
+    async def _name_leader(
+        self, requests: object, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Refuse a call while this master stands by."""
+        del requests
+        metadata = ((LEADER_KEY, self.leader),) if self.leader else ()
+        where = f" The leader is at {self.leader}." if self.leader else ""
+        error = ClusterUnreachableError(f"This master stands by and answers no calls.{where}")
+        await abort(context, error, metadata)
 
     def _guarded(self, handler: Any) -> Any:
         """Return a handler that counts its calls, and refuses bytes that are not its message.
@@ -153,6 +179,8 @@ class _TokenGuard(grpc.aio.ServerInterceptor):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
         if self._calls >= MAX_CALLS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
+        if self.masters:
+            context.set_trailing_metadata(((MASTERS_KEY, self.masters),))
         self._calls += 1
         try:
             yield
@@ -187,23 +215,67 @@ def max_connections() -> int:
     return max(1, min(MAX_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
 
 
+class _Services(grpc.GenericRpcHandler):
+    """The services of a server, which may be added while it runs: gRPC's own list may not change.
+
+    It has the two methods that generated code calls to add a servicer.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: list[grpc.GenericRpcHandler] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Add the handlers of a service."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Do nothing: the generic handlers have the same methods."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of a method, None for an unknown one."""
+        for handler in self._handlers:
+            found = handler.service(handler_call_details)
+            if found is not None:
+                return found
+        return None
+
+
 class RpcServer:
     """A grpc.aio server with token, limits, health and reflection; made in a running loop."""
 
     def __init__(self, token: str) -> None:
+        """Admit calls with the token, which may come later: nobody is admitted without one."""
         self.draining = asyncio.Event()
         """Set when the server is about to stop: whoever is parked answers now."""
         self._health = Health(self.draining)
+        self._guard = _TokenGuard(token, self._health)
+        self._services = _Services()
+        self._started = False
         self._server = grpc.aio.server(
-            interceptors=(_TokenGuard(token, self._health),),
+            interceptors=(self._guard,),
             options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections())),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((self._services,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
 
     @property
     def grpc_server(self) -> grpc.aio.Server:
-        """The server to add servicers to, before `start`."""
-        return self._server
+        """The server as generated code sees it, to add servicers to."""
+        return cast("grpc.aio.Server", self._services)
+
+    def admit(self, token: str) -> None:
+        """Admit calls with this token from now on."""
+        self._guard.admit(token)
+
+    def name_leader(self, address: str) -> None:
+        """Name another leader where calls are refused, while this server stands by."""
+        if self._guard.leader is not None:
+            self._guard.leader = address
+
+    def name_masters(self, addresses: Sequence[str]) -> None:
+        """Add the addresses of the cluster's masters to replies; where there is one, nothing."""
+        others = addresses[:ADDRESSES_MAX] if len(addresses) > 1 else ()
+        self._guard.masters = ",".join(others)
 
     def bind(self, host: str, port: int, tls: TlsKey | None) -> int:
         """Take the port (0: any) and return it; raise UsageError when it cannot be had."""
@@ -219,18 +291,32 @@ class RpcServer:
                 "not of this machine."
             ) from None
 
+    async def stand_by(self, services: tuple[str, ...], leader: str) -> None:
+        """Report no service as healthy, and refuse calls: they are for `leader`, if it is known."""
+        self._guard.leader = leader
+        self._health.services = frozenset((*services, "grpc.health.v1.Health"))
+        await self._start()
+
     async def start(self, services: tuple[str, ...]) -> None:
         """Serve; `services` are the full names to show as healthy and by reflection."""
         from grpc_reflection.v1alpha import reflection
 
         names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection(names, self.grpc_server)
         self._health.services = frozenset(names)
-        await self._server.start()
+        self._guard.leader = None
+        self._health.open()
+        await self._start()
+
+    async def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._server.start()
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop in order; calls that still run after the grace are cut off."""
         self.draining.set()
+        self._health.open()  # watches of a standby wait for this
         await self._server.stop(grace_seconds)
 
 

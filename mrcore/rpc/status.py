@@ -74,8 +74,15 @@ def code_of(error: MrcoreError) -> grpc.StatusCode:
     raise AssertionError("the root of the tree is in the table")
 
 
-async def abort(context: grpc.aio.ServicerContext[object, object], error: MrcoreError) -> NoReturn:
-    """End the call with this error: code, sentence, and the class as a rich detail."""
+async def abort(
+    context: grpc.aio.ServicerContext[object, object],
+    error: MrcoreError,
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> NoReturn:
+    """End the call with this error: code, sentence, and the class as a rich detail.
+
+    `metadata` goes with them.
+    """
     from google.protobuf import any_pb2
     from google.rpc import error_details_pb2, status_pb2
 
@@ -87,7 +94,7 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Mrcore
     number: int = code.value[0]
     rich = status_pb2.Status(code=number, message=sentence, details=[detail])
     plain = printable(sentence, _MAX_PLAIN)
-    await context.abort(code, plain, ((_DETAILS_KEY, rich.SerializeToString()),))
+    await context.abort(code, plain, ((_DETAILS_KEY, rich.SerializeToString()), *metadata))
 
 
 def error_from(error: grpc.RpcError, address: str) -> MrcoreError:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.job import JobSpec, TaskState
+from mrcore.model.master import MasterView
 from mrcore.model.remains import TaskAtHand
 from mrcore.model.snapshots import (
     AttemptCounts,
@@ -31,8 +32,8 @@ from mrcore.rpc.convert import (
     job_spec_to_proto,
 )
 from mrcore.rpc.convert_task import skip_from_proto, work_from_proto
-from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, TASK_STATES
-from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2
+from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, MASTER_ROLES, TASK_STATES
+from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2, master_pb2
 from mrcore.util.texts import printable
 
 INPUTS_SHOWN: Final = 100
@@ -252,6 +253,19 @@ def worker_to_proto(view: WorkerView) -> job_pb2.Worker:
     fields = msgspec.structs.asdict(view)
     versions = {name: fields.pop(name) for name in _VERSIONS}
     return job_pb2.Worker(**fields, versions=job_pb2.Versions(**versions))
+
+
+def master_view(master: master_pb2.Master) -> MasterView:
+    """Return a master as the leader sees it."""
+    return MasterView(
+        **_fields(MasterView, master, role=MASTER_ROLES.from_proto(master.role)),
+    )
+
+
+def master_to_proto(view: MasterView) -> master_pb2.Master:
+    """Return the message of a master."""
+    fields = msgspec.structs.asdict(view)
+    return master_pb2.Master(**{**fields, "role": MASTER_ROLES.to_proto[view.role]})
 
 
 def attempt_log(log: job_service_pb2.AttemptLog) -> AttemptLog:

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mrcore.rpc.v1 import fleet_pb2 as _fleet_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
+from mrcore.rpc.v1 import master_pb2 as _master_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as _worker_service_pb2
 import builtins as _builtins
 import sys
@@ -467,6 +468,47 @@ class ListWorkersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWorkersResponse: _TypeAlias = ListWorkersResponse  # noqa: Y015
+
+@_typing.final
+class ListMastersRequest(_message.Message):
+    """Request of ListMasters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMastersRequest: _TypeAlias = ListMastersRequest  # noqa: Y015
+
+@_typing.final
+class ListMastersResponse(_message.Message):
+    """Response of ListMasters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def masters(self) -> _containers.RepeatedCompositeFieldContainer[_master_pb2.Master]:
+        """The leader first."""
+
+    def __init__(
+        self,
+        *,
+        masters: _abc.Iterable[_master_pb2.Master] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masters", b"masters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMastersResponse: _TypeAlias = ListMastersResponse  # noqa: Y015
 
 @_typing.final
 class DrainWorkerRequest(_message.Message):

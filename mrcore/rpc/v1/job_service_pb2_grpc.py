@@ -83,6 +83,11 @@ class JobServiceStub:
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.FromString,
                 _registered_method=True)
+        self.ListMasters = channel.unary_unary(
+                '/mrcore.rpc.v1.JobService/ListMasters',
+                request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersRequest.SerializeToString,
+                response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersResponse.FromString,
+                _registered_method=True)
         self.GetFleet = channel.unary_unary(
                 '/mrcore.rpc.v1.JobService/GetFleet',
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetFleetRequest.SerializeToString,
@@ -169,6 +174,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMasters(self, request, context):
+        """Return the masters: the leader, and those that stand by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFleet(self, request, context):
         """Return the machines that the master makes and deletes, and what they cost.
         """
@@ -231,6 +243,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.FromString,
                     response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'ListMasters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMasters,
+                    request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersRequest.FromString,
+                    response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersResponse.SerializeToString,
             ),
             'GetFleet': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFleet,
@@ -490,6 +507,33 @@ class JobService:
             '/mrcore.rpc.v1.JobService/DrainWorker',
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerRequest.SerializeToString,
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMasters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mrcore.rpc.v1.JobService/ListMasters',
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersRequest.SerializeToString,
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ListMastersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,8 @@ class JobServiceStub:
     """Return the workers."""
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]
     """Ask a worker to finish what it has and leave. NOT_FOUND: no worker has this id."""
+    ListMasters: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListMastersRequest, _job_service_pb2.ListMastersResponse]
+    """Return the masters: the leader, and those that stand by."""
     GetFleet: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetFleetRequest, _job_service_pb2.GetFleetResponse]
     """Return the machines that the master makes and deletes, and what they cost."""
     ReadLog: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ReadLogRequest, _job_service_pb2.ReadLogResponse]
@@ -103,6 +105,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Return the workers."""
     DrainWorker: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DrainWorkerRequest, _job_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
     """Ask a worker to finish what it has and leave. NOT_FOUND: no worker has this id."""
+    ListMasters: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListMastersRequest, _job_service_pb2.ListMastersResponse]  # type: ignore[assignment]
+    """Return the masters: the leader, and those that stand by."""
     GetFleet: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetFleetRequest, _job_service_pb2.GetFleetResponse]  # type: ignore[assignment]
     """Return the machines that the master makes and deletes, and what they cost."""
     ReadLog: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ReadLogRequest, _job_service_pb2.ReadLogResponse]  # type: ignore[assignment]
@@ -195,6 +199,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.DrainWorkerResponse, _abc.Awaitable[_job_service_pb2.DrainWorkerResponse]]:
         """Ask a worker to finish what it has and leave. NOT_FOUND: no worker has this id."""
+
+    @_abc_1.abstractmethod
+    def ListMasters(
+        self,
+        request: _job_service_pb2.ListMastersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListMastersResponse, _abc.Awaitable[_job_service_pb2.ListMastersResponse]]:
+        """Return the masters: the leader, and those that stand by."""
 
     @_abc_1.abstractmethod
     def GetFleet(

@@ -17,6 +17,9 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.daemon import _Life
 from mrcore.master.options import Options
+from mrcore.master.shell.journal import Journal
+from mrcore.storage.memory import MemoryStorage
+from tests.support.fake_clock import FakeClock
 
 
 @pytest.fixture
@@ -124,5 +127,6 @@ def test_the_replay_of_a_journal_is_progress_of_the_start(
     line, path = manager
     options = Options(state_uri="mem://space/state", host="127.0.0.1", port=0)
     life = _Life(options, Notifier({"NOTIFY_SOCKET": path}))
-    life._replay(Machine(Limits(), Random(0)))
+    journal = Journal(MemoryStorage(), "mem://space/state", "w", FakeClock())
+    life._replay(Machine(Limits(), Random(0)), journal)
     assert line.recv(4096).startswith(b"STATUS=replays the journal: entry 1\nEXTEND_TIMEOUT_USEC=")

@@ -21,6 +21,7 @@ from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.job_service import JobService
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.masters import Masters
 from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.plans import Plans
 from mrcore.master.shell.submissions import Submissions
@@ -112,6 +113,7 @@ def run(act: Callable[[MasterInProcess], Awaitable[None]], gate: Gate | None = N
                 state_uri=STATE,
                 clock=SYSTEM,
                 fleet=FleetStatus(),
+                masters=cast("Masters", None),
                 notes={},
                 onlookers=onlookers,
                 assigner=assigner,

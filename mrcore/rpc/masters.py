@@ -1,0 +1,140 @@
+"""Masters of a cluster: their records in the state, and what callers learn of them from replies.
+
+A leader appends the addresses of all masters to its replies, and a standby names the leader where
+it refuses a call. So a caller that was given one address finds the master that leads later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from mrcore.errors import NotFoundError, UsageError
+from mrcore.model import object_names
+from mrcore.model.master import MasterRole, MasterView
+from mrcore.rpc.cluster import Credentials, Leader, parse_address
+from mrcore.storage.base import ObjectInfo, Storage
+
+LEADER_KEY: Final = "mrcore-leader"
+"""Metadata of a refusal: the address of the master that leads."""
+MASTERS_KEY: Final = "mrcore-masters"
+"""Metadata of a reply: the addresses of all masters, joined by commas."""
+ADDRESSES_MAX: Final = 16
+"""Addresses that a caller remembers, and that a leader sends."""
+
+
+class MasterRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The object `STATE/masters/<id>`, which a master writes every few seconds while it lives."""
+
+    master_id: str
+    """Random token of its process."""
+    address: str
+    role: MasterRole
+    host: str
+    process_id: int
+    started_at: float
+    """Wall-clock time of its start, seconds since 1970."""
+    epoch: int = 0
+    """Newest epoch in the journal, as far as this master has read it."""
+    entry: int = 0
+    """Number of the newest entry that it has read."""
+    behind: int = 0
+    """Entries that it has yet to read."""
+    beats: int = 0
+    """Times that the record was written."""
+
+
+def read_records(storage: Storage, state_uri: str) -> list[tuple[ObjectInfo, MasterRecord]]:
+    """Return the records of all masters, with the objects that they lie in."""
+    found = []
+    for info in storage.list(object_names.masters_prefix(state_uri)):
+        record = read_record(storage, info)
+        if record is not None:
+            found.append((info, record))
+    return found
+
+
+def read_record(storage: Storage, info: ObjectInfo) -> MasterRecord | None:
+    """Return the record in an object; None where it is gone, or written by another version."""
+    try:
+        return msgspec.json.decode(storage.read(info.uri), type=MasterRecord)
+    except (NotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def master_views(
+    records: Iterable[tuple[ObjectInfo, MasterRecord]], leader: Leader | None, wall_seconds: float
+) -> tuple[MasterView, ...]:
+    """Return the masters, the leader first: of those that once led, only the one that leads."""
+    address = leader.address if leader is not None and leader.serving else ""
+    views = []
+    for info, record in records:
+        if record.role is MasterRole.LEADER and record.address != address:
+            continue  # it was replaced, and its record is yet to be swept
+        views.append(
+            MasterView(
+                master_id=record.master_id,
+                address=record.address,
+                role=record.role,
+                host=record.host,
+                process_id=record.process_id,
+                epoch=record.epoch,
+                entry=record.entry,
+                behind=record.behind,
+                started_at=record.started_at,
+                heard_seconds=max(0.0, wall_seconds - info.modified_seconds),
+            )
+        )
+    views.sort(key=lambda view: (view.role is not MasterRole.LEADER, view.address, view.master_id))
+    return tuple(views)
+
+
+class KnownMasters:
+    """Addresses of the masters of a cluster, as far as replies have shown them."""
+
+    def __init__(self) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self._leader = ""
+        self._found: Credentials | None = None
+
+    def learn(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Take in the metadata of a reply or of a refusal."""
+        for key, value in metadata or ():
+            if key == LEADER_KEY:
+                self._leader = "".join(_addresses(value)[:1])
+            elif key == MASTERS_KEY:
+                self.addresses = _addresses(value)[:ADDRESSES_MAX]
+
+    def choose(self, current: Credentials, found: Credentials | None) -> Credentials:
+        """Return whom to call after `current` has not answered, or has refused.
+
+        `found` is what the state or a file says now. The leader that a standby has named comes
+        first, then what was found anew, then the others in turn.
+        """
+        leader, self._leader = self._leader, ""
+        is_news = found is not None and found != self._found and found != current
+        self._found = found
+        if leader and leader != current.address:
+            return msgspec.structs.replace(current, address=leader)
+        if found is not None and is_news:
+            return found
+        base = current if found is None else found
+        circle = list(dict.fromkeys((base.address, *self.addresses)))
+        at = circle.index(current.address) if current.address in circle else -1
+        following = circle[(at + 1) % len(circle)]
+        return msgspec.structs.replace(base, address=following)
+
+
+def _addresses(value: str | bytes) -> tuple[str, ...]:
+    """Return the well-formed addresses of a list; whatever else it holds is ignored."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    found = []
+    for one in text.split(","):
+        try:
+            parse_address(one)
+        except UsageError:
+            continue
+        found.append(one)
+    return tuple(found)
