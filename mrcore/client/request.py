@@ -70,6 +70,8 @@ class JobRequest:
     cwd: Path
     groups: tuple[int, ...] = ()
     """Number of the input group of each input; empty where the names of files decide."""
+    input_names: tuple[str, ...] = ()
+    """Name of each input in messages, empty for the input as given; none where all are."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Values that were given, by name of the option in `mrcore.model.job_options`.
 
@@ -324,6 +326,12 @@ def _inputs(request: JobRequest) -> tuple[Input, ...]:
     for given in inputs:
         check_scheme(given.uri)
         _check_name(given.uri)
+    if request.input_names:
+        names = zip(inputs, request.input_names, strict=True)
+        inputs = tuple(
+            msgspec.structs.replace(given, base_given=name) if name else given
+            for given, name in names
+        )
     if not request.groups:
         return inputs
     pairs = zip(inputs, request.groups, strict=True)

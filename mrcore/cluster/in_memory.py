@@ -120,6 +120,7 @@ def _by_job(
             given={"map": MapLists(map_func), "reduce": ReduceLists(reduce_func)}, name="mapreduce"
         ),
         inputs=(store_items(client.master, data),),
+        input_names=("the data",),
         output=None,
         cwd=Path.cwd(),
         options={"input_format": PICKLE, "reduces": tasks},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator
 from functools import reduce as fold
@@ -84,23 +85,25 @@ class Actions:
         """Return the elements folded by an associative function; raise UsageError for none."""
         if not callable(function):
             raise UsageError(f"reduce needs a function. It got {function!r}.")
-        return self._folded("reduce", folds.FoldedBy(function), function, options)
+        return fold(function, self._folded("reduce", folds.FoldedBy(function), options))
 
     def sum(self, **options: Any) -> Any:
         """Return the sum of the elements; 0 for none."""
-        return sum(value for (value,) in self._values(Folded(folds.Over(sum)), "sum", options))
+        found = [value for (value,) in self._values(Folded(folds.Over(sum)), "sum", options)]
+        return folds.merge_all("sum", operator.add, found) if found else 0
 
     def min(self, **options: Any) -> Any:
         """Return the smallest element; raise UsageError for none."""
-        return self._folded("min", min, min, options)
+        return folds.merge_all("min", min, self._folded("min", min, options))
 
     def max(self, **options: Any) -> Any:
         """Return the largest element; raise UsageError for none."""
-        return self._folded("max", max, max, options)
+        return folds.merge_all("max", max, self._folded("max", max, options))
 
     def mean(self, **options: Any) -> Any:
         """Return the mean of the elements; raise UsageError for none."""
-        return folds.mean_of(self._folded("mean", folds.mean_parts, folds.merged, options))
+        sums, counts = zip(*self._folded("mean", folds.mean_parts, options), strict=True)
+        return folds.mean_of((folds.merge_all("mean", operator.add, sums), sum(counts)))
 
     def write_text(self, path: str | os.PathLike[str], **options: Any) -> Result:
         """Write a line for each element: `key<TAB>value` for a pair, else its `str`.
@@ -146,15 +149,13 @@ class Actions:
         run_plan(self._plan(lower, action), place, reader=ResultReader(results.append))
         return (value for _, value in pairs_of_results(results))
 
-    def _folded(
-        self, action: str, over: Callable[..., Any], merge: Callable[..., Any], options: Any
-    ) -> Any:
-        """Return what is left of all elements, given functions over many and of two."""
+    def _folded(self, action: str, over: Callable[..., Any], options: Any) -> list[Any]:
+        """Return what a function over many elements makes of those of each task."""
         values = self._values(Folded(folds.Over(over)), action, options)
         found = [value for (value,) in values]
         if not found:
             raise UsageError(f"{action}() has no elements to work on. Check the input.")
-        return fold(merge, found)
+        return found
 
     def _write(self, name: str, path: Any, options: dict[str, Any]) -> Result:
         output = path_text("path", path)

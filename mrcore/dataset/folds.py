@@ -7,7 +7,9 @@ from functools import reduce
 from itertools import chain
 from typing import Any
 
+from mrcore.errors import UsageError
 from mrcore.plugin.functions import Wrapper
+from mrcore.util.texts import printable, text_of
 
 
 def itself(element: Any) -> Any:
@@ -65,6 +67,23 @@ class FoldedBy(Wrapper):
     def __call__(self, elements: Iterable[Any]) -> Any:
         """Return what is left of the elements."""
         return reduce(self._function, elements)
+
+
+def merge_all(action: str, merge: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
+    """Return the values of the tasks, at least one, merged; raise UsageError for two misfits."""
+    result = values[0]
+    for value in values[1:]:
+        try:
+            result = merge(result, value)
+        except TypeError as error:
+            both = (
+                f"{printable(text_of(result, repr), 80)} and {printable(text_of(value, repr), 80)}"
+            )
+            raise UsageError(
+                f"{action}() cannot take {both} together ({error}). Leave such elements out with "
+                "filter, or map all to one type."
+            ) from error
+    return result
 
 
 def mean_parts(elements: Iterable[Any]) -> tuple[Any, int]:

@@ -64,6 +64,8 @@ class Shuffle:
 
 Node: TypeAlias = Source | Narrow | Union | Shuffle
 ONE_TASK: Final = 1
+ITEMS: Final = "from_items"
+"""Name of items in memory in messages."""
 
 
 def sources_of(node: Node) -> Sequence[Source]:

@@ -13,6 +13,7 @@ from mrcore.client.arguments import option_values
 from mrcore.client.option_values import count
 from mrcore.client.python_names import in_dataset, python_errors
 from mrcore.client.request import Functions, JobRequest, load_plugin, prepare
+from mrcore.dataset.nodes import ITEMS
 from mrcore.dataset.planning import Plan
 from mrcore.engine.api import RunFailedError
 from mrcore.engine.items import store_items
@@ -170,6 +171,7 @@ def _request(
 ) -> JobRequest:
     """Return the request for a plan; `store` returns the place of items, given their number."""
     paths: list[str] = []
+    names: list[str] = []
     groups: list[int] = []
     stored: dict[int, str] = {}
     """Places of items, by the identity of their source: several groups may read them."""
@@ -179,8 +181,10 @@ def _request(
             if id(source) not in stored:
                 stored[id(source)] = store(source.items, number)
             named: Sequence[str] = (stored[id(source)],)
+            names.append(ITEMS)
         else:
             named = source.paths
+            names += [""] * len(named)
         paths += named
         groups += [number] * len(named)
     inputs = {str(n): Input(g.map, format=g.source.format) for n, g in enumerate(plan.groups)}
@@ -192,5 +196,6 @@ def _request(
         output=output,
         cwd=Path.cwd(),
         groups=tuple(groups),
+        input_names=tuple(names),
         options={**place.options, "output_format": output_format},
     )

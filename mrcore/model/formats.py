@@ -60,6 +60,8 @@ class InputFormat:
     """
     cut: Cut = Cut.LINES
     content: Content = Content.TEXT
+    record: str = "the record at offset {number} of {file}"
+    """Phrase for one record, by what `Mark.offset` has of it."""
     empty_is_record: bool = False
     """An empty file is a record. In other formats it has none, and is left out."""
     is_columnar: bool = False
@@ -228,6 +230,7 @@ INPUT_FORMATS: Final = Table(
         value="an item of an in-memory job",
         key="(file, number)",
         reader="mrcore.records.frames:frame_batches",
+        record="item {number} of {file}",
         examine="mrcore.records.frames:examine",
         cut=Cut.EVERY_POINT,
         content=Content.ANY,
@@ -327,6 +330,11 @@ OUTPUT_FORMATS: Final = Table(
 def file_format(name: str) -> InputFormat:
     """Return the format of one file, by the name that its piece carries."""
     return VARIANTS[name] if name in VARIANTS else INPUT_FORMATS[name]
+
+
+def record_phrase(name: str, number: int, file: str) -> str:
+    """Return how messages call a record of a file of this format."""
+    return file_format(name).record.format(number=number, file=file)
 
 
 def format_of_file(stem: str, job_format: str) -> InputFormat:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mrcore.errors import InternalError, KeyTypeError
+from mrcore.model.formats import record_phrase
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
 from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError, UserFunction
@@ -21,7 +22,8 @@ class RecordError(InternalError):
     def __init__(self, error: Exception, batch: Batch, index: int) -> None:
         super().__init__(str(error))
         self.error = error
-        self.shown = batch.piece.shown
+        piece = batch.piece
+        self.place = record_phrase(piece.format, batch.offsets[index], piece.shown)
         self.mark = Mark(batch.piece.uri, batch.offsets[index])
         self.record = record_text(batch.values[index], _SHOWN_CHARACTERS)
 

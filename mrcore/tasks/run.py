@@ -163,7 +163,7 @@ def _run(
         output = StageTask(spec, functions, folder, progress, context).run()
     except RecordError as failed:
         record = f": {failed.record}" if failed.record.strip() else ", which is blank"
-        place = f"on the record at offset {failed.mark.offset} of {failed.shown}{record}"
+        place = f"on {failed.place}{record}"
         if _raised(failed.error):
             return _user_failure(failed.error, f"{_problem(failed.error)}, {place}", failed.mark)
         return _user_failure(failed.error, f"{_problem(failed.error)} ({place})", failed.mark)

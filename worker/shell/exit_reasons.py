@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from mrcore.calls.exceptions import dump_timeout
+from mrcore.model.formats import record_phrase
 from mrcore.model.job import JobSpec
 from mrcore.model.stages import CALL, MAP, stage_name
 from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
@@ -89,8 +90,10 @@ def _place(order: Order, function: str, mark: Mark | None) -> str:
     """Return what the process was at work on, as far as that is known; files as the user wrote."""
     pieces = order.work.read.pieces if isinstance(order.work.read, Split) else ()
     if mark is not None:
-        shown = next((piece.shown for piece in pieces if piece.uri == mark.uri), mark.uri)
-        return f", at work on the record at offset {mark.offset} of {shown},"
+        for piece in pieces:
+            if piece.uri == mark.uri:
+                return f", at work on {record_phrase(piece.format, mark.offset, piece.shown)},"
+        return f", at work on the record at offset {mark.offset} of {mark.uri},"
     if function not in ("", MAP, CALL):
         return f", in {function},"
     files = sorted({piece.shown for piece in pieces})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,35 @@ def test_wrong_arguments_are_refused_where_they_are_given() -> None:
     ):
         with pytest.raises(UsageError, match=r"\. "):
             wrong()
+
+
+def test_elements_that_have_no_order_or_sum_are_named() -> None:
+    missing = mrcore.from_items([None, None])
+    for workers in (1, 2):
+        options: dict[str, Any] = {"engine": "inline", "workers": workers}
+        with pytest.raises(MrcoreError, match=r"None together|on item 1 of from_items: None"):
+            missing.min(**options)
+    with pytest.raises(
+        UsageError, match=r"^max\(\) cannot take 1 and 'a' together \('>' not .*\. L"
+    ):
+        mrcore.from_items([1, "a"]).max(engine="inline", workers=2)
+    with pytest.raises(UsageError, match=r"^mean\(\) cannot take 1 and 'a' together"):
+        mrcore.from_items([1, "a"]).mean(engine="inline", workers=2)
+
+
+def test_an_item_in_memory_is_named_by_its_number() -> None:
+    Path("a.txt").write_text("1\n0\n")
+    numbers = mrcore.read_text("a.txt").map(int).union(mrcore.from_items([3, 0, 4]))
+    with pytest.raises(mrcore.RunFailedError, match=r"on the record at offset 2 of a\.txt: 0"):
+        numbers.map(lambda n: 1 / n).collect(engine="inline")
+    with pytest.raises(mrcore.RunFailedError, match=r"on item 1 of from_items: 0"):
+        numbers.filter(lambda n: n != 1).map(lambda n: n and 1 / n).union(
+            mrcore.from_items([1, 0]).map(lambda n: 1 / n)
+        ).collect(engine="inline")
+    with pytest.raises(
+        mrcore.RunFailedError, match=r"not a \(key, value\) pair \(on item 0 of fro"
+    ):
+        mrcore.from_items([1]).group_by_key().collect(engine="inline")
 
 
 def test_a_missing_input_is_named() -> None:
