@@ -33,6 +33,7 @@ from mrcore.master.core.facts import (
     JobEnded,
     JobPlanned,
     JobSubmitted,
+    ResultsKept,
     SessionClosed,
     StageRevoked,
     Tally,
@@ -87,6 +88,8 @@ class Durable(msgspec.Struct):
                 self.epochs.append(fact.epoch)
             case JobSubmitted():
                 self._submit(fact)
+            case ResultsKept():
+                self._keep(fact)
             case JobPlanned():
                 self._plan(fact)
             case TaskWon():
@@ -144,7 +147,18 @@ class Durable(msgspec.Struct):
             state=JobState.WAITING if fact.spec.after else JobState.RUNNING,
             waits_for=[other for other in fact.spec.after if not self._succeeded(other)],
             calls=None if fact.spec.session is None else CallsRecord(),
+            resumes=fact.resumes,
         )
+
+    def _keep(self, fact: ResultsKept) -> None:
+        job = self._running(fact.job_id)
+        assert job.resumes, f"{fact.job_id} resumes no job"
+        for kept in fact.results:
+            task = job.stages[kept.stage].tasks[kept.index]
+            assert task.winner is None, f"{fact.job_id} has a result of task {kept.index} twice"
+            task.winner, task.worker_id, task.output = kept.winner, kept.worker_id, kept.output
+            task.digest = kept.output.digest
+            _add(job, kept.stage, task, 1)
 
     def _succeeded(self, job_id: str) -> bool:
         return job_id in self.jobs and self.jobs[job_id].state is JobState.SUCCEEDED

@@ -69,6 +69,7 @@ def remains_of(job: JobRecord) -> Remains:
         state=job.state,
         message=job.message,
         input_bytes=job.input_bytes,
+        resumes=job.resumes,
         stages=tuple(
             StageRemains(stage.plan, stage.name, tuple(map(_task_remains, stage.tasks)))
             for stage in job.stages

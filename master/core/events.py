@@ -17,6 +17,7 @@ from mrcore.model.calls import CallPlan
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
+from mrcore.model.remains import KeptResult
 from mrcore.model.stages import StagePlan
 
 
@@ -69,6 +70,10 @@ class Submitted:
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0
+    resumes: tuple[str, ...] = ()
+    """Former jobs that it goes on with, the newest last."""
+    kept: tuple[KeptResult, ...] = ()
+    """Results of these that stand for its tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from mrcore.model.calls import CallPlan
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState
+from mrcore.model.remains import KeptResult
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import TaskFailure, TaskOutput
 
@@ -37,6 +38,15 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="job_submitted", kw_only=Tru
     claim_generation: str
     input_bytes: int = 0
     wall_seconds: float = 0.0
+    resumes: tuple[str, ...] = ()
+    """Former jobs that it goes on with: their temporaries are its own."""
+
+
+class ResultsKept(msgspec.Struct, frozen=True, tag="results_kept"):
+    """Results of a former job stand for tasks of one that resumes it, which have just begun."""
+
+    job_id: str
+    results: tuple[KeptResult, ...]
 
 
 class JobPlanned(msgspec.Struct, frozen=True, tag="job_planned", kw_only=True):
@@ -184,6 +194,7 @@ class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
 Fact = (
     EpochTaken
     | JobSubmitted
+    | ResultsKept
     | JobPlanned
     | TaskWon
     | WinnerLost

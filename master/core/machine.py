@@ -49,6 +49,7 @@ from mrcore.master.core.facts import (
     JobCleaned,
     JobPlanned,
     JobSubmitted,
+    ResultsKept,
 )
 from mrcore.master.core.parking import Parking
 from mrcore.master.core.results import Results
@@ -207,8 +208,12 @@ class Machine:
                 claim_generation=event.claim_generation,
                 input_bytes=event.input_bytes,
                 wall_seconds=event.wall_seconds,
+                resumes=event.resumes,
             )
         )
+        # A journal that ends between the two loses work, and no result (87_resumed_job).
+        if event.kept:
+            self.cluster.record(ResultsKept(event.job_id, event.kept))
         job = LiveJob(durable.jobs[event.job_id])
         self._admit(job)
         self._plan_or_advance(job)

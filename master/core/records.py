@@ -199,6 +199,8 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Tasks whose last failure is kept whole, oldest first."""
     calls: CallsRecord | None = None
     """Calls of a session; None for any other job."""
+    resumes: tuple[str, ...] = ()
+    """Former jobs that it goes on with: their temporaries are its own."""
     kept_bytes: int = 0
     """Memory that it takes since it has ended, more or less."""
 

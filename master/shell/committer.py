@@ -163,6 +163,7 @@ class Committer:
                 receipt,
                 rewritten=rewritten,
                 bad_records=what.skipped,
+                resumes=job.resumes,
             )
 
         try:
@@ -216,7 +217,7 @@ class Committer:
             if job.calls is not None:
                 self._objects.delete_results(job.job_id)
                 return
-            commit.clean_up(spec, job.job_id, what.succeeded)
+            commit.clean_up(spec, job.job_id, what.succeeded, job.resumes)
             if spec.output_uri:
                 commit.release_claim(spec.output_uri, generation)
             remains = what.remains()

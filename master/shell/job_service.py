@@ -8,6 +8,7 @@ from typing import Final
 
 from mrcore.errors import JobEndedError, UnavailableError, UsageError
 from mrcore.master.core import views
+from mrcore.master.core.ended import leaves_remains
 from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
@@ -19,10 +20,12 @@ from mrcore.master.shell.job_notes import JobNotes
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.masters import Masters
 from mrcore.master.shell.onlookers import Onlookers
+from mrcore.master.shell.resumptions import resumption
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.task_messages import task_message
 from mrcore.rpc.bounds import check_job_id, check_request_id, seconds_within, text_within
 from mrcore.rpc.convert import job_spec_from_proto
+from mrcore.rpc.convert_resume import wanted_from_proto
 from mrcore.rpc.enums import TASK_STATES
 from mrcore.rpc.v1 import job_pb2, job_service_pb2_grpc
 from mrcore.rpc.v1 import job_service_pb2 as pb
@@ -80,10 +83,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Check, plan and start a job, once for each request id."""
         del context
         request_id = check_request_id(request.request_id)
-        if self._draining.is_set():
-            raise UnavailableError("The master is ending. Submit the job again soon.")
-        if self._fleet.ending:
-            raise UnavailableError("The cluster deletes itself, as it was idle. Bring it up again.")
+        self._check_takes_jobs()
         spec = job_spec_from_proto(request.spec)
         if spec.session is not None:
             raise UsageError("A job of calls is a session. Start it with CallService.OpenSession.")
@@ -92,6 +92,32 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         )
         job = await self._shell.read(lambda machine: self._messages.job(machine, job_id))
         return pb.SubmitResponse(job=job)
+
+    @answering
+    async def Resume(  # noqa: N802 - named by the proto
+        self, request: pb.ResumeRequest, context: Context
+    ) -> pb.ResumeResponse:
+        """Go on with a job that failed or was cancelled, once for each request id."""
+        del context
+        request_id = check_request_id(request.request_id)
+        self._check_takes_jobs()
+        wanted = wanted_from_proto(request)
+        record = self._shell.machine.cluster.job(wanted.job_id)
+        if record is not None and leaves_remains(record):
+            raise UnavailableError(f"{wanted.job_id} is being cleaned up. Try again soon.")
+        state = None if record is None else record.state
+        former = await asyncio.to_thread(resumption, self._storage, self._state_uri, wanted, state)
+        job_id = await self._submissions.submit(
+            self._group, request_id, former.spec, request.plugin_bundle, former
+        )
+        job = await self._shell.read(lambda machine: self._messages.job(machine, job_id))
+        return pb.ResumeResponse(job=job, notes=former.notes)
+
+    def _check_takes_jobs(self) -> None:
+        if self._draining.is_set():
+            raise UnavailableError("The master is ending. Submit the job again soon.")
+        if self._fleet.ending:
+            raise UnavailableError("The cluster deletes itself, as it was idle. Bring it up again.")
 
     @answering
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: N802

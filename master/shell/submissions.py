@@ -20,7 +20,6 @@ from mrcore.errors import (
     DefectError,
     MrcoreError,
     NotFoundError,
-    OutputError,
     StorageError,
     UnavailableError,
     UnknownJobError,
@@ -30,15 +29,15 @@ from mrcore.master.core.events import Submitted
 from mrcore.master.core.policy import section_count, task_count
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.room import has_room
+from mrcore.master.shell.job_places import check_places
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
+from mrcore.master.shell.resumptions import Resumption
 from mrcore.model import object_names
 from mrcore.model.ids import new_job_id
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import StagePlan, stage_names, stage_plans, stages_of
 from mrcore.storage.base import ABSENT, Storage
-from mrcore.storage.places import Reach
-from mrcore.storage.registry import reach_of, storage_for
 from mrcore.util.clock import Clock
 
 if TYPE_CHECKING:
@@ -126,9 +125,17 @@ class Submissions:
         return bool(self._under_way)
 
     async def submit(
-        self, group: asyncio.TaskGroup, request_id: str, spec: JobSpec, bundle: bytes
+        self,
+        group: asyncio.TaskGroup,
+        request_id: str,
+        spec: JobSpec,
+        bundle: bytes,
+        former: Resumption | None = None,
     ) -> str:
-        """Return the id of the request's job once it is durable; raise what is wrong with it."""
+        """Return the id of the request's job once it is durable; raise what is wrong with it.
+
+        With a `former` job the new one goes on with it.
+        """
         known = self._shell.machine.cluster.job_of_request(request_id)
         if known is not None:
             await self._shell.flushed()
@@ -137,15 +144,20 @@ class Submissions:
         if future is None:
             future = asyncio.get_running_loop().create_future()
             self._under_way[request_id] = future
-            group.create_task(self._work(future, request_id, spec, bundle))
+            group.create_task(self._work(future, request_id, spec, bundle, former))
         return await asyncio.shield(future)
 
     async def _work(
-        self, future: asyncio.Future[str], request_id: str, spec: JobSpec, bundle: bytes
+        self,
+        future: asyncio.Future[str],
+        request_id: str,
+        spec: JobSpec,
+        bundle: bytes,
+        former: Resumption | None,
     ) -> None:
         try:
             async with self._room:
-                job_id = await self._accept(request_id, spec, bundle)
+                job_id = await self._accept(request_id, spec, bundle, former)
         except MrcoreError as error:
             # What a store refuses for good, and has no better name for, lies in what was given.
             given = type(error) is StorageError
@@ -165,10 +177,12 @@ class Submissions:
         finally:
             del self._under_way[request_id]
 
-    async def _accept(self, request_id: str, spec: JobSpec, bundle: bytes) -> str:
+    async def _accept(
+        self, request_id: str, spec: JobSpec, bundle: bytes, former: Resumption | None
+    ) -> str:
         from mrcore.output import commit
 
-        await asyncio.to_thread(self._check_places, spec)
+        await asyncio.to_thread(check_places, spec, self._state_uri)
         self._check_after(spec)
         spec = object_names.with_temp(spec, self._state_uri)
         job_id = new_job_id(spec.name, self._clock.wall(), self._rng)
@@ -179,7 +193,7 @@ class Submissions:
         try:
             slots = 0 if spec.after else await self._slots()
             event = await asyncio.to_thread(
-                self._prepare, job_id, request_id, spec, bundle, slots, claimed
+                self._prepare, job_id, request_id, spec, bundle, former, slots, claimed
             )
             self._check_room(event.stages)
             self._coming[job_id] = event.stages
@@ -265,25 +279,6 @@ class Submissions:
             remedy = "before other jobs end." if waits else "now. Submit the job again later."
             raise UnavailableError(f"The master has no room for {tasks:,} more tasks {remedy}")
 
-    def _check_places(self, spec: JobSpec) -> None:
-        """Raise UsageError for a URI that no store can serve, no other process, or no job."""
-        for uri in (spec.output_uri, spec.temp_uri, *(given.uri for given in spec.inputs)):
-            if not uri:
-                continue
-            storage_for(uri)
-            if Reach.PROCESS is reach_of(uri) is not reach_of(self._state_uri):
-                raise UsageError(
-                    f"{uri} is in the memory of one process, and workers are others. Use file:// "
-                    "or gs://."
-                )
-        state = _resolved(self._state_uri)
-        for uri in (spec.output_uri, spec.temp_uri):
-            if uri and f"{_resolved(uri)}/".startswith(f"{state}/"):
-                raise OutputError(
-                    f"{object_names.shown(uri)} lies inside the state of the cluster, which nobody "
-                    "but its master may write to. Choose another place."
-                )
-
     async def _slots(self) -> int:
         """Return the slots to plan for: those that are there, or more that are to come."""
         # The job of a run comes as soon as the master answers, which may be before the first look.
@@ -300,6 +295,7 @@ class Submissions:
         request_id: str,
         spec: JobSpec,
         bundle: bytes,
+        former: Resumption | None,
         slots: int,
         claimed: list[str],
     ) -> Submitted:
@@ -313,7 +309,9 @@ class Submissions:
         self._store_plugin(spec, bundle)
         if spec.output_uri:
             commit.check_output(spec)
-        plan = None if spec.after else make_plan(spec, slots)
+        plan = None if former is None else former.plan
+        if plan is None and not spec.after:
+            plan = make_plan(spec, slots)
         if spec.output_uri:
             claimed.append(
                 commit.claim(
@@ -335,6 +333,8 @@ class Submissions:
             claim_generation=claimed[0] if claimed else "",
             input_bytes=0 if plan is None else plan.input_bytes,
             wall_seconds=self._clock.wall(),
+            resumes=() if former is None else former.resumes,
+            kept=() if former is None else former.kept,
         )
 
     def _store_plugin(self, spec: JobSpec, bundle: bytes) -> None:
@@ -382,8 +382,3 @@ class Submissions:
 
 def _stages(spec: JobSpec, plan: Plan) -> tuple[StagePlan, ...]:
     return stage_plans(stages_of(spec), plan.splits_by_group, plan.reduces)
-
-
-def _resolved(uri: str) -> str:
-    """Return a URI without the links on its way; blocks."""
-    return storage_for(uri).resolved(uri)

@@ -76,14 +76,15 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return None
 
 
-def _click_option(option: Option) -> Callable[[_Function], _Function]:
+def _click_option(option: Option, *, with_default: bool = True) -> Callable[[_Function], _Function]:
     """Return the decorator that adds an option of the table."""
     names = [name for name in (option.short, option.long_flag, option.name) if name]
-    help_text = f"{option.help}  [{option.unset}]" if option.unset else option.help
+    unset = option.unset if with_default else "that of the job"
+    help_text = f"{option.help}  [{unset}]" if unset else option.help
     if isinstance(option.kind, Flag):
         return click.option(*names, is_flag=True, help=help_text)
     repeated = isinstance(option.kind, REPEATED)
-    shown = not repeated and not option.unset
+    shown = with_default and not repeated and not option.unset
     return click.option(
         *names,
         type=_click_type(option),
@@ -114,6 +115,19 @@ def job_options(body: _Function) -> _Function:
     ):
         body = argument(body)
     return body
+
+
+def resumed_options(body: _Function) -> _Function:
+    """Add the options that a job may change when it goes on."""
+    for option in reversed(table.resumed_options()):
+        body = _click_option(option, with_default=False)(body)
+    return body
+
+
+def take_changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the values of `resumed_options` from `options` and return those that were given."""
+    values = [(option, options.pop(option.name)) for option in table.resumed_options()]
+    return {o.name: _value(o, value) for o, value in values if value is not None}
 
 
 def take_request(options: dict[str, Any]) -> JobRequest:

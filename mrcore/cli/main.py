@@ -27,6 +27,7 @@ COMMANDS = {
     "watch": "Follow a job until it ends.",
     "cancel": "Stop a job.",
     "logs": "Print the output of your code, by attempt.",
+    "resume": "Go on with a job that failed or was cancelled.",
     "replay": "Run one task of a job here, under a debugger if you like.",
     "workers": "List the workers of a cluster.",
     "drain": "Ask a worker to finish its tasks and leave.",

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.argument("task", metavar="TASK")
 @click.option("--pdb", is_flag=True, help="Open the debugger where your code raises.")
 @click.option("--attempt", metavar="E.N", help="Compare with this failed attempt.  [the newest]")
-@click.option("--plugin", metavar="PLUGIN", help="Run this code in place of the job's.")
+@click.option(
+    "--plugin", metavar="PLUGIN", type=base.FILE, help="Run this code in place of the job's."
+)
 @click.option(
     "--files",
     "files",

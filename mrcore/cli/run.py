@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -67,7 +67,7 @@ def command(**options: Any) -> int:
     inline = options["engine"] == "inline"
     shown = progress.PlainProgress() if inline else progress.make_progress()
     try:
-        with _interruptible():
+        with interruptible():
             job = _run(request, options, shown)
     except MrcoreError as error:
         shown.close()
@@ -124,7 +124,7 @@ def _on_cluster(options: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Treat SIGTERM and SIGHUP like Ctrl-C: cancel the job and stop the daemons."""
     numbers = not_ignored(signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, _interrupt) for number in numbers}
@@ -139,17 +139,24 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def hints(job: JobView, place: Sequence[str]) -> Iterator[str]:
+    """Yield commands that print the logs of a job, debug what failed, and go on with the job.
+
+    `place` are the options that name its cluster.
+    """
+    yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job.job_id, *place])}"
+    if job.recent_failures:
+        task = job.recent_failures[-1].attempt.partition("@")[0]
+        words = ["mrcore", "replay", job.job_id, task, "--pdb", *place]
+        yield f"debug that task on this machine: {shlex.join(words)}"
+    words = ["mrcore", "resume", job.job_id, "--plugin", "FILE", *place]
+    yield f"go on with mended code: {shlex.join(words)}"
+
+
 def _hints(job: JobView, options: dict[str, Any]) -> Iterator[str]:
-    """Yield commands that print the logs of a job, and that debug it."""
-    inline = options["engine"] == "inline"
-    if not inline:
+    if options["engine"] != "inline":
         named = (("--" + name, options[name]) for name in ("master", "state", "credentials"))
-        place = [word for name, value in named if value for word in (name, value)]
-        yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job.job_id, *place])}"
-        if job.recent_failures:
-            task = job.recent_failures[-1].attempt.partition("@")[0]
-            words = ["mrcore", "replay", job.job_id, task, "--pdb", *place]
-            yield f"debug that task on this machine: {shlex.join(words)}"
+        yield from hints(job, [word for name, value in named if value for word in (name, value)])
     elif not options["pdb"]:
         words = [word for word in sys.argv[1:] if word != "--json"]
         yield f"debug it on this machine: {shlex.join(['mrcore', *words, '--pdb'])}"

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from mrcore.client.arguments import JobInputs, JobOptions, cluster_names, make_request
 from mrcore.client.connection import CALL_SECONDS, RETRY_SECONDS, Connection
 from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
+from mrcore.client.resuming import Asked, Resumed, ask
 from mrcore.errors import UsageError
 from mrcore.model.job import JobSpec, TaskState
 from mrcore.model.remains import TaskAtHand
@@ -29,6 +30,7 @@ from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, Wor
 from mrcore.plugin import nesting
 from mrcore.rpc import convert, views
 from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.convert_resume import wanted_to_proto
 from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1 import job_service_pb2_grpc
@@ -156,6 +158,20 @@ class MasterClient:
         prepared = load_plugin(prepare(request, look=False))
         with before_tasks():
             return self.submit(prepared.spec, prepared.bundle.data)
+
+    def resume(self, asked: Asked | str, request_id: str | None = None) -> Resumed:
+        """Go on with a job that failed or was cancelled, as a job of its own.
+
+        `asked` is a job's id, or what `mrcore.client.resuming.ask` returns. Raises UnknownJobError,
+        JobEndedError where there is nothing to go on with, and UsageError for code that differs.
+        """
+        nesting.check_allowed()
+        asked = ask(asked, cwd=Path.cwd()) if isinstance(asked, str) else asked
+        request = wanted_to_proto(asked.wanted, request_id or new_request_id(), asked.bundle)
+        answer = self.connection.call(
+            lambda: self._stub.Resume(request, timeout=SUBMIT_SECONDS), 10.0
+        )
+        return Resumed(views.job_view(answer.job), tuple(answer.notes))
 
     def get(self, job_id: str) -> JobView:
         """Return the job as it stands; raise UnknownJobError."""

@@ -50,6 +50,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     state_uri: str
     spec: JobSpec | None = None
     """Fingerprint of the job, to recognise the same command; None for runs of older versions."""
+    former: tuple[JobView, ...] = ()
+    """Jobs of this run that ended before, and that `job` goes on with; the newest last."""
 
 
 def runs_folder() -> Path:
@@ -64,6 +66,8 @@ class RunFolder:
         self.path = path
         self.spec: JobSpec | None = None
         """Kept with each record; set by whoever submits the job."""
+        self.former: tuple[JobView, ...] = ()
+        """Likewise kept with each record."""
         self._handle = handle
 
     @classmethod
@@ -94,7 +98,7 @@ class RunFolder:
 
     def record(self, job: JobView) -> None:
         """Write down what is known of the job, whole or not at all; raise StorageError."""
-        record = RunRecord(job=job, state_uri=self.state_uri, spec=self.spec)
+        record = RunRecord(job=job, state_uri=self.state_uri, spec=self.spec, former=self.former)
         temporary = self.path / ".tmp-run.json"
         try:
             temporary.write_bytes(msgspec.json.encode(record))
@@ -135,8 +139,12 @@ def folder_of(record: RunRecord) -> Path:
 
 
 def find_run(job_id: str) -> RunRecord | None:
-    """Return the record of the run that had this job."""
-    return next((record for record in past_runs() if record.job.job_id == job_id), None)
+    """Return the record of the run that had this job, now or before."""
+    for record in past_runs():
+        for job in (record.job, *record.former):
+            if job.job_id == job_id:
+                return msgspec.structs.replace(record, job=job)
+    return None
 
 
 def sweep(older_than_seconds: float, *, limit: int = _SWEEP_LIMIT, clock: Clock = SYSTEM) -> int:

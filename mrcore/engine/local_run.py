@@ -137,7 +137,7 @@ def _go_on(
             # Another job is wanted: this one only has to get its output out of the way.
             observer = Silent()
         ended_before = job.state.final
-        recorder = _Recorder(observer, cluster.record)
+        recorder = RunRecorder(observer, cluster.record)
         if not ended_before:
             job = follow(client, job_id, recorder, on_poll=cluster.restart_dead)
         elif job.state is JobState.SUCCEEDED:
@@ -160,18 +160,38 @@ def submit_and_follow(
 
     With a `reader` that has enough, the job is cancelled and returned as it was seen last.
     """
+
+    def start(request_id: str) -> JobView:
+        return client.submit(prepared.spec, prepared.bundle.data, request_id)
+
+    return start_and_follow(client, start, observer, on_poll=on_poll, record=record, reader=reader)
+
+
+def start_and_follow(
+    client: MasterClient,
+    start: Callable[[str], JobView],
+    observer: Observer | None,
+    *,
+    on_poll: Callable[[], None] = lambda: None,
+    record: Callable[[JobView], None] = lambda job: None,
+    reader: ResultReader | None = None,
+) -> JobView:
+    """Start a job by a request with an id, as often as it takes, and return it once it has ended.
+
+    The other arguments are those of `submit_and_follow`.
+    """
     from mrcore.client.client import new_request_id
     from mrcore.client.follow import CANCELLING, Silent, cancel_and_wait, follow
 
-    recorder = _Recorder(observer or Silent(), record)
+    recorder = RunRecorder(observer or Silent(), record)
     request_id = new_request_id()
     try:
         with before_tasks():
-            job = client.submit(prepared.spec, prepared.bundle.data, request_id)
+            job = start(request_id)
     except KeyboardInterrupt:
         # The master may have it already: ask again by the same id, so that it can be cancelled.
         recorder.note(CANCELLING)
-        job = client.submit(prepared.spec, prepared.bundle.data, request_id)
+        job = start(request_id)
         recorder.update(job)
         cancel_and_wait(client, job.job_id, recorder, on_poll=on_poll)
         raise
@@ -214,7 +234,7 @@ class _Reading:
             raise _HasEnoughError(job)
 
 
-class _Recorder:
+class RunRecorder:
     """An observer that also writes down how the job stands."""
 
     def __init__(

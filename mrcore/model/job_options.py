@@ -289,6 +289,17 @@ def by_name() -> dict[str, Option]:
     return {option.name: option for option in JOB_OPTIONS}
 
 
+RESUMED: Final = (
+    "max_attempts", "task_timeout", "lease", "max_bad_records", "memory", "resources", "priority",
+)  # fmt: skip
+"""Options that a job may change when it goes on, since results do not depend on them."""
+
+
+def resumed_options() -> list[Option]:
+    """Return the options that a job may change when it goes on."""
+    return [option for option in JOB_OPTIONS if option.name in RESUMED]
+
+
 def draft_options() -> list[Option]:
     """Return the options that are fields of a draft."""
     return [option for option in JOB_OPTIONS if option.draft_field]

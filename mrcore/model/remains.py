@@ -59,7 +59,21 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     """Reason for its end, in one sentence."""
     input_bytes: int
+    resumes: tuple[str, ...] = ()
+    """Former jobs that it went on with: its results may be theirs."""
     stages: tuple[StageRemains, ...]
+
+
+class KeptResult(msgspec.Struct, frozen=True):
+    """A result of a former job that stands for a task of the job that goes on."""
+
+    stage: int
+    index: int
+    """Number of the task within its stage."""
+    winner: AttemptNumber
+    """Attempt of the former job's task."""
+    worker_id: str
+    output: TaskOutput
 
 
 class TaskAtHand(msgspec.Struct, frozen=True, kw_only=True):

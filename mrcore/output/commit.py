@@ -99,11 +99,13 @@ def prepare(
     *,
     rewritten: Mapping[int, TaskOutput] | None = None,
     bad_records: Mapping[str, Sequence[BadRecord]] | None = None,
+    resumes: Sequence[str] = (),
 ) -> CommitPlan:
     """Stage the receipt and each task's bad records (by its name); return the plan to journal.
 
     Nothing else changes. `files` are those of the winners in order (`output_files`), `rewritten`
-    what `of_one_schema` has staged in place of some of them. Raises StagedPartMissingError when
+    what `of_one_schema` has staged in place of some of them. Parts of the jobs that this one
+    `resumes` may be among them. Raises StagedPartMissingError when
     staged parts are not there, OutputError when the output holds what this job may not replace.
     """
     rewritten = rewritten or {}
@@ -111,7 +113,8 @@ def prepare(
     storage = storage_for(spec.output_uri)
     listed = {
         info.uri: info.generation
-        for info in storage.list(object_names.staging_prefix(spec, job_id))
+        for owner in (job_id, *resumes)
+        for info in storage.list(object_names.staging_prefix(spec, owner))
     }
     missing = [
         file.task
@@ -302,8 +305,10 @@ class _Committer:
         self._storage.delete(uri, generation=generation)
 
 
-def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
+def clean_up(spec: JobSpec, job_id: str, success: bool, resumes: Sequence[str] = ()) -> None:
     """Remove the job's temporaries once its end is journaled; may be repeated at any time.
+
+    With a success go those of the jobs that it `resumes`.
 
     A job that failed or was cancelled keeps them, for those who want to resume or look. One without
     an output cannot be resumed, and keeps nothing.
@@ -317,6 +322,8 @@ def clean_up(spec: JobSpec, job_id: str, success: bool) -> None:
     staging = object_names.staging_prefix(spec, job_id)
     runs = object_names.temp_prefix(spec, job_id)
     if success:
+        for former in resumes:
+            clean_up(spec, former, success)
         for prefix in dict.fromkeys((runs, staging)):
             _remove_all(storage_for(prefix), prefix)
         _remove_list(spec.output_uri, job_id)

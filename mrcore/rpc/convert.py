@@ -89,7 +89,7 @@ def job_spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
     try:
         return job_pb2.JobSpec(
             name=spec.name,
-            plugin=_plugin_to_proto(spec.plugin) if spec.session is None else None,
+            plugin=plugin_to_proto(spec.plugin) if spec.session is None else None,
             inputs=[job_pb2.Input(**msgspec.structs.asdict(given)) for given in spec.inputs],
             output_uri=spec.output_uri,
             versions=versions_to_proto(spec.versions),
@@ -117,12 +117,12 @@ def job_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
     session = session_from_proto(message)
     return JobSpec(
         name=check_name(message.name, "the job's name"),
-        plugin=_plugin_from_proto(message.plugin) if session is None else NO_PLUGIN,
+        plugin=plugin_from_proto(message.plugin) if session is None else NO_PLUGIN,
         inputs=_inputs_from_proto(message) if session is None else (),
         output_uri=_output_from_proto(message) if session is None else "",
         versions=versions_from_proto(message.versions),
         session=session,
-        **{o.draft_field: _option_from_proto(o, message) for o in job_options.draft_options()},
+        **{o.draft_field: option_from_proto(o, message) for o in job_options.draft_options()},
     )
 
 
@@ -132,10 +132,16 @@ def _output_from_proto(message: job_pb2.JobSpec) -> str:
 
 
 def _options_to_proto(spec: JobSpec) -> dict[str, Any]:
-    """Return the fields of the message that are options; a default that is None is left out."""
+    """Return the fields of the message that are options."""
+    return option_fields(
+        (option, getattr(spec, option.draft_field)) for option in job_options.draft_options()
+    )
+
+
+def option_fields(values: Iterable[tuple[Option, Any]]) -> dict[str, Any]:
+    """Return the fields of the message for options; a default that is None is left out."""
     fields: dict[str, Any] = {}
-    for option in job_options.draft_options():
-        value = getattr(spec, option.draft_field)
+    for option, value in values:
         match option.kind:
             case Choice(members):
                 fields[option.proto_field] = _CHOICES[members].to_proto[value]
@@ -150,7 +156,7 @@ def _options_to_proto(spec: JobSpec) -> dict[str, Any]:
     return fields
 
 
-def _option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
+def option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
     """Return the checked value of an option; a field that was not set has the default."""
     value = getattr(message, option.proto_field)
     match option.kind:
@@ -211,7 +217,8 @@ def _params_from_proto(params: Mapping[str, str]) -> dict[str, str]:
     return dict(params)
 
 
-def _plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
+def plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
+    """Return the message."""
     steps = [plugin_pb2.Step(**msgspec.structs.asdict(step)) for step in plugin.steps]
     groups = [
         plugin_pb2.InputGroup(
@@ -231,7 +238,8 @@ def _plugin_to_proto(plugin: Plugin) -> plugin_pb2.Plugin:
     )
 
 
-def _plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
+def plugin_from_proto(message: plugin_pb2.Plugin) -> Plugin:
+    """Return the plugin; raise UsageError with what is wrong with it."""
     check_sha256(message.sha256, "the plugin")
     if not message.steps:
         raise UsageError("The plugin has no step. Give at least one.")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.run_support import WORD_COUNT, Place
-from tests.support.slow_jobs import LOUD, SLOW
+from tests.support.slow_jobs import FAILING, LOUD, SLOW
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("run cluster")  # one cluster for all
@@ -151,6 +151,34 @@ def test_a_task_is_replayed_while_its_job_runs_and_from_the_store(cluster: Clust
     assert gone.returncode == 1
     assert "in.txt" in gone.stderr
     place.write("in.txt", "a\n")
+
+
+def test_a_failed_job_goes_on_with_mended_code(cluster: Cluster) -> None:
+    place = cluster.place
+    place.write("in.txt", "a\nb\nbad\n")
+    place.write("failing.py", FAILING)
+    place.write("mended.py", FAILING.replace("1 / 0", "-1"))
+    failed = place.run("run", "failing.py", "in.txt", "-o", "resumed", "-r", "2", "--json")
+    assert failed.returncode == 1
+    former = json.loads(failed.stdout)["job_id"]
+    assert f"mrcore resume {former} --plugin FILE --master {cluster.address}" in failed.stderr
+    once = (place.work / "mapped").read_text()
+    again = place.run("resume", former, "--json")  # the same code fails alike
+    assert again.returncode == 1
+    assert "1 of 1 map task is kept." in again.stderr
+    newer = json.loads(again.stdout)["job_id"]
+    keep = ("--plugin", "mended.py", "--keep-results", "all")
+    found = json.loads(place.done("resume", newer, *keep, "--max-attempts", "1", "--json").stdout)
+    assert found["state"] == "succeeded"
+    assert found["tasks"]["map"]["completed"] == 1
+    assert sorted(place.lines("resumed")) == ["a\t1", "b\t1", "bad\t-1"]
+    assert (place.work / "mapped").read_text() == once
+    wait_until(lambda: not (place.work / "resumed/_tmp").exists())
+    place.done("verify", "resumed")
+    for job_id, said in ((found["job_id"], "has succeeded"), ("no-such-job", "No job")):
+        refused = place.run("resume", job_id)
+        assert refused.returncode == 2
+        assert said in refused.stderr
 
 
 def test_watch_lets_the_job_be_and_cancel_ends_it(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ events, with what may follow them:
 
     submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N] [python=V] [request=R]
            [needs=cpu=N,memory=SIZE,label=NAME]
+           [resumes=JOB keep=TASK@E.N:CONTENT,...]   results of a former job that stand for its own
     submit JOB after=JOB,JOB [priority=N]   a job that waits; `planned` says what its stages are
     planned JOB maps=N [reduces=N]          (or stages=…, as of `submit`)
     submit JOB stages=N,N<0,N<0+1,...  a stage is its number of tasks and the stages that it reads
@@ -70,7 +71,7 @@ from mrcore.model.job import ANY_WORKER, Resources
 from mrcore.model.resources import parse_resources
 from mrcore.model.stages import KINDS, StagePlan
 from tests.scenario.calls import event_of_client, opened, show_calls
-from tests.scenario.words import Words, parse_stages
+from tests.scenario.words import Words, parse_kept, parse_stages
 from tests.support.specs import NO_VERSIONS, job_spec
 from tests.support.stage_plans import two_stages
 
@@ -247,6 +248,8 @@ class Script:
             stages=stages,
             claim_generation="1",
             wall_seconds=WALL + self.now,
+            resumes=tuple(options["resumes"].split(",")) if "resumes" in options else (),
+            kept=tuple(parse_kept(options.get("keep", ""), stages)),
         )
 
     def _wait(self, seconds: float) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import (
@@ -28,6 +29,7 @@ from mrcore.master.core.facts import (
     JobEnded,
     JobPlanned,
     JobSubmitted,
+    ResultsKept,
     StageRevoked,
     TaskWon,
     WinnerLost,
@@ -36,6 +38,7 @@ from mrcore.master.core.facts import (
 )
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.remains import KeptResult
 from mrcore.model.stages import Part, Result, Run, Runs, Splits, StagePlan, stage_names
 from mrcore.model.task import (
     BadRecord,
@@ -69,6 +72,17 @@ def parse_stages(text: str) -> tuple[StagePlan, ...]:
             )
         )
     return tuple(plans)
+
+
+def parse_kept(text: str, stages: Sequence[StagePlan]) -> Iterator[KeptResult]:
+    """Yield the results that `TASK@E.N:CONTENT,...` names, of a job that was cut short."""
+    names = stage_names(plan.reads for plan in stages)
+    for word in text.split(",") if text else ():
+        task, number, content = re.split("[@:]", word)
+        stage, _, index = task.rpartition("-")
+        output = TaskOutput(digest=content.encode(), counters={"tasks": 1}, elapsed_seconds=1.0)
+        attempt = AttemptNumber.parse(number)
+        yield KeptResult(names.index(stage), int(index), attempt, "w1", output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +174,8 @@ class Words:
                 return f"TaskWon {self.shown(fact.attempt)} by {fact.worker_id}"
             case WinnerLost():
                 return f"WinnerLost {self.shown(fact.attempt)}: {fact.cause}"
-            case StageRevoked():
-                stage = self.stages(fact.job_id)[fact.stage]
-                return f"StageRevoked {fact.job_id} {stage} version={fact.version}"
+            case ResultsKept() | StageRevoked():
+                return self._show_fact_of_stages(fact)
             case AttemptFailed():
                 attempt = self.shown(fact.attempt)
                 return f"AttemptFailed {attempt} on {fact.worker_id}: {fact.failure.kind}"
@@ -177,6 +190,13 @@ class Words:
                 return f"JobEnded {fact.job_id} {fact.state}{message}"
             case _:
                 return f"{type(fact).__name__} {fact.job_id}"
+
+    def _show_fact_of_stages(self, fact: ResultsKept | StageRevoked) -> str:
+        names = self.stages(fact.job_id)
+        if isinstance(fact, StageRevoked):
+            return f"StageRevoked {fact.job_id} {names[fact.stage]} version={fact.version}"
+        kept = (f"{names[k.stage]}-{k.index}@{k.winner}" for k in fact.results)
+        return f"ResultsKept {fact.job_id} {' '.join(kept)}"
 
     def show_command(self, command: Command) -> str:
         """Return a command as one line."""

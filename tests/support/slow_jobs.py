@@ -1,4 +1,4 @@
-"""Plugins whose tasks take their time."""
+"""Plugins whose tasks take their time, or fail."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ LOUD = """
     def reduce(key, values):
         return sum(values)
 """
+
+FAILING = """
+    def map(key, value):
+        with open("mapped", "a") as log:
+            print(value, file=log)
+        yield value, 1
+
+    def reduce(key, values):
+        return 1 / 0 if key == "bad" else sum(values)
+"""
+"""Fails in one of its reduce tasks, and counts the calls of `map` in a file."""

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from mrcore.rpc.v1 import fleet_pb2 as _fleet_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
 from mrcore.rpc.v1 import master_pb2 as _master_pb2
+from mrcore.rpc.v1 import plugin_pb2 as _plugin_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as _worker_service_pb2
 import builtins as _builtins
 import sys
@@ -77,6 +78,96 @@ class SubmitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    """Request of Resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
+    PLUGIN_BUNDLE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    KEEP_RESULTS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller, one per logical request; a repeat returns the same job."""
+    job_id: _builtins.str
+    """Id of the job to go on with."""
+    plugin_bundle: _builtins.bytes
+    """Bundle of `plugin`."""
+    @_builtins.property
+    def plugin(self) -> _plugin_pb2.Plugin:
+        """Code in place of the job's; absent where it is the same."""
+
+    @_builtins.property
+    def versions(self) -> _job_pb2.Versions:
+        """Versions of the client that made the bundle."""
+
+    @_builtins.property
+    def keep_results(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stages whose results are kept though the code has changed, by name; `all` means every stage."""
+
+    @_builtins.property
+    def changes(self) -> _job_pb2.JobSpec:
+        """Values of the options in `changed`."""
+
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the options to change, such as max_bad_records."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        plugin: _plugin_pb2.Plugin | None = ...,
+        plugin_bundle: _builtins.bytes = ...,
+        versions: _job_pb2.Versions | None = ...,
+        keep_results: _abc.Iterable[_builtins.str] | None = ...,
+        changes: _job_pb2.JobSpec | None = ...,
+        changed: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "plugin", b"plugin", "versions", b"versions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "changes", b"changes", "job_id", b"job_id", "keep_results", b"keep_results", "plugin", b"plugin", "plugin_bundle", b"plugin_bundle", "request_id", b"request_id", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class ResumeResponse(_message.Message):
+    """Response of Resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that goes on, as accepted."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Notes on what is kept and what is not, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "notes", b"notes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):

@@ -43,6 +43,11 @@ class JobServiceStub:
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/mrcore.rpc.v1.JobService/Resume',
+                request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/mrcore.rpc.v1.JobService/Get',
                 request_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetRequest.SerializeToString,
@@ -111,6 +116,14 @@ class JobServiceServicer:
         """Check, plan and start a job. Idempotent by request_id.
         INVALID_ARGUMENT: the job cannot work as given. FAILED_PRECONDITION: the output is taken or not
         empty. NOT_FOUND: an input does not exist. PERMISSION_DENIED: a bucket refuses the master.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Go on with a job that failed or was cancelled, as a job of its own. Idempotent by request_id.
+        NOT_FOUND: it has left nothing. FAILED_PRECONDITION: it has not ended, or the output is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +217,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitRequest.FromString,
                     response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitResponse.SerializeToString,
             ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeRequest.FromString,
+                    response_serializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeResponse.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=mrcore_dot_rpc_dot_v1_dot_job__service__pb2.GetRequest.FromString,
@@ -291,6 +309,33 @@ class JobService:
             '/mrcore.rpc.v1.JobService/Submit',
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitRequest.SerializeToString,
             mrcore_dot_rpc_dot_v1_dot_job__service__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mrcore.rpc.v1.JobService/Resume',
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeRequest.SerializeToString,
+            mrcore_dot_rpc_dot_v1_dot_job__service__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

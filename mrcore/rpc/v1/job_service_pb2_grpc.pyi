@@ -42,6 +42,10 @@ class JobServiceStub:
     INVALID_ARGUMENT: the job cannot work as given. FAILED_PRECONDITION: the output is taken or not
     empty. NOT_FOUND: an input does not exist. PERMISSION_DENIED: a bucket refuses the master.
     """
+    Resume: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeRequest, _job_service_pb2.ResumeResponse]
+    """Go on with a job that failed or was cancelled, as a job of its own. Idempotent by request_id.
+    NOT_FOUND: it has left nothing. FAILED_PRECONDITION: it has not ended, or the output is taken.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetRequest, _job_service_pb2.GetResponse]
     """Return one job. NOT_FOUND: no job has this id."""
     List: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListRequest, _job_service_pb2.ListResponse]
@@ -84,6 +88,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """Check, plan and start a job. Idempotent by request_id.
     INVALID_ARGUMENT: the job cannot work as given. FAILED_PRECONDITION: the output is taken or not
     empty. NOT_FOUND: an input does not exist. PERMISSION_DENIED: a bucket refuses the master.
+    """
+    Resume: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeRequest, _job_service_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Go on with a job that failed or was cancelled, as a job of its own. Idempotent by request_id.
+    NOT_FOUND: it has left nothing. FAILED_PRECONDITION: it has not ended, or the output is taken.
     """
     Get: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetRequest, _job_service_pb2.GetResponse]  # type: ignore[assignment]
     """Return one job. NOT_FOUND: no job has this id."""
@@ -130,6 +138,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Check, plan and start a job. Idempotent by request_id.
         INVALID_ARGUMENT: the job cannot work as given. FAILED_PRECONDITION: the output is taken or not
         empty. NOT_FOUND: an input does not exist. PERMISSION_DENIED: a bucket refuses the master.
+        """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _job_service_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ResumeResponse, _abc.Awaitable[_job_service_pb2.ResumeResponse]]:
+        """Go on with a job that failed or was cancelled, as a job of its own. Idempotent by request_id.
+        NOT_FOUND: it has left nothing. FAILED_PRECONDITION: it has not ended, or the output is taken.
         """
 
     @_abc_1.abstractmethod

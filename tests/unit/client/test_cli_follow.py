@@ -11,7 +11,7 @@ import pytest
 from mrcore.client.client import MasterClient
 from mrcore.client.follow import follow
 from mrcore.client.request import Prepared
-from mrcore.engine.local_run import _Recorder, submit_and_follow
+from mrcore.engine.local_run import RunRecorder, submit_and_follow
 from mrcore.errors import MrcoreError, StorageError, UnknownJobError, UsageError
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.snapshots import JobView
@@ -191,6 +191,6 @@ def test_each_new_state_is_recorded_once() -> None:
 def test_a_history_that_cannot_be_written_does_not_give_up_the_job() -> None:
     told = Mock()
     record = Mock(side_effect=StorageError("The disk is full."))
-    _Recorder(told, record).update(job(JobState.RUNNING))
+    RunRecorder(told, record).update(job(JobState.RUNNING))
     told.note.assert_called_once_with("The disk is full. The job goes on.")
     told.update.assert_called_once_with(job(JobState.RUNNING))
