@@ -20,6 +20,8 @@ log = logging.getLogger("mrcore.master")
 
 LIST_SECONDS: Final = 10.0
 """Time between two looks for standbys: a listing costs money on a bucket."""
+LONELY_SECONDS: Final = 60.0
+"""Time between two signs of life while there is no standby. They are for people to see."""
 
 
 class Masters:
@@ -33,7 +35,7 @@ class Masters:
         self._leader = leader
         self._server = server
         self._clock = clock
-        self._listed_at = float("-inf")
+        self._listed_at = self._beat_at = float("-inf")
 
     async def run(self) -> None:
         """Leave signs of life while there are standbys, and name all masters to callers."""
@@ -53,12 +55,14 @@ class Masters:
     def _turn(self) -> None:
         first = self._roster.record.role is not MasterRole.LEADER
         alone = len(self._roster.listed) < 2
-        if first or not alone:
+        now = self._clock.monotonic()
+        if first or not alone or now - self._beat_at >= LONELY_SECONDS:
+            self._beat_at = now
             self._roster.beat(MasterRole.LEADER, self._leader.epoch, self._shell.entry)
-        if self._clock.monotonic() - self._listed_at >= LIST_SECONDS:
+        if now - self._listed_at >= LIST_SECONDS:
             self._roster.read()
             self._roster.sweep()
-            self._listed_at = self._clock.monotonic()
+            self._listed_at = now
 
     def _known(self) -> tuple[MasterView, ...]:
         wall = self._clock.wall()

@@ -30,6 +30,7 @@ COMMANDS = {
     "resume": "Go on with a job that failed or was cancelled.",
     "replay": "Run one task of a job here, under a debugger if you like.",
     "workers": "List the workers of a cluster.",
+    "masters": "List the masters of a cluster: the leader and those that stand by.",
     "drain": "Ask a worker to finish its tasks and leave.",
     "verify": "Check an output against its receipt.",
     "cat": "Print an output as text.",

@@ -25,6 +25,7 @@ from mrcore.client.request import before_tasks, folder_uri, load_plugin, prepare
 from mrcore.client.resuming import Asked, Resumed, ask
 from mrcore.errors import UsageError
 from mrcore.model.job import JobSpec, TaskState
+from mrcore.model.master import MasterView
 from mrcore.model.remains import TaskAtHand
 from mrcore.model.snapshots import AttemptLog, FleetView, JobView, TaskView, WorkerView
 from mrcore.plugin import nesting
@@ -257,6 +258,12 @@ class MasterClient:
         request = pb.ListWorkersRequest()
         answer = self.connection.call(lambda: self._stub.ListWorkers(request, timeout=CALL_SECONDS))
         return tuple(views.worker_view(worker) for worker in answer.workers)
+
+    def masters(self) -> tuple[MasterView, ...]:
+        """Return the masters, the leader first."""
+        request = pb.ListMastersRequest()
+        answer = self.connection.call(lambda: self._stub.ListMasters(request, timeout=CALL_SECONDS))
+        return tuple(views.master_view(master) for master in answer.masters)
 
     def fleet(self) -> FleetView | None:
         """Return the machines that the master makes and deletes; None where it has none."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import grpc  # noqa: TID251 - a client speaks gRPC
 
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.masters import KnownMasters
 from mrcore.rpc.status import error_from
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -26,7 +27,10 @@ _Stub = TypeVar("_Stub")
 
 
 class Connection:
-    """A channel to the master of a cluster, and to its successor where `find` names another one."""
+    """A channel to the master of a cluster, and to its successor.
+
+    That is the one that `find` names, or one of the masters that replies have named.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Connection:
         clock: Clock = SYSTEM,
     ) -> None:
         self._find = find
+        self._known = KnownMasters()
         self.retry_seconds = retry_seconds
         """Time for which what must not be lost is tried again while the master is away."""
         self._clock = clock
@@ -135,6 +140,7 @@ class Connection:
     def pause_after(self, error: grpc.RpcError, pause: Pause) -> None:
         """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
         problem = error_from(error, self.credentials.address)
+        self._known.learn(cast("grpc.Call", error).trailing_metadata())
         if self.closed:
             raise problem from None
         pause.after(problem)
@@ -142,17 +148,20 @@ class Connection:
 
     def look_again(self) -> None:
         """Turn to the master that leads now, if that is another one."""
-        if self._find is None:
-            return
-        # Nobody leads yet, or the store does not answer either: then the one that was is asked.
-        with contextlib.suppress(MrcoreError):
-            found = self._find()
-            if found != self.credentials:
-                self._connect(found)
+        found = None
+        if self._find is not None:
+            # Nobody leads yet, or the store does not answer either: then others that are known are
+            # asked, or the one that was.
+            with contextlib.suppress(MrcoreError):
+                found = self._find()
+        chosen = self._known.choose(self.credentials, found)
+        if chosen != self.credentials:
+            with contextlib.suppress(MrcoreError):  # nobody shows the certificate that is trusted
+                self._connect(chosen)
 
     def _connect(self, credentials: Credentials) -> None:
         # Former channels stay until the end: another thread may be in a call.
-        channel = connect(credentials)
+        channel = connect(credentials, self._known.learn)
         self.credentials = credentials
         self._channels.append(channel)
         self._stubs = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mrcore.cluster.status import is_online
 from mrcore.cluster.tables import Table
-from mrcore.errors import MrcoreError, NotFoundError
+from mrcore.errors import NotFoundError
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.util.units import show_duration, show_size
@@ -32,17 +31,22 @@ class Monitor:
         return self._client
 
     def masters(self) -> Table:
-        """Return the masters: address, role, number of the start, and place of the state."""
-        credentials = self._master.credentials
-        epoch = "-"
-        if credentials.state_uri:
-            from mrcore.rpc.credentials import read_leader
-
-            with contextlib.suppress(MrcoreError):  # the state cannot be read from here
-                epoch = str(read_leader(credentials.state_uri).epoch)
-        state = object_names.shown(credentials.state_uri) if credentials.state_uri else "-"
-        rows = [(credentials.address, "leader", epoch, state)]
-        return Table(("address", "role", "start", "state"), rows)
+        """Return the masters, the leader first: role, epoch, and how far each has read."""
+        rows = [
+            (
+                one.address,
+                one.role.value,
+                one.epoch,
+                one.entry,
+                one.behind,
+                one.host,
+                one.process_id,
+                show_duration(one.heard_seconds),
+            )
+            for one in self._master.masters()
+        ]
+        columns = ("address", "role", "epoch", "entry", "behind", "host", "pid", "heard")
+        return Table(columns, rows)
 
     def workers(self) -> Table:
         """Return the workers: slots, tasks, CPUs, memory, labels, and what each does."""

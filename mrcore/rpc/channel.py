@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
@@ -56,10 +56,20 @@ def token_metadata(token: str) -> tuple[str, str]:
     return ("authorization", f"Bearer {token}")
 
 
-def connect(credentials: Credentials) -> grpc.Channel:
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+Learn: TypeAlias = Callable[[Metadata | None], None]
+"""Receiver of the metadata of replies."""
+
+
+def _ignore(metadata: Metadata | None) -> None:
+    """Learn nothing."""
+
+
+def connect(credentials: Credentials, learn: Learn = _ignore) -> grpc.Channel:
     """Return a channel for blocking calls; close it when done.
 
-    Raises UsageError for a certificate that is not the pinned one.
+    `learn` gets the metadata of each reply. Raises UsageError for a certificate that is not the
+    pinned one.
     """
     trusted = _trusted_certificate(credentials)
     if trusted is None:
@@ -68,7 +78,7 @@ def connect(credentials: Credentials) -> grpc.Channel:
         channel = grpc.secure_channel(
             credentials.address, grpc.ssl_channel_credentials(trusted), options=_tls_options()
         )
-    return grpc.intercept_channel(channel, _TokenInterceptor(credentials.token))
+    return grpc.intercept_channel(channel, _TokenInterceptor(credentials.token, learn))
 
 
 def connect_to_anybody(address: str, *, tls: bool) -> grpc.Channel:
@@ -167,8 +177,9 @@ class _TokenInterceptor(
 ):
     """Adds the token to every call of a blocking channel."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, learn: Learn) -> None:
         self._token = token_metadata(token)
+        self._learn = learn
 
     def _details(self, old: grpc.ClientCallDetails) -> grpc.ClientCallDetails:
         return _Details(old, _with_token(old.metadata, self._token))
@@ -179,8 +190,11 @@ class _TokenInterceptor(
         client_call_details: grpc.ClientCallDetails,
         request: _Request,
     ) -> Any:
-        """Pass the call on, with the token."""
-        return continuation(self._details(client_call_details), request)
+        """Pass the call on, with the token, and its reply to who learns from it."""
+        call = continuation(self._details(client_call_details), request)
+        if call.done():  # a blocking call is; of one that goes on the metadata would be awaited
+            self._learn(call.trailing_metadata())
+        return call
 
     def intercept_unary_stream(
         self,

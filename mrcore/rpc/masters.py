@@ -15,6 +15,7 @@ from mrcore.errors import NotFoundError, UsageError
 from mrcore.model import object_names
 from mrcore.model.master import MasterRole, MasterView
 from mrcore.rpc.cluster import Credentials, Leader, parse_address
+from mrcore.rpc.credentials import read_leader
 from mrcore.storage.base import ObjectInfo, Storage
 
 LEADER_KEY: Final = "mrcore-leader"
@@ -46,14 +47,16 @@ class MasterRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Times that the record was written."""
 
 
-def read_records(storage: Storage, state_uri: str) -> list[tuple[ObjectInfo, MasterRecord]]:
-    """Return the records of all masters, with the objects that they lie in."""
-    found = []
-    for info in storage.list(object_names.masters_prefix(state_uri)):
-        record = read_record(storage, info)
-        if record is not None:
-            found.append((info, record))
-    return found
+def masters_of(storage: Storage, state_uri: str, wall_seconds: float) -> tuple[MasterView, ...]:
+    """Return the masters of a state, the leader first, as their records show them; blocks.
+
+    Raises ClusterUnreachableError for a state that nobody has led.
+    """
+    leader = read_leader(state_uri)
+    infos = list(storage.list(object_names.masters_prefix(state_uri)))
+    records = [(info, read_record(storage, info)) for info in infos]
+    known = [(info, record) for info, record in records if record is not None]
+    return master_views(known, leader, wall_seconds)
 
 
 def read_record(storage: Storage, info: ObjectInfo) -> MasterRecord | None:

@@ -27,6 +27,7 @@ from mrcore.rpc.convert import job_spec_from_proto, versions_to_proto
 from mrcore.rpc.convert_attempts import assignment_from_proto, put_held
 from mrcore.rpc.convert_task import attempt_from_proto
 from mrcore.rpc.credentials import find_credentials
+from mrcore.rpc.masters import KnownMasters
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -121,6 +122,9 @@ class Synchronizer:
         A parked one would be cancelled for the next look: no answer would ever come.
         """
         self._news_at: float | None = None
+        self._masters = KnownMasters()
+        self._credentials: Credentials | None = None
+        """Credentials of the master that was called last."""
         self._failures = 0
         """Failed conversations in a row."""
         self._logged_refused = False
@@ -171,10 +175,19 @@ class Synchronizer:
             raise ClusterUnreachableError(f"The credentials cannot be read: {error}") from error
 
     def _find(self) -> Credentials:
-        where = self._where
-        return find_credentials(
-            where.master, where.state_uri, where.credentials_file, reach_seconds=None
-        )
+        """Return how to call the master that leads, or another one after each failure."""
+        where, found = self._where, None
+        try:
+            found = find_credentials(
+                where.master, where.state_uri, where.credentials_file, reach_seconds=None
+            )
+        except MrcoreError:
+            if self._credentials is None:
+                raise
+        current, fails = self._credentials or found, self._failures > 0
+        assert current is not None, "the first credentials are found, or an error is raised"
+        self._credentials = self._masters.choose(current, found) if fails else found or current
+        return self._credentials
 
     def _log_failure(self, error: MrcoreError, refused: bool) -> None:
         """Log a failure when it is new, and then once a minute: it may last for hours."""
@@ -206,8 +219,10 @@ class Synchronizer:
                     continue
                 response = await call
             except grpc.aio.AioRpcError as error:
+                self._masters.learn(error.trailing_metadata())
                 self._give_up_or_raise(error, credentials)
                 return
+            self._masters.learn(await call.trailing_metadata())
             self._failures = 0
             obeyed = self._take(response)
             quick = self._clock.monotonic() - sent_at < PARKED_AFTER_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +16,14 @@ import mrcore
 from mrcore.client.client import MasterClient
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.model.job import JobState, TaskState
+from mrcore.model.master import MasterRole, MasterView
 from mrcore.model.snapshots import AttemptCounts, FailureView, FleetView, JobView, StageView
 from mrcore.model.task import FailureKind
-from mrcore.rpc.channel import connect
+from mrcore.rpc.channel import Learn, connect
 from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
+from mrcore.rpc.masters import LEADER_KEY, MASTERS_KEY
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
-from mrcore.rpc.views import fleet_to_proto
+from mrcore.rpc.views import fleet_to_proto, master_to_proto
 from tests.support.fake_clock import FakeClock
 from tests.support.job_messages import SPEC, message
 
@@ -33,12 +36,15 @@ class ScriptedMaster:
     def __init__(self) -> None:
         self.script: list[Any] = []
         self.requests: list[Any] = []
+        self.metadata: tuple[tuple[str, str], ...] = ()
+        """Metadata of each reply."""
         self.port = 0
 
     def unary(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answer a unary call."""
         self.requests.append(request)
         assert ("authorization", "Bearer secret") in context.invocation_metadata()
+        context.set_trailing_metadata(self.metadata)
         step = self.script.pop(0)
         if isinstance(step, grpc.StatusCode):
             context.abort(step, "scripted")
@@ -66,8 +72,8 @@ class ScriptedMaster:
         return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
+@contextlib.contextmanager
+def scripted_master() -> Iterator[ScriptedMaster]:
     """Serve on loopback, and check at the end that the whole script was played."""
     scripted = ScriptedMaster()
     with ThreadPoolExecutor(2) as pool:
@@ -78,6 +84,13 @@ def master() -> Iterator[ScriptedMaster]:
         yield scripted
         server.stop(0).wait()
     assert scripted.script == []
+
+
+@pytest.fixture
+def master() -> Iterator[ScriptedMaster]:
+    """Yield a master that answers by script."""
+    with scripted_master() as scripted:
+        yield scripted
 
 
 @pytest.fixture
@@ -165,6 +178,42 @@ def test_errors_are_not_repeated(master: ScriptedMaster, client: MasterClient) -
         client.cancel("j-1")
 
 
+def test_a_client_that_was_given_an_address_follows_the_leader(
+    master: ScriptedMaster, client: MasterClient, clock: FakeClock
+) -> None:
+    running, done = message(), message(state=job_pb2.JOB_STATE_SUCCEEDED)
+    with scripted_master() as standby, scripted_master() as leader:
+        here, there, last = (f"127.0.0.1:{one.port}" for one in (master, standby, leader))
+        master.metadata = ((MASTERS_KEY, f"{here},{there}"),)
+        standby.metadata = ((LEADER_KEY, last),)
+        # The leader names a standby, and dies. That one names the leader that there is by then.
+        master.script = [job_service_pb2.GetResponse(job=running), [running, AWAY]]
+        standby.script = [AWAY]
+        leader.script = [[running, done], job_service_pb2.GetResponse(job=done)]
+        assert client.get("j-1").state is JobState.RUNNING
+        assert [job.state for job in client.watch("j-1")][-1] is JobState.SUCCEEDED
+        assert client.get("j-1").state is JobState.SUCCEEDED
+        assert client.credentials == Credentials(address=last, token="secret")
+        assert len(clock.slept) == 2
+
+
+def test_masters_as_the_client_sees_them(master: ScriptedMaster, client: MasterClient) -> None:
+    view = MasterView(
+        master_id="m",
+        address="h:1",
+        role=MasterRole.STANDBY,
+        epoch=3,
+        entry=9,
+        behind=2,
+        host="h",
+        process_id=7,
+        started_at=5.5,
+        heard_seconds=1.5,
+    )
+    master.script = [job_service_pb2.ListMastersResponse(masters=[master_to_proto(view)])]
+    assert client.masters() == (view,)
+
+
 def test_watch_survives_restarts(
     master: ScriptedMaster, client: MasterClient, clock: FakeClock
 ) -> None:
@@ -232,9 +281,9 @@ def test_a_master_that_comes_back_is_called_over_the_same_channel(
 ) -> None:
     made = []
 
-    def counted(credentials: Credentials) -> grpc.Channel:
+    def counted(credentials: Credentials, learn: Learn) -> grpc.Channel:
         made.append(credentials)
-        return connect(credentials)
+        return connect(credentials, learn)
 
     monkeypatch.setattr("mrcore.client.connection.connect", counted)
     leader = Credentials(address=f"127.0.0.1:{master.port}", token="secret")

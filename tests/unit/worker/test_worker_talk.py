@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
+from mrcore.errors import UsageError
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.convert import job_spec_to_proto
+from mrcore.rpc.masters import MASTERS_KEY
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.worker.core.events import NonceRead
+from mrcore.worker.shell import synchronizer
 from mrcore.worker.shell.agent import Agent
 from mrcore.worker.shell.synchronizer import (
     CALL_SECONDS,
@@ -29,6 +33,14 @@ from tests.support.idle_worker import idle_worker
 
 HERE = Credentials(address="127.0.0.1:1", token="t")
 SYNC_SECONDS = 40.0
+
+
+class Reply(asyncio.Future[pb.SynchronizeResponse]):
+    """As much of gRPC's call as the worker uses."""
+
+    async def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the addresses of the masters."""
+        return ((MASTERS_KEY, "127.0.0.1:1,127.0.0.1:2"),)
 
 
 @dataclasses.dataclass
@@ -58,9 +70,9 @@ class Talk:
 
     def Synchronize(  # noqa: N802 - named by the proto
         self, request: pb.SynchronizeRequest, timeout: float | None = None
-    ) -> asyncio.Future[pb.SynchronizeResponse]:
+    ) -> Reply:
         """Begin a call, which waits for the test."""
-        future: asyncio.Future[pb.SynchronizeResponse] = asyncio.get_running_loop().create_future()
+        future = Reply(loop=asyncio.get_running_loop())
         self._calls.put_nowait(Call(request, timeout, self.clock.now, future))
         return future
 
@@ -198,3 +210,18 @@ async def test_a_worker_reports_what_runs_more_often_while_somebody_looks_on(tal
     talk.agent.feed(NonceRead("n"))
     assert (await talk.next()).request.store_nonce == "n"
     assert parked.future.cancelled(), "nobody looks on: only news ended it"
+
+
+@talking
+async def test_a_worker_learns_the_other_masters_and_tries_them_in_turn(talk: Talk) -> None:
+    (await talk.next()).answer()
+    await talk.next()
+    link = talk.link
+    with patch.object(synchronizer, "find_credentials", return_value=HERE) as find:
+        assert link._find() == HERE
+        link._failures = 1
+        other = msgspec.structs.replace(HERE, address="127.0.0.1:2")
+        tried = [link._find().address for _ in range(3)]
+        assert tried == [other.address, HERE.address, other.address]
+        find.side_effect = UsageError("The file is gone.")
+        assert link._find().address == HERE.address
