@@ -6,7 +6,17 @@ import os
 import signal
 import sys
 
-if __name__ == "__main__":
+
+def load() -> None:
+    """Import what `main` needs, for forks of this process."""
+    from mrcore.master import daemon, main
+
+    assert main
+    assert daemon
+
+
+def main() -> None:
+    """Run the daemon, and exit with its code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Ctrl-C while modules are imported ends the process without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -15,12 +25,16 @@ if __name__ == "__main__":
 
     import logging
 
-    from mrcore.master.main import main
+    from mrcore.master.main import main as run
 
-    code = main(sys.argv[1:])
+    code = run(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     # An ordinary exit would join threads that may be blocked on a store for minutes. All that had
     # to be durable is.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

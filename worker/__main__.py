@@ -6,15 +6,30 @@ import os
 import signal
 import sys
 
-if __name__ == "__main__":
+
+def load() -> None:
+    """Import what `main` and its children need, for forks of this process."""
+    from mrcore.tasks.child import main as child
+    from mrcore.worker import main
+
+    main.load()
+    assert child
+
+
+def main() -> None:
+    """Run the daemon, and exit with its code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Ctrl-C while modules are imported ends the process without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    from mrcore.worker.main import main
+    from mrcore.worker.main import main as run
 
-    code = main()
+    code = run()
     sys.stdout.flush()
     sys.stderr.flush()
     # An ordinary exit would wait for threads, of which one may be blocked on a store.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,7 +33,7 @@ from mrcore.util.signals import not_ignored
 from mrcore.util.units import parse_duration, parse_size
 from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.limits import DEFAULT
-from mrcore.worker.shell.environment import raise_descriptor_limit
+from mrcore.worker.shell.descriptors import raise_descriptor_limit
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import folder_is_gone
 from mrcore.worker.shell.scratch import scratch_folder
@@ -188,6 +188,17 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def load() -> None:
+    """Import what `main` imports only when its children have been started."""
+    from mrcore.client import request
+    from mrcore.worker.shell import agent, health, synchronizer
+
+    assert request
+    assert agent
+    assert health
+    assert synchronizer
 
 
 async def _serve(

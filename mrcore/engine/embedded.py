@@ -1,13 +1,15 @@
 """Cluster on this machine: a real master and real workers, as child processes.
 
-All processes are started at once. They live in sessions of their own, so that Ctrl-C reaches only
-the client, and hold one end of a pipe, the lifeline: when the client is gone, however it went, they
-read its end and leave. A daemon that dies while the job runs is started again, a few times. On the
-folder of a run that was interrupted the master goes on from that run's journal.
+All processes are started at once, as forks of one that has imported what they need. They live in
+sessions of their own, so that Ctrl-C reaches only the client, and hold one end of a pipe, the
+lifeline: when the client is gone, however it went, they read its end and leave. A daemon that dies
+while the job runs is started again, a few times. On the folder of a run that was interrupted the
+master goes on from that run's journal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -20,7 +22,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mrcore.engine import history
-from mrcore.engine.daemons import STOP_SECONDS, Daemon
+from mrcore.engine.daemons import STOP_SECONDS, UNKNOWN, Daemon, Launcher
 from mrcore.errors import MrcoreError
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
@@ -85,14 +87,15 @@ class EmbeddedCluster:
             ["--state", self.state_uri, "--expect-slots", str(workers * slots), *_PLAIN_LOG],
             self.folder.path / "master.log",
         )
-        share = memory_bytes or host.slot_bytes(max(1, workers * slots))
+        self._slot_bytes = memory_bytes or host.slot_bytes(max(1, workers * slots))
         self._worker_arguments = ["--state", self.state_uri, "--slots", str(slots)]
-        self._worker_arguments += ["--memory", str(share)]
+        self._worker_arguments += ["--memory", str(self._slot_bytes)]
         if cpus:
             self._worker_arguments += ["--cpus", f"{cpus:g}"]
         for label in labels:
             self._worker_arguments += ["--label", label]
         self._worker_arguments += ["--scratch", str(self.folder.path / "scratch"), *_PLAIN_LOG]
+        self._launchers: list[Launcher] = []
         self._named = 0
         self._leaving: list[Daemon] = []
         self._workers = [self._new_worker() for _ in range(workers)]
@@ -168,12 +171,16 @@ class EmbeddedCluster:
             if self._closed:
                 return
             self._closed = True
+        for launcher in self._launchers:
+            launcher.stop()
         for group in ([*self._workers, *self._leaving], [self._master]):
             for daemon in group:
                 daemon.terminate()
             end = self._clock.monotonic() + stop_seconds
             for daemon in group:
                 daemon.wait_or_kill(end - self._clock.monotonic())
+        for launcher in self._launchers:
+            launcher.close()
         for handle in (self._lifeline_read, self._lifeline_write, self._ready_read):
             if handle >= 0:
                 os.close(handle)
@@ -207,8 +214,8 @@ class EmbeddedCluster:
             os.close(self._ready_read)
         self._ready_read, ready_write = os.pipe()
         try:
-            self._master.start(
-                self._cwd,
+            self._start(
+                self._master,
                 (ready_write, self._lifeline_read),
                 (
                     *("--listen", address, "--ready-fd", str(ready_write)),
@@ -221,7 +228,17 @@ class EmbeddedCluster:
             os.close(ready_write)
 
     def _start_worker(self, worker: Daemon) -> None:
-        worker.start(self._cwd, (self._lifeline_read,), self._lifeline_option())
+        self._start(worker, (self._lifeline_read,), self._lifeline_option())
+
+    def _start(self, daemon: Daemon, descriptors: Sequence[int], extra: Sequence[str]) -> None:
+        """Start a daemon by a launcher that is there, or by a new one."""
+        for launcher in self._launchers:
+            with contextlib.suppress(OSError):  # gone, or the environment has changed a lot
+                daemon.start(launcher, self._cwd, descriptors, extra)
+                return
+        launcher = Launcher(self.folder.path, self._slot_bytes)
+        self._launchers.append(launcher)
+        daemon.start(launcher, self._cwd, descriptors, extra)
 
     def _lifeline_option(self) -> tuple[str, str]:
         return "--lifeline-fd", str(self._lifeline_read)
@@ -240,6 +257,8 @@ class EmbeddedCluster:
 
     def _exit_error(self, daemon: Daemon, code: int) -> MrcoreError:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code == UNKNOWN:
+            how = "ended, as did the process that had started it"
         tail = daemon.log_tail()
         mark = f"mrcore {daemon.module}: "
         sentences = [line for line in tail.splitlines() if line.startswith(mark)]

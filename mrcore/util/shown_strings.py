@@ -26,14 +26,20 @@ def show_arguments(arguments: Sequence[str]) -> None:
 
 
 def show_variable(name: str, value: str) -> bool:
-    """Show another value of a variable; return False if it is not there with the same length."""
+    """Show another value of a variable; return False if it is not there, or has less room."""
     start, size = _region(_ENVIRONMENT_AT)
     shown = b"\0" + ctypes.string_at(start, size) if size else b""
     at = shown.find(os.fsencode(f"\0{name}="))
-    entry = os.fsencode(f"{name}={value}")
-    if at < 0 or shown.find(b"\0", at + 1) != at + 1 + len(entry):
+    if at < 0:
         return False
-    ctypes.memmove(start + at, entry, len(entry))
+    # A shorter value before has left zeros behind.
+    end = shown.find(b"\0", at + 1)
+    while shown[end : end + 2] == b"\0\0":
+        end += 1
+    entry = os.fsencode(f"{name}={value}")
+    if len(entry) > end - at - 1:
+        return False
+    ctypes.memmove(start + at, entry.ljust(end - at - 1, b"\0"), end - at - 1)
     return True
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -247,3 +248,51 @@ def test_a_script_without_a_main_guard_leaves_nothing(place: Place) -> None:
             os.kill(int(process_id), 0)
     runs = place.root / "state/mrcore/runs"
     assert list(runs.iterdir()) == []
+
+
+def seen_by_a_child() -> tuple[int, dict[str, object]]:
+    """Return the id of the worker, and what a child of it sees of itself."""
+    import logging
+    from importlib import metadata
+
+    changing = ("MRCORE_CHILD", "PYTEST_CURRENT_TEST")
+    roots = {name.partition(".")[0] for name in sys.modules}
+    return os.getppid(), {
+        "packages": roots & set(metadata.packages_distributions()),
+        "environment": {k: v for k, v in os.environ.items() if k not in changing},
+        "mark": Path("/proc/self/environ").read_text().count(os.environ["MRCORE_CHILD"]),
+        "command": Path("/proc/self/cmdline").read_text().rstrip("\0").split("\0")[:7],
+        "path": sys.path,
+        "flags": str(sys.flags),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "handlers": [str(signal.getsignal(number)) for number in signal.valid_signals()],
+        "logging": [logging.getLogger().level, len(logging.getLogger().handlers)],
+        "hash": hash("x"),
+        "score": Path("/proc/self/oom_score_adj").read_text(),
+    }
+
+
+def started_by_workers(cluster: mrcore.LocalCluster, module: str) -> set[int]:
+    """Return the children of the cluster's workers that run this module."""
+    found = set()
+    for worker in cluster.process_ids()[1:]:
+        for child in Path(f"/proc/{worker}/task/{worker}/children").read_text().split():
+            if f"mrcore.tasks.child.{module}" in Path(f"/proc/{child}/cmdline").read_text():
+                found.add(int(child))
+    return found
+
+
+def test_children_of_a_forked_worker_are_as_those_of_a_started_one(
+    cluster: mrcore.LocalCluster,
+) -> None:
+    worker, forked = cluster.call(seen_by_a_child).result(60)
+    assert worker in cluster.process_ids()
+    assert not {"grpc", "google"} & cast(set[str], forked["packages"])
+    assert forked["mark"] == 1
+    before = started_by_workers(cluster, "fork_server")
+    assert len(before) == 2
+    for process_id in before | started_by_workers(cluster, "main"):
+        os.kill(process_id, signal.SIGKILL)
+    _, started = cluster.call(seen_by_a_child).result(60)
+    assert started == forked
+    assert not before & started_by_workers(cluster, "fork_server")

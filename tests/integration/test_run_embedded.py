@@ -151,9 +151,7 @@ def test_a_daemon_that_cannot_be_killed_is_left_behind(
     with cluster(tmp_path, workers=1) as running:
         worker = running._workers[0]
         wait_until(lambda: (running.folder.path / "worker-1.log").read_text() == "up\n")
-        process = worker._process
-        assert process is not None
-        monkeypatch.setattr(process, "kill", lambda: None)  # as where the system holds it
-    assert process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        process_id = worker.process_id
+        monkeypatch.setattr(worker, "kill", lambda: None)  # as where the system holds it
+    assert is_alive(process_id)
+    os.killpg(process_id, signal.SIGKILL)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mrcore.tasks.child.fork_server import CHILD_DESCRIPTORS, CHILD_MODULE
+from mrcore.util.forks import ForkRequest
 from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import adopt_orphans
 from tests.support.supervised_worker import SupervisedWorker
@@ -44,3 +47,9 @@ def fork_server(scratch: Path, answer_seconds: float = 60.0) -> Iterator[ForkSer
     finally:
         server.close()
         adopt_orphans(False)
+
+
+def child_request(scratch: Path) -> ForkRequest:
+    """Return a request for a child."""
+    command = (sys.executable, "-P", "-m", CHILD_MODULE, *map(str, CHILD_DESCRIPTORS))
+    return ForkRequest((*command, str(os.getpid()), str(scratch)), CHILD_DESCRIPTORS)

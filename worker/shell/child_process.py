@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from mrcore.errors import DataError
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import Progress
-from mrcore.tasks.child.fork_server import ForkRequest
+from mrcore.tasks.child.environment import MARK
+from mrcore.tasks.child.fork_server import CHILD_DESCRIPTORS, CHILD_MODULE
 from mrcore.tasks.child.protocol import (
     MAX_INLINE_BYTES,
     Board,
@@ -30,8 +32,9 @@ from mrcore.tasks.child.protocol import (
     pack_order,
     report_sockets,
 )
+from mrcore.util.forks import ForkRequest
 from mrcore.worker.shell.fork_server import ForkServer
-from mrcore.worker.shell.orphans import MARK, Orphans, child_mark, end_processes
+from mrcore.worker.shell.orphans import Orphans, child_mark, end_processes
 from mrcore.worker.shell.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 
 _READ_BYTES: Final = 1 << 18
@@ -130,7 +133,11 @@ class ChildProcess:
         # Readable too: the child stores what it has printed itself.
         log = os.open(self.log_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         request = ForkRequest(
-            scratch=str(self._scratch),
+            command=(
+                *(sys.executable, "-P", "-m", CHILD_MODULE, *map(str, CHILD_DESCRIPTORS)),
+                *(str(os.getpid()), str(self._scratch)),
+            ),
+            numbers=CHILD_DESCRIPTORS,
             variables={MARK: self.mark},
             cwd=str(self._scratch) if folder_is_gone("self") else None,
         )

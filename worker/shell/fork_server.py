@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -14,23 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from mrcore.tasks.child.fork_server import (
-    MODULE,
-    READY,
-    ForkRequest,
-    server_environment,
-)
-from mrcore.worker.shell.orphans import MARK, adopt_orphans, child_mark
+from mrcore.tasks.child.environment import MARK, server_environment
+from mrcore.tasks.child.fork_server import CONTROL, MODULE, READY, fork_here
+from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
+from mrcore.worker.shell.orphans import adopt_orphans, child_mark
 from mrcore.worker.shell.proc import folder_is_gone
 
 _LOG_BYTES: Final = 4_096
 _CLOSE_SECONDS: Final = 5.0
-
-
-class ForkServerGoneError(OSError):
-    """The fork server has ended, or does not answer."""
 
 
 class ForkServer:
@@ -43,7 +33,7 @@ class ForkServer:
         """True once it has started a child."""
         self._environment = environment
         self._answer_seconds = answer_seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | _Fork | None = None
         self._channel: socket.socket | None = None
         self._log_path = Path()
 
@@ -71,23 +61,34 @@ class ForkServer:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             log = os.open(self._log_path, flags, 0o600)
             undo.callback(os.close, log)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(other.fileno()), str(os.getpid()),
-                 str(scratch)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=scratch if folder_is_gone("self") else None,
-                # A fork has its own mark only after a moment.
-                env={**server_environment(self._environment), MARK: child_mark(scratch, 0)},
-                pass_fds=(other.fileno(),),
-                process_group=0,
-            )  # fmt: skip
+            self._process = self._start(scratch, other.fileno(), log)
             undo.pop_all()
         os.close(log)
         other.close()
         self._channel = channel
         self.is_ready = self.has_forked = False
+
+    def _start(self, scratch: Path, control: int, log: int) -> subprocess.Popen[bytes] | _Fork:
+        """Fork this process where that will do, else start a new program."""
+        # A fork has its own mark only after a moment.
+        mark = {MARK: child_mark(scratch, 0)}
+        cwd = str(scratch) if folder_is_gone("self") else None
+        arguments = (str(os.getpid()), str(scratch))
+        command = (sys.executable, "-P", "-m", MODULE)
+        request = ForkRequest((*command, str(CONTROL), *arguments), (CONTROL,), mark, cwd=cwd)
+        process_id = fork_here(request, (control, log), self._environment)
+        if process_id is not None:
+            return _Fork(process_id)
+        return subprocess.Popen(
+            [*command, str(control), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=cwd,
+            env={**server_environment(self._environment), **mark},
+            pass_fds=(control,),
+            process_group=0,
+        )
 
     def look(self) -> bool:
         """Take note of what its end of the channel says; return False if it has ended."""
@@ -109,17 +110,13 @@ class ForkServer:
         assert self._channel is not None
         assert self.is_ready
         try:
-            socket.send_fds(self._channel, [msgspec.msgpack.encode(request)], list(descriptors))
-            poll = select.poll()
-            poll.register(self._channel, select.POLLIN)
-            is_there = poll.poll(self._answer_seconds * 1000)
-            answer = self._channel.recv(64, socket.MSG_DONTWAIT) if is_there else b""
-        except (BrokenPipeError, ConnectionResetError):
-            answer = b""
-        if not answer:
+            send_request(self._channel, request, descriptors)
+            reply = read_answer(self._channel, self._answer_seconds)
+            if reply is None:
+                raise ForkServerGoneError
+        except ForkServerGoneError:
             self.is_ready = False
-            raise ForkServerGoneError(errno.EPIPE, "the process that forks children is gone")
-        reply = int(answer)
+            raise
         if reply < 0:
             raise OSError(-reply, os.strerror(-reply))
         self.has_forked = True
@@ -142,3 +139,21 @@ class ForkServer:
         self._process = self._channel = None
         self.is_ready = False
         return status, printed
+
+
+class _Fork:
+    """A child of this process that is a fork of it."""
+
+    def __init__(self, process_id: int) -> None:
+        self.pid = process_id
+        self._exit = os.pidfd_open(process_id)
+
+    def wait(self, timeout: float) -> int:
+        """Return its exit status; raise TimeoutExpired if it lives on after `timeout` seconds."""
+        poll = select.poll()
+        poll.register(self._exit, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            raise subprocess.TimeoutExpired(MODULE, timeout)
+        os.close(self._exit)
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)

@@ -17,11 +17,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
+from mrcore.tasks.child.environment import MARK
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.proc import children, descendants, environment_of, group_of
 
-MARK: Final = "MRCORE_CHILD"
-"""Variable with the mark. A fork replaces the value of its parent, so all are of one length."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _SWEEPS: Final = 10
 """Looks for marked processes, which may start others meanwhile."""

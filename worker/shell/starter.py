@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from mrcore.util.forks import ForkServerGoneError
 from mrcore.worker.core.limits import Limits
 from mrcore.worker.shell import exit_reasons
 from mrcore.worker.shell.child_process import ChildProcess
-from mrcore.worker.shell.fork_server import ForkServer, ForkServerGoneError
+from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import Orphans, child_mark
 from mrcore.worker.shell.starts import Starts
 

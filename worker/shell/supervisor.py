@@ -19,12 +19,12 @@ from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
 from mrcore.tasks.child.attempt_log import MAX_LOG_BYTES
+from mrcore.tasks.child.environment import child_environment
 from mrcore.tasks.child.protocol import JobFile, Order
 from mrcore.util.clock import Clock
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell import exit_reasons
 from mrcore.worker.shell.child_process import ChildProcess, Running, order_for
-from mrcore.worker.shell.environment import child_environment
 from mrcore.worker.shell.jobs import Jobs, is_for_calls
 from mrcore.worker.shell.listener import Listener
 from mrcore.worker.shell.log_tail import LogTails

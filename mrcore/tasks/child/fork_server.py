@@ -2,13 +2,13 @@
 
     python -P -m mrcore.tasks.child.fork_server CONTROL PARENT SCRATCH </dev/null >LOG 2>&1
 
-CONTROL is an inherited socket that keeps messages apart. This process sends `READY` on it. It then
-answers each request with the id of a new child, or with the negative number of the error.
+CONTROL is an inherited socket that keeps messages apart. This process sends `READY` on it, and
+then answers requests (`mrcore.util.forks`). A worker that is itself a fork has these imports
+already: its first fork server is a fork of it.
 
 Each child is forked by a process in between that ends at once. So the kernel gives the child to
 the nearest subreaper above, which is the worker: it waits for its children as if it had started
-them. A fork has only the thread that forks. So if the imports have started others, which may hold
-locks, each child is a new program instead.
+them.
 """
 
 from __future__ import annotations
@@ -17,46 +17,29 @@ import contextlib
 import errno
 import gc
 import importlib
+import logging
 import os
+import signal
 import socket
 import sys
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-import msgspec
-
+from mrcore.tasks.child import environment as variables
+from mrcore.util import forks, hidden_modules
 from mrcore.util.parent import end_with_parent
-from mrcore.util.shown_strings import show_arguments, show_variable
+from mrcore.util.shown_strings import show_variable
 
 MODULE: Final = "mrcore.tasks.child.fork_server"
 CHILD_MODULE: Final = "mrcore.tasks.child.main"
 READY: Final = b"ready"
-MAX_MESSAGE_BYTES: Final = 64 << 10
-DESCRIPTORS: Final = 4
-"""Descriptors of a request: orders, reports, board and log, in this order."""
+CONTROL: Final = 3
+"""Number of the inherited socket in a fork server that is a fork."""
+CHILD_DESCRIPTORS: Final = (3, 4, 5)
+"""Numbers of orders, reports and board in a child."""
 _GO: Final = b"go"
-_OWN_VARIABLE: Final = "JE_ARROW_MALLOC_CONF"
-_OWN_VALUE: Final = (
-    "oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:1000,background_thread:false"
-)
-"""Arrow's own settings for jemalloc, but without its thread, which would not survive a fork."""
-
-
-class ForkRequest(msgspec.Struct, frozen=True):
-    """A request for a child, which has its descriptors beside it."""
-
-    scratch: str
-    variables: dict[str, str]
-    """Variables of its environment that differ from those of this process."""
-    cwd: str | None = None
-    """Current folder, where it is not that of this process."""
-
-
-def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a fork server whose children get this one."""
-    return {_OWN_VARIABLE: _OWN_VALUE, **environment}
 
 
 def main() -> None:
@@ -66,48 +49,33 @@ def main() -> None:
     os.set_inheritable(control, False)
     with contextlib.suppress(OSError):  # in some containers /proc cannot be written
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    importlib.import_module(CHILD_MODULE)
+    if CHILD_MODULE not in sys.modules:
+        importlib.import_module(CHILD_MODULE)
+        gc.collect()
     # Pages that the collector does not touch stay shared.
-    gc.collect()
     gc.freeze()
     with socket.socket(fileno=control) as channel:
-        ForkServer(channel, parent).serve()
+        server = ForkServer(channel, parent)
+        channel.send(READY)
+        server.serve()
 
 
-class ForkServer:
-    """The loop that answers requests on `channel` with children of the process `parent`."""
+class ForkServer(forks.ForkServer):
+    """The loop that answers requests with children of the process `parent`."""
 
     def __init__(self, channel: socket.socket, parent: int) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._parent = parent
-        self._threaded = len(list(Path("/proc/self/task").iterdir())) > 1
+        self._module = sys.modules[CHILD_MODULE] if forks.has_one_thread() else None
 
-    def serve(self) -> None:
-        """Fork children until the worker closes its end."""
-        self._channel.send(READY)
-        while True:
-            data, descriptors, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE_BYTES, DESCRIPTORS)
-            if not data:
-                return
-            try:
-                reply = self._answer(data, descriptors)
-            except OSError as error:
-                reply = -(error.errno or errno.EAGAIN)
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-            self._channel.send(str(reply).encode())
-
-    def _answer(self, data: bytes, descriptors: Sequence[int]) -> int:
+    def fork(self, request: forks.ForkRequest, descriptors: Sequence[int]) -> int:
         """Fork a child; return its id, or the negative number of an error."""
-        if len(descriptors) < DESCRIPTORS:  # the kernel drops those beyond the limit
-            return -errno.EMFILE
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             between = os.fork()
             if not between:
                 ours.close()
-                self._fork_again(data, descriptors, theirs)
+                self._fork_again(request, descriptors, theirs)
             # Then the kernel has given the child to the worker.
             os.waitpid(between, 0)
             try:
@@ -119,7 +87,7 @@ class ForkServer:
             return reply
 
     def _fork_again(
-        self, data: bytes, descriptors: Sequence[int], theirs: socket.socket
+        self, request: forks.ForkRequest, descriptors: Sequence[int], theirs: socket.socket
     ) -> NoReturn:
         """Fork the child and end; in the child, become what was asked for."""
         try:
@@ -135,51 +103,61 @@ class ForkServer:
         try:
             go = theirs.recv(32)
             theirs.close()
-            self._channel.close()
+            self.channel.close()
             if go == _GO:
-                self._become_child(msgspec.msgpack.decode(data, type=ForkRequest), descriptors)
+                end_with_parent(self._parent)
+                variables.drop_own()
+                forks.become(request, descriptors, self._module)
             os._exit(0)
         except BaseException:  # noqa: BLE001 - the log has the traceback, as of any program
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
 
-    def _become_child(self, request: ForkRequest, descriptors: Sequence[int]) -> None:
-        log = descriptors[DESCRIPTORS - 1]
-        kept = descriptors[: DESCRIPTORS - 1]
-        for standard in (1, 2):
-            os.dup2(log, standard)
-        _close_all_but({0, 1, 2, *kept})
-        end_with_parent(self._parent)
-        if os.environ.get(_OWN_VARIABLE) == _OWN_VALUE:
-            del os.environ[_OWN_VARIABLE]
-        os.environ.update(request.variables)
-        if request.cwd is not None:
-            os.chdir(request.cwd)
-        arguments = [*map(str, kept), str(self._parent), request.scratch]
-        command = [sys.executable, "-P", "-m", CHILD_MODULE, *arguments]
-        if self._threaded:
-            for descriptor in kept:
-                os.set_inheritable(descriptor, True)
-            os.execv(sys.executable, command)
-        show_arguments(command)
-        for name, value in request.variables.items():
-            show_variable(name, value)
-        # Folders may have changed since their modules were listed.
-        importlib.invalidate_caches()
-        if "numpy.random" in sys.modules:
-            sys.modules["numpy.random"].seed()
-        module = sys.modules[CHILD_MODULE]
-        sys.argv = [str(module.__file__), *arguments]
-        sys.orig_argv = command
-        module.main()
+
+def fork_here(
+    request: forks.ForkRequest,
+    descriptors: Sequence[int],
+    environment: Mapping[str, str],
+) -> int | None:
+    """Fork this process, a worker with one thread, to be its fork server; return the id.
+
+    Return None where this process lacks the imports, or what it began with does not suit children.
+    """
+    if CHILD_MODULE not in sys.modules or not forks.has_one_thread():
+        return None
+    if not variables.suits_children(environment):
+        return None
+    process_id = os.fork()
+    if process_id:
+        # Here and there, so that it leads its group whichever of the two comes first.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(process_id, process_id)
+        return process_id
+    try:
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, 0)
+        os.environ.clear()
+        os.environ.update(environment)
+        _forget_the_worker()
+        fits = variables.apply_allocator_settings() and all(
+            show_variable(name, value) for name, value in request.variables.items()
+        )
+        forks.become(request, descriptors, sys.modules[__name__] if fits else None)
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - the log has the traceback, as of any program
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
-def _close_all_but(kept: Collection[int]) -> None:
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        if int(entry.name) not in kept:
-            with contextlib.suppress(OSError):  # that of the listing itself
-                os.close(int(entry.name))
+def _forget_the_worker() -> None:
+    """Undo what the worker has set for itself, and what children do not import."""
+    hidden_modules.hide(variables.DAEMON_PACKAGES)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.getLogger().handlers.clear()
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

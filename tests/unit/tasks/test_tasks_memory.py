@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.worker.shell.environment import child_environment
+from mrcore.tasks.child.environment import child_environment
 
 pytestmark = pytest.mark.timeout(900)  # a busy machine is slow, and only a hang is a fault
 LIMIT_MIB = 208

@@ -15,6 +15,7 @@ from pathlib import Path
 from mrcore.util.shown_strings import show_arguments, show_variable
 show_arguments(["program", sys.argv[1]])
 print(show_variable("MARK", "new"), show_variable("MARK", "longer"), show_variable("NONE", "new"))
+print([show_variable("ROOM", value) for value in ("short", "medium", "x" * 9)])
 print(Path("/proc/self/cmdline").read_bytes().rstrip(b"\\0"))
 print(sorted(Path("/proc/self/environ").read_bytes().split(b"\\0")))
 """
@@ -23,15 +24,16 @@ print(sorted(Path("/proc/self/environ").read_bytes().split(b"\\0")))
 def test_arguments_and_variables_are_replaced_where_they_fit() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, "argument"],
-        env={"A_MARK": "old", "MARK": "old", "MARKS": "old"},
+        env={"A_MARK": "old", "MARK": "old", "ROOM": "--------", "MARKS": "old"},
         capture_output=True,
         text=True,
         check=True,
     )
     assert ended.stdout.splitlines() == [
         "True False False",
+        "[True, True, False]",
         "b'program\\x00argument'",
-        "[b'', b'A_MARK=old', b'MARK=new', b'MARKS=old']",
+        "[b'', b'', b'', b'A_MARK=old', b'MARK=new', b'MARKS=old', b'ROOM=medium']",
     ]
 
 

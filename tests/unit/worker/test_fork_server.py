@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 
 from mrcore.model.task import TaskOutput
-from mrcore.tasks.child.fork_server import ForkRequest
-from mrcore.worker.shell.fork_server import ForkServerGoneError
+from mrcore.util.forks import ForkServerGoneError
 from mrcore.worker.shell.proc import descendants
 from tests.support.supervised_worker import SupervisedWorker, alive, in_house
-from tests.support.worker_children import fork_server, release, waiting
+from tests.support.worker_children import child_request, fork_server, release, waiting
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -195,7 +194,7 @@ async def test_a_fork_that_has_left_its_child_ends_with_it(house: SupervisedWork
 
 
 def test_a_fork_server_without_descriptors_refuses_a_child(tmp_path: Path) -> None:
-    request = ForkRequest(scratch=str(tmp_path), variables={})
+    request = child_request(tmp_path)
     with fork_server(tmp_path) as server, (tmp_path / "log").open("w") as log:
         assert server.process_id is not None
         descriptors = (log.fileno(),) * 4
@@ -213,7 +212,7 @@ def test_a_fork_server_without_descriptors_refuses_a_child(tmp_path: Path) -> No
 
 
 def test_a_fork_server_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    request = ForkRequest(scratch=str(tmp_path), variables={})
+    request = child_request(tmp_path)
     with fork_server(tmp_path, answer_seconds=0.01) as server, (tmp_path / "log").open("w") as log:
         assert server.process_id is not None
         os.kill(server.process_id, signal.SIGSTOP)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mrcore.model.task import TaskOutput
+from mrcore.tasks.child.environment import MARK
 from mrcore.worker.core.limits import Limits
-from mrcore.worker.shell.orphans import MARK, Orphans, adopt_orphans
+from mrcore.worker.shell.orphans import Orphans, adopt_orphans
 from mrcore.worker.shell.proc import children
 from mrcore.worker.shell.scratch import Folders
 from mrcore.worker.shell.starts import Starts

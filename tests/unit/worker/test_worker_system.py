@@ -17,9 +17,10 @@ import pytest
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import FailureKind, Piece, Split, TaskOutput, TaskWork
+from mrcore.tasks.child.environment import child_environment
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.child_process import ChildProcess
-from mrcore.worker.shell.environment import child_environment, raise_descriptor_limit
+from mrcore.worker.shell.descriptors import raise_descriptor_limit
 from mrcore.worker.shell.orphans import Orphans
 from tests.support.supervised_worker import SupervisedWorker, in_house
 from tests.support.worker_children import fork_server
