@@ -64,9 +64,9 @@ class Launcher:
         """Start it; `folder` is that of the cluster, in which it has its log."""
         self._lock = threading.RLock()
         self._asked: list[object] = []
-        """Those who wait for an answer, in the order of the answers."""
+        """Objects for which answers are to come, in the order of the answers."""
         self._answers: dict[int, int] = {}
-        """Answers that were read for others, by the identity of who waits."""
+        """Answers that nobody has taken yet, by the identity of these objects."""
         self._log_path = folder / "launcher.log"
         mark_bytes = len(os.fsencode(folder)) + _MARK_BYTES
         self._began = launcher_environment(daemon_environment(), slot_memory_bytes, mark_bytes)

@@ -127,7 +127,7 @@ def has_one_thread() -> bool:
 def become(
     request: ForkRequest, descriptors: Sequence[int], module: ModuleType | None = None
 ) -> None:
-    """Make this process, which is a fork, the one that was asked for.
+    """Turn this process, which is a fork, into the one that was asked for.
 
     It runs `main` of `module`. Without a module the command is run as a new program.
     """
