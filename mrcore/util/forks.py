@@ -155,7 +155,7 @@ def become(
 
 
 def _place(descriptors: Sequence[int], numbers: Sequence[int]) -> None:
-    """Give the descriptors these numbers, the last one those of the standard output and error."""
+    """Move the descriptors to these numbers, the last one to those of standard output and error."""
     *_, log = descriptors
     for standard in (1, 2):
         os.dup2(log, standard)
