@@ -132,18 +132,20 @@ def dump_items(
     items: Sequence[Sequence[Any]],
     refer: Refer | None = None,
     made: list[types.FunctionType] | None = None,
+    keywords: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Pickle the items of a call with `each`: for each of them the arguments of one call.
 
-    `made` is that of `dump_function`. Raises PicklingError that names the item at fault.
+    `keywords` go to all of them. `made` is that of `dump_function`. Raises PicklingError that names
+    the item at fault.
     """
     try:
-        return dumps((list(items), {}), refer, made)
+        return dumps((list(items), dict(keywords or {})), refer, made)
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
         for item in items:
-            dump_arguments(item, {}, refer)
+            dump_arguments(item, keywords or {}, refer)
         raise PicklingError(
             "The arguments of the calls cannot be sent to a worker together. Use chunksize=1."
         ) from None
@@ -170,7 +172,7 @@ def dump_value(value: object, function: str = "") -> bytes:
         what = f"The result of {function}" if function else f"The value ({type(value).__name__})"
         raise PicklingError(
             f"{what} cannot be sent to another process{inside} ({problem}). "
-            "Return data, such as numbers, text, lists or arrays."
+            f"{'Return' if function else 'Give'} data, such as numbers, text, lists or arrays."
         ) from None
 
 

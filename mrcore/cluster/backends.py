@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mrcore.cluster.client import Client
 
 NAME: Final = "mrcore"
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer may close a client at any moment, also while it is held
 _open: list[weakref.ref[Client]] = []
 
 

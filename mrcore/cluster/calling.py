@@ -10,7 +10,7 @@ from mrcore.calls import payload
 from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.options import CallOptions
-from mrcore.cluster.references import References, argument_error
+from mrcore.cluster.references import References, argument_error, unfolded
 from mrcore.errors import MrcoreError
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ class Caller:
         on_failure: Callable[[CallFuture[Any], Failure], bool] | None = None
         if fallback is not None:
             spare_made: list[types.FunctionType] = []
+            fallback, given, named = unfolded(fallback, arguments, keywords)
             spare = payload.dump_function(fallback, spare_made)
 
             def on_failure(future: CallFuture[Any], failure: Failure) -> bool:
                 story = f"It is the fallback of a call that failed: {failure.message}"
                 try:
-                    pending = self._make(spare, spare_made, arguments, keywords, options)
+                    pending = self._make(spare, spare_made, given, named, options)
                     if isinstance(pending, CallFuture):
                         return False
                     pending.story = story
@@ -54,6 +55,7 @@ class Caller:
                 return True
 
         made: list[types.FunctionType] = []
+        function, arguments, keywords = unfolded(function, arguments, keywords)
         pending = self._make(
             payload.dump_function(function, made), made, arguments, keywords, options
         )

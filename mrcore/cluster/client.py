@@ -23,7 +23,7 @@ from mrcore.cluster.calls import Calls
 from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.gathering import Valued, gather_values
 from mrcore.cluster.jobs import Followers, JobFuture
-from mrcore.cluster.mapping import Mapping, MapResult
+from mrcore.cluster.mapping import Mapping, MapResult, SlotCount
 from mrcore.cluster.monitor import Monitor, id_of
 from mrcore.cluster.options import call_options, check_arguments
 from mrcore.cluster.scattered import Scattered
@@ -277,7 +277,7 @@ class Client:
             calls=self._calls,
             options=options,
             function=function,
-            slots=self._slots(),
+            slots=SlotCount(self.slots),
             chunksize=1 if timeout is not None else chunksize,
         )
         return MapResult(
@@ -326,7 +326,7 @@ class Client:
         from mrcore.cluster.in_memory import mapreduce
 
         self.check_open()
-        tasks = self._slots() if workers is None else workers
+        tasks = self.slots() if workers is None else workers
         return mapreduce(self, data, map_func, reduce_func, tasks)
 
     def attach(self, session_id: str) -> dict[int, CallFuture[Any]]:
@@ -384,7 +384,8 @@ class Client:
         self._calls.fail(problem)
         self._followers.fail(problem)
 
-    def _slots(self) -> int:
+    def slots(self) -> int:
+        """Return how many calls can run at once, at least 1."""
         return max(1, online_slots(self.workers()))
 
 

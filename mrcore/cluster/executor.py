@@ -94,12 +94,13 @@ class ClusterExecutor(futures.Executor):
 def _result_of(future: CallFuture[T], timeout: float | None, begun: float) -> T:
     """Return the result of a call; raise TimeoutError `timeout` seconds after `begun`."""
     try:
-        left = None if timeout is None else timeout - (SYSTEM.monotonic() - begun)
-        return future.result(left)
-    except TimeoutError:
-        if future.done():
-            raise  # by what ran
-        raise future.late(timeout) from None
+        if timeout is not None:
+            # What the function raises is returned here, so a TimeoutError is that of the wait.
+            try:
+                future.exception(timeout - (SYSTEM.monotonic() - begun))
+            except TimeoutError:
+                raise future.late(timeout) from None
+        return future.result()
     finally:
         future.cancel()
         del future  # the traceback of its exception refers to this frame

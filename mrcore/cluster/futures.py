@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent import futures
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mrcore.calls.references import itself
 from mrcore.cluster.callbacks import CALLBACKS, is_delivering
+from mrcore.errors import UsageError
 
 if TYPE_CHECKING:
     from mrcore.cluster.pending import Pending
 
 T = TypeVar("T")
+FORKED: Final = (
+    "This cluster object was made by another process, and this one is a fork of it. Start the "
+    'process with the method "spawn", and connect in it.'
+)
 
 
 class ClusterFuture(futures.Future[T]):
@@ -27,6 +33,7 @@ class ClusterFuture(futures.Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._process_id = os.getpid()
         # The state of the base class stays "pending" until the end, since its `cancel` refuses
         # whatever is "running".
         self._started = False
@@ -69,27 +76,34 @@ class ClusterFuture(futures.Future[T]):
         Raises TimeoutError after `timeout` seconds, which says what is waited for. Ctrl-C cancels
         that.
         """
+        self._check_process()
         try:
             return super().result(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
         except TimeoutError as error:
-            if self.done():
-                raise  # by what ran, or it has ended just now
-            raise self.late(timeout) from error
+            if not self.done():
+                raise self.late(timeout) from error
+        return super().result(0)  # it has ended just now, or what ran has raised that error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the exception, None where there is none.
 
         Raises TimeoutError after `timeout` seconds, as `result` does.
         """
+        self._check_process()
         try:
             return super().exception(timeout)
         except TimeoutError as error:
-            if self.done():
-                raise
-            raise self.late(timeout) from error
+            if not self.done():
+                raise self.late(timeout) from error
+        return super().exception(0)  # it has ended just now
+
+    def _check_process(self) -> None:
+        """Raise UsageError in a fork of the program: nobody ends this future there."""
+        if self._process_id != os.getpid() and not self.done():
+            raise UsageError(FORKED)
 
     def late(self, timeout: float | None) -> TimeoutError:
         """Return the error of a wait that has taken `timeout` seconds."""
@@ -161,7 +175,8 @@ class LiveFutures:
     """Futures that have not ended, added by any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, since a finalizer may cancel futures at any moment, also while it is held.
+        self._lock = threading.RLock()
         self._live: set[ClusterFuture[Any]] = set()
 
     def add(self, future: ClusterFuture[Any]) -> None:

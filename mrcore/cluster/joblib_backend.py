@@ -18,7 +18,6 @@ from joblib.parallel import (
 from mrcore.cluster.backends import NAME, newest
 from mrcore.cluster.futures import CallFuture, LiveFutures
 from mrcore.cluster.options import call_options
-from mrcore.cluster.status import online_slots
 
 if TYPE_CHECKING:
     from mrcore.cluster.client import Client
@@ -44,13 +43,15 @@ class ClusterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         return newest() if self._given is None else self._given
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of batches that run at once: the slots for -1, at most `n_jobs`."""
+        """Return the number of batches that run at once: the slots for -1, at most `n_jobs`.
+
+        Where that would be 1, two are sent: joblib runs a single one in the program itself.
+        """
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        slots = max(1, online_slots(self._client.workers()))
         if n_jobs is None:
             return 1
-        return max(1, slots + 1 + n_jobs) if n_jobs < 0 else n_jobs
+        return max(2, self._client.slots() + 1 + n_jobs) if n_jobs < 0 else n_jobs
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> CallFuture[Any]:
         """Call a batch on a worker."""

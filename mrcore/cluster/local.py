@@ -102,6 +102,7 @@ class LocalCluster(Client):
             raise
         self._stopping = threading.Event()
         self._process_id = os.getpid()
+        self._worker_slots = slots
         threading.Thread(
             target=_tend,
             args=(weakref.ref(self), self._daemons, self._stopping),
@@ -134,6 +135,11 @@ class LocalCluster(Client):
     def process_ids(self) -> tuple[int, ...]:
         """Return the ids of the master and the workers, in this order."""
         return self._daemons.process_ids()
+
+    def slots(self) -> int:
+        """Return how many calls can run at once, at least 1; workers that start count, too."""
+        workers = len(self._daemons.process_ids()) - 1
+        return max(super().slots(), workers * self._worker_slots)
 
     def scale(self, workers: int | None = None, masters: int | None = None) -> None:
         """Change the number of workers while jobs run.

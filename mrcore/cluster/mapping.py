@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import itertools
 import queue
@@ -18,8 +19,8 @@ from mrcore.cluster.futures import CallFuture
 from mrcore.cluster.options import CallOptions
 from mrcore.cluster.outcomes import error_of_item
 from mrcore.cluster.progress import Bar
-from mrcore.cluster.references import References, argument_error
-from mrcore.errors import UsageError
+from mrcore.cluster.references import References, argument_error, unfolded
+from mrcore.errors import MrcoreError, UsageError
 from mrcore.util.clock import SYSTEM, Clock
 
 T = TypeVar("T")
@@ -36,15 +37,16 @@ CALLS_IN_FLIGHT: Final = 2_000
 """Items in flight at least, where the length of chunks was given."""
 ITEMS_KEPT: Final = 100_000
 """Items that are in flight or whose results were not drawn yet."""
+SLOTS_SECONDS: Final = 5.0
+"""Age at which the number of slots is asked for again: workers come and go while a map runs."""
 _TICK_SECONDS: Final = 0.25
 
 
 class Pacer:
     """Length of the next chunk, from how long items have taken. Pure: times are passed in."""
 
-    def __init__(self, total: int | None, slots: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self._total = total
-        self._slots = slots
         self._sent = 0
         self._done = 0
 
@@ -52,18 +54,37 @@ class Pacer:
         """Note that items have ended."""
         self._done += items
 
-    def next(self, elapsed_seconds: float) -> int:
+    def next(self, elapsed_seconds: float, slots: int) -> int:
         """Return the length of the next chunk, `elapsed_seconds` after the first."""
         size = 1
         if self._done and elapsed_seconds > 0:
-            item_seconds = elapsed_seconds * self._slots / self._done
+            item_seconds = elapsed_seconds * slots / self._done
             size = int(CHUNK_SECONDS / item_seconds)
         if self._total is not None:
             # Near the end chunks get shorter, so that all slots end at the same time.
-            size = min(size, (self._total - self._sent) // (2 * self._slots))
+            size = min(size, (self._total - self._sent) // (2 * slots))
         size = max(1, min(MAX_CHUNK, size))
         self._sent += size
         return size
+
+
+class SlotCount:
+    """Number of slots of a cluster, which is asked for again when it is old."""
+
+    def __init__(self, ask: Callable[[], int], clock: Clock = SYSTEM) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._known = ask()
+        self._asked = clock.monotonic()
+
+    def __call__(self) -> int:
+        """Return the number; it stays what it was while the master does not answer."""
+        now = self._clock.monotonic()
+        if now - self._asked >= SLOTS_SECONDS:
+            with contextlib.suppress(MrcoreError):
+                self._known = self._ask()
+            self._asked = self._clock.monotonic()
+        return self._known
 
 
 class Mapping:
@@ -75,25 +96,29 @@ class Mapping:
         calls: Calls,
         options: CallOptions,
         function: Callable[..., Any],
-        slots: int,
+        slots: Callable[[], int],
         chunksize: int | Literal["auto"],
     ) -> None:
-        """Check `chunksize`; raise UsageError, and PicklingError for the function."""
+        """Check `chunksize`; raise UsageError, and PicklingError for the function.
+
+        `slots` returns the number of slots of the cluster, which may change.
+        """
         if chunksize != "auto" and count("chunksize", chunksize) < 1:
             raise UsageError('chunksize is less than 1. Give a number of items, or "auto".')
         self._calls = calls
         self._options = options
         self._made: list[types.FunctionType] = []
+        function, self._shared, self._keywords = unfolded(function, (), {})
         self._function = payload.dump_function(function, self._made)
+        shared = (*self._shared, *self._keywords.values())
+        self._futures = len({id(each) for each in shared if isinstance(each, CallFuture)})
         self.slots = slots
         self.chunksize = None if chunksize == "auto" else chunksize
 
-    @property
     def limit(self) -> int:
         """Return the number of chunks that may be in flight."""
-        if self.chunksize is None:
-            return self.slots * CHUNKS_PER_SLOT
-        return max(self.slots * CHUNKS_PER_SLOT, CALLS_IN_FLIGHT // self.chunksize)
+        chunks = self.slots() * CHUNKS_PER_SLOT
+        return chunks if self.chunksize is None else max(chunks, CALLS_IN_FLIGHT // self.chunksize)
 
     def send(self, items: list[tuple[Any, ...]]) -> list[tuple[Chunk, int]]:
         """Send items and return their chunks, with the number of items of each.
@@ -103,8 +128,11 @@ class Mapping:
         """
         made = list(self._made)
         with References(self._calls) as references:
-            data = payload.dump_items(items, references, made)
-            if len(items) == 1 or not (references.needs or references.failed):
+            given = [(*self._shared, *item) for item in items] if self._shared else items
+            data = payload.dump_items(given, references, made, self._keywords)
+            # Futures that are arguments for all items fail all of them.
+            own = len(references.needs) > self._futures or references.failed
+            if len(items) == 1 or not own:
                 return [(self._send_chunk(references, data, made), len(items))]
         return [chunk for item in items for chunk in self.send([item])]
 
@@ -144,7 +172,7 @@ class MapResult(Iterator[T], Generic[T]):
         self._clock = clock
         total = _length(iterables)
         self._items = zip(*iterables, strict=False)
-        self._pacer = Pacer(total, mapping.slots)
+        self._pacer = Pacer(total)
         self._chunks: collections.OrderedDict[Chunk, int] = collections.OrderedDict()
         """Number of items of each chunk that was sent and not drawn."""
         self._news: News = queue.SimpleQueue()
@@ -207,6 +235,10 @@ class MapResult(Iterator[T], Generic[T]):
         for chunk in getattr(self, "_chunks", ()):
             chunk.cancel()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: results come to this program."""
+        raise TypeError("the results of a map stay in the program that draws them, as a list")
+
     def __repr__(self) -> str:
         """Return how far it is."""
         return f"<MapResult: {self._bar.line()}>"
@@ -267,12 +299,13 @@ class MapResult(Iterator[T], Generic[T]):
         """Send chunks while there is room for them."""
         while (
             not self._is_exhausted
-            and self._in_flight < self._mapping.limit
+            and self._in_flight < self._mapping.limit()
             and self._kept < ITEMS_KEPT
         ):
             size = self._mapping.chunksize
             if size is None:
-                size = self._pacer.next(self._clock.monotonic() - self._begun)
+                elapsed = self._clock.monotonic() - self._begun
+                size = self._pacer.next(elapsed, self._mapping.slots())
             items = list(itertools.islice(self._items, size))
             if not items:
                 self._is_exhausted = True

@@ -7,12 +7,14 @@ when its future is closed or collected.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mrcore.cluster.futures import FORKED
 from mrcore.errors import UsageError
 from mrcore.model.calls import CALL_STAGE
 from mrcore.model.ids import TaskId
@@ -130,6 +132,7 @@ class Board:
     """
 
     def __init__(self) -> None:
+        self._process_id = os.getpid()
         self.changed = threading.Condition(threading.RLock())
         self.outbox: deque[Pending] = deque()
         self.outbox_bytes = 0
@@ -150,7 +153,9 @@ class Board:
         return self.is_closed or self.problem is not None
 
     def check_open(self) -> None:
-        """Raise UsageError when the client was closed, or why the cluster is gone."""
+        """Raise UsageError when the client was closed, or in a fork; or why the cluster is gone."""
+        if self._process_id != os.getpid():
+            raise UsageError(FORKED)
         if self.problem is not None:
             raise self.problem
         if self.is_closed:

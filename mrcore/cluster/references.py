@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mrcore.calls import payload
@@ -89,6 +90,24 @@ class References:
         for pending in self.needs:
             self._calls.board.untake(pending)
         self.needs = []
+
+
+def unfolded(
+    function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return a partial with a future or a scattered value as its function and all arguments."""
+    if type(function) is functools.partial and any(map(_refers, _values_of(function))):
+        arguments = (*function.args, *arguments)
+        return function.func, arguments, {**function.keywords, **keywords}
+    return function, arguments, keywords
+
+
+def _values_of(function: functools.partial[Any]) -> tuple[Any, ...]:
+    return (*function.args, *function.keywords.values())
+
+
+def _refers(value: object) -> bool:
+    return isinstance(value, CallFuture | Scattered)
 
 
 def argument_error(failed: CallFuture[Any]) -> BaseException:

@@ -305,9 +305,9 @@ class Sender:
     def _send_cancels(self) -> None:
         by_session: dict[Session, list[int]] = {}
         with self._board.changed:
-            for pending in self._board.cancels:
+            while self._board.cancels:  # a finalizer may add some meanwhile
+                pending = self._board.cancels.popleft()
                 by_session.setdefault(pending.session, []).append(pending.index)
-            self._board.cancels.clear()
         for session, indexes in by_session.items():
             if not session.is_over:
                 self._quietly(functools.partial(self._client.cancel, session.session_id, indexes))

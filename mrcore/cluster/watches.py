@@ -24,6 +24,8 @@ _DEFECT: Final = (
     "mrcore itself failed while it took results. Call again, and please report what is on stderr"
 )
 
+_NO_ANSWER: Final = "waiting for the master, which does not answer"
+
 
 class Watches:
     """The watches of all sessions of a client, on a connection of their own."""
@@ -71,6 +73,7 @@ class Watches:
             while not (session.is_over or self._board.is_over):
                 for news in self._client.watch(session.session_id, pause):
                     self._take(session, news)
+                session.note = _NO_ANSWER  # until the first message of the next stream
         except MrcoreError as error:
             if not (session.is_over or self._board.is_over):
                 self._board.end_session(session, error)

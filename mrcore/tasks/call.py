@@ -151,9 +151,11 @@ class Calls:
             value = _called(name, function, given, keywords)
             del given, keywords
             return self._output(spec, call, _pickled(name, value, dump_value), 1)
-        items, _ = arguments.load()
+        items, keywords = arguments.load()
         assert spec.job.session is not None
-        outcomes = self._each(name, function, items, arguments, spec.job.session.retries, progress)
+        outcomes = self._each(
+            name, function, items, keywords, arguments, spec.job.session.retries, progress
+        )
         done = len(items) - len(outcomes.failures)
         return self._output(spec, call, _pickled(name, outcomes, dump_outcomes), len(items), done)
 
@@ -169,6 +171,7 @@ class Calls:
         name: str,
         function: Callable[..., Any],
         items: Sequence[Any],
+        keywords: dict[str, Any],
         arguments: _Arguments,
         retries: int,
         progress: ItemSink,
@@ -181,12 +184,13 @@ class Calls:
             for left in range(retries, -1, -1):
                 progress.begin_item(self._clock.monotonic(), at, len(items))
                 try:
-                    values.append(_called(name, function, given, {}))
+                    values.append(_called(name, function, given, keywords))
                     break
                 except _FailedCallError as failed:
                     if left:
                         self._pause(retries - left)
-                        given = arguments.load()[0][at]  # the function may have changed it
+                        again, keywords = arguments.load()  # the function may have changed them
+                        given = again[at]
                         continue
                     values.append(None)
                     failure = _failure(failed.message, failed.error)

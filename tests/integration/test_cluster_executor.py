@@ -139,8 +139,14 @@ def test_a_grid_search_of_scikit_learn(cluster: mrcore.LocalCluster) -> None:
     from sklearn.model_selection import GridSearchCV
     from sklearn.tree import DecisionTreeClassifier
 
-    from mrcore.cluster.joblib_backend import register
+    from mrcore.cluster.joblib_backend import ClusterBackend, register
 
+    backend = ClusterBackend(cluster)
+    cluster.scale(workers=1)
+    assert [backend.effective_n_jobs(jobs) for jobs in (None, 1, 3)] == [1, 1, 3]
+    assert backend.effective_n_jobs(-1) == 2  # with one joblib would not use the cluster
+    cluster.scale(workers=3)
+    assert [backend.effective_n_jobs(jobs) for jobs in (-1, -2, -9)] == [3, 2, 2]
     register()  # a cluster that is made after joblib was imported does this itself
     cluster.scale(workers=1)  # each process that fits takes seconds to import the library
     x, y = datasets.load_iris(return_X_y=True)

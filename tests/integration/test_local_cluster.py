@@ -163,12 +163,14 @@ def test_daemons_that_die_are_started_again(cluster: mrcore.LocalCluster, here: 
 
 
 def test_shutdown_leaves_no_process_and_no_file(state_home: Path, tmp_path: Path) -> None:
-    kept = mrcore.LocalCluster(workers=1, state=tmp_path / "state")
+    kept = mrcore.LocalCluster(workers=1, slots=2, state=tmp_path / "state")
     ids = kept.process_ids()
+    assert kept.slots() == 2  # the worker need not have joined
     kept.shutdown(cleanup=False)
     assert (kept.logs_folder / "worker-1.log").exists()
     assert (tmp_path / "state/leader.json").exists()
     again = mrcore.LocalCluster(workers=0, state=tmp_path / "state")
+    assert again.slots() == 1
     again.shutdown(cleanup=True)
     assert not again.logs_folder.exists()
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == []

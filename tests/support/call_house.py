@@ -100,6 +100,11 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
         with self.changed:
             return sum(len(kept.ended) for kept in self.sessions.values())
 
+    def calls(self) -> int:
+        """Return the number of calls that were added."""
+        with self.changed:
+            return sum(kept.calls for kept in self.sessions.values())
+
     def cut(self) -> None:
         """Break all streams, as a master does that dies."""
         with self.changed:
@@ -156,7 +161,7 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
             data = call.arguments or self.objects[call.arguments_object]
             arguments, keywords = payload.load_arguments(data, resolve)
             if call.each:
-                value = self._each(function, arguments)
+                value = self._each(function, arguments, keywords)
             else:
                 value = payload.dump_value(function(*arguments, **keywords))
         except Exception as error:  # noqa: BLE001 - as a worker does
@@ -175,12 +180,12 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
             ended.value = value
         return ended
 
-    def _each(self, function: Any, items: Any) -> bytes:
+    def _each(self, function: Any, items: Any, keywords: Any) -> bytes:
         values: list[Any] = []
         failures: dict[int, payload.ItemFailure] = {}
         for number, item in enumerate(items):
             try:
-                values.append(function(*item))
+                values.append(function(*item, **keywords))
             except Exception as error:  # noqa: BLE001 - as a worker does
                 values.append(None)
                 failures[number] = payload.ItemFailure(str(error), "", dump_exception(error))
@@ -290,7 +295,7 @@ class Desk:
             calls=self.calls,
             options=OPTIONS,
             function=function,
-            slots=2,
+            slots=options.pop("slots", lambda: 2),
             chunksize=options.pop("chunksize", "auto"),
         )
         options.setdefault("errors", "raise")

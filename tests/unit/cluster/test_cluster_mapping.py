@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import operator
 from collections.abc import Iterator
 
 import pytest
 
+from mrcore.calls import payload
 from mrcore.cluster.gathering import gather_values
-from mrcore.errors import UsageError
-from tests.support.call_house import Desk
+from mrcore.cluster.mapping import SLOTS_SECONDS, SlotCount
+from mrcore.cluster.scattered import Scattered
+from mrcore.errors import ClusterUnreachableError, PicklingError, UsageError
+from tests.support.call_house import OPTIONS, Desk
+from tests.support.fake_clock import FakeClock
 from tests.support.waiting import wait_until
 
 
@@ -105,3 +110,81 @@ def test_a_map_that_nobody_draws_is_cancelled(desk: Desk) -> None:
     del found
     gc.collect()
     wait_until(lambda: desk.house.requests["cancel"] == 10)
+
+
+def scattered(desk: Desk, value: list[int]) -> Scattered[list[int]]:
+    data = payload.dump_value(value)
+    return Scattered(desk.calls.store_now(data), len(data), lambda _: value)
+
+
+def test_partials_take_futures_and_scattered_values(desk: Desk) -> None:
+    shared = scattered(desk, [10, 20, 30])
+    assert desk.call(functools.partial(operator.getitem, shared), 1).result(10) == 20
+    desk.house.hold = True
+    base = desk.call(operator.neg, -16)
+    read = desk.caller.call(
+        functools.partial(divmod, 1), (0,), {}, OPTIONS, functools.partial(int, base=base)
+    )
+    found = desk.call(functools.partial(int, base=base), "f0")
+    desk.house.let_go()
+    assert found.result(10) == 0xF0
+    with pytest.raises(TypeError):  # of the fallback, which gets 1 and 0 in place of a text
+        read.result(10)
+    assert desk.call(functools.partial(divmod, 7), 2).result(10) == (3, 1)
+
+
+def test_a_map_of_a_partial_shares_its_values_over_whole_chunks(desk: Desk) -> None:
+    shared = scattered(desk, list(range(0, 100, 10)))
+    add = functools.partial(operator.getitem, shared)
+    before = desk.house.calls()
+    assert list(desk.map(add, range(10), chunksize=5)) == list(range(0, 100, 10))
+    assert desk.house.calls() == before + 2
+    desk.house.hold = True
+    base = desk.call(operator.neg, -16)
+    wait_until(lambda: desk.house.waiting)
+    before = desk.house.calls()
+    found = desk.map(functools.partial(int, base=base), ["a", "b", "c", "d"], chunksize=2)
+    own = desk.map(functools.partial(pow, base), [2, desk.call(operator.neg, -3)], chunksize=2)
+    desk.house.let_go()
+    assert list(found) == [10, 11, 12, 13]
+    assert list(own) == [256, 4096]
+    # A future of one item is for its own chunk, and one for all items is not.
+    assert desk.house.calls() == before + 2 + 1 + 2
+    with pytest.raises(PicklingError, match="the results of a map stay in the program"):
+        desk.call(list, found)
+
+
+def test_a_map_sends_more_when_workers_have_joined(desk: Desk) -> None:
+    desk.house.hold = True
+    slots = 1
+    found = desk.map(operator.neg, range(100), slots=lambda: slots)
+    wait_until(lambda: len(desk.house.waiting) == 4)
+    slots = 3
+    desk.house.let_go()
+    assert next(found) == 0
+    desk.house.hold = True
+    wait_until(lambda: not desk.house.waiting)
+    found._feed()
+    assert found._in_flight >= 12 - 4
+    desk.house.let_go()
+    assert sum(1 for _ in found) == 99
+
+
+def test_the_number_of_slots_is_asked_for_now_and_then() -> None:
+    clock = FakeClock()
+    answers: list[int | Exception] = [1, 8, ClusterUnreachableError("gone"), 2]
+
+    def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    slots = SlotCount(ask, clock)
+    assert [slots(), slots()] == [1, 1]
+    clock.advance(SLOTS_SECONDS)
+    assert [slots(), slots()] == [8, 8]
+    clock.advance(SLOTS_SECONDS)
+    assert [slots(), slots()] == [8, 8]
+    clock.advance(SLOTS_SECONDS)
+    assert slots() == 2

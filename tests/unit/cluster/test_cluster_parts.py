@@ -78,18 +78,18 @@ def test_keywords_that_nobody_takes() -> None:
 
 
 def test_chunks_grow_with_the_speed_of_items_and_shrink_at_the_end() -> None:
-    pacer = Pacer(None, slots=2)
-    assert [pacer.next(0.0) for _ in range(3)] == [1, 1, 1]
+    pacer = Pacer(None)
+    assert [pacer.next(0.0, 2) for _ in range(3)] == [1, 1, 1]
     pacer.ended(100)
     # 2 slots took a second for 100 items: 20 ms for one.
-    assert pacer.next(1.0) == 12
+    assert pacer.next(1.0, 2) == 12
     pacer.ended(10_000_000)
-    assert pacer.next(1.0) == MAX_CHUNK
-    known = Pacer(1_000, slots=2)
+    assert pacer.next(1.0, 2) == MAX_CHUNK
+    known = Pacer(1_000)
     known.ended(10_000_000)
     sizes: list[int] = []
     while sum(sizes) < 1_000:
-        sizes.append(known.next(1.0))
+        sizes.append(known.next(1.0, 2))
     assert sizes[0] == 250
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 1
