@@ -240,10 +240,15 @@ class _Committer:
         begun = self._publish_names(commit_uri, names)
         if success_uri in self._replaced:
             self._delete((success_uri, self._replaced[success_uri]))
+        output = self._spec.output_uri
+        folders = sorted({uri.rpartition("/")[0] for uri in sources})
+        partitions = [folder for folder in folders if folder != output]
+        if partitions:
+            # All at once: a sync of the output for each of them takes half of the commit's time.
+            self._storage.make_folders(partitions, below=output)
         # One after the other: a committer that comes too late stops at the first part.
         _in_parallel(partial(self._publish, durable=False), sources.items(), self._parallel)
-        for folder in {uri.rpartition("/")[0] for uri in sources}:
-            self._storage.sync(folder)
+        _in_parallel(self._storage.sync, folders, self._parallel)
         _in_parallel(self._publish, self._staged.items(), self._parallel)
         kept = sources.keys() | self._staged.keys() | {commit_uri}
         old = [item for item in self._replaced.items() if item[0] not in kept]

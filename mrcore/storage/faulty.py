@@ -11,7 +11,7 @@ import enum
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 from typing import BinaryIO, TypeVar
 
@@ -195,6 +195,10 @@ class FaultyStorage:
                 source, destination, expect=expect, metadata=metadata, durable=durable
             ),
         )
+
+    def make_folders(self, folder_uris: Collection[str], *, below: str) -> None:
+        """Make folders with durable names."""
+        self.run("sync", below, lambda: self._inner.make_folders(folder_uris, below=below))
 
     def sync(self, folder_uri: str) -> None:
         """Make the publications in a folder durable."""

@@ -7,7 +7,7 @@ but `reach` from `NoFolders`. Its URIs have the form `SCHEME://BUCKET/NAME`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, Self
 
@@ -114,6 +114,10 @@ class Places(Protocol):
         """Return whether a living process holds the lock of this name; blocks."""
         ...
 
+    def make_folders(self, folder_uris: Collection[str], *, below: str) -> None:
+        """Make folders below another one, with names that are durable; blocks."""
+        ...
+
     def sync(self, folder_uri: str) -> None:
         """Make all publications in a folder durable that were made with `durable=False`; blocks."""
         ...
@@ -196,6 +200,9 @@ class NoFolders:
     def is_locked(self, uri: str) -> bool:
         """Return False."""
         return False
+
+    def make_folders(self, folder_uris: Collection[str], *, below: str) -> None:
+        """Do nothing: there are no folders."""
 
     def sync(self, folder_uri: str) -> None:
         """Do nothing: every publication is durable at once."""

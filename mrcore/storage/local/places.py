@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat as stat_bits
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -17,6 +17,7 @@ from mrcore.storage.local.files import (
     FolderSync,
     LockedFolder,
     file_path,
+    make_folder,
     make_lasting_folder,
     sync,
 )
@@ -111,6 +112,21 @@ class LocalPlaces:
     def is_locked(self, uri: str) -> bool:
         """Return whether a living process of this machine holds the lock."""
         return is_locked(uri)
+
+    def make_folders(self, folder_uris: Collection[str], *, below: str) -> None:
+        """Make the folders, and sync each folder above them once: others may have made these."""
+        above: set[str] = set()
+        root = file_path(below.rstrip("/"))
+        for uri in folder_uris:
+            path = file_path(uri.rstrip("/"))
+            with os_errors(path), suppress(FileNotFoundError):  # pruned just now
+                make_folder(path)
+            while path.startswith(f"{root}/"):
+                path = os.path.dirname(path)
+                above.add(path)
+        for path in sorted(above):
+            with os_errors(path):
+                sync_folder(path)
 
     def sync(self, folder_uri: str) -> None:
         """Sync the names of the folder; who calls at the same time shares a sync."""

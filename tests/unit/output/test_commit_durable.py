@@ -116,3 +116,57 @@ def test_who_goes_on_makes_durable_what_a_dead_committer_has_only_named(
         check_new_output(place, job, disk)
         expected = job.expected()
         assert {name: place.get(name) for name in expected} == expected
+
+
+def test_folders_of_partitions_are_made_durable_by_one_sync(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part may be renamed into its folder, so the folder's name has to last before that."""
+    shutil.rmtree(folder)
+    place = stores.file_place(folder)
+    spec = make_spec(place, partition_by=("x",))
+    job = CommittedJob(place, "new", 8, spec).begin()
+    job.plan = job.prepare()
+    output = Path(place.uri("out").removeprefix("file://"))
+    before = output.stat().st_ino
+    disk = Disk(folder / "kept")
+    synced: list[int] = []
+    real = Disk._synced
+
+    def watched(disk: Disk, fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        real(disk, fd)
+
+    monkeypatch.setattr(Disk, "_synced", watched)
+    with disk.watched():
+        job.publish()
+    disk.cut([True for _ in disk.unsynced])
+    assert commit.verify(place.uri("out")).ok
+    assert {name: place.get(name) for name in job.files()} == job.files()
+    # The list of names, the folders, the parts of none, the receipt, and the end of the list.
+    assert synced.count(before) <= 5
+    assert len(list(output.glob("x=*"))) == 9
+
+
+def test_a_power_cut_among_partitions_loses_no_part(folder: Path) -> None:
+    draw = random.Random(7)
+    for number in range(MANY):
+        shutil.rmtree(folder)
+        place = stores.file_place(folder)
+        disk = Disk(folder / "kept")
+        job = CommittedJob(place, "new", 2, make_spec(place, partition_by=("x",))).begin()
+        job.plan = job.prepare()
+        try:
+            with disk.watched(number):
+                job.publish()
+        except Crash:
+            disk.cut([draw.random() < 0.6 for _ in disk.unsynced])
+        else:
+            assert number > 12
+            return
+        if place.get("out/_SUCCESS") is None:
+            with disk.watched():
+                job.publish()
+            disk.cut([True for _ in disk.unsynced])
+        assert {name: place.get(name) for name in job.files()} == job.files()
+    raise AssertionError("a commit has fewer operations")
