@@ -17,7 +17,7 @@ from mrcore.errors import JobEndedError, NotFoundError, UnknownJobError, UsageEr
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.remains import KeptResult, Remains, StageRemains, decode
-from mrcore.model.stages import stages_of
+from mrcore.model.stages import Run, stages_of
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.convert_resume import ALL_STAGES, Wanted
 from mrcore.storage.base import Storage
@@ -56,7 +56,7 @@ def resumption(
     left = _remains(storage, state_uri, wanted.job_id, state)
     spec = _spec(left, wanted)
     resumes = (*left.resumes, left.job_id)[-FORMER_MAX:]
-    keeping = _Keeping(left, wanted, spec, _present(spec, resumes))
+    keeping = Keeping(left, wanted, spec, _present(spec, resumes))
     kept = tuple(keeping.results())
     plan = None
     if kept:
@@ -123,7 +123,7 @@ def _present(spec: JobSpec, jobs: tuple[str, ...]) -> dict[str, str]:
 
 
 @dataclass
-class _Keeping:
+class Keeping:
     """The choice of the results that are kept."""
 
     left: Remains
@@ -151,7 +151,7 @@ class _Keeping:
                     results, stage, "since the former code made it; --keep-results keeps it",
                     "since the former code made them; --keep-results keeps them",
                 )  # fmt: skip
-            elif not self.complete.issuperset(stage.plan.inputs):
+            elif not self._is_read_as_before(stage):
                 self._note(results, stage, *["since tasks run again whose runs are read there"] * 2)
             elif self._is_cut_anew(number) and results < len(stage.tasks):
                 # Borders are chosen from the runs, and may differ where one was made again.
@@ -180,9 +180,14 @@ class _Keeping:
         if gone:
             self._note(gone, stage, *["since its object is not there any more"] * 2)
 
+    def _is_read_as_before(self, stage: StageRemains) -> bool:
+        """Return whether all that a stage has read is kept."""
+        return self.complete.issuperset(stage.plan.inputs)
+
     def _is_cut_anew(self, number: int) -> bool:
-        stages = stages_of(self.left.spec)
-        return any(stages[read].total_order for read in self.left.stages[number].plan.inputs)
+        stages = self.left.stages
+        writes = [stages[read].plan.writes for read in stages[number].plan.inputs]
+        return any(isinstance(each, Run) and each.total_order for each in writes)
 
     def _note(self, results: int, stage: StageRemains, one: str, many: str) -> None:
         shown = show_number(results, f"{stage.name} result")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
@@ -10,11 +11,15 @@ from msgspec.structs import replace
 
 from mrcore.master.core.events import Submitted, WorkerAbout
 from mrcore.master.core.limits import Limits
+from mrcore.master.shell.resumptions import Keeping
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import ANY_WORKER, Resources, Session
+from mrcore.model.remains import KeptResult, Remains
 from mrcore.model.stages import Calls, Part, Result, Run, Runs, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
+from mrcore.rpc.convert_resume import Wanted
+from tests.sim.world import Store
 from tests.support.specs import NO_VERSIONS, call_spec, job_spec
 
 MAX_ATTEMPTS = 4
@@ -92,6 +97,9 @@ class SimJob:
     """Jobs that it waits for: chosen when it is submitted first, among those that are durable."""
     ending: bool = False
     """Somebody has asked to end it."""
+    resumes: tuple[str, ...] = ()
+    kept: tuple[KeptResult, ...] = ()
+    """Results of the jobs that it resumes."""
 
     @classmethod
     def draw(cls, rng: Random, number: int, lease_seconds: float) -> SimJob:
@@ -109,6 +117,35 @@ class SimJob:
             killers=killers,
             max_bad_records=rng.choice((0, 1)) if killers else 0,
             lease_seconds=lease_seconds * rng.choice((1.0, 1.0, 3.0)),
+        )
+
+    def resumed(self, left: Remains, store: Store) -> SimJob:
+        """Return a job that goes on with this one; its kept objects can be read by its own names.
+
+        What is kept is the choice of the real master.
+        """
+        there = {str(attempt): "1" for attempt in (*store.runs, *store.parts)}
+        kept = tuple(Keeping(left, Wanted(job_id=self.job_id), left.spec, there).results())
+        name = f"{self.job_id}-again"
+        for each in kept:
+            task = TaskId(self.job_id, each.stage, each.index)
+            old = AttemptId(task, each.winner)
+            new = AttemptId(replace(task, job_id=name), each.winner)
+            store.made_of[new] = store.made_of[old]
+            if old in store.runs:
+                store.runs[new] = store.runs[old]
+            if old in store.parts:
+                store.parts[new] = store.parts[old]
+        return dataclasses.replace(
+            self,
+            job_id=name,
+            failures={},
+            vanished=0,
+            published=None,
+            after=(),
+            ending=False,
+            resumes=(self.job_id,),
+            kept=kept,
         )
 
     def inputs(self, stage: int) -> list[TaskRef]:
@@ -153,6 +190,8 @@ class SimJob:
             stages=() if self.after else self.stages,
             claim_generation="1",
             wall_seconds=wall_seconds,
+            resumes=self.resumes,
+            kept=self.kept,
         )
 
     def may_fail(self, task: TaskId | None, limits: Limits) -> bool:

@@ -39,6 +39,7 @@ from mrcore.master.core.outbox import Outbox
 from mrcore.model.attempts import Assignment
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId
+from mrcore.model.remains import Remains
 from mrcore.model.task import TaskRef
 from tests.sim.jobs import SimJob
 from tests.sim.oracle import Oracle
@@ -95,6 +96,8 @@ class SimMaster:
         self.journal: list[Fact] = []
         self.oracle = Oracle(world, jobs, workers, LIMITS)
         self.life: Life | None = None
+        self.remains: dict[str, Remains] = {}
+        """Remains of jobs in the store."""
         self.steps = 0
         self.boot()
 
@@ -340,6 +343,9 @@ class SimMaster:
                 self.oracle.published(life.machine, what.job.job_id, what.attempts)
                 return what.published(wall)
             case Cleaning():
+                left = what.remains()
+                if left is not None:  # the object is only created
+                    self.remains.setdefault(left.job_id, left)
                 gone = [uri for uri, a in store.values.items() if a.task.job_id == what.job.job_id]
                 for uri in gone:
                     del store.values[uri]

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import CommitFinished, Event, Synced
-from mrcore.master.core.facts import AttemptFailed, CommitBegun, JobEnded, JobPlanned, TaskWon
+from mrcore.master.core.facts import (
+    AttemptFailed,
+    CommitBegun,
+    JobEnded,
+    JobPlanned,
+    ResultsKept,
+    TaskWon,
+)
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.attempts import AttemptState, HeldAttempt
@@ -153,9 +160,8 @@ class Oracle:
         """Judge what a step gave."""
         self.sessions.after(outcome, machine)
         for fact in outcome.facts:
-            if isinstance(fact, TaskWon):
-                self.ever_won[fact.attempt.task] = None
-                self._judge_win(fact)
+            if isinstance(fact, TaskWon | ResultsKept):
+                self._take_winners(fact)
             elif isinstance(fact, AttemptFailed):
                 assert fact.attempt not in self.counted, f"{fact.attempt} failed twice"
                 self.counted[fact.attempt] = None
@@ -194,6 +200,17 @@ class Oracle:
         read = self.world.store.made_of[fact.attempt]
         assert read == current, f"{fact.attempt} read other content"
         self.content[task] = fact.output.digest
+
+    def _take_winners(self, fact: TaskWon | ResultsKept) -> None:
+        """Results of a former job count for one that resumes it as if they had been won."""
+        if isinstance(fact, TaskWon):
+            self.ever_won[fact.attempt.task] = None
+            self._judge_win(fact)
+            return
+        for kept in fact.results:
+            task = TaskId(fact.job_id, kept.stage, kept.index)
+            self.ever_won[task] = None
+            self.content[task] = kept.output.digest
 
     def _judge_success(self, event: Event, fact: JobEnded, machine: Machine) -> None:
         """A job with parts succeeds by its commit, one with results by its last winner."""

@@ -19,6 +19,8 @@ from tests.sim.world import World
 CHAOS_SECONDS = 90.0
 AFTER = 0.3
 """Share of the jobs that wait for another one, if there is one."""
+SEEDS_WITH_RESUMPTIONS = 4
+"""One seed in this number goes on with jobs that have ended early; the others stay as they were."""
 CALM_SECONDS = 1_500.0
 """Long enough for leases, back-offs and stragglers to run out; a job that lives then is stuck."""
 
@@ -57,6 +59,8 @@ class Simulation:
             # A draw of its own: others stay the same.
             job.needs = draw_needs(Random(f"{seed} {job.job_id} needs"), len(self.workers))
             world.at(rng.uniform(0.0, 40.0), self._submit(job))
+        self.resumed: set[str] = set()
+        """Jobs that others have gone on with."""
         self.clients: list[SimClient] = []
         if seed % SEEDS_WITH_CALLS == 0:
             for n in range(Random(f"{seed} clients").choice((1, 2, 3))):
@@ -78,7 +82,7 @@ class Simulation:
         """Submit until it is durable, as a client with a request_id does."""
 
         def submit() -> None:
-            if job.job_id not in self.jobs:
+            if job.job_id not in self.jobs and not job.resumes:
                 self._choose_after(job)
             self.jobs[job.job_id] = job
             life = self.master.life
@@ -123,10 +127,24 @@ class Simulation:
             self.master.stall()
         if world.chance(rates.drain):
             self.master.event(DrainAsked(worker.name))
+        if world.seed % SEEDS_WITH_RESUMPTIONS == 1:
+            self._resume_some()
         if self.jobs and world.chance(rates.cancel):
             job_id = rng.choice(sorted(self.jobs))
             self.jobs[job_id].ending = True
             self.master.event(CancelAsked(job_id, "not needed", WALL + world.now))
+
+    def _resume_some(self) -> None:
+        """Go on with jobs that have ended early, each of them once."""
+        for job in list(self.upcoming):
+            left = self.master.remains.get(job.job_id)
+            if left is None or job.job_id in self.resumed or job.resumes:
+                continue
+            self.resumed.add(job.job_id)
+            again = job.resumed(left, self.world.store)
+            self.world.note(f"{job.job_id} goes on with {len(again.kept)} results")
+            self.upcoming.append(again)
+            self._submit(again)()
 
     def _calm(self) -> None:
         """End the chaos; one worker never comes back, the others do."""

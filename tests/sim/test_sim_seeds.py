@@ -18,6 +18,7 @@ from tests.sim.call_mutants import CALL_FAULTS, CALL_MUTANTS
 from tests.sim.clients import SEEDS_WITH_CALLS
 from tests.sim.masters import Make
 from tests.sim.mutants import MUTANTS, Mutant, machine_with
+from tests.sim.resumption_mutants import KeptContentForgotten, keep_what_has_read_others
 from tests.sim.simulator import simulate
 
 SEEDS = 120
@@ -103,6 +104,18 @@ def test_every_fault_of_durable_calls_is_found(
 ) -> None:
     fault(monkeypatch)
     assert finds_in_calls(), f"{fault.__doc__}"
+
+
+def test_results_that_are_kept_without_their_content_are_found() -> None:
+    assert simulate(57, KeptContentForgotten).problem, f"{KeptContentForgotten.__doc__}"
+
+
+def test_results_that_are_kept_without_what_they_have_read_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert simulate(1253).problem == ""
+    keep_what_has_read_others(monkeypatch)
+    assert simulate(1253).problem, f"{keep_what_has_read_others.__doc__}"
 
 
 def test_a_run_is_the_same_under_any_hash_seed() -> None:

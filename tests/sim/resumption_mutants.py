@@ -1,0 +1,28 @@
+"""Faults of jobs that go on: the simulation must find every one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+
+from mrcore.master.core.events import Submitted
+from mrcore.master.core.machine import Machine
+from mrcore.master.shell.resumptions import Keeping
+
+
+class KeptContentForgotten(Machine):
+    """Keeps results of a former job without the digest of their content."""
+
+    def _on_submitted(self, event: Submitted) -> None:
+        kept = tuple(
+            msgspec.structs.replace(each, output=msgspec.structs.replace(each.output, digest=b""))
+            for each in event.kept
+        )
+        super()._on_submitted(dataclasses.replace(event, kept=kept))
+
+
+def keep_what_has_read_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep results that were made of runs which are made again."""
+    monkeypatch.setattr(Keeping, "_is_read_as_before", lambda self, stage: True)
