@@ -24,6 +24,7 @@ from mrcore.model.job import Input, JobDraft, JobSpec
 from mrcore.model.stages import Stage, stages_of
 from mrcore.output import claim
 from mrcore.records.inputs import InputFile, expand
+from mrcore.tasks.plan import limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ def _look_at_inputs(facts: JobFacts, spec: JobDraft, home: str) -> None:
         return  # what other jobs have yet to write cannot be measured
     groups = spec.plugin.groups if isinstance(spec, JobSpec) else ()
     files = expand(spec.inputs, spec.input_format, groups=groups, skip_output=spec.output_uri)
-    facts.files = tuple(files)
-    facts.input_bytes = sum(file.size_bytes for file in files)
+    read, facts.input_bytes = limited(files, spec.limit)
+    facts.files = tuple(read)
 
 
 def _look_at_claim(facts: JobFacts, spec: JobDraft, home: str) -> None:

@@ -35,20 +35,29 @@ def check_counted(files: Sequence[InputFile], option: str) -> None:
             )
 
 
-def first_records(files: Sequence[InputFile], limit: int) -> list[InputFile]:
-    """Return the files that have the first `limit` records; the last one ends after these."""
+def first_records(files: Sequence[InputFile], limit: int) -> tuple[list[InputFile], int]:
+    """Return the files that have the first `limit` records, and the stored bytes of these.
+
+    The last file ends after them. Its bytes are those of whole batches, where it is compressed.
+    """
     reader = _Reader("--limit")
     found: list[InputFile] = []
-    left = limit
+    left, size_bytes = limit, 0
     for file in files:
+        read_bytes = 0
         for batch in reader.batches(file):
+            read_bytes += batch.size_bytes
             if left < len(batch.values):
                 end = batch.offsets[left]
-                # An end at the first record of the file leaves nothing of it.
-                return [*found, msgspec.structs.replace(file, end=end)] if end else found
+                if not end:  # an end at the first record of the file leaves nothing of it
+                    return found, size_bytes
+                ends_there = file_format(file.format).cut is Cut.LINES and file.codec is Codec.NONE
+                size_bytes += end if ends_there else min(read_bytes, file.size_bytes)
+                return [*found, msgspec.structs.replace(file, end=end)], size_bytes
             left -= len(batch.values)
         found.append(file)
-    return found
+        size_bytes += file.size_bytes
+    return found, size_bytes
 
 
 def cut_by_records(files: Sequence[InputFile], records: int) -> list[Split]:

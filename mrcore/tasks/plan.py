@@ -25,7 +25,7 @@ class Plan(msgspec.Struct, frozen=True):
     splits: tuple[Split, ...]
     reduces: int
     input_bytes: int
-    """Size of all input files, as stored."""
+    """Size of all input files, as stored; with a limit, of what is read of them."""
 
     @property
     def splits_by_group(self) -> Mapping[int, int]:
@@ -48,13 +48,8 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         groups=spec.plugin.groups,
         skip_output=spec.output_uri or None,
     )
-    if spec.limit:
-        from mrcore.records import counted  # it loads numpy
-
-        counted.check_counted(listed, "--limit")
-        listed = counted.first_records(listed, spec.limit)
-    input_bytes = sum(file.size_bytes for file in listed)
-    files = _examined(listed, target_bytes(input_bytes, cut_slots, spec.map_tasks))
+    read, input_bytes = limited(listed, spec.limit)
+    files = _examined(read, target_bytes(input_bytes, cut_slots, spec.map_tasks))
     if spec.records_per_task:
         from mrcore.records import counted
 
@@ -67,6 +62,20 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         reduces=_reduces(spec, slots, input_bytes),
         input_bytes=input_bytes,
     )
+
+
+def limited(files: Sequence[InputFile], limit: int) -> tuple[Sequence[InputFile], int]:
+    """Return the files that have the first `limit` records, and the stored bytes of these.
+
+    A limit of 0 is none. Raises InputError for what cannot be read, UsageError where no records can
+    be counted.
+    """
+    if not limit:
+        return files, sum(file.size_bytes for file in files)
+    from mrcore.records import counted  # it loads numpy
+
+    counted.check_counted(files, "--limit")
+    return counted.first_records(files, limit)
 
 
 def encode(plan: Plan) -> bytes:

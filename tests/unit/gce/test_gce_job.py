@@ -38,6 +38,31 @@ def test_a_job_that_can_run_has_its_size_and_its_places(tmp_path: Path, gcs_plac
     assert [kind_of(stage.reads) for stage in facts.stages] == ["map", "reduce"]
 
 
+def test_a_limited_job_is_priced_by_what_it_reads(
+    tmp_path: Path, gcs_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MRCORE_GCS_LOGIN", "gcloud")  # a runner sets it
+    for name in ("a", "b", "c"):
+        gcs_place.put(f"in/{name}.txt", b"x" * 99 + b"\n" + b"y" * (3 << 20))
+    (tmp_path / "wc.py").write_text(PLUGIN)
+    found = {}
+    for limit in (0, 3):
+        request = JobRequest(
+            plugin="wc.py",
+            inputs=(gcs_place.uri("in/"),),
+            output=gcs_place.uri("out"),
+            cwd=tmp_path,
+            options={"limit": limit},
+        )
+        facts = look_at_job(request, HOME)
+        assert facts.errors == []
+        found[limit] = (facts, price_of_job(Runner("run", Options(region="us-central1")), facts))
+    assert found[0][0].input_bytes == 3 * (100 + (3 << 20))
+    assert found[3][0].input_bytes == 100 + (3 << 20) + 100
+    assert [file.end for file in found[3][0].files] == [0, 100]
+    assert found[0][1][0] != found[3][1][0]
+
+
 STEPS = """
 from mrcore import Step
 

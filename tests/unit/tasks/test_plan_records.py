@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
 from mrcore.model.task import Split
-from mrcore.records import counted
+from mrcore.records import counted, splits
 from mrcore.records.readers import open_batches
 from mrcore.rpc.convert_task import split_from_proto, split_to_proto
 from mrcore.tasks.plan import Plan, make_plan
@@ -129,6 +129,22 @@ def test_a_limited_file_is_cut_for_all_slots(tmp_path: Path) -> None:
     assert sum(len(records(split)) for split in plan.splits) == 60_000
     ends = [piece for split in plan.splits for piece in split.pieces]
     assert all(one.end == two.start for one, two in pairwise(ends))
+
+
+def test_a_limited_plan_has_the_bytes_and_reduces_of_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "SMALL_INPUT_BYTES", 10_000)
+    lines = b"".join(b"%07d\n" % n for n in range(9_000))
+    (tmp_path / "a.txt").write_bytes(lines)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(lines))
+    whole = plan_of(tmp_path, "a.txt", slots=7)
+    assert (whole.input_bytes, whole.reduces) == (len(lines), 7)
+    some = plan_of(tmp_path, "a.txt", slots=7, limit=5)
+    assert (some.input_bytes, some.reduces) == (40, 1)
+    assert flat(map(records, some.splits)) == [f"{n:07d}" for n in range(5)]
+    both = plan_of(tmp_path, "a.txt", "b.txt.gz", limit=9_001)
+    assert len(lines) < both.input_bytes <= len(lines) + len(gzip.compress(lines))
 
 
 def test_what_is_not_counted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
