@@ -7,7 +7,7 @@ import atexit
 import contextlib
 import gc
 import importlib
-import json
+import itertools
 import os
 import select
 import signal
@@ -37,16 +37,17 @@ LIFE = 0
 
 def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
-    gcloud = load(sys.argv[-1])
+    gcloud, commands = load(sys.argv[-1])
     learnt, lessons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    learn(USUAL)
+    learn(commands, "", USUAL)
     while True:
         ready, _, _ = select.select([LIFE, listener.fileno(), learnt.fileno()], [], [])
         if LIFE in ready:
             return
         if learnt.fileno() in ready:
-            learn(learnt.recv(REQUEST_BYTES).decode())
+            command, _, modules = learnt.recv(REQUEST_BYTES).decode().partition("\n")
+            learn(commands, command, modules)
         if listener.fileno() in ready:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -54,22 +55,39 @@ def main() -> None:
             connection.close()
 
 
-def load(path: str) -> ModuleType:
-    """Import what every call needs; the module is the program that `gcloud` runs."""
+def load(path: str) -> tuple[ModuleType, Any]:
+    """Import what every call needs, and make the tree of commands.
+
+    Return the module that is the program of `gcloud`, and the root of the tree. A branch of the
+    tree is filled in when a call needs it.
+    """
     sys.path.insert(0, str(Path(path).parent))
     gcloud = importlib.import_module("gcloud")
-    importlib.import_module("googlecloudsdk.gcloud_main")
-    return gcloud
+    program: Any = importlib.import_module("googlecloudsdk.gcloud_main")
+    line = program.CreateCLI([])
+    program.CreateCLI = lambda *_: line
+    return gcloud, line.top_element
 
 
-def learn(names: str) -> None:
-    """Import what a call has imported, so that the next ones need not."""
-    for name in names.split():
+def learn(commands: Any, command: str, modules: str) -> None:
+    """Load the command and the modules that a call has needed, so that the next ones need not."""
+    element = commands
+    for word in command.split():
+        element = element and element.LoadSubElement(word)
+    for name in modules.split():
         # What the call could do without, so can we.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     # Otherwise a collection in a call would go through all that is loaded, and copy it.
     gc.freeze()
+
+
+def lesson(loaded: set[str]) -> bytes:
+    """Return the words of this call's command, and the modules that were not loaded before it."""
+    command = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
+    names = (name for name in sys.modules if name.startswith("googlecloudsdk."))
+    modules = (name for name in names if name not in loaded)
+    return f"{' '.join(command)}\n{' '.join(modules)}".encode()
 
 
 def serve(connection: socket.socket, gcloud: ModuleType, lessons: socket.socket) -> NoReturn:
@@ -79,17 +97,16 @@ def serve(connection: socket.socket, gcloud: ModuleType, lessons: socket.socket)
     try:
         request, descriptors, _, _ = socket.recv_fds(connection, REQUEST_BYTES, DESCRIPTORS)
         if request:
-            become(json.loads(request), descriptors, connection)
+            become(request, descriptors, connection)
             loaded = set(sys.modules)
             code = run(gcloud)
+            lessons.send(lesson(loaded))  # before the client ends, and we with it
             connection.send(bytes([code]))
-            new = (name for name in sys.modules if name.startswith("googlecloudsdk."))
-            lessons.send(" ".join(name for name in new if name not in loaded).encode())
     finally:
         os._exit(code)
 
 
-def become(request: dict[str, Any], descriptors: list[int], connection: socket.socket) -> None:
+def become(request: bytes, descriptors: list[int], connection: socket.socket) -> None:
     """Take on what the client is: its arguments, environment, folder and standard streams."""
     life = os.dup(LIFE)
     *streams, folder = descriptors
@@ -98,9 +115,12 @@ def become(request: dict[str, Any], descriptors: list[int], connection: socket.s
     os.fchdir(folder)
     for descriptor in descriptors:
         os.close(descriptor)
+    count, *rest = (os.fsdecode(piece) for piece in request.split(b"\0"))
     os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv = request["argv"]
+    for variable in rest[int(count) :]:
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
+    sys.argv = rest[: int(count)]
     threading.Thread(target=end_with, args=(connection, life), daemon=True).start()
 
 
