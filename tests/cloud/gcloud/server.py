@@ -76,7 +76,7 @@ def learn(commands: Any, command: str, modules: str) -> None:
         element = element and element.LoadSubElement(word)
     for name in modules.split():
         # What the call could do without, so can we.
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
     # Otherwise a collection in a call would go through all that is loaded, and copy it.
     gc.freeze()
@@ -85,8 +85,7 @@ def learn(commands: Any, command: str, modules: str) -> None:
 def lesson(loaded: set[str]) -> bytes:
     """Return the words of this call's command, and the modules that were not loaded before it."""
     command = itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
-    names = (name for name in sys.modules if name.startswith("googlecloudsdk."))
-    modules = (name for name in names if name not in loaded)
+    modules = (name for name in sys.modules if name not in loaded)
     return f"{' '.join(command)}\n{' '.join(modules)}".encode()
 
 
