@@ -1,4 +1,4 @@
-"""The image of the VMs in its cache, with a debootstrap that takes no time."""
+"""The image of the VMs in its cache, with an mmdebstrap that takes no time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ echo whole > "$target/etc/whole"
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a debootstrap in the way; return the file that gets a line for each call of it."""
+    """Put an mmdebstrap in the way; return the file that gets a line for each call of it."""
     if (reason := requirements.why_not()) is not None:
         pytest.skip(reason)
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "debootstrap").write_text(FAKE)
-    (tools / "debootstrap").chmod(0o755)
+    (tools / "mmdebstrap").write_text(FAKE)
+    (tools / "mmdebstrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
     return tmp_path / "calls"
@@ -65,7 +65,7 @@ def test_a_failure_says_where_to_look_and_leaves_no_root(cache: Path, calls: Pat
         pass
     log = next(cache.glob("*.log"))
     assert str(caught.value) == (
-        f"debootstrap could not make the image of the VMs: its log is {log}."
+        f"mmdebstrap could not make the image of the VMs: its log is {log}."
     )
     assert log.read_text() == "no network\n"
     # What it has left is not built upon.

@@ -13,7 +13,7 @@ import pytest
 from tests.cloud.machines import image, requirements
 from tests.cloud.machines.cloud import REPOSITORY
 
-PROGRAMS = ("systemd-nspawn", "debootstrap", "ip", "unshare", "nsenter", "gcloud")
+PROGRAMS = ("systemd-nspawn", "mmdebstrap", "ip", "unshare", "nsenter", "gcloud")
 AS_ROOT = """
 import os, runpy
 os.geteuid = lambda: 0
@@ -25,7 +25,7 @@ runpy.run_module("tests.cloud.proof", run_name="__main__")
     ("missing", "sentence"),
     [
         ("systemd-nspawn", "is not installed: run `apt-get install systemd-container`."),
-        ("debootstrap", "is not installed: run `apt-get install debootstrap`."),
+        ("mmdebstrap", "is not installed: run `apt-get install mmdebstrap`."),
         ("gcloud", "is not installed: see https://cloud.google.com/sdk/docs/install."),
     ],
 )

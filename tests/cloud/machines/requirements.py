@@ -11,7 +11,7 @@ from tests.cloud.machines import image
 
 _PROGRAMS = {
     "systemd-nspawn": "systemd-container",
-    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
