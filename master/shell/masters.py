@@ -44,13 +44,19 @@ class Masters:
                 await asyncio.to_thread(self._turn)
             except StorageError as error:
                 log.warning("the masters cannot be listed", extra={"error": str(error)})
-            self._server.name_masters([view.address for view in self._known()])
+            self._name()
             await asyncio.sleep(BEAT_SECONDS)
 
     async def views(self) -> tuple[MasterView, ...]:
         """Return the masters as they are now, the leader first."""
         await asyncio.to_thread(self._roster.read)
-        return self._known()
+        return self._name()
+
+    def _name(self) -> tuple[MasterView, ...]:
+        """Name the masters that are known to callers, and return them."""
+        views = self._known()
+        self._server.name_masters([view.address for view in views])
+        return views
 
     def _turn(self) -> None:
         first = self._roster.record.role is not MasterRole.LEADER

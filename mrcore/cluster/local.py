@@ -1,4 +1,4 @@
-"""`LocalCluster`: a master and workers on this machine, for as long as a program wants them."""
+"""`LocalCluster`: masters and workers on this machine, for as long as a program wants them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,13 +32,11 @@ TEND_SECONDS: Final = 0.25
 """Time between two looks at the processes."""
 FORGIVE_SECONDS: Final = 60.0
 """Age after which the death of a process no longer counts."""
-ONE_MASTER: Final = (
-    "This version runs one master: standby masters come later. The cluster works with one."
-)
+MAX_MASTERS: Final = 9
 
 
 class LocalCluster(Client):
-    """A cluster of processes on this machine: a master, and workers with `slots` slots each.
+    """A cluster of processes on this machine: masters, and workers with `slots` slots each.
 
     It lives until the end of its `with` block, `shutdown`, or the end of the program, however that
     comes. A process that dies is started again. Code that is not in `__main__` is imported by the
@@ -65,8 +62,8 @@ class LocalCluster(Client):
         that of one slot, in bytes or as "512MiB". `cpus` is what calls and jobs with `resources`
         may take of each worker together, by default all of the machine; `labels` are those of each
         worker. `state` is the place of the cluster's state, to go on with it later; by default it
-        is temporary. `modules` are those of `mrcore.connect`. More than one of `masters` is for
-        later.
+        is temporary. `modules` are those of `mrcore.connect`. Of several `masters` one leads, and
+        another one takes over within seconds when it dies.
 
         Raises UsageError for numbers that cannot be, MrcoreError where the processes do not start.
         """
@@ -76,11 +73,12 @@ class LocalCluster(Client):
         memory_bytes = _memory(memory)
         offers = resources_of({"cpu": cpus or 0, "labels": labels})
         host.check_slots(max(1, number * slots), memory_bytes)
-        _check_masters(masters)
+        several = _masters(masters)
         place = None if state is None else folder_uri(path_text("state", state), Path.cwd())
         self._state_uri = place
         self._daemons = EmbeddedCluster(
             workers=number,
+            masters=several,
             slots=slots,
             memory_bytes=memory_bytes,
             cpus=offers.cpus,
@@ -133,7 +131,7 @@ class LocalCluster(Client):
         return self._daemons.folder.path
 
     def process_ids(self) -> tuple[int, ...]:
-        """Return the ids of the master and the workers, in this order."""
+        """Return the ids of the masters and the workers, in this order."""
         return self._daemons.process_ids()
 
     def slots(self) -> int:
@@ -142,16 +140,17 @@ class LocalCluster(Client):
         return max(super().slots(), workers * self._worker_slots)
 
     def scale(self, workers: int | None = None, masters: int | None = None) -> None:
-        """Change the number of workers while jobs run.
+        """Change the number of workers or masters while jobs run.
 
         New workers take tasks as soon as they are up. Those that are too many finish what they have
-        within 25 s, and leave.
+        within 25 s, and leave. The master that leads stays.
         """
         self.check_open()
-        if masters is not None:
-            _check_masters(masters)
-        if workers is not None:
-            number = _workers(workers)
+        several = None if masters is None else _masters(masters)
+        number = None if workers is None else _workers(workers)
+        if several is not None:
+            self._daemons.scale_masters(several)
+        if number is not None:
             self._daemons.scale(number)
 
     def close(self) -> None:
@@ -231,9 +230,11 @@ def _workers(value: object) -> int:
     return number
 
 
-def _check_masters(value: object) -> None:
-    if _positive("masters", value) > 1:
-        warnings.warn(ONE_MASTER, stacklevel=3)
+def _masters(value: object) -> int:
+    number = _positive("masters", value)
+    if number > MAX_MASTERS:
+        raise UsageError(f"masters is {number}. Give a number from 1 to {MAX_MASTERS}.")
+    return number
 
 
 def _memory(value: object) -> int:

@@ -24,9 +24,11 @@ from typing import Final, Self
 from mrcore.engine import history
 from mrcore.engine.daemons import STOP_SECONDS, UNKNOWN, Daemon, Launcher
 from mrcore.errors import MrcoreError
+from mrcore.model.master import MasterRole
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
 from mrcore.rpc.cluster import Credentials, credentials_of
+from mrcore.storage.registry import storage_for
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -45,7 +47,7 @@ def default_workers(slots: int) -> int:
 
 
 class EmbeddedCluster:
-    """A master and workers with `slots` slots each, for as long as the `with` block.
+    """Masters and workers with `slots` slots each, for as long as the `with` block.
 
     `restart_dead` has to be called now and then: it starts daemons again that have died.
     """
@@ -54,6 +56,7 @@ class EmbeddedCluster:
         self,
         *,
         workers: int,
+        masters: int = 1,
         slots: int = 1,
         memory_bytes: int = 0,
         cpus: float = 0.0,
@@ -68,7 +71,7 @@ class EmbeddedCluster:
 
         `folder` is that of a run that was interrupted, and whose state the master goes on from.
         With `state_uri` the state is there, and not in the folder. A death of a daemon no longer
-        counts after `forgive_seconds`.
+        counts after `forgive_seconds`. All masters but the first stand by.
         """
         nesting.check_allowed()
         self._cwd = cwd
@@ -77,16 +80,17 @@ class EmbeddedCluster:
         self._deaths: deque[float] = deque()
         self._credentials: Credentials | None = None
         self._takes_over = folder is not None
-        self._goes_on = folder is not None or state_uri is not None
+        self._waits = folder is not None or state_uri is not None or masters > 1
+        """Whether others begin only once the first master serves."""
         self._lock = threading.RLock()
         self._closed = False
         self.folder = folder or history.RunFolder.create(clock)
         self.state_uri = state_uri or self.folder.state_uri
-        self._master = Daemon(
-            "master",
-            ["--state", self.state_uri, "--expect-slots", str(workers * slots), *_PLAIN_LOG],
-            self.folder.path / "master.log",
-        )
+        self._master_arguments = ["--state", self.state_uri, *_PLAIN_LOG]
+        self._master_arguments += ["--expect-slots", str(workers * slots)]
+        self._named_masters = 0
+        self._masters = [self._new_master() for _ in range(masters)]
+        self._master = self._masters[0]
         self._slot_bytes = memory_bytes or host.slot_bytes(max(1, workers * slots))
         self._worker_arguments = ["--state", self.state_uri, "--slots", str(slots)]
         self._worker_arguments += ["--memory", str(self._slot_bytes)]
@@ -105,8 +109,10 @@ class EmbeddedCluster:
     def __enter__(self) -> Self:
         try:
             self._start_master("127.0.0.1:0")
-            if self._goes_on:
-                self._wait_for_master()  # until then the state names the former one
+            if self._waits:
+                self._wait_for_master()  # until then the state names the former one, or nobody
+            for master in self._masters[1:]:
+                self._start_standby(master)
             for worker in self._workers:
                 self._start_worker(worker)
             history.sweep(history.KEEP_SECONDS, clock=self._clock)
@@ -129,14 +135,14 @@ class EmbeddedCluster:
         from mrcore.rpc.credentials import read_leader
 
         if self._credentials is None:
-            if not self._goes_on:
+            if not self._waits:
                 self._wait_for_master()
             self._credentials = credentials_of(read_leader(self.state_uri), self.state_uri)
         return self._credentials
 
     def process_ids(self) -> tuple[int, ...]:
-        """Return the ids of the master and the workers."""
-        return tuple(daemon.process_id for daemon in (self._master, *self._workers))
+        """Return the ids of the masters and the workers."""
+        return tuple(daemon.process_id for daemon in (*self._masters, *self._workers))
 
     def record(self, job: JobView) -> None:
         """Write down what is known of the job, for `mrcore jobs`, `show` and `logs`."""
@@ -154,26 +160,41 @@ class EmbeddedCluster:
                 worker.terminate()
                 self._leaving.append(worker)
 
+    def scale_masters(self, masters: int) -> None:
+        """Start masters that stand by, or end the newest ones that do not lead."""
+        with self._lock:
+            while not self._closed and len(self._masters) < masters:
+                master = self._new_master()
+                self._start_standby(master)
+                self._masters.append(master)
+            if len(self._masters) > masters:
+                leader = self._leader_process()
+                for master in reversed([one for one in self._masters if one.process_id != leader]):
+                    if len(self._masters) > masters:
+                        self._masters.remove(master)
+                        master.terminate()
+                        self._leaving.append(master)
+
     def restart_dead(self) -> None:
         """Start daemons that died again; raise MrcoreError with their last words if that fails."""
         with self._lock:
             if self._closed:
                 return
             self._leaving = [worker for worker in self._leaving if worker.exit_code() is None]
-            for daemon in (self._master, *self._workers):
+            for daemon in (*self._masters, *self._workers):
                 code = daemon.exit_code()
                 if code is not None:
                     self._start_again(daemon, code)
 
     def close(self, stop_seconds: float = STOP_SECONDS) -> None:
-        """Stop the workers, then the master, each with SIGTERM and at last SIGKILL."""
+        """Stop the workers, then the masters, each with SIGTERM and at last SIGKILL."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
         for launcher in self._launchers:
             launcher.stop()
-        for group in ([*self._workers, *self._leaving], [self._master]):
+        for group in ([*self._workers, *self._leaving], self._masters):
             for daemon in group:
                 daemon.terminate()
             end = self._clock.monotonic() + stop_seconds
@@ -195,7 +216,10 @@ class EmbeddedCluster:
         self._deaths.append(now)
         if len(self._deaths) > _RESTARTS:
             raise self._exit_error(daemon, code)
-        if daemon is self._master:
+        if daemon in self._masters and len(self._masters) > 1:
+            self._start_standby(daemon)
+        elif daemon in self._masters:
+            self._master = daemon
             # Workers and client know it by its address.
             self._start_master(self.credentials().address)
         else:
@@ -226,6 +250,23 @@ class EmbeddedCluster:
             )
         finally:
             os.close(ready_write)
+
+    def _new_master(self) -> Daemon:
+        self._named_masters += 1
+        name = "master" if self._named_masters == 1 else f"master-{self._named_masters}"
+        return Daemon("master", self._master_arguments, self.folder.path / f"{name}.log")
+
+    def _start_standby(self, master: Daemon) -> None:
+        options = ("--listen", "127.0.0.1:0", "--standby", *self._lifeline_option())
+        self._start(master, (self._lifeline_read,), options)
+
+    def _leader_process(self) -> int:
+        """Return the id of the process that leads, as far as the state shows."""
+        from mrcore.rpc.masters import masters_of
+
+        found = masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
+        leaders = (one.process_id for one in found if one.role is MasterRole.LEADER)
+        return next(leaders, self._masters[0].process_id)
 
     def _start_worker(self, worker: Daemon) -> None:
         self._start(worker, (self._lifeline_read,), self._lifeline_option())

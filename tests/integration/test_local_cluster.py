@@ -134,8 +134,9 @@ def test_another_client_connects(cluster: mrcore.LocalCluster) -> None:
 
 
 def test_scale_and_status(cluster: mrcore.LocalCluster) -> None:
-    with pytest.warns(UserWarning, match="standby masters come later"):
-        cluster.scale(workers=3, masters=3)
+    with pytest.raises(UsageError, match=r"masters is 10\. Give a number from 1 to 9"):
+        cluster.scale(masters=10)
+    cluster.scale(workers=3)
     wait_until(lambda: cluster.status().online == 3)
     status = cluster.status()
     assert status.slots == 3

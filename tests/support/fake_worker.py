@@ -103,8 +103,9 @@ class FakeWorker:
         if self._channel is not None:
             self._channel.close()
 
-    def reconnect(self) -> None:
+    def reconnect(self, credentials: Credentials | None = None) -> None:
         """Forget the connection, as to a master that was killed, and begin another."""
+        self._credentials = credentials or self._credentials
         if self._channel is not None:
             self._channel.close()
         self._channel = connect(self._credentials)
