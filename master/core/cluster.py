@@ -69,6 +69,8 @@ class Cluster:
         """Parked workers with a free slot, longest waiting first."""
         self.dirty: dict[str, None] = {}
         """Workers whose wanted attempts have changed in this step."""
+        self.stalls: dict[str, str] = {}
+        """Reasons of jobs whose tasks are queued beside idle workers (`watchdog`)."""
         self.awaited: dict[str, None] = {}
         """After a take-over: workers that may hold attempts and have not synchronised yet."""
         self.wait_until: float | None = None

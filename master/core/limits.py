@@ -47,6 +47,8 @@ class Limits:
     """A backup task not before this many medians of the completed ones."""
     review_seconds: float = 1.0
     """Interval at which idle workers make the machine look for stragglers."""
+    stall_seconds: float = 60.0
+    """Time for which tasks may be queued beside idle workers before the log says why."""
     steal_floor_seconds: float = 1.0
     """An attempt that waits behind others for less is not taken back for an idle worker."""
     mismatch_seconds: float = 10.0

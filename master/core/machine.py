@@ -56,6 +56,7 @@ from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.views import why_never_planned
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveTask, Worker
+from mrcore.master.core.watchdog import Watchdog
 from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
@@ -93,6 +94,7 @@ class Machine:
         self.calls = calls(self.cluster)
         self.scheduler = scheduler(self.cluster, self.parking, self.calls)
         self.results = results(self.cluster, self.calls)
+        self.watchdog = Watchdog(self.cluster)
 
     def apply(self, fact: Fact) -> None:
         """Take in a fact of the journal, before this master acts."""
@@ -182,6 +184,7 @@ class Machine:
                 assert_never(event)
         self._release_waiting()
         self.scheduler.settle()
+        self.watchdog.look()
         return self.cluster.outcome
 
     def check(self) -> None:

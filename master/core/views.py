@@ -134,8 +134,9 @@ def _job_note(cluster: Cluster, job: LiveJob) -> str:
     """Return why nothing happens, where nothing does."""
     if job.waiting:
         return _waiting_note(job.record.waits_for)
+    stall = cluster.stalls.get(job.record.job_id, "")
     if not job.running or any(stage.busy for stage in job.stages):
-        return ""
+        return stall if job.running else ""
     if cluster.waiting:
         return "waiting for workers to report after a restart of the master"
     workers = cluster.sorted_workers()
@@ -150,7 +151,7 @@ def _job_note(cluster: Cluster, job: LiveJob) -> str:
     if all(worker.leaving for worker in workers):
         return f"{_WAITING}all of them are leaving"
     lacking = resources.unmet(job.record.spec.resources, [worker.about for worker in workers])
-    return f"waiting: {lacking}" if lacking else ""
+    return f"waiting: {lacking}" if lacking else stall
 
 
 def is_fit(cluster: Cluster, job_id: str) -> bool:

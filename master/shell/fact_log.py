@@ -1,7 +1,8 @@
-"""Log lines for facts, written once they are durable."""
+"""Log lines for facts, written once they are durable, and for work that nobody takes."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 
@@ -33,6 +34,14 @@ def log_facts(machine: Machine, facts: Iterable[Fact]) -> None:
                 log.warning("run lost: %s", fact.cause, extra=_about(machine, fact.attempt))
             case _:
                 continue
+
+
+def log_stalls(machine: Machine) -> None:
+    """Log the reasons why tasks wait beside idle workers, each with the state that shows it."""
+    news, machine.watchdog.news = machine.watchdog.news, []
+    for stall in news:
+        about = {"job": stall.job_id, "state": json.dumps(stall.state)}
+        log.warning("tasks wait: %s", stall.sentence, extra=about)
 
 
 def _about(machine: Machine, attempt: AttemptId, **more: str) -> dict[str, str]:

@@ -44,6 +44,8 @@ class HealthSnapshot:
     queued, running, ended."""
     call_bytes: int
     """Memory that their arguments, values and failures take."""
+    stalls: int
+    """Number of times that tasks were queued beside idle workers for too long."""
 
 
 class Health:
@@ -112,6 +114,7 @@ def _look(machine: Machine) -> HealthSnapshot:
         sessions=len(sessions),
         calls=_calls(machine, sessions),
         call_bytes=call_bytes(sessions),
+        stalls=machine.watchdog.count,
     )
 
 

@@ -27,7 +27,7 @@ from mrcore.master.core.orders import Job
 from mrcore.master.core.outbox import Outbox
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.compactor import Compactor
-from mrcore.master.shell.fact_log import log_facts
+from mrcore.master.shell.fact_log import log_facts, log_stalls
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.parked import Answer, ParkedRequests
 from mrcore.util.clock import Clock
@@ -208,6 +208,7 @@ class Shell:
             if self._outbox.facts:
                 self._append_wanted.set()
             self._release()
+            log_stalls(self.machine)
 
     def _tick_if_due(self, stepped: int) -> None:
         """Let time pass at a deadline, after what had come before it was noticed, not all there is.

@@ -145,6 +145,12 @@ class _Now(Collector):
         )
         yield gauge("mrcore_master_slots", "Attempts that may run at once", sight.slots)
         yield gauge("mrcore_master_slots_busy", "Attempts that run", sight.busy)
+        stalls = CounterMetricFamily(
+            "mrcore_master_stalls_total",
+            "Times that tasks were queued for a minute while workers idled",
+        )
+        stalls.add_metric((), sight.stalls)
+        yield stalls
         attempts = CounterMetricFamily(
             "mrcore_master_attempts_total",
             "Attempts started, and those that ended, by outcome",

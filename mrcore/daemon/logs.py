@@ -21,7 +21,9 @@ import msgspec
 from mrcore.model.ids import AttemptId
 from mrcore.model.stages import task_name
 
-FIELDS: Final = ("cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error")
+FIELDS: Final = (
+    "cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error", "state",
+)  # fmt: skip
 """Fields of a log line beside its message. Records, params and tokens are never logged."""
 
 LEVELS: Final = ("debug", "info", "warning", "error")

@@ -25,19 +25,21 @@ events, with what may follow them:
         result:A:BYTES and large:A:URI, of calls and of a stage that is written N= in `stages`
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
+    rest SECONDS   time passes in which each worker says every 3 s what it has said last; what is
+                   answered is not shown
     prepared JOB   published JOB   refused JOB [ATTEMPT...]   cleaned JOB
     open SESSION [retries=N] [attempts=N] [priority=N] [needs=…] [python=V] [request=R]
     calls SESSION FIRST CALL...   CALL is `.`, or `<` and calls whose values it takes: `<0+other/3`
     unwanted SESSION N...   release SESSION N...   close SESSION [REASON]
     overtaken JOB         the committer takes up `prepare commit`, and finds that it is void
     restart [lost=N]      a new master replays all facts but the last N, and takes over
-    show JOB|tasks JOB|results JOB|calls SESSION|workers
+    show JOB|tasks JOB|results JOB|calls SESSION|workers|stalls
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from msgspec.structs import replace
@@ -88,6 +90,8 @@ class Speaker:
     draining: bool = False
     blind: bool = False
     python: str = ""
+    words: list[str] = field(default_factory=list)
+    """Words of its newest request."""
     offers: Resources = ANY_WORKER
 
 
@@ -129,6 +133,9 @@ class Script:
         verb, *words = line.split()
         if verb == "wait":
             return list(self._wait(float(words[0])))
+        if verb == "rest":
+            self._rest(float(words[0]))
+            return []
         if verb == "show":
             return list(self._show(words))
         if verb == "restart":
@@ -203,6 +210,7 @@ class Script:
         if "offers" in options:
             speaker.offers = parse_resources(options["offers"])
         speaker.draining = speaker.draining or "draining" in words
+        speaker.words = words
         return Synced(
             worker_id=name,
             session=session,
@@ -252,6 +260,13 @@ class Script:
             kept=tuple(parse_kept(options.get("keep", ""), stages)),
         )
 
+    def _rest(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            list(self._wait(min(3.0, end - self.now)))
+            for name, speaker in self.speakers.items():
+                self._told(self.machine.step(self._synced(name, speaker.words, {}), self.now))
+
     def _wait(self, seconds: float) -> Iterator[str]:
         end = self.now + seconds
         idle_ticks = 0
@@ -269,6 +284,11 @@ class Script:
                 note = f" ({worker.note})" if worker.note else ""
                 counts = f"{worker.running} running, {worker.unstarted} unstarted"
                 yield f"{worker.worker_id}: {counts}{note}"
+        elif words[0] == "stalls":
+            watchdog = self.machine.watchdog
+            yield f"{watchdog.count} so far"
+            yield from (f"{stall.job_id}: {stall.sentence}" for stall in watchdog.news)
+            watchdog.news = []
         elif words[0] == "calls":
             yield from show_calls(self.machine, words[1])
         elif words[0] == "results":
