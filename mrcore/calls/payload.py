@@ -81,6 +81,8 @@ def dump_arguments(
     keywords: Mapping[str, Any],
     refer: Refer | None = None,
     made: list[types.FunctionType] | None = None,
+    *,
+    what: str = "the call",
 ) -> bytes:
     """Pickle the arguments of a call; raise PicklingError that names the one at fault.
 
@@ -94,18 +96,18 @@ def dump_arguments(
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
-        raise PicklingError(_argument_problem(*given, refer)) from None
+        raise PicklingError(_argument_problem(what, *given, refer)) from None
 
 
 def _argument_problem(
-    arguments: tuple[Any, ...], keywords: dict[str, Any], refer: Refer | None
+    what: str, arguments: tuple[Any, ...], keywords: dict[str, Any], refer: Refer | None
 ) -> str:
     named: list[tuple[str, Any]] = [(f"{at + 1}", each) for at, each in enumerate(arguments)]
     for name, argument in [*named, *keywords.items()]:
-        message = _problem_of(f"The argument {name} of the call", argument, refer)
+        message = _problem_of(f"The argument {name} of {what}", argument, refer)
         if message:
             return message
-    return "The arguments of the call cannot be sent to a worker. Give fewer or simpler ones."
+    return f"The arguments of {what} cannot be sent to a worker. Give fewer or simpler ones."
 
 
 def _problem_of(what: str, value: object, refer: Refer | None = None) -> str:
@@ -133,19 +135,20 @@ def dump_items(
     refer: Refer | None = None,
     made: list[types.FunctionType] | None = None,
     keywords: Mapping[str, Any] | None = None,
+    first: int = 0,
 ) -> bytes:
     """Pickle the items of a call with `each`: for each of them the arguments of one call.
 
     `keywords` go to all of them. `made` is that of `dump_function`. Raises PicklingError that names
-    the item at fault.
+    the item at fault; `first` is the number of the first one.
     """
     try:
         return dumps((list(items), dict(keywords or {})), refer, made)
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException:  # noqa: BLE001 - __reduce__ of the user's objects runs here
-        for item in items:
-            dump_arguments(item, keywords or {}, refer)
+        for at, item in enumerate(items, first):
+            dump_arguments(item, keywords or {}, refer, what=f"the call for item {at}")
         raise PicklingError(
             "The arguments of the calls cannot be sent to a worker together. Use chunksize=1."
         ) from None

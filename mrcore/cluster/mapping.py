@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import queue
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -120,8 +121,10 @@ class Mapping:
         chunks = self.slots() * CHUNKS_PER_SLOT
         return chunks if self.chunksize is None else max(chunks, CALLS_IN_FLIGHT // self.chunksize)
 
-    def send(self, items: list[tuple[Any, ...]]) -> list[tuple[Chunk, int]]:
+    def send(self, items: list[tuple[Any, ...]], first: int) -> list[tuple[Chunk, int]]:
         """Send items and return their chunks, with the number of items of each.
+
+        `first` is the number of the first item.
 
         An item with a future among its arguments is a chunk of its own: if that call failed, only
         this item fails. Raises PicklingError for an item that cannot travel.
@@ -129,12 +132,12 @@ class Mapping:
         made = list(self._made)
         with References(self._calls) as references:
             given = [(*self._shared, *item) for item in items] if self._shared else items
-            data = payload.dump_items(given, references, made, self._keywords)
+            data = payload.dump_items(given, references, made, self._keywords, first)
             # Futures that are arguments for all items fail all of them.
             own = len(references.needs) > self._futures or references.failed
             if len(items) == 1 or not own:
                 return [(self._send_chunk(references, data, made), len(items))]
-        return [chunk for item in items for chunk in self.send([item])]
+        return [chunk for at, item in enumerate(items, first) for chunk in self.send([item], at)]
 
     def _send_chunk(
         self, references: References, data: bytes, made: list[types.FunctionType]
@@ -177,8 +180,9 @@ class MapResult(Iterator[T], Generic[T]):
         """Number of items of each chunk that was sent and not drawn."""
         self._news: News = queue.SimpleQueue()
         """Chunks that have ended, in the order in which they did, and their numbers of items."""
-        self._in_flight = 0
-        self._kept = 0
+        self._drawing = threading.RLock()
+        """Held while a result is drawn: several threads may draw from one map."""
+        self._in_flight = self._kept = self._sent = 0
         self._is_exhausted = False
         self._ready: collections.deque[Any] = collections.deque()
         self._begun = clock.monotonic()
@@ -190,14 +194,15 @@ class MapResult(Iterator[T], Generic[T]):
 
     def __next__(self) -> T:
         """Wait for the next result and return it, or raise what the function raised for it."""
-        while not self._ready:
-            if not self._chunks:
-                self._bar.close()
-                raise StopIteration
-            chunk = next(iter(self._chunks))
-            self._wait(chunk)
-            self._draw(chunk)
-        return self._pop()
+        with self._drawing:
+            while not self._ready:
+                if not self._chunks:
+                    self._bar.close()
+                    raise StopIteration
+                chunk = next(iter(self._chunks))
+                self._wait(chunk)
+                self._draw(chunk)
+            return self._pop()
 
     def as_completed(self) -> Iterator[T]:
         """Yield results as they come; within a chunk they stay in order."""
@@ -261,7 +266,9 @@ class MapResult(Iterator[T], Generic[T]):
 
     def _draw(self, chunk: Chunk) -> None:
         """Take the results of a chunk that has ended."""
-        items = self._chunks.pop(chunk)
+        items = self._chunks.pop(chunk, None)
+        if items is None:  # another thread has cancelled the map
+            return
         self._kept -= items
         try:
             outcomes = chunk.result()
@@ -310,7 +317,9 @@ class MapResult(Iterator[T], Generic[T]):
             if not items:
                 self._is_exhausted = True
                 return
-            for chunk, number in self._mapping.send(items):
+            first = self._sent
+            self._sent += len(items)
+            for chunk, number in self._mapping.send(items, first):
                 self._chunks[chunk] = number
                 self._in_flight += 1
                 self._kept += number

@@ -12,7 +12,7 @@ from mrcore.client.calls import CallClient
 from mrcore.cluster.callbacks import delivering
 from mrcore.cluster.outcomes import error_of
 from mrcore.cluster.pending import Board, Pending, Session
-from mrcore.errors import DefectError, MrcoreError, NotFoundError
+from mrcore.errors import DefectError, MrcoreError, NotFoundError, RemoteError
 from mrcore.model.task import MAX_PRINTED_BYTES
 from mrcore.plugin.tracebacks import last_line
 
@@ -151,14 +151,22 @@ class Watches:
         else:
             try:
                 value = load(pending, ended.value)
-            except BaseException as error:  # noqa: BLE001 - methods of the user's classes run here
+            except Exception as error:  # noqa: BLE001 - methods of the user's classes run here
                 future.end_failed(error)
             else:
                 future.end(value)
 
 
 def load(pending: Pending, data: bytes) -> Any:
-    """Return the value of a call; raise what loading raises."""
-    if pending.each:
-        return payload.load_outcomes(data)
-    return payload.load_value(data)
+    """Return the value of a call; raise what loading raises, or RemoteError if that ends programs.
+
+    SystemExit and KeyboardInterrupt would end the caller, or the thread that delivers the value.
+    """
+    try:
+        return payload.load_outcomes(data) if pending.each else payload.load_value(data)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise RemoteError(
+            f"The value of {pending.name} cannot be loaded here ({last_line(error)}). Return data."
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import threading
 from concurrent import futures
 
@@ -11,7 +12,7 @@ import pytest
 
 from mrcore.cluster import backends
 from mrcore.cluster.futures import ClusterFuture, LiveFutures
-from mrcore.errors import UsageError
+from mrcore.errors import RemoteError, UsageError
 from tests.support.call_house import Desk
 from tests.support.waiting import wait_until
 
@@ -79,3 +80,23 @@ def test_a_call_that_waits_for_a_master_that_is_gone_says_so(desk: Desk) -> None
     wait_until(lambda: "does not answer" in call.note)
     with pytest.raises(TimeoutError, match=r"waiting for the master, which does not answer\.$"):
         call.result(0)
+
+
+class Ending:
+    """A value that ends the program that loads it."""
+
+    def __init__(self, length: int) -> None:
+        self.data = b"x" * length
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return sys.exit, (self.data,)
+
+
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_a_value_that_ends_the_program_when_it_is_loaded_is_an_error(
+    desk: Desk, length: int
+) -> None:
+    call = desk.call(Ending, length)
+    with pytest.raises(RemoteError, match=r"^The value of call-00000 cannot be loaded here"):
+        call.result(10)
+    assert desk.call(operator.neg, 1).result(10) == -1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import gc
 import operator
+import threading
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -188,3 +190,29 @@ def test_the_number_of_slots_is_asked_for_now_and_then() -> None:
     assert [slots(), slots()] == [8, 8]
     clock.advance(SLOTS_SECONDS)
     assert slots() == 2
+
+
+def test_several_threads_draw_from_one_map(desk: Desk) -> None:
+    found = desk.map(operator.neg, range(1_000), chunksize=3)
+    with futures.ThreadPoolExecutor(4) as threads:
+        drawn = [threads.submit(list, found) for _ in range(4)]
+        assert sorted(n for one in drawn for n in one.result(20)) == sorted(
+            -n for n in range(1_000)
+        )
+
+
+def test_a_map_that_another_thread_cancels_ends(desk: Desk) -> None:
+    desk.house.hold = True
+    found = desk.map(operator.neg, range(10), chunksize=2)
+    with futures.ThreadPoolExecutor(1) as thread:
+        drawn = thread.submit(list, found)
+        wait_until(lambda: len(desk.house.waiting) == 5)
+        found.cancel()
+        assert drawn.result(10) == []
+
+
+def test_an_item_that_cannot_travel_is_named(desk: Desk) -> None:
+    items = [1, 2, 3, threading.Lock()]
+    for chunksize in (1, 3, 4):
+        with pytest.raises(PicklingError, match="argument 1 of the call for item 3 cannot be sent"):
+            list(desk.map(str, items, chunksize=chunksize))
