@@ -262,3 +262,29 @@ def test_one_value_that_cannot_be_pickled_costs_its_item_only() -> None:
     assert again.failures[1] == failed
     assert again.failures[2].message.startswith("The result of work cannot be sent")
     assert sorted(again.failures) == [1, 2]
+
+
+@functools.lru_cache(maxsize=7, typed=True)
+def kind_of(value: object) -> str:
+    return type(value).__name__
+
+
+def test_a_cache_keeps_its_size_and_begins_empty() -> None:
+    kind_of(1)
+    found: Any = payload.load_function(payload.dump_function(kind_of))
+    assert found.cache_parameters() == {"maxsize": 7, "typed": True}
+    assert found.cache_info().currsize == 0
+    assert (found(1), found(1.0)) == ("int", "float")
+
+
+def test_modules_stay_registered_while_any_thread_pickles() -> None:
+    class Inner:
+        def __reduce__(self) -> tuple[Any, ...]:
+            # Another thread would do this while the outer pickle goes on.
+            return payload.load_function, (payload.dump_function(times),)
+
+    before = cloudpickle.list_registry_pickle_by_value()
+    data = payload.dump_value([Inner(), Point])
+    assert __name__.encode() in data
+    assert b"scaled" in data, "the class travels by value"
+    assert cloudpickle.list_registry_pickle_by_value() == before
