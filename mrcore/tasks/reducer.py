@@ -53,8 +53,11 @@ class Reducer:
             first_keys = columns.keys.take(pa.array(item.starts))
             if results is not None and columns.key_kind is not KeyKind.ENCODED:
                 self._then.write_columns(first_keys, results)
+                continue
+            keys = keys_to_python(columns.key_kind, first_keys)
+            if results is not None:
+                self._then.write(self._name, keys, to_python(ValueKind.INT, results))
             else:
-                keys = keys_to_python(columns.key_kind, first_keys)
                 self._reduce_groups(item, keys, to_python(columns.value_kind, columns.values))
 
     def _reduce_groups(self, groups: Groups, keys: list[Any], values: list[Any]) -> None:

@@ -162,6 +162,16 @@ def test_distinct_and_sort_by(reduces: int) -> None:
     assert collected(by_length, reduces=reduces) == sorted(WORDS * 3, key=len, reverse=True)
 
 
+def test_distinct_keeps_the_types_of_tuples_and_numbers() -> None:
+    items: list[Any] = [
+        *[(1, "a"), (True, "a"), (None,), (), ("a", (b"x", 2**70)), 1, True, "1", b"1"] * 40,
+        *[("z", n % 7, 2.5) for n in range(50)],
+    ]
+    for options in ({}, {"workers": 3, "reduces": 2, "no_combine": True}):
+        found = collected(mrcore.from_items(items).distinct(), **options)
+        assert sorted(map(repr, found)) == sorted(set(map(repr, items)))
+
+
 KEYS: list[list[Any]] = [
     [3, -1, 0, 2**70, 2], [0.5, -1.5, 1e300], ["b", "a", "ab", "a\0", "a\0b", "", "ä"],
     [b"b", b"a\0\xff", b"a\0", b"a"], [True, False], [("a", 1), ("a", 2), ("b", 0), ("", 5)],
