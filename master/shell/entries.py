@@ -13,6 +13,8 @@ from mrcore.model import object_names
 FORMAT: Final = 3
 """Format of the facts that this version writes, and the only one that it reads: a fact that is
 changed or goes needs a new number."""
+UNKNOWN_EPOCH: Final = -1
+"""Epoch of the entry before one that does not say it."""
 
 
 class JournalError(MrcoreError):
@@ -34,6 +36,8 @@ class Entry(msgspec.Struct, frozen=True):
     facts: tuple[Fact, ...]
     format: int = 1
     """Format of the facts; entries of the first format do not have the field."""
+    after: int = UNKNOWN_EPOCH
+    """Epoch of the entry before, so that nobody reads on after one that was replaced."""
 
 
 class _Head(msgspec.Struct, frozen=True):

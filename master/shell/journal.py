@@ -25,6 +25,7 @@ from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.entries import (
     FORMAT,
+    UNKNOWN_EPOCH,
     Entry,
     GapError,
     JournalError,
@@ -75,6 +76,8 @@ class Journal:
         self._clock = clock
         self._epoch = 0
         self._number = 0
+        self._begun = 0
+        """Number of the snapshot that was read last."""
         self.since_snapshot = 0
         """Entries that were read, and lie after the newest snapshot that was."""
         self.snapshots = Snapshots(storage, state_uri)
@@ -110,7 +113,8 @@ class Journal:
                 try:
                     yield from self._entries(pool)
                 except GapError:
-                    newer = self.snapshots.newest(after=self._number)
+                    # Perhaps older than what was read, of which the end may have been replaced.
+                    newer = self.snapshots.newest(after=self._begun)
                     if newer is None:
                         raise
                     yield self._begin_at(newer)
@@ -120,7 +124,7 @@ class Journal:
             pool.shutdown(cancel_futures=True)
 
     def _begin_at(self, snapshot: Snapshot) -> Snapshot:
-        self._number = snapshot.number
+        self._number = self._begun = snapshot.number
         self.since_snapshot = 0
         self._epoch = snapshot.durable.epoch
         return snapshot
@@ -164,6 +168,13 @@ class Journal:
                 f"Entry {self._number + 1} of the journal is missing, and {number} is there. "
                 f"Restore {object_names.journal_uri(self._state_uri, self._number + 1)}, "
                 "or start a new --state."
+            )
+        if entry.after not in (UNKNOWN_EPOCH, self._epoch):
+            # A start that was too slow has created the one before anew, after it was deleted.
+            raise GapError(
+                f"Entry {number - 1} of the journal was replaced: entry {number} follows epoch "
+                f"{entry.after}, and not {self._epoch}. Restore "
+                f"{object_names.journal_uri(self._state_uri, number - 1)}, or start a new --state."
             )
         if entry.epoch < self._epoch:
             # The one before may be of a master that was too late: it found the number of an entry
@@ -209,14 +220,14 @@ class Journal:
         """
         number = self._number + 1
         taken = EpochTaken(number, self._writer, self._clock.wall())
-        entry = Entry(number, number, self._writer, (taken,), FORMAT)
+        entry = Entry(number, number, self._writer, (taken,), FORMAT, after=self._epoch)
         try:
             self._create(entry)
         except FencedError:
             return None
         if self._patiently(self.snapshots.newest_number) >= number:
             # Others have led meanwhile, and the number was free because they deleted its entry.
-            self._number = self._epoch = 0
+            self._number = self._epoch = self._begun = 0
             return None
         self._number = self._epoch = number
         return entry
@@ -265,7 +276,8 @@ class Journal:
         for good: the process must end then, since what it knows is ahead of the journal.
         """
         assert self._epoch, "append before take_over"
-        entry = Entry(self._number + 1, self._epoch, self._writer, tuple(facts), FORMAT)
+        number, epoch = self._number + 1, self._epoch
+        entry = Entry(number, epoch, self._writer, tuple(facts), FORMAT, after=epoch)
         size_bytes = self._create(entry)
         self._number = entry.number
         return size_bytes
