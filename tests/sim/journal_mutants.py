@@ -6,9 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
-from mrcore.master.shell.entries import UNKNOWN_EPOCH, Entry
+from mrcore.master.shell.entries import Entry
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.storage.base import ObjectInfo
@@ -91,15 +89,8 @@ class RepliesBelieved(Journal):
         return True
 
 
-class HistoryUnchecked(Journal):
-    """Reads on after an entry that a slow start has created anew."""
-
-    def _check(self, number: int, entry: Entry) -> None:
-        super()._check(number, msgspec.structs.replace(entry, after=UNKNOWN_EPOCH))
-
-
 REAL = Parts()
-_JOURNALS = (GapsIgnored, SlowStartsLead, FirstEntrySkipped, RepliesBelieved, HistoryUnchecked)
+_JOURNALS = (GapsIgnored, SlowStartsLead, FirstEntrySkipped, RepliesBelieved)
 JOURNAL_MUTANTS: dict[str, Parts] = {
     "SnapshotsRunAhead": replace(REAL, encodes_late=True),
     **{
@@ -113,7 +104,6 @@ JOURNAL_MUTANTS: dict[str, Parts] = {
             SlowStartsLead,
             FirstEntrySkipped,
             RepliesBelieved,
-            HistoryUnchecked,
         )
     },
 }

@@ -37,8 +37,10 @@ from tests.support.fake_clock import FakeClock
 
 STATE = "mem://sim/state"
 LIMITS = Limits()
-TURNS = 60
+TURNS = 80
 """Turns of one run, at most; others act within these."""
+PROCESSES_MAX = 5
+NAP_TURNS = 40
 DEPTH_MAX = 3
 """Calls that may be stalled at once."""
 _JOURNAL = object_names.journal_prefix(STATE)
@@ -59,6 +61,10 @@ class Rates:
     lost: float
     """A call has happened, and its reply is lost."""
     failed: float
+    nap: float
+    """A start stalls for long, at one of its first calls."""
+    birth: float
+    """Another master starts."""
     snapshot: float
     damage: float
 
@@ -70,6 +76,8 @@ class Rates:
             crash=rng.choice((0.0, 0.01, 0.05)),
             lost=rng.choice((0.0, 0.05)),
             failed=rng.choice((0.0, 0.05)),
+            nap=rng.choice((0.1, 0.5)),
+            birth=rng.choice((0.1, 0.3, 0.6)),
             snapshot=rng.choice((0.1, 0.5, 1.0)),
             damage=rng.choice((0.0, 0.0, 0.3)),
         )
@@ -168,6 +176,8 @@ class Process:
         self.leads = False
         self.busy: set[str] = set()
         """Threads that are within a call."""
+        rng = simulation.rng
+        self.calls_to_nap = rng.randint(1, 6) if rng.random() < simulation.rates.nap else 0
         self.replica = Replica()
         self.journal = simulation.make.journal(
             simulation.store_of(self), STATE, name, simulation.clock
@@ -299,8 +309,12 @@ class JournalSimulation:
         if process.dead or rng.random() < self.rates.crash:
             process.dead = True
             raise CrashError
+        process.calls_to_nap -= 1
         depth = len(self._running)
-        if depth < DEPTH_MAX and rng.random() < self.rates.stall / depth**2:
+        if process.calls_to_nap == 0 and depth < DEPTH_MAX:
+            for _ in range(NAP_TURNS // depth):
+                self._turn()
+        elif depth < DEPTH_MAX and rng.random() < self.rates.stall / depth**2:
             for _ in range(rng.choice((1, 3, 10, 30))):
                 self._turn()
         if process.dead:
@@ -314,7 +328,9 @@ class JournalSimulation:
         if rng.random() < self.rates.damage:
             self.truth.damage_newest()
         self.processes = [process for process in self.processes if not process.dead]
-        if not self.processes or (len(self.processes) < 4 and rng.random() < 0.25):
+        if not self.processes or (
+            len(self.processes) < PROCESSES_MAX and rng.random() < self.rates.birth
+        ):
             self._born += 1
             self.processes.append(Process(self, f"m{self._born}"))
         rng.choice(self.processes).turn()

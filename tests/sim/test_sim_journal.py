@@ -7,7 +7,7 @@ import pytest
 from tests.sim.journal_mutants import JOURNAL_MUTANTS
 from tests.sim.journals import play, simulate_journal
 
-SEEDS = 100
+SEEDS = 60
 SEEDS_A_MUTANT = 2_000
 KEPT = {
     553: "a reader began at no snapshot that is as new as the entry that had been replaced",
@@ -17,14 +17,11 @@ KEPT = {
 }
 """Seeds that failed once, with what they showed; the simulation has changed since."""
 SHOWN_BY = {
-    "SnapshotsRunAhead": 3,
-    "LaterEpochsDeleted": 30,
-    "OneSnapshotKept": 14,
-    "SnapshotsFirst": 19,
-    "GapsIgnored": 14,
-    "SlowStartsLead": 23,
-    "FirstEntrySkipped": 1,
-    "HistoryUnchecked": 553,
+    "SnapshotsRunAhead": 23,
+    "LaterEpochsDeleted": 14,
+    "SnapshotsFirst": 3,
+    "GapsIgnored": 9,
+    "SlowStartsLead": 4,
 }
 """A seed that showed the mutant, where the very first does not: it is tried before the others."""
 

@@ -163,6 +163,34 @@ def test_a_slow_start_does_not_lead_with_a_number_that_was_deleted() -> None:
     slow.append(*job("h"))
 
 
+def test_a_reader_does_not_go_on_after_an_entry_that_a_slow_start_made_anew() -> None:
+    storage = MemoryStorage()
+    first = Master(storage, "first")
+    slow = Journal(storage, STATE, "slow", FakeClock())
+    list(slow.replay())
+    first.append(*job("a"))
+    masters: list[Master] = []
+
+    def meanwhile(operation: str, uri: str) -> None:
+        if operation != "list" or "journal" not in uri or masters:
+            return
+        masters.append(Master(storage, "second"))
+        first.snapshot()  # after entry 2
+        masters[0].append(*job("b"))
+        masters[0].snapshot()  # after entry 4
+        assert masters[0].compact() == 1
+        assert slow.claim() is None
+        assert entries(storage) == [1, 2, 3, 4]
+        assert b"slow" in storage.read(object_names.journal_uri(STATE, 2))
+
+    reader = Journal(FaultyStorage(storage, script({}), hook=meanwhile), STATE, "r", FakeClock())
+    machine = Machine(Limits(), Random(1))
+    for read in reader.replay():
+        reader.feed(read, machine)
+    assert machine.cluster.durable == masters[0].durable
+    assert set(machine.cluster.durable.jobs) == {"a", "b"}
+
+
 def test_a_reader_whose_entries_vanish_goes_on_at_a_newer_snapshot() -> None:
     storage = MemoryStorage()
     master = Master(storage)
