@@ -57,7 +57,7 @@ from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.skipping import FAILURES_TO_SKIP, skip_at
 from mrcore.model.stages import StagePlan, stage_names
-from mrcore.model.task import FailureKind, Mark
+from mrcore.model.task import FailureKind, Mark, TaskFailure
 
 
 class Durable(msgspec.Struct):
@@ -325,7 +325,7 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
     if failure.died and job.calls is None:
         task.mark_records = True
     if failure.mark is not None:
-        _failed_at(job, task, failure.mark, failure.message)
+        _failed_at(job, task, failure.mark, failure)
         del task.culprits[: -limits.culprits_max]
     # A job that may skip records goes its own way with them (42_record_that_raises).
     if failure.fingerprint and not (failure.mark is not None and job.spec.max_bad_records):
@@ -352,7 +352,7 @@ def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
             old.last_failure = brief(old.last_failure)
 
 
-def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, cause: str) -> None:
+def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, failure: TaskFailure) -> None:
     """Count a failure at a record; at the second one the record is skipped, if the job may."""
     for culprit in task.culprits:
         if culprit.mark == mark:
@@ -364,7 +364,7 @@ def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, cause: str) -> None
     allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
     skipped = any(skip.mark == mark for skip in task.skip)
     if culprit.count >= FAILURES_TO_SKIP and not skipped and allowed:
-        task.skip = (*task.skip, skip_at(mark, cause))
+        task.skip = (*task.skip, skip_at(mark, failure))
         job.open_skips += 1
         # That was progress: a task with several such records must be able to get past all of them.
         task.failures = task.same_data = 0

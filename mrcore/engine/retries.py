@@ -34,7 +34,7 @@ class Retries:
         self._failures += 1
         self._culprits[failure.mark] += 1
         if self._culprits[failure.mark] >= FAILURES_TO_SKIP and len(self.skip) < leave:
-            self.skip = (*self.skip, skip_at(failure.mark, failure.message))
+            self.skip = (*self.skip, skip_at(failure.mark, failure))
             self._failures = 0
             return True
         return self._failures < self.spec.max_attempts

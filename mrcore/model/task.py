@@ -154,6 +154,8 @@ class Skip(msgspec.Struct, frozen=True):
     mark: Mark
     cause: str = ""
     """Message of the last failure there."""
+    traceback: str = ""
+    """End of its traceback."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True):
@@ -186,13 +188,16 @@ class BlockKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BadRecord(msgspec.Struct, frozen=True):
-    """A record that was skipped."""
+    """A record, or a key of `reduce`, that was skipped."""
 
     shown: str
+    """The file, or the function that took the key."""
     offset: int
     cause: str
     record: str
     """The record as text, cut to 1,024 characters."""
+    traceback: str = ""
+    """End of the traceback, where user code raised."""
 
 
 def shown_position(position: str) -> str:

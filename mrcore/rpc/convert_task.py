@@ -95,6 +95,7 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
                 offset=bad.offset,
                 cause=printable(bad.cause, MAX_RECORD),
                 record=printable(bad.record, MAX_RECORD),
+                traceback=printable(bad.traceback, MAX_RECORD),
             )
             for bad in output.bad_records
         ],
@@ -126,6 +127,7 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
                 offset=bad.offset,
                 cause=printable(bad.cause, MAX_RECORD),
                 record=printable(bad.record, MAX_RECORD),
+                traceback=printable(bad.traceback, MAX_RECORD),
             )
             for bad in message.bad_records
         ),
@@ -210,7 +212,10 @@ def assignment_to_proto(
         inputs_version=inputs_version,
         mark_records=mark_records,
         skip=[
-            worker_service_pb2.Skip(mark=mark_to_proto(one.mark), cause=one.cause) for one in skip
+            worker_service_pb2.Skip(
+                mark=mark_to_proto(one.mark), cause=one.cause, traceback=one.traceback
+            )
+            for one in skip
         ],
     )
     if work is not None:
@@ -239,7 +244,7 @@ def work_from_proto(message: worker_service_pb2.Assignment) -> TaskWork | None:
 
 def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Skip, ...]:
     """Return the records that the attempt skips."""
-    return tuple(Skip(mark_from_proto(one.mark), one.cause) for one in message.skip)
+    return tuple(Skip(mark_from_proto(one.mark), one.cause, one.traceback) for one in message.skip)
 
 
 def split_to_proto(split: Split) -> worker_service_pb2.Split:

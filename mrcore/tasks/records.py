@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
-from mrcore.model.task import BadRecord, Piece, Split, TaskSpec
+from mrcore.model.task import BadRecord, Piece, Skip, Split, TaskSpec
 from mrcore.records.batches import OnBroken
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.typed_rows import typed
@@ -35,9 +35,9 @@ class Records:
         self._split = split
         self._progress = progress
         self._types = spec.job.input_columns_of(split.group)
-        self._skip: dict[str, dict[int, str]] = {}
+        self._skip: dict[str, dict[int, Skip]] = {}
         for skip in spec.skip:
-            self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip.cause
+            self._skip.setdefault(skip.mark.uri, {})[skip.mark.offset] = skip
         self._position = Position(())
         self._start = 0
         """Number, within the batch, of the first record in `_position`."""
@@ -125,8 +125,9 @@ class Records:
                     BadRecord(
                         batch.piece.shown,
                         offset,
-                        bad[offset] or "two attempts failed on this record",
+                        bad[offset].cause or "two attempts failed on this record",
                         record_text(value, _SAVED_CHARACTERS),
+                        bad[offset].traceback,
                     )
                 )
         values = [value for value, kept in zip(batch.values, keep, strict=True) if kept]

@@ -34,6 +34,7 @@ from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user_code import UserCodeError, describe
 from mrcore.storage import operations
+from mrcore.tasks.bad_keys import key_mark
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import PieceError, RecordError
@@ -138,7 +139,13 @@ def tellable(result: TaskResult) -> TaskResult:
 
 
 def _tellable_record(bad: BadRecord) -> BadRecord:
-    return BadRecord(encodable(bad.shown), bad.offset, one_line(bad.cause), encodable(bad.record))
+    return BadRecord(
+        shown=encodable(bad.shown),
+        offset=bad.offset,
+        cause=one_line(bad.cause),
+        record=encodable(bad.record),
+        traceback=lines(bad.traceback),
+    )
 
 
 def frugal_pool() -> Any:
@@ -171,10 +178,16 @@ def _run(
         return _user_failure(failed.error, f"{_problem(failed.error)} (in {failed.shown})")
     except UserCodeError as failed:
         where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
-        return _user_failure(failed, f"{failed.problem}{where}")
+        return _user_failure(failed, f"{failed.problem}{where}", _bad_key(spec, failed))
     except KeyTypeError as failed:
         return _user_failure(failed, str(failed))
     return msgspec.structs.replace(output, counters=dict(context.counters))
+
+
+def _bad_key(spec: TaskSpec, failed: UserCodeError) -> Mark | None:
+    """Return the mark of the key that a reduce has failed on, in a job that may skip it."""
+    of_reduce = failed.has_key and failed.function.partition(" ")[0] == "reduce"
+    return key_mark(failed.key) if of_reduce and spec.job.max_bad_records else None
 
 
 def _problem(failed: Exception) -> str:

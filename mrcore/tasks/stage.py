@@ -14,7 +14,7 @@ import msgspec
 from mrcore.errors import KeyTypeError
 from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.stages import Result
-from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
+from mrcore.model.task import BadRecord, RunInput, Split, TaskOutput, TaskSpec
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import MapMany, StepFunctions, UserFunctions
 from mrcore.plugin.running import noted
@@ -22,6 +22,7 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.combine import reduce_after
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.user_code import UserCodeError
+from mrcore.tasks.bad_keys import BadKeys
 from mrcore.tasks.emit import (
     Emitter,
     MapStep,
@@ -181,29 +182,35 @@ class StageTask:
 
     def _reduce_runs(self, runs: RunInput, output: Output) -> TaskOutput:
         emitters = self._emitters(output, self._maps)
+        bad: list[BadRecord] = []
         rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
         try:
             if self._reduce is None:
                 for chunk in rows.chunks():
                     pass_on_columns(chunk.columns, emitters[0])
             else:
-                self._reduce_keys(self._reduce, rows, emitters[0])
+                bad = self._reduce_keys(self._reduce, rows, emitters[0])
             self._finish_maps(self._maps, emitters[1:])
             result = output.close()
         finally:
             rows.close()
-        return msgspec.structs.replace(result, records_in=rows.records, bytes_in=rows.size_bytes)
+        return msgspec.structs.replace(
+            result, records_in=rows.records, bytes_in=rows.size_bytes, bad_records=tuple(bad)
+        )
 
-    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> None:
+    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> list[BadRecord]:
+        """Call the reduce of a step for every key; return the keys that were skipped."""
         combine = step.functions.get("combine") if self._spec.job.combine else None
         reduce = reduce_after(step.functions.get("reduce"), combine)
         assert reduce is not None
         name = step.named("reduce")
+        keys = BadKeys(self._spec, self._progress, name)
         last = self._maps[-1].named("map") if self._maps else name
         with named_in_key_errors(last):
-            Reducer(reduce, then, name).run(GroupStream(rows.chunks()))
+            Reducer(keys.guarded(reduce), then, name).run(GroupStream(rows.chunks()))
         function, name = step.functions.get("reduce_finish"), step.named("reduce_finish")
         finish(function, name, self._context, then)
+        return keys.found
 
     def _finish_maps(self, maps: list[_Step], emitters: list[Emitter]) -> None:
         """Call the map_finish of each step in turn: the next map still takes what it emits."""

@@ -30,6 +30,26 @@ def test_a_record_that_crashes_its_process_is_skipped_where_that_is_allowed(plac
     assert "crashed with a segmentation fault" in json.loads(bad.read_text())["cause"]
 
 
+def test_a_key_that_ends_its_process_is_skipped_where_that_is_allowed(place: Place) -> None:
+    place.write("keys.py", """
+        import os
+        def map(key, value):
+            yield value, 1
+        def reduce(key, values):
+            if key == "evil":
+                os._exit(3)
+            yield key, sum(values)
+    """)  # fmt: skip
+    place.write("in.txt", "good\nevil\nfine\nevil\n")
+    arguments = ("run", "keys.py", "in.txt", "-o", "out", "-w", "1", "-r", "1")
+    result = place.done(*arguments, "--max-bad-records", "1")
+    assert "at work on the key 'evil', exited with status 3" in result.stderr
+    assert place.lines() == ["fine\t1", "good\t1"]
+    bad = json.loads((place.work / "out/_bad/reduce-00000.jsonl").read_text())
+    assert (bad["shown"], bad["record"]) == ("reduce", "'evil'")
+    assert "exited with status 3" in bad["cause"]
+
+
 @pytest.mark.parametrize(
     ("body", "option", "sentence"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 from mrcore.calls.exceptions import dump_timeout
 from mrcore.model.formats import record_phrase
 from mrcore.model.job import JobSpec
+from mrcore.model.skipping import is_key
 from mrcore.model.stages import CALL, MAP, stage_name
 from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
 from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
@@ -44,8 +45,8 @@ def death_failure(
     """Return the failure of an attempt whose process has died.
 
     `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
-    `function` is the user's function that ran, `mark` the record that `map` was at, `printed` the
-    end of the log.
+    `function` is the user's function that ran, `mark` the record that `map` was at or the key
+    of `reduce`, `printed` the end of the log.
     """
     stage = stage_name(spec, order.attempt.task.stage)
     task = f"{stage} {'' if stage == CALL else 'task '}{order.attempt.task.index}"
@@ -93,6 +94,8 @@ def _place(order: Order, function: str, mark: Mark | None) -> str:
         for piece in pieces:
             if piece.uri == mark.uri:
                 return f", at work on {record_phrase(piece.format, mark.offset, piece.shown)},"
+        if is_key(mark):
+            return f", at work on the {mark.uri},"
         return f", at work on the record at offset {mark.offset} of {mark.uri},"
     if function not in ("", MAP, CALL):
         return f", in {function},"

@@ -499,6 +499,7 @@ class BadRecord(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    TRACEBACK_FIELD_NUMBER: _builtins.int
     shown: _builtins.str
     """The file as the user gave it."""
     offset: _builtins.int
@@ -507,6 +508,8 @@ class BadRecord(_message.Message):
     """Error that the record caused."""
     record: _builtins.str
     """The record, cut."""
+    traceback: _builtins.str
+    """End of the traceback, where user code raised."""
     def __init__(
         self,
         *,
@@ -514,10 +517,11 @@ class BadRecord(_message.Message):
         offset: _builtins.int = ...,
         cause: _builtins.str = ...,
         record: _builtins.str = ...,
+        traceback: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "offset", b"offset", "record", b"record", "shown", b"shown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "offset", b"offset", "record", b"record", "shown", b"shown", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -633,8 +637,11 @@ class Skip(_message.Message):
 
     MARK_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    TRACEBACK_FIELD_NUMBER: _builtins.int
     cause: _builtins.str
     """Message of the last failure there."""
+    traceback: _builtins.str
+    """End of its traceback."""
     @_builtins.property
     def mark(self) -> _job_pb2.Mark:
         """Place of the record."""
@@ -644,10 +651,11 @@ class Skip(_message.Message):
         *,
         mark: _job_pb2.Mark | None = ...,
         cause: _builtins.str = ...,
+        traceback: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "mark", b"mark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "mark", b"mark", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,7 @@ import msgspec
 from mrcore.errors import DataError, InternalError
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
+from mrcore.model.skipping import is_key
 from mrcore.model.task import (
     FailureKind,
     Mark,
@@ -210,7 +211,7 @@ class BoardView:
     function: str
     """Name of the user's function that runs; empty for code of ours."""
     mark: Mark | None
-    """The record that `map` is at, where records are marked."""
+    """The record that `map` is at, or the key of `reduce`, where these are marked."""
 
 
 class Board:
@@ -324,8 +325,11 @@ class Board:
         progress = Progress(fraction, records, size, status.decode("utf-8", "replace"))
         number = page[self._FUNCTION_AT]
         function = NOTED[number] if number < len(NOTED) else ""
-        # Whatever dies elsewhere than in `map` does not die of the record that map had last.
-        mark = self._read_mark() if function == "map" else None
+        # Whatever dies elsewhere than in `map` does not die of the record that map had last, and
+        # likewise with `reduce` and its key.
+        mark = self._read_mark()
+        if mark is not None and function != ("reduce" if is_key(mark) else "map"):
+            mark = None
         return BoardView(begun, started_at, progress, function, mark)
 
     def _read_mark(self) -> Mark | None:

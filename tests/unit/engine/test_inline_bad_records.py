@@ -47,6 +47,7 @@ def test_bad_records_are_skipped_and_saved(here: Path) -> None:
         ("bad 3", 2),
     ]
     assert all("ValueError: bad" in each["cause"] for each in bad)
+    assert all("in fragile\n    raise ValueError(line)\nValueError" in e["traceback"] for e in bad)
     receipt = read_receipt(f"file://{here}/out")
     assert receipt.bad_records == 3
     # Two attempts failed at each record, and each of two tasks was done at last.
@@ -118,3 +119,78 @@ def test_what_a_failed_attempt_has_gathered_is_forgotten(here: Path) -> None:
     )
     result = mrcore.run("gather.py", inputs="in", output="out", max_bad_records=3, engine="inline")
     assert list(result.lines()) == ["found\t3"]
+
+
+def raising(key: str, values: Any) -> int:
+    """Count the values of a key, unless it is bad."""
+    if key.startswith("bad"):
+        raise ValueError(key)
+    return sum(values)
+
+
+def yielding(key: str, values: Any) -> Iterator[Any]:
+    """Yield something before a bad key is found out."""
+    yield key, 0
+    yield key, raising(key, values)
+
+
+def returning(key: str, values: Any) -> Any:
+    """Return an iterator."""
+    return iter([(key, raising(key, values))])
+
+
+def emit(key: Any, line: str) -> Iterator[Any]:
+    """Emit the line."""
+    yield line, 1
+
+
+@pytest.mark.parametrize("reduce", [raising, yielding, returning])
+def test_bad_keys_of_a_reduce_are_skipped_and_saved(here: Path, reduce: Any) -> None:
+    result = mrcore.run(
+        map=emit,
+        reduce=reduce,
+        inputs="in",
+        output="out",
+        reduces=1,
+        max_bad_records=3,
+        engine="inline",
+    )
+    lines = sorted(result.lines())
+    assert [line for line in lines if line.endswith("\t1")] == ["a\t1", "b\t1", "c\t1"]
+    assert not any("bad" in line for line in lines)
+    found = (here / "out/_bad/reduce-00000.jsonl").read_text().splitlines()
+    bad = [json.loads(line) for line in found]
+    assert [each["record"] for each in bad] == ["'bad 1'", "'bad 2'", "'bad 3'"]
+    assert all(each["shown"] == "reduce" for each in bad)
+    assert all("ValueError: bad" in each["cause"] for each in bad)
+    assert all("in raising\n    raise ValueError(key)\nValueError" in e["traceback"] for e in bad)
+    assert read_receipt(f"file://{here}/out").bad_records == 3
+
+
+def test_more_bad_keys_than_allowed_fail_the_job(here: Path) -> None:
+    with pytest.raises(mrcore.RunFailedError, match="ValueError: bad 3, for the key 'bad 3'"):
+        mrcore.run(
+            map=emit,
+            reduce=raising,
+            inputs="in",
+            output="out",
+            reduces=1,
+            max_bad_records=2,
+            engine="inline",
+        )
+    assert not (here / "out/_SUCCESS").exists()
+
+
+def test_a_key_with_many_values_is_skipped(here: Path) -> None:
+    """Its values come in chunks, and those that nobody takes are passed over."""
+    (here / "in/c.txt").write_text("bad\n" * 300_000 + "z\n")
+    result = mrcore.run(
+        map=emit,
+        reduce=raising,
+        inputs="in/c.txt",
+        output="out",
+        reduces=1,
+        max_bad_records=1,
+        engine="inline",
+    )
+    assert list(result.lines()) == ["z\t1"]
