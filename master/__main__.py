@@ -10,9 +10,19 @@ import sys
 def load() -> None:
     """Import what `main` needs, for forks of this process."""
     from mrcore.master import daemon, main
+    from mrcore.records import readers
+    from mrcore.rpc import server
+    from mrcore.shuffle import ranges
+    from mrcore.storage import registry
+    from mrcore.tasks import plan
 
     assert main
     assert daemon
+    assert plan
+    assert ranges
+    assert readers
+    server.load()
+    registry.preload()
 
 
 def main() -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from mrcore.errors import DataError
 
 MAX_LINE_BYTES = 1 << 30
@@ -110,6 +108,8 @@ def without_mark(block: bytes, offset: int) -> bytes:
 
 def line_starts(block: bytes, offset: int) -> list[int]:
     """Return the offset of each line of a block whose first byte lies at `offset`."""
+    import numpy as np  # not in a master, which plans by this module
+
     newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
     if block.endswith(b"\n"):
         newlines = newlines[:-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numpy.ma  # noqa: F401 - `pyarrow.array` asks for it
 import pyarrow
 import pyarrow.compute
 

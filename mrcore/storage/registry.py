@@ -51,6 +51,11 @@ def register(scheme: str, factory: Callable[[], Storage]) -> None:
         _stores.pop(scheme, None)
 
 
+def preload() -> None:
+    """Import the store of paths, which nearly every process uses."""
+    load(_BACK_ENDS[_PATHS])
+
+
 def storage_for(uri: str) -> Storage:
     """Return the store of a URI: one for each scheme and process, made when first asked for.
 
