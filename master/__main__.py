@@ -7,24 +7,6 @@ import signal
 import sys
 
 
-def load() -> None:
-    """Import what `main` needs, for forks of this process."""
-    from mrcore.master import daemon, main
-    from mrcore.records import readers
-    from mrcore.rpc import server
-    from mrcore.shuffle import ranges
-    from mrcore.storage import registry
-    from mrcore.tasks import plan
-
-    assert main
-    assert daemon
-    assert plan
-    assert ranges
-    assert readers
-    server.load()
-    registry.preload()
-
-
 def main() -> None:
     """Run the daemon, and exit with its code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

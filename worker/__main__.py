@@ -8,14 +8,12 @@ import sys
 
 
 def load() -> None:
-    """Import what `main` and its children need, for forks of this process."""
+    """Import what `main` needs, for forks of this process."""
     from mrcore.storage import registry
-    from mrcore.tasks.child import main as child
     from mrcore.worker import main
 
     main.load()
     registry.preload()
-    assert child
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from mrcore.errors import UsageError
-from mrcore.master.fleet.cloud import Target, parse_target
-from mrcore.master.fleet.core.model import Bounds
 from mrcore.util.units import parse_duration
+
+if TYPE_CHECKING:
+    from mrcore.master.fleet.cloud import Target
+    from mrcore.master.fleet.core.model import Bounds
 
 T = TypeVar("T")
 
@@ -84,6 +86,10 @@ def fleet_options(
         raise UsageError(
             "--fleet needs --max-workers. Add the largest number of machines it may have."
         )
+    # Loaded where there is a fleet, so that a small job on one machine starts fast.
+    from mrcore.master.fleet.cloud import parse_target
+    from mrcore.master.fleet.core.model import Bounds
+
     no_limit: float | None = None
     idle_timeout: float | None = parse_duration(_IDLE_TIMEOUT)
     bounds = Bounds(

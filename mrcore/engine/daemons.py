@@ -208,7 +208,8 @@ class Daemon:
         """Wait until it has left; after `seconds` it is killed."""
         if self._launcher is None:
             return
-        self._look(max(0.0, seconds))
+        with contextlib.suppress(OSError):  # the system had refused it
+            self._look(max(0.0, seconds))
         if self._code is None:
             self.kill()
             # The system may hold it in a call, to a device that does not answer: it is left behind.
@@ -249,7 +250,8 @@ class Daemon:
                 self._code = UNKNOWN
 
     def _signal(self, number: signal.Signals) -> None:
-        self._find(ANSWER_SECONDS)
+        with contextlib.suppress(OSError):  # the system had refused it
+            self._find(ANSWER_SECONDS)
         if self._exit is not None and self._code is None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._exit, number)

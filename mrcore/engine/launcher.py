@@ -8,7 +8,8 @@ is 1 more than its wait status, or 0 while it lives. SPACES make room for the ar
 show.
 
 Imports start no thread and make no object of gRPC, and this process does nothing else. It loads
-what a master needs first, and goes on with the rest while nothing is asked.
+what all daemons need first. A master is forked then, and loads the rest itself, while this process
+goes on with what workers need for their children.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from types import ModuleType
 from typing import Final
 
 from mrcore.tasks.child import environment
+from mrcore.tasks.child.fork_server import CHILD_MODULE
 from mrcore.util import forks
 from mrcore.util.shown_strings import show_arguments
 
 MODULE: Final = "mrcore.engine.launcher"
-DAEMONS: Final = ("mrcore.master", "mrcore.worker")
-"""Packages of daemons, in the order in which they are loaded. The `__main__` of each has `load`,
-which imports what its `main` would import later."""
+_STEPS: Final = {"mrcore.master": 1, "mrcore.worker": 2}
+"""Steps of loading before the fork of a daemon."""
 _BEFORE_MODULE: Final = ("-P", "-m")
 
 
@@ -51,15 +52,16 @@ class Launcher(forks.ForkServer):
 
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(channel)
-        self._loaded: dict[str, ModuleType] = {}
+        self._steps = 0
+        """Steps of loading that are done."""
 
     def serve(self) -> None:
         """Answer until the other end is closed, and load what is not loaded yet in between."""
-        for name in DAEMONS:
-            while self._is_asked():
-                if not self.serve_one():
-                    return
-            self._module(name)
+        while self._steps < max(_STEPS.values()):
+            if not self._is_asked():
+                self._load()
+            elif not self.serve_one():
+                return
         super().serve()
 
     def answer(self, data: bytes, descriptors: Sequence[int]) -> int:
@@ -104,16 +106,18 @@ class Launcher(forks.ForkServer):
 
     def _module_of(self, command: Sequence[str]) -> ModuleType | None:
         before, name = tuple(command[1:3]), command[3] if len(command) > 3 else ""
-        if command[0] != sys.executable or before != _BEFORE_MODULE or name not in DAEMONS:
+        if command[0] != sys.executable or before != _BEFORE_MODULE or name not in _STEPS:
             return None
-        return self._module(name)
+        while self._steps < _STEPS[name]:
+            self._load()
+        return importlib.import_module(f"{name}.__main__")
 
-    def _module(self, name: str) -> ModuleType:
-        if name not in self._loaded:
-            module = importlib.import_module(f"{name}.__main__")
-            module.load()
-            self._loaded[name] = module
-        return self._loaded[name]
+    def _load(self) -> None:
+        if self._steps == 0:
+            importlib.import_module("mrcore.worker.__main__").load()
+        else:
+            importlib.import_module(CHILD_MODULE)
+        self._steps += 1
 
 
 if __name__ == "__main__":

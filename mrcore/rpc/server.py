@@ -240,13 +240,6 @@ class _Services(grpc.GenericRpcHandler):
         return None
 
 
-def load() -> None:
-    """Import what a server imports when it starts, for forks of this process."""
-    from grpc_reflection.v1alpha import reflection
-
-    assert reflection
-
-
 class RpcServer:
     """A grpc.aio server with token, limits, health and reflection; made in a running loop."""
 

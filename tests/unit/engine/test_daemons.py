@@ -112,6 +112,9 @@ def test_what_the_system_refuses_is_raised(
 ) -> None:
     daemon = Daemon("worker", ["pass"], folder / "refused.log")
     daemon.start(launcher, folder, [2] * 4)  # more than a message may have
+    daemon.terminate()
+    daemon = Daemon("worker", ["pass"], folder / "refused.log")
+    daemon.start(launcher, folder, [2] * 4)
     with pytest.raises(OSError, match="open files"):
         wait_until(lambda: daemon.exit_code() is not None)
     assert daemon.exit_code() == UNKNOWN
