@@ -20,6 +20,7 @@ import pytest
 
 import mrcore
 from mrcore.calls.exceptions import RemoteTraceback
+from mrcore.cli.main import run_command_line
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("calls")  # one cluster for all
@@ -195,6 +196,34 @@ def test_a_call_has_a_time_limit_of_its_own(cluster: mrcore.LocalCluster, tmp_pa
     with pytest.raises(TimeoutError, match=limit):
         cluster.call(wait, timeout=0.3, retries=1).result(60)
     assert (tmp_path / "tries").read_text() == "xx"  # and not max_attempts
+
+
+def test_a_call_that_runs_is_replayed_here(
+    cluster: mrcore.LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = os.getpid()
+
+    def wait(name: str) -> str:
+        if os.getpid() == here:
+            raise ValueError(f"{name} is here")
+        (tmp_path / "started").touch()
+        while not (tmp_path / "go").exists():
+            threading.Event().wait(0.02)
+        return name
+
+    future = cluster.call(wait, "it", priority=7)
+    wait_until((tmp_path / "started").exists)
+    [session] = [job.job_id for job in cluster.jobs() if job.priority == 7]
+    replay = ["replay", session, "call-00000", "--state", cluster.state]
+    assert run_command_line(replay) == 1
+    said = capsys.readouterr().err
+    assert f'File "{__file__}"' in said
+    assert "call-00000 fails here: " in said
+    assert "raised ValueError: it is here" in said
+    (tmp_path / "go").touch()
+    assert future.result(60) == "it"
+    assert run_command_line(replay) == 1
+    assert "it has ended, and the arguments of a call are kept until" in capsys.readouterr().err
 
 
 def test_modules_that_calls_import_when_they_run_come_along(
