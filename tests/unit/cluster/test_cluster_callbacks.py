@@ -7,9 +7,10 @@ import threading
 from concurrent import futures
 from typing import Any, NoReturn
 
-from mrcore.cluster.callbacks import Callbacks
+from mrcore.cluster.callbacks import STUCK_SECONDS, Callbacks
 from mrcore.cluster.futures import CallFuture
 from tests.support.call_house import Desk
+from tests.support.fake_clock import FakeClock
 from tests.support.waiting import wait_until
 
 
@@ -94,3 +95,27 @@ def test_an_executor_and_a_loop_see_the_end_of_a_call_whose_callback_waits(desk:
     assert futures.wait([future], 20).done == {future}
     assert list(desk.map(operator.neg, range(3))) == [0, -1, -2]
     gate.set()
+
+
+def test_one_that_has_waited_and_ends_lets_none_overtake_the_one_that_runs() -> None:
+    clock, ran = FakeClock(), list[str]()
+    callbacks = Callbacks(clock)
+    first, second = threading.Event(), threading.Event()
+
+    def waits(name: str, gate: threading.Event) -> None:
+        ran.append(name)
+        assert gate.wait(20)
+        ran.append(f"{name} ended")
+
+    callbacks.run(lambda: waits("first", first))
+    wait_until(lambda: ran == ["first"])
+    callbacks.run(lambda: waits("second", second))
+    clock.advance(STUCK_SECONDS)
+    wait_until(lambda: ran == ["first", "second"])
+    callbacks.run(lambda: ran.append("third"))
+    wait_until(lambda: callbacks._spare == 1)
+    first.set()
+    wait_until(lambda: "first ended" in ran and callbacks._spare == 2)
+    second.set()
+    wait_until(lambda: "third" in ran)
+    assert ran == ["first", "second", "first ended", "second ended", "third"]

@@ -164,6 +164,11 @@ def test_a_call_is_cancelled(desk: Desk) -> None:
     wait_until(lambda: desk.house.requests["cancel"] == 1)
     with pytest.raises(RemoteError, match="was cancelled"):
         desk.call(operator.neg, call).result(10)
+    other = desk.call(operator.neg, 2)
+    wait_until(lambda: len(desk.house.waiting) == 1)
+    with desk.calls.board.changed:  # so that its end has not come yet
+        assert other.cancel()
+        assert desk.call(operator.neg, other).done(), "it is not sent, only to fail there"
 
 
 def test_a_wait_that_takes_too_long_says_for_what(desk: Desk) -> None:
