@@ -190,7 +190,7 @@ class Calls:
 
     def _session(self, options: CallOptions) -> Session:
         session = self.board.sessions.get(options)
-        if session is not None and (session.assigned >= SESSION_CALLS or session.is_over):
+        if session is not None and session.assigned >= SESSION_CALLS:
             self.board.retire(session)
             session = None
         if session is None:

@@ -20,7 +20,7 @@ from mrcore.cluster.grouping import map_items
 from mrcore.cluster.in_memory import mapreduce
 from mrcore.cluster.options import CallOptions
 from mrcore.cluster.scattered import Scattered
-from mrcore.errors import KeyTypeError, NotFoundError
+from mrcore.errors import KeyTypeError, NotFoundError, UnavailableError
 from mrcore.model.job import JobState
 from mrcore.model.task import MAX_PRINTED_BYTES
 from tests.support.call_house import Desk
@@ -185,3 +185,15 @@ def test_calls_that_another_client_frees_while_this_one_attaches_fail(desk: Desk
             found[0].result(10)
     finally:
         other.close()
+
+
+def test_what_could_not_be_stored_is_stored_again_with_the_next_call(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(sha256: str, data: bytes) -> str:
+        raise UnavailableError("The store does not answer.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.calls._client, "put", refuses)
+        assert desk.call(operator.neg, 1).exception(10) is not None
+    assert desk.call(operator.neg, 1).result(10) == -1

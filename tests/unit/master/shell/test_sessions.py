@@ -16,6 +16,7 @@ from mrcore.errors import JobEndedError, LimitError, NotFoundError, UnknownJobEr
 from mrcore.master.core.events import CallsDone, CallsUnwanted
 from mrcore.master.core.limits import Limits
 from mrcore.master.fleet.status import FleetStatus
+from mrcore.master.shell import call_service
 from mrcore.master.shell.call_service import CallService
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import KEPT_SECONDS, Objects
@@ -26,7 +27,7 @@ from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.storage.memory import MemoryStorage
 from tests.support.call_client import call_of, session_spec
 from tests.support.fake_clock import FakeClock
-from tests.support.master_shell import STATE, Idle, run
+from tests.support.master_shell import STATE, Gate, Idle, run, turns
 
 CONTENT = b"a function"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -41,6 +42,11 @@ def with_sessions(act: Callable[[Shell, Sessions, FakeClock], Awaitable[None]]) 
         await act(shell, Sessions(shell, clock, Random(0), 60.0), clock)
 
     run(main)
+
+
+def service_of(shell: Shell, sessions: Sessions) -> CallService:
+    """Return the service for requests that need no objects."""
+    return CallService(shell, sessions, cast("Objects", None), FleetStatus(), asyncio.Event())
 
 
 def test_a_session_without_a_watch_is_ended_after_its_time() -> None:
@@ -88,9 +94,7 @@ def test_a_kept_session_without_calls_ends_after_an_hour() -> None:
 
 def test_a_watch_reports_calls_that_another_client_has_released() -> None:
     async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
-        service = CallService(
-            shell, sessions, cast("Objects", None), FleetStatus(), asyncio.Event()
-        )
+        service = service_of(shell, sessions)
         session = await sessions.open("k", session_spec(keep=True))
         await sessions.add(session, 0, tuple(map(call_of, range(4))))
         await shell.settle(CallsUnwanted(session, (0, 1)))
@@ -108,6 +112,60 @@ def test_a_watch_reports_calls_that_another_client_has_released() -> None:
         await shell.settle(CallsDone(session, (3,)))
         (end,) = (await anext(watch)).ended
         assert (end.index, end.released, end.WhichOneof("outcome")) == (3, True, None)
+        await watch.aclose()
+
+    with_sessions(act)
+
+
+def test_a_watch_that_begins_while_a_call_ends_gets_the_end_once() -> None:
+    gate = Gate()
+    gate.opened.set()
+
+    async def act(shell: Shell, idle: Idle) -> None:
+        del idle
+        sessions = Sessions(shell, FakeClock(), Random(0), 60.0)
+        session = await sessions.open("r", session_spec())
+        await sessions.add(session, 0, (call_of(0), call_of(1)))
+        gate.opened.clear()
+        gate.reached.clear()
+        await shell.send(CallsUnwanted(session, (0,)))
+        await asyncio.to_thread(gate.reached.wait, 20)
+        beginning = asyncio.create_task(sessions.watch(session))
+        await turns()
+        gate.opened.set()
+        watch = await beginning
+        await shell.settle(CallsUnwanted(session, (1,)))
+        assert list(watch.ended) == [0, 1]
+
+    run(act, hook=gate)
+
+
+def test_each_watch_reports_what_has_begun() -> None:
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        del clock
+        session = await sessions.open("r", session_spec())
+        first, second = await sessions.watch(session), await sessions.watch(session)
+        shell.machine.calls.started[session] = [3, 5]
+        assert sessions.started(session, first) == [3, 5]
+        assert sessions.started(session, first) == []
+        assert sessions.started(session, second) == [3, 5]
+
+    with_sessions(act)
+
+
+def test_ends_are_sent_in_messages_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_service, "MESSAGE_BYTES", 1)
+
+    async def act(shell: Shell, sessions: Sessions, clock: FakeClock) -> None:
+        del clock
+        session = await sessions.open("r", session_spec())
+        await sessions.add(session, 0, tuple(map(call_of, range(2))))
+        await shell.settle(CallsUnwanted(session, (0, 1)))
+        watch = service_of(shell, sessions).WatchCalls(
+            pb.WatchCallsRequest(session_id=session), CONTEXT
+        )
+        sent = [[end.index for end in (await anext(watch)).ended] for _ in range(3)]
+        assert sent == [[0], [1], []]
         await watch.aclose()
 
     with_sessions(act)
