@@ -17,9 +17,9 @@ SILENT_SECONDS: Final = 8.0
 its signs of life take."""
 UNLED_SECONDS: Final = 2.0
 """Time after which a standby leads a state that nobody has ever led."""
-LOOK_SECONDS_MAX: Final = 2.0
-"""Silence that two looks can show, however far apart they are: a standby that was stopped itself
-has not seen a silent leader."""
+LOOK_SECONDS_MAX: Final = 4.0
+"""Silence that two looks can show, however far apart they are. A look at a silent leader may take
+as long. A standby that was stopped itself has not seen a silent leader."""
 
 
 @dataclass(frozen=True, slots=True)

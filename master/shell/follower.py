@@ -68,8 +68,9 @@ class Lookout:
             self.read_leader()
         if self._answers():
             return self._sight(journal, answers=True)
+        silent = self.leader
         self.read_leader()
-        if self._answers():  # another one may lead since
+        if self.leader != silent and self._answers():  # another one leads since
             return self._sight(journal, answers=True)
         beat, gone = "", False
         address = "" if self.leader is None else self.leader.address

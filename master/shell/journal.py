@@ -40,7 +40,7 @@ from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Executor, Future
 
 _READERS: Final = 64
 """As many as connections to a bucket are kept: each read takes 20 to 100 ms there."""
@@ -52,6 +52,12 @@ _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 T = TypeVar("T")
+
+
+def _reader_threads() -> Executor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="replay")
 
 
 class Replica(Protocol):
@@ -69,7 +75,16 @@ class Replica(Protocol):
 class Journal:
     """The journal of one state, as one process reads and extends it."""
 
-    def __init__(self, storage: Storage, state_uri: str, writer: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        state_uri: str,
+        writer: str,
+        clock: Clock,
+        make_readers: Callable[[], Executor] | None = None,
+    ) -> None:
+        """Prepare; `make_readers` makes what reads entries ahead, by default threads."""
+        self._make_readers = make_readers or _reader_threads
         self._storage = storage
         self._state_uri = state_uri
         self._writer = writer
@@ -103,9 +118,7 @@ class Journal:
         It begins with the newest snapshot. Another one comes between where entries vanish because a
         newer snapshot has taken their place.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
-        pool = ThreadPoolExecutor(_READERS, thread_name_prefix="replay")
+        pool = self._make_readers()
         try:
             if not self._number and (snapshot := self.snapshots.newest()) is not None:
                 yield self._begin_at(snapshot)
@@ -129,7 +142,7 @@ class Journal:
         self._epoch = snapshot.durable.epoch
         return snapshot
 
-    def _entries(self, pool: ThreadPoolExecutor) -> Iterator[Entry]:
+    def _entries(self, pool: Executor) -> Iterator[Entry]:
         for number, entry in self._read_ahead(pool):
             self._check(number, entry)
             self._take(number, entry)
@@ -140,7 +153,7 @@ class Journal:
         self._epoch = entry.epoch
         self.since_snapshot += 1
 
-    def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Entry]]:
+    def _read_ahead(self, pool: Executor) -> Iterator[tuple[int, Entry]]:
         """Yield the entries that are listed, in order, while the next ones are being read.
 
         The window slides: a slow read holds up what comes after it, but not the reading of it.
