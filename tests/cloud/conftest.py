@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cloud import loaded
 from tests.cloud.compute.sandbox import Ground, ground, sandbox
 from tests.cloud.runner_world import BUCKET, World, cleared, make_hollow_wheels, unpack_pip
 
@@ -27,7 +28,9 @@ def _runner_world(
     unpack_pip(folder / "pip")
     with sandbox(shared_ground) as made:
         made.storage.store.create_bucket(BUCKET, {"location": "US-CENTRAL1"})
-        yield World(made, folder / "wheels", folder / "pip", folder)
+        world = World(made, folder / "wheels", folder / "pip", folder)
+        with loaded.runner(world.environment(), made.namespace.started) as world.loaded:
+            yield world
 
 
 @pytest.fixture

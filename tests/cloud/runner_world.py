@@ -109,6 +109,8 @@ class World:
     wheels: Path
     pip: Path
     folder: Path
+    loaded: dict[str, str] = field(default_factory=dict)
+    """Variables that make calls of the runner quick; see tests.cloud.loaded."""
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -123,7 +125,7 @@ class World:
         }
 
     def start(self, *words: str, extra: Mapping[str, str] | None = None) -> Running:
-        """Start `gce WORDS`."""
+        """Start `gce WORDS`, as a process that signals reach."""
         environment = self.environment(extra)
         errors = self.folder / f"said-{SYSTEM.monotonic()}"
 
@@ -144,7 +146,7 @@ class World:
 
     def gce(self, *words: str, extra: Mapping[str, str] | None = None) -> Ran:
         """Run `gce WORDS` to its end."""
-        running = self.start(*words, extra=extra)
+        running = self.start(*words, extra={**self.loaded, **(extra or {})})
         try:
             return running.end()
         finally:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.cloud import gcloud
+from tests.cloud import loaded
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.compute.threaded import ThreadedCloud, running
 from tests.gcsserver import GcsServer
@@ -100,7 +100,7 @@ class Sandbox:
     storage: GcsServer
     home: Path
     loaded: dict[str, str] = field(default_factory=dict)
-    """Variables that make calls of gcloud quick; see tests.cloud.gcloud."""
+    """Variables that make calls of gcloud quick; see tests.cloud.loaded."""
 
     def environment(self) -> dict[str, str]:
         """Return what makes gcloud and Google's clients use these servers and nothing else."""
@@ -158,11 +158,11 @@ def ground(home: Path) -> Iterator[Ground]:
     """Make a namespace, and load gcloud there: that takes five seconds of CPU time."""
     namespace = Namespace()
     with contextlib.closing(namespace), contextlib.ExitStack() as stack:
-        loaded = {}
+        variables = {}
         if HAS_GCLOUD:
             environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **_gcloud(home)}
-            loaded = stack.enter_context(gcloud.loaded(environment, namespace.started))
-        yield Ground(namespace, home, loaded)
+            variables = stack.enter_context(loaded.gcloud(environment, namespace.started))
+        yield Ground(namespace, home, variables)
 
 
 @contextlib.contextmanager

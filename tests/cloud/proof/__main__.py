@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mrcore.errors import MrcoreError
-from tests.cloud import gcloud
+from tests.cloud import loaded
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD
 from tests.cloud.installed import installed
 from tests.cloud.machines import image, requirements
@@ -80,7 +80,7 @@ def _prove(cache: Path, kind: type[Story], teller: Teller, *, keep: bool) -> Non
         teller.say("the cloud is there: Compute, IAM, storage and metadata, and no way out")
         cluster = stack.enter_context(Cluster(cloud, collected))
         try:
-            with gcloud.loaded(cluster.environment, cloud.started) as quicker:
+            with loaded.gcloud(cluster.environment, cloud.started) as quicker:
                 cluster.environment |= quicker
                 kind(cluster, teller).run()
         finally:

@@ -1,4 +1,4 @@
-"""Calls of a gcloud that is loaded already are those of the real one."""
+"""Calls of programs that are loaded already are those of the plain ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.compute.sandbox import HAS_GCLOUD, NO_GCLOUD, Ground, Sandbox, sandbox
+from tests.cloud.runner_world import NAME, ZONE, World
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -32,6 +33,17 @@ def test_it_says_and_ends_as_the_plain_one_does(box: Sandbox) -> None:
     for words in commands:
         plain = box.run(["gcloud", *words], dict.fromkeys(box.loaded, ""))
         assert box.gcloud(*words) == plain
+
+
+def test_the_runner_says_and_ends_as_the_plain_one_does(world: World) -> None:
+    commands = [
+        ("status", f"--name={NAME}"),
+        ("down", "--no-such-option"),
+        ("audit", "--json"),
+        ("up", f"--name={NAME}", "--bucket=bkt", f"--zone={ZONE}", "--dry-run", "--workers=0"),
+    ]
+    for words in commands:
+        assert world.gce(*words) == world.start(*words).end(), words
 
 
 def test_a_call_has_the_folder_the_environment_and_the_input_of_its_own(
