@@ -1,11 +1,13 @@
 """Keys to sort by, in which numbers of all types have one order: that of Python's `sorted`.
 
 Floats sort as they are, and an int goes with the float that equals it. An int that no float equals,
-such as 2 ** 53 + 1, is kept exactly: as the float below it and the distance from there.
+such as 2 ** 53 + 1, is kept exactly: as the float below it and the distance from there. Dates and
+times become texts or numbers that sort as they do.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
 import sys
 from typing import Any, Final, NamedTuple
@@ -53,8 +55,27 @@ def ascending(key: Any) -> Any:
         return near if near == key else _between(key)
     if kind is tuple:
         return tuple(map(ascending, key))
+    found = _plain(key)
+    return key if found is key else ascending(found)
+
+
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND: Final = datetime.timedelta(microseconds=1)
+
+
+def _plain(key: Any) -> Any:
+    """Return what sorts as a date, a time or a scalar of numpy does; anything else as it is."""
+    kind = type(key)
+    if kind is datetime.datetime and key.tzinfo is not None:
+        return (key - _EPOCH) // _MICROSECOND
+    if kind in (datetime.datetime, datetime.time) and key.tzinfo is None:
+        return key.isoformat(timespec="microseconds")
+    if kind is datetime.date:
+        return key.isoformat()
+    if kind is datetime.timedelta:
+        return key // _MICROSECOND
     if kind.__module__ == "numpy" and getattr(key, "ndim", None) == 0:
-        return ascending(key.item())
+        return key.item()
     return key
 
 
@@ -74,8 +95,7 @@ class Descending:
         if kind is str:
             key = key.encode("utf-8", "surrogatepass")
         elif kind is not bytes:
-            if kind.__module__ == "numpy" and getattr(key, "ndim", None) == 0:
-                return self(key.item())
-            return key
+            found = _plain(key)
+            return key if found is key else self(found)
         # An end mark below all that may follow, and then every bit turned around.
         return (key.replace(b"\0", b"\0\xff") + b"\0\x01").translate(_TURNED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import operator
 from collections import Counter
 from pathlib import Path
@@ -178,6 +179,14 @@ KEYS: list[list[Any]] = [
     [(), ("",), ("", 1), ("a",), ("a", ())], [("a", ("b",)), ("a", ()), ("a", ("b", "c"))],
     [2.5, 2, 3, True, 0, False, 1.0, 1, -0.5, 2.0, float("inf"), -float("inf")],
     [(2, "a"), (2.0, "a"), (1.5, "b"), (True, "c"), (1, "d"), (1.0, "a")],
+    [dt.date(2024, 2, 1), dt.date(987, 12, 31), dt.date(2024, 1, 31)],
+    [dt.datetime.fromisoformat(text) for text in ("2024-02-01T12", "2024-02-01T11:59:59.000001")],
+    [dt.time(1, 2), dt.time(1, 1, 59, 5)], [dt.timedelta(1), dt.timedelta(-1), dt.timedelta(0, 5)],
+    [
+        dt.datetime(2024, 2, 1, 12, tzinfo=dt.UTC),
+        dt.datetime(2024, 2, 1, 12, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+        dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-9))),
+    ],
     [2**53 + 1, float(2**53), 2**53, 2**53 + 2, 2**53 + 3, 10**400, -(10**400), 1e308, 0.5],
 ]  # fmt: skip
 
