@@ -170,3 +170,17 @@ def test_a_power_cut_among_partitions_loses_no_part(folder: Path) -> None:
             disk.cut([True for _ in disk.unsynced])
         assert {name: place.get(name) for name in job.files()} == job.files()
     raise AssertionError("a commit has fewer operations")
+
+
+def test_each_folder_above_a_partition_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = stores.file_place(tmp_path).storage
+    synced: list[str] = []
+    names = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str((names / str(fd)).readlink())))
+    uris = [f"file://{tmp_path}/out/a={a}/b={b}" for a in (1, 2) for b in (1, 2)]
+    storage.make_folders(uris, below=f"file://{tmp_path}/out")
+    out = tmp_path / "out"
+    assert synced == [str(out), str(out / "a=1"), str(out / "a=2")]
+    assert len(list(out.glob("a=*/b=*"))) == 4
