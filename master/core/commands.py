@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from mrcore.storage.base import ObjectInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The answer to a worker's request (worker, session, sequence): all that it should hold.
 
     What is missing from `wanted` is to be killed, or, when finished, forgotten: it is accounted.
@@ -33,8 +33,7 @@ class Reply:
     """Longest pause before the next request: a third of the shortest lease held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Superseded:
+class Superseded(msgspec.Struct, frozen=True):
     """The request came from a former life of this worker, whose process should end."""
 
     worker_id: str
@@ -43,51 +42,44 @@ class Superseded:
     exceed_session: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepDown:
+class StepDown(msgspec.Struct, frozen=True):
     """A worker has seen a higher epoch: look in the journal, and leave if it is true."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class CheckWinner:
+class CheckWinner(msgspec.Struct, frozen=True):
     """A read of this winner failed once: look whether its run is there (answer: WinnerMissing)."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class PlanJob:
+class PlanJob(msgspec.Struct, frozen=True):
     """All jobs that this one waited for have succeeded: list and cut its input (`Planned`)."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareCommit:
+class PrepareCommit(msgspec.Struct, frozen=True):
     """All tasks have winners: verify claim and staged parts, and list what is to be replaced."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunCommit:
+class RunCommit(msgspec.Struct, frozen=True):
     """`CommitBegun` is flushed (by this master or a former one): publish, idempotently."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CleanUp:
+class CleanUp(msgspec.Struct, frozen=True):
     """`JobEnded` is flushed: delete what is staged, and the claim."""
 
     job_id: str
     state: JobState
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteValues:
+class DeleteValues(msgspec.Struct, frozen=True):
     """Nobody needs these values of calls any more: delete their objects, if that is easy.
 
     What is left goes when the session has ended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from mrcore.master.core.commands import (
     CheckWinner,
@@ -21,8 +21,7 @@ from mrcore.model.remains import KeptResult
 from mrcore.model.stages import StagePlan
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerAbout:
+class WorkerAbout(msgspec.Struct, frozen=True):
     """Details that a worker reports of itself, for display, and to choose its work."""
 
     host: str = ""
@@ -40,8 +39,7 @@ class WorkerAbout:
 NO_DETAILS = WorkerAbout()
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(msgspec.Struct, frozen=True):
     """A worker reported its whole state, which replaces what it reported before."""
 
     worker_id: str
@@ -59,8 +57,7 @@ class Synced:
     about: WorkerAbout = NO_DETAILS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """The shell has checked, claimed and planned a job."""
 
     job_id: str
@@ -76,8 +73,7 @@ class Submitted:
     """Results of these that stand for its tasks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """The shell has planned a job that had waited for others."""
 
     job_id: str
@@ -85,8 +81,7 @@ class Planned:
     input_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(msgspec.Struct, frozen=True):
     """Somebody wants a job to stop."""
 
     job_id: str
@@ -94,16 +89,14 @@ class CancelAsked:
     wall_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobBroken:
+class JobBroken(msgspec.Struct, frozen=True):
     """The shell cannot go on with a job: its plan is gone, or a defect of ours concerns it."""
 
     job_id: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallsSent:
+class CallsSent(msgspec.Struct, frozen=True):
     """The client of a session has sent calls; it repeats what it has no answer to."""
 
     job_id: str
@@ -112,24 +105,21 @@ class CallsSent:
     calls: tuple[CallPlan, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsUnwanted:
+class CallsUnwanted(msgspec.Struct, frozen=True):
     """The client of a session wants calls to stop."""
 
     job_id: str
     indexes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallsDone:
+class CallsDone(msgspec.Struct, frozen=True):
     """The client of a session needs these calls no more."""
 
     job_id: str
     indexes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAsked:
+class CloseAsked(msgspec.Struct, frozen=True):
     """A session is to get no more calls."""
 
     job_id: str
@@ -137,22 +127,19 @@ class CloseAsked:
     """Reason to end it at once, with all of its calls; empty to let them end by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class DrainAsked:
+class DrainAsked(msgspec.Struct, frozen=True):
     """Somebody wants a worker to finish what it has and leave."""
 
     worker_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class WinnerMissing:
+class WinnerMissing(msgspec.Struct, frozen=True):
     """The master looked, and the winner's run is not there."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class CommitPrepared:
+class CommitPrepared(msgspec.Struct, frozen=True):
     """The shell has looked at the output and knows what the commit will replace."""
 
     job_id: str
@@ -160,16 +147,14 @@ class CommitPrepared:
     wall_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CommitFinished:
+class CommitFinished(msgspec.Struct, frozen=True):
     """Every part and the receipt are published."""
 
     job_id: str
     wall_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CommitRefused:
+class CommitRefused(msgspec.Struct, frozen=True):
     """The commit cannot go on: the claim was taken, or a foreign object lies in its way."""
 
     job_id: str
@@ -179,29 +164,25 @@ class CommitRefused:
     wall_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CleanedUp:
+class CleanedUp(msgspec.Struct, frozen=True):
     """`CleanUp` is done; a job without this one is cleaned up again by the next master."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NothingDone:
+class NothingDone(msgspec.Struct, frozen=True):
     """A command was overtaken, failed without harm, or found everything in order."""
 
     command: PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner | DeleteValues
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
+class Stalled(msgspec.Struct, frozen=True):
     """The shell heard nobody for `seconds`, as its loop or an append was blocked: leases grow."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(msgspec.Struct, frozen=True):
     """Time has passed; sent at `next_deadline()` at the latest."""
 
     wall_seconds: float = 0.0

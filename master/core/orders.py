@@ -7,8 +7,9 @@ was overtaken: the machine may wait for it, and would wait for ever.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
+
+import msgspec
 
 from mrcore.master.core.commands import (
     CheckWinner,
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
 Job = PlanJob | PrepareCommit | RunCommit | CleanUp | CheckWinner | DeleteValues
 
 
-@dataclass(frozen=True, slots=True)
-class Planning:
+class Planning(msgspec.Struct, frozen=True):
     """Input to list and cut, of a job that has waited for others."""
 
     job: JobRecord
@@ -58,8 +58,7 @@ class Planning:
         return Planned(job_id=self.job.job_id, stages=stages, input_bytes=input_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(msgspec.Struct, frozen=True):
     """Claim and staged parts to verify, before a commit."""
 
     job: JobRecord
@@ -83,8 +82,7 @@ class Preparation:
         return CommitRefused(self.job.job_id, message, lost, wall)
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(msgspec.Struct, frozen=True):
     """Parts to publish under their final names."""
 
     job: JobRecord
@@ -97,8 +95,7 @@ class Publication:
         return CommitFinished(self.job.job_id, wall)
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaning:
+class Cleaning(msgspec.Struct, frozen=True):
     """Temporaries and claim of an ended job, to be deleted."""
 
     job: JobRecord
@@ -113,8 +110,7 @@ class Cleaning:
         return CleanedUp(self.job.job_id)
 
 
-@dataclass(frozen=True, slots=True)
-class WinnerLookup:
+class WinnerLookup(msgspec.Struct, frozen=True):
     """A winner's run to look for."""
 
     command: CheckWinner
@@ -127,8 +123,7 @@ class WinnerLookup:
         return WinnerMissing(self.command.attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(msgspec.Struct, frozen=True):
     """Values of calls to delete."""
 
     command: DeleteValues

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mrcore.model.formats import InputFormat, OutputFormat, Table
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """A whole number from `low` to `high`; `zero` is a word that stands for 0."""
 
     low: int
@@ -18,8 +18,7 @@ class Whole:
     zero: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Seconds:
+class Seconds(msgspec.Struct, frozen=True):
     """A duration in seconds: at least `low`, or above it, and at most `high`."""
 
     low: float
@@ -27,69 +26,58 @@ class Seconds:
     above: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
+class Bytes(msgspec.Struct, frozen=True):
     """A size in bytes."""
 
     low: int = 0
     high: int = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One member of an enum, written as its value."""
 
     members: type[enum.StrEnum]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """The name of one entry of a table."""
 
     table: Table[InputFormat] | Table[OutputFormat]
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """An option without a value; where it is given, the field gets `sets`."""
 
     sets: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
+class Params(msgspec.Struct, frozen=True):
     """Names and their texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnTypes:
+class ColumnTypes(msgspec.Struct, frozen=True):
     """Names of columns, in order, and the names of their types."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnNames:
+class ColumnNames(msgspec.Struct, frozen=True):
     """Names of columns, at most `most` of them."""
 
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """Resources that a task takes from its worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(msgspec.Struct, frozen=True):
     """The place of a folder, absolute once it is in a draft."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """Paths of files on the client's machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(msgspec.Struct, frozen=True):
     """Ids of jobs, at most `most` of them."""
 
     most: int

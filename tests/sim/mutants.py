@@ -6,8 +6,9 @@ breaks in the same way.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
+
+import msgspec
 
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.events import NothingDone, Synced
@@ -241,7 +242,7 @@ class LabelsIgnored(Scheduler):
 
     def _next_job(self, worker: Worker, unfit: set[str]) -> LiveJob | None:
         about = worker.about
-        worker.about = dataclasses.replace(about, labels=(*about.labels, FAR))
+        worker.about = msgspec.structs.replace(about, labels=(*about.labels, FAR))
         job = super()._next_job(worker, unfit)
         worker.about = about
         return job

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 
@@ -20,7 +18,7 @@ class KeptContentForgotten(Machine):
             msgspec.structs.replace(each, output=msgspec.structs.replace(each.output, digest=b""))
             for each in event.kept
         )
-        super()._on_submitted(dataclasses.replace(event, kept=kept))
+        super()._on_submitted(msgspec.structs.replace(event, kept=kept))
 
 
 def keep_what_has_read_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 
 
-@dataclass(frozen=True, slots=True)
-class KeepJob:
+class KeepJob(msgspec.Struct, frozen=True):
     """Keep the specification where children find it."""
 
     job_id: str
@@ -18,51 +17,44 @@ class KeepJob:
     state_uri: str
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetJob:
+class ForgetJob(msgspec.Struct, frozen=True):
     """Forget a job: none of its attempts is held, and the others were mentioned more recently."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueue:
+class Enqueue(msgspec.Struct, frozen=True):
     """Run this attempt when a slot is free."""
 
     assignment: Assignment
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Do not begin this attempt; answer with `Withdrawn`, or with `Begun` when it is too late."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """Stop this attempt whether or not it has begun; nobody wants its result."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class ReadNonce:
+class ReadNonce(msgspec.Struct, frozen=True):
     """Read the nonce of this state's store; answer with `NonceRead`."""
 
     state_uri: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """End the process with this exit code and sentence."""
 
     code: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warn:
+class Warn(msgspec.Struct, frozen=True):
     """Log a sentence for the operator of this worker."""
 
     sentence: str

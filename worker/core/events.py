@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
@@ -11,8 +12,7 @@ from mrcore.model.job import JobSpec
 from mrcore.model.task import TaskResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """The master answered a request."""
 
     cluster_id: str
@@ -22,7 +22,7 @@ class Answered:
     """Number of the request that it answers."""
     wanted: tuple[Assignment, ...] = ()
     """Every attempt that this worker should hold."""
-    jobs: Mapping[str, JobSpec] = field(default_factory=dict)
+    jobs: Mapping[str, JobSpec] = {}
     """Specifications of jobs that the request did not list as known."""
     drain: bool = False
     """Whether the worker should finish what runs, and leave."""
@@ -33,44 +33,38 @@ class Answered:
     """Session number of another process with this worker's id; 0 if this one is the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """A child has taken the attempt."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(msgspec.Struct, frozen=True):
     """The attempt will not begin here."""
 
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The attempt has a result."""
 
     attempt: AttemptId
     result: TaskResult
 
 
-@dataclass(frozen=True, slots=True)
-class NonceRead:
+class NonceRead(msgspec.Struct, frozen=True):
     """The nonce of the state's store was read: it tells one store from another."""
 
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrainBegun:
+class DrainBegun(msgspec.Struct, frozen=True):
     """The worker is to leave: nothing new begins, and what runs may finish."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(msgspec.Struct, frozen=True):
     """These attempts cannot finish before the worker has to leave."""
 
     attempts: frozenset[AttemptId]
