@@ -194,29 +194,37 @@ class MapResult(Iterator[T], Generic[T]):
 
     def __next__(self) -> T:
         """Wait for the next result and return it, or raise what the function raised for it."""
-        with self._drawing:
-            while not self._ready:
-                if not self._chunks:
-                    self._bar.close()
-                    raise StopIteration
-                chunk = next(iter(self._chunks))
-                self._wait(chunk)
-                self._draw(chunk)
-            return self._pop()
+        try:
+            with self._drawing:
+                while not self._ready:
+                    if not self._chunks:
+                        self._bar.close()
+                        raise StopIteration
+                    chunk = next(iter(self._chunks))
+                    self._wait(chunk)
+                    self._draw(chunk)
+                return self._pop()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def as_completed(self) -> Iterator[T]:
         """Yield results as they come; within a chunk they stay in order."""
-        # Their news may have been taken while an earlier chunk was waited for.
-        ended = collections.deque(chunk for chunk in self._chunks if chunk.done())
-        while True:
-            while self._ready:
-                yield self._pop()
-            if not self._chunks:
-                self._bar.close()
-                return
-            chunk = ended.popleft() if ended else self._take_news()
-            if chunk is not None and chunk in self._chunks:
-                self._draw(chunk)
+        try:
+            # Their news may have been taken while an earlier chunk was waited for.
+            ended = collections.deque(chunk for chunk in self._chunks if chunk.done())
+            while True:
+                while self._ready:
+                    yield self._pop()
+                if not self._chunks:
+                    self._bar.close()
+                    return
+                chunk = ended.popleft() if ended else self._take_news()
+                if chunk is not None and chunk in self._chunks:
+                    self._draw(chunk)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Cancel what has not ended; no more results can be drawn."""
@@ -293,9 +301,6 @@ class MapResult(Iterator[T], Generic[T]):
         except queue.Empty:
             self._bar.draw()
             return None
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
         self._in_flight -= 1
         self._pacer.ended(items)
         self._bar.add(items)

@@ -161,7 +161,7 @@ def test_a_call_is_cancelled(desk: Desk) -> None:
     assert ended == [call]
     with pytest.raises(futures.CancelledError):
         call.result()
-    wait_until(lambda: desk.house.requests["cancel"] == 1)
+    wait_until(lambda: desk.house.requests["cancel"] >= 1)
     with pytest.raises(RemoteError, match="was cancelled"):
         desk.call(operator.neg, call).result(10)
     other = desk.call(operator.neg, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,20 +213,30 @@ def test_ctrl_c_cancels_and_returns() -> None:
     desk.house.hold = True
     main = threading.main_thread()
 
-    def interrupt() -> None:
-        wait_until(lambda: desk.house.waiting)
+    def is_within(names: set[str]) -> bool:
+        """Return whether the main thread is within functions of all these names."""
+        assert main.ident is not None
+        frame = sys._current_frames().get(main.ident)
+        found = set()
+        while frame is not None:
+            found.add(frame.f_code.co_name)
+            frame = frame.f_back
+        return names <= found
+
+    def interrupt(*waits_within: str) -> None:
+        wait_until(lambda: desk.house.waiting and is_within(set(waits_within)))
         assert main.ident is not None
         signal.pthread_kill(main.ident, signal.SIGINT)
 
     try:
-        threading.Thread(target=interrupt).start()
+        threading.Thread(target=interrupt, args=("result", "wait")).start()
         call = desk.call(pow, 2, 3)
         with pytest.raises(KeyboardInterrupt):
             call.result(60)
         assert call.cancelled()
         wait_until(lambda: not desk.house.waiting)
         found = desk.map(pow, [2], [3])
-        threading.Thread(target=interrupt).start()
+        threading.Thread(target=interrupt, args=("_take_news",)).start()
         with pytest.raises(KeyboardInterrupt):
             next(found)
         wait_until(lambda: not desk.house.waiting)

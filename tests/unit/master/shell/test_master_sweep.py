@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mrcore.master.core.events import CancelAsked
+from mrcore.master.core.events import CancelAsked, CloseAsked, Submitted
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
@@ -20,9 +20,11 @@ from mrcore.master.shell.objects import KEPT_SECONDS, Objects
 from mrcore.master.shell.sweep import Sweep
 from mrcore.model import object_names
 from mrcore.model.job import Input
+from mrcore.model.stages import Calls, Result, StagePlan
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.local.store import LocalStorage
 from mrcore.util.clock import SYSTEM
+from tests.support.call_client import session_spec
 from tests.support.master_shell import STATE
 from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
@@ -125,6 +127,30 @@ def test_items_of_a_live_job_and_results_of_one_that_has_just_ended_stay(tmp_pat
         await desk.shell.settle(CancelAsked(job_id, "enough"))
         assert await sweep.sweep() == 1, "the items of an ended job"
         assert result.exists()
+
+    run(tmp_path, act)
+
+
+def test_values_of_a_session_stay_until_it_ends(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        opened = Submitted(
+            job_id="calls-1",
+            request_id="calls-1",
+            spec=session_spec(),
+            stages=(StagePlan(0, Calls(), Result()),),
+            claim_generation="",
+            wall_seconds=SYSTEM.wall(),
+        )
+        await desk.shell.settle(opened)
+        prefix = object_names.session_results_prefix(desk.state_uri, "calls-1")
+        value = write(f"{prefix}call-0@1.1", old=False)
+        sweep = sweep_of(desk)
+        sweep._objects._clock = _Later()
+        assert await sweep.sweep() == 0
+        assert value.exists()
+        await desk.shell.settle(CloseAsked("calls-1", "Its client has closed it."))
+        assert await sweep.sweep() == 1, "nobody can read it any more"
+        assert not value.exists()
 
     run(tmp_path, act)
 
