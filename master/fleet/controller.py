@@ -50,6 +50,7 @@ from mrcore.model.snapshots import Cost
 from mrcore.storage import operations
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
+from mrcore.util.decoding import UNREADABLE
 
 log = logging.getLogger("mrcore.master")
 
@@ -312,7 +313,7 @@ class Fleet:
             )
         except NotFoundError:
             return observe.SizeRequest()
-        except (StorageError, msgspec.MsgspecError) as error:
+        except (StorageError, *UNREADABLE) as error:
             log.warning("the size that was asked for cannot be read: %s", error)
             return self._size_request
         return observe.SizeRequest(request.max_workers, request.min_workers)
@@ -345,7 +346,7 @@ class Fleet:
             self._generation = info.generation
             try:
                 books = msgspec.json.decode(content, type=Books)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 log.error("the books of the fleet cannot be read: %s", error)
                 return None
             if books.epoch > self._shell.machine.cluster.epoch:

@@ -9,6 +9,7 @@ import msgspec
 from mrcore.errors import MrcoreError
 from mrcore.master.core.facts import Fact
 from mrcore.model import object_names
+from mrcore.util.decoding import UNREADABLE
 
 FORMAT: Final = 3
 """Format of the facts that this version writes, and the only one that it reads: a fact that is
@@ -60,7 +61,7 @@ def encode_entry(entry: Entry) -> bytes:
 def decode_entry(content: bytes, state_uri: str) -> Entry:
     """Return the entry in an object.
 
-    Raises JournalError for an entry of another version, MsgspecError for damaged bytes.
+    Raises JournalError for an entry of another version, one of UNREADABLE for damaged bytes.
     """
     try:
         entry = _DECODER.decode(content)
@@ -76,7 +77,7 @@ def is_written_by(content: bytes, writer: str) -> bool:
     """Return whether an entry was written by this process."""
     try:
         return _DECODER.decode(content).writer == writer
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 

@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-import msgspec
-
 from mrcore.errors import AlreadyExistsError, NotFoundError, StorageError
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken, Fact
@@ -38,6 +36,7 @@ from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
+from mrcore.util.decoding import UNREADABLE
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -205,7 +204,7 @@ class Journal:
             raise GapError(
                 f"{uri} vanished while it was read: only a master may delete from the journal."
             ) from None
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise JournalError(
                 f"{uri} is damaged: it cannot be read as a journal entry. Restore it, or start a "
                 "new --state."

@@ -29,6 +29,7 @@ from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credenti
 from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import ABSENT, Storage
 from mrcore.util.clock import Clock
+from mrcore.util.decoding import UNREADABLE
 
 _CERTIFICATE_DAYS: Final = 3_650
 
@@ -181,7 +182,7 @@ def _write(storage: Storage, uri: str, document: msgspec.Struct, expect: str) ->
 def _decode(content: bytes, kind: type[_Document], uri: str) -> _Document:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MrcoreError(
             f"{uri} cannot be read ({error}). Restore it, or start a new --state."
         ) from None

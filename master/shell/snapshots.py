@@ -22,6 +22,7 @@ from mrcore.master.core.durable import Durable
 from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
+from mrcore.util.decoding import UNREADABLE
 
 log = logging.getLogger("mrcore.master")
 
@@ -141,7 +142,7 @@ class Snapshots:
         content = self._storage.read(uri)
         try:
             return self._decoded(number, content)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("%s is damaged; an older one is read", uri, extra={"error": str(error)})
             return None
 

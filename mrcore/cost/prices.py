@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.util.decoding import UNREADABLE
 
 HOURS_PER_MONTH: Final = 730.0
 _PREDEFINED = re.compile(r"([a-z][a-z0-9]*)-([a-z]+)-(\d{1,3})(?:-[a-z0-9]+)?")
@@ -150,7 +151,7 @@ def load_prices(path: str | None = None) -> Prices:
         return _own_prices()
     try:
         return msgspec.json.decode(Path(chosen).read_bytes(), type=Prices)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise UsageError(f"The price list {chosen} cannot be read ({error}).") from error
 
 

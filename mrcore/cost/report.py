@@ -13,6 +13,7 @@ from mrcore.model import object_names
 from mrcore.model.snapshots import cost_json
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
+from mrcore.util.decoding import UNREADABLE
 
 NEWS_SECONDS: Final = 10.0
 """A master that lives looks at its fleet more often than that."""
@@ -64,5 +65,5 @@ def _read(uri: str) -> Books:
         return msgspec.json.decode(storage_for(uri).read(uri), type=Books)
     except NotFoundError as error:
         raise UsageError(f"{uri} is not there: no master with a fleet has run.") from error
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MrcoreError(f"{uri} cannot be read ({error}).") from error

@@ -33,6 +33,7 @@ from mrcore.rpc.cluster import state_home
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, shown, uri_of_path
 from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.decoding import UNREADABLE
 from mrcore.util.folder_lock import lock_folder
 
 KEEP_SECONDS: Final = 7 * 86_400.0
@@ -172,7 +173,7 @@ def _is_needed(folder: Path) -> bool:
     """Return whether the run's state is what can finish a commit; buckets are not asked."""
     try:
         record = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return False
     job = record.job
     if job.state.final or not job.output_uri or reach_of(job.output_uri) is not Reach.MACHINE:

@@ -22,6 +22,7 @@ from mrcore.errors import (
 )
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
+from mrcore.util.decoding import UNREADABLE
 
 _TRIES: Final = 20
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
@@ -214,7 +215,7 @@ def _read(uri: str) -> tuple[Record | None, str]:
         return None, ABSENT
     try:
         return msgspec.json.decode(content, type=Record), info.generation
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UsageError(
             f"{uri} is not a record of this version of mrcore ({error}). Use the version that made "
             "the cluster, or delete the object when nothing of it runs any more."

@@ -8,6 +8,7 @@ import msgspec
 
 from mrcore.errors import DataError
 from mrcore.storage.base import ObjectInfo
+from mrcore.util.decoding import UNREADABLE
 
 
 class PartitionFile(msgspec.Struct, frozen=True):
@@ -30,5 +31,5 @@ def decode(data: bytes) -> tuple[PartitionFile, ...]:
     """Return what `encode` encoded; raise DataError for anything else."""
     try:
         return msgspec.msgpack.decode(data, type=tuple[PartitionFile, ...])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DataError(f"A list of partition files cannot be read ({error}).") from error

@@ -15,6 +15,7 @@ from mrcore.model.ids import AttemptNumber
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.stages import StagePlan
 from mrcore.model.task import Skip, TaskFailure, TaskOutput, TaskWork
+from mrcore.util.decoding import UNREADABLE
 
 FORMAT: Final = 1
 """Version of the encoding; others are refused."""
@@ -107,7 +108,7 @@ def decode(data: bytes) -> Remains:
                 "The remains of the job were written by another version of mrcore. Use that one."
             )
         return msgspec.msgpack.decode(data, type=Remains)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DataError(
             f"The remains of the job cannot be read ({error}). Run the job again."
         ) from error

@@ -33,6 +33,7 @@ from mrcore.output.receipt import read_commit, read_receipt, visible_objects
 from mrcore.storage.base import ABSENT, ObjectInfo
 from mrcore.storage.places import NameKind, Reach
 from mrcore.storage.registry import reach_of, storage_for, uri_of_path
+from mrcore.util.decoding import UNREADABLE
 
 _TRIES: Final = 20
 
@@ -296,7 +297,7 @@ def _taken(output_uri: str, held: Claim | None) -> OutputError:
 def _decode(content: bytes) -> Claim | None:
     try:
         return msgspec.json.decode(content, type=Claim)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 

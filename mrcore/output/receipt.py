@@ -19,6 +19,7 @@ from mrcore.model.snapshots import Cost, StageFigures, StageView, stage_figures
 from mrcore.output.files import OutputFile, crc32c_of
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.registry import storage_for
+from mrcore.util.decoding import UNREADABLE
 
 _READERS: Final = 8
 
@@ -150,7 +151,7 @@ def read_receipt(output_uri: str) -> Receipt:
         raise UsageError(
             f"{where} has no {object_names.SUCCESS}: no job has finished there."
         ) from error
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UsageError(
             f"{object_names.shown(uri)} is not a receipt of mrcore: another program wrote it."
         ) from error
@@ -161,7 +162,7 @@ def read_commit(output_uri: str) -> CommitList | None:
     uri = object_names.commit_uri(output_uri.rstrip("/"))
     try:
         return msgspec.json.decode(storage_for(uri).read(uri), type=CommitList)
-    except (NotFoundError, msgspec.MsgspecError):
+    except (NotFoundError, *UNREADABLE):
         return None
 
 

@@ -19,6 +19,7 @@ import hashlib
 import inspect
 import io
 import json
+import lzma
 import secrets
 import shutil
 import sys
@@ -55,6 +56,9 @@ MAX_BUNDLE_BYTES: Final = 48 << 20
 """Largest zip, which travels in one message."""
 MAX_UNPACKED_BYTES: Final = 512 << 20
 MAX_MEMBERS: Final = 20_000
+MAX_NAME_BYTES: Final = 255
+"""Bytes of a file or folder in a bundle: what file systems allow."""
+MAX_PATH_CHARS: Final = 1_000
 
 MANIFEST: Final = "manifest.json"
 CODE: Final = "code"
@@ -130,10 +134,19 @@ def _extract(data: bytes, draft: Path) -> None:
                 target = draft / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise PluginError(
             f"The plugin bundle is damaged ({error}). Submit the job again."
         ) from None
+
+
+_DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
+    RuntimeError,  # encrypted
+    ValueError,  # names and numbers
+    FileExistsError, IsADirectoryError, NotADirectoryError,  # one member below another
+)  # fmt: skip
+"""Errors of zipfile for bytes that are not a zip, and of files with names that cannot be."""
 
 
 def _member_path(name: str) -> PurePosixPath:
@@ -141,6 +154,8 @@ def _member_path(name: str) -> PurePosixPath:
     allowed = name in (MANIFEST, PICKLED) or (
         len(path.parts) > 1 and path.parts[0] in (CODE, FILES)
     )
+    longest = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
+    allowed = allowed and longest <= MAX_NAME_BYTES and len(name) <= MAX_PATH_CHARS
     if not allowed or ".." in path.parts or "\\" in name or "\0" in name or name != str(path):
         raise PluginError(
             f"The plugin bundle holds a file with a name that is not allowed: {name}."

@@ -97,7 +97,7 @@ def tsv_batches(piece: Piece, on_broken: OnBroken) -> Iterator[Batch]:
 def _row_batches(piece: Piece, on_broken: OnBroken, delimiter: str) -> Iterator[Batch]:
     with open_source(piece) as source:
         rows = CsvRows(source, piece.shown, ARROW_BLOCK_BYTES, on_broken, delimiter)
-        schema = pa.schema([(name, pa.string()) for name in rows.names])
+        schema = pa.schema([(_column_name(name, piece.shown), pa.string()) for name in rows.names])
         row = counted = 0
         while rows.load():
             text_array(rows.data, rows.offset, piece.shown)
@@ -109,6 +109,19 @@ def _row_batches(piece: Piece, on_broken: OnBroken, delimiter: str) -> Iterator[
             if batch.num_rows:
                 yield Batch(piece, (batch,), (row,), source.input_bytes - counted)
                 row, counted = row + batch.num_rows, source.input_bytes
+
+
+def _column_name(name: str, shown: str) -> str:
+    """Return the name of a column; raise DataError for one that is not UTF-8."""
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{shown} has a column {name!r} that is not UTF-8, so Arrow cannot hold its name. "
+                "Convert the file, or use --input-format csv."
+            ) from None
+    return name
 
 
 def _plain_rows(block: bytes, schema: pa.Schema, delimiter: str) -> pa.RecordBatch | None:

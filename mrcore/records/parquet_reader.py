@@ -171,7 +171,7 @@ def _readable(piece: Piece) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{piece.shown} cannot be read as parquet ({error}). Copy the file again, or choose "
             "the --input-format that it has."

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.util.decoding import UNREADABLE
 
 DEFAULT_PORT: Final = 7350
 """Default port of a master, and of an address without a port."""
@@ -136,7 +137,7 @@ def load_credentials(path: Path) -> Credentials:
         ) from None
     try:
         return msgspec.json.decode(content, type=Credentials)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UsageError(f"{path} is not a credentials file of mrcore: {error}.") from None
 
 

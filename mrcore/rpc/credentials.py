@@ -27,6 +27,7 @@ from mrcore.rpc.cluster import (
 from mrcore.rpc.greeting import greet
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.decoding import UNREADABLE
 
 REACH_SECONDS: Final = 5.0
 """Longest wait for a master that is not there; it may be starting just now."""
@@ -84,7 +85,7 @@ def read_leader(state_uri: str) -> Leader:
             f"No master has led the state {state_uri} yet. Start one with `mrcore master --state`, "
             "or check the URI."
         ) from None
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
 
 

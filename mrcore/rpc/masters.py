@@ -17,6 +17,7 @@ from mrcore.model.master import MasterRole, MasterView
 from mrcore.rpc.cluster import Credentials, Leader, parse_address
 from mrcore.rpc.credentials import read_leader
 from mrcore.storage.base import ObjectInfo, Storage
+from mrcore.util.decoding import UNREADABLE
 
 LEADER_KEY: Final = "mrcore-leader"
 """Metadata of a refusal: the address of the master that leads."""
@@ -63,7 +64,7 @@ def read_record(storage: Storage, info: ObjectInfo) -> MasterRecord | None:
     """Return the record in an object; None where it is gone, or written by another version."""
     try:
         return msgspec.json.decode(storage.read(info.uri), type=MasterRecord)
-    except (NotFoundError, msgspec.MsgspecError):
+    except (NotFoundError, *UNREADABLE):
         return None
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mrcore.errors import CorruptRunError
 from mrcore.shuffle.arrow import Array, pa, pc
 from mrcore.util.number_order import BetweenFloats, number_of
 
@@ -119,9 +120,13 @@ def _append_int(key: int, out: bytearray) -> None:
 
 
 def decode(data: bytes) -> Key:
-    """Return the key that `encode` made `data` of."""
-    key, end = _take(data, 0)
-    assert end == len(data), data
+    """Return the key that `encode` made `data` of; raise CorruptRunError for other bytes."""
+    try:
+        key, end = _take(data, 0)
+    except (AssertionError, IndexError, OverflowError, RecursionError, struct.error, ValueError):
+        end = -1
+    if end != len(data):
+        raise CorruptRunError(f"a run is damaged: {data[:64]!r} is not a key")
     return key
 
 

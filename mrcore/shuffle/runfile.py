@@ -25,6 +25,7 @@ from mrcore.shuffle.digest import RowDigest
 from mrcore.shuffle.keys import encoded_key
 from mrcore.storage.base import Storage
 from mrcore.util.crc32c import extend_crc32c
+from mrcore.util.decoding import UNREADABLE
 
 MAGIC: Final = b"MRF1"
 _TAIL: Final = struct.Struct("<II4s")
@@ -204,5 +205,5 @@ def read_footer(storage: Storage, uri: str) -> RunFooter:
         if magic != MAGIC or extend_crc32c(0, content) != crc:
             raise CorruptRunError(f"{uri} is damaged: its footer fails its CRC32C")
         return msgspec.msgpack.decode(content, type=RunFooter)
-    except (struct.error, msgspec.MsgspecError):
+    except (struct.error, *UNREADABLE):
         raise CorruptRunError(f"{uri} is damaged: its footer cannot be parsed") from None

@@ -16,6 +16,7 @@ from mrcore.model.task import Split
 from mrcore.records.inputs import InputFile, expand
 from mrcore.records.splits import TOTAL_ORDER_SLOTS, auto_reduces, cut, target_bytes
 from mrcore.records.writers import check_output_format
+from mrcore.util.decoding import UNREADABLE
 from mrcore.util.lazy import load
 
 
@@ -87,7 +88,7 @@ def decode(data: bytes) -> Plan:
     """Return what `encode` encoded; raise DataError for anything else."""
     try:
         return msgspec.msgpack.decode(data, type=Plan)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DataError(
             f"The plan of the job cannot be read ({error}). Submit it again."
         ) from error

@@ -17,6 +17,7 @@ from mrcore.model.stages import stage_name
 from mrcore.model.task import TaskFailure, TaskResult
 from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.attempt_log import store_partial_log
+from mrcore.util.decoding import UNREADABLE
 from mrcore.worker.core.commands import (
     Command,
     Enqueue,
@@ -232,6 +233,6 @@ def nonce_of(content: bytes) -> str:
 
     try:
         found = msgspec.json.decode(content)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
     return str(found.get("nonce", "")) if isinstance(found, dict) else ""

@@ -38,6 +38,7 @@ from mrcore.model.task import (
     TaskWork,
 )
 from mrcore.plugin.running import NOTED, note_in
+from mrcore.util.decoding import UNREADABLE
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -193,7 +194,7 @@ class ReportReader:
                 break
             try:
                 yield _report_decoder.decode(bytes(self._buffer[start + _LENGTH.size : end]))
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 raise DataError(f"a child's report cannot be read: {error}") from None
             start = end
         del self._buffer[:start]

@@ -1,0 +1,343 @@
+"""Targets of hostile bytes: each reads bytes as mrcore does, and may fail with its own errors only.
+
+A target has valid content to begin with, and asserts what it can of a right answer. What has a
+checksum is also read with the checksum of its changed content, or no reader behind it were reached.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.protobuf.message import DecodeError, Message
+
+from mrcore.errors import MrcoreError
+from mrcore.master.core.durable import Durable
+from mrcore.master.core.facts import EpochTaken
+from mrcore.master.core.limits import Limits
+from mrcore.master.shell.entries import FORMAT, Entry, decode_entry, encode_entry
+from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
+from mrcore.model import object_names
+from mrcore.model.attempts import AttemptState
+from mrcore.model.job import JobState
+from mrcore.model.task import TaskOutput
+from mrcore.output import claim, receipt
+from mrcore.plugin.loader import MANIFEST, unpack_bundle
+from mrcore.records.batches import BrokenRecordError
+from mrcore.records.inputs import listed
+from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
+from mrcore.rpc.convert_attempts import held_from_proto
+from mrcore.rpc.convert_calls import call_from_proto
+from mrcore.rpc.convert_task import output_from_proto, output_to_proto
+from mrcore.rpc.enums import ATTEMPT_STATES
+from mrcore.rpc.v1 import call_service_pb2, job_pb2, worker_service_pb2
+from mrcore.shuffle.blocks import HEADER_BYTES, BlockHeader
+from mrcore.shuffle.columns import Columns
+from mrcore.shuffle.encoding import decode, encode
+from mrcore.shuffle.keys import key_column
+from mrcore.shuffle.reading import blocks_of
+from mrcore.shuffle.runfile import RunWriter, read_footer
+from mrcore.shuffle.values import value_column
+from mrcore.storage.memory import MemoryStorage
+from mrcore.storage.registry import storage_for
+from mrcore.tasks import plan
+from mrcore.util.crc32c import extend_crc32c
+from mrcore.util.decoding import UNREADABLE
+from tests.support.fake_worker import make_spec
+from tests.support.journals import job
+from tests.support.records_pieces import read_as
+
+STATE = "mem://fuzz/state"
+OUT = "mem://fuzz/out"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A reader of bytes."""
+
+    read: Callable[[bytes], object]
+    corpus: Callable[[], Sequence[bytes]]
+    errors: tuple[type[Exception], ...] = (MrcoreError,)
+    """Errors that say what is wrong; any other one is a fault."""
+
+
+# -- the journal -----------------------------------------------------------------------------------
+
+
+def _entries() -> list[bytes]:
+    facts = [*job("a"), *job("b", JobState.FAILED, ended_seconds=2.0)]
+    first = Entry(1, 1, "w", (EpochTaken(1, "w", 1.0),), FORMAT, after=0)
+    return [encode_entry(first), encode_entry(Entry(2, 1, "w", tuple(facts), FORMAT, after=1))]
+
+
+def _read_entry(data: bytes) -> None:
+    entry = decode_entry(data, STATE)
+    assert decode_entry(encode_entry(entry), STATE) == entry
+
+
+def _snapshots() -> list[bytes]:
+    durable = Durable()
+    for fact in (EpochTaken(1, "w", 1.0), *job("a"), *job("b", JobState.FAILED)):
+        durable.apply(fact, Limits())
+    return [encode_snapshot(2, durable), encode_snapshot(2, Durable())]
+
+
+def _read_snapshot(data: bytes) -> None:
+    storage = MemoryStorage()
+    storage.put(object_names.snapshot_uri(STATE, 2), data)
+    snapshot = Snapshots(storage, STATE).newest()
+    assert snapshot is None or snapshot.number == 2
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def _runs() -> list[bytes]:
+    made = []
+    for keys, values in ((["a", "b", "ü"], [1, 2, 3]), ([1, 2], ["x", "y"]), ([("a", 1)], [0.5])):
+        for codec in (None, "lz4", "zstd"):
+            sink = io.BytesIO()
+            writer = RunWriter(sink, codec)
+            writer.add(Columns(*key_column(keys), *value_column(values)))
+            writer.end_section()
+            writer.finish()
+            made.append(sink.getvalue())
+    return made
+
+
+def _read_run(data: bytes) -> None:
+    storage = MemoryStorage()
+    storage.put("mem://run", data)
+    footer = read_footer(storage, "mem://run")
+    assert all(section.rows >= 0 for section in footer.sections)
+
+
+def _blocks() -> list[bytes]:
+    made = []
+    for run in _runs():
+        header = BlockHeader.parse(run[:HEADER_BYTES])
+        made.append(run[: HEADER_BYTES + header.body_bytes])
+    return made
+
+
+def _read_blocks(data: bytes) -> None:
+    """Read blocks, once as they are, and once with a checksum that fits.
+
+    Offsets are not checked behind a right checksum: who can write such a block can run code here.
+    """
+    crc = extend_crc32c(0, data[8:])
+    for content in (data, data[:4] + struct.pack("<I", crc) + data[8:]):
+        try:
+            for block in blocks_of(iter([content])):
+                block.keys.validate(full=True)
+                assert len(block.keys) == len(block.values)
+        except (MrcoreError, pa.ArrowInvalid):
+            continue
+
+
+def _keys() -> list[bytes]:
+    keys = [
+        None,
+        True,
+        0,
+        -1,
+        2**70,
+        1.5,
+        -0.0,
+        "aü\0b",
+        b"\0\xff",
+        ("a", (1, b"x"), 2.5),
+        2**60 + 0.0,
+    ]
+    return [encode(key) for key in keys]
+
+
+def _read_key(data: bytes) -> None:
+    decode(data)
+
+
+# -- objects of an output --------------------------------------------------------------------------
+
+
+def _put(uri: str, data: bytes) -> None:
+    with storage_for(uri).open_write(uri) as writer:
+        writer.write(data)
+        writer.commit()
+
+
+def _receipts() -> list[bytes]:
+    spec = make_spec("mem://fuzz/in", OUT, "0" * 64)
+    made = receipt.make_receipt(
+        spec, "job-1", (), records_in=1, counters={"n": 1}, attempts=1, stages=(),
+        bad_records=0, submitted_seconds=1.0, ended_seconds=2.0, cost=None,
+    )  # fmt: skip
+    return [made.encode()]
+
+
+def _read_receipt(data: bytes) -> None:
+    _put(object_names.success_uri(OUT), data)
+    receipt.verify(OUT)
+
+
+def _claims() -> list[bytes]:
+    held = claim.Claim(job_id="job-1", request_id="r", state_uri=STATE, leader="h:1", host="h")
+    return [msgspec.json.encode(held)]
+
+
+def _read_claim(data: bytes) -> None:
+    _put(object_names.claim_uri(OUT), data)
+    held = claim.read_claim(OUT)
+    if held is not None:
+        claim.may_finish(held)
+        claim.is_free(held)
+
+
+def _plans() -> list[bytes]:
+    _put("mem://fuzz/in", b"a\nb\n")
+    return [plan.encode(plan.make_plan(make_spec("mem://fuzz/in", OUT, "0" * 64), 2))]
+
+
+# -- input -----------------------------------------------------------------------------------------
+
+
+def _reader(name: str, given: str) -> Callable[[bytes], None]:
+    uri = f"mem://fuzz/records/{name}"
+
+    def read(data: bytes) -> None:
+        _put(uri, data)
+        info = storage_for(uri).stat(uri)
+        piece = listed(info, name, given).piece(0, info.size_bytes)
+        for batch in read_as(piece, given):
+            assert len(list(batch.keys())) == len(batch.values)
+
+    return read
+
+
+_TEXT = "one\ntwo words\r\n\nthree ü\n".encode() * 3
+_CSV = b'a,b\n1,"x, ""y"""\n2,\n'
+_JSON = b'{"a": 1, "b": [1.5, null, "x"]}\n{"a": 2}\n'
+
+
+def _compressed() -> dict[str, bytes]:
+    made = {
+        "x.gz": gzip.compress(_TEXT),
+        "x.bz2": bz2.compress(_TEXT),
+        "x.xz": lzma.compress(_TEXT),
+    }
+    codecs: dict[str, Literal["zstd", "lz4"]] = {"zst": "zstd", "lz4": "lz4"}
+    for extension, codec in codecs.items():
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, codec) as stream:
+            stream.write(_TEXT)
+        made[f"x.{extension}"] = sink.getvalue().to_pybytes()
+    return made
+
+
+def _parquet() -> list[bytes]:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]}), sink)
+    return [sink.getvalue()]
+
+
+def _codec(name: str) -> Target:
+    return Target(_reader(name, "text"), lambda: [_compressed()[name]])
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+def _convert(kind: type[Message], take: Callable[..., object]) -> Callable[[bytes], None]:
+    def read(data: bytes) -> None:
+        message = kind()
+        message.ParseFromString(data)
+        take(message)
+
+    return read
+
+
+def _specs() -> list[bytes]:
+    return [job_spec_to_proto(make_spec("mem://i/n", OUT, "0" * 64)).SerializeToString()]
+
+
+def _outputs() -> list[bytes]:
+    output = TaskOutput(digest=b"d" * 16, counters={"n": 1}, records_in=3, elapsed_seconds=1.5)
+    return [output_to_proto(output).SerializeToString()]
+
+
+def _helds() -> list[bytes]:
+    held = worker_service_pb2.HeldAttempt(inputs_version=1, elapsed_seconds=2.0)
+    held.state = ATTEMPT_STATES.to_proto[AttemptState.RUNNING]
+    held.attempt.job_id = "job-1"
+    held.attempt.index = 3
+    return [held.SerializeToString()]
+
+
+def _calls() -> list[bytes]:
+    call = call_service_pb2.Call(function="f" * 64, arguments=b"x", objects=["a" * 64])
+    return [call.SerializeToString()]
+
+
+# -- plugins ---------------------------------------------------------------------------------------
+
+
+def _bundles() -> list[bytes]:
+    made = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w", method) as archive:
+            archive.writestr(MANIFEST, b'{"sources": {}}')
+            archive.writestr("code/wc.py", b"def map(key, value):\n    yield value, 1\n")
+            archive.writestr("files/a/b.txt", b"text" * 20)
+        made.append(sink.getvalue())
+    return made
+
+
+def _read_bundle(data: bytes) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        unpack_bundle(data, folder / "in")
+        assert [path.name for path in folder.iterdir()] == ["in"], "a file outside its folder"
+    finally:
+        shutil.rmtree(folder)
+
+
+_WIRE = (MrcoreError, DecodeError)
+TARGETS: dict[str, Target] = {
+    "journal": Target(_read_entry, _entries, (MrcoreError, *UNREADABLE)),
+    "snapshot": Target(_read_snapshot, _snapshots),
+    "run": Target(_read_run, _runs),
+    "blocks": Target(_read_blocks, _blocks),
+    "key": Target(_read_key, _keys),
+    "receipt": Target(_read_receipt, _receipts),
+    "claim": Target(_read_claim, _claims),
+    "plan": Target(plan.decode, _plans),
+    "text": Target(_reader("x.txt", "text"), lambda: [_TEXT]),
+    "csv": Target(_reader("x.csv", "csv"), lambda: [_CSV], (MrcoreError, BrokenRecordError)),
+    "jsonl": Target(_reader("x.jsonl", "jsonl"), lambda: [_JSON], (MrcoreError, BrokenRecordError)),
+    "arrow-json": Target(_reader("x.jsonl", "arrow"), lambda: [b'{"a": 1, "b": ["x"]}\n' * 3]),
+    "arrow-csv": Target(_reader("x.csv", "arrow"), lambda: [_CSV]),
+    "parquet": Target(_reader("x.parquet", "parquet"), _parquet),
+    "gz": _codec("x.gz"),
+    "bz2": _codec("x.bz2"),
+    "xz": _codec("x.xz"),
+    "zst": _codec("x.zst"),
+    "lz4": _codec("x.lz4"),
+    "job-spec": Target(_convert(job_pb2.JobSpec, job_spec_from_proto), _specs, _WIRE),
+    "output": Target(_convert(worker_service_pb2.TaskOutput, output_from_proto), _outputs, _WIRE),
+    "held": Target(_convert(worker_service_pb2.HeldAttempt, held_from_proto), _helds, _WIRE),
+    "call": Target(_convert(call_service_pb2.Call, call_from_proto), _calls, _WIRE),
+    "bundle": Target(_read_bundle, _bundles),
+}
