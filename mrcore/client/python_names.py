@@ -58,8 +58,11 @@ NAMES: Final[Mapping[str, _Name]] = {
     **_job_options(),
     "-o": _Name("output", takes_any=True),
     **{
-        f"--{name}": _Name(name)
-        for name in ("master", "state", "credentials", "engine", "workers", "slots")
+        "--" + name.replace("_", "-"): _Name(name)
+        for name in (
+            *("master", "state", "credentials", "engine", "workers", "slots"),
+            "keep_results",
+        )
     },
 }
 """Options that a program can give too, by their flags."""

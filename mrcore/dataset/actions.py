@@ -108,6 +108,7 @@ class Actions:
     def write_text(self, path: str | os.PathLike[str], **options: Any) -> Result:
         """Write a line for each element: `key<TAB>value` for a pair, else its `str`.
 
+        With `partition_by` the elements are dicts, whose other cells are the line, with tabs.
         All parts appear at once, when the job has succeeded. The keywords are those of `collect`,
         and `overwrite` and `compress` of `mrcore.run`.
         """
@@ -160,7 +161,9 @@ class Actions:
     def _write(self, name: str, path: Any, options: dict[str, Any]) -> Result:
         output = path_text("path", path)
         place = where(f"write_{name}", options)
-        made = self._plan(AsRows(text=name == "text"), f"write_{name}({output})")
+        # A line of text has no columns, and folders of values need one.
+        as_lines = name == "text" and not options.get("partition_by")
+        made = self._plan(AsRows(text=as_lines), f"write_{name}({output})")
         return Result(run_plan(made, place, output=output, output_format=name))
 
     def _plan(self, lower: Lower, title: str) -> Plan:

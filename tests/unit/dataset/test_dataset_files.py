@@ -136,3 +136,11 @@ def test_rows_of_json_go_into_parquet_wherever_their_types_show(
     got = found.to_pylist()
     assert len(got) == len(expected)
     assert all(row in got for row in expected)
+
+
+def test_text_can_be_partitioned_too() -> None:
+    rows = mrcore.from_items([{"c": "x", "n": 1, "m": "a"}, {"c": "y", "n": 2, "m": "b"}])
+    rows.write_text("out", partition_by="c", engine="inline")
+    assert Path("out/c=x/part-00000").read_text() == "1\ta\n"
+    with pytest.raises(mrcore.RunFailedError, match=r"The row \{'value': 1\} lacks the partition"):
+        mrcore.from_items([1]).write_text("lines", partition_by="c", engine="inline")
