@@ -11,7 +11,9 @@ from typing import Any, cast
 
 from mrcore.errors import PluginError
 from mrcore.plugin import importing
+from mrcore.plugin.emissions import sure_mistake
 from mrcore.plugin.functions import (
+    FINISHERS,
     FUNCTIONS,
     GRAPH,
     INPUTS,
@@ -230,7 +232,20 @@ def _checked(key: str, value: object, name: str) -> UserFunction:
             f"{key}{_where(value)} is declared as {key}{text_of(signature)} but is called with "
             f"{count}. Define it as {wanted}."
         ) from None
+    if key in FINISHERS:
+        _check_emissions(key, value)
     return value
+
+
+def _check_emissions(key: str, function: UserFunction) -> None:
+    """Raise PluginError for what cannot be a pair, before any task runs."""
+    mistake = sure_mistake(function)
+    if mistake is not None:
+        emits, line = mistake
+        place = f"{shown_path(function.__code__.co_filename)}:{line}"
+        raise PluginError(
+            f"{key} at {place} {emits}, which is not a pair. Write `yield key, value`."
+        )
 
 
 def _a(value: object) -> str:

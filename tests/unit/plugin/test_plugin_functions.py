@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mrcore.errors import PluginError, UsageError
 from mrcore.model.stages import MAX_STAGES
 from mrcore.plugin.checks import check_functions
-from mrcore.plugin.functions import FUNCTIONS, MAX_STEPS, STEP_FUNCTIONS, UserFunctions, shape
+from mrcore.plugin.functions import (
+    FINISHERS,
+    FUNCTIONS,
+    MAX_STEPS,
+    STEP_FUNCTIONS,
+    UserFunctions,
+    shape,
+)
 from mrcore.plugin.running import CALL, NOTED
 from mrcore.plugin.steps import Step
 from tests.support.repository import ROOT
@@ -122,3 +132,71 @@ def test_only_finish_functions_keep_state() -> None:
     assert UserFunctions(map=print, map_finish=print).keeps_state
     assert UserFunctions(map=print, reduce=print, reduce_finish=print).keeps_state
     assert UserFunctions(steps=[{"map": print}, {"map": print, "map_finish": print}]).keeps_state
+
+
+def yields_a_number(context: Any) -> Any:
+    yield "a", 1
+    yield 3
+
+
+def yields_three(context: Any) -> Any:
+    yield context, 1, 2
+
+
+def yields_one(context: Any) -> Any:
+    yield (context,)
+
+
+def returns_text(context: Any) -> Any:
+    return "ab"
+
+
+MISTAKES: list[tuple[Callable[..., Any], str, int]] = [
+    (yields_a_number, "yields 3", 2),
+    (yields_three, "yields a tuple of 3", 1),
+    (yields_one, "yields a tuple of 1", 1),
+    (returns_text, "returns 'ab'", 1),
+]
+
+
+@pytest.mark.parametrize(("function", "emits", "below"), MISTAKES)
+@pytest.mark.parametrize("key", FINISHERS)
+def test_a_finish_function_that_is_sure_to_yield_no_pair_is_refused(
+    key: str, function: Callable[..., Any], emits: str, below: int
+) -> None:
+    line = function.__code__.co_firstlineno + below
+    step = {"map": print, "reduce": print, key: function}
+    for found in (step, {"steps": [Step(**step)]}):
+        with pytest.raises(PluginError) as caught:
+            check_functions(found, name="job.py")
+        sentence = f":{line} {emits}, which is not a pair. Write `yield key, value`."
+        assert str(caught.value).startswith(f"{key} at ")
+        assert str(caught.value).endswith(sentence)
+
+
+def yields_pairs(context: Any) -> Any:
+    yield "a", 1
+    yield context, 1
+    yield [context, 1, 2]
+    yield {"a": 1}
+    yield from ((1, 2), context)
+    if context:
+        yield
+
+
+def calls_back(context: Any) -> None:
+    context("a", 1, 2)
+
+
+def wrapped(context: Any) -> Any:
+    return ((value, 1) for value in yields_a_number(context))
+
+
+functools.update_wrapper(wrapped, yields_a_number)
+
+
+@pytest.mark.parametrize(
+    "function", [yields_pairs, calls_back, wrapped, lambda _: (), lambda _: [3], lambda c: c, print]
+)
+def test_a_finish_function_that_may_emit_pairs_is_taken(function: Callable[..., Any]) -> None:
+    check_functions({"map": print, "map_finish": function}, name="job.py")
