@@ -170,7 +170,7 @@ def failed(command: Job, message: str, wall: float) -> Event:
 
 def _planning(cluster: Cluster, command: PlanJob) -> Planning | None:
     job = cluster.job(command.job_id)
-    if job is None or job.state is not JobState.WAITING or job.waits_for:
+    if job is None or job.state is not JobState.WAITING:
         return None
     return Planning(job)
 

@@ -94,7 +94,7 @@ class _Shell(Protocol):
 
 
 class Fleet:
-    """The keeper of the fleet of one cluster; `run` is a task of its own."""
+    """The controller of the fleet of one cluster; `run` is a task of its own."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ LONELY_SECONDS: Final = 60.0
 
 
 class Masters:
-    """Keeper of the leader's record, and of what is known of the standbys."""
+    """Owner of the leader's record, and of what is known of the standbys."""
 
     def __init__(
         self, shell: Shell, roster: Roster, leader: Leader, server: RpcServer, clock: Clock

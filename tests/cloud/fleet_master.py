@@ -1,4 +1,4 @@
-"""A master with a fleet, without processes: real machine, journal, keeper and driver.
+"""A master with a fleet, without processes: real machine, journal, controller and driver.
 
 The machines of the test cloud run nothing; `Master` says for each of them what its worker would.
 The wall clock goes `SPEED` times as fast, so that a minute of patience is half a second.
