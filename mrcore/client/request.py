@@ -27,6 +27,7 @@ from mrcore.errors import (
     UsageError,
 )
 from mrcore.model import job_options, option_rules
+from mrcore.model.formats import may_have_text_columns
 from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
 from mrcore.model.option_kinds import Folder
 from mrcore.model.stages import Stage, stages_of
@@ -138,7 +139,7 @@ def _check_input_columns(spec: JobSpec) -> None:
     """Raise UsageError for types of columns that no input can have."""
     groups = range(max(1, len(spec.plugin.groups)))
     formats = {spec.input_format_of(group) for group in groups if spec.input_columns_of(group)}
-    if formats and not formats & {"csv", "tsv", "arrow"}:
+    if formats and not any(map(may_have_text_columns, formats)):
         raise UsageError(
             f"Types of input columns are for csv and tsv, and the input is {formats.pop()}. Name "
             "another --input-format, or leave out --input-column."

@@ -282,6 +282,14 @@ VARIANTS: Final = Table(
 )
 """Formats that another format chooses for some files, by their extensions."""
 
+
+def may_have_text_columns(name: str) -> bool:
+    """Return whether an input format has columns of text, in files of some extension at least."""
+    asked = INPUT_FORMATS[name]
+    variants = (VARIANTS[variant] for variant in asked.by_extension.values())
+    return any(each.has_text_columns for each in (asked, *variants))
+
+
 OUTPUT_FORMATS: Final = Table(
     "an output format",
     OutputFormat(

@@ -11,7 +11,7 @@ from mrcore.master.core.commands import CheckWinner, CleanUp, PlanJob, PrepareCo
 from mrcore.master.core.events import Event, NothingDone, WinnerMissing
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
-from mrcore.master.core.orders import Job, WinnerLookup, failed, order
+from mrcore.master.core.orders import Job, Preparation, WinnerLookup, failed, order
 from mrcore.master.core.records import JobRecord
 from mrcore.master.shell.committer import Committer
 from mrcore.master.shell.objects import Objects
@@ -83,6 +83,15 @@ def test_a_command_about_an_unknown_job_has_an_answer(command: Job) -> None:
     machine = Machine(Limits(), Random(0))
     assert answer(machine, command) == NothingDone(command)
     assert failed(command, "why", 0.0) is not None
+
+
+def test_a_job_that_was_cancelled_meanwhile_is_not_prepared() -> None:
+    script = Script()
+    for line in ("submit j maps=1", "sync w1", "sync w1 done:j/map-0@1.1:a"):
+        script.obey(line)
+    assert isinstance(order(script.machine.cluster, PrepareCommit("j")), Preparation)
+    script.obey("cancel j")
+    assert order(script.machine.cluster, PrepareCommit("j")) == NothingDone(PrepareCommit("j"))
 
 
 def test_a_look_compares_the_generation() -> None:

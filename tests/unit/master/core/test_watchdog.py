@@ -76,6 +76,22 @@ def test_a_task_that_keeps_away_from_a_worker_is_named() -> None:
     assert reasons == "w2 must not, since the tasks failed there and others may do better"
 
 
+def test_a_task_of_a_lower_priority_is_not_what_room_is_saved_for() -> None:
+    script = Script()
+    played(
+        script,
+        *("submit other maps=1 lease=600", "sync w1", "sync w1 running:other/map-0@1.1:1"),
+        *("submit mid maps=1 lease=600 needs=cpu=1", "sync w2 slots=2 offers=cpu=3"),
+        *("sync w2 running:mid/map-0@1.2:1", "submit j maps=1 lease=600"),
+        "sync w2 running:mid/map-0@1.2:1 data:j/map-0@1.3:it_cannot_be_read",
+        *("sync w2 running:mid/map-0@1.2:1", "submit large maps=1 needs=cpu=3 priority=-9"),
+        "rest 65",
+    )
+    found = {each.job_id: each.sentence for each in script.machine.watchdog.news}
+    assert "w2 must not, since the tasks failed there" in found["j"]
+    assert "other attempts have reserved" in found["large"]
+
+
 def test_workers_that_have_not_reported_are_named() -> None:
     reasons = stall(
         "submit j maps=2 lease=600",
