@@ -303,6 +303,29 @@ def test_a_task_that_merges_and_builds_shares_its_budget(monkeypatch: pytest.Mon
     assert used == [half, half, budget]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_merge_keeps_on_disk_is_removed_when_its_task_ends(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    closed: list[int] = []
+
+    class Noting(MergedRows):
+        def close(self) -> None:
+            closed.append(self.records)
+            super().close()
+
+    def total(key: str, values: Any) -> int:
+        return 1 // (not fails)
+
+    monkeypatch.setattr(stage_module, "MergedRows", Noting)
+    job = Job(["a b b\n"], plugin(Step(map=words, reduce=total)))
+    result = job.run_map(0)
+    assert isinstance(result, TaskOutput)
+    job.outputs = [result]
+    assert isinstance(job.run_reduce(0, None, 1), TaskOutput) == (not fails)
+    assert closed == [3]
+
+
 def test_the_last_step_writes_any_format() -> None:
     spec = spec_of(output_format="jsonl")
     functions = plugin(Step(map=words, reduce=mrcore.sum), Step(reduce=mrcore.max))
