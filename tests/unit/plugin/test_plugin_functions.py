@@ -165,7 +165,7 @@ def test_a_finish_function_that_is_sure_to_yield_no_pair_is_refused(
     key: str, function: Callable[..., Any], emits: str, below: int
 ) -> None:
     line = function.__code__.co_firstlineno + below
-    step = {"map": print, "reduce": print, key: function}
+    step: dict[str, Any] = {"map": print, "reduce": print, key: function}
     for found in (step, {"steps": [Step(**step)]}):
         with pytest.raises(PluginError) as caught:
             check_functions(found, name="job.py")
