@@ -15,6 +15,9 @@ BEAT_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 8.0
 """Silence after which a leader counts as gone. It is shorter than a lease, and longer than two of
 its signs of life take."""
+UNSEEN_SECONDS: Final = 16.0
+"""The same for a leader of which a standby has never seen a sign of life. Without standbys a leader
+looks for them every ten seconds, and leaves more signs only then."""
 UNLED_SECONDS: Final = 2.0
 """Time after which a standby leads a state that nobody has ever led."""
 LOOK_SECONDS_MAX: Final = 4.0
@@ -48,6 +51,8 @@ class Succession:
     def __init__(self, now: float) -> None:
         self._looked_at = now
         self._shown: tuple[int, int, int, str] | None = None
+        self._is_seen = False
+        """Whether there was a sign of life since this standby began."""
         self.silent_seconds = 0.0
         """Time for which the leader has shown no sign of life."""
 
@@ -57,6 +62,7 @@ class Succession:
         self._looked_at = now
         shown = (sight.leader_epoch, sight.epoch, sight.entry, sight.beat)
         if sight.answers or shown != self._shown:
+            self._is_seen = self._is_seen or sight.answers or self._shown is not None
             self.silent_seconds = 0.0
         else:
             self.silent_seconds += passed
@@ -67,7 +73,9 @@ class Succession:
         if sight.leader_epoch >= sight.epoch and (sight.retired or sight.gone):
             return True
         unled = sight.leader_epoch == sight.epoch == 0
-        return self.silent_seconds >= (UNLED_SECONDS if unled else SILENT_SECONDS)
+        if unled:
+            return self.silent_seconds >= UNLED_SECONDS
+        return self.silent_seconds >= (SILENT_SECONDS if self._is_seen else UNSEEN_SECONDS)
 
     def blind(self, now: float) -> None:
         """Let time pass in which the store could not be read: that shows nothing of the leader."""

@@ -12,9 +12,11 @@ from mrcore.master.core.succession import (
     LOOK_SECONDS_MAX,
     SILENT_SECONDS,
     UNLED_SECONDS,
+    UNSEEN_SECONDS,
     Sight,
     Succession,
 )
+from mrcore.master.shell.masters import LIST_SECONDS
 
 LED = Sight(answers=False, leader_epoch=3, epoch=3, entry=9, beat="1")
 
@@ -35,7 +37,8 @@ def test_a_leader_that_answers_is_not_replaced_whatever_the_store_shows() -> Non
 
 
 def test_a_silent_leader_is_replaced_within_a_lease() -> None:
-    assert seconds_until_due(LED) == SILENT_SECONDS < 10.0
+    seen = seconds_until_due(replace(LED, answers=True), LED)
+    assert seen == SILENT_SECONDS < 10.0
     assert SILENT_SECONDS > 2 * BEAT_SECONDS
 
 
@@ -62,7 +65,12 @@ def test_a_leader_that_has_ended_is_replaced_at_once() -> None:
 
 def test_the_end_of_an_earlier_leader_says_nothing_of_the_one_that_has_just_begun() -> None:
     for ended in (replace(LED, retired=True), replace(LED, gone=True)):
-        assert seconds_until_due(replace(ended, epoch=4)) == SILENT_SECONDS
+        assert seconds_until_due(replace(ended, epoch=4)) == UNSEEN_SECONDS
+
+
+def test_a_leader_without_standbys_gets_the_time_to_notice_one() -> None:
+    assert seconds_until_due(LED) == UNSEEN_SECONDS
+    assert LIST_SECONDS + BEAT_SECONDS < UNSEEN_SECONDS
 
 
 def test_a_state_that_nobody_has_led_is_led_soon() -> None:
