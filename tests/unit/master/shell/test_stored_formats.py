@@ -1,0 +1,61 @@
+"""Stored bytes of this version: golden files, so that a change of a format is seen and numbered.
+
+`MRCORE_REWRITE_GOLDEN=1 .venv/bin/python -m pytest tests/unit/master/shell/test_stored_formats.py`
+rewrites them. Raise the format's number with them, unless the former bytes mean the same.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mrcore.master.shell.entries import FORMAT as ENTRY_FORMAT
+from mrcore.master.shell.entries import JournalError, decode_entry
+from mrcore.master.shell.snapshots import FORMAT as SNAPSHOT_FORMAT
+from mrcore.shuffle.keys import keys_to_python
+from mrcore.shuffle.reading import blocks_of
+from mrcore.shuffle.runfile import MAGIC
+from mrcore.shuffle.values import to_python
+from tests.fuzz.targets import TARGETS
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS = ("journal", "snapshot", "run", "receipt", "plan", "claim")
+REWRITES = os.environ.get("MRCORE_REWRITE_GOLDEN") == "1"
+
+
+def golden(kind: str) -> bytes:
+    return (GOLDEN / f"{kind}.bin").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_bytes_are_read_and_are_those_that_are_written(kind: str) -> None:
+    written = TARGETS[kind].corpus()[-1 if kind == "journal" else 0]
+    if REWRITES:
+        GOLDEN.mkdir(exist_ok=True)
+        (GOLDEN / f"{kind}.bin").write_bytes(written)
+    TARGETS[kind].read(golden(kind))
+    if kind not in ("run", "plan"):  # runs have the bytes of their version of Arrow
+        assert written == golden(kind), "the format has changed: see the first lines of this file"
+
+
+def test_the_rows_of_a_stored_run_are_read() -> None:
+    content = golden("run")
+    assert content.endswith(MAGIC)
+    block = next(blocks_of(iter([content])))
+    assert keys_to_python(block.key_kind, block.keys) == ["a", "b", "ü"]
+    assert to_python(block.value_kind, block.values) == [1, 2, 3]
+
+
+def test_each_entry_and_snapshot_has_the_number_of_its_format() -> None:
+    assert msgspec.json.decode(golden("journal"))["format"] == ENTRY_FORMAT
+    assert msgspec.msgpack.decode(golden("snapshot"))["format"] == SNAPSHOT_FORMAT
+
+
+@pytest.mark.parametrize("number", [1, ENTRY_FORMAT - 1, ENTRY_FORMAT + 1])
+def test_an_entry_of_another_format_is_refused(number: int) -> None:
+    entry = {**msgspec.json.decode(golden("journal")), "format": number}
+    with pytest.raises(JournalError, match="was written by another version of mrcore"):
+        decode_entry(msgspec.json.encode(entry), "mem://fuzz/state")
