@@ -147,7 +147,7 @@ def decode_block(header: BlockHeader, head: bytes, body: bytes) -> Columns:
         else:
             schema = _schema(header.key_kind, header.value_kind, header.has_order)
         batch = pa.ipc.read_record_batch(message, schema)
-    except (pa.ArrowException, struct.error, OSError, EOFError) as error:
+    except (pa.ArrowException, struct.error, OSError, EOFError, TypeError) as error:
         raise CorruptRunError(f"a run is damaged: a block cannot be parsed ({error})") from None
     if batch.num_rows != header.rows:
         raise CorruptRunError("a run is damaged: a block has not as many rows as it says")
