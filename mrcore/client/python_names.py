@@ -57,7 +57,6 @@ def _job_options() -> dict[str, _Name]:
 NAMES: Final[Mapping[str, _Name]] = {
     **_job_options(),
     "-o": _Name("output", takes_any=True),
-    "--keep-results": _Name("keep_results"),
     **{
         "--" + name.replace("_", "-"): _Name(name)
         for name in (
