@@ -11,7 +11,7 @@ import pytest
 
 from mrcore.master.core import views
 from mrcore.master.core.durable import Durable
-from mrcore.master.core.events import CancelAsked, CommitFinished, CommitPrepared
+from mrcore.master.core.events import CancelAsked, CleanedUp, CommitFinished, CommitPrepared
 from mrcore.master.core.facts import (
     AttemptFailed,
     CommitBegun,
@@ -134,6 +134,8 @@ def test_of_a_very_large_job_the_sums_are_kept() -> None:
         cluster.sync("w0")
     job = job_of(cluster)
     cluster.step(CancelAsked("j", ""))
+    assert len({id(task) for task in job.stages[0].tasks}) == 30  # those who go on need them
+    cluster.step(CleanedUp("j"))
     assert len({id(task) for task in job.stages[0].tasks}) == 2
     assert (job.task_count, job.stages[0].completed, job.stages[0].records_in) == (30, 3, 30)
     states = [view.state for _, view in views.task_views(cluster.machine.cluster, "j")]
