@@ -42,8 +42,8 @@ def _option(name: str, plugin: str) -> Option:
         )
     if not option.by_plugin:
         raise PluginError(
-            f"{plugin} states {name}, which a plugin cannot. Give {option.shown_flag} with the "
-            "command."
+            f"{plugin} states {name}, which a plugin cannot. Give {option.shown_flag} where "
+            "you run it."
         )
     return option
 

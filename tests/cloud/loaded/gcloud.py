@@ -22,7 +22,7 @@ googlecloudsdk.generated_clients.apis.storage.v1.storage_v1_client
 
 
 class Gcloud:
-    """What every call needs, and the tree of commands, of which branches are loaded by need."""
+    """The program, and its tree of commands, of which branches are loaded by need."""
 
     def __init__(self, path: str) -> None:
         sys.path.insert(0, str(Path(path).parent))

@@ -18,7 +18,7 @@ mrcore.storage.gcs.store
 
 
 class Runner:
-    """The command line."""
+    """The command line of mrcore."""
 
     def run(self) -> object:
         main.main()

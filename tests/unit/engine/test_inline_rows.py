@@ -232,7 +232,7 @@ def test_columns_are_gathered_from_the_first_rows(monkeypatch: pytest.MonkeyPatc
         ([["k", 2], {"a": 1}], "csv", "a dict by itself is a row of the output, which only"),
         ([{}], "csv", "map yielded an empty dict: a row needs at least one column"),
         ([{"a": [1]}], "csv", r"The column 'a' has the value \[1\], and csv cannot hold nested"),
-        ([{"a": {"b": 1}}], "text", "and text cannot hold nested values. Use --output-format js"),
+        ([{"a": {"b": 1}}], "text", 'and text cannot hold nested values. Use output_format="js'),
         ([{"a": "x\ty"}], "text", "has the value 'x.*y' with a tab or a newline, which separate"),
         ([{"a": "\ud800"}], "tsv", "cannot be written as UTF-8, as it has a lone surrogate"),
         ([{"a": 1}, {"a": "x"}], "parquet", "The value 'x' in row 2 of the part does not fit the"),

@@ -77,9 +77,15 @@ def test_a_default_on_the_command_line_wins_too(here: Path) -> None:
         ("options = {'reduce': 3}", "^job.py states the option 'reduce', which a job does not"),
         ("options = {'reduces': 'many'}", "reduces is 'many', but has to be a whole number"),
         ("options = {'reduces': -1}", "Reduces is -1, but must be at least 0"),
-        ("options = {'overwrite': True}", "states overwrite, which a plugin cannot. Give --overw"),
+        (
+            "options = {'overwrite': True}",
+            "states overwrite, which a plugin cannot. Give overwrite=True where",
+        ),
         ("columns = {'a': 'text'}", "The columns have the type 'text' for 'a'"),
-        ("total_order = True", "--map-only writes pairs unsorted, so --total-order cannot hold"),
+        (
+            "total_order = True",
+            "map_only=True writes pairs unsorted, so total_order=True cannot hold",
+        ),
     ],
 )
 def test_what_a_module_cannot_state_is_refused(here: Path, line: str, sentence: str) -> None:
