@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mrcore.dataset.sources import read_jsonl as read_jsonl
     from mrcore.dataset.sources import read_parquet as read_parquet
     from mrcore.dataset.sources import read_text as read_text
+    from mrcore.dataset.sources import read_tsv as read_tsv
     from mrcore.engine.api import Result as Result
     from mrcore.engine.api import RunFailedError as RunFailedError
     from mrcore.engine.api import run as run
@@ -88,6 +89,7 @@ _PUBLIC = {
     "read_jsonl": "mrcore.dataset.sources",
     "read_parquet": "mrcore.dataset.sources",
     "read_text": "mrcore.dataset.sources",
+    "read_tsv": "mrcore.dataset.sources",
     "run": "mrcore.engine.api",
     "sum": "mrcore.plugin.aggregates",
 }

@@ -125,6 +125,10 @@ class Actions:
         """
         return self._write("csv", path, options)
 
+    def write_tsv(self, path: str | os.PathLike[str], **options: Any) -> Result:
+        """Write as `write_csv` does, with tabs in place of commas."""
+        return self._write("tsv", path, options)
+
     def write_parquet(self, path: str | os.PathLike[str], **options: Any) -> Result:
         """Write parquet files: a column for each name of the dicts; see `write_csv`."""
         return self._write("parquet", path, options)

@@ -38,8 +38,16 @@ def read_csv(paths: Paths) -> Dataset:
     return _files("read_csv", "csv", paths)
 
 
+def read_tsv(paths: Paths) -> Dataset:
+    """Return the rows of files with tabs and headers, as dicts of texts; see `read_text`."""
+    return _files("read_tsv", "tsv", paths)
+
+
 def read_parquet(paths: Paths) -> Dataset:
-    """Return the rows of parquet files as dicts; see `read_text`."""
+    """Return the rows of parquet files as dicts; see `read_text`.
+
+    A column by which a folder is partitioned is in the names of its files, not in the rows.
+    """
     return _files("read_parquet", "parquet", paths)
 
 

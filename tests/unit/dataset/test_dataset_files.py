@@ -39,6 +39,7 @@ def test_rows_go_out_and_come_back_in_every_format() -> None:
     rows = mrcore.from_items(ROWS)
     rows.write_jsonl("j", engine="inline")
     rows.write_csv("c", engine="inline")
+    rows.write_tsv("t", engine="inline")
     rows.write_parquet("p", engine="inline")
     assert written("j").splitlines() == [json.dumps(row, separators=(",", ":")) for row in ROWS]
     assert written("c").replace("name,age\n", "") == "Ann,3\nBob,5\n"
@@ -46,6 +47,8 @@ def test_rows_go_out_and_come_back_in_every_format() -> None:
     assert mrcore.read_parquet("p").collect(engine="inline") == ROWS
     texts = [{"name": "Ann", "age": "3"}, {"name": "Bob", "age": "5"}]
     assert mrcore.read_csv("c").collect(engine="inline") == texts
+    assert written("t").replace("name\tage\n", "") == "Ann\t3\nBob\t5\n"
+    assert mrcore.read_tsv("t").collect(engine="inline") == texts
 
 
 def test_elements_that_are_no_rows_have_a_column_of_their_own() -> None:
