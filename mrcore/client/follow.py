@@ -63,12 +63,14 @@ def follow(
     `on_poll` is called as time passes, and may raise to give up. KeyboardInterrupt cancels the job
     (with `cancel_on_interrupt`) and is raised again when that is done; a second one leaves at once.
     """
-    watcher = _Watcher(client, job_id)
+    watcher = None
     try:
+        watcher = _Watcher(client, job_id)
         return watcher.until_final(observer, on_poll, None, clock)
     except KeyboardInterrupt:
         if cancel_on_interrupt:
             observer.note(CANCELLING)
+            watcher = watcher or _Watcher(client, job_id)
             _cancel(client, job_id, observer, on_poll, watcher, clock)
         raise
 

@@ -185,17 +185,18 @@ def start_and_follow(
 
     recorder = RunRecorder(observer or Silent(), record)
     request_id = new_request_id()
+    accepted: JobView | None = None
     try:
         with before_tasks():
-            job = start(request_id)
+            job = accepted = start(request_id)
+        recorder.update(job)
     except KeyboardInterrupt:
         # The master may have it already: ask again by the same id, so that it can be cancelled.
         recorder.note(CANCELLING)
-        job = start(request_id)
+        job = accepted or start(request_id)
         recorder.update(job)
         cancel_and_wait(client, job.job_id, recorder, on_poll=on_poll)
         raise
-    recorder.update(job)
     if reader is None:
         return follow(client, job.job_id, recorder, on_poll=on_poll)
     reading = _Reading(recorder, reader, client)

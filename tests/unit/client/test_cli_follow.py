@@ -179,6 +179,23 @@ def test_interrupt_while_submitting_cancels_what_may_have_been_accepted() -> Non
     assert client.cancelled == ["j-1"]
 
 
+def test_interrupt_as_the_job_is_accepted_cancels_it() -> None:
+    client = FakeClient(job(JobState.CANCELLED))
+    request_ids = []
+
+    def submit(spec: object, bundle: bytes, request_id: str) -> JobView:
+        request_ids.append(request_id)
+        return job(JobState.RUNNING)
+
+    client.submit = submit  # type: ignore[attr-defined]
+    prepared = Prepared(cast("JobSpec", None), Bundle(b"", "0" * 64, "x"))
+    observer = Recorder(interrupt_at=JobState.RUNNING)
+    with pytest.raises(KeyboardInterrupt):
+        submit_and_follow(cast("MasterClient", client), prepared, observer)
+    assert len(request_ids) == 1
+    assert client.cancelled == ["j-1"]
+
+
 def test_each_new_state_is_recorded_once() -> None:
     client = FakeClient(*(job(state) for state in (JobState.RUNNING, JobState.SUCCEEDED)))
     client.submit = lambda *_: job(JobState.RUNNING)  # type: ignore[attr-defined]
