@@ -53,6 +53,14 @@ PLACES = ["memory", *FILES, "gs"]
 ALL_PLACES = [*PLACES, "toy", "faulty-memory", "faulty-file", "faulty-gs"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what commands remember of their jobs out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def _gcs_process_server() -> Iterator[GcsServer]:
     with GcsServer() as server:

@@ -100,6 +100,7 @@ class InProcessSite(RunnerSite):
         """Run `mrcore gce WORDS` to its end."""
         with self.monkeypatch.context() as patch:
             patch.chdir(self.folder)
+            patch.delenv("XDG_STATE_HOME", raising=False)  # what it keeps is below HOME
             environment = {**self.environment(), "MRCORE_GCS_LOGIN": "gcloud", **(extra or {})}
             for name, value in environment.items():
                 patch.setenv(name, value)
