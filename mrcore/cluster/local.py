@@ -135,9 +135,11 @@ class LocalCluster(Client):
         return self._daemons.process_ids()
 
     def slots(self) -> int:
-        """Return how many calls can run at once, at least 1; workers that start count, too."""
-        workers = len(self._daemons.process_ids()) - 1
-        return max(super().slots(), workers * self._worker_slots)
+        """Return how many calls can run at once, at least 1.
+
+        Workers that start count, and none that was asked to leave, though the master may not know.
+        """
+        return max(1, self._daemons.worker_count * self._worker_slots)
 
     def scale(self, workers: int | None = None, masters: int | None = None) -> None:
         """Change the number of workers or masters while jobs run.

@@ -144,6 +144,11 @@ class EmbeddedCluster:
         """Return the ids of the masters and the workers."""
         return tuple(daemon.process_id for daemon in (*self._masters, *self._workers))
 
+    @property
+    def worker_count(self) -> int:
+        """Return the number of workers that run or start; none that was asked to leave."""
+        return len(self._workers)
+
     def record(self, job: JobView) -> None:
         """Write down what is known of the job, for `mrcore jobs`, `show` and `logs`."""
         self.folder.record(job)

@@ -154,6 +154,7 @@ def test_a_grid_search_of_scikit_learn(cluster: mrcore.LocalCluster) -> None:
     from mrcore.cluster.joblib_backend import ClusterBackend, register
 
     backend = ClusterBackend(cluster)
+    cluster.scale(workers=2)
     cluster.scale(workers=1)
     assert [backend.effective_n_jobs(jobs) for jobs in (None, 1, 3)] == [1, 1, 3]
     assert backend.effective_n_jobs(-1) == 2  # with one joblib would not use the cluster

@@ -90,6 +90,7 @@ def test_a_local_cluster_goes_on_when_its_leader_is_killed(
         assert all(ran.count(number) == 1 for number in ended), "an accepted call ran again"
         # The killed one was started again, and stands by.
         cluster.scale(masters=3)
+        assert cluster.slots() == 2  # masters are not workers
         wait_until(lambda: len(cluster.monitor.masters()) == 3)
         listed = CliRunner().invoke(cli, ["masters", "--state", cluster.state, "--json"])
         found = [one["role"] for one in json.loads(listed.output)]
