@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from mrcore.cli import base, job_options, outcome, places, progress
-from mrcore.cli.run import hints, interruptible
+from mrcore.cli.run import hints, note_ignored, waiting
 from mrcore.client.resuming import Asked, ask
 from mrcore.engine import api, resumption
-from mrcore.errors import MrcoreError, UsageError
-from mrcore.model.snapshots import JobView, broken_json
+from mrcore.errors import UsageError
+from mrcore.model.snapshots import JobView
 
 
 @base.command()
@@ -72,23 +72,9 @@ def command(**options: Any) -> int:
     )
     as_json = options["as_json"]
     shown = progress.make_progress()
-    try:
-        with interruptible():
-            job = _resume(asked, options, shown)
-    except MrcoreError as error:
-        shown.close()
-        if as_json:
-            base.print_end_as_json(broken_json(None, str(error), shown.job))
-        raise
-    except KeyboardInterrupt:
-        if as_json:
-            base.print_end_as_json(broken_json(None, "interrupted", shown.job))
-        raise
-    finally:
-        shown.close()
-    named = [(f"--{name}", options[name]) for name in ("master", "state", "credentials")]
-    place = [word for name, value in named if value for word in (name, value)]
-    return outcome.tell(job, as_json=as_json, hints=hints(job, place))
+    with waiting(shown, None, as_json=as_json):
+        job = _resume(asked, options, shown)
+    return outcome.tell(job, as_json=as_json, hints=hints(job, options))
 
 
 def _resume(
@@ -97,20 +83,16 @@ def _resume(
     shown: progress.PlainProgress | progress.LiveProgress,
 ) -> JobView:
     named = (options["master"], options["state"], options["credentials"])
-    workers, slots = options["workers"], options["slots"]
     if places.names_cluster(*named):
-        if workers is not None or slots is not None:
-            shown.note(
-                "-w and --slots apply to embedded workers only; they are ignored on a cluster."
-            )
+        note_ignored(options, shown)
         return resumption.resume_on_cluster(
             asked, places.cluster(*named), find=api.finder(*named), observer=shown
         )
     return resumption.resume_embedded(
         places.find_run(asked.wanted.job_id),
         asked,
-        workers=workers,
-        slots=slots or 1,
+        workers=options["workers"],
+        slots=options["slots"] or 1,
         cwd=base.here(),
         observer=shown,
     )

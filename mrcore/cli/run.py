@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -66,20 +66,8 @@ def command(**options: Any) -> int:
     # A display that redraws itself would disturb a debugger.
     inline = options["engine"] == "inline"
     shown = progress.PlainProgress() if inline else progress.make_progress()
-    try:
-        with interruptible():
-            job = _run(request, options, shown)
-    except MrcoreError as error:
-        shown.close()
-        if as_json:
-            base.print_end_as_json(broken_json(request.output, str(error), shown.job))
-        raise
-    except KeyboardInterrupt:
-        if as_json:
-            base.print_end_as_json(broken_json(request.output, "interrupted", shown.job))
-        raise
-    finally:
-        shown.close()
+    with waiting(shown, request.output, as_json=as_json):
+        job = _run(request, options, shown)
     return outcome.tell(job, as_json=as_json, hints=_hints(job, options))
 
 
@@ -91,10 +79,7 @@ def _run(
     workers, slots = options["workers"], options["slots"]
     job_options.note_doubles(request, shown.note)
     if _on_cluster(options):
-        if workers is not None or slots is not None:
-            shown.note(
-                "-w and --slots apply to embedded workers only; they are ignored on a cluster."
-            )
+        note_ignored(options, shown)
         named = (options["master"], options["state"], options["credentials"])
         found = api.find_cluster(*named)
         return api.run_on_cluster(request, found, find=api.finder(*named), observer=shown)
@@ -124,7 +109,39 @@ def _on_cluster(options: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def waiting(
+    shown: progress.PlainProgress | progress.LiveProgress, output: str | None, *, as_json: bool
+) -> Iterator[None]:
+    """Wait for a job in this block: end its display however it ends, and its JSON where it breaks.
+
+    `output` is where the job writes, if that is known.
+    """
+    try:
+        with _interruptible():
+            yield
+    except MrcoreError as error:
+        shown.close()
+        if as_json:
+            base.print_end_as_json(broken_json(output, str(error), shown.job))
+        raise
+    except KeyboardInterrupt:
+        if as_json:
+            base.print_end_as_json(broken_json(output, "interrupted", shown.job))
+        raise
+    finally:
+        shown.close()
+
+
+def note_ignored(
+    options: dict[str, Any], shown: progress.PlainProgress | progress.LiveProgress
+) -> None:
+    """Note options of embedded workers that were given for a cluster."""
+    if options["workers"] is not None or options["slots"] is not None:
+        shown.note("-w and --slots apply to embedded workers only; they are ignored on a cluster.")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
     """Treat SIGTERM and SIGHUP like Ctrl-C: cancel the job and stop the daemons."""
     numbers = not_ignored(signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, _interrupt) for number in numbers}
@@ -139,11 +156,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def hints(job: JobView, place: Sequence[str]) -> Iterator[str]:
+def hints(job: JobView, options: dict[str, Any]) -> Iterator[str]:
     """Yield commands that print the logs of a job, debug what failed, and go on with the job.
 
-    `place` are the options that name its cluster.
+    `options` may name its cluster.
     """
+    named = ((f"--{name}", options[name]) for name in ("master", "state", "credentials"))
+    place = [word for name, value in named if value for word in (name, value)]
     yield f"see the output of your code: {shlex.join(['mrcore', 'logs', job.job_id, *place])}"
     if job.recent_failures:
         task = job.recent_failures[-1].attempt.partition("@")[0]
@@ -155,8 +174,7 @@ def hints(job: JobView, place: Sequence[str]) -> Iterator[str]:
 
 def _hints(job: JobView, options: dict[str, Any]) -> Iterator[str]:
     if options["engine"] != "inline":
-        named = (("--" + name, options[name]) for name in ("master", "state", "credentials"))
-        yield from hints(job, [word for name, value in named if value for word in (name, value)])
+        yield from hints(job, options)
     elif not options["pdb"]:
         words = [word for word in sys.argv[1:] if word != "--json"]
         yield f"debug it on this machine: {shlex.join(['mrcore', *words, '--pdb'])}"
