@@ -11,10 +11,12 @@ from functools import partial
 import msgspec
 
 from mrcore.master.core.cluster import Cluster
+from mrcore.master.core.commits import Commits
 from mrcore.master.core.events import NothingDone, Synced
 from mrcore.master.core.facts import Fact, WinnerLost, WorkerJoined
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.parking import Parking
+from mrcore.master.core.reports import Reports
 from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
@@ -37,7 +39,15 @@ from tests.sim.mutants_results import (
     VersionsStay,
 )
 
-Mutant = type[Machine] | type[Scheduler] | type[Results] | type[Cluster] | type[Parking]
+Mutant = (
+    type[Machine]
+    | type[Scheduler]
+    | type[Results]
+    | type[Cluster]
+    | type[Parking]
+    | type[Commits]
+    | type[Reports]
+)
 
 
 def machine_with(mutant: Mutant) -> Make:
@@ -50,6 +60,10 @@ def machine_with(mutant: Mutant) -> Make:
         return partial(Machine, scheduler=mutant)
     if issubclass(mutant, Results):
         return partial(Machine, results=mutant)
+    if issubclass(mutant, Commits):
+        return partial(Machine, commits=mutant)
+    if issubclass(mutant, Reports):
+        return partial(Machine, reports=mutant)
     return mutant
 
 
@@ -61,7 +75,7 @@ class NoLeases(Scheduler):
         super()._on_timer(worker)
 
 
-class NoSessionFence(Machine):
+class NoSessionFence(Reports):
     """Takes a new process, or the ghost of an old one, for the one it knows."""
 
     def _identify_worker(self, event: Synced) -> Worker | None:
@@ -72,7 +86,7 @@ class NoSessionFence(Machine):
         return worker
 
 
-class NoSequenceFence(Machine):
+class NoSequenceFence(Reports):
     """Believes a late request as if it were the newest."""
 
     def _identify_worker(self, event: Synced) -> Worker | None:
@@ -166,10 +180,10 @@ class ParksForEver(Parking):
         worker.answer_at = self.cluster.now + 10_000.0
 
 
-class AnswersIgnored(Machine):
+class AnswersIgnored(Commits):
     """Waits for ever for the answer to a command that was overtaken."""
 
-    def _on_nothing_done(self, event: NothingDone) -> None:
+    def on_nothing_done(self, event: NothingDone) -> None:
         pass
 
 
@@ -204,7 +218,7 @@ class ShortestLeaseAwaited(Machine):
         return outcome
 
 
-class YoungerAttemptsStay(Machine):
+class YoungerAttemptsStay(Reports):
     """Has a worker kill what it runs because another one has just got the same task."""
 
     def _supersede_shorter(self, job: LiveJob, task: LiveTask, held: HeldAttempt) -> bool:

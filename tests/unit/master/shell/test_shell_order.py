@@ -296,7 +296,7 @@ def test_a_defect_of_the_machine_ends_the_master_with_a_clear_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def act(shell: Shell, idle: Idle) -> None:
-        with patch.object(shell.machine, "_on_drain", side_effect=ZeroDivisionError("oops")):
+        with patch.object(shell.machine.reports, "on_drain", side_effect=ZeroDivisionError("oops")):
             await shell.settle(DrainAsked("w1"))
 
     with pytest.raises(BaseExceptionGroup) as caught:
