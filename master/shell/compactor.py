@@ -1,4 +1,4 @@
-"""Writing of snapshots, and deletion of what they stand for, beside the loop of a master."""
+"""Writing of packs and snapshots, and deletion of what these stand for, beside a master's loop."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrcore.errors import MrcoreError
-from mrcore.master.core.compaction import Compaction
+from mrcore.master.core.compaction import Compaction, Packing
 from mrcore.master.core.durable import Durable
+from mrcore.master.shell.packs import Packs
 from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
 from mrcore.util.clock import Clock
 
@@ -32,24 +33,36 @@ class Draft:
 
 
 class Compactor:
-    """The one writer of snapshots of a master; one is written at a time.
+    """The one writer of packs and snapshots of a master; one of each is written at a time.
 
     Its methods are called from one event loop, and do not block it but for the encoding: the state
     changes in place, so it is encoded at the moment in which it is that after an entry.
     """
 
-    def __init__(self, snapshots: Snapshots, entries: int, clock: Clock) -> None:
+    def __init__(self, snapshots: Snapshots, packs: Packs, entries: int, clock: Clock) -> None:
         """Take the number of entries that were replayed after the newest snapshot."""
         self._snapshots = snapshots
+        self._packs = packs
         self._clock = clock
         self._compaction = Compaction(entries)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._writing: Future[None] | None = None
+        self._packing = Packing()
+        self._pack_writing: Future[None] | None = None
         self._not_before = float("-inf")
 
-    def count(self, entry_bytes: int) -> None:
-        """Count an entry that is durable."""
-        self._compaction.append(entry_bytes)
+    def add(self, number: int, content: bytes) -> None:
+        """Take an entry that is durable; soon it lies in a pack, too."""
+        self._compaction.append(len(content))
+        self._packing.append(number, content)
+        if not self._packing.is_due():
+            return
+        if self._pack_writing is None or self._pack_writing.done():
+            contents = list(self._packing.contents)
+            self._pack_writing = self._thread.submit(self._pack, self._packing.first, contents)
+            self._packing.given()
+        elif self._packing.is_full():
+            self._packing.given()  # the store is slow: nothing piles up here
 
     def encode_if_due(self, number: int, durable: Durable, *, idle: bool) -> Draft | None:
         """Return the snapshot of the state after entry `number`, None if none is due."""
@@ -73,10 +86,18 @@ class Compactor:
         """Let go of the thread; a write in hand ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _pack(self, first: int, contents: list[bytes]) -> None:
+        try:
+            self._packs.write(first, contents)
+        except MrcoreError as error:
+            # The entries are there, so this only makes the next start slower.
+            log.warning("could not write a pack of entries", extra={"error": str(error)})
+
     def _write(self, draft: Draft) -> None:
         try:
             self._snapshots.write(draft.number, draft.content)
             deleted = self._snapshots.delete_covered(draft.epochs, draft.number)
+            deleted += self._packs.delete_covered(self._snapshots.covered_to())
         except MrcoreError as error:
             # The journal has all that is in it, so this only makes the next start slower.
             log.warning("could not write a snapshot", extra={"error": str(error)})

@@ -132,6 +132,7 @@ class Collector:
             self._take_shared(Kind.OBJECTS, left.objects())
         snapshots, known_to = self._journal.snapshots, self._journal.number
         self._take(Kind.ENTRIES, snapshots.covered_entries(durable.epochs, known_to))
+        self._take(Kind.PACKS, self._journal.packs.covered(snapshots.covered_to()))
         self._take(Kind.SNAPSHOTS, snapshots.old_snapshots())
 
     def _durable(self) -> Durable:

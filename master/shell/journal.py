@@ -6,7 +6,8 @@ number taken, and that master steps down. One append is in flight at a time, so 
 gaps, and all facts since the last append go together.
 
 A snapshot (`snapshots`) stands for all entries up to its number, and these may be deleted; but
-never one with an `EpochTaken`: the next append of a former master has to fail there.
+never one with an `EpochTaken`: the next append of a former master has to fail there. A pack
+(`packs`) has copies of entries, for readers that begin.
 
 Every method blocks; the shell calls them from one thread of their own.
 """
@@ -32,6 +33,7 @@ from mrcore.master.shell.entries import (
     is_written_by,
     number_of,
 )
+from mrcore.master.shell.packs import LostPackError, PackName, Packs
 from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, Storage
@@ -95,6 +97,7 @@ class Journal:
         self.since_snapshot = 0
         """Entries that were read, and lie after the newest snapshot that was."""
         self.snapshots = Snapshots(storage, state_uri)
+        self.packs = Packs(storage, state_uri)
 
     @property
     def number(self) -> int:
@@ -118,12 +121,15 @@ class Journal:
         newer snapshot has taken their place.
         """
         pool = self._make_readers()
+        packed = not self._number  # one that reads along has little to read
         try:
             if not self._number and (snapshot := self.snapshots.newest()) is not None:
                 yield self._begin_at(snapshot)
             while True:
                 try:
-                    yield from self._entries(pool)
+                    yield from self._entries(pool, self._packs() if packed else [])
+                except LostPackError:
+                    packed = False
                 except GapError:
                     # Perhaps older than what was read, of which the end may have been replaced.
                     newer = self.snapshots.newest(after=self._begun)
@@ -135,14 +141,17 @@ class Journal:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _packs(self) -> list[PackName]:
+        return self.packs.after(self._number)
+
     def _begin_at(self, snapshot: Snapshot) -> Snapshot:
         self._number = self._begun = snapshot.number
         self.since_snapshot = 0
         self._epoch = snapshot.durable.epoch
         return snapshot
 
-    def _entries(self, pool: Executor) -> Iterator[Entry]:
-        for number, entry in self._read_ahead(pool):
+    def _entries(self, pool: Executor, packs: list[PackName]) -> Iterator[Entry]:
+        for number, entry in self._read_ahead(pool, packs):
             self._check(number, entry)
             self._take(number, entry)
             yield entry
@@ -152,26 +161,50 @@ class Journal:
         self._epoch = entry.epoch
         self.since_snapshot += 1
 
-    def _read_ahead(self, pool: Executor) -> Iterator[tuple[int, Entry]]:
+    def _read_ahead(self, pool: Executor, packs: list[PackName]) -> Iterator[tuple[int, Entry]]:
         """Yield the entries that are listed, in order, while the next ones are being read.
 
         The window slides: a slow read holds up what comes after it, but not the reading of it.
         """
-        prefix = object_names.journal_prefix(self._state_uri)
-        window: deque[tuple[int, int, Future[Entry]]] = deque()
+        window: deque[tuple[PackName, Future[tuple[bytes, ...]]]] = deque()
         ahead_bytes = 0
+        for name in self._to_read(packs):
+            read = self._read_one if name.last == name.first else self.packs.read
+            window.append((name, pool.submit(read, name)))
+            ahead_bytes += name.size_bytes
+            while len(window) >= WINDOW or (ahead_bytes > WINDOW_BYTES and len(window) > 1):
+                ahead_bytes -= window[0][0].size_bytes
+                yield from self._decoded(*window.popleft())
+        while window:  # popped first: what was read is not kept while it is replayed
+            yield from self._decoded(*window.popleft())
+
+    def _to_read(self, packs: list[PackName]) -> Iterator[PackName]:
+        """Yield the objects whose entries are all that are listed: packs, and entries beside them.
+
+        An entry is named like a pack of one.
+        """
+        prefix = object_names.journal_prefix(self._state_uri)
         newest = object_names.journal_uri(self._state_uri, self._number)
+        waiting, read_to = deque(packs), 0
         for info in self._storage.list(prefix, start_after=newest):
             number = number_of(info.uri, prefix, "journal entry")
-            window.append((number, info.size_bytes, pool.submit(self._read, number)))
-            ahead_bytes += info.size_bytes
-            while len(window) >= WINDOW or (ahead_bytes > WINDOW_BYTES and len(window) > 1):
-                first, size_bytes, reading = window.popleft()
-                ahead_bytes -= size_bytes
-                yield first, reading.result()
-        while window:  # popped first: what was read is not kept while it is replayed
-            first, _, reading = window.popleft()
-            yield first, reading.result()
+            if number <= read_to:
+                continue
+            while waiting and waiting[0].last <= number:
+                waiting.popleft()
+            name = PackName(number, number, info.size_bytes)
+            if waiting and waiting[0].first <= number:
+                name = waiting.popleft()
+            read_to = name.last
+            yield name
+
+    def _decoded(
+        self, name: PackName, reading: Future[tuple[bytes, ...]]
+    ) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries of an object that was read, but for those that were known before."""
+        for number, content in enumerate(reading.result(), start=name.first):
+            if number > self._number or name.first == name.last:
+                yield number, self._decode(number, content)
 
     def _check(self, number: int, entry: Entry) -> None:
         """Raise JournalError unless the entry can follow the one before it."""
@@ -196,14 +229,20 @@ class Journal:
                 f"{object_names.journal_prefix(self._state_uri)} has been tampered with."
             )
 
-    def _read(self, number: int) -> Entry:
-        uri = object_names.journal_uri(self._state_uri, number)
+    def _read_one(self, name: PackName) -> tuple[bytes, ...]:
+        """Return the content of an entry that has its own object."""
+        uri = object_names.journal_uri(self._state_uri, name.first)
         try:
-            entry = decode_entry(self._storage.read(uri), self._state_uri)
+            return (self._storage.read(uri),)
         except NotFoundError:
             raise GapError(
                 f"{uri} vanished while it was read: only a master may delete from the journal."
             ) from None
+
+    def _decode(self, number: int, content: bytes) -> Entry:
+        uri = object_names.journal_uri(self._state_uri, number)
+        try:
+            entry = decode_entry(content, self._state_uri)
         except UNREADABLE:
             raise JournalError(
                 f"{uri} is damaged: it cannot be read as a journal entry. Restore it, or start a "
@@ -252,7 +291,8 @@ class Journal:
         """
         number = self._number + 1
         try:
-            entry = self._read(number)
+            (content,) = self._read_one(PackName(number, number))
+            entry = self._decode(number, content)
             self._check(number, entry)
         except GapError:
             return None
@@ -281,8 +321,8 @@ class Journal:
                     f"({error!r} at {type(fact).__name__}). Restore {uri}, or start a new --state."
                 ) from error
 
-    def append(self, facts: Sequence[Fact]) -> int:
-        """Make facts durable, all or none; return the entry's bytes, only when that is certain.
+    def append(self, facts: Sequence[Fact]) -> bytes:
+        """Make facts durable, all or none; return the entry's content, only when that is certain.
 
         Raises FencedError when another master has taken over, StorageError when the store refuses
         for good: the process must end then, since what it knows is ahead of the journal.
@@ -290,9 +330,9 @@ class Journal:
         assert self._epoch, "append before take_over"
         number, epoch = self._number + 1, self._epoch
         entry = Entry(number, epoch, self._writer, tuple(facts), FORMAT, after=epoch)
-        size_bytes = self._create(entry)
+        content = self._create(entry)
         self._number = entry.number
-        return size_bytes
+        return content
 
     def fenced(self) -> bool:
         """Return whether another process has written the next entry."""
@@ -302,8 +342,11 @@ class Journal:
             return False
         return True
 
-    def _create(self, entry: Entry) -> int:
-        """Create the entry's object, trying again with the same bytes while that may help."""
+    def _create(self, entry: Entry) -> bytes:
+        """Create the entry's object, trying again with the same bytes while that may help.
+
+        Returns its content.
+        """
         uri = object_names.journal_uri(self._state_uri, entry.number)
         content = encode_entry(entry)
 
@@ -320,7 +363,7 @@ class Journal:
                     f"Another master has written entry {entry.number} of {self._state_uri}: this "
                     "one has stepped down."
                 ) from None
-        return len(content)
+        return content
 
     def _is_ours(self, uri: str) -> bool:
         """Return whether an entry that exists was written by this process (its reply was lost)."""

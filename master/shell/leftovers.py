@@ -34,6 +34,7 @@ class Kind(StrEnum):
     PLUGINS = "plugins"
     OBJECTS = "stored objects"
     ENTRIES = "journal entries"
+    PACKS = "journal packs"
     SNAPSHOTS = "snapshots"
 
 

@@ -95,7 +95,7 @@ class Shell:
         """Set when another master may lead: the loop was blocked for a while."""
         self._group: asyncio.TaskGroup | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._compactor = Compactor(journal.snapshots, journal.since_snapshot, clock)
+        self._compactor = Compactor(journal.snapshots, journal.packs, journal.since_snapshot, clock)
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -290,11 +290,11 @@ class Shell:
             snapshot = self._compactor.encode_if_due(number, durable, idle=False)
             self._appending_since = self._clock.monotonic()
             self._accounted = 0.0
-            entry_bytes = await loop.run_in_executor(self._thread, self._journal.append, facts)
+            content = await loop.run_in_executor(self._thread, self._journal.append, facts)
             blocked = self._clock.monotonic() - self._appending_since
             self._appending_since = None
             self._outbox.appended(len(facts))
-            self._compactor.count(entry_bytes)
+            self._compactor.add(number, content)
             if snapshot is not None:
                 self._compactor.write(snapshot)
             self._release()

@@ -112,17 +112,21 @@ class Snapshots:
         Other masters may have led since, whose epochs are not known here. So an entry after
         `known_to` stays, however new the snapshots are.
         """
-        kept = self._numbers()[-KEPT:]
         prefix = object_names.journal_prefix(self._state_uri)
-        if len(kept) < KEPT:
+        newest = min(self.covered_to(), known_to)
+        if not newest:
             return
-        newest = min(kept[0], known_to)
         for info in self._storage.list(prefix):
             entry = number_of(info.uri, prefix, "journal entry")
             if entry > newest:
                 return
             if entry not in epochs:
                 yield info
+
+    def covered_to(self) -> int:
+        """Return the number of the newest entry that the kept snapshots stand for, 0 without."""
+        kept = self._numbers()[-KEPT:]
+        return kept[0] if len(kept) == KEPT else 0
 
     def old_snapshots(self) -> list[ObjectInfo]:
         """Return the snapshots that newer ones have replaced."""

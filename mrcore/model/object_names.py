@@ -8,6 +8,7 @@
     STATE/lock                         on files: flocked while a master lives
     STATE/journal/00000000000000000001 one group of facts each; create-only
     STATE/snapshots/00000000000000000001 the state after the entry of this number; create-only
+    STATE/packs/000…0017-000…0032      copies of the entries from 17 to 32, for quick starts
     STATE/plugins/<sha256>             the users' code
     STATE/jobs/<job>/plan              the splits of a job
     STATE/jobs/<job>/remains           what the tasks of a job came to that failed or was cancelled
@@ -105,6 +106,16 @@ def snapshots_prefix(state_uri: str) -> str:
 def snapshot_uri(state_uri: str, number: int) -> str:
     """Return the name of the snapshot of the state after journal entry `number`."""
     return f"{snapshots_prefix(state_uri)}{number:020d}"
+
+
+def packs_prefix(state_uri: str) -> str:
+    """Return the prefix of all packs of journal entries."""
+    return f"{state_uri}/packs/"
+
+
+def pack_uri(state_uri: str, first: int, last: int) -> str:
+    """Return the name of the pack of the journal entries from `first` to `last`."""
+    return f"{packs_prefix(state_uri)}{first:020d}-{last:020d}"
 
 
 def plugins_prefix(state_uri: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mrcore.master.shell.entries import Entry
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.packs import LostPackError, PackName, Packs
 from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.storage.base import ObjectInfo
 from tests.sim.journals import Parts
@@ -89,13 +90,61 @@ class RepliesBelieved(Journal):
         return True
 
 
+class EntriesDeletedOncePacked(Snapshots):
+    """Takes a pack for as good as the entries in it."""
+
+    def covered_entries(self, epochs: Collection[int], known_to: int) -> Iterator[ObjectInfo]:
+        """Yield entries that lie in packs, too."""
+        yield from super().covered_entries(epochs, known_to)
+        for name in Packs(self._storage, self._state_uri).after(0):
+            for number in range(name.first, name.last + 1):
+                yield ObjectInfo(f"mem://sim/state/journal/{number:020d}", 0, "")
+
+
+class DamagedPacksRead(Packs):
+    """Takes a pack that cannot be read for an empty one."""
+
+    def read(self, name: PackName) -> tuple[bytes, ...]:
+        """Return nothing where there is damage."""
+        try:
+            return super().read(name)
+        except LostPackError:
+            return ()
+
+
+class PacksBeginLate(Packs):
+    """Names a pack by the entry after its first."""
+
+    def write(self, first: int, contents: Sequence[bytes]) -> None:
+        """Write a pack under the wrong name."""
+        super().write(first + 1, contents)
+
+
+class PacksKept(Packs):
+    """Leaves packs behind that snapshots stand for."""
+
+    def delete_covered(self, up_to: int) -> int:
+        """Delete nothing."""
+        return 0
+
+
 REAL = Parts()
-_JOURNALS = (GapsIgnored, SlowStartsLead, FirstEntrySkipped, RepliesBelieved)
 JOURNAL_MUTANTS: dict[str, Parts] = {
     "SnapshotsRunAhead": replace(REAL, encodes_late=True),
+    "PacksRunAhead": replace(REAL, packs_early=True),
+    **{
+        mutant.__name__: replace(REAL, packs=mutant)
+        for mutant in (DamagedPacksRead, PacksBeginLate, PacksKept)
+    },
     **{
         mutant.__name__: replace(REAL, snapshots=mutant)
-        for mutant in (EpochsDeleted, LaterEpochsDeleted, OneSnapshotKept, SnapshotsFirst)
+        for mutant in (
+            EpochsDeleted,
+            LaterEpochsDeleted,
+            OneSnapshotKept,
+            SnapshotsFirst,
+            EntriesDeletedOncePacked,
+        )
     },
     **{
         mutant.__name__: replace(REAL, journal=mutant)

@@ -9,7 +9,8 @@ import msgspec
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
-from mrcore.master.shell.entries import Entry
+from mrcore.master.shell.entries import Entry, encode_entry
+from mrcore.master.shell.packs import encode_pack
 from mrcore.master.shell.snapshots import KEPT, encode_snapshot
 from mrcore.model import object_names
 from mrcore.storage.base import ObjectInfo
@@ -20,6 +21,7 @@ STATE = "mem://sim/state"
 LIMITS = Limits()
 JOURNAL = object_names.journal_prefix(STATE)
 SNAPSHOTS = object_names.snapshots_prefix(STATE)
+PACKS = object_names.packs_prefix(STATE)
 
 
 class Truth(MemoryStorage):
@@ -49,6 +51,11 @@ class Truth(MemoryStorage):
             number = int(uri.removeprefix(SNAPSHOTS))
             assert number <= len(self.entries), f"snapshot {number} is ahead of the journal"
             assert content == self.contents[number], f"snapshot {number} is not the state after it"
+        elif uri.startswith(PACKS):
+            first, last = (int(part) for part in uri.removeprefix(PACKS).split("-"))
+            assert last <= len(self.entries), f"the pack up to {last} is ahead of the journal"
+            true = [encode_entry(entry) for entry in self.entries[first - 1 : last]]
+            assert content == encode_pack(first, true), f"the pack of {first} to {last} is wrong"
         return info
 
     def _judge_entry(self, entry: Entry) -> None:
@@ -82,7 +89,9 @@ class Truth(MemoryStorage):
         return any(info.uri == uri for info in self.list(uri))
 
     def damage_newest(self) -> None:
-        """Damage the newest snapshot, where the one before it can be read."""
+        """Damage the newest snapshot, where the one before it can be read; and the newest pack."""
+        for info in list(self.list(PACKS))[-1:]:
+            super().put(info.uri, self.read(info.uri)[:-1])
         found = [info.uri for info in self.list(SNAPSHOTS)]
         if len(found) < KEPT or self.damaged in found:
             return

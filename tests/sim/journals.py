@@ -1,8 +1,9 @@
 """Simulation of the journal: masters that come, stall, die and compact over one hostile store.
 
-The code under test is the real one: `Journal` and `Snapshots`. Whenever one of them calls the
-store, others may act before that call is carried out, and so on in turn. So any master may stall
-between any two of its calls, for as long as others take to lead, to compact and to be replaced.
+The code under test is the real one: `Journal`, `Snapshots` and `Packs`. Whenever one of them calls
+the store, others may act before that call is carried out, and so on in turn. So any master may
+stall between any two of its calls, for as long as others take to lead, to compact and to be
+replaced.
 
 Facts are joins and departures of workers. What counts is the order in which they are read again.
 """
@@ -20,10 +21,13 @@ from typing import Any
 from unittest import mock
 
 from mrcore.errors import MrcoreError, UnavailableError
+from mrcore.master.core.compaction import Packing
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import Fact, WorkerJoined, WorkersLeft
 from mrcore.master.errors import FencedError
+from mrcore.master.shell.entries import FORMAT, Entry, encode_entry
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.packs import Packs
 from mrcore.master.shell.snapshots import KEPT, Snapshots, encode_snapshot
 from mrcore.storage.faulty import FaultKind, FaultyStorage, random_faults
 from tests.sim.journal_truth import JOURNAL, LIMITS, SNAPSHOTS, STATE, Truth
@@ -105,6 +109,8 @@ class Process:
             simulation.store_of(self), STATE, name, simulation.clock
         )
         self.journal.snapshots = simulation.make.snapshots(simulation.store_of(self), STATE)
+        self.journal.packs = simulation.make.packs(simulation.store_of(self), STATE)
+        self._packing = Packing(step=rng.choice((1, 2, 4)), entries_max=rng.choice((2, 5, 100)))
         self._pending: list[Fact] = []
         self._draft: tuple[int, bytes, frozenset[int]] | None = None
 
@@ -116,6 +122,8 @@ class Process:
                 self._in_thread("journal", self._take_over)
         elif self._draft is not None and "compactor" not in self.busy and rng.random() < 0.6:
             self._in_thread("compactor", self._compact)
+        elif self._packing.is_due() and "compactor" not in self.busy and rng.random() < 0.6:
+            self._in_thread("compactor", self._pack)
         elif "journal" not in self.busy and rng.random() < 0.7:
             self._in_thread("journal", self._append)
         else:
@@ -158,9 +166,18 @@ class Process:
         rng = self.simulation.rng
         is_due = self._draft is None and rng.random() < self.simulation.rates.snapshot
         draft = self.encode(number) if is_due and not self.simulation.make.encodes_late else None
-        self.journal.append(facts)
+        if self.simulation.make.packs_early:
+            epoch = self.journal.epoch
+            entry = Entry(number, epoch, self.name, tuple(facts), FORMAT, after=epoch)
+            self.journal.packs.write(number, [encode_entry(entry)])
+        self._packing.append(number, self.journal.append(facts))
         if is_due:
             self._draft = draft or self.encode(number)
+
+    def _pack(self) -> None:
+        first, contents = self._packing.first, list(self._packing.contents)
+        self._packing.given()
+        self.journal.packs.write(first, contents)
 
     def encode(self, number: int) -> tuple[int, bytes, frozenset[int]]:
         """Return a snapshot of the state as it is in memory."""
@@ -172,6 +189,7 @@ class Process:
         (number, content, epochs), self._draft = self._draft, None
         self.journal.snapshots.write(number, content)
         self.journal.snapshots.delete_covered(epochs, number)
+        self.journal.packs.delete_covered(self.journal.snapshots.covered_to())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +198,11 @@ class Parts:
 
     journal: type[Journal] = Journal
     snapshots: type[Snapshots] = Snapshots
+    packs: type[Packs] = Packs
     encodes_late: bool = False
     """Whether a snapshot is of the state after the append, and not of that before it."""
+    packs_early: bool = False
+    """Whether a pack is written before its newest entry is durable."""
 
 
 class JournalSimulation:
@@ -277,6 +298,8 @@ class JournalSimulation:
         rest = set(numbers) - set(last.replica.durable.epochs)
         assert rest <= {last.journal.number}, f"{sorted(rest)} are left"
         assert len(list(self.truth.list(SNAPSHOTS))) == KEPT
+        covered_to = last.journal.snapshots.covered_to()
+        assert not list(last.journal.packs.covered(covered_to)), "packs are left"
 
 
 class _Reading(Future[Any]):

@@ -38,7 +38,7 @@ class LeadsWithoutALook(Journal):
 class TakesEveryNumber(Journal):
     """Creates entries without asking that there is none."""
 
-    def _create(self, entry: Entry) -> int:
+    def _create(self, entry: Entry) -> bytes:
         self._storage.delete(f"{self._state_uri}/journal/{entry.number:020d}")
         return super()._create(entry)
 

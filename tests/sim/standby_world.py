@@ -276,7 +276,7 @@ class SimMaster:
             number = journal.number + 1
             due = compaction.entries >= world.rates.snapshot_entries
             draft = encode_snapshot(number, replica.durable) if due else None
-            compaction.append(journal.append(facts))
+            compaction.append(len(journal.append(facts)))
             world.oracle.acted(number, facts)
             if draft is not None:
                 self._compact(number, draft, replica.durable.epochs[:])

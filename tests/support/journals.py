@@ -91,11 +91,11 @@ class Master:
         """Return the state that it has made of the journal."""
         return self.machine.cluster.durable
 
-    def append(self, *facts: Fact) -> None:
-        """Append one entry."""
+    def append(self, *facts: Fact) -> bytes:
+        """Append one entry; return its content."""
         for fact in facts:
             self.machine.apply(fact)
-        self.journal.append(facts)
+        return self.journal.append(facts)
 
     def snapshot(self) -> None:
         """Store a snapshot after the newest entry."""

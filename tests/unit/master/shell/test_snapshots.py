@@ -24,6 +24,7 @@ from mrcore.master.errors import FencedError
 from mrcore.master.shell.compactor import RETRY_SECONDS, Compactor
 from mrcore.master.shell.entries import Entry, JournalError
 from mrcore.master.shell.journal import Journal
+from mrcore.master.shell.packs import Packs
 from mrcore.master.shell.snapshots import FORMAT, Snapshot, Snapshots, encode_snapshot
 from mrcore.model import object_names
 from mrcore.model.job import JobState
@@ -299,7 +300,7 @@ def compactor() -> Iterator[Callable[[Storage, FakeClock], Compactor]]:
     made: list[Compactor] = []
 
     def make(storage: Storage, clock: FakeClock) -> Compactor:
-        made.append(Compactor(Snapshots(storage, STATE), ENTRIES_MIN, clock))
+        made.append(Compactor(Snapshots(storage, STATE), Packs(storage, STATE), ENTRIES_MIN, clock))
         return made[-1]
 
     yield make
@@ -319,7 +320,7 @@ def test_a_snapshot_that_cannot_be_written_is_tried_again_later(
     asyncio.run(one.finish(20))
     assert snapshots(storage) == []
     for number in range(65, 65 + ENTRIES_MIN):
-        one.count(1)
+        one.add(number, b"e")
         assert one.encode_if_due(number, Durable(), idle=True) is None
     clock.advance(RETRY_SECONDS)
     draft = one.encode_if_due(128, Durable(), idle=True)
