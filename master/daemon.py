@@ -32,9 +32,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import (
     Cluster,
     announce,
-    found_on_loopback,
     new_leader,
-    new_token,
     open_cluster,
     open_tls,
     protect_state,
@@ -46,6 +44,7 @@ from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
 from mrcore.master.shell.roster import Roster
 from mrcore.master.shell.standby import Standby
+from mrcore.master.shell.tokens import Tokens, found_on_loopback
 from mrcore.model import object_names
 from mrcore.model.master import MasterRole
 from mrcore.rpc.cluster import (
@@ -56,6 +55,7 @@ from mrcore.rpc.cluster import (
 )
 from mrcore.rpc.masters import MasterRecord
 from mrcore.rpc.probe import answers
+from mrcore.rpc.roles import Role
 from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
@@ -127,6 +127,7 @@ class _Life:
         self._notifier = notifier
         self._state_uri = options.state_uri
         self._storage = storage_for(options.state_uri)
+        self._tokens = Tokens(self._storage, self._state_uri, SYSTEM)
         self._site = Site(
             self._storage,
             self._state_uri,
@@ -147,12 +148,13 @@ class _Life:
         self._protect_state()
         former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
         tls = await asyncio.to_thread(open_tls, storage, state_uri, SYSTEM) if options.tls else None
-        server = RpcServer("")
+        server = RpcServer(self._tokens.table)
         port = server.bind(options.host, options.port, tls)
         address = format_address(self._advertised_host(), port)
         if former is not None and former.serving and former.address != address:
             await self._refuse_beside(former)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._tokens.run())
             if not options.standby:
                 await self._take_lock(group)
             cluster = await asyncio.to_thread(open_cluster, storage, state_uri)
@@ -166,7 +168,7 @@ class _Life:
                     await self._take_lock(group, from_former=True)
                 else:
                     await asyncio.to_thread(self._replay, machine, journal)
-                leader = await self._announce(cluster, machine, address, server, tls)
+                leader = await self._announce(cluster, machine, address, tls)
                 assembly = Assembly(self._site, group, server, Shell(machine, journal, SYSTEM))
                 plans = Plans(storage, state_uri)
                 await assembly.begin(cluster, leader, plans, roster, stop)
@@ -191,7 +193,7 @@ class _Life:
     async def _stand_by(
         self, server: RpcServer, machine: Machine, journal: Journal, roster: Roster
     ) -> None:
-        standby = Standby(self._site, server, roster, self._notifier)
+        standby = Standby(self._site, server, self._tokens, roster, self._notifier)
         await standby.wait(
             machine,
             journal,
@@ -204,17 +206,14 @@ class _Life:
         cluster: Cluster,
         machine: Machine,
         address: str,
-        server: RpcServer,
         tls: TlsKey | None,
     ) -> Leader:
         """Make this master the one that the leader object names, and return that object."""
         storage, state_uri = self._storage, self._state_uri
-        former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
-        # The token stays, so that nobody has to look for it again.
-        token = former.token if former is not None else new_token()
-        leader = new_leader(cluster, machine.cluster.epoch, address, token, tls)
+        leader = new_leader(cluster, machine.cluster.epoch, address, tls)
+        # The tokens of a state stay, so that nobody has to look for them again.
+        await asyncio.to_thread(self._tokens.open)
         await asyncio.to_thread(announce, storage, state_uri, leader)
-        server.admit(token)
         log.info("leads %s at %s", state_uri, address, extra={"epoch": leader.epoch})
         return leader
 
@@ -257,7 +256,8 @@ class _Life:
         """Raise UsageError if the former leader is alive, unless `--take-over` is set."""
         if self._options.take_over or self._options.standby:
             return
-        if await answers(credentials_of(former, self._state_uri), LIVE_SECONDS):
+        token = await asyncio.to_thread(self._tokens.read_token, Role.USER)
+        if await answers(credentials_of(former, self._state_uri, token), LIVE_SECONDS):
             raise UsageError(
                 f"A master already leads {self._state_uri}, at {former.address}. Stop it, or add "
                 "--take-over to replace it."
@@ -310,7 +310,11 @@ class _Life:
         """Let others in until `stop`, then drain."""
         with (
             # Whoever gets an answer at this port finds the credentials for it.
-            found_on_loopback(credentials_of(leader, self._state_uri), wanted=self._is_shared),
+            found_on_loopback(
+                credentials_of(leader, self._state_uri, token=""),
+                self._tokens,
+                wanted=self._is_shared,
+            ),
             self._watched(group, Health(shell, SYSTEM)),
         ):
             await server.start(SERVICES)

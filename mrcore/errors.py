@@ -8,6 +8,7 @@
     │   ├── OutputError         the output is taken, not empty, or inside an input
     │   ├── UnknownJobError     no job has this id
     │   ├── UnknownWorkerError  no worker has this id
+    │   ├── NotAllowedError     the role of the token does not allow the call
     │   └── JobEndedError       the job has ended or is being committed, or calls come too early
     ├── ClusterUnreachableError exit 3: no master answers
     ├── JobFailedError          exit 1: the job ran and failed
@@ -76,6 +77,10 @@ class UnknownJobError(UsageError):
 
 class UnknownWorkerError(UsageError):
     """No worker has this id."""
+
+
+class NotAllowedError(UsageError):
+    """The role of the token does not allow the call."""
 
 
 class JobEndedError(UsageError):

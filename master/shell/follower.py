@@ -38,7 +38,8 @@ BEAT_EVERY: Final = 1_000
 """Entries of a long replay between two looks at the clock."""
 
 Probe = Callable[[Credentials], bool]
-"""Question to a master: does it answer as a leader? It blocks for at most two seconds or so."""
+"""Question to a master: does it answer as a leader? It blocks for some seconds at most, and finds
+the token itself."""
 
 
 class Lookout:
@@ -84,7 +85,7 @@ class Lookout:
         leader = self.leader
         if leader is None or not leader.serving:
             return False
-        return self._probe(credentials_of(leader, self._state_uri))
+        return self._probe(credentials_of(leader, self._state_uri, token=""))
 
     def _is_unlocked(self) -> bool:
         """Return whether nobody on this machine holds the state, as a leader does."""

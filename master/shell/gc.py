@@ -25,9 +25,11 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import read_leader
 from mrcore.master.shell.leftovers import Folder, Kind, Leftovers, prune
+from mrcore.master.shell.tokens import Tokens
 from mrcore.model import object_names
 from mrcore.rpc.cluster import credentials_of
 from mrcore.rpc.probe import answers
+from mrcore.rpc.roles import Role
 from mrcore.storage.base import ObjectInfo, Storage
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
@@ -196,7 +198,8 @@ def collect(
         leader, _ = read_leader(storage, state_uri)
         if leader is None or not leader.serving:
             return False
-        return asyncio.run(answers(credentials_of(leader, state_uri), LIVE_SECONDS))
+        token = Tokens(storage, state_uri, clock).read_token(Role.USER)
+        return asyncio.run(answers(credentials_of(leader, state_uri, token), LIVE_SECONDS))
 
     collector = Collector(storage, state_uri, older_seconds, removes, clock, is_led)
     collector.run()

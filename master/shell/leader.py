@@ -1,39 +1,34 @@
-"""Identity of the cluster and its master: the leader object, the token and the certificate.
+"""Identity of the cluster and its master: the leader object and the certificate.
 
-Secrets lie in the state: whoever can read them can join the cluster. Local files are private to
-their owner.
-A restarted master finds its token and certificate there, so that its clients and workers need not
-look again.
+A restarted master finds its certificate in the state, so that its clients and workers need not look
+again. Secrets on files are private to their owner.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from mrcore.errors import (
-    AlreadyExistsError,
-    MrcoreError,
-    NotFoundError,
-    PreconditionFailedError,
-)
+from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.master.errors import FencedError
+from mrcore.master.shell.documents import (
+    create_or_read,
+    decode_document,
+    read_document,
+    write_document,
+)
 from mrcore.model import object_names
 from mrcore.rpc.channel import CERTIFICATE_NAME, fingerprint_of
-from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
+from mrcore.rpc.cluster import Leader
+from mrcore.rpc.roles import Role
 from mrcore.rpc.server import TlsKey
-from mrcore.storage.base import ABSENT, Storage
+from mrcore.storage.base import Storage
 from mrcore.util.clock import Clock
-from mrcore.util.decoding import UNREADABLE
 
 _CERTIFICATE_DAYS: Final = 3_650
-
-_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -47,21 +42,16 @@ class Cluster(msgspec.Struct, frozen=True):
 def open_cluster(storage: Storage, state_uri: str) -> Cluster:
     """Return the identity of the state's cluster, drawing it if this is a new state."""
     fresh = Cluster(secrets.token_hex(8), secrets.token_hex(16))
-    return _create_or_read(storage, object_names.cluster_uri(state_uri), fresh)
+    return create_or_read(storage, object_names.cluster_uri(state_uri), fresh)
 
 
 def open_tls(storage: Storage, state_uri: str, clock: Clock) -> TlsKey:
     """Return the cluster's key and certificate, making them at the first start with `--tls`."""
     uri = object_names.tls_uri(state_uri)
     try:
-        return _decode(storage.read(uri), TlsKey, uri)
+        return decode_document(storage.read(uri), TlsKey, uri)
     except NotFoundError:
-        return _create_or_read(storage, uri, make_certificate(clock.wall()))
-
-
-def new_token() -> str:
-    """Return a token for a new cluster."""
-    return secrets.token_urlsafe(32)
+        return create_or_read(storage, uri, make_certificate(clock.wall()))
 
 
 def make_certificate(wall_seconds: float) -> TlsKey:
@@ -99,28 +89,15 @@ def make_certificate(wall_seconds: float) -> TlsKey:
 
 def read_leader(storage: Storage, state_uri: str) -> tuple[Leader | None, str]:
     """Return the leader object, if there is one, and its generation."""
-    uri = object_names.leader_uri(state_uri)
-    while True:
-        try:
-            info = storage.stat(uri)
-        except NotFoundError:
-            return None, ABSENT
-        try:
-            content = storage.read(uri, generation=info.generation)
-        except NotFoundError:
-            continue  # replaced between the two calls
-        return _decode(content, Leader, uri), info.generation
+    return read_document(storage, object_names.leader_uri(state_uri), Leader)
 
 
-def new_leader(
-    cluster: Cluster, epoch: int, address: str, token: str, tls: TlsKey | None
-) -> Leader:
+def new_leader(cluster: Cluster, epoch: int, address: str, tls: TlsKey | None) -> Leader:
     """Return the leader object of a master that serves at an address."""
     return Leader(
         cluster_id=cluster.cluster_id,
         epoch=epoch,
         address=address,
-        token=token,
         certificate=tls.certificate if tls is not None else "",
         fingerprint=fingerprint_of(tls.certificate) if tls is not None else "",
     )
@@ -137,7 +114,7 @@ def announce(storage: Storage, state_uri: str, leader: Leader) -> None:
                 "one has stepped down."
             )
         try:
-            _write(storage, uri, leader, generation)
+            write_document(storage, uri, leader, generation)
         except (AlreadyExistsError, PreconditionFailedError):
             continue
         return
@@ -150,57 +127,17 @@ def retire(storage: Storage, state_uri: str, leader: Leader) -> None:
         return
     ended = msgspec.structs.replace(leader, serving=False)
     try:
-        _write(storage, object_names.leader_uri(state_uri), ended, generation)
+        write_document(storage, object_names.leader_uri(state_uri), ended, generation)
     except (AlreadyExistsError, PreconditionFailedError):
         return
 
 
 def protect_state(storage: Storage, state_uri: str) -> bool:
     """Make the folder of a state for this user alone; return whether others can read it."""
-    secrets = (object_names.leader_uri(state_uri), object_names.tls_uri(state_uri))
+    secrets = (
+        object_names.leader_uri(state_uri),
+        object_names.tls_uri(state_uri),
+        object_names.issued_tokens_uri(state_uri),
+        *(object_names.token_uri(state_uri, role) for role in Role),
+    )
     return storage.protect(state_uri, secrets)
-
-
-def _create_or_read(storage: Storage, uri: str, fresh: _Document) -> _Document:
-    try:
-        return _decode(storage.read(uri), type(fresh), uri)
-    except NotFoundError:
-        pass
-    try:
-        _write(storage, uri, fresh, ABSENT)
-    except AlreadyExistsError:  # another master was first
-        return _decode(storage.read(uri), type(fresh), uri)
-    return fresh
-
-
-def _write(storage: Storage, uri: str, document: msgspec.Struct, expect: str) -> None:
-    with storage.open_write(uri, expect=expect, durable=True, private=True) as writer:
-        writer.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
-        writer.commit()
-
-
-def _decode(content: bytes, kind: type[_Document], uri: str) -> _Document:
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except UNREADABLE as error:
-        raise MrcoreError(
-            f"{uri} cannot be read ({error}). Restore it, or start a new --state."
-        ) from None
-
-
-@contextlib.contextmanager
-def found_on_loopback(credentials: Credentials, *, wanted: bool) -> Iterator[None]:
-    """Leave the credentials where other processes of this user look for them, if that is wanted."""
-    if not wanted:
-        yield
-        return
-    path = loopback_file(int(credentials.address.rpartition(":")[2]))
-    save_credentials(credentials, path)
-    inode = path.stat().st_ino
-    try:
-        yield
-    finally:
-        # The port is free by now, and the next master there may have left its own.
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == inode:
-                path.unlink()

@@ -9,16 +9,19 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from mrcore.daemon.systemd import Notifier
 from mrcore.master.core.machine import Machine
 from mrcore.master.shell.assembly import Site
 from mrcore.master.shell.calls import SERVICES
 from mrcore.master.shell.follower import Follower, Lookout
 from mrcore.master.shell.journal import Journal
-from mrcore.master.shell.leader import found_on_loopback
 from mrcore.master.shell.roster import Roster
+from mrcore.master.shell.tokens import Tokens, found_on_loopback
 from mrcore.rpc.cluster import Leader, credentials_of
 from mrcore.rpc.probe import LeaderProbe
+from mrcore.rpc.roles import Role
 from mrcore.rpc.server import RpcServer
 from mrcore.util.clock import SYSTEM
 
@@ -31,12 +34,15 @@ PROBE_SECONDS: Final = 2.0
 class Standby:
     """A master that reads along, refuses calls and names the leader, until it leads itself."""
 
-    def __init__(self, site: Site, server: RpcServer, roster: Roster, notifier: Notifier) -> None:
+    def __init__(
+        self, site: Site, server: RpcServer, tokens: Tokens, roster: Roster, notifier: Notifier
+    ) -> None:
         self._site = site
         self._server = server
+        self._tokens = tokens
         self._roster = roster
         self._notifier = notifier
-        self._probe = LeaderProbe(PROBE_SECONDS)
+        self._probe = LeaderProbe(PROBE_SECONDS, lambda: tokens.read_token(Role.USER))
         self._lookout = Lookout(
             site.storage, site.state_uri, roster, self._probe, socket.gethostname()
         )
@@ -58,12 +64,12 @@ class Standby:
             journal, machine, self._lookout, self._roster, SYSTEM, on_turn=self._name_leader
         )
         await asyncio.to_thread(self._lookout.read_leader)
+        await asyncio.to_thread(self._tokens.load)
         self._name_leader()
         leader = self._lookout.leader
         with contextlib.ExitStack() as stack:
             if leader is not None:
-                own = credentials_of(leader, self._site.state_uri, self._roster.record.address)
-                stack.enter_context(found_on_loopback(own, wanted=is_shared))
+                stack.enter_context(self._found_on_loopback(leader, wanted=is_shared))
             await self._server.stand_by(SERVICES, leader.address if leader is not None else "")
             log.info("stands by for %s", self._site.state_uri)
             say_ready()
@@ -78,12 +84,21 @@ class Standby:
                 watch.cancel()
         self._probe.close()
 
+    def _found_on_loopback(
+        self, leader: Leader, *, wanted: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """Leave credentials for this master, which has the certificate and tokens of the leader."""
+        own = credentials_of(leader, self._site.state_uri, token="")
+        own = msgspec.structs.replace(own, address=self._roster.record.address)
+        return found_on_loopback(own, self._tokens, wanted=wanted)
+
     def _name_leader(self) -> None:
-        """Admit calls with the token of the leader, and name it to them."""
+        """Name the leader to callers, and admit those whom it admits."""
         leader = self._lookout.leader
         if leader is not None and leader is not self._named:
             self._named = leader
-            self._server.admit(leader.token)
+            if not self._tokens.table:
+                self._tokens.load()
             self._server.name_leader(leader.address)
 
     def _status(self, journal: Journal) -> str:

@@ -27,7 +27,7 @@ from mrcore.errors import MrcoreError
 from mrcore.model.master import MasterRole
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
-from mrcore.rpc.cluster import Credentials, credentials_of
+from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM, Clock
@@ -132,12 +132,12 @@ class EmbeddedCluster:
 
     def credentials(self) -> Credentials:
         """Wait until the master serves, and return how to call it."""
-        from mrcore.rpc.credentials import read_leader
+        from mrcore.rpc.credentials import state_credentials
 
         if self._credentials is None:
             if not self._waits:
                 self._wait_for_master()
-            self._credentials = credentials_of(read_leader(self.state_uri), self.state_uri)
+            self._credentials = state_credentials(self.state_uri)
         return self._credentials
 
     def process_ids(self) -> tuple[int, ...]:

@@ -45,7 +45,8 @@ _CLUSTERS: Final = "mrcore/"
 """Below here lie the homes of clusters, with their keys and journals: nobody's input."""
 
 _WORKER_READS: Final = (
-    "state/leader.json", "state/cluster.json", "state/plugins/", "wheels/", "payload/",
+    "state/leader.json", "state/tokens/worker.json", "state/cluster.json", "state/plugins/",
+    "wheels/", "payload/",
 )  # fmt: skip
 _TEMPORARY: Final = 'resource.name.extract("/_tmp/{rest}") != ""'
 _CLAIM: Final = 'resource.name.endsWith("/_claim")'

@@ -1,7 +1,9 @@
 """The name of every object that mrcore writes, in one place.
 
     STATE/cluster.json                 cluster id, drawn when the state is made; create-only
-    STATE/leader.json                  epoch, address, fingerprint, token: who is the master
+    STATE/leader.json                  epoch, address, fingerprint: who is the master
+    STATE/tokens/<role>.json           the token of users, and that of workers
+    STATE/tokens/issued.json           hashes of the tokens that were given by name
     STATE/masters/<id>                 a master that leads or stands by, with its signs of life
     STATE/tls.json                     key and certificate of masters started with --tls
     STATE/fleet.json                   what the fleet has cost, and what its master must remember
@@ -61,6 +63,16 @@ def cluster_uri(state_uri: str) -> str:
 def leader_uri(state_uri: str) -> str:
     """Return where the master says who and where it is."""
     return f"{state_uri}/leader.json"
+
+
+def token_uri(state_uri: str, role: str) -> str:
+    """Return where the cluster's own token of a role lies."""
+    return f"{state_uri}/tokens/{role}.json"
+
+
+def issued_tokens_uri(state_uri: str) -> str:
+    """Return where the hashes of tokens lie that were given by name."""
+    return f"{state_uri}/tokens/issued.json"
 
 
 def masters_prefix(state_uri: str) -> str:

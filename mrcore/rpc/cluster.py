@@ -1,7 +1,8 @@
 """Location of a user's state, and everything needed to call a cluster.
 
-A master writes a `Leader` into its state, and on loopback a `Credentials` file for the processes of
-the same user. How these are found is `mrcore.rpc.credentials`; nothing here opens a connection.
+A master writes a `Leader` and the tokens into its state, and on loopback a `Credentials` file for
+each role of the same user's processes. How these are found is `mrcore.rpc.credentials`; nothing
+here opens a connection.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.rpc.roles import Role
 from mrcore.util.decoding import UNREADABLE
 
 DEFAULT_PORT: Final = 7350
@@ -26,14 +28,13 @@ DEFAULT_PORT: Final = 7350
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
     """The object `STATE/leader.json`: who the master is, and how to find and trust it.
 
-    Whoever may read it may join the cluster: the store's permissions are the root of trust.
+    It has no secret: the tokens lie beside it, one object for each role.
     """
 
     cluster_id: str
     epoch: int
     address: str
     """HOST:PORT as others reach it."""
-    token: str
     fingerprint: str = ""
     """SHA-256 of the certificate in hexadecimal; empty without TLS."""
     certificate: str = ""
@@ -55,11 +56,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = ""
 
 
-def credentials_of(leader: Leader, state_uri: str, address: str = "") -> Credentials:
-    """Return what the leader object says, as credentials; `address` is that of another master."""
+def credentials_of(leader: Leader, state_uri: str, token: str) -> Credentials:
+    """Return what the leader object says, as the credentials of who has this token."""
     return Credentials(
-        address=address or leader.address,
-        token=leader.token,
+        address=leader.address,
+        token=token,
         fingerprint=leader.fingerprint,
         certificate=leader.certificate,
         state_uri=state_uri,
@@ -121,9 +122,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def loopback_file(port: int) -> Path:
-    """Return where a master of this user that listens on loopback leaves its credentials."""
-    return state_home() / "clusters" / f"{port}.json"
+def loopback_file(port: int, role: Role = Role.USER) -> Path:
+    """Return where a master of this user that listens on loopback leaves the credentials."""
+    ending = "" if role is Role.USER else f".{role}"
+    return state_home() / "clusters" / f"{port}{ending}.json"
 
 
 def load_credentials(path: Path) -> Credentials:

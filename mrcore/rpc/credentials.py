@@ -25,6 +25,8 @@ from mrcore.rpc.cluster import (
     parse_address,
 )
 from mrcore.rpc.greeting import greet
+from mrcore.rpc.roles import Role
+from mrcore.rpc.tokens import RoleToken
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.decoding import UNREADABLE
@@ -45,10 +47,11 @@ def find_credentials(
     state_uri: str | None = None,
     credentials_file: str | None = None,
     *,
+    role: Role = Role.USER,
     reach_seconds: float | None = REACH_SECONDS,
     clock: Clock = SYSTEM,
 ) -> Credentials:
-    """Return what is needed to call the master at `master`, or the leader of `state_uri`.
+    """Return what a caller of this role needs to call the master at `master`, or of `state_uri`.
 
     The first that is given counts: `credentials_file`, then the leader object of `state_uri`, then
     the file that a master of the same user leaves on loopback. An explicit `master` replaces the
@@ -62,11 +65,11 @@ def find_credentials(
     if credentials_file is not None:
         found = load_credentials(Path(credentials_file))
     elif state_uri is not None and address is None:
-        return _reach_leader(state_uri, reach_seconds, clock)
+        return _reach_leader(state_uri, role, reach_seconds, clock)
     elif state_uri is not None:
-        found = credentials_of(read_leader(state_uri), state_uri)
+        found = state_credentials(state_uri, role)
     elif address is not None:
-        found = _loopback_credentials(address, reach_seconds, clock)
+        found = _loopback_credentials(address, role, reach_seconds, clock)
     else:
         raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
     if address is None:
@@ -89,18 +92,40 @@ def read_leader(state_uri: str) -> Leader:
         raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
 
 
-def _reach_leader(state_uri: str, seconds: float | None, clock: Clock) -> Credentials:
+def read_token(state_uri: str, role: Role) -> str:
+    """Return the cluster's token of a role, which lies in a state.
+
+    Raises ClusterUnreachableError where there is none, PermissionDeniedError for who may not read
+    it.
+    """
+    uri = object_names.token_uri(state_uri, role)
+    try:
+        return msgspec.json.decode(storage_for(uri).read(uri), type=RoleToken).token
+    except NotFoundError:
+        raise ClusterUnreachableError(
+            f"The state {state_uri} has no token of a {role}. Start a master of this version there."
+        ) from None
+    except UNREADABLE as error:
+        raise UsageError(f"{uri} is not a token of mrcore: {error}.") from None
+
+
+def state_credentials(state_uri: str, role: Role = Role.USER) -> Credentials:
+    """Return how a caller of this role calls the leader that a state names."""
+    return credentials_of(read_leader(state_uri), state_uri, read_token(state_uri, role))
+
+
+def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Clock) -> Credentials:
     """Return how to call the leader of a state.
 
     A master may be starting just now, or in place of the one that is named there: so each try
     reads the leader anew.
     """
     if seconds is None:
-        return credentials_of(read_leader(state_uri), state_uri)
+        return state_credentials(state_uri, role)
     end = clock.monotonic() + seconds
     while True:
         try:
-            found = credentials_of(read_leader(state_uri), state_uri)
+            found = state_credentials(state_uri, role)
             _reach(found.address, 0.0, clock)
         except ClusterUnreachableError:
             if end - clock.monotonic() <= _LEADER_SECONDS:
@@ -110,9 +135,11 @@ def _reach_leader(state_uri: str, seconds: float | None, clock: Clock) -> Creden
             return found
 
 
-def _loopback_credentials(address: str, reach_seconds: float | None, clock: Clock) -> Credentials:
+def _loopback_credentials(
+    address: str, role: Role, reach_seconds: float | None, clock: Clock
+) -> Credentials:
     host, port = parse_address(address)
-    path = loopback_file(port)
+    path = loopback_file(port, role)
     look_again = min(LOOK_AGAIN_SECONDS, reach_seconds or 0.0) if is_loopback(host) else 0.0
     end = clock.monotonic() + look_again
     while is_loopback(host):

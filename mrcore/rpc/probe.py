@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import grpc  # noqa: TID251 - the border to gRPC
+import msgspec
 from grpc_health.v1 import health_pb2
 
 from mrcore.errors import MrcoreError
@@ -34,16 +36,32 @@ class LeaderProbe:
     It blocks, and is for one thread.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, read_token: Callable[[], str]) -> None:
+        """Ask with the token that `read_token` returns; it is read again where it is refused."""
         self._timeout_seconds = timeout_seconds
+        self._read_token = read_token
+        self._token = ""
         self._credentials: Credentials | None = None
         self._channel: grpc.Channel | None = None
 
     def __call__(self, credentials: Credentials) -> bool:
         """Return whether the master of these credentials answers, with all that it knows durable.
 
-        A standby refuses the call, so it does not.
+        A standby refuses the call, so it does not. The token is not asked of the credentials.
+        Raises StorageError where it cannot be read.
         """
+        if self._token:
+            code = self._ask(msgspec.structs.replace(credentials, token=self._token))
+            if code is not grpc.StatusCode.UNAUTHENTICATED:
+                return code is grpc.StatusCode.OK
+        former, self._token = self._token, self._read_token()
+        if self._token in ("", former):
+            return False
+        code = self._ask(msgspec.structs.replace(credentials, token=self._token))
+        return code is grpc.StatusCode.OK
+
+    def _ask(self, credentials: Credentials) -> grpc.StatusCode | None:
+        """Return the code with which a call ends; None where there cannot be one."""
         request = job_service_pb2.ListRequest(page_size=1)
         try:
             if self._channel is None or credentials != self._credentials:
@@ -51,10 +69,13 @@ class LeaderProbe:
                 self._channel, self._credentials = connect(credentials), credentials
             stub = job_service_pb2_grpc.JobServiceStub(self._channel)
             stub.List(request, timeout=self._timeout_seconds)
-        except (grpc.RpcError, MrcoreError):
+        except grpc.RpcError as error:
             self.close()  # the next try does not wait for a back-off of gRPC
-            return False
-        return True
+            return cast("grpc.Call", error).code()
+        except MrcoreError:
+            self.close()
+            return None
+        return grpc.StatusCode.OK
 
     def close(self) -> None:
         """Close the connection."""

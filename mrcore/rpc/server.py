@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
 
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
 import msgspec
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 
-from mrcore.errors import ClusterUnreachableError, UsageError
-from mrcore.rpc.channel import MAX_MESSAGE_BYTES, token_metadata
+from mrcore.errors import UsageError
+from mrcore.rpc.channel import MAX_MESSAGE_BYTES
 from mrcore.rpc.cluster import format_address
-from mrcore.rpc.health import HEALTH_PREFIX, Health
-from mrcore.rpc.masters import ADDRESSES_MAX, LEADER_KEY, MASTERS_KEY
-from mrcore.rpc.status import abort
+from mrcore.rpc.guard import Guard
+from mrcore.rpc.health import Health
+from mrcore.rpc.masters import ADDRESSES_MAX
+from mrcore.rpc.tokens import TokenTable
 from mrcore.util.signals import not_ignored
 
-_UNREADABLE: Final = "the bytes of the request are not a message of this call"
-_TOO_MANY: Final = "the master answers as many calls as it can: try again later"
-MAX_CALLS: Final = 20_000
-"""Calls with the token at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
 MAX_CONNECTIONS: Final = 16_384
 """More than the largest cluster has workers and clients; further connections are closed."""
 RESERVED_DESCRIPTORS: Final = 256
@@ -83,130 +78,6 @@ class TlsKey(msgspec.Struct, frozen=True):
     certificate: str
 
 
-class _TokenGuard(grpc.aio.ServerInterceptor):
-    """Interceptor that admits calls with the token, and all calls of the health service.
-
-    Strangers get handlers of streams, whatever the method is: gRPC reads the body of a unary call
-    before it calls a handler, for as long as it may take, and up to the largest message.
-    """
-
-    def __init__(self, token: str, health: Health) -> None:
-        self._health = health
-        self._deny: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_deny)
-        self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-            self._name_leader
-        )
-        self._calls = 0
-        self.admit(token)
-        self.leader: str | None = None
-        """While this server stands by: the address of the leader, empty where it is unknown."""
-        self.masters = ""
-        """Addresses of all masters, joined by commas, for the metadata of replies."""
-
-    def admit(self, token: str) -> None:
-        """Admit calls with this token from now on; nobody where it is empty."""
-        self._expected = token_metadata(token)[1].encode() if token else b""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the method's handler, or one that refuses."""
-        given = b""
-        for key, value in handler_call_details.invocation_metadata or ():
-            if key == "authorization":
-                given = value if isinstance(value, bytes) else value.encode()
-        method = handler_call_details.method
-        if self._expected and hmac.compare_digest(given, self._expected):
-            if self.leader is not None and not method.startswith(HEALTH_PREFIX):
-                return self._refuse
-            return self._guarded(await continuation(handler_call_details))
-        return self._health.for_stranger(method) or (self._deny if self._expected else self._refuse)
-
-    async def _name_leader(
-        self, requests: object, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        """Refuse a call while this master stands by."""
-        del requests
-        metadata = ((LEADER_KEY, self.leader),) if self.leader else ()
-        where = f" The leader is at {self.leader}." if self.leader else ""
-        error = ClusterUnreachableError(f"This master stands by and answers no calls.{where}")
-        await abort(context, error, metadata)
-
-    def _guarded(self, handler: Any) -> Any:
-        """Return a handler that counts its calls, and refuses bytes that are not its message.
-
-        gRPC itself would answer UNKNOWN, which callers try again, and print a traceback.
-        """
-        if handler is None or handler.request_deserializer is None:
-            return handler
-        if handler.request_streaming and handler.response_streaming:
-            return handler
-
-        def read(data: bytes) -> Any:
-            try:
-                return handler.request_deserializer(data)
-            except DecodeError:
-                return _Unreadable
-
-        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self._counted(request, context):
-                return await handler.unary_unary(request, context)
-
-        async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self._counted(request, context):
-                async for message in handler.unary_stream(request, context):
-                    yield message
-
-        async def takes(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self._counted(None, context):
-                return await handler.stream_unary(_readable(requests), context)
-
-        write = handler.response_serializer
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(takes, read, write)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(answers, read, write)
-        return grpc.unary_unary_rpc_method_handler(answer, read, write)
-
-    @contextlib.asynccontextmanager
-    async def _counted(
-        self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[None]:
-        """Refuse a request that is not a message, or one too many."""
-        if request is _Unreadable:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
-        if self._calls >= MAX_CALLS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _TOO_MANY)
-        if self.masters:
-            context.set_trailing_metadata(((MASTERS_KEY, self.masters),))
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
-
-
-class _Unreadable:
-    """Placeholder of a request whose bytes are not a message."""
-
-
-async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield the messages of a stream; raise UsageError for bytes that are not one."""
-    async for request in requests:
-        if request is _Unreadable:
-            raise UsageError(_UNREADABLE)
-        yield request
-
-
-async def _deny(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    del requests
-    await context.abort(
-        grpc.StatusCode.UNAUTHENTICATED, "this call does not have the cluster's token"
-    )
-
-
 def max_connections() -> int:
     """Return how many connections this process may hold, and still open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -241,14 +112,14 @@ class _Services(grpc.GenericRpcHandler):
 
 
 class RpcServer:
-    """A grpc.aio server with token, limits, health and reflection; made in a running loop."""
+    """A grpc.aio server with tokens, limits, health and reflection; made in a running loop."""
 
-    def __init__(self, token: str) -> None:
-        """Admit calls with the token, which may come later: nobody is admitted without one."""
+    def __init__(self, tokens: TokenTable) -> None:
+        """Admit calls with these tokens, which may change: nobody is admitted without one."""
         self.draining = asyncio.Event()
         """Set when the server is about to stop: whoever is parked answers now."""
         self._health = Health(self.draining)
-        self._guard = _TokenGuard(token, self._health)
+        self._guard = Guard(tokens, self._health)
         self._services = _Services()
         self._started = False
         self._server = grpc.aio.server(
@@ -262,10 +133,6 @@ class RpcServer:
     def grpc_server(self) -> grpc.aio.Server:
         """The server as generated code sees it, to add servicers to."""
         return cast("grpc.aio.Server", self._services)
-
-    def admit(self, token: str) -> None:
-        """Admit calls with this token from now on."""
-        self._guard.admit(token)
 
     def name_leader(self, address: str) -> None:
         """Name another leader where calls are refused, while this server stands by."""

@@ -32,6 +32,7 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.OutputError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnknownJobError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownWorkerError: grpc.StatusCode.NOT_FOUND,
+    errors.NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.JobEndedError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ClusterUnreachableError: grpc.StatusCode.UNAVAILABLE,
     errors.JobFailedError: grpc.StatusCode.FAILED_PRECONDITION,

@@ -14,7 +14,7 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """Return seconds since 1970 UTC; for people to read, never for a decision."""
+        """Return seconds since 1970 UTC: for people, and for what expires; never for a lease."""
         ...
 
     def sleep(self, seconds: float) -> None:

@@ -14,8 +14,7 @@ import pytest
 from mrcore.client.client import MasterClient
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
-from mrcore.rpc.cluster import credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.credentials import state_credentials
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
 from tests.support.fault_cluster import FILES, Scene, set_faults
@@ -212,7 +211,7 @@ def test_a_master_that_slept_while_another_took_over(scene: Scene) -> None:
 
 def _client(scene: Scene) -> MasterClient:
     state_uri = scene.cluster.state_uri
-    return MasterClient(credentials_of(read_leader(state_uri), state_uri))
+    return MasterClient(state_credentials(state_uri))
 
 
 def maps_done_but_one(scene: Scene) -> tuple[str, list[ObjectInfo]]:

@@ -18,8 +18,7 @@ from mrcore.client.client import MasterClient
 from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.model.job import JobState
 from mrcore.output.reading import output_lines
-from mrcore.rpc.cluster import credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.credentials import state_credentials
 from mrcore.rpc.health import MAX_STRANGERS
 from tests.support import http2
 from tests.support.daemons import Daemon, start_master, start_worker
@@ -92,7 +91,7 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
         master = stack.enter_context(start_master(tmp_path, state_uri))
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
         stack.enter_context(start_worker(tmp_path, state_uri))
-        credentials = credentials_of(read_leader(state_uri), state_uri)
+        credentials = state_credentials(state_uri)
         client = stack.enter_context(MasterClient(credentials))
         yield Victim(tmp_path, master, client)
 

@@ -12,6 +12,7 @@ from mrcore import errors
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.task import CallInput, CallValue, FailureKind, TaskFailure, TaskOutput
+from mrcore.rpc.roles import Role
 from mrcore.rpc.v1 import job_pb2
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
@@ -40,7 +41,7 @@ def client(house: MasterSite, master: Daemon) -> Iterator[CallClient]:
 
 @pytest.fixture
 def worker(house: MasterSite, client: CallClient) -> Iterator[FakeWorker]:
-    with FakeWorker(house.credentials()) as found:
+    with FakeWorker(house.credentials(Role.WORKER)) as found:
         found.join()
         yield found
 
@@ -232,7 +233,7 @@ def test_a_restarted_master_goes_on_with_the_calls(house: MasterSite) -> None:
         session = client.open()
         needs = (TaskId(session, 0, 0),)
         client.add(session, 0, [call_of(0), call_of(1), call_of(2), call_of(3, needs)])
-        worker = FakeWorker(house.credentials())
+        worker = FakeWorker(house.credentials(Role.WORKER))
         worker.slots = 2
         worker.join()
         one, other = by_index(worker)[0], by_index(worker)[1]

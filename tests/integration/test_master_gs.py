@@ -13,8 +13,9 @@ import pytest
 from mrcore.errors import AlreadyExistsError
 from mrcore.model import object_names
 from mrcore.model.job import JobSpec
-from mrcore.rpc.cluster import Credentials, credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.credentials import read_leader, state_credentials
+from mrcore.rpc.roles import Role
 from mrcore.rpc.v1 import job_pb2
 from mrcore.storage.gcs.store import GcsStorage
 from mrcore.storage.registry import register, storage_for
@@ -45,8 +46,8 @@ def spec() -> JobSpec:
     return make_spec("gs://cluster/in/", "gs://cluster/out", SHA256)
 
 
-def credentials() -> Credentials:
-    return credentials_of(read_leader(STATE), STATE)
+def credentials(role: Role = Role.USER) -> Credentials:
+    return state_credentials(STATE, role)
 
 
 def read(uri: str) -> bytes:
@@ -61,7 +62,10 @@ def test_a_job_outlives_its_master_and_lost_replies(tmp_path: Path, bucket: GcsS
     ]
     bucket.faults.add(*faults)
     listen = f"127.0.0.1:{free_port()}"
-    with start_master(tmp_path, STATE, listen=listen) as first, FakeWorker(credentials()) as worker:
+    with (
+        start_master(tmp_path, STATE, listen=listen) as first,
+        FakeWorker(credentials(Role.WORKER)) as worker,
+    ):
         with FakeClient(credentials()) as client:
             job_id = client.submit(spec(), BUNDLE).job_id
         worker.join()
@@ -91,7 +95,10 @@ def test_a_master_killed_in_a_commit_is_finished_by_the_next(
     # The parts arrive, and the receipt does not: the commit stops half-way.
     stuck = Fault("error", "objects.rewrite", "*_SUCCESS*")
     bucket.faults.add(stuck)
-    with start_master(tmp_path, STATE, listen=listen) as first, FakeWorker(credentials()) as worker:
+    with (
+        start_master(tmp_path, STATE, listen=listen) as first,
+        FakeWorker(credentials(Role.WORKER)) as worker,
+    ):
         with FakeClient(credentials()) as client:
             job_id = client.submit(spec(), BUNDLE).job_id
             worker.join()
@@ -110,7 +117,7 @@ def test_a_master_killed_in_a_commit_is_finished_by_the_next(
 
 
 def test_a_master_that_slept_finds_itself_replaced(tmp_path: Path, bucket: GcsServer) -> None:
-    with start_master(tmp_path, STATE) as first, FakeWorker(credentials()) as stale:
+    with start_master(tmp_path, STATE) as first, FakeWorker(credentials(Role.WORKER)) as stale:
         stale.join()
         first.process.send_signal(signal.SIGSTOP)
         with start_master(tmp_path, STATE) as second:

@@ -14,6 +14,7 @@ from mrcore import errors
 from mrcore.model import object_names
 from mrcore.model.partial_log import encode_partial
 from mrcore.model.task import RunInput, Split, TaskOutput
+from mrcore.rpc.roles import Role
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.storage.registry import storage_for
 from tests.support.daemons import Daemon
@@ -41,7 +42,7 @@ def client(house: MasterSite, master: Daemon) -> Iterator[FakeClient]:
 def test_a_map_only_job_runs_from_submit_to_receipt(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
     assert job.state == job_pb2.JOB_STATE_RUNNING
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         assert {one.task.index for one in worker.work} == {0, 1}
         worker.work_off()
@@ -59,7 +60,7 @@ def test_a_reduce_gets_the_runs_of_all_maps(
     house: MasterSite, master: Daemon, client: FakeClient
 ) -> None:
     job = client.submit(house.spec(reduces=2), BUNDLE)
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         maps = list(worker.work)
         assert {attempt.task.stage for attempt in maps} == {0}
@@ -149,7 +150,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(
 
 def test_a_task_that_always_fails_ends_its_job(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True, max_attempts=2), BUNDLE)
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         while worker.work:
             for attempt in worker.work:
@@ -166,7 +167,7 @@ def test_a_task_that_always_fails_ends_its_job(house: MasterSite, client: FakeCl
 def test_a_job_can_be_cancelled_once(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
     request = job_service_pb2.CancelRequest(job_id=job.job_id, reason="enough")
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         assert worker.work
         stopped = client.stub.Cancel(request, timeout=CALL_SECONDS).job
@@ -180,7 +181,7 @@ def test_a_job_can_be_cancelled_once(house: MasterSite, client: FakeClient) -> N
 
 def test_what_has_succeeded_cannot_be_cancelled(house: MasterSite, client: FakeClient) -> None:
     job = client.submit(house.spec(map_only=True), BUNDLE)
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         worker.work_off()
     client.wait(job.job_id)
@@ -217,7 +218,7 @@ def test_lists_come_in_pages(house: MasterSite, client: FakeClient) -> None:
 
 
 def test_workers_are_listed_and_drained(house: MasterSite, client: FakeClient) -> None:
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         listed = client.stub.ListWorkers(job_service_pb2.ListWorkersRequest()).workers
         assert [(one.worker_id, one.slots, one.draining) for one in listed] == [("w1", 4, False)]
@@ -233,7 +234,7 @@ def test_workers_are_listed_and_drained(house: MasterSite, client: FakeClient) -
 def test_logs_are_read_from_their_end(house: MasterSite, client: FakeClient) -> None:
     spec = house.spec(map_only=True)
     job = client.submit(spec, BUNDLE)
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         attempts = sorted(worker.work)
     for attempt in attempts:
@@ -265,7 +266,7 @@ def test_the_log_of_a_running_attempt_counts_until_it_has_ended(
 ) -> None:
     spec = house.spec(map_only=True)
     job = client.submit(spec, BUNDLE)
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         first, second = sorted(worker.work)
     partial = object_names.partial_log_uri(house.state_uri, spec, first)
@@ -294,7 +295,7 @@ def test_nonsense_that_a_worker_reports_harms_its_own_job_alone(
     other = client.submit(
         make_spec(f"file://{house.folder}/in/a", out, SHA256, map_only=True), BUNDLE, "other"
     )
-    with FakeWorker(house.credentials()) as worker:
+    with FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         for attempt in worker.work:
             worker.finish(attempt)

@@ -31,6 +31,7 @@ from mrcore.model.job import JobState
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import load_credentials, loopback_file, save_credentials
 from mrcore.rpc.credentials import find_credentials, read_leader
+from mrcore.rpc.roles import Role
 from mrcore.rpc.server import RpcServer
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from tests.support.daemons import start_daemon, start_master
@@ -49,7 +50,7 @@ def test_a_killed_master_goes_on_where_it_was(house: MasterSite) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master(listen=listen))
         credentials = house.credentials()
-        worker = stack.enter_context(FakeWorker(credentials))
+        worker = stack.enter_context(FakeWorker(house.credentials(Role.WORKER)))
         with FakeClient(credentials) as client:
             job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
             worker.join()
@@ -89,7 +90,7 @@ def test_who_follows_a_job_finds_the_next_master_elsewhere(house: MasterSite) ->
         first.kill()
         stack.enter_context(house.master())
         assert house.credentials().address != address
-        worker = stack.enter_context(FakeWorker(house.credentials()))
+        worker = stack.enter_context(FakeWorker(house.credentials(Role.WORKER)))
         worker.join()
 
         def is_done() -> bool:
@@ -108,7 +109,7 @@ def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: MasterSite) 
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(house.master(listen=listen))
         credentials = house.credentials()
-        worker = stack.enter_context(FakeWorker(credentials))
+        worker = stack.enter_context(FakeWorker(house.credentials(Role.WORKER)))
         client = stack.enter_context(FakeClient(credentials))
         job_id = client.submit(house.spec(map_only=True), BUNDLE).job_id
         worker.join()
@@ -135,7 +136,7 @@ def test_a_master_killed_in_a_commit_is_finished_by_the_next(house: MasterSite) 
 def test_a_worker_that_saw_a_later_master_is_believed_only_with_the_journal(
     house: MasterSite,
 ) -> None:
-    with house.master() as daemon, FakeWorker(house.credentials()) as worker:
+    with house.master() as daemon, FakeWorker(house.credentials(Role.WORKER)) as worker:
         worker.join()
         worker.epoch = 99
         with refused(errors.UnavailableError, "never had the epoch 99"):

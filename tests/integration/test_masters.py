@@ -21,8 +21,9 @@ from mrcore.errors import ClusterUnreachableError
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.master import MasterRole
 from mrcore.rpc.cluster import Credentials, credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.credentials import read_leader, read_token, state_credentials
 from mrcore.rpc.probe import LeaderProbe
+from mrcore.rpc.roles import Role
 from mrcore.storage.gcs.store import GcsStorage
 from mrcore.storage.registry import register, storage_for
 from tests.gcsserver.server import GcsServer
@@ -34,20 +35,20 @@ from tests.support.waiting import wait_until
 BUCKET_STATE = "gs://cluster/state"
 
 
-def leader_of(state_uri: str) -> Credentials:
-    return credentials_of(read_leader(state_uri), state_uri)
+def leader_of(state_uri: str, role: Role = Role.USER) -> Credentials:
+    return state_credentials(state_uri, role)
 
 
 def wait_for_leader(state_uri: str, daemon: Daemon) -> None:
     """Wait until a daemon leads, and answers."""
-    probe = LeaderProbe(5.0)
+    probe = LeaderProbe(5.0, lambda: read_token(state_uri, Role.USER))
 
     def leads() -> bool:
         try:
             found = read_leader(state_uri)
         except ClusterUnreachableError:
             return False  # nobody has led yet
-        return found.address == daemon.address and probe(credentials_of(found, state_uri))
+        return found.address == daemon.address and probe(credentials_of(found, state_uri, token=""))
 
     wait_until(leads, 40)
     probe.close()
@@ -112,7 +113,7 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         # This client cannot read the state: it has an address, and what replies show it.
         alone = msgspec.structs.replace(site.credentials(), state_uri="")
         client = stack.enter_context(MasterClient(alone))
-        worker = stack.enter_context(FakeWorker(site.credentials()))
+        worker = stack.enter_context(FakeWorker(site.credentials(Role.WORKER)))
         job_id = client.submit(site.spec(map_only=True), BUNDLE).job_id
         worker.join()
         one, other = sorted(worker.work)
@@ -122,7 +123,7 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         wait_until(lambda: knows(client, second))
         first.process.send_signal(signal.SIGSTOP)
         wait_for_leader(site.state_uri, second)
-        worker.reconnect(site.credentials())
+        worker.reconnect(site.credentials(Role.WORKER))
         worker.work_off()
         client.get(job_id)  # a call has a deadline, and a watch notices later
         done = list(client.watch(job_id))[-1]
@@ -166,7 +167,7 @@ def test_a_killed_leader_is_replaced_on_a_bucket(tmp_path: Path) -> None:
         first = stack.enter_context(start_master(tmp_path, BUCKET_STATE, "--standby"))
         wait_for_leader(BUCKET_STATE, first)  # nobody led
         second = stack.enter_context(start_master(tmp_path, BUCKET_STATE, "--standby"))
-        worker = stack.enter_context(FakeWorker(leader_of(BUCKET_STATE)))
+        worker = stack.enter_context(FakeWorker(leader_of(BUCKET_STATE, Role.WORKER)))
         with FakeClient(leader_of(BUCKET_STATE)) as client:
             job_id = client.submit(spec(), BUNDLE).job_id
         worker.join()
@@ -176,7 +177,7 @@ def test_a_killed_leader_is_replaced_on_a_bucket(tmp_path: Path) -> None:
         worker.finish(other)
         first.kill()
         wait_for_leader(BUCKET_STATE, second)
-        worker.reconnect(leader_of(BUCKET_STATE))
+        worker.reconnect(leader_of(BUCKET_STATE, Role.WORKER))
         with FakeClient(leader_of(BUCKET_STATE)) as client:
             worker.work_off()
             done = client.wait(job_id)

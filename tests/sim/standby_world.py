@@ -264,9 +264,7 @@ class SimMaster:
         self, process: Process, storage: FaultyStorage, replica: Replica, roster: Roster
     ) -> None:
         world, journal = self.world, self.journal
-        leader = Leader(
-            cluster_id="c", epoch=journal.epoch, address=self.address, token="t", serving=True
-        )
+        leader = Leader(cluster_id="c", epoch=journal.epoch, address=self.address)
         announce(storage, STATE, leader)
         self.leads = True
         compaction = Compaction()

@@ -25,8 +25,7 @@ from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.model.job import JobState, Plugin
 from mrcore.model.snapshots import JobView
 from mrcore.output import commit
-from mrcore.rpc.cluster import credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.credentials import state_credentials
 from mrcore.storage.registry import storage_for
 from tests.support.daemons import Daemon, start_master, start_worker
 from tests.support.master_site import free_port
@@ -150,9 +149,7 @@ class Scene:
         self.mark = uuid.uuid4().hex
         self.workers: list[Daemon] = []
         self._stack = contextlib.ExitStack()
-        self.client = self._stack.enter_context(
-            MasterClient(credentials_of(read_leader(cluster.state_uri), cluster.state_uri))
-        )
+        self.client = self._stack.enter_context(MasterClient(state_credentials(cluster.state_uri)))
         self.expected: Counter[str] = Counter()
         for number in range(FILES):
             self.write_input(number, "\n".join(words(60, seed=number)))

@@ -45,7 +45,7 @@ def history_of(storage: Storage, state_uri: str) -> list[Entry]:
 
 
 def leader(epoch: int) -> Leader:
-    return Leader(cluster_id="c", epoch=epoch, address=f"host:{epoch}", token="t")
+    return Leader(cluster_id="c", epoch=epoch, address=f"host:{epoch}")
 
 
 def job(

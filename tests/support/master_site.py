@@ -13,8 +13,9 @@ import pytest
 
 from mrcore.errors import MrcoreError
 from mrcore.model.job import JobSpec
-from mrcore.rpc.cluster import Credentials, credentials_of
-from mrcore.rpc.credentials import read_leader
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.credentials import state_credentials
+from mrcore.rpc.roles import Role
 from mrcore.rpc.status import error_from
 from tests.support.daemons import Daemon, start_master
 from tests.support.fake_worker import make_spec
@@ -37,8 +38,8 @@ class MasterSite:
     def spec(self, **changes: object) -> JobSpec:
         return make_spec(f"file://{self.folder}/in/", f"file://{self.out}", SHA256, **changes)
 
-    def credentials(self) -> Credentials:
-        return credentials_of(read_leader(self.state_uri), self.state_uri)
+    def credentials(self, role: Role = Role.USER) -> Credentials:
+        return state_credentials(self.state_uri, role)
 
     def master(
         self, *arguments: str, listen: str = "127.0.0.1:0", wait: bool = True

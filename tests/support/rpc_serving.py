@@ -11,7 +11,9 @@ from grpc_health.v1 import health_pb2_grpc
 
 from mrcore.rpc.channel import connect_aio, fingerprint_of
 from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.roles import Role
 from mrcore.rpc.server import RpcServer, TlsKey
+from mrcore.rpc.tokens import Accepted, TokenTable, hash_of
 from mrcore.rpc.v1 import worker_service_pb2, worker_service_pb2_grpc
 
 SERVICE = "mrcore.rpc.v1.WorkerService"
@@ -33,6 +35,11 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer):
         return worker_service_pb2.SynchronizeResponse(sequence=request.sequence)
 
 
+def accepting(token: str, *roles: Role) -> TokenTable:
+    """Return the tokens of a server that has one, for these roles or for all."""
+    return TokenTable(Accepted(hash_of(token), role) for role in roles or Role)
+
+
 async def nothing(context: grpc.aio.ServicerContext[Any, Any]) -> None:
     del context
 
@@ -41,7 +48,7 @@ async def nothing(context: grpc.aio.ServicerContext[Any, Any]) -> None:
 async def serving(
     act: Handler = nothing, tls: TlsKey | None = None
 ) -> AsyncIterator[tuple[RpcServer, Credentials]]:
-    server = RpcServer("secret")
+    server = RpcServer(accepting("secret"))
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Scripted(act), server.grpc_server)
     port = server.bind("127.0.0.1", 0, tls)
     await server.start((SERVICE,))

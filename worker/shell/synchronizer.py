@@ -28,6 +28,7 @@ from mrcore.rpc.convert_attempts import assignment_from_proto, put_held
 from mrcore.rpc.convert_task import attempt_from_proto
 from mrcore.rpc.credentials import find_credentials
 from mrcore.rpc.masters import KnownMasters
+from mrcore.rpc.roles import Role
 from mrcore.rpc.status import error_from
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -179,7 +180,11 @@ class Synchronizer:
         where, found = self._where, None
         try:
             found = find_credentials(
-                where.master, where.state_uri, where.credentials_file, reach_seconds=None
+                where.master,
+                where.state_uri,
+                where.credentials_file,
+                role=Role.WORKER,
+                reach_seconds=None,
             )
         except MrcoreError:
             if self._credentials is None:
@@ -297,7 +302,7 @@ class Synchronizer:
         """Raise an error that is worth a retry; end the agent for any other."""
         problem = error_from(error, credentials.address)
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-            # A new master has another token: the next round reads the credentials again.
+            # The token was replaced: the next round reads the credentials again.
             raise problem
         if isinstance(problem, UsageError):
             self._agent.leave(Leave(problem.exit_code, str(problem)))

@@ -62,12 +62,13 @@ def _of_worker(names: list[str], vm: str) -> Iterator[Attempt]:
     read = [_first(names, folder) for folder in folders]
     journal = _first(names, f"{_STATE}/journal/")
     leader, settings = f"{_STATE}/leader.json", f"{_HOME}/cluster.json"
-    for name in (leader, *read):
+    for name in (leader, f"{_STATE}/tokens/worker.json", *read):
         yield Attempt("GET", f"{_object(name)}?alt=media", _READS)
         yield from _changes(name, _REFUSED)
     boot = f"{_HOME}/logs/mrcore-{NAME}-master/boot.log"
+    users = f"{_STATE}/tokens/user.json"
     part = _first(names, "counts/part-")
-    for name in (journal, settings, f"{_STATE}/tls.json", boot, part, "counts/_SUCCESS"):
+    for name in (journal, settings, f"{_STATE}/tls.json", users, boot, part, "counts/_SUCCESS"):
         yield Attempt("GET", f"{_object(name)}?alt=media", _REFUSED)
         yield from _changes(name, _REFUSED)
     for name in ("state/journal/0", "state/plugins/0", "wheels/0", "payload/0", "x", "logs/x"):

@@ -22,6 +22,8 @@ from mrcore.model.task import FailureKind
 from mrcore.rpc.channel import Learn, connect
 from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
 from mrcore.rpc.masters import LEADER_KEY, MASTERS_KEY
+from mrcore.rpc.roles import Role
+from mrcore.rpc.tokens import RoleToken
 from mrcore.rpc.v1 import job_pb2, job_service_pb2
 from mrcore.rpc.views import fleet_to_proto, master_to_proto
 from tests.support.fake_clock import FakeClock
@@ -300,8 +302,11 @@ def test_a_client_is_made_from_an_address(
     address = f"127.0.0.1:{master.port}"
     file = loopback_file(master.port)
     save_credentials(Credentials(address=address, token="secret"), file)
-    leader = Leader(cluster_id="c", epoch=1, address=address, token="secret")
+    leader = Leader(cluster_id="c", epoch=1, address=address)
     (tmp_path / "leader.json").write_bytes(msgspec.json.encode(leader))
+    own = RoleToken(role=Role.USER, token="secret", created_at=0.0)
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens/user.json").write_bytes(msgspec.json.encode(own))
     clients = (
         MasterClient(address, clock=clock),
         MasterClient(state=tmp_path, clock=clock),

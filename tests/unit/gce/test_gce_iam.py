@@ -97,11 +97,14 @@ NOTHING: set[str] = set()
         # What all of the cluster rests on.
         (f"{HOME}/cluster.json", NOTHING),
         (f"{HOME}/state/tls.json", NOTHING),
+        (f"{HOME}/state/tokens/user.json", NOTHING),
+        (f"{HOME}/state/tokens/issued.json", NOTHING),
         (f"{HOME}/state/fleet.json", NOTHING),
         (f"{HOME}/state/journal/00000000000000000001", NOTHING),
         (f"{HOME}/state/jobs/j/plan", NOTHING),
         # What a worker needs of it.
         (f"{HOME}/state/leader.json", READ),
+        (f"{HOME}/state/tokens/worker.json", READ),
         (f"{HOME}/state/cluster.json", READ),
         (f"{HOME}/state/plugins/abc", READ),
         (f"{HOME}/wheels/abc/a.whl", READ),

@@ -15,13 +15,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from mrcore import errors
 from mrcore.errors import MrcoreError
+from mrcore.rpc import guard
 from mrcore.rpc import server as rpc_server
 from mrcore.rpc.channel import connect, connect_aio
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.server import RpcServer
 from mrcore.rpc.status import CODES, abort, code_of, error_from
 from mrcore.rpc.v1 import worker_service_pb2, worker_service_pb2_grpc
-from tests.support.rpc_serving import SERVICE, call, health_stub, serving
+from tests.support.rpc_serving import SERVICE, accepting, call, health_stub, serving
 
 
 async def failing_call(credentials: Credentials) -> MrcoreError:
@@ -200,7 +201,7 @@ def test_reflection_shows_the_service_to_who_has_the_token() -> None:
 def test_two_servers_cannot_share_a_port() -> None:
     async def check() -> None:
         async with serving() as (_, credentials):
-            second = RpcServer("x")
+            second = RpcServer(accepting("x"))
             with pytest.raises(errors.UsageError, match="cannot be listened on"):
                 second.bind("127.0.0.1", int(credentials.address.rpartition(":")[2]), None)
             await second.drain(0)
@@ -209,7 +210,7 @@ def test_two_servers_cannot_share_a_port() -> None:
 
 
 def test_calls_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_server, "MAX_CALLS", 1)
+    monkeypatch.setattr(guard, "MAX_CALLS", 1)
 
     async def check() -> None:
         parked, go_on = asyncio.Event(), asyncio.Event()

@@ -17,6 +17,8 @@ from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.rpc import credentials
 from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credentials
 from mrcore.rpc.credentials import find_credentials
+from mrcore.rpc.roles import Role
+from mrcore.rpc.tokens import RoleToken
 from tests.support.fake_clock import FakeClock
 
 Answer = Callable[[socket.socket], object]
@@ -123,7 +125,10 @@ def test_a_master_that_was_not_looked_for_is_not_said_to_be_there(
 
 def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
     state_uri = f"file://{tmp_path}"
-    leader = Leader(cluster_id="c", epoch=1, address="", token="t")
+    leader = Leader(cluster_id="c", epoch=1, address="")
+    own = RoleToken(role=Role.USER, token="t", created_at=0.0)
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens/user.json").write_bytes(msgspec.json.encode(own))
 
     def lead(address: str) -> None:
         content = msgspec.json.encode(msgspec.structs.replace(leader, address=address))
@@ -133,7 +138,8 @@ def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
         nobody.bind(("127.0.0.1", 0))
         former = f"127.0.0.1:{nobody.getsockname()[1]}"
         clock = StartingClock(lambda: lead(former), lambda: lead(address))
-        assert find_credentials(None, state_uri, clock=clock).address == address
+        found = find_credentials(None, state_uri, clock=clock)
+        assert (found.address, found.token) == (address, "t")
 
 
 def test_another_server_of_grpc_is_no_master(

@@ -16,8 +16,9 @@ from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.masters import ADDRESSES_MAX, LEADER_KEY, MASTERS_KEY, KnownMasters
 from mrcore.rpc.server import RpcServer
 from mrcore.rpc.status import error_from
+from mrcore.rpc.tokens import TokenTable
 from mrcore.rpc.v1 import worker_service_pb2, worker_service_pb2_grpc
-from tests.support.rpc_serving import SERVICE, Scripted, call, health_stub, nothing
+from tests.support.rpc_serving import SERVICE, Scripted, accepting, call, health_stub, nothing
 
 A = Credentials(address="a:1", token="t", state_uri="mem://s")
 
@@ -36,7 +37,8 @@ def test_a_standby_names_the_leader_and_then_serves() -> None:
     states = health_pb2.HealthCheckResponse
 
     async def check() -> None:
-        server = RpcServer("")
+        tokens = TokenTable()
+        server = RpcServer(tokens)
         port = server.bind("127.0.0.1", 0, None)
         ours = Credentials(address=f"127.0.0.1:{port}", token="secret")
         wrong = msgspec.structs.replace(ours, token="guess")
@@ -46,7 +48,7 @@ def test_a_standby_names_the_leader_and_then_serves() -> None:
         error = await refusal(ours)
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert LEADER_KEY not in dict(error.trailing_metadata() or ())
-        server.admit("secret")
+        tokens.replace(accepting("secret"))
         server.name_leader("h:7")
         error = await refusal(ours)
         assert dict(error.trailing_metadata() or ())[LEADER_KEY] == "h:7"
@@ -72,7 +74,7 @@ def test_a_standby_names_the_leader_and_then_serves() -> None:
 
 def test_replies_name_the_masters_where_there_are_several() -> None:
     async def check() -> None:
-        server = RpcServer("secret")
+        server = RpcServer(accepting("secret"))
         service = Scripted(nothing)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(service, server.grpc_server)
         port = server.bind("127.0.0.1", 0, None)

@@ -156,7 +156,7 @@ def test_entries_and_snapshots_go_that_newer_snapshots_stand_for(house: House) -
 
 
 def lead(house: House, monkeypatch: pytest.MonkeyPatch, *, lives: bool) -> None:
-    leader = new_leader(open_cluster(house.storage, STATE), 1, "localhost:1", "t", None)
+    leader = new_leader(open_cluster(house.storage, STATE), 1, "localhost:1", None)
     with house.storage.open_write(object_names.leader_uri(STATE)) as writer:
         writer.write(msgspec.json.encode(leader))
         writer.commit()
