@@ -71,7 +71,7 @@ class Site:
     def __init__(self, act: Handler = nothing) -> None:
         self.service = Scripted(act)
         self.clock = FakeClock(1_000.0)
-        self.jobs = Jobs(self.clock)
+        self.jobs = Jobs(self.clock)  # type: ignore[abstract] # the rest is not called
         self.tokens = TokenTable(
             [Accepted(hash_of(token), role) for role, token in TOKENS.items()], self.clock
         )
@@ -136,7 +136,7 @@ def test_each_role_does_its_own_and_is_told_what_it_lacks() -> None:
 def test_a_worker_cannot_ask_the_service_to_describe_itself() -> None:
     async def check() -> None:
         async with Site() as site, site.caller(TOKENS[Role.WORKER]) as worker:
-            ask = worker.stream_stream(
+            ask: Any = worker.stream_stream(
                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
             )
             token = ("authorization", f"Bearer {TOKENS[Role.WORKER]}")

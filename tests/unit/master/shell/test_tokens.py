@@ -109,7 +109,7 @@ def test_two_masters_that_replace_a_token_at_once_agree_in_the_end() -> None:
     storage = MemoryStorage()
     one, other = opened(storage), opened(storage)
     first = one.token(Role.USER)
-    beaten = []
+    beaten: list[bool] = []
 
     def overtake(operation: str, uri: str) -> None:
         if operation == "commit" and not beaten:
