@@ -69,6 +69,7 @@ class JobOptions(PluginFunctions, total=False):
     """Parameters for the plugin; their values reach `context.params` as texts."""
     max_attempts: int
     task_timeout: float | str
+    record_timeout: float | str
     lease: float | str
     max_bad_records: int
     memory: int | str

@@ -232,3 +232,6 @@ class _NoItems:
 
     def begin_item(self, now: float, done: int, items: int) -> None:
         """Do nothing."""
+
+    def end_items(self) -> None:
+        """Do nothing."""

@@ -171,6 +171,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str] = {}
     max_attempts: int = 4
     task_timeout_seconds: float | None = None
+    record_timeout_seconds: float | None = None
+    """Time that `map` may take for one record, `reduce` and `combine` for one key."""
     lease_seconds: float = 10.0
     max_bad_records: int = 0
     memory_bytes: int = 0

@@ -216,6 +216,15 @@ JOB_OPTIONS: Sequence[Option] = (
         help="Time limit for one attempt, e.g. 30s.",
     ),
     Option(
+        name="record_timeout",
+        field="record_timeout_seconds",
+        kind=Seconds(0.1, 30 * 86_400.0),
+        noun="the record time limit",
+        metavar="TIME",
+        unset="no limit",
+        help="Time limit for your code at one record or key, e.g. 30s.",
+    ),
+    Option(
         name="lease",
         field="lease_seconds",
         # A shorter lease would end between two reports of a worker that is well.
@@ -290,7 +299,8 @@ def by_name() -> dict[str, Option]:
 
 
 RESUMED: Final = (
-    "max_attempts", "task_timeout", "lease", "max_bad_records", "memory", "resources", "priority",
+    "max_attempts", "task_timeout", "record_timeout", "lease", "max_bad_records", "memory",
+    "resources", "priority",
 )  # fmt: skip
 """Options that a job may change when it goes on, since results do not depend on them."""
 

@@ -14,14 +14,45 @@ _CAUSE_CHARACTERS: Final = 200
 _TRACEBACK_CHARACTERS: Final = 600
 """Length of the end of the traceback that it is saved with: a job may skip very many records."""
 
+_KEY: Final = "key "
+_COMBINE_KEY: Final = "key of combine "
+_ITEM: Final = "item"
+"""Beginnings of marks that are not records. A URI has none of them, nor has a key as Python shows
+it the second one."""
 
-KEY: Final = "key "
-"""Beginning of a mark that is a key of a reduce, and not a record; no URI begins so."""
+
+def key_mark(shown: str, digest: int, function: str = "reduce") -> Mark:
+    """Return the mark of a key, given as people see it, at which a function is."""
+    return Mark(f"{_COMBINE_KEY if function == 'combine' else _KEY}{shown}", digest)
+
+
+def item_mark(number: int) -> Mark:
+    """Return the mark of an item of a call."""
+    return Mark(_ITEM, number)
 
 
 def is_key(mark: Mark) -> bool:
     """Return whether a mark is a key."""
-    return mark.uri.startswith(KEY)
+    return mark.uri.startswith(_KEY)
+
+
+def is_item(mark: Mark) -> bool:
+    """Return whether a mark is an item of a call."""
+    return mark.uri == _ITEM
+
+
+def marked_function(mark: Mark) -> str:
+    """Return the function that is at a marked record, key or item, without its step."""
+    if is_item(mark):
+        return "call"
+    if not is_key(mark):
+        return "map"
+    return "combine" if mark.uri.startswith(_COMBINE_KEY) else "reduce"
+
+
+def shown_key(mark: Mark) -> str:
+    """Return the key of a mark as people see it."""
+    return mark.uri.removeprefix(_COMBINE_KEY).removeprefix(_KEY)
 
 
 def skip_at(mark: Mark, failure: TaskFailure) -> Skip:

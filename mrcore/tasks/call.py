@@ -71,6 +71,10 @@ class ItemSink(Protocol):
         """Note that the next item begins: `done` of `items` have ended."""
         ...
 
+    def end_items(self) -> None:
+        """Note that all have ended: what happens now is the fault of none."""
+        ...
+
 
 class _Loaded(NamedTuple):
     """A function that is loaded."""
@@ -197,6 +201,7 @@ class Calls:
                     failures[at] = ItemFailure(
                         failure.message, failure.traceback, failure.exception
                     )
+        progress.end_items()
         return Outcomes(values, failures)
 
     def _pause(self, tries: int) -> None:

@@ -24,9 +24,11 @@ from mrcore.shuffle.values import plain
 from mrcore.storage.base import ABSENT, Writer
 from mrcore.storage.places import Reach
 from mrcore.storage.registry import reach_of, storage_for
+from mrcore.tasks.bad_keys import BadKeys
 from mrcore.tasks.emit import PairTaker
 from mrcore.tasks.emitted_rows import PairsAsRows, first_of, is_row, read_rows, rows_of_tables
 from mrcore.tasks.partitioned import PartitionedPart
+from mrcore.tasks.progress import ProgressSink
 
 
 class RunOutput(PairTaker):
@@ -42,13 +44,17 @@ class RunOutput(PairTaker):
         total_order: bool,
         budget: Budget,
         folder: Path,
+        progress: ProgressSink,
     ) -> None:
         """`of_step` follows the names of the step's functions in errors."""
         self._spec = spec
         self._partitions = partitions
         self._total_order = total_order
         combine = step.get("combine") if spec.job.combine else None
-        combiner = None if combine is None else Combiner(combine, f"combine{of_step}")
+        self._keys = BadKeys(spec, progress, f"combine{of_step}")
+        combiner = None
+        if combine is not None:
+            combiner = Combiner(self._keys.guarded(combine), f"combine{of_step}")
         self._counts_values = combiner is not None and combiner.counts_values
         self._builder = RunBuilder(
             partitions,
@@ -101,6 +107,7 @@ class RunOutput(PairTaker):
             self._write(),
             number_kinds=self._collector.number_kinds,
             records_out=self._collector.pairs,
+            bad_records=self._keys.found,
         )
 
     def _write(self) -> TaskOutput:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mrcore.model.task import Mark
+
 
 class ProgressSink(Protocol):
     """Takes progress reports; calls are cheap and never fail."""
@@ -20,6 +22,10 @@ class ProgressSink(Protocol):
         """Note the record that is mapped next, in case it kills the process."""
         ...
 
+    def mark_key(self, mark: Mark) -> None:
+        """Note the key that `reduce` or `combine` takes next, likewise."""
+        ...
+
 
 class NoProgress:
     """Discards all reports."""
@@ -31,4 +37,7 @@ class NoProgress:
         """Do nothing."""
 
     def mark(self, piece_uri: str, offset: int) -> None:
+        """Do nothing."""
+
+    def mark_key(self, mark: Mark) -> None:
         """Do nothing."""

@@ -34,7 +34,7 @@ from mrcore.shuffle.keys import shown
 from mrcore.shuffle.reading import LostRunError
 from mrcore.shuffle.user_code import UserCodeError, describe
 from mrcore.storage import operations
-from mrcore.tasks.bad_keys import key_mark
+from mrcore.tasks.bad_keys import key_mark, kind_of
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import PieceError, RecordError
@@ -185,9 +185,11 @@ def _run(
 
 
 def _bad_key(spec: TaskSpec, failed: UserCodeError) -> Mark | None:
-    """Return the mark of the key that a reduce has failed on, in a job that may skip it."""
-    of_reduce = failed.has_key and failed.function.partition(" ")[0] == "reduce"
-    return key_mark(failed.key) if of_reduce and spec.job.max_bad_records else None
+    """Return the mark of the key that reduce or combine has failed on, if the job may skip it."""
+    takes_keys = failed.has_key and kind_of(failed.function) in ("reduce", "combine")
+    if not takes_keys or not spec.job.max_bad_records:
+        return None
+    return key_mark(failed.key, failed.function)
 
 
 def _problem(failed: Exception) -> str:

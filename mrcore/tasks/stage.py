@@ -125,6 +125,7 @@ class StageTask:
             total_order=self._total_order,
             budget=self._budget,
             folder=self._scratch / "run",
+            progress=self._progress,
         )
 
     def _emitters(self, output: Emitter, maps: list[_Step]) -> list[Emitter]:
@@ -144,11 +145,12 @@ class StageTask:
         records = Records(self._spec, split, self._progress)
         self._map_records(first, [step.named("map") for step in rest], records, emitters[0])
         self._finish_maps([first, *rest], emitters)
+        result = output.close()
         return msgspec.structs.replace(
-            output.close(),
+            result,
             records_in=records.records,
             bytes_in=records.size_bytes,
-            bad_records=tuple(records.bad),
+            bad_records=(*records.bad, *result.bad_records),
         )
 
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
@@ -182,7 +184,7 @@ class StageTask:
 
     def _reduce_runs(self, runs: RunInput, output: Output) -> TaskOutput:
         emitters = self._emitters(output, self._maps)
-        bad: list[BadRecord] = []
+        bad: tuple[BadRecord, ...] = ()
         rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
         try:
             if self._reduce is None:
@@ -195,10 +197,13 @@ class StageTask:
         finally:
             rows.close()
         return msgspec.structs.replace(
-            result, records_in=rows.records, bytes_in=rows.size_bytes, bad_records=tuple(bad)
+            result,
+            records_in=rows.records,
+            bytes_in=rows.size_bytes,
+            bad_records=(*bad, *result.bad_records),
         )
 
-    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> list[BadRecord]:
+    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> tuple[BadRecord, ...]:
         """Call the reduce of a step for every key; return the keys that were skipped."""
         combine = step.functions.get("combine") if self._spec.job.combine else None
         reduce = reduce_after(step.functions.get("reduce"), combine)

@@ -96,6 +96,7 @@ class SupervisedWorker:
         *,
         memory_bytes: int = 0,
         timeout_seconds: float | None = None,
+        record_timeout_seconds: float | None = None,
         claimed: bool = True,
         map_only: bool = True,
     ) -> None:
@@ -116,6 +117,7 @@ class SupervisedWorker:
             map_only=map_only,
             memory_bytes=memory_bytes,
             task_timeout_seconds=timeout_seconds,
+            record_timeout_seconds=record_timeout_seconds,
             versions=NO_VERSIONS,
         )
         self.specs[job_id] = spec

@@ -18,12 +18,11 @@ from mrcore.errors import DataError
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import Progress
+from mrcore.tasks.child.board import Board, BoardView
 from mrcore.tasks.child.environment import MARK
 from mrcore.tasks.child.fork_server import CHILD_DESCRIPTORS, CHILD_MODULE
 from mrcore.tasks.child.protocol import (
     MAX_INLINE_BYTES,
-    Board,
-    BoardView,
     Finished,
     Order,
     ReportReader,
@@ -33,6 +32,7 @@ from mrcore.tasks.child.protocol import (
     report_sockets,
 )
 from mrcore.util.forks import ForkRequest
+from mrcore.worker.core.record_clock import RecordClock
 from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import Orphans, child_mark, end_processes
 from mrcore.worker.shell.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
@@ -52,15 +52,18 @@ class Running:
     """File that its output goes to now; None if it has ended and its report was not read."""
 
 
-def order_for(assignment: Assignment, memory_bytes: int) -> Order:
-    """Return an assignment, which has its work, as an order to a child with this memory limit."""
+def order_for(assignment: Assignment, memory_bytes: int, *, mark_records: bool = False) -> Order:
+    """Return an assignment, which has its work, as an order to a child with this memory limit.
+
+    Records are marked with `mark_records`, or if the master wants it.
+    """
     assert assignment.work is not None
     return Order(
         attempt=assignment.attempt,
         work=assignment.work,
         inputs_version=assignment.inputs_version,
         memory_bytes=memory_bytes,
-        mark_records=assignment.mark_records,
+        mark_records=assignment.mark_records or mark_records,
         skip=assignment.skip,
     )
 
@@ -101,9 +104,12 @@ class ChildProcess:
         """It was killed, and its death is yet to be heard."""
         self.kill_reason: str | None = None
         """In words for the user, where the agent has killed it for what it did."""
+        self.killed_at: BoardView | None = None
+        """The board when it was killed for that: it may have gone on for a moment."""
         self.reports_ended = False
         """Its end of the reports is closed: nothing more will come."""
         self.log_path = scratch / f"child-{number}.log"
+        self.record_clock = RecordClock()
         self._orphans = orphans
         self._status: int | None = None
         """Its exit status, once it is collected."""
@@ -216,12 +222,16 @@ class ChildProcess:
         """Return whether this attempt is in its hands."""
         return any(order.attempt == attempt for order in self.sent)
 
-    def kill(self, reason: str | None = None) -> None:
-        """Kill it and all that it has started; its death is then heard as any other."""
+    def kill(self, reason: str | None = None, at: BoardView | None = None) -> None:
+        """Kill it and all that it has started; its death is then heard as any other.
+
+        `at` is the board at which the reason was found.
+        """
         if self._status is not None:
             return
         self.doomed = True
-        self.kill_reason = self.kill_reason or reason
+        if self.kill_reason is None:
+            self.kill_reason, self.killed_at = reason, at
         # Those that have left the process group are found by their descent, while there is one.
         family = self._family()
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from mrcore.calls.exceptions import dump_timeout
 from mrcore.model.formats import record_phrase
 from mrcore.model.job import JobSpec
-from mrcore.model.skipping import is_key
+from mrcore.model.skipping import is_item, is_key, marked_function, shown_key
 from mrcore.model.stages import CALL, MAP, stage_name
 from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
 from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
@@ -45,20 +45,20 @@ def death_failure(
     """Return the failure of an attempt whose process has died.
 
     `status` is as `Popen.returncode` gives it; `kill_reason` is why the agent killed it, if it did;
-    `function` is the user's function that ran, `mark` the record that `map` was at or the key
-    of `reduce`, `printed` the end of the log.
+    `function` is the user's function that ran, `mark` the record, key or item that it was at,
+    `printed` the end of the log.
     """
     stage = stage_name(spec, order.attempt.task.stage)
     task = f"{stage} {'' if stage == CALL else 'task '}{order.attempt.task.index}"
     if spec.session is not None and _is_late(kill_reason, spec):
-        return _late_call(task, spec, printed)
+        return _late_call(task, spec, mark, printed)
     own = _OWN_DEATHS.get(status) if not function else None
     what = kill_reason or own or f"{_cause(status)} without a traceback"
     return TaskFailure(
         kind=FailureKind.DATA if own and status == OWN_DEFECT else FailureKind.USER,
         message=one_line(f"the process of {task}{_place(order, function, mark)} {what}"),
         died=True,
-        mark=mark if order.mark_records else None,
+        mark=mark,
         printed=b"" if spec.session is None else printed[-MAX_PRINTED_BYTES:],
     )
 
@@ -69,7 +69,7 @@ def _is_late(kill_reason: str | None, spec: JobSpec) -> bool:
     return limit is not None and kill_reason == timeout_reason(limit, spec)
 
 
-def _late_call(call: str, spec: JobSpec, printed: bytes) -> TaskFailure:
+def _late_call(call: str, spec: JobSpec, mark: Mark | None, printed: bytes) -> TaskFailure:
     """Return the failure of a call that took longer than its own limit.
 
     It counts against the retries of the call, as what its function raises does, and not as a death
@@ -83,6 +83,7 @@ def _late_call(call: str, spec: JobSpec, printed: bytes) -> TaskFailure:
         kind=FailureKind.USER,
         message=message,
         exception=dump_timeout(message),
+        mark=mark,
         printed=printed[-MAX_PRINTED_BYTES:],
     )
 
@@ -90,12 +91,14 @@ def _late_call(call: str, spec: JobSpec, printed: bytes) -> TaskFailure:
 def _place(order: Order, function: str, mark: Mark | None) -> str:
     """Return what the process was at work on, as far as that is known; files as the user wrote."""
     pieces = order.work.read.pieces if isinstance(order.work.read, Split) else ()
+    if mark is not None and is_item(mark):
+        return f", at work on item {mark.offset} of its list,"
     if mark is not None:
         for piece in pieces:
             if piece.uri == mark.uri:
                 return f", at work on {record_phrase(piece.format, mark.offset, piece.shown)},"
         if is_key(mark):
-            return f", at work on the {mark.uri},"
+            return f", at work on the key {shown_key(mark)} in {marked_function(mark)},"
         return f", at work on the record at offset {mark.offset} of {mark.uri},"
     if function not in ("", MAP, CALL):
         return f", in {function},"
@@ -127,6 +130,11 @@ def timeout_reason(limit_seconds: float, spec: JobSpec) -> str:
     """Return why a child that is too slow is killed."""
     option = "--task-timeout" if spec.session is None else "timeout="
     return f"ran longer than the {limit_seconds:g} s that {option} allows"
+
+
+def record_timeout_reason(limit_seconds: float) -> str:
+    """Return why a child that is too slow with one record is killed."""
+    return f"took longer than the {limit_seconds:g} s that --record-timeout allows for one"
 
 
 def system_reason(error: OSError, scratch: Path) -> str:

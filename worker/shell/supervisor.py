@@ -18,13 +18,13 @@ from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
-from mrcore.tasks.child.attempt_log import MAX_LOG_BYTES
 from mrcore.tasks.child.environment import child_environment
 from mrcore.tasks.child.protocol import JobFile, Order
 from mrcore.util.clock import Clock
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell import exit_reasons
 from mrcore.worker.shell.child_process import ChildProcess, Running, order_for
+from mrcore.worker.shell.excess import enforce_limits
 from mrcore.worker.shell.jobs import Jobs, is_for_calls
 from mrcore.worker.shell.listener import Listener
 from mrcore.worker.shell.log_tail import LogTails
@@ -95,8 +95,10 @@ class Supervisor:
 
     def enqueue(self, assignment: Assignment) -> None:
         """Run this attempt when a slot is free; its job is kept."""
-        memory_bytes = self.jobs.memory_bytes(assignment.attempt.task.job_id)
-        self._queue.append(order_for(assignment, memory_bytes))
+        job_id = assignment.attempt.task.job_id
+        marks = self.jobs.spec(job_id).record_timeout_seconds is not None
+        order = order_for(assignment, self.jobs.memory_bytes(job_id), mark_records=marks)
+        self._queue.append(order)
 
     def withdraw(self, attempt: AttemptId) -> bool:
         """Drop an attempt that has not begun; return False when it has."""
@@ -321,7 +323,7 @@ class Supervisor:
         self._unlisten(child)
         self._queue.extendleft(reversed(child.recall()))
         self._children.remove(child)
-        view = child.view()
+        view = child.killed_at or child.view()
         status = child.reap()
         lost = child.sent[0] if child.sent else None
         printed = self._log_tails.take(child)
@@ -333,10 +335,9 @@ class Supervisor:
                 self._unwanted.discard(lost.attempt)
                 self._log_tails.drop(printed)
             else:
-                mark = view.mark if lost.mark_records else None
                 job = self.jobs[lost.attempt.task.job_id]
                 failure = exit_reasons.death_failure(
-                    lost, job.spec, status, child.kill_reason, view.function, mark, printed
+                    lost, job.spec, status, child.kill_reason, view.function, view.mark, printed
                 )
                 self._group.create_task(self._report_exit(lost, failure, job, printed))
         else:
@@ -372,7 +373,7 @@ class Supervisor:
         for child in self._children:
             order = child.running() if child.sent else None
             if order is not None and not child.doomed:
-                self._enforce_limits(child, order, now)
+                enforce_limits(child, order, self.jobs.spec(order.attempt.task.job_id), now)
             if child.group is not None and not child.sent:
                 for_calls = is_for_calls(child.group)
                 limit = self._limits.idle_calls_seconds if for_calls else self._limits.idle_seconds
@@ -385,13 +386,3 @@ class Supervisor:
         own = {child.process_id for child in self._children}
         self._orphans.look(own | self._starter.process_ids())
         self._orphans.end_others({child.mark for child in self._children} | self._starter.marks())
-
-    def _enforce_limits(self, child: ChildProcess, order: Order, now: float) -> None:
-        spec = self.jobs.spec(order.attempt.task.job_id)
-        limit = spec.task_timeout_seconds
-        if limit is not None and now - child.view().started_at > limit:
-            child.kill(exit_reasons.timeout_reason(limit, spec))
-        used = child.used_bytes(order.memory_bytes, now)
-        if order.memory_bytes and used > order.memory_bytes:
-            child.kill(exit_reasons.memory_reason(used, order.memory_bytes, spec))
-        child.trim_log(MAX_LOG_BYTES)

@@ -45,10 +45,10 @@ from mrcore.plugin import by_value, nesting
 from mrcore.plugin.tracebacks import user_traceback
 from mrcore.tasks.call import Calls
 from mrcore.tasks.child.attempt_log import AttemptLog, identity
+from mrcore.tasks.child.board import Board
 from mrcore.tasks.child.protocol import (
     LOST_DESCRIPTORS,
     OWN_DEFECT,
-    Board,
     Finished,
     JobFile,
     LostOrderError,

@@ -6,38 +6,31 @@ one reader, so an order is either run or taken back, never both, and no handshak
 
 *Reports* come up a stream, each behind its length.
 
-The *board* is a page of memory that both map: what the child does at this moment. It is written
-without a system call, and can be read after the child has died.
+What a child does at this moment is on its `board`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from mrcore.errors import DataError, InternalError
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import JobSpec
-from mrcore.model.skipping import is_key
 from mrcore.model.task import (
     FailureKind,
-    Mark,
-    Progress,
     Skip,
     TaskFailure,
     TaskResult,
     TaskWork,
 )
-from mrcore.plugin.running import NOTED, note_in
 from mrcore.util.decoding import UNREADABLE
 
 
@@ -198,145 +191,3 @@ class ReportReader:
                 raise DataError(f"a child's report cannot be read: {error}") from None
             start = end
         del self._buffer[:start]
-
-
-@dataclass(frozen=True, slots=True)
-class BoardView:
-    """Content of the board."""
-
-    begun: int
-    """Orders that the child has taken so far, the running one included."""
-    started_at: float
-    """Start of the running one: `Clock.monotonic()`, which all processes share."""
-    progress: Progress
-    function: str
-    """Name of the user's function that runs; empty for code of ours."""
-    mark: Mark | None
-    """The record that `map` is at, or the key of `reduce`, where these are marked."""
-
-
-class Board:
-    """The page that a child writes and its agent reads.
-
-    It is a `ProgressSink` for the task. Values that belong together are guarded by a version that
-    is odd while they change; the mark is not, since it is read when the writer is dead.
-    """
-
-    _MAX_STATUS = 1_024
-    _MAX_URI = 4_096
-    _VERSION = struct.Struct("<Q")
-    _STATE = struct.Struct("<QddQQH")
-    _MARK = struct.Struct("<Q")
-    _MARK_URI = struct.Struct("<H")
-    _STATE_AT = 8
-    _STATUS_AT = _STATE_AT + _STATE.size
-    _MARK_AT = (_STATUS_AT + _MAX_STATUS + 7) & ~7
-    _MARK_URI_AT = _MARK_AT + _MARK.size
-    _FUNCTION_AT = _MARK_URI_AT + _MARK_URI.size
-    _URI_AT = _FUNCTION_AT + 1
-    SIZE = _URI_AT + _MAX_URI
-
-    def __init__(self, descriptor: int) -> None:
-        self._page = mmap.mmap(descriptor, self.SIZE)
-        self._version = 0
-        self._begun = 0
-        self._started_at = 0.0
-        self._progress = Progress()
-        self._status = b""
-        self._marked_uri: str | None = None
-
-    @classmethod
-    def create(cls) -> tuple[Self, int]:
-        """Return a new board and the descriptor of its memory, for the child."""
-        descriptor = os.memfd_create("mrcore-board")
-        try:
-            os.ftruncate(descriptor, cls.SIZE)
-            return cls(descriptor), descriptor
-        except OSError:
-            os.close(descriptor)
-            raise
-
-    def close(self) -> None:
-        """Unmap the page."""
-        self._page.close()
-
-    def note_functions(self) -> None:
-        """Have this process note the user's function that runs on this board."""
-        note_in(self._page, self._FUNCTION_AT)
-
-    def begin(self, now: float) -> None:
-        """Note that the next order has been taken."""
-        self._begun += 1
-        self._started_at = now
-        self._status = b""
-        self._marked_uri = None
-        self._MARK_URI.pack_into(self._page, self._MARK_URI_AT, 0)
-        self._page[self._FUNCTION_AT] = 0
-        self.update(0.0, 0, 0)
-
-    def begin_item(self, now: float, done: int, items: int) -> None:
-        """Note that the next item of a call begins: a limit on its time starts anew."""
-        self._started_at = now
-        self.update(done / items, done, 0)
-
-    def update(self, fraction: float, records: int, bytes: int) -> None:  # noqa: A002 - ProgressSink
-        """Note how far the task is."""
-        self._progress = Progress(fraction, records, bytes)
-        self._write()
-
-    def status(self, text: str) -> None:
-        """Note what user code says of itself."""
-        self._status = text.encode("utf-8", "replace")[: self._MAX_STATUS]
-        self._write()
-
-    def mark(self, piece_uri: str, offset: int) -> None:
-        """Note the record that is about to be mapped; this is called for every record."""
-        self._MARK.pack_into(self._page, self._MARK_AT, offset)
-        if piece_uri is not self._marked_uri:
-            uri = piece_uri.encode("utf-8", "surrogateescape")[: self._MAX_URI]
-            self._page[self._URI_AT : self._URI_AT + len(uri)] = uri
-            self._MARK_URI.pack_into(self._page, self._MARK_URI_AT, len(uri))
-            self._marked_uri = piece_uri
-
-    def _write(self) -> None:
-        page, progress, status = self._page, self._progress, self._status
-        self._version += 1
-        self._VERSION.pack_into(page, 0, self._version)
-        self._STATE.pack_into(
-            page, self._STATE_AT, self._begun, self._started_at,
-            progress.fraction, progress.records, progress.bytes, len(status),
-        )  # fmt: skip
-        page[self._STATUS_AT : self._STATUS_AT + len(status)] = status
-        self._version += 1
-        self._VERSION.pack_into(page, 0, self._version)
-
-    def read(self) -> BoardView:
-        """Return what the child says at this moment (or said last)."""
-        page = self._page
-        for _ in range(100):
-            (before,) = self._VERSION.unpack_from(page, 0)
-            state = self._STATE.unpack_from(page, self._STATE_AT)
-            begun, started_at, fraction, records, size, length = state
-            length = min(length, self._MAX_STATUS)
-            status = page[self._STATUS_AT : self._STATUS_AT + length]
-            (after,) = self._VERSION.unpack_from(page, 0)
-            if before == after and not before & 1:
-                break
-        # A child that died while it wrote leaves the version odd: what is there is good enough.
-        progress = Progress(fraction, records, size, status.decode("utf-8", "replace"))
-        number = page[self._FUNCTION_AT]
-        function = NOTED[number] if number < len(NOTED) else ""
-        # Whatever dies elsewhere than in `map` does not die of the record that map had last, and
-        # likewise with `reduce` and its key.
-        mark = self._read_mark()
-        if mark is not None and function != ("reduce" if is_key(mark) else "map"):
-            mark = None
-        return BoardView(begun, started_at, progress, function, mark)
-
-    def _read_mark(self) -> Mark | None:
-        (length,) = self._MARK_URI.unpack_from(self._page, self._MARK_URI_AT)
-        if not 0 < length <= self._MAX_URI:
-            return None
-        uri = self._page[self._URI_AT : self._URI_AT + length].decode("utf-8", "surrogateescape")
-        (offset,) = self._MARK.unpack_from(self._page, self._MARK_AT)
-        return Mark(uri, offset)

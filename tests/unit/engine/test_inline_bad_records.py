@@ -194,3 +194,41 @@ def test_a_key_with_many_values_is_skipped(here: Path) -> None:
         engine="inline",
     )
     assert list(result.lines()) == ["z\t1"]
+
+
+def adding(key: str, values: Any) -> Iterator[Any]:
+    """Add up, but not the values of a bad key."""
+    yield key, raising(key, values)
+
+
+@pytest.mark.parametrize("combine", [raising, adding])
+def test_a_bad_key_of_combine_keeps_its_values(here: Path, combine: Any) -> None:
+    (here / "in/a.txt").write_text("a\nbad\na\nbad\nbad\n")
+    result = mrcore.run(
+        map=emit,
+        combine=combine,
+        reduce=mrcore.sum,
+        inputs="in/a.txt",
+        output="out",
+        reduces=1,
+        max_bad_records=1,
+        engine="inline",
+    )
+    assert sorted(result.lines()) == ["a\t2", "bad\t3"]
+    (bad,) = map(json.loads, (here / "out/_bad/map-00000.jsonl").read_text().splitlines())
+    assert (bad["shown"], bad["record"]) == ("combine", "'bad'")
+    assert "combine raised ValueError: bad, for the key 'bad'" in bad["cause"]
+
+
+def test_a_key_that_neither_combine_nor_reduce_can_take_is_left_out(here: Path) -> None:
+    (here / "in/a.txt").write_text("a\nbad\na\nbad\nbad\n")
+    options: dict[str, Any] = {"inputs": "in/a.txt", "reduces": 1, "engine": "inline"}
+    functions: dict[str, Any] = {"map": emit, "combine": raising, "reduce": raising}
+    result = mrcore.run(output="out", max_bad_records=2, **functions, **options)
+    assert sorted(result.lines()) == ["a\t2"]
+    assert sorted(path.name for path in (here / "out/_bad").iterdir()) == [
+        "map-00000.jsonl",
+        "reduce-00000.jsonl",
+    ]
+    with pytest.raises(mrcore.RunFailedError, match="reduce raised ValueError: bad"):
+        mrcore.run(output="out2", max_bad_records=1, **functions, **options)

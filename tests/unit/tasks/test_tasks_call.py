@@ -43,9 +43,13 @@ class Items:
 
     def __init__(self) -> None:
         self.begun: list[tuple[float, int, int]] = []
+        self.ended = 0
 
     def begin_item(self, now: float, done: int, items: int) -> None:
         self.begun.append((now, done, items))
+
+    def end_items(self) -> None:
+        self.ended += 1
 
 
 class House:
@@ -320,6 +324,7 @@ def test_items_are_tried_again_with_their_arguments_as_they_were(house: House) -
     assert house.clock.slept == [0.1, 0.2]
     later = pytest.approx(1000.3)
     assert house.items.begun == [(1000.0, 0, 2), (1000.1, 0, 2), (later, 0, 2), (later, 1, 2)]
+    assert house.items.ended == 1
     failing = house.objects.each(lambda: 1 // 0, [()])
     outcomes = payload.load_outcomes(house.output(failing, session_spec(retries=1)).result)
     assert list(outcomes.failures) == [0]

@@ -31,12 +31,12 @@ SORT_KEY = "def sort_key(value):\n    die()\n"
     [
         ("", "map", ", at work on the record at offset 4 of input-1, "),
         ("", "pickle", ", at work on the record at offset 4 of input-1, "),
-        (COMBINE, "x", ", in combine, "),
+        (COMBINE, "x", ", at work on the key 'x' in combine, "),
         (PARTITION, "x", ", in partition, "),
         (SORT_KEY, "x", ", in sort_key, "),
     ],
 )
-def test_only_a_death_in_map_blames_a_record(
+def test_only_a_death_in_map_or_combine_blames_a_record_or_key(
     function: str, record: str, place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @in_house()
@@ -45,7 +45,11 @@ def test_only_a_death_in_map_blames_a_record(
         failure = await house.failure(house.give(f"x\nx\n{record}\n", mark=True, partitions=2))
         assert failure.died
         assert failure.message.startswith(f"the process of map task 1{place}crashed")
-        assert (failure.mark is not None) == (record != "x")
+        if function == COMBINE:
+            assert failure.mark is not None
+            assert failure.mark.uri == "key of combine 'x'"
+        else:
+            assert (failure.mark is not None) == (record != "x")
 
     test(tmp_path_factory.mktemp("house"))
 

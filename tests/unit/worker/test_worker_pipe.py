@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.skipping import item_mark, key_mark
 from mrcore.model.task import (
     FailureKind,
     Mark,
@@ -30,10 +31,10 @@ from mrcore.model.task import (
     TaskOutput,
     TaskWork,
 )
-from mrcore.plugin.running import note_in, running
+from mrcore.plugin.running import CALL, note_in, running
+from mrcore.tasks.child.board import Board
 from mrcore.tasks.child.protocol import (
     MAX_INLINE_BYTES,
-    Board,
     Finished,
     Order,
     ReportReader,
@@ -150,6 +151,14 @@ def test_a_board_shows_what_was_written_last() -> None:
         with running("combine"):
             view = reader.read()
             assert (view.function, view.mark) == ("combine", None)
+            of_combine = key_mark("'k'", 5, "combine")
+            writer.mark_key(of_combine)
+            assert reader.read().mark == of_combine
+            with running("reduce"):
+                assert reader.read().mark is None, "each function has a place of its own"
+                writer.mark_key(key_mark("'k'", 6))
+                assert reader.read().mark == key_mark("'k'", 6)
+            assert reader.read().mark == of_combine
         assert reader.read().mark == Mark("file:///ä", 8), "map goes on where it was"
     assert reader.read().mark is None
     writer.begin(13.5)
@@ -218,6 +227,13 @@ def test_the_clock_of_a_call_starts_anew_with_each_item() -> None:
     view = reader.read()
     assert (view.begun, view.started_at) == (1, 25.0)
     assert (view.progress.fraction, view.progress.records) == (0.25, 1)
+    assert view.mark is None
+    writer.note_functions()
+    with running(CALL):
+        assert reader.read().mark == item_mark(1)
+        writer.end_items()
+        assert reader.read().mark is None
+    note_in(bytearray(1), 0)
 
 
 def test_a_board_that_is_written_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
