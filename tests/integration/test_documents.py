@@ -67,9 +67,6 @@ class Reader:
             # Packages that were fetched for the checkout under test are not fetched again.
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(caches / "uv")),
             "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(caches / "pip")),
-            # To compile every module of every package takes longer than all commands.
-            "PIP_COMPILE": "0",
-            "UV_COMPILE_BYTECODE": "0",
         }
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = str(free.getsockname()[1])
