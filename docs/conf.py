@@ -36,7 +36,7 @@ NAVIGATION = {
         "docs/cli",
         "docs/storage",
     ],
-    "Machines": ["docs/gce", "docs/operations", "docs/masters", "docs/grpc"],
+    "Machines": ["docs/gce", "docs/operations", "docs/masters", "docs/chaos", "docs/grpc"],
     "API reference": [
         "docs/reference/run",
         "docs/reference/cluster",

@@ -29,13 +29,13 @@ from mrcore.storage.registry import absolute_uri, check_scheme
 from mrcore.tasks.child.attempt_log import store_log
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM
+from mrcore.util.proc import folder_is_gone
 from mrcore.util.signals import not_ignored
 from mrcore.util.units import parse_duration, parse_size
 from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.limits import DEFAULT
 from mrcore.worker.shell.descriptors import raise_descriptor_limit
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
-from mrcore.worker.shell.proc import folder_is_gone
 from mrcore.worker.shell.scratch import scratch_folder
 from mrcore.worker.shell.supervisor import Supervisor
 

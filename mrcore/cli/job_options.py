@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -32,6 +32,14 @@ from mrcore.model.option_kinds import (
 )
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+_OUTPUT: Final = ("-o", "--output")
+_OUTPUT_IS: Final[dict[str, Any]] = {
+    "type": FOLDER,
+    "metavar": "OUT",
+    "help": "Folder of the output.",
+}
 
 
 class KindType(click.ParamType[Any]):
@@ -99,17 +107,19 @@ def _click_option(option: Option, *, with_default: bool = True) -> Callable[[_Fu
 
 def job_options(body: _Function) -> _Function:
     """Add PLUGIN, INPUT… and all options of a job."""
+    return _job_options(body, click.option(*_OUTPUT, **_OUTPUT_IS, required=True))
+
+
+def rehearsed_options(body: _Function) -> _Function:
+    """Add the same for a job whose outputs are temporary, unless a folder is named."""
+    return _job_options(body, click.option(*_OUTPUT, **_OUTPUT_IS))
+
+
+def _job_options(body: _Function, output: Callable[[_Function], _Function]) -> _Function:
     for option in reversed(table.JOB_OPTIONS):
         body = _click_option(option)(body)
     for argument in (
-        click.option(
-            "-o",
-            "--output",
-            type=FOLDER,
-            metavar="OUT",
-            required=True,
-            help="Folder of the output.",
-        ),
+        output,
         click.argument("inputs", metavar="INPUT...", type=FILE, nargs=-1, required=True),
         click.argument("plugin", type=FILE),
     ):

@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": "Print the output of your code, by attempt.",
     "resume": "Go on with a job that failed or was cancelled.",
     "replay": "Run one task of a job here, under a debugger if you like.",
+    "chaos": "Rehearse disasters with a job on this machine.",
     "workers": "List the workers of a cluster.",
     "masters": "List the masters of a cluster: the leader and those that stand by.",
     "drain": "Ask a worker to finish its tasks and leave.",

@@ -117,7 +117,7 @@ def waiting(
     `output` is where the job writes, if that is known.
     """
     try:
-        with _interruptible():
+        with interruptible():
             yield
     except MrcoreError as error:
         shown.close()
@@ -141,7 +141,7 @@ def note_ignored(
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Treat SIGTERM and SIGHUP like Ctrl-C: cancel the job and stop the daemons."""
     numbers = not_ignored(signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, _interrupt) for number in numbers}

@@ -60,8 +60,14 @@ class Launcher:
     launcher imports. Daemons outlive it.
     """
 
-    def __init__(self, folder: Path, slot_memory_bytes: int) -> None:
-        """Start it; `folder` is that of the cluster, in which it has its log."""
+    def __init__(
+        self, folder: Path, slot_memory_bytes: int, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it; `folder` is that of the cluster, in which it has its log.
+
+        `variables` are those of the environment that daemons have beyond the caller's.
+        """
+        self._variables = dict(variables or {})
         self._lock = threading.RLock()
         self._asked: list[object] = []
         """Objects for which answers are to come, in the order of the answers."""
@@ -69,7 +75,7 @@ class Launcher:
         """Answers that nobody has taken yet, by the identity of these objects."""
         self._log_path = folder / "launcher.log"
         mark_bytes = len(os.fsencode(folder)) + _MARK_BYTES
-        self._began = launcher_environment(daemon_environment(), slot_memory_bytes, mark_bytes)
+        self._began = launcher_environment(self._environment(), slot_memory_bytes, mark_bytes)
         self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with other, self._log_path.open("ab") as log:
@@ -102,13 +108,16 @@ class Launcher:
         Raises OSError where the environment has changed too much since the launcher was started,
         and ForkServerGoneError.
         """
-        now = daemon_environment()
+        now = self._environment()
         changed = {name: value for name, value in now.items() if self._began.get(name) != value}
         removed = tuple(name for name in self._began if name not in now)
         request = ForkRequest(tuple(command), tuple(numbers), changed, removed, str(cwd))
         with self._lock:
             send_request(self._channel, request, (*numbers, log))
             self._asked.append(who)
+
+    def _environment(self) -> dict[str, str]:
+        return daemon_environment({**os.environ, **self._variables})
 
     def answer(self, who: object, seconds: float) -> int | None:
         """Return the answer for `who`, or None if it has not come within `seconds`.
@@ -182,6 +191,11 @@ class Daemon:
         self._forget()
         self._launcher = launcher
         self._process_id = self._code = None
+
+    @property
+    def name(self) -> str:
+        """Return the name, which is also that of the log."""
+        return self._log_path.stem
 
     @property
     def process_id(self) -> int:

@@ -16,7 +16,7 @@ import select
 import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -65,18 +65,21 @@ class EmbeddedCluster:
         folder: history.RunFolder | None = None,
         state_uri: str | None = None,
         forgive_seconds: float = math.inf,
+        variables: Mapping[str, str] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         """Prepare a cluster; entering the block starts it.
 
         `folder` is that of a run that was interrupted, and whose state the master goes on from.
         With `state_uri` the state is there, and not in the folder. A death of a daemon no longer
-        counts after `forgive_seconds`. All masters but the first stand by.
+        counts after `forgive_seconds`. All masters but the first stand by. `variables` are added to
+        the environment of the daemons.
         """
         nesting.check_allowed()
         self._cwd = cwd
         self._clock = clock
         self._forgive_seconds = forgive_seconds
+        self._variables = variables
         self._deaths: deque[float] = deque()
         self._credentials: Credentials | None = None
         self._takes_over = folder is not None
@@ -145,6 +148,16 @@ class EmbeddedCluster:
         return tuple(daemon.process_id for daemon in (*self._masters, *self._workers))
 
     @property
+    def masters(self) -> tuple[Daemon, ...]:
+        """Return the masters: the first began as the leader."""
+        return tuple(self._masters)
+
+    @property
+    def workers(self) -> tuple[Daemon, ...]:
+        """Return the workers, none that was asked to leave."""
+        return tuple(self._workers)
+
+    @property
     def worker_count(self) -> int:
         """Return the number of workers that run or start; none that was asked to leave."""
         return len(self._workers)
@@ -173,21 +186,32 @@ class EmbeddedCluster:
                 self._start_standby(master)
                 self._masters.append(master)
             if len(self._masters) > masters:
-                leader = self._leader_process()
+                leader = self.leader_process()
                 for master in reversed([one for one in self._masters if one.process_id != leader]):
                     if len(self._masters) > masters:
                         self._masters.remove(master)
                         master.terminate()
                         self._leaving.append(master)
 
-    def restart_dead(self) -> None:
-        """Start daemons that died again; raise MrcoreError with their last words if that fails."""
+    def leader_process(self) -> int:
+        """Return the id of the process that leads, as far as the state shows."""
+        from mrcore.rpc.masters import masters_of
+
+        found = masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
+        leaders = (one.process_id for one in found if one.role is MasterRole.LEADER)
+        return next(leaders, self._masters[0].process_id)
+
+    def restart_dead(self, spare: Collection[Daemon] = ()) -> None:
+        """Start daemons again that died; raise MrcoreError with their last words if that fails.
+
+        Those of `spare` stay dead.
+        """
         with self._lock:
             if self._closed:
                 return
             self._leaving = [worker for worker in self._leaving if worker.exit_code() is None]
             for daemon in (*self._masters, *self._workers):
-                code = daemon.exit_code()
+                code = None if daemon in spare else daemon.exit_code()
                 if code is not None:
                     self._start_again(daemon, code)
 
@@ -265,14 +289,6 @@ class EmbeddedCluster:
         options = ("--listen", "127.0.0.1:0", "--standby", *self._lifeline_option())
         self._start(master, (self._lifeline_read,), options)
 
-    def _leader_process(self) -> int:
-        """Return the id of the process that leads, as far as the state shows."""
-        from mrcore.rpc.masters import masters_of
-
-        found = masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
-        leaders = (one.process_id for one in found if one.role is MasterRole.LEADER)
-        return next(leaders, self._masters[0].process_id)
-
     def _start_worker(self, worker: Daemon) -> None:
         self._start(worker, (self._lifeline_read,), self._lifeline_option())
 
@@ -282,7 +298,7 @@ class EmbeddedCluster:
             with contextlib.suppress(OSError):  # gone, or the environment has changed a lot
                 daemon.start(launcher, self._cwd, descriptors, extra)
                 return
-        launcher = Launcher(self.folder.path, self._slot_bytes)
+        launcher = Launcher(self.folder.path, self._slot_bytes, self._variables)
         self._launchers.append(launcher)
         daemon.start(launcher, self._cwd, descriptors, extra)
 

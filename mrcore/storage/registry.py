@@ -26,6 +26,8 @@ _BACK_ENDS: Final = {
 """The class of each store. It is imported when a URI of its scheme is first met."""
 _PATHS: Final = "file"
 """The scheme of what is typed without one."""
+FAULTS_VARIABLE: Final = "MRCORE_STORAGE_FAULTS"
+"""Variable that names a file of faults (`mrcore.storage.injected`), for rehearsals of disasters."""
 _SCHEME: Final = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*){SEPARATOR}")
 
 
@@ -68,8 +70,17 @@ def _store_of(scheme: str) -> Storage:
     with _lock:
         store = _stores.get(scheme)
         if store is None:
-            store = _stores[scheme] = _factories[scheme]()
+            store = _stores[scheme] = _with_faults(_factories[scheme]())
         return store
+
+
+def _with_faults(store: Storage) -> Storage:
+    """Return a store that fails as a file of faults says, if the environment names one."""
+    path = os.environ.get(FAULTS_VARIABLE)
+    if not path:
+        return store
+    wrapped: Storage = load("mrcore.storage.injected:wrapped")(store, path)
+    return wrapped
 
 
 def check_scheme(uri: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from mrcore.rpc.convert_task import attempt_from_proto
 from mrcore.rpc.v1 import job_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
-from mrcore.worker.shell.proc import descendants
+from mrcore.util.proc import descendants
 from tests.support.scripted_master import (
     FakeMaster,
     Worker,

@@ -29,9 +29,9 @@ from mrcore.plugin.bundle import build_bundle
 from mrcore.tasks.child.attempt_log import store_log
 from mrcore.tasks.child.protocol import MAX_REPORT_BYTES
 from mrcore.util.clock import SYSTEM
+from mrcore.util.proc import descendants
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
-from mrcore.worker.shell.proc import descendants
 from mrcore.worker.shell.supervisor import Supervisor
 from tests.support.call_making import ObjectFolder, session_spec
 from tests.support.specs import NO_VERSIONS, job_spec, one_input

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files 
 
 FREE = ("mrcore/storage/", "mrcore/gce/", "tests/", "scripts/")
 """Besides storage and tests: the runner on Compute Engine makes buckets, so all it knows is `gs://`."""
-SHARED = {"base", "operations", "places", "registry"}
+SHARED = {"base", "injected", "operations", "places", "registry"}
 """Modules of the storage that are not a back end."""
 
 

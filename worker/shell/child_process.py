@@ -32,10 +32,10 @@ from mrcore.tasks.child.protocol import (
     report_sockets,
 )
 from mrcore.util.forks import ForkRequest
+from mrcore.util.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 from mrcore.worker.core.record_clock import RecordClock
 from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import Orphans, child_mark, end_processes
-from mrcore.worker.shell.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 
 _READ_BYTES: Final = 1 << 18
 _MEASURE_SECONDS: Final = 1.0

@@ -16,8 +16,8 @@ from typing import Final
 from mrcore.tasks.child.environment import MARK, server_environment
 from mrcore.tasks.child.fork_server import CONTROL, MODULE, READY, fork_here
 from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
+from mrcore.util.proc import folder_is_gone
 from mrcore.worker.shell.orphans import adopt_orphans, child_mark
-from mrcore.worker.shell.proc import folder_is_gone
 
 _LOG_BYTES: Final = 4_096
 _CLOSE_SECONDS: Final = 5.0

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from mrcore.tasks.child.environment import MARK
+from mrcore.util.proc import children, descendants, environment_of, group_of
 from mrcore.worker.core.limits import DEFAULT, Limits
-from mrcore.worker.shell.proc import children, descendants, environment_of, group_of
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _SWEEPS: Final = 10

@@ -21,6 +21,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskResult
 from mrcore.tasks.child.environment import child_environment
 from mrcore.tasks.child.protocol import JobFile, Order
 from mrcore.util.clock import Clock
+from mrcore.util.proc import folder_is_gone
 from mrcore.worker.core.limits import DEFAULT, Limits
 from mrcore.worker.shell import exit_reasons
 from mrcore.worker.shell.child_process import ChildProcess, Running, order_for
@@ -29,7 +30,6 @@ from mrcore.worker.shell.jobs import Jobs, is_for_calls
 from mrcore.worker.shell.listener import Listener
 from mrcore.worker.shell.log_tail import LogTails
 from mrcore.worker.shell.orphans import Orphans
-from mrcore.worker.shell.proc import folder_is_gone
 from mrcore.worker.shell.scratch import Folders
 from mrcore.worker.shell.starter import Starter
 from mrcore.worker.shell.starts import Starts

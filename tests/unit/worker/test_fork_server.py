@@ -17,7 +17,7 @@ import pytest
 
 from mrcore.model.task import TaskOutput
 from mrcore.util.forks import ForkServerGoneError
-from mrcore.worker.shell.proc import descendants
+from mrcore.util.proc import descendants
 from tests.support.supervised_worker import SupervisedWorker, alive, in_house
 from tests.support.worker_children import child_request, fork_server, release, waiting
 

@@ -13,9 +13,9 @@ import pytest
 
 from mrcore.model.task import TaskOutput
 from mrcore.tasks.child.environment import MARK
+from mrcore.util.proc import children
 from mrcore.worker.core.limits import Limits
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
-from mrcore.worker.shell.proc import children
 from mrcore.worker.shell.scratch import Folders
 from mrcore.worker.shell.starts import Starts
 from tests.support.fake_clock import FakeClock

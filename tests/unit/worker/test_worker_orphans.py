@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mrcore.model.task import TaskOutput
-from mrcore.worker.shell.proc import proportional_bytes, resident_bytes
+from mrcore.util.proc import proportional_bytes, resident_bytes
 from mrcore.worker.shell.scratch import sweep
 from tests.support.orphan_job import JOB
 from tests.support.supervised_worker import SupervisedWorker, alive, in_house

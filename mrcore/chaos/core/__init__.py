@@ -1,0 +1,1 @@
+"""Plan of disasters and account of what they cost: pure."""

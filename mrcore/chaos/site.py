@@ -1,0 +1,167 @@
+"""The cluster of a rehearsal: real daemons that are hurt, and that come back when they should."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from mrcore.chaos.core.settings import Settings
+from mrcore.chaos.janitor import Janitor
+from mrcore.chaos.processes import send, task_children
+from mrcore.client.client import MasterClient
+from mrcore.engine.daemons import Daemon
+from mrcore.engine.embedded import EmbeddedCluster
+from mrcore.errors import MrcoreError
+from mrcore.rpc.credentials import find_credentials
+from mrcore.storage.injected import FaultRates, write_rates
+from mrcore.storage.registry import FAULTS_VARIABLE
+from mrcore.util.clock import SYSTEM, Clock
+from mrcore.util.proc import descendants
+
+TEND_SECONDS: Final = 0.1
+"""Time between two looks at the processes."""
+
+
+class Site:
+    """A cluster and the means to hurt it. Every method may be called by any thread."""
+
+    def __init__(
+        self, cluster: EmbeddedCluster, janitor: Janitor, faults_path: Path, clock: Clock
+    ) -> None:
+        self.cluster = cluster
+        self.janitor = janitor
+        self.faults_path = faults_path
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rates = FaultRates()
+        self._dead_until: dict[Daemon, float] = {}
+        """Daemons that were killed, and the time from which they may be started again."""
+        self._stopping = threading.Event()
+        self._error: MrcoreError | None = None
+        self._thread = threading.Thread(target=self._tend, name="mrcore-chaos-tend", daemon=True)
+        self._thread.start()
+
+    def client(self) -> MasterClient:
+        """Return a client of whichever master leads."""
+        uri = self.cluster.state_uri
+        return MasterClient(
+            self.cluster.credentials(),
+            find=lambda: find_credentials(None, uri, None, reach_seconds=None),
+        )
+
+    def check(self) -> None:
+        """Raise what has gone wrong with the processes beyond what was done to them."""
+        if self._error is not None:
+            raise self._error
+
+    def leader(self) -> Daemon:
+        """Return the master that leads, as far as the state shows."""
+        process_id = self.cluster.leader_process()
+        masters = self.cluster.masters
+        return next((one for one in masters if _is(one, process_id)), masters[0])
+
+    def worker(self, number: int) -> Daemon:
+        """Return a worker by its number, from 0."""
+        workers = self.cluster.workers
+        return workers[number % len(workers)]
+
+    def kill(self, daemon: Daemon, dead_seconds: float) -> None:
+        """Kill a daemon; it is started again after this time."""
+        with self._lock:
+            self._dead_until[daemon] = self._clock.monotonic() + dead_seconds
+        daemon.kill()
+
+    @contextlib.contextmanager
+    def stopped(self, daemon: Daemon) -> Iterator[None]:
+        """Stop a daemon and its processes for the length of the block, as a machine that hangs."""
+        ids = [daemon.process_id, *descendants(daemon.process_id)]
+        with self.janitor.undone_by("kill", "-CONT", *map(str, ids)):
+            try:
+                send(ids, signal.SIGSTOP)
+                yield
+            finally:
+                send(ids, signal.SIGCONT)
+
+    def kill_child(self, worker: Daemon) -> int | None:
+        """Kill a process of user code, as the kernel does when memory is short; return its id."""
+        children = task_children(worker.process_id)
+        if not children:
+            return None
+        send(children[:1], signal.SIGKILL)
+        return children[0]
+
+    def set_faults(self, **changes: object) -> None:
+        """Change what goes wrong with the store from now on."""
+        with self._lock:
+            values = {name: getattr(self._rates, name) for name in FaultRates.__struct_fields__}
+            self._rates = FaultRates(**{**values, **changes})
+            write_rates(self.faults_path, self._rates)
+
+    def close(self) -> None:
+        """Stop tending; the processes are the cluster's."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _tend(self) -> None:
+        while not self._stopping.wait(TEND_SECONDS):
+            now = self._clock.monotonic()
+            with self._lock:
+                self._dead_until = {
+                    one: until for one, until in self._dead_until.items() if until > now
+                }
+                spare = set(self._dead_until)
+            try:
+                self.cluster.restart_dead(spare)
+            except MrcoreError as error:
+                self._error = error
+                return
+
+
+def _is(daemon: Daemon, process_id: int) -> bool:
+    try:
+        return daemon.process_id == process_id
+    except (OSError, MrcoreError):
+        return False
+
+
+@contextlib.contextmanager
+def open_site(
+    settings: Settings,
+    *,
+    slots: int,
+    memory_bytes: int,
+    cwd: Path,
+    clock: Clock = SYSTEM,
+    prepare: Callable[[EmbeddedCluster, Janitor], contextlib.AbstractContextManager[None]]
+    | None = None,
+) -> Iterator[Site]:
+    """Start a cluster that can be hurt; whatever was done to the system is undone at the end.
+
+    `prepare` makes what the cluster needs before its processes start.
+    """
+    with contextlib.ExitStack() as stack:
+        janitor = stack.enter_context(Janitor())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-chaos-")))
+        faults_path = folder / "faults.json"
+        write_rates(faults_path, FaultRates())
+        cluster = EmbeddedCluster(
+            workers=settings.workers,
+            masters=settings.masters,
+            slots=slots,
+            memory_bytes=memory_bytes,
+            cwd=cwd,
+            forgive_seconds=0.0,  # they die because they are killed
+            variables={FAULTS_VARIABLE: str(faults_path)},
+        )
+        if prepare is not None:
+            stack.enter_context(prepare(cluster, janitor))
+        stack.enter_context(cluster)
+        cluster.credentials()
+        site = Site(cluster, janitor, faults_path, clock)
+        stack.callback(site.close)
+        yield site
