@@ -93,8 +93,8 @@ def test_package_is_imported_in_its_place_only(package: str, allowed: set[str]) 
 ROOM_PAIRS_MAX = 198
 """Pairs of rooms of which one imports the other. It may fall; to raise it takes a reason.
 
-Three rooms came with calls, cluster objects and datasets: `calls`, `cluster` and `dataset`. Then came
-`chaos`, which starts a cluster, submits jobs and compares outputs.
+Three rooms came with calls, cluster objects and datasets: `calls`, `cluster` and `dataset`.
+Then came `chaos`, which starts a cluster, submits jobs and compares outputs.
 """
 
 
