@@ -4,49 +4,79 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-from dataclasses import asdict
+from pathlib import Path
 
-from bench.cases import CASES, FULL, QUICK, ROOT, Bench, Row, WrongOutputError, machine
+from bench import peers
+from bench.cases import CASES
+from bench.rows import Row, WrongOutputError
+from bench.site import FULL, QUICK, ROOT, Bench, machine
 
 
 def main() -> int:
     """Run what was asked for; return 1 when an output is wrong, 0 otherwise."""
+    options = _parse()
+    bench = Bench(ROOT / ".bench", QUICK if options.quick else FULL)
+    (bench.home / "out").mkdir(parents=True, exist_ok=True)
+    if options.peers:
+        _install(bench.home, [name for name in peers.REQUIREMENTS if name != "chart"])
+    rows: list[Row] = []
+    for name in options.names or CASES:
+        (bench.home / "out").mkdir(exist_ok=True)
+        try:
+            found = CASES[name](bench)
+        except (RuntimeError, WrongOutputError) as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            return 1
+        rows += found
+        if not options.json:
+            print("".join(f"{row.line()}\n" for row in found), end="", flush=True)
+    if options.json:
+        print(_report(rows))
+    else:
+        print(f"({machine()}; each output was compared with the other's)")
+    return _draw(bench.home, rows, options.chart) if options.chart else 0
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure mrcore.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; default: all")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help=f"which ones, of {', '.join(CASES)}; default: all")
+    add("--quick", action="store_true", help="small sizes, to see that it runs")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--peers", action="store_true", help="install the other systems first, below .bench/peers")
+    add("--chart", type=Path, metavar="FILE", help="draw the ratios as a PNG")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - CASES.keys())
     if unknown:
         parser.error(f"there is no {unknown[0]}; there are {', '.join(CASES)}")
-    bench = Bench(ROOT / ".bench", QUICK if options.quick else FULL)
-    (bench.home / "out").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name in options.names or CASES:
-        (bench.home / "out").mkdir(exist_ok=True)
+    return options
+
+
+def _install(home: Path, names: list[str]) -> None:
+    for name in names:
         try:
-            row = CASES[name](bench)
-        except (RuntimeError, WrongOutputError) as error:
-            print(f"bench: {name}: {error}", file=sys.stderr)
-            return 1
-        rows.append(row)
-        if not options.json:
-            print(line(row), flush=True)
-    if options.json:
-        print(json.dumps([{**asdict(row), "reached": row.reached} for row in rows], indent=2))
-    else:
-        print(f"({machine()}; each output was compared with the peer's)")
-    return 0
+            peers.install(home, name)
+        except peers.NotInstalledError as error:
+            print(f"bench: {error}", file=sys.stderr)
 
 
-def line(row: Row) -> str:
-    """Return the line of the table for one benchmark."""
-    bound = "at least" if row.higher_is_better else "at most"
-    verdict = "reached" if row.reached else "MISSED"
-    value = f"{row.value:,.2f} {row.unit}" if row.value < 100 else f"{row.value:,.0f} {row.unit}"
-    target = f"{bound} {row.target:g} {row.unit}"
-    return f"{row.name:38} {value:>14}  {target:22} {verdict:8} {row.detail}"
+def _report(rows: list[Row]) -> str:
+    report = {"machine": machine(), "rows": [row.record() for row in rows]}
+    return json.dumps(report, indent=2)
+
+
+def _draw(home: Path, rows: list[Row], path: Path) -> int:
+    """Draw the chart in the environment that has matplotlib."""
+    try:
+        python = peers.install(home, "chart")
+    except peers.NotInstalledError as error:
+        print(f"bench: no chart: {error}", file=sys.stderr)
+        return 1
+    script = ROOT / "bench/peers/chart.py"
+    done = subprocess.run([python, script, path], input=_report(rows), text=True, check=False)
+    return done.returncode
 
 
 if __name__ == "__main__":

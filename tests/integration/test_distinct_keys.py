@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench import cases
+from bench.cases.memory import distinct
+from bench.site import QUICK, Bench
 
 
 def test_each_of_many_different_keys_is_counted(tmp_path: Path) -> None:
-    bench = cases.Bench(tmp_path, replace(cases.QUICK, keys=100_000))
+    bench = Bench(tmp_path, replace(QUICK, keys=100_000))
     (tmp_path / "out").mkdir()
-    row = cases.distinct(bench)  # raises if a key is missing, wrong or out of place
+    (row,) = distinct(bench)  # raises if a key is missing, wrong or out of place
     assert row.name == "100,000 distinct keys"
     assert row.value > 0

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import cases, data, measure
-from bench.__main__ import line
+from bench import data, measure
+from bench.cases.memory import check_distinct
+from bench.rows import Row, Target, WrongOutputError
+from bench.site import ROOT, parts, same_bytes, same_lines
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -55,13 +57,25 @@ def test_half_made_data_is_not_taken(tmp_path: Path) -> None:
     assert list(data.kept(tmp_path / "x", lambda folder: None).iterdir()) == []
 
 
-def test_peer_counts_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "script", ["wordcount_counter.py", "wordcount_generator.py", "wordcount_partitions.py"]
+)
+def test_scripts_count_words(tmp_path: Path, script: str) -> None:
     files = [tmp_path / "a.txt", tmp_path / "b.txt"]
     files[0].write_text("to be or\nnot to be\n")
     files[1].write_text("be")
     out = tmp_path / "out"
-    measure.run([sys.executable, cases.ROOT / "bench/peer_wordcount.py", out, *files])
-    assert out.read_text() == "be\t3\nnot\t1\nor\t1\nto\t2\n"
+    measure.run([sys.executable, ROOT / "bench/by_hand" / script, out, *files])
+    assert sorted(out.read_text().splitlines()) == ["be\t3", "not\t1", "or\t1", "to\t2"]
+
+
+def test_script_lists_the_files_of_each_word(tmp_path: Path) -> None:
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    files[0].write_text("to be or\nnot to be\n")
+    files[1].write_text("be")
+    out = tmp_path / "out"
+    measure.run([sys.executable, ROOT / "bench/by_hand/inverted_index.py", out, *files])
+    assert out.read_text() == "be\ta.txt b.txt\nnot\ta.txt\nor\ta.txt\nto\ta.txt\n"
 
 
 def test_memory_is_that_of_all_processes(tmp_path: Path) -> None:
@@ -97,16 +111,26 @@ def test_command_that_fails_says_why() -> None:
 @pytest.mark.parametrize(
     ("value", "higher", "verdict"),
     [
+        (3.0, True, "aim"),
         (2.0, True, "reached"),
         (0.5, True, "MISSED"),
+        (0.1, False, "aim"),
         (0.5, False, "reached"),
         (2.0, False, "MISSED"),
     ],
 )
 def test_verdict_goes_the_right_way(value: float, higher: bool, verdict: str) -> None:
-    shown = line(cases.Row("a case", value, "x", 1.0, higher, "detail"))
-    assert verdict in shown
-    assert ("at least 1 x" if higher else "at most 1 x") in shown
+    target = Target(1.0, 2.5 if higher else 0.2, higher)
+    row = Row("a case", value, "x", target, "detail")
+    assert row.verdict == verdict == row.record()["verdict"]
+    assert verdict in row.line()
+    assert ("at least 1 x" if higher else "at most 1 x") in row.line()
+
+
+def test_figure_without_a_target_has_no_verdict() -> None:
+    row = Row("a case", 1.0, "x", Target(None), "detail")
+    assert row.verdict == ""
+    assert "at least" not in row.line()
 
 
 def test_outputs_that_differ_are_told_apart(tmp_path: Path) -> None:
@@ -116,12 +140,12 @@ def test_outputs_that_differ_are_told_apart(tmp_path: Path) -> None:
     (out / "part-00001").write_text("a\t1\n")
     peer = tmp_path / "peer"
     peer.write_text("a\t1\nb\t1\n")
-    assert cases.same_lines(out, peer)
-    assert not cases.same_bytes(out, peer)
+    assert same_lines(out, peer)
+    assert not same_bytes(out, peer)
     peer.write_text("b\t1\na\t1\n")
-    assert cases.same_bytes(out, peer)
+    assert same_bytes(out, peer)
     peer.write_text("a\t1\nb\t2\n")
-    assert not cases.same_lines(out, peer)
+    assert not same_lines(out, peer)
 
 
 def test_keys_are_all_there_and_every_tenth_twice(tmp_path: Path) -> None:
@@ -146,17 +170,17 @@ def test_output_of_distinct_keys_is_checked_key_by_key(tmp_path: Path) -> None:
     words = b"".join(content(data.keys(tmp_path, 1_000)).values()).split()
     out = tmp_path / "out"
     write_distinct(out, Counter(words))
-    cases.check_distinct(out, 1_000)
+    check_distinct(out, 1_000)
     for wrong in (words[1:], [*words, words[0]], [*words[1:], b"0123456789"]):
         write_distinct(out, Counter(wrong))
-        with pytest.raises(cases.WrongOutputError, match="does not hold each of 1,000 keys"):
-            cases.check_distinct(out, 1_000)
+        with pytest.raises(WrongOutputError, match="does not hold each of 1,000 keys"):
+            check_distinct(out, 1_000)
     write_distinct(out, Counter(words))
-    (first, second) = cases.parts(out)
+    (first, second) = parts(out)
     first.write_bytes(b"".join(reversed(first.read_bytes().splitlines(keepends=True))))
-    with pytest.raises(cases.WrongOutputError, match="do not ascend"):
-        cases.check_distinct(out, 1_000)
+    with pytest.raises(WrongOutputError, match="do not ascend"):
+        check_distinct(out, 1_000)
     write_distinct(out, Counter(words))
     second.write_bytes(b"not a key\n")
-    with pytest.raises(cases.WrongOutputError, match="lines of 13 bytes"):
-        cases.check_distinct(out, 1_000)
+    with pytest.raises(WrongOutputError, match="lines of 13 bytes"):
+        check_distinct(out, 1_000)

@@ -1,6 +1,6 @@
-"""The peer of word count: what a good programmer writes by hand with multiprocessing.
+"""Word count with a Counter: what a good programmer writes by hand with multiprocessing.
 
-python bench/peer_wordcount.py OUT FILE...
+python bench/by_hand/wordcount_counter.py OUT FILE...
 """
 
 from __future__ import annotations

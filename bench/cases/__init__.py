@@ -1,0 +1,28 @@
+"""The benchmarks by name; each returns rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bench.cases import frameworks, memory, overhead, sorts, words
+from bench.rows import Row
+from bench.site import Bench
+
+CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
+    "wordcount": words.generator,
+    "wordcount-finish": words.finish,
+    "wordcount-blocks": words.blocks,
+    "wordcount-arrow": words.arrow,
+    "many-words": words.many_words,
+    "index": words.index,
+    "sort-arrow": sorts.sort_arrow,
+    "sort-text": sorts.sort_text,
+    "tasks": overhead.tasks,
+    "calls": overhead.calls,
+    "small": overhead.small,
+    "memory": memory.memory,
+    "skew": memory.skew,
+    "distinct": memory.distinct,
+    "frameworks": frameworks.frameworks,
+}

@@ -1,0 +1,18 @@
+"""Word count with a Counter of the module, which a map task emits at its end."""
+
+from collections import Counter
+
+counts = Counter()
+
+
+def map(key, block):
+    counts.update(block.split())
+
+
+def map_finish(context):
+    yield from counts.items()
+    counts.clear()
+
+
+def reduce(word, numbers):
+    return sum(numbers)
