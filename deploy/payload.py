@@ -20,7 +20,15 @@ PRICES: Final = "prices.json"
 """The name in the archive of a price list that a master is to count by instead of its own."""
 _EXECUTABLE: Final = ("install", "startup.sh", "tail-logs", "after-daemon", "seal")
 _FILES: Final = {
-    "vm": ("install", "startup.sh", "tail-logs", "after-daemon", "vm.conf", "backoff.conf"),
+    "vm": (
+        "install",
+        "startup.sh",
+        "tail-logs",
+        "after-daemon",
+        "vm.conf",
+        "backoff.conf",
+        "standby.conf",
+    ),
     "image": ("seal",),
     "ops-agent": ("ops-agent.yaml",),
 }

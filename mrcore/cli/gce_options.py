@@ -86,6 +86,7 @@ _CLUSTER: Final = (
     _flag("spot", "Begin with spot VMs.  [default]"),
     _flag("on-demand", "Begin with VMs on demand."),
     _value("machine-type", "A,B,C", "Types of workers; with --region by rank.  [e2-standard-4]"),
+    _value("masters", "N", "Masters: one leads, the others take over from it.  [1]"),
     _value("master-machine-type", "T", "Type of the master.  [e2-standard-2]"),
     _value("requirements", "FILE", "Packages for the user's code, as for pip.", type=FILE),
     _value("wheels", "gs://B/FOLDER", "Folder where wheels stay for the next cluster."),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from mrcore.errors import ClusterUnreachableError, MrcoreError
+from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
 from mrcore.gce import leave
 from mrcore.gce.console import quoted, say
 from mrcore.gce.crew import Step
 from mrcore.gce.failures import GcloudError, StepsFailedError, explain
 from mrcore.gce.inventory import Row
-from mrcore.gce.machines import MODELS, PORT, group_name, master_name, place_option
+from mrcore.gce.machines import MODELS, group_name, master_name, place_option
+from mrcore.gce.masters import LeaderTunnel, tunnel_command
 from mrcore.gce.record import Record
 from mrcore.gce.runner import Runner
 from mrcore.gce.tunnel import Tunnel, free_port
+from mrcore.rpc.masters import TUNNEL_VARIABLE
 from mrcore.util.clock import SYSTEM
 
 MASTER_SECONDS = 600.0
@@ -28,6 +31,8 @@ _LOOK_SECONDS = 3.0
 _AT_ONCE_SECONDS = 2.0
 """A master that is up already answers within this time."""
 _LOG_LINES = 20
+_STOPPED = ("STOPP", "TERMINATED")
+_NO_MASTER_LEFT = ("master STOPP", "master TERMINATED")
 _T = TypeVar("_T")
 
 
@@ -40,16 +45,26 @@ class Connection:
         self._runner = runner
         self.state = leave.state_uri(record.home)
         self.address: str | None = None
-        self._tunnel: Tunnel | None = None
+        self._tunnel: Tunnel | LeaderTunnel | None = None
         self._reported: set[tuple[str, str]] = set()
         if record.connect != "iap" or not reach:
             return
         if runner.dry:
             runner.note(f"meanwhile: {quoted(_tunnel_command(runner, record, 'PORT'))}")
             return
-        port = free_port()
-        self._tunnel = Tunnel(_tunnel_command(runner, record, str(port)), runner.gcloud.log)
+        port = str(free_port())
         self.address = f"localhost:{port}"
+        # Whoever calls through it stays with it: what leads is reached there.
+        os.environ[TUNNEL_VARIABLE] = self.address
+        if record.masters == 1 and len(runner.master_rows()) < 2:
+            self._tunnel = Tunnel(_tunnel_command(runner, record, port), runner.gcloud.log)
+            return
+        self._tunnel = LeaderTunnel(
+            self.state,
+            lambda: runner.inventory.machine_states(runner.name),
+            lambda row: tunnel_command(row.name, row.place, runner.project, port),
+            lambda command: Tunnel(command, runner.gcloud.log),
+        )
 
     @property
     def options(self) -> list[str]:
@@ -90,7 +105,7 @@ class Connection:
                 if states and states != last:
                     say(states)
                     last = states
-                if "master TERMINATED" in states or "master STOPP" in states:
+                if states.startswith(_NO_MASTER_LEFT):
                     raise self._failed_boot()
                 crew.wait([waiter], _LOOK_SECONDS)
             workers = waiter.result()
@@ -106,7 +121,7 @@ class Connection:
         while True:
             try:
                 return self.ask(lambda client: len(client.workers()))
-            except ClusterUnreachableError:
+            except (ClusterUnreachableError, UnavailableError):  # a standby says the latter
                 if SYSTEM.monotonic() > end or given_up.is_set():
                     raise
             given_up.wait(_PAUSE_SECONDS)
@@ -172,7 +187,12 @@ class Connection:
 
 def describe_states(rows: list[Row]) -> str:
     """Return one line on machines: `master RUNNING; workers: 3 RUNNING, 1 STAGING`."""
-    master = next((row.state for row in rows if row.role == "master"), "not there yet")
+    states = [row.state for row in rows if row.role == "master"]
+    master = states[0] if states else "not there yet"
+    if len(states) > 1:
+        # While one of them lives there is a master.
+        live = [state for state in states if not state.startswith(_STOPPED)] or states
+        master = f"{live[0]} ({len(live)} of {len(states)})"
     counts = Counter(row.state for row in rows if row.role == "worker")
     workers = ", ".join(f"{count} {state}" for state, count in counts.items())
     return f"master {master}; workers: {workers}" if workers else f"master {master}"
@@ -193,8 +213,9 @@ def _group_errors(runner: Runner, record: Record, model: str) -> list[str]:
 
 
 def _tunnel_command(runner: Runner, record: Record, port: str) -> list[str]:
-    return [
-        *("gcloud", "compute", "start-iap-tunnel", master_name(runner.name), str(PORT)),
-        *(f"--local-host-port=localhost:{port}", f"--zone={record.master_zone}"),
-        *(f"--project={runner.project}", "--quiet"),
-    ]
+    rows = runner.master_rows()
+    vm, zone = master_name(runner.name), record.master_zone
+    if rows and vm not in {row.name for row in rows}:
+        # Of several masters it was another one that stayed.
+        vm, zone = rows[0].name, rows[0].place
+    return tunnel_command(vm, zone, runner.project, port)

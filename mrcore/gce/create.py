@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from mrcore.deploy.payload import build_payload
-from mrcore.errors import MrcoreError, UsageError
-from mrcore.gce import access, iam, wheelhouse
+from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
+from mrcore.gce import access, iam, leave, masters, wheelhouse
 from mrcore.gce import record as records
 from mrcore.gce.console import say
+from mrcore.gce.inventory import Row
 from mrcore.gce.machines import (
     MODELS,
     PORT,
@@ -28,7 +30,6 @@ from mrcore.gce.machines import (
     group_name,
     image_path,
     machine_options,
-    master_name,
     owner_label,
     place_option,
     template_name,
@@ -44,11 +45,11 @@ GRACE_SECONDS: Final = 3600
 DEFAULT_MAX_RUN: Final = "12h"
 _IAP_RANGE: Final = "35.235.240.0/20"
 """Google's proxy for people who may use tunnels."""
-_STOPPED: Final = ("STOPP", "TERMINATED", "SUSPEND")
 _FIELDS_OF_OPTIONS: Final = {
     "project": ("project",),
-    "zone": ("location", "master_zone"),
-    "region": ("location", "master_zone"),
+    "zone": ("location", "master_zone", "master_zones"),
+    "region": ("location", "master_zone", "master_zones"),
+    "masters": ("masters",),
     "workers": ("workers",),
     "min_workers": ("min_workers",),
     "max_workers": ("max_workers",),
@@ -87,6 +88,7 @@ def open_cluster(runner: Runner) -> None:
 
 def make_cluster(runner: Runner) -> None:
     """Bring a cluster from its record to machines that start; raise StepsFailedError."""
+    master_steps = _master_steps(runner)
     if not runner.dry:
         _report_plan(runner)
     runner.crew.together(
@@ -100,7 +102,7 @@ def make_cluster(runner: Runner) -> None:
     runner.crew.together(
         partial(access.bind_accounts, runner),
         *(partial(_make_pool, runner, model) for model in MODELS),
-        partial(_make_master, runner),
+        *master_steps,
     )
 
 
@@ -129,8 +131,9 @@ def _report_plan(runner: Runner) -> None:
 def describe(record: Record) -> str:
     """Return what a cluster consists of, as part of a sentence."""
     model = "spot" if record.provisioning == SPOT else "on-demand"
+    several = "a master" if record.masters == 1 else f"{record.masters} masters"
     return (
-        f"the cluster {record.name} in {record.location.partition('/')[2]}: a master "
+        f"the cluster {record.name} in {record.location.partition('/')[2]}: {several} "
         f"({record.master_machine_type}) and {record.workers} {model} workers "
         f"({record.machine_types[0]}), up to {record.max_workers}"
     )
@@ -151,13 +154,16 @@ def _wanted_record(runner: Runner) -> Record:
     """Return the record that the options make."""
     options, now = runner.options, int(SYSTEM.wall())
     max_run = options.max_run_seconds or round(parse_duration(DEFAULT_MAX_RUN))
+    zones = _master_zones(runner)
     emails = {daemon: account_email(daemon, runner.project) for daemon in access.DAEMONS}
     return Record(
         name=runner.name,
         home=runner.home,
         project=runner.project,
         location=runner.location,
-        master_zone=_master_zone(runner),
+        master_zone=zones[0],
+        masters=options.wanted_masters,
+        master_zones=zones,
         owner=owner_label(),
         created_seconds=now,
         expires_seconds=now + max_run + GRACE_SECONDS,
@@ -204,13 +210,14 @@ def _given(runner: Runner) -> frozenset[str]:
     return frozenset(fields)
 
 
-def _master_zone(runner: Runner) -> str:
-    """Return the workers' own zone, or the first of the region that is up."""
+def _master_zones(runner: Runner) -> tuple[str, ...]:
+    """Return the workers' own zone, or the zones of the region that are up."""
     if runner.zone:
-        return runner.zone
+        return (runner.zone,)
     region = runner.region
+    expected = (f"{region}-b", f"{region}-c")
     if runner.dry:
-        return f"{region}-b"
+        return expected
     found = runner.crew.do(
         lambda: runner.gcloud.read(
             "Listing the zones",
@@ -218,7 +225,7 @@ def _master_zone(runner: Runner) -> str:
             "--format=json(name)",
         )
     )
-    return str(found[0]["name"]) if found else f"{region}-b"
+    return tuple(str(zone["name"]) for zone in found or ()) or expected
 
 
 # -- what the VMs install ------------------------------------------------------------------------
@@ -325,22 +332,48 @@ def _make_group(runner: Runner, model: str, template: str) -> None:
     )
 
 
-def _make_master(runner: Runner) -> None:
-    """Make the master, which is not a spot VM. One that has stopped is replaced."""
-    record, gcloud, vm = runner.cluster(), runner.gcloud, master_name(runner.name)
-    found = runner.inventory.find("instance", vm)
-    if found is not None:
-        if not found.state.startswith(_STOPPED):
-            return
+def _master_steps(runner: Runner) -> list[Callable[[], None]]:
+    """Return the steps that bring the cluster to its number of masters.
+
+    Raises ClusterUnreachableError where some are to go, and nobody knows which one leads.
+    """
+    record = runner.cluster()
+    rows = runner.master_rows()
+    live = sum(not masters.has_stopped(row) for row in rows)
+    leader = ""
+    if live > record.masters:
+        leader = runner.crew.do(lambda: masters.leading_vm(leave.state_uri(record.home)))
+        if not leader:
+            raise ClusterUnreachableError(
+                f"which of the {live} masters of {record.name} leads is not known, so none is "
+                "removed. Run the command again when one of them leads."
+            )
+    zones = record.master_zones or (record.master_zone,)
+    change = masters.plan_change(record.name, rows, record.masters, zones, leader)
+    made = dict(change.make)
+    removed = {row.name: row for row in change.remove}
+    return [
+        partial(_change_master, runner, name, made.get(name), removed.get(name))
+        for name in dict.fromkeys([*made, *removed])
+    ]
+
+
+def _change_master(runner: Runner, vm: str, zone: str | None, former: Row | None) -> None:
+    """Delete a master that has stopped or is not wanted, and make one; none is a spot VM."""
+    record, gcloud = runner.cluster(), runner.gcloud
+    if former is not None:
+        what = "stopped master" if masters.has_stopped(former) else "standby"
         gcloud.delete(
-            "Deleting the stopped master",
-            *("compute", "instances", "delete", vm, f"--zone={found.place}"),
+            f"Deleting the {what} {vm}",
+            *("compute", "instances", "delete", vm, f"--zone={former.place}"),
         )
+    if zone is None:
+        return
     options = machine_options(record, "master")
     gcloud.patiently(
         lambda: gcloud.make(
-            "Making the master",
-            *("compute", "instances", "create", vm, f"--zone={record.master_zone}"),
+            f"Making the master {vm}",
+            *("compute", "instances", "create", vm, f"--zone={zone}"),
             *(f"--machine-type={record.master_machine_type}", *options),
         )
     )

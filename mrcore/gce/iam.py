@@ -30,6 +30,8 @@ from typing import Any, Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.gce.machines import master_name
+from mrcore.gce.options import MAX_MASTERS
 from mrcore.gce.record import Record
 
 FLEET: Final = "mrcoreFleet"
@@ -137,9 +139,10 @@ def _own_machines(name: str) -> str:
     It is true of every group as well, since groups have no names in conditions.
     """
     models = (f"mrcore-{name}-spot-", f"mrcore-{name}-standard-")
+    masters = tuple(master_name(name, number) for number in range(1, MAX_MASTERS + 1))
     rules = (f"mrcore-{name}-internal", f"mrcore-{name}-iap")
     own = (
-        ("Instance", "instances", (f"mrcore-{name}-master",), models),
+        ("Instance", "instances", masters, models),
         ("InstanceTemplate", "instanceTemplates", (), models),
         ("Firewall", "firewalls", rules, ()),
     )

@@ -20,9 +20,9 @@ PORT: Final = 7077
 _ARM: Final = ("t2a-", "c4a-", "n4a-")
 
 
-def master_name(cluster: str) -> str:
-    """Return the name of the master's VM."""
-    return f"mrcore-{cluster}-master"
+def master_name(cluster: str, number: int = 1) -> str:
+    """Return the name of the VM of a master; they are counted from 1."""
+    return f"mrcore-{cluster}-master" + (f"-{number}" if number > 1 else "")
 
 
 def group_name(cluster: str, model: str) -> str:
@@ -116,14 +116,16 @@ def _metadata(record: Record, role: str) -> str:
         "mrcore-home": record.home,
         "mrcore-payload": payload,
         "mrcore-payload-sha256": record.payload_sha256,
-        "mrcore-env": "\n".join(_environment(record)),
+        "mrcore-env": "\n".join(_environment(record, role)),
     }
     pairs = (f"{key}={value}" for key, value in attributes.items())
     return f"^{ATTRIBUTE_SEPARATOR}^{ATTRIBUTE_SEPARATOR.join(pairs)}"
 
 
-def _environment(record: Record) -> list[str]:
+def _environment(record: Record, role: str) -> list[str]:
     """Return the lines of the daemons' environment."""
+    # All of several masters stand by: the first that finds nobody leading leads.
+    standby = ["MRCORE_STANDBY=--standby"] if role == "master" and record.masters > 1 else []
     return [
         f"MRCORE_STATE={record.home}/state",
         f"MRCORE_CLUSTER={record.name}",
@@ -133,6 +135,7 @@ def _environment(record: Record) -> list[str]:
         f"MRCORE_DEADLINE={record.deadline}",
         f"MRCORE_MAX_COST={record.max_cost}",
         f"MRCORE_IDLE_TIMEOUT={record.idle_timeout}",
+        *standby,
         *record.vm_env,
     ]
 

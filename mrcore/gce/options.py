@@ -12,6 +12,8 @@ from mrcore.errors import UsageError
 from mrcore.util.units import parse_duration
 
 MAX_COUNT: Final = 10_000
+MAX_MASTERS: Final = 3
+"""The condition of the master's rights names each of them, and IAM takes no more names."""
 MIN_DISK_GIB: Final = 10
 """Debian alone needs it, and Compute Engine makes no smaller disk of its image."""
 VM_SECONDS: Final = (30, 10_368_000)
@@ -50,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     spot: bool = False
     on_demand: bool = False
     machine_types: tuple[str, ...] = ()
+    masters: int | None = None
     master_machine_type: str = ""
     requirements: str = ""
     wheels: str = ""
@@ -93,6 +96,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return self.machine_types or ("e2-standard-4",)
 
     @property
+    def wanted_masters(self) -> int:
+        """Number of masters."""
+        return self.masters or 1
+
+    @property
     def master_type(self) -> str:
         """Machine type of the master."""
         return self.master_machine_type or "e2-standard-2"
@@ -124,7 +132,7 @@ def take_options(given: Mapping[str, Any]) -> Options:
     given: by the name of the option with underscores, texts as they were typed.
     """
     fields = {name: value for name, value in given.items() if value not in (None, "", ())}
-    for name in ("workers", "min_workers", "max_workers", "disk_size"):
+    for name in ("workers", "min_workers", "max_workers", "masters", "disk_size"):
         if name in fields:
             fields[name] = _count(f"--{name.replace('_', '-')}", fields[name])
     if "disk_size" in fields:
@@ -239,6 +247,8 @@ def _check_sizes(options: Options) -> None:
             raise UsageError(
                 f"{machine_type} is not a machine type. Write one such as e2-standard-4."
             )
+    if options.masters is not None and not 1 <= options.masters <= MAX_MASTERS:
+        raise UsageError(f"--masters {options.masters} is not a number from 1 to {MAX_MASTERS}.")
     if options.spot and options.on_demand:
         raise UsageError("give --spot or --on-demand, not both.")
     if options.most_workers < options.wanted_workers:

@@ -171,7 +171,7 @@ def judge_quotas(looks: Looks) -> list[Finding]:
     demand = quota.Demand(
         workers=max(options.wanted_workers - there, 0),
         most=max(options.most_workers - there, 0),
-        masters=0 if any(row.role == "master" for row in rows) else 1,
+        masters=max(options.wanted_masters - sum(row.role == "master" for row in rows), 0),
         worker_type=types[0],
         worker_cpus=looks.cpus[types[0]],
         master_type=types[1],

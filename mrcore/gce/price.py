@@ -51,6 +51,7 @@ def _estimate(runner: Runner, facts: JobFacts, hours: float | None = None) -> Es
         stages=facts.stages,
         hours=hours,
         master_type=options.master_type,
+        masters=options.wanted_masters,
         disk_gib=float(options.disk),
     )
     return estimate(plan, load_prices())

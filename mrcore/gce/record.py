@@ -61,6 +61,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Age at which Compute Engine deletes each VM of the cluster."""
     idle_timeout: str
     """Time without a job, such as `15m`, after which a master removes the cluster."""
+    masters: int = 1
+    """Number of masters: one leads, the others stand by."""
+    master_zones: tuple[str, ...] = ()
+    """Zones of the masters, in turn; empty: all are in `master_zone`."""
     min_workers: int = 0
     deadline: str = ""
     """Longest time of a job from its submission, such as `2h`; empty: as long as it does."""

@@ -137,6 +137,11 @@ def clear_home(home: str) -> int:
     return cleared + leave.remove_home(home)
 
 
+def _masters(runner: Runner) -> int:
+    record = runner.record
+    return runner.options.wanted_masters if record is None else record.masters
+
+
 def _plan_removal(runner: Runner) -> None:
     """Add to the plan what a removal consists of when all parts are there."""
     zone = runner.zone or "ZONE"
@@ -145,11 +150,9 @@ def _plan_removal(runner: Runner) -> None:
     for model in MODELS:
         group = group_name(name, model)
         change("", "compute", "instance-groups", "managed", "delete", group, place)
-    change(
-        "",
-        *("compute", "instances", "delete", master_name(name), f"--zone={zone}"),
-        "--delete-disks=all",
-    )
+    for number in range(1, _masters(runner) + 1):
+        vm = master_name(name, number)
+        change("", "compute", "instances", "delete", vm, f"--zone={zone}", "--delete-disks=all")
     for model in MODELS:
         change("", "compute", "instance-templates", "delete", f"{group_name(name, model)}-HASH")
     for purpose in ("internal", "iap"):

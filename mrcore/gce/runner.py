@@ -15,7 +15,7 @@ from mrcore.gce.console import quoted
 from mrcore.gce.crew import Crew
 from mrcore.gce.gcloud import Gcloud, Plan, check_installed, is_installed
 from mrcore.gce.interrupts import Interrupts
-from mrcore.gce.inventory import Inventory
+from mrcore.gce.inventory import Inventory, Row
 from mrcore.gce.machines import master_name
 from mrcore.gce.options import Options, check_home
 from mrcore.gce.record import Record
@@ -188,13 +188,21 @@ class Runner:
         return self.record
 
     def master_is_there(self) -> bool:
-        """Return whether the cloud has the master's VM."""
-        return self.inventory.find("instance", master_name(self.name)) is not None
+        """Return whether the cloud has the VM of a master."""
+        return bool(self.master_rows())
 
     def master_runs(self) -> bool:
-        """Return whether the master's VM runs."""
-        row = self.inventory.find("instance", master_name(self.name))
-        return row is not None and row.state == "RUNNING"
+        """Return whether the VM of a master runs."""
+        return any(row.state == "RUNNING" for row in self.master_rows())
+
+    def master_rows(self) -> list[Row]:
+        """Return the VMs of masters, as the last look has found them."""
+        first = master_name(self.name)
+        return [
+            row
+            for row in self.inventory.of("instance")
+            if row.role == "master" or row.name == first
+        ]
 
     def read_record(self) -> Record | None:
         """Return the record that lies in the home, or None."""

@@ -24,11 +24,9 @@ class Tunnel:
 
     def __init__(self, command: list[str], log: Path | None) -> None:
         self._command = command
-        if shutil.which("setpriv") is not None:
-            # The signal comes when the thread ends that has started the process.
-            self._command = ["setpriv", "--pdeathsig", "TERM", *command]
         self._log = log
         self._closed = threading.Event()
+        self._turned = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep_open, daemon=True)
         self._thread.start()
@@ -37,8 +35,12 @@ class Tunnel:
         while not self._closed.is_set():
             with (self._log or Path("/dev/null")).open("ab") as log, signals_kept_away():
                 try:
+                    command = self._command
+                    if shutil.which("setpriv") is not None:
+                        # The signal comes when the thread ends that has started the process.
+                        command = ["setpriv", "--pdeathsig", "TERM", *command]
                     self._process = subprocess.Popen(
-                        self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                     )
                 except OSError as error:
                     log.write(f"the tunnel cannot be started: {error}\n".encode())
@@ -46,7 +48,17 @@ class Tunnel:
                 self.end()
             if self._process is not None:
                 self._process.wait()
-            self._closed.wait(RETRY_SECONDS)
+            if not self._turned.is_set():
+                self._closed.wait(RETRY_SECONDS)
+            self._turned.clear()
+
+    def turn(self, command: list[str]) -> None:
+        """Let another command keep the tunnel open, at once: it leads elsewhere."""
+        self._command = command
+        self._turned.set()
+        process = self._process
+        if process is not None:
+            process.terminate()
 
     def end(self) -> None:
         """End the process without waiting; safe in a signal handler."""

@@ -6,6 +6,7 @@ it refuses a call. So a caller that was given one address finds the master that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -23,6 +24,11 @@ LEADER_KEY: Final = "mrcore-leader"
 """Metadata of a refusal: the address of the master that leads."""
 MASTERS_KEY: Final = "mrcore-masters"
 """Metadata of a reply: the addresses of all masters, joined by commas."""
+TUNNEL_VARIABLE: Final = "MRCORE_TUNNEL"
+"""Variable with the address of a tunnel here that its owner keeps turned to the leader.
+
+The addresses of masters are not reachable where such a tunnel is needed.
+"""
 ADDRESSES_MAX: Final = 16
 """Addresses that a caller remembers, and that a leader sends."""
 
@@ -117,6 +123,8 @@ class KnownMasters:
         `found` is what the state or a file says now. The leader that a standby has named comes
         first, then what was found anew, then the others in turn.
         """
+        if current.address == os.environ.get(TUNNEL_VARIABLE):
+            return current if found is None else found
         leader, self._leader = self._leader, ""
         is_news = found is not None and found != self._found and found != current
         self._found = found

@@ -123,14 +123,23 @@ def test_a_cluster_from_up_to_down(world: World) -> None:
     assert gone.code == 0, told(gone)
 
 
-def test_a_region_takes_ranked_machine_types_in_any_zone(world: World) -> None:
+def test_a_region_takes_ranked_machine_types_and_masters_in_any_zone(world: World) -> None:
     world.start_daemons()
-    ran = world.gce(
+    up = [
         *("up", f"--name={NAME}", "--bucket=bkt", "--region=us-central1", "--connect=direct"),
         *("--machine-type=n2-standard-4,e2-standard-4", "--on-demand", "--workers=1"),
         *world.accounts(),
-    )
+    ]
+    ran = world.gce(*up, "--masters=2")
     assert ran.code == 0, told(ran)
+    masters = [
+        path for path in world.sandbox.cloud.made() if f"/instances/mrcore-{NAME}-master" in path
+    ]
+    zones = {path.rsplit("/", 3)[-3] for path in masters}
+    assert (len(masters), len(zones)) == (2, 2), masters
+    for path in masters:
+        made = world.sandbox.cloud.resource(path)
+        assert "MRCORE_STANDBY=--standby" in attributes(made)["mrcore-env"].splitlines()
     group = resource(
         world, "instanceGroupManagers", f"mrcore-{NAME}-standard", "regions/us-central1"
     )
@@ -142,6 +151,10 @@ def test_a_region_takes_ranked_machine_types_in_any_zone(world: World) -> None:
     spot = resource(world, "instanceGroupManagers", f"mrcore-{NAME}-spot", "regions/us-central1")
     assert spot["targetSize"] == 0
     assert any(name.startswith(f"mrcore-{NAME}-standard-") for name in world.made("instances"))
+    ran = world.gce(*up, "--masters=1")
+    assert ran.code == 0, told(ran)
+    masters = [name for name in world.made("instances") if "-master" in name]
+    assert masters == [f"mrcore-{NAME}-master"]
     world.stop_daemons()
     down = world.gce("down", f"--name={NAME}", "--yes", "--bucket=bkt")
     assert down.code == 0, told(down)

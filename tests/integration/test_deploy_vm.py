@@ -56,6 +56,7 @@ def check_first_boot(vm: VmSite) -> None:
     assert (units / "mrcore-worker@.service").is_file()
     assert "StartLimitAction=poweroff" in (units / "mrcore-worker@.service.d/vm.conf").read_text()
     assert not (units / "mrcore-worker@.service.d/backoff.conf").exists(), "systemd is too old"
+    assert not (units / "mrcore-master.service.d/standby.conf").exists(), "it is the only master"
     last = vm.log().splitlines()[-1]
     assert last.startswith("boot: done in ")
 
@@ -98,13 +99,15 @@ def check_changed_option(vm: VmSite) -> None:
     """Check that a changed option restarts the daemon."""
     vm.calls()
     vm.metadata.values["instance/attributes/mrcore-role"] = "master"
-    vm.metadata.values["instance/attributes/mrcore-env"] += "\nMRCORE_MAX_COST=9"
+    added = "\nMRCORE_MAX_COST=9\nMRCORE_STANDBY=--standby"
+    vm.metadata.values["instance/attributes/mrcore-env"] += added
     assert vm.boot(SYSTEMD="257") == 0, vm.output()
     calls = vm.calls()
     assert "restart --no-block mrcore-master.service" in calls
     assert not [call for call in calls if "worker" in call]
     units = vm.prefix / "etc/systemd/system"
     assert (units / "mrcore-master.service.d/backoff.conf").is_file()
+    assert (units / "mrcore-master.service.d/standby.conf").is_file()
 
 
 def check_shutdown(vm: VmSite) -> None:
@@ -195,6 +198,8 @@ def test_a_vm_that_was_never_installed_shuts_down_all_the_same(vm: VmSite) -> No
         ("mrcore-worker@0.service", "2", "0", False),
         ("mrcore-worker@0.service", "KILL", "0", False),
         ("mrcore-master.service", "4", "0", True),
+        ("mrcore-master.service --standby", "4", "0", False),
+        ("mrcore-master.service --standby", "2", "0", True),
         ("mrcore-master.service", "2", "0", True),
         ("mrcore-master.service", "ABRT", "0", False),
     ],
@@ -203,5 +208,7 @@ def test_a_daemon_that_has_left_for_good_takes_its_vm_with_it(
     vm: VmSite, unit: str, status: str, job: str, off: bool
 ) -> None:
     script = ROOT / "deploy/vm/after-daemon"
-    assert vm.run(script, unit, EXIT_STATUS=status, JOB=job) == 0, vm.output()
+    unit, _, standby = unit.partition(" ")
+    ended = vm.run(script, unit, EXIT_STATUS=status, JOB=job, MRCORE_STANDBY=standby)
+    assert ended == 0, vm.output()
     assert ("--no-block poweroff" in vm.calls()) is off

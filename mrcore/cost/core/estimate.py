@@ -71,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hours: float | None = None
     """Hours of work, if known."""
     master_type: str = MASTER_TYPE
+    masters: int = 1
     disk_gib: float = DISK_GIB
 
 
@@ -117,7 +118,7 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
     held = wall.plus(Range(LINGER_SECONDS, LINGER_SECONDS))
     hours = held.times(1 / 3600)
     worker_hour = _hour(plan, prices, plan.machine_types, spot=plan.spot)
-    master_hour = _hour(plan, prices, (plan.master_type,), spot=False)
+    master_hour = _hour(plan, prices, (plan.master_type,), spot=False).times(plan.masters)
     class_a, class_b = _operations(plan, stages, wall.high)
     operations = prices.operations(class_a, class_b)
     low = hours.low * (plan.workers * worker_hour.low + master_hour.low) + operations

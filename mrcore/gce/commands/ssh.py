@@ -17,8 +17,11 @@ def ssh(options: Options, vm: str = "", command: Sequence[str] = ()) -> int:
     runner = Runner("ssh", options)
     runner.settle_place()
     runner.settle_name()
-    vm = vm or master_name(runner.name)
     zone = runner.zone or "ZONE"
+    if not vm:
+        vm = master_name(runner.name)
+        if not runner.dry:
+            vm = _some_master(runner) or vm
     if not runner.dry:
         zone = zone_of(
             runner, vm, f"the cluster {runner.name} has no VM {vm}. See: mrcore gce status "
@@ -36,9 +39,16 @@ def ssh(options: Options, vm: str = "", command: Sequence[str] = ()) -> int:
     return 0
 
 
+def _some_master(runner: Runner) -> str:
+    """Return a master that runs: the first one, unless it is gone."""
+    runner.inventory.take_once(runner.name)
+    rows = runner.master_rows()
+    return next((row.name for row in rows if row.state == "RUNNING"), "")
+
+
 def zone_of(runner: Runner, vm: str, sentence: str) -> str:
     """Return the zone of a VM; raise UsageError with the sentence where there is none."""
-    runner.inventory.take(runner.name)
+    runner.inventory.take_once(runner.name)
     row = runner.inventory.find("instance", vm)
     if row is None:
         raise UsageError(sentence)

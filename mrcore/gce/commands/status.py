@@ -46,6 +46,9 @@ def _show_master(runner: Runner, *, alive: bool) -> None:
         if not alive:
             return
         show("")
+        if len(runner.master_rows()) > 1:
+            run_mrcore(["masters", f"--state={connection.state}"])
+            show("")
         if run_mrcore(["workers", *connection.options]) == 0:
             show("")
             run_mrcore(["jobs", *connection.options])

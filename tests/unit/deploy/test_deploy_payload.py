@@ -36,6 +36,7 @@ def test_it_holds_all_that_the_scripts_use() -> None:
         "wheels.sha256",
         "vm.conf",
         "backoff.conf",
+        "standby.conf",
         "seal",
         "ops-agent.yaml",
     ):

@@ -49,6 +49,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = units / f"{daemon.name}.d"
         folder.mkdir()
         shutil.copy(ROOT / "deploy/vm/vm.conf", folder)
+    shutil.copy(ROOT / "deploy/vm/standby.conf", units / "mrcore-master.service.d")
     for name in (
         "venv/bin/mrcore",
         "payload/tail-logs",
@@ -151,6 +152,9 @@ def test_the_command_is_one_that_the_daemon_takes(unit: str, parser: str) -> Non
 
     (command,) = settings(UNITS / unit)["ExecStart"]
     words = command.replace("$MRCORE_MASTER_OPTIONS", "")
+    standby = settings(ROOT / "deploy/vm/standby.conf")["Environment"]
+    assert f"Environment={standby[0].partition('=')[0]}=\n" in (UNITS / DAEMONS[0]).read_text()
+    words = words.replace("$MRCORE_STANDBY", standby[0].partition("=")[2])
     words = words.replace("$MRCORE_WORKER_OPTIONS", _vm_options())
     for name, value in {
         "${MRCORE_SLOTS}": "auto",
@@ -164,6 +168,7 @@ def test_the_command_is_one_that_the_daemon_takes(unit: str, parser: str) -> Non
     options = parse(words.split()[2:])
     assert options.log_format == "json"
     assert options.metrics == "127.0.0.1:9100"
+    assert getattr(options, "standby", False) == ("master" in unit)
 
 
 def _vm_options() -> str:
@@ -180,6 +185,10 @@ def test_exit_codes_that_a_restart_cannot_mend_are_known_to_the_units() -> None:
     worker = settings(UNITS / "mrcore-worker@.service")
     assert worker["RestartPreventExitStatus"] == [str(ORPHANED)]
     assert f"' {ORPHANED}')" in (ROOT / "deploy/vm/after-daemon").read_text()
+    master = settings(UNITS / "mrcore-master.service")
+    assert master["RestartPreventExitStatus"] == ["2 4"]
+    standby = settings(ROOT / "deploy/vm/standby.conf")
+    assert standby["RestartPreventExitStatus"] == ["", "2"]
 
 
 def test_settings_that_old_systemd_lacks_are_kept_apart() -> None:

@@ -185,6 +185,7 @@ def test_listings_are_held_to_the_same_prefixes(made: Record) -> None:
     [
         ("instances.delete", "zones/z/instances/mrcore-demo-master", True),
         ("instances.delete", "zones/y/instances/mrcore-demo-spot-a1b2", True),
+        ("instances.delete", "zones/y/instances/mrcore-demo-master-3", True),
         ("instances.delete", "zones/y/instances/mrcore-demo-standard-a1b2", True),
         ("instances.delete", "zones/z/instances/mrcore-demo2-master", False),
         ("instances.delete", "zones/z/instances/mrcore-demo-master-of-others", False),
