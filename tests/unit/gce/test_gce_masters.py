@@ -88,7 +88,7 @@ def test_several_masters_are_described_by_one_that_lives() -> None:
 
 def lead(state_uri: str, host: str, address: str) -> None:
     storage = storage_for(state_uri)
-    leader = Leader(cluster_id="c", epoch=1, address=address, token="t", serving=True)
+    leader = Leader(cluster_id="c", epoch=1, address=address)
     for uri, value in ((object_names.leader_uri(state_uri), leader),):
         with storage.open_write(uri) as writer:
             writer.write(msgspec.json.encode(value))
