@@ -15,13 +15,14 @@ import msgspec
 from mrcore.chaos.core.costs import priced
 from mrcore.chaos.core.settings import Settings
 from mrcore.chaos.core.strikes import Strike, make_schedule
+from mrcore.chaos.network import check_network
 from mrcore.chaos.outputs import first_difference
 from mrcore.chaos.report import Report, RunReport, Verdict
 from mrcore.chaos.site import Site, open_site
 from mrcore.chaos.striker import Striker
 from mrcore.client.client import MasterClient
 from mrcore.client.follow import Observer
-from mrcore.client.request import JobRequest, Prepared, folder_uri, load_plugin, prepare
+from mrcore.client.request import JobRequest, folder_uri, load_plugin, prepare
 from mrcore.engine.local_run import submit_and_follow
 from mrcore.errors import JobFailedError, MrcoreError, OutputError
 from mrcore.model import object_names
@@ -89,6 +90,8 @@ def rehearse(asked: Rehearsal, shown: Shown, *, clock: Clock = SYSTEM) -> Report
     Raises UsageError for what cannot work, before any process is started, and JobFailedError where
     the job fails in sequence.
     """
+    if asked.settings.partition:
+        check_network()
     output_uri = _checked_output(asked.request)
     request = _generous(asked.request, asked.settings)
     prepared = load_plugin(prepare(_at(request, EXPECTED), look=False))
@@ -109,16 +112,18 @@ def rehearse(asked: Rehearsal, shown: Shown, *, clock: Clock = SYSTEM) -> Report
     ):
         asked = replace(asked, request=request)
         stage = _Stage(asked, shown, clock, site, client, expected, output_uri)
-        _play(stage, prepared)
+        _play(stage)
+        notes = site.notes()
     return Report(
         seed=asked.seed,
         sequential_seconds=sequential_seconds,
         runs=tuple(stage.runs),
         repeat=asked.repeat,
+        notes=notes,
     )
 
 
-def _play(stage: _Stage, prepared: Prepared) -> None:
+def _play(stage: _Stage) -> None:
     asked, clock = stage.asked, stage.clock
     stage.shown.begin("once on the cluster, without disasters")
     stage.runs.append(_run(stage, 0, ()))

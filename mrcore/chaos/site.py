@@ -6,16 +6,18 @@ import contextlib
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mrcore.chaos.core.settings import Settings
+from mrcore.chaos.core.settings import Settings, cables
+from mrcore.chaos.disk import ScratchDisk, can_mount
 from mrcore.chaos.janitor import Janitor
+from mrcore.chaos.network import Network
 from mrcore.chaos.processes import send, task_children
 from mrcore.client.client import MasterClient
 from mrcore.engine.daemons import Daemon
-from mrcore.engine.embedded import EmbeddedCluster
+from mrcore.engine.embedded import HERE, EmbeddedCluster, Placement
 from mrcore.errors import MrcoreError
 from mrcore.rpc.credentials import find_credentials
 from mrcore.storage.injected import FaultRates, write_rates
@@ -31,10 +33,19 @@ class Site:
     """A cluster and the means to hurt it. Every method may be called by any thread."""
 
     def __init__(
-        self, cluster: EmbeddedCluster, janitor: Janitor, faults_path: Path, clock: Clock
+        self,
+        cluster: EmbeddedCluster,
+        janitor: Janitor,
+        faults_path: Path,
+        clock: Clock,
+        *,
+        network: Network | None = None,
+        disk: ScratchDisk | None = None,
     ) -> None:
         self.cluster = cluster
         self.janitor = janitor
+        self.network = network
+        self.disk = disk
         self.faults_path = faults_path
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,6 +106,25 @@ class Site:
         send(children[:1], signal.SIGKILL)
         return children[0]
 
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[str]:
+        """Fill a disk for the length of the block; yield which one."""
+        if self.disk is not None:
+            with self.disk.full():
+                yield "the scratch disk of the workers"
+            return
+        self.set_faults(full=True)
+        try:
+            yield "the store, for each write"
+        finally:
+            self.set_faults(full=False)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what is done in another way than on a machine that has everything."""
+        if self.network is not None and not self.network.is_slow:
+            return ("This kernel has no netem: cables are cut, but delay and lose nothing.",)
+        return ()
+
     def set_faults(self, **changes: object) -> None:
         """Change what goes wrong with the store from now on."""
         with self._lock:
@@ -137,18 +167,19 @@ def open_site(
     memory_bytes: int,
     cwd: Path,
     clock: Clock = SYSTEM,
-    prepare: Callable[[EmbeddedCluster, Janitor], contextlib.AbstractContextManager[None]]
-    | None = None,
 ) -> Iterator[Site]:
-    """Start a cluster that can be hurt; whatever was done to the system is undone at the end.
-
-    `prepare` makes what the cluster needs before its processes start.
-    """
+    """Start a cluster that can be hurt; whatever was done to the system is undone at the end."""
     with contextlib.ExitStack() as stack:
         janitor = stack.enter_context(Janitor())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-chaos-")))
         faults_path = folder / "faults.json"
         write_rates(faults_path, FaultRates())
+        network = Network(janitor) if settings.partition else None
+        placement = HERE
+        if network is not None:
+            count = cables(settings.workers)
+            stack.enter_context(network.lay(count))
+            placement = Placement(network.address, [network.prefix(one) for one in range(count)])
         cluster = EmbeddedCluster(
             workers=settings.workers,
             masters=settings.masters,
@@ -157,11 +188,14 @@ def open_site(
             cwd=cwd,
             forgive_seconds=0.0,  # they die because they are killed
             variables={FAULTS_VARIABLE: str(faults_path)},
+            placement=placement,
         )
-        if prepare is not None:
-            stack.enter_context(prepare(cluster, janitor))
+        disk = None
+        if settings.full_disk and can_mount():
+            disk = ScratchDisk(cluster.folder.path / "scratch", janitor)
+            stack.enter_context(disk.mounted())
         stack.enter_context(cluster)
         cluster.credentials()
-        site = Site(cluster, janitor, faults_path, clock)
+        site = Site(cluster, janitor, faults_path, clock, network=network, disk=disk)
         stack.callback(site.close)
         yield site

@@ -109,6 +109,10 @@ class Striker:
                 return self._pause_worker(strike, job_id, done)
             case Kind.PAUSE_MASTER:
                 return self._pause_master(strike, job_id, done)
+            case Kind.FULL_DISK:
+                return self._fill_disk(strike, done)
+            case Kind.PARTITION:
+                return self._cut(strike, job_id, done)
             case Kind.MEMORY_KILL:
                 return self._kill_child(strike, job_id, done)
             case _:
@@ -137,6 +141,23 @@ class Striker:
     def _wait_and_close(self, seconds: float, stack: contextlib.ExitStack) -> None:
         self._ended.wait(seconds)
         stack.close()
+
+    def _fill_disk(self, strike: Strike, done: float) -> Blow:
+        with self._site.full_disk() as where:
+            began = self._announce(strike, done, where)
+            self._ended.wait(strike.seconds)
+        return self._blow(strike, done, where, (), self._clock.monotonic() - began)
+
+    def _cut(self, strike: Strike, job_id: str, done: float) -> Blow:
+        network = self._site.network
+        assert network is not None
+        worker = self._site.worker(strike.target)
+        held = self._held(job_id, worker)
+        with network.cut(strike.target):
+            began = self._announce(strike, done, worker.name)
+            self._ended.wait(strike.seconds)
+        after = self._until(began, lambda: self._works(worker))
+        return self._blow(strike, done, worker.name, held, after)
 
     def _kill_child(self, strike: Strike, job_id: str, done: float) -> Blow | None:
         worker = self._site.worker(strike.target)

@@ -21,6 +21,11 @@ from mrcore.util.units import show_duration
 if TYPE_CHECKING:
     from mrcore.chaos.report import Report
 
+DISASTERS: Final = (
+    *("kill_workers", "kill_master", "pause", "storage_faults", "full_disk", "memory_kills"),
+    "partition",
+)
+"""Names of the options that ask for disasters."""
 _SEEDS: Final = 1_000_000
 _DEFAULT_WORKERS: Final = 3
 
@@ -87,7 +92,13 @@ _COUNT = click.IntRange(0, 100)
     metavar="SHARE",
     help="Let this share of the store's operations fail, and as many be slow.",
 )
+@click.option("--full-disk", is_flag=True, help="Fill the disk for temporary files for a moment.")
 @click.option("--memory-kills", is_flag=True, help="Kill processes that run your code.")
+@click.option(
+    "--partition",
+    is_flag=True,
+    help="Give half of the workers a network of their own and cut it off (needs root).",
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(0, 7 * 24 * 60, min_open=True),
@@ -163,10 +174,7 @@ def command(**options: Any) -> int:
 
 def _settings(options: dict[str, Any]) -> Settings:
     """Remove the options of disasters and return them as settings."""
-    given = {
-        name: options.pop(name)
-        for name in ("kill_workers", "kill_master", "pause", "storage_faults", "memory_kills")
-    }
+    given = {name: options.pop(name) for name in DISASTERS}
     lease = options["lease"]
     settings = Settings(
         workers=options.pop("workers") or _DEFAULT_WORKERS,

@@ -61,12 +61,18 @@ class Launcher:
     """
 
     def __init__(
-        self, folder: Path, slot_memory_bytes: int, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        slot_memory_bytes: int,
+        variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         """Start it; `folder` is that of the cluster, in which it has its log.
 
-        `variables` are those of the environment that daemons have beyond the caller's.
+        `variables` are those of the environment that daemons have beyond the caller's. `prefix` are
+        words that run the rest of their command line, such as those of nsenter(1).
         """
+        self.prefix = tuple(prefix)
         self._variables = dict(variables or {})
         self._lock = threading.RLock()
         self._asked: list[object] = []
@@ -81,6 +87,7 @@ class Launcher:
             with other, self._log_path.open("ab") as log:
                 self._process = subprocess.Popen(
                     [
+                        *prefix,
                         *(sys.executable, "-P", "-m", _LAUNCHER, str(other.fileno())),
                         " " * _ARGUMENT_BYTES,
                     ],

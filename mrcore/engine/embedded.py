@@ -17,6 +17,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -27,7 +28,7 @@ from mrcore.errors import MrcoreError
 from mrcore.model.master import MasterRole
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
-from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.cluster import Credentials, is_loopback
 from mrcore.storage.registry import storage_for
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM, Clock
@@ -44,6 +45,20 @@ def default_workers(slots: int) -> int:
     """Return how many workers of `slots` slots suit the cores and the memory of this machine."""
     room = int(host.memory_bytes() * host.MEMORY_SHARE) // (host.MIN_SLOT_BYTES * slots)
     return max(1, min(host.cores(), room))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Places of the processes in the networks of this machine."""
+
+    host: str = "127.0.0.1"
+    """Address at which masters listen; they serve TLS unless it is loopback."""
+    prefixes: Sequence[Sequence[str]] = ()
+    """Words that start the first workers in networks of their own, one entry a worker."""
+
+
+HERE: Final = Placement()
+"""Placement of all processes in the network of this one."""
 
 
 class EmbeddedCluster:
@@ -66,6 +81,7 @@ class EmbeddedCluster:
         state_uri: str | None = None,
         forgive_seconds: float = math.inf,
         variables: Mapping[str, str] | None = None,
+        placement: Placement = HERE,
         clock: Clock = SYSTEM,
     ) -> None:
         """Prepare a cluster; entering the block starts it.
@@ -80,6 +96,9 @@ class EmbeddedCluster:
         self._clock = clock
         self._forgive_seconds = forgive_seconds
         self._variables = variables
+        self._placement = placement
+        self._prefixes: dict[Daemon, tuple[str, ...]] = {}
+        """Prefixes of the commands of workers in networks of their own."""
         self._deaths: deque[float] = deque()
         self._credentials: Credentials | None = None
         self._takes_over = folder is not None
@@ -91,6 +110,8 @@ class EmbeddedCluster:
         self.state_uri = state_uri or self.folder.state_uri
         self._master_arguments = ["--state", self.state_uri, *_PLAIN_LOG]
         self._master_arguments += ["--expect-slots", str(workers * slots)]
+        if not is_loopback(placement.host):
+            self._master_arguments.append("--tls")
         self._named_masters = 0
         self._masters = [self._new_master() for _ in range(masters)]
         self._master = self._masters[0]
@@ -111,7 +132,7 @@ class EmbeddedCluster:
 
     def __enter__(self) -> Self:
         try:
-            self._start_master("127.0.0.1:0")
+            self._start_master(f"{self._placement.host}:0")
             if self._waits:
                 self._wait_for_master()  # until then the state names the former one, or nobody
             for master in self._masters[1:]:
@@ -260,7 +281,10 @@ class EmbeddedCluster:
         self._named += 1
         name = f"worker-{self._named}"
         log_path = self.folder.path / f"{name}.log"
-        return Daemon("worker", [*self._worker_arguments, "--id", name], log_path)
+        worker = Daemon("worker", [*self._worker_arguments, "--id", name], log_path)
+        if self._named <= len(self._placement.prefixes):
+            self._prefixes[worker] = tuple(self._placement.prefixes[self._named - 1])
+        return worker
 
     def _start_master(self, address: str) -> None:
         if self._ready_read >= 0:
@@ -286,7 +310,7 @@ class EmbeddedCluster:
         return Daemon("master", self._master_arguments, self.folder.path / f"{name}.log")
 
     def _start_standby(self, master: Daemon) -> None:
-        options = ("--listen", "127.0.0.1:0", "--standby", *self._lifeline_option())
+        options = ("--listen", f"{self._placement.host}:0", "--standby", *self._lifeline_option())
         self._start(master, (self._lifeline_read,), options)
 
     def _start_worker(self, worker: Daemon) -> None:
@@ -294,11 +318,14 @@ class EmbeddedCluster:
 
     def _start(self, daemon: Daemon, descriptors: Sequence[int], extra: Sequence[str]) -> None:
         """Start a daemon by a launcher that is there, or by a new one."""
+        prefix = self._prefixes.get(daemon, ())
         for launcher in self._launchers:
+            if launcher.prefix != prefix:
+                continue
             with contextlib.suppress(OSError):  # gone, or the environment has changed a lot
                 daemon.start(launcher, self._cwd, descriptors, extra)
                 return
-        launcher = Launcher(self.folder.path, self._slot_bytes, self._variables)
+        launcher = Launcher(self.folder.path, self._slot_bytes, self._variables, prefix)
         self._launchers.append(launcher)
         daemon.start(launcher, self._cwd, descriptors, extra)
 

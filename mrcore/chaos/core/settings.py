@@ -72,6 +72,11 @@ def parse_share(text: str) -> float:
     return value
 
 
+def cables(workers: int) -> int:
+    """Return how many workers have a network of their own: the first ones, half of them."""
+    return (workers + 1) // 2
+
+
 def victims(share: float, workers: int) -> int:
     """Return how many of the workers a share is: at least one, unless it is zero."""
     return min(workers, max(1, round(share * workers))) if share > 0 else 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mrcore.chaos.core.settings import Settings, victims
+from mrcore.chaos.core.settings import Settings, cables, victims
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: a generator is always passed in
@@ -79,7 +79,7 @@ def _strikes(settings: Settings, rng: Random) -> Iterator[Strike]:
     if settings.full_disk:
         yield Strike(Kind.FULL_DISK, _point(rng), LEADER, rng.uniform(0.5, 2.0))
     if settings.partition:
-        for target in rng.sample(range(workers), max(1, workers // 3)):
+        for target in rng.sample(range(cables(workers)), max(1, workers // 4)):
             seconds = rng.uniform(0.3, 2.0) * lease
             yield Strike(Kind.PARTITION, _point(rng), target, seconds)
 
