@@ -1,6 +1,6 @@
 """Networks of their own for some workers, so that they can be cut off from the master; for root.
 
-Each such worker lives in a network namespace with one cable to this machine. The masters listen at an
+Each such worker is in a network namespace with one cable to this machine. The masters listen at an
 address of the loopback interface that all cables lead to. Names carry the id of the process that
 made them: the next rehearsal removes what a dead one has left.
 """
