@@ -132,6 +132,7 @@ class _Life:
             self._storage,
             self._state_uri,
             SystemRandom(),
+            self._tokens,
             starting=self._starting,
             expect_slots=options.expect_slots,
             session_seconds=options.session_seconds,
@@ -193,7 +194,7 @@ class _Life:
     async def _stand_by(
         self, server: RpcServer, machine: Machine, journal: Journal, roster: Roster
     ) -> None:
-        standby = Standby(self._site, server, self._tokens, roster, self._notifier)
+        standby = Standby(self._site, server, roster, self._notifier)
         await standby.wait(
             machine,
             journal,

@@ -20,6 +20,7 @@ from mrcore.master.fleet.options import add_options, fleet_options
 from mrcore.master.options import Options
 from mrcore.rpc.cluster import DEFAULT_PORT, is_loopback, parse_address, state_home
 from mrcore.storage.registry import absolute_uri
+from mrcore.util.secrecy import hide_memory, leave_no_core_files
 from mrcore.util.units import parse_duration
 
 log = logging.getLogger("mrcore.master")
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         parsed = _parser().parse_args(arguments)
         logs.configure(parsed.log_level, form=parsed.log_format)
         options = _options(parsed)
+        leave_no_core_files()
+        hide_memory()
         raise_descriptor_limit()
         from mrcore.master.daemon import run  # slow to load: wrong options are reported first
 

@@ -30,13 +30,14 @@ from mrcore.tasks.child.attempt_log import store_log
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM
 from mrcore.util.proc import folder_is_gone
+from mrcore.util.secrecy import hide_memory, leave_no_core_files
 from mrcore.util.signals import not_ignored
 from mrcore.util.units import parse_duration, parse_size
 from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.limits import DEFAULT
 from mrcore.worker.shell.descriptors import raise_descriptor_limit
 from mrcore.worker.shell.orphans import Orphans, adopt_orphans
-from mrcore.worker.shell.scratch import scratch_folder
+from mrcore.worker.shell.scratch import scratch_base, scratch_folder
 from mrcore.worker.shell.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         host.check_slots(options.slots, options.memory)
         raise_descriptor_limit(options.slots)
+        base = scratch_base(options.scratch)
     except UsageError as error:
         parser.error(str(error).rstrip("."))
     logs.configure(options.log_level, form=options.log_format)
     # Before the child processes start, which must not inherit its variables.
     notifier = Notifier(os.environ)
+    leave_no_core_files()
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(scratch_folder(options.scratch))
+        scratch = stack.enter_context(scratch_folder(base))
         adopt_orphans()
         supervisor = Supervisor(
             slots=options.slots,
@@ -82,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         stack.callback(supervisor.close)
         supervisor.prestart()
+        # After the fork, and before there are secrets: children are measured through their memory.
+        hide_memory()
         collect_rarely()
         # Unlike asyncio.run, this does not wait for threads that may be blocked on a store.
         loop = asyncio.new_event_loop()

@@ -24,10 +24,16 @@ from mrcore.master.shell.roster import Roster
 from mrcore.master.shell.sessions import Sessions
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.sweep import Sweep
+from mrcore.master.shell.token_service import TokenService
+from mrcore.master.shell.tokens import Tokens
 from mrcore.master.shell.worker_service import WorkerService
 from mrcore.rpc.cluster import Leader
 from mrcore.rpc.server import RpcServer
-from mrcore.rpc.v1 import job_service_pb2_grpc, worker_service_pb2_grpc
+from mrcore.rpc.v1 import (
+    job_service_pb2_grpc,
+    token_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
 from mrcore.storage.base import Storage
 from mrcore.util.clock import SYSTEM
 
@@ -44,6 +50,7 @@ class Site:
     storage: Storage
     state_uri: str
     rng: SystemRandom
+    tokens: Tokens
     starting: Callable[[str], None]
     """Receiver of the steps of a start that may take long."""
     expect_slots: int = 0
@@ -130,6 +137,8 @@ class Assembly:
         server = self._server.grpc_server
         job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(workers, server)
+        tokens = TokenService(self._site.tokens)
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
 
     def _sweep(self, submissions: Submissions, objects: Objects) -> None:
         sweep = Sweep(

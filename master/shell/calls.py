@@ -18,6 +18,7 @@ log = logging.getLogger("mrcore.master")
 SERVICES: Final = (
     "mrcore.rpc.v1.JobService",
     "mrcore.rpc.v1.CallService",
+    "mrcore.rpc.v1.TokenService",
     "mrcore.rpc.v1.WorkerService",
 )
 

@@ -18,7 +18,7 @@ from mrcore.master.shell.calls import SERVICES
 from mrcore.master.shell.follower import Follower, Lookout
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.roster import Roster
-from mrcore.master.shell.tokens import Tokens, found_on_loopback
+from mrcore.master.shell.tokens import found_on_loopback
 from mrcore.rpc.cluster import Leader, credentials_of
 from mrcore.rpc.probe import LeaderProbe
 from mrcore.rpc.roles import Role
@@ -34,15 +34,13 @@ PROBE_SECONDS: Final = 2.0
 class Standby:
     """A master that reads along, refuses calls and names the leader, until it leads itself."""
 
-    def __init__(
-        self, site: Site, server: RpcServer, tokens: Tokens, roster: Roster, notifier: Notifier
-    ) -> None:
+    def __init__(self, site: Site, server: RpcServer, roster: Roster, notifier: Notifier) -> None:
         self._site = site
         self._server = server
-        self._tokens = tokens
+        self._tokens = site.tokens
         self._roster = roster
         self._notifier = notifier
-        self._probe = LeaderProbe(PROBE_SECONDS, lambda: tokens.read_token(Role.USER))
+        self._probe = LeaderProbe(PROBE_SECONDS, lambda: site.tokens.read_token(Role.USER))
         self._lookout = Lookout(
             site.storage, site.state_uri, roster, self._probe, socket.gethostname()
         )

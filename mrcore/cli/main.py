@@ -32,6 +32,7 @@ COMMANDS = {
     "chaos": "Rehearse disasters with a job on this machine.",
     "workers": "List the workers of a cluster.",
     "masters": "List the masters of a cluster: the leader and those that stand by.",
+    "token": "List, replace, give and revoke the tokens of a cluster.",
     "drain": "Ask a worker to finish its tasks and leave.",
     "verify": "Check an output against its receipt.",
     "cat": "Print an output as text.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, TypeVar, cast
 
@@ -46,8 +47,12 @@ class Connection:
         """Time for which what must not be lost is tried again while the master is away."""
         self._clock = clock
         self._channels: list[grpc.Channel] = []
+        self._refused: set[str] = set()
+        """Tokens that a master has refused."""
         self._stubs: dict[Callable[[grpc.Channel], Any], Any] = {}
         """Stubs on the channel to the master that leads, by their class."""
+        self._starting = threading.RLock()
+        """Held while a stream begins: gRPC may crash if its channel is closed in this moment."""
         self.closed = False
         """Whether `close` was called: calls fail from then on."""
         self._connect(credentials)
@@ -67,9 +72,10 @@ class Connection:
 
     def close(self) -> None:
         """Close all channels; calls in other threads end with an error."""
-        self.closed = True
-        for channel in self._channels:
-            channel.close()
+        with self._starting:
+            self.closed = True
+            for channel in self._channels:
+                channel.close()
 
     def again(self) -> Connection:
         """Return another connection to the same master, with streams of its own."""
@@ -106,10 +112,11 @@ class Connection:
         After an end that is not final `pause` has waited, and the caller may make the stream again.
         Raises MrcoreError where the end is final.
         """
-        self.check_open()
         call: Any = None
         try:
-            call = attempt()
+            with self._starting:
+                self.check_open()
+                call = attempt()
             for answer in call:
                 pause.reset()
                 yield answer
@@ -140,9 +147,12 @@ class Connection:
     def pause_after(self, error: grpc.RpcError, pause: Pause) -> None:
         """Get ready to repeat a call; raise what is final, or ends a call of a closed client."""
         problem = error_from(error, self.credentials.address)
-        self._known.learn(cast("grpc.Call", error).trailing_metadata())
+        call = cast("grpc.Call", error)
+        self._known.learn(call.trailing_metadata())
         if self.closed:
             raise problem from None
+        if call.code() is grpc.StatusCode.UNAUTHENTICATED and self._take_new_token():
+            return
         pause.after(problem)
         self.look_again()
 
@@ -158,6 +168,18 @@ class Connection:
         if chosen != self.credentials:
             with contextlib.suppress(MrcoreError):  # nobody shows the certificate that is trusted
                 self._connect(chosen)
+
+    def _take_new_token(self) -> bool:
+        """Turn to the master with the token of now; return False if that is the one it refused."""
+        found = None
+        if self._find is not None:
+            with contextlib.suppress(MrcoreError):
+                found = self._find()
+        if found is None or found.token in self._refused or found.token == self.credentials.token:
+            return False
+        self._refused.add(self.credentials.token)
+        self._connect(found)
+        return True
 
     def _connect(self, credentials: Credentials) -> None:
         # Former channels stay until the end: another thread may be in a call.

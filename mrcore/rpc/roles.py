@@ -34,6 +34,7 @@ _BY_SERVICE: Final = {
         "OpenSession AddCalls WatchCalls CancelCalls ReleaseCalls CloseSession PutObject "
         "ReadObject ReleaseResults",
     ),
+    f"{_PACKAGE}.TokenService": (USERS, "ListTokens RotateTokens CreateToken RevokeToken"),
     f"{_PACKAGE}.WorkerService": (WORKERS, "Synchronize"),
     "grpc.health.v1.Health": (EVERY_ROLE, "Check Watch List"),
     "grpc.reflection.v1alpha.ServerReflection": (USERS, "ServerReflectionInfo"),

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mrcore.errors import UsageError
 from mrcore.tasks.child.protocol import JobFile, write_job
 from mrcore.util.folder_lock import lock_folder
 from mrcore.worker.shell.orphans import sweep_marked
@@ -57,13 +59,11 @@ class Scratch:
 
 
 @contextlib.contextmanager
-def scratch_folder(base: Path | None) -> Iterator[Scratch]:
-    """Yield a new folder below `base` (default: the system's temporary folder); remove it after.
+def scratch_folder(base: Path) -> Iterator[Scratch]:
+    """Yield a new folder below `base`; remove it after.
 
     Folders that killed workers have left there are removed first: their locks are free.
     """
-    if base is None:
-        base = Path(tempfile.gettempdir()) / f"mrcore-{os.getuid()}"
     base = base.absolute()
     sweep(base)
     scratch = Scratch(base)
@@ -71,6 +71,26 @@ def scratch_folder(base: Path | None) -> Iterator[Scratch]:
         yield scratch
     finally:
         scratch.remove()
+
+
+def scratch_base(given: Path | None) -> Path:
+    """Return the folder in which workers keep theirs: below the system's temporary one by default.
+
+    Raises UsageError where somebody else owns or may change the default one, which anybody can
+    make.
+    """
+    if given is not None:
+        return given
+    base = Path(tempfile.gettempdir()) / f"mrcore-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        base.mkdir(mode=0o700, parents=True)
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise UsageError(
+            f"The folder {base} is not yours alone, so others could change what is kept there. "
+            "Remove it, or give --scratch DIR."
+        )
+    return base
 
 
 def sweep(base: Path) -> None:

@@ -21,6 +21,13 @@ _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
 )  # fmt: skip
+_OF_DAEMONS: Final = frozenset({
+    "MRCORE_CLUSTER", "MRCORE_LISTEN", "MRCORE_MASTER_OPTIONS", "MRCORE_METRICS", "MRCORE_SLOTS",
+    "MRCORE_STATE", "MRCORE_WORKER_OPTIONS", "CREDENTIALS_DIRECTORY", "INVOCATION_ID",
+    "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET",
+    "WATCHDOG_PID", "WATCHDOG_USEC",
+})  # fmt: skip
+"""Variables by which units and service managers configure a daemon, and hand it secrets."""
 _ROOMY_BYTES: Final = 512 << 20
 _OWN_VARIABLE: Final = "JE_ARROW_MALLOC_CONF"
 _OWN_VALUE: Final = (
@@ -37,8 +44,11 @@ _began_with: dict[str, str] | None = None
 
 
 def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) -> dict[str, str]:
-    """Return the environment of children: the caller's, with defaults that suit many slots."""
-    result = dict(environment)
+    """Return the environment of children: the caller's, with defaults that suit many slots.
+
+    What configures the daemon is not for user code.
+    """
+    result = {name: value for name, value in environment.items() if name not in _OF_DAEMONS}
     path = result.pop(CHILD_PATH, None)
     if path:
         result["PYTHONPATH"] = path

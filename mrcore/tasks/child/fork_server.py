@@ -30,6 +30,7 @@ from typing import Final, NoReturn
 from mrcore.tasks.child import environment as variables
 from mrcore.util import forks, hidden_modules
 from mrcore.util.parent import end_with_parent
+from mrcore.util.secrecy import show_memory
 from mrcore.util.shown_strings import show_variable
 
 MODULE: Final = "mrcore.tasks.child.fork_server"
@@ -153,6 +154,7 @@ def fork_here(
 
 def _forget_the_worker() -> None:
     """Undo what the worker has set for itself, and what children do not import."""
+    show_memory()
     hidden_modules.hide(variables.DAEMON_PACKAGES)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -45,7 +45,8 @@ class ScriptedMaster:
     def unary(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answer a unary call."""
         self.requests.append(request)
-        assert ("authorization", "Bearer secret") in context.invocation_metadata()
+        given = dict(context.invocation_metadata())["authorization"]
+        assert str(given).startswith("Bearer secret")
         context.set_trailing_metadata(self.metadata)
         step = self.script.pop(0)
         if isinstance(step, grpc.StatusCode):
@@ -293,6 +294,32 @@ def test_a_master_that_comes_back_is_called_over_the_same_channel(
     with MasterClient(leader, find=lambda: leader, clock=clock) as client:
         assert client.fleet() is None
     assert made == [leader]
+
+
+def test_a_token_that_was_replaced_is_looked_for_once(
+    master: ScriptedMaster, clock: FakeClock
+) -> None:
+    refused = grpc.StatusCode.UNAUTHENTICATED
+    address = f"127.0.0.1:{master.port}"
+    tokens = ["secret of now", "secret of now", "secret of then", "secret of now"]
+    with MasterClient(
+        Credentials(address=address, token="secret"),
+        find=lambda: Credentials(address=address, token=tokens.pop(0)),
+        clock=clock,
+    ) as client:
+        master.script = [refused, job_service_pb2.GetResponse(job=message())]
+        assert client.get("j-1").job_id == "j-1"
+        assert client.credentials.token == "secret of now"
+        # The state has no other one, so this is the answer.
+        master.script = [refused]
+        with pytest.raises(UsageError, match="does not accept this token"):
+            client.get("j-1")
+        # One that was refused before does not come back.
+        master.script = [refused, refused]
+        with pytest.raises(UsageError, match="does not accept this token"):
+            client.get("j-1")
+    assert tokens == []
+    assert clock.slept == []
 
 
 def test_a_client_is_made_from_an_address(

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mrcore.cli import gce
+from mrcore.cli import gce, token
 from mrcore.cli.help import HelpFormatter
 from mrcore.cli.main import COMMANDS, cli
 from mrcore.master import main as master
@@ -18,6 +18,7 @@ from mrcore.worker import main as worker
 DAEMONS = ("master", "worker")
 HELP = ["", *(name for name in COMMANDS if name not in DAEMONS)]
 HELP += [f"gce {name}" for name in gce.command.commands]
+HELP += [f"token {name}" for name in token.command.commands]
 WIDE = "2000"
 
 

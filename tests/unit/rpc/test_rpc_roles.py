@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,7 +20,6 @@ from mrcore.rpc.server import RpcServer
 from mrcore.rpc.status import error_from
 from mrcore.rpc.tokens import Accepted, TokenTable, hash_of
 from mrcore.rpc.v1 import (
-    call_service_pb2,
     job_service_pb2,
     job_service_pb2_grpc,
     worker_service_pb2,
@@ -31,7 +32,9 @@ TOKENS = {Role.USER: "of-a-user", Role.WORKER: "of-a-worker"}
 
 
 def declared() -> Iterator[str]:
-    for module in (job_service_pb2, call_service_pb2, worker_service_pb2):
+    for path in sorted(Path("proto").rglob("*.proto")):
+        name = str(path.relative_to("proto").with_suffix("")).replace("/", ".")
+        module = importlib.import_module(f"{name}_pb2")
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 yield f"/{service.full_name}/{method.name}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 
-from mrcore.worker.shell.scratch import scratch_folder
+from mrcore.errors import UsageError
+from mrcore.worker.shell.scratch import scratch_base, scratch_folder
 
 
 def test_it_is_there_and_then_gone(tmp_path: Path) -> None:
@@ -55,3 +58,25 @@ def test_a_relative_folder_stays_where_it_was(
     monkeypatch.chdir(tmp_path)
     with scratch_folder(Path("base")) as scratch:
         assert scratch.path.parent == tmp_path / "base"
+
+
+def test_the_usual_folder_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    base = scratch_base(None)
+    assert stat.S_IMODE(base.stat().st_mode) == 0o700
+    assert scratch_base(None) == base
+    # Somebody may have made it first: as a folder that all may change, or as a link to one.
+    base.chmod(0o777)
+    with pytest.raises(UsageError, match="is not yours alone"):
+        scratch_base(None)
+    base.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    base.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is not yours alone"):
+        scratch_base(None)
+    base.unlink()
+    base.mkdir(mode=0o700)
+    monkeypatch.setattr("os.getuid", lambda: os.geteuid() + 1)
+    (tmp_path / f"mrcore-{os.geteuid() + 1}").mkdir(mode=0o700)
+    with pytest.raises(UsageError, match="is not yours alone"):
+        scratch_base(None)

@@ -1,0 +1,53 @@
+"""Questions about the tokens of a cluster, over the connection of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mrcore.client.connection import CALL_SECONDS, Connection
+from mrcore.model.tokens import TokenView
+from mrcore.rpc.convert_tokens import role_to_proto, token_view
+from mrcore.rpc.roles import Role
+from mrcore.rpc.v1 import token_service_pb2 as pb
+from mrcore.rpc.v1 import token_service_pb2_grpc
+
+
+def list_tokens(connection: Connection) -> tuple[TokenView, ...]:
+    """Return the tokens that are valid now."""
+    request = pb.ListTokensRequest()
+    answer = connection.call(lambda: _stub(connection).ListTokens(request, timeout=CALL_SECONDS))
+    return tuple(map(token_view, answer.tokens))
+
+
+def rotate_tokens(
+    connection: Connection, roles: Sequence[Role], grace_seconds: float
+) -> tuple[TokenView, ...]:
+    """Replace the cluster's own tokens of some roles, or of all; return what is valid now.
+
+    A call whose answer is lost may replace them twice, which does no harm.
+    """
+    request = pb.RotateTokensRequest(roles=map(role_to_proto, roles), grace_seconds=grace_seconds)
+    answer = connection.call(lambda: _stub(connection).RotateTokens(request, timeout=CALL_SECONDS))
+    return tuple(map(token_view, answer.tokens))
+
+
+def create_token(
+    connection: Connection, role: Role, name: str, lifetime_seconds: float
+) -> tuple[str, TokenView]:
+    """Return a new token for somebody; a lifetime of 0 does not end."""
+    request = pb.CreateTokenRequest(
+        role=role_to_proto(role), name=name, lifetime_seconds=lifetime_seconds
+    )
+    answer = connection.call(lambda: _stub(connection).CreateToken(request, timeout=CALL_SECONDS))
+    return answer.token, token_view(answer.info)
+
+
+def revoke_token(connection: Connection, token_id: str) -> TokenView:
+    """End a token; raise UsageError for one that cannot be."""
+    request = pb.RevokeTokenRequest(token_id=token_id)
+    answer = connection.call(lambda: _stub(connection).RevokeToken(request, timeout=CALL_SECONDS))
+    return token_view(answer.info)
+
+
+def _stub(connection: Connection) -> token_service_pb2_grpc.TokenServiceStub:
+    return connection.stub(token_service_pb2_grpc.TokenServiceStub)
