@@ -12,7 +12,7 @@ from mrcore.master.shell.calls import Context, answering
 from mrcore.master.shell.tokens import Tokens
 from mrcore.model.tokens import TokenView
 from mrcore.rpc.bounds import check_count, check_name, seconds_within
-from mrcore.rpc.convert_tokens import role_from_proto, token_to_proto
+from mrcore.rpc.convert_tokens import ROLES, token_to_proto
 from mrcore.rpc.roles import Role
 from mrcore.rpc.tokens import Accepted
 from mrcore.rpc.v1 import token_service_pb2 as pb
@@ -51,7 +51,7 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         """Replace the cluster's own tokens."""
         del context
         check_count(len(request.roles), "the number of roles", len(Role))
-        roles = sorted({role_from_proto(number) for number in request.roles} or Role)
+        roles = sorted({ROLES.from_proto(number) for number in request.roles} or Role)
         grace = seconds_within(request.grace_seconds, "the grace", 0.0, GRACE_SECONDS_MAX)
         await self._change(lambda: self._tokens.rotate(roles, grace))
         log.info("has replaced tokens", extra={"roles": ",".join(roles)})
@@ -63,7 +63,7 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
     ) -> pb.CreateTokenResponse:
         """Make a token for somebody."""
         del context
-        role = role_from_proto(request.role)
+        role = ROLES.from_proto(request.role)
         name = check_name(request.name, "the name of the token")
         lifetime = request.lifetime_seconds
         if lifetime:

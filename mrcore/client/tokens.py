@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mrcore.client.connection import CALL_SECONDS, Connection
 from mrcore.model.tokens import TokenView
-from mrcore.rpc.convert_tokens import role_to_proto, token_view
+from mrcore.rpc.convert_tokens import ROLES, token_view
 from mrcore.rpc.roles import Role
 from mrcore.rpc.v1 import token_service_pb2 as pb
 from mrcore.rpc.v1 import token_service_pb2_grpc
@@ -26,7 +26,9 @@ def rotate_tokens(
 
     A call whose answer is lost may replace them twice, which does no harm.
     """
-    request = pb.RotateTokensRequest(roles=map(role_to_proto, roles), grace_seconds=grace_seconds)
+    request = pb.RotateTokensRequest(
+        roles=[ROLES.to_proto[role] for role in roles], grace_seconds=grace_seconds
+    )
     answer = connection.call(lambda: _stub(connection).RotateTokens(request, timeout=CALL_SECONDS))
     return tuple(map(token_view, answer.tokens))
 
@@ -36,7 +38,7 @@ def create_token(
 ) -> tuple[str, TokenView]:
     """Return a new token for somebody; a lifetime of 0 does not end."""
     request = pb.CreateTokenRequest(
-        role=role_to_proto(role), name=name, lifetime_seconds=lifetime_seconds
+        role=ROLES.to_proto[role], name=name, lifetime_seconds=lifetime_seconds
     )
     answer = connection.call(lambda: _stub(connection).CreateToken(request, timeout=CALL_SECONDS))
     return answer.token, token_view(answer.info)

@@ -187,7 +187,7 @@ def test_tokens_of_a_cluster(house: House, capsys: pytest.CaptureFixture[str]) -
         ):
             list(ended.list())
         log = house.master.log() + house.worker.log()
-        secrets = (*first.values(), *second.values(), alice.token)
+        secrets = [*first.values(), *second.values(), alice.token]
         assert not any(secret in log for secret in secrets)
     assert house.worker.stop() == 0
     assert house.master.stop() == 0
