@@ -138,6 +138,7 @@ class _Life:
             session_seconds=options.session_seconds,
             kept_seconds=options.kept_seconds,
             fleet=options.fleet,
+            metrics=options.metrics,
         )
         self._ready_fd = options.ready_fd
         self.serving = False

@@ -60,6 +60,8 @@ class Site:
     kept_seconds: float = 30 * 86_400.0
     """Time for which plans, logs and plugins of ended jobs are kept."""
     fleet: FleetOptions | None = None
+    metrics: str = ""
+    """HOST:PORT of the metrics; empty: no metrics."""
 
 
 class Assembly:

@@ -18,6 +18,7 @@ from mrcore.master.core.succession import BEAT_SECONDS, Sight, Succession
 from mrcore.master.shell.journal import Journal, Replica
 from mrcore.master.shell.leader import read_leader
 from mrcore.master.shell.roster import Roster
+from mrcore.master.shell.standing import Standing
 from mrcore.model import object_names
 from mrcore.model.master import MasterRole
 from mrcore.rpc.cluster import Credentials, Leader, credentials_of
@@ -73,12 +74,14 @@ class Lookout:
         self.read_leader()
         if self.leader != silent and self._answers():  # another one leads since
             return self._sight(journal, answers=True)
-        beat, gone = "", False
+        beat = ""
         address = "" if self.leader is None else self.leader.address
+        # Nobody else is at an address that this process listens at: the leader was a former one.
+        gone = address == self._roster.record.address
         for info, record in self._roster.read():
             if record.role is MasterRole.LEADER and record.address == address:
                 beat += f" {info.generation}"
-                gone = record.host == self._host and self._is_unlocked()
+                gone = gone or (record.host == self._host and self._is_unlocked())
         return self._sight(journal, answers=False, beat=beat, gone=gone)
 
     def _answers(self) -> bool:
@@ -133,9 +136,21 @@ class Follower:
         self._pause = SHORTEST_PAUSE_SECONDS
         self._is_current = False
         """Whether the end of the journal was reached since the latest entry."""
+        self._current_at = clock.monotonic()
+        """Time at which it had read all that was there."""
         self._beat_at = self._look_at = float("-inf")
         self._listed_at = clock.monotonic()
         self._is_blind = False
+
+    def standing(self) -> Standing:
+        """Return how far this standby has read; from any thread."""
+        return Standing(
+            MasterRole.STANDBY,
+            self._journal.epoch,
+            self._journal.number,
+            0 if self._is_current else self._roster.record.behind,
+            max(0.0, self._clock.monotonic() - self._current_at),
+        )
 
     def stop(self) -> None:
         """Have `follow` return soon; from any thread."""
@@ -191,7 +206,7 @@ class Follower:
             self._journal.feed(entry, self._replica)
             found = True
             self._beat_if_due()
-        self._is_current = True
+        self._reached_end()
         if found:
             self._listed_at = self._clock.monotonic()
         return found
@@ -204,9 +219,13 @@ class Follower:
             if count % BEAT_EVERY == 0:
                 self._on_turn()
                 self._beat_if_due()
-        self._is_current = True
+        self._reached_end()
         self._listed_at = self._clock.monotonic()
         return False
+
+    def _reached_end(self) -> None:
+        self._is_current = True
+        self._current_at = self._clock.monotonic()
 
     def _take_over(self) -> bool:
         """Make this master the leader, unless the journal shows that somebody leads."""

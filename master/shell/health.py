@@ -12,6 +12,8 @@ from mrcore.master.core.machine import Machine
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.room import call_bytes
 from mrcore.master.shell.loop import Shell
+from mrcore.master.shell.standing import Standing
+from mrcore.model.master import MasterRole
 from mrcore.model.stages import kind_of_name
 from mrcore.util.clock import Clock
 
@@ -27,7 +29,6 @@ Tallies = dict[str, dict[str, int]]
 class HealthSnapshot:
     """Counts of a master at one moment."""
 
-    epoch: int
     jobs: dict[str, int]
     """Number of remembered jobs, by state."""
     tasks: dict[tuple[str, str], int]
@@ -68,6 +69,10 @@ class Health:
         slots = sum(worker.slots for worker in workers)
         return f"jobs: {len(jobs)}, tasks left: {left}, workers: {len(workers)}, slots: {slots}"
 
+    def standing(self) -> Standing:
+        """Return the place of this master, which leads."""
+        return Standing(MasterRole.LEADER, self.shell.machine.cluster.epoch, self.shell.entry)
+
     async def look(self) -> HealthSnapshot:
         """Return what there is, once all that it shows is durable."""
         return await self.shell.read(_look)
@@ -101,7 +106,6 @@ def _look(machine: Machine) -> HealthSnapshot:
     workers = views.worker_views(machine.cluster, machine.cluster.now)
     blind = {worker.id for worker in machine.cluster.sorted_workers() if not worker.sees_store}
     return HealthSnapshot(
-        epoch=machine.cluster.epoch,
         jobs=Counter(record.state.value for record in machine.cluster.durable.jobs.values()),
         tasks=dict(tasks),
         workers=Counter(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
+from mrcore.daemon.metrics import TASK_BUCKETS, Vitals, Window, gauge, new_registry, serve
 from mrcore.master.core.facts import Fact, JobEnded, TaskWon
 from mrcore.master.shell.call_metrics import CallHistory
 from mrcore.master.shell.health import Health, Tallies
+from mrcore.master.shell.standing import Standing
 from mrcore.model.job import JobState
+from mrcore.model.master import MasterRole
 from mrcore.model.stages import CALL, KINDS, kind_of
 
 JOB_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
@@ -31,8 +33,68 @@ def measured(address: str, health: Health) -> Iterator[int]:
     registry = new_registry()
     health.shell.observe(_History(health, registry).observe)
     registry.register(_Now(health))
-    with serve(address, registry) as port:
+    registry.register(_Place(health.standing))
+    with serve(address, registry, lambda: _vitals(health.standing(), health.healthy())) as port:
         yield port
+
+
+@contextlib.contextmanager
+def measured_standby(address: str, look: Callable[[], Standing]) -> Iterator[int]:
+    """Serve the metrics of a master that stands by, for as long as the `with` block.
+
+    Yields the port. `look` is called in threads of the HTTP server.
+    """
+    registry = new_registry()
+    registry.register(_Place(look))
+    # A store that does not answer is not a reason to end a standby.
+    with serve(address, registry, lambda: _vitals(look(), healthy=True)) as port:
+        yield port
+
+
+def _vitals(standing: Standing, healthy: bool) -> Vitals:
+    return Vitals(
+        healthy,
+        {
+            "role": standing.role.value,
+            "epoch": standing.epoch,
+            "entry": standing.entry,
+            "behind_entries": standing.behind_entries,
+            "behind_seconds": round(standing.behind_seconds, 3),
+        },
+    )
+
+
+class _Place(Collector):
+    """Role of a master, and how far it has read the journal, at the moment of a scrape."""
+
+    def __init__(self, look: Callable[[], Standing]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield gauges."""
+        standing = self._look()
+        role = GaugeMetricFamily(
+            "mrcore_master_role", "1 for the role that this master has", labels=("role",)
+        )
+        for one in MasterRole:
+            role.add_metric((one.value,), float(one is standing.role))
+        yield role
+        yield gauge("mrcore_master_epoch", "Counts the starts of masters", standing.epoch)
+        yield gauge(
+            "mrcore_master_journal_entry",
+            "Number of the newest journal entry that this master has read",
+            standing.entry,
+        )
+        yield gauge(
+            "mrcore_master_behind_entries",
+            "Journal entries that this master has yet to read",
+            standing.behind_entries,
+        )
+        yield gauge(
+            "mrcore_master_behind_seconds",
+            "Time since this master had read all of the journal",
+            standing.behind_seconds,
+        )
 
 
 class _History:
@@ -104,7 +166,6 @@ class _Now(Collector):
         yield responsive
         if sight is None:
             return
-        yield gauge("mrcore_master_epoch", "Counts the starts of masters", sight.epoch)
         jobs = GaugeMetricFamily(
             "mrcore_master_jobs", "Jobs that are remembered, by state", labels=("state",)
         )

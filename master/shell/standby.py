@@ -68,6 +68,11 @@ class Standby:
         with contextlib.ExitStack() as stack:
             if leader is not None:
                 stack.enter_context(self._found_on_loopback(leader, wanted=is_shared))
+            if self._site.metrics:
+                from mrcore.master.shell.metrics import measured_standby  # slow to load
+
+                measured = measured_standby(self._site.metrics, follower.standing)
+                stack.enter_context(measured)
             await self._server.stand_by(SERVICES, leader.address if leader is not None else "")
             log.info("stands by for %s", self._site.state_uri)
             say_ready()

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Info,
     ProcessCollector,
     disable_created_metrics,
+    make_wsgi_app,
     start_http_server,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -24,6 +27,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from mrcore import __version__
 from mrcore.errors import UsageError
 from mrcore.rpc.cluster import parse_address
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOOK_SECONDS: Final = 5.0
 """Time after which an event loop that does not answer is reported as not responsive."""
@@ -44,11 +50,21 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Answer of a daemon to a look at `/healthz`."""
+
+    healthy: bool
+    facts: Mapping[str, str | int | float]
+    """Other values to see, by name."""
+
+
 @contextlib.contextmanager
-def serve(address: str, registry: CollectorRegistry) -> Iterator[int]:
+def serve(address: str, registry: CollectorRegistry, look: Callable[[], Vitals]) -> Iterator[int]:
     """Serve metrics at HOST:PORT (port 0: any) from threads; yield the port.
 
-    Raises UsageError if the address cannot be used.
+    `look` answers `/healthz`, in one of these threads: it must not wait. Raises UsageError if the
+    address cannot be used.
     """
     host, port = parse_address(address)
     if not address.endswith(f":{port}"):
@@ -59,12 +75,29 @@ def serve(address: str, registry: CollectorRegistry) -> Iterator[int]:
         raise UsageError(
             f"Metrics cannot be served at {address} ({error.strerror}). Choose another --metrics."
         ) from None
+    server.set_app(_with_health(make_wsgi_app(registry), look))
     try:
         yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _with_health(others: WSGIApplication, look: Callable[[], Vitals]) -> WSGIApplication:
+    """Return an application that answers `/healthz` itself, and leaves the rest to another."""
+
+    def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/healthz":
+            return others(environ, start)
+        vitals = look()
+        start(
+            "200 OK" if vitals.healthy else "503 Service Unavailable",
+            [("Content-Type", "application/json"), ("Cache-Control", "no-store")],
+        )
+        return [msgspec.json.encode({"healthy": vitals.healthy, **vitals.facts}) + b"\n"]
+
+    return answer
 
 
 class Window(Generic[T]):

@@ -45,7 +45,7 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # With port sharing a second master could bind the same port, and get half of the calls.
     ("grpc.so_reuseport", 0),
     # Let clients ping a parked call as often as `mrcore.rpc.channel` does.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     # What strangers may hold: connections for a while, and few calls each.
     ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),

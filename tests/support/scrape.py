@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.error
 import urllib.request
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -26,6 +29,15 @@ def scrape(port: int) -> Samples:
             assert (sample.name, values) not in found, "reported twice"
             found[sample.name, values] = sample.value
     return found
+
+
+def vitals(port: int) -> tuple[int, dict[str, Any]]:
+    """Return the status and the answer of `/healthz`."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 def check_names(samples: Samples, prefix: str) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from mrcore.daemon.metrics import TASK_BUCKETS, Window, gauge, new_registry, serve
+from mrcore.daemon.metrics import TASK_BUCKETS, Vitals, Window, gauge, new_registry, serve
 from mrcore.model.stages import KINDS, kind_of_name
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
 from mrcore.worker.shell.health import Health, HealthSnapshot
@@ -26,7 +26,7 @@ def measured(address: str, health: Health) -> Iterator[int]:
     attempts = _Attempts(registry)
     health.agent.observe(attempts.observe)
     registry.register(_Now(health))
-    with serve(address, registry) as port:
+    with serve(address, registry, lambda: Vitals(health.healthy(), {"role": "worker"})) as port:
         yield port
 
 

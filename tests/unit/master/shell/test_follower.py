@@ -9,6 +9,7 @@ from random import Random
 import msgspec
 import pytest
 
+from mrcore.errors import UnavailableError
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken, WorkerJoined
 from mrcore.master.core.limits import Limits
@@ -18,6 +19,7 @@ from mrcore.master.errors import FencedError
 from mrcore.master.shell.follower import RELIST_SECONDS, Follower, Lookout
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.leader import announce, retire
+from mrcore.master.shell.metrics import measured_standby
 from mrcore.master.shell.roster import STALE_SECONDS, Roster
 from mrcore.master.shell.snapshots import encode_snapshot
 from mrcore.model import object_names
@@ -29,8 +31,10 @@ from mrcore.storage.faulty import FaultKind, FaultyStorage, script
 from mrcore.storage.memory import MemoryStorage
 from tests.support.fake_clock import FakeClock
 from tests.support.journals import history_of, leader
+from tests.support.scrape import documented, families, scrape, vitals
 
 STATE = "mem://space/state"
+STANDBY_FAMILIES = ("epoch", "role", "journal_entry", "behind_entries", "behind_seconds")
 
 
 def record(name: str, address: str) -> MasterRecord:
@@ -51,6 +55,7 @@ class Site:
         self.storage = MemoryStorage()
         self.clock = FakeClock()
         self.answers = True
+        self.fault: FaultKind | None = None
         self.asked: list[str] = []
         self.at: list[tuple[float, Callable[[], None]]] = []
 
@@ -63,11 +68,13 @@ class Site:
         announce(self.storage, STATE, made)
         return journal, made
 
-    def standby(self, name: str = "standby", storage: Storage | None = None) -> Follower:
+    def standby(
+        self, name: str = "standby", storage: Storage | None = None, address: str = "s:1"
+    ) -> Follower:
         storage = storage or self.storage
         self.machine = Machine(Limits(), Random(0))
         self.journal = Journal(storage, STATE, name, self.clock)
-        self.roster = Roster(storage, STATE, record(name, "s:1"), self.clock)
+        self.roster = Roster(storage, STATE, record(name, address), self.clock)
         lookout = Lookout(storage, STATE, self.roster, self.probe, "h")
         return Follower(
             self.journal, self.machine, lookout, self.roster, self.clock, on_turn=self.turn
@@ -119,6 +126,46 @@ def test_a_standby_has_all_entries_when_it_leads() -> None:
     with pytest.raises(FencedError):
         journal.append([WorkerJoined("lost")])
     assert [one.writer for one in history_of(site.storage, STATE)][-2:] == ["standby", "standby"]
+
+
+def test_a_standby_reports_how_far_it_is_behind() -> None:
+    site = Site()
+    journal, _ = site.lead()
+    follower = site.standby(
+        storage=FaultyStorage(site.storage, lambda *call: site.fault, error=UnavailableError)
+    )
+    seen = []
+
+    def look() -> None:
+        with measured_standby("127.0.0.1:0", follower.standing) as port:
+            seen.append((vitals(port), scrape(port)))
+
+    site.after(1.0, partial(join, journal, 1))
+    site.after(20.0, look)
+    site.after(20.1, lambda: setattr(site, "fault", FaultKind.BEFORE))
+    site.after(60.0, look)
+    site.after(61.0, follower.stop)
+    assert not follower.follow()
+    ((_, near), samples), ((status, far), late) = seen
+    assert (near["role"], near["epoch"], near["entry"], near["behind_entries"]) == (
+        ("standby", 1, 2, 0)
+    )
+    assert near["behind_seconds"] < 1.0 < 39.0 < far["behind_seconds"] < 41.0
+    assert (status, far["healthy"]) == (200, True), "a restart would not help it"
+    assert late["mrcore_master_behind_seconds", ()] == far["behind_seconds"]
+    shown = families(samples, "mrcore_master_")
+    assert shown == {f"mrcore_master_{name}" for name in STANDBY_FAMILIES}
+    assert shown < documented("mrcore_master_")
+
+
+def test_a_standby_with_the_address_of_the_leader_leads_at_once() -> None:
+    site = Site()
+    _, made = site.lead()
+    site.die()
+    follower = site.standby(address=made.address)
+    begun = site.clock.now
+    assert follower.follow()
+    assert site.clock.now - begun < 1.0
 
 
 def test_a_leader_that_is_seen_in_the_store_alone_is_not_replaced() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_clock import FakeClock
 from tests.support.master_shell import Gate, Idle, run, submitted, synced
-from tests.support.scrape import Samples, check_names, documented, families, scrape
+from tests.support.scrape import Samples, check_names, documented, families, scrape, vitals
 from tests.support.specs import NO_VERSIONS, call_spec
 
 
@@ -41,14 +42,27 @@ async def win_the_map(shell: Shell) -> None:
 
 def test_jobs_tasks_and_workers_are_counted() -> None:
     found: Samples = {}
+    seen: list[tuple[int, dict[str, Any]]] = []
 
     async def act(shell: Shell, idle: Idle) -> None:
-        with measured("127.0.0.1:0", Health(shell, SYSTEM)) as port:
+        clock = FakeClock(SYSTEM.monotonic())
+        health = Health(shell, clock)
+        with measured("127.0.0.1:0", health) as port:
             await shell.settle(submitted())
             await win_the_map(shell)
             found.update(await asyncio.to_thread(scrape, port))
+            seen.append(await asyncio.to_thread(vitals, port))
+            clock.advance(3_600 + WELL_SECONDS)  # without a turn of the loop
+            seen.append(await asyncio.to_thread(vitals, port))
 
     run(act)
+    (status, answer), (late, _) = seen
+    assert (status, late) == (200, 503)
+    place = {"role": "leader", "epoch": 1, "behind_entries": 0, "behind_seconds": 0.0}
+    assert {**answer, "entry": 0} == {**place, "healthy": True, "entry": 0}
+    assert answer["entry"] == found["mrcore_master_journal_entry", ()] > 1
+    assert found["mrcore_master_role", ("leader",)] == 1
+    assert found["mrcore_master_role", ("standby",)] == 0
     check_names(found, "mrcore_master_")
     assert documented("mrcore_master_") == families(found, "mrcore_master_")
     assert found["mrcore_master_responsive", ()] == 1
