@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from mrcore.master.core import durable_calls
+from mrcore.master.core import blame, durable_calls
 from mrcore.master.core.ended import (
     brief,
     leaves_remains,
@@ -45,19 +45,16 @@ from mrcore.master.core.facts import (
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import (
     CallsRecord,
-    Culprit,
     FailedAttempt,
     JobRecord,
-    RaisedError,
     RecentFailure,
     StageRecord,
     TaskRecord,
 )
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
-from mrcore.model.skipping import FAILURES_TO_SKIP, skip_at
 from mrcore.model.stages import StagePlan, stage_names
-from mrcore.model.task import FailureKind, Mark, TaskFailure
+from mrcore.model.task import FailureKind
 
 
 class Durable(msgspec.Struct):
@@ -277,7 +274,8 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     sums.class_a += sign * output.class_a
     sums.class_b += sign * output.class_b
     job.bad_records += sign * len(output.bad_records)
-    job.open_skips -= sign * len(task.skip)
+    if job.calls is None:
+        job.open_skips -= sign * len(task.skip)
     job.counts += sign * len(output.counters)
     job.result_bytes += sign * len(output.result)
     job.block_bytes += sign * weight_of_blocks(output)
@@ -316,29 +314,22 @@ def _fail(job: JobRecord, fact: AttemptFailed, limits: Limits) -> None:
         task.infrastructure += 1
         return
     if job.calls is not None and failure.kind is FailureKind.USER and not failure.died:
-        task.raised += 1
+        if failure.mark is None:
+            task.raised += 1
+        else:
+            blame.count(job, task, failure.mark, fact.failure, limits)
         return
     task.failures += 1
     if failure.kind is FailureKind.DATA:
         repeated = last is not None and last.message == failure.message
         task.same_data = task.same_data + 1 if repeated else 1
-    if failure.died and job.calls is None:
+    if job.calls is None and (failure.died or blame.may_be_given_up(job, failure)):
         task.mark_records = True
     if failure.mark is not None:
-        _failed_at(job, task, failure.mark, failure)
-        del task.culprits[: -limits.culprits_max]
+        blame.count(job, task, failure.mark, fact.failure, limits)
     # A job that may skip records goes its own way with them (42_record_that_raises).
     if failure.fingerprint and not (failure.mark is not None and job.spec.max_bad_records):
-        _count_error(task, failure.fingerprint)
-        del task.raised_errors[: -limits.culprits_max]
-
-
-def _count_error(task: TaskRecord, fingerprint: str) -> None:
-    for raised in task.raised_errors:
-        if raised.fingerprint == fingerprint:
-            raised.count += 1
-            return
-    task.raised_errors.append(RaisedError(fingerprint, 1))
+        blame.count_error(task, failure.fingerprint, limits)
 
 
 def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
@@ -350,21 +341,3 @@ def _trace(job: JobRecord, task_id: TaskId, limits: Limits) -> None:
         old = job.task(job.traced.pop(0))
         if old.last_failure is not None:
             old.last_failure = brief(old.last_failure)
-
-
-def _failed_at(job: JobRecord, task: TaskRecord, mark: Mark, failure: TaskFailure) -> None:
-    """Count a failure at a record; at the second one the record is skipped, if the job may."""
-    for culprit in task.culprits:
-        if culprit.mark == mark:
-            culprit.count += 1
-            break
-    else:
-        culprit = Culprit(mark, 1)
-        task.culprits.append(culprit)
-    allowed = job.bad_records + job.open_skips < job.spec.max_bad_records
-    skipped = any(skip.mark == mark for skip in task.skip)
-    if culprit.count >= FAILURES_TO_SKIP and not skipped and allowed:
-        task.skip = (*task.skip, skip_at(mark, failure))
-        job.open_skips += 1
-        # That was progress: a task with several such records must be able to get past all of them.
-        task.failures = task.same_data = 0

@@ -85,6 +85,7 @@ def win(jobs: Jobs, job: JobRecord, index: int) -> None:
     assert job.calls is not None
     task = job.stages[CALL_STAGE].tasks[index]
     task.last_failure = None
+    task.culprits, task.skip = [], ()
     _end(jobs, job.calls, index, None)
     job.calls.kept_bytes += weight_of_output(task)
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mrcore.master.core import blame
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, TaskRecord
@@ -131,7 +132,11 @@ def call_verdict(
     budgets of any other task.
     """
     message = failure.message
+    if blame.gives_up(task, spec, failure):
+        return None  # an item fails, and the others of the call go on
     if failure.kind is FailureKind.USER and not failure.died:
+        if failure.mark is not None:
+            return None
         retries = 0 if spec.session is None else spec.session.retries
         return message if task.raised >= retries else None
     if failure.kind is FailureKind.INFRASTRUCTURE:
@@ -153,9 +158,11 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
 
     What is counted travels with every answer about the job and stays in memory with each task.
     """
-    problem = bad_records_problem(record.bad_records, record.spec.max_bad_records)
+    problem = bad_records_problem(
+        record.bad_records, record.spec.max_bad_records, record.records_read
+    )
     if problem is not None:
-        return problem
+        return f"{problem} {_last_bad_record(record)}"
     if record.block_bytes > limits.block_bytes_max:
         return (
             f"To cut the job's total order takes {record.block_bytes:,} bytes of the master, and "
@@ -170,6 +177,16 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
         )
     names, counts = len(record.counters), record.counts
     return counters_problem(names, counts, limits.counters_max, limits.counts_max)
+
+
+def _last_bad_record(record: JobRecord) -> str:
+    causes = [
+        bad.cause
+        for stage in record.stages
+        for task in stage.tasks
+        for bad in (task.output.bad_records[-1:] if task.output is not None else ())
+    ]
+    return f"The last one: {causes[-1]}." if causes else ""
 
 
 def _times(n: int) -> str:

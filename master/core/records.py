@@ -263,6 +263,16 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
         return sum(s.records_in for s in self.stages if isinstance(s.plan.reads, Splits))
 
     @property
+    def records_read(self) -> int | None:
+        """Return the number of all records of the input, with those that were skipped.
+
+        None while some are yet to be read.
+        """
+        if not all(s.complete for s in self.stages if isinstance(s.plan.reads, Splits)):
+            return None
+        return self.input_records + self.bad_records
+
+    @property
     def complete(self) -> bool:
         """Return whether every task of every stage has a winner."""
         return all(stage.complete for stage in self.stages)

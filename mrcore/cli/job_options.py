@@ -28,6 +28,7 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
 
@@ -72,7 +73,7 @@ def _click_type(option: Option) -> click.ParamType[Any] | None:
             return click.Choice([member.value for member in members])
         case Named(entries):
             return click.Choice(entries.names())
-        case Params() | ColumnTypes() | Needs():
+        case Params() | ColumnTypes() | Needs() | Share():
             return KindType(option.kind, option.metavar.lower())
         case Folder():
             return FOLDER

@@ -71,7 +71,8 @@ class JobOptions(PluginFunctions, total=False):
     task_timeout: float | str
     record_timeout: float | str
     lease: float | str
-    max_bad_records: int
+    max_bad_records: int | str
+    """Number of bad records to skip, or a share of all such as "1%"."""
     memory: int | str
     temp: str | os.PathLike[str]
     overwrite: bool

@@ -24,6 +24,7 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
 from mrcore.model.resources import resources_of
@@ -37,7 +38,7 @@ def value_of(option: Option, value: object) -> Any:
     match option.kind:
         case Whole(zero=zero):
             return 0 if zero and value == zero else count(option.name, value)
-        case Seconds() | Bytes():
+        case Seconds() | Bytes() | Share():
             return _quantity(option, value)
         case Choice(members):
             return members(_one_of(option.name, value, list(members)))
@@ -142,14 +143,19 @@ def _params(name: str, given: object) -> dict[str, str]:
         raise wrong(name, given, "a dict of texts") from None
 
 
-def _quantity(option: Option, value: object) -> float:
-    """Return seconds or bytes, given as a number or as a text with a unit."""
-    if isinstance(value, str):
+def _quantity(option: Option, value: object) -> float | str:
+    """Return seconds, bytes or a share, given as a number or as a text with a unit."""
+    is_share = isinstance(option.kind, Share)
+    if isinstance(value, str) and ("%" in value or not is_share):
         try:
-            quantity: float = option_rules.parse(option.kind, value)
+            quantity: float | str = option_rules.parse(option.kind, value)
         except ValueError as error:
             raise UsageError(f"{option.name}: {error}.") from None
         return quantity
+    if is_share:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong(option.name, value, 'a whole number, or a share such as "1%"')
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         unit, example = ("bytes", "256MiB") if option.kind == Bytes() else ("seconds", "30s")
         raise wrong(option.name, value, f'a number of {unit}, or a text such as "{example}"')

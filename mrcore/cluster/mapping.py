@@ -176,8 +176,8 @@ class MapResult(Iterator[T], Generic[T]):
         total = _length(iterables)
         self._items = zip(*iterables, strict=False)
         self._pacer = Pacer(total)
-        self._chunks: collections.OrderedDict[Chunk, int] = collections.OrderedDict()
-        """Number of items of each chunk that was sent and not drawn."""
+        self._chunks: collections.OrderedDict[Chunk, range] = collections.OrderedDict()
+        """Numbers of the items of each chunk that was sent and not drawn."""
         self._news: News = queue.SimpleQueue()
         """Chunks that have ended, in the order in which they did, and their numbers of items."""
         self._drawing = threading.RLock()
@@ -277,15 +277,16 @@ class MapResult(Iterator[T], Generic[T]):
         items = self._chunks.pop(chunk, None)
         if items is None:  # another thread has cancelled the map
             return
-        self._kept -= items
+        self._kept -= len(items)
         try:
             outcomes = chunk.result()
         except Exception as error:  # noqa: BLE001 - it is what the function raised, of any class
-            self._ready.extend(_Failed(error) for _ in range(items))
+            self._ready.extend(_Failed(error) for _ in items)
         else:
-            for number, value in enumerate(outcomes.values):
-                failure = outcomes.failures.get(number)
-                self._ready.append(value if failure is None else _Failed(error_of_item(failure)))
+            for at, (item, value) in enumerate(zip(items, outcomes.values, strict=True)):
+                failure = outcomes.failures.get(at)
+                failed = None if failure is None else _Failed(error_of_item(failure, item))
+                self._ready.append(value if failed is None else failed)
         self._feed()
 
     def _wait(self, chunk: Chunk) -> None:
@@ -325,7 +326,8 @@ class MapResult(Iterator[T], Generic[T]):
             first = self._sent
             self._sent += len(items)
             for chunk, number in self._mapping.send(items, first):
-                self._chunks[chunk] = number
+                self._chunks[chunk] = range(first, first + number)
+                first += number
                 self._in_flight += 1
                 self._kept += number
                 chunk.when_done(functools.partial(_report, self._news, number))

@@ -19,6 +19,13 @@ def error_of(failure: Failure) -> BaseException:
     return error
 
 
-def error_of_item(failure: ItemFailure) -> BaseException:
-    """Return the exception to raise for one item of a `map`."""
-    return load_exception(failure.exception, failure.message, failure.traceback)
+def error_of_item(failure: ItemFailure, item: int) -> BaseException:
+    """Return the exception to raise for the item of a `map` with this number, from 0 on.
+
+    One that the function did not raise itself has the number as a note: nothing else shows which
+    item ended its process, or took too long.
+    """
+    error = load_exception(failure.exception, failure.message, failure.traceback)
+    if not failure.traceback:
+        error.add_note(f"It was item {item:,} of the map, counted from 0.")
+    return error

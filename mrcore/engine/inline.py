@@ -19,12 +19,12 @@ from mrcore.client.request import JobRequest, before_tasks, check_engine, prepar
 from mrcore.engine import history
 from mrcore.engine.post_mortem import watched
 from mrcore.engine.retries import Retries
-from mrcore.engine.stage_sums import StageSums
+from mrcore.engine.stage_sums import StageSums, input_records, records_read
 from mrcore.errors import DataError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, new_job_id
 from mrcore.model.job import JobSpec, JobState
-from mrcore.model.skipping import bad_records_problem
+from mrcore.model.skipping import bad_records_problem, most_skipped
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, failure_view
 from mrcore.model.stages import Splits, StagePlan, stage_names, stage_plans, stages_of, task_name
 from mrcore.model.task import (
@@ -127,8 +127,6 @@ class _Run:
             partitions = next(readers, 0)
             for read in self._reads(stage):
                 output = self._run_task(number, TaskWork(read, partitions))
-                self.outputs[number].append(output)
-                self.figures[number].add(output)
                 is_last = number == len(self.stages) - 1
                 if is_last and self.on_result is not None and self.on_result(_taken_result(output)):
                     return
@@ -152,15 +150,6 @@ class _Run:
             yield run_input(outputs, stage.tasks, index, boundaries, starts)
 
     @property
-    def input_records(self) -> int:
-        """Return the records of the job's input that have been read."""
-        return sum(
-            figures.records_in
-            for stage, figures in zip(self.stages, self.figures, strict=True)
-            if isinstance(stage.reads, Splits)
-        )
-
-    @property
     def parts(self) -> Sequence[TaskOutput]:
         """Return the outputs that become parts: those of the last stage."""
         return self.outputs[-1]
@@ -179,9 +168,12 @@ class _Run:
             if result.traceback.rpartition("\n")[2] in _INTERRUPTS:
                 raise KeyboardInterrupt
             self.failures += 1
-            if not retries.may_follow(result, self.spec.max_bad_records - self.bad_records):
+            most = most_skipped(self.spec.max_bad_records, records_read(self.stages, self.figures))
+            if not retries.may_follow(result, most - self.bad_records):
                 raise self._failed(attempt, result)
             self._forget_remains()
+        self.outputs[stage].append(result)
+        self.figures[stage].add(result)
         self._count(attempt, result)
         self.observer.update(self.view(JobState.RUNNING))
         return result
@@ -194,6 +186,7 @@ class _Run:
             work=work,
             memory_bytes=self.spec.memory_bytes,
             skip=retries.skip,
+            careful=retries.careful,
         )
         scratch = self.folder.path / "scratch"
         scratch.mkdir(exist_ok=True)
@@ -215,9 +208,11 @@ class _Run:
         self.counters.update(output.counters)
         self.counts += len(output.counters)
         names, counts = len(self.counters), self.counts
-        problem = bad_records_problem(
-            self.bad_records + len(output.bad_records), self.spec.max_bad_records
-        ) or counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
+        read = records_read(self.stages, self.figures)
+        problem = bad_records_problem(self.bad_records, self.spec.max_bad_records, read)
+        if problem is not None and output.bad_records:
+            problem = f"{problem} The last one: {output.bad_records[-1].cause}."
+        problem = problem or counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
         if problem is not None:
             raise self._failed(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
 
@@ -382,7 +377,7 @@ def _publish(run: _Run) -> None:
         run.spec,
         run.job_id,
         commit.with_rewritten(files, rewritten),
-        records_in=run.input_records,
+        records_in=input_records(run.stages, run.figures),
         counters=dict(run.counters),
         attempts=run.attempts,
         stages=run.stage_views(),

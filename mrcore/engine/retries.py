@@ -20,6 +20,8 @@ class Retries:
     spec: JobSpec
     skip: tuple[Skip, ...] = ()
     """Records that the next attempt leaves out."""
+    careful: bool = False
+    """Whether the next attempt maps each record by itself."""
     _failures: int = 0
     """Failures since a record was last given up."""
     _culprits: Counter[Mark] = field(default_factory=Counter)
@@ -31,6 +33,7 @@ class Retries:
         """
         if failure.mark is None or not self.spec.max_bad_records:
             return False
+        self.careful = True
         self._failures += 1
         self._culprits[failure.mark] += 1
         if self._culprits[failure.mark] >= FAILURES_TO_SKIP and len(self.skip) < leave:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrcore.model.snapshots import StageView
+from mrcore.model.stages import Splits, StagePlan
 from mrcore.model.task import TaskOutput
 
 
@@ -43,3 +45,21 @@ class StageSums:
             bytes_out=self.bytes_out,
             attempts=self.attempts,
         )
+
+
+def input_records(stages: Sequence[StagePlan], figures: Sequence[StageSums]) -> int:
+    """Return the records of the job's input that were mapped; `figures` may lack stages."""
+    read = zip(stages, figures, strict=False)
+    return sum(sums.records_in for stage, sums in read if isinstance(stage.reads, Splits))
+
+
+def records_read(stages: Sequence[StagePlan], figures: Sequence[StageSums]) -> int | None:
+    """Return the number of all records of the input, with those that were skipped.
+
+    None while some are yet to be read.
+    """
+    done = [sums.tasks for sums in figures] + [0] * (len(stages) - len(figures))
+    for stage, tasks in zip(stages, done, strict=True):
+        if isinstance(stage.reads, Splits) and tasks < stage.tasks:
+            return None
+    return input_records(stages, figures) + sum(sums.bad_records for sums in figures)

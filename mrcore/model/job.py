@@ -174,7 +174,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     record_timeout_seconds: float | None = None
     """Time that `map` may take for one record, `reduce` and `combine` for one key."""
     lease_seconds: float = 10.0
-    max_bad_records: int = 0
+    max_bad_records: int | str = 0
+    """Number of bad records to skip, or a share of the records that are read, such as `1%`."""
     memory_bytes: int = 0
     """Resident memory that a slot may use; 0 lets each worker decide (60 % over its slots)."""
     temp_uri: str | None = None

@@ -29,8 +29,10 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
+from mrcore.model.skipping import MAX_SKIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +237,10 @@ JOB_OPTIONS: Sequence[Option] = (
     ),
     Option(
         name="max_bad_records",
-        # The master keeps each skipped record, with up to 3 KiB of text.
-        kind=Whole(0, 100_000),
+        kind=Share(MAX_SKIPPED, "max_bad_share"),
         noun="the number of bad records",
-        help="Skip at most this many bad records and save them in OUT/_bad.",
+        metavar="N|P%",
+        help="Skip at most N bad records, or P per cent of all, and save them in OUT/_bad.",
     ),
     Option(
         name="memory",

@@ -18,6 +18,14 @@ class Whole(msgspec.Struct, frozen=True):
     zero: str = ""
 
 
+class Share(msgspec.Struct, frozen=True):
+    """A whole number up to `high`, or a share in per cent."""
+
+    high: int
+    share_field: str
+    """Field of the message `JobSpec` that has the share, as a text."""
+
+
 class Seconds(msgspec.Struct, frozen=True):
     """A duration in seconds: at least `low`, or above it, and at most `high`."""
 
@@ -85,6 +93,7 @@ class Jobs(msgspec.Struct, frozen=True):
 
 Kind = (
     Whole
+    | Share
     | Seconds
     | Bytes
     | Choice

@@ -19,9 +19,11 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
 from mrcore.model.resources import parse_resources, show_resources
+from mrcore.model.skipping import share_of
 from mrcore.util.texts import printable
 from mrcore.util.units import parse_duration, parse_size
 
@@ -29,14 +31,8 @@ from mrcore.util.units import parse_duration, parse_size
 def parse(kind: Kind, text: str) -> Any:
     """Return the value that a text stands for; raise ValueError with what is wrong with it."""
     match kind:
-        case Whole(low, high, zero):
-            if zero and text == zero:
-                return 0
-            least = max(low, 1) if zero else low
-            if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= high:
-                choice = f"neither `{zero}` nor" if zero else "not"
-                raise ValueError(f"{text!r} is {choice} a number from {least} to {high}")
-            return int(text)
+        case Whole() | Share():
+            return _parse_number(kind, text)
         case Seconds():
             return parse_duration(text)
         case Bytes():
@@ -59,6 +55,26 @@ def parse(kind: Kind, text: str) -> Any:
             return name, column_type
         case _:
             return text
+
+
+def _parse_number(kind: Whole | Share, text: str) -> int | str:
+    """Return a number or a share; raise ValueError."""
+    is_number = re.fullmatch(r"-?[0-9]{1,18}", text) is not None
+    if isinstance(kind, Share):
+        share = share_of(text)
+        if share is not None:
+            return share
+        if is_number and 0 <= int(text) <= kind.high:
+            return int(text)
+        bounds = f"a number from 0 to {kind.high} nor a share from 0% to 100%"
+        raise ValueError(f"{text!r} is neither {bounds}")
+    if kind.zero and text == kind.zero:
+        return 0
+    least = max(kind.low, 1) if kind.zero else kind.low
+    if not is_number or not least <= int(text) <= kind.high:
+        choice = f"neither `{kind.zero}` nor" if kind.zero else "not"
+        raise ValueError(f"{text!r} is {choice} a number from {least} to {kind.high}")
+    return int(text)
 
 
 def show(kind: Kind, value: Any) -> str:
@@ -90,10 +106,17 @@ def check(kind: Kind, value: Any, name: str) -> None:
             check_columns(value, name)
         case ColumnNames(most):
             _check_names(value, name, most)
-        case Whole(low, high):
-            _check_bounds(name, value, low, high, "", above=False)
-        case Bytes(low, high):
-            _check_bounds(name, value, low, high, " bytes", above=False)
+        case Share(high) if isinstance(value, str):
+            if share_of(value) is None:
+                raise UsageError(
+                    f"{_capital(name)} is {printable(value, 80)!r}. Give a number up to {high:,}, "
+                    "or a share from 0% to 100%."
+                )
+        case Share(high):
+            _check_bounds(name, value, 0, high, "", above=False)
+        case Whole(low, high) | Bytes(low, high):
+            unit = " bytes" if isinstance(kind, Bytes) else ""
+            _check_bounds(name, value, low, high, unit, above=False)
         case Seconds(low, high, above) if value is not None:
             _check_bounds(name, value, low, high, " s", above=above)
         case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from typing import Final
 
 from mrcore.model.task import Mark, Skip, TaskFailure
@@ -9,6 +11,11 @@ from mrcore.util.texts import printable
 
 FAILURES_TO_SKIP: Final = 2
 """Attempts that raise or die at one record before it is taken for the cause."""
+MAX_SKIPPED: Final = 100_000
+"""Records that a job can skip: the master keeps each one, with up to 3 KiB of text."""
+MAX_SKIPPED_IN_TASK: Final = 1_000
+"""Records that one attempt can skip by itself: they travel with its result and into the journal."""
+_SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 _CAUSE_CHARACTERS: Final = 200
 """Length of what a skipped record is saved with, at most."""
 _TRACEBACK_CHARACTERS: Final = 600
@@ -56,16 +63,52 @@ def shown_key(mark: Mark) -> str:
 
 
 def skip_at(mark: Mark, failure: TaskFailure) -> Skip:
-    """Return the order to skip a record or a key, given its last failure."""
+    """Return the order to skip a record, key or item, given its last failure."""
     cause = printable(failure.message, _CAUSE_CHARACTERS)
-    return Skip(mark, cause, failure.traceback[-_TRACEBACK_CHARACTERS:])
+    return Skip(mark, cause, failure.traceback[-_TRACEBACK_CHARACTERS:], failure.exception)
 
 
-def bad_records_problem(skipped: int, allowed: int) -> str | None:
-    """Return why a job has to end for the records that it has skipped; None if it may go on."""
-    if skipped <= allowed:
+Allowance = int | str
+"""Bad records that a job may skip: a number, or a share of the records that it reads, as in 1%."""
+
+
+def share_of(text: str) -> Allowance | None:
+    """Return the share that a text stands for, in its shortest form; None if it is not one."""
+    match = _SHARE.fullmatch(text)
+    if match is None or not 0 <= Fraction(match[1]) <= 100:
         return None
+    return f"{float(match[1]):g}%" if Fraction(match[1]) else 0
+
+
+def most_skipped(allowance: Allowance, read: int | None = None) -> int:
+    """Return the number of records that a job may skip.
+
+    `read` is the number of all records of its input; None while some are yet to be read, and a
+    share is not known as a number.
+    """
+    if isinstance(allowance, int):
+        return allowance
+    if read is None:
+        return MAX_SKIPPED
+    return min(MAX_SKIPPED, int(Fraction(allowance.rstrip("%")) * read / 100))
+
+
+def bad_records_problem(skipped: int, allowance: Allowance, read: int | None = None) -> str | None:
+    """Return why a job has to end for the records that it has skipped; None if it may go on.
+
+    `read` is that of `most_skipped`.
+    """
+    if skipped <= most_skipped(allowance, read):
+        return None
+    records = f"{skipped:,} bad records" if skipped > 1 else "1 bad record"
+    if isinstance(allowance, int):
+        allowed = f"{allowance:,} are" if allowance != 1 else "1 is"
+    elif read is None or skipped > MAX_SKIPPED:
+        allowed = f"{MAX_SKIPPED:,} are the limit, and {allowance} is"
+    else:
+        records += f" of {read:,}"
+        allowed = f"{allowance} is"
     return (
-        f"{skipped} bad records were skipped, more than the {allowed} allowed: look at _bad/ "
-        "under the output"
+        f"{records} had to be skipped, and {allowed} allowed by --max-bad-records. Correct the "
+        "input or the code, or allow more."
     )

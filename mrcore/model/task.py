@@ -142,7 +142,8 @@ class TaskWork(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A record that killed its attempt: piece number within the split and offset in its file."""
+    """Place of a record: its file and its offset there. Keys and items are marked alike, by what
+    `mrcore.model.skipping` writes in place of a file."""
 
     uri: str
     offset: int
@@ -156,6 +157,8 @@ class Skip(msgspec.Struct, frozen=True):
     """Message of the last failure there."""
     traceback: str = ""
     """End of its traceback."""
+    exception: bytes = b""
+    """Pickled exception of an item of a call; empty where its process died."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True):
@@ -170,7 +173,9 @@ class TaskSpec(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     """Resident memory of the child that must not be exceeded; decided by the worker."""
     mark_records: bool = False
-    """Note each record before it is mapped: a former attempt died without a traceback."""
+    """Note each record before it is mapped, in case it kills the process."""
+    careful: bool = False
+    """Map each record by itself: a former attempt has failed at one, which may be given up."""
     skip: tuple[Skip, ...] = ()
 
     @property

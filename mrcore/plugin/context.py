@@ -67,6 +67,10 @@ class Context:
         """Counters of this attempt so far."""
         return MappingProxyType(self._counters)
 
+    def restore(self, counters: Mapping[str, int]) -> None:
+        """Take back what was counted since the counters were these."""
+        self._counters = dict(counters)
+
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to a counter of the job; attempts that do not win do not count.
 

@@ -42,6 +42,7 @@ from mrcore.model.option_kinds import (
     Named,
     Needs,
     Params,
+    Share,
 )
 from mrcore.model.resources import MAX_CPUS, MAX_LABELS, check_label
 from mrcore.model.task import MAX_PRINTED_BYTES, Mark, TaskFailure, TaskRef
@@ -151,6 +152,8 @@ def option_fields(values: Iterable[tuple[Option, Any]]) -> dict[str, Any]:
                 fields[option.proto_field] = _columns_to_proto(value)
             case Needs():
                 fields[option.proto_field] = resources_to_proto(value)
+            case Share(_, share_field) if isinstance(value, str):
+                fields[share_field] = value
             case _ if value is not None:
                 fields[option.proto_field] = value
     return fields
@@ -169,6 +172,9 @@ def option_from_proto(option: Option, message: job_pb2.JobSpec) -> Any:
             return sets if value else not sets
         case Params():
             return _params_from_proto(value)
+        case Share(_, share_field) if share := getattr(message, share_field):
+            option_rules.check(option.kind, share, option.noun)
+            return option_rules.parse(option.kind, share)
         case Folder():
             return check_folder_uri(value, option.noun) if value else option.default
         case ColumnNames():

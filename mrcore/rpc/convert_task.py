@@ -213,7 +213,10 @@ def assignment_to_proto(
         mark_records=mark_records,
         skip=[
             worker_service_pb2.Skip(
-                mark=mark_to_proto(one.mark), cause=one.cause, traceback=one.traceback
+                mark=mark_to_proto(one.mark),
+                cause=one.cause,
+                traceback=one.traceback,
+                exception=one.exception,
             )
             for one in skip
         ],
@@ -244,7 +247,10 @@ def work_from_proto(message: worker_service_pb2.Assignment) -> TaskWork | None:
 
 def skip_from_proto(message: worker_service_pb2.Assignment) -> tuple[Skip, ...]:
     """Return the records that the attempt skips."""
-    return tuple(Skip(mark_from_proto(one.mark), one.cause, one.traceback) for one in message.skip)
+    return tuple(
+        Skip(mark_from_proto(one.mark), one.cause, one.traceback, one.exception)
+        for one in message.skip
+    )
 
 
 def split_to_proto(split: Split) -> worker_service_pb2.Split:

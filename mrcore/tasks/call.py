@@ -24,6 +24,7 @@ from mrcore.calls.payload import (
 from mrcore.calls.references import Need, Reference
 from mrcore.errors import InternalError, NotFoundError, PicklingError, StorageError
 from mrcore.model import object_names
+from mrcore.model.skipping import is_item
 from mrcore.model.task import (
     MAX_RESULT_BYTES,
     MAX_SPARED_RESULT_BYTES,
@@ -156,10 +157,7 @@ class Calls:
             del given, keywords
             return self._output(spec, call, _pickled(name, value, dump_value), 1)
         items, keywords = arguments.load()
-        assert spec.job.session is not None
-        outcomes = self._each(
-            name, function, items, keywords, arguments, spec.job.session.retries, progress
-        )
+        outcomes = self._each(name, function, items, keywords, arguments, spec, progress)
         done = len(items) - len(outcomes.failures)
         return self._output(spec, call, _pickled(name, outcomes, dump_outcomes), len(items), done)
 
@@ -177,13 +175,25 @@ class Calls:
         items: Sequence[Any],
         keywords: dict[str, Any],
         arguments: _Arguments,
-        retries: int,
+        spec: TaskSpec,
         progress: ItemSink,
     ) -> Outcomes:
-        """Call the function for each item; one that raises does not spoil the others."""
+        """Call the function for each item; one that raises does not spoil the others.
+
+        Items that former attempts have died of are not tried again.
+        """
+        assert spec.job.session is not None
+        retries = spec.job.session.retries
         values: list[Any] = []
-        failures: dict[int, ItemFailure] = {}
+        failures: dict[int, ItemFailure] = {
+            skip.mark.offset: ItemFailure(skip.cause, skip.traceback, skip.exception)
+            for skip in spec.skip
+            if is_item(skip.mark) and skip.mark.offset < len(items)
+        }
         for at, item in enumerate(items):
+            if at in failures:
+                values.append(None)
+                continue
             given = item
             for left in range(retries, -1, -1):
                 progress.begin_item(self._clock.monotonic(), at, len(items))

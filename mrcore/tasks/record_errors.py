@@ -27,6 +27,15 @@ class RecordError(InternalError):
         self.mark = Mark(batch.piece.uri, batch.offsets[index])
         self.record = record_text(batch.values[index], _SHOWN_CHARACTERS)
 
+    @property
+    def sentence(self) -> str:
+        """Return what is wrong, and with which record."""
+        record = f": {self.record}" if self.record.strip() else ", which is blank"
+        place = f"on {self.place}{record}"
+        problem = problem_of(self.error)
+        raised = isinstance(self.error, UserCodeError) and self.error.error is not None
+        return f"{problem}, {place}" if raised else f"{problem} ({place})"
+
 
 class PieceError(InternalError):
     """Something that map emitted from a batch of records cannot be; carries where they lie."""
@@ -35,6 +44,11 @@ class PieceError(InternalError):
         super().__init__(str(error))
         self.error = error
         self.shown = batch.piece.shown
+
+
+def problem_of(error: Exception) -> str:
+    """Return what is wrong, without the place."""
+    return error.problem if isinstance(error, UserCodeError) else str(error)
 
 
 def record_text(value: object, characters: int) -> str:

@@ -9,18 +9,27 @@ from typing import Any, Final
 
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
-from mrcore.model.task import BadRecord, Piece, Skip, Split, TaskSpec
+from mrcore.model.skipping import MAX_SKIPPED_IN_TASK, most_skipped, skip_at
+from mrcore.model.task import (
+    BadRecord,
+    FailureKind,
+    Piece,
+    Skip,
+    Split,
+    TaskFailure,
+    TaskSpec,
+)
+from mrcore.plugin.tracebacks import user_traceback
 from mrcore.records.batches import OnBroken
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.typed_rows import typed
+from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.position import Position
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import record_text
+from mrcore.tasks.record_errors import RecordError, record_text
 from mrcore.util.clock import SYSTEM
 
 _SAVED_CHARACTERS: Final = 1024
-_MAX_BROKEN: Final = 1_000
-"""Broken records that one task can skip: they travel with its result and into the journal."""
 _LOOK_EVERY: Final = 32
 """Records between two looks at the clock."""
 _REPORT_SECONDS: Final = 0.25
@@ -103,15 +112,42 @@ class Records:
 
     def _take_broken(self, piece: Piece, error: BrokenRecordError) -> None:
         """Skip a line that is not of its format, if the job may: another attempt would not help."""
-        if len(self.bad) >= self._spec.job.max_bad_records:
+        if len(self.bad) >= most_skipped(self._spec.job.max_bad_records):
             raise error
-        if len(self.bad) >= _MAX_BROKEN:
+        if len(self.bad) >= MAX_SKIPPED_IN_TASK:
             raise DataError(
                 f"{piece.shown} has too many broken records, or the files before it in its split: "
-                f"a map task can skip {_MAX_BROKEN:,}. Correct the input."
+                f"a map task can skip {MAX_SKIPPED_IN_TASK:,}. Correct the input."
             ) from error
         record = record_text(error.record, _SAVED_CHARACTERS)
         self.bad.append(BadRecord(piece.shown, error.offset, str(error), record))
+
+    def give_up(self, error: Exception) -> bool:
+        """Skip the record read last, which map cannot take; return False where none may be."""
+        batch = self.batch
+        assert batch is not None
+        most = min(most_skipped(self._spec.job.max_bad_records), MAX_SKIPPED_IN_TASK)
+        if len(self.bad) >= most:
+            return False
+        failed = RecordError(error, batch, self.index)
+        raised = error.error if isinstance(error, UserCodeError) else None
+        failure = TaskFailure(
+            kind=FailureKind.USER,
+            message=failed.sentence,
+            traceback="" if raised is None else user_traceback(raised),
+        )
+        self.bad.append(self._bad_record(batch, self.index, skip_at(failed.mark, failure)))
+        self.records -= 1
+        return True
+
+    def _bad_record(self, batch: Batch, index: int, skip: Skip) -> BadRecord:
+        return BadRecord(
+            batch.piece.shown,
+            batch.offsets[index],
+            skip.cause or "two attempts failed on this record",
+            record_text(batch.values[index], _SAVED_CHARACTERS),
+            skip.traceback,
+        )
 
     def _without_bad(self, batch: Batch) -> Batch:
         bad = self._skip[batch.piece.uri]
@@ -119,17 +155,9 @@ class Records:
         if bad.keys().isdisjoint(offsets):
             return batch
         keep = [offset not in bad for offset in offsets]
-        for offset, value, kept in zip(offsets, batch.values, keep, strict=True):
+        for index, kept in enumerate(keep):
             if not kept:
-                self.bad.append(
-                    BadRecord(
-                        batch.piece.shown,
-                        offset,
-                        bad[offset].cause or "two attempts failed on this record",
-                        record_text(value, _SAVED_CHARACTERS),
-                        bad[offset].traceback,
-                    )
-                )
+                self.bad.append(self._bad_record(batch, index, bad[offsets[index]]))
         values = [value for value, kept in zip(batch.values, keep, strict=True) if kept]
         left = [offset for offset, kept in zip(offsets, keep, strict=True) if kept]
         return type(batch)(batch.piece, values, left, batch.size_bytes)

@@ -37,7 +37,7 @@ from mrcore.storage import operations
 from mrcore.tasks.bad_keys import key_mark, kind_of
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import PieceError, RecordError
+from mrcore.tasks.record_errors import PieceError, RecordError, problem_of
 from mrcore.tasks.setup import Setup
 from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
@@ -169,13 +169,9 @@ def _run(
         context = setup.begin(name, progress.status)
         output = StageTask(spec, functions, folder, progress, context).run()
     except RecordError as failed:
-        record = f": {failed.record}" if failed.record.strip() else ", which is blank"
-        place = f"on {failed.place}{record}"
-        if _raised(failed.error):
-            return _user_failure(failed.error, f"{_problem(failed.error)}, {place}", failed.mark)
-        return _user_failure(failed.error, f"{_problem(failed.error)} ({place})", failed.mark)
+        return _user_failure(failed.error, failed.sentence, failed.mark)
     except PieceError as failed:
-        return _user_failure(failed.error, f"{_problem(failed.error)} (in {failed.shown})")
+        return _user_failure(failed.error, f"{problem_of(failed.error)} (in {failed.shown})")
     except UserCodeError as failed:
         where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
         return _user_failure(failed, f"{failed.problem}{where}", _bad_key(spec, failed))
@@ -190,14 +186,6 @@ def _bad_key(spec: TaskSpec, failed: UserCodeError) -> Mark | None:
     if not takes_keys or not spec.job.max_bad_records:
         return None
     return key_mark(failed.key, failed.function)
-
-
-def _problem(failed: Exception) -> str:
-    return failed.problem if isinstance(failed, UserCodeError) else str(failed)
-
-
-def _raised(failed: Exception) -> bool:
-    return isinstance(failed, UserCodeError) and failed.error is not None
 
 
 def _user_failure(failed: Exception, message: str, mark: Mark | None = None) -> TaskFailure:

@@ -23,6 +23,7 @@ from mrcore.shuffle.combine import reduce_after
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.bad_keys import BadKeys
+from mrcore.tasks.careful import CarefulMap
 from mrcore.tasks.emit import (
     Emitter,
     MapStep,
@@ -84,6 +85,9 @@ class StageTask:
         self._progress = progress
         self._context = context
         self._total_order = stage.total_order
+        # What a bad record has left in variables cannot be taken back: only in a new process.
+        may_skip = bool(spec.job.max_bad_records) and not functions.keeps_state
+        self._careful = spec.careful and may_skip
         read = spec.work.read
         group = read.group if isinstance(read, Split) else 0
         self._columnar = INPUT_FORMATS[spec.job.input_format_of(group)].is_columnar
@@ -158,6 +162,9 @@ class StageTask:
         user_map, name = step.functions["map"], step.named("map")
         many = user_map if isinstance(user_map, MapMany) else None
         columnar = self._columnar and many is None
+        careful = None
+        if self._careful and many is None and not columnar:
+            careful = CarefulMap(user_map, name, records, self._context, then, judges=not later)
         for keys, values in records.batches():
             if many is not None and many.done:
                 return
@@ -170,7 +177,10 @@ class StageTask:
                     then.take_tables(name, noted(name, tables))
                 else:
                     then.start_batch(count, batch.size_bytes)
-                    if later and self._spec.mark_records:
+                    if careful is not None:
+                        for key, value in zip(keys, values, strict=True):
+                            careful.take(key, value)
+                    elif later and self._spec.mark_records:
                         # A later map that dies must die before the next record is marked.
                         for key in keys:
                             one = islice(values, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import operator
@@ -61,6 +62,32 @@ def test_calls_raise_what_the_function_raises(cluster: mrcore.LocalCluster) -> N
         cluster.call(lambda: lock)
     with pytest.raises(mrcore.UsageError, match=r"'retrys' is neither.*Did you mean 'retries'\?"):
         cluster.call(raise_own, 3, retrys=3)
+
+
+def poison(number: int) -> int:
+    """Return the number, unless it is bad for the process."""
+    if number == 3:
+        ctypes.string_at(0)
+    if number == 7:
+        os._exit(5)
+    while number == 12:
+        pass
+    return number
+
+
+def test_items_that_end_or_block_their_process_spoil_no_others(
+    cluster: mrcore.LocalCluster,
+) -> None:
+    results = cluster.map(poison, range(20), chunksize=5, timeout="2s", errors="return")
+    found: list[Any] = list(results)
+    assert [n for n in range(20) if found[n] != n] == [3, 7, 12]
+    assert isinstance(found[3], mrcore.RemoteError)
+    assert "crashed with a segmentation fault" in str(found[3])
+    assert "exited with status 5" in str(found[7])
+    assert isinstance(found[12], TimeoutError)
+    notes = [getattr(found[n], "__notes__", []) for n in (3, 7, 12)]
+    assert notes == [[f"It was item {n} of the map, counted from 0."] for n in (3, 7, 12)]
+    assert cluster.call(poison, 1).result(60) == 1
 
 
 def test_retries_and_fallback(cluster: mrcore.LocalCluster, tmp_path: Path) -> None:

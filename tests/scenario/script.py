@@ -10,8 +10,8 @@ machine answered:
 Time stands still but for `wait SECONDS`, which steps `Ticked` at every deadline on the way. The
 events, with what may follow them:
 
-    submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N] [python=V] [request=R]
-           [needs=cpu=N,memory=SIZE,label=NAME]
+    submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N|P%] [python=V]
+           [request=R] [needs=cpu=N,memory=SIZE,label=NAME]
            [resumes=JOB keep=TASK@E.N:CONTENT,...]   results of a former job that stand for its own
     submit JOB after=JOB,JOB [priority=N]   a job that waits; `planned` says what its stages are
     planned JOB maps=N [reduces=N]          (or stages=…, as of `submit`)
@@ -21,7 +21,7 @@ events, with what may follow them:
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
         infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  setup:A:ERROR
-        unread:A:N,N  skipped:A:N
+        unread:A:N,N  skipped:A:N or :N/RECORDS (that were mapped)
         result:A:BYTES and large:A:URI, of calls and of a stage that is written N= in `stages`
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2
     cancel JOB   broken JOB   drain WORKER   missing ATTEMPT   stalled SECONDS   wait SECONDS
@@ -243,7 +243,7 @@ class Script:
             map_only=len(stages) == 1,
             max_attempts=int(options.get("attempts", 4)),
             lease_seconds=float(options.get("lease", 10)),
-            max_bad_records=int(options.get("bad", 0)),
+            max_bad_records=_allowance(options.get("bad", "0")),
             priority=int(options.get("priority", 0)),
             after=after,
             resources=parse_resources(options["needs"]) if "needs" in options else ANY_WORKER,
@@ -325,3 +325,7 @@ class Script:
             *(f"fact {self.words.show_fact(fact)}" for fact in outcome.facts),
             *(self.words.show_command(command) for command in outcome.commands),
         ]
+
+
+def _allowance(text: str) -> int | str:
+    return text if text.endswith("%") else int(text)

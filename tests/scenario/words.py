@@ -137,8 +137,9 @@ class Words:
         if state == "int" or state == "float":
             return TaskOutput(number_kinds={"": state}, elapsed_seconds=1.0)
         if state == "skipped":
-            bad = tuple(BadRecord("input", n, "it died", "") for n in range(int(more)))
-            return TaskOutput(bad_records=bad, elapsed_seconds=1.0)
+            count, _, records = more.partition("/")
+            bad = tuple(BadRecord("input", n, "it died", "") for n in range(int(count)))
+            return TaskOutput(bad_records=bad, records_in=int(records or 0), elapsed_seconds=1.0)
         if state in ("died", "raised"):
             mark = Mark("input", int(more)) if more else None
             died = state == "died"

@@ -19,6 +19,7 @@ from mrcore.model.job import JobSpec
 from mrcore.model.task import (
     CallInput,
     Piece,
+    Skip,
     Split,
     TaskFailure,
     TaskOutput,
@@ -145,11 +146,13 @@ class SupervisedWorker:
         self.supervisor.keep_job(session_id, spec, self.state_uri)
         return ObjectFolder(self.folder / "state")
 
-    def make(self, call: CallInput, session_id: str = "calls") -> AttemptId:
-        """Assign one call of a session."""
+    def make(
+        self, call: CallInput, session_id: str = "calls", skip: tuple[Skip, ...] = ()
+    ) -> AttemptId:
+        """Assign one call of a session, which skips these items."""
         self.given = getattr(self, "given", 0) + 1
         attempt = AttemptId(TaskId(session_id, 0, self.given), AttemptNumber(1, self.given))
-        self.supervisor.enqueue(Assignment(attempt, 0, TaskWork(call)))
+        self.supervisor.enqueue(Assignment(attempt, 0, TaskWork(call), skip=skip))
         self.supervisor.dispatch()
         return attempt
 

@@ -33,6 +33,7 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
 from mrcore.model.task import (
@@ -87,11 +88,18 @@ ATTEMPTS = st.builds(
 )  # fmt: skip
 
 
+def numbers_of(kind: Whole | Bytes | Share) -> st.SearchStrategy[Any]:
+    """Return what draws numbers within the limits of an option."""
+    if isinstance(kind, Share):
+        return st.integers(0, kind.high) | st.sampled_from(["0.5%", "1%", "100%"])
+    return st.integers(kind.low, kind.high)
+
+
 def values_of(option: Option) -> st.SearchStrategy[Any]:
     """Return what draws values of an option within its limits."""
     match option.kind:
-        case Whole(low, high) | Bytes(low, high):
-            return st.integers(low, high)
+        case Whole() | Bytes() | Share():
+            return numbers_of(option.kind)
         case Seconds(low, high, above):
             drawn = st.floats(low, high, exclude_min=above)
             return drawn if option.default is not None else st.none() | drawn

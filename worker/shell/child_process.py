@@ -64,6 +64,7 @@ def order_for(assignment: Assignment, memory_bytes: int, *, mark_records: bool =
         inputs_version=assignment.inputs_version,
         memory_bytes=memory_bytes,
         mark_records=assignment.mark_records or mark_records,
+        careful=assignment.mark_records,
         skip=assignment.skip,
     )
 

@@ -281,6 +281,7 @@ class JobSpec(_message.Message):
     RECORDS_PER_TASK_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     RECORD_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_BAD_SHARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name for display, and the stem of the job's id."""
     input_format: _builtins.str
@@ -306,7 +307,7 @@ class JobSpec(_message.Message):
     lease_seconds: _builtins.float
     """Silence after which a worker loses its attempts; 0 means the default, 10 seconds."""
     max_bad_records: _builtins.int
-    """Records that the whole job may skip."""
+    """Records that the whole job may skip; see also max_bad_share."""
     memory_bytes: _builtins.int
     """Resident memory that a slot may use, in bytes; 0 lets the worker decide."""
     temp_uri: _builtins.str
@@ -331,6 +332,10 @@ class JobSpec(_message.Message):
     """Number of records of the input, from its start, that the job reads; 0 reads all."""
     record_timeout_seconds: _builtins.float
     """Time that the user's code may take for one record or key; 0 means unlimited."""
+    max_bad_share: _builtins.str
+    """Share of the records of the input that the job may skip, such as 1%, in place of
+    max_bad_records. Empty where that counts.
+    """
     @_builtins.property
     def plugin(self) -> _plugin_pb2.Plugin:
         """The user's code."""
@@ -403,10 +408,11 @@ class JobSpec(_message.Message):
         records_per_task: _builtins.int = ...,
         limit: _builtins.int = ...,
         record_timeout_seconds: _builtins.float = ...,
+        max_bad_share: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "resources", b"resources", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "limit", b"limit", "map_only", b"map_only", "map_tasks", b"map_tasks", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "partition_by", b"partition_by", "plugin", b"plugin", "priority", b"priority", "record_timeout_seconds", b"record_timeout_seconds", "records_per_task", b"records_per_task", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "limit", b"limit", "map_only", b"map_only", "map_tasks", b"map_tasks", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "max_bad_share", b"max_bad_share", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "partition_by", b"partition_by", "plugin", b"plugin", "priority", b"priority", "record_timeout_seconds", b"record_timeout_seconds", "records_per_task", b"records_per_task", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

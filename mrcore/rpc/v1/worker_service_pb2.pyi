@@ -631,17 +631,20 @@ Global___JobInfo: _TypeAlias = JobInfo  # noqa: Y015
 
 @_typing.final
 class Skip(_message.Message):
-    """A record that an attempt skips and saves."""
+    """A record or key that an attempt skips and saves, or an item of a call that it gives up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MARK_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     TRACEBACK_FIELD_NUMBER: _builtins.int
+    EXCEPTION_FIELD_NUMBER: _builtins.int
     cause: _builtins.str
     """Message of the last failure there."""
     traceback: _builtins.str
     """End of its traceback."""
+    exception: _builtins.bytes
+    """Pickled exception of an item of a call."""
     @_builtins.property
     def mark(self) -> _job_pb2.Mark:
         """Place of the record."""
@@ -652,10 +655,11 @@ class Skip(_message.Message):
         mark: _job_pb2.Mark | None = ...,
         cause: _builtins.str = ...,
         traceback: _builtins.str = ...,
+        exception: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "mark", b"mark", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "exception", b"exception", "mark", b"mark", "traceback", b"traceback"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,7 +682,7 @@ class Assignment(_message.Message):
     inputs_version: _builtins.int
     """Version of the inputs, which the worker returns in `HeldAttempt`."""
     mark_records: _builtins.bool
-    """Note each record before it is mapped."""
+    """Note each record before it is mapped, and map it by itself: a former attempt failed at one."""
     partitions: _builtins.int
     """Sections of the run that it writes: tasks that will read it. 0 where it writes no run."""
     @_builtins.property

@@ -193,6 +193,7 @@ class Child:
                 inputs_version=order.inputs_version,
                 memory_bytes=order.memory_bytes,
                 mark_records=order.mark_records,
+                careful=order.careful,
                 skip=order.skip,
             )
             if job.spec.session is not None:

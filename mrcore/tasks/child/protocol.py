@@ -50,6 +50,7 @@ class Order(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     mark_records: bool = False
     skip: tuple[Skip, ...] = ()
+    careful: bool = False
 
 
 class LostOrderError(InternalError):

@@ -32,11 +32,12 @@ from mrcore.model.option_kinds import (
     Needs,
     Params,
     Seconds,
+    Share,
     Whole,
 )
 from mrcore.model.resources import Wanted
 from mrcore.plugin.functions import FUNCTIONS, STEPS
-from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
+from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto, option_from_proto
 from mrcore.rpc.v1 import job_pb2
 
 PATH = str | os.PathLike[str]
@@ -45,6 +46,7 @@ NOT_OPTIONS = {"name", "inputs", "output_uri", "versions", "session"}
 
 
 KEYWORD_TYPES: dict[type[Kind], Any] = {
+    Share: int | str,
     Seconds: float | str,
     Bytes: int | str,
     Choice: str,
@@ -87,7 +89,7 @@ def test_every_option_has_a_field_in_the_message() -> None:
     options = {option.proto_field for option in job_options.draft_options()}
     assert options <= message
     rest = {"name", "plugin", "inputs", "output_uri", "versions"}
-    rest |= {"resources", "calls", "retries", "keep"}
+    rest |= {"resources", "calls", "retries", "keep", "max_bad_share"}
     assert message == options | rest
 
 
@@ -183,8 +185,62 @@ def test_a_number_out_of_bounds_is_refused_as_text(kind: Kind, text: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("1%", "1%"),
+        ("1 %", "1%"),
+        ("0%", 0),
+        ("100%", "100%"),
+        ("0.50%", "0.5%"),
+    ],
+)
+def test_bad_records_are_a_number_or_a_share(
+    text: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wc.py").write_text("def map(key, value):\n    yield value, 1\n")
+    (tmp_path / "in.txt").write_text("a\n")
+    asked = on_command_line("wc.py", "in.txt", "-o", "out", "--max-bad-records", text)
+    given = int(text) if text.isdigit() else text
+    assert asked == make_request("wc.py", "in.txt", "out", max_bad_records=given)
+    spec = complete(prepare(asked).job, Plugin("0" * 64, "wc"))
+    assert spec.max_bad_records == value
+    assert job_spec_from_proto(job_spec_to_proto(spec)) == spec
+
+
+@pytest.mark.parametrize("text", ["-1", "101%", "-1%", "100001", "1.5", "many", "%"])
+def test_bad_records_that_are_neither_are_refused(text: str) -> None:
+    @base.command()
+    @cli_options.job_options
+    def command(**options: Any) -> None:
+        raise AssertionError(options)
+
+    line = ["wc.py", "in.txt", "-o", "out", "--max-bad-records", text]
+    result = CliRunner().invoke(command, line)
+    assert result.exit_code == 2
+    wanted = "is neither a number from 0 to 100000 nor a share from 0% to 100%"
+    assert f"'{text}' {wanted}" in " ".join(result.output.split())
+    wanted = (
+        f": '{text}' {wanted}" if "%" in text else f" is '{text}', but has to be a whole number"
+    )
+    with pytest.raises(UsageError, match=f"^max_bad_records{wanted}"):
+        make_request("wc.py", "in.txt", "out", max_bad_records=text)
+
+
+def test_a_share_of_a_stranger_is_checked() -> None:
+    message = job_pb2.JobSpec(max_bad_share="200%")
+    option = job_options.by_name()["max_bad_records"]
+    with pytest.raises(UsageError, match=r"^The number of bad records is '200%'\. Give a number"):
+        option_from_proto(option, message)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("max_bad_records", -1, "--max-bad-records is -1, but must be at least 0."),
+        ("record_timeout", 0.05, "--record-timeout is 0.05 s, but must be at least 0.1 s."),
         ("priority", 1_001, "--priority is 1,001, but must be at most 1,000."),
         ("priority", -1_001, "--priority is -1,001, but must be at least -1,000."),
         ("lease", 3_601, "--lease is 3,601 s, but must be at most 3,600 s."),

@@ -50,8 +50,8 @@ def test_bad_records_are_skipped_and_saved(here: Path) -> None:
     assert all("in fragile\n    raise ValueError(line)\nValueError" in e["traceback"] for e in bad)
     receipt = read_receipt(f"file://{here}/out")
     assert receipt.bad_records == 3
-    # Two attempts failed at each record, and each of two tasks was done at last.
-    assert receipt.attempts == 8
+    # An attempt of each of two tasks failed at the first one, and the next gave up all of them.
+    assert receipt.attempts == 4
 
 
 def test_more_bad_records_than_allowed_fail_the_job(here: Path) -> None:
@@ -95,6 +95,7 @@ def test_records_that_fail_in_turn_use_up_the_attempts() -> None:
     with pytest.raises(mrcore.RunFailedError, match="ValueError: call"):
         mrcore.run(
             map=user_map,
+            map_finish=lambda context: None,  # what it has seen cannot be taken back
             inputs="in/a.txt",
             output="out",
             max_bad_records=1,
@@ -232,3 +233,94 @@ def test_a_key_that_neither_combine_nor_reduce_can_take_is_left_out(here: Path) 
     ]
     with pytest.raises(mrcore.RunFailedError, match="reduce raised ValueError: bad"):
         mrcore.run(output="out2", max_bad_records=1, **functions, **options)
+
+
+SHARES = {"0.1%": 0, "1%": 3, "1.5 %": 4, "100%": 300}
+
+
+@pytest.mark.parametrize(("allowed", "bad"), SHARES.items())
+def test_a_share_is_that_of_all_records_that_are_read(here: Path, allowed: str, bad: int) -> None:
+    """It counts over all files: the bad ones may all lie in one of them."""
+    lines = [f"bad {n}\n" if n < bad else "a\n" for n in range(300)]
+    (here / "in/a.txt").write_text("".join(lines[:10]))
+    (here / "in/b.txt").write_text("".join(lines[10:]))
+    options: dict[str, Any] = {"map": fragile, "inputs": "in", "engine": "inline"}
+    result = mrcore.run(output="out", max_bad_records=allowed, reduce=mrcore.sum, **options)
+    assert read_receipt(f"file://{here}/out").bad_records == bad
+    assert sum(int(line.split("\t")[1]) for line in result.lines()) == 300 - bad
+
+
+def test_a_larger_share_than_allowed_fails_the_job_when_the_input_is_read(here: Path) -> None:
+    (here / "in/b.txt").write_text("b\n" * 94 + "bad 3\nbad 4\n")
+    with pytest.raises(mrcore.RunFailedError) as failed:
+        mrcore.run(map=fragile, inputs="in", output="out", max_bad_records="3%", engine="inline")
+    assert str(failed.value).startswith(
+        "4 bad records of 100 had to be skipped, and 3% is allowed by max_bad_records. Correct the "
+        "input or the code, or allow more. The last one: map raised ValueError: bad 4, on "
+    )
+
+
+def test_what_a_bad_record_has_emitted_and_counted_is_taken_back(here: Path) -> None:
+    contexts: list[Any] = []
+
+    def user_map(key: Any, line: str) -> Iterator[Any]:
+        contexts[-1].count("seen")
+        yield line, [line]
+        if line.startswith("bad"):
+            raise ValueError(line)
+
+    result = mrcore.run(
+        map=user_map,
+        setup=contexts.append,
+        map_only=True,
+        inputs="in",
+        output="out",
+        max_bad_records="50%",
+        engine="inline",
+    )
+    assert sorted(result.lines()) == ["a\t['a']", "b\t['b']", "c\t['c']"]
+    assert result.counters == {"seen": 3}
+
+
+def test_pairs_that_no_run_can_hold_are_given_up_with_their_record(here: Path) -> None:
+    (here / "in/a.txt").write_text("a\n" + "bad\n" * 40 + "b\n")
+
+    def user_map(key: Any, line: str) -> Any:
+        return [(float("nan") if line == "bad" else line, 1)]
+
+    result = mrcore.run(
+        map=user_map,
+        reduce=mrcore.sum,
+        inputs="in/a.txt",
+        output="out",
+        max_bad_records=40,
+        engine="inline",
+    )
+    assert sorted(result.lines()) == ["a\t1", "b\t1"]
+    assert read_receipt(f"file://{here}/out").attempts < 5
+
+
+def test_a_record_with_very_many_pairs_is_given_up_between_attempts(here: Path) -> None:
+    def user_map(key: Any, line: str) -> Iterator[Any]:
+        for number in range(3_000):
+            yield number % 7, 1
+        yield from fragile(key, line)
+
+    mrcore.run(
+        map=lambda key, line: (pair for pair in user_map(key, line) if isinstance(pair[0], str)),
+        reduce=mrcore.sum,
+        inputs="in/b.txt",
+        output="small",
+        max_bad_records=1,
+        engine="inline",
+    )
+    result = mrcore.run(
+        map=lambda key, line: ((str(key), one) for key, one in user_map(key, line)),
+        reduce=mrcore.sum,
+        inputs="in/b.txt",
+        output="out",
+        max_bad_records=1,
+        engine="inline",
+    )
+    assert dict(line.split("\t") for line in result.lines())["0"] == "429"
+    assert read_receipt(f"file://{here}/out").bad_records == 1

@@ -75,7 +75,7 @@ def test_broken_lines_are_skipped_where_the_job_may() -> None:
 
 
 def test_what_one_task_skips_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records_module, "_MAX_BROKEN", 3)
+    monkeypatch.setattr(records_module, "MAX_SKIPPED_IN_TASK", 3)
     assert isinstance(broken_job(3, 9).run_map(0), TaskOutput)
     failure = broken_job(4, 9).run_map(0)
     assert isinstance(failure, TaskFailure)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from mrcore.model.task import FailureKind, Mark, TaskOutput
+import ctypes
+import os
+
+from mrcore.calls.exceptions import load_exception
+from mrcore.calls.payload import load_outcomes
+from mrcore.model.skipping import item_mark, skip_at
+from mrcore.model.task import FailureKind, Mark, Skip, TaskOutput
 from tests.support.supervised_worker import SupervisedWorker, in_house
 
 POISON = """
@@ -77,3 +83,39 @@ async def test_a_key_that_is_poison_for_combine_is_named(house: SupervisedWorker
     assert f", at work on the key 'key of combine' in combine, {LATE}" in failure.message
     assert failure.mark is not None
     assert failure.mark.uri == "key of combine 'key of combine'"
+
+
+@in_house()
+async def test_an_item_that_is_poison_is_named_and_given_up(house: SupervisedWorker) -> None:
+    def poison(kind: str) -> str:
+        if kind == "crash":
+            ctypes.string_at(0)
+        held = b""
+        if kind == "memory":
+            held = b"x" * (600 << 20)
+        if kind in ("late", "memory"):
+            os.read(os.pipe()[0], 1)
+        return kind if held is not None else ""
+
+    house.session("calls", task_timeout_seconds=0.4)
+    objects = house.session("large", memory_bytes=300 << 20)
+    call = objects.each(poison, [("a",), ("crash",), ("late",), ("b",)])
+    skip: tuple[Skip, ...] = ()
+    for item, died in ((1, True), (2, False)):
+        failure = await house.failure(house.make(call, skip=skip))
+        assert (failure.mark, failure.died) == (item_mark(item), died)
+        assert failure.mark is not None
+        skip = (*skip, skip_at(failure.mark, failure))
+    result = await house.result(house.make(call, skip=skip))
+    assert isinstance(result, TaskOutput)
+    outcomes = load_outcomes(result.result)
+    assert outcomes.values == ["a", None, None, "b"]
+    crash, late = outcomes.failures[1], outcomes.failures[2]
+    assert "at work on item 1 of its list, crashed with a segmentation fault" in crash.message
+    assert not crash.exception
+    error = load_exception(late.exception, late.message, late.traceback)
+    assert type(error) is TimeoutError
+    assert "ran longer than the 0.4 s that timeout= allows" in str(error)
+    failure = await house.failure(house.make(objects.each(poison, [("a",), ("memory",)]), "large"))
+    assert (failure.mark, failure.died) == (item_mark(1), True)
+    assert "MiB of the 300 MiB that a call may use" in failure.message
