@@ -1,0 +1,1 @@
+"""A soak: load and disasters for a long time, and daemons that must stay as they were."""

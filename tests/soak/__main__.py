@@ -1,0 +1,121 @@
+"""A soak of a cluster with three masters: what `scripts/soak` runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from mrcore.chaos.core.settings import Settings
+from mrcore.chaos.site import Site, open_site
+from mrcore.storage.injected import count_hits
+from mrcore.storage.registry import storage_for
+from tests.soak.disasters import Disasters
+from tests.soak.load import Load
+from tests.soak.sampling import Series, look, table
+
+SAMPLE_SECONDS = 2.0
+SETTLE_SECONDS = 40.0
+"""Time after the last job in which everything temporary has to go."""
+KEPT = frozenset(
+    {"leader.json", "tokens", "journal", "snapshots", "packs", "jobs", "plugins", "logs"}
+    | {"masters", "objects", "cluster.json", "tls.json", "lock"}
+)
+"""Names that a state keeps by design, for a while or for ever (docs/storage.md)."""
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Return 0 if every result was right, all daemons stayed flat and nothing was left."""
+    parser = argparse.ArgumentParser("scripts/soak", description="Load and disasters for long.")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--masters", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--storage-faults", type=float, default=0.003, help="share (0.003)")
+    options = parser.parse_args()
+    settings = Settings(workers=options.workers, masters=options.masters)
+    with (
+        tempfile.TemporaryDirectory(prefix="mrcore-soak-") as folder,
+        open_site(settings, slots=1, memory_bytes=0, cwd=Path(folder)) as site,
+    ):
+        load = Load(site.cluster.state_uri, Path(folder), options.seed)
+        disasters = Disasters(site, options.seed, options.storage_faults)
+        load.start()
+        disasters.start()
+        series = _sample(site, options.minutes * 60, load)
+        disasters.stop()
+        load.stop()
+        hits = count_hits(site.faults_path).total()
+        left = _left(site.cluster.state_uri, Path(folder))
+        site.check()
+    return _report(load, disasters, hits, series, left)
+
+
+def _sample(site: Site, seconds: float, load: Load) -> list[Series]:
+    """Look at all daemons until the time is over; return what was seen."""
+    began = said = time.monotonic()
+    found: dict[int, Series] = {}
+    while (now := time.monotonic()) - began < seconds:
+        site.check()
+        for daemon in (*site.cluster.masters, *site.cluster.workers):
+            process_id = daemon.process_id
+            sample = look(process_id, now)
+            if sample is not None:
+                one = found.setdefault(process_id, Series(daemon.name, process_id))
+                one.samples.append(sample)
+        if now - said >= 60.0:
+            said = now
+            say(f"{(now - began) / 60:.0f} min: {_counted(load.done)}; {len(load.failed)} failed")
+        time.sleep(SAMPLE_SECONDS)
+    return [one for one in found.values() if one.is_long]
+
+
+def _left(state_uri: str, folder: Path) -> list[str]:
+    """Return what stays in state and outputs though nothing documents it."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        names = [
+            one.uri.removeprefix(f"{state_uri}/")
+            for one in storage_for(state_uri).list(state_uri + "/")
+        ]
+        others = [name for name in names if name.partition("/")[0] not in KEPT]
+        others += [str(path) for path in folder.glob("out-*/_*") if path.name != "_SUCCESS"]
+        if not others or time.monotonic() > end:
+            kept = Counter(name.partition("/")[0] for name in names)
+            say(f"the state holds: {_counted(kept)}")
+            return others
+        time.sleep(1.0)
+
+
+def _report(
+    load: Load, disasters: Disasters, hits: int, series: list[Series], left: list[str]
+) -> int:
+    problems = [problem for one in series for problem in one.problems()]
+    problems += [f"{name} is left in the store." for name in left[:20]]
+    problems += load.failed[:20]
+    say(f"done: {_counted(load.done)}")
+    say(f"disasters: {_counted(disasters.dealt)}; {hits:,} faults of the store")
+    for line in table(series):
+        say(line)
+    for problem in problems:
+        say(f"PROBLEM: {problem}")
+    is_well = not problems and all(load.done[name] for name in ("job", "calls", "dataset"))
+    say("all well" if is_well else "NOT well")
+    return 0 if is_well else 1
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "nothing"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
