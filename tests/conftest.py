@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 from collections.abc import Iterator
@@ -46,6 +47,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, bytes) and (len(val) > SHOWN_BYTES or not val.isascii()):
         return f"{argname} of {len(val)} bytes"
     return None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what stays until the end, and forks of this process the copies of it."""
+    gc.collect()
+    gc.freeze()
 
 
 FILES = ["file", "file-named-temporaries", "file-no-links", "file-no-folder-locks"]

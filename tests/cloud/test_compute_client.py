@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import compute_v1
 
 from tests.cloud.compute.api import DEBIAN, REGION, ZONE
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.compute.threaded import ThreadedCloud, running
 
+if TYPE_CHECKING:
+    from google.cloud import compute_v1
+
 GROUP = {"project": PROJECT, "region": REGION, "instance_group_manager": "g"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _client() -> None:
+    """Import it for these tests: it takes two seconds, and each test process imports all tests."""
+    globals()["compute_v1"] = importlib.import_module("google.cloud.compute_v1")
 
 
 @pytest.fixture

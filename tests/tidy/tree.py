@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -38,13 +39,20 @@ def python_files() -> Iterator[Path]:
 @cache
 def parsed(path: Path) -> ast.Module:
     """Return the syntax tree of a Python file, which is parsed once for all tests that read it."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+    gc.disable()  # else it would look at all trees again and again
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @cache
 def nodes(path: Path) -> tuple[ast.AST, ...]:
     """Return all nodes of that tree."""
-    return tuple(ast.walk(parsed(path)))
+    found = tuple(ast.walk(parsed(path)))
+    gc.freeze()
+    return found
 
 
 def shown(path: Path) -> str:
