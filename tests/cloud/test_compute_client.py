@@ -15,7 +15,7 @@ from tests.cloud.compute.server import PROJECT
 from tests.cloud.compute.threaded import ThreadedCloud, running
 
 if TYPE_CHECKING:
-    from google.cloud import compute_v1
+    from google.cloud import compute_v1  # noqa: TC004 - `_client` loads it
 
 GROUP = {"project": PROJECT, "region": REGION, "instance_group_manager": "g"}
 
