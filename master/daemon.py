@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from mrcore.daemon import logs
+from mrcore.daemon.collector import collecting_later, keep_all
 from mrcore.daemon.systemd import Notifier
 from mrcore.errors import AlreadyExistsError, MrcoreError, StorageError, UsageError
 from mrcore.master.core.limits import Limits
@@ -170,6 +171,7 @@ class _Life:
                     await self._take_lock(group, from_former=True)
                 else:
                     await asyncio.to_thread(self._replay, machine, journal)
+                keep_all()
                 leader = await self._announce(cluster, machine, address, tls)
                 assembly = Assembly(self._site, group, server, Shell(machine, journal, SYSTEM))
                 plans = Plans(storage, state_uri)
@@ -293,9 +295,10 @@ class _Life:
 
     def _replay(self, machine: Machine, journal: Journal) -> None:
         """Become the master in the journal, and bring the machine to where it ends; blocks."""
-        for read in journal.take_over():
-            journal.feed(read, machine)
-            self._starting(f"replays the journal: entry {read.number:,}")
+        with collecting_later():
+            for read in journal.take_over():
+                journal.feed(read, machine)
+                self._starting(f"replays the journal: entry {read.number:,}")
 
     def _starting(self, step: str) -> None:
         """Keep systemd from ending a start that takes long, since it replays a long journal."""

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from mrcore.daemon.collector import collecting_later
 from mrcore.errors import StorageError
 from mrcore.master.core.succession import BEAT_SECONDS, Sight, Succession
 from mrcore.master.shell.journal import Journal, Replica
@@ -158,7 +159,8 @@ class Follower:
 
     def follow(self) -> bool:
         """Read along until this master leads; return False if it was stopped before."""
-        self._patiently(self._catch_up)
+        with collecting_later():
+            self._patiently(self._catch_up)
         while not self._stopped:
             self._on_turn()
             if self._patiently(self._turn):

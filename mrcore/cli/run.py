@@ -18,6 +18,7 @@ from mrcore.client.request import JobRequest
 from mrcore.engine import api
 from mrcore.engine.local_run import run_embedded
 from mrcore.errors import MrcoreError
+from mrcore.model.master import MAX_MASTERS
 from mrcore.model.snapshots import JobView, broken_json
 from mrcore.util.signals import not_ignored
 
@@ -30,6 +31,12 @@ from mrcore.util.signals import not_ignored
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Number of embedded workers.  [number of cores]",
+)
+@click.option(
+    "--masters",
+    type=click.IntRange(1, MAX_MASTERS),
+    metavar="N",
+    help="Number of embedded masters: one leads, the others stand by.  [1]",
 )
 @click.option(
     "--slots",
@@ -83,6 +90,8 @@ def _run(
         named = (options["master"], options["state"], options["credentials"])
         found = api.find_cluster(*named)
         return api.run_on_cluster(request, found, find=api.finder(*named), observer=shown)
+    if options["masters"] and options["engine"] == "inline":
+        raise click.UsageError("--engine inline has no master. Remove --masters")
     if options["engine"] == "inline":
         from mrcore.engine.inline import run_inline
 
@@ -94,7 +103,13 @@ def _run(
         )
     if options["pdb"]:
         raise click.UsageError("--pdb needs --engine inline")
-    return run_embedded(request, workers=workers, slots=slots or 1, observer=shown)
+    return run_embedded(
+        request,
+        workers=workers,
+        slots=slots or 1,
+        masters=options["masters"] or 1,
+        observer=shown,
+    )
 
 
 def _on_cluster(options: dict[str, Any]) -> bool:
@@ -138,6 +153,8 @@ def note_ignored(
     """Note options of embedded workers that were given for a cluster."""
     if options["workers"] is not None or options["slots"] is not None:
         shown.note("-w and --slots apply to embedded workers only; they are ignored on a cluster.")
+    if options.get("masters") is not None:
+        shown.note("--masters applies to embedded masters only; it is ignored on a cluster.")
 
 
 @contextlib.contextmanager

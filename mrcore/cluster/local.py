@@ -20,6 +20,7 @@ from mrcore.cluster.client import Client, Modules
 from mrcore.engine.daemons import STOP_SECONDS
 from mrcore.engine.embedded import EmbeddedCluster, default_workers
 from mrcore.errors import MrcoreError, UsageError
+from mrcore.model.master import MAX_MASTERS
 from mrcore.model.resources import resources_of
 from mrcore.plugin import nesting
 from mrcore.rpc.credentials import find_credentials
@@ -32,7 +33,6 @@ TEND_SECONDS: Final = 0.25
 """Time between two looks at the processes."""
 FORGIVE_SECONDS: Final = 60.0
 """Age after which the death of a process no longer counts."""
-MAX_MASTERS: Final = 9
 
 
 class LocalCluster(Client):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 from typing import Final
 
 _THRESHOLDS: Final = (50_000, 20, 50)
@@ -15,3 +17,20 @@ def collect_rarely() -> None:
     """Leave alone what the imports have made, and look rarely at the rest."""
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
+
+
+@contextlib.contextmanager
+def collecting_later() -> Iterator[None]:
+    """Collect nothing while a large state is read, which takes half of the time else."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def keep_all() -> None:
+    """Leave alone what there is by now: it lives as long as this process, or has no cycles."""
+    gc.freeze()

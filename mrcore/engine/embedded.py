@@ -156,13 +156,17 @@ class EmbeddedCluster:
 
     def credentials(self) -> Credentials:
         """Wait until the master serves, and return how to call it."""
-        from mrcore.rpc.credentials import state_credentials
-
         if self._credentials is None:
             if not self._waits:
                 self._wait_for_master()
-            self._credentials = state_credentials(self.state_uri)
+            self._credentials = self.find()
         return self._credentials
+
+    def find(self) -> Credentials:
+        """Return how to call the master that leads now."""
+        from mrcore.rpc.credentials import state_credentials
+
+        return state_credentials(self.state_uri)
 
     def process_ids(self) -> tuple[int, ...]:
         """Return the ids of the masters and the workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mrcore.client.request import (
@@ -34,18 +35,29 @@ _RECORD_SECONDS: Final = 1.0
 """Pause between two records of a job whose state has not changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of a cluster's processes."""
+
+    workers: int
+    slots: int
+    masters: int
+
+
 def run_embedded(
     request: JobRequest,
     *,
     workers: int | None = None,
     slots: int = 1,
+    masters: int = 1,
     observer: Observer | None = None,
     reader: ResultReader | None = None,
 ) -> JobView:
     """Run a job on a cluster of its own on this machine; return it once it has ended.
 
-    `reader` gets the results of a job without an output. Where the same job was interrupted
-    here, it goes on from what had been finished.
+    Of several `masters` one leads, and another one takes over when it dies. `reader` gets the
+    results of a job without an output. Where the same job was interrupted here, it goes on from
+    what had been finished.
     """
     from mrcore.client.follow import Silent
     from mrcore.engine.embedded import EmbeddedCluster, default_workers
@@ -62,20 +74,21 @@ def run_embedded(
     observer = observer or Silent()
     former = find_interrupted(draft)
     if former is not None:
-        job = _go_on(former, request.cwd, memory_bytes, count, slots, observer)
+        sizes = Sizes(count, slots, masters)
+        job = _go_on(former, request.cwd, memory_bytes, sizes, observer)
         if job is not None:
             return job
     with before_tasks():
         look_at_files(draft.job)
     with EmbeddedCluster(
-        workers=count, slots=slots, memory_bytes=memory_bytes, cwd=request.cwd
+        workers=count, masters=masters, slots=slots, memory_bytes=memory_bytes, cwd=request.cwd
     ) as cluster:
         # These take as long as the daemons need to start, so they cost nothing.
         from mrcore.client.client import MasterClient
 
         prepared = load_plugin(draft)
         cluster.folder.spec = prepared.spec
-        with MasterClient(cluster.credentials()) as client:
+        with MasterClient(cluster.credentials(), find=cluster.find) as client:
             return submit_and_follow(
                 client,
                 prepared,
@@ -90,8 +103,7 @@ def _go_on(
     former: Interrupted,
     cwd: Path,
     memory_bytes: int,
-    workers: int,
-    slots: int,
+    sizes: Sizes,
     observer: Observer,
 ) -> JobView | None:
     """Finish what an interrupted run has begun for the same output.
@@ -119,14 +131,16 @@ def _go_on(
     with contextlib.ExitStack() as stack:
         try:
             cluster = EmbeddedCluster(
-                workers=workers if former.is_same else 0,
-                slots=slots,
+                workers=sizes.workers if former.is_same else 0,
+                masters=sizes.masters,
+                slots=sizes.slots,
                 memory_bytes=memory_bytes,
                 cwd=cwd,
                 folder=folder,
             )
             stack.enter_context(cluster)
-            client = stack.enter_context(MasterClient(cluster.credentials()))
+            found = cluster.credentials()
+            client = stack.enter_context(MasterClient(found, find=cluster.find))
             job = client.get(job_id)
         except MrcoreError as error:
             if former.is_torn:

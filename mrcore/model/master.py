@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
+
+MAX_MASTERS: Final = 9
+"""Masters of one cluster on one machine."""
 
 
 class MasterRole(enum.StrEnum):
