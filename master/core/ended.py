@@ -55,10 +55,15 @@ def leaves_remains(job: JobRecord) -> bool:
 
     Its runs and staged parts stay where they are, for those who go on with it. While the store
     cannot take remains it takes no plans either, so these jobs are no more than were live once.
+
+    One without an output is kept for those who replay its tasks. Nobody goes on with one, and one
+    that was cancelled has mostly given what its caller wanted.
     """
-    ended_early = job.state in (JobState.FAILED, JobState.CANCELLED)
-    stored = bool(job.spec.output_uri and job.stages) and job.calls is None
-    return ended_early and stored and not job.cleaned
+    if not job.stages or job.calls is not None or job.cleaned:
+        return False
+    return job.state is JobState.FAILED or (
+        job.state is JobState.CANCELLED and bool(job.spec.output_uri)
+    )
 
 
 def remains_of(job: JobRecord) -> Remains:

@@ -101,6 +101,12 @@ class Cleaning(msgspec.Struct, frozen=True):
     job: JobRecord
     succeeded: bool
 
+    @property
+    def keeps_runs(self) -> bool:
+        """Return whether the job keeps its runs, for those who go on with it or replay a task."""
+        is_cancelled = self.job.state is JobState.CANCELLED
+        return not self.succeeded and not (is_cancelled and not self.job.spec.output_uri)
+
     def remains(self) -> Remains | None:
         """Return the remains to store, of a job that somebody may go on with."""
         return remains_of(self.job) if leaves_remains(self.job) else None

@@ -217,7 +217,7 @@ class Committer:
             if job.calls is not None:
                 self._objects.delete_results(job.job_id)
                 return
-            commit.clean_up(spec, job.job_id, what.succeeded, job.resumes)
+            commit.clean_up(spec, job.job_id, not what.keeps_runs, job.resumes)
             if spec.output_uri:
                 commit.release_claim(spec.output_uri, generation)
             remains = what.remains()

@@ -54,6 +54,11 @@ def resumption(
     code that does not fit.
     """
     left = _remains(storage, state_uri, wanted.job_id, state)
+    if not left.spec.output_uri:
+        raise JobEndedError(
+            f"Job {wanted.job_id} has no output to go on with: its results were for the program "
+            "that ran it. Run that again, or one of its tasks with `mrcore replay`."
+        )
     spec = _spec(left, wanted)
     resumes = (*left.resumes, left.job_id)[-FORMER_MAX:]
     keeping = Keeping(left, wanted, spec, _present(spec, resumes))

@@ -345,7 +345,8 @@ def _run(
         failure = FailureView(kind=FailureKind.USER, message=str(error))
         job = run.view(JobState.FAILED, failure)
     finally:
-        commit.clean_up(spec, run.job_id, job.state is JobState.SUCCEEDED)
+        keeps_runs = bool(spec.output_uri) and job.state is not JobState.SUCCEEDED
+        commit.clean_up(spec, run.job_id, not keeps_runs)
         if spec.output_uri:
             commit.release_claim(spec.output_uri, generation)
         folder.record(job)

@@ -315,10 +315,11 @@ def clean_up(spec: JobSpec, job_id: str, success: bool, resumes: Sequence[str] =
 
     With a success go those of the jobs that it `resumes`.
 
-    A job that failed or was cancelled keeps them, for those who want to resume or look. One without
-    an output cannot be resumed, and keeps nothing.
+    A job that failed or was cancelled keeps them, for those who want to resume or look.
     """
     if not spec.output_uri:
+        if not success:
+            return
         assert spec.temp_uri is not None
         runs = object_names.temp_prefix(spec, job_id)
         _remove_all(storage_for(runs), runs)

@@ -7,6 +7,7 @@ import importlib
 import math
 import operator
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,6 @@ def test_calls_raise_what_the_function_raises(cluster: mrcore.LocalCluster) -> N
 
 
 def poison(number: int) -> int:
-    """Return the number, unless it is bad for the process."""
     if number == 3:
         ctypes.string_at(0)
     if number == 7:
@@ -251,6 +251,19 @@ def test_a_call_that_runs_is_replayed_here(
     assert future.result(60) == "it"
     assert run_command_line(replay) == 1
     assert "it has ended, and the arguments of a call are kept until" in capsys.readouterr().err
+
+
+def test_a_task_of_a_failed_dataset_is_replayed_here(
+    cluster: mrcore.LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = mrcore.from_items([("a", 1), ("b", 2), ("a", 3)])
+    with pytest.raises(mrcore.RunFailedError, match="ZeroDivisionError"):
+        pairs.sum_by_key().map(lambda pair: pair[1] / 0).collect(on=cluster)
+    failed = next(job for job in cluster.jobs() if job.state == "failed")
+    [task] = set(re.findall(r"reduce-\d+", failed.message))
+    replay = ["replay", failed.job_id, task, "--state", cluster.state]
+    wait_until(lambda: run_command_line(replay) == 1)
+    assert "fails here as in attempt" in capsys.readouterr().err
 
 
 def test_modules_that_calls_import_when_they_run_come_along(

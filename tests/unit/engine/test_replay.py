@@ -46,7 +46,7 @@ REDUCES = 2
 class FailedJob:
     """A job whose maps are done, and whose reduce for the key `bad` has failed."""
 
-    def __init__(self, folder: Path, *, total_order: bool = False) -> None:
+    def __init__(self, folder: Path, *, total_order: bool = False, has_output: bool = True) -> None:
         self.folder = folder
         (folder / "wc.py").write_text(PLUGIN)
         (folder / "in").mkdir()
@@ -62,6 +62,9 @@ class FailedJob:
             map_tasks=2,
             total_order=total_order,
         )
+        if not has_output:
+            self.spec = msgspec.structs.replace(self.spec, output_uri="")
+            self.spec = object_names.with_temp(self.spec, self.state_uri)
         self.plan = plan.make_plan(self.spec, 1)
         self.write(object_names.plan_uri(self.state_uri, JOB), plan.encode(self.plan))
         self.write(object_names.plugin_uri(self.state_uri, bundle.sha256), bundle.data)
@@ -244,3 +247,16 @@ def test_remains_of_another_version_are_refused(job: FailedJob) -> None:
         job.write(uri, content)
         with pytest.raises(DataError, match="The remains of the job"):
             job.task("map", 0)
+
+
+def test_a_job_without_an_output_can_be_replayed(tmp_path: Path) -> None:
+    """Its runs lie in the state, and its tasks leave results there: not those of a replay."""
+    job = FailedJob(tmp_path, has_output=False)
+    before = job.files()
+    index = job.of_bad()
+    failure = job.run("reduce", index)
+    assert isinstance(failure, TaskFailure)
+    assert failure.message == "reduce raised ValueError: no bad, for the key 'bad'"
+    other = job.run("reduce", 1 - index)
+    assert isinstance(other, TaskOutput)
+    assert job.files() == before

@@ -196,6 +196,10 @@ def test_a_job_without_remains_cannot_go_on(job: FormerJob) -> None:
         job.resumed(None)
     job.store()
     assert job.resumed(None).kept  # its master has forgotten it, and the state has not
+    job.spec = msgspec.structs.replace(job.spec, output_uri="", temp_uri="file:///t")
+    job.store()
+    with pytest.raises(JobEndedError, match="its results were for the program that ran it"):
+        job.resumed(None)
 
 
 def test_a_request_travels(job: FormerJob) -> None:
