@@ -33,8 +33,12 @@ class Guard(grpc.aio.ServerInterceptor):
     unary call before it calls a handler, for as long as it may take, and up to the largest message.
     """
 
-    def __init__(self, tokens: TokenTable, health: Health) -> None:
+    def __init__(
+        self, tokens: TokenTable, health: Health, find: Callable[[grpc.HandlerCallDetails], Any]
+    ) -> None:
+        """Admit by `tokens`; `find` returns the handler of a method, or None."""
         self._tokens = tokens
+        self._find = find
         self._health = health
         self._deny: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_deny)
         self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
@@ -52,6 +56,7 @@ class Guard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the method's handler, or one that refuses."""
+        del continuation  # gRPC has no handlers: methods are added while a server runs
         given = b""
         for key, value in handler_call_details.invocation_metadata or ():
             if key == "authorization":
@@ -73,9 +78,7 @@ class Guard(grpc.aio.ServerInterceptor):
         def admits() -> bool:
             return bool(self._tokens.roles_of(given) & allowed)
 
-        return self._guarded(
-            await continuation(handler_call_details), admits, parks=allowed == WORKERS
-        )
+        return self._guarded(self._find(handler_call_details), admits, parks=allowed == WORKERS)
 
     def _for_stranger(self, method: str) -> Any:
         """Return the handler of a call without a valid token."""

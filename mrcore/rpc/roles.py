@@ -46,6 +46,9 @@ METHODS: Final = {
 }
 """Roles that may call a method, by its full name."""
 
+ABSENT: Final = ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",)
+"""Methods that nobody may call, and that tools try before another one: they are told at once."""
+
 
 def refusal(method: str, held: frozenset[Role]) -> str:
     """Return the sentence for a call that the caller's role does not allow."""

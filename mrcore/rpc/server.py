@@ -27,6 +27,8 @@ from mrcore.rpc.cluster import format_address
 from mrcore.rpc.guard import Guard
 from mrcore.rpc.health import Health
 from mrcore.rpc.masters import ADDRESSES_MAX
+from mrcore.rpc.registered import make_server
+from mrcore.rpc.roles import ABSENT, METHODS
 from mrcore.rpc.tokens import TokenTable
 from mrcore.util.signals import not_ignored
 
@@ -119,14 +121,14 @@ class RpcServer:
         self.draining = asyncio.Event()
         """Set when the server is about to stop: whoever is parked answers now."""
         self._health = Health(self.draining)
-        self._guard = Guard(tokens, self._health)
         self._services = _Services()
+        self._guard = Guard(tokens, self._health, self._services.service)
         self._started = False
-        self._server = grpc.aio.server(
-            interceptors=(self._guard,),
-            options=(*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections())),
+        self._server = make_server(
+            (*METHODS, *ABSENT),
+            (self._guard,),
+            (*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections())),
         )
-        self._server.add_generic_rpc_handlers((self._services,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
 
     @property

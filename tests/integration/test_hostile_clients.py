@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
@@ -22,10 +24,13 @@ from mrcore.rpc.credentials import state_credentials
 from mrcore.rpc.health import MAX_STRANGERS
 from tests.support import http2
 from tests.support.daemons import Daemon, start_master, start_worker
+from tests.support.strangers import Guesser, drips, nonsense, send
 from tests.support.waiting import wait_until
 
 USUAL_DESCRIPTORS = 1024
-SILENT_CONNECTIONS = 1100
+SILENT_CONNECTIONS = int(os.environ.get("MRCORE_TEST_CONNECTIONS", "1100"))
+GUESSES = 2_000
+"""Tokens that are guessed at least, while honest callers are served."""
 STREAMS = 100
 BODILESS_CONNECTIONS = 205
 """Connections that, with their streams, make more calls than a master answers at once."""
@@ -142,17 +147,30 @@ def watch_health(victim: Victim) -> contextlib.ExitStack:
 
 
 def connect_in_silence(victim: Victim) -> contextlib.ExitStack:
-    """Hold more connections than a process may usually have, and never greet."""
+    """Hold more connections than a process may usually have; greet never, slowly or wrongly."""
     held = contextlib.ExitStack()
+    for content in (*nonsense(Random(7)), *10 * list(drips())):
+        held.enter_context(send(victim.connect, content))
     for _ in range(SILENT_CONNECTIONS):
         held.enter_context(victim.connect())
+    return held
+
+
+def guess_tokens(victim: Victim) -> contextlib.ExitStack:
+    """Guess tokens all the time."""
+    held = contextlib.ExitStack()
+    guesser = held.enter_context(Guesser(victim.connect))
+    held.callback(wait_until, lambda: guesser.refused > GUESSES, 60.0)
     return held
 
 
 def test_strangers_disturb_nobody_and_leave_nothing(victim: Victim) -> None:
     victim.serves()
     before = victim.resident_bytes()
-    for attack in (never_send_a_body, send_large_bodies, watch_health, connect_in_silence):
+    attacks = (
+        never_send_a_body, send_large_bodies, watch_health, guess_tokens, connect_in_silence
+    )  # fmt: skip
+    for attack in attacks:
         with attack(victim):
             victim.serves()
     wait_until(lambda: victim.resident_bytes() < before + MAX_GROWTH_BYTES, 10.0)

@@ -25,8 +25,8 @@ def greeting(settings: bytes = b"") -> bytes:
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, settings)
 
 
-def request(path: str) -> bytes:
-    """Return the headers of a call of gRPC, none of them compressed."""
+def request(path: str, **more: str) -> bytes:
+    """Return the headers of a call of gRPC, none of them compressed, and `more` of them."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -34,6 +34,7 @@ def request(path: str) -> bytes:
         ":authority": "x",
         "content-type": "application/grpc",
         "te": "trailers",
+        **more,
     }
     block = b""
     for name, value in fields.items():
