@@ -19,7 +19,7 @@ Connect = Callable[[], socket.socket]
 
 
 def nonsense(rng: Random) -> Iterator[bytes]:
-    """Yield what a server of HTTP/2 should not be told."""
+    """Yield what a server of HTTP/2 should not be sent."""
     hello = http2.greeting()
     call = http2.request(LIST)
     headers = http2.frame(http2.HEADERS, http2.END_HEADERS, 1, call)
