@@ -47,7 +47,7 @@ METHODS: Final = {
 """Roles that may call a method, by its full name."""
 
 ABSENT: Final = ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",)
-"""Methods that nobody may call, and that tools try before another one. They get an answer at once."""
+"""Methods that tools try before another one. Nobody may call them, and all learn that at once."""
 
 
 def refusal(method: str, held: frozenset[Role]) -> str:
