@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import grpc.aio  # noqa: TID251 - the border to gRPC
-from grpc._cython import cygrpc  # noqa: TID251 - the border to gRPC
+from grpc._cython import cygrpc  # type: ignore[attr-defined] # noqa: TID251 - the border to gRPC
 
 UNKNOWN_SECONDS: Final = 5
 """Time after which the core drops calls of unknown methods, and those that nobody takes."""

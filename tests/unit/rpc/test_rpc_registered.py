@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -11,6 +12,7 @@ import pytest
 
 from mrcore.rpc.channel import connect_aio
 from mrcore.rpc.cluster import parse_address
+from mrcore.rpc.roles import ABSENT
 from tests.support import http2
 from tests.support.rpc_serving import call, serving
 from tests.support.strangers import LIST
@@ -42,7 +44,9 @@ def test_a_name_that_is_no_method_does_not_stop_a_server(name: bytes) -> None:
 def test_a_tool_that_tries_newer_reflection_first_is_told_at_once() -> None:
     async def check() -> None:
         async with serving() as (_, credentials), connect_aio(credentials) as channel:
-            ask = channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            ask: Any = channel.unary_unary(
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            )
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await ask(b"", timeout=60)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
