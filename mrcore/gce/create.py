@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mrcore.deploy.payload import build_payload
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
-from mrcore.gce import access, iam, leave, masters, wheelhouse
+from mrcore.gce import access, iam, leave, masters, wheel_cache, wheelhouse
 from mrcore.gce import record as records
 from mrcore.gce.console import say
 from mrcore.gce.inventory import Row
@@ -265,7 +265,7 @@ def _publish_payload(home: str, manifest: str, folder: Path) -> str:
         raise MrcoreError(f"The archive for the VMs cannot be made ({error}).") from error
     path = folder / "payload.tar.gz"
     path.write_bytes(packed)
-    sha = wheelhouse.sha256_of(path)
+    sha = wheel_cache.sha256_of(path)
     wheelhouse.upload(path, f"{home}/payload/{sha}.tar.gz")
     return sha
 

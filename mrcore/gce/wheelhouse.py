@@ -9,6 +9,7 @@ obeys its usual settings, such as PIP_NO_INDEX, PIP_FIND_LINKS and PIP_INDEX_URL
 from __future__ import annotations
 
 import base64
+import contextlib
 import email
 import hashlib
 import importlib.util
@@ -30,6 +31,8 @@ from typing import Final
 
 import mrcore
 from mrcore.errors import AlreadyExistsError, MrcoreError, UsageError
+from mrcore.gce import wheel_cache
+from mrcore.gce.wheel_cache import sha256_of
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
 
@@ -74,21 +77,50 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
     """
     with tempfile.TemporaryDirectory(prefix="mrcore-wheel-") as scratch:
         own = make_own_wheel(Path(scratch))
+        required = requirements_of(own)
+        pins = installed_pins(required)
         constraints = Path(scratch) / "constraints.txt"
-        pins = installed_pins(requirements_of(own))
         constraints.write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
-        command = ["download", "--quiet", f"--dest={folder}", f"--constraint={constraints}"]
+        command = ["download", "--quiet", f"--constraint={constraints}"]
         command += [*target.pip_options(), str(own), "pip"]
-        if requirements is not None:
-            command += ["--requirement", str(requirements)]
-        done = _run_pip(command)
+        if requirements is not None:  # it may name what changes, so nothing is kept
+            _download([*command, "--requirement", str(requirements)], folder, target)
+        else:
+            parts = [target.python, target.machine, *required, *pins, *_pip_settings()]
+            wheel_cache.provide(parts, folder, lambda into: _download_others(command, into, target))
+            shutil.copy(own, folder)
+    return sorted(folder.glob("*.whl"))
+
+
+def _download(command: list[str], folder: Path, target: Target) -> None:
+    done = _run_pip([*command, f"--dest={folder}"])
     if done.returncode != 0:
         raise UsageError(
             f"The packages for the VMs cannot be resolved ({_last_error(done.stderr)}): each "
             f"needs a wheel for CPython {target.python} on {target.machine}, and a version that "
             "agrees with those installed here."
         )
-    return sorted(folder.glob("*.whl"))
+
+
+def _download_others(command: list[str], folder: Path, target: Target) -> None:
+    """Download all but mrcore itself, whose version stays as it changes."""
+    _download(command, folder, target)
+    for path in folder.glob("mrcore-*.whl"):
+        path.unlink()
+
+
+def _pip_settings() -> Iterator[str]:
+    """Yield the settings of pip: its variables, and its files that are there."""
+    yield from sorted(f"{name}={value}" for name, value in os.environ.items() if name[:4] == "PIP_")
+    folders = os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")
+    folders.append(os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config"))
+    paths = [Path(folder) / "pip/pip.conf" for folder in folders]
+    paths += [Path.home() / ".pip/pip.conf", Path("/etc/pip.conf"), Path(sys.prefix) / "pip.conf"]
+    paths += [Path.home() / "Library/Application Support/pip/pip.conf"]
+    paths += [Path(os.environ.get("PIP_CONFIG_FILE", os.devnull))]
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path.read_text(errors="replace")
 
 
 def check_requirements(path: Path) -> Path:
@@ -129,18 +161,36 @@ def _names(requirements: Iterable[str]) -> set[str]:
 def make_own_wheel(folder: Path) -> Path:
     """Make the wheel of this very mrcore: built from its checkout, or repacked as installed."""
     root = Path(mrcore.__file__).parents[1]
-    return _build(root, folder) if (root / "pyproject.toml").is_file() else _repack(folder)
+    if not (root / "pyproject.toml").is_file():
+        return _repack(folder)
+    with tempfile.TemporaryDirectory(prefix="mrcore-source-") as scratch:
+        # In a copy, since setuptools leaves things behind where it builds.
+        copy = Path(scratch) / "source"
+        copy_sources(root, copy)
+        parts = [sys.version, str(_setuptools_version()), *_contents(copy)]
+        (wheel,) = wheel_cache.provide(parts, folder, lambda into: build(root, copy, into))
+    return wheel
 
 
-def _build(root: Path, folder: Path) -> Path:
+def copy_sources(root: Path, copy: Path) -> None:
+    """Copy from a checkout what its wheel is built of."""
     with (root / "pyproject.toml").open("rb") as file:
         packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
-    # In a copy, since setuptools leaves things behind where it builds.
-    copy = folder / "source"
     for name in sorted({package.partition(".")[0] for package in packages}):
         shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(root / name, copy)
+
+
+def _contents(folder: Path) -> Iterator[str]:
+    """Yield the name, the mode and the digest of each file."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield f"{path.relative_to(folder)} {path.stat().st_mode:o} {sha256_of(path)}"
+
+
+def build(root: Path, copy: Path, folder: Path) -> None:
+    """Build the wheel of a copy of `root`, which errors name."""
     if _setuptools_version() >= 77:
         done = _run([sys.executable, "-P", "-c", _BUILD, str(folder)], copy)
     else:
@@ -151,7 +201,6 @@ def _build(root: Path, folder: Path) -> Path:
             f"The wheel of mrcore cannot be built from {root} ({_last_error(done.stderr)}). Set "
             "up the checkout again with scripts/setup."
         )
-    return made[0]
 
 
 def _setuptools_version() -> int:
@@ -229,12 +278,6 @@ def _last_error(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
     return (errors or ["it says nothing"])[0].removeprefix("ERROR:").strip().rstrip(".")
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_of(wheels: Iterable[Path]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mrcore.deploy import payload
-from mrcore.gce import wheelhouse
+from mrcore.gce import wheel_cache, wheelhouse
 from tests.cloud.compute.api import DEBIAN, ZONE, disks_from, instance_body
 from tests.cloud.compute.server import PROJECT
 from tests.cloud.machines.cloud import REPOSITORY, STORAGE, VM_ENVIRONMENT, Cloud, CloudError
@@ -34,7 +34,7 @@ def publish(folder: Path) -> None:
     archive = folder / "payload.tar.gz"
     archive.write_bytes(payload.build_payload(wheelhouse.manifest_of(wheels)))
     wheelhouse.upload(archive, PAYLOAD)
-    sys.stdout.write(wheelhouse.sha256_of(archive))
+    sys.stdout.write(wheel_cache.sha256_of(archive))
 
 
 class UnitVms:
@@ -111,7 +111,7 @@ class UnitVms:
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something that happens in the cloud."""
-        wait_until(condition, WAIT_SECONDS, what=what, details=self.logs, pause_seconds=0.2)
+        wait_until(condition, WAIT_SECONDS, what=what, details=self.logs, pause_seconds=0.5)
 
     def logs(self) -> str:
         """Return the consoles of all VMs."""

@@ -1,6 +1,6 @@
 """Commands of `mrcore` without its start: each is a fork of a process that has it loaded.
 
-A start takes a second of CPU time, and a story looks at its job twice a second. `Looks` is for the
+A start takes a second of CPU time, and a story looks at its job each second. `Looks` is for the
 story; the process inside the cloud runs this module. It reads the words of a command as a line of
 JSON, and answers with a line of JSON: the exit code, and what the command has printed.
 """

@@ -6,13 +6,14 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import mrcore
 from mrcore.errors import MrcoreError, UsageError
-from mrcore.gce import wheelhouse
+from mrcore.gce import wheel_cache, wheelhouse
 from mrcore.gce.wheelhouse import Target
 from mrcore.storage.registry import storage_for
 from tests.support.repository import ROOT
@@ -20,6 +21,14 @@ from tests.support.stores import Place
 
 pytestmark = pytest.mark.xdist_group("wheelhouse")  # one wheel for all
 TARGET = Target("3.11", "x86_64")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty cache for these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +121,12 @@ def test_an_installation_is_packed_again_as_it_was(
 
 
 @pytest.mark.slow
-def test_the_same_sources_make_the_same_wheel(own_wheel: Path, tmp_path: Path) -> None:
+def test_the_same_sources_make_the_same_wheel(
+    own_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     again = wheelhouse.make_own_wheel(tmp_path)
-    assert wheelhouse.sha256_of(again) == wheelhouse.sha256_of(own_wheel)
+    assert wheel_cache.sha256_of(again) == wheel_cache.sha256_of(own_wheel)
 
 
 def test_versions_are_those_installed_here() -> None:
@@ -163,6 +175,46 @@ def test_a_package_without_wheel_is_named(
     assert "CPython 3.11 on x86_64" in str(told.value)
 
 
+@pytest.mark.slow
+def test_what_was_resolved_once_needs_no_pip(
+    own_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, names = tmp_path / "index", ["a-1-py3-none-any.whl", "pip-99-py3-none-any.whl"]
+    index.mkdir()
+    for name in names:
+        hollow_wheel(index / name)
+    own = hollow_wheel(tmp_path / own_wheel.name, "Requires-Dist: a\n")
+    monkeypatch.setattr(wheelhouse, "make_own_wheel", lambda folder: own)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        found = wheelhouse.resolve(tmp_path / str(number), TARGET, None)
+        assert [path.name for path in found] == [names[0], own.name, names[1]]
+        # Without pip and an index only what is kept remains; mrcore itself may change.
+        monkeypatch.setattr(wheelhouse, "_pip", lambda: ["false"])
+        hollow_wheel(own, "Requires-Dist: a\nSummary: another\n")
+    assert found[1].read_bytes() == own.read_bytes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="cannot be resolved"):
+        wheelhouse.resolve(tmp_path / "empty", Target("3.12", "x86_64"), None)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="cannot be resolved"):
+        wheelhouse.resolve(tmp_path / "empty", TARGET, None)
+
+
+def hollow_wheel(path: Path, more: str = "") -> Path:
+    """Write a wheel without content; `more` are lines of its metadata."""
+    name, version = path.name.split("-")[:2]
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        wheel.writestr(f"{info}/METADATA", head + more)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
 def test_requirements_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--requirements .*none.txt is not a file"):
         wheelhouse.check_requirements(tmp_path / "none.txt")
@@ -203,7 +255,7 @@ def test_wheels_of_a_store_do_not_travel_twice(tmp_path: Path, gcs_place: Place)
     assert wheelhouse.publish(wheels, gcs_place.uri("three"), store) == 0
     for home in ("two", "three"):
         for path in wheels:
-            uri = gcs_place.uri(f"{home}/wheels/{wheelhouse.sha256_of(path)}/{path.name}")
+            uri = gcs_place.uri(f"{home}/wheels/{wheel_cache.sha256_of(path)}/{path.name}")
             assert storage_for(uri).read(uri) == path.read_bytes()
     # The same cluster again, and one without a store.
     assert wheelhouse.publish(wheels, gcs_place.uri("three"), store) == 0
