@@ -315,8 +315,10 @@ class Scheduler:
             attempts = len(stage.tasks[attempt.id.task.index].attempts)
             elapsed = attempt.running_seconds(self.cluster.now)
             # A function that is called may have effects, so that a call never runs twice at once.
-            if job.record.calls is None and policy.should_back_up(
-                elapsed, median, waiting, attempts, self.cluster.limits
+            if (
+                job.record.calls is None
+                and job.record.spec.backup
+                and policy.should_back_up(elapsed, median, waiting, attempts, self.cluster.limits)
             ):
                 helper = self._helper(job, attempt)
                 if helper is not None:

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import AlreadyExistsError, NotFoundError
+from mrcore.master.shell.deletions import delete_each
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.util.decoding import UNREADABLE
@@ -110,7 +111,7 @@ class Packs:
 
     def delete_covered(self, up_to: int) -> int:
         """Delete the packs without an entry after `up_to`; return their number."""
-        return sum(self._storage.delete(info.uri) for info in list(self.covered(up_to)))
+        return delete_each(self._storage, list(self.covered(up_to)))
 
     def covered(self, up_to: int) -> Iterator[ObjectInfo]:
         """Yield the packs without an entry after `up_to`."""

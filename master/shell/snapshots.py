@@ -19,6 +19,7 @@ import msgspec
 
 from mrcore.errors import AlreadyExistsError, NotFoundError
 from mrcore.master.core.durable import Durable
+from mrcore.master.shell.deletions import delete_each
 from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
@@ -104,7 +105,7 @@ class Snapshots:
         """
         # Entries first: a reader of an old snapshot then meets a gap, and starts at a newer one.
         covered = itertools.chain(self.covered_entries(epochs, known_to), self.old_snapshots())
-        return sum(self._storage.delete(info.uri) for info in covered)
+        return delete_each(self._storage, covered)
 
     def covered_entries(self, epochs: Collection[int], known_to: int) -> Iterator[ObjectInfo]:
         """Yield the entries that the kept snapshots stand for; see `delete_covered`.

@@ -63,6 +63,7 @@ class JobOptions(PluginFunctions, total=False):
     input_columns: Mapping[str, str | type]
     """Types of the columns of csv and tsv inputs."""
     no_combine: bool
+    no_backup: bool
     map_only: bool
     total_order: bool
     params: Mapping[str, object]

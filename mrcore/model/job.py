@@ -168,6 +168,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     total_order: bool = False
     combine: bool = True
     """False switches the plugin's combiner off."""
+    backup: bool = True
+    """False lets each task run once at a time, however slow its worker is."""
     params: dict[str, str] = {}
     max_attempts: int = 4
     task_timeout_seconds: float | None = None

@@ -178,6 +178,13 @@ JOB_OPTIONS: Sequence[Option] = (
         help="Do not use the plugin's combine.",
     ),
     Option(
+        name="no_backup",
+        field="backup",
+        proto="no_backup",
+        kind=Flag(sets=False),
+        help="Start no second attempt of a task that takes far longer than others.",
+    ),
+    Option(
         name="map_only",
         kind=Flag(sets=True),
         help="Write the pairs of map directly, without a reduce step.",

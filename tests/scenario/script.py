@@ -11,7 +11,7 @@ Time stands still but for `wait SECONDS`, which steps `Ticked` at every deadline
 events, with what may follow them:
 
     submit JOB maps=N [reduces=N] [priority=N] [attempts=N] [lease=S] [bad=N|P%] [python=V]
-           [request=R] [needs=cpu=N,memory=SIZE,label=NAME]
+           [request=R] [needs=cpu=N,memory=SIZE,label=NAME] [backup=no]
            [resumes=JOB keep=TASK@E.N:CONTENT,...]   results of a former job that stand for its own
     submit JOB after=JOB,JOB [priority=N]   a job that waits; `planned` says what its stages are
     planned JOB maps=N [reduces=N]          (or stages=…, as of `submit`)
@@ -246,6 +246,7 @@ class Script:
             max_bad_records=_allowance(options.get("bad", "0")),
             priority=int(options.get("priority", 0)),
             after=after,
+            backup=options.get("backup") != "no",
             resources=parse_resources(options["needs"]) if "needs" in options else ANY_WORKER,
             versions=replace(NO_VERSIONS, python=python),
         )

@@ -63,14 +63,17 @@ def main() -> int:
 def _sample(site: Site, seconds: float, load: Load) -> list[Series]:
     """Look at all daemons until the time is over; return what was seen."""
     began = said = time.monotonic()
-    found: dict[int, Series] = {}
+    found: dict[tuple[int, bool], Series] = {}
     while (now := time.monotonic()) - began < seconds:
         site.check()
+        leader = site.leader()
         for daemon in (*site.cluster.masters, *site.cluster.workers):
             process_id = daemon.process_id
             sample = look(process_id, now)
             if sample is not None:
-                one = found.setdefault(process_id, Series(daemon.name, process_id))
+                # A standby that takes over does more from then on: that is not growth.
+                name = f"{daemon.name}, leading" if daemon is leader else daemon.name
+                one = found.setdefault((process_id, daemon is leader), Series(name, process_id))
                 one.samples.append(sample)
         if now - said >= 60.0:
             said = now

@@ -103,13 +103,13 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 def table(series: Iterable[Series]) -> list[str]:
     """Return a line for each process that lived long enough."""
-    lines = [f"{'PROCESS':22} {'MINUTES':>7} {'MiB':>6} {'MiB/min':>8} {'FDS':>9} {'THREADS':>9}"]
+    lines = [f"{'PROCESS':26} {'MINUTES':>7} {'MiB':>6} {'MiB/min':>8} {'FDS':>9} {'THREADS':>9}"]
     for one in series:
         first, last = one.settled[0], one.settled[-1]
         minutes = (one.samples[-1].seconds - one.samples[0].seconds) / 60
         name, memory = f"{one.name} {one.process_id}", last.memory_kb / 1024
         lines.append(
-            f"{name:22} {minutes:7.1f} {memory:6.0f} "
+            f"{name:26} {minutes:7.1f} {memory:6.0f} "
             f"{one.memory_mb_per_minute:8.2f} {f'{first.descriptors}-{last.descriptors}':>9} "
             f"{f'{first.threads}-{last.threads}':>9}"
         )

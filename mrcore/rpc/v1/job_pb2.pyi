@@ -282,6 +282,7 @@ class JobSpec(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     RECORD_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_BAD_SHARE_FIELD_NUMBER: _builtins.int
+    NO_BACKUP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name for display, and the stem of the job's id."""
     input_format: _builtins.str
@@ -336,6 +337,8 @@ class JobSpec(_message.Message):
     """Share of the records of the input that the job may skip, such as 1%, in place of
     max_bad_records. Empty where that counts.
     """
+    no_backup: _builtins.bool
+    """Start no second attempt of a task that takes far longer than others."""
     @_builtins.property
     def plugin(self) -> _plugin_pb2.Plugin:
         """The user's code."""
@@ -409,10 +412,11 @@ class JobSpec(_message.Message):
         limit: _builtins.int = ...,
         record_timeout_seconds: _builtins.float = ...,
         max_bad_share: _builtins.str = ...,
+        no_backup: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin", "resources", b"resources", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "limit", b"limit", "map_only", b"map_only", "map_tasks", b"map_tasks", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "max_bad_share", b"max_bad_share", "memory_bytes", b"memory_bytes", "name", b"name", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "partition_by", b"partition_by", "plugin", b"plugin", "priority", b"priority", "record_timeout_seconds", b"record_timeout_seconds", "records_per_task", b"records_per_task", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "calls", b"calls", "columns", b"columns", "compression", b"compression", "input_columns", b"input_columns", "input_format", b"input_format", "inputs", b"inputs", "keep", b"keep", "lease_seconds", b"lease_seconds", "limit", b"limit", "map_only", b"map_only", "map_tasks", b"map_tasks", "max_attempts", b"max_attempts", "max_bad_records", b"max_bad_records", "max_bad_share", b"max_bad_share", "memory_bytes", b"memory_bytes", "name", b"name", "no_backup", b"no_backup", "no_combine", b"no_combine", "output_format", b"output_format", "output_uri", b"output_uri", "overwrite", b"overwrite", "params", b"params", "partition_by", b"partition_by", "plugin", b"plugin", "priority", b"priority", "record_timeout_seconds", b"record_timeout_seconds", "records_per_task", b"records_per_task", "reduces", b"reduces", "resources", b"resources", "retries", b"retries", "task_timeout_seconds", b"task_timeout_seconds", "temp_uri", b"temp_uri", "total_order", b"total_order", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
