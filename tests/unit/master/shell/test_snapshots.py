@@ -158,7 +158,7 @@ def test_an_object_that_cannot_be_deleted_keeps_no_other(kind: FaultKind) -> Non
     left = [2, 5] if kind is FaultKind.BEFORE else []
     assert entries(storage) == [1, *left, 7]
     assert snapshots(storage) == [*left, 6, 7]
-    # What is left is no hole in what a start reads, and goes the next time.
+    # Entries that are left do not change what a start reads, and go the next time.
     again = Master(storage, "again")
     assert without_epochs(again.durable) == without_epochs(master.durable)
     master.journal.snapshots.delete_covered(master.durable.epochs, master.journal.number)
