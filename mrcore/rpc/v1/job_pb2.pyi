@@ -334,9 +334,7 @@ class JobSpec(_message.Message):
     record_timeout_seconds: _builtins.float
     """Time that the user's code may take for one record or key; 0 means unlimited."""
     max_bad_share: _builtins.str
-    """Share of the records of the input that the job may skip, such as 1%, in place of
-    max_bad_records. Empty where that counts.
-    """
+    """Share of records that may be skipped, such as 1%; if it is empty, max_bad_records counts."""
     no_backup: _builtins.bool
     """Start no second attempt of a task that takes far longer than others."""
     @_builtins.property

@@ -22,7 +22,6 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.compactor import RETRY_SECONDS, Compactor
-from mrcore.master.shell.deletions import REFUSALS_MAX
 from mrcore.master.shell.entries import Entry, JournalError
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.packs import Packs
@@ -138,49 +137,6 @@ def test_a_former_master_that_compacts_late_leaves_the_epochs_of_others() -> Non
     assert entries(storage) == [1, 3, 4, 5, 6], "entry 3 took an epoch, and old has not read it"
     with pytest.raises(FencedError):
         old.append(*job("lost"))
-
-
-@pytest.mark.parametrize("kind", [FaultKind.BEFORE, FaultKind.AFTER])
-def test_an_object_that_cannot_be_deleted_keeps_no_other(kind: FaultKind) -> None:
-    storage = MemoryStorage()
-    master = Master(storage, "only")
-    for name in "abcdef":
-        master.append(*job(name))
-        master.snapshot()
-    assert (entries(storage), snapshots(storage)) == ([*range(1, 8)], [*range(2, 8)])
-
-    def first_and_last(operation: str, uri: str, number: int) -> FaultKind | None:
-        struck = operation == "delete" and uri.endswith(("2", "5"))
-        return kind if struck else None
-
-    faulty = Snapshots(FaultyStorage(storage, first_and_last), STATE)
-    faulty.delete_covered(master.durable.epochs, master.journal.number)
-    left = [2, 5] if kind is FaultKind.BEFORE else []
-    assert entries(storage) == [1, *left, 7]
-    assert snapshots(storage) == [*left, 6, 7]
-    # Entries that are left do not change what a start reads, and go the next time.
-    again = Master(storage, "again")
-    assert without_epochs(again.durable) == without_epochs(master.durable)
-    master.journal.snapshots.delete_covered(master.durable.epochs, master.journal.number)
-    assert (entries(storage), snapshots(storage)) == ([1, 7, 8], [6, 7])
-
-
-def test_a_store_that_is_gone_is_not_asked_for_each_object() -> None:
-    storage = MemoryStorage()
-    master = Master(storage, "only")
-    for name in "abcdefghijklmnopqrst":
-        master.append(*job(name))
-        master.snapshot()
-    asked: list[str] = []
-
-    def all_fail(operation: str, uri: str, number: int) -> FaultKind | None:
-        asked.append(operation)
-        return FaultKind.BEFORE if operation == "delete" else None
-
-    faulty = Snapshots(FaultyStorage(storage, all_fail), STATE)
-    with pytest.raises(UnavailableError):
-        faulty.delete_covered(master.durable.epochs, master.journal.number)
-    assert asked.count("delete") == REFUSALS_MAX
 
 
 def test_a_slow_start_does_not_lead_with_a_number_that_was_deleted() -> None:
