@@ -6,7 +6,7 @@ import bdb
 import functools
 import inspect
 import pdb
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from mrcore.plugin.functions import UserFunction
@@ -16,12 +16,14 @@ def watched(function: UserFunction) -> UserFunction:
     """Return the same function, opening the debugger where it raises."""
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         try:
-            result = function(*arguments)
+            result = function(*arguments, **keywords)
         except BaseException as error:
             _open_debugger(error)
             raise
+        if inspect.iscoroutine(result):  # it runs, and raises, when this function has returned
+            return _watched_coroutine(result)
         return _watched_generator(result) if inspect.isgenerator(result) else result
 
     return call
@@ -30,6 +32,14 @@ def watched(function: UserFunction) -> UserFunction:
 def _watched_generator(generator: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from generator
+    except BaseException as error:
+        _open_debugger(error)
+        raise
+
+
+async def _watched_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await coroutine
     except BaseException as error:
         _open_debugger(error)
         raise

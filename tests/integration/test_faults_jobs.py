@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mrcore.cli.main import run_command_line
 from mrcore.client.client import MasterClient
 from mrcore.errors import UsageError
 from mrcore.model.job import JobState
 from mrcore.rpc.credentials import state_credentials
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
-from tests.support.fault_cluster import FILES, Scene, set_faults
+from tests.support.fault_cluster import FILES, GATES, Scene, set_faults
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("faults of jobs")  # one cluster for all
@@ -261,6 +263,42 @@ def _flip_a_byte(path: Path) -> None:
         file.seek(20)
         file.write(bytes([byte[0] ^ 1]))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+FAILING = """
+def map(key, value):
+    note("map")
+    for word in value.split():
+        yield word, 1
+
+def reduce(key, values):
+    assert key != WORD
+    return sum(values)
+"""
+
+
+@on_a_bucket
+def test_a_failed_job_is_replayed_from_the_bucket_and_goes_on(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As from a laptop: nothing but the name of the state leads to the job and its master."""
+    scene.worker("--slots", "2")
+    word = min(scene.expected)
+    job_id = scene.submit(source=f"WORD = {word!r}\n{FAILING}")
+    job = scene.wait(job_id)
+    assert job.state is JobState.FAILED
+    [task] = set(re.findall(r"reduce-\d+", job.message))
+    state = ["--state", scene.cluster.state_uri]
+    wait_until(lambda: run_command_line(["replay", job_id, task, *state]) == 1)
+    assert f"{task} fails here as in attempt" in capsys.readouterr().err
+    mapped = scene.runs()["map"]
+    mended = scene.folder / "mended.py"
+    mended.write_text(GATES + FAILING.replace("key != WORD", "key"))
+    plugin = ["--plugin", str(mended)]
+    assert run_command_line(["replay", job_id, task, *state, *plugin]) == 0
+    assert run_command_line(["resume", job_id, *state, *plugin, "--keep-results", "map"]) == 0
+    scene.check_output(scene.out())
+    assert scene.runs()["map"] == mapped, "what the maps had left was kept"
 
 
 @on_a_bucket
