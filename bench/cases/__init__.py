@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.cases import frameworks, memory, overhead, sorts, starts, words
+from bench.cases import frameworks, masters, memory, overhead, sorts, starts, words
 from bench.rows import Row
 from bench.site import Bench
 
@@ -22,6 +22,8 @@ CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "calls": overhead.calls,
     "small": overhead.small,
     "start": starts.start_after_crash,
+    "master-cpu": masters.cost,
+    "answers": masters.answers,
     "memory": memory.memory,
     "skew": memory.skew,
     "distinct": memory.distinct,

@@ -1,0 +1,98 @@
+"""Costs of one master with a thousand workers that pretend, over real gRPC with a real journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bench.fleet import Fleet, fleet
+from bench.rows import Row, Target, WrongOutputError
+from bench.site import ROOT, Bench
+from mrcore.client.client import MasterClient
+from mrcore.rpc.credentials import find_credentials
+from mrcore.rpc.roles import Role
+
+START_SECONDS: Final = 20.0
+TASK_SECONDS: Final = 1.0
+"""Time of a task where the answers are timed."""
+
+
+def cost(bench: Bench) -> list[Row]:
+    """Measure the processor time of the master for each task that takes no time."""
+    sizes = bench.sizes
+    with _master(bench.home) as (process, state):
+        seen, used = _work(bench, process, state, 0.0)
+    target = Target(0.2, 0.1, higher_is_better=False)
+    detail = f"{sizes.fleet_workers:,} workers, {seen.results:,} tasks"
+    return [Row("master CPU a task", 1_000 * used / seen.results, "ms", target, detail)]
+
+
+def answers(bench: Bench) -> list[Row]:
+    """Measure how long calls with a result take while each worker has a task of one second."""
+    sizes = bench.sizes
+    with _master(bench.home) as (process, state):
+        seen, _ = _work(bench, process, state, TASK_SECONDS)
+    # The first tasks of all workers end at once, which is a burst of its own.
+    steady = sorted(seen.latencies[2 * sizes.fleet_workers :])
+    if not steady:
+        raise WrongOutputError("The workers have had too few tasks to time the answers.")
+    target = Target(50, 20, higher_is_better=False)
+    p99 = 1_000 * steady[int(0.99 * len(steady))]
+    detail = f"{sizes.fleet_workers:,} workers, median {1_000 * statistics.median(steady):.1f} ms"
+    return [Row("p99 of a call with a result", p99, "ms", target, detail)]
+
+
+def _work(bench: Bench, process: int, state: str, task_seconds: float) -> tuple[Fleet, float]:
+    """Submit a job of map tasks and let a fleet report their results.
+
+    Returns what the fleet has seen, and the processor time of the master from the first
+    assignment to the last result, in seconds.
+    """
+    tasks = bench.sizes.fleet_tasks
+    numbers = bench.home / "fleet.txt"
+    numbers.write_text("".join(f"{number:07d}\n" for number in range(tasks)))
+    with MasterClient(state=state) as client:
+        job = client.submit_job(
+            ROOT / "bench/plugins/nothing.py",
+            inputs=[str(numbers)],
+            output=bench.home / "out" / "fleet",
+            map_tasks=tasks,
+            reduces=1,
+        )
+        pretended = fleet(find_credentials(None, state, role=Role.WORKER), state, task_seconds)
+        before = _cpu_seconds(process)
+        asyncio.run(pretended.run(bench.sizes.fleet_workers, tasks))
+        used = _cpu_seconds(process) - before
+        client.cancel(job.job_id)
+    return pretended, used
+
+
+@contextlib.contextmanager
+def _master(home: Path) -> Iterator[tuple[int, str]]:
+    """Run a master with a state of its own; yield its process and the state's URI."""
+    folder = home / "fleet-state"
+    shutil.rmtree(folder, ignore_errors=True)
+    state = folder.as_uri()
+    command = [sys.executable, "-m", "mrcore.master", "--state", state, "--listen", "127.0.0.1:0"]
+    with (home / "fleet-master.log").open("w") as log:
+        process = subprocess.Popen([*command], stdout=log, stderr=log)
+        try:
+            find_credentials(None, state, reach_seconds=START_SECONDS)
+            yield process.pid, state
+        finally:
+            process.kill()
+            process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

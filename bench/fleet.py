@@ -1,0 +1,148 @@
+"""A fleet of workers that pretend: they hold attempts, wait, and report results, over real gRPC.
+
+What they report is what a map task over an empty split would. The master sees no difference until
+it looks for the runs, which it does only once all map tasks are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from mrcore.client.request import versions
+from mrcore.model import object_names
+from mrcore.rpc.channel import connect_aio
+from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.convert import versions_to_proto
+from mrcore.rpc.v1 import worker_service_pb2 as pb
+from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
+from mrcore.storage.registry import storage_for
+from mrcore.worker.shell.agent import nonce_of
+
+MEMORY_BYTES: Final = 1 << 30
+_Held = pb.HeldAttempt
+
+
+@dataclass(slots=True)
+class Fleet:
+    """What all workers share, and what was seen of them."""
+
+    credentials: Credentials
+    nonce: str
+    task_seconds: float
+    latencies: list[float] = field(default_factory=list)
+    """Seconds that each call took which carried a result."""
+
+    @property
+    def results(self) -> int:
+        """Return how many results were reported."""
+        return len(self.latencies)
+
+    async def run(self, workers: int, results: int) -> None:
+        """Work with `workers` workers until so many results were reported."""
+        done = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_Worker(self, number, done, results).run())
+                for number in range(workers)
+            ]
+            await done.wait()
+            for task in tasks:
+                task.cancel()
+
+
+def fleet(credentials: Credentials, state_uri: str, task_seconds: float) -> Fleet:
+    """Return a fleet for the master that leads a state."""
+    uri = object_names.cluster_uri(state_uri)
+    return Fleet(credentials, nonce_of(storage_for(uri).read(uri)), task_seconds)
+
+
+class _Worker:
+    """One worker with one slot."""
+
+    def __init__(self, fleet: Fleet, number: int, done: asyncio.Event, results: int) -> None:
+        self._fleet = fleet
+        self._name = f"pretend-{number:05d}"
+        self._done = done
+        self._results = results
+        self._sequence = 0
+        self._cluster_id = ""
+        self._epoch = 0
+        self._held: dict[bytes, pb.HeldAttempt] = {}
+        self._partitions: dict[bytes, int] = {}
+        self._jobs: set[str] = set()
+        self._versions = versions_to_proto(versions())
+
+    async def run(self) -> None:
+        """Hold what the master wants and report each result, until cancelled."""
+        async with connect_aio(self._fleet.credentials) as channel:
+            stub = WorkerServiceStub(channel)
+            while True:
+                request = self._request()
+                has_result = any(held.state == _Held.STATE_FINISHED for held in request.held)
+                began = time.perf_counter()
+                response = await stub.Synchronize(request)
+                if has_result:
+                    self._note(time.perf_counter() - began)
+                self._take(response)
+                await self._work()
+
+    def _note(self, seconds: float) -> None:
+        self._fleet.latencies.append(seconds)
+        if self._fleet.results >= self._results:
+            self._done.set()
+
+    def _request(self) -> pb.SynchronizeRequest:
+        self._sequence += 1
+        return pb.SynchronizeRequest(
+            cluster_id=self._cluster_id,
+            worker_id=self._name,
+            session=1,
+            sequence=self._sequence,
+            epoch=self._epoch,
+            slots=1,
+            memory_bytes=MEMORY_BYTES,
+            cpus=1.0,
+            host="bench",
+            process_id=os.getpid(),
+            versions=self._versions,
+            store_nonce=self._fleet.nonce,
+            held=self._held.values(),
+            known_jobs=self._jobs,
+            # An answer comes before the next attempt, so a call may wait only where none is left.
+            park=bool(self._cluster_id) and not self._has_work(),
+        )
+
+    def _has_work(self) -> bool:
+        return any(held.state == _Held.STATE_UNSTARTED for held in self._held.values())
+
+    def _take(self, response: pb.SynchronizeResponse) -> None:
+        self._cluster_id, self._epoch = response.cluster_id, response.epoch
+        self._jobs.update(job.job_id for job in response.jobs)
+        held = {}
+        for wanted in response.wanted:
+            name = wanted.attempt.SerializeToString(deterministic=True)
+            one = self._held.get(name)
+            if one is None:
+                one = _Held(
+                    attempt=wanted.attempt,
+                    state=_Held.STATE_UNSTARTED,
+                    inputs_version=wanted.inputs_version,
+                )
+                self._partitions[name] = wanted.partitions
+            held[name] = one
+        self._held = held
+
+    async def _work(self) -> None:
+        """Run the first attempt that has not begun, for the time of a task."""
+        for name, held in self._held.items():
+            if held.state == _Held.STATE_UNSTARTED:
+                if self._fleet.task_seconds:
+                    await asyncio.sleep(self._fleet.task_seconds)
+                held.state = _Held.STATE_FINISHED
+                held.output.section_bytes.extend([0] * self._partitions.pop(name))
+                held.elapsed_seconds = held.output.elapsed_seconds = self._fleet.task_seconds
+                return
