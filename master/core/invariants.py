@@ -194,6 +194,7 @@ def _check_bounds(cluster: Cluster) -> None:
     assert len(cluster.sorted_workers()) <= limits.workers_max
     assert len(cluster.live_jobs()) <= limits.live_jobs_max
     assert len(cluster.awaited) <= limits.workers_max
+    assert cluster.waiting == bool(cluster.awaited), "a take-over waits for somebody"
     known = {worker.id for worker in cluster.sorted_workers()}.union(cluster.awaited)
     assert known.issuperset(durable.workers), "a restart brings back no other workers"
     assert len(cluster.timers) <= 2 * limits.workers_max + limits.void_entries_max

@@ -125,7 +125,7 @@ class Machine:
             self._resume(job)
         self._release_waiting()
         leases = [job.record.spec.lease_seconds for job in cluster.jobs.values() if job.running]
-        if leases:
+        if leases and known:  # else nobody runs anything (101_restart_before_the_first_worker)
             cluster.wait_until = now + max(leases)
             cluster.awaited = dict(known)
         else:
