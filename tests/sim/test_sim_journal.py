@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.journal_mutants import JOURNAL_MUTANTS
-from tests.sim.journals import play, simulate_journal
+from tests.sim.narrow.journals import play, simulate_journal
+from tests.sim.narrow.mutants import JOURNAL_MUTANTS
 
 SEEDS = 60
 SEEDS_A_MUTANT = 2_000

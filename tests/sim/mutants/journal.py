@@ -1,17 +1,18 @@
-"""Journals and snapshots with one fault each: the simulation must find every one of them."""
+"""Mutants of the journal, of snapshots and compaction, and of masters that stand by."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
 
-from mrcore.master.shell.entries import Entry
+from mrcore.master.core.facts import EpochTaken
+from mrcore.master.shell.entries import FORMAT, Entry
+from mrcore.master.shell.follower import Follower
 from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.packs import LostPackError, PackName, Packs
 from mrcore.master.shell.snapshots import Snapshot, Snapshots
 from mrcore.storage.base import ObjectInfo
-from tests.sim.journals import Parts
+from tests.sim.oracles.history import JOURNAL
+from tests.sim.world.scene import Parts
 
 
 class EpochsDeleted(Snapshots):
@@ -36,7 +37,7 @@ class OneSnapshotKept(Snapshots):
     def covered_entries(self, epochs: Collection[int], known_to: int) -> Iterator[ObjectInfo]:
         """Take the newest for the one before it."""
         newest = self.newest_number()
-        for info in self._storage.list("mem://sim/state/journal/"):
+        for info in self._storage.list(JOURNAL):
             entry = int(info.uri.rpartition("/")[2])
             if entry <= min(newest, known_to) and entry not in epochs:
                 yield info
@@ -59,21 +60,6 @@ class GapsIgnored(Journal):
         super()._check(number, entry)
 
 
-class SlowStartsLead(Journal):
-    """Leads with its number, though a snapshot stands for a later one."""
-
-    def take_over(self) -> Iterator[Any]:
-        """Take over without a look at the snapshots."""
-        number, self.snapshots.newest_number = (  # type: ignore[method-assign]
-            self.snapshots.newest_number,
-            lambda: 0,
-        )
-        try:
-            yield from super().take_over()
-        finally:
-            self.snapshots.newest_number = number  # type: ignore[method-assign]
-
-
 class FirstEntrySkipped(Journal):
     """Takes the entry right after a snapshot for a part of it."""
 
@@ -90,6 +76,63 @@ class RepliesBelieved(Journal):
         return True
 
 
+class SlowStartsLead(Journal):
+    """Leads with its number, though a snapshot stands for a later one."""
+
+    def claim(self) -> Entry | None:
+        """Take the next number, and trust it."""
+        found, self.snapshots.newest_number = self.snapshots.newest_number, lambda: 0  # type: ignore[method-assign]
+        try:
+            return super().claim()
+        finally:
+            self.snapshots.newest_number = found  # type: ignore[method-assign]
+
+
+class LeadsWithoutAnEntry(Journal):
+    """Leads without taking an epoch in the journal."""
+
+    def claim(self) -> Entry | None:
+        """Return an entry that is stored nowhere."""
+        number = self._number + 1
+        taken = EpochTaken(number, self._writer, 0.0)
+        self._number = self._epoch = number
+        return Entry(number, number, self._writer, (taken,), FORMAT)
+
+
+class TakesEveryNumber(Journal):
+    """Creates entries without asking that there is none."""
+
+    def _create(self, entry: Entry) -> bytes:
+        self._storage.delete(f"{self._state_uri}/journal/{entry.number:020d}")
+        return super()._create(entry)
+
+
+class FeedsTheFirst(Journal):
+    """Feeds only the first fact of each entry that it reads while it waits."""
+
+    def next(self) -> Entry | None:
+        """Read an entry, and lose most of it."""
+        entry = super().next()
+        if entry is None:
+            return None
+        return Entry(entry.number, entry.epoch, entry.writer, entry.facts[:1], entry.format)
+
+
+class LeadsBeforeItHasRead(Follower):
+    """Takes the number after the newest entry, whether it has read that or not."""
+
+    def _take_over(self) -> bool:
+        newest = self._journal.newest_number()
+        if newest > self._journal.number:
+            self._journal._number = newest
+        entry = self._journal.claim()
+        if entry is None:
+            self._catch_up()
+            return False
+        self._journal.feed(entry, self._replica)
+        return True
+
+
 class EntriesDeletedOncePacked(Snapshots):
     """Takes a pack for as good as the entries in it."""
 
@@ -98,7 +141,7 @@ class EntriesDeletedOncePacked(Snapshots):
         yield from super().covered_entries(epochs, known_to)
         for name in Packs(self._storage, self._state_uri).after(0):
             for number in range(name.first, name.last + 1):
-                yield ObjectInfo(f"mem://sim/state/journal/{number:020d}", 0, "")
+                yield ObjectInfo(f"{JOURNAL}{number:020d}", 0, "")
 
 
 class DamagedPacksRead(Packs):
@@ -128,16 +171,15 @@ class PacksKept(Packs):
         return 0
 
 
-REAL = Parts()
-JOURNAL_MUTANTS: dict[str, Parts] = {
-    "SnapshotsRunAhead": replace(REAL, encodes_late=True),
-    "PacksRunAhead": replace(REAL, packs_early=True),
+JOURNALS: dict[str, Parts] = {
+    "SnapshotsRunAhead": Parts(encodes_late=True),
+    "PacksRunAhead": Parts(packs_early=True),
     **{
-        mutant.__name__: replace(REAL, packs=mutant)
+        mutant.__name__: Parts(packs=mutant)
         for mutant in (DamagedPacksRead, PacksBeginLate, PacksKept)
     },
     **{
-        mutant.__name__: replace(REAL, snapshots=mutant)
+        mutant.__name__: Parts(snapshots=mutant)
         for mutant in (
             EpochsDeleted,
             LaterEpochsDeleted,
@@ -147,12 +189,16 @@ JOURNAL_MUTANTS: dict[str, Parts] = {
         )
     },
     **{
-        mutant.__name__: replace(REAL, journal=mutant)
+        mutant.__name__: Parts(journal=mutant)
         for mutant in (
             GapsIgnored,
             SlowStartsLead,
             FirstEntrySkipped,
             RepliesBelieved,
+            LeadsWithoutAnEntry,
+            TakesEveryNumber,
+            FeedsTheFirst,
         )
     },
+    "LeadsBeforeItHasRead": Parts(follower=LeadsBeforeItHasRead),
 }

@@ -17,13 +17,11 @@ from mrcore.model.calls import CALL_STAGE, CallPlan
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import TaskOutput
-from tests.sim.jobs import SimJob, SimSession
-from tests.sim.masters import WALL, SimMaster
-from tests.sim.session_oracle import ends_of
-from tests.sim.world import World
+from tests.sim.oracles.sessions import ends_of
+from tests.sim.world.jobs import SimSession
+from tests.sim.world.rates import Size
+from tests.sim.world.scene import Scene
 
-SEEDS_WITH_CALLS = 4
-"""One seed in this number has clients that call functions; the others stay as they were."""
 TIMEOUT_SECONDS = 20.0
 """Time after which the session of a client that has vanished is ended."""
 CALLS_MAX = 24
@@ -33,15 +31,16 @@ CALLS_MAX = 24
 class SimClient:
     """A process that opens a session, adds calls to it, and hears their ends."""
 
-    def __init__(
-        self, world: World, name: str, master: SimMaster, jobs: dict[str, SimJob], workers: int
-    ) -> None:
-        self.world = world
+    def __init__(self, scene: Scene, name: str) -> None:
+        self.scene = scene
+        self.world = world = scene.world
         self.rng = Random(f"{world.seed} {name}")  # a draw of its own: others stay the same
         self.name = name
-        self.master = master
-        self.jobs = jobs
-        lease = world.rates.lease_seconds
+        self.jobs = scene.jobs
+        self.history = scene.history
+        is_small = world.scale.size is Size.SMALL
+        self.calls_max = 4 if is_small else CALLS_MAX
+        lease, workers = world.rates.lease_seconds, world.scale.workers
         self.session = SimSession.draw_session(self.rng, f"s-{name}", lease, workers)
         self.opened = False
         self.ended: dict[int, bool] = {}
@@ -51,7 +50,7 @@ class SimClient:
         """The session has ended, and the client knows, or will never ask."""
         self.vanished = False
         self._heard = 0
-        world.at(self.rng.uniform(0.0, 20.0), self._act)
+        world.at(self.rng.uniform(0.0, world.scale.chaos_seconds / 5), self._act)
 
     # -- acts ------------------------------------------------------------------------------------
 
@@ -62,8 +61,7 @@ class SimClient:
         self.world.at(self.rng.choice((0.2, 1.0, 2.0)), self._act)
         self._watch()
         if not self.opened:
-            self.jobs.setdefault(self.session.job_id, self.session)
-            self._send(self.session.submitted(WALL + self.world.now))
+            self._submit()
         elif self.world.calm:
             self._wind_up()
         else:
@@ -81,7 +79,7 @@ class SimClient:
     def _add(self) -> None:
         """Make some calls; send those that are not acknowledged, or the first of them."""
         plans = self.session.plans
-        if not self.closing and len(plans) < CALLS_MAX:
+        if not self.closing and len(plans) < self.calls_max:
             plans += [self._plan(len(plans) + n) for n in range(self.rng.randint(1, 6))]
         first = max(0, self.session.added - self.rng.choice((0, 0, 1, 3)))
         if first < len(plans):
@@ -92,8 +90,8 @@ class SimClient:
         """Draw a call, often with values of others: of calls before it, in any known session."""
         known = [
             TaskId(other.job_id, CALL_STAGE, number)
-            for other in self.jobs.values()
-            if isinstance(other, SimSession)
+            for job_id, other in self.jobs.items()
+            if isinstance(other, SimSession) and other.job_id == job_id
             for number in range(index if other is self.session else other.added)
         ]
         needs = self.rng.sample(known, min(len(known), self.rng.choice((0, 0, 1, 2))))
@@ -135,14 +133,16 @@ class SimClient:
     def _vanish(self) -> None:
         """Leave without a word: the master ends the session after a while."""
         self.vanished = self.session.ending = True
-        self.world.note(f"{self.name} vanishes")
+        self.world.note(self.name, "vanishes")
         self.world.at(TIMEOUT_SECONDS, self._end_vanished)
 
     def _end_vanished(self) -> None:
         """Ask as a master's shell does, until the session has ended."""
-        record = self.master.replayed().cluster.job(self.session.job_id)
+        record = self.history.durable.jobs.get(self.session.job_id)
         if record is None or not record.state.final:
-            self.master.event(CloseAsked(self.session.job_id, "its client has vanished"))
+            master = self.scene.announced()
+            if master is not None:
+                master.event(CloseAsked(self.session.job_id, "its client has vanished"))
             self.world.at(TIMEOUT_SECONDS, self._end_vanished)
         else:
             self.over = True
@@ -158,29 +158,39 @@ class SimClient:
 
     # -- the wire --------------------------------------------------------------------------------
 
+    def _submit(self) -> None:
+        master = self.scene.announced()
+        if master is not None:
+            self.world.send(self.name, master.name, lambda: master.submit(self.session))
+
     def _send(self, event: Event) -> None:
-        self.world.send(self.name, "master", lambda: self.master.event(event))
+        master = self.scene.announced()
+        if master is not None:
+            self.world.send(self.name, master.name, lambda: master.event(event))
 
     def _watch(self) -> None:
         """Ask for all that is durable."""
+        master = self.scene.announced()
+        if master is None:
+            return
 
         def answer() -> None:
-            if self.master.life is not None and self.master.life.deaf_since is None:
-                known = len(self.master.journal)
-                self.world.send("master", self.name, lambda: self._hear(known))
+            known = master.facts_known()
+            if known is not None:
+                self.world.send(master.name, self.name, lambda: self._hear(known))
 
-        self.world.send(self.name, "master", answer)
+        self.world.send(self.name, master.name, answer)
 
     def _hear(self, known: int) -> None:
         """Take in what has become durable; an answer may be late, or come twice."""
-        for fact in self.master.journal[self._heard : known]:
+        for fact in self.history.facts[self._heard : known]:
             self._hear_fact(fact)
         self._heard = max(self._heard, known)
 
     def _hear_fact(self, fact: Fact) -> None:
         name = self.session.job_id
         match fact:
-            case JobSubmitted() if fact.job_id == name:
+            case JobSubmitted() if fact.request_id == self.session.request_id:
                 self.opened = True
             case CallsAdded() if fact.job_id == name:
                 sent = tuple(self.session.plans[fact.first : fact.first + len(fact.calls)])

@@ -9,9 +9,11 @@ from random import Random
 
 from mrcore.master.core.commands import Reply
 from mrcore.master.core.events import Synced
+from mrcore.model import object_names
 from mrcore.model.attempts import Assignment, AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId
-from mrcore.model.stages import Part, Result, Run
+from mrcore.model.job import JobSpec
+from mrcore.model.stages import Result, Run
 from mrcore.model.task import (
     BadRecord,
     FailureKind,
@@ -23,8 +25,14 @@ from mrcore.model.task import (
     TaskResult,
 )
 from mrcore.storage.base import ObjectInfo
-from tests.sim.jobs import SimJob, SimSession, draw_offers
-from tests.sim.world import World
+from tests.sim.oracles.history import STATE
+from tests.sim.world.jobs import SimJob, SimSession, draw_offers
+from tests.sim.world.scene import Master, Scene
+
+
+def runs_prefix(spec: JobSpec, job_id: str) -> str:
+    """Return the prefix of the runs of a job."""
+    return f"{object_names.temp_prefix(spec, job_id)}runs/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +41,8 @@ class Response:
 
     reply: Reply
     epoch: int
-    slices: dict[AttemptId, dict[TaskRef, AttemptId]]
-    """Winners that an attempt is to read, by task."""
+    slices: dict[AttemptId, dict[TaskRef, ObjectInfo]]
+    """Runs that an attempt is to read, by task."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +50,7 @@ class Holding:
     """One attempt in a worker's hands."""
 
     wanted: Assignment
-    slices: dict[TaskRef, AttemptId]
+    slices: dict[TaskRef, ObjectInfo]
     state: AttemptState = AttemptState.UNSTARTED
     started_at: float = 0.0
     read: tuple[bytes, ...] | TaskFailure | None = None
@@ -54,17 +62,14 @@ class Holding:
 class SimWorker:
     """One machine, on which one worker process after the other lives."""
 
-    def __init__(
-        self,
-        world: World,
-        name: str,
-        jobs: dict[str, SimJob],
-        call: Callable[[Synced], None],
-    ) -> None:
-        self.world = world
+    def __init__(self, scene: Scene, name: str) -> None:
+        self.world = world = scene.world
+        self.scene = scene
+        self.store = scene.store
         self.name = name
-        self.jobs = jobs
-        self.call = call
+        self.jobs = scene.jobs
+        self.master: Master | None = None
+        """The master that it calls."""
         self.slots = world.rng.choice((1, 2, 3))
         self.about = draw_offers(Random(f"{world.seed} {name}"), name)
         self.session = 0
@@ -87,27 +92,27 @@ class SimWorker:
         self.draining = False
         self.held: dict[AttemptId, Holding] = {}
         self.sync_seconds = 2.0
-        self.world.note(f"{self.name} boots, session {self.session}")
+        self.world.note(self.name, "boots, session", self.session)
         self.talk()
 
     def crash(self) -> None:
         """Lose everything at once; a new process comes later."""
         self.up = False
         self.held = {}
-        self.world.note(f"{self.name} crashes")
-        self.world.at(self.world.rng.choice((0.5, 5.0, 40.0)), self.boot)
+        self.world.note(self.name, "crashes")
+        self.world.at(self._draw_seconds(0.5, 5.0, 40.0), self.boot)
 
     def die(self) -> None:
         """Stop for ever, without a word."""
         self.dead = True
         self.up = False
         self.held = {}
-        self.world.note(f"{self.name} dies for ever")
+        self.world.note(self.name, "dies for ever")
 
     def pause(self) -> None:
         """Freeze with everything in hand, as SIGSTOP does."""
-        self.paused_until = self.world.now + self.world.rng.choice((1.0, 6.0, 25.0))
-        self.world.note(f"{self.name} pauses until {self.paused_until:.2f}")
+        self.paused_until = self.world.now + self._draw_seconds(1.0, 6.0, 25.0)
+        self.world.note(self.name, "pauses until", self.paused_until)
 
     def preempt(self) -> None:
         """Get notice: hand back what is not done, leave soon."""
@@ -118,7 +123,7 @@ class SimWorker:
             if holding.state is not AttemptState.FINISHED:
                 failure = TaskFailure(kind=FailureKind.PREEMPTED, message="the machine is taken")
                 self._finish(holding, failure)
-        self.world.note(f"{self.name} has notice")
+        self.world.note(self.name, "has notice")
         self._mine(6.0, self.crash)
         self.talk()
 
@@ -136,6 +141,9 @@ class SimWorker:
                 action()
 
         self.world.at(delay, run)
+
+    def _draw_seconds(self, *seconds: float) -> float:
+        return self.world.scale.draw_seconds(self.world.rng, *seconds)
 
     def runs(self, attempt: AttemptId) -> bool:
         """Return whether this process runs an attempt."""
@@ -163,7 +171,7 @@ class SimWorker:
             )
             for attempt_id, holding in self.held.items()
         )
-        self.call(
+        self._call(
             Synced(
                 worker_id=self.name,
                 session=self.session,
@@ -178,9 +186,15 @@ class SimWorker:
 
         def retry() -> None:
             if self.sequence == sequence:
+                self.master = None  # it does not answer: look again who leads
                 self.talk()
 
         self._mine(self.sync_seconds + 1.0, retry)
+
+    def _call(self, request: Synced) -> None:
+        self.master = master = self.master or self.scene.announced()
+        if master is not None:
+            self.world.send(self.name, master.name, lambda: master.synchronize(request))
 
     def receive(self, response: Response) -> None:
         """Do what the answer says, if it is the one to our newest request."""
@@ -208,7 +222,7 @@ class SimWorker:
                     del self.held[attempt_id]
         if reply.leave:
             self.up = False
-            self.world.note(f"{self.name} leaves")
+            self.world.note(self.name, "leaves")
             self.world.at(5.0, self.boot)
             return
         self._start()
@@ -227,7 +241,7 @@ class SimWorker:
 
     def _run(self, holding: Holding) -> None:
         attempt_id = holding.wanted.attempt
-        store, job = self.world.store, self.jobs[attempt_id.task.job_id]
+        store, job = self.store, self.jobs[attempt_id.task.job_id]
         assert attempt_id not in store.written, f"{attempt_id} runs twice"
         store.written[attempt_id] = None
         holding.state = AttemptState.RUNNING
@@ -239,7 +253,7 @@ class SimWorker:
             if self.world.rng.random() < 0.7:
                 holding.read = self._read(holding, job)
         if self.world.chance(self.world.rates.straggler):
-            seconds += 60.0
+            seconds += self._draw_seconds(20.0, 60.0)
         holding.seconds = seconds
 
         def end() -> None:
@@ -273,7 +287,7 @@ class SimWorker:
         task = attempt_id.task
         if world.chance(rates.user_failure):
             # Now and then certain, at one of two records; the others may pass.
-            where = {1: "at 0", 2: "at 1"}.get(attempt_id.number.n % 7, "")
+            where = {1: "at 0", 2: "at 1"}.get(attempt_id.number.n % 4, "")
             message = f"ValueError in map {where}"
             return TaskFailure(kind=FailureKind.USER, message=message, fingerprint=where)
         if world.chance(rates.data_failure):
@@ -300,60 +314,62 @@ class SimWorker:
     def _value(self, holding: Holding, job: SimSession) -> TaskResult:
         """Return what a call leaves: a value, or an object with one; its process may also die."""
         attempt_id, rng = holding.wanted.attempt, self.world.rng
-        self.world.store.made_of[attempt_id] = ()
+        self.store.made_of[attempt_id] = ()
         if self.world.chance(self.world.rates.user_failure / 2):
             return TaskFailure(kind=FailureKind.USER, message="it was killed", died=True)
         output = TaskOutput(result=str(attempt_id).encode(), elapsed_seconds=holding.seconds)
         if rng.random() < 0.3:
-            uri = f"mem://{attempt_id}"
-            self.world.store.values[uri] = attempt_id
-            output = TaskOutput(object=ObjectInfo(uri, 9, "1"), elapsed_seconds=holding.seconds)
+            prefix = object_names.session_results_prefix(STATE, attempt_id.task.job_id)
+            made = self.store.put(f"{prefix}{attempt_id.number}-{attempt_id.task.index}", b"value")
+            output = TaskOutput(object=made, elapsed_seconds=holding.seconds)
         job.values[attempt_id] = output
         return output
 
     def _read(self, holding: Holding, job: SimJob) -> tuple[bytes, ...] | TaskFailure:
         """Read all runs; return what they hold, or which are lost."""
-        runs, rate = self.world.store.runs, self.world.rates.read_failure / 4
+        rate = self.world.rates.read_failure / 4
         inputs = job.inputs(holding.wanted.attempt.task.stage)
         assert sorted(holding.slices) == inputs, "not given all its inputs"
         lost = tuple(
             run
-            for run, winner in sorted(holding.slices.items())
-            if winner not in runs or self.world.chance(rate)
+            for run, made in sorted(holding.slices.items())
+            if not self.store.is_there(made.uri) or self.world.chance(rate)
         )
         if lost:
             return TaskFailure(kind=FailureKind.LOST_INPUT, message="no run", lost_runs=lost)
-        return tuple(runs[holding.slices[run]] for run in inputs)
+        return tuple(self.store.read(holding.slices[run].uri) for run in inputs)
 
     def _vanish(self, job: SimJob) -> None:
         """Lose a run just when some reduces have read it and others have not."""
-        runs = [run for run in self.world.store.runs if run.task.job_id == job.job_id]
+        runs = [info.uri for info in self.store.list(runs_prefix(job.spec, job.job_id))]
         if runs:
             gone = self.world.rng.choice(runs)
-            del self.world.store.runs[gone]
+            self.store.delete(gone)
             job.vanished += 1
-            self.world.note(f"the run of {gone} vanishes")
+            self.world.note(gone, "vanishes")
 
     def _write(
         self, holding: Holding, job: SimJob, read: tuple[bytes, ...], bad: tuple[BadRecord, ...]
     ) -> TaskOutput:
-        attempt_id = holding.wanted.attempt
+        attempt_id, task = holding.wanted.attempt, holding.wanted.attempt.task
+        writes, spec = job.stages[task.stage].writes, job.spec
+        self.store.made_of[attempt_id] = read
+        if isinstance(writes, Result):
+            result = f"result of {attempt_id}".encode()
+            counters = {"tasks": 1}
+            return TaskOutput(counters=counters, elapsed_seconds=holding.seconds, result=result)
         digest = b""
-        task = attempt_id.task
-        self.world.store.made_of[attempt_id] = read
-        if isinstance(job.stages[task.stage].writes, Run):
+        if isinstance(writes, Run):
             digest = self._digest(job, attempt_id, read)
-            self.world.store.runs[attempt_id] = digest
-        elif isinstance(job.stages[task.stage].writes, Part):
-            self.world.store.parts[attempt_id] = read
+            made = self.store.put(f"{runs_prefix(spec, task.job_id)}{attempt_id}", digest)
+        else:
+            content = b" ".join((str(attempt_id).encode(), *read))
+            self.scene.outputs.contents[attempt_id] = content
+            made = self.store.put(object_names.staged_part_uri(spec, attempt_id), content)
             if self.world.chance(self.world.rates.vanish):
                 self._vanish(job)
-        if isinstance(job.stages[task.stage].writes, Result):
-            return TaskOutput(
-                counters={"tasks": 1}, elapsed_seconds=holding.seconds, result=bytes(task.index)
-            )
         return TaskOutput(
-            object=ObjectInfo(uri=str(attempt_id), generation="1", size_bytes=1, crc32c=0),
+            object=made,
             digest=digest,
             records_in=10,
             bytes_out=5,

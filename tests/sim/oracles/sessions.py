@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from mrcore.master.core.commands import DeleteValues
 from mrcore.master.core.durable_calls import needs_of, output_of
 from mrcore.master.core.facts import CallFailed, CallsCancelled, Fact, JobEnded, TaskWon
-from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.calls import CALL_STAGE
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
-from tests.sim.jobs import MAX_ATTEMPTS, SimJob, SimSession
-from tests.sim.world import World
+from tests.sim.oracles.history import LIMITS
+from tests.sim.world.jobs import MAX_ATTEMPTS, SimSession
+from tests.sim.world.scene import Scene
 
 
 def ends_of(fact: Fact) -> Iterator[tuple[TaskId, TaskOutput | TaskFailure | None]]:
@@ -34,17 +34,14 @@ def ends_of(fact: Fact) -> Iterator[tuple[TaskId, TaskOutput | TaskFailure | Non
 class SessionOracle:
     """Remembers how calls have ended, and asserts what must follow."""
 
-    def __init__(self, world: World, jobs: dict[str, SimJob], limits: Limits) -> None:
-        self.world = world
-        self.jobs = jobs
-        self.limits = limits
-        self.ended: dict[TaskId, None] = {}
-
-    def took_over(self, journal: Iterable[Fact]) -> None:
+    def __init__(self, scene: Scene, machine: Machine) -> None:
         """Know only what is durable."""
-        self.ended = {
+        self.store = scene.store
+        self.jobs = scene.jobs
+        self.limits = LIMITS
+        self.ended: dict[TaskId, None] = {
             task_id: None
-            for fact in journal
+            for fact in scene.history.facts
             for task_id, _ in ends_of(fact)
             if isinstance(self.jobs.get(task_id.job_id), SimSession)
         }
@@ -127,6 +124,6 @@ class SessionOracle:
             output = output_of(durable.jobs, need)
             assert output is not None, f"{attempt} lacks the value of {need}"
             if output.object is not None:
-                there = output.object.uri in self.world.store.values
+                there = self.store.is_there(output.object.uri)
                 assert there, f"the value of {need} is gone before {attempt} has taken it"
         return True

@@ -30,7 +30,7 @@ from mrcore.master.shell.journal import Journal
 from mrcore.master.shell.packs import Packs
 from mrcore.master.shell.snapshots import KEPT, Snapshots, encode_snapshot
 from mrcore.storage.faulty import FaultKind, FaultyStorage, random_faults
-from tests.sim.journal_truth import JOURNAL, LIMITS, SNAPSHOTS, STATE, Truth
+from tests.sim.narrow.truth import JOURNAL, LIMITS, SNAPSHOTS, STATE, Truth
 from tests.support.fake_clock import FakeClock
 
 TURNS = 80

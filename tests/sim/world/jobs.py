@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -14,23 +15,32 @@ from mrcore.master.core.limits import Limits
 from mrcore.master.shell.resumptions import Keeping
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
-from mrcore.model.job import ANY_WORKER, Resources, Session
+from mrcore.model.job import ANY_WORKER, JobSpec, Resources, Session
+from mrcore.model.object_names import with_temp
 from mrcore.model.remains import KeptResult, Remains
 from mrcore.model.stages import Calls, Part, Result, Run, Runs, Splits, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 from mrcore.rpc.convert_resume import Wanted
-from tests.sim.world import Store
+from tests.sim.oracles.history import STATE
+from tests.sim.oracles.outputs import OUTPUTS
+from tests.sim.world.rates import Size
+from tests.sim.world.store import Store
 from tests.support.specs import NO_VERSIONS, call_spec, job_spec
 
 MAX_ATTEMPTS = 4
+REFUSALS_MAX = 5
+_VERSIONS: Final = replace(NO_VERSIONS, python="3.11", mrcore="0.1.0")
 
 
-def draw_stages(rng: Random) -> tuple[StagePlan, ...]:
+def draw_stages(rng: Random, size: Size = Size.LARGE) -> tuple[StagePlan, ...]:
     """Draw the stages of a job: one to four, of which one may read two others."""
-    maps = rng.choice((0, 1, 3, 6, 10))
-    shape = rng.choice(("one", "two", "two", "two", "three", "four", "join", "diamond"))
+    is_small = size is Size.SMALL
+    maps = rng.choice((0, 1, 2, 3, 4) if is_small else (0, 1, 3, 6, 10))
+    shapes = ("one", "two", "two", "two", "three", "four", "join", "diamond")
+    shape = rng.choice(shapes[:5] if is_small else shapes)
     first = StagePlan(maps, Splits(), Run())
-    few, last = rng.choice((1, 2, 4)), rng.choice((1, 5, 12))
+    few = rng.choice((1, 2) if is_small else (1, 2, 4))
+    last = rng.choice((1, 2, 4) if is_small else (1, 5, 12))
     writes = Result() if rng.random() < 0.1 else Part()
     match shape:
         case "one":
@@ -78,7 +88,7 @@ def draw_needs(rng: Random, workers: int) -> Resources:
 class SimJob:
     """One job: how large it is, how it behaves, and every failure that its attempts really had."""
 
-    job_id: str
+    name: str
     stages: tuple[StagePlan, ...]
     task_seconds: float
     priority: int
@@ -88,6 +98,14 @@ class SimJob:
     """Map tasks with a record that kills the child."""
     max_bad_records: int
     lease_seconds: float
+    output_uri: str = ""
+    overwrite: bool = False
+    job_id: str = ""
+    """Id of the submission that became durable; empty before."""
+    tries: int = 0
+    """Submissions so far: each has an id of its own."""
+    refusals: int = 0
+    """Submissions that were refused, since another job has to do with the output."""
     failures: dict[AttemptId, TaskFailure] = field(default_factory=dict)
     vanished: int = 0
     published: tuple[AttemptId, ...] | None = None
@@ -100,53 +118,62 @@ class SimJob:
     resumes: tuple[str, ...] = ()
     kept: tuple[KeptResult, ...] = ()
     """Results of the jobs that it resumes."""
+    described: JobSpec | None = None
 
     @classmethod
-    def draw(cls, rng: Random, number: int, lease_seconds: float) -> SimJob:
+    def draw(cls, rng: Random, number: int, lease_seconds: float, size: Size) -> SimJob:
         """Draw a job; a few have no maps, no later stages, or records that kill."""
-        stages = draw_stages(rng)
+        stages = draw_stages(rng, size)
         maps = stages[0].tasks
         refs = [TaskRef(n, i) for n, stage in enumerate(stages) for i in range(stage.tasks)]
         killers = frozenset({rng.randrange(maps)} if maps and rng.random() < 0.2 else ())
+        # Now and then all write to one output.
+        place = number if rng.random() < 0.7 else 0
+        leaves_results = isinstance(stages[-1].writes, Result)
         return cls(
-            job_id=f"job-{number}",
+            name=f"job-{number}",
+            output_uri="" if leaves_results else f"{OUTPUTS}/{place}",
+            overwrite=rng.random() < 0.5,
             stages=stages,
-            task_seconds=rng.choice((0.02, 0.3, 3.0)),
+            task_seconds=rng.choice((0.02, 0.3, 0.3 if size is Size.SMALL else 3.0)),
             priority=rng.choice((0, 0, 5)),
             copiers=frozenset(ref for ref in refs if rng.random() < 0.3),
             killers=killers,
             max_bad_records=rng.choice((0, 1)) if killers else 0,
-            lease_seconds=lease_seconds * rng.choice((1.0, 1.0, 3.0)),
+            lease_seconds=lease_seconds
+            * rng.choice((1.0, 1.0, 1.0 if size is Size.SMALL else 3.0)),
         )
 
     def resumed(self, left: Remains, store: Store) -> SimJob:
-        """Return a job that goes on with this one; its kept objects can be read by its own names.
-
-        What is kept is the choice of the real master.
-        """
-        there = {str(attempt): "1" for attempt in (*store.runs, *store.parts)}
+        """Return a job that goes on with this one; the real code chooses what is kept."""
+        there = {info.uri: info.generation for info in store.list(f"{self.output_uri}/_tmp/")}
         kept = tuple(Keeping(left, Wanted(job_id=self.job_id), left.spec, there).results())
-        name = f"{self.job_id}-again"
-        for each in kept:
-            task = TaskId(self.job_id, each.stage, each.index)
-            old = AttemptId(task, each.winner)
-            new = AttemptId(replace(task, job_id=name), each.winner)
-            store.made_of[new] = store.made_of[old]
-            if old in store.runs:
-                store.runs[new] = store.runs[old]
-            if old in store.parts:
-                store.parts[new] = store.parts[old]
         return dataclasses.replace(
             self,
-            job_id=name,
+            name=f"{self.name}-again",
+            job_id="",
+            tries=0,
+            refusals=0,
             failures={},
             vanished=0,
             published=None,
             after=(),
             ending=False,
-            resumes=(self.job_id,),
+            resumes=(*left.resumes, left.job_id),
             kept=kept,
+            described=None,
         )
+
+    def take_kept(self, job_id: str, store: Store, contents: dict[AttemptId, bytes]) -> None:
+        """Remember the results that are kept under the names of a submission, too."""
+        for each in self.kept:
+            former = (TaskId(old, each.stage, each.index) for old in reversed(self.resumes))
+            olds = (AttemptId(task, each.winner) for task in former)
+            old = next(attempt for attempt in olds if attempt in store.made_of)
+            new = AttemptId(TaskId(job_id, each.stage, each.index), each.winner)
+            store.made_of[new] = store.made_of[old]
+            if old in contents:
+                contents[new] = contents[old]
 
     def inputs(self, stage: int) -> list[TaskRef]:
         """Return the tasks whose runs the tasks of a stage read."""
@@ -155,6 +182,11 @@ class SimJob:
             for read in self.stages[stage].inputs
             for index in range(self.stages[read].tasks)
         ]
+
+    @property
+    def refused(self) -> bool:
+        """Return whether it was refused so often that nobody submits it any more."""
+        return self.refusals >= REFUSALS_MAX
 
     @property
     def tasks(self) -> int:
@@ -170,11 +202,25 @@ class SimJob:
         """Remember a failure that really happened, on whatever machine."""
         self.failures[attempt] = failure
 
-    def submitted(self, wall_seconds: float) -> Submitted:
-        """Return the event that submits it."""
+    @property
+    def request_id(self) -> str:
+        """Return the id of all of its submissions."""
+        return f"request of {self.name}"
+
+    @property
+    def spec(self) -> JobSpec:
+        """Return its description, which does not change once it was submitted."""
+        if self.described is None:
+            self.described = self.describe()
+        return self.described
+
+    def describe(self) -> JobSpec:
+        """Make its description."""
         spec = job_spec(
-            self.job_id,
-            versions=replace(NO_VERSIONS, python="3.11", mrcore="0.1.0"),
+            self.name,
+            output_uri=self.output_uri,
+            overwrite=self.overwrite,
+            versions=_VERSIONS,
             lease_seconds=self.lease_seconds,
             max_attempts=MAX_ATTEMPTS,
             max_bad_records=self.max_bad_records,
@@ -183,12 +229,16 @@ class SimJob:
             resources=self.needs,
             map_only=len(self.stages) == 1,
         )
+        return with_temp(spec, STATE)
+
+    def submitted(self, job_id: str, spec: JobSpec, claimed: str, wall_seconds: float) -> Submitted:
+        """Return the event that submits it."""
         return Submitted(
-            job_id=self.job_id,
-            request_id=f"request of {self.job_id}",
+            job_id=job_id,
+            request_id=self.request_id,
             spec=spec,
             stages=() if self.after else self.stages,
-            claim_generation="1",
+            claim_generation=claimed,
             wall_seconds=wall_seconds,
             resumes=self.resumes,
             kept=self.kept,
@@ -238,7 +288,7 @@ class SimSession(SimJob):
     def draw_session(cls, rng: Random, name: str, lease_seconds: float, workers: int) -> SimSession:
         """Draw a session."""
         return cls(
-            job_id=name,
+            name=name,
             stages=SESSION_STAGES,
             task_seconds=rng.choice((0.02, 0.3, 3.0)),
             priority=rng.choice((0, 0, 5)),
@@ -250,24 +300,16 @@ class SimSession(SimJob):
             retries=rng.choice((0, 0, 2)),
         )
 
-    def submitted(self, wall_seconds: float) -> Submitted:
-        """Return the event that opens it."""
-        spec = call_spec(
-            self.job_id,
+    def describe(self) -> JobSpec:
+        """Make its description."""
+        return call_spec(
+            self.name,
             Session(retries=self.retries),
-            versions=replace(NO_VERSIONS, python="3.11", mrcore="0.1.0"),
+            versions=_VERSIONS,
             lease_seconds=self.lease_seconds,
             max_attempts=MAX_ATTEMPTS,
             priority=self.priority,
             resources=self.needs,
-        )
-        return Submitted(
-            job_id=self.job_id,
-            request_id=f"request of {self.job_id}",
-            spec=spec,
-            stages=SESSION_STAGES,
-            claim_generation="",
-            wall_seconds=wall_seconds,
         )
 
     def may_fail(self, task: TaskId | None, limits: Limits) -> bool:

@@ -1,29 +1,19 @@
-"""Invariants of a run, judged from outside the machine: by its answers and by the store."""
+"""Oracle of requests and answers: who holds what, as far as a leader can know."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import CommitFinished, Event, Synced
-from mrcore.master.core.facts import (
-    AttemptFailed,
-    CommitBegun,
-    JobEnded,
-    JobPlanned,
-    ResultsKept,
-    TaskWon,
-)
-from mrcore.master.core.limits import Limits
+from mrcore.master.core.events import Event, Synced
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
-from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
-from tests.sim.jobs import SimJob, SimSession
-from tests.sim.session_oracle import SessionOracle
-from tests.sim.workers import SimWorker
-from tests.sim.world import World
+from mrcore.model.task import TaskOutput
+from mrcore.util.clock import Clock
+from tests.sim.oracles.history import LIMITS
+from tests.sim.world.scene import Scene
 
 EPSILON = 1e-6
 TICK_SECONDS = 1.5
@@ -53,69 +43,54 @@ class Before:
     """Results that have to count."""
 
 
-class Oracle:
-    """Remembers what was said and done in a run, and asserts what must follow."""
+class RequestOracle:
+    """Memory of the requests of workers to one leader, and of its answers."""
 
-    def __init__(
-        self,
-        world: World,
-        jobs: dict[str, SimJob],
-        workers: dict[str, SimWorker],
-        limits: Limits,
-    ) -> None:
-        self.world = world
-        self.jobs = jobs
-        self.workers = workers
-        self.limits = limits
-        self.epoch = 0
-        self.began_at = 0.0
+    def __init__(self, scene: Scene, clock: Clock, machine: Machine, epoch: int) -> None:
+        self.jobs = scene.jobs
+        self.workers = scene.workers
+        self.limits = LIMITS
+        self.clock = clock
+        self.machine = machine
+        self.epoch = epoch
+        self.began_at = clock.monotonic()
         """Time at which this master took over, later by the length of every stall since."""
-        self.left_behind: dict[AttemptId, str] = {}
-        """Attempts that the former master counted on, with their workers, until these report."""
         self.reports: dict[str, Report] = {}
         self.unanswered: dict[str, float] = {}
         self.given: dict[AttemptId, str] = {}
         self.numbers: dict[AttemptNumber, TaskId] = {}
-        self.counted: dict[AttemptId, None] = {}
         self.ever_won: dict[TaskId, None] = {}
-        self.content: dict[TaskId, bytes | None] = {}
-        """Digest of the newest winner of each task, present or lost."""
-        self.checked: dict[str, tuple[AttemptId, ...]] = {}
-        """Winners of each job at the newest look of the committer before a commit."""
-        self.sessions = SessionOracle(world, jobs, limits)
+        self.left_behind: dict[AttemptId, str] = {}
+        """Attempts that the former master counted on, with their workers, until these report."""
+        self._left: dict[AttemptId, str] | None = None
 
-    def crashed(self, machine: Machine) -> None:
-        """Remember what a master counted on that has just died."""
-        if machine.cluster.now >= self.began_at + self._longest_lease():
-            self.left_behind.clear()
-        for worker in machine.cluster.sorted_workers():
+    def follow(self, former: RequestOracle) -> None:
+        """Take over from the former leader."""
+        self.given, self.numbers, self.ever_won = former.given, former.numbers, former.ever_won
+        self.left_behind = former.relied_on()
+
+    def end(self) -> None:
+        """Remember what this master counts on, whose process ends."""
+        self._left = self.relied_on()
+
+    def relied_on(self) -> dict[AttemptId, str]:
+        """Return the attempts that this master counts on, or did at its end."""
+        if self._left is not None:
+            return self._left
+        now, cluster = self.clock.monotonic(), self.machine.cluster
+        late = cluster.now >= self.began_at + self._longest_lease()
+        relied_on = {} if late else dict(self.left_behind)
+        for worker in cluster.sorted_workers():
             for attempt in worker.held.values():
-                if worker.lease_from + attempt.lease_seconds > self.world.now + EPSILON:
-                    self.left_behind[attempt.id] = worker.id
-
-    def took_over(self, epoch: int, machine: Machine) -> None:
-        """Forget what the former process had heard."""
-        self.epoch = epoch
-        self.content = {
-            TaskId(job.job_id, number, index): task.digest
-            for job in machine.cluster.durable.jobs.values()
-            for number, stage in enumerate(job.stages)
-            for index, task in enumerate(stage.tasks)
-        }
-        self.began_at = self.world.now
-        self.reports.clear()
-        self.unanswered.clear()
-        # A failure of the unflushed suffix was never durable: it is rightly counted once more.
-        self.counted.clear()
-        self.checked.clear()
+                if worker.lease_from + attempt.lease_seconds > now + EPSILON:
+                    relied_on[attempt.id] = worker.id
+        return relied_on
 
     def stalled(self, seconds: float) -> None:
         """The shell was deaf: nobody can have been answered."""
         self.began_at += seconds
         for worker_id in self.unanswered:
             self.unanswered[worker_id] += seconds
-
-    # -- around a step ---------------------------------------------------------------------------
 
     def before(self, event: Event, machine: Machine) -> Before | None:
         """Note what a request says before it is stepped."""
@@ -137,11 +112,11 @@ class Oracle:
             self.reports[event.worker_id] = Report(
                 event.session,
                 event.sequence,
-                self.world.now,
+                self.clock.monotonic(),
                 {held.attempt: held for held in event.held},
                 {},
             )
-            self.unanswered[event.worker_id] = self.world.now
+            self.unanswered[event.worker_id] = self.clock.monotonic()
         return Before(report, old, acceptable)
 
     def _counts(self, machine: Machine, held: HeldAttempt) -> bool:
@@ -158,82 +133,12 @@ class Oracle:
         self, event: Event, before: Before | None, outcome: Outcome, machine: Machine
     ) -> None:
         """Judge what a step gave."""
-        self.sessions.after(outcome, machine)
-        for fact in outcome.facts:
-            if isinstance(fact, TaskWon | ResultsKept):
-                self._take_winners(fact)
-            elif isinstance(fact, AttemptFailed):
-                assert fact.attempt not in self.counted, f"{fact.attempt} failed twice"
-                self.counted[fact.attempt] = None
-                assert not self._preempted(event, fact), "a preemption was counted"
-            elif isinstance(fact, CommitBegun):
-                now = self._all_winners(machine, fact.job_id)
-                assert self.checked.get(fact.job_id) == now, f"{fact.job_id} commits unverified"
-            elif isinstance(fact, JobPlanned):
-                for job_id in self.jobs[fact.job_id].after:
-                    assert self.jobs[job_id].published is not None, f"{fact.job_id} reads nothing"
-            elif isinstance(fact, JobEnded) and fact.state is JobState.FAILED:
-                assert self._may_fail(fact, machine), (
-                    f"{fact.job_id} failed without cause: {fact.message}"
-                )
-            elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
-                self._judge_success(event, fact, machine)
         if isinstance(event, Synced) and before is not None:
             self._judge_request(event, before, machine)
         for command in outcome.commands:
             if isinstance(command, Reply):
                 self._judge_reply(command, machine)
         self._judge_patience(machine)
-
-    def _preempted(self, event: Event, fact: AttemptFailed) -> bool:
-        """Return whether the attempt was handed back, whatever the machine made of that."""
-        held = event.held if isinstance(event, Synced) else ()
-        said = [fact.failure, *(each.result for each in held if each.attempt == fact.attempt)]
-        failures = [each for each in said if isinstance(each, TaskFailure)]
-        return any(failure.kind is FailureKind.PREEMPTED for failure in failures)
-
-    def _judge_win(self, fact: TaskWon) -> None:
-        """A task wins if it has read what its inputs hold at that moment, present or lost."""
-        task = fact.attempt.task
-        runs = self.jobs[task.job_id].inputs(task.stage)
-        current = tuple(self.content.get(TaskId(task.job_id, r.stage, r.index)) for r in runs)
-        read = self.world.store.made_of[fact.attempt]
-        assert read == current, f"{fact.attempt} read other content"
-        self.content[task] = fact.output.digest
-
-    def _take_winners(self, fact: TaskWon | ResultsKept) -> None:
-        """Results of a former job count for one that resumes it as if they had been won."""
-        if isinstance(fact, TaskWon):
-            self.ever_won[fact.attempt.task] = None
-            self._judge_win(fact)
-            return
-        for kept in fact.results:
-            task = TaskId(fact.job_id, kept.stage, kept.index)
-            self.ever_won[task] = None
-            self.content[task] = kept.output.digest
-
-    def _judge_success(self, event: Event, fact: JobEnded, machine: Machine) -> None:
-        """A job with parts succeeds by its commit, one with results by its last winner."""
-        job = self.jobs[fact.job_id]
-        if isinstance(job, SimSession):
-            return
-        if job.leaves_results:
-            assert isinstance(event, Synced), f"{fact.job_id} ended without a last winner"
-            self._judge_versions(machine, fact.job_id)
-            # Another set may follow: a crash can take this fact, and the wins before it.
-            job.published = tuple(self.winner_ids(machine, fact.job_id, len(job.stages) - 1))
-        else:
-            assert isinstance(event, CommitFinished), f"{fact.job_id} ended uncommitted"
-
-    def _may_fail(self, fact: JobEnded, machine: Machine) -> bool:
-        job = self.jobs[fact.job_id]
-        for job_id in job.after:
-            before = machine.cluster.job(job_id)
-            if before is not None and before.state in (JobState.FAILED, JobState.CANCELLED):
-                return True
-        if fact.failed_task is None and job.killers and not job.max_bad_records:
-            return True
-        return job.may_fail(fact.failed_task, self.limits)
 
     def _judge_request(self, event: Synced, before: Before, machine: Machine) -> None:
         worker, report = machine.cluster.workers.get(event.worker_id), self.reports[event.worker_id]
@@ -322,16 +227,16 @@ class Oracle:
                 if held.inputs_version != job.stages[attempt.task.stage].version:
                     continue  # revoked
                 assert other_id != worker_id, f"{attempt} backs up {held.attempt} where it runs"
-                if self.world.now - report.at >= job.spec.lease_seconds - EPSILON:
+                if self.clock.monotonic() - report.at >= job.spec.lease_seconds - EPSILON:
                     continue
-                elapsed = held.elapsed_seconds + self.world.now - report.at
+                elapsed = held.elapsed_seconds + self.clock.monotonic() - report.at
                 enough = elapsed >= self.limits.backup_floor_seconds - EPSILON
                 backup = held.state is AttemptState.RUNNING and enough
                 assert backup, f"{attempt} given out while {other_id} holds {held.attempt}"
 
     def _judge_wait(self, attempt: AttemptId, worker_id: str, lease_seconds: float) -> None:
         """After a take-over nothing is given out that a worker runs which has not reported yet."""
-        if self.world.now >= self.began_at + lease_seconds - EPSILON:
+        if self.clock.monotonic() >= self.began_at + lease_seconds - EPSILON:
             return
         for former, holder_id in self.left_behind.items():
             runs = self.workers[holder_id].runs(former)
@@ -346,52 +251,10 @@ class Oracle:
     def _judge_patience(self, machine: Machine) -> None:
         """Every request is answered within a third of a lease, and a little."""
         longest = self._longest_lease()
-        late = self.world.now - self.began_at - longest
+        late = self.clock.monotonic() - self.began_at - longest
         assert not machine.cluster.waiting or late < TICK_SECONDS, "still waits for former workers"
         longest /= self.limits.parks_per_lease
         for worker_id, since in self.unanswered.items():
             if machine.cluster.workers.get(worker_id) is not None:
-                late = self.world.now - since - longest
+                late = self.clock.monotonic() - since - longest
                 assert late < TICK_SECONDS, f"{worker_id} waits for an answer since {since}"
-
-    # -- outputs ---------------------------------------------------------------------------------
-
-    def winner_ids(self, machine: Machine, job_id: str, stage: int) -> list[AttemptId]:
-        """Return the winner of every task of a stage; each must have one."""
-        job = machine.cluster.job(job_id)
-        assert job is not None
-        ids = []
-        for index, task in enumerate(job.stages[stage].tasks):
-            assert task.winner is not None, f"{job_id} {stage} {index} has no winner"
-            ids.append(AttemptId(TaskId(job_id, stage, index), task.winner))
-        return ids
-
-    def _all_winners(self, machine: Machine, job_id: str) -> tuple[AttemptId, ...]:
-        stages = range(len(self.jobs[job_id].stages))
-        return tuple(each for n in stages for each in self.winner_ids(machine, job_id, n))
-
-    def verified(self, machine: Machine, job_id: str) -> None:
-        """Remember what a committer looks at: a commit may publish nothing else."""
-        self.checked[job_id] = self._all_winners(machine, job_id)
-
-    def published(self, machine: Machine, job_id: str, parts: tuple[AttemptId, ...]) -> None:
-        """A commit has published these parts: one version of everything, and always the same."""
-        job, store = self.jobs[job_id], self.world.store
-        assert job.published in (None, parts), f"{job_id} published two sets of parts"
-        job.published = parts
-        for part in parts:
-            assert part in store.parts, f"{part} was never written"
-        self._judge_versions(machine, job_id)
-
-    def _judge_versions(self, machine: Machine, job_id: str) -> None:
-        """Every winner of a complete job has read what its inputs hold now."""
-        job = self.jobs[job_id]
-        record = machine.cluster.job(job_id)
-        assert record is not None
-        assert record.counters.get("tasks", 0) == job.tasks, "counters add up"
-        for number in range(len(job.stages)):
-            runs = job.inputs(number)
-            current = tuple(self.content.get(TaskId(job_id, r.stage, r.index)) for r in runs)
-            for winner in self.winner_ids(machine, job_id, number):
-                read = self.world.store.made_of[winner]
-                assert read == current, f"{winner} mixes versions of its inputs"

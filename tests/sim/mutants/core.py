@@ -1,8 +1,4 @@
-"""Machines with one part wrong each: the simulation must find every one of them.
-
-They test the tests: an oracle that stays silent here would stay silent when the real machine
-breaks in the same way.
-"""
+"""Mutants of the machine: leases, fences, numbers, queues, take-overs and resources."""
 
 from __future__ import annotations
 
@@ -22,9 +18,8 @@ from mrcore.master.core.scheduler import Scheduler
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
 from mrcore.model.attempts import HeldAttempt
 from mrcore.model.ids import AttemptNumber, TaskId
-from tests.sim.jobs import FAR
-from tests.sim.masters import Make
-from tests.sim.mutants_results import (
+from mrcore.model.job import JobState
+from tests.sim.mutants.results import (
     AnyErrorIsCertain,
     CertainErrorsTriedAgain,
     FinishedIsWanted,
@@ -38,8 +33,10 @@ from tests.sim.mutants_results import (
     RevocationStops,
     VersionsStay,
 )
+from tests.sim.world.jobs import FAR
+from tests.sim.world.scene import MakeMachine
 
-Mutant = (
+Part = (
     type[Machine]
     | type[Scheduler]
     | type[Results]
@@ -50,7 +47,7 @@ Mutant = (
 )
 
 
-def machine_with(mutant: Mutant) -> Make:
+def machine_with(mutant: Part) -> MakeMachine:
     """Return what makes machines of which one part is a mutant."""
     if issubclass(mutant, Cluster):
         return partial(Machine, cluster=mutant)
@@ -240,6 +237,14 @@ class WaitersHasty(Machine):
         super()._plan_or_fail(job)
 
 
+class CommitsForgotten(Machine):
+    """Does not go on with a commit that the master before it has begun."""
+
+    def _resume(self, job: LiveJob) -> None:
+        if job.record.state is not JobState.COMMITTING:
+            super()._resume(job)
+
+
 class RoomIgnored(Scheduler):
     """Takes a worker that offers enough for one that has enough left."""
 
@@ -273,7 +278,7 @@ class RoomLeaks(Cluster):
             worker.cpus_reserved, worker.memory_reserved = reserved
 
 
-MUTANTS: tuple[Mutant, ...] = (
+MACHINES: tuple[Part, ...] = (
     NoLeases,
     NoSessionFence,
     NoSequenceFence,
@@ -305,6 +310,7 @@ MUTANTS: tuple[Mutant, ...] = (
     YoungerAttemptsStay,
     WaitersForgotten,
     WaitersHasty,
+    CommitsForgotten,
     RoomIgnored,
     LabelsIgnored,
     RoomLeaks,

@@ -1,10 +1,8 @@
-"""Masters with one fault each in their calls: the simulation must find every one of them."""
+"""Mutants of calls: each has one fault in what becomes of a call or its value."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import pytest
 
 from mrcore.master.core import durable_calls
 from mrcore.master.core.calls import Calls
@@ -126,33 +124,31 @@ CALL_MUTANTS = (
 )
 
 
-def release_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def _release_what_is_needed(job: JobRecord, calls: Any, index: int) -> None:
     """Drop values that are released, though calls take them."""
-
-    def release(job: JobRecord, calls: Any, index: int) -> None:
-        failure = calls.ended.pop(index)
-        if failure is None:
-            durable_calls._drop_value(job, calls, index)
-        else:
-            calls.kept_bytes -= durable_calls.weight_of_failure(failure)
-
-    monkeypatch.setattr(durable_calls, "_release", release)
+    failure = calls.ended.pop(index)
+    if failure is None:
+        durable_calls._drop_value(job, calls, index)
+    else:
+        calls.kept_bytes -= durable_calls.weight_of_failure(failure)
 
 
-def let_cancelled_calls_end_again(monkeypatch: pytest.MonkeyPatch) -> None:
+_apply = durable_calls.apply
+
+
+def _let_cancelled_calls_end_again(jobs: Any, fact: Any, limits: Limits) -> None:
     """Keep the plans of cancelled calls."""
-    apply = durable_calls.apply
-
-    def forgetful(jobs: Any, fact: Any, limits: Limits) -> None:
-        if isinstance(fact, CallsCancelled):
-            calls = jobs[fact.job_id].calls
-            kept = {index: calls.plans[index] for index in fact.indexes}
-            apply(jobs, fact, limits)
-            calls.plans.update(kept)
-        else:
-            apply(jobs, fact, limits)
-
-    monkeypatch.setattr(durable_calls, "apply", forgetful)
+    if isinstance(fact, CallsCancelled):
+        calls = jobs[fact.job_id].calls
+        kept = {index: calls.plans[index] for index in fact.indexes}
+        _apply(jobs, fact, limits)
+        calls.plans.update(kept)
+    else:
+        _apply(jobs, fact, limits)
 
 
-CALL_FAULTS = (release_what_is_needed, let_cancelled_calls_end_again)
+CALL_FAULTS = {
+    "ReleasesWhatIsNeeded": (durable_calls, "_release", _release_what_is_needed),
+    "CancelledCallsEndAgain": (durable_calls, "apply", _let_cancelled_calls_end_again),
+}
+"""Functions that are replaced."""

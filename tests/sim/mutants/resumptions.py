@@ -1,9 +1,8 @@
-"""Faults of jobs that go on: the simulation must find every one of them."""
+"""Mutants of jobs that go on with what others have left."""
 
 from __future__ import annotations
 
 import msgspec
-import pytest
 
 from mrcore.master.core.events import Submitted
 from mrcore.master.core.machine import Machine
@@ -21,6 +20,8 @@ class KeptContentForgotten(Machine):
         super()._on_submitted(msgspec.structs.replace(event, kept=kept))
 
 
-def keep_what_has_read_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep results that were made of runs which are made again."""
-    monkeypatch.setattr(Keeping, "_is_read_as_before", lambda self, stage: True)
+RESUMPTION_FAULTS = {
+    # Keeps results that were made of runs which are made again.
+    "KeptThoughReadAnew": (Keeping, "_is_read_as_before", lambda self, stage: True),
+}
+"""Functions that are replaced."""

@@ -1,0 +1,73 @@
+"""Many seeds: no invariant breaks, no oracle objects, all ends; and no mutant does as well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim.__main__ import SEEDS_A_MUTANT
+from tests.sim.kept import kept_seeds, shown_by
+from tests.sim.mutants.all import MUTANTS
+from tests.sim.world.simulation import simulate, simulate_all
+
+SEEDS = 1_000
+"""Seeds of an ordinary run; `scripts/sim` plays as many more as there is time for."""
+BLOCK = 250
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Leave out what masters log while their store does not answer."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
+def test_seeds_are_well(start: int) -> None:
+    results = list(simulate_all(range(start, start + BLOCK)))
+    assert {each.seed: each.problem for each in results if each.problem} == {}
+    assert sum(each.taken for each in results) > 1.2 * BLOCK, "masters replace each other"
+    several = [each for each in results if each.world.scale.masters > 1]
+    assert sum(each.taken > 1 for each in several) > len(several) / 5, "standbys take over"
+
+
+@pytest.mark.parametrize("seed", kept_seeds())
+def test_a_seed_that_failed_once_is_well(seed: int) -> None:
+    assert simulate(seed).problem == ""
+
+
+@pytest.mark.parametrize("name", shown_by())
+def test_every_mutant_is_found(name: str) -> None:
+    # The seed that showed it is tried before the others.
+    seeds = [shown_by()[name], *range(SEEDS_A_MUTANT)]
+    assert MUTANTS[name].found(seeds) is not None, f"{name} goes unnoticed"
+
+
+def test_a_run_is_the_same_under_any_hash_seed() -> None:
+    script = (
+        "import json; from tests.sim.world.simulation import simulate;"
+        "print(json.dumps([simulate(seed).digest for seed in range(40)]))"
+    )
+    digests = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.append(json.loads(done.stdout))
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 40, "seeds differ"

@@ -1,0 +1,112 @@
+"""The one store of a simulation: objects in memory, judged as they change, and seen by masters.
+
+Masters see it through `StoreView`, where each operation takes its time, fails, or is lost, as the
+caller is cut off, slow or unlucky. Workers write to it directly, with faults of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mrcore.master.shell.snapshots import KEPT
+from mrcore.model.ids import AttemptId
+from mrcore.storage.base import ObjectInfo
+from mrcore.storage.faulty import FaultKind, FaultyStorage
+from mrcore.storage.memory import MemoryStorage
+from tests.sim.oracles.history import PACKS, SNAPSHOTS, History
+from tests.sim.oracles.outputs import Outputs
+from tests.sim.world.timeline import Timeline
+from tests.support.fake_clock import FakeClock
+
+
+class Caller(Protocol):
+    """A machine that uses the store."""
+
+    def operate(self, operation: str, uri: str) -> None:
+        """Let an operation take its time; raise UnavailableError for one that does not arrive."""
+        ...
+
+    def fault(self, operation: str) -> FaultKind | None:
+        """Draw what goes wrong with an operation that arrives."""
+        ...
+
+
+class Store(MemoryStorage):
+    """The objects, with what is remembered of those who wrote them."""
+
+    def __init__(self, history: History, outputs: Outputs) -> None:
+        super().__init__(FakeClock())
+        self._history = history
+        self._outputs = outputs
+        self._damaged = ""
+        self.made_of: dict[AttemptId, tuple[bytes, ...]] = {}
+        """Digests of the runs that an attempt's output was made of, whether it is there or gone."""
+        self.written: dict[AttemptId, None] = {}
+        """Every attempt that ever ran: names are create-only, so none may run twice."""
+
+    def put(self, uri: str, content: bytes, **how: Any) -> ObjectInfo:
+        """Store an object in one step, and judge it."""
+        info = super().put(uri, content, **how)
+        self._history.stored(uri, content)
+        return info
+
+    def delete(self, uri: str, *, generation: str | None = None) -> bool:
+        """Forget an object, after it was judged."""
+        found = self._objects.get(uri)
+        if found is None or generation not in (None, found.info.generation):
+            return False
+        self._history.deleted(uri, found.content)
+        return super().delete(uri, generation=generation)
+
+    def publish(self, source: ObjectInfo, destination: str, **how: Any) -> ObjectInfo:
+        """Store an object under a second name, and judge that."""
+        info = super().publish(source, destination, **how)
+        self._outputs.published(self, destination)
+        return info
+
+    def is_there(self, uri: str) -> bool:
+        """Return whether there is an object."""
+        return uri in self._objects
+
+    def content(self, uri: str) -> bytes | None:
+        """Return the content of an object, None where there is none."""
+        found = self._objects.get(uri)
+        return None if found is None else found.content
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all objects below a prefix, in order."""
+        return [info.uri for info in self.list(prefix)]
+
+    def damage_newest_snapshot(self) -> None:
+        """Damage the newest snapshot, where the one before it can be read."""
+        found = [info.uri for info in self.list(SNAPSHOTS)]
+        if len(found) < KEPT or self._damaged in found:
+            return
+        self._damaged = found[-1]
+        super().put(self._damaged, self.read(self._damaged)[:-1])
+
+    def damage_newest_pack(self) -> None:
+        """Damage the newest pack."""
+        for info in list(self.list(PACKS))[-1:]:
+            super().put(info.uri, self.read(info.uri)[:-1])
+
+
+class StoreView(FaultyStorage):
+    """The store, as whoever calls it sees it."""
+
+    def __init__(self, store: Store, timeline: Timeline) -> None:
+        super().__init__(store, self._fault, hook=self._operate)
+        self._timeline = timeline
+
+    def _caller(self) -> Caller | None:
+        current = self._timeline.current
+        return None if current is None else current.owner
+
+    def _operate(self, operation: str, uri: str) -> None:
+        caller = self._caller()
+        if caller is not None:
+            caller.operate(operation, uri)
+
+    def _fault(self, operation: str, uri: str, number: int) -> FaultKind | None:
+        caller = self._caller()
+        return None if caller is None else caller.fault(operation)
