@@ -25,6 +25,7 @@ from mrcore.master.core.held_back import HeldBack
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.orders import Job
 from mrcore.master.core.outbox import Outbox
+from mrcore.master.core.stalls import STALL_SECONDS, Stalls
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.compactor import Compactor
 from mrcore.master.shell.fact_log import log_facts, log_stalls
@@ -38,8 +39,6 @@ INBOX_MAX: Final = 20_000
 """Events that wait to be stepped; beyond it, who brings one waits."""
 BATCH_MAX: Final = 256
 """Events between two looks at the clock."""
-STALL_SECONDS: Final = 1.0
-"""Deafness of more than this makes every lease longer by it."""
 PARK_SECONDS_MAX: Final = 1_500.0
 """More than a third of the longest lease that a job can have."""
 HEARTBEAT_SECONDS: Final = 0.5
@@ -80,9 +79,7 @@ class Shell:
         self._clock = clock
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue(INBOX_MAX)
         self._append_wanted = asyncio.Event()
-        self._appending_since: float | None = None
-        self._accounted = 0.0
-        """Seconds of the append in flight that the machine already knows as a stall."""
+        self._stalls = Stalls()
         self._parked = ParkedRequests()
         self._outbox = Outbox(self._parked.is_wanted)
         self._readers: HeldBack[asyncio.Future[None]] = HeldBack(lambda reader: not reader.done())
@@ -254,13 +251,9 @@ class Shell:
         if deaf_seconds > STALL_SECONDS:
             log.warning("the event loop was blocked", extra={"seconds": round(deaf_seconds, 3)})
             self._doubted.set()
-            self._step(Stalled(deaf_seconds))
-        elif self._appending_since is not None:
-            # Said in slices, so that nothing expires while the append is still blocked.
-            blocked = self._clock.monotonic() - self._appending_since
-            if blocked > STALL_SECONDS and blocked - self._accounted >= HEARTBEAT_SECONDS / 2:
-                slice_seconds, self._accounted = blocked - self._accounted, blocked
-                self._step(Stalled(slice_seconds))
+        seconds = self._stalls.take(self._clock.monotonic(), deaf_seconds)
+        if seconds:
+            self._step(Stalled(seconds))
 
     def _step(self, event: Event) -> None:
         try:
@@ -288,11 +281,9 @@ class Shell:
             # Only now is the state in memory that after this entry, and nothing more.
             number, durable = self._journal.number + 1, self.machine.cluster.durable
             snapshot = self._compactor.encode_if_due(number, durable, idle=False)
-            self._appending_since = self._clock.monotonic()
-            self._accounted = 0.0
+            self._stalls.append_began(self._clock.monotonic())
             content = await loop.run_in_executor(self._thread, self._journal.append, facts)
-            blocked = self._clock.monotonic() - self._appending_since
-            self._appending_since = None
+            blocked = self._stalls.append_ended(self._clock.monotonic())
             self._outbox.appended(len(facts))
             self._compactor.add(number, content)
             if snapshot is not None:
