@@ -25,7 +25,8 @@ from mrcore.master.core.events import Event, NothingDone, Stalled, Synced, Ticke
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.master.core.orders import Job, Preparation, WinnerLookup, order
 from mrcore.master.core.outbox import Outbox
-from mrcore.master.shell.loop import HEARTBEAT_SECONDS, STALL_SECONDS
+from mrcore.master.core.stalls import STALL_SECONDS, Stalls
+from mrcore.master.shell.loop import HEARTBEAT_SECONDS
 from mrcore.model.attempts import Assignment
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import TaskRef
@@ -72,8 +73,9 @@ class SimShell:
         self._tick_at: float | None = None
         self._late_looks: list[tuple[str, Callable[[], object]]] = []
         """(job, act): looks of the committer that last until their job seems to be complete."""
+        self._stalls = Stalls()
         self._appends = 0
-        self._appending_since: float | None = None
+        """Count of the beginnings and ends of appends."""
         self._has_ended = False
         self._flushed: list[tuple[int, Process]] = []
         """Processes that wait until this number of facts is durable."""
@@ -136,8 +138,11 @@ class SimShell:
 
     def stalled(self, seconds: float) -> None:
         """Make every lease longer by the time in which nobody could be heard."""
-        self.oracle.requests.stalled(seconds)
-        self._step(Stalled(seconds))
+        new = self._stalls.take(self.clock.monotonic(), seconds)
+        if not new:
+            return
+        self.oracle.requests.stalled(new)
+        self._step(Stalled(new))
         self._tick_at = None
         self._set_tick()
 
@@ -175,26 +180,22 @@ class SimShell:
 
     def append_began(self) -> None:
         """Take note of an append: one that takes long is a stall."""
-        self._appending_since = self.clock.monotonic()
+        self._stalls.append_began(self.clock.monotonic())
         self._appends += 1
-        append, told = self._appends, 0.0
+        append = self._appends
 
-        def account() -> None:
-            nonlocal told
-            since = self._appending_since
-            if self._has_ended or append != self._appends or since is None:
-                return
-            blocked = self.clock.monotonic() - since
-            if not self.life.master.is_frozen and blocked > STALL_SECONDS:
-                seconds, told = blocked - told, blocked
-                self.stalled(seconds)
-            self.world.at(HEARTBEAT_SECONDS, account)
+        def look() -> None:
+            if not self._has_ended and append == self._appends:
+                if not self.life.master.is_frozen:
+                    self.stalled(0.0)
+                self.world.at(HEARTBEAT_SECONDS, look)
 
-        self.world.at(STALL_SECONDS + 0.01, account)
+        self.world.at(STALL_SECONDS + 0.01, look)
 
     def appended(self, facts: int) -> None:
         """Obey what waited for the append."""
-        self._appending_since = None
+        self._appends += 1
+        self._stalls.append_ended(self.clock.monotonic())
         self.outbox.appended(facts)
         self._obey()
         waiting, self._flushed = self._flushed, []
