@@ -199,6 +199,7 @@ class NobodyAwaited(Machine):
         """Take over without a wait."""
         outcome = super().take_over(epoch, now, wall)
         self.cluster.wait_until = None
+        self.cluster.awaited = {}
         return outcome
 
 
@@ -208,10 +209,9 @@ class ShortestLeaseAwaited(Machine):
     def take_over(self, epoch: int, now: float, wall: float) -> Outcome:
         """Take over with a short wait."""
         outcome = super().take_over(epoch, now, wall)
-        leases = [
-            job.record.spec.lease_seconds for job in self.cluster.jobs.values() if job.running
-        ]
-        self.cluster.wait_until = now + min(leases) if leases else None
+        jobs = [job.record.spec.lease_seconds for job in self.cluster.jobs.values() if job.running]
+        if self.cluster.wait_until is not None:
+            self.cluster.wait_until = now + min(jobs)
         return outcome
 
 
