@@ -35,6 +35,16 @@ class PartReceipt(msgspec.Struct, frozen=True):
     records: int
 
 
+FORMAT: Final = 1
+"""Format of the receipts that this version writes, and the only one that it reads."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The part of a receipt that can be read whatever its format."""
+
+    format: int = 1
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Record of a successful job. Times are seconds since 1970 UTC."""
 
@@ -60,6 +70,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     cost: Cost | None = None
     """Cost of the job when it was published; None where no fleet was paid for."""
+    format: int = FORMAT
+    """Number of the format; the first receipts lack it."""
 
     def encode(self) -> bytes:
         """Return the JSON that `_SUCCESS` holds, laid out for people."""
@@ -139,7 +151,13 @@ def read_receipt(output_uri: str) -> Receipt:
     output_uri = output_uri.rstrip("/")
     uri = object_names.success_uri(output_uri)
     try:
-        return msgspec.json.decode(storage_for(uri).read(uri), type=Receipt)
+        content = storage_for(uri).read(uri)
+        if msgspec.json.decode(content, type=_Head).format != FORMAT:
+            raise UsageError(
+                f"{object_names.shown(uri)} is a receipt of another version of mrcore. Read the "
+                "output with that version."
+            )
+        return msgspec.json.decode(content, type=Receipt)
     except NotFoundError as error:
         where = object_names.shown(output_uri)
         begun = read_commit(output_uri)

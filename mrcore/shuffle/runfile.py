@@ -28,6 +28,7 @@ from mrcore.util.crc32c import extend_crc32c
 from mrcore.util.decoding import UNREADABLE
 
 MAGIC: Final = b"MRF1"
+"""End of a run: what it is, and the number of its format."""
 _TAIL: Final = struct.Struct("<II4s")
 _BUFFER_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 128 << 10
@@ -202,6 +203,8 @@ def read_footer(storage: Storage, uri: str) -> RunFooter:
     try:
         length, crc, magic = _TAIL.unpack(tail)
         content = storage.read(uri, max(0, size - _TAIL.size - length), size - _TAIL.size)
+        if magic != MAGIC and magic[:3] == MAGIC[:3]:
+            raise CorruptRunError(f"{uri} was written by another version of mrcore")
         if magic != MAGIC or extend_crc32c(0, content) != crc:
             raise CorruptRunError(f"{uri} is damaged: its footer fails its CRC32C")
         return msgspec.msgpack.decode(content, type=RunFooter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,15 @@ from mrcore.records.writers import check_output_format
 from mrcore.util.decoding import UNREADABLE
 from mrcore.util.lazy import load
 
+FORMAT: Final = 1
+"""Format of the plans that this version writes, and the only one that it reads."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The part of a plan that can be read whatever its format."""
+
+    format: int = 1
+
 
 class Plan(msgspec.Struct, frozen=True):
     """The tasks of a job: one map for each split, `reduces` reduces (0: map-only)."""
@@ -27,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True):
     reduces: int
     input_bytes: int
     """Size of all input files, as stored; with a limit, of what is read of them."""
+    format: int = FORMAT
+    """Number of the format; the first plans lack it."""
 
     @property
     def splits_by_group(self) -> Mapping[int, int]:
@@ -87,6 +99,10 @@ def encode(plan: Plan) -> bytes:
 def decode(data: bytes) -> Plan:
     """Return what `encode` encoded; raise DataError for anything else."""
     try:
+        if msgspec.msgpack.decode(data, type=_Head).format != FORMAT:
+            raise DataError(
+                "The plan of the job was written by another version of mrcore. Submit it again."
+            )
         return msgspec.msgpack.decode(data, type=Plan)
     except UNREADABLE as error:
         raise DataError(

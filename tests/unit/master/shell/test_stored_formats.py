@@ -12,13 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mrcore.errors import CorruptRunError, DataError, UsageError
 from mrcore.master.shell.entries import FORMAT as ENTRY_FORMAT
 from mrcore.master.shell.entries import JournalError, decode_entry
 from mrcore.master.shell.snapshots import FORMAT as SNAPSHOT_FORMAT
+from mrcore.output import receipt
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.reading import blocks_of
-from mrcore.shuffle.runfile import MAGIC
+from mrcore.shuffle.runfile import MAGIC, read_footer
 from mrcore.shuffle.values import to_python
+from mrcore.storage.registry import storage_for
+from mrcore.tasks import plan
 from tests.fuzz.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,6 +56,41 @@ def test_the_rows_of_a_stored_run_are_read() -> None:
 def test_each_entry_and_snapshot_has_the_number_of_its_format() -> None:
     assert msgspec.json.decode(golden("journal"))["format"] == ENTRY_FORMAT
     assert msgspec.msgpack.decode(golden("snapshot"))["format"] == SNAPSHOT_FORMAT
+
+
+def test_a_receipt_of_another_format_is_refused() -> None:
+    made = msgspec.json.decode(golden("receipt"))
+    assert made["format"] == receipt.FORMAT
+    uri = "mem://formats/receipt"
+
+    def read(content: dict[str, object]) -> receipt.Receipt:
+        with storage_for(uri).open_write(f"{uri}/_SUCCESS") as writer:
+            writer.write(msgspec.json.encode(content))
+            writer.commit()
+        return receipt.read_receipt(uri)
+
+    first = {name: value for name, value in made.items() if name != "format"}
+    assert read(first) == read(made), "the first receipts had no number"
+    with pytest.raises(UsageError, match="is a receipt of another version of mrcore"):
+        read({**made, "format": receipt.FORMAT + 1, "parts": "elsewhere"})
+
+
+def test_a_plan_of_another_format_is_refused() -> None:
+    made = msgspec.msgpack.decode(golden("plan"))
+    assert made["format"] == plan.FORMAT
+    first = {name: value for name, value in made.items() if name != "format"}
+    assert plan.decode(msgspec.msgpack.encode(first)) == plan.decode(golden("plan"))
+    with pytest.raises(DataError, match="was written by another version of mrcore"):
+        plan.decode(msgspec.msgpack.encode({**made, "format": plan.FORMAT + 1, "splits": 5}))
+
+
+def test_a_run_of_another_format_is_refused() -> None:
+    uri = "mem://formats/run"
+    with storage_for(uri).open_write(uri) as writer:
+        writer.write(golden("run")[:-1] + b"2")
+        writer.commit()
+    with pytest.raises(CorruptRunError, match="was written by another version of mrcore"):
+        read_footer(storage_for(uri), uri)
 
 
 @pytest.mark.parametrize("number", [1, ENTRY_FORMAT - 1, ENTRY_FORMAT + 1])
