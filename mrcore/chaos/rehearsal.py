@@ -35,6 +35,10 @@ from mrcore.util.units import show_duration
 
 GENEROUS_ATTEMPTS: Final = 100
 """Attempts of a task, unless given: killed processes count against the user's code."""
+PAPER_SHARE: Final = 0.11
+"""Share of the workers that the MapReduce paper kills: 200 of 1,746."""
+PAPER_NAMES: Final = ("as usual", "without backup tasks", "11 % of the workers killed")
+"""The experiments of its section 5, in order."""
 EXPECTED: Final = "sequential"
 """Folder of the output of the sequential run."""
 _SIGNS: Final = ("was made to", "signal 9", "no space left", "file too large")
@@ -66,6 +70,8 @@ class Rehearsal:
     only: int = 0
     """The one run that is played; 0 for all from the first."""
     slots: int = 1
+    paper: bool = False
+    """Whether the experiments of the MapReduce paper are played, and nothing else."""
     repeat: str = ""
     """Command that repeats it, for the report."""
 
@@ -112,7 +118,10 @@ def rehearse(asked: Rehearsal, shown: Shown, *, clock: Clock = SYSTEM) -> Report
     ):
         asked = replace(asked, request=request)
         stage = _Stage(asked, shown, clock, site, client, expected, output_uri)
-        _play(stage)
+        if asked.paper:
+            _play_paper(stage)
+        else:
+            _play(stage)
         notes = site.notes()
     return Report(
         seed=asked.seed,
@@ -144,10 +153,35 @@ def _play(stage: _Stage) -> None:
             return
 
 
-def _run(stage: _Stage, number: int, schedule: tuple[Strike, ...]) -> RunReport:
+def _play_paper(stage: _Stage) -> None:
+    """Run the job as usual, without backup tasks and with workers killed, beside a slow worker."""
+    asked = stage.asked
+    without = replace(asked.request, options={**asked.request.options, "no_backup": False})
+    killing = replace(asked.settings, kill_workers=PAPER_SHARE)
+    schedule = make_schedule(killing, Random(f"{asked.seed}/paper"))
+    experiments: tuple[tuple[JobRequest, tuple[Strike, ...]], ...] = (
+        (asked.request, ()),
+        (without, ()),
+        (asked.request, schedule),
+    )
+    with stage.site.slowed(stage.site.worker(asked.settings.workers - 1)):
+        for number, (name, (request, strikes)) in enumerate(
+            zip(PAPER_NAMES, experiments, strict=True), 1
+        ):
+            stage.shown.begin(name)
+            report = _run(stage, number, strikes, request)
+            stage.runs.append(msgspec.structs.replace(report, name=name))
+
+
+def _run(
+    stage: _Stage,
+    number: int,
+    schedule: tuple[Strike, ...],
+    request: JobRequest | None = None,
+) -> RunReport:
     """Run the job once on the cluster, amid the strikes, and compare what it wrote."""
     asked, site, clock = stage.asked, stage.site, stage.clock
-    request = _at(asked.request, f"run-{number}")
+    request = _at(request or asked.request, f"run-{number}")
     prepared = load_plugin(prepare(request, look=False))
     rate = asked.settings.storage_faults if number else 0.0
     hits = count_hits(site.faults_path).total()

@@ -29,6 +29,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     verdict: Verdict
     seconds: float
+    name: str = ""
+    """Name of the experiment, where it has one."""
     detail: str = ""
     """First difference, or why the job failed."""
     blows: tuple[Blow, ...] = ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mrcore.chaos.report import Report, RunReport, Verdict
 from mrcore.cli import chaos
 from mrcore.cli.main import run_command_line
 
@@ -34,6 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--masters", "0"], "0 is not in the range"),
         (["--kill-everything"], "No such option"),
         (["--seed", "x"], "not a valid integer"),
+        (["--paper", "--pause"], "--paper has disasters of its own"),
     ],
 )
 def test_wrong_options(
@@ -87,3 +89,23 @@ def test_a_job_that_fails_by_itself(folder: Path, capsys: pytest.CaptureFixture[
 def test_the_line_that_repeats(typed: str, repeat: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/venv/bin/mrcore", *typed.split()])
     assert chaos.repeated(7) == repeat
+
+
+def test_the_table_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = {
+        "as usual": 100.0,
+        "without backup tasks": 144.0,
+        "11 % of the workers killed": 105.0,
+    }
+    runs = tuple(
+        RunReport(run=number, job_id="j", verdict=Verdict.EQUAL, seconds=one, name=name)
+        for number, (name, one) in enumerate(seconds.items(), 1)
+    )
+    report = Report(
+        seed=7, sequential_seconds=300.0, runs=runs, repeat="mrcore chaos a.py b --paper"
+    )
+    assert report.exit_code == 0
+    chaos._tell_paper(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[-1] for line in lines[:4]] == ["OF USUAL", "100%", "144%", "105%"]
+    assert lines[2].startswith("without backup tasks\tequal")
