@@ -28,7 +28,7 @@ _Held = pb.HeldAttempt
 
 @dataclass(slots=True)
 class Fleet:
-    """What all workers share, and what was seen of them."""
+    """Settings that all workers share, and the times that were seen."""
 
     credentials: Credentials
     nonce: str
@@ -42,7 +42,7 @@ class Fleet:
         return len(self.latencies)
 
     async def run(self, workers: int, results: int) -> None:
-        """Work with `workers` workers until so many results were reported."""
+        """Work with `workers` workers until `results` results were reported."""
         done = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             tasks = [
