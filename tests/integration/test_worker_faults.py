@@ -43,7 +43,7 @@ def test_a_key_that_ends_its_process_is_skipped_where_that_is_allowed(place: Pla
     place.write("in.txt", "good\nevil\nfine\nevil\n")
     arguments = ("run", "keys.py", "in.txt", "-o", "out", "-w", "1", "-r", "1")
     result = place.done(*arguments, "--max-bad-records", "1")
-    assert "at work on the key 'evil', exited with status 3" in result.stderr
+    assert "at work on the key 'evil' in reduce, exited with status 3" in result.stderr
     assert place.lines() == ["fine\t1", "good\t1"]
     bad = json.loads((place.work / "out/_bad/reduce-00000.jsonl").read_text())
     assert (bad["shown"], bad["record"]) == ("reduce", "'evil'")
