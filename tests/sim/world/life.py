@@ -225,7 +225,8 @@ class Life:
                 self.scene.store.damage_newest_snapshot()
             snapshots.delete_covered(draft.epochs, draft.number)
             self.journal.packs.delete_covered(snapshots.covered_to())
-            if self.world.scale.masters == 1:  # else a former leader may write late
+            # Else a former leader may write late, and what could not be deleted waits.
+            if self.world.scale.masters == 1 and self.world.rates.store.is_reliable:
                 self.scene.history.judge_compaction(self.scene.store.names(STATE), draft.number)
 
     def _pack(self, first: int, contents: list[bytes]) -> None:

@@ -95,6 +95,11 @@ class StoreRates:
     pack_entries: int
     """Entries of a full pack."""
 
+    @property
+    def is_reliable(self) -> bool:
+        """Return whether each operation takes place, and its caller hears of it."""
+        return not (self.failed or self.lost or self.cut)
+
     @classmethod
     def draw(cls, rng: Random) -> StoreRates:
         """Draw the rates of one seed."""
