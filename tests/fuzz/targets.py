@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import contextlib
 import io
 import lzma
 import shutil
@@ -29,6 +30,7 @@ from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.entries import FORMAT, Entry, decode_entry, encode_entry
+from mrcore.master.shell.packs import LostPackError, Packs, encode_pack
 from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
 from mrcore.model import object_names
 from mrcore.model.attempts import AttemptState
@@ -100,6 +102,18 @@ def _read_snapshot(data: bytes) -> None:
     storage.put(object_names.snapshot_uri(STATE, 2), data)
     snapshot = Snapshots(storage, STATE).newest()
     assert snapshot is None or snapshot.number == 2
+
+
+def _packs() -> list[bytes]:
+    return [encode_pack(1, _entries()), encode_pack(1, [])]
+
+
+def _read_pack(data: bytes) -> None:
+    storage = MemoryStorage()
+    storage.put(object_names.pack_uri(STATE, 1, 2), data)
+    (name,) = Packs(storage, STATE).after(0)
+    with contextlib.suppress(LostPackError):  # then its entries are read
+        assert len(Packs(storage, STATE).read(name)) == 2
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -318,6 +332,7 @@ _WIRE = (MrcoreError, DecodeError)
 TARGETS: dict[str, Target] = {
     "journal": Target(_read_entry, _entries, (MrcoreError, *UNREADABLE)),
     "snapshot": Target(_read_snapshot, _snapshots),
+    "pack": Target(_read_pack, _packs),
     "run": Target(_read_run, _runs),
     "blocks": Target(_read_blocks, _blocks),
     "key": Target(_read_key, _keys),

@@ -15,6 +15,7 @@ import pytest
 from mrcore.errors import CorruptRunError, DataError, UsageError
 from mrcore.master.shell.entries import FORMAT as ENTRY_FORMAT
 from mrcore.master.shell.entries import JournalError, decode_entry
+from mrcore.master.shell.packs import FORMAT as PACK_FORMAT
 from mrcore.master.shell.snapshots import FORMAT as SNAPSHOT_FORMAT
 from mrcore.output import receipt
 from mrcore.shuffle.keys import keys_to_python
@@ -26,7 +27,7 @@ from mrcore.tasks import plan
 from tests.fuzz.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
-KINDS = ("journal", "snapshot", "run", "receipt", "plan", "claim")
+KINDS = ("journal", "snapshot", "pack", "run", "receipt", "plan", "claim")
 REWRITES = os.environ.get("MRCORE_REWRITE_GOLDEN") == "1"
 
 
@@ -56,6 +57,7 @@ def test_the_rows_of_a_stored_run_are_read() -> None:
 def test_each_entry_and_snapshot_has_the_number_of_its_format() -> None:
     assert msgspec.json.decode(golden("journal"))["format"] == ENTRY_FORMAT
     assert msgspec.msgpack.decode(golden("snapshot"))["format"] == SNAPSHOT_FORMAT
+    assert msgspec.msgpack.decode(golden("pack"))["format"] == PACK_FORMAT
 
 
 def test_a_receipt_of_another_format_is_refused() -> None:
