@@ -7,8 +7,8 @@ checksum is also read with the checksum of its changed content, or no reader beh
 from __future__ import annotations
 
 import bz2
-import gzip
 import contextlib
+import gzip
 import io
 import lzma
 import shutil
