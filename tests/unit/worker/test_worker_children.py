@@ -96,7 +96,7 @@ async def test_a_log_beyond_its_limit_is_emptied_while_the_attempt_runs(
     house: SupervisedWorker,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mrcore.worker.shell.supervisor.MAX_LOG_BYTES", 1000)
+        patch.setattr("mrcore.worker.shell.excess.MAX_LOG_BYTES", 1000)
         waiting(house)
         house.give("wait\n")
         (child,) = house.supervisor._children
