@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-from tests.sim.kept import add_seed, kept_seeds, shown_by
+from tests.sim.kept import add_seed, kept_seeds
 from tests.sim.mutants.all import MUTANTS
 from tests.sim.world.simulation import simulate, simulate_all
 
@@ -88,7 +88,7 @@ def main() -> int:
         return play_one(options.seed)
     if options.mutants is not None:
         seeds = SEEDS_A_MUTANT if options.seeds == 1_000 else options.seeds
-        return play_mutants(options.mutants or shown_by(), seeds)
+        return play_mutants(options.mutants or MUTANTS, seeds)
     if options.kept:
         return play_many(kept_seeds())
     return play_many(range(options.start, options.start + options.seeds))
