@@ -36,7 +36,14 @@ NAVIGATION = {
         "docs/cli",
         "docs/storage",
     ],
-    "Machines": ["docs/gce", "docs/operations", "docs/masters", "docs/chaos", "docs/grpc"],
+    "Machines": [
+        "docs/gce",
+        "docs/operations",
+        "docs/masters",
+        "docs/chaos",
+        "SECURITY",
+        "docs/grpc",
+    ],
     "API reference": [
         "docs/reference/run",
         "docs/reference/cluster",

@@ -236,7 +236,7 @@ async def leading(
         fleet.close()
 
 
-async def until(look: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(look: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until something is so; raise TimeoutError where that takes too long."""
     await wait_until_in_thread(look, seconds, pause_seconds=TURN_SECONDS)
 

@@ -175,7 +175,7 @@ def test_idle_workers_go_while_a_straggler_works(
         )
         master.task_seconds = 1e9
         await master.submit(1, "straggler")
-        await until(lambda: len(site.running(SPOT)) == 1, 20)
+        await until(lambda: len(site.running(SPOT)) == 1)
         (left,) = site.running(SPOT)
         assert master.hands[left].since, "the one that works stays"
         assert master.machine.cluster.jobs.get("straggler") is not None
@@ -214,7 +214,7 @@ def test_a_stockout_is_shown_at_once_and_met_with_machines_on_demand(
 
     async def act(master: Master, fleet: Fleet) -> None:
         await master.submit(SLOTS)
-        await until(lambda: "stockout" in fleet.status.note, 5)
+        await until(lambda: "stockout" in fleet.status.note)
         assert "spot e2-standard-2" in fleet.status.note
         assert "us-central1-a" in fleet.status.note
         await until(lambda: master.state() is JobState.SUCCEEDED)

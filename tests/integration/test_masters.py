@@ -50,7 +50,7 @@ def wait_for_leader(state_uri: str, daemon: Daemon) -> None:
             return False  # nobody has led yet
         return found.address == daemon.address and probe(credentials_of(found, state_uri, token=""))
 
-    wait_until(leads, 40)
+    wait_until(leads)
     probe.close()
 
 
