@@ -12,8 +12,6 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Ctrl-C while modules are imported ends the process without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Our own sentences say what went wrong; gRPC's C core would add lines of its own.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
     import logging
 
