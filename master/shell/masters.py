@@ -72,7 +72,7 @@ class Masters:
 
     def _known(self) -> tuple[MasterView, ...]:
         wall = self._clock.wall()
-        others = master_views(self._others(), self._leader, wall)
+        others = master_views(self._others(), None, wall)
         own = self._roster.record
         return (
             MasterView(

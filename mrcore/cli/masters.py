@@ -33,8 +33,8 @@ def command(master: str | None, state: str | None, credentials: str | None, as_j
             str(one.epoch),
             f"{one.entry:,}",
             f"{one.behind:,}",
-            one.host,
-            str(one.process_id),
+            one.host or "-",
+            str(one.process_id or "-"),
             show_duration(max(0.0, now - one.started_at)),
             show_duration(one.heard_seconds),
         )

@@ -224,7 +224,7 @@ class EmbeddedCluster:
 
         found = masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
         leaders = (one.process_id for one in found if one.role is MasterRole.LEADER)
-        return next(leaders, self._masters[0].process_id)
+        return next(filter(None, leaders), self._masters[0].process_id)
 
     def restart_dead(self, spare: Collection[Daemon] = ()) -> None:
         """Start daemons again that died; raise MrcoreError with their last words if that fails.

@@ -143,10 +143,12 @@ def load_credentials(path: Path) -> Credentials:
         raise UsageError(f"{path} is not a credentials file of mrcore: {error}.") from None
 
 
-def save_credentials(credentials: Credentials, path: Path) -> None:
+def save_credentials(
+    credentials: Credentials, path: Path, advice: str = "Set XDG_STATE_HOME to one that can."
+) -> None:
     """Write a credentials file that only this user can read, whole or not at all.
 
-    Raises UsageError where none can be made.
+    Raises UsageError with the `advice` where none can be made.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -154,7 +156,7 @@ def save_credentials(credentials: Credentials, path: Path) -> None:
     except OSError as error:
         raise UsageError(
             f"The folder of credentials, {path.parent}, cannot be written "
-            f"({(error.strerror or str(error)).lower()}). Set XDG_STATE_HOME to one that can."
+            f"({(error.strerror or str(error)).lower()}). {advice}"
         ) from None
     try:
         with os.fdopen(handle, "wb") as file:  # mkstemp makes it 0600

@@ -57,13 +57,32 @@ class MasterRecord(msgspec.Struct, frozen=True, kw_only=True):
 def masters_of(storage: Storage, state_uri: str, wall_seconds: float) -> tuple[MasterView, ...]:
     """Return the masters of a state, the leader first, as their records show them; blocks.
 
-    Raises ClusterUnreachableError for a state that nobody has led.
+    A leader that has yet to write its record is shown as the leader object has it. Raises
+    ClusterUnreachableError for a state that nobody has led.
     """
     leader = read_leader(state_uri)
     infos = list(storage.list(object_names.masters_prefix(state_uri)))
     records = [(info, read_record(storage, info)) for info in infos]
     known = [(info, record) for info, record in records if record is not None]
-    return master_views(known, leader, wall_seconds)
+    views = master_views(known, leader, wall_seconds)
+    if not leader.serving or any(view.role is MasterRole.LEADER for view in views):
+        return views
+    return (_without_record(storage, state_uri, leader, wall_seconds), *views)
+
+
+def _without_record(
+    storage: Storage, state_uri: str, leader: Leader, wall_seconds: float
+) -> MasterView:
+    """Return a leader that has no record, as its leader object shows it."""
+    written_at = storage.stat(object_names.leader_uri(state_uri)).modified_seconds
+    return MasterView(
+        master_id="",
+        address=leader.address,
+        role=MasterRole.LEADER,
+        epoch=leader.epoch,
+        started_at=written_at,
+        heard_seconds=max(0.0, wall_seconds - written_at),
+    )
 
 
 def read_record(storage: Storage, info: ObjectInfo) -> MasterRecord | None:
@@ -77,28 +96,52 @@ def read_record(storage: Storage, info: ObjectInfo) -> MasterRecord | None:
 def master_views(
     records: Iterable[tuple[ObjectInfo, MasterRecord]], leader: Leader | None, wall_seconds: float
 ) -> tuple[MasterView, ...]:
-    """Return the masters, the leader first: of those that once led, only the one that leads."""
-    address = leader.address if leader is not None and leader.serving else ""
+    """Return the masters, the leader first: of those that once led, only the one that leads.
+
+    Without a `leader` only those that stand by are returned.
+    """
+    listed = list(records)
+    leading = _leading(listed, leader)
     views = []
-    for info, record in records:
-        if record.role is MasterRole.LEADER and record.address != address:
+    for info, record in listed:
+        leads = leader is not None and record is leading
+        if record.role is MasterRole.LEADER and not leads:
             continue  # it was replaced, and its record is yet to be swept
         views.append(
             MasterView(
                 master_id=record.master_id,
                 address=record.address,
-                role=record.role,
+                role=MasterRole.LEADER if leads else record.role,
                 host=record.host,
                 process_id=record.process_id,
-                epoch=record.epoch,
+                epoch=leader.epoch if leader is not None and leads else record.epoch,
                 entry=record.entry,
-                behind=record.behind,
+                behind=0 if leads else record.behind,
                 started_at=record.started_at,
                 heard_seconds=max(0.0, wall_seconds - info.modified_seconds),
             )
         )
     views.sort(key=lambda view: (view.role is not MasterRole.LEADER, view.address, view.master_id))
     return tuple(views)
+
+
+def _leading(
+    records: Iterable[tuple[ObjectInfo, MasterRecord]], leader: Leader | None
+) -> MasterRecord | None:
+    """Return the record of the master that leads, if there is one.
+
+    Others may have had its address before. A master that has just taken over still has the record
+    of a standby.
+    """
+    if leader is None or not leader.serving:
+        return None
+    found = [
+        record
+        for _, record in records
+        if record.address == leader.address
+        and (record.role is MasterRole.STANDBY or record.epoch == leader.epoch)
+    ]
+    return max(found, key=lambda one: (one.role is MasterRole.LEADER, one.started_at), default=None)
 
 
 class KnownMasters:
