@@ -95,7 +95,8 @@ def rotate(
     _show(found, as_json)
     if not as_json:
         named = f"the token of a {role} is" if role else "the tokens of users and workers are"
-        base.note(f"{named} new; the former ones end in {show_duration(grace)}")
+        end = f"end in {show_duration(grace)}" if grace else "have ended"
+        base.note(f"{named} new; the former ones {end}")
 
 
 @_subcommand()
@@ -135,9 +136,16 @@ def create(
     if file.exists():
         raise UsageError(f"The file {file} exists. Name one that does not.")
     with places.connected(master, state, credentials) as client:
-        token, made = create_token(client.connection, Role(role), name, expires)
-        own = msgspec.structs.replace(client.credentials, token=token, state_uri="")
-    save_credentials(own, file)
+        own = msgspec.structs.replace(client.credentials, token="", state_uri="")
+        # First, since a token that cannot be written down would be valid and in nobody's hands.
+        save_credentials(own, file, "Name a FILE in one that can.")
+        try:
+            token, made = create_token(client.connection, Role(role), name, expires)
+            own = msgspec.structs.replace(client.credentials, token=token, state_uri="")
+            save_credentials(own, file)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
     _show([made], as_json)
 
 

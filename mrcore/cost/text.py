@@ -45,7 +45,7 @@ def estimate_text(found: Estimate, *, with_input: bool = True) -> str:
     lines = [
         f"requests  {found.class_a:,} class A, {found.class_b:,} class B "
         f"({show_dollars(found.operations_dollars)})",
-        f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, the master's too",
+        f"VM-hours  {found.vm_hours_low:.2f} to {found.vm_hours_high:.2f}, masters included",
         f"time      {show_duration(found.seconds_low)} to {show_duration(found.seconds_high)}",
         f"cost      {show_dollars(found.dollars_low)} to {show_dollars(found.dollars_high)}, "
         f"at prices of {found.prices_date}",

@@ -132,9 +132,11 @@ def take_options(given: Mapping[str, Any]) -> Options:
     given: by the name of the option with underscores, texts as they were typed.
     """
     fields = {name: value for name, value in given.items() if value not in (None, "", ())}
-    for name in ("workers", "min_workers", "max_workers", "masters", "disk_size"):
+    for name in ("workers", "min_workers", "max_workers", "disk_size"):
         if name in fields:
-            fields[name] = _count(f"--{name.replace('_', '-')}", fields[name])
+            fields[name] = _count(f"--{name.replace('_', '-')}", fields[name], 0, MAX_COUNT)
+    if "masters" in fields:
+        fields["masters"] = _count("--masters", fields["masters"], 1, MAX_MASTERS)
     if "disk_size" in fields:
         fields["disk_gib"] = fields.pop("disk_size")
     fields.update(_lists(fields))
@@ -166,10 +168,10 @@ def check_home(home: str) -> None:
         )
 
 
-def _count(option: str, text: str) -> int:
+def _count(option: str, text: str, least: int, most: int) -> int:
     number = parse_count(text)
-    if number is None:
-        raise UsageError(f"{option} {text} is not a number from 0 to {MAX_COUNT}.")
+    if number is None or not least <= number <= most:
+        raise UsageError(f"{option} {text} is not a number from {least} to {most}.")
     return number
 
 
@@ -247,8 +249,6 @@ def _check_sizes(options: Options) -> None:
             raise UsageError(
                 f"{machine_type} is not a machine type. Write one such as e2-standard-4."
             )
-    if options.masters is not None and not 1 <= options.masters <= MAX_MASTERS:
-        raise UsageError(f"--masters {options.masters} is not a number from 1 to {MAX_MASTERS}.")
     if options.spot and options.on_demand:
         raise UsageError("give --spot or --on-demand, not both.")
     if options.most_workers < options.wanted_workers:

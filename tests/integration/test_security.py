@@ -174,6 +174,9 @@ def test_tokens_of_a_cluster(house: House, capsys: pytest.CaptureFixture[str]) -
         command("token", "create", str(file), "--name", "alice", "--expires", "1h", *options)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         alice = load_credentials(file)
+        # Where the file cannot be written there is no token either.
+        words = ["token", "create", "/dev/null/bob.json", "--name", "bob", *options]
+        assert run_command_line(words) == 2
         assert alice.state_uri == ""
         capsys.readouterr()
         command("token", "list", "--json", "--credentials", str(file))

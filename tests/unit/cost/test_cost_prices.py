@@ -130,6 +130,10 @@ def test_an_estimate_counts_tasks_requests_and_hours() -> None:
     assert 0 < found.dollars_low < found.dollars_high < 2
     assert found.vm_hours_low < found.vm_hours_high
     assert any("Spot machines" in reason for reason in found.reasons)
+    several = estimate(plan(masters=3), PRICES)
+    assert several.vm_hours_low == pytest.approx(found.vm_hours_low * 23 / 21, abs=0.001)
+    assert several.vm_hours_high == pytest.approx(found.vm_hours_high * 23 / 21, abs=0.001)
+    assert several.dollars_low > found.dollars_low
 
 
 def test_an_estimate_is_of_the_reduces_that_there_will_be() -> None:
