@@ -48,6 +48,7 @@ from mrcore.master.shell.standby import Standby
 from mrcore.master.shell.tokens import Tokens, found_on_loopback
 from mrcore.model import object_names
 from mrcore.model.master import MasterRole
+from mrcore.rpc.certificates import TlsKey
 from mrcore.rpc.cluster import (
     Leader,
     credentials_of,
@@ -57,7 +58,7 @@ from mrcore.rpc.cluster import (
 from mrcore.rpc.masters import MasterRecord
 from mrcore.rpc.probe import answers
 from mrcore.rpc.roles import Role
-from mrcore.rpc.server import RpcServer, TlsKey, stop_on_signals
+from mrcore.rpc.server import RpcServer, stop_on_signals
 from mrcore.storage.registry import storage_for
 from mrcore.util.clock import SYSTEM
 
@@ -152,7 +153,7 @@ class _Life:
         former, _ = await asyncio.to_thread(read_leader, storage, state_uri)
         tls = await asyncio.to_thread(open_tls, storage, state_uri, SYSTEM) if options.tls else None
         server = RpcServer(self._tokens.table)
-        port = server.bind(options.host, options.port, tls)
+        port = server.bind(options.host, options.port, tls, mutual=options.mutual_tls)
         address = format_address(self._advertised_host(), port)
         if former is not None and former.serving and former.address != address:
             await self._refuse_beside(former)
@@ -216,7 +217,7 @@ class _Life:
         storage, state_uri = self._storage, self._state_uri
         leader = new_leader(cluster, machine.cluster.epoch, address, tls)
         # The tokens of a state stay, so that nobody has to look for them again.
-        await asyncio.to_thread(self._tokens.open)
+        await asyncio.to_thread(self._tokens.open, tls if self._options.mutual_tls else None)
         await asyncio.to_thread(announce, storage, state_uri, leader)
         log.info("leads %s at %s", state_uri, address, extra={"epoch": leader.epoch})
         return leader
@@ -260,8 +261,8 @@ class _Life:
         """Raise UsageError if the former leader is alive, unless `--take-over` is set."""
         if self._options.take_over or self._options.standby:
             return
-        token = await asyncio.to_thread(self._tokens.read_token, Role.USER)
-        if await answers(credentials_of(former, self._state_uri, token), LIVE_SECONDS):
+        own = await asyncio.to_thread(self._tokens.read_own, Role.USER)
+        if await answers(credentials_of(former, self._state_uri, own), LIVE_SECONDS):
             raise UsageError(
                 f"A master already leads {self._state_uri}, at {former.address}. Stop it, or add "
                 "--take-over to replace it."
@@ -316,7 +317,7 @@ class _Life:
         with (
             # Whoever gets an answer at this port finds the credentials for it.
             found_on_loopback(
-                credentials_of(leader, self._state_uri, token=""),
+                credentials_of(leader, self._state_uri),
                 self._tokens,
                 wanted=self._is_shared,
             ),

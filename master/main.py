@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--state", metavar="URI", help="location of the cluster's state (default: below your home)")
     add("--tls", action="store_true", help="serve TLS; create the certificate at the first start")
+    add(
+        "--mutual-tls",
+        action="store_true",
+        help="serve TLS; admit only callers with a certificate of this cluster",
+    )
     add("--insecure", action="store_true", help="allow plain text on other than loopback addresses")
     add("--take-over", action="store_true", help="replace a master that is still running")
     add("--standby", action="store_true", help="read along, and lead once no master does")
@@ -103,7 +108,8 @@ def _seconds(option: str, text: str, least: float, most: float, between: str) ->
 
 def _options(parsed: argparse.Namespace) -> Options:
     host, port = parse_address(parsed.listen)
-    if not is_loopback(host) and not parsed.tls and not parsed.insecure:
+    tls = parsed.tls or parsed.mutual_tls
+    if not is_loopback(host) and not tls and not parsed.insecure:
         raise UsageError(
             f"Listening on {host} without TLS would expose the cluster's token to the network. "
             "Add --tls, or --insecure if you trust that network."
@@ -122,7 +128,8 @@ def _options(parsed: argparse.Namespace) -> Options:
         host=host,
         port=port,
         state_uri=state_uri,
-        tls=parsed.tls,
+        tls=tls,
+        mutual_tls=parsed.mutual_tls,
         take_over=parsed.take_over,
         standby=parsed.standby,
         advertise=parsed.advertise,

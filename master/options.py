@@ -16,6 +16,8 @@ class Options:
     """Port; 0 takes a free one."""
     state_uri: str
     tls: bool = False
+    mutual_tls: bool = False
+    """Whether callers need a certificate of the cluster; `tls` is set then."""
     take_over: bool = False
     """Whether to replace a master that is still running."""
     standby: bool = False

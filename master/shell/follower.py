@@ -89,7 +89,7 @@ class Lookout:
         leader = self.leader
         if leader is None or not leader.serving:
             return False
-        return self._probe(credentials_of(leader, self._state_uri, token=""))
+        return self._probe(credentials_of(leader, self._state_uri))
 
     def _is_unlocked(self) -> bool:
         """Return whether nobody on this machine holds the state, as a leader does."""

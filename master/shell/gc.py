@@ -198,8 +198,8 @@ def collect(
         leader, _ = read_leader(storage, state_uri)
         if leader is None or not leader.serving:
             return False
-        token = Tokens(storage, state_uri, clock).read_token(Role.USER)
-        return asyncio.run(answers(credentials_of(leader, state_uri, token), LIVE_SECONDS))
+        own = Tokens(storage, state_uri, clock).read_own(Role.USER)
+        return asyncio.run(answers(credentials_of(leader, state_uri, own), LIVE_SECONDS))
 
     collector = Collector(storage, state_uri, older_seconds, removes, clock, is_led)
     collector.run()

@@ -7,8 +7,6 @@ again. Secrets on files are private to their owner.
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import msgspec
 
@@ -21,14 +19,12 @@ from mrcore.master.shell.documents import (
     write_document,
 )
 from mrcore.model import object_names
-from mrcore.rpc.channel import CERTIFICATE_NAME, fingerprint_of
+from mrcore.rpc.certificates import TlsKey, make_certificate
+from mrcore.rpc.channel import fingerprint_of
 from mrcore.rpc.cluster import Leader
 from mrcore.rpc.roles import Role
-from mrcore.rpc.server import TlsKey
 from mrcore.storage.base import Storage
 from mrcore.util.clock import Clock
-
-_CERTIFICATE_DAYS: Final = 3_650
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -52,39 +48,6 @@ def open_tls(storage: Storage, state_uri: str, clock: Clock) -> TlsKey:
         return decode_document(storage.read(uri), TlsKey, uri)
     except NotFoundError:
         return create_or_read(storage, uri, make_certificate(clock.wall()))
-
-
-def make_certificate(wall_seconds: float) -> TlsKey:
-    """Return a new key (P-256) with a self-signed certificate, good for ten years."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, CERTIFICATE_NAME)])
-    now = datetime.fromtimestamp(wall_seconds, UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks differ
-        .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(CERTIFICATE_NAME)]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return TlsKey(
-        key=key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ).decode(),
-        certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
-    )
 
 
 def read_leader(storage: Storage, state_uri: str) -> tuple[Leader | None, str]:

@@ -40,7 +40,7 @@ class Standby:
         self._tokens = site.tokens
         self._roster = roster
         self._notifier = notifier
-        self._probe = LeaderProbe(PROBE_SECONDS, lambda: site.tokens.read_token(Role.USER))
+        self._probe = LeaderProbe(PROBE_SECONDS, lambda: site.tokens.read_own(Role.USER))
         self._lookout = Lookout(
             site.storage, site.state_uri, roster, self._probe, socket.gethostname()
         )
@@ -91,7 +91,7 @@ class Standby:
         self, leader: Leader, *, wanted: bool
     ) -> contextlib.AbstractContextManager[None]:
         """Leave credentials for this master, which has the certificate and tokens of the leader."""
-        own = credentials_of(leader, self._site.state_uri, token="")
+        own = credentials_of(leader, self._site.state_uri)
         own = msgspec.structs.replace(own, address=self._roster.record.address)
         return found_on_loopback(own, self._tokens, wanted=wanted)
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -30,6 +30,7 @@ from mrcore.master.shell.documents import (
     write_document,
 )
 from mrcore.model import object_names
+from mrcore.rpc.certificates import TlsKey, is_issued_by, issue_certificate
 from mrcore.rpc.cluster import Credentials, loopback_file, save_credentials
 from mrcore.rpc.roles import Role
 from mrcore.rpc.tokens import (
@@ -67,14 +68,35 @@ class Tokens:
         self._own: dict[Role, RoleToken] = {}
         self._unknown: asyncio.Event | None = None
 
-    def open(self) -> None:
-        """Make the tokens that a new state lacks, and accept all that there are."""
+    def open(self, issuer: TlsKey | None = None) -> None:
+        """Make the tokens that a new state lacks, and accept all that there are.
+
+        Give each role a certificate of `issuer`, unless it has one.
+        """
         with self._lock:
             own = {}
             for role in Role:
                 fresh = RoleToken(role=role, token=new_token(), created_at=self._clock.wall())
                 own[role] = create_or_read(self._storage, self._uri(role), fresh)
+                if issuer is not None:
+                    own[role] = self._certified(own[role], issuer)
             self._accept(own)
+
+    def _certified(self, own: RoleToken, issuer: TlsKey) -> RoleToken:
+        """Return a token of the state with a certificate of `issuer`, which callers then find."""
+        uri = self._uri(own.role)
+        while True:
+            found, generation = read_document(self._storage, uri, RoleToken)
+            own = found or own
+            if own.client_key is not None and is_issued_by(own.client_key, issuer):
+                return own
+            issued = issue_certificate(issuer, f"mrcore-{own.role}")
+            own = msgspec.structs.replace(own, client_key=issued)
+            try:
+                write_document(self._storage, uri, own, generation)
+            except (AlreadyExistsError, PreconditionFailedError):
+                continue
+            return own
 
     def load(self) -> None:
         """Accept the tokens that the state has now; a state that nobody led has none."""
@@ -86,10 +108,13 @@ class Tokens:
         own = self._own.get(role)
         return "" if own is None else own.token
 
-    def read_token(self, role: Role) -> str:
-        """Return the cluster's own token of a role from the state; empty without one."""
-        own = find_document(self._storage, self._uri(role), RoleToken)
-        return "" if own is None else own.token
+    def own(self, role: Role) -> RoleToken | None:
+        """Return the same with the certificate of the role; None without one."""
+        return self._own.get(role)
+
+    def read_own(self, role: Role) -> RoleToken | None:
+        """Return the cluster's own token of a role from the state, if it has one."""
+        return find_document(self._storage, self._uri(role), RoleToken)
 
     def listed(self) -> tuple[Accepted, ...]:
         """Return the tokens that are valid now: those of the cluster first."""
@@ -114,6 +139,8 @@ class Tokens:
             fresh = RoleToken(role=role, token=token, created_at=now)
             if found is not None:
                 fresh = found.rotated(token, now, grace_seconds)
+            elif role in self._own:  # somebody has deleted it
+                fresh = msgspec.structs.replace(fresh, client_key=self._own[role].client_key)
             # Whoever reads it must be able to use it at once.
             self.table.replace((*self.table, Accepted(hash_of(token), role, now)))
             try:
@@ -202,7 +229,7 @@ class Tokens:
         """Accept these tokens of the cluster, and those that were given by name."""
         uri = object_names.issued_tokens_uri(self._state_uri)
         issued = find_document(self._storage, uri, IssuedTokens)
-        changed = {r: t.token for r, t in own.items()} != {r: t.token for r, t in self._own.items()}
+        changed = _shown(own) != _shown(self._own)
         self._own = own
         named = issued.tokens if issued is not None else ()
         self.table.replace((*(one for token in own.values() for one in token.accepted()), *named))
@@ -226,6 +253,11 @@ class Tokens:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
+def _shown(own: Mapping[Role, RoleToken]) -> dict[Role, tuple[str, TlsKey | None]]:
+    """Return what callers show of the tokens of each role."""
+    return {role: (one.token, one.client_key) for role, one in own.items()}
+
+
 @contextlib.contextmanager
 def found_on_loopback(credentials: Credentials, tokens: Tokens, *, wanted: bool) -> Iterator[None]:
     """Leave credentials where other processes of this user look for them, if that is wanted.
@@ -241,8 +273,7 @@ def found_on_loopback(credentials: Credentials, tokens: Tokens, *, wanted: bool)
     def save() -> None:
         for role in Role:
             path = loopback_file(port, role)
-            own = msgspec.structs.replace(credentials, token=tokens.token(role))
-            save_credentials(own, path)
+            save_credentials(credentials.of(tokens.own(role)), path)
             inodes[role] = path.stat().st_ino
 
     def save_again() -> None:

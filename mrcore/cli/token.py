@@ -127,8 +127,8 @@ def create(
 ) -> None:
     """Make a token for somebody who cannot read the state, and write FILE for --credentials.
 
-    FILE has address, certificate and token, and is readable by you alone. The cluster keeps a hash
-    of the token and cannot show it again.
+    FILE has address, certificates and token, and is readable by you alone. The cluster keeps a
+    hash of the token and cannot show it again.
     """
     from mrcore.client.tokens import create_token
     from mrcore.rpc.cluster import save_credentials

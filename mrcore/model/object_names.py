@@ -2,7 +2,7 @@
 
     STATE/cluster.json                 cluster id, drawn when the state is made; create-only
     STATE/leader.json                  epoch, address, fingerprint: who is the master
-    STATE/tokens/<role>.json           the token of users, and that of workers
+    STATE/tokens/<role>.json           token and client certificate of users, and those of workers
     STATE/tokens/issued.json           hashes of the tokens that were given by name
     STATE/masters/<id>                 a master that leads or stands by, with its signs of life
     STATE/tls.json                     key and certificate of masters started with --tls

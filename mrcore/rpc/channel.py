@@ -1,4 +1,4 @@
-"""Channels from clients and workers to the master: the token, the pinned certificate, the limits.
+"""Channels from clients and workers to the master: the token, the certificates, the limits.
 
 A channel connects lazily and reconnects by itself; a call fails with UNAVAILABLE while nobody
 answers, unless it says `wait_for_ready=True`, which waits up to the call's deadline.
@@ -16,12 +16,11 @@ import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
 
 from mrcore.errors import ClusterUnreachableError, UsageError
+from mrcore.rpc.certificates import CERTIFICATE_NAME
 from mrcore.rpc.cluster import Credentials, parse_address
 
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 """Largest message in either direction, on both sides."""
-CERTIFICATE_NAME: Final = "mrcore-master"
-"""The name in every master's certificate. What is trusted is the pin, whatever the host is."""
 CONNECT_SECONDS: Final = 5.0
 
 _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
@@ -77,7 +76,7 @@ def connect(credentials: Credentials, learn: Learn = _ignore) -> grpc.Channel:
         channel = grpc.insecure_channel(credentials.address, options=_OPTIONS)
     else:
         channel = grpc.secure_channel(
-            credentials.address, grpc.ssl_channel_credentials(trusted), options=_tls_options()
+            credentials.address, _tls_credentials(credentials, trusted), options=_tls_options()
         )
     return grpc.intercept_channel(channel, _TokenInterceptor(credentials.token, learn))
 
@@ -107,7 +106,7 @@ def connect_aio(credentials: Credentials) -> grpc.aio.Channel:
         )
     return grpc.aio.secure_channel(
         credentials.address,
-        grpc.ssl_channel_credentials(trusted),
+        _tls_credentials(credentials, trusted),
         options=_tls_options(),
         interceptors=interceptors,
     )
@@ -115,6 +114,14 @@ def connect_aio(credentials: Credentials) -> grpc.aio.Channel:
 
 def _tls_options() -> tuple[tuple[str, Any], ...]:
     return (*_OPTIONS, ("grpc.ssl_target_name_override", CERTIFICATE_NAME))
+
+
+def _tls_credentials(credentials: Credentials, trusted: bytes) -> grpc.ChannelCredentials:
+    """Return what a caller trusts, and the certificate that it shows if it has one."""
+    own = credentials.client_key
+    if own is None:
+        return grpc.ssl_channel_credentials(trusted)
+    return grpc.ssl_channel_credentials(trusted, own.key.encode(), own.certificate.encode())
 
 
 def _trusted_certificate(credentials: Credentials) -> bytes | None:

@@ -18,7 +18,9 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import UsageError
+from mrcore.rpc.certificates import TlsKey
 from mrcore.rpc.roles import Role
+from mrcore.rpc.tokens import RoleToken
 from mrcore.util.decoding import UNREADABLE
 
 DEFAULT_PORT: Final = 7350
@@ -52,20 +54,29 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the master's certificate in hexadecimal; empty: plain text."""
     certificate: str = ""
     """PEM; where it is empty and `fingerprint` is not, the certificate is fetched and compared."""
+    client_key: TlsKey | None = None
+    """Certificate to show to a master, and its key; None where no master has wanted one."""
     state_uri: str = ""
     cluster_id: str = ""
 
+    def of(self, own: RoleToken | None) -> Credentials:
+        """Return the same with the token and the certificate of a role."""
+        if own is None:
+            return self
+        return msgspec.structs.replace(self, token=own.token, client_key=own.client_key)
 
-def credentials_of(leader: Leader, state_uri: str, token: str) -> Credentials:
-    """Return what the leader object says, as the credentials of who has this token."""
-    return Credentials(
+
+def credentials_of(leader: Leader, state_uri: str, own: RoleToken | None = None) -> Credentials:
+    """Return what the leader object says, as the credentials of who has this role's token."""
+    found = Credentials(
         address=leader.address,
-        token=token,
+        token="",
         fingerprint=leader.fingerprint,
         certificate=leader.certificate,
         state_uri=state_uri,
         cluster_id=leader.cluster_id,
     )
+    return found.of(own)
 
 
 def state_home() -> Path:

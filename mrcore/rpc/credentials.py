@@ -24,7 +24,7 @@ from mrcore.rpc.cluster import (
     loopback_file,
     parse_address,
 )
-from mrcore.rpc.greeting import greet
+from mrcore.rpc.greeting import Greeting, greet
 from mrcore.rpc.roles import Role
 from mrcore.rpc.tokens import RoleToken
 from mrcore.storage.registry import storage_for
@@ -58,10 +58,10 @@ def find_credentials(
     address found there. Raises ClusterUnreachableError when nothing answers at the address within
     `reach_seconds` (None: do not look), before the credentials matter; UsageError otherwise.
     """
-    address = None
+    address = greeting = None
     if master is not None:
         address = format_address(*parse_address(master))
-        _reach(address, reach_seconds, clock)
+        greeting = _reach(address, reach_seconds, clock)
     if credentials_file is not None:
         found = load_credentials(Path(credentials_file))
     elif state_uri is not None and address is None:
@@ -69,13 +69,15 @@ def find_credentials(
     elif state_uri is not None:
         found = state_credentials(state_uri, role)
     elif address is not None:
-        found = _loopback_credentials(address, role, reach_seconds, clock)
+        found = _loopback_credentials(address, role, reach_seconds, greeting, clock)
     else:
         raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
     if address is None:
-        _reach(found.address, reach_seconds, clock)
-        return found
-    return msgspec.structs.replace(found, address=address)
+        greeting = _reach(found.address, reach_seconds, clock)
+    else:
+        found = msgspec.structs.replace(found, address=address)
+    _check_certificate(found, greeting)
+    return found
 
 
 def read_leader(state_uri: str) -> Leader:
@@ -92,15 +94,15 @@ def read_leader(state_uri: str) -> Leader:
         raise UsageError(f"{uri} is not a leader object of mrcore: {error}.") from None
 
 
-def read_token(state_uri: str, role: Role) -> str:
-    """Return the cluster's token of a role, which lies in a state.
+def read_role_token(state_uri: str, role: Role) -> RoleToken:
+    """Return the cluster's token of a role, and its certificate, which lie in a state.
 
     Raises ClusterUnreachableError where there is none, PermissionDeniedError for who may not read
     it.
     """
     uri = object_names.token_uri(state_uri, role)
     try:
-        return msgspec.json.decode(storage_for(uri).read(uri), type=RoleToken).token
+        return msgspec.json.decode(storage_for(uri).read(uri), type=RoleToken)
     except NotFoundError:
         raise ClusterUnreachableError(
             f"The state {state_uri} has no token of a {role}. Start a master of this version there."
@@ -111,7 +113,7 @@ def read_token(state_uri: str, role: Role) -> str:
 
 def state_credentials(state_uri: str, role: Role = Role.USER) -> Credentials:
     """Return how a caller of this role calls the leader that a state names."""
-    return credentials_of(read_leader(state_uri), state_uri, read_token(state_uri, role))
+    return credentials_of(read_leader(state_uri), state_uri, read_role_token(state_uri, role))
 
 
 def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Clock) -> Credentials:
@@ -126,7 +128,7 @@ def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Cloc
     while True:
         try:
             found = state_credentials(state_uri, role)
-            _reach(found.address, 0.0, clock)
+            _check_certificate(found, _reach(found.address, 0.0, clock))
         except ClusterUnreachableError:
             if end - clock.monotonic() <= _LEADER_SECONDS:
                 raise
@@ -136,7 +138,11 @@ def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Cloc
 
 
 def _loopback_credentials(
-    address: str, role: Role, reach_seconds: float | None, clock: Clock
+    address: str,
+    role: Role,
+    reach_seconds: float | None,
+    greeting: Greeting | None,
+    clock: Clock,
 ) -> Credentials:
     host, port = parse_address(address)
     path = loopback_file(port, role)
@@ -152,7 +158,7 @@ def _loopback_credentials(
         if clock.monotonic() >= end:
             break
         clock.sleep(_RETRY_SECONDS)
-    if reach_seconds is not None:
+    if greeting is Greeting.HTTP2:
         from mrcore.rpc.probe import serves_jobs  # loads gRPC, and this is how it ends anyway
 
         if not serves_jobs(address, REACH_SECONDS):
@@ -180,16 +186,29 @@ def _unreachable(address: str, reason: str) -> ClusterUnreachableError:
     )
 
 
-def _reach(address: str, seconds: float | None, clock: Clock) -> None:
-    """Greet what listens at an address, trying again until `seconds` have passed."""
+def _check_certificate(found: Credentials, greeting: Greeting | None) -> None:
+    """Raise UsageError for credentials without the certificate that a master wants."""
+    if greeting is Greeting.WANTS_CERTIFICATE and found.client_key is None:
+        raise UsageError(
+            f"The master at {found.address} wants a client certificate. Give --state URI, or "
+            "--credentials FILE with a new file of `mrcore token create`."
+        )
+
+
+def _reach(address: str, seconds: float | None, clock: Clock) -> Greeting | None:
+    """Greet what listens at an address, trying again until `seconds` have passed.
+
+    Return its greeting; None where nobody is to look.
+    """
     if seconds is None:
-        return
+        return None
     host, port = parse_address(address)
     end = clock.monotonic() + seconds
     while True:
         try:
-            if greet(host, port, max(end - clock.monotonic(), _GREETING_SECONDS)):
-                return
+            greeting = greet(host, port, max(end - clock.monotonic(), _GREETING_SECONDS))
+            if greeting is not Greeting.OTHER:
+                return greeting
             reason = "what listens there does not speak gRPC"
         except OSError as error:
             reason = error.strerror or str(error) or "no answer"

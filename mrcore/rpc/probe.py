@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import cast
 
 import grpc  # noqa: TID251 - the border to gRPC
-import msgspec
 from grpc_health.v1 import health_pb2
 
 from mrcore.errors import MrcoreError
 from mrcore.rpc.channel import connect, connect_aio, connect_to_anybody
 from mrcore.rpc.cluster import Credentials
+from mrcore.rpc.tokens import RoleToken
 from mrcore.rpc.v1 import job_service_pb2, job_service_pb2_grpc
 
 
@@ -36,11 +36,11 @@ class LeaderProbe:
     It blocks, and is for one thread.
     """
 
-    def __init__(self, timeout_seconds: float, read_token: Callable[[], str]) -> None:
-        """Ask with the token that `read_token` returns; it is read again where it is refused."""
+    def __init__(self, timeout_seconds: float, read_own: Callable[[], RoleToken | None]) -> None:
+        """Ask with the token that `read_own` returns; it is read again where it is refused."""
         self._timeout_seconds = timeout_seconds
-        self._read_token = read_token
-        self._token = ""
+        self._read_own = read_own
+        self._own: RoleToken | None = None
         self._credentials: Credentials | None = None
         self._channel: grpc.Channel | None = None
 
@@ -50,14 +50,14 @@ class LeaderProbe:
         A standby refuses the call, so it does not. The token is not asked of the credentials.
         Raises StorageError where it cannot be read.
         """
-        if self._token:
-            code = self._ask(msgspec.structs.replace(credentials, token=self._token))
+        if self._own is not None:
+            code = self._ask(credentials.of(self._own))
             if code is not grpc.StatusCode.UNAUTHENTICATED:
                 return code is grpc.StatusCode.OK
-        former, self._token = self._token, self._read_token()
-        if self._token in ("", former):
+        former, self._own = self._own, self._read_own()
+        if self._own in (None, former):
             return False
-        code = self._ask(msgspec.structs.replace(credentials, token=self._token))
+        code = self._ask(credentials.of(self._own))
         return code is grpc.StatusCode.OK
 
     def _ask(self, credentials: Credentials) -> grpc.StatusCode | None:

@@ -18,10 +18,10 @@ from typing import Any, Final, cast
 
 import grpc  # noqa: TID251 - the border to gRPC
 import grpc.aio  # noqa: TID251 - the border to gRPC
-import msgspec
 from grpc_health.v1 import health_pb2_grpc
 
 from mrcore.errors import UsageError
+from mrcore.rpc.certificates import TlsKey
 from mrcore.rpc.channel import MAX_MESSAGE_BYTES
 from mrcore.rpc.cluster import format_address
 from mrcore.rpc.guard import Guard
@@ -71,13 +71,6 @@ def _is_no_peers_fault(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_peers_fault)
-
-
-class TlsKey(msgspec.Struct, frozen=True):
-    """A private key and its self-signed certificate, both PEM."""
-
-    key: str
-    certificate: str
 
 
 def max_connections() -> int:
@@ -146,14 +139,20 @@ class RpcServer:
         others = addresses[:ADDRESSES_MAX] if len(addresses) > 1 else ()
         self._guard.masters = ",".join(others)
 
-    def bind(self, host: str, port: int, tls: TlsKey | None) -> int:
-        """Take the port (0: any) and return it; raise UsageError when it cannot be had."""
+    def bind(self, host: str, port: int, tls: TlsKey | None, *, mutual: bool = False) -> int:
+        """Take the port (0: any) and return it; raise UsageError when it cannot be had.
+
+        If `mutual`, a connection needs a certificate that the key of `tls` has signed.
+        """
         address = format_address(host, port)
         try:
             if tls is None:
                 return self._server.add_insecure_port(address)
-            pair = (tls.key.encode(), tls.certificate.encode())
-            return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            certificate = tls.certificate.encode()
+            accepted = grpc.ssl_server_credentials(
+                [(tls.key.encode(), certificate)], certificate if mutual else None, mutual
+            )
+            return self._server.add_secure_port(address, accepted)
         except RuntimeError:
             raise UsageError(
                 f"{address} cannot be listened on: another program has the port, or the address is "

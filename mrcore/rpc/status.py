@@ -7,6 +7,7 @@ other languages read the code and the details.
 
 from __future__ import annotations
 
+import re
 from typing import Final, NoReturn
 
 import grpc  # noqa: TID251 - the border to gRPC
@@ -50,6 +51,9 @@ CODES: Final[dict[type[MrcoreError], grpc.StatusCode]] = {
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+_HUNG_UP: Final = re.compile(r"failed to connect.*(Socket closed|Connection reset)", re.DOTALL)
+"""Words of gRPC for a connection that ends before a call. A master ends it so where a caller does
+not show the certificate that it wants."""
 _BY_NAME: Final = {kind.__name__: kind for kind in CODES}
 
 _WITHOUT_REASON: Final[dict[grpc.StatusCode, type[MrcoreError]]] = {
@@ -117,6 +121,12 @@ def error_from(error: grpc.RpcError, address: str) -> MrcoreError:
             "both sides have the same version."
         )
     kind = _WITHOUT_REASON.get(code, MrcoreError)
+    if kind is errors.ClusterUnreachableError and _HUNG_UP.search(details):
+        return kind(
+            f"The master at {address} does not answer ({details}). It may want TLS, or a client "
+            "certificate. Use --state URI, or --credentials FILE with a new file of `mrcore token "
+            "create`."
+        )
     if kind is errors.ClusterUnreachableError:
         return kind(f"The master at {address} does not answer ({details or code.name}).")
     return kind(f"The master at {address} answered {code.name}: {details}")

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from mrcore.rpc.certificates import TlsKey
 from mrcore.rpc.roles import Role
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -70,6 +71,8 @@ class RoleToken(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     former: tuple[Accepted, ...] = ()
     """Tokens that this one has replaced, newest first, while they are valid."""
+    client_key: TlsKey | None = None
+    """Certificate for callers of this role, and its key; None where no master has wanted one."""
 
     def accepted(self) -> tuple[Accepted, ...]:
         """Return the token and those that it has replaced, by their hashes."""
@@ -83,7 +86,13 @@ class RoleToken(msgspec.Struct, frozen=True, kw_only=True):
             for one in self.accepted()
         )
         kept = tuple(one for one in former if one.is_valid(wall_seconds))[:FORMER_MAX]
-        return RoleToken(role=self.role, token=token, created_at=wall_seconds, former=kept)
+        return RoleToken(
+            role=self.role,
+            token=token,
+            created_at=wall_seconds,
+            former=kept,
+            client_key=self.client_key,
+        )
 
 
 class IssuedTokens(msgspec.Struct, frozen=True):

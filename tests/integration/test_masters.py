@@ -21,7 +21,7 @@ from mrcore.errors import ClusterUnreachableError
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.master import MasterRole
 from mrcore.rpc.cluster import Credentials, credentials_of
-from mrcore.rpc.credentials import read_leader, read_token, state_credentials
+from mrcore.rpc.credentials import read_leader, read_role_token, state_credentials
 from mrcore.rpc.probe import LeaderProbe
 from mrcore.rpc.roles import Role
 from mrcore.storage.gcs.store import GcsStorage
@@ -41,14 +41,14 @@ def leader_of(state_uri: str, role: Role = Role.USER) -> Credentials:
 
 def wait_for_leader(state_uri: str, daemon: Daemon) -> None:
     """Wait until a daemon leads, and answers."""
-    probe = LeaderProbe(5.0, lambda: read_token(state_uri, Role.USER))
+    probe = LeaderProbe(5.0, lambda: read_role_token(state_uri, Role.USER))
 
     def leads() -> bool:
         try:
             found = read_leader(state_uri)
         except ClusterUnreachableError:
             return False  # nobody has led yet
-        return found.address == daemon.address and probe(credentials_of(found, state_uri, token=""))
+        return found.address == daemon.address and probe(credentials_of(found, state_uri))
 
     wait_until(leads)
     probe.close()
@@ -108,8 +108,8 @@ def test_a_local_cluster_goes_on_when_its_leader_is_killed(
 def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) -> None:
     site = MasterSite(tmp_path)
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(site.master("--tls"))
-        second = stack.enter_context(site.master("--tls", "--standby"))
+        first = stack.enter_context(site.master("--mutual-tls"))
+        second = stack.enter_context(site.master("--mutual-tls", "--standby"))
         # This client cannot read the state: it has an address, and what replies show it.
         alone = msgspec.structs.replace(site.credentials(), state_uri="")
         client = stack.enter_context(MasterClient(alone))
@@ -133,7 +133,7 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         first.process.send_signal(signal.SIGCONT)
         assert first.wait() == 4
         # It comes back as a standby, and takes over at once when the leader stops in order.
-        third = stack.enter_context(site.master("--tls", "--standby"))
+        third = stack.enter_context(site.master("--mutual-tls", "--standby"))
         wait_until(lambda: knows(client, third))
         assert second.stop() == 0
         wait_for_leader(site.state_uri, third)

@@ -19,7 +19,7 @@ from mrcore.client.request import JobRequest, load_plugin, prepare
 from mrcore.errors import NotAllowedError, UsageError
 from mrcore.model.job import JobState
 from mrcore.output.reading import output_lines
-from mrcore.rpc.cluster import load_credentials
+from mrcore.rpc.cluster import load_credentials, save_credentials
 from mrcore.rpc.credentials import find_credentials, state_credentials
 from mrcore.rpc.roles import Role
 from mrcore.util.proc import descendants
@@ -84,6 +84,11 @@ class House:
     def tokens(self) -> dict[Role, str]:
         return {role: state_credentials(self.state_uri, role).token for role in Role}
 
+    def key_lines(self) -> list[str]:
+        """Return a line of the private key of each role's certificate."""
+        keys = [state_credentials(self.state_uri, role).client_key for role in Role]
+        return [own.key.splitlines()[1] for own in keys if own is not None]
+
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
@@ -93,7 +98,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     (tmp_path / "look.py").write_text(f"GATE = {str(tmp_path / 'gate')!r}\n{PLUGIN}")
     state_uri = f"file://{tmp_path}/state"
     with contextlib.ExitStack() as stack:
-        master = stack.enter_context(start_master(tmp_path, state_uri, "--tls"))
+        master = stack.enter_context(start_master(tmp_path, state_uri, "--mutual-tls"))
         scratch = ("--scratch", str(tmp_path / "scratch"))
         worker = start_worker(tmp_path, state_uri, *scratch, env=DAEMON_SETTINGS)
         yield House(tmp_path, master, stack.enter_context(worker))
@@ -142,7 +147,8 @@ def check_files(house: House, secrets: Sequence[str]) -> None:
 def test_tokens_of_a_cluster(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     first = house.tokens()
     with MasterClient(state=house.folder / "state") as client:
-        secrets = list(first.values())
+        secrets = [*first.values(), *house.key_lines()]
+        assert len(secrets) == 4
         seen = house.run(client, lambda: check_processes(house, secrets))
         for hidden in (*secrets, *DAEMON_SETTINGS.values()):
             assert hidden not in json.dumps(seen)
@@ -155,6 +161,11 @@ def test_tokens_of_a_cluster(house: House, capsys: pytest.CaptureFixture[str]) -
             for call in (lambda: list(worker.list()), lambda: house.run(worker)):
                 with pytest.raises(NotAllowedError, match="does not allow"):
                     call()
+        # A token alone does not let in who has no certificate.
+        bare = msgspec.structs.replace(client.credentials, client_key=None, state_uri="")
+        save_credentials(bare, house.folder / "bare.json")
+        with pytest.raises(UsageError, match="wants a client certificate"):
+            MasterClient(credentials=house.folder / "bare.json")
         # New tokens count at once for all that are connected, and former ones do not.
         command("token", "rotate", "--grace", "0s", "--state", str(house.folder / "state"))
         second = house.tokens()
@@ -190,7 +201,7 @@ def test_tokens_of_a_cluster(house: House, capsys: pytest.CaptureFixture[str]) -
         ):
             list(ended.list())
         log = house.master.log() + house.worker.log()
-        secrets = [*first.values(), *second.values(), alice.token]
+        secrets = [*first.values(), *second.values(), alice.token, *house.key_lines()]
         assert not any(secret in log for secret in secrets)
     assert house.worker.stop() == 0
     assert house.master.stop() == 0

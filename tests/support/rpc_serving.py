@@ -9,10 +9,11 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 
+from mrcore.rpc.certificates import TlsKey
 from mrcore.rpc.channel import connect_aio, fingerprint_of
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.roles import Role
-from mrcore.rpc.server import RpcServer, TlsKey
+from mrcore.rpc.server import RpcServer
 from mrcore.rpc.tokens import Accepted, TokenTable, hash_of
 from mrcore.rpc.v1 import worker_service_pb2, worker_service_pb2_grpc
 
@@ -46,11 +47,11 @@ async def nothing(context: grpc.aio.ServicerContext[Any, Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(
-    act: Handler = nothing, tls: TlsKey | None = None
+    act: Handler = nothing, tls: TlsKey | None = None, *, mutual: bool = False
 ) -> AsyncIterator[tuple[RpcServer, Credentials]]:
     server = RpcServer(accepting("secret"))
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Scripted(act), server.grpc_server)
-    port = server.bind("127.0.0.1", 0, tls)
+    port = server.bind("127.0.0.1", 0, tls, mutual=mutual)
     await server.start((SERVICE,))
     certificate = tls.certificate if tls else ""
     try:

@@ -12,7 +12,6 @@ from mrcore.errors import MrcoreError
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.leader import (
     announce,
-    make_certificate,
     open_cluster,
     open_tls,
     protect_state,
@@ -20,6 +19,7 @@ from mrcore.master.shell.leader import (
     retire,
 )
 from mrcore.model import object_names
+from mrcore.rpc.certificates import make_certificate
 from mrcore.rpc.channel import fingerprint_of
 from mrcore.storage.faulty import FaultyStorage, script
 from mrcore.storage.local.store import LocalStorage

@@ -6,15 +6,15 @@ import asyncio
 import stat
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from mrcore.errors import LimitError, UnavailableError, UsageError
 from mrcore.master.shell import tokens as tokens_module
 from mrcore.master.shell.tokens import Tokens, found_on_loopback
 from mrcore.model import object_names
+from mrcore.rpc.certificates import TlsKey, is_issued_by, make_certificate
 from mrcore.rpc.cluster import Credentials, load_credentials, loopback_file
-from mrcore.rpc.credentials import read_token
+from mrcore.rpc.credentials import read_role_token
 from mrcore.rpc.roles import Role
 from mrcore.rpc.tokens import hash_of
 from mrcore.storage.base import Storage
@@ -125,8 +125,62 @@ def test_two_masters_that_replace_a_token_at_once_agree_in_the_end() -> None:
     assert len(one.listed()) == 4  # the worker's, the user's, and two that it has replaced
 
 
+def keys(tokens: Tokens) -> list[TlsKey | None]:
+    """Return the certificates of the roles, as a master has read them."""
+    return [None if own is None else own.client_key for own in map(tokens.own, Role)]
+
+
+def test_each_role_has_a_certificate_where_masters_want_one() -> None:
+    storage = MemoryStorage()
+    tokens = opened(storage)
+    assert tokens.own(Role.USER) == tokens.read_own(Role.USER)
+    assert keys(tokens) == [None, None]
+    issuer = make_certificate(1.8e9)
+    tokens.open(issuer)
+    user, worker = keys(tokens)
+    assert user is not None
+    assert worker is not None
+    assert user.key != worker.key
+    assert is_issued_by(user, issuer)
+    assert is_issued_by(worker, issuer)
+    # It stays when a token is replaced, for other masters, and while none is wanted.
+    tokens.rotate([Role.USER], 0.0)
+    tokens.open(issuer)
+    assert keys(tokens) == keys(opened(storage)) == [user, worker]
+    # One of a former certificate of the masters is replaced.
+    following = make_certificate(1.8e9)
+    tokens.open(following)
+    fresh = tokens.read_own(Role.USER)
+    assert fresh is not None
+    assert fresh.token == tokens.token(Role.USER)
+    assert fresh.client_key is not None
+    assert is_issued_by(fresh.client_key, following)
+    assert not is_issued_by(user, following)
+
+
+def test_a_certificate_that_is_added_loses_no_change_of_another_master() -> None:
+    storage = MemoryStorage()
+    tokens, other = opened(storage), opened(storage)
+    beaten: list[bool] = []
+
+    def overtake(operation: str, uri: str) -> None:
+        if operation == "commit" and not beaten:
+            beaten.append(True)
+            other.rotate([Role.USER], 30.0)
+
+    tokens._storage = FaultyStorage(storage, script({}), hook=overtake)
+    tokens.open(make_certificate(1.8e9))
+    assert beaten
+    found = tokens.read_own(Role.USER)
+    assert found is not None
+    assert found.client_key is not None
+    assert tokens.token(Role.USER) == other.token(Role.USER) == found.token
+
+
 def read_token_of(storage: Storage) -> str:
-    return Tokens(storage, STATE, FakeClock(0.0)).read_token(Role.USER)
+    own = Tokens(storage, STATE, FakeClock(0.0)).read_own(Role.USER)
+    assert own is not None
+    return own.token
 
 
 def test_a_token_is_given_by_name_and_kept_as_a_hash() -> None:
@@ -205,9 +259,11 @@ def test_files_are_for_their_owner_alone_and_follow_the_tokens(
     here = Credentials(address="127.0.0.1:7", token="", state_uri=state)
     with found_on_loopback(here, tokens, wanted=True):
         tokens.rotate([Role.WORKER], 0.0)
+        tokens.open(make_certificate(1.8e9))
         for role in Role:
             found = load_credentials(loopback_file(7, role))
-            assert found == msgspec.structs.replace(here, token=read_token(state, role))
+            assert found == here.of(read_role_token(state, role))
+            assert found.client_key is not None
         files = [
             *(loopback_file(7, role) for role in Role),
             *(Path(object_names.token_uri(state, role).removeprefix("file://")) for role in Role),
