@@ -151,8 +151,16 @@ class Journal:
         return snapshot
 
     def _entries(self, pool: Executor, packs: list[PackName]) -> Iterator[Entry]:
-        for number, entry in self._read_ahead(pool, packs):
-            self._check(number, entry)
+        for name, number, content in self._read_ahead(pool, packs):
+            try:
+                entry = self._decode(number, content)
+                self._check(number, entry)
+            except JournalError as error:
+                if name.first == name.last:
+                    raise
+                raise self.packs.unfit(name, str(error)) from None
+            if name.first < name.last and entry.epoch != self._epoch:
+                raise self.packs.unfit(name, "It has another epoch.")
             self._take(number, entry)
             yield entry
 
@@ -161,8 +169,12 @@ class Journal:
         self._epoch = entry.epoch
         self.since_snapshot += 1
 
-    def _read_ahead(self, pool: Executor, packs: list[PackName]) -> Iterator[tuple[int, Entry]]:
+    def _read_ahead(
+        self, pool: Executor, packs: list[PackName]
+    ) -> Iterator[tuple[PackName, int, bytes]]:
         """Yield the entries that are listed, in order, while the next ones are being read.
+
+        Each has the name of its object, its number and its content.
 
         The window slides: a slow read holds up what comes after it, but not the reading of it.
         """
@@ -174,9 +186,9 @@ class Journal:
             ahead_bytes += name.size_bytes
             while len(window) >= WINDOW or (ahead_bytes > WINDOW_BYTES and len(window) > 1):
                 ahead_bytes -= window[0][0].size_bytes
-                yield from self._decoded(*window.popleft())
+                yield from self._unpacked(*window.popleft())
         while window:  # popped first: what was read is not kept while it is replayed
-            yield from self._decoded(*window.popleft())
+            yield from self._unpacked(*window.popleft())
 
     def _to_read(self, packs: list[PackName]) -> Iterator[PackName]:
         """Yield the objects whose entries are all that are listed: packs, and entries beside them.
@@ -198,13 +210,13 @@ class Journal:
             read_to = name.last
             yield name
 
-    def _decoded(
+    def _unpacked(
         self, name: PackName, reading: Future[tuple[bytes, ...]]
-    ) -> Iterator[tuple[int, Entry]]:
+    ) -> Iterator[tuple[PackName, int, bytes]]:
         """Yield the entries of an object that was read, but for those that were known before."""
         for number, content in enumerate(reading.result(), start=name.first):
             if number > self._number or name.first == name.last:
-                yield number, self._decode(number, content)
+                yield name, number, content
 
     def _check(self, number: int, entry: Entry) -> None:
         """Raise JournalError unless the entry can follow the one before it."""

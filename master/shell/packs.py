@@ -109,6 +109,15 @@ class Packs:
             raise LostPackError
         return pack.contents
 
+    def unfit(self, name: PackName, reason: str) -> LostPackError:
+        """Return the error for a pack whose entries are damaged, or those of another journal.
+
+        A pack has the entries of one master, but for the one that took its epoch.
+        """
+        uri = object_names.pack_uri(self._state_uri, name.first, name.last)
+        log.warning("%s does not fit; its entries are read", uri, extra={"error": reason})
+        return LostPackError()
+
     def delete_covered(self, up_to: int) -> int:
         """Delete the packs without an entry after `up_to`; return their number."""
         return delete_each(self._storage, list(self.covered(up_to)))
