@@ -157,7 +157,9 @@ def read_receipt(output_uri: str) -> Receipt:
                 f"{object_names.shown(uri)} is a receipt of another version of mrcore. Read the "
                 "output with that version."
             )
-        return msgspec.json.decode(content, type=Receipt)
+        receipt = msgspec.json.decode(content, type=Receipt)
+        _check_names(receipt)
+        return receipt
     except NotFoundError as error:
         where = object_names.shown(output_uri)
         begun = read_commit(output_uri)
@@ -173,6 +175,16 @@ def read_receipt(output_uri: str) -> Receipt:
         raise UsageError(
             f"{object_names.shown(uri)} is not a receipt of mrcore: another program wrote it."
         ) from error
+
+
+def _check_names(receipt: Receipt) -> None:
+    """Raise ValidationError where parts are outside of the output, or one is named twice."""
+    names = [part.name for part in receipt.parts]
+    if len(set(names)) < len(names):
+        raise msgspec.ValidationError("it names a part twice")
+    for name in names:
+        if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+            raise msgspec.ValidationError(f"{name!r} is not the name of a part")
 
 
 def read_commit(output_uri: str) -> CommitList | None:

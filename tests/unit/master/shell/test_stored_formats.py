@@ -60,21 +60,37 @@ def test_each_entry_and_snapshot_has_the_number_of_its_format() -> None:
     assert msgspec.msgpack.decode(golden("pack"))["format"] == PACK_FORMAT
 
 
+def read_receipt(content: dict[str, object]) -> receipt.Receipt:
+    uri = "mem://formats/receipt"
+    with storage_for(uri).open_write(f"{uri}/_SUCCESS") as writer:
+        writer.write(msgspec.json.encode(content))
+        writer.commit()
+    return receipt.read_receipt(uri)
+
+
 def test_a_receipt_of_another_format_is_refused() -> None:
     made = msgspec.json.decode(golden("receipt"))
     assert made["format"] == receipt.FORMAT
-    uri = "mem://formats/receipt"
-
-    def read(content: dict[str, object]) -> receipt.Receipt:
-        with storage_for(uri).open_write(f"{uri}/_SUCCESS") as writer:
-            writer.write(msgspec.json.encode(content))
-            writer.commit()
-        return receipt.read_receipt(uri)
-
     first = {name: value for name, value in made.items() if name != "format"}
-    assert read(first) == read(made), "the first receipts had no number"
+    assert read_receipt(first) == read_receipt(made), "the first receipts had no number"
     with pytest.raises(UsageError, match="is a receipt of another version of mrcore"):
-        read({**made, "format": receipt.FORMAT + 1, "parts": "elsewhere"})
+        read_receipt({**made, "format": receipt.FORMAT + 1, "parts": "elsewhere"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["../a"], ["k=v/../../a"], ["/etc/passwd"], ["a//b"], ["./a"], [""], ["a\0"], ["a", "b", "a"]],
+)
+def test_a_receipt_names_each_part_once_and_none_outside_of_its_output(names: list[str]) -> None:
+    made = msgspec.json.decode(golden("receipt"))
+
+    def with_names(*given: str) -> dict[str, object]:
+        parts = [receipt.PartReceipt(name, 1, None, 1) for name in given]
+        return {**made, "parts": msgspec.to_builtins(parts)}
+
+    assert len(read_receipt(with_names("k=v/part-0", "..b", "a.")).parts) == 3
+    with pytest.raises(UsageError, match="is not a receipt of mrcore"):
+        read_receipt(with_names(*names))
 
 
 def test_a_plan_of_another_format_is_refused() -> None:
