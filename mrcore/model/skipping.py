@@ -77,7 +77,9 @@ def share_of(text: str) -> Allowance | None:
     match = _SHARE.fullmatch(text)
     if match is None or not 0 <= Fraction(match[1]) <= 100:
         return None
-    return f"{float(match[1]):g}%" if Fraction(match[1]) else 0
+    whole, _, part = match[1].partition(".")
+    shortest = f"{int(whole)}.{part}".rstrip("0").rstrip(".")
+    return f"{shortest}%" if shortest != "0" else 0
 
 
 def most_skipped(allowance: Allowance, read: int | None = None) -> int:
@@ -112,3 +114,15 @@ def bad_records_problem(skipped: int, allowance: Allowance, read: int | None = N
         f"{records} had to be skipped, and {allowed} allowed by --max-bad-records. Correct the "
         "input or the code, or allow more."
     )
+
+
+def task_skips_problem(skipped: int, allowance: Allowance) -> str | None:
+    """Return why one map task cannot skip this many records; None if it can."""
+    problem = bad_records_problem(skipped, allowance)
+    if problem is None and skipped > MAX_SKIPPED_IN_TASK:
+        problem = (
+            f"The task has more than {MAX_SKIPPED_IN_TASK:,} bad records, which is all that a map "
+            "task can skip. Correct the input or the code, or cut the input into more tasks by "
+            "--map-tasks."
+        )
+    return problem

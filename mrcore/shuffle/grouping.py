@@ -129,7 +129,9 @@ class Grouping:
     def _lists_after(self, tally: Tally | None) -> ValueLists:
         """Return lists that hold what a tally held, folded."""
         lists = ValueLists()
-        if tally is not None:
+        if tally is not None and tally.has_long_lists():
+            self.flush()  # the values of a key that combine cannot take may not fit into a list
+        elif tally is not None:
             self._settle_pending(tally)
             folded = lists.take_folded(tally.drain(self._combiner, _FLUSH_ROWS, self._thaw()))
             self._note_folded(lists, folded)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mrcore.plugin.running import running
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk
@@ -107,7 +108,8 @@ class GroupStream:
         """Yield the values of a group that begins with `part`; leave the rest in `_next`."""
         while True:
             yield from self._kept(partial(to_python, part.value_kind, part.values))
-            chunk = self._kept(lambda: next(self._chunks, None))
+            with running():  # the user's function waits for us
+                chunk = self._kept(lambda: next(self._chunks, None))
             self._next = chunk
             if chunk is None or chunk.new[0]:
                 return

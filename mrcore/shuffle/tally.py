@@ -70,6 +70,10 @@ class Tally:
         """Return the bytes that the values of `rows` pairs may take: none."""
         return 0
 
+    def has_long_lists(self) -> bool:
+        """Return whether a key came so often that its values are folded in pieces."""
+        return max(self.table.values(), default=0) > _PIECE_ROWS
+
     def rows(self) -> int:
         """Return the number of pairs that are held."""
         return sum(self.table.values())
@@ -78,7 +82,8 @@ class Tally:
         """Yield all keys, up to `rows` at a time, each with what its values were combined to.
 
         A key that came once keeps its value as it is; the lists of others may be empty. Keys come
-        in no particular order. Nothing is held afterwards. Raises UserCodeError.
+        in no particular order. One that came very often may come several times in turn. Nothing is
+        held afterwards. Raises UserCodeError.
         """
         table, self.table = self.table, {}
         same = self.same
@@ -93,12 +98,21 @@ class Tally:
             if len(once) + len(many) < len(some):
                 for key, count in some:
                     if count > _PIECE_ROWS:
-                        yield [key], [self._fold_pieces(combiner, key, count)]
+                        for left in self._fold_pieces(combiner, key, count):
+                            yield [key], [left]
 
-    def _fold_pieces(self, combiner: Combiner, key: Any, count: int) -> list[Any]:
+    def _fold_pieces(self, combiner: Combiner, key: Any, count: int) -> Iterator[list[Any]]:
+        """Yield the values that are left of a key, in order.
+
+        What hardly shrinks is not folded again with the next piece: such a key may be one that the
+        combiner cannot take, which keeps all of its values.
+        """
         left: list[Any] = []
         while count:
             rows = min(count, _PIECE_ROWS)
             left = combiner.fold(key, chain(map(thawed, left), repeat(self.same, rows)))
             count -= rows
-        return left
+            if 2 * len(left) > rows:
+                yield left
+                left = []
+        yield left

@@ -94,7 +94,9 @@ class BadKeys:
         if skip is None:
             if self._marks:
                 self._progress.mark_key(mark)
-        elif mark not in self._found:
+            return None
+        self._progress.leave_keys(kind_of(self._name))
+        if mark not in self._found:
             text = text_of(key, repr)[:_SAVED_CHARACTERS]
             cause = skip.cause or "two attempts failed on this key"
             self._found[mark] = BadRecord(self._name, 0, cause, text, skip.traceback)

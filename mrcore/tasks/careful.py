@@ -46,7 +46,7 @@ class CarefulMap:
         self._judges = judges
 
     def take(self, key: Any, value: Any) -> None:
-        """Map a record. Raises what its last try raised if it cannot be given up."""
+        """Map a record, or give it up. Raises TooManyBadError where no more may be given up."""
         error: Exception | None = None
         value = _frozen(value)  # the first try may change it
         for _ in range(2):
@@ -56,8 +56,7 @@ class CarefulMap:
             if _is_interrupt(error):
                 raise error
         assert error is not None
-        if not self._records.give_up(error):
-            raise error
+        self._records.give_up(error)
 
     def _try(self, key: Any, value: Any) -> Exception | None:
         """Map a record, and pass on what it emits; return what it raised before that."""

@@ -26,6 +26,10 @@ class ProgressSink(Protocol):
         """Note the key that `reduce` or `combine` takes next, likewise."""
         ...
 
+    def leave_keys(self, function: str) -> None:
+        """Note that `reduce` or `combine` takes no key for now."""
+        ...
+
 
 class NoProgress:
     """Discards all reports."""
@@ -40,4 +44,7 @@ class NoProgress:
         """Do nothing."""
 
     def mark_key(self, mark: Mark) -> None:
+        """Do nothing."""
+
+    def leave_keys(self, function: str) -> None:
         """Do nothing."""

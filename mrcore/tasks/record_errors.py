@@ -37,6 +37,20 @@ class RecordError(InternalError):
         return f"{problem}, {place}" if raised else f"{problem} ({place})"
 
 
+class TooManyBadError(InternalError):
+    """A map task meets more bad records than it may skip; carries the last one."""
+
+    def __init__(self, problem: str, last: RecordError) -> None:
+        """`problem` is what is wrong and what to do, without the last record."""
+        super().__init__(problem)
+        self.last = last
+
+    @property
+    def sentence(self) -> str:
+        """Return what is wrong, what to do, and which record was the last one."""
+        return f"{self} The last one: {self.last.sentence}."
+
+
 class PieceError(InternalError):
     """Something that map emitted from a batch of records cannot be; carries where they lie."""
 

@@ -9,7 +9,12 @@ from typing import Any, Final
 
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
-from mrcore.model.skipping import MAX_SKIPPED_IN_TASK, most_skipped, skip_at
+from mrcore.model.skipping import (
+    MAX_SKIPPED_IN_TASK,
+    most_skipped,
+    skip_at,
+    task_skips_problem,
+)
 from mrcore.model.task import (
     BadRecord,
     FailureKind,
@@ -26,7 +31,7 @@ from mrcore.records.typed_rows import typed
 from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.position import Position
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import RecordError, record_text
+from mrcore.tasks.record_errors import RecordError, TooManyBadError, record_text
 from mrcore.util.clock import SYSTEM
 
 _SAVED_CHARACTERS: Final = 1024
@@ -122,14 +127,17 @@ class Records:
         record = record_text(error.record, _SAVED_CHARACTERS)
         self.bad.append(BadRecord(piece.shown, error.offset, str(error), record))
 
-    def give_up(self, error: Exception) -> bool:
-        """Skip the record read last, which map cannot take; return False where none may be."""
+    def give_up(self, error: Exception) -> None:
+        """Skip the record read last, which map cannot take.
+
+        Raises TooManyBadError where no more may be skipped. More attempts would not help.
+        """
         batch = self.batch
         assert batch is not None
-        most = min(most_skipped(self._spec.job.max_bad_records), MAX_SKIPPED_IN_TASK)
-        if len(self.bad) >= most:
-            return False
         failed = RecordError(error, batch, self.index)
+        problem = task_skips_problem(len(self.bad) + 1, self._spec.job.max_bad_records)
+        if problem is not None:
+            raise TooManyBadError(problem, failed)
         raised = error.error if isinstance(error, UserCodeError) else None
         failure = TaskFailure(
             kind=FailureKind.USER,
@@ -138,7 +146,6 @@ class Records:
         )
         self.bad.append(self._bad_record(batch, self.index, skip_at(failed.mark, failure)))
         self.records -= 1
-        return True
 
     def _bad_record(self, batch: Batch, index: int, skip: Skip) -> BadRecord:
         return BadRecord(

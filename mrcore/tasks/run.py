@@ -37,7 +37,7 @@ from mrcore.storage import operations
 from mrcore.tasks.bad_keys import key_mark, kind_of
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import PieceError, RecordError, problem_of
+from mrcore.tasks.record_errors import PieceError, RecordError, TooManyBadError, problem_of
 from mrcore.tasks.setup import Setup
 from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
@@ -170,6 +170,8 @@ def _run(
         output = StageTask(spec, functions, folder, progress, context).run()
     except RecordError as failed:
         return _user_failure(failed.error, failed.sentence, failed.mark)
+    except TooManyBadError as failed:
+        return _user_failure(failed.last.error, failed.sentence)
     except PieceError as failed:
         return _user_failure(failed.error, f"{problem_of(failed.error)} (in {failed.shown})")
     except UserCodeError as failed:

@@ -17,6 +17,7 @@ class _Stay:
 
     order: int
     mark: Mark
+    visit: int
     seconds: float = 0.0
 
 
@@ -32,17 +33,20 @@ class RecordClock:
     _stays: dict[str, _Stay] = field(default_factory=dict)
     _looked_at: float | None = None
 
-    def look(self, now: float, order: int, function: str, mark: Mark | None) -> float:
+    def look(
+        self, now: float, order: int, function: str, mark: Mark | None, visit: int = 0
+    ) -> float:
         """Return how long the function has been at its record; 0 where no record is marked.
 
-        `order` is the number of the child's order.
+        `order` is the number of the child's order, `visit` that of the function's call. `combine`
+        may get one key very often, for a moment each.
         """
         before, self._looked_at = self._looked_at, now
         if mark is None:
             return 0.0
         stay = self._stays.get(function)
-        if stay is None or (stay.order, stay.mark) != (order, mark):
-            self._stays[function] = _Stay(order, mark)
+        if stay is None or (stay.order, stay.mark, stay.visit) != (order, mark, visit):
+            self._stays[function] = _Stay(order, mark, visit)
             return 0.0
         assert before is not None
         stay.seconds += min(now - before, LOOK_SECONDS_MAX)

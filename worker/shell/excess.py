@@ -20,7 +20,7 @@ def enforce_limits(child: ChildProcess, order: Order, spec: JobSpec, now: float)
         child.kill(exit_reasons.timeout_reason(limit, spec), view)
     limit = spec.record_timeout_seconds
     if limit is not None:
-        seconds = child.record_clock.look(now, view.begun, view.function, view.mark)
+        seconds = child.record_clock.look(now, view.begun, view.function, view.mark, view.visit)
         if seconds > limit:
             child.kill(exit_reasons.record_timeout_reason(limit), view)
     used = child.used_bytes(order.memory_bytes, now)

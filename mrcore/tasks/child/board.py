@@ -31,22 +31,27 @@ class BoardView:
     mark: Mark | None
     """The record that `map` is at, the key of `reduce` or `combine`, where these are marked, or the
     item of a call."""
+    visit: int = 0
+    """Number of the call with this key: `combine` gets the same one now and again."""
 
 
 class _Slot:
     """Place on the page for the record or key that one function is at."""
 
     _OFFSET = struct.Struct("<Q")
+    _VISIT = struct.Struct("<Q")
     _LENGTH = struct.Struct("<H")
     _MAX_URI = 4_096
-    SIZE = (_OFFSET.size + _LENGTH.size + _MAX_URI + 7) & ~7
+    SIZE = (_OFFSET.size + _VISIT.size + _LENGTH.size + _MAX_URI + 7) & ~7
 
     def __init__(self, page: mmap.mmap, at: int) -> None:
         self._page = page
         self._at = at
-        self._length_at = at + self._OFFSET.size
+        self._visit_at = at + self._OFFSET.size
+        self._length_at = self._visit_at + self._VISIT.size
         self._uri_at = self._length_at + self._LENGTH.size
         self._written: str | None = None
+        self._visit = 0
 
     def clear(self) -> None:
         self._written = None
@@ -59,6 +64,15 @@ class _Slot:
             self._page[self._uri_at : self._uri_at + len(data)] = data
             self._LENGTH.pack_into(self._page, self._length_at, len(data))
             self._written = uri
+
+    def count_visit(self) -> None:
+        """Note that what is written here begins anew."""
+        self._visit += 1
+        self._VISIT.pack_into(self._page, self._visit_at, self._visit)
+
+    def read_visit(self) -> int:
+        (visit,) = self._VISIT.unpack_from(self._page, self._visit_at)
+        return int(visit)
 
     def read(self) -> Mark | None:
         (length,) = self._LENGTH.unpack_from(self._page, self._length_at)
@@ -158,7 +172,13 @@ class Board:
 
     def mark_key(self, mark: Mark) -> None:
         """Note the key that `reduce` or `combine` is about to take."""
-        self._slots[marked_function(mark)].write(mark.uri, mark.offset)
+        slot = self._slots[marked_function(mark)]
+        slot.write(mark.uri, mark.offset)
+        slot.count_visit()
+
+    def leave_keys(self, function: str) -> None:
+        """Note that `reduce` or `combine` is at no key."""
+        self._slots[function].clear()
 
     def _write(self) -> None:
         page, progress, status = self._page, self._progress, self._status
@@ -191,4 +211,6 @@ class Board:
         # Whatever dies elsewhere than in `map` does not die of the record that map had last, and
         # likewise with other functions and their keys.
         slot = self._slots.get(function)
-        return BoardView(begun, started_at, progress, function, slot.read() if slot else None)
+        if slot is None:
+            return BoardView(begun, started_at, progress, function, None)
+        return BoardView(begun, started_at, progress, function, slot.read(), slot.read_visit())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import mrcore
+from mrcore.model import skipping
 from mrcore.output.receipt import read_receipt
 
 
@@ -324,3 +325,33 @@ def test_a_record_with_very_many_pairs_is_given_up_between_attempts(here: Path) 
     )
     assert dict(line.split("\t") for line in result.lines())["0"] == "429"
     assert read_receipt(f"file://{here}/out").bad_records == 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "begin"),
+    [
+        (3, "4 bad records had to be skipped, and 3 are allowed by max_bad_records. Correct the "),
+        (100, "The task has more than 5 bad records, which is all that a map task can skip. "),
+        ("90%", "The task has more than 5 bad records, which is all that a map task can skip. "),
+    ],
+)
+def test_a_task_that_can_skip_no_more_is_not_tried_again_for_each_record(
+    here: Path, monkeypatch: pytest.MonkeyPatch, allowed: int | str, begin: str
+) -> None:
+    monkeypatch.setattr(skipping, "MAX_SKIPPED_IN_TASK", 5)
+    (here / "in/a.txt").write_text("".join(f"bad {n}\n" for n in range(40)))
+    log = here / "mapped.txt"
+
+    def logging(key: Any, line: str) -> Iterator[Any]:
+        with log.open("a") as file:
+            file.write(f"{line}\n")
+        return fragile(key, line)
+
+    with pytest.raises(mrcore.RunFailedError) as failed:
+        mrcore.run(
+            map=logging, inputs="in/a.txt", output="out", max_bad_records=allowed, engine="inline"
+        )
+    assert str(failed.value).startswith(begin)
+    last = min(allowed, 5) if isinstance(allowed, int) else 5
+    assert f"The last one: map raised ValueError: bad {last}, on the record at" in str(failed.value)
+    assert len(log.read_text().splitlines()) == 1 + 2 * (last + 1), "two attempts"

@@ -16,6 +16,11 @@ from mrcore.model.skipping import MAX_SKIPPED, bad_records_problem, most_skipped
         ("100%", "100%"),
         ("0%", 0),
         ("0.001%", "0.001%"),
+        ("12.345678%", "12.345678%"),
+        ("99.99999%", "99.99999%"),
+        ("0.000001%", "0.000001%"),
+        ("007.0%", "7%"),
+        ("000.00%", 0),
         ("100.1%", None),
         ("101%", None),
         ("-1%", None),
@@ -28,6 +33,8 @@ from mrcore.model.skipping import MAX_SKIPPED, bad_records_problem, most_skipped
 )
 def test_shares(text: str, share: object) -> None:
     assert share_of(text) == share
+    if isinstance(share, str):
+        assert share_of(share) == share, "the shortest form is read as the same share"
 
 
 def test_a_share_is_a_number_once_all_is_read() -> None:

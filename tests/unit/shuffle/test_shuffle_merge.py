@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcore.shuffle.columns as columns_module
+from mrcore.plugin.running import NOTED, note_in, running
 from mrcore.shuffle import merge as merging
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.blocks import cut_blocks
@@ -113,6 +114,29 @@ def test_what_fails_while_values_are_read_is_not_swallowed_by_the_reducer() -> N
         list(group.values)
     with pytest.raises(OSError, match="disk"):
         stream.check()
+
+
+def test_time_in_which_values_are_read_is_not_that_of_the_function() -> None:
+    """A limit on the time of a key is for the user's code, however slow the storage is."""
+    page = bytearray(1)
+    notes: list[str] = []
+
+    def chunks() -> Iterator[SortedChunk]:
+        for chunk in chunks_of([("a", 1), ("a", 2), ("a", 3)], 1):
+            notes.append(NOTED[page[0]])
+            yield chunk
+        notes.append(NOTED[page[0]])
+
+    note_in(page, 0)
+    try:
+        for group in GroupStream(chunks()):
+            assert not isinstance(group, Groups)
+            with running("reduce"):
+                for _ in group.values:
+                    assert NOTED[page[0]] == "reduce"
+    finally:
+        note_in(bytearray(1), 0)
+    assert notes == [""] * 4
 
 
 @pytest.mark.parametrize("fan_in_bytes", [1, 1 << 30])

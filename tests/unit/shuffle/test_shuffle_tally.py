@@ -17,6 +17,7 @@ from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.grouping import Grouping
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.user_code import UserCodeError
+from mrcore.shuffle.value_lists import ValueLists
 from mrcore.util.object_copies import thawed
 
 Pair = tuple[Any, Any]
@@ -109,6 +110,31 @@ def test_a_value_that_repeats_too_often_for_one_call_is_combined_in_pieces(
     assert sorted(found) == [("hot", 1050), ("once", 1), ("warm", 100)]
     assert max(calls) <= 101
     assert len(calls) == 12, "eleven pieces, and one call for the key that fits"
+
+
+@pytest.mark.parametrize("last", [[], [("cold", 2)]])
+def test_a_combiner_that_passes_values_on_sees_each_of_them_once_or_twice(
+    monkeypatch: pytest.MonkeyPatch, last: list[Pair]
+) -> None:
+    """As for a key that `combine` cannot take: its values must not pile up, piece after piece."""
+    monkeypatch.setattr(tally_module, "_PIECE_ROWS", 100)
+    calls: list[int] = []
+
+    def passing(key: Any, values: Iterable[int]) -> Iterator[Pair]:
+        found = list(values)
+        calls.append(len(found))
+        return iter([(key, value) for value in found])
+
+    longest: list[int] = []
+    monkeypatch.setattr(
+        ValueLists, "take_folded", lambda _, groups: longest.extend(len(g[1]) for g in groups)
+    )
+    pairs = [("hot", 1)] * 5_000 + last
+    found, _ = group(pairs, passing)
+    assert Counter(found) == Counter(pairs)
+    assert max(calls) == 100
+    assert sum(calls) <= 2 * len(pairs)
+    assert not longest, "a list of all values of a hot key may not fit into memory"
 
 
 def test_keys_that_fill_the_memory_are_spilled_and_counted_again() -> None:

@@ -24,6 +24,9 @@ class Marks(NoProgress):
     def mark_key(self, mark: Mark) -> None:
         self.noted.append(mark.uri)
 
+    def leave_keys(self, function: str) -> None:
+        self.noted.append(f"no key of {function}")
+
 
 def bad_keys(
     name: str, marks: Marks, *skipped: str, mark: bool = True, timeout: float | None = None
@@ -66,7 +69,8 @@ def test_a_skipped_key_is_left_out_by_reduce_and_passed_on_by_combine(function: 
     assert [(bad.shown, bad.record, bad.cause) for bad in reduce.found] == [
         ("reduce of step 2", "'b'", "b is bad")
     ]
-    assert set(marks.noted) == {"key 'a'"}
+    assert set(marks.noted) == {"key 'a'", "no key of reduce"}
+    assert marks.noted[-1] == "no key of reduce", "the key before is not to blame for what follows"
     combine = bad_keys("combine", Marks(), "b")
     guarded = combine.guarded(function)
     for _ in range(2):  # it runs several times for a key, which is one bad key

@@ -44,3 +44,11 @@ def test_a_worker_that_was_stopped_blames_nobody_for_that_time() -> None:
     clock = RecordClock()
     clock.look(0.0, 1, "map", FIRST)
     assert clock.look(3_600.0, 1, "map", FIRST) == LOOK_SECONDS_MAX
+
+
+def test_each_call_with_a_key_has_its_own_time() -> None:
+    """A hot key may be combined again and again, each time for a moment."""
+    clock = RecordClock()
+    for visit in range(100):
+        assert clock.look(0.1 * visit, 1, "combine", KEY, visit) == 0.0
+    assert clock.look(10.0, 1, "combine", KEY, 99) == pytest.approx(0.1)

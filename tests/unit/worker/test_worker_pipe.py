@@ -154,11 +154,16 @@ def test_a_board_shows_what_was_written_last() -> None:
             of_combine = key_mark("'k'", 5, "combine")
             writer.mark_key(of_combine)
             assert reader.read().mark == of_combine
+            before = reader.read().visit
+            writer.mark_key(of_combine)
+            assert reader.read().visit == before + 1, "another call with the same key"
             with running("reduce"):
                 assert reader.read().mark is None, "each function has a place of its own"
                 writer.mark_key(key_mark("'k'", 6))
                 assert reader.read().mark == key_mark("'k'", 6)
             assert reader.read().mark == of_combine
+            writer.leave_keys("combine")
+            assert reader.read().mark is None
         assert reader.read().mark == Mark("file:///ä", 8), "map goes on where it was"
     assert reader.read().mark is None
     writer.begin(13.5)
