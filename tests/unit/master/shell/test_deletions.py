@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrcore.errors import UnavailableError
-from mrcore.master.shell.deletions import REFUSALS_MAX
+from mrcore.master.shell.deletions import REFUSALS_MAX, delete_each
 from mrcore.master.shell.snapshots import Snapshots
 from mrcore.model import object_names
 from mrcore.storage.base import Storage
@@ -67,3 +67,15 @@ def test_a_store_that_is_gone_is_not_asked_for_each_object() -> None:
     with pytest.raises(UnavailableError):
         faulty.delete_covered(master.durable.epochs, master.journal.number)
     assert asked.count("delete") == REFUSALS_MAX
+
+
+def test_a_store_that_refuses_every_second_object_is_not_gone() -> None:
+    storage = MemoryStorage()
+    for number in range(4 * REFUSALS_MAX):
+        storage.put(f"{STATE}/objects/{number:02d}", b"x")
+    infos = list(storage.list(f"{STATE}/objects/"))
+
+    def every_second(operation: str, uri: str, number: int) -> FaultKind | None:
+        return FaultKind.BEFORE if operation == "delete" and int(uri[-2:]) % 2 else None
+
+    assert delete_each(FaultyStorage(storage, every_second), infos) == 2 * REFUSALS_MAX

@@ -139,6 +139,14 @@ def test_packs_go_once_two_snapshots_stand_for_them() -> None:
     assert pack_names(storage) == [(4, 4)]
 
 
+def test_a_pack_stays_while_one_of_its_entries_lies_after_the_snapshots() -> None:
+    storage = MemoryStorage()
+    packs = Packs(storage, STATE)
+    packs.write(2, [b"two", b"three"])
+    assert packs.delete_covered(2) == 0
+    assert packs.delete_covered(3) == 1
+
+
 def test_a_pack_is_due_after_some_entries_and_full_by_number_or_bytes() -> None:
     packing = Packing()
     due = []
