@@ -28,5 +28,5 @@ def add_seed(seed: int, problem: str) -> None:
 
 
 def shown_by() -> dict[str, int]:
-    """Return the first seed that shows each mutant."""
+    """Return a seed that shows each mutant."""
     return {line[0]: int(line[1]) for line in _lines(_SHOWN)}

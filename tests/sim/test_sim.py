@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.sim.kept import kept_seeds, shown_by
-from tests.sim.mutants.all import MUTANTS
+from tests.sim.mutants.all import FOUND_BY_NARROW, MUTANTS
+from tests.sim.narrow.mutants import JOURNAL_MUTANTS
 from tests.sim.world.simulation import simulate, simulate_all
 
 SEEDS = 1_000
@@ -43,6 +44,12 @@ def test_seeds_are_well(start: int) -> None:
 @pytest.mark.parametrize("seed", kept_seeds())
 def test_a_seed_that_failed_once_is_well(seed: int) -> None:
     assert simulate(seed).problem == ""
+
+
+def test_every_mutant_has_a_seed_or_is_found_by_the_simulation_of_the_journal() -> None:
+    assert shown_by().keys() == MUTANTS.keys()
+    assert JOURNAL_MUTANTS.keys() >= FOUND_BY_NARROW
+    assert MUTANTS.keys().isdisjoint(FOUND_BY_NARROW)
 
 
 @pytest.mark.parametrize("name", shown_by())

@@ -30,3 +30,10 @@ MUTANTS: Final[dict[str, Mutant]] = {
         *OUTPUTS,
     )
 }
+
+FOUND_BY_NARROW: Final = frozenset({"LaterEpochsDeleted", "SlowStartsLead", "SnapshotsFirst"})
+"""Mutants that only the simulation of the journal alone finds.
+
+No seed of a whole cluster is known to show them. The simulation of the journal plays little but
+appends, take-overs and compactions that stop midway, and checks each of them.
+"""

@@ -23,14 +23,6 @@ class EpochsDeleted(Snapshots):
         return super().covered_entries((), known_to)
 
 
-class LaterEpochsDeleted(Snapshots):
-    """Deletes what the snapshots of other masters stand for, too."""
-
-    def covered_entries(self, epochs: Collection[int], known_to: int) -> Iterator[ObjectInfo]:
-        """Believe that all epochs are known."""
-        return super().covered_entries(epochs, 10**9)
-
-
 class OneSnapshotKept(Snapshots):
     """Deletes up to the newest snapshot, which may be damaged."""
 
@@ -41,15 +33,6 @@ class OneSnapshotKept(Snapshots):
             entry = int(info.uri.rpartition("/")[2])
             if entry <= min(newest, known_to) and entry not in epochs:
                 yield info
-
-
-class SnapshotsFirst(Snapshots):
-    """Takes the oldest snapshot for the newest."""
-
-    def newest(self, after: int = 0) -> Snapshot | None:
-        """Return the oldest one."""
-        numbers = sorted(n for n in self._numbers() if n > after)
-        return next((read for n in numbers if (read := self._read(n)) is not None), None)
 
 
 class GapsIgnored(Journal):
@@ -74,18 +57,6 @@ class RepliesBelieved(Journal):
 
     def _is_ours(self, uri: str) -> bool:
         return True
-
-
-class SlowStartsLead(Journal):
-    """Leads with its number, though a snapshot stands for a later one."""
-
-    def claim(self) -> Entry | None:
-        """Take the next number, and trust it."""
-        found, self.snapshots.newest_number = self.snapshots.newest_number, lambda: 0  # type: ignore[method-assign]
-        try:
-            return super().claim()
-        finally:
-            self.snapshots.newest_number = found  # type: ignore[method-assign]
 
 
 class LeadsWithoutAnEntry(Journal):
@@ -182,9 +153,7 @@ JOURNALS: dict[str, Parts] = {
         mutant.__name__: Parts(snapshots=mutant)
         for mutant in (
             EpochsDeleted,
-            LaterEpochsDeleted,
             OneSnapshotKept,
-            SnapshotsFirst,
             EntriesDeletedOncePacked,
         )
     },
@@ -192,7 +161,6 @@ JOURNALS: dict[str, Parts] = {
         mutant.__name__: Parts(journal=mutant)
         for mutant in (
             GapsIgnored,
-            SlowStartsLead,
             FirstEntrySkipped,
             RepliesBelieved,
             LeadsWithoutAnEntry,

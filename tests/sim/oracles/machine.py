@@ -63,6 +63,13 @@ class Oracle:
 
     # -- around a step ---------------------------------------------------------------------------
 
+    def took_over(self, outcome: Outcome, machine: Machine) -> None:
+        """Judge what a machine makes of the state that its predecessor has left."""
+        if self.is_current:
+            self.sessions.after(outcome, machine)
+            for fact in outcome.facts:
+                self._judge_fact(None, fact, machine)
+
     def before(self, event: Event, machine: Machine) -> Before | None:
         """Note what a request says before it is stepped."""
         return self.requests.before(event, machine) if self.is_current else None
@@ -78,7 +85,7 @@ class Oracle:
             self._judge_fact(event, fact, machine)
         self.requests.after(event, before, outcome, machine)
 
-    def _judge_fact(self, event: Event, fact: Fact, machine: Machine) -> None:
+    def _judge_fact(self, event: Event | None, fact: Fact, machine: Machine) -> None:
         if isinstance(fact, TaskWon | ResultsKept):
             self._take_winners(fact)
         elif isinstance(fact, AttemptFailed):
@@ -98,7 +105,7 @@ class Oracle:
         elif isinstance(fact, JobEnded) and fact.state is JobState.SUCCEEDED:
             self._judge_success(event, fact, machine)
 
-    def _preempted(self, event: Event, fact: AttemptFailed) -> bool:
+    def _preempted(self, event: Event | None, fact: AttemptFailed) -> bool:
         """Return whether the attempt was handed back, whatever the machine made of that."""
         held = event.held if isinstance(event, Synced) else ()
         said = [fact.failure, *(each.result for each in held if each.attempt == fact.attempt)]
@@ -125,7 +132,7 @@ class Oracle:
             self.requests.ever_won[task] = None
             self.content[task] = kept.output.digest
 
-    def _judge_success(self, event: Event, fact: JobEnded, machine: Machine) -> None:
+    def _judge_success(self, event: Event | None, fact: JobEnded, machine: Machine) -> None:
         """A job with parts succeeds by its commit, one with results by its last winner."""
         job = self.jobs[fact.job_id]
         if isinstance(job, SimSession):

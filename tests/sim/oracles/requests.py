@@ -78,8 +78,12 @@ class RequestOracle:
         if self._left is not None:
             return self._left
         now, cluster = self.clock.monotonic(), self.machine.cluster
-        late = cluster.now >= self.began_at + self._longest_lease()
-        relied_on = {} if late else dict(self.left_behind)
+        waited = cluster.now - self.began_at
+        relied_on = {
+            attempt: worker_id
+            for attempt, worker_id in self.left_behind.items()
+            if waited < self.jobs[attempt.task.job_id].lease_seconds
+        }
         for worker in cluster.sorted_workers():
             for attempt in worker.held.values():
                 if worker.lease_from + attempt.lease_seconds > now + EPSILON:

@@ -23,7 +23,7 @@ from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskRef
 from mrcore.rpc.convert_resume import Wanted
 from tests.sim.oracles.history import STATE
 from tests.sim.oracles.outputs import OUTPUTS
-from tests.sim.world.rates import Size
+from tests.sim.world.rates import Scale
 from tests.sim.world.store import Store
 from tests.support.specs import NO_VERSIONS, call_spec, job_spec
 
@@ -32,12 +32,12 @@ REFUSALS_MAX = 5
 _VERSIONS: Final = replace(NO_VERSIONS, python="3.11", mrcore="0.1.0")
 
 
-def draw_stages(rng: Random, size: Size = Size.LARGE) -> tuple[StagePlan, ...]:
+def draw_stages(rng: Random, scale: Scale) -> tuple[StagePlan, ...]:
     """Draw the stages of a job: one to four, of which one may read two others."""
-    is_small = size is Size.SMALL
-    maps = rng.choice((0, 1, 2, 3, 4) if is_small else (0, 1, 3, 6, 10))
+    is_small = scale.is_small
+    maps = rng.choice(scale.maps or ((0, 1, 2, 3, 4) if is_small else (0, 1, 3, 6, 10)))
     shapes = ("one", "two", "two", "two", "three", "four", "join", "diamond")
-    shape = rng.choice(shapes[:5] if is_small else shapes)
+    shape = rng.choice(scale.shapes or (shapes[:5] if is_small else shapes))
     first = StagePlan(maps, Splits(), Run())
     few = rng.choice((1, 2) if is_small else (1, 2, 4))
     last = rng.choice((1, 2, 4) if is_small else (1, 5, 12))
@@ -121,27 +121,28 @@ class SimJob:
     described: JobSpec | None = None
 
     @classmethod
-    def draw(cls, rng: Random, number: int, lease_seconds: float, size: Size) -> SimJob:
+    def draw(cls, rng: Random, number: int, lease_seconds: float, scale: Scale) -> SimJob:
         """Draw a job; a few have no maps, no later stages, or records that kill."""
-        stages = draw_stages(rng, size)
+        stages = draw_stages(rng, scale)
         maps = stages[0].tasks
         refs = [TaskRef(n, i) for n, stage in enumerate(stages) for i in range(stage.tasks)]
         killers = frozenset({rng.randrange(maps)} if maps and rng.random() < 0.2 else ())
         # Now and then all write to one output.
-        place = number if rng.random() < 0.7 else 0
+        place = number if rng.random() < 0.7 and not scale.is_shared else 0
         leaves_results = isinstance(stages[-1].writes, Result)
         return cls(
             name=f"job-{number}",
             output_uri="" if leaves_results else f"{OUTPUTS}/{place}",
             overwrite=rng.random() < 0.5,
             stages=stages,
-            task_seconds=rng.choice((0.02, 0.3, 0.3 if size is Size.SMALL else 3.0)),
+            task_seconds=rng.choice(
+                scale.task_seconds or (0.02, 0.3, 0.3 if scale.is_small else 3.0)
+            ),
             priority=rng.choice((0, 0, 5)),
             copiers=frozenset(ref for ref in refs if rng.random() < 0.3),
             killers=killers,
             max_bad_records=rng.choice((0, 1)) if killers else 0,
-            lease_seconds=lease_seconds
-            * rng.choice((1.0, 1.0, 1.0 if size is Size.SMALL else 3.0)),
+            lease_seconds=lease_seconds * rng.choice((1.0, 1.0, 1.0 if scale.is_small else 3.0)),
         )
 
     def resumed(self, left: Remains, store: Store) -> SimJob:

@@ -80,7 +80,7 @@ class Life:
         self._compaction = Compaction()
         self._packing = Packing(step=rates.pack_step, entries_max=rates.pack_entries)
         self._compacting: Process | None = None
-        self._is_waiting = self._is_in_doubt = False
+        self._is_waiting = self._is_in_doubt = self._is_beating = False
         self._checked = -1
         self._main = self.spawn(self._live)
 
@@ -128,10 +128,13 @@ class Life:
         announce(self.scene.view, STATE, leader)
         self.shell = SimShell(self)
         self.shell.begin()
-        if self.world.scale.masters > 1:
-            self.spawn(self._beat)
+        beat = self.spawn(self._beat) if self.world.scale.masters > 1 else None
         self._flush(process)
         retire(self.scene.view, STATE, leader)
+        while self._is_beating:  # the roster's lock would stop the time of all
+            process.wait(BEAT_SECONDS / 10)
+        if beat is not None:
+            beat.kill()
         self.roster.leave()
 
     def _probe(self, credentials: Credentials) -> bool:
@@ -148,10 +151,12 @@ class Life:
         """Leave signs of life, and sweep those of masters that are gone."""
         while True:
             journal = self.journal
+            self._is_beating = True
             with contextlib.suppress(StorageError):
                 self.roster.beat(MasterRole.LEADER, journal.epoch, journal.number)
                 self.roster.read()
                 self.roster.sweep()
+            self._is_beating = False
             process.wait(BEAT_SECONDS)
 
     # -- the journal -----------------------------------------------------------------------------

@@ -36,6 +36,14 @@ class Scale:
     """Clients that call functions."""
     is_strict: bool
     """All invariants are checked after every step, and not once in a while."""
+    shapes: tuple[str, ...] = ()
+    """Shapes of jobs to choose from; empty for those that fit the size."""
+    maps: tuple[int, ...] = ()
+    """Numbers of first tasks to choose from; empty for those that fit the size."""
+    task_seconds: tuple[float, ...] = ()
+    """Times of a task to choose from; empty for those that fit the size."""
+    is_shared: bool = False
+    """All jobs write to one output."""
 
     @property
     def is_small(self) -> bool:

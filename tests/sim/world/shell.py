@@ -92,7 +92,10 @@ class SimShell:
 
     def begin(self) -> None:
         """Take over."""
-        self._take(self.machine.take_over(self.epoch, self.clock.monotonic(), self.clock.wall()))
+        now, wall = self.clock.monotonic(), self.clock.wall()
+        outcome = self.machine.take_over(self.epoch, now, wall)
+        self.oracle.took_over(outcome, self.machine)
+        self._take(outcome)
 
     def end(self) -> None:
         """Take note of the end of the process."""
@@ -197,6 +200,9 @@ class SimShell:
         self._appends += 1
         self._stalls.append_ended(self.clock.monotonic())
         self.outbox.appended(facts)
+        if self.outbox.durable:
+            durable, number = self.machine.cluster.durable, self.life.journal.number
+            self.scene.history.same(number, durable, "what a leader has in memory")
         self._obey()
         waiting, self._flushed = self._flushed, []
         for number, process in waiting:

@@ -70,7 +70,7 @@ class Simulation:
         every = 1 if scale.is_strict else check_every
         self.scene = Scene(world, parts, self.history, outputs, store, view, every)
         self.upcoming = [
-            SimJob.draw(rng, n, world.rates.lease_seconds, scale.size) for n in range(scale.jobs)
+            SimJob.draw(rng, n, world.rates.lease_seconds, scale) for n in range(scale.jobs)
         ]
         self.history.observe.append(self._on_fact)
         self.masters = [SimMaster(self.scene, n) for n in range(scale.masters)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from tests.sim.world.plots import with_plot
 from tests.sim.world.rates import Rates, Scale
 from tests.sim.world.timeline import Timeline
 
@@ -18,8 +19,8 @@ class World:
     def __init__(self, seed: int, is_over: Callable[[], bool]) -> None:
         self.seed = seed
         self.rng = Random(seed)
-        self.scale = Scale.draw(self.rng)
-        self.rates = Rates.draw(self.rng)
+        scale, rates = Scale.draw(self.rng), Rates.draw(self.rng)
+        self.scale, self.rates = with_plot(seed, scale, rates)
         self.timeline = Timeline(is_over)
         self.at = self.timeline.after
         self.calm = False
