@@ -78,6 +78,16 @@ def test_a_skipped_key_is_left_out_by_reduce_and_passed_on_by_combine(function: 
     assert len(combine.found) == 1
 
 
+def test_an_iterator_that_is_read_later_is_marked_again() -> None:
+    """Plain functions are called for many keys before what they return is read."""
+    marks = Marks()
+    guarded = bad_keys("reduce", marks).guarded(iterator)
+    first, second = guarded("a", [1]), guarded("b", [2])
+    assert marks.noted == ["key 'a'", "key 'b'"]
+    assert [*first, *second] == [("a", 1), ("b", 2)]
+    assert marks.noted[2:] == ["key 'a'", "key 'b'"]
+
+
 def test_each_function_skips_its_own_keys() -> None:
     spoiled = bad_keys("reduce", Marks(), "b")
     assert not spoiled.guarded(plain)("b", [1])
