@@ -31,6 +31,8 @@ def user_traceback(error: BaseException) -> str:
         report = traceback.TracebackException.from_exception(error)
         left_out = "[mrcore left out earlier exceptions]\n" if _strip(report) else ""
         text = left_out + "".join(report.format())
+    except KeyboardInterrupt:  # Ctrl-C in this moment ends the program, as in any other
+        raise
     except BaseException:  # noqa: BLE001 - attributes and methods of the user's exception
         frames = _users(traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__)))
         name = type(error).__qualname__
@@ -116,6 +118,8 @@ def last_line(error: BaseException) -> str:
     """Return type and message, as in `ValueError: no`, on one line."""
     try:
         text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    except KeyboardInterrupt:  # Ctrl-C in this moment ends the program, as in any other
+        raise
     except BaseException:  # noqa: BLE001 - the user's exception
         text = f"{type(error).__qualname__}: {text_of(error)}"
     return one_line(text[:MAX_TEXT])

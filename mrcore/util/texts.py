@@ -25,6 +25,8 @@ def text_of(value: object, make: Callable[[object], str] = str) -> str:
     try:
         text = make(value)
         return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+    except KeyboardInterrupt:  # Ctrl-C in this moment ends the program, as in any other
+        raise
     except BaseException as error:  # noqa: BLE001 - the user's code may raise whatever it likes
         return f"<{type(value).__qualname__} without text: {type(error).__qualname__}>"
 
