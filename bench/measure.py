@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import subprocess
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from mrcore.util import proc
 
 SAMPLE_SECONDS = 0.05
 
@@ -85,32 +85,7 @@ class _Sampler:
 
     def _sample(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
-            sums = [memory_of(process) for process in tree(self._root)]
-            pss, rss = sum(pair[0] for pair in sums), sum(pair[1] for pair in sums)
+            processes = [self._root, *proc.descendants(self._root)]
+            pss = sum(map(proc.proportional_bytes, processes))
+            rss = sum(map(proc.resident_bytes, processes))
             self._peak = (max(self._peak[0], pss), max(self._peak[1], rss))
-
-
-def tree(root: int) -> list[int]:
-    """Return the ids of a process and all its descendants."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                # The name of the program may hold spaces, so count from its closing bracket.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                children[int(fields[1])].append(int(entry.name))
-    found = [root]
-    for process in found:
-        found.extend(children[process])
-    return found
-
-
-def memory_of(process: int) -> tuple[int, int]:
-    """Return PSS and RSS of a process in bytes; zeros once it is gone."""
-    sums = {"Pss:": 0, "Rss:": 0}
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]:
-            name, value, *_ = line.split()
-            if name in sums:
-                sums[name] = int(value) * 1024
-    return sums["Pss:"], sums["Rss:"]

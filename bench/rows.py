@@ -54,7 +54,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Return "MISSED", "reached", "aim", or nothing where there is no target."""
+        """Return "MISSED", "reached" or "aim"; an empty text where there is no target."""
         return self.target.verdict(self.value)
 
     def line(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 
 from bench import data, peers
@@ -26,14 +27,12 @@ def frameworks(bench: Bench) -> list[Row]:
             continue
         native = name in NATIVE
         plugin = "examples/wordcount_arrow.py" if native else "bench/plugins/wordcount_blocks.py"
-        rows.append(_against(bench, name, plugin, ARROW if native else BLOCKS))
+        rows.append(_against(bench, name, python, plugin, ARROW if native else BLOCKS))
     return rows
 
 
-def _against(bench: Bench, name: str, plugin: str, options: tuple[str, ...]) -> Row:
+def _against(bench: Bench, name: str, python: Path, plugin: str, options: tuple[str, ...]) -> Row:
     folder = data.words(bench.home, bench.sizes.text_mib)
-    python = peers.installed(bench.home, name)
-    assert python is not None, "the caller has looked"
     other = peers.run_of(python, f"{name}_wordcount.py", bench.other_output, folder)
     ours, theirs = bench.in_turn(
         lambda: bench.job("words", plugin, folder, *options), [other], same_lines

@@ -1,7 +1,7 @@
 """Packs: copies of many journal entries in one object, so that a start makes few reads.
 
 The leader writes them behind the journal, from entries of its own that are durable for certain. So
-whatever is in a pack is in the journal, whoever wrote the pack and however late. The entries stay
+whatever is in a pack is in the journal, also in a late pack of a former leader. The entries stay
 until a snapshot stands for them: they are the fence, and a pack that is lost or damaged costs
 nothing but time.
 

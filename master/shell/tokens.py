@@ -1,7 +1,7 @@
 """The tokens of a cluster, as a master keeps them in the state and accepts them.
 
 A new token is accepted before anybody can read it, and is shown in the state before the former one
-ends. So whoever reads the state always finds a token that the master accepts. A master that is
+ends. So a reader of the state always finds a token that the master accepts. A master that is
 shown a token that it does not know reads the state again: another one may have led meanwhile.
 """
 
@@ -141,7 +141,7 @@ class Tokens:
                 fresh = found.rotated(token, now, grace_seconds)
             elif role in self._own:  # somebody has deleted it
                 fresh = msgspec.structs.replace(fresh, client_key=self._own[role].client_key)
-            # Whoever reads it must be able to use it at once.
+            # A reader must be able to use it at once.
             self.table.replace((*self.table, Accepted(hash_of(token), role, now)))
             try:
                 write_document(self._storage, self._uri(role), fresh, generation)

@@ -54,7 +54,7 @@ class ScratchDisk:
         for attempt in range(1, _TRIES + 1):
             now = os.statvfs(self._folder)
             used = (now.f_blocks - now.f_bfree) * now.f_frsize
-            # Whoever writes at this moment makes it too small: then with more room.
+            # What is written at this moment makes it too small: then with more room.
             size = used + _BLOCK_BYTES * attempt
             with contextlib.suppress(MrcoreError):
                 _run("mount", "-o", f"remount,size={size}", str(self._folder))

@@ -123,6 +123,21 @@ def command(**settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
     return decorate
 
 
+workers_option = click.option(
+    "-w",
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Number of embedded workers.  [number of cores]",
+)
+slots_option = click.option(
+    "--slots",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Tasks that each embedded worker runs at once.  [1]",
+)
+
+
 def cluster_options(body: _Function) -> _Function:
     """Add the options that name a cluster: `--master`, `--state` and `--credentials`."""
     for option in (

@@ -15,6 +15,7 @@ import click
 from mrcore.chaos.core.settings import Settings, parse_share, with_default_mix
 from mrcore.cli import base, job_options, progress, tables
 from mrcore.cli.run import interruptible
+from mrcore.model.master import MAX_MASTERS
 from mrcore.model.snapshots import JobView
 from mrcore.util.units import show_duration
 
@@ -64,7 +65,7 @@ _COUNT = click.IntRange(0, 100)
 )
 @click.option(
     "--masters",
-    type=click.IntRange(1, 9),
+    type=click.IntRange(1, MAX_MASTERS),
     default=1,
     show_default=True,
     metavar="N",

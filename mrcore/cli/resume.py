@@ -33,19 +33,8 @@ from mrcore.model.snapshots import JobView
     help="Keep what the former code made in this stage, e.g. map, or all. Repeatable.",
 )
 @job_options.resumed_options
-@click.option(
-    "-w",
-    "--workers",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Number of embedded workers.  [number of cores]",
-)
-@click.option(
-    "--slots",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Tasks that each embedded worker runs at once.  [1]",
-)
+@base.workers_option
+@base.slots_option
 @base.cluster_options
 @base.json_option
 def command(**options: Any) -> int:

@@ -25,25 +25,14 @@ from mrcore.util.signals import not_ignored
 
 @base.command()
 @job_options.job_options
-@click.option(
-    "-w",
-    "--workers",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Number of embedded workers.  [number of cores]",
-)
+@base.workers_option
 @click.option(
     "--masters",
     type=click.IntRange(1, MAX_MASTERS),
     metavar="N",
     help="Number of embedded masters: one leads, the others stand by.  [1]",
 )
-@click.option(
-    "--slots",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Tasks that each embedded worker runs at once.  [1]",
-)
+@base.slots_option
 @click.option(
     "--engine",
     type=click.Choice(["embedded", "inline"]),

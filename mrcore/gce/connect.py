@@ -54,7 +54,7 @@ class Connection:
             return
         port = str(free_port())
         self.address = f"localhost:{port}"
-        # Whoever calls through it stays with it: what leads is reached there.
+        # Callers through it stay with it: what leads is reached there.
         os.environ[TUNNEL_VARIABLE] = self.address
         if record.masters == 1 and len(runner.master_rows()) < 2:
             self._tunnel = Tunnel(_tunnel_command(runner, record, port), runner.gcloud.log)

@@ -2,7 +2,7 @@
 
     MRCORE_STORAGE_FAULTS=/run/chaos/faults.json mrcore worker --state ...
 
-Whoever rehearses disasters replaces the file (`write_rates`), and all processes follow within an
+A rehearsal of disasters replaces the file (`write_rates`), and all processes follow within an
 operation. Each fault that has struck is a line of FILE.hits. Draws are not seeded: which operation
 of which process comes when is not repeatable in any case.
 """
