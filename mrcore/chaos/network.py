@@ -1,8 +1,9 @@
-"""Networks of their own for some workers, so that they can be cut off from the master; for root.
+"""Networks of their own for masters and some workers, so that they can be cut off; for root.
 
-Each such worker is in a network namespace with one cable to this machine. The masters listen at an
-address of the loopback interface that all cables lead to. Names carry the id of the process that
-made them: the next rehearsal removes what a dead one has left.
+Each of these processes is in a network namespace with one cable, and so is this machine. All cables
+end at a switch in a namespace of its own: nothing of this machine's network is changed. Where the
+system lets programs carry frames, cables delay frames and lose some (`mrcore.chaos.cables`). Names
+carry the id of the process that made them: the next rehearsal removes what a dead one has left.
 """
 
 from __future__ import annotations
@@ -13,85 +14,134 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mrcore.chaos import cables
 from mrcore.chaos.janitor import Janitor
 from mrcore.errors import MrcoreError, UsageError
 
-DELAY: Final = ("delay", "5ms", "3ms", "loss", "1%")
-"""Delay, its jitter, and the share of lost packets on each cable, as `tc` has them."""
-_SUBNETS: Final = 256
-_NET: Final = "198.18"
-"""The network that is set aside for tests of networks: no machine has an address in it."""
+_NETS: Final = 32
+_NET_SIZE: Final = 16
+"""Blocks of 256 addresses in the network of one rehearsal."""
+_FIRST: Final = 198 << 24 | 18 << 16
+"""The first address of the networks that are set aside for tests: no machine has one of them."""
+_SWITCH: Final = "switch"
 _OWN: Final = re.compile(r"\bmc(\d+)[a-z]?\d*\b")
 
 
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """Cable of one process."""
+
+    number: int
+    address: str
+    """Address of the process at its far end."""
+    prefix: tuple[str, ...]
+    """Words by which a command runs at the far end."""
+
+
 class Network:
-    """The cables of some workers."""
+    """The cables of masters and of some workers."""
 
     def __init__(self, janitor: Janitor) -> None:
         self._janitor = janitor
         self._mark = f"mc{os.getpid()}"
         self._stack = contextlib.ExitStack()
-        self.address = ""
-        """The address at which masters listen."""
+        self._net = 0
+        self.masters: list[Cable] = []
+        self.workers: list[Cable] = []
+        """Cables of the first workers; the others are in this machine's network."""
         self.is_slow = False
-        """Whether cables delay and lose packets."""
+        """Whether cables delay and lose frames."""
+
+    @property
+    def address(self) -> str:
+        """Return the address of this machine."""
+        return self._address(0)
 
     @contextlib.contextmanager
-    def lay(self, cables: int) -> Iterator[None]:
-        """Lay cables, numbered from 0, for the length of the block."""
+    def lay(self, masters: int, workers: int) -> Iterator[None]:
+        """Lay cables for the length of the block."""
         sweep_networks()
         with self._stack:
-            subnet = _free_subnet()
-            self.address = f"{_NET}.{subnet}.1"
-            home = (f"{self.address}/32", "dev", "lo")
-            self._made(("addr", "add", *home, "label", f"lo:{self._mark}"), ("addr", "del", *home))
-            for number in range(cables):
-                self._lay_one(number, f"{_NET}.{subnet}", 4 * (number + 1))
+            self._net = _free_net()
+            self._made(("netns", "add", self._hub), ("netns", "del", self._hub))
+            self._ip_in(self._hub, "link", "add", _SWITCH, "type", "bridge")
+            self._ip_in(self._hub, "link", "set", _SWITCH, "up")
+            home = self._near(0)
+            pair = ("type", "veth", "peer", "name", self._far(0), "netns", self._hub)
+            self._made(("link", "add", home, *pair), ("link", "del", home))
+            _ip("addr", "add", f"{self.address}/20", "dev", home)
+            _ip("link", "set", home, "up")
+            self._ip_in(self._hub, "link", "set", self._far(0), "master", _SWITCH, "up")
+            self._lay_all(masters + workers)
+            laid = [self._cable(number) for number in range(1, masters + workers + 1)]
+            self.masters, self.workers = laid[:masters], laid[masters:]
             yield
 
-    def prefix(self, number: int) -> tuple[str, ...]:
-        """Return the words by which a command runs at the far end of a cable."""
-        return ("nsenter", f"--net=/run/netns/{self._space(number)}")
-
     @contextlib.contextmanager
-    def cut(self, number: int) -> Iterator[None]:
+    def cut(self, cable: Cable) -> Iterator[None]:
         """Cut a cable for the length of the block."""
-        near = self._near(number)
-        with self._janitor.undone_by("ip", "link", "set", near, "up"):
-            _ip("link", "set", near, "down")
+        near = ("-n", self._hub, "link", "set", self._near(cable.number))
+        with self._janitor.undone_by("ip", *near, "up"):
+            _ip(*near, "down")
             try:
                 yield
             finally:
-                _ip("link", "set", near, "up")
+                _ip(*near, "up")
 
-    def _lay_one(self, number: int, net: str, first: int) -> None:
-        space, near, far = self._space(number), self._near(number), f"{self._mark}y{number}"
+    def _lay_all(self, count: int) -> None:
+        numbers = range(1, count + 1)
+        self.is_slow = cables.can_be_slow()
+        if self.is_slow:
+            pairs = [(self._near(number), self._far(number)) for number in numbers]
+            self._stack.enter_context(cables.carried(pairs))
+        for number in numbers:
+            self._lay_one(number)
+
+    def _lay_one(self, number: int) -> None:
+        space, near, far = self._space(number), self._near(number), self._far(number)
         self._made(("netns", "add", space), ("netns", "del", space))
-        pair = ("type", "veth", "peer", "name", far, "netns", space)
-        self._made(("link", "add", near, *pair), ("link", "del", near))
-        _ip("addr", "add", f"{net}.{first + 1}/30", "dev", near)
-        _ip("link", "set", near, "up")
-        _ip("-n", space, "addr", "add", f"{net}.{first + 2}/30", "dev", far)
-        _ip("-n", space, "link", "set", "lo", "up")
-        _ip("-n", space, "link", "set", far, "up")
-        _ip("-n", space, "route", "add", "default", "via", f"{net}.{first + 1}")
-        with contextlib.suppress(MrcoreError, OSError):  # kernels without netem have no delay
-            _run("tc", "qdisc", "add", "dev", near, "root", "netem", *DELAY)
-            self.is_slow = True
+        if self.is_slow:
+            _ip("link", "set", near, "netns", self._hub)
+            _ip("link", "set", far, "netns", space)
+        else:
+            pair = ("type", "veth", "peer", "name", far, "netns", space)
+            self._ip_in(self._hub, "link", "add", near, *pair)
+        self._ip_in(self._hub, "link", "set", near, "master", _SWITCH, "up")
+        self._ip_in(space, "addr", "add", f"{self._address(number)}/20", "dev", far)
+        self._ip_in(space, "link", "set", "lo", "up")
+        self._ip_in(space, "link", "set", far, "up")
 
     def _made(self, make: tuple[str, ...], undo: tuple[str, ...]) -> None:
         self._stack.enter_context(self._janitor.undone_by("ip", *undo))
         self._stack.callback(_try, *undo)
         _ip(*make)
 
+    def _ip_in(self, space: str, *words: str) -> None:
+        _ip("-n", space, *words)
+
+    def _cable(self, number: int) -> Cable:
+        prefix = ("nsenter", f"--net=/run/netns/{self._space(number)}")
+        return Cable(number, self._address(number), prefix)
+
+    def _address(self, number: int) -> str:
+        return _dotted(_FIRST + (self._net * _NET_SIZE << 8) + number + 1)
+
+    @property
+    def _hub(self) -> str:
+        return f"{self._mark}h"
+
     def _space(self, number: int) -> str:
         return f"{self._mark}n{number}"
 
     def _near(self, number: int) -> str:
         return f"{self._mark}x{number}"
+
+    def _far(self, number: int) -> str:
+        return f"{self._mark}y{number}"
 
 
 def check_network() -> None:
@@ -117,26 +167,26 @@ def sweep_networks() -> None:
     for text, undo in listed:
         for name in {found[0] for found in _OWN.finditer(text) if _is_dead(found[1])}:
             _try(*undo, name)
-    for line in _ip("-o", "addr", "show", "dev", "lo").splitlines():
-        found = _OWN.search(line)
-        address = re.search(rf"inet ({re.escape(_NET)}\.\S+)", line)
-        if found is not None and address is not None and _is_dead(found[1]):
-            _try(
-                "addr", "del", address[1] if "/" in address[1] else f"{address[1]}/32", "dev", "lo"
-            )
 
 
 def _is_dead(process_id: str) -> bool:
     return not Path(f"/proc/{process_id}").exists()
 
 
-def _free_subnet() -> int:
-    taken = {int(one) for one in re.findall(rf"{re.escape(_NET)}\.(\d+)\.", _ip("-o", "addr"))}
-    start = os.getpid() % _SUBNETS
-    for step in range(_SUBNETS):
-        if (start + step) % _SUBNETS not in taken:
-            return (start + step) % _SUBNETS
-    raise MrcoreError(f"All networks of {_NET}.0.0 are taken. Remove some.")
+def _free_net() -> int:
+    """Return the number of a network in which this machine has no address."""
+    found = re.findall(r"inet (\d+)\.(\d+)\.(\d+)\.\d+", _ip("-o", "-4", "addr"))
+    blocks = [(int(a) << 16 | int(b) << 8 | int(c)) - (_FIRST >> 8) for a, b, c in found]
+    taken = {block // _NET_SIZE for block in blocks}
+    for step in range(_NETS):
+        net = (os.getpid() + step) % _NETS
+        if net not in taken:
+            return net
+    raise MrcoreError("All networks of 198.18.0.0/15 are taken. Remove some.")
+
+
+def _dotted(address: int) -> str:
+    return ".".join(str(address >> shift & 255) for shift in (24, 16, 8, 0))
 
 
 def _ip(*words: str) -> str:

@@ -22,11 +22,11 @@ from mrcore.chaos.site import Site, open_site
 from mrcore.chaos.striker import Striker
 from mrcore.client.client import MasterClient
 from mrcore.client.follow import Observer
-from mrcore.client.request import JobRequest, folder_uri, load_plugin, prepare
+from mrcore.client.request import JobRequest, folder_uri, is_local, load_plugin, prepare
 from mrcore.engine.local_run import submit_and_follow
-from mrcore.errors import JobFailedError, MrcoreError, OutputError
+from mrcore.errors import JobFailedError, MrcoreError, OutputError, UsageError
 from mrcore.model import object_names
-from mrcore.model.job import JobState
+from mrcore.model.job import JobDraft, JobState
 from mrcore.model.snapshots import JobView, TaskView
 from mrcore.storage.injected import count_hits
 from mrcore.storage.registry import storage_for
@@ -96,11 +96,13 @@ def rehearse(asked: Rehearsal, shown: Shown, *, clock: Clock = SYSTEM) -> Report
     Raises UsageError for what cannot work, before any process is started, and JobFailedError where
     the job fails in sequence.
     """
-    if asked.settings.partition:
-        check_network()
-    output_uri = _checked_output(asked.request)
     request = _generous(asked.request, asked.settings)
-    prepared = load_plugin(prepare(_at(request, EXPECTED), look=False))
+    draft = prepare(_at(request, EXPECTED), look=False)
+    if asked.settings.partition:
+        _check_places(draft.job)
+        check_network()
+    output_uri = _checked_output(request)
+    prepared = load_plugin(draft)
     began = clock.monotonic()
     expected = _run_in_sequence(_at(request, EXPECTED), asked, shown)
     sequential_seconds = clock.monotonic() - began
@@ -122,7 +124,7 @@ def rehearse(asked: Rehearsal, shown: Shown, *, clock: Clock = SYSTEM) -> Report
             _play_paper(stage)
         else:
             _play(stage)
-        notes = site.notes()
+        notes = site.notes
     return Report(
         seed=asked.seed,
         sequential_seconds=sequential_seconds,
@@ -288,6 +290,17 @@ def _checked_output(request: JobRequest) -> str:
             f"{object_names.shown(uri)} is not empty. Name a folder that is new or empty."
         )
     return uri
+
+
+def _check_places(spec: JobDraft) -> None:
+    """Raise UsageError for places that processes in networks of their own could not reach."""
+    uris = [*(given.uri for given in spec.inputs), spec.output_uri, spec.temp_uri or ""]
+    for uri in uris:
+        if uri and not is_local(uri):
+            raise UsageError(
+                f"{object_names.shown(uri)} cannot be reached from networks that can be cut. Give "
+                "files of this machine, or leave partitions out."
+            )
 
 
 def _generous(request: JobRequest, settings: Settings) -> JobRequest:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from mrcore.chaos.core.settings import Settings, cables
 from mrcore.chaos.disk import ScratchDisk, can_mount
 from mrcore.chaos.janitor import Janitor
+from mrcore.chaos.memory import WorkerMemory, make_memory
 from mrcore.chaos.network import Network
 from mrcore.chaos.processes import send, task_children
 from mrcore.client.client import MasterClient
@@ -43,15 +45,22 @@ class Site:
         *,
         network: Network | None = None,
         disk: ScratchDisk | None = None,
+        memory: WorkerMemory | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.cluster = cluster
         self.janitor = janitor
         self.network = network
         self.disk = disk
+        self.memory = memory
+        self.notes = notes
+        """Sentences on what is done in another way than on a machine that has everything."""
         self.faults_path = faults_path
         self._clock = clock
         self._lock = threading.Lock()
         self._rates = FaultRates()
+        self._cut_off: set[int] = set()
+        """Processes that cannot reach the store."""
         self._dead_until: dict[Daemon, float] = {}
         """Daemons that were killed, and the time from which they may be started again."""
         self._stopping = threading.Event()
@@ -78,10 +87,38 @@ class Site:
         masters = self.cluster.masters
         return next((one for one in masters if _is(one, process_id)), masters[0])
 
+    def standby(self) -> Daemon | None:
+        """Return a master that lives and does not lead; None where there is none."""
+        leader = self.leader()
+        others = (one for one in self.cluster.masters if one is not leader)
+        return next((one for one in others if one.exit_code() is None), None)
+
     def worker(self, number: int) -> Daemon:
         """Return a worker by its number, from 0."""
         workers = self.cluster.workers
         return workers[number % len(workers)]
+
+    @contextlib.contextmanager
+    def master_cut_off(self, master: Daemon, *, with_store: bool) -> Iterator[None]:
+        """Cut a master off from all others for the length of the block."""
+        assert self.network is not None
+        cable = self.network.masters[self.cluster.masters.index(master)]
+        process_ids = {master.process_id} if with_store else set()
+        with self.network.cut(cable):
+            try:
+                self._change_store(lambda: self._cut_off.update(process_ids))
+                yield
+            finally:
+                self._change_store(lambda: self._cut_off.difference_update(process_ids))
+
+    def has_caught_up(self, master: Daemon, heard_seconds: float) -> bool:
+        """Return whether a master has read the whole journal, by a record that is not older."""
+        return any(
+            view.process_id == master.process_id
+            and view.behind == 0
+            and view.heard_seconds < heard_seconds
+            for view in self.cluster.master_views()
+        )
 
     def kill(self, daemon: Daemon, dead_seconds: float) -> None:
         """Kill a daemon; it is started again after this time."""
@@ -124,10 +161,16 @@ class Site:
             thread.join()
 
     def kill_child(self, worker: Daemon) -> int | None:
-        """Kill a process of user code, as the kernel does when memory is short; return its id."""
+        """Have a process of user code killed for want of memory; return its id.
+
+        Return 0 where the kernel has killed another process of the worker, and None where no user
+        code runs there.
+        """
         children = task_children(worker.process_id)
         if not children:
             return None
+        if self.memory is not None:
+            return self.memory.run_short(worker.name, children)
         send(children[:1], signal.SIGKILL)
         return children[0]
 
@@ -144,17 +187,15 @@ class Site:
         finally:
             self.set_faults(full=False)
 
-    def notes(self) -> tuple[str, ...]:
-        """Return what is done in another way than on a machine that has everything."""
-        if self.network is not None and not self.network.is_slow:
-            return ("This kernel has no netem: cables are cut, but delay and lose nothing.",)
-        return ()
-
     def set_faults(self, **changes: object) -> None:
         """Change what goes wrong with the store from now on."""
+        self._change_store(lambda: None, **changes)
+
+    def _change_store(self, change: Callable[[], object], **changes: object) -> None:
         with self._lock:
+            change()
             values = {name: getattr(self._rates, name) for name in FaultRates.__struct_fields__}
-            self._rates = FaultRates(**{**values, **changes})
+            self._rates = FaultRates(**{**values, **changes, "cut_off": tuple(self._cut_off)})
             write_rates(self.faults_path, self._rates)
 
     def close(self) -> None:
@@ -175,6 +216,14 @@ class Site:
             except MrcoreError as error:
                 self._error = error
                 return
+            if self.memory is not None:
+                self._hold_workers(self.memory)
+
+    def _hold_workers(self, memory: WorkerMemory) -> None:
+        """Put workers that have started into their groups, before they start children."""
+        for worker in self.cluster.workers:
+            with contextlib.suppress(OSError, MrcoreError):  # it has died just now
+                memory.hold(worker.name, worker.process_id, descendants(worker.process_id))
 
 
 def _is(daemon: Daemon, process_id: int) -> bool:
@@ -182,6 +231,16 @@ def _is(daemon: Daemon, process_id: int) -> bool:
         return daemon.process_id == process_id
     except (OSError, MrcoreError):
         return False
+
+
+def _notes(network: Network | None, *, has_memory: bool) -> tuple[str, ...]:
+    notes = []
+    if not has_memory:
+        why = "limits need root" if os.geteuid() != 0 else "no control group can limit memory here"
+        notes.append(f"Memory kills came by a signal, since {why}.")
+    if network is not None and not network.is_slow:
+        notes.append("This system has no /dev/net/tun: cables were cut, but not slow.")
+    return tuple(notes)
 
 
 @contextlib.contextmanager
@@ -202,9 +261,11 @@ def open_site(
         network = Network(janitor) if settings.partition else None
         placement = HERE
         if network is not None:
-            count = cables(settings.workers)
-            stack.enter_context(network.lay(count))
-            placement = Placement(network.address, [network.prefix(one) for one in range(count)])
+            stack.enter_context(network.lay(settings.masters, cables(settings.workers)))
+            placement = Placement(
+                [(cable.address, cable.prefix) for cable in network.masters],
+                [cable.prefix for cable in network.workers],
+            )
         cluster = EmbeddedCluster(
             workers=settings.workers,
             masters=settings.masters,
@@ -219,8 +280,20 @@ def open_site(
         if settings.full_disk and can_mount():
             disk = ScratchDisk(cluster.folder.path / "scratch", janitor)
             stack.enter_context(disk.mounted())
+        memory = make_memory(janitor) if settings.memory_kills else None
+        if memory is not None:
+            stack.enter_context(memory.made())
         stack.enter_context(cluster)
         cluster.credentials()
-        site = Site(cluster, janitor, faults_path, clock, network=network, disk=disk)
+        site = Site(
+            cluster,
+            janitor,
+            faults_path,
+            clock,
+            network=network,
+            disk=disk,
+            memory=memory,
+            notes=_notes(network, has_memory=memory is not None or not settings.memory_kills),
+        )
         stack.callback(site.close)
         yield site

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mrcore.chaos.core.costs import Blow, Held, running
-from mrcore.chaos.core.strikes import DONE, Kind, Strike
+from mrcore.chaos.core.strikes import DONE, LEADER, Kind, Strike
 from mrcore.chaos.site import Site
 from mrcore.engine.daemons import Daemon
 from mrcore.errors import MrcoreError
@@ -113,6 +113,8 @@ class Striker:
                 return self._fill_disk(strike, done)
             case Kind.PARTITION:
                 return self._cut(strike, job_id, done)
+            case Kind.PARTITION_MASTER:
+                return self._cut_master(strike, job_id, done)
             case Kind.MEMORY_KILL:
                 return self._kill_child(strike, job_id, done)
             case _:
@@ -131,12 +133,21 @@ class Striker:
         began = self._announce(strike, done, master.name)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._site.stopped(master))
-            # A standby may answer while this one is stopped, so both waits go on at once.
-            waking = threading.Thread(target=self._wait_and_close, args=(strike.seconds, stack))
-            waking.start()
-            after = self._until(began, lambda: self._answers(job_id))
-            waking.join()
+            after = self._until_answers(began, job_id, strike.seconds, stack)
         return self._blow(strike, done, master.name, (), after)
+
+    def _until_answers(
+        self, began: float, job_id: str, seconds: float, stack: contextlib.ExitStack
+    ) -> float | None:
+        """Return the time until a master answers; the stack is closed after `seconds`.
+
+        A standby may answer before that, so both waits go on at once.
+        """
+        waking = threading.Thread(target=self._wait_and_close, args=(seconds, stack))
+        waking.start()
+        after = self._until(began, lambda: self._answers(job_id))
+        waking.join()
+        return after
 
     def _wait_and_close(self, seconds: float, stack: contextlib.ExitStack) -> None:
         self._ended.wait(seconds)
@@ -153,11 +164,33 @@ class Striker:
         assert network is not None
         worker = self._site.worker(strike.target)
         held = self._held(job_id, worker)
-        with network.cut(strike.target):
+        with network.cut(network.workers[strike.target]):
             began = self._announce(strike, done, worker.name)
             self._ended.wait(strike.seconds)
         after = self._until(began, lambda: self._works(worker))
         return self._blow(strike, done, worker.name, held, after)
+
+    def _cut_master(self, strike: Strike, job_id: str, done: float) -> Blow | None:
+        leads = strike.target == LEADER
+        master = self._site.leader() if leads else self._site.standby()
+        if master is None:
+            self.missed += 1
+            return None
+        store = " (also from its state)" if strike.with_store else ""
+        began = self._announce(strike, done, f"{master.name}{store}")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._site.master_cut_off(master, with_store=strike.with_store))
+            if leads:
+                after = self._until_answers(began, job_id, strike.seconds, stack)
+            else:
+                self._ended.wait(strike.seconds)
+                stack.close()
+                healed = self._clock.monotonic()
+                after = self._until(began, lambda: self._has_caught_up(master, healed))
+        return self._blow(strike, done, master.name, (), after)
+
+    def _has_caught_up(self, master: Daemon, since: float) -> bool:
+        return self._site.has_caught_up(master, self._clock.monotonic() - since)
 
     def _kill_child(self, strike: Strike, job_id: str, done: float) -> Blow | None:
         worker = self._site.worker(strike.target)
@@ -166,7 +199,7 @@ class Striker:
         if child is None:
             self.missed += 1
             return None
-        who = f"process {child} of {worker.name}"
+        who = f"process {child} of {worker.name}" if child else worker.name
         self._announce(strike, done, who)
         return self._blow(strike, done, who, held, None)
 

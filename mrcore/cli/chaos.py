@@ -94,11 +94,15 @@ _COUNT = click.IntRange(0, 100)
     help="Let this share of the store's operations fail, and as many be slow.",
 )
 @click.option("--full-disk", is_flag=True, help="Fill the disk for temporary files for a moment.")
-@click.option("--memory-kills", is_flag=True, help="Kill processes that run your code.")
+@click.option(
+    "--memory-kills",
+    is_flag=True,
+    help="Let memory run short, so that the kernel kills your code (without root a signal does).",
+)
 @click.option(
     "--partition",
     is_flag=True,
-    help="Give half of the workers a network of their own and cut it off (needs root).",
+    help="Cut off masters and workers, which have networks of their own (needs root).",
 )
 @click.option(
     "--paper",

@@ -25,10 +25,10 @@ from typing import Final, Self
 from mrcore.engine import history
 from mrcore.engine.daemons import STOP_SECONDS, UNKNOWN, Daemon, Launcher
 from mrcore.errors import MrcoreError
-from mrcore.model.master import MasterRole
+from mrcore.model.master import MasterRole, MasterView
 from mrcore.model.snapshots import JobView
 from mrcore.plugin import nesting
-from mrcore.rpc.cluster import Credentials, is_loopback
+from mrcore.rpc.cluster import Credentials
 from mrcore.storage.registry import storage_for
 from mrcore.util import host
 from mrcore.util.clock import SYSTEM, Clock
@@ -49,12 +49,12 @@ def default_workers(slots: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Places of the processes in the networks of this machine."""
+    """Networks of this machine in which the first masters and workers are started."""
 
-    host: str = "127.0.0.1"
-    """Address at which masters listen; they serve TLS unless it is loopback."""
-    prefixes: Sequence[Sequence[str]] = ()
-    """Words that start the first workers in networks of their own, one entry a worker."""
+    masters: Sequence[tuple[str, Sequence[str]]] = ()
+    """Address at which each of them listens, with TLS, and the words that start it there."""
+    workers: Sequence[Sequence[str]] = ()
+    """Words that start each of them there."""
 
 
 HERE: Final = Placement()
@@ -98,7 +98,9 @@ class EmbeddedCluster:
         self._variables = variables
         self._placement = placement
         self._prefixes: dict[Daemon, tuple[str, ...]] = {}
-        """Prefixes of the commands of workers in networks of their own."""
+        """Prefixes of the commands of daemons in networks of their own."""
+        self._hosts: dict[Daemon, str] = {}
+        """Addresses of masters in networks of their own."""
         self._deaths: deque[float] = deque()
         self._credentials: Credentials | None = None
         self._takes_over = folder is not None
@@ -110,7 +112,7 @@ class EmbeddedCluster:
         self.state_uri = state_uri or self.folder.state_uri
         self._master_arguments = ["--state", self.state_uri, *_PLAIN_LOG]
         self._master_arguments += ["--expect-slots", str(workers * slots)]
-        if not is_loopback(placement.host):
+        if placement.masters:
             self._master_arguments.append("--tls")
         self._named_masters = 0
         self._masters = [self._new_master() for _ in range(masters)]
@@ -132,7 +134,7 @@ class EmbeddedCluster:
 
     def __enter__(self) -> Self:
         try:
-            self._start_master(f"{self._placement.host}:0")
+            self._start_master(self._any_port(self._master))
             if self._waits:
                 self._wait_for_master()  # until then the state names the former one, or nobody
             for master in self._masters[1:]:
@@ -220,11 +222,15 @@ class EmbeddedCluster:
 
     def leader_process(self) -> int:
         """Return the id of the process that leads, as far as the state shows."""
-        from mrcore.rpc.masters import masters_of
-
-        found = masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
+        found = self.master_views()
         leaders = (one.process_id for one in found if one.role is MasterRole.LEADER)
         return next(filter(None, leaders), self._masters[0].process_id)
+
+    def master_views(self) -> tuple[MasterView, ...]:
+        """Return the masters as the state shows them."""
+        from mrcore.rpc.masters import masters_of
+
+        return masters_of(storage_for(self.state_uri), self.state_uri, self._clock.wall())
 
     def restart_dead(self, spare: Collection[Daemon] = ()) -> None:
         """Start daemons again that died; raise MrcoreError with their last words if that fails.
@@ -286,8 +292,8 @@ class EmbeddedCluster:
         name = f"worker-{self._named}"
         log_path = self.folder.path / f"{name}.log"
         worker = Daemon("worker", [*self._worker_arguments, "--id", name], log_path)
-        if self._named <= len(self._placement.prefixes):
-            self._prefixes[worker] = tuple(self._placement.prefixes[self._named - 1])
+        if self._named <= len(self._placement.workers):
+            self._prefixes[worker] = tuple(self._placement.workers[self._named - 1])
         return worker
 
     def _start_master(self, address: str) -> None:
@@ -311,11 +317,18 @@ class EmbeddedCluster:
     def _new_master(self) -> Daemon:
         self._named_masters += 1
         name = "master" if self._named_masters == 1 else f"master-{self._named_masters}"
-        return Daemon("master", self._master_arguments, self.folder.path / f"{name}.log")
+        master = Daemon("master", self._master_arguments, self.folder.path / f"{name}.log")
+        if self._named_masters <= len(self._placement.masters):
+            host, prefix = self._placement.masters[self._named_masters - 1]
+            self._hosts[master], self._prefixes[master] = host, tuple(prefix)
+        return master
 
     def _start_standby(self, master: Daemon) -> None:
-        options = ("--listen", f"{self._placement.host}:0", "--standby", *self._lifeline_option())
+        options = ("--listen", self._any_port(master), "--standby", *self._lifeline_option())
         self._start(master, (self._lifeline_read,), options)
+
+    def _any_port(self, master: Daemon) -> str:
+        return f"{self._hosts.get(master, '127.0.0.1')}:0"
 
     def _start_worker(self, worker: Daemon) -> None:
         self._start(worker, (self._lifeline_read,), self._lifeline_option())

@@ -40,6 +40,8 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that a slow operation takes longer."""
     full: bool = False
     """Whether every write meets a full disk."""
+    cut_off: tuple[int, ...] = ()
+    """Ids of processes that cannot reach the store at all."""
 
 
 def write_rates(path: Path, rates: FaultRates) -> None:
@@ -92,7 +94,10 @@ class Faults:
 
     def plan(self, operation: str, uri: str, number: int) -> FaultKind | None:
         """Return how an operation fails."""
-        if self._rng.random() >= self.rates.errors:
+        rates = self.rates
+        if os.getpid() in rates.cut_off:
+            return FaultKind.BEFORE  # it is not counted: whoever is cut off tries again and again
+        if self._rng.random() >= rates.errors:
             return None
         kind = self._rng.choice((FaultKind.BEFORE, FaultKind.AFTER))
         self._note(kind.value)

@@ -29,11 +29,16 @@ def memory_bytes(root: Path = _ROOT) -> int:
     `root` is where `/proc` and `/sys` lie.
     """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for folder in _groups(root, "memory"):
+    for folder in memory_groups(root):
         # Beyond `high` the kernel slows a group down to a crawl.
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             limits += [limit for limit in _numbers(folder / name) if limit > 0]
     return min(limits)
+
+
+def memory_groups(root: Path = _ROOT) -> Iterator[Path]:
+    """Yield the folders of the groups that may limit this process's memory, its own one first."""
+    return _groups(root, "memory")
 
 
 def cores(root: Path = _ROOT) -> int:

@@ -30,7 +30,7 @@ class Settings:
     memory_kills: bool = False
     """Whether processes that run user code are killed."""
     partition: bool = False
-    """Whether workers are cut off from the master."""
+    """Whether workers and masters are cut off from each other."""
     lease_seconds: float = DEFAULT_LEASE_SECONDS
 
     @property

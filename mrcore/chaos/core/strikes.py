@@ -24,6 +24,8 @@ LAST: Final = 0.95
 """Latest point within the tasks: after it, a strike might find the job ended."""
 LEADER: Final = -1
 """Target of a strike at the master that leads by then."""
+STANDBY: Final = -2
+"""Target of a strike at a master that stands by."""
 
 
 class Kind(enum.StrEnum):
@@ -36,6 +38,8 @@ class Kind(enum.StrEnum):
     MEMORY_KILL = "memory-kill"
     FULL_DISK = "full-disk"
     PARTITION = "partition"
+    """A worker is cut off from the masters."""
+    PARTITION_MASTER = "partition-master"
     STORAGE = "storage-fault"
     """It strikes by itself, at any operation, and is only counted."""
 
@@ -48,9 +52,11 @@ class Strike:
     at: float
     """Share of the job that is done by then; 1 is in the commit."""
     target: int
-    """Number of the worker, from 0, or `LEADER`."""
+    """Number of the worker, from 0, or `LEADER`, or `STANDBY`."""
     seconds: float
     """Time that it lasts. A killed process is started again after it."""
+    with_store: bool = False
+    """Whether a master that is cut off cannot reach the store either."""
 
 
 def make_schedule(settings: Settings, rng: Random) -> tuple[Strike, ...]:
@@ -82,6 +88,13 @@ def _strikes(settings: Settings, rng: Random) -> Iterator[Strike]:
         for target in rng.sample(range(cables(workers)), max(1, workers // 4)):
             seconds = rng.uniform(0.3, 2.0) * lease
             yield Strike(Kind.PARTITION, _point(rng), target, seconds)
+        seconds = rng.uniform(0.3, 3.0) * lease
+        with_store = rng.random() < 1 / 2
+        yield Strike(Kind.PARTITION_MASTER, _point(rng), LEADER, seconds, with_store)
+        if settings.masters > 1:
+            # It reads along by the store alone.
+            seconds = rng.uniform(0.3, 3.0) * lease
+            yield Strike(Kind.PARTITION_MASTER, _point(rng), STANDBY, seconds, True)
 
 
 def _point(rng: Random, commit: float = DONE) -> float:

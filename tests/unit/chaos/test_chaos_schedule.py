@@ -13,7 +13,7 @@ from mrcore.chaos.core.settings import (
     victims,
     with_default_mix,
 )
-from mrcore.chaos.core.strikes import DONE, LEADER, Kind, Strike, make_schedule
+from mrcore.chaos.core.strikes import DONE, LEADER, STANDBY, Kind, Strike, make_schedule
 
 ALL = Settings(
     workers=10,
@@ -110,6 +110,22 @@ def test_strikes_reach_the_commit_and_both_sides_of_a_lease() -> None:
     assert min(paused) < ALL.lease_seconds < max(paused)
     dead = [strike.seconds for strike in strikes if strike.kind is Kind.KILL_WORKER]
     assert min(dead) == 0.0 < ALL.lease_seconds < max(dead)
+
+
+def test_a_partition_cuts_off_workers_and_masters() -> None:
+    one = _many(Settings(workers=6, masters=1, partition=True))
+    assert {strike.target for strike in one if strike.kind is Kind.PARTITION} == {0, 1, 2}
+    masters = [strike for strike in one if strike.kind is Kind.PARTITION_MASTER]
+    assert len(masters) == 100
+    # Without its state a leader is replaced, and with it none is.
+    assert {(strike.target, strike.with_store) for strike in masters} == {
+        (LEADER, False),
+        (LEADER, True),
+    }
+    three = _many(Settings(workers=6, masters=3, partition=True))
+    standbys = [strike for strike in three if strike.target == STANDBY]
+    assert len(standbys) == 100
+    assert all(strike.with_store for strike in standbys)  # it would miss nothing else
 
 
 def test_targets_exist() -> None:

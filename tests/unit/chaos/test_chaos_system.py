@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,29 @@ from pathlib import Path
 import pytest
 
 from mrcore.chaos import network as networks
+from mrcore.chaos.core.line import DELAY_SECONDS
 from mrcore.chaos.disk import ScratchDisk
 from mrcore.chaos.janitor import Janitor
 from mrcore.chaos.network import Network
 from mrcore.errors import UsageError
 
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.0)"
+CONNECT = """
+import socket, sys, time
+began = time.monotonic()
+socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()
+print(time.monotonic() - began)
+"""
+SERVE = """
+import socket, sys
+with socket.create_server((sys.argv[1], 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    while True:
+        server.accept()[0].close()
+"""
+LOST_SECONDS = "0.3"
+"""Wait for a connection that must not come about."""
+SURE_SECONDS = "20"
+"""Wait for one that must, over a cable that loses frames."""
 
 
 def left() -> str:
@@ -32,24 +48,35 @@ def left() -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-def test_a_cable_that_is_cut_and_mended() -> None:
+def test_cables_that_are_cut_and_mended() -> None:
     networks.check_network()
     with Janitor() as janitor:
         network = Network(janitor)
-        with network.lay(2):
-            with socket.create_server((network.address, 0)) as server:
-                port = str(server.getsockname()[1])
+        with network.lay(masters=1, workers=2):
+            [master], [one, other] = network.masters, network.workers
+            words = [*master.prefix, sys.executable, "-c", SERVE, master.address]
+            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+                assert server.stdout is not None
+                port = server.stdout.readline().strip()
 
-                def reaches(number: int) -> bool:
-                    command = [*network.prefix(number), sys.executable, "-c", CONNECT]
-                    words = [*command, network.address, port]
-                    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+                def reaches(prefix: tuple[str, ...] = (), seconds: str = SURE_SECONDS) -> float:
+                    """Return how long a connection to the master takes; 0 where there is none."""
+                    words = [*prefix, sys.executable, "-c", CONNECT, master.address, port, seconds]
+                    done = subprocess.run(words, capture_output=True, text=True, check=False)
+                    return float(done.stdout or "0")
 
-                assert reaches(0)
-                with network.cut(0):
-                    assert not reaches(0)
-                    assert reaches(1)
-                assert reaches(0)
+                shortest = 2 * DELAY_SECONDS[0] if network.is_slow else 0.0
+                assert reaches() > shortest
+                assert reaches(one.prefix) > 2 * shortest
+                with network.cut(one):
+                    assert not reaches(one.prefix, LOST_SECONDS)
+                    assert reaches(other.prefix)
+                assert reaches(one.prefix)
+                with network.cut(master):
+                    assert not reaches((), LOST_SECONDS)
+                    assert not reaches(other.prefix, LOST_SECONDS)
+                assert reaches()
+                server.kill()
             assert left()
     assert not left()
 

@@ -36,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--kill-everything"], "No such option"),
         (["--seed", "x"], "not a valid integer"),
         (["--paper", "--pause"], "--paper has disasters of its own"),
+        (["--partition", "-o", "gs://b/out"], "or leave partitions out"),
     ],
 )
 def test_wrong_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_operations_fail_before_and_after_their_effect(tmp_path: Path) -> None:
     assert outcome(store, tmp_path / "last") == "well"
     write_rates(faults, FaultRates(errors=0.5))
     assert "well" in {outcome(store, tmp_path / f"p{number}") for number in range(60)}
+
+
+def test_a_process_that_is_cut_off_reaches_nothing(tmp_path: Path) -> None:
+    faults = tmp_path / "faults"
+    store = wrapped(LocalStorage(), str(faults))
+    write_rates(faults, FaultRates(cut_off=(os.getpid() + 1,)))
+    assert outcome(store, tmp_path / "a") == "well"
+    write_rates(faults, FaultRates(cut_off=(os.getpid() + 1, os.getpid())))
+    assert {outcome(store, tmp_path / f"b{number}") for number in range(20)} == {"before"}
+    assert not count_hits(faults)
+    write_rates(faults, FaultRates())
+    assert outcome(store, tmp_path / "c") == "well"
 
 
 def test_a_file_that_is_removed_or_broken(tmp_path: Path) -> None:
