@@ -127,8 +127,8 @@ def create(
 ) -> None:
     """Make a token for somebody who cannot read the state, and write FILE for --credentials.
 
-    FILE has address, certificates and token, and is readable by you alone. The cluster keeps a
-    hash of the token and cannot show it again.
+    FILE has the addresses of all masters, certificates and token, and is readable by you alone. The
+    cluster keeps a hash of the token and cannot show it again.
     """
     from mrcore.client.tokens import create_token
     from mrcore.rpc.cluster import save_credentials
@@ -141,7 +141,13 @@ def create(
         save_credentials(own, file, "Name a FILE in one that can.")
         try:
             token, made = create_token(client.connection, Role(role), name, expires)
-            own = msgspec.structs.replace(client.credentials, token=token, state_uri="")
+            masters = client.connection.masters
+            own = msgspec.structs.replace(
+                client.credentials,
+                token=token,
+                state_uri="",
+                masters=masters if len(masters) > 1 else (),
+            )
             save_credentials(own, file)
         except BaseException:
             file.unlink(missing_ok=True)

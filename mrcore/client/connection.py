@@ -12,7 +12,7 @@ import grpc  # noqa: TID251 - a client speaks gRPC
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
 from mrcore.rpc.channel import connect
 from mrcore.rpc.cluster import Credentials
-from mrcore.rpc.masters import KnownMasters
+from mrcore.rpc.masters import ADDRESSES_MAX, KnownMasters
 from mrcore.rpc.status import error_from
 from mrcore.util.clock import SYSTEM, Clock
 
@@ -69,6 +69,12 @@ class Connection:
             stubs[kind] = kind(self.channel)
         found: _Stub = stubs[kind]
         return found
+
+    @property
+    def masters(self) -> tuple[str, ...]:
+        """Return the addresses of all masters that are known, that of the leader first."""
+        known = (*self.credentials.addresses, *self._known.addresses)
+        return tuple(dict.fromkeys(known))[:ADDRESSES_MAX]
 
     def close(self) -> None:
         """Close all channels; calls in other threads end with an error."""

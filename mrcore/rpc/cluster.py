@@ -58,6 +58,13 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """Certificate to show to a master, and its key; None where no master has wanted one."""
     state_uri: str = ""
     cluster_id: str = ""
+    masters: tuple[str, ...] = ()
+    """Addresses of all masters that were known, to be tried in turn; empty where there was one."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses to try, that of the leader first."""
+        return tuple(dict.fromkeys((self.address, *self.masters)))
 
     def of(self, own: RoleToken | None) -> Credentials:
         """Return the same with the token and the certificate of a role."""

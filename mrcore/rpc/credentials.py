@@ -5,6 +5,7 @@ This loads no gRPC before it must, so that a command fails fast where there is n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -54,8 +55,9 @@ def find_credentials(
     """Return what a caller of this role needs to call the master at `master`, or of `state_uri`.
 
     The first that is given counts: `credentials_file`, then the leader object of `state_uri`, then
-    the file that a master of the same user leaves on loopback. An explicit `master` replaces the
-    address found there. Raises ClusterUnreachableError when nothing answers at the address within
+    the file that a master of the same user leaves on loopback. A file may name several masters, of
+    which the first that answers is taken. An explicit `master` replaces the addresses found there.
+    Raises ClusterUnreachableError when nothing answers at the address within
     `reach_seconds` (None: do not look), before the credentials matter; UsageError otherwise.
     """
     address = greeting = None
@@ -73,9 +75,9 @@ def find_credentials(
     else:
         raise UsageError("Which cluster? Give --master HOST:PORT or --state URI.")
     if address is None:
-        greeting = _reach(found.address, reach_seconds, clock)
+        found, greeting = _reach_any(found, reach_seconds, clock)
     else:
-        found = msgspec.structs.replace(found, address=address)
+        found = msgspec.structs.replace(found, address=address, masters=())
     _check_certificate(found, greeting)
     return found
 
@@ -193,6 +195,30 @@ def _check_certificate(found: Credentials, greeting: Greeting | None) -> None:
             f"The master at {found.address} wants a client certificate. Give --state URI, or "
             "--credentials FILE with a new file of `mrcore token create`."
         )
+
+
+def _reach_any(
+    found: Credentials, seconds: float | None, clock: Clock
+) -> tuple[Credentials, Greeting | None]:
+    """Greet the masters of some credentials in turn, again until `seconds` have passed.
+
+    Return the credentials with the address of the first that answers, and its greeting.
+    """
+    addresses = found.addresses
+    if seconds is None or len(addresses) == 1:
+        return found, _reach(found.address, seconds, clock)
+    end = clock.monotonic() + seconds
+    while True:
+        for address in addresses:
+            with contextlib.suppress(ClusterUnreachableError):
+                greeting = _reach(address, 0.0, clock)
+                return msgspec.structs.replace(found, address=address), greeting
+        if end - clock.monotonic() <= _RETRY_SECONDS:
+            raise ClusterUnreachableError(
+                f"No master answers at {', '.join(addresses[:-1])} or {addresses[-1]}: is "
+                "`mrcore master` running there, and is the port open?"
+            )
+        clock.sleep(_RETRY_SECONDS)
 
 
 def _reach(address: str, seconds: float | None, clock: Clock) -> Greeting | None:

@@ -176,7 +176,7 @@ class KnownMasters:
         if found is not None and is_news:
             return found
         base = current if found is None else found
-        circle = list(dict.fromkeys((base.address, *self.addresses)))
+        circle = list(dict.fromkeys((*base.addresses, *self.addresses)))
         at = circle.index(current.address) if current.address in circle else -1
         following = circle[(at + 1) % len(circle)]
         return msgspec.structs.replace(base, address=following)

@@ -20,7 +20,7 @@ from mrcore.client.client import MasterClient
 from mrcore.errors import ClusterUnreachableError
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.master import MasterRole
-from mrcore.rpc.cluster import Credentials, credentials_of
+from mrcore.rpc.cluster import Credentials, credentials_of, load_credentials
 from mrcore.rpc.credentials import read_leader, read_role_token, state_credentials
 from mrcore.rpc.probe import LeaderProbe
 from mrcore.rpc.roles import Role
@@ -121,6 +121,10 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         worker.synchronize()
         worker.finish(other)
         wait_until(lambda: knows(client, second))
+        file = tmp_path / "alice.json"
+        words = ["token", "create", str(file), "--name", "alice", "--state", site.state_uri]
+        assert CliRunner().invoke(cli, words).exit_code == 0
+        assert load_credentials(file).masters == (first.address, second.address)
         first.process.send_signal(signal.SIGSTOP)
         wait_for_leader(site.state_uri, second)
         worker.reconnect(site.credentials(Role.WORKER))
@@ -132,6 +136,10 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         assert (dict(done.counters), done.attempts.won) == ({"seen": 4}, 2)
         first.process.send_signal(signal.SIGCONT)
         assert first.wait() == 4
+        # A program that starts now has a file with the address of who led when it was made.
+        with MasterClient(credentials=file) as later:
+            assert later.credentials.address == second.address
+            assert later.get(job_id).state is JobState.SUCCEEDED
         # It comes back as a standby, and takes over at once when the leader stops in order.
         third = stack.enter_context(site.master("--mutual-tls", "--standby"))
         wait_until(lambda: knows(client, third))

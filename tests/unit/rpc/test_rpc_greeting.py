@@ -103,6 +103,26 @@ def test_credentials_that_come_just_after_the_answer_are_found(
         assert find_credentials(address, clock=clock) == written
 
 
+def test_the_first_master_of_a_file_that_answers_is_taken(tmp_path: Path) -> None:
+    file = str(tmp_path / "file.json")
+    gone = "127.0.0.1:1"
+    with listening(greets) as address:
+        named = Credentials(address=gone, token="t", masters=(gone, address))
+        save_credentials(named, Path(file))
+        found = find_credentials(None, None, file, clock=FakeClock())
+        assert found == msgspec.structs.replace(named, address=address)
+        # Where nobody is looked for, whoever calls tries them in turn.
+        assert find_credentials(None, None, file, reach_seconds=None) == named
+        # An address that is given counts alone.
+        assert find_credentials(address, None, file).masters == ()
+    clock = FakeClock()
+    with pytest.raises(
+        ClusterUnreachableError, match=rf"No master answers at {gone} or {address}: is `mrcore"
+    ):
+        find_credentials(None, None, file, clock=clock)
+    assert 4 < sum(clock.slept) < 6
+
+
 def test_credentials_that_cannot_be_read_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,17 @@ def test_a_caller_tries_the_named_leader_then_what_is_news_then_the_others() -> 
     assert known.choose(at("d:4"), at("d:4")) == at("a:1")
 
 
+def test_a_caller_tries_the_masters_of_its_file_before_any_reply() -> None:
+    known = KnownMasters()
+    named = msgspec.structs.replace(A, masters=("a:1", "b:2"))
+    second = known.choose(named, named)
+    assert second == msgspec.structs.replace(named, address="b:2")
+    known.learn([(MASTERS_KEY, "b:2,c:3")])
+    third = known.choose(second, named)
+    assert third.address == "c:3"
+    assert known.choose(third, named) == named
+
+
 def test_a_leader_that_names_itself_and_garbage_lead_nowhere() -> None:
     known = KnownMasters()
     known.learn([(LEADER_KEY, "a:1"), (MASTERS_KEY, "a:1,,no port:x,b:2,b:99999")])
