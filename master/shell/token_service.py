@@ -78,9 +78,9 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
     ) -> pb.RevokeTokenResponse:
         """End a token."""
         del context
-        token_id = check_name(request.token_id, "the id of the token")
-        ended = await self._change(lambda: self._tokens.revoke(token_id))
-        log.info("has revoked a token", extra={"token_id": token_id})
+        name_or_id = check_name(request.token_id, "the name or id of the token")
+        ended = await self._change(lambda: self._tokens.revoke(name_or_id))
+        log.info("has revoked a token", extra={"token_id": ended.token_id})
         return pb.RevokeTokenResponse(info=self._shown(ended))
 
     async def _change(self, change: Callable[[], _Result]) -> _Result:

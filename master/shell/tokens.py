@@ -159,21 +159,34 @@ class Tokens:
             self._change(lambda tokens: (*tokens, made))
         return token, made
 
-    def revoke(self, token_id: str) -> Accepted:
+    def revoke(self, name_or_id: str) -> Accepted:
         """End a token that was given by name, or replaced; raise UsageError for any other."""
         with self._lock, self._all_or_reloaded():
             self._load()
-            for one in self.table:
-                if one.token_id != token_id:
-                    continue
-                if self.is_current(one):
-                    raise UsageError(
-                        f"{token_id} is the cluster's own token of a {one.role}. Replace it with "
-                        "`mrcore token rotate --grace 0s`."
-                    )
-                self._remove(one)
-                return one
-        raise UsageError(f"No token has the id {token_id!r}. `mrcore token list` shows them.")
+            one = self._find(name_or_id)
+            if self.is_current(one):
+                raise UsageError(
+                    f"{one.token_id} is the cluster's own token of a {one.role}. Replace it with "
+                    "`mrcore token rotate --grace 0s`."
+                )
+            self._remove(one)
+        return one
+
+    def _find(self, name_or_id: str) -> Accepted:
+        """Return the valid token with this id, or else the only one with this name."""
+        valid = self.listed()
+        found = [one for one in valid if one.token_id == name_or_id]
+        found = found or [one for one in valid if one.name == name_or_id]
+        if len(found) > 1:
+            ids = ", ".join(one.token_id for one in found)
+            raise UsageError(
+                f"{len(found)} tokens have the name {name_or_id!r}: {ids}. Revoke each by its id."
+            )
+        if not found:
+            raise UsageError(
+                f"No token has the name or id {name_or_id!r}. `mrcore token list` shows them."
+            )
+        return found[0]
 
     def _remove(self, one: Accepted) -> None:
         if one.name:

@@ -156,21 +156,25 @@ def create(
 
 
 @_subcommand()
-@click.argument("token_id", metavar="ID")
+@click.argument("token", metavar="NAME|ID")
 @base.cluster_options
 @base.json_option
 def revoke(
-    token_id: str, master: str | None, state: str | None, credentials: str | None, as_json: bool
+    token: str, master: str | None, state: str | None, credentials: str | None, as_json: bool
 ) -> None:
-    """End a token that was given by name, or that has been replaced."""
+    """End a token that was given by name, or that has been replaced.
+
+    A name that several tokens have is refused: give the id of one.
+    """
     from mrcore.client.tokens import revoke_token
 
     with places.connected(master, state, credentials) as client:
-        ended = revoke_token(client.connection, token_id)
+        ended = revoke_token(client.connection, token)
     if as_json:
         base.print_json(msgspec.to_builtins(ended))
     else:
-        click.echo(f"{ended.token_id} is revoked")
+        named = f" of {ended.name}" if ended.name else ""
+        click.echo(f"The token {ended.token_id}{named} is revoked")
 
 
 def _show(found: Sequence[TokenView], as_json: bool) -> None:

@@ -44,9 +44,9 @@ def create_token(
     return answer.token, token_view(answer.info)
 
 
-def revoke_token(connection: Connection, token_id: str) -> TokenView:
-    """End a token; raise UsageError for one that cannot be."""
-    request = pb.RevokeTokenRequest(token_id=token_id)
+def revoke_token(connection: Connection, name_or_id: str) -> TokenView:
+    """End a token; raise UsageError for one that cannot be, and for a name that several have."""
+    request = pb.RevokeTokenRequest(token_id=name_or_id)
     answer = connection.call(lambda: _stub(connection).RevokeToken(request, timeout=CALL_SECONDS))
     return token_view(answer.info)
 

@@ -12,6 +12,7 @@ from mrcore.model.ids import is_job_id
 from mrcore.model.task import MAX_RESULT_BYTES
 from mrcore.storage.registry import form_problem, path_of
 from mrcore.util.texts import one_line, printable
+from mrcore.util.units import spell_duration
 
 MAX_NAME: Final = 200
 MAX_REQUEST_ID: Final = 200
@@ -108,7 +109,8 @@ def seconds_within(seconds: float, what: str, low: float, high: float) -> float:
     """Return `seconds` if it is a number from `low` to `high`; raise UsageError."""
     if not math.isfinite(seconds) or not low <= seconds <= high:
         raise UsageError(
-            f"{_capital(what)} is {seconds} seconds; it must be from {low:g} to {high:g}."
+            f"{_capital(what)} is {spell_duration(seconds)}. It must be from "
+            f"{spell_duration(low)} to {spell_duration(high)}."
         )
     return seconds
 

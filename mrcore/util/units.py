@@ -86,6 +86,16 @@ def show_dollars(dollars: float) -> str:
     return f"${dollars:,.{places}f}"
 
 
+def spell_duration(seconds: float) -> str:
+    """Write a duration in the largest unit that makes it whole: `30 days`, `90 minutes`."""
+    number, unit = seconds, "second"
+    for factor, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= factor and seconds % factor == 0:
+            number, unit = seconds / factor, name
+            break
+    return f"{number:,.9g} {unit}{'' if number == 1 else 's'}"
+
+
 def show_duration(seconds: float) -> str:
     """Write a duration: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`, `7 d`."""
     if seconds < 9.95:

@@ -244,7 +244,7 @@ class RevokeTokenRequest(_message.Message):
 
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
-    """Id of the token, as ListTokens shows it."""
+    """Id of the token, as ListTokens shows it, or the name of just one token."""
     def __init__(
         self,
         *,

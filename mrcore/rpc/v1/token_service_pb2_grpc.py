@@ -90,7 +90,7 @@ class TokenServiceServicer:
 
     def RevokeToken(self, request, context):
         """End a token that was given by name, or replaced. INVALID_ARGUMENT: it is the cluster's own one
-        of now, or no token has this id.
+        of now, no token has this id or name, or several have the name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

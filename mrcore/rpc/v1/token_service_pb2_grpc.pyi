@@ -45,7 +45,7 @@ class TokenServiceStub:
     """Make a token for somebody who cannot read the state. RESOURCE_EXHAUSTED: there are too many."""
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]
     """End a token that was given by name, or replaced. INVALID_ARGUMENT: it is the cluster's own one
-    of now, or no token has this id.
+    of now, no token has this id or name, or several have the name.
     """
 
 @_typing.type_check_only
@@ -65,7 +65,7 @@ class TokenServiceAsyncStub(TokenServiceStub):
     """Make a token for somebody who cannot read the state. RESOURCE_EXHAUSTED: there are too many."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
     """End a token that was given by name, or replaced. INVALID_ARGUMENT: it is the cluster's own one
-    of now, or no token has this id.
+    of now, no token has this id or name, or several have the name.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -106,7 +106,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.RevokeTokenResponse, _abc.Awaitable[_token_service_pb2.RevokeTokenResponse]]:
         """End a token that was given by name, or replaced. INVALID_ARGUMENT: it is the cluster's own one
-        of now, or no token has this id.
+        of now, no token has this id or name, or several have the name.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

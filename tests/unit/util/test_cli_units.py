@@ -47,6 +47,24 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "spelt"),
+    [
+        (0.0, "0 seconds"),
+        (1.0, "1 second"),
+        (0.25, "0.25 seconds"),
+        (90.0, "90 seconds"),
+        (5_400.0, "90 minutes"),
+        (86_400.0, "1 day"),
+        (3_650 * 86_400.0, "3,650 days"),
+        (-3_600.0, "-3,600 seconds"),
+        (float("inf"), "inf seconds"),
+    ],
+)
+def test_duration_is_spelt(seconds: float, spelt: str) -> None:
+    assert units.spell_duration(seconds) == spelt
+
+
+@pytest.mark.parametrize(
     ("size", "shown"),
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345_678, "12.3 MB"), (5e12, "5 TB")],
 )

@@ -10,8 +10,10 @@ import pytest
 
 from mrcore.errors import LimitError, UnavailableError, UsageError
 from mrcore.master.shell import tokens as tokens_module
+from mrcore.master.shell.token_service import LIFETIME_SECONDS_MAX, LIFETIME_SECONDS_MIN
 from mrcore.master.shell.tokens import Tokens, found_on_loopback
 from mrcore.model import object_names
+from mrcore.rpc.bounds import seconds_within
 from mrcore.rpc.certificates import TlsKey, is_issued_by, make_certificate
 from mrcore.rpc.cluster import Credentials, load_credentials, loopback_file
 from mrcore.rpc.credentials import read_role_token
@@ -209,11 +211,37 @@ def test_only_what_is_not_in_use_by_the_cluster_is_revoked() -> None:
     current = hash_of(tokens.token(Role.USER))[:12]
     with pytest.raises(UsageError, match=r"own token of a user\. Replace it with"):
         tokens.revoke(current)
-    with pytest.raises(UsageError, match="No token has the id"):
+    with pytest.raises(UsageError, match="No token has the name or id"):
         tokens.revoke("0" * 12)
     tokens.revoke(hash_of(old)[:12])
     assert roles(tokens, old) == set()
     assert len(tokens.listed()) == 2
+
+
+def test_a_token_is_revoked_by_its_name_unless_several_have_it() -> None:
+    tokens = opened(MemoryStorage())
+    (_, one), (_, two) = (tokens.create(Role.USER, "alice", 0.0) for _ in range(2))
+    token, bob = tokens.create(Role.WORKER, "bob", 0.0)
+    with pytest.raises(UsageError) as refused:
+        tokens.revoke("alice")
+    assert str(refused.value) == (
+        f"2 tokens have the name 'alice': {one.token_id}, {two.token_id}. Revoke each by its id."
+    )
+    assert len(tokens.listed()) == 5, "nothing was revoked"
+    assert tokens.revoke("bob") == bob
+    assert roles(tokens, token) == set()
+    # An id comes before a name that is the same.
+    tokens.create(Role.USER, two.token_id, 0.0)
+    assert tokens.revoke(two.token_id) == two
+    assert tokens.revoke("alice") == one
+
+
+def test_a_time_out_of_its_bounds_is_refused_in_days() -> None:
+    with pytest.raises(UsageError) as refused:
+        seconds_within(4_000 * 86_400.0, "the lifetime", LIFETIME_SECONDS_MIN, LIFETIME_SECONDS_MAX)
+    assert str(refused.value) == (
+        "The lifetime is 4,000 days. It must be from 1 second to 3,650 days."
+    )
 
 
 def test_tokens_given_by_name_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
