@@ -1,4 +1,8 @@
-"""Entries of the journal as objects: their bytes, and which of them this version reads."""
+"""Entries of the journal as objects: their bytes, and which of them this version reads.
+
+An entry has a checksum (`seals`): a disk may return other bytes than were written, and those could
+be an entry too.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ import msgspec
 
 from mrcore.errors import MrcoreError
 from mrcore.master.core.facts import Fact
+from mrcore.master.shell.seals import is_sealed_json, seal_json
 from mrcore.model import object_names
 from mrcore.util.decoding import UNREADABLE
 
-FORMAT: Final = 3
-"""Format of the facts that this version writes, and the only one that it reads: a fact that is
-changed or goes needs a new number."""
+FORMAT: Final = 4
+"""Format of the entries that this version writes: a fact that is changed or goes needs a new
+number."""
+UNSEALED_FORMAT: Final = 3
+"""Format of entries with the same facts and without a checksum, which this version reads too."""
 UNKNOWN_EPOCH: Final = -1
 """Epoch of the entry before one that does not say it."""
 
@@ -55,7 +62,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 def encode_entry(entry: Entry) -> bytes:
     """Return the content of an entry's object."""
-    return _ENCODER.encode(entry)
+    return seal_json(_ENCODER.encode(entry))
 
 
 def decode_entry(content: bytes, state_uri: str) -> Entry:
@@ -63,12 +70,15 @@ def decode_entry(content: bytes, state_uri: str) -> Entry:
 
     Raises JournalError for an entry of another version, one of UNREADABLE for damaged bytes.
     """
+    is_sealed = is_sealed_json(content)
+    if not is_sealed and _HEAD_DECODER.decode(content).format == FORMAT:
+        raise msgspec.ValidationError("its checksum is missing")
     try:
         entry = _DECODER.decode(content)
     except msgspec.ValidationError:
         _HEAD_DECODER.decode(content)
         raise written_elsewhere(state_uri) from None  # an entry, with facts unknown here
-    if entry.format != FORMAT:
+    if entry.format not in (FORMAT, UNSEALED_FORMAT):
         raise written_elsewhere(state_uri)
     return entry
 
@@ -76,6 +86,7 @@ def decode_entry(content: bytes, state_uri: str) -> Entry:
 def is_written_by(content: bytes, writer: str) -> bool:
     """Return whether an entry was written by this process."""
     try:
+        is_sealed_json(content)
         return _DECODER.decode(content).writer == writer
     except UNREADABLE:
         return False

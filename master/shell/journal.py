@@ -130,11 +130,11 @@ class Journal:
                     yield from self._entries(pool, self._packs() if packed else [])
                 except LostPackError:
                     packed = False
-                except GapError:
+                except GapError as gap:
                     # Perhaps older than what was read, of which the end may have been replaced.
                     newer = self.snapshots.newest(after=self._begun)
                     if newer is None:
-                        raise
+                        raise self.snapshots.cause_of(gap) from None
                     yield self._begin_at(newer)
                 else:
                     return
@@ -255,10 +255,10 @@ class Journal:
         uri = object_names.journal_uri(self._state_uri, number)
         try:
             entry = decode_entry(content, self._state_uri)
-        except UNREADABLE:
+        except UNREADABLE as error:
             raise JournalError(
-                f"{uri} is damaged: it cannot be read as a journal entry. Restore it, or start a "
-                "new --state."
+                f"{uri} is damaged: it cannot be read as a journal entry ({error}). Restore it, or "
+                "start a new --state."
             ) from None
         if entry.number != number:
             raise JournalError(f"{uri} says that it is entry {entry.number}: it was copied there.")

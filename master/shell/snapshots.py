@@ -3,7 +3,7 @@
 Snapshot n is the state after the entries 1 to n and nothing more, whoever writes it. So it is right
 to the last byte even where its writer was replaced meanwhile. The entries up to the second newest
 snapshot are deleted, but for those that took an epoch. The two newest snapshots are kept, so that
-one that is damaged does not end the state.
+one that is damaged does not end the state. A snapshot has a checksum (`seals`).
 
 Every method blocks.
 """
@@ -21,14 +21,17 @@ from mrcore.errors import AlreadyExistsError, NotFoundError
 from mrcore.master.core.durable import Durable
 from mrcore.master.shell.deletions import delete_each
 from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
+from mrcore.master.shell.seals import is_sealed_msgpack, seal_msgpack
 from mrcore.model import object_names
 from mrcore.storage.base import ABSENT, ObjectInfo, Storage
 from mrcore.util.decoding import UNREADABLE
 
 log = logging.getLogger("mrcore.master")
 
-FORMAT: Final = 1
-"""Format of the state that this version writes, and the only one that it reads."""
+FORMAT: Final = 2
+"""Format of the snapshots that this version writes."""
+UNSEALED_FORMAT: Final = 1
+"""Format of snapshots of the same state without a checksum, which this version reads too."""
 KEPT: Final = 2
 """Snapshots that are kept: the newest."""
 _TRIES: Final = 10
@@ -58,7 +61,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 def encode_snapshot(number: int, durable: Durable) -> bytes:
     """Return the content of the snapshot of a state, which entry `number` has made."""
-    return _ENCODER.encode(Snapshot(FORMAT, number, durable))
+    return seal_msgpack(_ENCODER.encode(Snapshot(FORMAT, number, durable)))
 
 
 class Snapshots:
@@ -67,6 +70,8 @@ class Snapshots:
     def __init__(self, storage: Storage, state_uri: str) -> None:
         self._storage = storage
         self._state_uri = state_uri
+        self._damaged = ""
+        """URI of the newest one that is damaged, until an older one is read in its place."""
 
     def newest_number(self) -> int:
         """Return the number of the newest snapshot; 0 where there is none."""
@@ -86,6 +91,15 @@ class Snapshots:
         raise JournalError(
             f"The snapshots of {object_names.shown(self._state_uri)} change faster than they can "
             "be read. Try again."
+        )
+
+    def cause_of(self, gap: JournalError) -> JournalError:
+        """Return why entries are missing: what stood for them is damaged, or the gap itself."""
+        if not self._damaged:
+            return gap
+        return JournalError(
+            f"{self._damaged} is damaged, and no older snapshot can be read in its place. "
+            "Restore it, or start a new --state."
         )
 
     def write(self, number: int, content: bytes) -> None:
@@ -146,21 +160,27 @@ class Snapshots:
         uri = object_names.snapshot_uri(self._state_uri, number)
         content = self._storage.read(uri)
         try:
-            return self._decoded(number, content)
+            snapshot = self._decoded(number, content)
         except UNREADABLE as error:
             log.warning("%s is damaged; an older one is read", uri, extra={"error": str(error)})
+            self._damaged = self._damaged or uri
             return None
+        self._damaged = ""
+        return snapshot
 
     def _decoded(self, number: int, content: bytes) -> Snapshot:
         """Return the snapshot in an object; raise MsgspecError for damaged bytes."""
+        is_sealed = is_sealed_msgpack(content)
         try:
             snapshot = _DECODER.decode(content)
         except msgspec.ValidationError:
-            if _HEAD_DECODER.decode(content).format != FORMAT:
+            if _HEAD_DECODER.decode(content).format not in (FORMAT, UNSEALED_FORMAT):
                 raise written_elsewhere(self._state_uri) from None
             raise
-        if snapshot.format != FORMAT:
+        if snapshot.format not in (FORMAT, UNSEALED_FORMAT):
             raise written_elsewhere(self._state_uri)
+        if snapshot.format == FORMAT and not is_sealed:
+            raise msgspec.ValidationError("its checksum is missing")
         if snapshot.number != number:
             raise msgspec.ValidationError(f"it is snapshot {snapshot.number}")
         return snapshot

@@ -31,6 +31,12 @@ from mrcore.master.core.facts import EpochTaken
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.entries import FORMAT, Entry, decode_entry, encode_entry
 from mrcore.master.shell.packs import LostPackError, Packs, encode_pack
+from mrcore.master.shell.seals import (
+    JSON_SEAL_BYTES,
+    MSGPACK_SEAL_BYTES,
+    seal_json,
+    seal_msgpack,
+)
 from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
 from mrcore.model import object_names
 from mrcore.model.attempts import AttemptState
@@ -86,6 +92,13 @@ def _entries() -> list[bytes]:
 
 
 def _read_entry(data: bytes) -> None:
+    """Read an entry, once as it is, and once with a checksum that fits."""
+    with contextlib.suppress(MrcoreError, *UNREADABLE):
+        _check_entry(seal_json(data[:-JSON_SEAL_BYTES] + b"}"))
+    _check_entry(data)
+
+
+def _check_entry(data: bytes) -> None:
     entry = decode_entry(data, STATE)
     assert decode_entry(encode_entry(entry), STATE) == entry
 
@@ -98,10 +111,20 @@ def _snapshots() -> list[bytes]:
 
 
 def _read_snapshot(data: bytes) -> None:
-    storage = MemoryStorage()
-    storage.put(object_names.snapshot_uri(STATE, 2), data)
-    snapshot = Snapshots(storage, STATE).newest()
-    assert snapshot is None or snapshot.number == 2
+    """Read a snapshot, once as it is, and once with a checksum that fits."""
+    for content in (data, _resealed(data)):
+        storage = MemoryStorage()
+        storage.put(object_names.snapshot_uri(STATE, 2), content)
+        with contextlib.suppress(MrcoreError):
+            snapshot = Snapshots(storage, STATE).newest()
+            assert snapshot is None or snapshot.number == 2
+
+
+def _resealed(data: bytes) -> bytes:
+    """Return a map with the checksum of what it holds now; what is not such a map stays."""
+    if not 0x81 <= int.from_bytes(data[:1]) <= 0x8F:
+        return data
+    return seal_msgpack(bytes((data[0] - 1,)) + data[1:-MSGPACK_SEAL_BYTES])
 
 
 def _packs() -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from mrcore.errors import UnavailableError
@@ -11,7 +12,8 @@ from mrcore.master.core.compaction import PACK_BYTES, PACK_ENTRIES, PACK_STEP, P
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import WorkerJoined
 from mrcore.master.shell.compactor import Compactor
-from mrcore.master.shell.packs import Packs
+from mrcore.master.shell.entries import decode_entry, encode_entry
+from mrcore.master.shell.packs import Pack, Packs, encode_pack
 from mrcore.master.shell.snapshots import Snapshots
 from mrcore.model import object_names
 from mrcore.storage.faulty import FaultKind, FaultyStorage, script
@@ -90,8 +92,10 @@ def with_a_damaged_entry(storage: MemoryStorage, uri: str) -> None:
 
 
 def of_another_journal(storage: MemoryStorage, uri: str) -> None:
-    content = storage.read(uri)
-    storage.put(uri, content.replace(b'"epoch":1,', b'"epoch":9,').replace(b"w3", b"wx"))
+    pack = msgspec.msgpack.decode(storage.read(uri), type=Pack)
+    entries = [decode_entry(content, STATE) for content in pack.contents]
+    others = [encode_entry(msgspec.structs.replace(entry, epoch=9)) for entry in entries]
+    storage.put(uri, encode_pack(pack.first, others))
 
 
 @pytest.mark.parametrize(

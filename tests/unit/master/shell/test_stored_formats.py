@@ -14,17 +14,22 @@ import pytest
 
 from mrcore.errors import CorruptRunError, DataError, UsageError
 from mrcore.master.shell.entries import FORMAT as ENTRY_FORMAT
-from mrcore.master.shell.entries import JournalError, decode_entry
+from mrcore.master.shell.entries import UNSEALED_FORMAT, JournalError, decode_entry
 from mrcore.master.shell.packs import FORMAT as PACK_FORMAT
+from mrcore.master.shell.packs import Packs
+from mrcore.master.shell.seals import seal_json
 from mrcore.master.shell.snapshots import FORMAT as SNAPSHOT_FORMAT
+from mrcore.master.shell.snapshots import Snapshots
+from mrcore.model import object_names
 from mrcore.output import receipt
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.reading import blocks_of
 from mrcore.shuffle.runfile import MAGIC, read_footer
 from mrcore.shuffle.values import to_python
+from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import storage_for
 from mrcore.tasks import plan
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import STATE, TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
 KINDS = ("journal", "snapshot", "pack", "run", "receipt", "plan", "claim")
@@ -111,8 +116,29 @@ def test_a_run_of_another_format_is_refused() -> None:
         read_footer(storage_for(uri), uri)
 
 
-@pytest.mark.parametrize("number", [1, ENTRY_FORMAT - 1, ENTRY_FORMAT + 1])
+@pytest.mark.parametrize("number", [1, UNSEALED_FORMAT - 1, ENTRY_FORMAT + 1])
 def test_an_entry_of_another_format_is_refused(number: int) -> None:
-    entry = {**msgspec.json.decode(golden("journal")), "format": number}
-    with pytest.raises(JournalError, match="was written by another version of mrcore"):
-        decode_entry(msgspec.json.encode(entry), "mem://fuzz/state")
+    entry = {**msgspec.json.decode(golden("journal-3")), "format": number}
+    content = msgspec.json.encode(entry)
+    for written in (content, seal_json(content)):
+        with pytest.raises(JournalError, match="was written by another version of mrcore"):
+            decode_entry(written, STATE)
+
+
+def test_objects_from_before_there_were_checksums_are_read() -> None:
+    entry = decode_entry(golden("journal-3"), STATE)
+    assert entry.format == UNSEALED_FORMAT
+    assert msgspec.structs.replace(entry, format=ENTRY_FORMAT) == decode_entry(
+        golden("journal"), STATE
+    )
+    storage = MemoryStorage()
+    states = []
+    for kind in ("snapshot-1", "snapshot"):
+        storage.put(object_names.snapshot_uri(STATE, 2), golden(kind))
+        read = Snapshots(storage, STATE).newest()
+        assert read is not None
+        states.append(read.durable)
+    assert states[0] == states[1]
+    storage.put(object_names.pack_uri(STATE, 1, 2), golden("pack-of-journal-3"))
+    packs = Packs(storage, STATE)
+    assert decode_entry(packs.read(packs.after(0)[0])[1], STATE) == entry
