@@ -34,7 +34,7 @@ class Piece(msgspec.Struct, frozen=True):
     """The file as the user gave it: the first half of the key that `map` gets."""
     start: int
     end: int
-    """Byte range: [0, size) of unsplittable files; in parquet, row groups that start in it."""
+    """Byte range: [0, size) of unsplittable files; in parquet, row groups taken to start in it."""
     size_bytes: int
     """Size of the whole file, to notice one that changed."""
     generation: str

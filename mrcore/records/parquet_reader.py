@@ -1,7 +1,7 @@
 """Records of parquet files, by row groups.
 
 A piece of a parquet file is a byte range, as of any other file; it owns the row groups that start
-in it.
+in it. Where a row group starts is reckoned from the sizes of all (`_starts`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from mrcore.errors import DataError, InputError
@@ -33,7 +34,7 @@ ARROW_ROWS = 65536
 
 
 def examine(files: Sequence[InputFile], target_bytes: int) -> Mapping[str, Sequence[int]]:
-    """Return the byte at which each row group starts, of the first file and of those to be cut.
+    """Return where each row group starts, of the first file and of those to be cut.
 
     Raises InputError for a file that is not parquet.
     """
@@ -51,10 +52,10 @@ def examine(files: Sequence[InputFile], target_bytes: int) -> Mapping[str, Seque
 
 
 def row_group_starts(file: InputFile) -> tuple[int, ...]:
-    """Return the byte at which each row group starts; raise InputError for no parquet file."""
+    """Return where each row group starts; raise InputError for no parquet file."""
     try:
         with _open(file.piece(0, file.size_bytes)) as parquet:
-            return tuple(_starts(parquet.metadata))
+            return tuple(_starts(parquet.metadata, file.size_bytes))
     except DataError as error:
         raise InputError(str(error)) from error
 
@@ -84,7 +85,7 @@ def _batches(piece: Piece, *, as_arrow: bool) -> Iterator[Batch]:
     with _open(piece) as parquet:
         if not as_arrow:
             _check_names(piece, parquet.schema_arrow.names)
-        starts = _starts(parquet.metadata)
+        starts = _starts(parquet.metadata, piece.size_bytes)
         sizes = [*starts[1:], piece.size_bytes]
         row = 0
         for group, start in enumerate(starts):
@@ -103,7 +104,7 @@ def _group(
         batch_size=ARROW_ROWS if as_arrow else DICT_ROWS, row_groups=[group], use_threads=False
     )
     while (batch := _next(piece, batches)) is not None:
-        share = size_bytes * batch.num_rows // rows
+        share = size_bytes * batch.num_rows // max(rows, 1)
         if as_arrow:
             yield Batch(piece, (batch,), (row,), share)
         elif batch.num_rows:
@@ -178,14 +179,13 @@ def _readable(piece: Piece) -> Iterator[None]:
         ) from error
 
 
-def _starts(metadata: pq.FileMetaData) -> list[int]:
-    """Return the byte at which each row group starts."""
-    starts: list[int] = []
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        if not row_group.num_columns:
-            starts.append(group)
-            continue
-        column = row_group.column(0)
-        starts.append(column.dictionary_page_offset or column.data_page_offset)
-    return starts
+def _starts(metadata: pq.FileMetaData, size_bytes: int) -> list[int]:
+    """Return where each row group is taken to start: its share of the file is that of its content.
+
+    The footer says it, too, but with the columns. pyarrow ends the process over a column that it
+    cannot make out, which may be encrypted or damaged. Rows at a wrong place would not be read.
+    """
+    groups = range(metadata.num_row_groups)
+    weights = [max(0, metadata.row_group(group).total_byte_size) + 1 for group in groups]
+    total = sum(weights)
+    return [size_bytes * before // total for before in list(accumulate(weights, initial=0))[:-1]]

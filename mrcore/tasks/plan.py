@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import DataError
-from mrcore.model.formats import file_format
+from mrcore.model.formats import Cut, file_format
 from mrcore.model.job import JobSpec
 from mrcore.model.option_rules import check_cut
 from mrcore.model.stages import stages_of
@@ -20,14 +20,16 @@ from mrcore.records.writers import check_output_format
 from mrcore.util.decoding import UNREADABLE
 from mrcore.util.lazy import load
 
-FORMAT: Final = 1
-"""Format of the plans that this version writes, and the only one that it reads."""
+FORMAT: Final = 2
+"""Format of the plans that this version writes."""
+FIRST_FORMAT: Final = 1
+"""Format of plans in which borders at points of a file, such as row groups, meant other places."""
 
 
 class _Head(msgspec.Struct, frozen=True):
     """The part of a plan that can be read whatever its format."""
 
-    format: int = 1
+    format: int = FIRST_FORMAT
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -99,15 +101,27 @@ def encode(plan: Plan) -> bytes:
 def decode(data: bytes) -> Plan:
     """Return what `encode` encoded; raise DataError for anything else."""
     try:
-        if msgspec.msgpack.decode(data, type=_Head).format != FORMAT:
-            raise DataError(
-                "The plan of the job was written by another version of mrcore. Submit it again."
-            )
-        return msgspec.msgpack.decode(data, type=Plan)
+        written = msgspec.msgpack.decode(data, type=_Head).format
+        if written in (FORMAT, FIRST_FORMAT):
+            plan = msgspec.msgpack.decode(data, type=Plan)
+            if written == FORMAT or not _cuts_at_points(plan):
+                return plan
     except UNREADABLE as error:
         raise DataError(
             f"The plan of the job cannot be read ({error}). Submit it again."
         ) from error
+    raise DataError(
+        "The plan of the job was written by another version of mrcore. Submit it again."
+    )
+
+
+def _cuts_at_points(plan: Plan) -> bool:
+    """Return whether a file is cut at points that its format has found."""
+    return any(
+        piece.end - piece.start < piece.size_bytes and file_format(piece.format).cut is Cut.POINTS
+        for split in plan.splits
+        for piece in split.pieces
+    )
 
 
 def _reduces(spec: JobSpec, slots: int, input_bytes: int) -> int:

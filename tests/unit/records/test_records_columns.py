@@ -3,6 +3,7 @@
 import gzip
 import io
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,6 +165,32 @@ def test_any_cut_gives_each_row_group_once(cuts: list[float]) -> None:
 def test_parquet_that_is_none_is_an_input_error_when_planned() -> None:
     with pytest.raises(InputError, match=r"^t.parquet cannot be read as parquet"):
         row_group_starts(input_file(b"PAR1 but no more PAR1", "t.parquet"))
+
+
+def test_a_column_that_pyarrow_cannot_make_out_ends_no_process() -> None:
+    """Reading its metadata by itself would."""
+    content = Path("tests/fuzz/corpus/parquet-column-histogram.bin").read_bytes()
+    assert row_group_starts(input_file(content, "t.parquet")) == (0,)
+    with pytest.raises(DataError, match=r"^t.parquet cannot be read as parquet"):
+        records_of(content, "parquet", "t.parquet")
+
+
+def test_row_groups_start_within_the_file_whatever_it_says_of_them() -> None:
+    empty = pa.table({"n": pa.array([], pa.int64())})
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, empty.schema) as writer:
+        for rows in (0, 5, 0, 0, 3, 0):
+            writer.write_table(pa.table({"n": range(rows)}, schema=empty.schema))
+    content = sink.getvalue()
+    file, starts = listed_with_groups(content)
+    assert starts[0] == 0
+    assert list(starts) == sorted(starts)
+    assert starts[-1] < len(content)
+    assert len(records_of(content, "parquet", "t.parquet")) == 8
+    for start in starts[1:]:
+        halves = (piece_of(file, 0, start), piece_of(file, start))
+        found = [batch.values for piece in halves for batch in read_as(piece, "parquet")]
+        assert sum(map(len, found)) == 8
 
 
 def test_parquet_without_rows() -> None:

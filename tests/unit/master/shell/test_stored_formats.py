@@ -107,6 +107,30 @@ def test_a_plan_of_another_format_is_refused() -> None:
         plan.decode(msgspec.msgpack.encode({**made, "format": plan.FORMAT + 1, "splits": 5}))
 
 
+def test_a_plan_of_the_first_format_is_read_unless_it_cuts_parquet() -> None:
+    first = plan.decode(golden("plan-1"))
+    assert (first.format, first.input_bytes) == (plan.FIRST_FORMAT, 4)
+    (split,) = first.splits[:1]
+    for format_, end, is_read in (
+        ("text", 1, True),
+        ("parquet", 10, True),
+        ("parquet", 9, False),
+        ("arrow-parquet", 9, False),
+    ):
+        piece = msgspec.structs.replace(
+            split.pieces[0], format=format_, start=0, end=end, size_bytes=10
+        )
+        pieces = (msgspec.structs.replace(split, pieces=(piece,)),)
+        former = msgspec.structs.replace(first, splits=pieces, format=plan.FIRST_FORMAT)
+        if is_read:
+            assert plan.decode(plan.encode(former)).splits == pieces
+            continue
+        with pytest.raises(DataError, match="was written by another version of mrcore"):
+            plan.decode(plan.encode(former))
+        now = msgspec.structs.replace(former, format=plan.FORMAT)
+        assert plan.decode(plan.encode(now)).splits == pieces
+
+
 def test_a_run_of_another_format_is_refused() -> None:
     uri = "mem://formats/run"
     with storage_for(uri).open_write(uri) as writer:
