@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import resource
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -23,31 +26,48 @@ GROWTH_BYTES = 512 << 20
 class FaultFound(Exception):  # noqa: N818 - it is not an error of the program
     """An input that a target does not answer as it should."""
 
-    def __init__(self, name: str, data: bytes, cause: str) -> None:
-        super().__init__(f"{name}: {cause}")
-        self.data = data
 
+def fuzz(name: str, inputs: int, seed: int, kept: Path | None = None) -> int:
+    """Feed a target; return how many inputs it took. Raises FaultFound.
 
-def fuzz(name: str, inputs: int, seed: int) -> int:
-    """Feed a target; return how many inputs it took. Raises FaultFound."""
+    A file `kept` is left behind by a fault, with the input that made it.
+    """
     target = TARGETS[name]
     corpus = target.corpus()
     taken, before = 0, _peak_bytes()
-    for number in range(inputs):
-        data = mutated(Random(f"{name} {seed} {number}"), corpus)
-        began = time.process_time()
-        try:
-            target.read(data)
-            taken += 1
-        except target.errors:
-            pass
-        except BaseException as error:
-            raise FaultFound(name, data, traceback.format_exc()) from error
-        if time.process_time() - began > SLOW_SECONDS:
-            raise FaultFound(name, data, "it takes too long")
-    if _peak_bytes() - before > GROWTH_BYTES:
-        raise FaultFound(name, b"", "the process has grown")
+    with _keeper(kept) as keep:
+        for number in range(inputs):
+            data = mutated(Random(f"{name} {seed} {number}"), corpus)
+            keep(data)
+            began = time.process_time()
+            try:
+                target.read(data)
+                taken += 1
+            except target.errors:
+                pass
+            except BaseException as error:
+                raise FaultFound(f"{name}: {traceback.format_exc()}") from error
+            if time.process_time() - began > SLOW_SECONDS:
+                raise FaultFound(f"{name}: it takes too long")
+        if _peak_bytes() - before > GROWTH_BYTES:
+            raise FaultFound(f"{name}: the process has grown")
     return taken
+
+
+@contextlib.contextmanager
+def _keeper(path: Path | None) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that keeps an input in a file until the next one: it may end the process."""
+    if path is None:
+        yield lambda data: None
+        return
+    with path.open("wb", buffering=0) as file:
+
+        def keep(data: bytes) -> None:
+            os.pwrite(file.fileno(), data, 0)
+            file.truncate(len(data))
+
+        yield keep
+    path.unlink()
 
 
 def _peak_bytes() -> int:
@@ -68,12 +88,11 @@ def main() -> int:
     failed = 0
     for name in options.targets or TARGETS:
         began = time.process_time()
+        place = Path(f"fuzz-{name}.bin")
         try:
-            taken = fuzz(name, options.inputs, options.seed)
+            taken = fuzz(name, options.inputs, options.seed, place)
         except FaultFound as fault:
             failed += 1
-            place = Path(f"fuzz-{name}.bin")
-            place.write_bytes(fault.data)
             sys.stdout.write(f"{fault}\nthe input is in {place}\n")
         else:
             seconds = time.process_time() - began

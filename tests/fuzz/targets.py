@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import shutil
 import struct
 import tempfile
@@ -18,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import pyarrow as pa
@@ -40,12 +41,15 @@ from mrcore.master.shell.seals import (
 from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
 from mrcore.model import object_names
 from mrcore.model.attempts import AttemptState
+from mrcore.model.formats import format_of_file
 from mrcore.model.job import JobState
-from mrcore.model.task import TaskOutput
+from mrcore.model.task import Piece, TaskOutput
 from mrcore.output import claim, receipt
 from mrcore.plugin.loader import MANIFEST, unpack_bundle
 from mrcore.records.batches import BrokenRecordError
+from mrcore.records.codecs import without_extension
 from mrcore.records.inputs import listed
+from mrcore.records.readers import open_batches
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.convert_attempts import held_from_proto
 from mrcore.rpc.convert_calls import call_from_proto
@@ -66,8 +70,9 @@ from mrcore.util.crc32c import extend_crc32c
 from mrcore.util.decoding import UNREADABLE
 from tests.support.fake_worker import make_spec
 from tests.support.journals import job
-from tests.support.records_pieces import read_as
 
+MEMORY = cast("MemoryStorage", storage_for("mem://fuzz"))
+"""The store of this process, which readers find by its scheme."""
 STATE = "mem://fuzz/state"
 OUT = "mem://fuzz/out"
 
@@ -209,12 +214,6 @@ def _read_key(data: bytes) -> None:
 # -- objects of an output --------------------------------------------------------------------------
 
 
-def _put(uri: str, data: bytes) -> None:
-    with storage_for(uri).open_write(uri) as writer:
-        writer.write(data)
-        writer.commit()
-
-
 def _receipts() -> list[bytes]:
     spec = make_spec("mem://fuzz/in", OUT, "0" * 64)
     made = receipt.make_receipt(
@@ -225,7 +224,7 @@ def _receipts() -> list[bytes]:
 
 
 def _read_receipt(data: bytes) -> None:
-    _put(object_names.success_uri(OUT), data)
+    MEMORY.put(object_names.success_uri(OUT), data)
     receipt.verify(OUT)
 
 
@@ -235,7 +234,7 @@ def _claims() -> list[bytes]:
 
 
 def _read_claim(data: bytes) -> None:
-    _put(object_names.claim_uri(OUT), data)
+    MEMORY.put(object_names.claim_uri(OUT), data)
     held = claim.read_claim(OUT)
     if held is not None:
         claim.may_finish(held)
@@ -243,7 +242,7 @@ def _read_claim(data: bytes) -> None:
 
 
 def _plans() -> list[bytes]:
-    _put("mem://fuzz/in", b"a\nb\n")
+    MEMORY.put("mem://fuzz/in", b"a\nb\n")
     return [plan.encode(plan.make_plan(make_spec("mem://fuzz/in", OUT, "0" * 64), 2))]
 
 
@@ -252,12 +251,18 @@ def _plans() -> list[bytes]:
 
 def _reader(name: str, given: str) -> Callable[[bytes], None]:
     uri = f"mem://fuzz/records/{name}"
+    piece: Piece | None = None
 
     def read(data: bytes) -> None:
-        _put(uri, data)
-        info = storage_for(uri).stat(uri)
-        piece = listed(info, name, given).piece(0, info.size_bytes)
-        for batch in read_as(piece, given):
+        nonlocal piece
+        info = MEMORY.put(uri, data)
+        if piece is None:
+            found = format_of_file(without_extension(uri), given).name
+            piece = msgspec.structs.replace(listed(info, name, given).piece(0, 0), format=found)
+        size, generation = info.size_bytes, info.generation
+        for batch in open_batches(
+            msgspec.structs.replace(piece, end=size, size_bytes=size, generation=generation)
+        ):
             assert len(list(batch.keys())) == len(batch.values)
 
     return read
@@ -270,9 +275,10 @@ _JSON = b'{"a": 1, "b": [1.5, null, "x"]}\n{"a": 2}\n'
 
 def _compressed() -> dict[str, bytes]:
     made = {
+        # Small tables: those of the highest levels take far longer to clear than the text to read.
         "x.gz": gzip.compress(_TEXT),
-        "x.bz2": bz2.compress(_TEXT),
-        "x.xz": lzma.compress(_TEXT),
+        "x.bz2": bz2.compress(_TEXT, 1),
+        "x.xz": lzma.compress(_TEXT, preset=0),
     }
     codecs: dict[str, Literal["zstd", "lz4"]] = {"zst": "zstd", "lz4": "lz4"}
     for extension, codec in codecs.items():
@@ -342,8 +348,12 @@ def _bundles() -> list[bytes]:
     return made
 
 
+_SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Folder for what is unpacked, where a million files cost no disk."""
+
+
 def _read_bundle(data: bytes) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_SHARED_MEMORY))
     try:
         unpack_bundle(data, folder / "in")
         assert [path.name for path in folder.iterdir()] == ["in"], "a file outside its folder"
