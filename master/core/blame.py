@@ -48,7 +48,7 @@ def gives_up(task: TaskRecord, spec: JobSpec, failure: TaskFailure) -> bool:
 
 def may_be_given_up(job: JobRecord, failure: TaskFailure) -> bool:
     """Return whether the next attempt should look for bad records itself."""
-    return failure.mark is not None and bool(job.spec.max_bad_records)
+    return (failure.skippable or failure.mark is not None) and bool(job.spec.max_bad_records)
 
 
 def _may_skip(job: JobRecord) -> bool:

@@ -15,7 +15,7 @@ from mrcore.errors import MrcoreError
 
 if TYPE_CHECKING:
     from mrcore.cluster.pending import Pending
-    from mrcore.rpc.v1.job_pb2 import Failure
+    from mrcore.rpc.v1.failure_pb2 import Failure
 
 T = TypeVar("T")
 

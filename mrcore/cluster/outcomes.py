@@ -8,7 +8,7 @@ from mrcore.calls.exceptions import load_exception
 
 if TYPE_CHECKING:
     from mrcore.calls.payload import ItemFailure
-    from mrcore.rpc.v1.job_pb2 import Failure
+    from mrcore.rpc.v1.failure_pb2 import Failure
 
 
 def error_of(failure: Failure) -> BaseException:

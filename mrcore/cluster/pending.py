@@ -23,7 +23,7 @@ from mrcore.model.stages import CALL, task_name
 if TYPE_CHECKING:
     from mrcore.cluster.futures import CallFuture
     from mrcore.cluster.options import CallOptions
-    from mrcore.rpc.v1.job_pb2 import Failure
+    from mrcore.rpc.v1.failure_pb2 import Failure
 
 _SHUT: Final = "This cluster was shut down, or its client closed. Connect again to call functions."
 

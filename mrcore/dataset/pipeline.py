@@ -13,13 +13,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from mrcore.dataset.lowers import AsPairs, Elements, Lower
+from mrcore.dataset.lowers import (
+    AsKeys,
+    AsPairs,
+    AsRows,
+    AsValues,
+    ByKey,
+    CountedKeys,
+    Elements,
+    InOrder,
+    Lower,
+    WithSide,
+)
 from mrcore.plugin.functions import MapMany
 
 BATCH_ROWS: Final = 8_192
 """Rows of a batch for `map_batches`."""
 MAX_KEYS: Final = 10_000
 """Keys that part sums keep at a time."""
+_BY_ELEMENT: Final = (AsKeys, AsPairs, AsRows, AsValues, ByKey, CountedKeys, InOrder, WithSide)
+"""Makers of pairs that look at one element at a time."""
 _PLAIN_KEYS: Final = frozenset((int, str, bytes))
 
 
@@ -269,6 +282,13 @@ class Pipeline(MapMany):
     def done(self) -> bool:
         """Return whether the task has given all that is wanted of it."""
         return self.lower.done
+
+    @property
+    def is_by_record(self) -> bool:
+        """Return whether each record by itself gives the same pairs, and leaves nothing behind."""
+        return isinstance(self.lower, _BY_ELEMENT) and all(
+            isinstance(operation, Each | Pick | Sample) for operation in self.operations
+        )
 
     def over(self, keys: Iterable[Any], values: Iterable[Any]) -> Iterator[Any]:
         """Return the pairs of records, lazily."""

@@ -186,6 +186,7 @@ class _Run:
             work=work,
             memory_bytes=self.spec.memory_bytes,
             skip=retries.skip,
+            mark_records=retries.careful,
             careful=retries.careful,
         )
         scratch = self.folder.path / "scratch"

@@ -21,7 +21,7 @@ class Retries:
     skip: tuple[Skip, ...] = ()
     """Records that the next attempt leaves out."""
     careful: bool = False
-    """Whether the next attempt maps each record by itself."""
+    """Whether the next attempt takes each record, key and pair by itself."""
     _failures: int = 0
     """Failures since a record was last given up."""
     _culprits: Counter[Mark] = field(default_factory=Counter)
@@ -31,10 +31,14 @@ class Retries:
 
         `leave` is the number of records that this task may skip, all in all.
         """
-        if failure.mark is None or not self.spec.max_bad_records:
+        # What a careful attempt cannot place fails alike each time.
+        is_placed = failure.mark is not None or (failure.skippable and not self.careful)
+        if not is_placed or not self.spec.max_bad_records:
             return False
         self.careful = True
         self._failures += 1
+        if failure.mark is None:
+            return self._failures < self.spec.max_attempts
         self._culprits[failure.mark] += 1
         if self._culprits[failure.mark] >= FAILURES_TO_SKIP and len(self.skip) < leave:
             self.skip = (*self.skip, skip_at(failure.mark, failure))

@@ -23,6 +23,7 @@ _TRACEBACK_CHARACTERS: Final = 600
 
 _KEY: Final = "key "
 _COMBINE_KEY: Final = "key of combine "
+_PAIR: Final = "pair of "
 _ITEM: Final = "item"
 """Beginnings of marks that are not records. A URI has none of them, nor has a key as Python shows
 it the second one."""
@@ -33,6 +34,11 @@ def key_mark(shown: str, digest: int, function: str = "reduce") -> Mark:
     return Mark(f"{_COMBINE_KEY if function == 'combine' else _KEY}{shown}", digest)
 
 
+def pair_mark(shown: str, digest: int, function: str) -> Mark:
+    """Return the mark of a pair by its key, as people see it, and the later map that takes it."""
+    return Mark(f"{_PAIR}{function}: {shown}", digest)
+
+
 def item_mark(number: int) -> Mark:
     """Return the mark of an item of a call."""
     return Mark(_ITEM, number)
@@ -41,6 +47,17 @@ def item_mark(number: int) -> Mark:
 def is_key(mark: Mark) -> bool:
     """Return whether a mark is a key."""
     return mark.uri.startswith(_KEY)
+
+
+def is_pair(mark: Mark) -> bool:
+    """Return whether a mark is a pair that a later map of a task takes."""
+    return mark.uri.startswith(_PAIR)
+
+
+def pair_place(mark: Mark) -> tuple[str, str]:
+    """Return the map that takes a marked pair, such as `map of step 2`, and its key as shown."""
+    function, _, shown = mark.uri.removeprefix(_PAIR).partition(": ")
+    return function, shown
 
 
 def is_item(mark: Mark) -> bool:
@@ -64,8 +81,12 @@ def shown_key(mark: Mark) -> str:
 
 def skip_at(mark: Mark, failure: TaskFailure) -> Skip:
     """Return the order to skip a record, key or item, given its last failure."""
-    cause = printable(failure.message, _CAUSE_CHARACTERS)
-    return Skip(mark, cause, failure.traceback[-_TRACEBACK_CHARACTERS:], failure.exception)
+    return Skip(mark, *trimmed(failure.message, failure.traceback), failure.exception)
+
+
+def trimmed(message: str, traceback: str) -> tuple[str, str]:
+    """Return what a skipped record is saved with of its failure."""
+    return printable(message, _CAUSE_CHARACTERS), traceback[-_TRACEBACK_CHARACTERS:]
 
 
 Allowance = int | str

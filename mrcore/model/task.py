@@ -175,7 +175,8 @@ class TaskSpec(msgspec.Struct, frozen=True):
     mark_records: bool = False
     """Note each record before it is mapped, in case it kills the process."""
     careful: bool = False
-    """Map each record by itself: a former attempt has failed at one, which may be given up."""
+    """Take each record, key and pair by itself: a former attempt has failed at one, and what fails
+    is given up."""
     skip: tuple[Skip, ...] = ()
 
     @property
@@ -193,11 +194,12 @@ class BlockKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BadRecord(msgspec.Struct, frozen=True):
-    """A record, or a key of `reduce`, that was skipped."""
+    """A record, a key, or a pair of a later map that was skipped."""
 
     shown: str
-    """The file, or the function that took the key."""
+    """The file, or the function that took the key or pair."""
     offset: int
+    """Offset in the file; of a pair, its number among those in a row with its key."""
     cause: str
     record: str
     """The record as text, cut to 1,024 characters."""
@@ -274,6 +276,8 @@ class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     """The child died without a traceback (exit, signal, memory, time limit)."""
     mark: Mark | None = None
     """The record in work when it died, where `mark_records` was on."""
+    skippable: bool = False
+    """Whether a record, key or pair may be at fault that only a careful attempt would find."""
     fingerprint: str = ""
     """Identity of what the user's code raised and of the place: equal ones are the same error at
     the same record, key or function. Empty where another attempt may do better."""

@@ -49,6 +49,11 @@ class MapMany(Wrapper):
         """Return whether no further record can give a pair."""
         return False
 
+    @property
+    def is_by_record(self) -> bool:
+        """Return whether each record by itself gives the same pairs, and leaves nothing behind."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Role:

@@ -67,7 +67,7 @@ from mrcore.rpc.enums import (
     FAILURE_KINDS,
     EnumTable,
 )
-from mrcore.rpc.v1 import job_pb2, plugin_pb2
+from mrcore.rpc.v1 import failure_pb2, job_pb2, plugin_pb2
 from mrcore.util.texts import printable
 
 MAX_INPUTS: Final = 100_000
@@ -342,14 +342,15 @@ def versions_from_proto(message: job_pb2.Versions) -> Versions:
     )
 
 
-def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
+def failure_to_proto(failure: TaskFailure) -> failure_pb2.Failure:
     """Return the message; texts are cut to their bounds and made valid Unicode."""
-    message = job_pb2.Failure(
+    message = failure_pb2.Failure(
         kind=FAILURE_KINDS.to_proto[failure.kind],
         message=printable(failure.message, MAX_MESSAGE),
         traceback=printable(failure.traceback, MAX_TRACEBACK),
-        lost_runs=[job_pb2.TaskRef(stage=r.stage, index=r.index) for r in failure.lost_runs],
+        lost_runs=[failure_pb2.TaskRef(stage=r.stage, index=r.index) for r in failure.lost_runs],
         died=failure.died,
+        skippable=failure.skippable,
         fingerprint=failure.fingerprint,
         exception=bytes_within(failure.exception),
         printed=failure.printed[-MAX_PRINTED_BYTES:],
@@ -359,7 +360,7 @@ def failure_to_proto(failure: TaskFailure) -> job_pb2.Failure:
     return message
 
 
-def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
+def failure_from_proto(message: failure_pb2.Failure) -> TaskFailure:
     """Return the failure; texts and lists are cut to their bounds."""
     return TaskFailure(
         kind=FAILURE_KINDS.from_proto(message.kind),
@@ -367,6 +368,7 @@ def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
         traceback=printable(message.traceback, MAX_TRACEBACK),
         lost_runs=tuple(TaskRef(r.stage, r.index) for r in message.lost_runs[:MAX_LOST_RUNS]),
         died=message.died,
+        skippable=message.skippable,
         fingerprint=printable(message.fingerprint, MAX_FINGERPRINT),
         mark=mark_from_proto(message.mark) if message.HasField("mark") else None,
         exception=bytes_within(message.exception),
@@ -374,12 +376,12 @@ def failure_from_proto(message: job_pb2.Failure) -> TaskFailure:
     )
 
 
-def mark_to_proto(mark: Mark) -> job_pb2.Mark:
+def mark_to_proto(mark: Mark) -> failure_pb2.Mark:
     """Return the message."""
-    return job_pb2.Mark(uri=mark.uri, offset=mark.offset)
+    return failure_pb2.Mark(uri=mark.uri, offset=mark.offset)
 
 
-def mark_from_proto(message: job_pb2.Mark) -> Mark:
+def mark_from_proto(message: failure_pb2.Mark) -> Mark:
     """Return the mark; raise UsageError for an endless name."""
     return Mark(
         uri=text_within(message.uri, "the file of a record", MAX_OBJECT_URI), offset=message.offset

@@ -10,7 +10,7 @@ from mrcore.model.attempts import AttemptState
 from mrcore.model.job import Codec, Compression, JobState, TaskState
 from mrcore.model.master import MasterRole
 from mrcore.model.task import FailureKind
-from mrcore.rpc.v1 import job_pb2, master_pb2, worker_service_pb2
+from mrcore.rpc.v1 import failure_pb2, job_pb2, master_pb2, worker_service_pb2
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 _Number = TypeVar("_Number", bound=int)
@@ -104,10 +104,10 @@ ATTEMPT_STATES: Final = EnumTable(
 FAILURE_KINDS: Final = EnumTable(
     "the kind of failure",
     {
-        FailureKind.USER: job_pb2.Failure.KIND_USER,
-        FailureKind.DATA: job_pb2.Failure.KIND_DATA,
-        FailureKind.INFRASTRUCTURE: job_pb2.Failure.KIND_INFRASTRUCTURE,
-        FailureKind.LOST_INPUT: job_pb2.Failure.KIND_LOST_INPUT,
-        FailureKind.PREEMPTED: job_pb2.Failure.KIND_PREEMPTED,
+        FailureKind.USER: failure_pb2.Failure.KIND_USER,
+        FailureKind.DATA: failure_pb2.Failure.KIND_DATA,
+        FailureKind.INFRASTRUCTURE: failure_pb2.Failure.KIND_INFRASTRUCTURE,
+        FailureKind.LOST_INPUT: failure_pb2.Failure.KIND_LOST_INPUT,
+        FailureKind.PREEMPTED: failure_pb2.Failure.KIND_PREEMPTED,
     },
 )

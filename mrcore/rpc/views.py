@@ -33,7 +33,7 @@ from mrcore.rpc.convert import (
 )
 from mrcore.rpc.convert_task import skip_from_proto, work_from_proto
 from mrcore.rpc.enums import FAILURE_KINDS, JOB_STATES, MASTER_ROLES, TASK_STATES
-from mrcore.rpc.v1 import fleet_pb2, job_pb2, job_service_pb2, master_pb2
+from mrcore.rpc.v1 import failure_pb2, fleet_pb2, job_pb2, job_service_pb2, master_pb2
 from mrcore.util.texts import printable
 
 INPUTS_SHOWN: Final = 100
@@ -198,15 +198,17 @@ def stage_to_proto(view: StageView) -> job_pb2.StageProgress:
     return job_pb2.StageProgress(**fields)
 
 
-def _failure_to_proto(failure: FailureView) -> job_pb2.Failure:
-    return job_pb2.Failure(
+def _failure_to_proto(failure: FailureView) -> failure_pb2.Failure:
+    return failure_pb2.Failure(
         kind=FAILURE_KINDS.to_proto[failure.kind],
         message=printable(failure.message, MAX_MESSAGE),
         traceback=printable(failure.traceback, MAX_TRACEBACK),
     )
 
 
-def _failure_view(failure: job_pb2.Failure, attempt: str = "", worker_id: str = "") -> FailureView:
+def _failure_view(
+    failure: failure_pb2.Failure, attempt: str = "", worker_id: str = ""
+) -> FailureView:
     return FailureView(
         kind=FAILURE_KINDS.from_proto(failure.kind),
         message=failure.message,

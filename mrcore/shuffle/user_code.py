@@ -8,6 +8,7 @@ from types import GeneratorType
 from typing import Any, Final, NoReturn
 
 from mrcore.errors import DataError, InternalError
+from mrcore.model.task import Mark
 from mrcore.plugin.running import running
 from mrcore.plugin.tracebacks import missing_module_hint
 from mrcore.shuffle.keys import shown
@@ -50,6 +51,8 @@ class UserCodeError(InternalError):
         self.error = error
         self.key = key
         self.has_key = has_key
+        self.mark: Mark | None = None
+        """The pair that a later map was at, where pairs are noted."""
 
     @classmethod
     def raised(cls, function: str, error: BaseException, **key: Any) -> UserCodeError:
@@ -248,7 +251,7 @@ class PairReader:
                 if kind not in FIXED_SIZES:
                     if kind not in SCALARS:
                         value = self._kept(key, value)
-                    left -= _size_of(value)
+                    left -= size_of(value)
                 if keep_keys and type(key) not in SCALARS:
                     key = self._keep(key)
                 keys.append(key)
@@ -269,12 +272,12 @@ class PairReader:
         raise TypeError(f"a pair of the type {type(pair).__qualname__} cannot be taken apart")
 
 
-def _size_of(value: Any) -> int:
+def size_of(value: Any) -> int:
     """Return about how many bytes a value takes that `kept` has returned."""
     if type(value) is tuple:
         if FIXED_SIZES.issuperset(map(type, value)):
             return 64 * len(value)
-        return sum(map(_size_of, value))
+        return sum(map(size_of, value))
     try:
         return 64 + len(value)
     except USER_EXCEPTIONS:  # an object that the format cannot hold, as will be found

@@ -9,16 +9,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
+from mrcore.errors import KeyTypeError
 from mrcore.model.skipping import key_mark as mark_of
 from mrcore.model.skipping import marked_function
-from mrcore.model.task import BadRecord, Mark, Skip, TaskSpec
+from mrcore.model.task import BadRecord, Mark, Skip
 from mrcore.plugin.aggregates import Aggregate, AggregateKind
 from mrcore.plugin.functions import UserFunction
+from mrcore.shuffle.groups import Values
 from mrcore.shuffle.keys import shown
-from mrcore.shuffle.user_code import is_iterator_type
-from mrcore.tasks.progress import ProgressSink
+from mrcore.shuffle.user_code import UserCodeError, is_iterator_type
+from mrcore.tasks.record_errors import key_sentence
+from mrcore.tasks.skipped import Guard
+from mrcore.tasks.trials import GivenUpError, Judge, Trials, held
+from mrcore.util.object_copies import thawed
 from mrcore.util.texts import text_of
 
 _SAVED_CHARACTERS = 1_024
@@ -39,22 +45,25 @@ def key_mark(key: object, name: str) -> Mark:
 class BadKeys:
     """The keys that one function of a task does not get, and the one that it is at."""
 
-    def __init__(self, spec: TaskSpec, progress: ProgressSink, name: str) -> None:
-        """`name` is that of the reduce or combine that takes the keys."""
+    def __init__(self, guard: Guard, name: str, judge: Judge | None = None) -> None:
+        """`name` is that of the reduce or combine that takes the keys.
+
+        `judge` raises for what it emits and cannot be.
+        """
+        spec = guard.spec
+        self._guard = guard
         self._name = name
         self._combines = kind_of(name) == "combine"
         self._skip = {
-            skip.mark: skip for skip in spec.skip if marked_function(skip.mark) == kind_of(name)
+            mark: skip
+            for mark, skip in guard.orders().items()
+            if marked_function(mark) == kind_of(name)
         }
         self._marks = spec.mark_records
         self._marks_aggregates = spec.mark_records and spec.job.record_timeout_seconds is None
-        self._progress = progress
-        self._found: dict[Mark, BadRecord] = {}
-
-    @property
-    def found(self) -> tuple[BadRecord, ...]:
-        """Return the keys that were skipped."""
-        return tuple(self._found.values())
+        self._trials = Trials(name, guard.context, judge)
+        self._left_out: set[Mark] = set()
+        """Keys that were met and not given to the function."""
 
     def guarded(self, function: UserFunction) -> UserFunction:
         """Return what is called in place of a function; itself where nothing is to be done.
@@ -67,18 +76,20 @@ class BadKeys:
             if self._combines and function.kind is AggregateKind.COUNT:
                 return function
             marks = self._marks_aggregates
+        if self._guard.careful:
+            return self._careful(function)
         if not self._skip and not marks:
             return function
         if inspect.isgeneratorfunction(function):
 
             def generate(key: Any, values: Any) -> Iterator[Any]:
-                skip = self._note(key)
-                yield from function(key, values) if skip is None else self._left(key, values)
+                is_left_out = self._note(key)
+                yield from self._left(key, values) if is_left_out else function(key, values)
 
             return generate
 
         def call(key: Any, values: Any) -> Any:
-            if self._note(key) is not None:
+            if self._note(key):
                 return self._left(key, values) if self._combines else None
             result = function(key, values)
             if self._marks and is_iterator_type(type(result)):
@@ -87,27 +98,78 @@ class BadKeys:
 
         return call
 
-    def _note(self, key: object) -> Skip | None:
-        """Note a key as the one at work; return the order to skip it, if there is one."""
+    def _careful(self, function: UserFunction) -> UserFunction:
+        """Return what calls a function, twice where it raises, and then gives up the key."""
+
+        def generate(key: Any, values: Any) -> Iterator[Any]:
+            if self._note(key):
+                yield from self._left(key, values)
+                return
+            first, rest = held(values)
+            other = next(rest, _NOTHING)
+            if other is not _NOTHING:  # more values than are held cannot be given twice
+                all_values = chain(map(thawed, first), (other,), rest)
+                yield from _pairs(key, function(key, Values(all_values)))
+                return
+            try:
+                pairs = self._trials.emitted(
+                    lambda: _pairs(key, function(key, Values(map(thawed, first))))
+                )
+            except GivenUpError as failed:
+                self._give_up(key, failed.error)
+                pairs = self._left(key, map(thawed, first))
+            yield from pairs
+
+        return generate
+
+    def _note(self, key: object) -> bool:
+        """Note a key as the one at work; return whether it is left out instead."""
         mark = key_mark(key, self._name)
         skip = self._skip.get(mark)
-        if skip is None:
+        if skip is None and mark not in self._left_out:
             if self._marks:
-                self._progress.mark_key(mark)
-            return None
-        self._progress.leave_keys(kind_of(self._name))
-        if mark not in self._found:
-            text = text_of(key, repr)[:_SAVED_CHARACTERS]
-            cause = skip.cause or "two attempts failed on this key"
-            self._found[mark] = BadRecord(self._name, 0, cause, text, skip.traceback)
-        return skip
+                self._guard.progress.mark_key(mark)
+            return False
+        self._guard.progress.leave_keys(kind_of(self._name))
+        if mark not in self._left_out:
+            assert skip is not None
+            self._left_out.add(mark)
+            self._guard.skipped.add(_ordered(key, skip, self._name))
+        return True
+
+    def _give_up(self, key: object, error: UserCodeError | KeyTypeError) -> None:
+        sentence = key_sentence(error, key, self._name)
+        self._guard.skipped.give_up(self._name, 0, _saved(key), sentence=sentence, error=error)
+        self._left_out.add(key_mark(key, self._name))
+        self._guard.progress.leave_keys(kind_of(self._name))
 
     def _left(self, key: object, values: Any) -> Iterator[Any]:
-        """Yield the pairs that stand for a skipped key."""
+        """Yield the pairs that stand for a key that is left out."""
         if self._combines:
             for value in values:
                 yield key, value
 
     def _marked(self, key: object, pairs: Iterator[Any]) -> Iterator[Any]:
-        self._progress.mark_key(key_mark(key, self._name))
+        self._guard.progress.mark_key(key_mark(key, self._name))
         yield from pairs
+
+
+_NOTHING = object()
+
+
+def _pairs(key: Any, result: Any) -> Iterator[Any]:
+    """Return the pairs that a result of reduce or combine stands for."""
+    if result is None:
+        return iter(())
+    if is_iterator_type(type(result)):
+        return iter(result)
+    return iter(((key, result),))
+
+
+def _saved(key: object) -> str:
+    return text_of(key, repr)[:_SAVED_CHARACTERS]
+
+
+def _ordered(key: object, skip: Skip, name: str) -> BadRecord:
+    cause = skip.cause or "two attempts failed on this key"
+    return BadRecord(name, 0, cause, _saved(key), skip.traceback)

@@ -115,13 +115,22 @@ class MapStep(PairTaker):
         """Map pairs; an error names the key of the pair at work."""
         keys = list(thawed_list(keys))
         at = Position(keys)
-        pairs = emitted(self._map, self.name, at.items, iter(thawed_list(values)), len(keys))
+        noted, given = self.noted(at.items), iter(thawed_list(values))
+        pairs = emitted(self._map, self.name, noted, given, len(keys))
         try:
             self._then.take(self.name, pairs)
         except UserCodeError as error:
             if error.function != self.name or at.index < 0:
                 raise
-            raise error.at_key(keys[at.index]) from error.error
+            raise self.located(error, keys[at.index]) from error.error
+
+    def noted(self, keys: Iterator[Any]) -> Iterator[Any]:
+        """Return the keys of pairs, which are taken one by one when the pairs are mapped."""
+        return keys
+
+    def located(self, error: UserCodeError, key: Any) -> UserCodeError:
+        """Return an error with the key of the pair at work."""
+        return error.at_key(key)
 
     def judge(self, keys: list[Any], values: list[Any]) -> None:
         """Map the pairs, and let the next one judge."""

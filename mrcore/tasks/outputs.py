@@ -28,7 +28,7 @@ from mrcore.tasks.bad_keys import BadKeys
 from mrcore.tasks.emit import PairTaker
 from mrcore.tasks.emitted_rows import PairsAsRows, first_of, is_row, read_rows, rows_of_tables
 from mrcore.tasks.partitioned import PartitionedPart
-from mrcore.tasks.progress import ProgressSink
+from mrcore.tasks.skipped import Guard
 
 
 class RunOutput(PairTaker):
@@ -36,7 +36,6 @@ class RunOutput(PairTaker):
 
     def __init__(
         self,
-        spec: TaskSpec,
         step: StepFunctions,
         of_step: str,
         *,
@@ -44,17 +43,17 @@ class RunOutput(PairTaker):
         total_order: bool,
         budget: Budget,
         folder: Path,
-        progress: ProgressSink,
+        guard: Guard,
     ) -> None:
         """`of_step` follows the names of the step's functions in errors."""
-        self._spec = spec
+        self._spec = spec = guard.spec
         self._partitions = partitions
         self._total_order = total_order
         combine = step.get("combine") if spec.job.combine else None
-        self._keys = BadKeys(spec, progress, f"combine{of_step}")
+        keys = BadKeys(guard, f"combine{of_step}")
         combiner = None
         if combine is not None:
-            combiner = Combiner(self._keys.guarded(combine), f"combine{of_step}")
+            combiner = Combiner(keys.guarded(combine), f"combine{of_step}")
         self._counts_values = combiner is not None and combiner.counts_values
         self._builder = RunBuilder(
             partitions,
@@ -107,7 +106,6 @@ class RunOutput(PairTaker):
             self._write(),
             number_kinds=self._collector.number_kinds,
             records_out=self._collector.pairs,
-            bad_records=self._keys.found,
         )
 
     def _write(self) -> TaskOutput:

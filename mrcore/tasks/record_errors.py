@@ -9,6 +9,7 @@ from mrcore.errors import InternalError, KeyTypeError
 from mrcore.model.formats import record_phrase
 from mrcore.model.task import Mark
 from mrcore.records.batches import Batch
+from mrcore.shuffle.keys import shown
 from mrcore.shuffle.user_code import USER_EXCEPTIONS, UserCodeError, UserFunction
 from mrcore.tasks.emit import Emitter, map_one
 from mrcore.util.texts import text_of
@@ -37,20 +38,6 @@ class RecordError(InternalError):
         return f"{problem}, {place}" if raised else f"{problem} ({place})"
 
 
-class TooManyBadError(InternalError):
-    """A map task meets more bad records than it may skip; carries the last one."""
-
-    def __init__(self, problem: str, last: RecordError) -> None:
-        """`problem` is what is wrong and what to do, without the last record."""
-        super().__init__(problem)
-        self.last = last
-
-    @property
-    def sentence(self) -> str:
-        """Return what is wrong, what to do, and which record was the last one."""
-        return f"{self} The last one: {self.last.sentence}."
-
-
 class PieceError(InternalError):
     """Something that map emitted from a batch of records cannot be; carries where they lie."""
 
@@ -63,6 +50,14 @@ class PieceError(InternalError):
 def problem_of(error: Exception) -> str:
     """Return what is wrong, without the place."""
     return error.problem if isinstance(error, UserCodeError) else str(error)
+
+
+def key_sentence(error: Exception, key: object, name: str) -> str:
+    """Return what is wrong with what a function of this name does with a key."""
+    if not isinstance(error, UserCodeError):
+        return f"{error} (emitted by {name}, for the key {shown(key)})"
+    found = error.at_key(key)
+    return f"{found.problem}, for the key {shown(key)}" if found.error else found.problem
 
 
 def record_text(value: object, characters: int) -> str:

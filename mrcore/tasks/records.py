@@ -9,29 +9,15 @@ from typing import Any, Final
 
 from mrcore.errors import DataError
 from mrcore.model.formats import file_format
-from mrcore.model.skipping import (
-    MAX_SKIPPED_IN_TASK,
-    most_skipped,
-    skip_at,
-    task_skips_problem,
-)
-from mrcore.model.task import (
-    BadRecord,
-    FailureKind,
-    Piece,
-    Skip,
-    Split,
-    TaskFailure,
-    TaskSpec,
-)
-from mrcore.plugin.tracebacks import user_traceback
+from mrcore.model.skipping import MAX_SKIPPED_IN_TASK, most_skipped
+from mrcore.model.task import BadRecord, Piece, Skip, Split, TaskSpec
 from mrcore.records.batches import OnBroken
 from mrcore.records.readers import Batch, BrokenRecordError, open_batches
 from mrcore.records.typed_rows import typed
-from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.position import Position
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import RecordError, TooManyBadError, record_text
+from mrcore.tasks.record_errors import RecordError, record_text
+from mrcore.tasks.skipped import Guard
 from mrcore.util.clock import SYSTEM
 
 _SAVED_CHARACTERS: Final = 1024
@@ -44,10 +30,12 @@ _REPORT_SECONDS: Final = 0.25
 class Records:
     """The records of a split as the user's map sees them, and the number of the one at work."""
 
-    def __init__(self, spec: TaskSpec, split: Split, progress: ProgressSink) -> None:
-        self._spec = spec
+    def __init__(self, split: Split, guard: Guard) -> None:
+        spec = guard.spec
+        self._spec: TaskSpec = spec
         self._split = split
-        self._progress = progress
+        self._progress: ProgressSink = guard.progress
+        self._skipped = guard.skipped
         self._types = spec.job.input_columns_of(split.group)
         self._skip: dict[str, dict[int, Skip]] = {}
         for skip in spec.skip:
@@ -59,7 +47,6 @@ class Records:
         self.batch: Batch | None = None
         self.records = 0
         self.size_bytes = 0
-        self.bad: list[BadRecord] = []
 
     def batches(self) -> Iterator[tuple[Iterable[Any], Iterator[Any]]]:
         """Yield keys and values of each batch, to be read in step."""
@@ -117,15 +104,15 @@ class Records:
 
     def _take_broken(self, piece: Piece, error: BrokenRecordError) -> None:
         """Skip a line that is not of its format, if the job may: another attempt would not help."""
-        if len(self.bad) >= most_skipped(self._spec.job.max_bad_records):
+        if len(self._skipped) >= most_skipped(self._spec.job.max_bad_records):
             raise error
-        if len(self.bad) >= MAX_SKIPPED_IN_TASK:
+        if len(self._skipped) >= MAX_SKIPPED_IN_TASK:
             raise DataError(
                 f"{piece.shown} has too many broken records, or the files before it in its split: "
                 f"a map task can skip {MAX_SKIPPED_IN_TASK:,}. Correct the input."
             ) from error
         record = record_text(error.record, _SAVED_CHARACTERS)
-        self.bad.append(BadRecord(piece.shown, error.offset, str(error), record))
+        self._skipped.add(BadRecord(piece.shown, error.offset, str(error), record))
 
     def give_up(self, error: Exception) -> None:
         """Skip the record read last, which map cannot take.
@@ -134,17 +121,14 @@ class Records:
         """
         batch = self.batch
         assert batch is not None
-        failed = RecordError(error, batch, self.index)
-        problem = task_skips_problem(len(self.bad) + 1, self._spec.job.max_bad_records)
-        if problem is not None:
-            raise TooManyBadError(problem, failed)
-        raised = error.error if isinstance(error, UserCodeError) else None
-        failure = TaskFailure(
-            kind=FailureKind.USER,
-            message=failed.sentence,
-            traceback="" if raised is None else user_traceback(raised),
+        at = self.index
+        self._skipped.give_up(
+            batch.piece.shown,
+            batch.offsets[at],
+            record_text(batch.values[at], _SAVED_CHARACTERS),
+            sentence=RecordError(error, batch, at).sentence,
+            error=error,
         )
-        self.bad.append(self._bad_record(batch, self.index, skip_at(failed.mark, failure)))
         self.records -= 1
 
     def _bad_record(self, batch: Batch, index: int, skip: Skip) -> BadRecord:
@@ -164,7 +148,7 @@ class Records:
         keep = [offset not in bad for offset in offsets]
         for index, kept in enumerate(keep):
             if not kept:
-                self.bad.append(self._bad_record(batch, index, bad[offsets[index]]))
+                self._skipped.add(self._bad_record(batch, index, bad[offsets[index]]))
         values = [value for value, kept in zip(batch.values, keep, strict=True) if kept]
         left = [offset for offset, kept in zip(offsets, keep, strict=True) if kept]
         return type(batch)(batch.piece, values, left, batch.size_bytes)

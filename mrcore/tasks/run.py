@@ -37,8 +37,9 @@ from mrcore.storage import operations
 from mrcore.tasks.bad_keys import key_mark, kind_of
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.record_errors import PieceError, RecordError, TooManyBadError, problem_of
+from mrcore.tasks.record_errors import PieceError, RecordError, problem_of
 from mrcore.tasks.setup import Setup
+from mrcore.tasks.skipped import TooManyBadError
 from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.texts import encodable, lines, one_line, printable
@@ -46,6 +47,9 @@ from mrcore.util.texts import encodable, lines, one_line, printable
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
 _MAX_MESSAGE: Final = 8_000
 _DEEP: Final = "a key or value is nested too deeply to be handled: emit flatter data"
+
+_SKIPPABLE: Final = ("map", "reduce", "combine", "sort_key")
+"""Functions that fail for a record, a key or a pair, and not for all."""
 
 __all__ = ["ProgressSink", "run_task"]
 
@@ -171,32 +175,39 @@ def _run(
     except RecordError as failed:
         return _user_failure(failed.error, failed.sentence, failed.mark)
     except TooManyBadError as failed:
-        return _user_failure(failed.last.error, failed.sentence)
+        return _user_failure(failed, failed.problem)
     except PieceError as failed:
-        return _user_failure(failed.error, f"{problem_of(failed.error)} (in {failed.shown})")
+        message = f"{problem_of(failed.error)} (in {failed.shown})"
+        return _user_failure(failed.error, message, skippable=True)
     except UserCodeError as failed:
         where = f", for the key {shown(failed.key)}" if failed.has_key and failed.error else ""
-        return _user_failure(failed, f"{failed.problem}{where}", _bad_key(spec, failed))
+        skippable = kind_of(failed.function) in _SKIPPABLE
+        mark = _bad_key(spec, failed)
+        return _user_failure(failed, f"{failed.problem}{where}", mark, skippable=skippable)
     except KeyTypeError as failed:
-        return _user_failure(failed, str(failed))
+        return _user_failure(failed, str(failed), skippable=True)
     return msgspec.structs.replace(output, counters=dict(context.counters))
 
 
 def _bad_key(spec: TaskSpec, failed: UserCodeError) -> Mark | None:
-    """Return the mark of the key that reduce or combine has failed on, if the job may skip it."""
-    takes_keys = failed.has_key and kind_of(failed.function) in ("reduce", "combine")
-    if not takes_keys or not spec.job.max_bad_records:
+    """Return the mark of the key or pair that has failed, where it is known and may be skipped."""
+    if not spec.job.max_bad_records:
         return None
+    if not failed.has_key or kind_of(failed.function) not in ("reduce", "combine"):
+        return failed.mark
     return key_mark(failed.key, failed.function)
 
 
-def _user_failure(failed: Exception, message: str, mark: Mark | None = None) -> TaskFailure:
+def _user_failure(
+    failed: Exception, message: str, mark: Mark | None = None, *, skippable: bool = False
+) -> TaskFailure:
     error = failed.error if isinstance(failed, UserCodeError) else None
     return TaskFailure(
         kind=FailureKind.USER,
         message=message,
         traceback="" if error is None else user_traceback(error),
         mark=mark,
+        skippable=skippable or mark is not None,
         fingerprint=fingerprint(failed, mark),
     )
 

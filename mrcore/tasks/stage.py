@@ -13,8 +13,9 @@ import msgspec
 
 from mrcore.errors import KeyTypeError
 from mrcore.model.formats import INPUT_FORMATS
+from mrcore.model.skipping import is_pair
 from mrcore.model.stages import Result
-from mrcore.model.task import BadRecord, RunInput, Split, TaskOutput, TaskSpec
+from mrcore.model.task import RunInput, Split, TaskOutput, TaskSpec
 from mrcore.plugin.context import Context
 from mrcore.plugin.functions import MapMany, StepFunctions, UserFunctions
 from mrcore.plugin.running import noted
@@ -23,6 +24,7 @@ from mrcore.shuffle.combine import reduce_after
 from mrcore.shuffle.groups import GroupStream
 from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.bad_keys import BadKeys
+from mrcore.tasks.bad_pairs import GuardedMap
 from mrcore.tasks.careful import CarefulMap
 from mrcore.tasks.emit import (
     Emitter,
@@ -39,6 +41,8 @@ from mrcore.tasks.record_errors import located
 from mrcore.tasks.records import Records
 from mrcore.tasks.reducer import Reducer, pass_on_columns
 from mrcore.tasks.results import ResultOutput
+from mrcore.tasks.skipped import Guard, Skipped, TooManyBadError
+from mrcore.tasks.trials import judge_with
 
 Output: TypeAlias = RunOutput | PartOutput | ResultOutput
 
@@ -87,7 +91,9 @@ class StageTask:
         self._total_order = stage.total_order
         # What a bad record has left in variables cannot be taken back: only in a new process.
         may_skip = bool(spec.job.max_bad_records) and not functions.keeps_state
-        self._careful = spec.careful and may_skip
+        self._skipped = Skipped(spec)
+        careful = spec.careful and may_skip
+        self._guard = Guard(spec, progress, context, self._skipped, careful)
         read = spec.work.read
         group = read.group if isinstance(read, Split) else 0
         self._columnar = INPUT_FORMATS[spec.job.input_format_of(group)].is_columnar
@@ -122,21 +128,30 @@ class StageTask:
         if self._shuffled is None:
             return PartOutput.open(self._spec, self._scratch / "parts")
         return RunOutput(
-            self._spec,
             self._shuffled.functions,
             self._shuffled.of,
             partitions=self._spec.work.partitions,
             total_order=self._total_order,
             budget=self._budget,
             folder=self._scratch / "run",
-            progress=self._progress,
+            guard=self._guard,
         )
 
-    def _emitters(self, output: Emitter, maps: list[_Step]) -> list[Emitter]:
-        """Return what takes the pairs before each of `maps`, and after the last of them."""
+    def _emitters(
+        self, output: Emitter, maps: list[_Step], guard: Guard | None = None
+    ) -> list[Emitter]:
+        """Return what takes the pairs before each of `maps`, and after the last of them.
+
+        With a guard, pairs that are poison for one of `maps` are left out.
+        """
         emitters = [output]
         for step in reversed(maps):
-            emitters.insert(0, MapStep(step.functions, step.of, emitters[0]))
+            then, is_last = emitters[0], step is maps[-1]
+            if guard is None:
+                emitters.insert(0, MapStep(step.functions, step.of, then))
+            else:
+                guarded = GuardedMap(step.functions, step.of, then, guard, is_last=is_last)
+                emitters.insert(0, guarded)
         return emitters
 
     def _map_split(self, split: Split, output: Output) -> TaskOutput:
@@ -146,7 +161,7 @@ class StageTask:
         if self._group_map is not None:
             first = _Step({**first.functions, "map": self._group_map}, first.of)
         emitters = self._emitters(output, rest)
-        records = Records(self._spec, split, self._progress)
+        records = Records(split, self._guard)
         self._map_records(first, [step.named("map") for step in rest], records, emitters[0])
         self._finish_maps([first, *rest], emitters)
         result = output.close()
@@ -154,7 +169,7 @@ class StageTask:
             result,
             records_in=records.records,
             bytes_in=records.size_bytes,
-            bad_records=(*records.bad, *result.bad_records),
+            bad_records=self._skipped.found,
         )
 
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
@@ -163,8 +178,9 @@ class StageTask:
         many = user_map if isinstance(user_map, MapMany) else None
         columnar = self._columnar and many is None
         careful = None
-        if self._careful and many is None and not columnar:
-            careful = CarefulMap(user_map, name, records, self._context, then, judges=not later)
+        takes_each = not columnar if many is None else many.is_by_record
+        if self._guard.careful and takes_each:
+            careful = CarefulMap(user_map, name, records, self._context, then)
         for keys, values in records.batches():
             if many is not None and many.done:
                 return
@@ -187,21 +203,24 @@ class StageTask:
                             then.take(name, emitted(user_map, name, (key,), one, 1))
                     else:
                         then.take(name, emitted(user_map, name, keys, values, count))
+            except TooManyBadError:
+                raise
             except (UserCodeError, KeyTypeError) as error:
                 raise located(
                     error, batch, records.index, user_map, columnar, (name, *later), then
                 ) from error
 
     def _reduce_runs(self, runs: RunInput, output: Output) -> TaskOutput:
-        emitters = self._emitters(output, self._maps)
-        bad: tuple[BadRecord, ...] = ()
+        guard = self._guard
+        notes = guard.careful or guard.marks or any(map(is_pair, guard.orders()))
+        emitters = self._emitters(output, self._maps, guard if notes else None)
         rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
         try:
             if self._reduce is None:
                 for chunk in rows.chunks():
                     pass_on_columns(chunk.columns, emitters[0])
             else:
-                bad = self._reduce_keys(self._reduce, rows, emitters[0])
+                self._reduce_keys(self._reduce, rows, emitters[0])
             self._finish_maps(self._maps, emitters[1:])
             result = output.close()
         finally:
@@ -210,22 +229,21 @@ class StageTask:
             result,
             records_in=rows.records,
             bytes_in=rows.size_bytes,
-            bad_records=(*bad, *result.bad_records),
+            bad_records=self._skipped.found,
         )
 
-    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> tuple[BadRecord, ...]:
-        """Call the reduce of a step for every key; return the keys that were skipped."""
+    def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> None:
+        """Call the reduce of a step for every key."""
         combine = step.functions.get("combine") if self._spec.job.combine else None
         reduce = reduce_after(step.functions.get("reduce"), combine)
         assert reduce is not None
         name = step.named("reduce")
-        keys = BadKeys(self._spec, self._progress, name)
+        keys = BadKeys(self._guard, name, judge_with(name, then, asks=not self._maps))
         last = self._maps[-1].named("map") if self._maps else name
         with named_in_key_errors(last):
             Reducer(keys.guarded(reduce), then, name).run(GroupStream(rows.chunks()))
         function, name = step.functions.get("reduce_finish"), step.named("reduce_finish")
         finish(function, name, self._context, then)
-        return keys.found
 
     def _finish_maps(self, maps: list[_Step], emitters: list[Emitter]) -> None:
         """Call the map_finish of each step in turn: the next map still takes what it emits."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.rpc.v1 import job_pb2
+from mrcore.rpc.v1 import failure_pb2
 from mrcore.util import host
 from mrcore.worker.core.commands import Leave
 from mrcore.worker.core.events import Answered, DrainBegun
@@ -35,7 +35,7 @@ def test_a_preemption_notice_hands_back_what_cannot_finish(tmp_path: Path) -> No
             await asyncio.to_thread(metadata.parked.acquire)
             metadata.preempt()
             call = await master.until(lambda call: call.request.draining, *both)
-            assert call.failure(1).kind == job_pb2.Failure.KIND_PREEMPTED
+            assert call.failure(1).kind == failure_pb2.Failure.KIND_PREEMPTED
             assert "preempted" in call.failure(1).message
 
         talk(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mrcore.rpc.convert_task import attempt_from_proto
-from mrcore.rpc.v1 import job_pb2
+from mrcore.rpc.v1 import failure_pb2
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.util.proc import descendants
 from tests.support.scripted_master import (
@@ -103,7 +103,7 @@ async def test_sigterm_hands_back_what_waits_and_finishes_what_runs(
     worker.process.terminate()
     draining = await master.until(lambda call: call.request.draining, *both)
     assert draining.states() == {0: Held.STATE_RUNNING, 1: Held.STATE_FINISHED}
-    assert draining.failure(1).kind == job_pb2.Failure.KIND_PREEMPTED
+    assert draining.failure(1).kind == failure_pb2.Failure.KIND_PREEMPTED
     assert "SIGTERM" in draining.failure(1).message
     master.answer(draining, both[0], drain=True)
     worker.release()
@@ -124,7 +124,7 @@ async def is_handed_back(master: FakeMaster, worker: Worker, text: str) -> None:
     await worker.begun()
     worker.process.terminate()
     back = await master.until(lambda call: call.states() == {0: Held.STATE_FINISHED}, one)
-    assert back.failure(0).kind == job_pb2.Failure.KIND_PREEMPTED
+    assert back.failure(0).kind == failure_pb2.Failure.KIND_PREEMPTED
     master.answer(back, leave=True)
     assert (await worker.end())[0] == 0
 

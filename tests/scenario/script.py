@@ -21,6 +21,7 @@ events, with what may follow them:
         HELD is STATE:ATTEMPT[:MORE]; the sequence counts by itself; flags and slots are kept
         unstarted:A  running:A:SECONDS  done:A:CONTENT (or SECONDS s)  user:A:WORDS  data:A:WORDS
         infrastructure:A  preempted:A  died:A:OFFSET  raised:A:OFFSET  setup:A:ERROR
+        unplaced:A:ERROR, which only a careful attempt can place
         unread:A:N,N  skipped:A:N or :N/RECORDS (that were mapped)
         result:A:BYTES and large:A:URI, of calls and of a stage that is written N= in `stages`
         ATTEMPT is JOB/map-INDEX@EPOCH.N, and for a reduce of a later version JOB/reduce-0@1.5!2

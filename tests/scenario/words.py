@@ -147,6 +147,11 @@ class Words:
             return TaskFailure(
                 kind=FailureKind.USER, message=state, died=died, mark=mark, fingerprint=where
             )
+        if state == "unplaced":
+            message = f"map of step 2 raised {more}"
+            return TaskFailure(
+                kind=FailureKind.USER, message=message, skippable=True, fingerprint=message
+            )
         if state == "setup":
             message = f"setup raised {more}"
             return TaskFailure(kind=FailureKind.USER, message=message, fingerprint=message)

@@ -31,7 +31,7 @@ from mrcore.model.task import MAX_RESULT_BYTES
 from mrcore.rpc.cluster import Credentials
 from mrcore.rpc.status import DOMAIN, code_of
 from mrcore.rpc.v1 import call_service_pb2 as pb
-from mrcore.rpc.v1 import call_service_pb2_grpc, job_pb2
+from mrcore.rpc.v1 import call_service_pb2_grpc, failure_pb2
 
 
 @dataclass(eq=False)
@@ -166,7 +166,7 @@ class CallHouse(call_service_pb2_grpc.CallServiceServicer):
                 value = payload.dump_value(function(*arguments, **keywords))
         except Exception as error:  # noqa: BLE001 - as a worker does
             ended.failure.CopyFrom(
-                job_pb2.Failure(
+                failure_pb2.Failure(
                     message=f"{type(error).__name__}: {error}",
                     traceback="in a worker",
                     exception=dump_exception(error),

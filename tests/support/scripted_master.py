@@ -19,7 +19,7 @@ from mrcore.plugin.bundle import build_bundle
 from mrcore.rpc.cluster import Credentials, save_credentials
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.convert_task import assignment_to_proto
-from mrcore.rpc.v1 import job_pb2, worker_service_pb2_grpc
+from mrcore.rpc.v1 import failure_pb2, worker_service_pb2_grpc
 from mrcore.rpc.v1 import worker_service_pb2 as pb
 from tests.support.specs import job_spec, one_input
 
@@ -53,7 +53,7 @@ class Call:
         """Return the states of the attempts that it lists, by the index of their task."""
         return {held.attempt.index: held.state for held in self.request.held}
 
-    def failure(self, index: int) -> job_pb2.Failure:
+    def failure(self, index: int) -> failure_pb2.Failure:
         """Return the failure that the request reports for a task."""
         (found,) = [held for held in self.request.held if held.attempt.index == index]
         assert found.HasField("failure")

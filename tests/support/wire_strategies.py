@@ -200,5 +200,6 @@ FAILURES = st.builds(
     lost_runs=st.lists(st.builds(TaskRef, UINT32, UINT32), max_size=3).map(tuple),
     fingerprint=st.text("0123456789abcdef", max_size=32),
     died=st.booleans(),
+    skippable=st.booleans(),
     mark=st.none() | MARKS,
 )

@@ -10,7 +10,14 @@ from pathlib import Path
 from mrcore.calls.exceptions import dump_timeout
 from mrcore.model.formats import record_phrase
 from mrcore.model.job import JobSpec
-from mrcore.model.skipping import is_item, is_key, marked_function, shown_key
+from mrcore.model.skipping import (
+    is_item,
+    is_key,
+    is_pair,
+    marked_function,
+    pair_place,
+    shown_key,
+)
 from mrcore.model.stages import CALL, MAP, stage_name
 from mrcore.model.task import MAX_PRINTED_BYTES, FailureKind, Mark, Split, TaskFailure
 from mrcore.tasks.child.protocol import LOST_DESCRIPTORS, OWN_DEFECT, Order
@@ -97,6 +104,9 @@ def _place(order: Order, function: str, mark: Mark | None) -> str:
         for piece in pieces:
             if piece.uri == mark.uri:
                 return f", at work on {record_phrase(piece.format, mark.offset, piece.shown)},"
+        if is_pair(mark):
+            later_map, key = pair_place(mark)
+            return f", at work on a pair with the key {key} in {later_map},"
         if is_key(mark):
             return f", at work on the key {shown_key(mark)} in {marked_function(mark)},"
         return f", at work on the record at offset {mark.offset} of {mark.uri},"

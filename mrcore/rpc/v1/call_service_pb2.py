@@ -22,60 +22,61 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from mrcore.rpc.v1 import failure_pb2 as mrcore_dot_rpc_dot_v1_dot_failure__pb2
 from mrcore.rpc.v1 import job_pb2 as mrcore_dot_rpc_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mrcore/rpc/v1/call_service.proto\x12\rmrcore.rpc.v1\x1a\x17mrcore/rpc/v1/job.proto\"N\n\x12OpenSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\")\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\",\n\x07\x43\x61llRef\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\x8b\x01\n\x04\x43\x61ll\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\x0c\x12\x18\n\x10\x61rguments_object\x18\x03 \x01(\t\x12%\n\x05needs\x18\x04 \x03(\x0b\x32\x16.mrcore.rpc.v1.CallRef\x12\x0c\n\x04\x65\x61\x63h\x18\x05 \x01(\x08\x12\x0f\n\x07objects\x18\x06 \x03(\t\"X\n\x0f\x41\x64\x64\x43\x61llsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\"\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Call\"!\n\x10\x41\x64\x64\x43\x61llsResponse\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\"\'\n\x11WatchCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\\\n\x12WatchCallsResponse\x12\'\n\x05\x65nded\x18\x01 \x03(\x0b\x32\x18.mrcore.rpc.v1.EndedCall\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x0f\n\x07started\x18\x03 \x03(\r\"\xae\x01\n\tEndedCall\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x05value\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bvalue_bytes\x18\x03 \x01(\x04H\x00\x12)\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x16.mrcore.rpc.v1.FailureH\x00\x12\x0f\n\x07printed\x18\x05 \x01(\x0c\x12\x11\n\tcancelled\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x42\t\n\x07outcome\"9\n\x12\x43\x61ncelCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07indexes\x18\x02 \x03(\r\"\x15\n\x13\x43\x61ncelCallsResponse\":\n\x13ReleaseCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07indexes\x18\x02 \x03(\r\"\x16\n\x14ReleaseCallsResponse\"9\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\"\x16\n\x14\x43loseSessionResponse\"0\n\x10PutObjectRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\" \n\x11PutObjectResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\"*\n\tResultRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\x83\x01\n\x11ReadObjectRequest\x12\x10\n\x06sha256\x18\x01 \x01(\tH\x00\x12&\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.CallRefH\x00\x12*\n\x06result\x18\x03 \x01(\x0b\x32\x18.mrcore.rpc.v1.ResultRefH\x00\x42\x08\n\x06object\"\"\n\x12ReadObjectResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\'\n\x15ReleaseResultsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x18\n\x16ReleaseResultsResponse2\x93\x06\n\x0b\x43\x61llService\x12T\n\x0bOpenSession\x12!.mrcore.rpc.v1.OpenSessionRequest\x1a\".mrcore.rpc.v1.OpenSessionResponse\x12K\n\x08\x41\x64\x64\x43\x61lls\x12\x1e.mrcore.rpc.v1.AddCallsRequest\x1a\x1f.mrcore.rpc.v1.AddCallsResponse\x12S\n\nWatchCalls\x12 .mrcore.rpc.v1.WatchCallsRequest\x1a!.mrcore.rpc.v1.WatchCallsResponse0\x01\x12T\n\x0b\x43\x61ncelCalls\x12!.mrcore.rpc.v1.CancelCallsRequest\x1a\".mrcore.rpc.v1.CancelCallsResponse\x12W\n\x0cReleaseCalls\x12\".mrcore.rpc.v1.ReleaseCallsRequest\x1a#.mrcore.rpc.v1.ReleaseCallsResponse\x12W\n\x0c\x43loseSession\x12\".mrcore.rpc.v1.CloseSessionRequest\x1a#.mrcore.rpc.v1.CloseSessionResponse\x12P\n\tPutObject\x12\x1f.mrcore.rpc.v1.PutObjectRequest\x1a .mrcore.rpc.v1.PutObjectResponse(\x01\x12S\n\nReadObject\x12 .mrcore.rpc.v1.ReadObjectRequest\x1a!.mrcore.rpc.v1.ReadObjectResponse0\x01\x12]\n\x0eReleaseResults\x12$.mrcore.rpc.v1.ReleaseResultsRequest\x1a%.mrcore.rpc.v1.ReleaseResultsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mrcore/rpc/v1/call_service.proto\x12\rmrcore.rpc.v1\x1a\x1bmrcore/rpc/v1/failure.proto\x1a\x17mrcore/rpc/v1/job.proto\"N\n\x12OpenSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\")\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\",\n\x07\x43\x61llRef\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\x8b\x01\n\x04\x43\x61ll\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\x0c\x12\x18\n\x10\x61rguments_object\x18\x03 \x01(\t\x12%\n\x05needs\x18\x04 \x03(\x0b\x32\x16.mrcore.rpc.v1.CallRef\x12\x0c\n\x04\x65\x61\x63h\x18\x05 \x01(\x08\x12\x0f\n\x07objects\x18\x06 \x03(\t\"X\n\x0f\x41\x64\x64\x43\x61llsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\"\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x13.mrcore.rpc.v1.Call\"!\n\x10\x41\x64\x64\x43\x61llsResponse\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\r\"\'\n\x11WatchCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\\\n\x12WatchCallsResponse\x12\'\n\x05\x65nded\x18\x01 \x03(\x0b\x32\x18.mrcore.rpc.v1.EndedCall\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x0f\n\x07started\x18\x03 \x03(\r\"\xae\x01\n\tEndedCall\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x05value\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bvalue_bytes\x18\x03 \x01(\x04H\x00\x12)\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x16.mrcore.rpc.v1.FailureH\x00\x12\x0f\n\x07printed\x18\x05 \x01(\x0c\x12\x11\n\tcancelled\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x42\t\n\x07outcome\"9\n\x12\x43\x61ncelCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07indexes\x18\x02 \x03(\r\"\x15\n\x13\x43\x61ncelCallsResponse\":\n\x13ReleaseCallsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07indexes\x18\x02 \x03(\r\"\x16\n\x14ReleaseCallsResponse\"9\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\"\x16\n\x14\x43loseSessionResponse\"0\n\x10PutObjectRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\" \n\x11PutObjectResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\"*\n\tResultRef\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\"\x83\x01\n\x11ReadObjectRequest\x12\x10\n\x06sha256\x18\x01 \x01(\tH\x00\x12&\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.CallRefH\x00\x12*\n\x06result\x18\x03 \x01(\x0b\x32\x18.mrcore.rpc.v1.ResultRefH\x00\x42\x08\n\x06object\"\"\n\x12ReadObjectResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\'\n\x15ReleaseResultsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x18\n\x16ReleaseResultsResponse2\x93\x06\n\x0b\x43\x61llService\x12T\n\x0bOpenSession\x12!.mrcore.rpc.v1.OpenSessionRequest\x1a\".mrcore.rpc.v1.OpenSessionResponse\x12K\n\x08\x41\x64\x64\x43\x61lls\x12\x1e.mrcore.rpc.v1.AddCallsRequest\x1a\x1f.mrcore.rpc.v1.AddCallsResponse\x12S\n\nWatchCalls\x12 .mrcore.rpc.v1.WatchCallsRequest\x1a!.mrcore.rpc.v1.WatchCallsResponse0\x01\x12T\n\x0b\x43\x61ncelCalls\x12!.mrcore.rpc.v1.CancelCallsRequest\x1a\".mrcore.rpc.v1.CancelCallsResponse\x12W\n\x0cReleaseCalls\x12\".mrcore.rpc.v1.ReleaseCallsRequest\x1a#.mrcore.rpc.v1.ReleaseCallsResponse\x12W\n\x0c\x43loseSession\x12\".mrcore.rpc.v1.CloseSessionRequest\x1a#.mrcore.rpc.v1.CloseSessionResponse\x12P\n\tPutObject\x12\x1f.mrcore.rpc.v1.PutObjectRequest\x1a .mrcore.rpc.v1.PutObjectResponse(\x01\x12S\n\nReadObject\x12 .mrcore.rpc.v1.ReadObjectRequest\x1a!.mrcore.rpc.v1.ReadObjectResponse0\x01\x12]\n\x0eReleaseResults\x12$.mrcore.rpc.v1.ReleaseResultsRequest\x1a%.mrcore.rpc.v1.ReleaseResultsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mrcore.rpc.v1.call_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPENSESSIONREQUEST']._serialized_start=76
-  _globals['_OPENSESSIONREQUEST']._serialized_end=154
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=156
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=197
-  _globals['_CALLREF']._serialized_start=199
-  _globals['_CALLREF']._serialized_end=243
-  _globals['_CALL']._serialized_start=246
-  _globals['_CALL']._serialized_end=385
-  _globals['_ADDCALLSREQUEST']._serialized_start=387
-  _globals['_ADDCALLSREQUEST']._serialized_end=475
-  _globals['_ADDCALLSRESPONSE']._serialized_start=477
-  _globals['_ADDCALLSRESPONSE']._serialized_end=510
-  _globals['_WATCHCALLSREQUEST']._serialized_start=512
-  _globals['_WATCHCALLSREQUEST']._serialized_end=551
-  _globals['_WATCHCALLSRESPONSE']._serialized_start=553
-  _globals['_WATCHCALLSRESPONSE']._serialized_end=645
-  _globals['_ENDEDCALL']._serialized_start=648
-  _globals['_ENDEDCALL']._serialized_end=822
-  _globals['_CANCELCALLSREQUEST']._serialized_start=824
-  _globals['_CANCELCALLSREQUEST']._serialized_end=881
-  _globals['_CANCELCALLSRESPONSE']._serialized_start=883
-  _globals['_CANCELCALLSRESPONSE']._serialized_end=904
-  _globals['_RELEASECALLSREQUEST']._serialized_start=906
-  _globals['_RELEASECALLSREQUEST']._serialized_end=964
-  _globals['_RELEASECALLSRESPONSE']._serialized_start=966
-  _globals['_RELEASECALLSRESPONSE']._serialized_end=988
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=990
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=1047
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1049
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1071
-  _globals['_PUTOBJECTREQUEST']._serialized_start=1073
-  _globals['_PUTOBJECTREQUEST']._serialized_end=1121
-  _globals['_PUTOBJECTRESPONSE']._serialized_start=1123
-  _globals['_PUTOBJECTRESPONSE']._serialized_end=1155
-  _globals['_RESULTREF']._serialized_start=1157
-  _globals['_RESULTREF']._serialized_end=1199
-  _globals['_READOBJECTREQUEST']._serialized_start=1202
-  _globals['_READOBJECTREQUEST']._serialized_end=1333
-  _globals['_READOBJECTRESPONSE']._serialized_start=1335
-  _globals['_READOBJECTRESPONSE']._serialized_end=1369
-  _globals['_RELEASERESULTSREQUEST']._serialized_start=1371
-  _globals['_RELEASERESULTSREQUEST']._serialized_end=1410
-  _globals['_RELEASERESULTSRESPONSE']._serialized_start=1412
-  _globals['_RELEASERESULTSRESPONSE']._serialized_end=1436
-  _globals['_CALLSERVICE']._serialized_start=1439
-  _globals['_CALLSERVICE']._serialized_end=2226
+  _globals['_OPENSESSIONREQUEST']._serialized_start=105
+  _globals['_OPENSESSIONREQUEST']._serialized_end=183
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=185
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=226
+  _globals['_CALLREF']._serialized_start=228
+  _globals['_CALLREF']._serialized_end=272
+  _globals['_CALL']._serialized_start=275
+  _globals['_CALL']._serialized_end=414
+  _globals['_ADDCALLSREQUEST']._serialized_start=416
+  _globals['_ADDCALLSREQUEST']._serialized_end=504
+  _globals['_ADDCALLSRESPONSE']._serialized_start=506
+  _globals['_ADDCALLSRESPONSE']._serialized_end=539
+  _globals['_WATCHCALLSREQUEST']._serialized_start=541
+  _globals['_WATCHCALLSREQUEST']._serialized_end=580
+  _globals['_WATCHCALLSRESPONSE']._serialized_start=582
+  _globals['_WATCHCALLSRESPONSE']._serialized_end=674
+  _globals['_ENDEDCALL']._serialized_start=677
+  _globals['_ENDEDCALL']._serialized_end=851
+  _globals['_CANCELCALLSREQUEST']._serialized_start=853
+  _globals['_CANCELCALLSREQUEST']._serialized_end=910
+  _globals['_CANCELCALLSRESPONSE']._serialized_start=912
+  _globals['_CANCELCALLSRESPONSE']._serialized_end=933
+  _globals['_RELEASECALLSREQUEST']._serialized_start=935
+  _globals['_RELEASECALLSREQUEST']._serialized_end=993
+  _globals['_RELEASECALLSRESPONSE']._serialized_start=995
+  _globals['_RELEASECALLSRESPONSE']._serialized_end=1017
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=1019
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=1076
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1078
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1100
+  _globals['_PUTOBJECTREQUEST']._serialized_start=1102
+  _globals['_PUTOBJECTREQUEST']._serialized_end=1150
+  _globals['_PUTOBJECTRESPONSE']._serialized_start=1152
+  _globals['_PUTOBJECTRESPONSE']._serialized_end=1184
+  _globals['_RESULTREF']._serialized_start=1186
+  _globals['_RESULTREF']._serialized_end=1228
+  _globals['_READOBJECTREQUEST']._serialized_start=1231
+  _globals['_READOBJECTREQUEST']._serialized_end=1362
+  _globals['_READOBJECTRESPONSE']._serialized_start=1364
+  _globals['_READOBJECTRESPONSE']._serialized_end=1398
+  _globals['_RELEASERESULTSREQUEST']._serialized_start=1400
+  _globals['_RELEASERESULTSREQUEST']._serialized_end=1439
+  _globals['_RELEASERESULTSRESPONSE']._serialized_start=1441
+  _globals['_RELEASERESULTSRESPONSE']._serialized_end=1465
+  _globals['_CALLSERVICE']._serialized_start=1468
+  _globals['_CALLSERVICE']._serialized_end=2255
 # @@protoc_insertion_point(module_scope)

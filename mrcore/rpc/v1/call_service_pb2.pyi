@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from mrcore.rpc.v1 import failure_pb2 as _failure_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -279,7 +280,7 @@ class EndedCall(_message.Message):
     released: _builtins.bool
     """It was released, by this client or another one: its outcome is not known any more."""
     @_builtins.property
-    def failure(self) -> _job_pb2.Failure:
+    def failure(self) -> _failure_pb2.Failure:
         """Reason why it failed for good."""
 
     def __init__(
@@ -288,7 +289,7 @@ class EndedCall(_message.Message):
         index: _builtins.int = ...,
         value: _builtins.bytes = ...,
         value_bytes: _builtins.int = ...,
-        failure: _job_pb2.Failure | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
         printed: _builtins.bytes = ...,
         cancelled: _builtins.bool = ...,
         released: _builtins.bool = ...,

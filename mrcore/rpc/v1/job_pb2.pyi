@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mrcore.rpc.v1 import failure_pb2 as _failure_pb2
 from mrcore.rpc.v1 import plugin_pb2 as _plugin_pb2
 import builtins as _builtins
 import sys
@@ -421,153 +422,6 @@ class JobSpec(_message.Message):
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
 
 @_typing.final
-class Failure(_message.Message):
-    """Reason why an attempt or a job failed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Kind:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Failure._Kind.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        KIND_UNSPECIFIED: Failure._Kind.ValueType  # 0
-        """Never sent."""
-        KIND_USER: Failure._Kind.ValueType  # 1
-        """The user's code."""
-        KIND_DATA: Failure._Kind.ValueType  # 2
-        """A truncated or corrupt input, or a defect of mrcore: another attempt would fail, too."""
-        KIND_INFRASTRUCTURE: Failure._Kind.ValueType  # 3
-        """Storage, disk or machine."""
-        KIND_LOST_INPUT: Failure._Kind.ValueType  # 4
-        """A run that cannot be read."""
-        KIND_PREEMPTED: Failure._Kind.ValueType  # 5
-        """A worker that is leaving; never counted."""
-
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """Source of a failure."""
-
-    KIND_UNSPECIFIED: Failure.Kind.ValueType  # 0
-    """Never sent."""
-    KIND_USER: Failure.Kind.ValueType  # 1
-    """The user's code."""
-    KIND_DATA: Failure.Kind.ValueType  # 2
-    """A truncated or corrupt input, or a defect of mrcore: another attempt would fail, too."""
-    KIND_INFRASTRUCTURE: Failure.Kind.ValueType  # 3
-    """Storage, disk or machine."""
-    KIND_LOST_INPUT: Failure.Kind.ValueType  # 4
-    """A run that cannot be read."""
-    KIND_PREEMPTED: Failure.Kind.ValueType  # 5
-    """A worker that is leaving; never counted."""
-
-    KIND_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    TRACEBACK_FIELD_NUMBER: _builtins.int
-    LOST_RUNS_FIELD_NUMBER: _builtins.int
-    DIED_FIELD_NUMBER: _builtins.int
-    MARK_FIELD_NUMBER: _builtins.int
-    EXCEPTION_FIELD_NUMBER: _builtins.int
-    PRINTED_FIELD_NUMBER: _builtins.int
-    FINGERPRINT_FIELD_NUMBER: _builtins.int
-    kind: Global___Failure.Kind.ValueType
-    """Source of the failure."""
-    message: _builtins.str
-    """Description in one sentence."""
-    traceback: _builtins.str
-    """Traceback with the user's own frames."""
-    died: _builtins.bool
-    """The process died without a traceback."""
-    exception: _builtins.bytes
-    """The pickled exception of a call, where it can be pickled; at most 64 KiB."""
-    printed: _builtins.bytes
-    """The end of what a call printed; at most 64 KiB."""
-    fingerprint: _builtins.str
-    """Identity of what the user's code raised and of the place; at most 100 characters. Two failures
-    of a task with the same fingerprint end the job. Empty where another attempt may do better.
-    """
-    @_builtins.property
-    def lost_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskRef]:
-        """Tasks whose runs could not be read. Only reports of workers have this and the fields below."""
-
-    @_builtins.property
-    def mark(self) -> Global___Mark:
-        """The record being processed when it died."""
-
-    def __init__(
-        self,
-        *,
-        kind: Global___Failure.Kind.ValueType = ...,
-        message: _builtins.str = ...,
-        traceback: _builtins.str = ...,
-        lost_runs: _abc.Iterable[Global___TaskRef] | None = ...,
-        died: _builtins.bool = ...,
-        mark: Global___Mark | None = ...,
-        exception: _builtins.bytes = ...,
-        printed: _builtins.bytes = ...,
-        fingerprint: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["died", b"died", "exception", b"exception", "fingerprint", b"fingerprint", "kind", b"kind", "lost_runs", b"lost_runs", "mark", b"mark", "message", b"message", "printed", b"printed", "traceback", b"traceback"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Failure: _TypeAlias = Failure  # noqa: Y015
-
-@_typing.final
-class TaskRef(_message.Message):
-    """A task of the same job."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STAGE_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
-    stage: _builtins.int
-    """Number of its stage."""
-    index: _builtins.int
-    """Number within the stage."""
-    def __init__(
-        self,
-        *,
-        stage: _builtins.int = ...,
-        index: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "stage", b"stage"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TaskRef: _TypeAlias = TaskRef  # noqa: Y015
-
-@_typing.final
-class Mark(_message.Message):
-    """Place of a record."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    URI_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    uri: _builtins.str
-    """URI of the file."""
-    offset: _builtins.int
-    """Byte offset in the file."""
-    def __init__(
-        self,
-        *,
-        uri: _builtins.str = ...,
-        offset: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "uri", b"uri"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Mark: _TypeAlias = Mark  # noqa: Y015
-
-@_typing.final
 class StageProgress(_message.Message):
     """Progress of one stage."""
 
@@ -817,7 +671,7 @@ class Job(_message.Message):
         """Description of the job, with at most 100 of its inputs."""
 
     @_builtins.property
-    def failure(self) -> Global___Failure:
+    def failure(self) -> _failure_pb2.Failure:
         """Failure that made the job fail."""
 
     @_builtins.property
@@ -857,7 +711,7 @@ class Job(_message.Message):
         spec: Global___JobSpec | None = ...,
         state: Global___JobState.ValueType = ...,
         message: _builtins.str = ...,
-        failure: Global___Failure | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
         stages: _abc.Iterable[Global___StageProgress] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         attempts: Global___AttemptCounts | None = ...,
@@ -893,7 +747,7 @@ class AttemptFailure(_message.Message):
     worker_id: _builtins.str
     """Id of the worker that ran it."""
     @_builtins.property
-    def failure(self) -> Global___Failure:
+    def failure(self) -> _failure_pb2.Failure:
         """Reason of the failure."""
 
     def __init__(
@@ -901,7 +755,7 @@ class AttemptFailure(_message.Message):
         *,
         attempt: _builtins.str = ...,
         worker_id: _builtins.str = ...,
-        failure: Global___Failure | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

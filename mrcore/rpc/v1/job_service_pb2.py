@@ -23,73 +23,74 @@ _sym_db = _symbol_database.Default()
 
 
 from mrcore.rpc.v1 import fleet_pb2 as mrcore_dot_rpc_dot_v1_dot_fleet__pb2
+from mrcore.rpc.v1 import failure_pb2 as mrcore_dot_rpc_dot_v1_dot_failure__pb2
 from mrcore.rpc.v1 import job_pb2 as mrcore_dot_rpc_dot_v1_dot_job__pb2
 from mrcore.rpc.v1 import master_pb2 as mrcore_dot_rpc_dot_v1_dot_master__pb2
 from mrcore.rpc.v1 import plugin_pb2 as mrcore_dot_rpc_dot_v1_dot_plugin__pb2
 from mrcore.rpc.v1 import worker_service_pb2 as mrcore_dot_rpc_dot_v1_dot_worker__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmrcore/rpc/v1/job_service.proto\x12\rmrcore.rpc.v1\x1a\x19mrcore/rpc/v1/fleet.proto\x1a\x17mrcore/rpc/v1/job.proto\x1a\x1amrcore/rpc/v1/master.proto\x1a\x1amrcore/rpc/v1/plugin.proto\x1a\"mrcore/rpc/v1/worker_service.proto\"`\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12\x15\n\rplugin_bundle\x18\x03 \x01(\x0c\"1\n\x0eSubmitResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"\xec\x01\n\rResumeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12%\n\x06plugin\x18\x03 \x01(\x0b\x32\x15.mrcore.rpc.v1.Plugin\x12\x15\n\rplugin_bundle\x18\x04 \x01(\x0c\x12)\n\x08versions\x18\x05 \x01(\x0b\x32\x17.mrcore.rpc.v1.Versions\x12\x14\n\x0ckeep_results\x18\x06 \x03(\t\x12\'\n\x07\x63hanges\x18\x07 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12\x0f\n\x07\x63hanged\x18\x08 \x03(\t\"@\n\x0eResumeResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\x12\r\n\x05notes\x18\x02 \x03(\t\"\x1c\n\nGetRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\".\n\x0bGetResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"4\n\x0bListRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"I\n\x0cListResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.mrcore.rpc.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\x0e\x43\x61ncelResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"8\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"0\n\rWatchResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"\x81\x01\n\x10ListTasksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.mrcore.rpc.v1.TaskState\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"P\n\x11ListTasksResponse\x12\"\n\x05tasks\x18\x01 \x03(\x0b\x32\x13.mrcore.rpc.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x0eGetTaskRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\r\"\xf9\x01\n\x0fGetTaskResponse\x12\x11\n\tstate_uri\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.mrcore.rpc.v1.JobState\x12$\n\x04spec\x18\x03 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12-\n\nassignment\x18\x04 \x01(\x0b\x32\x19.mrcore.rpc.v1.Assignment\x12\x0f\n\x07missing\x18\x05 \x01(\t\x12\x17\n\x0f\x66\x61iled_attempts\x18\x06 \x03(\t\x12,\n\x0clast_failure\x18\x07 \x01(\x0b\x32\x16.mrcore.rpc.v1.Failure\"\x14\n\x12ListWorkersRequest\"=\n\x13ListWorkersResponse\x12&\n\x07workers\x18\x01 \x03(\x0b\x32\x15.mrcore.rpc.v1.Worker\"\x14\n\x12ListMastersRequest\"=\n\x13ListMastersResponse\x12&\n\x07masters\x18\x01 \x03(\x0b\x32\x15.mrcore.rpc.v1.Master\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"<\n\x13\x44rainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.mrcore.rpc.v1.Worker\"\x11\n\x0fGetFleetRequest\"7\n\x10GetFleetResponse\x12#\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x14.mrcore.rpc.v1.Fleet\"s\n\x0eReadLogRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\t\x12\x12\n\ntail_bytes\x18\x05 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\":\n\x0fReadLogResponse\x12\'\n\x04logs\x18\x01 \x03(\x0b\x32\x19.mrcore.rpc.v1.AttemptLog\"?\n\nAttemptLog\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xd9\x07\n\nJobService\x12\x45\n\x06Submit\x12\x1c.mrcore.rpc.v1.SubmitRequest\x1a\x1d.mrcore.rpc.v1.SubmitResponse\x12\x45\n\x06Resume\x12\x1c.mrcore.rpc.v1.ResumeRequest\x1a\x1d.mrcore.rpc.v1.ResumeResponse\x12<\n\x03Get\x12\x19.mrcore.rpc.v1.GetRequest\x1a\x1a.mrcore.rpc.v1.GetResponse\x12?\n\x04List\x12\x1a.mrcore.rpc.v1.ListRequest\x1a\x1b.mrcore.rpc.v1.ListResponse\x12\x45\n\x06\x43\x61ncel\x12\x1c.mrcore.rpc.v1.CancelRequest\x1a\x1d.mrcore.rpc.v1.CancelResponse\x12\x44\n\x05Watch\x12\x1b.mrcore.rpc.v1.WatchRequest\x1a\x1c.mrcore.rpc.v1.WatchResponse0\x01\x12N\n\tListTasks\x12\x1f.mrcore.rpc.v1.ListTasksRequest\x1a .mrcore.rpc.v1.ListTasksResponse\x12H\n\x07GetTask\x12\x1d.mrcore.rpc.v1.GetTaskRequest\x1a\x1e.mrcore.rpc.v1.GetTaskResponse\x12T\n\x0bListWorkers\x12!.mrcore.rpc.v1.ListWorkersRequest\x1a\".mrcore.rpc.v1.ListWorkersResponse\x12T\n\x0b\x44rainWorker\x12!.mrcore.rpc.v1.DrainWorkerRequest\x1a\".mrcore.rpc.v1.DrainWorkerResponse\x12T\n\x0bListMasters\x12!.mrcore.rpc.v1.ListMastersRequest\x1a\".mrcore.rpc.v1.ListMastersResponse\x12K\n\x08GetFleet\x12\x1e.mrcore.rpc.v1.GetFleetRequest\x1a\x1f.mrcore.rpc.v1.GetFleetResponse\x12H\n\x07ReadLog\x12\x1d.mrcore.rpc.v1.ReadLogRequest\x1a\x1e.mrcore.rpc.v1.ReadLogResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmrcore/rpc/v1/job_service.proto\x12\rmrcore.rpc.v1\x1a\x19mrcore/rpc/v1/fleet.proto\x1a\x1bmrcore/rpc/v1/failure.proto\x1a\x17mrcore/rpc/v1/job.proto\x1a\x1amrcore/rpc/v1/master.proto\x1a\x1amrcore/rpc/v1/plugin.proto\x1a\"mrcore/rpc/v1/worker_service.proto\"`\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12\x15\n\rplugin_bundle\x18\x03 \x01(\x0c\"1\n\x0eSubmitResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"\xec\x01\n\rResumeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12%\n\x06plugin\x18\x03 \x01(\x0b\x32\x15.mrcore.rpc.v1.Plugin\x12\x15\n\rplugin_bundle\x18\x04 \x01(\x0c\x12)\n\x08versions\x18\x05 \x01(\x0b\x32\x17.mrcore.rpc.v1.Versions\x12\x14\n\x0ckeep_results\x18\x06 \x03(\t\x12\'\n\x07\x63hanges\x18\x07 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12\x0f\n\x07\x63hanged\x18\x08 \x03(\t\"@\n\x0eResumeResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\x12\r\n\x05notes\x18\x02 \x03(\t\"\x1c\n\nGetRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\".\n\x0bGetResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"4\n\x0bListRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"I\n\x0cListResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.mrcore.rpc.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\x0e\x43\x61ncelResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"8\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"0\n\rWatchResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.mrcore.rpc.v1.Job\"\x81\x01\n\x10ListTasksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.mrcore.rpc.v1.TaskState\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"P\n\x11ListTasksResponse\x12\"\n\x05tasks\x18\x01 \x03(\x0b\x32\x13.mrcore.rpc.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x0eGetTaskRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\r\"\xf9\x01\n\x0fGetTaskResponse\x12\x11\n\tstate_uri\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.mrcore.rpc.v1.JobState\x12$\n\x04spec\x18\x03 \x01(\x0b\x32\x16.mrcore.rpc.v1.JobSpec\x12-\n\nassignment\x18\x04 \x01(\x0b\x32\x19.mrcore.rpc.v1.Assignment\x12\x0f\n\x07missing\x18\x05 \x01(\t\x12\x17\n\x0f\x66\x61iled_attempts\x18\x06 \x03(\t\x12,\n\x0clast_failure\x18\x07 \x01(\x0b\x32\x16.mrcore.rpc.v1.Failure\"\x14\n\x12ListWorkersRequest\"=\n\x13ListWorkersResponse\x12&\n\x07workers\x18\x01 \x03(\x0b\x32\x15.mrcore.rpc.v1.Worker\"\x14\n\x12ListMastersRequest\"=\n\x13ListMastersResponse\x12&\n\x07masters\x18\x01 \x03(\x0b\x32\x15.mrcore.rpc.v1.Master\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"<\n\x13\x44rainWorkerResponse\x12%\n\x06worker\x18\x01 \x01(\x0b\x32\x15.mrcore.rpc.v1.Worker\"\x11\n\x0fGetFleetRequest\"7\n\x10GetFleetResponse\x12#\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x14.mrcore.rpc.v1.Fleet\"s\n\x0eReadLogRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\t\x12\x12\n\ntail_bytes\x18\x05 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\":\n\x0fReadLogResponse\x12\'\n\x04logs\x18\x01 \x03(\x0b\x32\x19.mrcore.rpc.v1.AttemptLog\"?\n\nAttemptLog\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x32\xd9\x07\n\nJobService\x12\x45\n\x06Submit\x12\x1c.mrcore.rpc.v1.SubmitRequest\x1a\x1d.mrcore.rpc.v1.SubmitResponse\x12\x45\n\x06Resume\x12\x1c.mrcore.rpc.v1.ResumeRequest\x1a\x1d.mrcore.rpc.v1.ResumeResponse\x12<\n\x03Get\x12\x19.mrcore.rpc.v1.GetRequest\x1a\x1a.mrcore.rpc.v1.GetResponse\x12?\n\x04List\x12\x1a.mrcore.rpc.v1.ListRequest\x1a\x1b.mrcore.rpc.v1.ListResponse\x12\x45\n\x06\x43\x61ncel\x12\x1c.mrcore.rpc.v1.CancelRequest\x1a\x1d.mrcore.rpc.v1.CancelResponse\x12\x44\n\x05Watch\x12\x1b.mrcore.rpc.v1.WatchRequest\x1a\x1c.mrcore.rpc.v1.WatchResponse0\x01\x12N\n\tListTasks\x12\x1f.mrcore.rpc.v1.ListTasksRequest\x1a .mrcore.rpc.v1.ListTasksResponse\x12H\n\x07GetTask\x12\x1d.mrcore.rpc.v1.GetTaskRequest\x1a\x1e.mrcore.rpc.v1.GetTaskResponse\x12T\n\x0bListWorkers\x12!.mrcore.rpc.v1.ListWorkersRequest\x1a\".mrcore.rpc.v1.ListWorkersResponse\x12T\n\x0b\x44rainWorker\x12!.mrcore.rpc.v1.DrainWorkerRequest\x1a\".mrcore.rpc.v1.DrainWorkerResponse\x12T\n\x0bListMasters\x12!.mrcore.rpc.v1.ListMastersRequest\x1a\".mrcore.rpc.v1.ListMastersResponse\x12K\n\x08GetFleet\x12\x1e.mrcore.rpc.v1.GetFleetRequest\x1a\x1f.mrcore.rpc.v1.GetFleetResponse\x12H\n\x07ReadLog\x12\x1d.mrcore.rpc.v1.ReadLogRequest\x1a\x1e.mrcore.rpc.v1.ReadLogResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mrcore.rpc.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITREQUEST']._serialized_start=194
-  _globals['_SUBMITREQUEST']._serialized_end=290
-  _globals['_SUBMITRESPONSE']._serialized_start=292
-  _globals['_SUBMITRESPONSE']._serialized_end=341
-  _globals['_RESUMEREQUEST']._serialized_start=344
-  _globals['_RESUMEREQUEST']._serialized_end=580
-  _globals['_RESUMERESPONSE']._serialized_start=582
-  _globals['_RESUMERESPONSE']._serialized_end=646
-  _globals['_GETREQUEST']._serialized_start=648
-  _globals['_GETREQUEST']._serialized_end=676
-  _globals['_GETRESPONSE']._serialized_start=678
-  _globals['_GETRESPONSE']._serialized_end=724
-  _globals['_LISTREQUEST']._serialized_start=726
-  _globals['_LISTREQUEST']._serialized_end=778
-  _globals['_LISTRESPONSE']._serialized_start=780
-  _globals['_LISTRESPONSE']._serialized_end=853
-  _globals['_CANCELREQUEST']._serialized_start=855
-  _globals['_CANCELREQUEST']._serialized_end=902
-  _globals['_CANCELRESPONSE']._serialized_start=904
-  _globals['_CANCELRESPONSE']._serialized_end=953
-  _globals['_WATCHREQUEST']._serialized_start=955
-  _globals['_WATCHREQUEST']._serialized_end=1011
-  _globals['_WATCHRESPONSE']._serialized_start=1013
-  _globals['_WATCHRESPONSE']._serialized_end=1061
-  _globals['_LISTTASKSREQUEST']._serialized_start=1064
-  _globals['_LISTTASKSREQUEST']._serialized_end=1193
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1195
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1275
-  _globals['_GETTASKREQUEST']._serialized_start=1277
-  _globals['_GETTASKREQUEST']._serialized_end=1339
-  _globals['_GETTASKRESPONSE']._serialized_start=1342
-  _globals['_GETTASKRESPONSE']._serialized_end=1591
-  _globals['_LISTWORKERSREQUEST']._serialized_start=1593
-  _globals['_LISTWORKERSREQUEST']._serialized_end=1613
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=1615
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=1676
-  _globals['_LISTMASTERSREQUEST']._serialized_start=1678
-  _globals['_LISTMASTERSREQUEST']._serialized_end=1698
-  _globals['_LISTMASTERSRESPONSE']._serialized_start=1700
-  _globals['_LISTMASTERSRESPONSE']._serialized_end=1761
-  _globals['_DRAINWORKERREQUEST']._serialized_start=1763
-  _globals['_DRAINWORKERREQUEST']._serialized_end=1802
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=1804
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=1864
-  _globals['_GETFLEETREQUEST']._serialized_start=1866
-  _globals['_GETFLEETREQUEST']._serialized_end=1883
-  _globals['_GETFLEETRESPONSE']._serialized_start=1885
-  _globals['_GETFLEETRESPONSE']._serialized_end=1940
-  _globals['_READLOGREQUEST']._serialized_start=1942
-  _globals['_READLOGREQUEST']._serialized_end=2057
-  _globals['_READLOGRESPONSE']._serialized_start=2059
-  _globals['_READLOGRESPONSE']._serialized_end=2117
-  _globals['_ATTEMPTLOG']._serialized_start=2119
-  _globals['_ATTEMPTLOG']._serialized_end=2182
-  _globals['_JOBSERVICE']._serialized_start=2185
-  _globals['_JOBSERVICE']._serialized_end=3170
+  _globals['_SUBMITREQUEST']._serialized_start=223
+  _globals['_SUBMITREQUEST']._serialized_end=319
+  _globals['_SUBMITRESPONSE']._serialized_start=321
+  _globals['_SUBMITRESPONSE']._serialized_end=370
+  _globals['_RESUMEREQUEST']._serialized_start=373
+  _globals['_RESUMEREQUEST']._serialized_end=609
+  _globals['_RESUMERESPONSE']._serialized_start=611
+  _globals['_RESUMERESPONSE']._serialized_end=675
+  _globals['_GETREQUEST']._serialized_start=677
+  _globals['_GETREQUEST']._serialized_end=705
+  _globals['_GETRESPONSE']._serialized_start=707
+  _globals['_GETRESPONSE']._serialized_end=753
+  _globals['_LISTREQUEST']._serialized_start=755
+  _globals['_LISTREQUEST']._serialized_end=807
+  _globals['_LISTRESPONSE']._serialized_start=809
+  _globals['_LISTRESPONSE']._serialized_end=882
+  _globals['_CANCELREQUEST']._serialized_start=884
+  _globals['_CANCELREQUEST']._serialized_end=931
+  _globals['_CANCELRESPONSE']._serialized_start=933
+  _globals['_CANCELRESPONSE']._serialized_end=982
+  _globals['_WATCHREQUEST']._serialized_start=984
+  _globals['_WATCHREQUEST']._serialized_end=1040
+  _globals['_WATCHRESPONSE']._serialized_start=1042
+  _globals['_WATCHRESPONSE']._serialized_end=1090
+  _globals['_LISTTASKSREQUEST']._serialized_start=1093
+  _globals['_LISTTASKSREQUEST']._serialized_end=1222
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1224
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1304
+  _globals['_GETTASKREQUEST']._serialized_start=1306
+  _globals['_GETTASKREQUEST']._serialized_end=1368
+  _globals['_GETTASKRESPONSE']._serialized_start=1371
+  _globals['_GETTASKRESPONSE']._serialized_end=1620
+  _globals['_LISTWORKERSREQUEST']._serialized_start=1622
+  _globals['_LISTWORKERSREQUEST']._serialized_end=1642
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=1644
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=1705
+  _globals['_LISTMASTERSREQUEST']._serialized_start=1707
+  _globals['_LISTMASTERSREQUEST']._serialized_end=1727
+  _globals['_LISTMASTERSRESPONSE']._serialized_start=1729
+  _globals['_LISTMASTERSRESPONSE']._serialized_end=1790
+  _globals['_DRAINWORKERREQUEST']._serialized_start=1792
+  _globals['_DRAINWORKERREQUEST']._serialized_end=1831
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=1833
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=1893
+  _globals['_GETFLEETREQUEST']._serialized_start=1895
+  _globals['_GETFLEETREQUEST']._serialized_end=1912
+  _globals['_GETFLEETRESPONSE']._serialized_start=1914
+  _globals['_GETFLEETRESPONSE']._serialized_end=1969
+  _globals['_READLOGREQUEST']._serialized_start=1971
+  _globals['_READLOGREQUEST']._serialized_end=2086
+  _globals['_READLOGRESPONSE']._serialized_start=2088
+  _globals['_READLOGRESPONSE']._serialized_end=2146
+  _globals['_ATTEMPTLOG']._serialized_start=2148
+  _globals['_ATTEMPTLOG']._serialized_end=2211
+  _globals['_JOBSERVICE']._serialized_start=2214
+  _globals['_JOBSERVICE']._serialized_end=3199
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from mrcore.rpc.v1 import failure_pb2 as _failure_pb2
 from mrcore.rpc.v1 import fleet_pb2 as _fleet_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
 from mrcore.rpc.v1 import master_pb2 as _master_pb2
@@ -497,7 +498,7 @@ class GetTaskResponse(_message.Message):
         """Attempts that failed, such as 5.2, oldest first."""
 
     @_builtins.property
-    def last_failure(self) -> _job_pb2.Failure:
+    def last_failure(self) -> _failure_pb2.Failure:
         """Failure of the newest of them."""
 
     def __init__(
@@ -509,7 +510,7 @@ class GetTaskResponse(_message.Message):
         assignment: _worker_service_pb2.Assignment | None = ...,
         missing: _builtins.str = ...,
         failed_attempts: _abc.Iterable[_builtins.str] | None = ...,
-        last_failure: _job_pb2.Failure | None = ...,
+        last_failure: _failure_pb2.Failure | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "last_failure", b"last_failure", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mrcore.rpc.v1 import failure_pb2 as _failure_pb2
 from mrcore.rpc.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -222,7 +223,7 @@ class HeldAttempt(_message.Message):
         """It succeeded."""
 
     @_builtins.property
-    def failure(self) -> _job_pb2.Failure:
+    def failure(self) -> _failure_pb2.Failure:
         """It failed."""
 
     def __init__(
@@ -237,7 +238,7 @@ class HeldAttempt(_message.Message):
         bytes: _builtins.int = ...,
         status: _builtins.str = ...,
         output: Global___TaskOutput | None = ...,
-        failure: _job_pb2.Failure | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure", b"failure", "output", b"output", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -646,13 +647,13 @@ class Skip(_message.Message):
     exception: _builtins.bytes
     """Pickled exception of an item of a call."""
     @_builtins.property
-    def mark(self) -> _job_pb2.Mark:
+    def mark(self) -> _failure_pb2.Mark:
         """Place of the record."""
 
     def __init__(
         self,
         *,
-        mark: _job_pb2.Mark | None = ...,
+        mark: _failure_pb2.Mark | None = ...,
         cause: _builtins.str = ...,
         traceback: _builtins.str = ...,
         exception: _builtins.bytes = ...,

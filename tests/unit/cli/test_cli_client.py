@@ -24,7 +24,7 @@ from mrcore.rpc.cluster import Credentials, Leader, loopback_file, save_credenti
 from mrcore.rpc.masters import LEADER_KEY, MASTERS_KEY
 from mrcore.rpc.roles import Role
 from mrcore.rpc.tokens import RoleToken
-from mrcore.rpc.v1 import job_pb2, job_service_pb2
+from mrcore.rpc.v1 import failure_pb2, job_pb2, job_service_pb2
 from mrcore.rpc.views import fleet_to_proto, master_to_proto
 from tests.support.fake_clock import FakeClock
 from tests.support.job_messages import SPEC, message
@@ -113,14 +113,14 @@ def client(master: ScriptedMaster, clock: FakeClock) -> Iterator[MasterClient]:
 def test_a_job_as_the_client_sees_it(master: ScriptedMaster, client: MasterClient) -> None:
     job = message(state=job_pb2.JOB_STATE_FAILED)
     job.message = "map-00000 failed 4 times."
-    job.failure.kind = job_pb2.Failure.KIND_USER
+    job.failure.kind = failure_pb2.Failure.KIND_USER
     job.failure.traceback = "Traceback"
     job.stages.add(name="map", tasks=2, completed=1, done_tasks=1.5, records=7)
     job.counters["x"] = 3
     job.bad_records = 2
     job.attempts.started = 5
     job.recent_failures.add(attempt="map-00000@1.2", worker_id="w")
-    job.recent_failures[0].failure.kind = job_pb2.Failure.KIND_DATA
+    job.recent_failures[0].failure.kind = failure_pb2.Failure.KIND_DATA
     master.script = [job_service_pb2.GetResponse(job=job)]
     assert client.get("j-1") == JobView(
         job_id="j-1",

@@ -53,7 +53,7 @@ from mrcore.rpc.convert_task import (
     skip_from_proto,
     work_from_proto,
 )
-from mrcore.rpc.v1 import job_pb2, worker_service_pb2
+from mrcore.rpc.v1 import failure_pb2, job_pb2, worker_service_pb2
 from tests.support.specs import job_spec
 from tests.support.wire_strategies import (
     ATTEMPTS,
@@ -250,10 +250,10 @@ def test_an_output_beyond_its_bounds_is_refused(fields: dict[str, Any], words: s
 
 
 def test_a_failure_beyond_its_bounds_is_cut_or_refused() -> None:
-    lost = [job_pb2.TaskRef(stage=1, index=n) for n in range(20_000)]
-    many = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER, lost_runs=lost)
+    lost = [failure_pb2.TaskRef(stage=1, index=n) for n in range(20_000)]
+    many = failure_pb2.Failure(kind=failure_pb2.Failure.KIND_USER, lost_runs=lost)
     assert failure_from_proto(many).lost_runs == tuple(TaskRef(1, n) for n in range(10_000))
-    endless = job_pb2.Failure(kind=job_pb2.Failure.KIND_USER)
+    endless = failure_pb2.Failure(kind=failure_pb2.Failure.KIND_USER)
     endless.mark.uri = "x" * 9_000
     with pytest.raises(UsageError, match="The file of a record is 9,000 characters long"):
         failure_from_proto(endless)

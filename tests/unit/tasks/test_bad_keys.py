@@ -10,8 +10,10 @@ import pytest
 import mrcore
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Mark, RunInput, Skip, TaskSpec, TaskWork
+from mrcore.plugin.context import Context
 from mrcore.tasks.bad_keys import BadKeys, key_mark
 from mrcore.tasks.progress import NoProgress
+from mrcore.tasks.skipped import Guard, Skipped
 from tests.support.specs import job_spec
 
 
@@ -30,8 +32,8 @@ class Marks(NoProgress):
 
 def bad_keys(
     name: str, marks: Marks, *skipped: str, mark: bool = True, timeout: float | None = None
-) -> BadKeys:
-    """Return the keys of a task that has to skip some."""
+) -> tuple[BadKeys, Skipped]:
+    """Return the keys of a task that has to skip some, and those that it has skipped."""
     spec = TaskSpec(
         AttemptId(TaskId("job", 1, 0), AttemptNumber(1, 1)),
         job_spec(record_timeout_seconds=timeout),
@@ -40,7 +42,13 @@ def bad_keys(
         mark_records=mark,
         skip=tuple(Skip(key_mark(key, name), f"{key} is bad") for key in skipped),
     )
-    return BadKeys(spec, marks, name)
+    return guarding(spec, marks, name)
+
+
+def guarding(spec: TaskSpec, marks: Marks, name: str) -> tuple[BadKeys, Skipped]:
+    """Return the keys of a task of this specification, and those that it has skipped."""
+    found, context = Skipped(spec), Context(task="reduce-00000", params={})
+    return BadKeys(Guard(spec, marks, context, found, careful=False), name), found
 
 
 def plain(key: str, values: list[int]) -> int:
@@ -61,27 +69,27 @@ def iterator(key: str, values: list[int]) -> Any:
 @pytest.mark.parametrize("function", [plain, generator, iterator])
 def test_a_skipped_key_is_left_out_by_reduce_and_passed_on_by_combine(function: Any) -> None:
     marks = Marks()
-    reduce = bad_keys("reduce of step 2", marks, "b")
+    reduce, skipped = bad_keys("reduce of step 2", marks, "b")
     guarded = reduce.guarded(function)
     good = guarded("a", [1, 2])
     assert good == 3 if function is plain else list(good) == [("a", 3)]
     assert not list(guarded("b", [1, 2]) or ())
-    assert [(bad.shown, bad.record, bad.cause) for bad in reduce.found] == [
+    assert [(bad.shown, bad.record, bad.cause) for bad in skipped.found] == [
         ("reduce of step 2", "'b'", "b is bad")
     ]
     assert set(marks.noted) == {"key 'a'", "no key of reduce"}
     assert marks.noted[-1] == "no key of reduce", "the key before is not to blame for what follows"
-    combine = bad_keys("combine", Marks(), "b")
+    combine, skipped = bad_keys("combine", Marks(), "b")
     guarded = combine.guarded(function)
     for _ in range(2):  # it runs several times for a key, which is one bad key
         assert list(guarded("b", [1, 2])) == [("b", 1), ("b", 2)]
-    assert len(combine.found) == 1
+    assert len(skipped.found) == 1
 
 
 def test_an_iterator_that_is_read_later_is_marked_again() -> None:
     """Plain functions are called for many keys before what they return is read."""
     marks = Marks()
-    guarded = bad_keys("reduce", marks).guarded(iterator)
+    guarded = bad_keys("reduce", marks)[0].guarded(iterator)
     first, second = guarded("a", [1]), guarded("b", [2])
     assert marks.noted == ["key 'a'", "key 'b'"]
     assert [*first, *second] == [("a", 1), ("b", 2)]
@@ -89,9 +97,9 @@ def test_an_iterator_that_is_read_later_is_marked_again() -> None:
 
 
 def test_each_function_skips_its_own_keys() -> None:
-    spoiled = bad_keys("reduce", Marks(), "b")
+    spoiled, _ = bad_keys("reduce", Marks(), "b")
     assert not spoiled.guarded(plain)("b", [1])
-    combine = BadKeys(
+    combine, _ = guarding(
         TaskSpec(
             AttemptId(TaskId("job", 1, 0), AttemptNumber(1, 1)),
             job_spec(),
@@ -107,12 +115,12 @@ def test_each_function_skips_its_own_keys() -> None:
 
 def test_aggregates_are_guarded_only_where_it_matters() -> None:
     """Columns of numbers are fast only where the aggregate is known."""
-    timed = bad_keys("reduce", Marks(), timeout=1.0)
+    timed, _ = bad_keys("reduce", Marks(), timeout=1.0)
     assert timed.guarded(mrcore.sum) is mrcore.sum
     assert timed.guarded(plain) is not plain
-    assert bad_keys("reduce", Marks()).guarded(mrcore.sum) is not mrcore.sum
+    assert bad_keys("reduce", Marks())[0].guarded(mrcore.sum) is not mrcore.sum
     # A count of counts would be wrong: the shuffle has to know this combiner.
-    assert bad_keys("combine", Marks(), "b").guarded(mrcore.count) is mrcore.count
+    assert bad_keys("combine", Marks(), "b")[0].guarded(mrcore.count) is mrcore.count
 
 
 def test_long_keys_differ_by_their_digest() -> None:
