@@ -1,7 +1,8 @@
 """The entry of `mrcore` and of `python -m mrcore`, as small as it can be.
 
-Most of the start is imports. Ctrl-C ends the process quietly while they last: a KeyboardInterrupt
-would be reported with a traceback, or lost, anywhere in them.
+Most of the start is imports, here and in the process that forks daemons. So that is started first.
+Ctrl-C ends the process quietly while imports last: a KeyboardInterrupt would be reported with a
+traceback, or lost, anywhere in them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def main() -> None:
     if is_usual:
         signal.signal(signal.SIGINT, _leave)
     _fix_hash_seed(sys.argv)
+    from mrcore.engine import launched
+
+    launched.launch_early(sys.argv[1:])
     from mrcore.cli import main as command_line
 
     if is_usual:
@@ -34,6 +38,8 @@ def main() -> None:
         if isinstance(leave.code, int):
             ending.code = leave.code
         raise
+    finally:
+        launched.end_early()
 
 
 class _Ending:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mrcore.engine.daemons import daemon_command, daemon_environment
+from mrcore.engine.daemons import daemon_command
+from mrcore.tasks.child.environment import daemon_environment
 
 
 def pass_through() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A request becomes a draft (`prepare`), and a draft becomes a specification when its plugin has been
 loaded (`Draft.with_plugin`). `prepare` makes every check that needs neither a daemon nor the user's
-code, so that bad input ends with a sentence before anything is started or written.
+code, so that bad input ends with a sentence before a daemon is started or anything is written.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from mrcore.client.option_values import count, path_text
 from mrcore.client.request import folder_uri
 from mrcore.cluster.client import Client, Modules
 from mrcore.engine.daemons import STOP_SECONDS
-from mrcore.engine.embedded import EmbeddedCluster, default_workers
+from mrcore.engine.embedded import EmbeddedCluster
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.model.master import MAX_MASTERS
 from mrcore.model.resources import resources_of
@@ -69,7 +69,7 @@ class LocalCluster(Client):
         """
         nesting.check_allowed()
         slots = _positive("slots", slots)
-        number = default_workers(slots) if workers is None else _workers(workers)
+        number = host.default_workers(slots) if workers is None else _workers(workers)
         memory_bytes = _memory(memory)
         offers = resources_of({"cpu": cpus or 0, "labels": labels})
         host.check_slots(max(1, number * slots), memory_bytes)

@@ -9,15 +9,14 @@ import contextlib
 import os
 import select
 import signal
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mrcore.tasks.child.environment import CHILD_PATH, launcher_environment
+from mrcore.engine import launched
+from mrcore.tasks.child.environment import daemon_environment, launcher_environment
 from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
 
 STOP_SECONDS: Final = 5.0
@@ -26,26 +25,9 @@ ANSWER_SECONDS: Final = 60.0
 """Longest wait for a fork: a launcher that has just been started imports first."""
 UNKNOWN: Final = 256
 """Exit code of a daemon whose end nobody saw, since its launcher was killed before."""
-_LAUNCHER: Final = "mrcore.engine.launcher"
-_ARGUMENT_BYTES: Final = 8_192
-"""Room for the arguments of daemons, as other programs see them."""
 _MARK_BYTES: Final = 64
 """Room for marks of children, beyond the length of the folder of their cluster."""
 _TAIL_BYTES: Final = 2_000
-
-
-def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a master or worker.
-
-    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, from which a worker restores it for its children. A
-    module there may have the name of a library that only the daemons need, as `logging` or `grpc`.
-    It is meant for the user's code, and must not replace the library in a daemon.
-    """
-    result = dict(os.environ if environment is None else environment)
-    path = result.pop("PYTHONPATH", None)
-    if path is not None:
-        result[CHILD_PATH] = path
-    return result
 
 
 def daemon_command(daemon: str, arguments: Sequence[str]) -> list[str]:
@@ -67,7 +49,7 @@ class Launcher:
         variables: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
-        """Start it; `folder` is that of the cluster, in which it has its log.
+        """Start it, unless one that suits was started already; `folder` is that of the cluster.
 
         `variables` are those of the environment that daemons have beyond the caller's. `prefix` are
         words that run the rest of their command line, such as those of nsenter(1).
@@ -79,33 +61,16 @@ class Launcher:
         """Objects for which answers are to come, in the order of the answers."""
         self._answers: dict[int, int] = {}
         """Answers that nobody has taken yet, by the identity of these objects."""
-        self._log_path = folder / "launcher.log"
         mark_bytes = len(os.fsencode(folder)) + _MARK_BYTES
-        self._began = launcher_environment(self._environment(), slot_memory_bytes, mark_bytes)
-        self._channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            with other, self._log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [
-                        *prefix,
-                        *(sys.executable, "-P", "-m", _LAUNCHER, str(other.fileno())),
-                        " " * _ARGUMENT_BYTES,
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._began,
-                    pass_fds=(other.fileno(),),
-                    start_new_session=True,
-                )
-        except BaseException:
-            self._channel.close()
-            raise
+        wanted = launcher_environment(self._environment(), slot_memory_bytes, mark_bytes)
+        found = None if prefix else launched.take(wanted)
+        self._launched = found or launched.launch(wanted, prefix)
+        self._channel = self._launched.channel
 
     @property
     def is_gone(self) -> bool:
         """Return whether the process has ended."""
-        return self._process.poll() is not None
+        return self._launched.process.poll() is not None
 
     def ask_fork(
         self, who: object, command: Sequence[str], numbers: Sequence[int], cwd: Path, log: int
@@ -116,8 +81,9 @@ class Launcher:
         and ForkServerGoneError.
         """
         now = self._environment()
-        changed = {name: value for name, value in now.items() if self._began.get(name) != value}
-        removed = tuple(name for name in self._began if name not in now)
+        began = self._launched.environment
+        changed = {name: value for name, value in now.items() if began.get(name) != value}
+        removed = tuple(name for name in began if name not in now)
         request = ForkRequest(tuple(command), tuple(numbers), changed, removed, str(cwd))
         with self._lock:
             send_request(self._channel, request, (*numbers, log))
@@ -159,18 +125,15 @@ class Launcher:
     def stop(self) -> None:
         """End it if it has yet to fork somebody: what it would import first is not needed."""
         if self._asked:
-            self._process.kill()
+            self._launched.process.kill()
 
     def close(self) -> None:
         """End it; daemons that live on are orphans."""
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the system holds it: left behind
-            self._process.wait(STOP_SECONDS)
-        self._channel.close()
+        self._launched.close(STOP_SECONDS)
 
     def log_tail(self) -> str:
-        """Return the end of what it printed."""
-        return _tail(self._log_path)
+        """Return the end of what it printed; nothing once it was closed."""
+        return self._launched.log_tail()
 
 
 class Daemon:

@@ -41,12 +41,6 @@ _PLAIN_LOG: Final = ("--log-format", "plain")
 """People read the logs of an embedded run, in its folder."""
 
 
-def default_workers(slots: int) -> int:
-    """Return how many workers of `slots` slots suit the cores and the memory of this machine."""
-    room = int(host.memory_bytes() * host.MEMORY_SHARE) // (host.MIN_SLOT_BYTES * slots)
-    return max(1, min(host.cores(), room))
-
-
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Networks of this machine in which the first masters and workers are started."""

@@ -8,8 +8,8 @@ is 1 more than its wait status, or 0 while it lives. SPACES make room for the ar
 show.
 
 Imports start no thread and make no object of gRPC, and this process does nothing else. It loads
-what all daemons need first. A master is forked then, and loads the rest itself, while this process
-goes on with what workers need for their children.
+what all daemons need first. A master that is asked for is forked at the next step from then on. It
+loads the rest itself, while this process goes on with what workers need for their children.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from mrcore.util import forks
 from mrcore.util.shown_strings import show_arguments
 
 MODULE: Final = "mrcore.engine.launcher"
-_STEPS: Final = {"mrcore.master": 1, "mrcore.worker": 2}
+_DAEMON: Final = "mrcore.worker.__main__"
+_CHILD_PARTS: Final = ("numpy.ma", "pyarrow", "pyarrow.compute", "mrcore.tasks.stage", CHILD_MODULE)
+"""What children need, in parts between which requests are answered."""
+_STEPS: Final = {"mrcore.master": 1, "mrcore.worker": 1 + len(_CHILD_PARTS)}
 """Steps of loading before the fork of a daemon."""
 _BEFORE_MODULE: Final = ("-P", "-m")
 
@@ -114,9 +117,9 @@ class Launcher(forks.ForkServer):
 
     def _load(self) -> None:
         if self._steps == 0:
-            importlib.import_module("mrcore.worker.__main__").load()
+            importlib.import_module(_DAEMON).load()
         else:
-            importlib.import_module(CHILD_MODULE)
+            importlib.import_module(_CHILD_PARTS[self._steps - 1])
         self._steps += 1
 
 

@@ -12,7 +12,6 @@ from mrcore.client.request import (
     Prepared,
     before_tasks,
     check_engine,
-    load_plugin,
     look_at_files,
     prepare,
 )
@@ -60,12 +59,13 @@ def run_embedded(
     what had been finished.
     """
     from mrcore.client.follow import Silent
-    from mrcore.engine.embedded import EmbeddedCluster, default_workers
+    from mrcore.engine.embedded import EmbeddedCluster
     from mrcore.engine.resume import find_interrupted
+    from mrcore.plugin.precheck import Check
     from mrcore.util import host
 
     check_engine(request, "embedded")
-    count = default_workers(max(1, slots)) if workers is None else workers
+    count = host.default_workers(max(1, slots)) if workers is None else workers
     if count < 1 or slots < 1:
         raise UsageError("An embedded cluster needs at least one worker with one slot.")
     draft = prepare(request, look=False)
@@ -84,9 +84,10 @@ def run_embedded(
         workers=count, masters=masters, slots=slots, memory_bytes=memory_bytes, cwd=request.cwd
     ) as cluster:
         # These take as long as the daemons need to start, so they cost nothing.
-        from mrcore.client.client import MasterClient
+        with Check(draft.bundle) as check:
+            from mrcore.client.client import MasterClient
 
-        prepared = load_plugin(draft)
+            prepared = draft.with_plugin(check.result())
         cluster.folder.spec = prepared.spec
         with MasterClient(cluster.credentials(), find=cluster.find) as client:
             return submit_and_follow(

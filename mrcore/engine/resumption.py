@@ -53,7 +53,7 @@ def resume_embedded(
     """
     from mrcore.client.client import MasterClient
     from mrcore.client.follow import follow
-    from mrcore.engine.embedded import EmbeddedCluster, default_workers
+    from mrcore.engine.embedded import EmbeddedCluster
     from mrcore.util import host
 
     if record.spec is None:
@@ -61,7 +61,7 @@ def resume_embedded(
             f"{record.job.job_id} ran in one process, which keeps nothing to go on with. Run its "
             "command again."
         )
-    count = default_workers(max(1, slots)) if workers is None else workers
+    count = host.default_workers(max(1, slots)) if workers is None else workers
     memory_bytes = asked.wanted.changes.get("memory_bytes", record.spec.memory_bytes)
     host.check_slots(count * slots, memory_bytes)
     folder = history.RunFolder.reopen(history.folder_of(record))

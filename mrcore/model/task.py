@@ -22,8 +22,6 @@ MAX_SPARED_RESULT_BYTES: Final = 1_024
 """A longer value of a call is an object while the master is short of room."""
 MAX_PRINTED_BYTES: Final = 16_384
 """Length of what a report has of the text that a call printed: its end."""
-AMPLE_BYTES: Final = 1 << 30
-"""Memory of a task above which the reserves of allocators do not matter."""
 
 
 class Piece(msgspec.Struct, frozen=True):

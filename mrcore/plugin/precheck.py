@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Self
 
 from mrcore.errors import PluginError
 from mrcore.model.columns import columns_of
@@ -22,49 +23,86 @@ CHECK_SECONDS: Final = 60.0
 """Longest time that a plugin may take to import before the job is refused."""
 
 
+class Check:
+    """A bundle that is being loaded in a process of its own, for as long as the `with` block."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def __enter__(self) -> Self:
+        """Start the process; `result` waits for it."""
+        with contextlib.ExitStack() as stack:
+            # The child removes it should this process be killed, this one whatever befalls the
+            # child.
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="mrcore-check-", ignore_cleanup_errors=True)
+            )
+            self._noise = stack.enter_context(tempfile.TemporaryFile())
+            self._report, report_end = _pipe(stack)
+            lifeline, _ = _pipe(stack)
+            data = stack.enter_context(tempfile.TemporaryFile())
+            data.write(self._bundle.data)
+            data.seek(0)
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "mrcore.plugin.check"),
+                    *(str(report_end.fileno()), str(lifeline.fileno()), folder),
+                ],
+                stdin=data,
+                stdout=self._noise,
+                stderr=subprocess.STDOUT,
+                pass_fds=(report_end.fileno(), lifeline.fileno()),
+                process_group=0,
+            )
+            stack.callback(self._kill)
+            report_end.close()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def result(self, timeout_seconds: float = CHECK_SECONDS) -> Plugin:
+        """Return what is in the bundle, once it is loaded; raise PluginError."""
+        name = self._bundle.name
+        if not _ends_within(self._process.pid, timeout_seconds):
+            raise PluginError(
+                f"{name} was still importing after {timeout_seconds:g} s. "
+                "Move slow work from the module into setup(context)."
+            )
+        self._process.wait()
+        # A process that the plugin has started may hold the pipe open: read what is there.
+        os.set_blocking(self._report.fileno(), False)
+        found = json.loads(self._report.read() or b"{}")
+        self._noise.seek(0)
+        said = self._noise.read(1 << 20).decode(errors="replace").rstrip()
+        if "error" in found:
+            raise PluginError(found["error"])
+        if "steps" not in found:
+            raise PluginError(_death(name, self._process.returncode, said))
+        return plugin_of(self._bundle, found)
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+
+
 def check_in_child(bundle: Bundle, timeout_seconds: float = CHECK_SECONDS) -> Plugin:
     """Load the bundle in a process of its own, and return what is in it; raise PluginError."""
-    with (
-        # The child removes it should this process be killed, this one whatever befalls the child.
-        tempfile.TemporaryDirectory(prefix="mrcore-check-", ignore_cleanup_errors=True) as folder,
-        tempfile.TemporaryFile() as noise,
-        contextlib.ExitStack() as pipes,
-    ):
-        report, report_end = _pipe(pipes)
-        lifeline, _ = _pipe(pipes)
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "mrcore.plugin.check"),
-                *(str(report_end.fileno()), str(lifeline.fileno()), folder),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=noise,
-            stderr=subprocess.STDOUT,
-            pass_fds=(report_end.fileno(), lifeline.fileno()),
-            process_group=0,
-        )
-        try:
-            report_end.close()
-            process.communicate(bundle.data, timeout=timeout_seconds)
-        except subprocess.TimeoutExpired:
-            raise PluginError(
-                f"{bundle.name} was still importing after {timeout_seconds:g} s. "
-                "Move slow work from the module into setup(context)."
-            ) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, 9)
-                process.communicate()
-        # A process that the plugin has started may hold the pipe open: read what is there.
-        os.set_blocking(report.fileno(), False)
-        found = json.loads(report.read() or b"{}")
-        noise.seek(0)
-        said = noise.read(1 << 20).decode(errors="replace").rstrip()
-    if "error" in found:
-        raise PluginError(found["error"])
-    if "steps" not in found:
-        raise PluginError(_death(bundle.name, process.returncode, said))
-    return plugin_of(bundle, found)
+    with Check(bundle) as check:
+        return check.result(timeout_seconds)
+
+
+def _ends_within(process_id: int, seconds: float) -> bool:
+    """Return whether a child of this process ends in time; `Popen.wait` would look now and then."""
+    handle = os.pidfd_open(process_id)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(handle)
 
 
 def plugin_of(bundle: Bundle, found: Mapping[str, Any]) -> Plugin:

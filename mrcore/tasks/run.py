@@ -17,9 +17,9 @@ from mrcore.errors import (
     MrcoreError,
 )
 from mrcore.model import object_names
+from mrcore.model.slots import AMPLE_BYTES
 from mrcore.model.stages import stage_name, task_name
 from mrcore.model.task import (
-    AMPLE_BYTES,
     BadRecord,
     FailureKind,
     Mark,

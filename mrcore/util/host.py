@@ -74,6 +74,12 @@ def slot_bytes(slots: int) -> int:
     return int(memory_bytes() * MEMORY_SHARE / slots)
 
 
+def default_workers(slots: int) -> int:
+    """Return how many workers of `slots` slots suit the cores and the memory of this machine."""
+    room = int(memory_bytes() * MEMORY_SHARE) // (MIN_SLOT_BYTES * slots)
+    return max(1, min(cores(), room))
+
+
 def check_slots(slots: int, slot_memory_bytes: int) -> None:
     """Raise UsageError if slots would be too small to run anything.
 

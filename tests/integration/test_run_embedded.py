@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mrcore.engine import daemons, embedded
-from mrcore.engine.daemons import daemon_command, daemon_environment
+from mrcore.engine.daemons import daemon_command
 from mrcore.engine.embedded import EmbeddedCluster
 from mrcore.errors import MrcoreError
+from mrcore.tasks.child.environment import daemon_environment
 from tests.support.waiting import wait_until
 
 LIVES = "echo living; echo ready >&$ready; exec sleep 60"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Mapping
 from typing import Final
 
-from mrcore.model.task import AMPLE_BYTES
+from mrcore.model.slots import AMPLE_BYTES
 
 MARK: Final = "MRCORE_CHILD"
 """Variable with the mark of a child, by which all its processes are found. A fork replaces the
@@ -41,6 +40,20 @@ _ALLOCATOR_OPTIONS: Final = {
 
 _began_with: dict[str, str] | None = None
 """Environment with which this process, or the one that it was forked from, has begun."""
+
+
+def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a master or worker.
+
+    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, from which a worker restores it for its children. A
+    module there may have the name of a library that only the daemons need, as `logging` or `grpc`.
+    It is meant for the user's code, and must not replace the library in a daemon.
+    """
+    result = dict(os.environ if environment is None else environment)
+    path = result.pop("PYTHONPATH", None)
+    if path is not None:
+        result[CHILD_PATH] = path
+    return result
 
 
 def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) -> dict[str, str]:
@@ -91,6 +104,8 @@ def suits_children(environment: Mapping[str, str]) -> bool:
 
 def apply_allocator_settings() -> bool:
     """Apply what the allocator would read at the start of a program; return whether it can."""
+    import ctypes  # not at the start of a command
+
     began = _began_with or {}
     wanted = {name: os.environ.get(name) for name in _ALLOCATOR_OPTIONS}
     changed = {name: value for name, value in wanted.items() if value != began.get(name)}

@@ -14,7 +14,12 @@ import pytest
 from mrcore.engine import daemons
 from mrcore.engine.daemons import UNKNOWN, Daemon, Launcher
 from mrcore.tasks.child import environment
-from mrcore.tasks.child.environment import MARK, child_environment, launcher_environment
+from mrcore.tasks.child.environment import (
+    MARK,
+    child_environment,
+    daemon_environment,
+    launcher_environment,
+)
 from mrcore.util.forks import ForkServerGoneError
 from tests.support.waiting import wait_until
 
@@ -67,7 +72,7 @@ def test_a_daemon_has_its_own_session_folder_log_and_descriptors(
     monkeypatch.setenv("SET_LATER", "1")
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as pipe:
-        wanted = json.dumps(daemons.daemon_environment())
+        wanted = json.dumps(daemon_environment())
         daemon = start(launcher, folder, LOOK, str(writer), wanted, fds=[writer])
         os.close(writer)
         assert pipe.read() == b"hello", "nobody else holds the other end"
@@ -129,7 +134,7 @@ def test_daemons_outlive_their_launcher(tmp_path: Path) -> None:
     try:
         daemon = start(launcher, tmp_path, "import signal; signal.pause()")
         os.kill(daemon.process_id, 0)
-        os.kill(launcher._process.pid, signal.SIGKILL)
+        os.kill(launcher._launched.process.pid, signal.SIGKILL)
         wait_until(lambda: launcher.is_gone)
         assert daemon.exit_code() is None
         with pytest.raises(ForkServerGoneError):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mrcore.engine.embedded import default_workers
 from mrcore.errors import UsageError
 from mrcore.util import host
 
@@ -121,9 +120,9 @@ def test_files_that_make_no_sense_are_no_limits(tmp_path: Path) -> None:
 def test_few_workers_share_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "cores", lambda: 8)
     monkeypatch.setattr(host, "memory_bytes", lambda: GIB)
-    assert default_workers(1) == 4, "each with 128 MiB at least"
-    assert default_workers(2) == 2
-    assert default_workers(9) == 1
+    assert host.default_workers(1) == 4, "each with 128 MiB at least"
+    assert host.default_workers(2) == 2
+    assert host.default_workers(9) == 1
     host.check_slots(4, 0)
     with pytest.raises(UsageError, match="Each slot has 129 MB, but a slot needs at least 128MiB"):
         host.check_slots(5, 0)
