@@ -14,7 +14,8 @@ from mrcore.master.core import heaps, policy, resources
 from mrcore.master.core.commands import CleanUp, Command
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.ended import Stories, share_skeletons
-from mrcore.master.core.facts import Fact, JobEnded, WorkerJoined
+from mrcore.master.core.facts import Fact, JobCleaned, JobEnded, WorkerJoined
+from mrcore.master.core.late_writers import clean_up_after
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.volatile import Attempt, LiveJob, LiveStage, LiveTask, Worker
@@ -69,6 +70,8 @@ class Cluster:
         """Parked workers with a free slot, longest waiting first."""
         self.dirty: dict[str, None] = {}
         """Workers whose wanted attempts have changed in this step."""
+        self.cleaning: dict[str, bool] = {}
+        """Jobs that are being cleaned up, and whether to clean up once more after that."""
         self.stalls: dict[str, str] = {}
         """Reasons of jobs whose tasks are queued beside idle workers (`watchdog`)."""
         self.awaited: dict[str, None] = {}
@@ -313,7 +316,29 @@ class Cluster:
         )
         self.stories.keep(job, self.durable.jobs)
         self.ended.append(job_id)
-        self.command(CleanUp(job_id, state))
+        self.clean_up(job.record)
+
+    def clean_up(self, record: JobRecord) -> None:
+        """Have what an ended job leaves removed: once more if that is being done at this moment.
+
+        One that is being done may have looked already (102_late_writer).
+        """
+        job_id = record.job_id
+        if job_id in self.cleaning:
+            self.cleaning[job_id] = True
+        else:
+            self.cleaning[job_id] = False
+            self.command(CleanUp(job_id, record.state))
+
+    def on_clean_up_answered(self, job_id: str, *, done: bool) -> None:
+        """Take in that a clean-up is over, and whether it could be done."""
+        record, again = self.job(job_id), self.cleaning.pop(job_id, False)
+        if record is None or not record.state.final:
+            return
+        if again:
+            self.clean_up(record)
+        elif done and not record.cleaned:
+            self.record(JobCleaned(job_id))
 
     # -- workers ---------------------------------------------------------------------------------
 
@@ -335,6 +360,7 @@ class Cluster:
     def forget(self, worker: Worker) -> None:
         """Drop a worker that holds nothing."""
         assert not worker.held
+        clean_up_after(self, worker.listed, {})
         self.slots -= worker.slots
         del self.workers[worker.id]
         self.last_gone = worker.id

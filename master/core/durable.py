@@ -118,7 +118,7 @@ class Durable(msgspec.Struct):
                 self._end(fact, limits)
             case JobCleaned():
                 if fact.job_id in self.jobs:  # it may have been forgotten meanwhile
-                    self._clean(self.jobs[fact.job_id], limits)
+                    self._clean(self.jobs[fact.job_id], fact, limits)
             case _:
                 assert_never(fact)
 
@@ -227,7 +227,10 @@ class Durable(msgspec.Struct):
         self.ended_bytes += job.kept_bytes
         self._forget_oldest(limits)
 
-    def _clean(self, job: JobRecord, limits: Limits) -> None:
+    def _clean(self, job: JobRecord, fact: JobCleaned, limits: Limits) -> None:
+        if fact.again:
+            job.cleaned = False
+            return
         if leaves_remains(job):
             self.ended_bytes -= job.kept_bytes
             lighten(job, limits)

@@ -66,6 +66,16 @@ def leaves_remains(job: JobRecord) -> bool:
     )
 
 
+def keeps_temporaries(job: JobRecord) -> bool:
+    """Return whether an ended job keeps its temporaries, to be resumed or to have a task replayed.
+
+    Nobody goes on with one that was cancelled and has no output, nor with a session.
+    """
+    if job.calls is not None or job.state is JobState.SUCCEEDED:
+        return False
+    return job.state is JobState.FAILED or bool(job.spec.output_uri)
+
+
 def remains_of(job: JobRecord) -> Remains:
     """Return the remains of a job that is still whole."""
     return Remains(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrcore.master.core.durable import Durable
+from mrcore.master.core.ended import keeps_temporaries
 from mrcore.master.core.records import JobRecord
 
 
@@ -17,6 +18,8 @@ class Needs:
     """Jobs that are live, or have ended lately."""
     expired: frozenset[str]
     """Jobs that ended longer ago."""
+    spent: frozenset[str]
+    """Jobs that have ended and keep no temporaries: what an attempt has written since is waste."""
     plugins: frozenset[str]
     """Digests of the plugins of kept jobs."""
     objects: frozenset[str]
@@ -34,6 +37,9 @@ def needs_of(durable: Durable, ended_before: float, objects_prefix: str) -> Need
     return Needs(
         kept=frozenset(job.job_id for job in kept),
         expired=frozenset(expired),
+        spent=frozenset(
+            job.job_id for job in kept if job.state.final and not keeps_temporaries(job)
+        ),
         plugins=frozenset(job.spec.plugin.sha256 for job in kept),
         objects=frozenset(sha for job in live for sha in _named(job, objects_prefix)),
         has_sessions=any(job.calls is not None for job in live),

@@ -185,10 +185,12 @@ class JobEnded(msgspec.Struct, frozen=True, tag="job_ended", kw_only=True):
     tally: Tally = Tally()
 
 
-class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned"):
+class JobCleaned(msgspec.Struct, frozen=True, tag="job_cleaned", omit_defaults=True):
     """The ended job's staged objects and its claim are deleted: a later master need not try."""
 
     job_id: str
+    again: bool = False
+    """Whether an attempt may have written since, so that they are to be deleted once more."""
 
 
 Fact = (

@@ -41,7 +41,6 @@ from mrcore.master.core.events import (
 )
 from mrcore.master.core.facts import (
     CancelRequested,
-    JobCleaned,
     JobPlanned,
     JobSubmitted,
     ResultsKept,
@@ -120,7 +119,7 @@ class Machine:
             if not record.state.final:
                 self._admit(LiveJob(record))
             elif not record.cleaned:
-                cluster.command(CleanUp(record.job_id, record.state))
+                cluster.clean_up(record)
         for job in list(cluster.jobs.values()):
             self._resume(job)
         self._release_waiting()
@@ -168,9 +167,9 @@ class Machine:
             case CommitRefused():
                 self.commits.on_refused(event)
             case CleanedUp():
-                record = self.cluster.job(event.job_id)
-                if record is not None and record.state.final and not record.cleaned:
-                    self.cluster.record(JobCleaned(event.job_id))
+                self.cluster.on_clean_up_answered(event.job_id, done=True)
+            case NothingDone(CleanUp() as command):
+                self.cluster.on_clean_up_answered(command.job_id, done=False)
             case NothingDone():
                 self.commits.on_nothing_done(event)
             case Stalled():

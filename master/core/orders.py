@@ -19,7 +19,7 @@ from mrcore.master.core.commands import (
     PrepareCommit,
     RunCommit,
 )
-from mrcore.master.core.ended import leaves_remains, remains_of
+from mrcore.master.core.ended import keeps_temporaries, leaves_remains, remains_of
 from mrcore.master.core.events import (
     CleanedUp,
     CommitFinished,
@@ -99,13 +99,11 @@ class Cleaning(msgspec.Struct, frozen=True):
     """Temporaries and claim of an ended job, to be deleted."""
 
     job: JobRecord
-    succeeded: bool
 
     @property
     def keeps_runs(self) -> bool:
         """Return whether the job keeps its runs, for those who go on with it or replay a task."""
-        is_cancelled = self.job.state is JobState.CANCELLED
-        return not self.succeeded and not (is_cancelled and not self.job.spec.output_uri)
+        return keeps_temporaries(self.job)
 
     def remains(self) -> Remains | None:
         """Return the remains to store, of a job that somebody may go on with."""
@@ -154,8 +152,7 @@ def order(cluster: Cluster, command: Job) -> Order | NothingDone:
             found = _publication(cluster, command)
         case CleanUp():
             job = cluster.job(command.job_id)
-            succeeded = command.state is JobState.SUCCEEDED
-            found = None if job is None else Cleaning(job, succeeded)
+            found = None if job is None else Cleaning(job)
         case CheckWinner():
             found = _winner_lookup(cluster, command)
         case DeleteValues():

@@ -11,6 +11,7 @@ from mrcore.master.core.calls import Calls
 from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.commands import Reply, StepDown, Superseded
 from mrcore.master.core.events import DrainAsked, Synced
+from mrcore.master.core.late_writers import clean_up_after
 from mrcore.master.core.parking import Parking
 from mrcore.master.core.results import Results
 from mrcore.master.core.scheduler import Scheduler
@@ -102,7 +103,9 @@ class Reports:
         worker.draining = event.draining
         worker.sees_store = event.sees_store
         worker.about = event.about
-        worker.listed = {held.attempt: held.state for held in event.held}
+        listed = {held.attempt: held.state for held in event.held}
+        clean_up_after(self.cluster, worker.listed, listed)  # 102_late_writer
+        worker.listed = listed
         # Results first: a task that is won here needs no attempt that this request lists, too.
         for held in event.held:
             if held.state is AttemptState.FINISHED:

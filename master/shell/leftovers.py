@@ -46,7 +46,7 @@ class Folder(msgspec.Struct, frozen=True):
     prefix: str
     """Prefix of the folders of all jobs."""
     is_expired: bool
-    """Whether the journal knows the job, so that nobody writes there any more."""
+    """Whether the journal knows that nobody needs it any more, however new it is."""
     objects: tuple[ObjectInfo, ...]
 
 
@@ -67,9 +67,10 @@ class Leftovers:
                 if not folder.is_folder:
                     continue
                 job_id = folder.uri[len(prefix) : -1]
-                if job_id in self._needs.kept:
+                is_spent = kind is Kind.TEMPORARIES and job_id in self._needs.spent
+                if job_id in self._needs.kept and not is_spent:
                     continue
-                is_expired = job_id in self._needs.expired
+                is_expired = is_spent or job_id in self._needs.expired
                 infos = self._storage.list(folder.uri)
                 left = tuple(info for info in infos if is_expired or self._is_old(info))
                 yield Folder(kind, folder.uri, prefix, is_expired, left)

@@ -26,6 +26,7 @@ from mrcore.master.core.facts import (
     CallsReleased,
     EpochTaken,
     Fact,
+    JobCleaned,
     JobEnded,
     JobPlanned,
     JobSubmitted,
@@ -195,7 +196,8 @@ class Words:
                 message = f": {fact.message}" if fact.message else ""
                 return f"JobEnded {fact.job_id} {fact.state}{message}"
             case _:
-                return f"{type(fact).__name__} {fact.job_id}"
+                again = " again" if isinstance(fact, JobCleaned) and fact.again else ""
+                return f"{type(fact).__name__} {fact.job_id}{again}"
 
     def _show_fact_of_stages(self, fact: ResultsKept | StageRevoked) -> str:
         names = self.stages(fact.job_id)

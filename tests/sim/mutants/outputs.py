@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mrcore.errors import NotFoundError, OutputError
-from mrcore.master.core import durable, ended
+from mrcore.master.core import cluster, durable, ended, reports
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
 from mrcore.model import object_names
@@ -138,4 +138,13 @@ RESULTS = (
     _patched("ResultsForgotten", durable, "lighten", _forget_results),
     _patched("ResultsBackwards", JobRecord, "results", property(_order_backwards)),
 )
-OUTPUTS = (*CLAIMS, *PUBLICATIONS, *RESULTS)
+LATE_WRITERS = (
+    Mutant(
+        "LateWritersForgotten",
+        patches=tuple(
+            (module, "clean_up_after", lambda cluster, before, now: None)
+            for module in (cluster, reports)
+        ),
+    ),
+)
+OUTPUTS = (*CLAIMS, *PUBLICATIONS, *RESULTS, *LATE_WRITERS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mrcore.master.core.durable import Durable
+from mrcore.master.core.ended import keeps_temporaries
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Compression, JobState
@@ -62,11 +63,23 @@ class Outputs:
                     torn.discard(job.output_uri)
                 elif job.published is not None:
                     torn.add(job.output_uri)  # it has begun to publish, and failed
+        self._judge_temporaries(store, durable)
         for output_uri, writer in last.items():
             claim = object_names.claim_uri(output_uri)
             assert not store.is_there(claim), f"{claim} is left"
             if output_uri not in torn:
                 self._judge(store, output_uri, writer)
+
+    def _judge_temporaries(self, store: Store, durable: Durable) -> None:
+        """Judge what attempts have left: nothing, of a job that nobody goes on with.
+
+        Parts that are published are objects of their own by then. What a process has written that
+        was gone before it could report it is left to people.
+        """
+        for uri, attempt in store.writers.items():
+            record = durable.jobs.get(attempt.task.job_id)
+            if record is not None and not keeps_temporaries(record):
+                assert attempt in store.unreported or not store.is_there(uri), f"{uri} is left"
 
     def _judge(self, store: Store, output_uri: str, job: SimJob | None) -> None:
         found = {info.uri: store.read(info.uri) for info in store.list(f"{output_uri}/part-")}

@@ -141,7 +141,7 @@ class Committing:
                 for info in view.list(object_names.session_results_prefix(STATE, job.job_id)):
                     view.delete(info.uri)
                 return
-            commit.clean_up(job.spec, job.job_id, what.succeeded, job.resumes)
+            commit.clean_up(job.spec, job.job_id, not what.keeps_runs, job.resumes)
             if job.spec.output_uri:
                 commit.release_claim(job.spec.output_uri, job.claim_generation)
             remains = what.remains()

@@ -43,6 +43,10 @@ class Store(MemoryStorage):
         """Digests of the runs that an attempt's output was made of, whether it is there or gone."""
         self.written: dict[AttemptId, None] = {}
         """Every attempt that ever ran: names are create-only, so none may run twice."""
+        self.writers: dict[str, AttemptId] = {}
+        """Attempts that wrote runs and staged parts, by the name of the object."""
+        self.unreported: set[AttemptId] = set()
+        """Attempts whose processes were gone when they had written: no master may have heard."""
 
     def put(self, uri: str, content: bytes, **how: Any) -> ObjectInfo:
         """Store an object in one step, and judge it."""

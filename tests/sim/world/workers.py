@@ -97,17 +97,21 @@ class SimWorker:
 
     def crash(self) -> None:
         """Lose everything at once; a new process comes later."""
-        self.up = False
-        self.held = {}
+        self._vanish_with_results()
         self.world.note(self.name, "crashes")
         self.world.at(self._draw_seconds(0.5, 5.0, 40.0), self.boot)
 
     def die(self) -> None:
         """Stop for ever, without a word."""
         self.dead = True
-        self.up = False
-        self.held = {}
+        self._vanish_with_results()
         self.world.note(self.name, "dies for ever")
+
+    def _vanish_with_results(self) -> None:
+        self.up = False
+        finished = (one for one, h in self.held.items() if h.state is AttemptState.FINISHED)
+        self.store.unreported.update(finished)
+        self.held = {}
 
     def pause(self) -> None:
         """Freeze with everything in hand, as SIGSTOP does."""
@@ -368,6 +372,7 @@ class SimWorker:
             made = self.store.put(object_names.staged_part_uri(spec, attempt_id), content)
             if self.world.chance(self.world.rates.vanish):
                 self._vanish(job)
+        self.store.writers[made.uri] = attempt_id
         return TaskOutput(
             object=made,
             digest=digest,

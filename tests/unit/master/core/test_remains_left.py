@@ -41,7 +41,7 @@ def test_what_ended_early_leaves_its_runs(output: bool, state: JobState, leaves:
         stages=[StageRecord(plan, "map", []) for plan in plans],
         state=state,
     )
-    order = Cleaning(record, state is JobState.SUCCEEDED)
+    order = Cleaning(record)
     assert leaves_remains(record) is leaves
     assert order.keeps_runs is leaves
     assert (order.remains() is not None) is leaves

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mrcore.master.core.events import CancelAsked, CloseAsked, Submitted
+from mrcore.master.core.events import CancelAsked, CloseAsked, JobBroken, Submitted
 from mrcore.master.core.limits import Limits
 from mrcore.master.errors import FencedError
 from mrcore.master.shell.journal import Journal
@@ -293,5 +293,24 @@ def test_plan_logs_and_plugin_go_when_the_job_has_expired(tmp_path: Path) -> Non
         assert all(path.exists() for path in stays), "both jobs have the same plugin"
         await desk.shell.settle(CancelAsked(live, "enough"))
         assert await sweep_of(desk, kept_seconds=-60).sweep() == len(stays)
+
+    run(tmp_path, act)
+
+
+def test_runs_that_came_after_the_clean_up_of_their_job_go_however_new(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        def run_of(job_id: str) -> Path:
+            temporaries = object_names.state_temp_uri(desk.state_uri)
+            return write(f"{temporaries}/{job_id}/runs/000-map-00000@1.1.run", old=False)
+
+        spec = msgspec.structs.replace(spec_of(tmp_path), output_uri="")
+        cancelled, failed, live = [await desk.submit(spec, name) for name in "abc"]
+        await desk.shell.settle(CancelAsked(cancelled, "it has all that it wants"))
+        await desk.shell.settle(JobBroken(failed, "its code raises"))
+        late, kept, current = (run_of(job_id) for job_id in (cancelled, failed, live))
+        assert await sweep_of(desk).sweep() == 1
+        assert not late.parent.parent.exists()
+        assert kept.exists(), "a failed job can be replayed"
+        assert current.exists()
 
     run(tmp_path, act)
