@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random  # noqa: TID251 - the type only: a generator is passed in
 from typing import TYPE_CHECKING, Final
@@ -57,9 +58,12 @@ PARKED_AFTER_SECONDS: Final = 0.005
 """Time after which a call without results that was not answered counts as parked."""
 LINGER_SECONDS: Final = 0.01
 """Time for which work that has just come may end before the next call reports that it is held."""
+AMPLE_LINGER_SECONDS: Final = 0.2
+"""The same while most of the work that is held has yet to end, and some has not begun. It is sent
+ahead for about this time."""
 PATIENCE_SECONDS: Final = 1.0
-"""The same for a call with results. It is answered as soon as the journal is flushed, so
-cancelling it costs more."""
+"""Time after which a call with results gives way to news. It is answered as soon as the journal is
+flushed, so cancelling it costs more."""
 REQUEST_BYTES_MAX: Final = 16 * 2**20
 """Bytes of results in one request. Others wait for the next one: a larger message is refused."""
 ORPHANED: Final = 75
@@ -234,21 +238,34 @@ class Synchronizer:
             if quick and not obeyed and not has_results:
                 # A master that does not park must not make us call without end.
                 await self._pause(EAGER_PAUSE_SECONDS)
-            if obeyed:
+            if obeyed or has_results:
                 await self._linger()
 
     async def _linger(self) -> None:
-        """Wait a moment for the end of the work that has come, if it is at most one task a slot.
+        """Wait a moment for the end of work that is here, so that the next call reports it.
 
-        The next call reports it then. Otherwise that would be parked first, and cancelled at once.
+        Where that is at most one task a slot, the call would be parked first, and cancelled at
+        once. Where most of it has yet to end, the call would state all of it, for the few tasks
+        that have ended since the last one.
         """
-        supervisor = self._agent.supervisor
-        begun = supervisor.unfinished()
-        until = self._clock.monotonic() + LINGER_SECONDS
-        while 0 < begun <= supervisor.slots and supervisor.unfinished() == begun:
-            left = until - self._clock.monotonic()
-            if left <= 0:
-                return
+        supervisor, begun = self._agent.supervisor, self._agent.supervisor.unfinished()
+        await self._pause_while(
+            lambda: 0 < begun <= supervisor.slots and supervisor.unfinished() == begun,
+            LINGER_SECONDS,
+        )
+        await self._pause_while(
+            lambda: (
+                supervisor.unfinished() > supervisor.slots
+                and self._has_ample_work()
+                and not self._agent.machine.draining
+            ),
+            AMPLE_LINGER_SECONDS,
+        )
+
+    async def _pause_while(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Wait until something does not hold any more, for at most some seconds."""
+        until = self._clock.monotonic() + seconds
+        while holds() and (left := until - self._clock.monotonic()) > 0:
             await self._pause(left)
 
     async def _wait(
@@ -283,11 +300,13 @@ class Synchronizer:
 
     def _batching_seconds(self) -> float:
         """Return how long news may wait for more, without a slot that idles for it."""
-        supervisor = self._agent.supervisor
-        if supervisor.starving():
+        if self._agent.supervisor.starving():
             return 0.0
-        ample = 2 * supervisor.unfinished() > self._agent.machine.held()
-        return AMPLE_BATCHING_SECONDS if ample else BATCHING_SECONDS
+        return AMPLE_BATCHING_SECONDS if self._has_ample_work() else BATCHING_SECONDS
+
+    def _has_ample_work(self) -> bool:
+        """Return whether most of what is held has yet to end."""
+        return 2 * self._agent.supervisor.unfinished() > self._agent.machine.held()
 
     async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

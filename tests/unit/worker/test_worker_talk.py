@@ -22,6 +22,7 @@ from mrcore.worker.core.events import NonceRead
 from mrcore.worker.shell import synchronizer
 from mrcore.worker.shell.agent import Agent
 from mrcore.worker.shell.synchronizer import (
+    AMPLE_LINGER_SECONDS,
     CALL_SECONDS,
     EAGER_PAUSE_SECONDS,
     LINGER_SECONDS,
@@ -168,25 +169,49 @@ async def test_the_master_is_reminded_of_the_jobs_that_the_worker_knows(talk: Ta
     assert list((await talk.next()).request.known_jobs) == ["j"]
 
 
-@talking
-async def test_the_next_call_waits_a_moment_for_work_that_a_slot_has_begun_at_once(
-    talk: Talk,
-) -> None:
+async def waits_before_calls(talk: Talk, works: list[tuple[list[int], int]]) -> list[float]:
+    """Answer a call for each of these works; return the time until the next one.
+
+    A work is the numbers of unfinished orders, look by look, and the attempts that are held.
+    """
     spec = job_spec_to_proto(make_spec("mem://in", "mem://out", "0" * 64))
-    ends, lasts, waits_in_line = [1, 0], [1], [talk.agent.supervisor.slots + 1]
     call = await talk.next()
     waited = []
-    for number, unfinished in enumerate((ends, lasts, waits_in_line)):
+    for number, (unfinished, held) in enumerate(works):
 
         def left(unfinished: list[int] = unfinished) -> int:
             return unfinished.pop(0) if len(unfinished) > 1 else unfinished[0]
 
-        with patch.object(talk.agent.supervisor, "unfinished", left):
+        with (
+            patch.object(talk.agent.supervisor, "unfinished", left),
+            patch.object(talk.agent.machine, "held", return_value=held),
+        ):
             call.answer(jobs=[pb.JobInfo(job_id=f"j{number}", spec=spec)])
             following = await talk.next()
         waited.append(following.begun_at - call.begun_at)
         call = following
-    assert waited == [0.0, pytest.approx(LINGER_SECONDS), 0.0]
+    return waited
+
+
+@talking
+async def test_the_next_call_waits_a_moment_for_work_that_a_slot_has_begun_at_once(
+    talk: Talk,
+) -> None:
+    in_line = talk.agent.supervisor.slots + 1
+    works = [([1, 0], 1), ([1], 1), ([in_line], 2 * in_line)]
+    assert await waits_before_calls(talk, works) == [0.0, pytest.approx(LINGER_SECONDS), 0.0]
+
+
+@talking
+async def test_the_next_call_waits_while_most_of_the_work_has_yet_to_end(talk: Talk) -> None:
+    waited = await waits_before_calls(talk, [([100], 120), ([60], 120)])
+    assert waited == [pytest.approx(AMPLE_LINGER_SECONDS), 0.0]
+
+
+@talking
+async def test_a_worker_that_drains_waits_for_no_more_ends(talk: Talk) -> None:
+    talk.agent.machine.draining = True
+    assert await waits_before_calls(talk, [([100], 120)]) == [0.0]
 
 
 @talking
