@@ -41,6 +41,11 @@ of a single function."""
 _TASK_NAME: Final = re.compile(r"((?:step\d{1,4}-)?(?:map|reduce)|call)-(\d{1,9})")
 
 
+_latest: tuple[JobSpec | None, tuple[Stage, ...], tuple[str, ...]] = (None, (), ())
+"""The job whose stages were asked for last, with them and their names. They are asked for several
+times a task, and most tasks in a row are of one job."""
+
+
 def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
     """Return the stages of a job: those that its plugin states, else what follows from its steps.
 
@@ -48,6 +53,20 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
     up to the first step that reduces. The last step always sorts its pairs, with or without a
     reduce, unless the job is map-only.
     """
+    return _known(spec)[0]
+
+
+def _known(spec: JobSpec) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    global _latest  # noqa: PLW0603 - a value that follows from the job, whoever asks
+    known, stages, names = _latest
+    if known is not spec:
+        stages = _stages(spec)
+        names = stage_names(each.reads for each in stages)
+        _latest = (spec, stages, names)
+    return stages, names
+
+
+def _stages(spec: JobSpec) -> tuple[Stage, ...]:
     if spec.session is not None:
         return (Stage(Calls(), Result()),)
     writes: Writes = Part() if spec.output_uri else Result()
@@ -127,7 +146,7 @@ def stage_names(reads: Iterable[Reads]) -> tuple[str, ...]:
 
 def stage_name(spec: JobSpec, stage: int) -> str:
     """Return the name of a stage of a job, such as `map` or `step2-reduce`."""
-    return stage_names(each.reads for each in stages_of(spec))[stage]
+    return _known(spec)[1][stage]
 
 
 def task_name(stage: str, index: int) -> str:

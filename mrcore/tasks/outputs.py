@@ -154,13 +154,13 @@ class PartOutput:
     def open(cls, spec: TaskSpec, folder: Path) -> Iterator[Self]:
         """Open the staged object of an attempt; it is discarded where the block fails.
 
-        `folder` takes what waits on the local disk.
+        A folder in `folder` takes what waits on the local disk.
         """
         job = spec.job
         uri = object_names.staged_part_uri(job, spec.attempt)
         with storage_for(uri).open_write(uri, expect=ABSENT) as sink:
             if job.partition_by:
-                yield cls(PairsAsRows(PartitionedPart(spec, sink, folder)), sink)
+                yield cls(PairsAsRows(PartitionedPart(spec, sink, folder / "parts")), sink)
                 return
             part = open_part(sink, job.output_format, job.compression, job.columns)
             yield cls(PairsAsRows(part) if job.columns else part, sink)

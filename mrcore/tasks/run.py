@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +111,7 @@ def run_task(
         if pool is not usual:
             pool.release_unused()
         gc.set_threshold(*thresholds)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     result = tellable(result)
     if isinstance(result, TaskFailure):
         return result
@@ -121,6 +122,12 @@ def run_task(
         class_a=billed.class_a,
         class_b=billed.class_b,
     )
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of an attempt, which hardly any small one has made."""
+    if os.path.lexists(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tellable(result: TaskResult) -> TaskResult:

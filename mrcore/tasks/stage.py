@@ -126,7 +126,7 @@ class StageTask:
         if isinstance(self._spec.stage.writes, Result):
             return ResultOutput(self._spec)
         if self._shuffled is None:
-            return PartOutput.open(self._spec, self._scratch / "parts")
+            return PartOutput.open(self._spec, self._scratch)
         return RunOutput(
             self._shuffled.functions,
             self._shuffled.of,

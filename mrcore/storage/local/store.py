@@ -92,11 +92,12 @@ class _LocalWriter(Unfinished[BinaryIO]):
             os.utime(fd, ns=(stamp, stamp))
             if self._durable:
                 os.fsync(fd)
-            try:
-                in_folder(self._path, self._place)
-            except (AlreadyExistsError, PreconditionFailedError):
-                self._sync_names()  # the caller will believe what it finds there: it has to last
-                raise
+            if not self._is_placed_unlocked(fd):
+                try:
+                    in_folder(self._path, self._place)
+                except (AlreadyExistsError, PreconditionFailedError):
+                    self._sync_names()  # the caller will believe what it finds: it has to last
+                    raise
             self._sync_names()
             info = info_of(self._path, os.fstat(fd), self._crc)
         self.end()
@@ -106,19 +107,29 @@ class _LocalWriter(Unfinished[BinaryIO]):
         if self._durable:
             sync_folder(os.path.dirname(self._path))
 
+    def _is_placed_unlocked(self, fd: int) -> bool:
+        """Link a file that may only be new, without the lock; return False where that fails.
+
+        Whoever holds the lock changes only what has the name already, and a link takes no such
+        name. So the lock would decide nothing. It costs more than the link.
+        """
+        if self._temp is not None or self._expect != ABSENT:
+            return False
+        try:
+            _link_open(fd, self._path)
+        except OSError:
+            return False  # the folder was pruned, or the name is taken: the lock shows which
+        return True
+
     def _place(self, folder: LockedFolder) -> None:
         check_expected(self._path, self._expect, look(self._path))
         replace = self._expect != ABSENT
         if self._temp is None:
-            folder.put(lambda name: self._link(folder, name), self._path, replace=replace)
+            fd = self.content.fileno()
+            folder.put(lambda name: _link_open(fd, name), self._path, replace=replace)
         else:
             folder.move(self._temp, self._path, replace=replace)
             self._temp = None
-
-    def _link(self, folder: LockedFolder, name: str) -> None:
-        # `dst_dir_fd` makes Python call linkat(), which alone follows the link in /proc.
-        source = f"/proc/self/fd/{self.content.fileno()}"
-        os.link(source, name, dst_dir_fd=folder.fd, follow_symlinks=True)
 
     def let_go(self, content: BinaryIO) -> None:
         with suppress(OSError):  # a full disk refuses what is still buffered: nobody wants it
@@ -126,6 +137,12 @@ class _LocalWriter(Unfinished[BinaryIO]):
         if self._temp is not None:
             with suppress(OSError):
                 os.unlink(self._temp)
+
+
+def _link_open(fd: int, path: str) -> None:
+    """Give an open file without a name an absolute one; raise FileExistsError if it is taken."""
+    # `dst_dir_fd` makes Python call linkat(), which alone follows the link in /proc.
+    os.link(f"/proc/self/fd/{fd}", path, dst_dir_fd=fd, follow_symlinks=True)
 
 
 def _open_nameless(folder: str, mode: int) -> int | None:

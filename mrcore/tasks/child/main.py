@@ -245,8 +245,12 @@ class Child:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
-    with Path("/proc/self/statm").open("rb") as statm:
-        return int(statm.read().split()[1]) * mmap.PAGESIZE
+    # Without a file object: this is asked after each task, and a small one takes little longer.
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(descriptor, 256).split()[1]) * mmap.PAGESIZE
+    finally:
+        os.close(descriptor)
 
 
 def _user_exit(error: BaseException) -> TaskFailure:
