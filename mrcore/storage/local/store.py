@@ -140,7 +140,7 @@ class _LocalWriter(Unfinished[BinaryIO]):
 
 
 def _link_open(fd: int, path: str) -> None:
-    """Give an open file without a name an absolute one; raise FileExistsError if it is taken."""
+    """Link an open file without a name at an absolute path; raise FileExistsError if taken."""
     # `dst_dir_fd` makes Python call linkat(), which alone follows the link in /proc.
     os.link(f"/proc/self/fd/{fd}", path, dst_dir_fd=fd, follow_symlinks=True)
 
