@@ -78,7 +78,7 @@ def _prove(cache: Path, kind: type[Story], teller: Teller, *, keep: bool) -> Non
         cloud = stack.enter_context(Cloud(cache, keep=keep, installed=disk))
         name = cloud.folder.name
         teller.say("the cloud is there: Compute, IAM, storage and metadata, and no way out")
-        cluster = stack.enter_context(Cluster(cloud, collected))
+        cluster = stack.enter_context(Cluster(cloud, collected, through_tunnel=kind.through_tunnel))
         try:
             with loaded.gcloud(cluster.environment, cloud.started) as quicker:
                 cluster.environment |= quicker

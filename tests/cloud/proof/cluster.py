@@ -20,6 +20,7 @@ from tests.cloud.machines.cloud import (
     CloudError,
 )
 from tests.cloud.machines.site import INSTALLED
+from tests.cloud.proof import tunnel
 from tests.cloud.proof.looks import Looks
 from tests.cloud.proof.runs import Run
 
@@ -40,17 +41,19 @@ _LEADER = f"mrcore/{NAME}/state/leader.json"
 class Cluster:
     """Commands, and looks at what has become of them."""
 
-    def __init__(self, cloud: Cloud, wheels: Path) -> None:
+    def __init__(self, cloud: Cloud, wheels: Path, *, through_tunnel: bool = False) -> None:
         self.cloud = cloud
         self.logs = cloud.folder
+        self._connect = "iap" if through_tunnel else "direct"
         self._looks: Looks | None = None
         home = self.logs / "home"
         home.mkdir()
+        tunnel.write_gcloud(home / "bin")
         self.environment = cloud.environment(home) | {
             "CLOUDSDK_COMPUTE_ZONE": ZONE,
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(wheels),
-            "PATH": f"{MRCORE.parent}:{cloud.environment(home)['PATH']}",
+            "PATH": f"{home}/bin:{MRCORE.parent}:{cloud.environment(home)['PATH']}",
         }
 
     def __enter__(self) -> Self:
@@ -78,7 +81,8 @@ class Cluster:
         """Return the options of `up` and `run` besides the size."""
         lines = [f"--vm-env={key}={value}" for key, value in VM_ENVIRONMENT.items()]
         image = [] if self.cloud.installed is None else [f"--image={INSTALLED}"]
-        return [f"--bucket={BUCKET}", f"--zone={ZONE}", "--connect=direct", *image, *lines]
+        where = [f"--bucket={BUCKET}", f"--zone={ZONE}", f"--connect={self._connect}"]
+        return [*where, *image, *lines]
 
     def run(self, log: str, *words: str | Path) -> Run:
         """Start `mrcore gce run WORDS` for this cluster; its output goes to a file of that name."""
@@ -124,6 +128,12 @@ class Cluster:
             return int(self.cloud.ask(path, server=STORAGE)["epoch"])
         except CloudError:
             return 0
+
+    def leading_vm(self) -> str:
+        """Return the name of the VM whose master leads; empty while none does."""
+        masters = self.mrcore("masters") or ()
+        hosts = [one["host"] for one in masters if one["role"] == "leader"]
+        return str(hosts[0]).partition(".")[0] if hosts else ""
 
     def machines(self, role: str = "") -> list[dict[str, Any]]:
         """Return all instances, of one role or of both, by name; those too that are off."""

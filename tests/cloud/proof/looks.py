@@ -21,7 +21,7 @@ from mrcore.cli.main import main as mrcore
 from tests.cloud import lifelines
 from tests.cloud.machines.cloud import Cloud
 
-COMMANDS = ("jobs", "show", "workers")
+COMMANDS = ("jobs", "masters", "show", "workers")
 LOOK_SECONDS = 60.0
 CUT_OFF = 124
 

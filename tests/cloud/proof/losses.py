@@ -22,17 +22,23 @@ class Losses(Story):
     about = "two preemptions, the master's process killed, another size"
     workers = 3
     preemptions: ClassVar[int] = 2
+    masters: ClassVar[int] = 1
     kills_master: ClassVar[bool] = True
+    loses_leader: ClassVar[bool] = False
+    """Whether the VM of the master that leads is lost for good."""
     scales_to: ClassVar[int] = 4
 
     def play(self) -> None:
-        self.up(f"--max-workers={max(self.workers, self.scales_to)}")
+        most = max(self.workers, self.scales_to)
+        self.up(f"--max-workers={most}", f"--masters={self.masters}")
         found = self.await_workers()
         run = self.start_run()
         self.await_tasks(run, 1)
         lost = self._preempt(found)
         if self.kills_master:
             self._kill_master()
+        if self.loses_leader:
+            self._lose_leader()
         self._await_replacement(lost)
         self.finish(run)
         self.say(rights.check(self.cluster))
@@ -66,6 +72,21 @@ class Losses(Story):
         self.await_master(epoch)
         self.say("systemd has started it again")
         self.check_kept(winners)
+
+    def _lose_leader(self) -> None:
+        vm = until("a master leads", self.cluster.leading_vm, BOOT_SECONDS)
+        until("all masters were there", self._all_masters_read_along, BOOT_SECONDS)
+        winners, epoch = self.cluster.winners(), self.cluster.epoch()
+        self.say(f"{vm}, whose master leads, is switched off, with {len(winners)} tasks done")
+        self.cluster.shell(vm, "poweroff --force --force")
+        self.await_master(epoch)
+        if (now := self.cluster.leading_vm()) == vm:
+            raise CloudError(f"{vm} leads, though it was switched off.")
+        self.say(f"{now} leads, and the run and the workers go on")
+        self.check_kept(winners)
+
+    def _all_masters_read_along(self) -> bool:
+        return len(self.cluster.mrcore("masters") or ()) == self.masters
 
     def _account(self, lost: list[str]) -> None:
         """Look whether the books have what was lost and spent, over the master's death too."""
@@ -106,7 +127,10 @@ class Short(Losses):
     """Losses that take two minutes, for continuous integration."""
 
     name = "short"
-    about = "one preemption in a smaller job"
+    about = "one preemption and the loss of the master that leads, in a smaller job"
+    through_tunnel = True
+    masters = 2
+    loses_leader = True
     books = Books(files=12, lines=500)
     workers = 2
     from_image = True

@@ -45,6 +45,8 @@ class Story(ABC):
     pause_seconds: ClassVar[float] = 0.004
     """Time that a map takes for a line."""
     workers: ClassVar[int] = 2
+    through_tunnel: ClassVar[bool] = False
+    """Whether the runner reaches the masters through a tunnel only."""
     from_image: ClassVar[bool] = False
     """Whether VMs boot from an image on which mrcore is installed, and not from Debian's."""
 
