@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mrcore.plugin.aggregates import sum as sum  # noqa: A004 - it is mrcore.sum
     from mrcore.plugin.inputs import Input as Input
     from mrcore.plugin.steps import Step as Step
+    from mrcore.plugin.words import count_words as count_words
 
 __version__ = "0.1.0"
 
@@ -80,6 +81,7 @@ _PUBLIC = {
     "WorkerView": "mrcore.model.snapshots",
     "connect": "mrcore.cluster.connecting",
     "count": "mrcore.plugin.aggregates",
+    "count_words": "mrcore.plugin.words",
     "from_items": "mrcore.dataset.sources",
     "max": "mrcore.plugin.aggregates",
     "min": "mrcore.plugin.aggregates",

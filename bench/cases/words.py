@@ -100,7 +100,7 @@ def index(bench: Bench) -> list[Row]:
     """List the files of each word, against a script."""
     folder = data.words(bench.home, bench.sizes.index_mib)
     ours, other = bench.in_turn(
-        lambda: bench.job("index", "bench/plugins/inverted_index.py", folder),
+        lambda: bench.job("index", "bench/plugins/inverted_index.py", folder, *BLOCKS),
         [bench.by_hand("inverted_index.py", folder)],
         same_lines,
     )

@@ -1,17 +1,19 @@
-"""The files of each word, by their names."""
+"""The files of each word, by their names: a set of words a file, which a task emits at its end."""
 
 from pathlib import Path
 
-
-def map(key, line):
-    name = Path(key[0]).name
-    for word in line.split():
-        yield word, name
+words = {}
 
 
-def combine(word, files):
-    for file in dict.fromkeys(files):
-        yield word, file
+def map(key, block):
+    words.setdefault(Path(key[0]).name, set()).update(block.split())
+
+
+def map_finish(context):
+    for name, some in words.items():
+        for word in some:
+            yield word, name
+    words.clear()
 
 
 def reduce(word, files):

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
+from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import Array, RecordBatch, pa
 from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
+from mrcore.shuffle.column_totals import ColumnTotals
 from mrcore.shuffle.columns import Columns
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.encoding import encode_many
@@ -17,7 +19,9 @@ from mrcore.shuffle.keys import KeyTypes, arrow_key_column, key_column, shown
 from mrcore.shuffle.user_code import (
     READ_BYTES,
     READ_ROWS,
+    USER_EXCEPTIONS,
     PairReader,
+    ResultPairs,
     UserCodeError,
     UserFunction,
     call_each,
@@ -66,6 +70,10 @@ class Collector:
             self._grouping = Grouping(
                 combiner, self.types, self._add_grouped, builder.spill, budget.collect_bytes
             )
+        self._totals: ColumnTotals | None = None
+        if combiner is not None and (combiner.adds_up or combiner.counts_values):
+            self._totals = ColumnTotals(builder.add, budget.collect_bytes // 4)
+        self._take = builder.add if self._totals is None else self._totals.add
         self._rows = _FIRST_ROWS
         self._reader = PairReader("map")
 
@@ -91,6 +99,8 @@ class Collector:
         Raises UserCodeError for what the user's functions raise and KeyTypeError.
         """
         self._reader.function = function
+        if self._combiner is not None and self._combiner.adds_up and isinstance(pairs, ResultPairs):
+            self._add_dicts(pairs, function)
         if self._grouping is not None:
             rest = self._grouping.add(pairs, function, at_most)
             if rest is None:
@@ -100,6 +110,26 @@ class Collector:
             pairs = rest
         while pairs_read := self._read(pairs):
             self.add_batch(*pairs_read)
+
+    def _add_dicts(self, pairs: ResultPairs, function: str) -> None:
+        """Take the dicts of ints that the pairs begin with, such as Counters, as columns."""
+        dicts = pairs.dicts_of_ints()
+        while True:
+            keys: list[Any] = []
+            values: list[int] = []
+            try:
+                with running(function):
+                    for some in dicts:
+                        keys += some
+                        values += some.values()
+                        if len(keys) >= BATCH_ROWS:
+                            break
+            except USER_EXCEPTIONS as error:
+                raise UserCodeError.raised(function, error) from error
+            if not keys:
+                return
+            self._pairs += len(keys)
+            self._take(self.columns(self.types.check(keys), values))
 
     def _read(self, pairs: Iterator[Any]) -> tuple[list[Any], list[Any]] | None:
         keys: list[Any] = []
@@ -120,7 +150,7 @@ class Collector:
         if self._combiner is not None and self._combiner.counts_values:
             values = [1] * len(values)
         columns = self.columns(keys, values)
-        self._builder.add(columns)
+        self._take(columns)
         # So many rows next time that they come to the bytes of a batch; growing by steps.
         fitting = max(1, len(keys) * READ_BYTES // max(1, columns.size_bytes))
         self._rows = min(BATCH_ROWS, 2 * self._rows, fitting)
@@ -161,15 +191,17 @@ class Collector:
         if self._sort_key is not None:
             python = to_python(value_kind, values)
             order = self._order(python, python)
-        self._builder.add(Columns(key_kind, keys, value_kind, values, order))
+        self._take(Columns(key_kind, keys, value_kind, values, order))
 
     def _add_grouped(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
-        self._builder.add(self.columns(keys, values))
+        self._take(self.columns(keys, values))
 
     def finish(self) -> None:
         """Pass on what is still held."""
         if self._grouping is not None:
             self._grouping.flush()
+        if self._totals is not None:
+            self._totals.flush()
 
 
 def arrow_batches(function: str, table: Any) -> Iterator[RecordBatch]:

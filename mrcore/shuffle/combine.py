@@ -44,6 +44,8 @@ class Combiner:
             isinstance(function, Aggregate) and function.kind is AggregateKind.COUNT
         )
         self.function: UserFunction = sum_ if self.counts_values else function
+        self.adds_up = isinstance(function, Aggregate) and function.kind is AggregateKind.SUM
+        """Whether it adds up values as they are."""
         self.name = name
         """Name for notes and errors."""
         self.pickles = False

@@ -1,8 +1,8 @@
 """Grouping of what `map` emits by key in a table, while combining pays.
 
-Two tables have one interface: a Tally holds counts while all values are one and the same object,
-and ValueLists hold any values. `grouping_policy` decides when a table is full and whether
-combining pays; Grouping feeds the tables and does what the policy says.
+Three tables have one interface: a Tally holds counts while all values are one and the same object,
+Totals add up ints, and ValueLists hold any values. `grouping_policy` decides when a table is full
+and whether combining pays; Grouping feeds the tables and does what the policy says.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from sys import getsizeof
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mrcore.plugin.running import running
 from mrcore.shuffle import grouping_policy as policy
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.grouping_policy import TableSize
 from mrcore.shuffle.keys import KeyTypes
+from mrcore.shuffle.loops import SHORT_CHARACTERS
 from mrcore.shuffle.object_sizes import VALUE_BYTES, key_bytes, values_bytes
 from mrcore.shuffle.tally import Tally, Thaw
+from mrcore.shuffle.totals import Totals
 from mrcore.shuffle.user_code import READ_ROWS, PairReader, read_pairs
 from mrcore.shuffle.value_lists import ValueLists
 from mrcore.util.object_copies import thawed_list
@@ -30,6 +32,8 @@ FAST_ROWS: Final = 65_536
 _FLUSH_ROWS: Final = 8192
 _ENTRY_BYTES: Final = 200
 """Bytes of a dict's entry and of the list that is its value."""
+
+Table: TypeAlias = Tally | Totals | ValueLists
 
 
 class Grouping:
@@ -56,8 +60,8 @@ class Grouping:
         self._spill = spill
         self._limit_bytes = limit_bytes
         self._reader = PairReader("map")
-        self._table: Tally | ValueLists | None = None
-        """Table in use; None before the first pair, and after a tally has been flushed."""
+        self._table: Table | None = None
+        """Table in use; None before the first pair, and after one without lists was flushed."""
         self._size = TableSize()
         self._tried = False
         """Whether the trial is over."""
@@ -84,7 +88,7 @@ class Grouping:
             if table is None:
                 return self._leave(pairs)
             kind = type(keys[-1])
-            if kind in (str, bytes) and self._types.only(kind) and type(values[-1]) in VALUE_BYTES:
+            if kind in (str, bytes) and self._types.only(kind) and _is_small(values[-1]):
                 foreign = self._add_fast(table, pairs, min(self._fast_rows, at_most), kind)
                 if foreign is not None:
                     waiting = (foreign,)
@@ -96,7 +100,7 @@ class Grouping:
                 return self._leave(chain(waiting, pairs))
         return None
 
-    def _add_checked(self, emitted: list[Any], values: list[Any]) -> Tally | ValueLists | None:
+    def _add_checked(self, emitted: list[Any], values: list[Any]) -> Table | None:
         """Group a few pairs, whatever their keys are; return the table that holds them.
 
         None where a dict would take two keys for one, as True for 1: the pairs are passed on.
@@ -114,32 +118,32 @@ class Grouping:
         self._size.pending_bytes += table.add(keys, values)
         return table
 
-    def _table_for(self, values: list[Any]) -> Tally | ValueLists:
-        """Return the table that can hold these values: a tally only while no others have come."""
+    def _table_for(self, values: list[Any]) -> Table:
+        """Return the table that can hold these values: lists from the first that need them."""
         table = self._table
         if isinstance(table, ValueLists):
             return table
-        if table is None and type(values[0]) in VALUE_BYTES:
+        if table is None and self._combiner.adds_up and Totals.fits(values):
+            table = Totals()
+        elif table is None and type(values[0]) in VALUE_BYTES:
             table = Tally(values[0])
         if table is None or not table.fits(values):
             table = self._lists_after(table)
         self._table = table
         return table
 
-    def _lists_after(self, tally: Tally | None) -> ValueLists:
-        """Return lists that hold what a tally held, folded."""
+    def _lists_after(self, former: Tally | Totals | None) -> ValueLists:
+        """Return lists that hold what another table held, folded."""
         lists = ValueLists()
-        if tally is not None and tally.has_long_lists():
+        if former is not None and former.has_long_lists():
             self.flush()  # the values of a key that combine cannot take may not fit into a list
-        elif tally is not None:
-            self._settle_pending(tally)
-            folded = lists.take_folded(tally.drain(self._combiner, _FLUSH_ROWS, self._thaw()))
+        elif former is not None:
+            self._settle_pending(former)
+            folded = lists.take_folded(former.drain(self._combiner, _FLUSH_ROWS, self._thaw()))
             self._note_folded(lists, folded)
         return lists
 
-    def _add_fast(
-        self, table: Tally | ValueLists, pairs: Iterator[Any], rows: int, kind: type
-    ) -> Any:
+    def _add_fast(self, table: Table, pairs: Iterator[Any], rows: int, kind: type) -> Any:
         """Group up to `rows` pairs; stop at a key or a value of another sort, return that pair."""
         self._size.pending_rows += rows
         self._size.pending_bytes += table.value_bytes(rows)
@@ -148,7 +152,7 @@ class Grouping:
         with running(function):
             return table.add_fast(some, kind, self._types, function=function, counts_values=counts)
 
-    def _count_new_keys(self, table: Tally | ValueLists, before: int) -> None:
+    def _count_new_keys(self, table: Table, before: int) -> None:
         self._size.keys = len(table.table)
         count = max(0, self._size.keys - before)
         new = islice(reversed(table.table), count)
@@ -159,6 +163,12 @@ class Grouping:
         """Fold and flush what is due; return False when too few keys repeat."""
         table, size = self._table, self._size
         assert table is not None
+        if isinstance(table, Totals):
+            if not policy.is_full_of_sums(size, self._limit_bytes):
+                return True
+            pays = policy.adding_pays(size.keys, table.rows())
+            self.flush()
+            return pays
         if not self._tried and policy.is_trial_due(size):
             size.recount(table.rows())
             if policy.is_trial_due(size):
@@ -171,18 +181,18 @@ class Grouping:
         if not policy.is_full(size, self._limit_bytes, holds_rows=table.holds_rows):
             return True
         before = size.rows
-        if isinstance(table, Tally):  # which is as small as folding could make it
-            left = size.keys
-        else:
+        if isinstance(table, ValueLists):
             self._settle_pending(table)
             self._note_folded(table, table.fold(self._combiner, self._thaw()))
             left = size.folded_rows
+        else:  # it is as small as folding could make it
+            left = size.keys
         if policy.must_flush(size, self._limit_bytes):
             self.flush()
             self._spill()
         return policy.folding_pays(before, left)
 
-    def _settle_pending(self, table: Tally | ValueLists) -> None:
+    def _settle_pending(self, table: Table) -> None:
         """Count the pairs that wait, which are about to be folded."""
         self.pairs += table.rows()
         self._size.pending_rows = self._size.pending_bytes = 0
@@ -209,10 +219,15 @@ class Grouping:
                 self._add(
                     [key for key, some in zip(keys, lists, strict=True) for _ in some], values
                 )
-        if isinstance(table, Tally):
-            self._table = None  # the next pairs may all have another value
+        if not isinstance(table, ValueLists):
+            self._table = None  # the next pairs may suit another table
         self._size = TableSize()
 
     def _leave(self, pairs: Iterator[Any]) -> Iterator[Any]:
         self.flush()
         return pairs
+
+
+def _is_small(value: Any) -> bool:
+    """Return whether a bare loop takes values like this one."""
+    return type(value) in VALUE_BYTES or (type(value) is str and len(value) <= SHORT_CHARACTERS)

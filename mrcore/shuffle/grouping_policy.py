@@ -12,6 +12,8 @@ TRIAL_ROWS: Final = 32_768
 """Pairs after which it is decided for the first time whether keys repeat."""
 FOLD_ROWS: Final = 2_097_152
 """Waiting values at which they are folded, however small they are."""
+SUMS_KEYS: Final = 16_384
+"""Keys at which sums are passed on: with more, each addition misses the processor's caches."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,16 @@ def is_trial_due(size: TableSize) -> bool:
 def keys_repeat(size: TableSize) -> bool:
     """Return whether a key has two pending values or more on average."""
     return 2 * size.keys <= size.pending_rows
+
+
+def is_full_of_sums(size: TableSize, limit_bytes: int) -> bool:
+    """Return whether sums are to be passed on."""
+    return size.keys >= SUMS_KEYS or size.size_bytes > limit_bytes
+
+
+def adding_pays(keys: int, rows: int) -> bool:
+    """Return whether the keys are fewer than the pairs by a quarter or more."""
+    return 4 * keys <= 3 * rows
 
 
 def is_full(size: TableSize, limit_bytes: int, *, holds_rows: bool) -> bool:

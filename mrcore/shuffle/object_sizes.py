@@ -11,6 +11,8 @@ VALUE_BYTES: Final[dict[type, int]] = {int: 40, float: 32, bool: 8, type(None): 
 LARGEST_FIXED_BYTES: Final = VALUE_BYTES[int]
 _OBJECT_BYTES: Final = 64
 """Bytes of an object beside its content."""
+SHORT_TEXT_BYTES: Final = 3 * _OBJECT_BYTES
+"""Bytes of a text of up to 32 characters, of four bytes each."""
 
 
 def key_bytes(key: Any) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from types import GeneratorType
 from typing import Any, Final, NoReturn
 
@@ -138,33 +139,65 @@ def is_iterator_type(kind: type) -> bool:
     return kind is GeneratorType or hasattr(kind, "__next__")
 
 
-def pairs_of(function: str, results: Iterator[Any], count: int) -> Iterator[Any]:
-    """Yield the pairs of what a plain function has returned for each of `count` records.
+class ResultPairs(Iterator[Any]):
+    """Pairs of what a plain function has returned for each of `count` records, read lazily.
 
-    Raises UserCodeError for what is not pairs, and where there are fewer results than records.
+    An iteration over them passes no frame of ours. It raises UserCodeError for what is not pairs,
+    and where there are fewer results than records.
     """
-    for result in results:
-        count -= 1
+
+    def __init__(self, function: str, results: Iterator[Any], count: int) -> None:
+        self._function = function
+        self._results = results
+        self._left = count
+        self._pairs = chain(chain.from_iterable(map(self._pairs_of, results)), self._end())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._pairs
+
+    def __next__(self) -> Any:
+        return next(self._pairs)
+
+    def dicts_of_ints(self) -> Iterator[dict[Any, int]]:
+        """Yield the first results, while they are dicts whose values are ints; what is left stays.
+
+        Raises what the user's function raises.
+        """
+        for result in self._results:
+            if type(result) not in _DICTS or not _INTS.issuperset(map(type, result.values())):
+                self._pairs = chain(self._pairs_of(result), self._pairs)
+                return
+            self._left -= 1
+            yield result
+
+    def _pairs_of(self, result: Any) -> Iterable[Any]:
+        self._left -= 1
         if result is None:
-            continue
+            return ()
         if isinstance(result, dict):
-            yield from result.items()
-            continue
+            return result.items()
         try:
-            pairs = iter(result)
+            pairs: Iterator[Any] = iter(result)
         except TypeError:
-            raise _returned(function, result, _NO_PAIRS) from None
+            raise _returned(self._function, result, _NO_PAIRS) from None
         if isinstance(result, str | bytes):
-            raise _returned(function, result, _NO_PAIRS)
+            raise _returned(self._function, result, _NO_PAIRS)
         if type(result) is tuple and len(result) == 2 and not all(map(_looks_like_pair, result)):
             raise _returned(
-                function, result, "one pair by itself: yield it, or return a list of pairs"
+                self._function, result, "one pair by itself: yield it, or return a list of pairs"
             )
-        yield from pairs
-    if count:
-        raise stopped(function)
+        return pairs
+
+    def _end(self) -> Iterator[Any]:
+        """Yield nothing; raise UserCodeError where results are missing."""
+        if self._left:
+            raise stopped(self._function)
+        yield from ()
 
 
+_DICTS: Final = frozenset((dict, Counter, defaultdict, OrderedDict))
+"""Types whose items are what their class says."""
+_INTS: Final = frozenset((int,))
 _NO_PAIRS: Final = "not pairs: yield (key, value), or return a list of pairs"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from mrcore.shuffle.combine import Combiner
 from mrcore.shuffle.keys import KeyTypes
 from mrcore.shuffle.loops import append_values
-from mrcore.shuffle.object_sizes import LARGEST_FIXED_BYTES, values_bytes
+from mrcore.shuffle.object_sizes import LARGEST_FIXED_BYTES, SHORT_TEXT_BYTES, values_bytes
 from mrcore.shuffle.tally import Grouped, Thaw
 
 
@@ -22,10 +22,12 @@ class ValueLists:
     def __init__(self) -> None:
         self.table: dict[Any, list[Any]] = {}
         self._folded_rows = 0
+        self._has_texts = False
 
     def add(self, keys: Sequence[Any], values: Sequence[Any]) -> int:
         """Append values to the lists of their keys; return the bytes that they take."""
         table = self.table
+        self._has_texts = self._has_texts or str in set(map(type, values))
         for key, value in zip(keys, values, strict=True):
             found = table.get(key)
             if found is not None:
@@ -45,12 +47,18 @@ class ValueLists:
     ) -> Any:
         """Append the values of pairs up to the first foreign one; return that, or None."""
         return append_values(
-            pairs, self.table, kind, types, function=function, counts_values=counts_values
+            pairs,
+            self.table,
+            kind,
+            types,
+            function=function,
+            counts_values=counts_values,
+            takes_texts=self._has_texts,
         )
 
     def value_bytes(self, rows: int) -> int:
         """Return the bytes that the values of `rows` pairs may take in the bare loop."""
-        return rows * LARGEST_FIXED_BYTES
+        return rows * (SHORT_TEXT_BYTES if self._has_texts else LARGEST_FIXED_BYTES)
 
     def rows(self) -> int:
         """Return the number of values that wait to be folded."""

@@ -19,9 +19,9 @@ from mrcore.shuffle.user_code import (
     READ_ROWS,
     USER_EXCEPTIONS,
     PairReader,
+    ResultPairs,
     UserCodeError,
     check_pairs,
-    pairs_of,
     read_pairs,
     stopped,
 )
@@ -152,7 +152,7 @@ def emitted(
     results = map(function, keys, values)
     if inspect.isgeneratorfunction(function):
         return chain.from_iterable(results)
-    return pairs_of(name, results, count)
+    return ResultPairs(name, results, count)
 
 
 def emitted_tables(
@@ -181,7 +181,7 @@ def emitted_tables(
 
 def map_one(function: UserFunction, name: str, key: Any, value: Any, then: Emitter) -> None:
     """Map one record, some pairs at a time, and have judged what comes out."""
-    pairs = pairs_of(name, iter([function(key, value)]), 1)
+    pairs = ResultPairs(name, iter([function(key, value)]), 1)
     while some := list(islice(pairs, READ_ROWS)):
         if then.takes_rows:
             some = [item for item in some if not is_row(item)]
@@ -202,7 +202,7 @@ def finish(function: UserFunction | None, name: str, context: Context, then: Emi
     except USER_EXCEPTIONS as error:
         raise UserCodeError.raised(name, error) from error
     with named_in_key_errors(name):
-        then.take(name, pairs_of(name, iter([result]), 1))
+        then.take(name, ResultPairs(name, iter([result]), 1))
 
 
 @contextmanager

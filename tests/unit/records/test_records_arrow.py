@@ -143,6 +143,7 @@ def test_arrow_csv_is_what_csv_reads(rows: list[tuple[str, ...]], end: str, size
     expected = [value for _, value in records_of(content, "csv")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", size)
+        patch.setattr(arrow_reader, "LINES_BLOCK_BYTES", size)
         assert rows_of(content, "t.csv") == expected
 
 
@@ -173,5 +174,6 @@ def test_broken_csv_is_named_alike(rows: bytes, message: str) -> None:
 
 def test_a_row_over_two_blocks_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", 8)
+    monkeypatch.setattr(arrow_reader, "LINES_BLOCK_BYTES", 8)
     with pytest.raises(DataError, match=r"^t.csv is not UTF-8 at byte 24"):
         rows_of(b'a,b\n1,"23456789\n23456789\xff"\n', "t.csv")

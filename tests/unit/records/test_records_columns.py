@@ -58,13 +58,13 @@ def test_arrow_lines_are_the_lines_of_text(text: str, cuts: list[int]) -> None:
 
 
 def test_arrow_lines_come_in_large_batches_of_one_string_column() -> None:
-    content = b"0123456789abcde\n" * 100_000
+    content = b"0123456789abcde\n" * 200_000
     batches = batches_of(content, "arrow")
-    assert [batch.offsets[0] for batch in batches] == [0, 1 << 20]
+    assert [batch.offsets[0] for batch in batches] == [0, 2 << 20]
     (record,) = batches[0].values
     assert isinstance(record, pa.RecordBatch)
     assert record.schema == pa.schema([("line", pa.string())])
-    assert record.num_rows == 65536
+    assert record.num_rows == 131_072
 
 
 def test_a_line_that_is_not_utf8_is_named_by_file_and_offset() -> None:
@@ -95,6 +95,7 @@ def test_arrow_by_extension() -> None:
 
 def test_arrow_csv_counts_rows_over_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", 100)
+    monkeypatch.setattr(arrow_reader, "LINES_BLOCK_BYTES", 100)
     content = b"a,b\n" + b"1,some text\n" * 50
     found = columns_of(content, "t.csv")
     assert len(found) > 1

@@ -235,6 +235,7 @@ def test_broken_rows_of_csv_are_handed_over_by_their_first_line(
 ) -> None:
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(arrow_reader, "ARROW_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(arrow_reader, "LINES_BLOCK_BYTES", block_bytes)
     found, skipped = broken_of(b"a,b\n" + rows, "csv")
     assert ["".join(row.values()) for row in found if isinstance(row, dict)] == values
     assert skipped == broken
