@@ -124,8 +124,7 @@ def _extract(data: bytes, draft: Path) -> None:
             room = MAX_UNPACKED_BYTES
             for member in members:
                 path = _member_path(member.filename)
-                with archive.open(member) as source:
-                    content = source.read(room + 1)
+                content = _content(archive, member, room + 1)
                 room -= len(content)
                 if room < 0:
                     raise PluginError(
@@ -138,6 +137,15 @@ def _extract(data: bytes, draft: Path) -> None:
         raise PluginError(
             f"The plugin bundle is damaged ({error}). Submit the job again."
         ) from None
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit_bytes: int) -> bytes:
+    """Return the content of a member, or its beginning."""
+    try:
+        with archive.open(member) as source:
+            return source.read(limit_bytes)
+    except OSError as error:  # of bz2, over bytes that are none of its own
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 _DAMAGED: Final = (

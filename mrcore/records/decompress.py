@@ -7,9 +7,12 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Literal, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from mrcore.model.job import Codec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _STORED_BYTES = 64 << 10
 TRUNCATED = "Truncated compressed stream"
@@ -37,7 +40,19 @@ def decompressed(file: BinaryIO, codec: Codec) -> Readable:
             import pyarrow as pa
 
             name: Literal["zstd", "lz4"] = "zstd" if codec is Codec.ZSTD else "lz4"
-            return pa.CompressedInputStream(pa.PythonFile(cast(io.IOBase, file), mode="r"), name)
+            stored = pa.PythonFile(cast(io.IOBase, file), mode="r")
+            return _ArrowStream(pa.CompressedInputStream(stored, name))
+
+
+class _ArrowStream:
+    """A stream of Arrow. Its own `read` never frees the memory of a read that fails."""
+
+    def __init__(self, stream: pa.CompressedInputStream) -> None:
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        return self._stream.read_buffer(size).to_pybytes()
 
 
 class _Member(Protocol):

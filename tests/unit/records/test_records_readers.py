@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from mrcore.errors import DataError, UnavailableError
 from mrcore.model.formats import INPUT_FORMATS
+from mrcore.model.job import Codec
 from mrcore.records import arrow_reader, csv_reader, readers
 from mrcore.records.batches import BLOCK_BYTES, BrokenRecordError
+from mrcore.records.decompress import decompressed
 from mrcore.records.inputs import expand, parse_input
 from mrcore.storage.registry import storage_for
 from tests.support.records_pieces import (
@@ -343,3 +346,21 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         file.truncate(3_000_000)
     with pytest.raises(DataError, match=r"^a.txt ends at byte 3000000, but had 16000000 bytes"):
         list(batches)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_reads_that_fail_leave_no_memory_behind(codec: Literal["zstd", "lz4"]) -> None:
+    stored = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stored, codec) as stream:
+        stream.write(b"line\n" * 20)
+    damaged = stored.getvalue().to_pybytes()[:-3]
+
+    def fail(times: int) -> int:
+        for _ in range(times):
+            source = decompressed(io.BytesIO(damaged), Codec.ZSTD if codec == "zstd" else Codec.LZ4)
+            with pytest.raises(OSError, match="Truncated"):
+                source.read(4 << 20)
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+    before = fail(10)
+    assert fail(100) - before < 100 << 20
