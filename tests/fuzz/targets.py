@@ -6,11 +6,8 @@ checksum is also read with the checksum of its changed content, or no reader beh
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
 import io
-import lzma
 import os
 import shutil
 import struct
@@ -19,11 +16,10 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError, Message
 
 from mrcore.errors import MrcoreError
@@ -68,6 +64,7 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks import plan
 from mrcore.util.crc32c import extend_crc32c
 from mrcore.util.decoding import UNREADABLE
+from tests.fuzz import samples
 from tests.support.fake_worker import make_spec
 from tests.support.journals import job
 
@@ -268,35 +265,8 @@ def _reader(name: str, given: str) -> Callable[[bytes], None]:
     return read
 
 
-_TEXT = "one\ntwo words\r\n\nthree ü\n".encode() * 3
-_CSV = b'a,b\n1,"x, ""y"""\n2,\n'
-_JSON = b'{"a": 1, "b": [1.5, null, "x"]}\n{"a": 2}\n'
-
-
-def _compressed() -> dict[str, bytes]:
-    made = {
-        # Small tables: those of the highest levels take far longer to clear than the text to read.
-        "x.gz": gzip.compress(_TEXT),
-        "x.bz2": bz2.compress(_TEXT, 1),
-        "x.xz": lzma.compress(_TEXT, preset=0),
-    }
-    codecs: dict[str, Literal["zstd", "lz4"]] = {"zst": "zstd", "lz4": "lz4"}
-    for extension, codec in codecs.items():
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, codec) as stream:
-            stream.write(_TEXT)
-        made[f"x.{extension}"] = sink.getvalue().to_pybytes()
-    return made
-
-
-def _parquet() -> list[bytes]:
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]}), sink)
-    return [sink.getvalue()]
-
-
 def _codec(name: str) -> Target:
-    return Target(_reader(name, "text"), lambda: [_compressed()[name]])
+    return Target(_reader(name, "text"), lambda: [samples.compressed()[name]])
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -372,12 +342,14 @@ TARGETS: dict[str, Target] = {
     "receipt": Target(_read_receipt, _receipts),
     "claim": Target(_read_claim, _claims),
     "plan": Target(plan.decode, _plans),
-    "text": Target(_reader("x.txt", "text"), lambda: [_TEXT]),
-    "csv": Target(_reader("x.csv", "csv"), lambda: [_CSV], (MrcoreError, BrokenRecordError)),
-    "jsonl": Target(_reader("x.jsonl", "jsonl"), lambda: [_JSON], (MrcoreError, BrokenRecordError)),
+    "text": Target(_reader("x.txt", "text"), lambda: [samples.TEXT]),
+    "csv": Target(_reader("x.csv", "csv"), lambda: [samples.CSV], (MrcoreError, BrokenRecordError)),
+    "jsonl": Target(
+        _reader("x.jsonl", "jsonl"), lambda: [samples.JSON], (MrcoreError, BrokenRecordError)
+    ),
     "arrow-json": Target(_reader("x.jsonl", "arrow"), lambda: [b'{"a": 1, "b": ["x"]}\n' * 3]),
-    "arrow-csv": Target(_reader("x.csv", "arrow"), lambda: [_CSV]),
-    "parquet": Target(_reader("x.parquet", "parquet"), _parquet),
+    "arrow-csv": Target(_reader("x.csv", "arrow"), lambda: [samples.CSV]),
+    "parquet": Target(_reader("x.parquet", "parquet"), samples.parquet),
     "gz": _codec("x.gz"),
     "bz2": _codec("x.bz2"),
     "xz": _codec("x.xz"),
