@@ -7,7 +7,8 @@ the worker should hold. Both daemons, and the conversion to messages, use these 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.task import Progress, Skip, TaskResult, TaskWork
@@ -26,8 +27,7 @@ class AttemptState(enum.StrEnum):
     """It has a result, which is repeated until the master's answer omits the attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldAttempt:
+class HeldAttempt(msgspec.Struct, frozen=True):
     """One attempt in a worker's statement of what it holds."""
 
     attempt: AttemptId
@@ -42,8 +42,7 @@ class HeldAttempt:
     """Result of a finished attempt; None in any other state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """One attempt that the master wants a worker to hold."""
 
     attempt: AttemptId

@@ -7,7 +7,6 @@ from mrcore.model.attempts import NO_PROGRESS, Assignment, AttemptState, HeldAtt
 from mrcore.model.task import FailureKind, TaskFailure, TaskResult
 from mrcore.rpc.convert_task import (
     attempt_from_proto,
-    attempt_to_proto,
     elapsed_from_proto,
     progress_from_proto,
     put_progress,
@@ -22,7 +21,10 @@ from mrcore.rpc.v1 import worker_service_pb2
 
 def put_held(message: worker_service_pb2.HeldAttempt, held: HeldAttempt) -> None:
     """Set what a worker states of one attempt; the message is empty."""
-    message.attempt.CopyFrom(attempt_to_proto(held.attempt))
+    name, task, number = message.attempt, held.attempt.task, held.attempt.number
+    # In place, not copied: every request does this for all that its worker holds.
+    name.job_id, name.stage, name.index = task.job_id, task.stage, task.index
+    name.epoch, name.n = number.epoch, number.n
     message.state = ATTEMPT_STATES.to_proto[held.state]
     message.inputs_version = held.inputs_version
     message.elapsed_seconds = held.elapsed_seconds

@@ -70,89 +70,89 @@ def attempt_from_proto(message: worker_service_pb2.AttemptId) -> AttemptId:
 
 
 def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
-    """Return the message; texts are cut to their bounds and made valid Unicode."""
-    return worker_service_pb2.TaskOutput(
+    """Return the message; texts are cut to their bounds and made valid Unicode.
+
+    Most outputs lack most of the lists, and to pass an empty one costs as much as a number.
+    """
+    message = worker_service_pb2.TaskOutput(
         object=None if output.object is None else object_to_proto(output.object),
         digest=output.digest,
-        section_bytes=output.section_bytes,
-        blocks=[
-            worker_service_pb2.BlockKey(
-                first_key=b.first_key, length_bytes=b.length_bytes, rows=b.rows
-            )
-            for b in output.blocks
-        ],
-        number_kinds=output.number_kinds,
         records_in=output.records_in,
         records_out=output.records_out,
         bytes_in=output.bytes_in,
         bytes_out=output.bytes_out,
-        counters={
-            printable(name, MAX_COUNTER_NAME): count for name, count in output.counters.items()
-        },
-        bad_records=[
-            worker_service_pb2.BadRecord(
-                shown=printable(bad.shown, MAX_RECORD),
-                offset=bad.offset,
-                cause=printable(bad.cause, MAX_RECORD),
-                record=printable(bad.record, MAX_RECORD),
-                traceback=printable(bad.traceback, MAX_RECORD),
-            )
-            for bad in output.bad_records
-        ],
         elapsed_seconds=output.elapsed_seconds,
         class_a=output.class_a,
         class_b=output.class_b,
         result=output.result,
         printed=output.printed[-MAX_PRINTED_BYTES:],
     )
+    if output.section_bytes:
+        message.section_bytes.extend(output.section_bytes)
+    for b in output.blocks:
+        message.blocks.add(first_key=b.first_key, length_bytes=b.length_bytes, rows=b.rows)
+    if output.number_kinds:
+        message.number_kinds.update(output.number_kinds)
+    for name, count in output.counters.items():
+        message.counters[printable(name, MAX_COUNTER_NAME)] = count
+    for bad in output.bad_records:
+        message.bad_records.add(
+            shown=printable(bad.shown, MAX_RECORD),
+            offset=bad.offset,
+            cause=printable(bad.cause, MAX_RECORD),
+            record=printable(bad.record, MAX_RECORD),
+            traceback=printable(bad.traceback, MAX_RECORD),
+        )
+    return message
 
 
 def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
     """Return the output; raise UsageError for one that is larger than any task's can be."""
-    _check_sizes(message)
+    sections, blocks = message.section_bytes, message.blocks
+    kinds, counters, bad_records = message.number_kinds, message.counters, message.bad_records
+    digest, result = message.digest, message.result
+    _check_size(len(counters), "counters", MAX_COUNTERS)
+    _check_size(len(sections), "sections of a run", MAX_REDUCES)
+    _check_size(len(blocks), "blocks of a run", MAX_BLOCKS)
+    _check_size(len(kinds), "positions of keys", MAX_KEY_POSITIONS)
+    _check_size(len(bad_records), "bad records", MAX_BAD_RECORDS)
+    _check_size(len(digest), "bytes of a digest", MAX_DIGEST)
+    _check_size(len(result), "bytes of a result", MAX_RESULT_BYTES)
+    for name in counters:
+        text_within(name, "the name of a counter", MAX_COUNTER_NAME)
     return TaskOutput(
         object=object_from_proto(message.object) if message.HasField("object") else None,
-        digest=message.digest,
-        section_bytes=tuple(message.section_bytes),
-        blocks=tuple(BlockKey(b.first_key, b.length_bytes, b.rows) for b in message.blocks),
-        number_kinds=dict(message.number_kinds),
+        digest=digest,
+        section_bytes=tuple(sections),
+        blocks=tuple([BlockKey(b.first_key, b.length_bytes, b.rows) for b in blocks]),
+        number_kinds=dict(kinds) if kinds else {},
         records_in=message.records_in,
         records_out=message.records_out,
         bytes_in=message.bytes_in,
         bytes_out=message.bytes_out,
-        counters=dict(message.counters),
-        bad_records=tuple(
-            BadRecord(
-                shown=printable(bad.shown, MAX_RECORD),
-                offset=bad.offset,
-                cause=printable(bad.cause, MAX_RECORD),
-                record=printable(bad.record, MAX_RECORD),
-                traceback=printable(bad.traceback, MAX_RECORD),
-            )
-            for bad in message.bad_records
-        ),
+        counters=dict(counters) if counters else {},
+        bad_records=tuple(map(_bad_record, bad_records)) if bad_records else (),
         elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
         class_a=message.class_a,
         class_b=message.class_b,
-        result=message.result,
+        result=result,
         printed=message.printed[-MAX_PRINTED_BYTES:],
     )
 
 
-def _check_sizes(message: worker_service_pb2.TaskOutput) -> None:
-    for what, size, limit in (
-        ("counters", len(message.counters), MAX_COUNTERS),
-        ("sections of a run", len(message.section_bytes), MAX_REDUCES),
-        ("blocks of a run", len(message.blocks), MAX_BLOCKS),
-        ("positions of keys", len(message.number_kinds), MAX_KEY_POSITIONS),
-        ("bad records", len(message.bad_records), MAX_BAD_RECORDS),
-        ("bytes of a digest", len(message.digest), MAX_DIGEST),
-        ("bytes of a result", len(message.result), MAX_RESULT_BYTES),
-    ):
-        if size > limit:
-            raise UsageError(f"A task reports {size:,} {what}, and {limit:,} is the limit.")
-    for name in message.counters:
-        text_within(name, "the name of a counter", MAX_COUNTER_NAME)
+def _bad_record(bad: worker_service_pb2.BadRecord) -> BadRecord:
+    return BadRecord(
+        shown=printable(bad.shown, MAX_RECORD),
+        offset=bad.offset,
+        cause=printable(bad.cause, MAX_RECORD),
+        record=printable(bad.record, MAX_RECORD),
+        traceback=printable(bad.traceback, MAX_RECORD),
+    )
+
+
+def _check_size(size: int, what: str, limit: int) -> None:
+    if size > limit:
+        raise UsageError(f"A task reports {size:,} {what}, and {limit:,} is the limit.")
 
 
 def elapsed_from_proto(seconds: float) -> float:

@@ -12,12 +12,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random  # noqa: TID251 - the type only: a generator is passed in
 from typing import TYPE_CHECKING, Final
 
 import grpc  # noqa: TID251 - this is the worker's border to gRPC
 import grpc.aio  # noqa: TID251 - this is the worker's border to gRPC
+from msgspec.structs import replace
 
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UsageError
 from mrcore.model.attempts import AttemptState, HeldAttempt
