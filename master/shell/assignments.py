@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from mrcore.errors import MrcoreError, UsageError
 from mrcore.master.core.commands import Reply
@@ -37,7 +37,6 @@ RESPONSE_BYTES_MAX: Final = 16 * 2**20
 """Bytes of one answer; what does not fit goes with the next one."""
 ASSIGNMENT_BYTES_MAX: Final = 24 * 2**20
 """Bytes of one attempt, so that a message holds it, those before it and its job's description."""
-_CACHED_JOBS: Final = 1_000
 _DEFECT: Final = "The master could not give out the job's tasks ({!r}): its log says where."
 
 
@@ -148,7 +147,8 @@ class Assigner:
     def _spec(self, job_id: str, spec: JobSpec) -> job_pb2.JobSpec:
         message = self._specs.get(job_id)
         if message is None:
-            _bound(self._specs)
+            live = self._machine.cluster.jobs
+            self._specs = {other: old for other, old in self._specs.items() if other in live}
             # Tasks read pieces, not inputs: one stands for all, since a job must have one.
             message = self._specs[job_id] = shown_spec(spec, inputs=1)
         return message
@@ -217,7 +217,7 @@ class Assigner:
         if known is not None and known[0] == version:
             return known[1]
         # These are large: tasks that write times tasks that read. None outlives its job for long.
-        live = {record.job_id for record in self._machine.cluster.live_jobs()}
+        live = self._machine.cluster.jobs
         self._starts = {other: old for other, old in self._starts.items() if other[0] in live}
         starts = [section_starts(output) for _, output in outputs]
         self._starts[key] = (version, starts)
@@ -239,14 +239,9 @@ class Assigner:
             return known[1]
         from mrcore.shuffle.ranges import choose_boundaries
 
-        _bound(self._boundaries)
+        live = self._machine.cluster.jobs
+        self._boundaries = {k: old for k, old in self._boundaries.items() if k[0] in live}
         # Runs of one version have the same content, so a task that ran again changes nothing here.
         chosen = choose_boundaries([output for _, output in outputs], tasks)
         self._boundaries[key] = (version, chosen)
         return chosen
-
-
-def _bound(cache: dict[Any, Any]) -> None:
-    """Forget the oldest entry of a full cache."""
-    if len(cache) >= _CACHED_JOBS:
-        del cache[next(iter(cache))]

@@ -250,9 +250,13 @@ def open_site(
     slots: int,
     memory_bytes: int,
     cwd: Path,
+    state_uri: str | None = None,
     clock: Clock = SYSTEM,
 ) -> Iterator[Site]:
-    """Start a cluster that can be hurt; whatever was done to the system is undone at the end."""
+    """Start a cluster that can be hurt; whatever was done to the system is undone at the end.
+
+    With `state_uri` its masters go on with the state that is there.
+    """
     with contextlib.ExitStack() as stack:
         janitor = stack.enter_context(Janitor())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-chaos-")))
@@ -272,6 +276,7 @@ def open_site(
             slots=slots,
             memory_bytes=memory_bytes,
             cwd=cwd,
+            state_uri=state_uri,
             forgive_seconds=0.0,  # they die because they are killed
             variables={FAULTS_VARIABLE: str(faults_path)},
             placement=placement,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,11 +17,17 @@ from mrcore.storage.injected import count_hits
 from mrcore.storage.registry import storage_for
 from tests.soak.disasters import Disasters
 from tests.soak.load import Load
+from tests.soak.past import write_past
 from tests.soak.sampling import Series, look, table
 
 SAMPLE_SECONDS = 2.0
 SETTLE_SECONDS = 40.0
 """Time after the last job in which everything temporary has to go."""
+WIDTH = 80
+PROBLEMS_SHOWN = 20
+"""Problems of one kind that are named."""
+USERS = ("job", "calls", "dataset")
+"""Kinds of load, each of which must have ended at least once."""
 KEPT = frozenset(
     {"leader.json", "tokens", "journal", "snapshots", "packs", "jobs", "plugins", "logs"}
     | {"masters", "objects", "cluster.json", "tls.json", "lock"}
@@ -43,15 +51,23 @@ def main() -> int:
     parser.add_argument("--storage-faults", type=float, default=0.003, help="share (0.003)")
     options = parser.parse_args()
     settings = Settings(workers=options.workers, masters=options.masters)
-    with (
-        tempfile.TemporaryDirectory(prefix="mrcore-soak-") as folder,
-        open_site(settings, slots=1, memory_bytes=0, cwd=Path(folder)) as site,
-    ):
-        load = Load(site.cluster.state_uri, Path(folder), options.seed)
+    say(
+        f"A soak of {options.minutes:g} minutes: {options.masters} masters, {options.workers} "
+        f"workers, seed {options.seed}."
+    )
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-soak-"))
+        state_uri = f"file://{folder}/state"
+        write_past(state_uri)
+        site = stack.enter_context(
+            open_site(settings, slots=1, memory_bytes=0, cwd=Path(folder), state_uri=state_uri)
+        )
+        load = Load(state_uri, Path(folder), options.seed)
         disasters = Disasters(site, options.seed, options.storage_faults)
         load.start()
         disasters.start()
-        series = _sample(site, options.minutes * 60, load)
+        series = _sample(site, options.minutes * 60, load, disasters)
+        say("The time is over: the last jobs end, and what they leave is looked at.")
         disasters.stop()
         load.stop()
         hits = count_hits(site.faults_path).total()
@@ -60,7 +76,7 @@ def main() -> int:
     return _report(load, disasters, hits, series, left)
 
 
-def _sample(site: Site, seconds: float, load: Load) -> list[Series]:
+def _sample(site: Site, seconds: float, load: Load, disasters: Disasters) -> list[Series]:
     """Look at all daemons until the time is over; return what was seen."""
     began = said = time.monotonic()
     found: dict[tuple[int, bool], Series] = {}
@@ -77,7 +93,10 @@ def _sample(site: Site, seconds: float, load: Load) -> list[Series]:
                 one.samples.append(sample)
         if now - said >= 60.0:
             said = now
-            say(f"{(now - began) / 60:.0f} min: {_counted(load.done)}; {len(load.failed)} failed")
+            say(
+                f"{(now - began) / 60:3.0f} min: {_counted(load.done)} right, {len(load.failed)} "
+                f"wrong; {disasters.dealt.total():,} disasters"
+            )
         time.sleep(SAMPLE_SECONDS)
     return [one for one in found.values() if one.is_long]
 
@@ -94,7 +113,7 @@ def _left(state_uri: str, folder: Path) -> list[str]:
         others += [str(path) for path in folder.glob("out-*/_*") if path.name != "_SUCCESS"]
         if not others or time.monotonic() > end:
             kept = Counter(name.partition("/")[0] for name in names)
-            say(f"the state holds: {_counted(kept)}")
+            say_list("\nThe state holds", kept)
             return others
         time.sleep(1.0)
 
@@ -102,18 +121,30 @@ def _left(state_uri: str, folder: Path) -> list[str]:
 def _report(
     load: Load, disasters: Disasters, hits: int, series: list[Series], left: list[str]
 ) -> int:
+    """Print what was done and seen, and the verdict; return the exit code."""
     problems = [problem for one in series for problem in one.problems()]
-    problems += [f"{name} is left in the store." for name in left[:20]]
-    problems += load.failed[:20]
-    say(f"done: {_counted(load.done)}")
-    say(f"disasters: {_counted(disasters.dealt)}; {hits:,} faults of the store")
+    problems += [f"{name} is left in the store." for name in left[:PROBLEMS_SHOWN]]
+    problems += load.failed[:PROBLEMS_SHOWN]
+    problems += [f"No {name} has ended." for name in USERS if not load.done[name]]
+    say(f"\nRight results: {_counted(load.done)}.")
+    say_list("Disasters", disasters.dealt)
+    say(f"Faults of the store: {hits:,}.\n")
     for line in table(series):
         say(line)
+    say("")
     for problem in problems:
-        say(f"PROBLEM: {problem}")
-    is_well = not problems and all(load.done[name] for name in ("job", "calls", "dataset"))
-    say("all well" if is_well else "NOT well")
-    return 0 if is_well else 1
+        say(textwrap.fill(f"- {problem}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+    if problems:
+        count = len(problems)
+        say(f"\nNOT well: {count} problem{'' if count == 1 else 's'}, named above.")
+        return 1
+    say("All well: each result was right, no daemon grew, and nothing was left.")
+    return 0
+
+
+def say_list(title: str, counts: Counter[str]) -> None:
+    """Print counts by name, in lines that fit a terminal."""
+    say(textwrap.fill(f"{title}: {_counted(counts)}.", WIDTH, subsequent_indent="  "))
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -13,7 +13,7 @@ WARM_UP_SECONDS = 60.0
 LEAST_SECONDS = 60.0
 """Length of a series after the warm-up, below which nothing can be said."""
 MEMORY_MB_PER_MINUTE = 1.5
-"""Growth of memory that counts as flat: a master remembers a thousand ended jobs."""
+"""Growth of memory that counts as flat: allocators keep what they had at peaks."""
 MORE_DESCRIPTORS = 8
 MORE_THREADS = 4
 

@@ -225,3 +225,16 @@ def test_a_task_is_not_described_while_the_remains_are_stored() -> None:
     house.step(CleanedUp("j"))
     at = asked(house, "map", 0)
     assert (at.work, at.job_state) == (None, JobState.CANCELLED)
+
+
+def test_the_description_of_a_job_is_kept_while_it_lives() -> None:
+    office = Office()
+    office.sync()
+    office.response(office.reply)
+    assert list(office.assigner._specs) == ["j"]
+    office.step(CancelAsked("j", "enough"))
+    office._cluster.submit("k", 1, 1)
+    office.assigner._plans._splits["k"] = (Split(()),)
+    office.sync()
+    office.response(office.reply)
+    assert list(office.assigner._specs) == ["k"]
