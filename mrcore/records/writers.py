@@ -212,16 +212,20 @@ class TextWriter(_RowWriter):
 
     def write_columns(self, keys: pa.Array[Any], values: pa.Array[Any]) -> None:
         """Append n pairs; arrays of strings (valid UTF-8) and integers never become objects."""
-        if not (_joins(keys) and _joins(values)):
+        alone = values.null_count == len(values)
+        if not (_joins(keys) and (alone or _joins(values))):
             super().write_columns(keys, values)
             return
         for start in range(0, len(keys), _JOIN_ROWS):
             some, others = keys.slice(start, _JOIN_ROWS), values.slice(start, _JOIN_ROWS)
+            self._records += len(some)
+            if alone:
+                self._output.write(_joined(some))
+                continue
             text = _characters(some)
             if b"\n" in text or b"\r" in text or b"\n" in _characters(others):
                 _check_lines(python_values(some), python_values(others))
             self._output.write(_joined(some, others))
-            self._records += len(some)
 
     def _encoded(self, keys: Sequence[object], values: Sequence[object]) -> bytes:
         text = _text_rows(keys, values)
@@ -326,14 +330,17 @@ def _characters(array: pa.Array[Any]) -> bytes:
     return data.slice(start, end - start).to_pybytes()
 
 
-def _joined(keys: pa.Array[Any], values: pa.Array[Any]) -> memoryview | bytes:
-    """Return the text of n pairs."""
+def _joined(keys: pa.Array[Any], values: pa.Array[Any] | None = None) -> memoryview | bytes:
+    """Return the text of n pairs, or of n keys without values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    large = keys.nbytes + values.nbytes > _MAX_STRING_BYTES
-    kind: Any = pa.large_string() if large else pa.string()
+    size_bytes = keys.nbytes + (0 if values is None else values.nbytes)
+    kind: Any = pa.large_string() if size_bytes > _MAX_STRING_BYTES else pa.string()
     join: Any = pc.binary_join_element_wise  # its stub knows no scalars
     tab, newline, nothing = (pa.scalar(text, kind) for text in ("\t", "\n", ""))
-    lines = join(keys.cast(kind), tab, values.cast(kind), newline, nothing)
+    if values is None:
+        lines = join(keys.cast(kind), nothing, newline)
+    else:
+        lines = join(keys.cast(kind), tab, values.cast(kind), newline, nothing)
     return memoryview(lines.buffers()[2])
