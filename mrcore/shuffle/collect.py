@@ -35,7 +35,7 @@ from mrcore.shuffle.values import (
     value_column,
 )
 from mrcore.util.number_order import ascending
-from mrcore.util.object_copies import UnpicklableValueError, thawed_list
+from mrcore.util.object_copies import SCALARS, UnpicklableValueError, thawed_list
 
 BATCH_ROWS: Final = 8192
 _FIRST_ROWS: Final = 16
@@ -154,6 +154,15 @@ class Collector:
         # So many rows next time that they come to the bytes of a batch; growing by steps.
         fitting = max(1, len(keys) * READ_BYTES // max(1, columns.size_bytes))
         self._rows = min(BATCH_ROWS, 2 * self._rows, fitting)
+
+    def judge(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
+        """Raise for pairs that cannot be columns, and take none.
+
+        Keys that were checked and plain values always can, so columns of them are not made.
+        """
+        keys = self.types.check(keys)
+        if self._sort_key is not None or not SCALARS.issuperset(map(type, values)):
+            self.columns(keys, values)
 
     def columns(self, keys: Sequence[Any], values: Sequence[Any]) -> Columns:
         """Return columns of keys that were checked."""

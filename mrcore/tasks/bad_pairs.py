@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from mrcore.errors import KeyTypeError
@@ -40,8 +41,10 @@ class GuardedMap(MapStep):
         """Whether pairs may be mapped one by one."""
         self._skip = {mark: skip for mark, skip in guard.orders().items() if is_pair(mark)}
         self._trials = Trials(self.name, guard.context, judge_with(self.name, then, asks=is_last))
+        self._key: Any = None
+        """Key of the pair at work."""
         self._text: bytes | None = None
-        """Key of the pair at work, as text."""
+        """The same as text."""
         self._number = 0
         """Number of this pair among those in a row with this key."""
         self._mark: Mark | None = None
@@ -51,8 +54,13 @@ class GuardedMap(MapStep):
         # A function over many pairs need not look at their keys, where they are noted.
         is_many = self._guard.marks and isinstance(self._map, MapMany)
         if self._takes_each and (self._guard.careful or self._skip or is_many):
-            for key, value in zip(thawed_list(keys), thawed_list(values), strict=True):
-                self._take(key, value)
+            items = map(self._items, thawed_list(keys), thawed_list(values))
+            try:
+                self._then.take(self.name, chain.from_iterable(items))
+            except UserCodeError as error:
+                if error.function != self.name:
+                    raise
+                raise self.located(error, self._key) from error.error
         else:
             super().write(function, keys, values)
 
@@ -74,7 +82,7 @@ class GuardedMap(MapStep):
         """Note the pair at work; return the order to skip it, if there is one."""
         text = text_of(key, repr).encode(errors="backslashreplace")
         self._number = self._number + 1 if text == self._text else 0
-        self._text = text
+        self._key, self._text = key, text
         place = b"\0".join((self.name.encode(), str(self._number).encode(), text))
         digest = hashlib.blake2b(place, digest_size=7).digest()  # a signed number holds it
         self._mark = pair_mark(shown(key), int.from_bytes(digest), self.name)
@@ -85,33 +93,27 @@ class GuardedMap(MapStep):
             self._guard.progress.mark_key(self._mark)
         return skip
 
-    def _take(self, key: Any, value: Any) -> None:
-        """Map one pair, or give it up."""
+    def _items(self, key: Any, value: Any) -> Iterator[Any]:
+        """Return what a pair emits; nothing where it is left out."""
         skip = self._note(key)
         if skip is not None:
             cause = skip.cause or "two attempts failed on this pair"
             self._guard.skipped.add(
                 BadRecord(self.name, self._number, cause, _shown(key, value), skip.traceback)
             )
-            return
-        value = frozen(value) if self._guard.careful else value
-        try:
-            items = self._emitted(key, value)
-        except GivenUpError as failed:
-            self._give_up(key, thawed(value), failed.error)
-            return
-        try:
-            self._then.take(self.name, items)
-        except UserCodeError as error:
-            if error.function != self.name:
-                raise
-            raise self.located(error, key) from error.error
+            return iter(())
 
-    def _emitted(self, key: Any, value: Any) -> Iterator[Any]:
         def start() -> Iterator[Any]:
             return emitted(self._map, self.name, (key,), iter((thawed(value),)), 1)
 
-        return self._trials.emitted(start) if self._guard.careful else start()
+        if not self._guard.careful:
+            return start()
+        value = frozen(value)
+        try:
+            return self._trials.emitted(start)
+        except GivenUpError as failed:
+            self._give_up(key, thawed(value), failed.error)
+            return iter(())
 
     def _give_up(self, key: Any, value: Any, error: UserCodeError | KeyTypeError) -> None:
         self._guard.skipped.give_up(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from mrcore.plugin.context import Context
@@ -28,14 +30,26 @@ class CarefulMap:
         self._then = then
         self._trials = Trials(name, context, judge_with(name, then))
 
-    def take(self, key: Any, value: Any) -> None:
-        """Map a record, or give it up. Raises TooManyBadError where no more may be given up."""
+    def take(self, keys: Iterable[Any], values: Iterator[Any], *, in_bulk: bool) -> None:
+        """Map the records of a batch, or give up those that fail.
+
+        Pairs of many records go on at a time if they may go `in_bulk`. Raises TooManyBadError where
+        no more may be given up.
+        """
+        items = map(self._items, keys, values)
+        if in_bulk:  # an output takes far less time for many pairs than for one after the other
+            self._then.take(self._name, chain.from_iterable(items))
+            return
+        for some in items:
+            self._then.take(self._name, some)
+
+    def _items(self, key: Any, value: Any) -> Iterator[Any]:
+        """Return what a record emits; nothing where it is given up."""
         value = frozen(value)  # the first try may change it
         try:
-            items = self._trials.emitted(
+            return self._trials.emitted(
                 lambda: emitted(self._map, self._name, (key,), iter((thawed(value),)), 1)
             )
         except GivenUpError as failed:
             self._records.give_up(failed.error)
-            return
-        self._then.take(self._name, items)
+            return iter(())

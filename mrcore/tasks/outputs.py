@@ -96,8 +96,7 @@ class RunOutput(PairTaker):
 
     def judge(self, keys: list[Any], values: list[Any]) -> None:
         """Raise for keys and values that no run can hold."""
-        counted = [1] * len(values) if self._counts_values else values
-        self._collector.columns(self._collector.types.check(keys), counted)
+        self._collector.judge(keys, [1] * len(values) if self._counts_values else values)
 
     def close(self) -> TaskOutput:
         """Write the run; a task that emitted nothing has none."""

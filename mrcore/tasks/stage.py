@@ -194,11 +194,10 @@ class StageTask:
                 else:
                     then.start_batch(count, batch.size_bytes)
                     if careful is not None:
-                        for key, value in zip(keys, values, strict=True):
-                            careful.take(key, value)
-                    elif later and self._spec.mark_records:
                         # A later map that dies must die before the next record is marked.
-                        for key in keys:
+                        careful.take(keys, values, in_bulk=not later)
+                    elif later and self._spec.mark_records:
+                        for key in keys:  # likewise
                             one = islice(values, 1)
                             then.take(name, emitted(user_map, name, (key,), one, 1))
                     else:
