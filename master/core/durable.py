@@ -276,7 +276,7 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     sums.elapsed_seconds += sign * output.elapsed_seconds
     sums.class_a += sign * output.class_a
     sums.class_b += sign * output.class_b
-    job.bad_records += sign * len(output.bad_records)
+    job.bad_records += sign * output.skipped
     if job.calls is None:
         job.open_skips -= sign * len(task.skip)
     job.counts += sign * len(output.counters)

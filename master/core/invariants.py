@@ -61,7 +61,7 @@ def _check_sums(record: JobRecord) -> None:
             counts += len(output.counters)
             blocks += weight_of_blocks(output)
             results += len(output.result)
-            bad += len(output.bad_records)
+            bad += output.skipped
     if not record.state.final:  # an ended job has dropped the details
         assert record.open_skips == skips, f"{record.job_id} counts skips"
         assert record.counts == counts, f"{record.job_id} counts counters"

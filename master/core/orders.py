@@ -65,8 +65,8 @@ class Preparation(msgspec.Struct, frozen=True):
     attempts: tuple[AttemptId, ...]
     """Winners whose outputs become the parts, by index."""
     parts: list[TaskOutput]
-    skipped: Mapping[str, tuple[BadRecord, ...]]
-    """Bad records of each task that has any, by the task's name."""
+    skipped: Mapping[str, tuple[BadRecord, ...] | ObjectInfo]
+    """Bad records of each task that has any, by the task's name, or the object with them."""
     started: int
     """Attempts of the job, for its receipt."""
     stages: tuple[StageView, ...]
@@ -184,10 +184,10 @@ def _preparation(cluster: Cluster, command: PrepareCommit) -> Preparation | None
         return None  # a winner was lost since
     attempts, parts = _parts(job)
     skipped = {
-        task_name(stage.name, index): task.output.bad_records
+        task_name(stage.name, index): task.output.saved_bad_records
         for stage in job.stages
         for index, task in enumerate(stage.tasks)
-        if task.output is not None and task.output.bad_records
+        if task.output is not None and task.output.skipped
     }
     started = job.won if live is None else live.tally.started
     return Preparation(job, attempts, parts, skipped, started, stage_views(job, live))

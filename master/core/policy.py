@@ -181,10 +181,10 @@ def overrun(record: JobRecord, limits: Limits) -> str | None:
 
 def _last_bad_record(record: JobRecord) -> str:
     causes = [
-        bad.cause
+        task.output.last_cause
         for stage in record.stages
         for task in stage.tasks
-        for bad in (task.output.bad_records[-1:] if task.output is not None else ())
+        if task.output is not None and task.output.skipped
     ]
     return f"The last one: {causes[-1]}." if causes else ""
 

@@ -211,8 +211,8 @@ class _Run:
         names, counts = len(self.counters), self.counts
         read = records_read(self.stages, self.figures)
         problem = bad_records_problem(self.bad_records, self.spec.max_bad_records, read)
-        if problem is not None and output.bad_records:
-            problem = f"{problem} The last one: {output.bad_records[-1].cause}."
+        if problem is not None and output.skipped:
+            problem = f"{problem} The last one: {output.last_cause}."
         problem = problem or counters_problem(names, counts, MAX_COUNTERS, MAX_COUNTS)
         if problem is not None:
             raise self._failed(attempt, TaskFailure(kind=FailureKind.USER, message=problem))
@@ -368,10 +368,10 @@ def _taken_result(output: TaskOutput) -> bytes:
 def _publish(run: _Run) -> None:
     """Commit the output, as a master does."""
     bad_records = {
-        task_name(name, index): output.bad_records
+        task_name(name, index): output.saved_bad_records
         for name, outputs in zip(run.names, run.outputs, strict=True)
         for index, output in enumerate(outputs)
-        if output.bad_records
+        if output.skipped
     }
     files = commit.output_files(run.spec, run.parts)
     rewritten = commit.of_one_schema(run.spec, run.job_id, files)
@@ -383,7 +383,7 @@ def _publish(run: _Run) -> None:
         counters=dict(run.counters),
         attempts=run.attempts,
         stages=run.stage_views(),
-        bad_records=sum(map(len, bad_records.values())),
+        bad_records=run.bad_records,
         submitted_seconds=run.submitted_seconds,
         ended_seconds=run.clock.wall(),
     )

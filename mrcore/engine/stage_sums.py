@@ -29,7 +29,7 @@ class StageSums:
         self.records_out += output.records_out
         self.bytes_in += output.bytes_in
         self.bytes_out += output.bytes_out
-        self.bad_records += len(output.bad_records)
+        self.bad_records += output.skipped
 
     def view(self, name: str, tasks: int) -> StageView:
         """Return where the stage of this name stands."""

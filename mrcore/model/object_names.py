@@ -25,7 +25,8 @@
     OUT/_commit                        what a commit in progress publishes and replaces
     OUT/part-00000[.ext]  OUT/_SUCCESS the result and its receipt
     OUT/_bad/map-00000.jsonl           bad records that were skipped
-    OUT/_tmp/<job>/staged/…            output of attempts, until the job commits
+    OUT/_tmp/<job>/staged/…            output and long lists of bad records of attempts, until the
+                                       job commits
     TEMP/<job>/runs/…                  runs; TEMP is OUT/_tmp by default, and STATE/temp for a job
                                        without an output
 
@@ -258,6 +259,12 @@ def staged_part_uri(spec: JobSpec, attempt: AttemptId) -> str:
 def staged_partition_uri(spec: JobSpec, attempt: AttemptId, number: int) -> str:
     """Return where an attempt writes file `number` of its partitioned part."""
     return f"{staged_part_uri(spec, attempt)}-{number:05d}"
+
+
+def staged_bad_records_uri(spec: JobSpec, attempt: AttemptId) -> str:
+    """Return where an attempt writes the records that it has skipped, where they are many."""
+    name = f"bad-{attempt_name(stage_name(spec, attempt.task.stage), attempt)}.jsonl"
+    return staged_object_uri(spec, attempt.task.job_id, name)
 
 
 def staged_object_uri(spec: JobSpec, job_id: str, name: str) -> str:

@@ -11,10 +11,11 @@ from mrcore.util.texts import printable
 
 FAILURES_TO_SKIP: Final = 2
 """Attempts that raise or die at one record before it is taken for the cause."""
-MAX_SKIPPED: Final = 100_000
-"""Records that a job can skip: the master keeps each one, with up to 3 KiB of text."""
-MAX_SKIPPED_IN_TASK: Final = 1_000
-"""Records that one attempt can skip by itself: they travel with its result and into the journal."""
+MAX_SKIPPED: Final = 10_000_000
+"""Records that a job can skip: a task with many stores them, and reports their number."""
+MAX_SKIPPED_IN_TASK: Final = 100_000
+"""Records that one attempt can skip by itself. A share is known when all is read, so it does not
+keep code that fails everywhere from writing a list as long as the input."""
 _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 _CAUSE_CHARACTERS: Final = 200
 """Length of what a skipped record is saved with, at most."""
@@ -138,12 +139,12 @@ def bad_records_problem(skipped: int, allowance: Allowance, read: int | None = N
 
 
 def task_skips_problem(skipped: int, allowance: Allowance) -> str | None:
-    """Return why one map task cannot skip this many records; None if it can."""
+    """Return why one task cannot skip this many records; None if it can."""
     problem = bad_records_problem(skipped, allowance)
     if problem is None and skipped > MAX_SKIPPED_IN_TASK:
         problem = (
-            f"The task has more than {MAX_SKIPPED_IN_TASK:,} bad records, which is all that a map "
-            "task can skip. Correct the input or the code, or cut the input into more tasks by "
-            "--map-tasks."
+            f"The task has more than {MAX_SKIPPED_IN_TASK:,} bad records, which is all that one "
+            "can skip. Correct the input or the code, or use more tasks: --map-tasks, "
+            "--reduces."
         )
     return problem

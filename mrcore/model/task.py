@@ -205,6 +205,15 @@ class BadRecord(msgspec.Struct, frozen=True):
     """End of the traceback, where user code raised."""
 
 
+class StoredBadRecords(msgspec.Struct, frozen=True):
+    """Bad records of one attempt that are too many for its report."""
+
+    records: int
+    last_cause: str
+    object: ObjectInfo | None = None
+    """Object with the records, a line of JSON each; None for a job without an output."""
+
+
 def shown_position(position: str) -> str:
     """Return a position of `TaskOutput.number_kinds` as an error message has it."""
     return f"position {position} of the keys" if position else "keys"
@@ -232,6 +241,9 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output", omit_d
     bytes_out: int = 0
     counters: dict[str, int] = {}
     bad_records: tuple[BadRecord, ...] = ()
+    """Records that were skipped, where they are few."""
+    stored_bad_records: StoredBadRecords | None = None
+    """Records that were skipped, where they are many."""
     elapsed_seconds: float = 0.0
     class_a: int = 0
     """Storage operations that were billed as writing or listing."""
@@ -242,6 +254,25 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output", omit_d
     one is `object`."""
     printed: bytes = b""
     """The end of what a call printed."""
+
+    @property
+    def skipped(self) -> int:
+        """Return the number of records that were skipped."""
+        stored = self.stored_bad_records
+        return len(self.bad_records) + (0 if stored is None else stored.records)
+
+    @property
+    def saved_bad_records(self) -> tuple[BadRecord, ...] | ObjectInfo:
+        """Return the records that were skipped, or the object with them."""
+        stored = self.stored_bad_records
+        return self.bad_records if stored is None or stored.object is None else stored.object
+
+    @property
+    def last_cause(self) -> str:
+        """Return why the last record was skipped; empty where none was."""
+        if self.stored_bad_records is not None:
+            return self.stored_bad_records.last_cause
+        return self.bad_records[-1].cause if self.bad_records else ""
 
 
 class FailureKind(enum.StrEnum):

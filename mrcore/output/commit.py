@@ -98,15 +98,16 @@ def prepare(
     receipt: Receipt,
     *,
     rewritten: Mapping[int, TaskOutput] | None = None,
-    bad_records: Mapping[str, Sequence[BadRecord]] | None = None,
+    bad_records: Mapping[str, Sequence[BadRecord] | ObjectInfo] | None = None,
     resumes: Sequence[str] = (),
 ) -> CommitPlan:
     """Stage the receipt and each task's bad records (by its name); return the plan to journal.
 
-    Nothing else changes. `files` are those of the winners in order (`output_files`), `rewritten`
-    what `of_one_schema` has staged in place of some of them. Parts of the jobs that this one
-    `resumes` may be among them. Raises StagedPartMissingError when
-    staged parts are not there, OutputError when the output holds what this job may not replace.
+    Bad records that the task has stored are published as they are. Nothing else changes.
+    `files` are those of the winners in order (`output_files`), `rewritten` what `of_one_schema` has
+    staged in place of some of them. Parts of the jobs that this one `resumes` may be among them.
+    Raises StagedPartMissingError when staged parts are not there, OutputError when a stored list is
+    gone, or the output holds what this job may not replace.
     """
     rewritten = rewritten or {}
     output = spec.output_uri
@@ -139,8 +140,15 @@ def prepare(
         _stage(spec, job_id, commit_uri, begun),
     ]
     for task, records in sorted((bad_records or {}).items()):
-        if records:
-            destination = object_names.bad_records_uri(output, task)
+        destination = object_names.bad_records_uri(output, task)
+        if isinstance(records, ObjectInfo):
+            if listed.get(records.uri) != records.generation:
+                raise OutputError(
+                    f"The bad records of {task} are not at {object_names.shown(records.uri)} any "
+                    "more: somebody has removed them. Run the job again."
+                )
+            staged.append(StagedObject(_version(records), destination))
+        elif records:
             content = msgspec.json.Encoder().encode_lines(records)
             staged.append(_stage(spec, job_id, destination, content))
     staged += [

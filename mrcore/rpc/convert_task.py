@@ -26,6 +26,7 @@ from mrcore.model.task import (
     RunSlice,
     Skip,
     Split,
+    StoredBadRecords,
     TaskOutput,
     TaskResult,
     TaskWork,
@@ -103,6 +104,8 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
             record=printable(bad.record, MAX_RECORD),
             traceback=printable(bad.traceback, MAX_RECORD),
         )
+    if output.stored_bad_records is not None:
+        message.stored_bad_records.CopyFrom(_stored_to_proto(output.stored_bad_records))
     return message
 
 
@@ -132,11 +135,31 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
         bytes_out=message.bytes_out,
         counters=dict(counters) if counters else {},
         bad_records=tuple(map(_bad_record, bad_records)) if bad_records else (),
+        stored_bad_records=_stored_from_proto(message),
         elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
         class_a=message.class_a,
         class_b=message.class_b,
         result=result,
         printed=message.printed[-MAX_PRINTED_BYTES:],
+    )
+
+
+def _stored_to_proto(stored: StoredBadRecords) -> worker_service_pb2.StoredBadRecords:
+    return worker_service_pb2.StoredBadRecords(
+        records=stored.records,
+        last_cause=printable(stored.last_cause, MAX_RECORD),
+        object=None if stored.object is None else object_to_proto(stored.object),
+    )
+
+
+def _stored_from_proto(message: worker_service_pb2.TaskOutput) -> StoredBadRecords | None:
+    if not message.HasField("stored_bad_records"):
+        return None
+    stored = message.stored_bad_records
+    return StoredBadRecords(
+        records=stored.records,
+        last_cause=printable(stored.last_cause, MAX_RECORD),
+        object=object_from_proto(stored.object) if stored.HasField("object") else None,
     )
 
 

@@ -21,7 +21,6 @@ from mrcore.model import object_names
 from mrcore.model.slots import AMPLE_BYTES
 from mrcore.model.stages import stage_name, task_name
 from mrcore.model.task import (
-    BadRecord,
     FailureKind,
     Mark,
     TaskFailure,
@@ -43,7 +42,7 @@ from mrcore.tasks.setup import Setup
 from mrcore.tasks.skipped import TooManyBadError
 from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
-from mrcore.util.texts import encodable, lines, one_line, printable
+from mrcore.util.texts import lines, one_line, printable
 
 _GC_THRESHOLDS: Final = (100_000, 20, 20)
 _MAX_MESSAGE: Final = 8_000
@@ -145,18 +144,7 @@ def tellable(result: TaskResult) -> TaskResult:
     for name, count in result.counters.items():
         said = one_line(name)
         counters[said] = counters.get(said, 0) + count
-    bad = tuple(map(_tellable_record, result.bad_records))
-    return msgspec.structs.replace(result, counters=counters, bad_records=bad)
-
-
-def _tellable_record(bad: BadRecord) -> BadRecord:
-    return BadRecord(
-        shown=encodable(bad.shown),
-        offset=bad.offset,
-        cause=one_line(bad.cause),
-        record=encodable(bad.record),
-        traceback=lines(bad.traceback),
-    )
+    return msgspec.structs.replace(result, counters=counters)
 
 
 def frugal_pool() -> Any:

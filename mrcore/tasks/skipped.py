@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
 
+import msgspec
+
+from mrcore.model import object_names
 from mrcore.model.skipping import task_skips_problem, trimmed
-from mrcore.model.task import BadRecord, Mark, Skip, TaskSpec
+from mrcore.model.task import (
+    BadRecord,
+    Mark,
+    Skip,
+    StoredBadRecords,
+    TaskOutput,
+    TaskSpec,
+)
 from mrcore.plugin.context import Context
 from mrcore.plugin.tracebacks import user_traceback
 from mrcore.shuffle.user_code import UserCodeError
+from mrcore.storage.base import ABSENT
+from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
+from mrcore.util.texts import encodable, lines, one_line
+
+_REPORTED: Final = 16
+"""Bad records that travel with the result, into the journal and the master's memory."""
+_SAVED_WHOLE: Final = 1_000
+"""Bad records of a task that are saved with their tracebacks; those of others are shorter."""
+_SHORT_CHARACTERS: Final = 200
 
 
 class TooManyBadError(UserCodeError):
@@ -24,23 +46,63 @@ class TooManyBadError(UserCodeError):
 
 
 class Skipped:
-    """The records that one task has skipped so far."""
+    """The records that one task has skipped so far: few in memory, or many in a file."""
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self._allowance = spec.job.max_bad_records
-        self._found: list[BadRecord] = []
+    def __init__(self, spec: TaskSpec, folder: Path) -> None:
+        """`folder` is that of the attempt's temporary files."""
+        self._spec = spec
+        self._folder = folder
+        self._encoder = msgspec.json.Encoder()
+        self._few: list[BadRecord] = []
+        self._file: IO[bytes] | None = None
+        self._count = 0
+        self._last_cause = ""
 
     def __len__(self) -> int:
-        return len(self._found)
+        return self._count
 
     @property
-    def found(self) -> tuple[BadRecord, ...]:
-        """Return what was skipped, in the order in which it was met."""
-        return tuple(self._found)
+    def few(self) -> tuple[BadRecord, ...]:
+        """Return what was skipped, in the order in which it was met, while it is not much."""
+        return tuple(self._few)
 
     def add(self, bad: BadRecord) -> None:
         """Take in what the task is ordered to skip."""
-        self._found.append(bad)
+        bad = _tellable(bad)
+        self._count += 1
+        self._last_cause = bad.cause
+        if self._count <= _REPORTED:
+            self._few.append(bad)
+        elif self._spec.job.output_uri:
+            self._write(bad)
+
+    def _write(self, bad: BadRecord) -> None:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self._folder / "bad.jsonl").open("w+b")
+            self._file.write(self._encoder.encode_lines(self._few))
+        if self._count > _SAVED_WHOLE:
+            bad = msgspec.structs.replace(bad, record=bad.record[:_SHORT_CHARACTERS], traceback="")
+        self._file.write(self._encoder.encode(bad) + b"\n")
+
+    def reported(self, output: TaskOutput) -> TaskOutput:
+        """Return the output of the task with what it has skipped, which is stored if it is long."""
+        if self._count <= _REPORTED:
+            return msgspec.structs.replace(output, bad_records=self.few)
+        info = None
+        if self._file is not None:
+            uri = object_names.staged_bad_records_uri(self._spec.job, self._spec.attempt)
+            self._file.seek(0)
+            with self._file, storage_for(uri).open_write(uri, expect=ABSENT) as sink:
+                shutil.copyfileobj(self._file, sink, 1 << 20)
+                info = sink.commit()
+        stored = StoredBadRecords(self._count, self._last_cause, info)
+        return msgspec.structs.replace(output, stored_bad_records=stored)
+
+    def close(self) -> None:
+        """Close the file of an attempt that has failed."""
+        if self._file is not None:
+            self._file.close()
 
     def give_up(
         self, shown: str, offset: int, record: str, *, sentence: str, error: Exception
@@ -49,12 +111,23 @@ class Skipped:
 
         Raises TooManyBadError where no more may be skipped. More attempts would not help.
         """
-        problem = task_skips_problem(len(self._found) + 1, self._allowance)
+        problem = task_skips_problem(self._count + 1, self._spec.job.max_bad_records)
         if problem is not None:
             raise TooManyBadError(problem, sentence, error)
         raised = error.error if isinstance(error, UserCodeError) else None
         cause, traceback = trimmed(sentence, "" if raised is None else user_traceback(raised))
         self.add(BadRecord(shown, offset, cause, record, traceback))
+
+
+def _tellable(bad: BadRecord) -> BadRecord:
+    """Return a bad record with valid Unicode: it may quote what is not UTF-8."""
+    return BadRecord(
+        shown=encodable(bad.shown),
+        offset=bad.offset,
+        cause=one_line(bad.cause),
+        record=encodable(bad.record),
+        traceback=lines(bad.traceback),
+    )
 
 
 @dataclass(frozen=True, slots=True)

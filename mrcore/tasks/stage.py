@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -91,7 +91,7 @@ class StageTask:
         self._total_order = stage.total_order
         # What a bad record has left in variables cannot be taken back: only in a new process.
         may_skip = bool(spec.job.max_bad_records) and not functions.keeps_state
-        self._skipped = Skipped(spec)
+        self._skipped = Skipped(spec, scratch)
         careful = spec.careful and may_skip
         self._guard = Guard(spec, progress, context, self._skipped, careful)
         read = spec.work.read
@@ -116,11 +116,13 @@ class StageTask:
         LostRunError for runs that are gone or damaged, and StorageErrors.
         """
         read = self._spec.work.read
-        with self._output() as output:
+        with self._output() as output, closing(self._skipped):
             if isinstance(read, Split):
-                return self._map_split(read, output)
-            assert isinstance(read, RunInput), "a call is not a task of a plugin"
-            return self._reduce_runs(read, output)
+                result = self._map_split(read, output)
+            else:
+                assert isinstance(read, RunInput), "a call is not a task of a plugin"
+                result = self._reduce_runs(read, output)
+            return self._skipped.reported(result)
 
     def _output(self) -> AbstractContextManager[Output]:
         if isinstance(self._spec.stage.writes, Result):
@@ -169,7 +171,6 @@ class StageTask:
             result,
             records_in=records.records,
             bytes_in=records.size_bytes,
-            bad_records=self._skipped.found,
         )
 
     def _map_records(self, step: _Step, later: list[str], records: Records, then: Emitter) -> None:
@@ -228,7 +229,6 @@ class StageTask:
             result,
             records_in=rows.records,
             bytes_in=rows.size_bytes,
-            bad_records=self._skipped.found,
         )
 
     def _reduce_keys(self, step: _Step, rows: MergedRows, then: Emitter) -> None:

@@ -41,6 +41,7 @@ from mrcore.model.task import (
     BlockKey,
     FailureKind,
     Mark,
+    StoredBadRecords,
     TaskFailure,
     TaskOutput,
     TaskRef,
@@ -184,6 +185,7 @@ OUTPUTS = st.builds(
     bytes_out=UINT64,
     counters=st.dictionaries(TEXT, INT64, max_size=3),
     bad_records=st.lists(st.builds(BadRecord, TEXT, UINT64, TEXT, TEXT), max_size=2).map(tuple),
+    stored_bad_records=st.none() | st.builds(StoredBadRecords, UINT64, TEXT, st.none() | OBJECTS),
     elapsed_seconds=FLOAT,
     result=st.binary(max_size=64),
 )

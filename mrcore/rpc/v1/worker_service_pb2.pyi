@@ -386,6 +386,7 @@ class TaskOutput(_message.Message):
     CLASS_B_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     PRINTED_FIELD_NUMBER: _builtins.int
+    STORED_BAD_RECORDS_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Digest of the run's content."""
     records_in: _builtins.int
@@ -430,6 +431,10 @@ class TaskOutput(_message.Message):
     def bad_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadRecord]:
         """Records that were skipped."""
 
+    @_builtins.property
+    def stored_bad_records(self) -> Global___StoredBadRecords:
+        """Records that were skipped, where they are too many for `bad_records`."""
+
     def __init__(
         self,
         *,
@@ -449,14 +454,47 @@ class TaskOutput(_message.Message):
         class_b: _builtins.int = ...,
         result: _builtins.bytes = ...,
         printed: _builtins.bytes = ...,
+        stored_bad_records: Global___StoredBadRecords | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "printed", b"printed", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "printed", b"printed", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskOutput: _TypeAlias = TaskOutput  # noqa: Y015
+
+@_typing.final
+class StoredBadRecords(_message.Message):
+    """Many records that an attempt has skipped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    LAST_CAUSE_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    records: _builtins.int
+    """Number of records."""
+    last_cause: _builtins.str
+    """Error that the last one caused."""
+    @_builtins.property
+    def object(self) -> Global___ObjectRef:
+        """Object with the records as lines of JSON; absent for a job without an output."""
+
+    def __init__(
+        self,
+        *,
+        records: _builtins.int = ...,
+        last_cause: _builtins.str = ...,
+        object: Global___ObjectRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_cause", b"last_cause", "object", b"object", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredBadRecords: _TypeAlias = StoredBadRecords  # noqa: Y015
 
 @_typing.final
 class BlockKey(_message.Message):

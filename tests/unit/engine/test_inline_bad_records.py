@@ -331,8 +331,8 @@ def test_a_record_with_very_many_pairs_is_given_up_between_attempts(here: Path) 
     ("allowed", "begin"),
     [
         (3, "4 bad records had to be skipped, and 3 are allowed by max_bad_records. Correct the "),
-        (100, "The task has more than 5 bad records, which is all that a map task can skip. "),
-        ("90%", "The task has more than 5 bad records, which is all that a map task can skip. "),
+        (100, "The task has more than 5 bad records, which is all that one can skip. "),
+        ("90%", "The task has more than 5 bad records, which is all that one can skip. "),
     ],
 )
 def test_a_task_that_can_skip_no_more_is_not_tried_again_for_each_record(

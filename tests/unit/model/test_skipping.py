@@ -56,7 +56,7 @@ def test_a_share_is_a_number_once_all_is_read() -> None:
             MAX_SKIPPED + 1,
             "90%",
             None,
-            "100,001 bad records had to be skipped, and 100,000 are the limit, and 90% is allowed",
+            "10,000,001 bad records had to be skipped, and 10,000,000 are the limit, and 90% is",
         ),
     ],
 )

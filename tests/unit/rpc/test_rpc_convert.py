@@ -192,8 +192,8 @@ BREAK: dict[str, tuple[Callable[[job_pb2.JobSpec], object], str]] = {
     "unknown compression": (lambda m: setattr(m, "compression", 99), "compression"),
     "many reduces": (lambda m: setattr(m, "reduces", 100_001), "reduce tasks"),
     "many bad records": (
-        lambda m: setattr(m, "max_bad_records", 100_001),
-        "The number of bad records is 100,001, but must be at most 100,000",
+        lambda m: setattr(m, "max_bad_records", 10_000_001),
+        "The number of bad records is 10,000,001, but must be at most 10,000,000",
     ),
     "many attempts": (lambda m: setattr(m, "max_attempts", 1_001), "of attempts"),
     "endless lease": (lambda m: setattr(m, "lease_seconds", float("inf")), "lease"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def bad_keys(
 
 def guarding(spec: TaskSpec, marks: Marks, name: str) -> tuple[BadKeys, Skipped]:
     """Return the keys of a task of this specification, and those that it has skipped."""
-    found, context = Skipped(spec), Context(task="reduce-00000", params={})
+    found, context = Skipped(spec, Path()), Context(task="reduce-00000", params={})
     return BadKeys(Guard(spec, marks, context, found, careful=False), name), found
 
 
@@ -74,7 +75,7 @@ def test_a_skipped_key_is_left_out_by_reduce_and_passed_on_by_combine(function: 
     good = guarded("a", [1, 2])
     assert good == 3 if function is plain else list(good) == [("a", 3)]
     assert not list(guarded("b", [1, 2]) or ())
-    assert [(bad.shown, bad.record, bad.cause) for bad in skipped.found] == [
+    assert [(bad.shown, bad.record, bad.cause) for bad in skipped.few] == [
         ("reduce of step 2", "'b'", "b is bad")
     ]
     assert set(marks.noted) == {"key 'a'", "no key of reduce"}
@@ -83,7 +84,7 @@ def test_a_skipped_key_is_left_out_by_reduce_and_passed_on_by_combine(function: 
     guarded = combine.guarded(function)
     for _ in range(2):  # it runs several times for a key, which is one bad key
         assert list(guarded("b", [1, 2])) == [("b", 1), ("b", 2)]
-    assert len(skipped.found) == 1
+    assert len(skipped.few) == 1
 
 
 def test_an_iterator_that_is_read_later_is_marked_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ class House:
         )
         self.marks = Marks()
         self.taken = Taken()
-        self.skipped = Skipped(spec)
+        self.skipped = Skipped(spec, Path())
         context = Context(task="reduce-00000", params={})
         guard = Guard(spec, self.marks, context, self.skipped, careful)
         self.map = GuardedMap({"map": function}, " of step 2", self.taken, guard, is_last=True)
@@ -105,7 +106,7 @@ def test_a_pair_that_is_ordered_to_be_skipped_is_left_out(function: Any, careful
     house.write(*PAIRS[:1])
     house.write(*PAIRS[1:])  # pairs come some at a time, and the cut does not matter
     assert house.taken.pairs == [("a", 1), ("b", 3), ("a", 4)]
-    (bad,) = house.skipped.found
+    (bad,) = house.skipped.few
     assert (bad.shown, bad.offset, bad.record) == ("map of step 2", 1, "('a', 2)")
     assert bad.cause == "it died"
 
