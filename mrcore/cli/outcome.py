@@ -12,9 +12,10 @@ from mrcore.client.pace import failed_attempts, failed_words
 from mrcore.errors import MrcoreError
 from mrcore.model import object_names
 from mrcore.model.job import JobState
+from mrcore.model.skipping import is_about_allowance
 from mrcore.model.snapshots import JobView, job_json
 from mrcore.model.task import FailureKind
-from mrcore.util.units import show_duration, show_number
+from mrcore.util.units import show_duration, show_exact, show_number
 
 
 def tell(job: JobView, *, as_json: bool, hints: Iterable[str] = ()) -> int:
@@ -41,7 +42,7 @@ def _tell_success(job: JobView) -> None:
         f"{_parts(job)} in {place}{ending}"
     )
     if job.bad_records:
-        skipped = show_number(job.bad_records, "bad record")
+        skipped = show_exact(job.bad_records, "bad record")
         base.note(f"{skipped} skipped; see {shlex.quote(f'{place}/_bad')}.")
     if _emitted_nothing(job):
         base.note("map emitted no pairs, so the output is empty.")
@@ -74,6 +75,7 @@ def _tell_failure(job: JobView, hints: Iterable[str]) -> None:
     if traceback:
         click.echo(traceback, err=True)
     base.note(job.message or (failure.message if failure else f"the job was {job.state}."))
-    users = failure is not None and failure.kind is FailureKind.USER
+    too_many_bad = is_about_allowance(job.message)
+    users = too_many_bad or (failure is not None and failure.kind is FailureKind.USER)
     for hint in hints if users else ():
         base.note(hint)

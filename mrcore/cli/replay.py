@@ -18,7 +18,7 @@ from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.remains import TaskAtHand
 from mrcore.model.stages import parse_task_name, stage_names, stages_of
-from mrcore.model.task import TaskFailure, TaskOutput, TaskResult
+from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskResult
 from mrcore.util.units import show_duration, show_number
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ def command(
     result = replay.replay(
         at, job_id, stage, parsed[1], attempt=number, mended=mended, post_mortem=pdb
     )
-    return _tell(task, at, result, number, failure)
+    code = _tell(task, at, result, number, failure)
+    if isinstance(result, TaskFailure) and result.kind is FailureKind.LOST_INPUT:
+        base.note(f"make it again, and go on from there: mrcore resume {job_id}")
+    return code
 
 
 def _find(
@@ -206,7 +209,9 @@ def _tell(
         return 0
     if result.traceback:
         click.echo(result.traceback.rstrip(), err=True)
-    if former is None:
+    if result.kind is FailureKind.LOST_INPUT:
+        base.note(f"{task} cannot run here: {result.message}")
+    elif former is None:
         base.note(f"{task} fails here: {result.message}")
     elif _same(result, former):
         base.note(f"{task} fails here as in attempt {number}: {result.message}")

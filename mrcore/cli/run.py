@@ -19,6 +19,7 @@ from mrcore.engine import api
 from mrcore.engine.local_run import run_embedded
 from mrcore.errors import MrcoreError
 from mrcore.model.master import MAX_MASTERS
+from mrcore.model.skipping import is_about_allowance
 from mrcore.model.snapshots import JobView, broken_json
 from mrcore.util.signals import not_ignored
 
@@ -174,6 +175,9 @@ def hints(job: JobView, options: dict[str, Any]) -> Iterator[str]:
         task = job.recent_failures[-1].attempt.partition("@")[0]
         words = ["mrcore", "replay", job.job_id, task, "--pdb", *place]
         yield f"debug that task on this machine: {shlex.join(words)}"
+    if is_about_allowance(job.message):
+        words = ["mrcore", "resume", job.job_id, "--max-bad-records", "N", *place]
+        yield f"go on with more of them allowed: {shlex.join(words)}"
     words = ["mrcore", "resume", job.job_id, "--plugin", "FILE", *place]
     yield f"go on with mended code: {shlex.join(words)}"
 

@@ -12,6 +12,7 @@ from mrcore.cli.fleet_text import fleet_lines
 from mrcore.client.client import MasterClient
 from mrcore.cost.text import cost_line
 from mrcore.model import object_names
+from mrcore.model.job import JobState
 from mrcore.model.snapshots import (
     AttemptCounts,
     FleetView,
@@ -21,7 +22,7 @@ from mrcore.model.snapshots import (
     cost_json,
     job_json,
 )
-from mrcore.util.units import show_count, show_duration, show_number, show_size
+from mrcore.util.units import show_count, show_duration, show_exact, show_number, show_size
 
 _NO_OUTPUT = "none; the results went to the caller"
 _SLOW_TASKS = 5
@@ -92,8 +93,10 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(f"ended      {ended}, after {took}")
     click.echo(f"attempts   {_attempts(job.attempts, ended=job.state.final)}")
     if job.bad_records:
-        place = f", in {object_names.shown(job.output_uri)}/_bad" if job.output_uri else ""
-        click.echo(f"skipped    {show_number(job.bad_records, 'bad record')}{place}")
+        # The lists are published with the output.
+        is_there = job.output_uri and job.state is JobState.SUCCEEDED
+        place = f", in {object_names.shown(job.output_uri)}/_bad" if is_there else ""
+        click.echo(f"skipped    {show_exact(job.bad_records, 'bad record')}{place}")
     if job.cost is not None:
         click.echo(f"cost       {cost_line(job.cost)}")
     for line in fleet_lines(fleet) if fleet is not None else ():

@@ -7,7 +7,7 @@ import msgspec
 
 from mrcore.cli import base, tables
 from mrcore.output.receipt import VerifyReport
-from mrcore.util.units import show_duration, show_number, show_size
+from mrcore.util.units import show_duration, show_exact, show_number, show_size
 
 
 @base.command()
@@ -54,7 +54,7 @@ def _print(report: VerifyReport) -> None:
 
 
 def _skipped(records: int) -> str:
-    return f"{show_number(records, 'bad record')} skipped, " if records else ""
+    return f"{show_exact(records, 'bad record')} skipped, " if records else ""
 
 
 def _verdict(name: str, problems: tuple[str, ...]) -> str:

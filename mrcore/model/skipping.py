@@ -22,6 +22,7 @@ _CAUSE_CHARACTERS: Final = 200
 _TRACEBACK_CHARACTERS: Final = 600
 """Length of the end of the traceback that it is saved with: a job may skip very many records."""
 
+_BY_OPTION: Final = "allowed by --max-bad-records"
 _KEY: Final = "key "
 _COMBINE_KEY: Final = "key of combine "
 _PAIR: Final = "pair of "
@@ -133,9 +134,14 @@ def bad_records_problem(skipped: int, allowance: Allowance, read: int | None = N
         records += f" of {read:,}"
         allowed = f"{allowance} is"
     return (
-        f"{records} had to be skipped, and {allowed} allowed by --max-bad-records. Correct the "
+        f"{records} had to be skipped, and {allowed} {_BY_OPTION}. Correct the "
         "input or the code, or allow more."
     )
+
+
+def is_about_allowance(message: str) -> bool:
+    """Return whether a job has failed, with this message, for more bad records than allowed."""
+    return _BY_OPTION in message
 
 
 def task_skips_problem(skipped: int, allowance: Allowance) -> str | None:

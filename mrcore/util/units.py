@@ -78,6 +78,11 @@ def show_number(count: float, thing: str) -> str:
     return f"{show_count(count)} {thing}{'' if count == 1 else 's'}"
 
 
+def show_exact(count: int, thing: str) -> str:
+    """Write a count with its noun and all digits: `1 record`, `12,345 records`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def show_dollars(dollars: float) -> str:
     """Write an amount of money: `$12.30`, and small ones in two digits that tell: `$0.0042`."""
     places = 2

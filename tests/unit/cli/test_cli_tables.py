@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from mrcore.cli import main, outcome, show, tables
+from mrcore.cli.run import hints
 from mrcore.model.job import JobState
+from mrcore.model.skipping import bad_records_problem
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView, job_json
 from mrcore.model.task import FailureKind
 
@@ -83,10 +85,32 @@ def test_skipped_records_are_reported(
     assert "out/_bad" in found.stderr
     found = CliRunner().invoke(main.cli, ["verify", "out"])
     assert "1 bad record skipped, written by" in found.stdout
-    job = msgspec.structs.replace(ended(JobState.SUCCEEDED, 3, 2), bad_records=12)
-    assert job_json(job)["bad_records"] == 12
+    job = msgspec.structs.replace(ended(JobState.SUCCEEDED, 3, 2), bad_records=1_234)
+    assert job_json(job)["bad_records"] == 1_234
     show._print_job(job, "succeeded", None)
-    assert "skipped    12 bad records, in /out/_bad" in capsys.readouterr().out
+    assert "skipped    1,234 bad records, in /out/_bad\n" in capsys.readouterr().out
+    failed = msgspec.structs.replace(job, state=JobState.FAILED)
+    show._print_job(failed, "failed", None)
+    assert "skipped    1,234 bad records\n" in capsys.readouterr().out, "nothing is published"
+
+
+PLACE = {"master": None, "state": None, "credentials": None}
+
+
+def test_too_many_bad_records_come_with_the_command_that_allows_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = bad_records_problem(3, 2)
+    assert message is not None
+    job = msgspec.structs.replace(ended(JobState.FAILED, 1, 1), message=message)
+    assert outcome.tell(job, as_json=False, hints=hints(job, PLACE)) == 1
+    told = capsys.readouterr().err
+    assert (
+        f"go on with more of them allowed: mrcore resume {job.job_id} --max-bad-records N" in told
+    )
+    other = msgspec.structs.replace(job, message="The output was moved. Run the job again.")
+    assert outcome.tell(other, as_json=False, hints=hints(other, PLACE)) == 1
+    assert "mrcore resume" not in capsys.readouterr().err
 
 
 def test_hints_are_for_failures_of_the_users_code(capsys: pytest.CaptureFixture[str]) -> None:
