@@ -73,6 +73,14 @@ def unmet(needs: Resources, workers: Sequence[WorkerAbout]) -> str:
     return f"no worker{among} has {wanted} ({count})"
 
 
+def shortage(needs: Resources, about: WorkerAbout) -> str:
+    """Return the CPUs or memory that a worker lacks to satisfy these needs, with what it offers."""
+    if thousandths(needs.cpus) > thousandths(about.cpus):
+        return f"{needs.cpus:g} CPUs, and {about.cpus:g} are offered there"
+    wanted, offered = needs.memory_bytes >> 20, about.memory_bytes >> 20
+    return f"{wanted:,} MiB of memory, and {offered:,} MiB are offered there"
+
+
 def _labels_text(labels: Sequence[str]) -> str:
     if len(labels) == 1:
         return f"the label {labels[0]}"

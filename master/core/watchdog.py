@@ -115,7 +115,8 @@ class Watchdog:
             lacking = sorted(set(spec.resources.labels) - set(worker.about.labels))
             return f"must not, without the label {lacking[0]}"
         if not resources.suits(spec.resources, worker.about):
-            return "must not, since a task needs more CPUs or memory than are offered there"
+            needed = resources.shortage(spec.resources, worker.about)
+            return f"must not, since a task needs {needed}"
         if not resources.has_room(spec.resources, worker):
             return "must not, since other attempts have reserved the CPUs or memory"
         if self._saves_room(job, worker):
