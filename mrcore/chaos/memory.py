@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ _PAUSE_SECONDS: Final = 0.02
 _REMOVE_TRIES: Final = 100
 _PREFIX: Final = "mrcore-chaos-"
 _OWN: Final = re.compile(rf"^{_PREFIX}(\d+)$")
+_FIRST: Final = "1000"
+"""Score of the process that the kernel kills first."""
 _HOG: Final = "mrcore.chaos.hog"
 
 
@@ -72,15 +74,18 @@ class WorkerMemory:
                     _write(group / "cgroup.procs", str(one))
             self._held[worker] = process_id
 
-    def run_short(self, worker: str, candidates: Collection[int], clock: Clock = SYSTEM) -> int:
-        """Let the kernel kill a process of a worker for want of memory; return which one.
+    def run_short(self, worker: str, favourite: int, clock: Clock = SYSTEM) -> bool:
+        """Let the kernel kill a process of a worker for want of memory.
 
-        `candidates` are its processes of user code. The worker itself is returned as 0, and
-        MrcoreError is raised where the kernel has killed nobody.
+        Return whether it was the favourite, as it will be. Raises MrcoreError where the kernel has
+        killed nobody.
         """
         group = self.folder / worker
         with self._lock:
             former = kills_in(_read(group / self._version.events))
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                # Idle processes of former jobs may be larger.
+                _write(Path(f"/proc/{favourite}/oom_score_adj"), _FIRST)
             try:
                 limit_bytes = self._limit(group)
                 words = (str(group), self._version.events, str(limit_bytes))
@@ -91,12 +96,11 @@ class WorkerMemory:
                 raise MrcoreError("The kernel has killed nobody, though memory was short.")
         end = clock.monotonic() + _DEATH_SECONDS
         while clock.monotonic() < end:
-            for one in candidates:
-                group_id, is_dead = proc.group_of(one)
-                if is_dead or not group_id:
-                    return one
+            group_id, is_dead = proc.group_of(favourite)
+            if is_dead or not group_id:
+                return True
             clock.sleep(_PAUSE_SECONDS)
-        return 0
+        return False
 
     def _limit(self, group: Path) -> int:
         """Limit a group to a little more than it needs, and return the limit."""

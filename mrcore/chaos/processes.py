@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Final
 
 from mrcore.tasks.child.fork_server import CHILD_MODULE
-from mrcore.util.proc import descendants
+from mrcore.util import proc
 
 _CHILD: Final = CHILD_MODULE.encode()
 
 
 def task_children(worker: int) -> list[int]:
     """Return the processes of a worker that run user code, or wait to do so."""
-    return [child for child in descendants(worker) if _CHILD in _command(child)]
+    return [child for child in proc.descendants(worker) if _CHILD in _command(child)]
+
+
+def newest(process_ids: Iterable[int]) -> int | None:
+    """Return the process that was started last; None where there is none.
+
+    Of several children of a slot it is the one at work. Those of former jobs idle.
+    """
+    return max(process_ids, key=proc.started_ticks, default=None)
 
 
 def send(process_ids: Iterable[int], number: signal.Signals) -> None:

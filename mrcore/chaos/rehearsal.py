@@ -21,7 +21,7 @@ from mrcore.chaos.report import Report, RunReport, Verdict
 from mrcore.chaos.site import Site, open_site
 from mrcore.chaos.striker import Striker
 from mrcore.client.client import MasterClient
-from mrcore.client.follow import Observer
+from mrcore.client.follow import CANCELLING, Observer
 from mrcore.client.request import JobRequest, folder_uri, is_local, load_plugin, prepare
 from mrcore.engine.local_run import submit_and_follow
 from mrcore.errors import JobFailedError, MrcoreError, OutputError, UsageError
@@ -265,6 +265,8 @@ class _Both:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
+        if text == CANCELLING:
+            self.striker.give_up()  # or the master that is to cancel might be cut off
         self.shown.note(text)
 
 

@@ -16,7 +16,7 @@ from mrcore.chaos.disk import ScratchDisk, can_mount
 from mrcore.chaos.janitor import Janitor
 from mrcore.chaos.memory import WorkerMemory, make_memory
 from mrcore.chaos.network import Network
-from mrcore.chaos.processes import send, task_children
+from mrcore.chaos.processes import newest, send, task_children
 from mrcore.client.client import MasterClient
 from mrcore.engine.daemons import Daemon
 from mrcore.engine.embedded import HERE, EmbeddedCluster, Placement
@@ -166,13 +166,13 @@ class Site:
         Return 0 where the kernel has killed another process of the worker, and None where no user
         code runs there.
         """
-        children = task_children(worker.process_id)
-        if not children:
+        child = newest(task_children(worker.process_id))
+        if child is None:
             return None
         if self.memory is not None:
-            return self.memory.run_short(worker.name, children)
-        send(children[:1], signal.SIGKILL)
-        return children[0]
+            return child if self.memory.run_short(worker.name, child) else 0
+        send([child], signal.SIGKILL)
+        return child
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[str]:

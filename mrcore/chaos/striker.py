@@ -60,7 +60,7 @@ class Striker:
 
     def update(self, job: JobView) -> None:
         """Deal what is due by now."""
-        if job.state.final:
+        if job.state.final or self._ended.is_set():
             return
         done = share_done(job)
         while self._schedule and self._schedule[0].at <= done:
@@ -70,6 +70,10 @@ class Striker:
             )
             self._threads.append(thread)
             thread.start()
+
+    def give_up(self) -> None:
+        """Deal no more, and let what was stopped or cut off go on: somebody wants to leave."""
+        self._ended.set()
 
     def finish(self) -> None:
         """Let all strikes end: the job has."""

@@ -36,6 +36,12 @@ def group_of(process_id: int) -> tuple[int, bool]:
     return (int(fields[2]), fields[0] in (b"Z", b"X")) if len(fields) > 2 else (0, False)
 
 
+def started_ticks(process_id: int) -> int:
+    """Return when a process was started, in ticks since the start of the system (0: it is gone)."""
+    fields = _read(f"/proc/{process_id}/stat").rpartition(b")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
 def environment_of(process_id: int, name: str) -> str:
     """Return a variable of the environment with which a process has begun; empty if unset."""
     start = f"{name}=".encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from tests.support.run_support import Place
 
@@ -25,11 +26,14 @@ def test_a_job_survives_disasters(place: Place) -> None:
         place.write(f"in/{number}.txt", f"one two {number}\n" * 12)
     options = ("-w", "2", "--masters", "2", "--kill-workers", "50%", "--kill-master", "1")
     more = ("--memory-kills", "--storage-faults", "1%", "--lease", "2s", "--minutes", "0.01")
+    is_root = os.geteuid() == 0
+    more += ("--partition",) if is_root else ()
     report = place.json("chaos", "wc.py", "in/", *options, *more, "--seed", "173")
     assert report["equal"] is True
     assert [run["verdict"] for run in report["runs"]] == ["equal", "equal"]
     kinds = {one["kind"] for one in report["faults"]}
     assert {"kill-worker", "kill-master"} <= kinds
+    assert ("partition-master" in kinds) is is_root
     assert report["repeat"].startswith("mrcore chaos wc.py in/ -w 2")
     assert report["repeat"].endswith("--seed 173")
     assert not list(place.root.glob("mrcore-chaos-*")), "temporary outputs stay"
