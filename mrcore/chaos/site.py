@@ -260,6 +260,7 @@ def open_site(
     with contextlib.ExitStack() as stack:
         janitor = stack.enter_context(Janitor())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-chaos-")))
+        stack.enter_context(janitor.undone_by("rm", "-rf", str(folder)))
         faults_path = folder / "faults.json"
         write_rates(faults_path, FaultRates())
         network = Network(janitor) if settings.partition else None

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from mrcore.chaos.core.costs import Blow, Held, running
 from mrcore.chaos.core.strikes import DONE, LEADER, Kind, Strike
 from mrcore.chaos.site import Site
@@ -205,7 +207,8 @@ class Striker:
             return None
         who = f"process {child} of {worker.name}" if child else worker.name
         self._announce(strike, done, who)
-        return self._blow(strike, done, who, held, None)
+        blow = self._blow(strike, done, who, held, None)
+        return msgspec.structs.replace(blow, worker=worker.name)
 
     def _hold(self, daemon: Daemon, seconds: float) -> None:
         with self._site.stopped(daemon):

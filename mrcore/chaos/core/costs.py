@@ -28,6 +28,8 @@ class Blow(msgspec.Struct, frozen=True, kw_only=True):
     """Process or place that was hurt."""
     done: float
     """Share of the job that was done by then."""
+    worker: str = ""
+    """Worker of which the kernel has killed a process, at a moment of the kernel's choice."""
     held: tuple[Held, ...] = ()
     recovery_seconds: float | None = None
     """Time until all was as before; for a master, until one answered again."""
@@ -73,8 +75,20 @@ def priced(blows: Iterable[Blow], tasks: Sequence[TaskView]) -> tuple[list[Blow]
         charged |= {one.name for one in lost}
         seconds = sum(one.seconds for one in lost)
         result.append(msgspec.structs.replace(blow, attempts_lost=len(lost), seconds_lost=seconds))
-    failed = {name for name, state in ends if state == "failed"}
-    return result, len(failed - charged)
+    failed = {
+        _name(task, one.number): one
+        for task in tasks
+        for one in task.attempts
+        if one.state == "failed" and _name(task, one.number) not in charged
+    }
+    for index, blow in enumerate(result):
+        # It may have met an attempt that began after the last look.
+        met = (name for name, one in failed.items() if one.worker_id == blow.worker)
+        name = None if blow.attempts_lost else next(met, None)
+        if name is not None:
+            seconds = failed.pop(name).elapsed_seconds
+            result[index] = msgspec.structs.replace(blow, attempts_lost=1, seconds_lost=seconds)
+    return result, len(failed)
 
 
 def sums_by_kind(blows: Iterable[Blow]) -> list[KindSum]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mrcore.chaos.core.costs import Blow, Held, priced, running, sums_by_kind
@@ -53,6 +54,25 @@ def test_an_attempt_that_did_not_win_is_lost_and_charged_once() -> None:
     assert (one.attempts_lost, one.seconds_lost) == (1, 2.0)
     assert (two.attempts_lost, two.seconds_lost) == (1, 2.0)
     assert others == 1  # of task 3, which no blow has met
+
+
+def test_a_memory_kill_is_charged_with_an_attempt_that_began_after_the_look() -> None:
+    kills = [
+        msgspec.structs.replace(blow(Kind.MEMORY_KILL, "map-00000@1.1"), worker="worker-1")
+        for _ in range(2)
+    ]
+    tasks = [
+        task(0, attempt("1.1", "won")),
+        task(1, attempt("1.2", "failed", "worker-2"), attempt("2.2", "won")),
+        task(2, attempt("1.3", "failed", "worker-1", 0.5), attempt("2.3", "won")),
+    ]
+    priced_kills, others = priced([*kills, blow(Kind.KILL_MASTER)], tasks)
+    assert [(one.attempts_lost, one.seconds_lost) for one in priced_kills] == [
+        (1, 0.5),
+        (0, 0.0),
+        (0, 0.0),
+    ]
+    assert others == 1  # that of worker-2
 
 
 def test_sums_by_kind() -> None:
