@@ -21,6 +21,7 @@ from mrcore.rpc.v1 import worker_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2_grpc import WorkerServiceStub
 from mrcore.storage.registry import storage_for
 from mrcore.worker.shell.agent import nonce_of
+from mrcore.worker.shell.synchronizer import AMPLE_LINGER_SECONDS
 
 MEMORY_BYTES: Final = 1 << 30
 _Held = pb.HeldAttempt
@@ -33,13 +34,10 @@ class Fleet:
     credentials: Credentials
     nonce: str
     task_seconds: float
+    results: int = 0
+    """Results that were reported."""
     latencies: list[float] = field(default_factory=list)
-    """Seconds that each call took which carried a result."""
-
-    @property
-    def results(self) -> int:
-        """Return how many results were reported."""
-        return len(self.latencies)
+    """Seconds that each call took which carried results."""
 
     async def run(self, workers: int, results: int) -> None:
         """Work with `workers` workers until `results` results were reported."""
@@ -82,15 +80,16 @@ class _Worker:
             stub = WorkerServiceStub(channel)
             while True:
                 request = self._request()
-                has_result = any(held.state == _Held.STATE_FINISHED for held in request.held)
+                results = sum(held.state == _Held.STATE_FINISHED for held in request.held)
                 began = time.perf_counter()
                 response = await stub.Synchronize(request)
-                if has_result:
-                    self._note(time.perf_counter() - began)
+                if results:
+                    self._note(results, time.perf_counter() - began)
                 self._take(response)
                 await self._work()
 
-    def _note(self, seconds: float) -> None:
+    def _note(self, results: int, seconds: float) -> None:
+        self._fleet.results += results
         self._fleet.latencies.append(seconds)
         if self._fleet.results >= self._results:
             self._done.set()
@@ -137,12 +136,17 @@ class _Worker:
         self._held = held
 
     async def _work(self) -> None:
-        """Run the first attempt that has not begun, for the time of a task."""
-        for name, held in self._held.items():
+        """Run attempts in order, each for the time of a task, and report when a worker would.
+
+        That is when half of what it holds has ended, or a while has passed.
+        """
+        began = time.monotonic()
+        for number, (name, held) in enumerate(self._held.items()):
+            if 2 * number > len(self._held) or time.monotonic() > began + AMPLE_LINGER_SECONDS:
+                return
             if held.state == _Held.STATE_UNSTARTED:
                 if self._fleet.task_seconds:
                     await asyncio.sleep(self._fleet.task_seconds)
                 held.state = _Held.STATE_FINISHED
                 held.output.section_bytes.extend([0] * self._partitions.pop(name))
                 held.elapsed_seconds = held.output.elapsed_seconds = self._fleet.task_seconds
-                return
