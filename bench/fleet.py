@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from mrcore.client.request import versions
+from mrcore.client.versions import versions
 from mrcore.model import object_names
 from mrcore.rpc.channel import connect_aio
 from mrcore.rpc.cluster import Credentials

@@ -197,10 +197,10 @@ def _duration(text: str) -> float:
 
 def load() -> None:
     """Import what `main` imports only when its children have been started."""
-    from mrcore.client import request
+    from mrcore.client import versions
     from mrcore.worker.shell import agent, health, synchronizer
 
-    assert request
+    assert versions
     assert agent
     assert health
     assert synchronizer
@@ -212,7 +212,7 @@ async def _serve(
     notifier: Notifier,
     hurry: Callable[[], None],
 ) -> int:
-    from mrcore.client.request import versions
+    from mrcore.client.versions import versions
     from mrcore.worker.core.machine import Machine
     from mrcore.worker.shell.agent import Agent
     from mrcore.worker.shell.health import Health

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from mrcore.engine.daemons import daemon_command
-from mrcore.tasks.child.environment import daemon_environment
+from mrcore.engine.launched import daemon_environment
 
 
 def pass_through() -> dict[str, Any]:

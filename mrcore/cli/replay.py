@@ -13,7 +13,8 @@ import click
 
 from mrcore.cli import base, places
 from mrcore.client.client import MasterClient
-from mrcore.client.request import folder_uri, versions
+from mrcore.client.request import folder_uri
+from mrcore.client.versions import versions
 from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptNumber
 from mrcore.model.remains import TaskAtHand

@@ -10,7 +10,7 @@ import click
 
 from mrcore.cli import base, tables
 from mrcore.engine.daemons import daemon_command
-from mrcore.tasks.child.environment import daemon_environment
+from mrcore.engine.launched import daemon_environment
 from mrcore.util.units import show_duration, show_number, show_size
 
 

@@ -8,8 +8,6 @@ code, so that bad input ends with a sentence before a daemon is started or anyth
 from __future__ import annotations
 
 import contextlib
-import functools
-import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mrcore import __version__
 from mrcore.client.stated import with_stated
+from mrcore.client.versions import versions
 from mrcore.errors import (
     OutputError,
     PluginError,
@@ -28,7 +26,7 @@ from mrcore.errors import (
 )
 from mrcore.model import job_options, option_rules
 from mrcore.model.formats import may_have_text_columns
-from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, Versions, complete
+from mrcore.model.job import Input, JobDraft, JobSpec, Plugin, complete
 from mrcore.model.option_kinds import Folder
 from mrcore.model.stages import Stage, stages_of
 from mrcore.plugin.functions import STEP_FUNCTIONS
@@ -43,7 +41,6 @@ from mrcore.storage.registry import (
     without_last_slash,
 )
 from mrcore.util.host import MIN_SLOT_BYTES, check_slots
-from mrcore.util.versions import installed_version
 
 if TYPE_CHECKING:
     from mrcore.plugin.bundle import Bundle
@@ -250,17 +247,6 @@ def load_plugin(draft: Draft) -> Prepared:
     from mrcore.plugin.precheck import check_in_child
 
     return draft.with_plugin(check_in_child(draft.bundle))
-
-
-@functools.cache
-def versions() -> Versions:
-    """Return what workers must agree with, without importing the heavy libraries."""
-    return Versions(
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        mrcore=__version__,
-        pyarrow=installed_version("pyarrow"),
-        cloudpickle=installed_version("cloudpickle"),
-    )
 
 
 def is_local(uri: str) -> bool:

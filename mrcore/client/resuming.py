@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mrcore.client.request import versions
+from mrcore.client.versions import versions
 from mrcore.model.snapshots import JobView
 from mrcore.rpc.convert_resume import Wanted, values_of
 

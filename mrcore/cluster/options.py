@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mrcore.client.option_values import count
-from mrcore.client.request import versions
+from mrcore.client.versions import versions
 from mrcore.errors import UsageError
 from mrcore.model.calls import NO_PLUGIN
 from mrcore.model.job import ANY_WORKER, JobSpec, Resources, Session

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from mrcore.engine import launched
-from mrcore.tasks.child.environment import daemon_environment, launcher_environment
+from mrcore.engine.launched import daemon_environment
+from mrcore.tasks.child.environment import launcher_environment
 from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
 
 STOP_SECONDS: Final = 5.0

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import mrcore.rpc  # noqa: F401 - it adds to the environment, which daemons have
-from mrcore.tasks.child.environment import MARK, daemon_environment, launcher_environment
+from mrcore.tasks.child.environment import CHILD_PATH, MARK, launcher_environment
 from mrcore.util import host
 from mrcore.util.units import parse_size
 
@@ -28,6 +28,20 @@ _TAIL_BYTES: Final = 2_000
 _END_SECONDS: Final = 5.0
 _ELSEWHERE: Final = ("--master", "--state", "--credentials", "--engine", "--help", "-h")
 """Options of `mrcore run` with which it starts no daemons, or only perhaps."""
+
+
+def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a master or worker.
+
+    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, from which a worker restores it for its children. A
+    module there may have the name of a library that only the daemons need, as `logging` or `grpc`.
+    It is meant for the user's code, and must not replace the library in a daemon.
+    """
+    result = dict(os.environ if environment is None else environment)
+    path = result.pop("PYTHONPATH", None)
+    if path is not None:
+        result[CHILD_PATH] = path
+    return result
 
 
 class Launched:

@@ -33,7 +33,7 @@ from mrcore.util.shown_strings import show_arguments
 MODULE: Final = "mrcore.engine.launcher"
 _DAEMON: Final = "mrcore.worker.__main__"
 _CHILD_PARTS: Final = ("numpy.ma", "pyarrow", "pyarrow.compute", "mrcore.tasks.stage", CHILD_MODULE)
-"""What children need, in parts between which requests are answered."""
+"""Parts of what children need; requests are answered between them."""
 _STEPS: Final = {"mrcore.master": 1, "mrcore.worker": 1 + len(_CHILD_PARTS)}
 """Steps of loading before the fork of a daemon."""
 _BEFORE_MODULE: Final = ("-P", "-m")

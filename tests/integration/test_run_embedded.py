@@ -12,8 +12,8 @@ import pytest
 from mrcore.engine import daemons, embedded
 from mrcore.engine.daemons import daemon_command
 from mrcore.engine.embedded import EmbeddedCluster
+from mrcore.engine.launched import daemon_environment
 from mrcore.errors import MrcoreError
-from mrcore.tasks.child.environment import daemon_environment
 from tests.support.waiting import wait_until
 
 LIVES = "echo living; echo ready >&$ready; exec sleep 60"

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from mrcore.client.request import versions
+from mrcore.client.versions import versions
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import Piece, Split, TaskWork
 from mrcore.plugin.bundle import build_bundle

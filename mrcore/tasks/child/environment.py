@@ -42,20 +42,6 @@ _began_with: dict[str, str] | None = None
 """Environment with which this process, or the one that it was forked from, has begun."""
 
 
-def daemon_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a master or worker.
-
-    PYTHONPATH moves to MRCORE_CHILD_PYTHONPATH, from which a worker restores it for its children. A
-    module there may have the name of a library that only the daemons need, as `logging` or `grpc`.
-    It is meant for the user's code, and must not replace the library in a daemon.
-    """
-    result = dict(os.environ if environment is None else environment)
-    path = result.pop("PYTHONPATH", None)
-    if path is not None:
-        result[CHILD_PATH] = path
-    return result
-
-
 def child_environment(environment: Mapping[str, str], slot_memory_bytes: int) -> dict[str, str]:
     """Return the environment of children: the caller's, with defaults that suit many slots.
 

@@ -21,8 +21,8 @@ from mrcore.client.request import (
     load_plugin,
     local_places,
     prepare,
-    versions,
 )
+from mrcore.client.versions import versions
 from mrcore.engine.api import submit
 from mrcore.errors import (
     ClusterUnreachableError,

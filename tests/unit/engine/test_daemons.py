@@ -13,13 +13,9 @@ import pytest
 
 from mrcore.engine import daemons
 from mrcore.engine.daemons import UNKNOWN, Daemon, Launcher
+from mrcore.engine.launched import daemon_environment
 from mrcore.tasks.child import environment
-from mrcore.tasks.child.environment import (
-    MARK,
-    child_environment,
-    daemon_environment,
-    launcher_environment,
-)
+from mrcore.tasks.child.environment import MARK, child_environment, launcher_environment
 from mrcore.util.forks import ForkServerGoneError
 from tests.support.waiting import wait_until
 

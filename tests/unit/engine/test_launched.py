@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import pytest
 
 from mrcore.engine import launched, launcher
-from mrcore.tasks.child.environment import MARK, daemon_environment, launcher_environment
+from mrcore.engine.launched import daemon_environment
+from mrcore.tasks.child.environment import MARK, launcher_environment
 from mrcore.util import host
 
 GIB = 1 << 30
