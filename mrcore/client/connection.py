@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, TypeVar, cast
 
 import grpc  # noqa: TID251 - a client speaks gRPC
+import msgspec
 
 from mrcore.errors import ClusterUnreachableError, MrcoreError, UnavailableError
 from mrcore.rpc.channel import connect
@@ -46,7 +47,8 @@ class Connection:
         self.retry_seconds = retry_seconds
         """Time for which what must not be lost is tried again while the master is away."""
         self._clock = clock
-        self._channels: list[grpc.Channel] = []
+        self._channels: dict[Credentials, grpc.Channel] = {}
+        """Channels to the masters that were called, the one that leads last."""
         self._refused: set[str] = set()
         """Tokens that a master has refused."""
         self._stubs: dict[Callable[[grpc.Channel], Any], Any] = {}
@@ -60,7 +62,7 @@ class Connection:
     @property
     def channel(self) -> grpc.Channel:
         """Return the channel to the master that leads, as far as is known."""
-        return self._channels[-1]
+        return next(reversed(self._channels.values()))
 
     def stub(self, kind: Callable[[grpc.Channel], _Stub]) -> _Stub:
         """Return a stub of the master that leads; ask for it within each attempt of a call."""
@@ -80,7 +82,7 @@ class Connection:
         """Close all channels; calls in other threads end with an error."""
         with self._starting:
             self.closed = True
-            for channel in self._channels:
+            for channel in self._channels.values():
                 channel.close()
 
     def again(self) -> Connection:
@@ -188,11 +190,18 @@ class Connection:
         return True
 
     def _connect(self, credentials: Credentials) -> None:
-        # Former channels stay until the end: another thread may be in a call.
-        channel = connect(credentials, self._known.learn)
-        self.credentials = credentials
-        self._channels.append(channel)
-        self._stubs = {}
+        # Former channels stay for a while: another thread may be in a call. Each master has one,
+        # since masters are asked in turn for as long as none leads.
+        name = msgspec.structs.replace(credentials, masters=())
+        with self._starting:
+            channel = self._channels.get(name) or connect(credentials, self._known.learn)
+            others = {key: kept for key, kept in self._channels.items() if key != name}
+            self._channels = {**others, name: channel}
+            self.credentials = credentials
+            self._stubs = {}
+            while len(self._channels) > ADDRESSES_MAX:
+                # Not closed: it is when no thread uses it, and gRPC may crash otherwise.
+                del self._channels[next(iter(self._channels))]
 
 
 class Pause:

@@ -1,8 +1,11 @@
-"""A connection that was closed: a thread that still calls gets an error of ours."""
+"""Channels of a connection: few of them, and an error of ours once they are closed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -60,3 +63,35 @@ def test_a_stream_whose_channel_closes_as_it_begins_is_an_error_of_ours() -> Non
 
     with pytest.raises(ClusterUnreachableError, match=r"127\.0\.0\.1:1 was closed"):
         list(connection.stream(attempt, connection.pause(), "watch of job"))
+
+
+def turning(ports: Iterator[int]) -> Connection:
+    """Return a connection that finds a leader at another port at each look."""
+
+    def find() -> Credentials:
+        return Credentials(address=f"127.0.0.1:{next(ports)}", token="t")
+
+    return Connection(NOWHERE, find=find)
+
+
+def test_a_connection_that_turns_to_masters_again_and_again_has_a_channel_for_each() -> None:
+    connection = turning(itertools.cycle((2, 3, 1)))
+    first, channels = connection.channel, set()
+    for _ in range(30):
+        connection.look_again()
+        channels.add(connection.channel)
+    assert connection.credentials.address == NOWHERE.address
+    assert connection.channel is first
+    assert len(channels) == 3
+    connection.close()
+
+
+def test_a_connection_forgets_masters_that_are_long_gone() -> None:
+    connection = turning(itertools.count(2))
+    oldest = weakref.ref(connection.channel)
+    for _ in range(99):
+        connection.look_again()
+    assert connection.credentials.address == "127.0.0.1:100"
+    gc.collect()
+    assert oldest() is None
+    connection.close()
