@@ -13,7 +13,7 @@ import msgspec
 from mrcore.master.core.durable import Durable
 from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
-from mrcore.master.shell.entries import Entry, decode_entry, encode_entry
+from mrcore.master.shell.entries import Entry, decode_entry
 from mrcore.master.shell.packs import encode_pack
 from mrcore.master.shell.snapshots import KEPT, Snapshot
 from mrcore.model import object_names
@@ -39,6 +39,8 @@ class History:
         self.observe: list[Callable[[Fact], None]] = []
         """Receivers of each fact that has become durable."""
         self._entries: dict[int, Entry] = {}
+        self._contents: dict[int, bytes] = {}
+        """Content of each entry, as it lies in the journal."""
         self._states: dict[int, bytes] = {0: _encoded(self.durable)}
         self._void: set[int] = set()
         """Entries that came too late: a snapshot stood for their number already."""
@@ -53,7 +55,7 @@ class History:
     def stored(self, uri: str, content: bytes) -> None:
         """Judge an object that has just appeared, or was replaced."""
         if uri.startswith(JOURNAL):
-            self._entry(decode_entry(content, STATE))
+            self._entry(decode_entry(content, STATE), content)
         elif uri.startswith(SNAPSHOTS):
             snapshot = msgspec.msgpack.decode(content, type=Snapshot)
             assert snapshot.number <= self.number, f"snapshot {snapshot.number} is ahead"
@@ -66,14 +68,15 @@ class History:
     def _pack(self, uri: str, content: bytes) -> None:
         first, last = (int(part) for part in uri.removeprefix(PACKS).split("-"))
         assert last <= self.number, f"the pack up to {last} is ahead of the journal"
-        true = [encode_entry(self._entries[number]) for number in range(first, last + 1)]
+        true = [self._contents[number] for number in range(first, last + 1)]
         assert content == encode_pack(first, true), f"the pack of {first} to {last} is wrong"
 
     def deleted(self, uri: str, content: bytes) -> None:
         """Judge an object that is about to be deleted."""
         if uri.startswith(JOURNAL):
-            entry = decode_entry(content, STATE)
-            if entry == self._entries.get(entry.number):
+            number = int(uri.removeprefix(JOURNAL))
+            if content == self._contents.get(number):
+                entry = self._entries[number]
                 takes = isinstance(entry.facts[0], EpochTaken)
                 assert not takes, f"entry {entry.number} is deleted, which took an epoch"
                 kept = sorted(self._snapshots)[-KEPT:]
@@ -81,8 +84,8 @@ class History:
                 assert covered, f"entry {entry.number} is deleted, and snapshots lack it"
         self._snapshots.discard(_number_of_snapshot(uri))
 
-    def _entry(self, entry: Entry) -> None:
-        if entry == self._entries.get(entry.number):
+    def _entry(self, entry: Entry, content: bytes) -> None:
+        if content == self._contents.get(entry.number):
             return  # a late retry of a create that had happened, after the entry was deleted
         if entry.number <= self._newest_snapshot:
             only = all(isinstance(fact, EpochTaken) for fact in entry.facts)
@@ -103,6 +106,7 @@ class History:
         self.facts_at[entry.number] = len(self.facts)
         self.number = entry.number
         self._entries[entry.number] = entry
+        self._contents[entry.number] = content
         self._states[entry.number] = _encoded(self.durable)
 
     def judge_compaction(self, names: list[str], number: int) -> None:

@@ -35,12 +35,12 @@ _VERSIONS: Final = replace(NO_VERSIONS, python="3.11", mrcore="0.1.0")
 def draw_stages(rng: Random, scale: Scale) -> tuple[StagePlan, ...]:
     """Draw the stages of a job: one to four, of which one may read two others."""
     is_small = scale.is_small
-    maps = rng.choice(scale.maps or ((0, 1, 2, 3, 4) if is_small else (0, 1, 3, 6, 10)))
+    maps = rng.choice(scale.maps or ((0, 1, 1, 2, 3) if is_small else (0, 1, 3, 6, 10)))
     shapes = ("one", "two", "two", "two", "three", "four", "join", "diamond")
     shape = rng.choice(scale.shapes or (shapes[:5] if is_small else shapes))
     first = StagePlan(maps, Splits(), Run())
     few = rng.choice((1, 2) if is_small else (1, 2, 4))
-    last = rng.choice((1, 2, 4) if is_small else (1, 5, 12))
+    last = rng.choice((1, 1, 2) if is_small else (1, 5, 12))
     writes = Result() if rng.random() < 0.1 else Part()
     match shape:
         case "one":

@@ -182,14 +182,16 @@ class SimMaster:
             process.wait(rng.expovariate(1.0 / rates.flush_seconds))
         elif rates.store.latency_seconds and rng.random() < 0.5:
             process.wait(rng.expovariate(1.0 / rates.store.latency_seconds))
-        while self.is_frozen:
+        while self.frozen_until and self.is_frozen:
             process.wait(self.frozen_until - world.now + 0.001)
-        if world.now < self._cut_until:
+        if self._cut_until and world.now < self._cut_until:
             process.wait(1.0)
             raise UnavailableError(f"{operation} of {uri} found no network.")
 
     def fault(self, operation: str) -> FaultKind | None:
         """Draw what goes wrong with an operation that arrives."""
+        if self.world.calm:
+            return None
         rates = self.world.rates.store
         if operation in ("commit", "publish", "delete") and self.world.chance(rates.lost):
             return FaultKind.AFTER

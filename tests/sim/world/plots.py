@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.sim.world.rates import Rates, Scale, Size
 
-PLOT_EVERY: Final = 5
+PLOT_EVERY: Final = 10
 
 Choices = dict[str, tuple[Any, ...]]
 """Values of each field, of which one is drawn."""
@@ -73,7 +73,7 @@ def _large(**fields: tuple[Any, ...]) -> Choices:
     """Return the numbers of a world with large jobs and little else."""
     usual: Choices = {
         "size": (Size.LARGE,),
-        "chaos_seconds": (60.0, 90.0),
+        "chaos_seconds": (40.0, 60.0),
         "jobs": (1,),
         "workers": (2, 3),
         "masters": (1,),
@@ -105,11 +105,11 @@ PLOTS: Final = (
     # Several jobs with leases of their own; masters restart while workers are cut off or stopped.
     Plot(
         "leases",
-        _large(jobs=(2, 3), shapes=(("one", "two"),)),
+        _large(jobs=(2, 3), shapes=(("one", "two"),), chaos_seconds=(60.0, 90.0)),
         {
             **_PEACE,
-            "master_crash": (0.1, 0.2),
-            "worker_pause": (0.2, 0.4),
+            "master_crash": (0.2, 0.3),
+            "worker_pause": (0.3, 0.4),
             "worker_crash": (0.0, 0.1),
             "cut": (0.1, 0.3),
             "straggler": (0.3, 0.6),
@@ -124,8 +124,8 @@ PLOTS: Final = (
         "drains",
         _large(
             chaos_seconds=(30.0,),
-            jobs=(1, 2),
-            maps=((12, 24),),
+            jobs=(1,),
+            maps=((8, 16),),
             workers=(3,),
             shapes=(("one", "two", "three"),),
             task_seconds=((0.1, 0.3, 1.0),),
@@ -144,7 +144,7 @@ PLOTS: Final = (
     # Clients take values of each other's sessions, which end early; masters take over.
     Plot(
         "sessions",
-        _large(jobs=(0,), clients=(2, 3), chaos_seconds=(30.0,)),
+        _large(jobs=(0,), clients=(2, 3), chaos_seconds=(20.0,)),
         {
             **_PEACE,
             "master_crash": (0.0, 0.1, 0.2),

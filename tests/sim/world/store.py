@@ -102,15 +102,13 @@ class StoreView(FaultyStorage):
         super().__init__(store, self._fault, hook=self._operate)
         self._timeline = timeline
 
-    def _caller(self) -> Caller | None:
-        current = self._timeline.current
-        return None if current is None else current.owner
-
     def _operate(self, operation: str, uri: str) -> None:
-        caller = self._caller()
-        if caller is not None:
-            caller.operate(operation, uri)
+        process = self._timeline.current
+        if process is not None and process.owner is not None:
+            process.owner.operate(operation, uri)
 
     def _fault(self, operation: str, uri: str, number: int) -> FaultKind | None:
-        caller = self._caller()
-        return None if caller is None else caller.fault(operation)
+        process = self._timeline.current
+        if process is None or process.owner is None:
+            return None
+        return process.owner.fault(operation)

@@ -25,6 +25,8 @@ class World:
         self.at = self.timeline.after
         self.calm = False
         """The chaos is over: nothing fails by chance any more."""
+        self.calm_at = 0.0
+        """Time at which it ended."""
         self._log: list[tuple[float, tuple[object, ...]]] = []
         self._cuts: dict[tuple[str, str], float] = {}
         """(from, to): until when nothing passes."""
@@ -66,5 +68,6 @@ class World:
     def heal(self) -> None:
         """End the chaos."""
         self.calm = True
+        self.calm_at = self.now
         self._cuts.clear()
         self.note("calm")
