@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 
 from mrcore.master.core.results import Results
@@ -19,7 +17,7 @@ class NoVersionFence(Results):
     def _on_output(
         self, job: LiveJob, worker: Worker, held: HeldAttempt, output: TaskOutput
     ) -> None:
-        current = dataclasses.replace(
+        current = msgspec.structs.replace(
             held, inputs_version=job.record.stages[held.attempt.task.stage].version
         )
         super()._on_output(job, worker, current, output)
