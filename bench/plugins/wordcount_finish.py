@@ -10,8 +10,9 @@ def map(key, block):
 
 
 def map_finish(context):
-    yield from counts.items()
+    found = dict(counts)
     counts.clear()
+    return found
 
 
 def reduce(word, numbers):

@@ -42,6 +42,8 @@ _FIRST_ROWS: Final = 16
 """Rows of the first batch, while the size of values is unknown."""
 _ORDERED: Final = frozenset((str, bytes, float, type(None)))
 """Types of sort keys that are in order as they are."""
+_DICT_ROWS: Final = 65_536
+"""Items of one dict that become columns at once."""
 _LARGE_RECORD_BYTES: Final = 64 << 10
 
 
@@ -99,7 +101,8 @@ class Collector:
         Raises UserCodeError for what the user's functions raise and KeyTypeError.
         """
         self._reader.function = function
-        if self._combiner is not None and self._combiner.adds_up and isinstance(pairs, ResultPairs):
+        groups = self._combiner is not None and not self._combiner.adds_up
+        if not groups and isinstance(pairs, ResultPairs):
             self._add_dicts(pairs, function)
         if self._grouping is not None:
             rest = self._grouping.add(pairs, function, at_most)
@@ -113,15 +116,15 @@ class Collector:
 
     def _add_dicts(self, pairs: ResultPairs, function: str) -> None:
         """Take the dicts of ints that the pairs begin with, such as Counters, as columns."""
-        dicts = pairs.dicts_of_ints()
+        items = pairs.items_of_dicts(_DICT_ROWS)
         while True:
             keys: list[Any] = []
             values: list[int] = []
             try:
                 with running(function):
-                    for some in dicts:
-                        keys += some
-                        values += some.values()
+                    for some_keys, some_values in items:
+                        keys += some_keys
+                        values += some_values
                         if len(keys) >= BATCH_ROWS:
                             break
             except USER_EXCEPTIONS as error:
@@ -129,6 +132,8 @@ class Collector:
             if not keys:
                 return
             self._pairs += len(keys)
+            if self._combiner is not None and self._combiner.counts_values:
+                values = [1] * len(values)
             self._take(self.columns(self.types.check(keys), values))
 
     def _read(self, pairs: Iterator[Any]) -> tuple[list[Any], list[Any]] | None:

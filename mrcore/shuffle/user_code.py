@@ -158,17 +158,19 @@ class ResultPairs(Iterator[Any]):
     def __next__(self) -> Any:
         return next(self._pairs)
 
-    def dicts_of_ints(self) -> Iterator[dict[Any, int]]:
-        """Yield the first results, while they are dicts whose values are ints; what is left stays.
+    def items_of_dicts(self, rows: int) -> Iterator[tuple[list[Any], list[int]]]:
+        """Yield the items of the first results, while they are dicts of ints; what is left stays.
 
-        Raises what the user's function raises.
+        Keys and values come up to `rows` at a time. Raises what the user's function raises.
         """
         for result in self._results:
             if type(result) not in _DICTS or not _INTS.issuperset(map(type, result.values())):
                 self._pairs = chain(self._pairs_of(result), self._pairs)
                 return
             self._left -= 1
-            yield result
+            keys, values = iter(result), iter(result.values())
+            while some := list(islice(keys, rows)):
+                yield some, list(islice(values, rows))
 
     def _pairs_of(self, result: Any) -> Iterable[Any]:
         self._left -= 1

@@ -88,13 +88,19 @@ def test_values_of_another_kind_are_passed_on_as_they_are() -> None:
 def test_dicts_of_ints_are_taken_up_to_the_first_other_result() -> None:
     results: list[Any] = [{"a": 1}, Counter("bb"), {}, {"a": True}, [("c", 3)], None, {"d": 4}]
     pairs = ResultPairs("map", iter(results), len(results))
-    assert list(pairs.dicts_of_ints()) == [{"a": 1}, {"b": 2}, {}]
+    assert list(pairs.items_of_dicts(9)) == [(["a"], [1]), (["b"], [2])]
     assert list(pairs) == [("a", True), ("c", 3), ("d", 4)]
+
+
+def test_items_of_a_large_dict_come_some_at_a_time() -> None:
+    pairs = ResultPairs("map", iter([{"a": 1, "b": 2, "c": 3}]), 1)
+    assert list(pairs.items_of_dicts(2)) == [(["a", "b"], [1, 2]), (["c"], [3])]
+    assert list(pairs) == []
 
 
 def test_a_missing_result_is_noticed_behind_dicts() -> None:
     pairs = ResultPairs("map", iter([{"a": 1}]), 2)
-    assert list(pairs.dicts_of_ints()) == [{"a": 1}]
+    assert list(pairs.items_of_dicts(9)) == [(["a"], [1])]
     with pytest.raises(UserCodeError, match="StopIteration"):
         list(pairs)
 
@@ -114,15 +120,16 @@ def mixed(key: Any, line: str) -> Any:
 
 
 @pytest.mark.parametrize("function", [counters, generated, mixed])
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
 @pytest.mark.parametrize("few", [False, True])
 def test_sums_are_those_of_all_pairs(
-    function: Any, few: bool, monkeypatch: pytest.MonkeyPatch
+    function: Any, combine: Any, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if few:  # each table is full at once
         monkeypatch.setattr(policy, "SUMS_KEYS", 3)
         monkeypatch.setattr(column_totals, "FULL_ROWS", 5)
     lines = [f"a b{number % 7} c{number} a {'x' * (number % 5)}" for number in range(500)]
-    functions = UserFunctions(map=function, combine=mrcore.sum, reduce=mrcore.sum)
+    functions = UserFunctions(map=function, combine=combine, reduce=mrcore.sum)
     wanted = Counter(word for line in lines for word in line.split())
     job = Job(["\n".join(lines[:300]), "\n".join(lines[300:])], functions, 2, spec_of())
     found = [line.split(b"\t") for part in job.run() for line in part.splitlines()]
