@@ -17,8 +17,6 @@ from mrcore.util.units import show_duration
 MACHINE: Final = "t2d-standard-16"
 CORES: Final = 16
 REGION: Final = "us-central1"
-CLOUDSORT_DOLLARS: Final = 0.97
-"""Dollars a terabyte of the CloudSort record of 2022, by Exoshuffle-CloudSort."""
 
 
 @dataclass(frozen=True, slots=True)
