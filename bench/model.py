@@ -25,9 +25,11 @@ class Scale:
 
     terabytes: int
     workers: int
+    map_tasks: int = 0
+    """Number of map tasks; 0 leaves it to the planner."""
 
 
-SCALES: Final = (Scale(1, 8), Scale(100, 200))
+SCALES: Final = (Scale(1, 8), Scale(1, 8, 2_000), Scale(100, 200), Scale(100, 200, 50_000))
 
 
 def costs(speed: float, scale: Scale, prices: Prices) -> Estimate:
@@ -40,6 +42,7 @@ def costs(speed: float, scale: Scale, prices: Prices) -> Estimate:
         region=REGION,
         input_bytes=size,
         input_files=size // (1 << 28),
+        map_tasks=scale.map_tasks,
         hours=size / (speed * scale.workers * CORES) / 3600,
     )
     return estimate(plan, prices)

@@ -40,6 +40,7 @@ NAVIGATION = {
         "docs/gce",
         "docs/operations",
         "docs/masters",
+        "docs/performance",
         "docs/chaos",
         "SECURITY",
         "docs/grpc",

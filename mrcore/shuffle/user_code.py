@@ -283,7 +283,9 @@ class PairReader:
                 if type(pair) is not tuple:
                     check_pair(self.function, pair)
                 kind = type(value)
-                if kind not in FIXED_SIZES:
+                if kind is str:  # as `size_of` has it, without a call
+                    left -= 64 + len(value)
+                elif kind not in FIXED_SIZES:
                     if kind not in SCALARS:
                         value = self._kept(key, value)
                     left -= size_of(value)
