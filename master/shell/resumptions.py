@@ -18,6 +18,7 @@ from mrcore.model import object_names
 from mrcore.model.job import JobSpec, JobState
 from mrcore.model.remains import KeptResult, Remains, StageRemains, decode
 from mrcore.model.stages import Run, stages_of
+from mrcore.model.task import TaskOutput
 from mrcore.rpc.convert import job_spec_from_proto, job_spec_to_proto
 from mrcore.rpc.convert_resume import ALL_STAGES, Wanted
 from mrcore.storage.base import Storage
@@ -169,8 +170,7 @@ class Keeping:
         for index, task in enumerate(stage.tasks):
             if task.output is None or task.winner is None:
                 continue
-            made = task.output.object
-            if made is not None and self.present.get(made.uri) != made.generation:
+            if not self._is_there(task.output):
                 gone += 1
                 continue
             kept += 1
@@ -184,6 +184,15 @@ class Keeping:
             )
         if gone:
             self._note(gone, stage, *["since its object is not there any more"] * 2)
+
+    def _is_there(self, output: TaskOutput) -> bool:
+        """Return whether the objects of a result are there: its own, and its list of bad records.
+
+        The commit needs both. A result without its list would fail each job that goes on with it.
+        """
+        stored = output.stored_bad_records
+        made = (output.object, None if stored is None else stored.object)
+        return all(info is None or self.present.get(info.uri) == info.generation for info in made)
 
     def _is_read_as_before(self, stage: StageRemains) -> bool:
         """Return whether all that a stage has read is kept."""

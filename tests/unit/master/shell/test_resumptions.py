@@ -16,7 +16,7 @@ from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobSpec, JobState, Plugin, StepFlags
 from mrcore.model.remains import Remains, StageRemains, TaskRemains, encode
 from mrcore.model.stages import stage_names, stage_plans, stages_of
-from mrcore.model.task import TaskOutput
+from mrcore.model.task import StoredBadRecords, TaskOutput
 from mrcore.rpc.convert_resume import Wanted, values_of, wanted_from_proto, wanted_to_proto
 from mrcore.tasks import plan
 from tests.support import stores
@@ -39,6 +39,8 @@ class FormerJob:
     resumes: tuple[str, ...] = ()
     owner: str = JOB
     """Job that has written the results."""
+    has_lists: bool = False
+    """Whether each result has a stored list of bad records."""
 
     def store(self) -> None:
         """Store the remains, the plan and the temporaries."""
@@ -71,7 +73,13 @@ class FormerJob:
         attempt = AttemptId(TaskId(self.owner, stage, index), number)
         name = object_names.staged_part_uri if stage else object_names.run_uri
         info = self.place.create(self.place_of(name(self.spec, attempt)), b"content")
-        return TaskRemains(winner=number, worker_id="w", output=TaskOutput(object=info))
+        output = TaskOutput(object=info)
+        if self.has_lists:
+            uri = object_names.staged_bad_records_uri(self.spec, attempt)
+            listed = self.place.create(self.place_of(uri), b"{}")
+            stored = StoredBadRecords(20, "a cause", listed)
+            output = TaskOutput(object=info, stored_bad_records=stored)
+        return TaskRemains(winner=number, worker_id="w", output=output)
 
     def place_of(self, uri: str) -> str:
         return uri.removeprefix(f"{self.place.base_uri}/")
@@ -124,6 +132,16 @@ def test_what_is_gone_is_not_kept_and_neither_is_what_has_read_it(job: FormerJob
         "1 map result is not kept, since its object is not there any more.",
         "1 reduce result is not kept, since tasks run again whose runs are read there.",
     )
+
+
+def test_a_result_is_not_kept_without_its_list_of_bad_records(job: FormerJob) -> None:
+    job.has_lists = True
+    job.store()
+    assert job.kept() == job.done
+    job.remove("bad-reduce-00000")
+    assert job.kept() == [(0, 0), (0, 1)]
+    job.remove("bad-map-00001")
+    assert job.kept() == [(0, 0)]
 
 
 def test_an_object_of_another_generation_is_not_the_result(job: FormerJob) -> None:
