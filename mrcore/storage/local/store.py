@@ -157,7 +157,8 @@ def _open_nameless(folder: str, mode: int) -> int | None:
         except OSError as error:
             if error.errno in _NO_NAMELESS_FILES:
                 return None
-            raise
+            if error.errno != errno.EPERM:  # ext4 refuses so a folder that was pruned just now
+                raise
     return None
 
 

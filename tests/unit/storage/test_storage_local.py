@@ -317,6 +317,20 @@ class TestPruning:
         place.storage.prune(place.uri("nothing/at/all"), up_to=place.uri("nothing"), abandoned=True)
         place.storage.prune(place.uri("nothing"))
 
+    def test_a_folder_that_is_removed_while_it_is_opened_is_made_again(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        system_open, refused = os.open, iter([True])
+
+        def opened(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE and next(refused, False):
+                raise PermissionError(errno.EPERM, "Operation not permitted", path)  # as ext4 does
+            return system_open(path, flags, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", opened)
+        place.create("a/b", b"x")
+        assert place.get("a/b") == b"x"
+
     def test_no_writer_loses_its_folder(self, place: Place) -> None:
         done = threading.Event()
 
