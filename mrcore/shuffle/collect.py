@@ -125,16 +125,13 @@ class Collector:
                     for some_keys, some_values in items:
                         keys += some_keys
                         values += some_values
-                        if len(keys) >= BATCH_ROWS:
+                        if len(keys) >= self._rows:
                             break
             except USER_EXCEPTIONS as error:
                 raise UserCodeError.raised(function, error) from error
             if not keys:
                 return
-            self._pairs += len(keys)
-            if self._combiner is not None and self._combiner.counts_values:
-                values = [1] * len(values)
-            self._take(self.columns(self.types.check(keys), values))
+            self.add_batch(keys, values)
 
     def _read(self, pairs: Iterator[Any]) -> tuple[list[Any], list[Any]] | None:
         keys: list[Any] = []

@@ -171,6 +171,7 @@ class ResultPairs(Iterator[Any]):
             keys, values = iter(result), iter(result.values())
             while some := list(islice(keys, rows)):
                 yield some, list(islice(values, rows))
+        self._pairs = chain(self._end())  # a function that raised StopIteration is not called again
 
     def _pairs_of(self, result: Any) -> Iterable[Any]:
         self._left -= 1

@@ -13,9 +13,13 @@ import mrcore
 from mrcore.plugin.functions import UserFunctions
 from mrcore.shuffle import column_totals
 from mrcore.shuffle import grouping_policy as policy
+from mrcore.shuffle.budget import Budget
+from mrcore.shuffle.build import RunBuilder
+from mrcore.shuffle.collect import Collector
 from mrcore.shuffle.column_totals import ColumnTotals, totals_of
 from mrcore.shuffle.columns import Columns, KeyKind
-from mrcore.shuffle.user_code import ResultPairs, UserCodeError
+from mrcore.shuffle.combine import Combiner
+from mrcore.shuffle.user_code import READ_BYTES, ResultPairs, UserCodeError
 from mrcore.shuffle.values import ValueKind
 from tests.support.inprocess import Job, spec_of
 
@@ -103,6 +107,45 @@ def test_a_missing_result_is_noticed_behind_dicts() -> None:
     assert list(pairs.items_of_dicts(9)) == [(["a"], [1])]
     with pytest.raises(UserCodeError, match="StopIteration"):
         list(pairs)
+
+
+def test_no_record_is_mapped_after_one_that_stopped() -> None:
+    def counted(number: int) -> dict[str, int]:
+        called.append(number)
+        if number == 1:
+            raise StopIteration
+        return {"a": number}
+
+    called: list[int] = []
+    pairs = ResultPairs("map", map(counted, range(9)), 9)
+    assert list(pairs.items_of_dicts(9)) == [(["a"], [0])]
+    with pytest.raises(UserCodeError, match="StopIteration"):
+        list(pairs)
+    assert called == [0, 1], "the record that is named is the last one that was taken"
+
+
+@pytest.mark.parametrize("combine", [None, mrcore.sum])
+def test_few_dicts_of_long_keys_become_columns_at_once(combine: Any) -> None:
+    sizes: list[int] = []
+
+    class Builder(RunBuilder):
+        def __init__(self) -> None:
+            pass
+
+        def add(self, columns: Columns) -> None:
+            sizes.append(columns.size_bytes)
+
+        def spill(self) -> None:
+            pass
+
+    combiner = None if combine is None else Combiner(combine)
+    collector = Collector(Builder(), Budget(20 << 20, 0, 0), combiner=combiner)
+    long = "x" * 100_000
+    results = ({f"{number}{long}": 1} for number in range(300))
+    collector.add(ResultPairs("map", results, 300), "map")
+    collector.finish()
+    assert collector.pairs == 300
+    assert max(sizes) < 4 * READ_BYTES, "the keys of all dicts would not fit into memory"
 
 
 def counters(key: Any, line: str) -> Counter[str]:
