@@ -94,7 +94,7 @@ def _sample(site: Site, seconds: float, load: Load, disasters: Disasters) -> lis
         if now - said >= 60.0:
             said = now
             say(
-                f"{(now - began) / 60:3.0f} min: {_counted(load.done)} right, {len(load.failed)} "
+                f"{(now - began) / 60:3.0f} min: {_done(load)} right, {len(load.failed)} "
                 f"wrong; {disasters.dealt.total():,} disasters"
             )
         time.sleep(SAMPLE_SECONDS)
@@ -126,7 +126,7 @@ def _report(
     problems += [f"{name} is left in the store." for name in left[:PROBLEMS_SHOWN]]
     problems += load.failed[:PROBLEMS_SHOWN]
     problems += [f"No {name} has ended." for name in USERS if not load.done[name]]
-    say(f"\nRight results: {_counted(load.done)}.")
+    say(f"\nRight results: {_done(load)}.")
     say_list("Disasters", disasters.dealt)
     say(f"Faults of the store: {hits:,}.\n")
     for line in table(series):
@@ -145,6 +145,11 @@ def _report(
 def say_list(title: str, counts: Counter[str]) -> None:
     """Print counts by name, in lines that fit a terminal."""
     say(textwrap.fill(f"{title}: {_counted(counts)}.", WIDTH, subsequent_indent="  "))
+
+
+def _done(load: Load) -> str:
+    """Return how many results of each sort were right."""
+    return _counted(Counter({f"{name.removesuffix('s')}s": n for name, n in load.done.items()}))
 
 
 def _counted(counts: Counter[str]) -> str:

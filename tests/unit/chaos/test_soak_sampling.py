@@ -42,6 +42,26 @@ def test_a_process_that_grows(growing: Series, word: str) -> None:
     assert problem.startswith("master (1): ")
 
 
+@pytest.mark.parametrize("at", [3.0, 8.0])
+def test_one_step_of_memory_is_no_growth(at: float) -> None:
+    stepped = series()
+    stepped.samples = [
+        one._replace(memory_kb=one.memory_kb + 20_000 * (one.seconds >= 60 * at))
+        for one in stepped.samples
+    ]
+    assert stepped.problems() == []
+
+
+def test_a_staircase_of_memory_is_growth() -> None:
+    growing = series()
+    growing.samples = [
+        one._replace(memory_kb=one.memory_kb + 4_000 * int(one.seconds / 60))
+        for one in growing.samples
+    ]
+    (problem,) = growing.problems()
+    assert "memory grows by 3." in problem or "memory grows by 4." in problem
+
+
 def test_a_process_that_was_killed_soon_is_not_judged() -> None:
     short = series()
     short.samples = short.samples[:50]
