@@ -90,6 +90,7 @@ class Shell:
         self._changed: asyncio.Future[None] | None = None
         self._doubted = asyncio.Event()
         """Set when another master may lead: the loop was blocked for a while."""
+        self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._compactor = Compactor(journal.snapshots, journal.packs, journal.since_snapshot, clock)
@@ -141,6 +142,10 @@ class Shell:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.put(self._outbox.recorded, future)
             await future
+
+    def wait_flushed(self) -> None:
+        """Do what `flushed` does for another thread: this blocks."""
+        asyncio.run_coroutine_threadsafe(self.flushed(), self._loop).result()
 
     async def job_ended(self, timeout_seconds: float) -> None:
         """Wait until a job has ended, durably, or a command was carried out, or time is up."""

@@ -29,6 +29,7 @@ from mrcore.master.core.events import Submitted
 from mrcore.master.core.policy import section_count, task_count
 from mrcore.master.core.records import JobRecord
 from mrcore.master.core.room import has_room
+from mrcore.master.shell.claimants import has_ended
 from mrcore.master.shell.job_places import check_places
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.plans import Plans
@@ -367,17 +368,8 @@ class Submissions:
         """Return whether a job that holds a claim is known to have ended."""
         if state_uri != self._state_uri or job_id in self._planned:
             return False
-        job = self._shell.machine.cluster.job(job_id)
-        if job is not None and not job.state.final:
-            return False
-        # A job that the journal does not know was never accepted: its master died while it claimed.
-        # Or it is the live job of a master that has replaced this one, which is looked up last: who
-        # made the claim had its entry in the journal before.
-        if self._shell.is_fenced():
-            raise UnavailableError(
-                "Another master has taken over this state. Submit the job to that one."
-            )
-        return True
+        shell = self._shell
+        return has_ended(shell.machine.cluster, job_id, shell.wait_flushed, shell.is_fenced)
 
 
 def _stages(spec: JobSpec, plan: Plan) -> tuple[StagePlan, ...]:

@@ -1,10 +1,10 @@
 """Claims on outputs: the rules of where an output may lie, and the claim that one job holds.
 
 `OUT/_claim` is created by the submit of a job and deleted when the job has ended. It is free to be
-taken over when its cluster says that the job has ended, or when that cluster keeps its state in
-files of this machine and no master holds their lock. Any other claim is somebody's until a person
-frees it (`mrcore gc OUT --release`). Nothing is ever changed under a claim's protection alone:
-every step of a commit names generations too, so that a claim freed too early does no harm.
+taken over when the journal of its cluster has the end of the job, or when that cluster keeps its
+state in files of this machine and no master holds their lock. Any other claim is somebody's until a
+person frees it (`mrcore gc OUT --release`). Nothing is ever changed under a claim's protection
+alone: every step of a commit names generations too, so that a claim freed too early does no harm.
 """
 
 from __future__ import annotations

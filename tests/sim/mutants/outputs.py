@@ -9,14 +9,17 @@ import msgspec
 
 from mrcore.errors import NotFoundError, OutputError
 from mrcore.master.core import cluster, durable, ended, reports
+from mrcore.master.core.cluster import Cluster
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord
+from mrcore.master.shell.claimants import has_ended
 from mrcore.model import object_names
 from mrcore.model.task import TaskOutput
 from mrcore.output import claim, commit
 from mrcore.storage.base import ObjectInfo
 from mrcore.storage.registry import storage_for
 from tests.sim.mutants.mutant import Mutant
+from tests.sim.world import submitting
 from tests.sim.world.submitting import Submitting
 
 _Committer = commit._Committer
@@ -31,6 +34,13 @@ def _delete_any_claim(output_uri: str, generation: str) -> bool:
     """Release the claim of whoever has it now."""
     uri = object_names.claim_uri(output_uri)
     return storage_for(uri).delete(uri)
+
+
+def _has_ended_in_memory(
+    live: Cluster, job_id: str, wait_flushed: object, is_fenced: Callable[[], bool]
+) -> bool:
+    """Take a claim over as soon as the machine knows that its job has ended."""
+    return has_ended(live, job_id, lambda: None, is_fenced)
 
 
 class ReceiptFirst(_Committer):
@@ -119,7 +129,8 @@ CLAIMS = (
     _patched("ClaimsIgnored", claim, "is_free", lambda held, has_ended=None: True),
     _patched("ClaimsKept", commit, "release_claim", _keeps_claim),
     _patched("AnyClaimReleased", commit, "release_claim", _delete_any_claim),
-    _patched("LiveJobsHaveEnded", Submitting, "_has_ended", lambda self, state, job_id: True),
+    _patched("LiveJobsHaveEnded", Submitting, "_has_ended", lambda *given: True),
+    _patched("UnjournaledEndsCount", submitting, "has_ended", _has_ended_in_memory),
 )
 PUBLICATIONS = (
     *(

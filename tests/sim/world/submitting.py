@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mrcore.errors import OutputError, UnavailableError
+from mrcore.master.shell.claimants import has_ended
 from mrcore.output import commit
 from tests.sim.oracles.history import STATE
 from tests.sim.world.jobs import SimJob
@@ -57,7 +59,7 @@ class Submitting:
                     job.request_id,
                     STATE,
                     self._shell.life.master.address,
-                    has_ended=self._has_ended,
+                    has_ended=partial(self._has_ended, process),
                 )
             except OutputError as error:
                 self._refuse(job, str(error))
@@ -78,14 +80,11 @@ class Submitting:
         assert others, f"{job.name} is refused, and nobody else writes there: {problem}"
         job.refusals += 1
 
-    def _has_ended(self, state_uri: str, job_id: str) -> bool:
+    def _has_ended(self, process: Process, state_uri: str, job_id: str) -> bool:
         """Return whether a job that holds a claim is known to have ended, as a master does."""
         assert state_uri == STATE
         if job_id in self._planned:
             return False
-        job = self._shell.machine.cluster.job(job_id)
-        if job is not None and not job.state.final:
-            return False
-        if self._shell.life.journal.fenced():
-            raise UnavailableError("Another master has taken over this state.")
-        return True
+        shell = self._shell
+        wait_flushed = partial(shell.await_flush, process)
+        return has_ended(shell.machine.cluster, job_id, wait_flushed, shell.life.journal.fenced)

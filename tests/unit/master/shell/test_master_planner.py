@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from mrcore.errors import OutputError, UnavailableError, UsageError
+from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.shell.journal import Journal
 from mrcore.output import commit
+from mrcore.storage.faulty import FaultyStorage, script
 from mrcore.util.clock import SYSTEM
-from tests.support.master_shell import STATE
+from tests.support.master_shell import STATE, Gate
 from tests.support.submission_desk import Desk, run, spec_of
 
 
@@ -156,6 +158,31 @@ def test_a_claim_that_no_journal_knows_is_taken_over(tmp_path: Path) -> None:
         held = commit.read_claim(spec.output_uri)
         assert held is not None
         assert held.job_id == job_id
+
+    run(tmp_path, act)
+
+
+def test_a_claim_is_taken_over_once_the_end_of_its_job_is_durable(tmp_path: Path) -> None:
+    spec, gate = spec_of(tmp_path), Gate()
+
+    async def act(desk: Desk) -> None:
+        first = await desk.submit(spec, "first")
+        journal = desk.shell._journal
+        journal._storage = FaultyStorage(journal._storage, script({}), hook=gate)
+        await desk.shell.send(CancelAsked(first, "enough"))
+        await asyncio.to_thread(gate.reached.wait, 20)  # only the machine knows of the end
+        coming = asyncio.ensure_future(desk.submit(spec, "second"))
+        while not desk.shell._readers:  # noqa: ASYNC110 - nobody tells of a wait for the journal
+            await asyncio.sleep(0)
+        # A master that dies here leaves the first job live, and with its output.
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == first
+        gate.opened.set()
+        second = await coming
+        held = commit.read_claim(spec.output_uri)
+        assert held is not None
+        assert held.job_id == second
 
     run(tmp_path, act)
 
