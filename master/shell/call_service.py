@@ -25,6 +25,7 @@ from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.objects import Objects
 from mrcore.master.shell.sessions import Sessions, Watch
 from mrcore.model.calls import CALL_STAGE
+from mrcore.model.job import JobState
 from mrcore.model.stages import Result
 from mrcore.model.task import TaskOutput
 from mrcore.rpc.bounds import check_count, check_job_id, check_request_id, check_sha256
@@ -102,10 +103,13 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         while True:
             watch.woken.clear()
             while watch.ended:
-                yield self._ends(session_id, watch)
+                response = self._ends(session_id, watch)
+                if any(end.released for end in response.ended):
+                    await self._shell.flushed()  # ends are durable, and releases may not be yet
+                yield response
             if self._draining.is_set():
                 raise UnavailableError("The master is ending. Watch the session again soon.")
-            if not self._sessions.check_live(session_id):
+            if not await self._sessions.check_live(session_id):
                 return
             now = self._note(session_id)
             started = self._sessions.started(session_id, watch)
@@ -142,7 +146,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.CancelCallsResponse:
         """Cancel calls that have not ended."""
         del context
-        session_id = self._known(request.session_id)
+        session_id = await self._known(request.session_id)
         await self._shell.settle(CallsUnwanted(session_id, tuple(request.indexes)))
         return pb.CancelCallsResponse()
 
@@ -152,7 +156,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.ReleaseCallsResponse:
         """Forget calls that have ended."""
         del context
-        session_id = self._known(request.session_id)
+        session_id = await self._known(request.session_id)
         await self._shell.settle(CallsDone(session_id, tuple(request.indexes)))
         return pb.ReleaseCallsResponse()
 
@@ -162,7 +166,7 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
     ) -> pb.CloseSessionResponse:
         """Close a session."""
         del context
-        session_id = self._known(request.session_id)
+        session_id = await self._known(request.session_id)
         message = "Its client has closed it." if request.cancel else ""
         await self._shell.settle(CloseAsked(session_id, message))
         return pb.CloseSessionResponse()
@@ -214,10 +218,10 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         """Delete the results of a job that has ended."""
         del context
         job_id = check_job_id(request.job_id)
-        record = await self._shell.read(lambda machine: machine.cluster.job(job_id))
-        if record is None or record.calls is not None:
+        state = await self._shell.read(lambda machine: _state_of(machine.cluster.job(job_id)))
+        if state is None:
             raise UnknownJobError(f"No job {job_id} is known here: `mrcore jobs` lists them.")
-        if not record.state.final:
+        if not state.final:
             raise JobEndedError(f"Job {job_id} has not ended. Release its results once it has.")
         await asyncio.to_thread(self._objects.delete_results, job_id)
         return pb.ReleaseResultsResponse()
@@ -250,9 +254,9 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
         async for data in self._objects.read(output.object.uri, output.object.generation):
             yield data
 
-    def _known(self, session_id: str) -> str:
+    async def _known(self, session_id: str) -> str:
         """Return the id of a session that has not ended; raise UnknownJobError for any other."""
-        return self._sessions.session(check_job_id(session_id)).job_id
+        return (await self._sessions.session(check_job_id(session_id))).job_id
 
     def _check_staying(self) -> None:
         if self._draining.is_set():
@@ -262,6 +266,11 @@ class CallService(call_service_pb2_grpc.CallServiceServicer):
 def add_call_service(server: RpcServer, service: CallService) -> None:
     """Have a server answer the calls of the service."""
     call_service_pb2_grpc.add_CallServiceServicer_to_server(service, server.grpc_server)
+
+
+def _state_of(record: JobRecord | None) -> JobState | None:
+    """Return the state of a job; None where it is a session, or not known."""
+    return None if record is None or record.calls is not None else record.state
 
 
 def _result_of(record: JobRecord | None, index: int) -> TaskOutput | None:

@@ -10,6 +10,7 @@ from mrcore.errors import JobEndedError, UnavailableError, UsageError
 from mrcore.master.core import views
 from mrcore.master.core.ended import leaves_remains
 from mrcore.master.core.events import CancelAsked, DrainAsked
+from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
@@ -23,6 +24,7 @@ from mrcore.master.shell.onlookers import Onlookers
 from mrcore.master.shell.resumptions import resumption
 from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.task_messages import task_message
+from mrcore.model.job import JobState
 from mrcore.rpc.bounds import check_job_id, check_request_id, seconds_within, text_within
 from mrcore.rpc.convert import job_spec_from_proto
 from mrcore.rpc.convert_resume import wanted_from_proto
@@ -102,10 +104,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         request_id = check_request_id(request.request_id)
         self._check_takes_jobs()
         wanted = wanted_from_proto(request)
-        record = self._shell.machine.cluster.job(wanted.job_id)
-        if record is not None and leaves_remains(record):
+        state, is_untidy = await self._shell.read(lambda machine: _standing(machine, wanted.job_id))
+        if is_untidy:
             raise UnavailableError(f"{wanted.job_id} is being cleaned up. Try again soon.")
-        state = None if record is None else record.state
         former = await asyncio.to_thread(resumption, self._storage, self._state_uri, wanted, state)
         job_id = await self._submissions.submit(
             self._group, request_id, former.spec, request.plugin_bundle, former
@@ -275,3 +276,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             stage = names.index(request.stage) if request.stage else None
             self._onlookers.follow(job_id, stage, request.index)
         return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)
+
+
+def _standing(machine: Machine, job_id: str) -> tuple[JobState | None, bool]:
+    """Return the state of a job, where it is known, and whether its clean-up is still to come."""
+    record = machine.cluster.job(job_id)
+    return (None, False) if record is None else (record.state, leaves_remains(record))

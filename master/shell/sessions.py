@@ -85,22 +85,27 @@ class Sessions:
     async def add(self, session_id: str, first: int, calls: tuple[CallPlan, ...]) -> int:
         """Add calls to a session; return the number that it has, once that is durable."""
         cluster, event = self._shell.machine.cluster, CallsSent(session_id, first, calls)
-        record = self.session(session_id)
+        record = await self.session(session_id)
         assert record.calls is not None
         if record.calls.added < first + len(calls):
             self._check_open(record)
             self._check_room(record.calls, calls)
         await self._shell.settle(event)
-        record = self.session(session_id)
+        record = await self.session(session_id)
         assert record.calls is not None
         if record.calls.added < first + len(calls):
             self._check_open(record)
             raise JobEndedError(order_problem(cluster, event) or f"{session_id} takes no calls.")
         return record.calls.added
 
-    def session(self, session_id: str) -> JobRecord:
-        """Return a session that has not ended; raise UnknownJobError for any other."""
+    async def session(self, session_id: str) -> JobRecord:
+        """Return a session that has not ended; raise UnknownJobError for any other.
+
+        An end is reported once it is durable: otherwise the next master may go on with the session.
+        """
         record = self._shell.machine.cluster.job(session_id)
+        if record is None or record.state.final:
+            await self._shell.flushed()
         if record is None or record.calls is None:
             raise UnknownJobError(f"No session {session_id} is known here. Open another one.")
         if record.state.final:
@@ -130,7 +135,7 @@ class Sessions:
         Those that are released are among them. Another client may have released what this one
         still waits for.
         """
-        self.session(session_id)
+        await self.session(session_id)
         watch = Watch()
         self._watches.setdefault(session_id, []).append(watch)
         try:
@@ -161,9 +166,14 @@ class Sessions:
         found, watch.started = watch.started, []
         return found
 
-    def check_live(self, session_id: str) -> bool:
-        """Return whether a watched session goes on; raise JobFailedError where it was cut short."""
+    async def check_live(self, session_id: str) -> bool:
+        """Return whether a watched session goes on; raise JobFailedError where it was cut short.
+
+        An end is reported once it is durable.
+        """
         record = self._shell.machine.cluster.job(session_id)
+        if record is None or record.state.final:
+            await self._shell.flushed()
         if record is None or record.state is JobState.SUCCEEDED:
             return False
         if record.state.final:

@@ -68,9 +68,11 @@ class Sweep:
         if not await self._shell.leads():
             return 0
         self._submissions.begin_sweep()
-        durable = self._shell.machine.cluster.durable
         prefix = object_names.objects_prefix(self._state_uri)
-        needs = needs_of(durable, self._clock.wall() - self._kept_seconds, prefix)
+        ended_before = self._clock.wall() - self._kept_seconds
+        needs = await self._shell.read(
+            lambda machine: needs_of(machine.cluster.durable, ended_before, prefix)
+        )
         deleted = await asyncio.to_thread(self._sweep, needs)
         deleted += await asyncio.to_thread(self._objects.sweep, needs.objects, self._is_read)
         if deleted:
@@ -81,13 +83,16 @@ class Sweep:
         """Return whether somebody may read results of a job or a session; from any thread.
 
         It is asked after the results were listed: a session that was opened since has its record.
+        One that has ended is read until its end is durable: the next master may go on with it.
         """
         record = self._shell.machine.cluster.durable.jobs.get(job_id)
-        if record is None:
-            return False
-        # The results of a job are for its client to read once it has ended.
-        is_recent = record.ended_seconds > self._clock.wall() - KEPT_SECONDS
-        return not record.state.final or (record.calls is None and is_recent)
+        if record is not None:
+            # The results of a job are for its client to read once it has ended.
+            is_recent = record.ended_seconds > self._clock.wall() - KEPT_SECONDS
+            if not record.state.final or (record.calls is None and is_recent):
+                return True
+        self._shell.wait_flushed()
+        return False
 
     def _sweep(self, needs: Needs) -> int:
         left = Leftovers(self._storage, self._state_uri, needs, self._clock.wall())

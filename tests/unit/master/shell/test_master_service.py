@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from unittest.mock import patch
 
 import grpc
-import grpc.aio
 import pytest
-from google.rpc import status_pb2
 
 from mrcore.master.core.events import CancelAsked, DrainAsked, Event
 from mrcore.master.core.facts import CommitBegun, TaskWon
@@ -35,31 +33,11 @@ from mrcore.rpc.v1 import job_service_pb2 as pb
 from mrcore.rpc.v1.worker_service_pb2 import HeldAttempt, SynchronizeRequest
 from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
+from tests.support.fake_context import CONTEXT, AbortedError
 from tests.support.fake_worker import make_spec
 from tests.support.master_shell import STATE, Gate, Idle, submitted, take_over, turns
 
 SPEC = make_spec("mem://space/in", "mem://space/out", "0" * 64)
-
-
-class AbortedError(Exception):
-    """A call ended with a status."""
-
-    def __init__(self, code: grpc.StatusCode, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-class FakeContext:
-    """As much of a call's context as the services use."""
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, bytes]]
-    ) -> NoReturn:
-        del details  # cut short, as the plain text of a status may not be long
-        raise AbortedError(code, status_pb2.Status.FromString(trailing[0][1]).message)
-
-
-CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", FakeContext())
 
 
 @dataclass
@@ -201,6 +179,18 @@ def test_what_cancel_and_drain_answer_is_durable() -> None:
     cancelling, draining = Gate(), Gate()
     run(act, cancelling)
     run(act_drain, draining)
+
+
+def test_why_a_job_cannot_be_resumed_is_durable() -> None:
+    gate = Gate()
+
+    async def act(house: MasterInProcess) -> None:
+        await house.seen(CancelAsked("job-a", "enough"), cancelled)
+        request = pb.ResumeRequest(request_id="r", job_id="job-a")
+        with pytest.raises(AbortedError, match="job-a is being cleaned up"):
+            await held_back(house.jobs.Resume(request, CONTEXT), gate)
+
+    run(act, gate)
 
 
 def test_a_watch_goes_on_until_it_has_sent_the_end() -> None:

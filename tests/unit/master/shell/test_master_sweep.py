@@ -22,13 +22,22 @@ from mrcore.model import object_names
 from mrcore.model.job import Input
 from mrcore.model.stages import Calls, Result, StagePlan
 from mrcore.storage.base import ObjectInfo
+from mrcore.storage.faulty import FaultyStorage, script
 from mrcore.storage.local.store import LocalStorage
 from mrcore.util.clock import SYSTEM
 from tests.support.call_client import session_spec
-from tests.support.master_shell import STATE
+from tests.support.master_shell import STATE, Gate
 from tests.support.submission_desk import BUNDLE, Desk, run, spec_of
 
 KEPT = 7 * AGE_SECONDS
+SESSION = Submitted(
+    job_id="calls-1",
+    request_id="calls-1",
+    spec=session_spec(),
+    stages=(StagePlan(0, Calls(), Result()),),
+    claim_generation="",
+    wall_seconds=SYSTEM.wall(),
+)
 
 
 def sweep_of(desk: Desk, storage: LocalStorage | None = None, kept_seconds: float = KEPT) -> Sweep:
@@ -133,15 +142,7 @@ def test_items_of_a_live_job_and_results_of_one_that_has_just_ended_stay(tmp_pat
 
 def test_values_of_a_session_stay_until_it_ends(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
-        opened = Submitted(
-            job_id="calls-1",
-            request_id="calls-1",
-            spec=session_spec(),
-            stages=(StagePlan(0, Calls(), Result()),),
-            claim_generation="",
-            wall_seconds=SYSTEM.wall(),
-        )
-        await desk.shell.settle(opened)
+        await desk.shell.settle(SESSION)
         prefix = object_names.session_results_prefix(desk.state_uri, "calls-1")
         value = write(f"{prefix}call-0@1.1", old=False)
         sweep = sweep_of(desk)
@@ -150,6 +151,46 @@ def test_values_of_a_session_stay_until_it_ends(tmp_path: Path) -> None:
         assert value.exists()
         await desk.shell.settle(CloseAsked("calls-1", "Its client has closed it."))
         assert await sweep.sweep() == 1, "nobody can read it any more"
+        assert not value.exists()
+
+    run(tmp_path, act)
+
+
+def test_values_of_a_session_stay_until_its_end_is_durable(tmp_path: Path) -> None:
+    gate, ending = Gate(), CloseAsked("calls-1", "Its client has closed it.")
+
+    async def act(desk: Desk) -> None:
+        loop = asyncio.get_running_loop()
+        await desk.shell.settle(SESSION)
+        prefix = object_names.session_results_prefix(desk.state_uri, "calls-1")
+        value = write(f"{prefix}call-0@1.1", old=False)
+
+        class Interrupted(LocalStorage):
+            def list(
+                self,
+                prefix: str,
+                *,
+                recursive: bool = True,
+                hidden: bool = True,
+                start_after: str = "",
+            ) -> Iterator[ObjectInfo]:
+                if prefix == object_names.results_prefix(desk.state_uri):
+                    journal = desk.shell._journal
+                    journal._storage = FaultyStorage(journal._storage, script({}), hook=gate)
+                    asyncio.run_coroutine_threadsafe(desk.shell.send(ending), loop).result(15)
+                    assert gate.reached.wait(15)  # only the machine knows of the end
+                return super().list(
+                    prefix, recursive=recursive, hidden=hidden, start_after=start_after
+                )
+
+        sweep = sweep_of(desk, Interrupted())
+        sweep._objects._clock = _Later()
+        sweeping = asyncio.ensure_future(sweep.sweep())
+        while not (desk.shell._readers or sweeping.done()):  # noqa: ASYNC110 - as no event comes
+            await asyncio.sleep(0)
+        assert value.exists(), "the next master may go on with the session"
+        gate.opened.set()
+        assert await sweeping == 1
         assert not value.exists()
 
     run(tmp_path, act)

@@ -7,13 +7,19 @@ import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
-from typing import Any, cast
+from typing import cast
 
-import grpc.aio
 import pytest
 
-from mrcore.errors import JobEndedError, LimitError, NotFoundError, UnknownJobError, UsageError
-from mrcore.master.core.events import CallsDone, CallsUnwanted
+from mrcore.errors import (
+    JobEndedError,
+    JobFailedError,
+    LimitError,
+    NotFoundError,
+    UnknownJobError,
+    UsageError,
+)
+from mrcore.master.core.events import CallsDone, CallsUnwanted, CancelAsked, CloseAsked, Event
 from mrcore.master.core.limits import Limits
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell import call_service
@@ -27,11 +33,11 @@ from mrcore.rpc.v1 import call_service_pb2 as pb
 from mrcore.storage.memory import MemoryStorage
 from tests.support.call_client import call_of, session_spec
 from tests.support.fake_clock import FakeClock
-from tests.support.master_shell import STATE, Gate, Idle, run, turns
+from tests.support.fake_context import CONTEXT, AbortedError
+from tests.support.master_shell import STATE, Gate, Idle, run, submitted, turns
 
 CONTENT = b"a function"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", None)  # no call here ends with an error
 
 
 def with_sessions(act: Callable[[Shell, Sessions, FakeClock], Awaitable[None]]) -> None:
@@ -42,6 +48,26 @@ def with_sessions(act: Callable[[Shell, Sessions, FakeClock], Awaitable[None]]) 
         await act(shell, Sessions(shell, clock, Random(0), 60.0), clock)
 
     run(main)
+
+
+def with_gate(act: Callable[[Shell, Sessions, Gate], Awaitable[None]]) -> None:
+    """Let a shell run whose appends a gate holds back, which is open at first."""
+    gate = Gate()
+    gate.opened.set()
+
+    async def main(shell: Shell, idle: Idle) -> None:
+        del idle
+        await act(shell, Sessions(shell, FakeClock(), Random(0), 60.0), gate)
+
+    run(main, hook=gate)
+
+
+async def keep_in_memory(shell: Shell, gate: Gate, event: Event) -> None:
+    """Have an event stepped, and its facts held back at the gate."""
+    gate.opened.clear()
+    gate.reached.clear()
+    await shell.send(event)
+    await asyncio.to_thread(gate.reached.wait, 20)
 
 
 def service_of(shell: Shell, sessions: Sessions) -> CallService:
@@ -72,7 +98,7 @@ def test_a_session_without_a_watch_is_ended_after_its_time() -> None:
         )
         await shell.settle(event)
         with pytest.raises(UnknownJobError, match="has ended"):
-            sessions.session(session)
+            await sessions.session(session)
         # A kept one goes on, and ends an hour after its last call or watch.
         clock.advance(KEPT_SECONDS)
         assert sessions.vanished() == []
@@ -118,18 +144,10 @@ def test_a_watch_reports_calls_that_another_client_has_released() -> None:
 
 
 def test_a_watch_that_begins_while_a_call_ends_gets_the_end_once() -> None:
-    gate = Gate()
-    gate.opened.set()
-
-    async def act(shell: Shell, idle: Idle) -> None:
-        del idle
-        sessions = Sessions(shell, FakeClock(), Random(0), 60.0)
+    async def act(shell: Shell, sessions: Sessions, gate: Gate) -> None:
         session = await sessions.open("r", session_spec())
         await sessions.add(session, 0, (call_of(0), call_of(1)))
-        gate.opened.clear()
-        gate.reached.clear()
-        await shell.send(CallsUnwanted(session, (0,)))
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await keep_in_memory(shell, gate, CallsUnwanted(session, (0,)))
         beginning = asyncio.create_task(sessions.watch(session))
         await turns()
         gate.opened.set()
@@ -137,7 +155,67 @@ def test_a_watch_that_begins_while_a_call_ends_gets_the_end_once() -> None:
         await shell.settle(CallsUnwanted(session, (1,)))
         assert list(watch.ended) == [0, 1]
 
-    run(act, hook=gate)
+    with_gate(act)
+
+
+def test_the_end_of_a_session_is_reported_once_it_is_durable() -> None:
+    async def act(shell: Shell, sessions: Sessions, gate: Gate) -> None:
+        session = await sessions.open("r", session_spec())
+        await sessions.add(session, 0, (call_of(0),))
+        await keep_in_memory(shell, gate, CloseAsked(session, "Its client has closed it."))
+        watched = asyncio.create_task(sessions.check_live(session))
+        asked = asyncio.create_task(sessions.add(session, 0, (call_of(0),)))
+        await turns()
+        assert not watched.done()
+        assert not asked.done()
+        gate.opened.set()
+        with pytest.raises(JobFailedError, match="was ended: Its client has closed it"):
+            await watched
+        with pytest.raises(UnknownJobError, match="has ended: Its client has closed it"):
+            await asked
+
+    with_gate(act)
+
+
+def test_a_release_is_reported_once_it_is_durable() -> None:
+    async def act(shell: Shell, sessions: Sessions, gate: Gate) -> None:
+        session = await sessions.open("r", session_spec())
+        await sessions.add(session, 0, (call_of(0),))
+        watch = service_of(shell, sessions).WatchCalls(
+            pb.WatchCallsRequest(session_id=session), CONTEXT
+        )
+        assert not (await anext(watch)).ended
+        await shell.settle(CallsUnwanted(session, (0,)))
+        await keep_in_memory(shell, gate, CallsDone(session, (0,)))
+        coming = asyncio.ensure_future(anext(watch))
+        await turns()
+        assert not coming.done()
+        gate.opened.set()
+        assert [end.released for end in (await coming).ended] == [True]
+        await watch.aclose()
+
+    with_gate(act)
+
+
+def test_results_are_released_of_a_job_whose_end_was_durable_when_it_was_looked_at() -> None:
+    async def act(shell: Shell, sessions: Sessions, gate: Gate) -> None:
+        service = service_of(shell, sessions)  # without objects: a deletion is an error
+        await shell.settle(submitted("job-a"))
+        await keep_in_memory(shell, gate, submitted("job-b"))
+        request = pb.ReleaseResultsRequest(job_id="job-a")
+        asked = asyncio.ensure_future(service.ReleaseResults(request, CONTEXT))
+        await turns()
+        await shell.send(CancelAsked("job-a", "enough"))
+        await turns()
+        job = shell.machine.cluster.job("job-a")
+        assert job is not None
+        assert job.state.final
+        assert not asked.done()
+        gate.opened.set()
+        with pytest.raises(AbortedError, match="Job job-a has not ended"):
+            await asked
+
+    with_gate(act)
 
 
 def test_each_watch_reports_what_has_begun() -> None:
