@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,15 +14,29 @@ from mrcore.master.core.events import CancelAsked
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.shell.journal import Journal
+from mrcore.model.job import JobSpec
 from mrcore.output import commit
 from mrcore.storage.faulty import FaultyStorage, script
 from mrcore.util.clock import SYSTEM
-from tests.support.master_shell import STATE, Gate
+from tests.support.master_shell import STATE, Gate, submitted
 from tests.support.submission_desk import Desk, run, spec_of
 
 
 def job_ids(machine: Machine) -> list[str]:
     return list(machine.cluster.durable.jobs)
+
+
+def holder(spec: JobSpec) -> str:
+    """Return the job that holds the output."""
+    held = commit.read_claim(spec.output_uri)
+    assert held is not None
+    return held.job_id
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Let the event loop turn until something is so."""
+    while not is_so():  # noqa: ASYNC110 - nobody reports it
+        await asyncio.sleep(0)
 
 
 def test_a_job_is_planned_claimed_and_told_to_the_machine(tmp_path: Path) -> None:
@@ -142,9 +157,7 @@ def test_a_master_that_was_replaced_does_not_take_its_successors_output(tmp_path
         list(Journal(storage, STATE, "successor", SYSTEM).take_over())
         with pytest.raises(UnavailableError, match="Another master has taken over"):
             await desk.submit(spec)
-        held = commit.read_claim(spec.output_uri)
-        assert held is not None
-        assert held.job_id == "theirs"
+        assert holder(spec) == "theirs"
 
     run(tmp_path, act)
 
@@ -155,34 +168,36 @@ def test_a_claim_that_no_journal_knows_is_taken_over(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
         commit.claim(spec, "never-accepted", "r2", desk.state_uri, "127.0.0.1:2")
         job_id = await desk.submit(spec)
-        held = commit.read_claim(spec.output_uri)
-        assert held is not None
-        assert held.job_id == job_id
+        assert holder(spec) == job_id
 
     run(tmp_path, act)
 
 
 def test_a_claim_is_taken_over_once_the_end_of_its_job_is_durable(tmp_path: Path) -> None:
-    spec, gate = spec_of(tmp_path), Gate()
+    spec, gates = spec_of(tmp_path), (Gate(), Gate())
+    coming_appends = iter(gates)
+
+    def hook(operation: str, uri: str) -> None:
+        if operation == "commit" and (gate := next(coming_appends, None)):
+            gate(operation, uri)
 
     async def act(desk: Desk) -> None:
+        shell = desk.shell
         first = await desk.submit(spec, "first")
-        journal = desk.shell._journal
-        journal._storage = FaultyStorage(journal._storage, script({}), hook=gate)
-        await desk.shell.send(CancelAsked(first, "enough"))
-        await asyncio.to_thread(gate.reached.wait, 20)  # only the machine knows of the end
-        coming = asyncio.ensure_future(desk.submit(spec, "second"))
-        while not desk.shell._readers:  # noqa: ASYNC110 - nobody tells of a wait for the journal
-            await asyncio.sleep(0)
+        shell._journal._storage = FaultyStorage(shell._journal._storage, script({}), hook=hook)
+        await shell.send(submitted("another"))
+        await asyncio.to_thread(gates[0].reached.wait, 20)
+        await shell.send(CancelAsked(first, "enough"))  # its facts go into the next entry
+        second = asyncio.ensure_future(desk.submit(spec, "second"))
+        await until(lambda: shell._readers or shell._thread._work_queue.qsize())
+        gates[0].opened.set()
+        await asyncio.to_thread(gates[1].reached.wait, 20)
+        await until(lambda: shell._readers)
         # A master that dies here leaves the first job live, and with its output.
-        held = commit.read_claim(spec.output_uri)
-        assert held is not None
-        assert held.job_id == first
-        gate.opened.set()
-        second = await coming
-        held = commit.read_claim(spec.output_uri)
-        assert held is not None
-        assert held.job_id == second
+        assert holder(spec) == first
+        gates[1].opened.set()
+        job_id = await second
+        assert holder(spec) == job_id
 
     run(tmp_path, act)
 
