@@ -48,3 +48,8 @@ def test_a_fold_pays_if_it_halves_the_values(before: int, left: int, pays: bool)
 @pytest.mark.parametrize(("size_bytes", "flush"), [(50, False), (51, True)])
 def test_a_folded_table_leaves_if_it_takes_half_of_the_room(size_bytes: int, flush: bool) -> None:
     assert policy.must_flush(TableSize(folded_bytes=size_bytes), 100) is flush
+
+
+@pytest.mark.parametrize(("keys", "pays"), [(75, True), (76, False)])
+def test_adding_up_pays_if_a_quarter_of_the_pairs_goes(keys: int, pays: bool) -> None:
+    assert policy.adding_pays(keys, 100) is pays

@@ -19,8 +19,12 @@ from mrcore.shuffle.collect import Collector
 from mrcore.shuffle.column_totals import ColumnTotals, totals_of
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.combine import Combiner
+from mrcore.shuffle.grouping import Grouping
+from mrcore.shuffle.keys import KeyTypes
+from mrcore.shuffle.loops import SHORT_CHARACTERS
 from mrcore.shuffle.user_code import READ_BYTES, ResultPairs, UserCodeError
-from mrcore.shuffle.values import ValueKind
+from mrcore.shuffle.value_lists import ValueLists
+from mrcore.shuffle.values import ValueKind, to_python
 from tests.support.inprocess import Job, spec_of
 
 
@@ -124,28 +128,87 @@ def test_no_record_is_mapped_after_one_that_stopped() -> None:
     assert called == [0, 1], "the record that is named is the last one that was taken"
 
 
+class Builder(RunBuilder):
+    """Builder that only keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Columns] = []
+
+    def add(self, columns: Columns) -> None:
+        self.batches.append(columns)
+
+    def spill(self) -> None:
+        pass
+
+
+def largest(key: Any, values: Iterator[int]) -> int:
+    return max(values)
+
+
 @pytest.mark.parametrize("combine", [None, mrcore.sum])
 def test_few_dicts_of_long_keys_become_columns_at_once(combine: Any) -> None:
-    sizes: list[int] = []
-
-    class Builder(RunBuilder):
-        def __init__(self) -> None:
-            pass
-
-        def add(self, columns: Columns) -> None:
-            sizes.append(columns.size_bytes)
-
-        def spill(self) -> None:
-            pass
-
+    builder = Builder()
     combiner = None if combine is None else Combiner(combine)
-    collector = Collector(Builder(), Budget(20 << 20, 0, 0), combiner=combiner)
+    collector = Collector(builder, Budget(20 << 20, 0, 0), combiner=combiner)
     long = "x" * 100_000
     results = ({f"{number}{long}": 1} for number in range(300))
     collector.add(ResultPairs("map", results, 300), "map")
     collector.finish()
     assert collector.pairs == 300
+    sizes = [batch.size_bytes for batch in builder.batches]
     assert max(sizes) < 4 * READ_BYTES, "the keys of all dicts would not fit into memory"
+
+
+def test_dicts_are_grouped_for_a_combiner_of_the_user() -> None:
+    builder = Builder()
+    collector = Collector(builder, Budget(20 << 20, 0, 0), combiner=Combiner(largest))
+    collector.add(ResultPairs("map", ({"a": number} for number in range(50)), 50), "map")
+    collector.finish()
+    assert [batch.values.to_pylist() for batch in builder.batches] == [[49]]
+
+
+def test_a_class_of_dicts_may_have_other_items() -> None:
+    class Doubled(Counter[str]):
+        def items(self) -> Any:
+            return [(key, 2 * value) for key, value in super().items()]
+
+    pairs = ResultPairs("map", iter([Doubled("a")]), 1)
+    assert list(pairs.items_of_dicts(9)) == []
+    assert list(pairs) == [("a", 2)]
+
+
+@pytest.mark.parametrize("before", [1, 500], ids=["looked at", "in the bare loop"])
+def test_a_bool_that_is_alone_stays_one(before: int) -> None:
+    builder = Builder()
+    collector = Collector(builder, Budget(20 << 20, 0, 0), combiner=Combiner(mrcore.sum))
+    pairs: list[Any] = [("a", number) for number in range(before)]
+    collector.add(iter([*pairs, ("b", True)]), "map")
+    collector.finish()
+    (batch,) = builder.batches
+    found = to_python(batch.value_kind, batch.values)
+    assert [(type(value), value) for value in found] == [(int, sum(range(before))), (bool, True)]
+
+
+def test_sums_are_given_up_where_keys_do_not_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "SUMS_KEYS", 100)
+    taken: list[Any] = []
+
+    def take(keys: Any, _values: Any) -> None:
+        taken.extend(keys)
+
+    for count, is_left in [(10_000, True), (10, False)]:
+        grouping = Grouping(Combiner(mrcore.sum), KeyTypes(), take, taken.clear, 1 << 30)
+        pairs = [(str(number % count), number) for number in range(10_000)]
+        assert (grouping.add(iter(pairs), "map") is not None) is is_left
+
+
+def test_the_bare_loop_takes_short_texts_where_there_were_some() -> None:
+    short, long = ("b", "x" * SHORT_CHARACTERS), ("b", "x" * (SHORT_CHARACTERS + 1))
+    for begun, text, foreign in [("y", short, None), ("y", long, long), (1, short, short)]:
+        lists, types = ValueLists(), KeyTypes()
+        lists.add(types.check(["a"]), [begun])
+        found = lists.add_fast(iter([text]), str, types, function="map", counts_values=False)
+        assert found == foreign
 
 
 def counters(key: Any, line: str) -> Counter[str]:
