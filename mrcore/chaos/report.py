@@ -67,12 +67,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """Return the time of the run without disasters; 0 where there was none."""
         return next((run.seconds for run in self.runs if not run.run), 0.0)
 
+    @property
+    def failed_by_themselves(self) -> int:
+        """Return the number of attempts that failed and that no disaster can have met."""
+        return sum(run.other_failures for run in self.runs if not run.storage_faults)
+
     def sums(self) -> list[KindSum]:
         """Return what each kind of disaster cost, those of the store included."""
         found = sums_by_kind(blow for run in self.runs for blow in run.blows)
         count = sum(run.storage_faults for run in self.runs)
-        others = sum(run.other_failures for run in self.runs)
-        if count or others:
+        # Where the store did not fail, attempts have failed by themselves: at bad records, say.
+        others = sum(run.other_failures for run in self.runs if run.storage_faults)
+        if count:
             storage = KindSum(
                 kind=Kind.STORAGE, count=count, attempts_lost=others, seconds_lost=0.0
             )

@@ -17,7 +17,7 @@ from mrcore.cli import base, job_options, progress, tables
 from mrcore.cli.run import interruptible
 from mrcore.model.master import MAX_MASTERS
 from mrcore.model.snapshots import JobView
-from mrcore.util.units import show_duration
+from mrcore.util.units import show_duration, show_exact
 
 if TYPE_CHECKING:
     from mrcore.chaos.report import Report
@@ -283,6 +283,9 @@ def _tell(report: Report) -> None:
         click.echo()
         columns = ("DISASTER", "COUNT", "ATTEMPTS LOST", "WORK LOST", "BACK AFTER", "AT MOST")
         tables.print_table(columns, sums)
+    if alone := report.failed_by_themselves:
+        shown = show_exact(alone, "other attempt")
+        click.echo(f"\n{shown} failed where no disaster was, as code may at bad records.")
     for run in report.runs:
         if run.detail:
             click.echo(f"\nrun {run.run} was {run.verdict}: {run.detail}")

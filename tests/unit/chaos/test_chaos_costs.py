@@ -121,3 +121,17 @@ def test_faults_of_the_store_are_a_line_of_the_report() -> None:
     (only,) = report.sums()
     assert (only.kind, only.count) == (Kind.STORAGE, 3)
     assert report.quiet_seconds == 1.0
+
+
+def test_attempts_that_fail_by_themselves_are_not_charged_to_the_store() -> None:
+    quiet, struck = (
+        msgspec.structs.replace(run(number, Verdict.EQUAL), storage_faults=0, other_failures=5)
+        for number in range(2)
+    )
+    report = Report(seed=7, sequential_seconds=1.0, runs=(quiet, struck), repeat="")
+    assert (report.sums(), report.failed_by_themselves) == ([], 10)
+    failing = msgspec.structs.replace(struck, storage_faults=9)
+    report = Report(seed=7, sequential_seconds=1.0, runs=(quiet, failing), repeat="")
+    (only,) = report.sums()
+    assert (only.kind, only.count, only.attempts_lost) == (Kind.STORAGE, 9, 5)
+    assert report.failed_by_themselves == 5  # of the run without disasters
