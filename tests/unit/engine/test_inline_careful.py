@@ -106,6 +106,44 @@ def test_a_key_with_more_values_than_can_be_held_costs_two_attempts(
     assert read_receipt(result.job.output_uri).attempts == 1 + 5
 
 
+def test_a_key_with_more_values_than_can_be_held_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mrcore.tasks.trials._HELD", 2)
+    Path("in.txt").write_text("bad\n" + "many\n" * 7 + "two\n" * 2)
+    result = run(map=emit, reduce=returning)
+    assert list(result.lines()) == ["many\t7", "two\t2"]
+    assert read_receipt(result.job.output_uri).attempts == 3
+
+
+def test_a_key_that_has_no_order_for_a_later_step_costs_one_attempt() -> None:
+    def reduce(key: str, values: Any) -> Iterator[Any]:
+        yield (float("nan") if key.startswith("bad") else key), sum(values)
+
+    def group(key: Any, values: Any) -> int:
+        return sum(values)
+
+    steps = [Step(map=emit, reduce=reduce), Step(reduce=group)]
+    result = run(steps=steps)
+    assert sum(line.endswith("\t2") for line in result.lines()) == 30
+    assert len(bad_of("out", "step1-reduce-00000")) == 10
+    assert read_receipt(result.job.output_uri).attempts == 4
+
+
+def test_a_later_map_gets_a_pair_as_it_was_at_the_second_try() -> None:
+    def second(key: str, value: list[int]) -> Iterator[Any]:
+        value.append(2)
+        assert len(value) == 2, "the first try has changed it"
+        check(key)
+        yield key, len(value)
+
+    first = Step(map=emit, reduce=lambda key, values: [sum(values)])
+    result = run(steps=[first, Step(map=second, reduce=mrcore.sum)])
+    assert sum(line.endswith("\t2") for line in result.lines()) == 30
+    causes = {bad["cause"].partition(",")[0] for bad in bad_of("out", "step1-reduce-00000")}
+    assert causes == {f"map of step 2 raised ValueError: bad{n}" for n in range(3, 40, 4)}
+
+
 def test_what_a_key_has_counted_and_changed_is_taken_back() -> None:
     contexts: list[Any] = []
 

@@ -130,3 +130,8 @@ def test_a_stored_list_that_is_gone_fails_the_commit(tmp_path: Path) -> None:
     storage_for(info.uri).delete(info.uri)
     with pytest.raises(OutputError, match="The bad records of map-00007 are not at"):
         commit.prepare(job, "job", (), receipt, bad_records={"map-00007": info})
+    with storage_for(info.uri).open_write(info.uri) as writer:
+        writer.write(b"of somebody else")
+        writer.commit()
+    with pytest.raises(OutputError, match="The bad records of map-00007 are not at"):
+        commit.prepare(job, "job", (), receipt, bad_records={"map-00007": info})
