@@ -127,6 +127,8 @@ class Collector:
                         values += some_values
                         if len(keys) >= self._rows:
                             break
+            except UserCodeError:
+                raise
             except USER_EXCEPTIONS as error:
                 raise UserCodeError.raised(function, error) from error
             if not keys:

@@ -107,7 +107,9 @@ class Hands:
 class Master:
     """One life of a master whose workers are played."""
 
-    def __init__(self, site: Site, storage: MemoryStorage, clock: Clock) -> None:
+    def __init__(
+        self, site: Site, storage: MemoryStorage, clock: Clock, driver: ComputeCloud
+    ) -> None:
         self.site = site
         self.clock = clock
         self.machine = Machine(Limits(), Random(1))
@@ -121,7 +123,7 @@ class Master:
         self.mute: set[str] = set()
         """Machines whose workers never join."""
         self.task_seconds = 0.2
-        self.driver: ComputeCloud = site.driver()
+        self.driver = driver
 
     def fleet(self, bounds: Bounds, prices: Prices | None = None) -> Fleet:
         return Fleet(
@@ -219,7 +221,8 @@ async def leading(
     site: Site, storage: MemoryStorage, clock: Clock, fleet_of: Callable[[Master], Fleet]
 ) -> AsyncIterator[tuple[Master, Fleet]]:
     """Let a master lead with its fleet and its workers until the end of the block."""
-    master = await asyncio.to_thread(Master, site, storage, clock)
+    driver: ComputeCloud = await asyncio.to_thread(site.driver)
+    master = Master(site, storage, clock, driver)
     fleet = fleet_of(master)
     try:
         async with asyncio.TaskGroup() as group:
